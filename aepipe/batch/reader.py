@@ -1,0 +1,115 @@
+"""Rows of Parquet files in order, a bounded number at a time, with page checksums verified where files have them.
+
+Without page checksums a flipped bit inside a page can pass unseen: only a digest that is known from elsewhere finds it.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aepipe.errors import DataUnreadable, SchemaMismatch
+
+# Pages are read as they are needed, so that memory does not grow with the size of a row group. Memory-mapping is no
+# faster, counts as resident, and ends the process with SIGBUS if the file is cut short meanwhile.
+_BUFFER = 64 << 10
+_VARIABLE_BYTES = 64  # taken for a value of a type without a fixed width, if the file does not say more
+
+
+class Footer(NamedTuple):
+    """What the end of a Parquet file says of it."""
+
+    path: Path
+    schema: pa.Schema
+    rows: int
+    row_bytes: int
+    """About how many bytes a row takes in memory."""
+
+
+def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
+    """The footer of a file; `row_bytes` counts these columns alone. Raises DataUnreadable."""
+    with _open(path) as file:
+        schema = file.schema_arrow
+        wanted = [field for field in schema if columns is None or field.name in columns]
+        return Footer(path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted))
+
+
+def slices(files: Sequence[Path], columns: Sequence[str] | None, *, rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of the files, in order, in batches of at most `rows` that never span two files.
+
+    columns: those to read, None for all.
+    Raises DataUnreadable, which names file and row group, and SchemaMismatch for columns that a file does not have.
+    """
+    for path in files:
+        with _open(path) as file:
+            _refuse_absent(path, file.schema_arrow, columns or ())
+            yield from _batches(path, file, columns, rows)
+
+
+def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+    done = 0
+    # Threads of Arrow's own cost more than they bring: whoever asks for batches is one of several workers.
+    batches = file.iter_batches(rows, columns=columns, use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            place = _place(file.metadata, done, rows)
+            raise DataUnreadable(f"{path}, {place}, cannot be read: {_said(error)}. Write the file again.") from None
+        if batch is None:
+            break
+        done += batch.num_rows
+        yield batch
+    if done != file.metadata.num_rows:
+        promised = file.metadata.num_rows
+        raise DataUnreadable(f"{path} promises {promised:,} rows and holds {done:,}. Write the file again.")
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise DataUnreadable(f"{path} does not exist. Write it again, or take it out of the job.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataUnreadable(f"{path} is no whole Parquet file: {_said(error)}. Write the file again.") from None
+
+
+def _refuse_absent(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    absent = [name for name in columns if name not in schema.names]
+    if absent:
+        raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
+
+
+def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
+    """The row groups that the next `rows` rows after `done` lie in."""
+    ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
+    first = sum(end <= done for end in ends)
+    last = max(first, sum(end < done + rows for end in ends))
+    last = min(last, metadata.num_row_groups - 1)
+    return f"row group {first}" if first >= last else f"row groups {first} to {last}"
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _row_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
+    """The wider of what the types and the first row group say."""
+    by_type = sum(_type_bytes(field.type) for field in fields)
+    if metadata.num_row_groups == 0:
+        return by_type
+    group = metadata.row_group(0)
+    names = {field.name for field in fields}
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    stored = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
+    return max(by_type, -(-int(stored) // max(1, int(group.num_rows))))
+
+
+def _type_bytes(kind: pa.DataType) -> int:
+    try:
+        return -(-int(kind.bit_width) // 8)
+    except ValueError:  # no fixed width
+        return _VARIABLE_BYTES

@@ -1,0 +1,229 @@
+"""One partition of Parquet files, scored and committed. Nothing here knows how many partitions there are."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from aepipe.batch.block import BlockScorer, Buffers, Scored
+from aepipe.batch.line import Line
+from aepipe.batch.reader import slices
+from aepipe.batch.runner import Runner
+from aepipe.batch.session import Session
+from aepipe.batch.sizes import block_rows
+from aepipe.batch.survey import survey
+from aepipe.batch.tally import Tally
+from aepipe.bundle import Bundle
+from aepipe.config import Device
+from aepipe.errors import DataUnreadable, TooManyInvalid
+from aepipe.partitions import Partition
+from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
+
+CONTRACT = "score/1"
+"""Part of every key: raised when the same rows and model would be written otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSpec:
+    """A partition and how it is scored."""
+
+    partition: Partition
+    out: Path
+    device: Device = "auto"
+    workers: int | None = None
+    """None: one a core."""
+    batch_rows: int = 2_048
+    memory_mb: int = 600
+    max_invalid_share: float = 0.1
+    features: bool = True
+    wait_s: float = 600.0
+    """How long to wait for another process that is writing the partition."""
+
+
+class PartitionResult(NamedTuple):
+    """What became of a partition: its manifest, or the reason why there is none."""
+
+    partition: str
+    status: Literal["written", "already done", "quarantined"]
+    manifest: Manifest | None = None
+    reason: str | None = None
+
+
+def score_partition(
+    bundle: Bundle,
+    spec: ScoreSpec,
+    runner: Runner[Session],
+    *,
+    workers: int = 1,
+    announce: Callable[["Scoring"], None] = lambda scoring: None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> PartitionResult:
+    """Scores and features of a partition, committed; nothing is written where they are already there.
+
+    workers: how many threads may help at most. announce: told of the scoring as soon as they can. progress: told the
+    share of the rows that is written.
+    Raises DataUnreadable, SchemaMismatch and TooManyInvalid, which leave the old outputs as they are, and Busy.
+    """
+    began = perf_counter()
+    name, files = spec.partition
+    stamps = _stamps(files)
+    tally = Tally()
+    with tally.timed("digest"):
+        inputs = {str(file): digest_file(file) for file in files}
+    key = partition_key(bundle, list(inputs.values()), features=spec.features)
+    with Outputs(spec.out).commit(name, key, wait_s=spec.wait_s) as commit:
+        if commit.done is not None:
+            return PartitionResult(name, "already done", commit.done)
+        scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress)
+        announce(scoring)
+        scoring.help(runner)
+        scoring.finish()
+        _refuse_changed(files, stamps)
+        details = scoring.details(runner, wall_s=perf_counter() - began) | {"inputs": inputs}
+        return PartitionResult(name, "written", commit.publish(model_version=bundle.version, details=details))
+
+
+def partition_key(bundle: Bundle, inputs: Sequence[str], *, features: bool) -> str:
+    """Names all that the outputs depend on: the files' digests, model, calibration, settings, contract."""
+    settings = "scores and features" if features else "scores"
+    return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, settings, *inputs)
+
+
+class Block(NamedTuple):
+    """Rows, and the seconds that reading them took."""
+
+    rows: pa.RecordBatch
+    read_s: float
+
+
+class Scoring:
+    """A partition that is being scored, by any number of threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        spec: ScoreSpec,
+        commit: Commit,
+        *,
+        workers: int,
+        tally: Tally,
+        progress: Callable[[float], None],
+    ) -> None:
+        self._bundle = bundle
+        self._spec = spec
+        self._tally = tally
+        self._progress = progress
+        self._survey = survey(spec.partition.files, bundle.encoding)
+        self._scorer = BlockScorer(bundle, self._survey.carried, features=spec.features)
+        self._sinks = {name: commit.open(name, sheet.schema) for name, sheet in self._scorer.sheets.items()}
+        row_bytes = self._survey.row_bytes + self._scorer.answer_bytes
+        rows = block_rows(row_bytes, memory_mb=spec.memory_mb, workers=workers)
+        self._line: Line[Block, Buffers, Scored] = Line(
+            self._blocks(rows),
+            make_buffer=partial(self._scorer.buffers, rows),
+            buffers=workers + 1,
+            deliver=self._write,
+        )
+
+    @property
+    def takes_help(self) -> bool:
+        """Whether another thread could find a block to score."""
+        return self._line.is_open
+
+    def help(self, runner: Runner[Session]) -> None:
+        """Scores blocks until none is left; errors are kept for `finish`."""
+        self._line.work(partial(self._step, runner))
+
+    def stop(self, error: BaseException) -> None:
+        """Takes no more blocks; `finish` raises the error."""
+        self._line.stop(error)
+
+    def finish(self) -> None:
+        """Waits for the last block of every thread, closes the files and judges the whole. Raises what went wrong."""
+        self._line.finish()
+        with self._tally.timed("commit"):
+            for sink in self._sinks.values():
+                sink.close()
+        self._refuse_invalid()
+
+    def details(self, runner: Runner[Session], *, wall_s: float) -> dict[str, Any]:
+        """What the manifest says of the run. The seconds of the commit are those of writing the last pages to disk."""
+        tally, calibration = self._tally, self._bundle.calibration
+        return {
+            "rows": tally.rows,
+            "flagged": tally.flagged,
+            "invalid": dict(tally.invalid),
+            "unseen": dict(tally.unseen),
+            "extra_columns": list(self._survey.extra_columns),
+            "alpha": calibration.alpha,
+            "threshold": calibration.threshold,
+            "provider": runner.graph.provider,
+            "batch_rows": runner.batch_rows,
+            "seconds": {stage: round(seconds, 4) for stage, seconds in tally.seconds.items()},
+            "wall_s": round(wall_s, 4),
+            "rows_per_s": round(tally.rows / wall_s, 1),
+        }
+
+    def _blocks(self, rows: int) -> Iterator[Block]:
+        for path, columns in self._survey.columns:
+            batches = slices([path], columns, rows=rows)
+            while True:
+                began = perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                yield Block(batch, perf_counter() - began)
+
+    def _step(self, runner: Runner[Session], block: Block, buffers: Buffers) -> Scored:
+        scored = self._scorer.score(block.rows, buffers, runner)
+        scored.tally.seconds["read"] += block.read_s
+        return scored
+
+    def _write(self, scored: Scored) -> None:
+        self._tally.add(scored.tally)
+        with self._tally.timed("write"):
+            for name, sink in self._sinks.items():
+                sink.write(scored.rows[name])
+        self._progress(self._tally.rows / self._survey.rows)
+
+    def _refuse_invalid(self) -> None:
+        rows, invalid = self._tally.rows, sum(self._tally.invalid.values())
+        allowed = self._spec.max_invalid_share
+        if invalid <= allowed * rows:
+            return
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in self._tally.invalid.most_common())
+        raise TooManyInvalid(
+            f"partition {self._spec.partition.name}: {invalid:,} of {rows:,} rows cannot be scored ({reasons}), and "
+            f"[score] max_invalid_share allows {allowed:.1%}. Look at the source, or raise the share."
+        )
+
+
+class _Stamp(NamedTuple):
+    """Changes when a file is written or replaced."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+
+def _stamps(files: Sequence[Path]) -> list[_Stamp | None]:
+    return [_stamp(file) for file in files]
+
+
+def _stamp(file: Path) -> _Stamp | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _refuse_changed(files: Sequence[Path], stamps: Sequence[_Stamp | None]) -> None:
+    """The key names what was digested: raises DataUnreadable if that is not what was read."""
+    changed = [str(file) for file, stamp in zip(files, stamps, strict=True) if _stamp(file) != stamp]
+    if changed:
+        raise DataUnreadable(f"{' and '.join(changed)} changed while it was read. Run the partition again.")

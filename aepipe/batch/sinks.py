@@ -1,0 +1,106 @@
+"""What a scored row looks like in Parquet: the columns of `scores` and of `features`."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.layout import Port
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+class Answers(NamedTuple):
+    """What is known of B rows. Scores, p-values and latents of invalid rows mean nothing."""
+
+    z: NDArray[np.generic]
+    """(B, Z)"""
+    score: NDArray[np.generic]
+    """(B,) float32"""
+    reason: NDArray[np.generic]
+    """(B, k) int32, indices into the names of reasons, the strongest first"""
+    reason_z: NDArray[np.generic]
+    """(B, k) float32"""
+    p_value: NDArray[np.float64]
+    """(B,)"""
+    is_anomaly: NDArray[np.bool_]
+    """(B,), false for invalid rows"""
+    invalid: NDArray[np.int16]
+    """(B,), 0 for rows that are scored, else an index into the reasons why not"""
+
+
+class Sheet:
+    """One table of the outputs: columns carried through, then its own, then the model that made it.
+
+    carried: fields of the source. own: fields that the model answers.
+    """
+
+    def __init__(self, carried: Sequence[pa.Field], own: Sequence[pa.Field], *, model_version: str) -> None:
+        self.carried = [field.name for field in carried]
+        self.schema = pa.schema([*_plain(carried), *own, pa.field("model_version", TEXT)])
+        self._version = pa.array([model_version])
+
+    def rows(self, carried: Mapping[str, pa.Array], own: Sequence[pa.Array]) -> pa.RecordBatch:
+        """The rows whose carried and own columns these are."""
+        stamp = pa.DictionaryArray.from_arrays(np.zeros(len(own[0]), np.int32), self._version)
+        return pa.RecordBatch.from_arrays([*(carried[name] for name in self.carried), *own, stamp], schema=self.schema)
+
+
+def score_fields(reasons: int) -> list[pa.Field]:
+    """The columns of a score with this many reasons."""
+    ranks = range(1, reasons + 1)
+    return [
+        pa.field("score", pa.float32()),
+        pa.field("p_value", pa.float64()),
+        pa.field("is_anomaly", pa.bool_()),
+        *(pa.field(f"reason_{rank}", TEXT) for rank in ranks),
+        *(pa.field(f"reason_{rank}_z", pa.float32()) for rank in ranks),
+        pa.field("invalid_reason", pa.string()),
+    ]
+
+
+def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: pa.Array) -> list[pa.Array]:
+    """The columns of `score_fields`. Rows that cannot be scored are null, not flagged, and say why."""
+    invalid = _invalid(answers)
+    ranks = range(answers.reason.shape[1])
+    reasons = [_column(answers.reason[:, rank], invalid) for rank in ranks]
+    return [
+        _column(answers.score, invalid),
+        _column(answers.p_value, invalid),
+        pa.array(answers.is_anomaly),
+        *(pa.DictionaryArray.from_arrays(codes, reason_names) for codes in reasons),
+        *(_column(answers.reason_z[:, rank], invalid) for rank in ranks),
+        _invalid_reason(answers.invalid, invalid, invalid_reasons),
+    ]
+
+
+def feature_fields(z: Port, names: Sequence[str]) -> list[pa.Field]:
+    """A column for each latent."""
+    return [pa.field(name, pa.from_numpy_dtype(np.dtype(z.dtype))) for name in names]
+
+
+def feature_columns(answers: Answers) -> list[pa.Array]:
+    """The columns of `feature_fields`, null for rows that cannot be scored."""
+    invalid = _invalid(answers)
+    return [_column(values, invalid) for values in answers.z.T]
+
+
+def _plain(fields: Sequence[pa.Field]) -> list[pa.Field]:
+    return [pa.field(field.name, field.type) for field in fields]
+
+
+def _invalid(answers: Answers) -> NDArray[np.bool_] | None:
+    """Which rows are null; None where none is, so that columns need not be copied."""
+    return answers.invalid != 0 if answers.invalid.any() else None
+
+
+def _column(values: NDArray[np.generic], invalid: NDArray[np.bool_] | None) -> pa.Array:
+    return pa.array(values, mask=invalid)
+
+
+def _invalid_reason(codes: NDArray[np.int16], invalid: NDArray[np.bool_] | None, reasons: pa.Array) -> pa.Array:
+    if invalid is None:
+        return pa.nulls(len(codes), pa.string())
+    return reasons.take(pa.array(codes, mask=~invalid))

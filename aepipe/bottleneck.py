@@ -1,0 +1,53 @@
+"""The narrow place of a family: how many latents suit a layout, what they are called, and how one is drawn."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aepipe.family import LatentSpace, Posterior
+from aepipe.layout import Layout
+
+MOST = 4096
+_LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
+
+
+def latents_for(layout: Layout, asked: int | None) -> int:
+    """The number of latents asked for, or one that suits the layout: a quarter of the columns, 16 for most images.
+
+    >>> latents_for(Layout(columns=("a",)), 3)
+    3
+    """
+    if asked is not None:
+        return asked
+    if layout.image is not None:
+        return min(32, max(2, layout.features // 4), 16 if layout.features <= 4096 else 32)
+    return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
+
+
+def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
+    """What is wrong with so many latents, in a sentence, or nothing."""
+    if asked is None or asked <= most:
+        return ()
+    what = "pixels" if layout.image is not None else "columns"
+    return (f"latent = {asked} is wider than the {most} {what} of a row; take fewer",)
+
+
+def real_space(latents: int) -> LatentSpace:
+    """Real latents, `z_000` and on."""
+    return LatentSpace(tuple(f"z_{index:03d}" for index in range(latents)))
+
+
+def split_gaussian(answer: Tensor, dtype: torch.dtype) -> Posterior:
+    """Mean and log-variance of an encoder's answer (B, 2Z), out of autocast's narrow types."""
+    mean, log_var = answer.to(dtype).chunk(2, dim=1)
+    return Posterior(mean, log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR))
+
+
+def draw_from(posterior: Posterior, generator: torch.Generator) -> Tensor:
+    """One draw for each row, (B, Z), through which gradients pass; the mean where the posterior is a point."""
+    if posterior.log_var is None:
+        return posterior.mean
+    mean = posterior.mean
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + noise * torch.exp(0.5 * posterior.log_var)

@@ -1,0 +1,170 @@
+"""Text, dictionaries, booleans and whatever else the job calls a category: one code a value."""
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from pydantic import Field
+
+from aepipe.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
+from aepipe.arrow_types import plain
+from aepipe.columns import Column
+from aepipe.encoding.codec import FINE, MISSING_VALUE, Codec, Features
+from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category
+
+MOST_VALUES = 10_000
+"""So many values of a column have a code of their own; less frequent ones share RARE."""
+MOST_RARE = 100_000
+"""So many rare values are remembered; beyond them a rare value counts as unseen."""
+_LEAST_COUNT = 2
+_ROWS_A_COUNT = 100_000
+
+
+class CategoryCodec(Codec):
+    """Codes MISSING, UNSEEN, RARE, then the values by falling frequency, which are kept as text in Arrow's notation."""
+
+    kind: Literal["category"] = "category"
+    type: str = Field(description="type of the values: string, bool, int64 ...")
+    values: tuple[str, ...]
+    rare: tuple[str, ...] = Field((), description="seen too seldom in training for a code, the most frequent first")
+    may_be_missing: bool = False
+    category: Category
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return (self.category,)
+
+    def encode(self, array: pa.Array) -> Features:
+        if pt.is_dictionary(array.type):
+            codes = self._of_dictionary(array)
+        else:
+            codes = self._lookup.codes(array)
+        missing = None if self.may_be_missing else codes == MISSING
+        reasons = None
+        if missing is not None and missing.any():
+            reasons = np.where(missing, MISSING_VALUE, FINE).astype(np.int8)
+        return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+        """Unseen and rare codes become the most frequent rare value; without one null, or the most frequent value."""
+        texts = (*self.values, *self.rare[:1])
+        if not texts:  # training had nothing but nulls
+            return pa.nulls(len(codes), kind)
+        values = _typed(texts, kind)
+        places = np.clip(codes[:, 0].astype(np.int64) - FIRST_VALUE, 0, max(len(self.values) - 1, 0))
+        odd = (codes[:, 0] == UNSEEN) | (codes[:, 0] == RARE)
+        nulls = codes[:, 0] == MISSING
+        if self.rare:
+            places[odd] = len(self.values)
+        else:
+            nulls |= odd
+        return values.take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
+
+    def _of_dictionary(self, array: pa.DictionaryArray) -> np.ndarray:
+        """Values are looked up once a dictionary, rows are gathered."""
+        known = self._lookup.codes_of_dictionary(array.dictionary)
+        indices, nulls = values_of(array.indices), nulls_of(array.indices)
+        codes: np.ndarray = known[indices if nulls is None else np.where(nulls, len(known) - 1, indices)]
+        return codes
+
+    @cached_property
+    def _lookup(self) -> "_Lookup":
+        return _Lookup(self)
+
+
+class _Lookup:
+    """Values to codes. Arrow hashes the known values at each call, Python's dictionary once: few rows take this one."""
+
+    def __init__(self, codec: CategoryCodec) -> None:
+        self.type = pa.type_for_alias(codec.type)
+        values = (*codec.values, *codec.rare)
+        self.known = pa.concat_arrays([_typed(values, self.type), pa.nulls(1, self.type)])
+        kept = np.arange(len(codec.values)) + FIRST_VALUE
+        codes = [kept, np.full(len(codec.rare), RARE), np.array([MISSING, UNSEEN])]
+        self.code_of = np.concatenate(codes).astype(np.int32)
+        self._last: tuple[pa.Array | None, np.ndarray] = (None, np.zeros(0, np.int32))
+        self.by_value = dict(zip(self.known.to_pylist(), self.code_of.tolist(), strict=False))
+
+    def codes(self, array: pa.Array) -> np.ndarray:
+        """int32 (B,)."""
+        array = _canonical(array, self.type)
+        if len(self.known) > 4 * len(array) + 64:
+            return self._one_by_one(array)
+        places = pc.index_in(array, value_set=self.known)
+        found, absent = values_of(places), nulls_of(places)
+        codes: np.ndarray = self.code_of[found if absent is None else np.where(absent, len(self.known), found)]
+        return codes
+
+    def codes_of_dictionary(self, dictionary: pa.Array) -> np.ndarray:
+        """int32 (D + 1,), MISSING last; remembered, for the slices of a row group share one dictionary."""
+        last, known = self._last
+        if last is None or not _same_memory(last, dictionary):
+            known = np.append(self.codes(dictionary), np.int32(MISSING))
+            self._last = dictionary, known
+        return known
+
+    def _one_by_one(self, array: pa.Array) -> np.ndarray:
+        codes = (self.by_value.get(value, UNSEEN) for value in array.to_pylist())
+        return np.fromiter(codes, np.int32, len(array))
+
+
+def _same_memory(one: pa.Array, other: pa.Array) -> bool:
+    """Whether two arrays are views of the same values; the first is held, so its memory is not another's by now."""
+    if (one.type, len(one), one.offset) != (other.type, len(other), other.offset):
+        return False
+    return [part and part.address for part in one.buffers()] == [part and part.address for part in other.buffers()]
+
+
+def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec:
+    """The codec of training values; those seen fewer than 2 times (1 in 100,000 rows) or beyond 10,000 are rare."""
+    kind = _canonical_type(values.type)
+    chunks = [_canonical(chunk, kind) for chunk in values.chunks]
+    known = pa.chunked_array([chunk.drop_null() for chunk in chunks], kind)
+    missing = len(known) < len(values)
+    names, counts = _by_frequency(known)
+    kept = min(int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_A_COUNT))), MOST_VALUES)
+    if pt.is_boolean(kind):
+        names, kept = ["false", "true"], 2
+    return CategoryCodec(
+        name=column.name,
+        type=str(kind),
+        values=tuple(names[:kept]),
+        rare=tuple(names[kept : kept + MOST_RARE]),
+        may_be_missing=missing,
+        category=Category(name=column.name, column=index, size=FIRST_VALUE + kept),
+    )
+
+
+def _by_frequency(values: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """Distinct values as text and their counts, the most frequent first, ties in alphabetical order."""
+    counted = pc.value_counts(values)
+    counts = values_of(counted.field(1))
+    names = counted.field(0).cast(pa.string()).to_pylist()
+    order = sorted(range(len(names)), key=lambda at: (-counts[at], names[at]))
+    return [names[at] for at in order], counts[order]
+
+
+def _canonical_type(kind: pa.DataType) -> pa.DataType:
+    """One type for all layouts of the same values, one that Arrow can hash and read from text."""
+    kind = plain(kind)
+    if pt.is_floating(kind) or pt.is_decimal(kind):
+        return pa.float64()
+    return pa.string() if pt.is_null(kind) else kind
+
+
+def _canonical(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Values of one type, NaN as null."""
+    array = plain_values(array)
+    array = array if array.type == kind else array.cast(kind)
+    if not pt.is_floating(kind):
+        return array
+    values, nulls = values_of(array) + 0.0, nulls_of(array)  # -0.0 + 0.0 is 0.0
+    absent = np.isnan(values)
+    return array_of(values, kind, absent if nulls is None else absent | nulls)
+
+
+def _typed(texts: tuple[str, ...], kind: pa.DataType) -> pa.Array:
+    return texts_of(texts).cast(kind)

@@ -1,0 +1,194 @@
+"""Dates, timestamps and times of day: week, weekday and time are features of their own, so that calendars show."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from pydantic import Field
+
+from aepipe.arrow_arrays import array_of, nulls_of, plain_values, values_of
+from aepipe.columns import Column
+from aepipe.encoding import statistics
+from aepipe.encoding.codec import Codec, Features
+from aepipe.layout import FIRST_VALUE, MISSING, Category, Number
+
+_DAY_S = 86_400
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_MONDAY = 3
+"""1970-01-01 was a Thursday, three days after a Monday."""
+_LONGEST = 2**62
+
+
+class DatetimeCodec(Codec):
+    """`.week` (since the first in training), `.weekday` and, unless all are midnight, `.time` (seconds of the day).
+
+    Exact to the day for dates, to the second for timestamps, to 8 ms where they are finer. Weekday and time are those
+    of the zone's offset at the median training row: summer time would make an hour a year ambiguous.
+    """
+
+    kind: Literal["datetime"] = "datetime"
+    week: Number
+    weekday: Category
+    time: Number | None
+    first_week: int = Field(description="weeks from 1969-12-29 to the week that counts as 0")
+    shift_s: int = Field(0, description="seconds added to UTC")
+    step: int = Field(1, description="what the training times are multiples of, in the column's unit")
+    least: int | None = Field(None, description="in training, in the column's unit: nothing below is decoded")
+    greatest: int | None = None
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        return (self.week,) if self.time is None else (self.week, self.time)
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return (self.weekday,)
+
+    def encode(self, array: pa.Array) -> Features:
+        array = plain_values(array)
+        nulls = nulls_of(array)
+        days, seconds = _days_and_seconds(array, self.shift_s)
+        weeks, weekdays = np.divmod(days + _MONDAY, 7)
+        codes = (weekdays + FIRST_VALUE).astype(np.int32)
+        numbers = [(weeks - self.first_week).astype(np.float64)]
+        if self.time is not None:
+            numbers.append(seconds)
+        if nulls is not None:
+            codes[nulls] = MISSING
+            numbers = [np.where(nulls, np.nan, values) for values in numbers]
+        return Features(numbers=tuple(numbers), codes=(codes,))
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+        if self.least is None or self.greatest is None:  # training had nothing but nulls
+            return pa.nulls(len(numbers), kind)
+        nulls = np.isnan(numbers[:, 0])
+        weeks = np.where(nulls, 0.0, np.clip(numbers[:, 0], self.week.low, self.week.high))
+        weekdays = np.maximum(codes[:, 0], FIRST_VALUE) - FIRST_VALUE
+        days = (np.rint(weeks).astype(np.int64) + self.first_week) * 7 + weekdays - _MONDAY
+        ticks = _ticks(days, self._time_of_day(numbers, kind), self.shift_s, kind)
+        ticks = np.clip(ticks, self.least, self.greatest)
+        return array_of(ticks, kind, nulls if self.week.may_be_missing else None)
+
+    def _time_of_day(self, numbers: np.ndarray, kind: pa.DataType) -> np.ndarray:
+        """Ticks since midnight."""
+        if self.time is None:
+            return np.zeros(len(numbers), np.int64)
+        seconds = np.where(np.isnan(numbers[:, 1]), self.time.mean, numbers[:, 1])
+        return _stepped(seconds, self.step, kind.unit)
+
+
+class ClockCodec(Codec):
+    """A time of day without a date: `.time`, seconds since midnight; exact to the second, to 8 ms where it is finer."""
+
+    kind: Literal["clock"] = "clock"
+    time: Number
+    step: int = 1
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        return (self.time,)
+
+    def encode(self, array: pa.Array) -> Features:
+        array = plain_values(array)
+        nulls, seconds = nulls_of(array), _clock_seconds(array)
+        return Features(numbers=(seconds if nulls is None else np.where(nulls, np.nan, seconds),))
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+        if self.time.low is None or self.time.high is None:
+            return pa.nulls(len(numbers), kind)
+        nulls = np.isnan(numbers[:, 0])
+        seconds = np.clip(np.where(nulls, self.time.mean, numbers[:, 0]), self.time.low, self.time.high)
+        return array_of(_stepped(seconds, self.step, kind.unit), kind, nulls if self.time.may_be_missing else None)
+
+
+def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> DatetimeCodec | ClockCodec:
+    """The codec of training values of the source's plain type."""
+    known = pa.chunked_array([chunk.drop_null() for chunk in values.chunks], values.type).combine_chunks()
+    missing = values.null_count > 0
+    if pt.is_time(values.type):
+        return _fit_clock(column, index, known, missing)
+    shift_s = _shift_s(known)
+    days, seconds = _days_and_seconds(known, shift_s)
+    weeks = (days + _MONDAY) // 7
+    first_week = int(weeks.min()) if len(weeks) else 0
+    ticks = values_of(known).astype(np.int64)
+    week, time = f"{column.name}.week", f"{column.name}.time"
+    return DatetimeCodec(
+        name=column.name,
+        week=_number((weeks - first_week).astype(np.float64), week, index, missing),
+        weekday=Category(name=f"{column.name}.weekday", column=index, size=FIRST_VALUE + 7),
+        time=_number(seconds, time, index, missing) if seconds.any() else None,
+        first_week=first_week,
+        shift_s=shift_s,
+        step=_step(ticks, values.type.unit, shift_s) if pt.is_timestamp(values.type) else 1,
+        least=int(ticks.min()) if len(ticks) else None,
+        greatest=int(ticks.max()) if len(ticks) else None,
+    )
+
+
+def _fit_clock(column: Column, index: int, known: pa.Array, missing: bool) -> ClockCodec:
+    time = _number(_clock_seconds(known), f"{column.name}.time", index, missing)
+    return ClockCodec(name=column.name, time=time, step=_step(values_of(known).astype(np.int64), known.type.unit))
+
+
+def _number(values: np.ndarray, name: str, index: int, missing: bool) -> Number:
+    return statistics.number(values, name=name, column=index, may_be_missing=missing)
+
+
+def _days_and_seconds(array: pa.Array, shift_s: int) -> tuple[np.ndarray, np.ndarray]:
+    """Days since 1970 int64 and seconds of the day float64, rounded down before 1970 as after."""
+    if pt.is_null(array.type):
+        return np.zeros(len(array), np.int64), np.zeros(len(array))
+    ticks = values_of(array)
+    if pt.is_date(array.type):
+        days = ticks.astype(np.int64) if pt.is_date32(array.type) else ticks // (_DAY_S * 1_000)
+        return days, np.zeros(len(array))
+    per_second = _PER_SECOND[array.type.unit]
+    # Whole seconds first: adding the shift to nanoseconds overflows at the ends of their range.
+    whole, part = np.divmod(ticks, per_second) if per_second > 1 else (ticks, np.zeros(1))
+    days, seconds = np.divmod(whole + shift_s, _DAY_S)
+    return days, seconds + part / per_second
+
+
+def _ticks(days: np.ndarray, of_day: np.ndarray, shift_s: int, kind: pa.DataType) -> np.ndarray:
+    if pt.is_date32(kind):
+        return days
+    if pt.is_date64(kind):
+        return days * (_DAY_S * 1_000)
+    per_second = _PER_SECOND[kind.unit]
+    furthest = _LONGEST // (_DAY_S * per_second) * 2 - 2
+    ticks: np.ndarray = (np.clip(days, -furthest, furthest) * _DAY_S - shift_s) * per_second + of_day
+    return ticks
+
+
+def _stepped(seconds: np.ndarray, step: int, unit: str) -> np.ndarray:
+    """Ticks since midnight, rounded to the step and kept inside the day."""
+    per_second = _PER_SECOND[unit]
+    steps = np.rint(np.clip(seconds, 0, _DAY_S) * per_second / step)
+    ticks: np.ndarray = np.minimum(steps, (_DAY_S * per_second - 1) // step).astype(np.int64) * step
+    return ticks
+
+
+def _step(ticks: np.ndarray, unit: str, shift_s: int = 0) -> int:
+    """The longest of hour, minute, second, ms, us that all shifted ticks are multiples of, in ticks."""
+    per_second = _PER_SECOND[unit]
+    shift = shift_s * per_second
+    lengths = [3600 * per_second, 60 * per_second, per_second, per_second // 1_000, per_second // 1_000_000]
+    return next((length for length in lengths if length and not ((ticks % length + shift) % length).any()), 1)
+
+
+def _clock_seconds(array: pa.Array) -> np.ndarray:
+    if pt.is_null(array.type):
+        return np.zeros(len(array))
+    return values_of(array) / _PER_SECOND[array.type.unit]
+
+
+def _shift_s(known: pa.Array) -> int:
+    """The zone's offset from UTC at the median value; 0 without a zone."""
+    if len(known) == 0 or not pt.is_timestamp(known.type) or known.type.tz is None:
+        return 0
+    median = known.take(pc.sort_indices(known).slice(len(known) // 2, 1))
+    local = values_of(pc.local_timestamp(median))[0] - values_of(median)[0]
+    return int(local // _PER_SECOND[known.type.unit])

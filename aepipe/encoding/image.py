@@ -1,0 +1,171 @@
+"""Images: fixed or variable binary, lists of integers, PNG and JPEG bytes; always uint8 (C, H, W) within."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+from pydantic import BaseModel, ConfigDict
+
+from aepipe import image_bytes
+from aepipe.arrow_arrays import array_of, bytes_of, nulls_of, plain_values, values_of
+from aepipe.arrow_types import innermost, sort_of
+from aepipe.columns import Column
+from aepipe.encoding.lists import flat
+from aepipe.layout import Image
+
+_FINE, _MISSING, _SHAPE, _UNREADABLE, _RANGE = range(5)
+
+
+class Pixels(NamedTuple):
+    """uint8 (B, C, H, W), zeros where a row is invalid, and why it is: int16 (B,), 0 or 1 + index of a reason."""
+
+    image: np.ndarray
+    reasons: np.ndarray
+
+
+class ImageCodec(BaseModel):
+    """Raw bytes and lists are in the order channels, rows, columns; pictures are resized only if the job says so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    image: Image
+    resize: bool = False
+    packed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.image.channels, self.image.height, self.image.width
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Sentences for what `Pixels.reasons` counts."""
+        size = "x".join(map(str, self.shape))
+        return (
+            f"{self.name} is missing",
+            f"{self.name} is not {size} (channels x height x width), which the model takes",
+            f"{self.name} cannot be read as PNG or JPEG",
+            f"{self.name} has a pixel outside 0 to {self.image.top}",
+        )
+
+    def encode(self, array: pa.Array) -> Pixels:
+        """The images of a column, of any type that `arrow_types.carries` accepts for the source's."""
+        found = self._read(array)
+        nulls = nulls_of(array)
+        if nulls is not None:
+            found.reasons[nulls] = _MISSING
+        if self.image.top < np.iinfo(np.uint8).max:
+            found.reasons[(found.image > self.image.top).any(axis=(1, 2, 3)) & (found.reasons == _FINE)] = _RANGE
+        found.image[found.reasons != _FINE] = 0
+        return found
+
+    def decode(self, image: np.ndarray, kind: pa.DataType) -> pa.Array:
+        """Images (B, C, H, W) as a column of plain type `kind`; PNG bytes where the source held PNG or JPEG."""
+        grid = np.ascontiguousarray(np.minimum(image, self.image.top), np.uint8)
+        if self.packed:
+            return bytes_of([image_bytes.png_of(one) for one in grid]).cast(kind)
+        rows = grid.reshape(len(grid), self.image.pixels)
+        if pt.is_fixed_size_binary(kind):
+            return pa.Array.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])
+        if pt.is_binary(kind):
+            return bytes_of([row.tobytes() for row in rows])
+        return _as_lists(rows, kind, self.shape)
+
+    def _read(self, array: pa.Array) -> Pixels:
+        if len(array) == 0 or pt.is_null(array.type):
+            return self._blank(len(array))
+        if sort_of(array.type) == "list":
+            return self._from_lists(array)
+        array = plain_values(array)
+        return self._from_pictures(array.to_pylist()) if self.packed else self._from_bytes(array)
+
+    def _blank(self, rows: int) -> Pixels:
+        return Pixels(np.zeros((rows, *self.shape), np.uint8), np.zeros(rows, np.int16))
+
+    def _from_bytes(self, array: pa.Array) -> Pixels:
+        if pt.is_fixed_size_binary(array.type):
+            width = array.type.byte_width
+            offsets = (np.arange(len(array) + 1) + array.offset) * width
+            content = array.buffers()[1]
+        else:
+            offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4).astype(np.int64)
+            content = array.buffers()[2]
+        values = np.zeros(0, np.uint8) if content is None else np.frombuffer(content, np.uint8)
+        return self._gathered(values, offsets[:-1], offsets[1:])
+
+    def _from_lists(self, array: pa.Array) -> Pixels:
+        lists = flat(array)
+        numbers = values_of(lists.values)
+        values = numbers if numbers.dtype == np.uint8 else np.clip(numbers, 0, 255).astype(np.uint8)
+        odd = values != numbers
+        empty = nulls_of(lists.values)
+        if empty is not None:
+            odd = odd | empty
+        found = self._gathered(values, lists.starts, lists.ends)
+        if odd.any():
+            before = np.concatenate([[0], np.cumsum(odd)])
+            found.reasons[(before[lists.ends] > before[lists.starts]) & (found.reasons == _FINE)] = _RANGE
+        return found
+
+    def _gathered(self, values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Pixels:
+        """Row i from values[starts[i]:ends[i]]; at once where the rows lie end to end, as they mostly do."""
+        size = self.image.pixels
+        wrong = ends - starts != size
+        if not wrong.any() and np.array_equal(starts[1:], ends[:-1]):
+            whole = values[starts[0] : ends[-1]].reshape(-1, *self.shape)
+            return Pixels(whole.copy(), np.zeros(len(starts), np.int16))
+        found = self._blank(len(starts))
+        found.reasons[wrong] = _SHAPE
+        rows = found.image.reshape(len(starts), size)
+        for at in np.flatnonzero(~wrong):
+            rows[at] = values[starts[at] : ends[at]]
+        return found
+
+    def _from_pictures(self, contents: Iterable[bytes | None]) -> Pixels:
+        contents = list(contents)
+        found = self._blank(len(contents))
+        for at, content in enumerate(contents):
+            try:
+                pixels = image_bytes.pixels_of(content or b"", self.shape, resize=self.resize)
+            except ValueError:
+                found.reasons[at] = _SHAPE
+                continue
+            if pixels is None:
+                found.reasons[at] = _UNREADABLE
+            else:
+                found.image[at] = pixels
+        return found
+
+
+def fit_image(column: Column) -> ImageCodec:
+    """The codec of an image column: all that it needs to know is in the schema."""
+    channels, height, width = column.shape or (1, 1, 1)
+    image = Image(channels=channels, height=height, width=width, top=column.top or 255)
+    return ImageCodec(name=column.name, image=image, resize=column.resize, packed=column.packed)
+
+
+def _as_lists(rows: np.ndarray, kind: pa.DataType, shape: tuple[int, int, int]) -> pa.Array:
+    """Pixels (B, P) as lists: flat, of rows, or of channels of rows, as deep as the type is."""
+    depth = _depth(kind)
+    sizes = {1: (rows.shape[1],), 2: (shape[1], shape[0] * shape[2]), 3: shape}[depth]
+    types = [kind]
+    while len(types) < depth:
+        types.append(types[-1].value_type)
+    array = array_of(rows.ravel(), pa.uint8()).cast(innermost(kind))
+    for size, one in zip(reversed(sizes), reversed(types), strict=True):
+        array = _listed(array, size, one)
+    return array
+
+
+def _depth(kind: pa.DataType) -> int:
+    return 1 + _depth(kind.value_type) if sort_of(kind) == "list" else 0
+
+
+def _listed(array: pa.Array, size: int, kind: pa.DataType) -> pa.Array:
+    rows = len(array) // size
+    if pt.is_fixed_size_list(kind):
+        return pa.Array.from_buffers(kind, rows, [None], children=[array])
+    offsets = np.arange(rows + 1, dtype=np.int32) * size
+    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets)], children=[array])

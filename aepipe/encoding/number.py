@@ -1,0 +1,159 @@
+"""Integers, floats, decimals and durations: one float32 feature each."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+from pydantic import Field
+
+from aepipe.arrow_arrays import array_of, dtype_of, nulls_of, plain_values, values_of
+from aepipe.columns import Column
+from aepipe.encoding import statistics
+from aepipe.encoding.codec import Codec, Features
+from aepipe.layout import Number
+
+_EXACT = 2**24
+"""float32 holds every integer up to here."""
+_FLOAT64_EXACT = 2**53
+
+
+class NumberCodec(Codec):
+    """`num[:, j] = float32(value - offset)`: exact for float32 and for integers below 2**24, else to 6e-8 of itself."""
+
+    kind: Literal["number"] = "number"
+    number: Number
+    unit: str | None = Field(None, description="of a duration: s, ms, us or ns")
+    offset: int | float = Field(0, description="an integer for integers: subtracted in integers above 2**53")
+    least: int | float | None = Field(None, description="in training: nothing below is ever decoded")
+    greatest: int | float | None = None
+    decimals: int | None = Field(None, description="what the training values were rounded to")
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        return (self.number,)
+
+    def encode(self, array: pa.Array) -> Features:
+        return Features(numbers=(self._differences(_numeric(array, self.unit)),))
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+        values = numbers[:, 0]
+        nulls = np.isnan(values)
+        if self.least is None or self.greatest is None:  # training had nothing but nulls
+            return pa.nulls(len(values), kind)
+        values = np.where(nulls, statistics.typical(self.number), values)
+        nulls = nulls if self.number.may_be_missing else None
+        if pt.is_integer(kind) or pt.is_duration(kind):
+            return array_of(self._integers(values, kind), kind, nulls)
+        values = np.clip(self._rounded(values + float(self.offset)), float(self.least), float(self.greatest))
+        if pt.is_decimal(kind):
+            return array_of(_within(values, kind), pa.float64(), nulls).cast(kind)
+        return array_of(values, kind, nulls)
+
+    def _differences(self, array: pa.Array) -> np.ndarray:
+        """value - offset; NaN where missing. float64, or the array's own dtype where there is nothing to subtract."""
+        values, nulls = values_of(array), nulls_of(array)
+        if self.offset:
+            values = _subtracted(values, self.offset)
+        if nulls is None:
+            return values
+        floats: np.ndarray = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
+        floats[nulls] = np.nan
+        return floats
+
+    def _rounded(self, values: np.ndarray) -> np.ndarray:
+        return values if self.decimals is None else np.round(values, self.decimals)
+
+    def _integers(self, values: np.ndarray, kind: pa.DataType) -> np.ndarray:
+        """Whole numbers of the column's dtype, the clipping done exactly: float64 cannot tell 2**63 from 2**63 - 1."""
+        least, greatest, offset = int(self.least or 0), int(self.greatest or 0), int(self.offset)
+        dtype = dtype_of(kind)
+        low, high = float(least - offset), float(greatest - offset)
+        whole = np.clip(np.rint(values), low, high)
+        inside = np.clip(whole, -(2.0**63), 2.0**64 - 4096 if low >= 0 else 2.0**63 - 1024)
+        steps = inside.astype(np.uint64 if low >= 0 else np.int64).astype(np.uint64)
+        found: np.ndarray = (steps + np.uint64(offset % 2**64)).astype(dtype)
+        found[whole <= low] = least
+        found[whole >= high] = greatest
+        return found
+
+
+def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCodec:
+    """The codec of training values of the source's plain type; what is not finite is left out."""
+    unit = values.type.unit if pt.is_duration(values.type) else None
+    chunks = [_numeric(chunk, unit) for chunk in values.chunks]
+    observed = np.concatenate([_observed(chunk) for chunk in chunks] or [np.zeros(0)])
+    usable = observed[statistics.fits_float32(observed)]
+    missing = len(values) > sum(_counted(chunk) for chunk in chunks)
+    whole = observed.dtype.kind in "iu"
+    offset = _integer_offset(usable) if whole else 0.0 if observed.dtype.itemsize < 8 else statistics.offset(usable)
+    differences = _subtracted(usable, offset) if offset else usable.astype(np.float64)
+    return NumberCodec(
+        name=column.name,
+        number=statistics.number(
+            differences.astype(np.float64),
+            name=column.name,
+            column=index,
+            transform=column.transform,
+            may_be_missing=missing,
+        ),
+        unit=unit,
+        offset=offset,
+        least=usable.min().item() if len(usable) else None,
+        greatest=usable.max().item() if len(usable) else None,
+        decimals=None if whole else statistics.decimals(usable.astype(np.float64), _resolution(values.type)),
+    )
+
+
+def _numeric(array: pa.Array, unit: str | None) -> pa.Array:
+    """Numbers whose bytes numpy knows; durations as integers in the training unit."""
+    array = plain_values(array)
+    kind = array.type
+    if pt.is_integer(kind) or pt.is_floating(kind):
+        return array
+    if pt.is_duration(kind):
+        return array if kind.unit == unit else array.cast(pa.duration(unit or "s"), safe=False)
+    return array.cast(pa.float64())
+
+
+def _observed(array: pa.Array) -> np.ndarray:
+    """The values that are neither null nor NaN."""
+    values, nulls = values_of(array), nulls_of(array)
+    kept = values if nulls is None else values[~nulls]
+    return kept[~np.isnan(kept)] if kept.dtype.kind == "f" else kept
+
+
+def _counted(array: pa.Array) -> int:
+    return len(_observed(array))
+
+
+def _subtracted(values: np.ndarray, offset: int | float) -> np.ndarray:
+    """values - offset as float64; in integers where that is exact and float64 is not."""
+    rough = values.astype(np.float64) - float(offset)
+    if values.dtype.kind == "f" or isinstance(offset, float):
+        return rough
+    exact = (values.astype(np.uint64) - np.uint64(int(offset) % 2**64)).view(np.int64)
+    return np.where(np.abs(rough) < _FLOAT64_EXACT, exact.astype(np.float64), rough)
+
+
+def _integer_offset(values: np.ndarray) -> int:
+    """The middle of large integers where that makes them exact in float32, else their mean where they spread little."""
+    if len(values) == 0:
+        return 0
+    least, greatest = int(values.min()), int(values.max())
+    if max(-least, greatest) <= _EXACT:
+        return 0
+    if greatest - least <= 2 * _EXACT:
+        return (least + greatest) // 2
+    return round(statistics.offset(values.astype(np.float64)))
+
+
+def _resolution(kind: pa.DataType) -> float:
+    return float(np.finfo(dtype_of(kind)).eps) if pt.is_floating(kind) else 2.0**-52
+
+
+def _within(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
+    """Rounding must not carry a decimal out of its precision."""
+    top = 10.0 ** (kind.precision - kind.scale)
+    last = min(top - 10.0**-kind.scale, float(np.nextafter(top, 0)))
+    return np.clip(np.round(values, max(kind.scale, 0)), -last, last)

@@ -1,0 +1,97 @@
+"""Lists of numbers, all of one length: a feature an element."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from aepipe.arrow_arrays import array_of, dtype_of, nulls_of, values_of
+from aepipe.columns import Column
+from aepipe.encoding import statistics
+from aepipe.encoding.codec import FINE, OTHER, Codec, Features
+from aepipe.encoding.lists import flat
+from aepipe.layout import Number
+
+
+class VectorCodec(Codec):
+    """`num[:, j] = float32(element)`: a null list is missing in all of them, a list of another length is invalid."""
+
+    kind: Literal["vector"] = "vector"
+    elements: tuple[Number, ...]
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        return self.elements
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return (*super().reasons, f"{self.name} has another length than {len(self.elements)}")
+
+    def encode(self, array: pa.Array) -> Features:
+        grid, wrong = _grid(array, len(self.elements))
+        reasons = np.where(wrong, OTHER, FINE).astype(np.int8) if wrong.any() else None
+        grid[wrong] = [number.mean for number in self.elements]
+        return Features(numbers=tuple(grid.T), reasons=reasons)
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+        nulls = np.isnan(numbers)
+        lost = nulls.all(axis=1) if nulls.size else np.zeros(len(numbers), np.bool_)
+        low = [number.low or 0.0 for number in self.elements]
+        high = [number.high or 0.0 for number in self.elements]
+        values = np.clip(np.where(nulls, 0.0, numbers), low, high).ravel()
+        flat_values = array_of(_as_type(values, kind.value_type), _fixed(kind.value_type), nulls.ravel())
+        return _lists(flat_values.cast(kind.value_type), lost, kind, len(self.elements))
+
+
+def fit_vector(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodec:
+    """The codec of training lists; lists of another length than the schema's are left out."""
+    length = (column.shape or (0,))[0]
+    grids = [grid[~wrong] for grid, wrong in (_grid(chunk, length) for chunk in values.chunks)]
+    grid = np.concatenate([*grids, np.zeros((0, length))])
+    elements = (_element(grid[:, at], f"{column.name}[{at}]", index) for at in range(length))
+    return VectorCodec(name=column.name, elements=tuple(elements))
+
+
+def _element(values: np.ndarray, name: str, index: int) -> Number:
+    missing = bool(np.isnan(values).any())
+    usable = values[statistics.fits_float32(values)]
+    return statistics.number(usable, name=name, column=index, transform="linear", may_be_missing=missing)
+
+
+def _grid(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Elements (B, length) float64, NaN where missing; and which rows have another length, bool (B,)."""
+    lists = flat(array)
+    sizes = lists.ends - lists.starts
+    wrong = (sizes != length) & ~lists.nulls
+    right = ~wrong & ~lists.nulls
+    grid = np.full((len(sizes), length), np.nan)
+    elements = lists.values.cast(pa.float64(), safe=False)
+    values, nulls = values_of(elements), nulls_of(elements)
+    if nulls is not None:
+        values = np.where(nulls, np.nan, values)
+    grid[right] = values[lists.starts[right, None] + np.arange(length)]
+    return grid, wrong
+
+
+def _fixed(kind: pa.DataType) -> pa.DataType:
+    return pa.float64() if pt.is_decimal(kind) else kind
+
+
+def _as_type(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
+    """Rounded where the type has no fractions; kept inside its range, which float64 may round out of."""
+    if not (pt.is_integer(kind) or pt.is_duration(kind)):
+        return values
+    dtype = dtype_of(kind)
+    edge = np.iinfo(dtype)
+    inside = np.clip(np.rint(values), np.nextafter(float(edge.min), 0), np.nextafter(float(edge.max), 0))
+    whole: np.ndarray = np.rint(inside).astype(dtype)
+    return whole
+
+
+def _lists(values: pa.Array, nulls: np.ndarray, kind: pa.DataType, length: int) -> pa.Array:
+    valid = pa.py_buffer(np.packbits(~nulls, bitorder="little")) if nulls.any() else None
+    if pt.is_fixed_size_list(kind):
+        return pa.Array.from_buffers(kind, len(nulls), [valid], children=[values])
+    offsets = np.arange(len(nulls) + 1, dtype=np.int32) * length
+    return pa.Array.from_buffers(kind, len(nulls), [valid, pa.py_buffer(offsets)], children=[values])

@@ -1,0 +1,79 @@
+"""Who does what next: partitions that nobody began, then running ones that take help."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from aepipe.batch.scorer import PartitionResult, Scoring
+
+Progress = Callable[[str, float], None]
+"""Told what was just worked on, and which share of everything is done."""
+
+
+class Board:
+    """The partitions of a run, for the threads of one process."""
+
+    def __init__(self, names: Sequence[str], progress: Progress | None = None) -> None:
+        self._names = names
+        self._progress = progress
+        self._shares = [0.0] * len(names)
+        self._results: list[PartitionResult | None] = [None] * len(names)
+        self._begun = 0
+        self._running: list[Scoring] = []
+        self._error: BaseException | None = None
+        self._failed: Exception | None = None
+        self._changed = threading.Condition()
+        self._telling = threading.Lock()
+
+    def take(self) -> int | Scoring | None:
+        """The index of a partition to begin, or a scoring to help with; waits for one. None when all is done."""
+        with self._changed:
+            while self._error is None:
+                if self._begun < len(self._names):
+                    self._begun += 1
+                    return self._begun - 1
+                scoring = next((scoring for scoring in self._running if scoring.takes_help), None)
+                if scoring is not None or all(self._results):
+                    return scoring
+                self._changed.wait()
+            return None
+
+    def announce(self, scoring: Scoring) -> None:
+        """From now on others may help with this one."""
+        with self._changed:
+            self._running = [running for running in self._running if running.takes_help] + [scoring]
+            self._changed.notify_all()
+            if self._error is not None:
+                scoring.stop(self._error)
+
+    def advance(self, index: int, share: float) -> None:
+        """Tells the progress: this share of a partition is done."""
+        if self._progress is not None:
+            with self._telling:
+                self._shares[index] = share
+                self._progress(self._names[index], sum(self._shares) / len(self._shares))
+
+    def end(self, index: int, result: PartitionResult) -> None:
+        """A partition has its result."""
+        self.advance(index, 1.0)
+        with self._changed:
+            self._results[index] = result
+            self._changed.notify_all()
+
+    def fail(self, index: int, error: Exception) -> None:
+        """A partition has no result; the others go on, and `results` raises the error."""
+        self._failed = self._failed or error
+        self.end(index, PartitionResult(self._names[index], "quarantined", reason=str(error)))
+
+    def stop(self, error: BaseException) -> None:
+        """Nothing more is begun, and what is running ends with this error after the blocks that are at work."""
+        with self._changed:
+            self._error = self._error or error
+            for scoring in self._running:
+                scoring.stop(error)
+            self._changed.notify_all()
+
+    def results(self) -> list[PartitionResult]:
+        """Of every partition, in order, when all are done. Raises what made one fail."""
+        if self._failed is not None:
+            raise self._failed
+        return [result for result in self._results if result is not None]

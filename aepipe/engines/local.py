@@ -1,0 +1,105 @@
+"""Many partitions on one machine: one a worker, and workers that are left without help with those of others."""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from aepipe.batch.golden import check_golden
+from aepipe.batch.runner import Runner
+from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_partition
+from aepipe.batch.session import Session, usable_device
+from aepipe.batch.sizes import batch_rows
+from aepipe.bundle import Bundle
+from aepipe.engines.board import Board, Progress
+from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
+from aepipe.storage import Outputs
+
+__all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]
+
+log = logging.getLogger(__name__)
+
+
+def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None = None) -> list[PartitionResult]:
+    """What became of each partition, in order. One that cannot be scored is quarantined, and the others go on.
+
+    The machine is used as the first of the specs says.
+    Raises DeviceUnavailable and BundleCorrupt before any partition is begun, and Busy when all others are done.
+    """
+    if not specs:
+        return []
+    crew = _Crew(bundle, specs[0])
+    board = Board([spec.partition.name for spec in specs], progress)
+    with ThreadPoolExecutor(crew.workers, thread_name_prefix="aepipe") as threads:
+        try:
+            for future in [threads.submit(_work, crew, board, specs) for _ in range(crew.workers)]:
+                future.result()
+        except BaseException as error:  # an interrupt too
+            board.stop(error)
+            raise
+    return board.results()
+
+
+class _Crew:
+    """What the workers of one run share: a bundle that was checked, and a session each, or one GPU for all."""
+
+    def __init__(self, bundle: Bundle, spec: ScoreSpec) -> None:
+        self.bundle = bundle
+        self.workers = spec.workers or len(os.sched_getaffinity(0))
+        self._device, _ = usable_device(spec.device)
+        self._batch_rows = batch_rows(bundle.encoding.layout, asked=spec.batch_rows, device=self._device)
+        self._first = self._make_runner()
+        self._unused = [self._first]
+        self._handing = threading.Lock()
+        check_golden(bundle, self._first)
+
+    def runner(self) -> Runner[Session]:
+        """For one worker."""
+        if self._device == "cuda":
+            return self._first
+        with self._handing:
+            if self._unused:
+                return self._unused.pop()
+        return self._make_runner()
+
+    def _make_runner(self) -> Runner[Session]:
+        onnx, _ = self.bundle.part("scorer")
+        make = partial(Session, onnx, device=self._device)
+        return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
+
+
+def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:
+    """What a worker does until nothing is left."""
+    try:
+        runner = crew.runner()
+        while (task := board.take()) is not None:
+            if isinstance(task, Scoring):
+                task.help(runner)
+            else:
+                _score(crew, board, runner, task, specs[task])
+    except BaseException as error:
+        board.stop(error)
+        raise
+
+
+def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
+    """Scores a partition of one's own and puts its result on the board."""
+    name, files = spec.partition
+    try:
+        progress = partial(board.advance, index)
+        result = score_partition(
+            crew.bundle, spec, runner, workers=crew.workers, announce=board.announce, progress=progress
+        )
+    except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
+        Outputs(spec.out).quarantine(name, str(error), files)
+        result = PartitionResult(name, "quarantined", reason=str(error))
+    except PartitionInvalid as error:  # no note can have such a name
+        log.warning("%s", error)
+        result = PartitionResult(name, "quarantined", reason=str(error))
+    except Busy as error:
+        board.fail(index, error)
+        return
+    log.info("%s is %s", name, result.status)
+    board.end(index, result)

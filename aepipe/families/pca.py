@@ -1,0 +1,96 @@
+"""Principal components: the best linear code, in closed form; the yardstick of every other family.
+
+Numbers, missing flags, one-hot codes or pixels are one vector; Jolliffe 2002. Latents have unit variance over the
+training rows.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.bottleneck import latents_for, real_space, too_wide
+from aepipe.family import Family, LatentSpace, Model, Part, Player, Posterior, TrunkPlan
+from aepipe.layout import Layout
+from aepipe.nets.frontend import Row
+from aepipe.nets.likelihood import Likelihood
+from aepipe.parts import standard_parts
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"
+    )
+
+
+class PrincipalComponents(Model):
+    """An orthogonal projection and its transpose."""
+
+    center: Tensor
+    components: Tensor
+    spread: Tensor
+
+    def __init__(self, layout: Layout, options: Options, likelihood: Likelihood) -> None:
+        super().__init__(layout, likelihood)
+        self.space = real_space(latents_for(layout, options.latent))
+        self.register_buffer("center", torch.zeros(likelihood.width))
+        self.register_buffer("components", torch.zeros(len(self.space.names), likelihood.width))
+        self.register_buffer("spread", torch.ones(len(self.space.names)))
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    @property
+    def has_prior(self) -> bool:
+        return False
+
+    def players(self) -> tuple[Player, ...]:
+        return ()
+
+    @torch.no_grad()
+    def prepare(self, rows: Row) -> None:
+        targets = self.likelihood.targets(rows).double()
+        center = targets.mean(0)
+        variances, directions = torch.linalg.eigh((targets - center).T @ (targets - center) / len(targets))
+        latents = len(self.space.names)
+        largest = variances.flip(0)[:latents].clamp(min=1e-12)
+        self.center.copy_(center)
+        self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
+        self.spread.copy_(largest.sqrt())
+        self.likelihood.sigma.settle(self.likelihood.misfit(self.decode(self.posterior(rows).mean), rows))
+
+    def posterior(self, row: Row) -> Posterior:
+        centered = self.likelihood.targets(row) - self.center
+        return Posterior(centered @ self.components.T / self.spread, None)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.likelihood.params_of((z * self.spread) @ self.components + self.center)
+
+    def kl(self, posterior: Posterior) -> Tensor:
+        return torch.zeros_like(posterior.mean[:, 0])
+
+    def parts(self) -> tuple[Part, ...]:
+        return standard_parts(self)
+
+
+def _signed(directions: Tensor) -> Tensor:
+    """Each direction (Z, F) with its largest entry positive, so that machines agree."""
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    return directions * torch.where(largest < 0, -1.0, 1.0)
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return PrincipalComponents(layout, Options.model_validate(options), likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+
+
+FAMILY = Family("pca", "principal components, in closed form", Options, (), _build, _faults)

@@ -1,0 +1,47 @@
+"""What a head is to the rest: a score made of what a model knows of a row. Nothing here knows one head from another."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Evidence(NamedTuple):
+    """What a model says of rows, without noise.
+
+    losses: (B, R) negative log-likelihood of each reason (a source column, or a region of an image), in nats.
+    residual: (B, P) distance from what was expected, in the units of `Row.dense`: signed, or of many features the mean
+    magnitude of blocks (`residual_pooling`).
+    z: (B, Z) latents. kl: (B,) nats. total: (B,) negative log-likelihood of the row, in nats.
+    """
+
+    losses: Tensor
+    residual: Tensor
+    z: Tensor
+    kl: Tensor
+    total: Tensor
+
+
+class HeadStats(NamedTuple):
+    """What a head is fitted on: rows that the network learned from, rows that it did not, and a seed for choices."""
+
+    train: Evidence
+    dev: Evidence
+    seed: int = 0
+
+
+class Head(nn.Module, ABC):
+    """Evidence to one score a row, (B,): the greater, the stranger. Subclasses are final."""
+
+    @abstractmethod
+    def forward(self, evidence: Evidence) -> Tensor:
+        """The scores, (B,), each of its own row alone."""
+
+
+class HeadSpec(NamedTuple):
+    """A file of aepipe/heads."""
+
+    name: str
+    summary: str
+    fit: Callable[[HeadStats], Head]

@@ -1,0 +1,47 @@
+"""The heads, found by listing this folder: a file with a `HEAD` is one."""
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from typing import Literal
+
+from aepipe.errors import OptionInvalid
+from aepipe.head import HeadSpec
+
+
+def names() -> tuple[str, ...]:
+    """The heads there are.
+
+    >>> names()
+    ('elbo', 'knn', 'mahalanobis', 'reconstruction', 'robust_mahalanobis')
+    """
+    return tuple(_heads())
+
+
+def find(name: str) -> HeadSpec:
+    """The head of that name. Raises OptionInvalid with the nearest one."""
+    if name in _heads():
+        return _heads()[name]
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}"
+    raise OptionInvalid(f"[score] head: there is no head '{name}', {hint}")
+
+
+def resolve(name: str, data: Literal["clean", "polluted"]) -> str:
+    """The head that `[score] head` means: `auto` follows what the training rows are known to be.
+
+    On 42 tables knn scored best after clean training, robust_mahalanobis after polluted training; no head won both.
+
+    >>> resolve("auto", "polluted")
+    'robust_mahalanobis'
+    """
+    if name == "auto":
+        return "knn" if data == "clean" else "robust_mahalanobis"
+    return find(name).name
+
+
+@cache
+def _heads() -> dict[str, HeadSpec]:
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    return {module.HEAD.name: module.HEAD for module in modules if hasattr(module, "HEAD")}

@@ -1,0 +1,98 @@
+"""One graph that answers everything about a row: its latents, its score, and the reasons of its score."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aepipe import heads
+from aepipe.family import Model, Part
+from aepipe.head import Evidence, Head, HeadStats
+from aepipe.heads.evidence import Witness, gather
+from aepipe.layout import Port
+from aepipe.parts import latent_port
+
+FITTED_ROWS = 20_000
+"""Heads are fitted on at most this many training rows, and as many dev rows."""
+
+_IQR_OF_NORMAL = 1.349
+
+
+class LossScale(nn.Module):
+    """Losses of reasons (B, R) as multiples of their spread above what is usual: what makes columns comparable.
+
+    A spread is an interquartile range drawn halfway to the mean of all. Without that, a column that is always rebuilt well
+    is blamed for what a fault in another one did to the latents: of 8-sigma faults planted in twelve tables, the mean share
+    whose column came first rose from 96.7 to 97.3 % (VAE), on breast-cancer cells from 94 to 97 % (autoencoder).
+    """
+
+    center: Tensor
+    gain: Tensor
+
+    def __init__(self, losses: Tensor) -> None:
+        super().__init__()
+        low, center, high = np.quantile(losses.double().numpy(), [0.25, 0.5, 0.75], axis=0)
+        spread = (high - low) / _IQR_OF_NORMAL
+        scale = (spread + (float(spread.mean()) or 1.0)) / 2
+        self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
+        self.register_buffer("gain", torch.tensor(1 / scale, dtype=torch.float32))
+
+    def forward(self, losses: Tensor) -> Tensor:
+        return (losses - self.center) * self.gain
+
+
+class Scorer(nn.Module):
+    """Row tensors, in the order of `Layout.ports`, to (z, score, reason, reason_z).
+
+    z: (B, Z). score: (B,). reason: (B, k) int32, indices into `reason_names(layout)`, the strongest first.
+    reason_z: (B, k), how far the loss of each is above the usual one. The last two are left out where k is 0.
+    """
+
+    def __init__(self, witness: Witness, head: Head, scale: LossScale, *, reasons: int) -> None:
+        super().__init__()
+        self.witness = witness
+        self.head = head
+        self.scale = scale
+        self.reasons = min(reasons, len(scale.center))
+
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        evidence: Evidence = self.witness(*rows)
+        score = self.head(evidence)
+        if not self.reasons:
+            return evidence.z, score
+        strongest = torch.topk(self.scale(evidence.losses), self.reasons, dim=1)
+        return evidence.z, score, strongest.indices.to(torch.int32), strongest.values
+
+    def part(self) -> Part:
+        """The scorer as an ONNX file."""
+        model = self.witness.model
+        outputs: tuple[Port, ...] = (latent_port(model), Port("score", "float32", ()))
+        if self.reasons:
+            width = (self.reasons,)
+            outputs += (Port("reason", "int32", width), Port("reason_z", "float32", width))
+        return Part("scorer", self, model.layout.ports, outputs)
+
+
+def fit_scorer(
+    model: Model,
+    train: Mapping[str, NDArray[np.generic]],
+    dev: Mapping[str, NDArray[np.generic]],
+    *,
+    head: str,
+    reasons: int,
+    seed: int = 0,
+) -> Scorer:
+    """The scorer of a trained model, put into eval mode: its head fitted on training rows, its scales on dev rows too.
+
+    head: a name of `heads.names()`. Raises OptionInvalid.
+    """
+    spec = heads.find(head)
+    witness = Witness(model).eval()
+    learned = gather(witness, train, most=FITTED_ROWS, seed=seed)
+    fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed)
+    fitted = spec.fit(HeadStats(learned, fresh, seed))
+    scale = LossScale(torch.cat([learned.losses, fresh.losses]))
+    scorer = Scorer(witness, fitted, scale, reasons=reasons)
+    return scorer.to(next(iter(model.state_dict().values())).device).eval()

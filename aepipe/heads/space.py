@@ -1,0 +1,76 @@
+"""The space of [residual, latent] that distance heads measure in: a row is a point of coordinates near unit size."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aepipe.head import Evidence
+
+FLOOR = 1e-2
+"""Least spread of a coordinate, in shares of the typical spread of its kind: below it, there is rounding noise only."""
+
+_IQR_OF_NORMAL = 1.349
+
+Matrix = NDArray[np.float64]
+
+
+class Scaling(NamedTuple):
+    """What each coordinate is centred at and divided by, (D,) each."""
+
+    center: Matrix
+    scale: Matrix
+
+
+class Space(nn.Module):
+    """Evidence to points (B, D): residual and latents side by side, centred and scaled."""
+
+    center: Tensor
+    gain: Tensor
+
+    def __init__(self, scaling: Scaling) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.tensor(scaling.center, dtype=torch.float32))
+        self.register_buffer("gain", torch.tensor(1 / scaling.scale, dtype=torch.float32))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        return (torch.cat([evidence.residual, evidence.z], dim=1) - self.center) * self.gain
+
+
+def coordinates(evidence: Evidence) -> Matrix:
+    """Residual and latents side by side, unscaled, (B, D) float64."""
+    return torch.cat([evidence.residual, evidence.z], dim=1).double().cpu().numpy()
+
+
+def standard_scaling(train: Evidence, dev: Evidence) -> Scaling:
+    """Means, and the greater of the standard deviations on training rows and dev rows.
+
+    Dev rows show how far the network is off where it did not learn; training rows show the values that are rare.
+    """
+    learned, fresh = coordinates(train), coordinates(dev)
+    spread = np.maximum(learned.std(axis=0), fresh.std(axis=0))
+    return Scaling(learned.mean(axis=0), _floored(spread, residuals=train.residual.shape[1]))
+
+
+def robust_scaling(train: Evidence, dev: Evidence) -> Scaling:
+    """As `standard_scaling`, with medians and interquartile ranges: a tenth of strange rows moves them little."""
+    learned, fresh = coordinates(train), coordinates(dev)
+    spread = np.maximum(_robust_spread(learned), _robust_spread(fresh))
+    return Scaling(np.median(learned, axis=0), _floored(spread, residuals=train.residual.shape[1]))
+
+
+def _robust_spread(values: Matrix) -> Matrix:
+    low, high = np.quantile(values, [0.25, 0.75], axis=0)
+    return np.asarray((high - low) / _IQR_OF_NORMAL)
+
+
+def _floored(spread: Matrix, *, residuals: int) -> Matrix:
+    kinds = [kind for kind in (spread[:residuals], spread[residuals:]) if len(kind)]
+    return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in kinds])
+
+
+def _typical(spread: Matrix) -> float:
+    """The root mean square, or 1 where nothing varies at all."""
+    return float(np.sqrt(np.mean(spread**2))) or 1.0

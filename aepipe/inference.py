@@ -1,0 +1,277 @@
+"""Which kind each column of a Parquet file is, by stated rules, unless the job says so."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe import image_bytes
+from aepipe.arrow_arrays import plain_values
+from aepipe.arrow_types import innermost, plain, sort_of
+from aepipe.columns import Column, Schema, did_you_mean
+from aepipe.config import ColumnSpec, Job, Kind
+from aepipe.errors import SchemaMismatch
+
+_NAMES_A_ROW = 100
+"""From so many sampled rows on, text that never repeats is taken for a name of the row."""
+_PICTURES_SAMPLED = 64
+_REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
+
+
+class _Refused(Exception):
+    """A clause that goes on from the file's name."""
+
+
+class _Found(NamedTuple):
+    kind: Kind
+    why: str
+    shape: tuple[int, ...] | None = None
+    packed: bool = False
+
+
+def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
+    """What each column is. `sample` holds some first rows, to count distinct values and to look at pictures.
+
+    Raises SchemaMismatch with every fault at once.
+    """
+    faults = list(_unknown_names(arrow, job))
+    columns: list[Column] = []
+    for field in arrow:
+        try:
+            columns.append(_column(field, job, sample))
+        except _Refused as refused:
+            faults.append(str(refused))
+    columns, more = _one_image(columns, job)
+    faults += more
+    schema = Schema.of(columns, arrow, event_time=job.data.event_time)
+    if not faults and not schema.modelled:
+        faults.append("has no column to model: every one is a key, a label or ignored")
+    if faults:
+        raise SchemaMismatch(str(job.data_path), faults)
+    return schema
+
+
+def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
+    named = [(name, "data.keys") for name in job.data.keys] + [(name, "data.labels") for name in job.data.labels]
+    named += [(name, "[columns]") for name in job.columns]
+    if job.data.event_time is not None:
+        named.append((job.data.event_time, "data.event_time"))
+    for name, where in named:
+        if name not in arrow.names:
+            yield f"has no column '{name}', which {where} names{did_you_mean(name, arrow.names)}"
+    for name in dict.fromkeys(name for name in arrow.names if arrow.names.count(name) > 1):
+        yield f"has {arrow.names.count(name)} columns '{name}': rename all but one"
+
+
+def _column(field: pa.Field, job: Job, sample: pa.Table | None) -> Column:
+    spec = job.columns.get(field.name, ColumnSpec())
+    kind = _named_kind(field.name, job, spec)
+    values = None if sample is None or field.name not in sample.schema.names else sample.column(field.name)
+    if kind is not None:
+        found = _checked(field, kind, spec, values)
+    elif field.name == job.data.event_time:
+        found = _event_time(field)
+    elif field.name == job.data.partition:
+        found = _Found("ignore", "names the partition")
+    elif field.name.startswith("__index_level_"):
+        found = _Found("ignore", "an index that pandas wrote; name it under [columns] to use it")
+    else:
+        found = _by_type(field, spec, values)
+    _check_options(field, found.kind, spec)
+    return Column(
+        name=field.name,
+        kind=found.kind,
+        type=str(field.type),
+        nullable=field.nullable,
+        why=found.why,
+        shape=found.shape,
+        resize=spec.resize,
+        top=spec.top,
+        packed=found.packed,
+        transform=spec.transform,
+    )
+
+
+def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
+    if spec.kind is not None:
+        return spec.kind
+    if name in job.data.keys:
+        return "key"
+    return "label" if name in job.data.labels else None
+
+
+def _refused(field: pa.Field, what: str) -> _Refused:
+    return _Refused(f"has column '{field.name}' ({field.type}), {what}")
+
+
+def _check_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
+    if kind != "image" and (spec.resize or spec.top is not None or (spec.shape is not None and kind != "vector")):
+        raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
+    if spec.transform != "auto" and kind not in ("number", "condition"):
+        raise _refused(field, f"a {kind}: transform is an option of a number")
+
+
+def _event_time(field: pa.Field) -> _Found:
+    if sort_of(field.type) not in ("time", "number", "text"):
+        raise _refused(field, "which data.event_time names: it has no order; take a timestamp, a date or a number")
+    return _Found(
+        "ignore", "the event time: orders the rows and is carried through; name it under [columns] to model it too"
+    )
+
+
+def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    if kind in ("key", "label", "ignore"):
+        return _Found(kind, "named in the job")
+    if kind == "image":
+        return _image(field, spec, values)
+    if kind == "vector":
+        return _vector(field, spec, values)
+    allowed = _ALLOWED[kind]
+    if sort_of(field.type) not in allowed or (kind == "category" and not _has_text_form(field.type)):
+        raise _refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
+    return _Found(kind, "named in the job")
+
+
+_ALLOWED: dict[Kind, tuple[str, ...]] = {
+    "number": ("number",),
+    "category": ("text", "number", "boolean", "time", "null"),
+    "boolean": ("boolean",),
+    "datetime": ("time",),
+    "condition": ("text", "number", "boolean", "time"),
+}
+_INSTEAD = {
+    "text": 'name it "category", or write it in the wanted type',
+    "boolean": 'name it "boolean" or "category"',
+    "time": 'name it "datetime"',
+    "number": 'name it "number" or "category"',
+}
+
+
+def _has_text_form(kind: pa.DataType) -> bool:
+    """Whether a category's values survive as text: timestamps, times and durations lose zone or unit."""
+    kind = plain(kind)
+    return not (pt.is_timestamp(kind) or pt.is_time(kind) or pt.is_duration(kind))
+
+
+def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    sort = sort_of(field.type)
+    if pt.is_dictionary(field.type) and sort in ("text", "number", "boolean"):
+        return _category(field, values)
+    if sort == "number":
+        return _Found("number", f"{field.type}")
+    if sort == "boolean":
+        return _Found("boolean", f"{field.type}")
+    if sort == "time":
+        return _Found("datetime", f"{field.type}")
+    if sort == "text":
+        return _category(field, values)
+    if sort == "null":
+        return _Found("ignore", "holds nothing but nulls")
+    if sort == "bytes" or (sort == "list" and spec.shape is not None):
+        return _image(field, spec, values)
+    if sort == "list":
+        return _vector(field, spec, values)
+    raise _refused(field, f"which cannot be modelled: {_REMEDY}")
+
+
+def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
+    if values is None:
+        return _Found("category", f"{field.type}")
+    texts = _plain(values)
+    rows = len(texts) - texts.null_count
+    distinct = pc.count_distinct(texts).as_py()
+    if distinct == rows >= _NAMES_A_ROW:
+        why = f"all {rows:,} sampled values differ, so it seems to name a row"
+        return _Found("ignore", f'{why}; name it "key" to carry it through, or "category"')
+    return _Found("category", f"{field.type} with {distinct:,} distinct values in the first {len(texts):,} rows")
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([plain_values(chunk) for chunk in values.chunks], plain(values.type))
+
+
+def _vector(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    kind = plain(field.type)
+    if sort_of(kind) != "list" or sort_of(kind.value_type) != "number":
+        raise _refused(field, f"which is no vector of numbers: {_REMEDY}")
+    if pt.is_fixed_size_list(kind):
+        return _Found("vector", f"lists of {kind.list_size} numbers", (kind.list_size,))
+    if spec.shape is not None and len(spec.shape) == 1:
+        return _Found("vector", "the job gives its length", spec.shape)
+    lengths = [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
+    if len(lengths) != 1 or lengths[0] == 0:
+        found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
+        raise _refused(field, f"{found}, which are no vector: give all the same length, or {_REMEDY}")
+    why = f"lists of {lengths[0]} numbers in the first {len(values or ()):,} rows; an image needs its shape in the job"
+    return _Found("vector", why, (lengths[0],))
+
+
+def _image(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    sort = sort_of(field.type)
+    if sort not in ("bytes", "list") or (sort == "list" and not pt.is_integer(innermost(field.type))):
+        raise _refused(field, "which cannot be an image: pixels are bytes, lists of integers, or PNG or JPEG bytes")
+    if spec.shape is not None and (len(spec.shape) != 3 or min(spec.shape) < 1):
+        raise _refused(field, f"whose shape is [channels, height, width], found {list(spec.shape)}")
+    formats, shape = _pictures(values) if pt.is_binary(plain(field.type)) else ("", None)
+    if spec.shape is not None:
+        return _shaped_image(field, spec.shape, formats)
+    if shape is None:
+        example = f'{field.name} = {{kind = "image", shape = [1, 28, 28]}}'
+        raise _refused(
+            field, f"raw bytes or numbers whose shape nothing says: write {example} under [columns], or {_REMEDY}"
+        )
+    size = "x".join(map(str, shape))
+    why = f"{formats} bytes; most of the first pictures are {size} (channels x height x width)"
+    return _Found("image", why, shape, packed=True)
+
+
+def _shaped_image(field: pa.Field, shape: tuple[int, ...], formats: str) -> _Found:
+    pixels = shape[0] * shape[1] * shape[2]
+    kind = plain(field.type)
+    size = (
+        kind.byte_width if pt.is_fixed_size_binary(kind) else kind.list_size if pt.is_fixed_size_list(kind) else pixels
+    )
+    nested = pt.is_fixed_size_list(kind) and sort_of(kind.value_type) == "list"
+    if not formats and not nested and size != pixels:
+        raise _refused(
+            field, f"whose rows hold {size} pixels, but the job's shape {list(shape)} has {pixels}: correct the shape"
+        )
+    if formats and not image_bytes.can_decode(shape[0]):
+        raise _refused(
+            field, f"{formats} bytes, which have 1, 2, 3 or 4 channels: the job's shape {list(shape)} has {shape[0]}"
+        )
+    why = "the job gives its shape" + (f"; {formats} bytes" if formats else "")
+    return _Found("image", why, shape, packed=bool(formats))
+
+
+def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | None]:
+    """Formats of the first values, if most of them are pictures, and the shape that most of those have."""
+    if values is None:
+        return "", None
+    contents = _plain(values).drop_null().slice(0, _PICTURES_SAMPLED).to_pylist()
+    formats = [name for content in contents if (name := image_bytes.format_of(content))]
+    if 2 * len(formats) <= len(contents):  # a bright row of raw pixels begins as a JPEG does
+        return "", None
+    shapes = [shape for content in contents if (shape := image_bytes.shape_of(content))]
+    return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
+
+
+def _one_image(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
+    """An image is modelled alone: what stands beside it is ignored, unless the job names it, which is a fault."""
+    images = [column.name for column in columns if column.kind == "image"]
+    if not images:
+        return columns, []
+    if len(images) > 1:
+        return columns, [f"has the images '{images[0]}' and '{images[1]}', a model takes one: {_REMEDY} all but one"]
+    kept, faults = [], []
+    for column in columns:
+        beside = column.kind not in ("image", "key", "label", "ignore")
+        if beside and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
+            faults.append(
+                f"has column '{column.name}' beside the image '{images[0]}', which is modelled alone: {_REMEDY}"
+            )
+        ignored = {"kind": "ignore", "why": f"beside the image '{images[0]}', which is modelled alone"}
+        kept.append(column.model_copy(update=ignored) if beside else column)
+    return kept, faults

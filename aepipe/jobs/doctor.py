@@ -1,0 +1,159 @@
+"""What would stop the work tonight: libraries, devices, disk, and a job's own files."""
+
+import importlib.metadata
+import shutil
+import sys
+from pathlib import Path
+
+from aepipe.config import Job, read_job
+from aepipe.errors import AepipeError
+from aepipe.jobs.result import Result
+
+BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
+"""Outside of these the scheduler's server does not start, or never creates a scheduled run."""
+
+LEAST_FREE_BYTES = 1_000_000_000
+
+
+class Check(Result):
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    ok: bool
+
+
+class Health(Result):
+    """All checks."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+
+def doctor(job_path: str | Path | None = None) -> Health:
+    """Look at the machine and, where given, at a job. What is wrong is a check that is not ok, never an exception."""
+    checks = [_python(), *_libraries(), _device()]
+    if job_path is not None:
+        checks += _job_checks(job_path)
+    return Health(checks=tuple(checks))
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Check(what="Python 3.11 or newer", found=found, ok=sys.version_info >= (3, 11))
+
+
+def _libraries() -> list[Check]:
+    checks = []
+    for name in ("torch", "onnx", "pyarrow", "pandas"):
+        checks.append(_installed(name))
+    runtime = [name for name in ("onnxruntime-gpu", "onnxruntime") if _version(name)]
+    found = ", ".join(f"{name} {_version(name)}" for name in runtime) or "not installed"
+    checks.append(Check(what="one onnxruntime", found=found, ok=len(runtime) == 1))
+    for name, (low, high) in BOUNDS.items():
+        version = _version(name)
+        ok = version is not None and _numbers(low) <= _numbers(version) < _numbers(high)
+        checks.append(Check(what=f"{name} from {low}, below {high}", found=version or "not installed", ok=ok))
+    return checks
+
+
+def _installed(name: str) -> Check:
+    version = _version(name)
+    return Check(what=name, found=version or "not installed", ok=version is not None)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("+")[0].split(".") if part.isdigit())
+
+
+def _device() -> Check:
+    from aepipe.batch.session import usable_device
+
+    device, why = usable_device("auto")
+    return Check(what="device", found=f"{device} ({why})", ok=True)
+
+
+def _job_checks(job_path: str | Path) -> list[Check]:
+    try:
+        job = read_job(job_path)
+    except AepipeError as error:
+        return [Check(what="job file", found=str(error), ok=False)]
+    return [
+        Check(what="job file", found=str(job.source), ok=True),
+        _options(job),
+        _device_of(job),
+        _table(job),
+        _bundle(job),
+        _outputs(job),
+        _disk(job),
+    ]
+
+
+def _options(job: Job) -> Check:
+    """The options that need no data to be judged."""
+    from aepipe.families import find
+
+    try:
+        family = find(job.model.family)
+    except AepipeError as error:
+        return Check(what="model", found=str(error), ok=False)
+    return Check(what="model", found=f"{family.name}: {family.summary}", ok=True)
+
+
+def _device_of(job: Job) -> Check:
+    from aepipe.batch.session import usable_device
+
+    try:
+        device, why = usable_device(job.run.device)
+    except AepipeError as error:
+        return Check(what=f"device '{job.run.device}'", found=str(error), ok=False)
+    return Check(what=f"device '{job.run.device}'", found=f"{device} ({why})", ok=True)
+
+
+def _table(job: Job) -> Check:
+    from aepipe.jobs.inspect import inspect
+
+    try:
+        seen = inspect(job.source)
+    except AepipeError as error:
+        return Check(what="data", found=str(error), ok=False)
+    rows = sum(part.rows for part in seen.partitions)
+    faults = [note for note in seen.notes if "is ignored" not in note]
+    found = "; ".join(faults) or f"{rows:,} rows in {len(seen.partitions)} partitions"
+    return Check(what="data", found=found, ok=not faults)
+
+
+def _bundle(job: Job) -> Check:
+    from aepipe.bundle import Bundle
+
+    try:
+        bundle = Bundle.open(job.bundle_path)
+    except AepipeError as error:
+        return Check(what="bundle", found=str(error), ok=False)
+    return Check(what="bundle", found=bundle.version, ok=True)
+
+
+def _outputs(job: Job) -> Check:
+    from aepipe.storage import Outputs
+
+    quarantined = Outputs(job.out_path).quarantined()
+    found = "; ".join(f"{name} is quarantined: {why}" for name, why in quarantined.items())
+    return Check(what="outputs", found=found or f"no partition of {job.out_path} is quarantined", ok=not quarantined)
+
+
+def _disk(job: Job) -> Check:
+    folder = job.out_path
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    return Check(what="disk", found=f"{free / 1e9:,.1f} GB free at {folder}", ok=free > LEAST_FREE_BYTES)

@@ -1,0 +1,92 @@
+"""Looks at a table: its partitions, and what each column would be taken for."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aepipe.config import Job, parse_job, read_job
+from aepipe.errors import DataUnreadable
+from aepipe.jobs.result import Result
+from aepipe.partitions import Partition, discover
+from aepipe.schema import Column, Schema, extra_columns, faults, infer
+
+SAMPLE_ROWS = 10_000
+
+
+class PartitionSeen(Result):
+    """One partition on disk."""
+
+    partition: str
+    files: int
+    rows: int
+    bytes: int
+
+
+class Inspection(Result):
+    """What `aepipe inspect` prints."""
+
+    columns: tuple[Column, ...]
+    partitions: tuple[PartitionSeen, ...]
+    notes: tuple[str, ...]
+
+
+def inspect(path: str | Path) -> Inspection:
+    """Columns and partitions of a job's table, or of a folder or file of Parquet that has no job yet.
+
+    Raises DataUnreadable where there is no Parquet, SchemaMismatch where a column can be nothing.
+    """
+    job = job_for(path)
+    partitions = discover(job)
+    schema = infer_schema(job, partitions)
+    notes = []
+    for partition in partitions:
+        for file in partition.files:
+            arrow = read_arrow_schema(file)
+            notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
+            notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
+    return Inspection(columns=schema.columns, partitions=tuple(map(_seen, partitions)), notes=tuple(notes))
+
+
+def job_for(path: str | Path) -> Job:
+    """The job of a job file, or the plainest job for Parquet that has none."""
+    path = Path(path)
+    if path.suffix == ".toml" or (path / "job.toml").is_file():
+        return read_job(path)
+    if not path.exists():
+        raise DataUnreadable(f"{path} does not exist; name a folder of Parquet files, one file, or a job file")
+    return parse_job({"name": "table", "data": {"path": str(path.resolve())}}, source=Path.cwd() / "job.toml")
+
+
+def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
+    """The schema of a table, judged by its first file and by its first rows."""
+    file = partitions[0].files[0]
+    return infer(read_arrow_schema(file), job, read_sample(file))
+
+
+def read_arrow_schema(file: Path) -> pa.Schema:
+    """The Arrow schema in a Parquet file's footer. Raises DataUnreadable."""
+    try:
+        return pq.read_schema(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
+
+
+def read_sample(file: Path) -> pa.Table:
+    """The first rows of a file, by which strings and bytes are judged. Raises DataUnreadable."""
+    try:
+        with pq.ParquetFile(file) as parquet:
+            batches = parquet.iter_batches(SAMPLE_ROWS)
+            first = next(batches, None)
+            return pa.Table.from_batches([] if first is None else [first], schema=parquet.schema_arrow)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
+
+
+def _seen(partition: Partition) -> PartitionSeen:
+    try:
+        rows = sum(pq.read_metadata(file).num_rows for file in partition.files)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataUnreadable(f"{partition.name} cannot be read as Parquet: {error}") from None
+    size = sum(file.stat().st_size for file in partition.files)
+    return PartitionSeen(partition=partition.name, files=len(partition.files), rows=rows, bytes=size)

@@ -1,0 +1,70 @@
+"""The versions of a job's model, and the names they bear."""
+
+import getpass
+from pathlib import Path
+
+from aepipe.bundle import Bundle
+from aepipe.config import Job, read_job
+from aepipe.errors import BundleNotFound
+from aepipe.jobs.result import Result
+from aepipe.registry import Registry
+
+
+class Version(Result):
+    """One bundle."""
+
+    version: str
+    aliases: tuple[str, ...]
+    family: str
+    trained_on: tuple[str, ...]
+    rows: int
+    created_at: str
+
+    def row(self) -> tuple[object, ...]:
+        """For a table."""
+        span = " to ".join(dict.fromkeys((self.trained_on[0], self.trained_on[-1]))) if self.trained_on else ""
+        return self.version, ", ".join(self.aliases), self.family, span, self.rows, self.created_at
+
+
+class Versions(Result):
+    """All bundles of one name, newest last."""
+
+    name: str
+    versions: tuple[Version, ...]
+
+
+def list_models(job_path: str | Path) -> Versions:
+    """The versions of a job's model. Raises BundleNotFound where there is none."""
+    job = read_job(job_path)
+    registry = Registry(job.bundle_path)
+    names: dict[str, list[str]] = {}
+    for alias, version in registry.aliases().items():
+        names.setdefault(version, []).append(alias)
+    found = registry.versions()
+    if not found:
+        raise BundleNotFound(f"{job.bundle_path} holds no bundle yet; make one with: aepipe train {job.source}")
+    return Versions(name=job.name, versions=tuple(_version(job, version, names.get(version, [])) for version in found))
+
+
+def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> str:
+    """Give a version a name, and say what that changes."""
+    job = read_job(job_path)
+    registry = Registry(job.bundle_path)
+    before = registry.aliases().get(alias)
+    registry.set_alias(alias, version, who=getpass.getuser(), why=why or "by hand")
+    sentence = f"{version} is now {alias} of {job.name}"
+    if before and before != version:
+        sentence += f" in place of {before}; its features are another space: train downstream models again"
+    return sentence
+
+
+def _version(job: Job, version: str, aliases: list[str]) -> Version:
+    manifest = Bundle.open(job.bundle_path / version).manifest
+    return Version(
+        version=version,
+        aliases=tuple(sorted(aliases)),
+        family=manifest.family,
+        trained_on=manifest.train_partitions,
+        rows=manifest.rows["train"],
+        created_at=manifest.created_at,
+    )

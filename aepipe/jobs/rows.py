@@ -1,0 +1,112 @@
+"""The rows that a model learns from: read, chosen, split, encoded."""
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from aepipe import where
+from aepipe.batch.reader import slices
+from aepipe.config import Job
+from aepipe.encoding import Arrays, Encoding, fit
+from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
+from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.jobs.inspect import infer_schema, read_arrow_schema
+from aepipe.partitions import Partition
+from aepipe.schema import Schema, faults
+
+log = logging.getLogger(__name__)
+
+READ_ROWS = 65_536
+FEWEST_ROWS = 20
+
+
+class Learning(NamedTuple):
+    """Encoded rows of the three parts, and the calibration rows as they stand in the source."""
+
+    encoding: Encoding
+    train: Arrays
+    dev: Arrays
+    calibration: Arrays
+    calibration_rows: pa.Table
+    rows_read: int
+
+
+def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
+    """The rows that `[train]` names, split 70 / 10 / 20 and encoded by the statistics of the training part.
+
+    Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
+    """
+    schema = infer_schema(job, partitions)
+    _refuse_faults(schema, partitions)
+    table, names = _read(job, schema, partitions)
+    if table.num_rows < FEWEST_ROWS:
+        chosen = f" where {job.train.where}" if job.train.where else ""
+        raise DataUnreadable(
+            f"{job.data_path}{chosen} holds {table.num_rows} rows to learn from, {FEWEST_ROWS} needed; widen [train]"
+        )
+    parts = split(schema, table, partitions=names)
+    encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches())
+    rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
+    (train, _), (dev, _), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
+    return Learning(encoding, train, dev, calibration, source, table.num_rows)
+
+
+def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
+    found = []
+    for partition in partitions:
+        for file in partition.files:
+            found += [f"{file}: {fault}" for fault in faults(schema, read_arrow_schema(file), need_labels=True)]
+    if found:
+        raise SchemaMismatch("the training partitions", found)
+
+
+def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
+    """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
+    total = sum(pq.read_metadata(file).num_rows for partition in partitions for file in partition.files)
+    share = min(1.0, job.train.max_rows / max(total, 1))
+    if share < 1:
+        log.warning(
+            "%s rows are more than [train] max_rows: %.1f %% of them are learned from", f"{total:,}", 100 * share
+        )
+    generator = np.random.default_rng(job.train.seed)
+    tables: list[pa.RecordBatch] = []
+    names: list[pa.Array] = []
+    for partition, batch in _batches(job, schema, partitions):
+        keep = _kept(job, batch, share, generator)
+        chosen = batch.filter(keep) if keep is not None else batch
+        tables.append(chosen)
+        names.append(pa.repeat(partition.name, chosen.num_rows))
+    return pa.Table.from_batches(tables), pa.concat_arrays(names)
+
+
+def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+    columns = [column.name for column in schema.columns if column.kind != "ignore"]
+    if job.train.where:
+        columns += sorted(where.columns(job.train.where) - set(columns))
+    for partition in partitions:
+        for batch in slices(partition.files, columns, rows=READ_ROWS):
+            yield partition, batch
+
+
+def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Generator) -> pa.Array | None:
+    keep = where.apply(job.train.where, batch) if job.train.where else None
+    if share < 1:
+        drawn = pa.array(generator.random(batch.num_rows) < share)
+        keep = drawn if keep is None else pc.and_(keep, drawn)
+    return keep
+
+
+def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
+    """The encoded rows and their sources; rows that cannot be scored are left out, and said so."""
+    batch = table.combine_chunks().to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)
+    encoded = encoding.encode(batch)
+    fine = encoded.invalid == 0
+    if not fine.all():
+        log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
+    arrays = {name: np.ascontiguousarray(values[fine]) for name, values in encoded.arrays.items()}
+    return arrays, table.filter(pa.array(fine))

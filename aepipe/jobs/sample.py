@@ -1,0 +1,124 @@
+"""Writes synthetic rows, through ONNX only."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.batch.sampler import draw
+from aepipe.bundle import Bundle
+from aepipe.config import read_job
+from aepipe.errors import JobInvalid
+from aepipe.jobs.result import Result
+from aepipe.storage import Commit, Outputs, digest_of
+
+Progress = Callable[[str, float], None]
+Prior = Literal["mixture", "normal"]
+
+CONTRACT = "sample/1"
+
+
+class SampleResult(Result):
+    """Where the rows are, and whether this call wrote them."""
+
+    path: Path
+    rows: int
+    seed: int
+    prior: Prior
+    model_version: str
+    created: bool
+    seconds: float
+
+    @property
+    def rows_per_s(self) -> float:
+        """How fast rows were drawn and written; 0 where they were there already."""
+        return self.rows / self.seconds if self.created else 0.0
+
+
+def sample(
+    job_path: str | Path,
+    *,
+    rows: int | None = None,
+    seed: int | None = None,
+    prior: str | None = None,
+    partition: str | None = None,
+    model: str = "champion",
+    progress: Progress | None = None,
+) -> SampleResult:
+    """Synthetic rows in <out>/samples/<partition>, with the source's own columns and types, the seed and the model.
+
+    The same model, seed and prior give the same rows; asked for again, nothing is written.
+    Raises JobInvalid for a prior that is neither mixture nor normal, BundleNotFound where the family cannot sample.
+    """
+    began = time.perf_counter()
+    job = read_job(job_path)
+    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    count = job.samples.rows if rows is None else rows
+    chosen_seed = job.samples.seed if seed is None else seed
+    kind = _prior(prior or job.samples.prior)
+    name = partition or f"dt={datetime.now(UTC):%Y-%m-%d}"
+    key = digest_of(CONTRACT, bundle.version, str(count), str(chosen_seed), kind)
+    outputs = Outputs(job.out_path)
+    with outputs.commit(name, key, run="sample") as commit:
+        manifest = commit.done
+        if manifest is None:
+            _write(commit, bundle, count, seed=chosen_seed, prior=kind, progress=progress)
+            manifest = commit.publish(
+                model_version=bundle.version, details={"rows": count, "seed": chosen_seed, "prior": kind}
+            )
+        created = commit.done is None
+    return SampleResult(
+        path=outputs.root / manifest.files["samples"].path,
+        rows=manifest.files["samples"].rows,
+        seed=chosen_seed,
+        prior=kind,
+        model_version=bundle.version,
+        created=created,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _write(commit: Commit, bundle: Bundle, rows: int, *, seed: int, prior: Prior, progress: Progress | None) -> None:
+    sink, at = None, 0
+    for drawn in draw(bundle, rows, seed=seed, prior=prior):
+        batch = _whole_row(bundle, drawn, seed=seed, start=at)
+        sink = sink or commit.open("samples", batch.schema)
+        sink.write(batch)
+        at += batch.num_rows
+        if progress is not None:
+            progress("sample", at / max(rows, 1))
+
+
+def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
+    """The source's columns in its order: modelled ones as drawn, keys new ones, labels null; then seed and model."""
+    schema, columns = bundle.encoding.schema, {}
+    kinds = {field.name: field.type for field in schema.arrow}
+    for column in schema.columns:
+        if column.name in drawn.schema.names:
+            columns[column.name] = drawn[column.name]
+        elif column.kind == "key":
+            columns[column.name] = _new_keys(kinds[column.name], drawn.num_rows, seed=seed, start=start)
+        elif column.kind == "label":
+            columns[column.name] = pa.nulls(drawn.num_rows, kinds[column.name])
+    columns["seed"] = pa.array(np.full(drawn.num_rows, seed, np.int64))
+    version = pa.DictionaryArray.from_arrays(np.zeros(drawn.num_rows, np.int32), [bundle.version])
+    return pa.RecordBatch.from_pydict(columns | {"model_version": version})
+
+
+def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Array:
+    """Keys that no source row has: text says where it is from, numbers count down from -1, others are null."""
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array([f"sample-{seed}-{row}" for row in range(start, start + rows)], kind)
+    if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
+        return pa.array(-1 - np.arange(start, start + rows)).cast(kind)
+    return pa.nulls(rows, kind)
+
+
+def _prior(name: str) -> Prior:
+    if name not in {"mixture", "normal"}:
+        raise JobInvalid("--prior", [f"is mixture or normal, found '{name}'"])
+    return cast(Prior, name)

@@ -1,0 +1,52 @@
+"""Reads bundles and outputs again and compares them with what was recorded."""
+
+from pathlib import Path
+
+from aepipe.batch.golden import check_golden
+from aepipe.bundle import Bundle
+from aepipe.config import read_job
+from aepipe.errors import AepipeError, BundleNotFound
+from aepipe.jobs.result import Result
+from aepipe.registry import Registry
+from aepipe.storage import Outputs
+
+
+class Verification(Result):
+    """What was compared, and each difference as a sentence."""
+
+    checked: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def verify(path: str | Path) -> Verification:
+    """Every bundle and every output of a job; or one bundle, or all versions in a folder of bundles.
+
+    A difference is a fault in the answer, not an exception. Raises BundleNotFound where there is nothing to verify.
+    """
+    path = Path(path)
+    if path.suffix == ".toml" or (path / "job.toml").is_file():
+        job = read_job(path)
+        bundles = _verify_bundles(job.bundle_path)
+        outputs = Outputs(job.out_path)
+        checked = [
+            f"{m.partition}: {', '.join(sorted(m.files))}"
+            for run in ("score", "sample")
+            for m in outputs.manifests(run)
+        ]
+        return Verification(checked=(*bundles.checked, *checked), faults=(*bundles.faults, *outputs.verify()))
+    return _verify_bundles(path)
+
+
+def _verify_bundles(path: Path) -> Verification:
+    versions = [path / name for name in Registry(path).versions()] if path.is_dir() else []
+    checked, faults = [], []
+    for version in versions or [path]:
+        try:
+            bundle = Bundle.open(version)
+            check_golden(bundle)
+            checked.append(f"bundle {bundle.version}: every file, and the golden rows")
+        except BundleNotFound:
+            raise
+        except AepipeError as error:
+            faults.append(str(error))
+    return Verification(checked=tuple(checked), faults=tuple(faults))

@@ -1,0 +1,118 @@
+"""Categorical distributions of many columns at once, over one flat vector of logits.
+
+Columns of like size share one padded block (B, columns, codes), so that a table of fifty categories is a few operations
+rather than fifty. Nothing here knows numbers or images.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.losses import categorical_nll
+
+_IMPOSSIBLE = -1e9
+
+
+class _Block(NamedTuple):
+    """Columns that share a padded size: where their logits begin, and which columns they are."""
+
+    begin: int
+    codes: int
+    columns: tuple[int, ...]
+
+
+class Categoricals(nn.Module):
+    """One categorical distribution a column, of `sizes` codes; `width` counts all logits, padding included."""
+
+    possible: Tensor
+    drawable: Tensor
+    guessable: Tensor
+    order: Tensor
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.blocks = tuple(_blocks(self.sizes))
+        self.width = sum(block.codes * len(block.columns) for block in self.blocks)
+        columns = [column for block in self.blocks for column in block.columns]
+        self.in_order = columns == sorted(columns)
+        self.register_buffer("order", torch.tensor(columns, dtype=torch.int64).argsort(), persistent=False)
+        for name, mask in zip(("possible", "drawable", "guessable"), _masks(self.sizes, self.blocks), strict=True):
+            self.register_buffer(name, mask, persistent=False)
+
+    def log_probabilities(self, logits: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
+        """Of each block (B, columns, codes); padding has probability 0."""
+        masked = logits + (self.possible if mask is None else mask)
+        return [self._view(masked, block).log_softmax(-1) for block in self.blocks]
+
+    def nll(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """-log p of each column's code, (B, K); logits (B, width), codes (B, K)."""
+        log_p = self.log_probabilities(logits)
+        of_blocks = [categorical_nll(p, codes[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)]
+        return self._join(of_blocks)
+
+    def guess(self, logits: Tensor) -> Tensor:
+        """The likeliest value of each column, (B, K) int32: never missing, unseen, or rare where there are others."""
+        masked = logits + self.guessable
+        return self._join([self._view(masked, block).argmax(-1) for block in self.blocks]).int()
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Codes drawn by the inverse distribution function of uniform (B, K), (B, K) int32; never unseen."""
+        log_p = self.log_probabilities(logits, mask=self.drawable)
+        return self._join(
+            [_inverse_cdf(p.exp(), uniform[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)]
+        ).int()
+
+    def one_hot(self, codes: Tensor) -> Tensor:
+        """Codes (B, K) as indicators (B, width), laid out as the logits are."""
+        ranges = [torch.arange(block.codes, device=codes.device) for block in self.blocks]
+        hot = [codes[:, block.columns, None] == steps for block, steps in zip(self.blocks, ranges, strict=True)]
+        return torch.cat([each.flatten(1) for each in hot], 1).to(self.possible.dtype)
+
+    def logits_of(self, shares: Tensor) -> Tensor:
+        """Logits (B, width) of what a linear model makes of indicators: shares below a hundredth count as one."""
+        return shares.clamp(min=0.01).log()
+
+    def _view(self, logits: Tensor, block: _Block) -> Tensor:
+        columns = len(block.columns)
+        part = logits[:, block.begin : block.begin + columns * block.codes]
+        return part.reshape(-1, columns, block.codes)
+
+    def _join(self, of_blocks: list[Tensor]) -> Tensor:
+        joined = of_blocks[0] if len(of_blocks) == 1 else torch.cat(of_blocks, 1)
+        return joined if self.in_order else joined[:, self.order]
+
+
+def _inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    cumulated = probabilities.cumsum(-1)
+    below = (uniform.unsqueeze(-1) * cumulated[..., -1:] > cumulated).to(torch.int64).sum(-1)
+    return below.clamp(max=probabilities.shape[-1] - 1)
+
+
+def _blocks(sizes: Sequence[int]) -> Iterator[_Block]:
+    begin = 0
+    for codes in sorted({_padded(size) for size in sizes}):
+        columns = tuple(column for column, size in enumerate(sizes) if _padded(size) == codes)
+        yield _Block(begin, codes, columns)
+        begin += codes * len(columns)
+
+
+def _padded(size: int) -> int:
+    return -(-size // 4) * 4 if size <= 32 else size
+
+
+def _masks(sizes: Sequence[int], blocks: Sequence[_Block]) -> tuple[Tensor, Tensor, Tensor]:
+    """Added to logits: 0 where a code is possible at all, may be drawn, may be guessed; far below elsewhere."""
+    masks: list[list[float]] = [[], [], []]
+    for block in blocks:
+        for column in block.columns:
+            size = sizes[column]
+            least = FIRST_VALUE if size > FIRST_VALUE else RARE
+            allowed = (range(size), (set(range(size)) - {UNSEEN}), range(least, size))
+            for mask, codes in zip(masks, allowed, strict=True):
+                mask += [0.0 if code in codes else _IMPOSSIBLE for code in range(block.codes)]
+    possible, drawable, guessable = (torch.tensor(mask) for mask in masks)
+    return possible, drawable, guessable

@@ -1,0 +1,130 @@
+"""The graph half of the encoding: raw row tensors in, what networks see out, and the way back.
+
+Scaling, logarithms and imputation live here, inside every exported graph, so that serving cannot differ from training.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aepipe.layout import Layout, Number
+
+TAIL = 10.0
+"""Standard deviations beyond which a number grows by its logarithm only."""
+
+_GREATEST = 1e30  # of a standardised number: its logarithm is 69, so that squares of it stay far from float32's end
+_LARGEST_POWER = 80.0  # exp(80) is 5.5e34, exp(89) overflows float32
+
+
+class Row(NamedTuple):
+    """Rows as networks see them."""
+
+    dense: Tensor
+    """(B, N) standardised numbers, missing ones 0; or (B, C, H, W) pixels in [0, 1]"""
+    observed: Tensor
+    """of dense's shape: 1 where there is a value, 0 where it is missing"""
+    codes: Tensor
+    """(B, K) int64; of no width where there are no categories"""
+
+
+class Frontend(nn.Module):
+    """Raw row tensors, named as in `Layout.ports`, to a `Row`."""
+
+    last_code: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.numbers = NumberScaling(layout.numbers)
+        last_code = torch.tensor([category.size - 1 for category in layout.categories], dtype=torch.int64)
+        self.register_buffer("last_code", last_code, persistent=False)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Row:
+        if self.layout.image is not None:
+            pixels = inputs["image"].to(self.numbers.mean.dtype) / self.layout.image.top
+            return Row(pixels, torch.ones_like(pixels), _no_codes(pixels))
+        codes = self._codes(inputs["cat"]) if self.layout.categories else _no_codes(inputs["num"])
+        if not self.layout.numbers:
+            nothing = codes[:, :0].to(self.numbers.mean.dtype)
+            return Row(nothing, nothing, codes)
+        dense, observed = self.numbers(inputs["num"])
+        return Row(dense, observed, codes)
+
+    def restore(self, dense: Tensor) -> Tensor:
+        """Standardised numbers (B, N) in the source's units, the host's offset still subtracted: forward's inverse."""
+        return self.numbers.restore(dense)
+
+    def _codes(self, cat: Tensor) -> Tensor:
+        return torch.minimum(cat.long().clamp(min=0), self.last_code)
+
+
+class NumberScaling(nn.Module):
+    """Numbers to standardised numbers with soft tails, and back.
+
+    Linear up to `TAIL` standard deviations, logarithmic (and smooth) beyond: an extreme value stays extreme and
+    finite, but neither drags a network's activations with it nor outweighs every other row of a batch.
+    """
+
+    mean: Tensor
+    gain: Tensor
+    log_mean: Tensor
+    log_gain: Tensor
+    is_log: Tensor
+
+    def __init__(self, numbers: tuple[Number, ...]) -> None:
+        super().__init__()
+        self.has_log = any(number.transform == "log" for number in numbers)
+        steps = torch.tensor([_steps(number) for number in numbers]).reshape(-1, 4)
+        for name, values in zip(("mean", "gain", "log_mean", "log_gain"), steps.T.contiguous(), strict=True):
+            self.register_buffer(name, values, persistent=False)
+        is_log = torch.tensor([number.transform == "log" for number in numbers], dtype=torch.bool)
+        self.register_buffer("is_log", is_log, persistent=False)
+
+    def forward(self, num: Tensor) -> tuple[Tensor, Tensor]:
+        """(standardised numbers, whether observed) of num (B, N), NaN where missing."""
+        missing = torch.isnan(num)
+        value = (torch.where(missing, torch.zeros_like(num), num) - self.mean) * self.gain
+        if self.has_log:
+            logged = value.sign() * torch.log1p(value.abs())
+            value = torch.where(self.is_log, (logged - self.log_mean) * self.log_gain, value)
+        observed = (~missing).to(value.dtype)
+        return soften(value.clamp(-_GREATEST, _GREATEST)) * observed, observed
+
+    def restore(self, dense: Tensor) -> Tensor:
+        """Numbers of standardised ones: forward's inverse."""
+        value = harden(dense)
+        if self.has_log:
+            logged = value / self.log_gain + self.log_mean
+            grown = logged.sign() * torch.expm1(logged.abs().clamp(max=_LARGEST_POWER))
+            value = torch.where(self.is_log, grown, value)
+        return value / self.gain + self.mean
+
+
+def soften(value: Tensor) -> Tensor:
+    """The value up to `TAIL`, and TAIL + log(1 + excess) beyond, with its sign.
+
+    >>> soften(torch.tensor([-2.0, 10.0, 109.0]))
+    tensor([-2.0000, 10.0000, 14.6052])
+    """
+    size = value.abs()
+    return value.sign() * (size.clamp(max=TAIL) + torch.log1p(torch.relu(size - TAIL)))
+
+
+def harden(softened: Tensor) -> Tensor:
+    """The inverse of `soften`."""
+    size = softened.abs()
+    excess = torch.relu(size - TAIL).clamp(max=_LARGEST_POWER)
+    return softened.sign() * (size.clamp(max=TAIL) + torch.expm1(excess))
+
+
+def _steps(number: Number) -> tuple[float, float, float, float]:
+    """Mean and gain before the logarithm, mean and gain after it; a linear number needs the first two only."""
+    if number.transform == "log":
+        return number.center, 1 / number.scale, number.mean, 1 / number.std
+    return number.center + number.mean * number.scale, 1 / (number.scale * number.std), 0.0, 1.0
+
+
+def _no_codes(like: Tensor) -> Tensor:
+    return torch.zeros((like.shape[0], 0), dtype=torch.int64, device=like.device)

@@ -1,0 +1,59 @@
+"""The first linear layer over everything a row holds, for networks that take rows as vectors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.nets.frontend import Row
+
+
+class Intake(nn.Module):
+    """Row -> (B, width), linear in numbers, missing flags and one-hot codes, or in pixels.
+
+    Of the one-hot codes' weights only the rows that the codes name are read, however many values a category has.
+    """
+
+    offsets: Tensor
+    flagged: Tensor
+
+    def __init__(self, layout: Layout, width: int) -> None:
+        super().__init__()
+        self.is_image = layout.image is not None
+        sizes = [category.size for category in layout.categories]
+        flagged = [j for j, number in enumerate(layout.numbers) if number.may_be_missing]
+        self.dense = layout.features if self.is_image else len(layout.numbers) + len(flagged)
+        self.codes = sum(sizes)
+        bound = max(1, self.dense) ** -0.5
+        self.weight = nn.Parameter(torch.empty(width, self.dense).uniform_(-bound, bound)) if self.dense else None
+        self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
+        self.table = nn.Parameter(torch.randn(self.codes, width) * (self.dense + len(sizes)) ** -0.5) if sizes else None
+        self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64), persistent=False)
+        self.register_buffer("offsets", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
+
+    def forward(self, row: Row) -> Tensor:
+        answer = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
+        if self.table is not None:
+            answer = answer + self.table[row.codes + self.offsets].sum(1)
+        return answer
+
+    def vector(self, row: Row) -> Tensor:
+        """What `forward` is linear in, (B, dense + codes)."""
+        hot = torch.zeros((len(row.dense), self.codes), dtype=row.dense.dtype, device=row.dense.device)
+        return torch.cat([self._dense(row), hot.scatter_(1, row.codes + self.offsets, 1.0)], 1)
+
+    @torch.no_grad()
+    def become(self, weight: Tensor, bias: Tensor) -> None:
+        """Answer `vector(row) @ weight.T + bias`; weight (width, dense + codes), bias (width,)."""
+        self.bias.copy_(bias)
+        if self.weight is not None:
+            self.weight.copy_(weight[:, : self.dense])
+        if self.table is not None:
+            self.table.copy_(weight[:, self.dense :].T)
+
+    def _dense(self, row: Row) -> Tensor:
+        if self.is_image:
+            return 2 * row.dense.flatten(1) - 1
+        if not len(self.flagged):
+            return row.dense
+        return torch.cat([row.dense, 1 - row.observed[:, self.flagged]], 1)

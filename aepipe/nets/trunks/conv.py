@@ -1,0 +1,131 @@
+"""Convolutions of stride two, for images of any size; the decoder answers exactly the height and width of the input."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Image, Layout
+from aepipe.nets.activation import Activation, make_activation
+from aepipe.nets.frontend import Row
+from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.trunk import Trunk
+
+_SMALLEST = 2  # pixels a side, below which another stride would only lose them
+
+
+class Options(BaseModel):
+    """Keys of [model] that this trunk takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...] | None = Field(
+        None,
+        description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by size",
+    )
+    activation: Activation = "silu"
+
+
+class Stage(NamedTuple):
+    """The shape of one stage's feature map."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def _stages(image: Image, options: Options) -> list[Stage]:
+    """The input and every stage after it; sides are halved and rounded up, as a padded stride of two does."""
+    channels = options.channels or _channels(image)
+    stages = [Stage(image.channels, image.height, image.width)]
+    for count in channels:
+        before = stages[-1]
+        stages.append(Stage(count, -(-before.height // 2), -(-before.width // 2)))
+    return stages
+
+
+def _channels(image: Image) -> tuple[int, ...]:
+    side, count = min(image.height, image.width), 0
+    while side > _SMALLEST and count < 5:
+        side, count = -(-side // 2), count + 1
+    return tuple(min(128, 32 * 2**stage) for stage in range(max(1, count)))
+
+
+class ConvEncoder(nn.Module):
+    """Row -> (B, outputs)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in pairwise(stages):
+            layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
+        self.stages = nn.Sequential(*layers, nn.Flatten())
+        last = stages[-1]
+        self.head = nn.Linear(last.channels * last.height * last.width, outputs)
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = self.head(self.stages(2 * row.dense - 1))
+        return answer
+
+
+class ConvDecoder(nn.Module):
+    """(B, inputs) -> (B, C * H * W)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, inputs: int) -> None:
+        super().__init__()
+        self.start = stages[-1]
+        self.head = nn.Linear(inputs, self.start.channels * self.start.height * self.start.width)
+        self.first = make_activation(activation)
+        layers: list[nn.Module] = []
+        for after, before in pairwise(stages[:0:-1]):
+            layers += [Doubling(after.channels, before), make_activation(activation)]
+        image = stages[0]
+        self.stages = nn.Sequential(
+            *layers,
+            Doubling(stages[1].channels, Stage(_LAST_CHANNELS, image.height, image.width)),
+            make_activation(activation),
+            nn.Conv2d(_LAST_CHANNELS, image.channels, 3, 1, 1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        start = self.first(self.head(z)).reshape(-1, *self.start)
+        answer: Tensor = self.stages(start).flatten(1)
+        return answer
+
+
+_LAST_CHANNELS = 16
+
+
+class Doubling(nn.Module):
+    """A feature map twice as large, cut to the size of its mirror image in the encoder.
+
+    The kernel of four is a multiple of the stride: every pixel is written equally often, which leaves no checkerboard.
+    """
+
+    def __init__(self, channels: int, after: Stage) -> None:
+        super().__init__()
+        self.after = after
+        self.grow = nn.ConvTranspose2d(channels, after.channels, 4, 2, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        grown: Tensor = self.grow(maps)
+        return grown[:, :, : self.after.height, : self.after.width]
+
+
+def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
+    known = Options.model_validate(options)
+    return ConvEncoder(_stages(_image(layout), known), known.activation, outputs)
+
+
+def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
+    known = Options.model_validate(options)
+    return ConvDecoder(_stages(_image(layout), known), known.activation, inputs)
+
+
+def _image(layout: Layout) -> Image:
+    assert layout.image is not None, "plan() gives this trunk to images only"
+    return layout.image
+
+
+TRUNK = Trunk("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder)

@@ -1,0 +1,125 @@
+"""Whether an ONNX file answers as its torch module does, at several numbers of rows. Nothing here exports."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from aepipe.family import Part
+
+ROWS = (1, 7, 512)
+"""One row, an odd handful, and a batch: a batch axis that is not free, or counts in an answer, shows in one of them."""
+
+MOST_DIFFERING = 0.001
+"""Share of integers (codes, reasons) and of missing values that may differ: on an edge, rounding decides."""
+
+_LEAST_SIZE = 1e-30
+
+Array = NDArray[np.generic]
+Answers = Mapping[str, Array]
+Differences = dict[str, float]
+"""Of one output: the greatest `abs` and `rel` difference of reals, or the share of integers that `differ`."""
+
+
+class Parity(NamedTuple):
+    """By number of rows and output, how far apart the answers were; and what of it is too far, a sentence each."""
+
+    differences: dict[str, dict[str, Differences]]
+    faults: tuple[str, ...]
+
+
+def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
+    """How far the graph's answers are from the module's, on the first rows of `inputs`, which hold 512 each.
+
+    A real x may be off by rtol |x| + atol times the mean size of its column, so that every unit is measured alike.
+    """
+    session = _session(onnx)
+    sizes = {name: _typical_size(answer) for name, answer in torch_answers(part, inputs).items()}
+    differences: dict[str, dict[str, Differences]] = {}
+    faults = []
+    for rows in ROWS:
+        first = [np.ascontiguousarray(array[:rows]) for array in inputs]
+        wanted, found = torch_answers(part, first), _onnx_answers(part, session, first)
+        of_rows = differences[str(rows)] = {}
+        for name in wanted:
+            of_rows[name], fault = _compare(part, name, wanted, found, size=sizes[name])
+            if fault:
+                faults.append(f"{part.name}.{name} at {rows} rows {fault}")
+    return Parity(differences, tuple(faults))
+
+
+@torch.no_grad()
+def torch_answers(part: Part, inputs: Sequence[Array]) -> dict[str, Array]:
+    """What the module says, by the names of the part's outputs."""
+    answer = part.module(*(torch.from_numpy(array) for array in inputs))
+    tensors = answer if isinstance(answer, tuple) else (answer,)
+    return {port.name: tensor.numpy() for port, tensor in zip(part.outputs, tensors, strict=True)}
+
+
+def _onnx_answers(part: Part, session: ort.InferenceSession, inputs: Sequence[Array]) -> dict[str, Array]:
+    names = [port.name for port in part.outputs]
+    answers = session.run(names, {port.name: array for port, array in zip(part.inputs, inputs, strict=True)})
+    return dict(zip(names, answers, strict=True))
+
+
+def _session(onnx: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+
+
+def _typical_size(answer: Array) -> NDArray[np.float64]:
+    """The mean size of each column of an answer, at least a thousandth of the largest one."""
+    sizes = np.nan_to_num(np.abs(answer.astype(np.float64))).mean(axis=0)
+    return np.asarray(np.maximum(sizes, 1e-3 * float(sizes.max(initial=0)) + _LEAST_SIZE))
+
+
+def _compare(
+    part: Part, name: str, wanted: Answers, found: Answers, *, size: NDArray[np.float64]
+) -> tuple[Differences, str | None]:
+    """The differences of one output, and what is wrong with them."""
+    one, other = wanted[name], found[name]
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return {}, f"is {other.dtype}{other.shape} in the graph, {one.dtype}{one.shape} in torch"
+    if np.issubdtype(one.dtype, np.integer):
+        differs = np.abs(one.astype(np.int64) - other.astype(np.int64)) > part.atol
+        return _share(differs & ~_tied(name, wanted, found, part))
+    return _compare_reals(one.astype(np.float64), other.astype(np.float64), part, size)
+
+
+def _share(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
+    share = float(differs.mean()) if differs.size else 0.0
+    return {"differ": share}, f"differs in {100 * share:.2f} % of its integers" if share > MOST_DIFFERING else None
+
+
+def _compare_reals(
+    one: NDArray[np.float64], other: NDArray[np.float64], part: Part, size: NDArray[np.float64]
+) -> tuple[Differences, str | None]:
+    apart = np.isnan(one) != np.isnan(other)
+    if apart.size and apart.mean() > MOST_DIFFERING:
+        return {"differ": float(apart.mean())}, f"is missing elsewhere in {100 * apart.mean():.2f} % of its values"
+    gap = np.where(np.isnan(one) | np.isnan(other) | (one == other), 0.0, np.abs(one - other))
+    allowed = part.rtol * np.nan_to_num(np.abs(one)) + part.atol * size
+    relative = gap / (np.nan_to_num(np.abs(one)) + size)
+    differences = {"abs": float(gap.max(initial=0)), "rel": float(relative.max(initial=0))}
+    if (gap <= allowed).all():
+        return differences, None
+    return differences, f"is off by {differences['abs']:.3g}, {differences['rel']:.3g} of its size"
+
+
+def _tied(name: str, wanted: Answers, found: Answers, part: Part) -> NDArray[np.bool_]:
+    """Where an index stands for a value (`reason` for `reason_z`) that ties with the next: they may change places."""
+    if (ranked := f"{name}_z") not in wanted:
+        return np.zeros(wanted[name].shape, dtype=bool)
+    values = wanted[ranked].astype(np.float64)
+    near = 10 * part.rtol * np.maximum(1.0, np.abs(values))
+    with_next = np.ones_like(values, dtype=bool)  # the last one may tie with one that is not among the answers
+    with_next[:, :-1] = np.abs(np.diff(values, axis=1)) <= near[:, :-1]
+    with_previous = np.zeros_like(with_next)
+    with_previous[:, 1:] = with_next[:, :-1]
+    same_values = np.abs(values - found[ranked].astype(np.float64)) <= near
+    return np.asarray((with_next | with_previous) & same_values)

@@ -1,0 +1,190 @@
+"""What a report shows: plain values, numpy arrays and Arrow tables. Nothing here knows files, bundles or HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+Status = Literal["written", "already done", "quarantined"]
+
+
+class Header(NamedTuple):
+    """What ran, when, with which model."""
+
+    job: str
+    model_version: str
+    created_at: datetime
+    alias: str | None = None
+    alpha: float | None = None
+    calibration_rows: int | None = None
+
+
+class PartitionLine(NamedTuple):
+    """What became of one partition. A quarantined one says why in `reason`."""
+
+    name: str
+    status: Status = "written"
+    rows: int = 0
+    flagged: int = 0
+    invalid: Mapping[str, int] = {}  # rows without a score, by reason
+    unseen: Mapping[str, int] = {}  # values that training never saw, by column
+    seconds: Mapping[str, float] = {}  # by stage: read, encode, infer, write; summed over workers
+    wall_s: float | None = None  # none: the stages added up
+    reason: str = ""
+
+    @property
+    def scored(self) -> int:
+        """Rows that have a score.
+
+        >>> PartitionLine("dt=2026-01-01", rows=10, invalid={"amount is infinite": 2}).scored
+        8
+        """
+        return self.rows - sum(self.invalid.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        return sum(self.seconds.values()) if self.wall_s is None else self.wall_s
+
+
+class Scores(NamedTuple):
+    """The night's scores beside those of the calibration rows; NaN where a row has none."""
+
+    night: np.ndarray
+    calibration: np.ndarray | None = None
+    threshold: float | None = None  # the smallest score that is flagged
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangeRows:
+    """The rows of greatest score, strangest first; every table and array holds the same rows in the same order.
+
+    scores: as in the scores Parquet (keys, score, p_value, is_anomaly, reason_1, reason_1_z, ...).
+    source, reconstruction: the modelled columns as they were read, and as the model expected them.
+    images, reconstructed: (N, C, H, W), 0 to `top`.
+    """
+
+    scores: pa.Table
+    keys: tuple[str, ...] = ()
+    partitions: Sequence[str] | None = None
+    source: pa.Table | None = None
+    reconstruction: pa.Table | None = None
+    images: np.ndarray | None = None
+    reconstructed: np.ndarray | None = None
+    top: int = 255
+
+    def __post_init__(self) -> None:
+        for name in ("partitions", "source", "reconstruction", "images", "reconstructed"):
+            _same_length(f"StrangeRows.{name}", getattr(self, name), len(self.scores))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentMap:
+    """Latents of the night's rows, (N, Z); two columns are drawn as they are, more through their principal axes."""
+
+    points: np.ndarray
+    scores: np.ndarray
+    flagged: np.ndarray
+    labels: Sequence[object] | None = None
+    label: str = "label"
+
+    def __post_init__(self) -> None:
+        for name in ("scores", "flagged", "labels"):
+            _same_length(f"LatentMap.{name}", getattr(self, name), len(self.points))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The curve: one number an epoch in each array."""
+
+    epochs: np.ndarray
+    train: np.ndarray
+    dev: np.ndarray
+    best_epoch: int
+    stopped_because: str
+    terms: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seconds: float | None = None
+    rows_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in {"train": self.train, "dev": self.dev, **self.terms}.items():
+            _same_length(f"Training.{name}", values, len(self.epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Synthetic rows, as pictures (N, C, H, W) or as a table, and real ones to hold them against."""
+
+    rows: int
+    seed: int
+    prior: str
+    images: np.ndarray | None = None
+    real_images: np.ndarray | None = None
+    top: int = 255
+    table: pa.Table | None = None
+    real: pa.Table | None = None
+
+
+class Comparison(NamedTuple):
+    """One table of measures (greater is better) with the model among its rivals."""
+
+    title: str
+    measures: tuple[str, ...]
+    lines: Mapping[str, tuple[float, ...]]
+    ours: str
+    note: str = ""
+
+
+class FileLine(NamedTuple):
+    """A file that was read or written; the path is relative to the job's folder."""
+
+    role: Literal["read", "written"]
+    what: str
+    path: str
+    bytes: int
+    digest: str
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the model is."""
+
+    family: str
+    trunk: str
+    head: str = ""
+    created_at: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)  # train, dev, calibration
+    partitions: tuple[str, ...] = ()  # trained on
+    parity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # part -> measure -> difference to torch
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
+
+    absent: by section: partitions, scores, reasons, strange, latents, samples, comparisons, training, files, card.
+    """
+
+    header: Header
+    notices: tuple[str, ...] = ()
+    partitions: tuple[PartitionLine, ...] = ()
+    scores: Scores | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)  # first reasons of the flagged rows
+    strange: StrangeRows | None = None
+    latents: LatentMap | None = None
+    samples: Samples | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    training: Training | None = None
+    files: tuple[FileLine, ...] = ()
+    card: Card | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def _same_length(name: str, values: Sequence[object] | np.ndarray | pa.Table | None, rows: int) -> None:
+    if values is not None and len(values) != rows:
+        raise ValueError(f"{name} has {len(values)} rows where {rows} were expected")

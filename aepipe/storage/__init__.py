@@ -1,0 +1,33 @@
+"""Every write of the project: atomic files, digests, locks, Parquet with checksums, and the commit of a partition."""
+
+from aepipe.storage.commit import Commit
+from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes
+from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, replace
+from aepipe.storage.locks import lock
+from aepipe.storage.outputs import Outputs
+from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet
+from aepipe.storage.places import OUTPUTS, Run, check_partition
+from aepipe.storage.records import FileRecord, Manifest
+
+__all__ = [
+    "OUTPUTS",
+    "Commit",
+    "FileRecord",
+    "Manifest",
+    "Outputs",
+    "ParquetSink",
+    "Run",
+    "StagedFile",
+    "append_line",
+    "check_partition",
+    "digest_bytes",
+    "digest_file",
+    "digest_of",
+    "lock",
+    "make_folder",
+    "put_bytes",
+    "put_json",
+    "put_parquet",
+    "replace",
+    "sha256_bytes",
+]

@@ -1,0 +1,90 @@
+"""The folder of a job's outputs: what is committed, what is quarantined, whether it is intact."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aepipe.storage.commit import Commit, recover, release
+from aepipe.storage.files import put_json
+from aepipe.storage.locks import lock
+from aepipe.storage.places import OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
+from aepipe.storage.records import Manifest, read_manifest
+from aepipe.storage.verify import faults
+
+_log = logging.getLogger(__name__)
+
+
+class Outputs:
+    """`<root>/<output>/<partition>/part-0.parquet`, and `<root>/.aepipe` beside them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, output: str, partition: str) -> Path:
+        """The one file of this output and partition, there or not."""
+        (run,) = [run for run, outputs in OUTPUTS.items() if output in outputs]
+        return self._place(partition, run).final(output)
+
+    def manifest(self, partition: str, run: Run = "score") -> Manifest | None:
+        """What was last committed of this partition, if anything."""
+        return read_manifest(self._place(partition, run).manifest)
+
+    def manifests(self, run: Run = "score") -> tuple[Manifest, ...]:
+        """What was last committed of every partition, by name."""
+        found = [read_manifest(path) for path in manifests_folder(self.root, run).rglob("*.json")]
+        return tuple(sorted((m for m in found if m is not None), key=lambda manifest: manifest.partition))
+
+    def done(self, partition: str, key: str, run: Run = "score") -> Manifest | None:
+        """The manifest under this key, if its files are there with their sizes and no interrupted commit waits."""
+        place = self._place(partition, run)
+        manifest = read_manifest(place.manifest)
+        if manifest is None or manifest.key != key or place.staged_manifest.exists():
+            return None
+        there = all(record.has_size(self.root / record.path) for record in manifest.files.values())
+        return manifest if there else None
+
+    @contextmanager
+    def commit(self, partition: str, key: str, *, run: Run = "score", wait_s: float = 0.0) -> Iterator[Commit]:
+        """A commit of this partition, alone in its lock, after what a killed process left has been put right.
+
+        A block that raises, or never publishes, changes nothing. Raises Busy and PartitionInvalid.
+        """
+        place = self._place(partition, run)
+        with lock(place.lock, wait_s=wait_s):
+            recover(place)
+            commit = Commit(place, key, self.done(partition, key, run))
+            if commit.done is not None:
+                release(place)
+            try:
+                yield commit
+            except BaseException:
+                commit.end(failed=True)
+                raise
+            commit.end(failed=False)
+
+    def quarantine(self, partition: str, reason: str, files: Sequence[Path]) -> Path:
+        """The note that this partition cannot be scored, and why; its old outputs stay. A later commit removes it."""
+        path = self._place(partition, "score").quarantine
+        when = datetime.now(UTC).isoformat(timespec="milliseconds")
+        note = {"partition": partition, "reason": reason, "files": [str(file) for file in files], "when": when}
+        put_json(path, note)
+        _log.warning("%s is quarantined: %s", partition, reason)
+        return path
+
+    def quarantined(self) -> dict[str, str]:
+        """The reason of every partition in quarantine, by name."""
+        notes = [json.loads(path.read_bytes()) for path in quarantine_folder(self.root).rglob("*.json")]
+        return dict(sorted((note["partition"], note["reason"]) for note in notes))
+
+    def verify(self, *, wait_s: float = 5.0) -> list[str]:
+        """Every fault of the outputs, a sentence each: all files are read and compared with their manifests.
+
+        wait_s: for a commit that is under way where a fault was found.
+        """
+        return faults(self.root, wait_s=wait_s)
+
+    def _place(self, partition: str, run: Run) -> Place:
+        return Place(self.root, check_partition(partition), run)

@@ -1,0 +1,28 @@
+"""What training looked like, epoch by epoch; it goes into the bundle and the report."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Epoch(BaseModel):
+    """One pass over the training rows; losses are means a row, in nats unless a family says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epoch: int = Field(description="from 1, over all phases")
+    phase: int = Field(0, description="which players took turns")
+    train: float = Field(description="loss of the first player")
+    dev: float = Field(description="the same on dev rows, at full weight of every term")
+    terms: dict[str, float] = Field(default_factory=dict, description="what the losses are made of")
+    learning_rate: float
+    seconds: float
+
+
+class Curve(BaseModel):
+    """All epochs, and why there are no more of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: tuple[Epoch, ...] = ()
+    best_epoch: int = Field(0, description="whose weights were kept; 0 where there was nothing to train")
+    stopped_because: str
+    rows_per_s: float | None = Field(None, description="training rows a second, without dev rows and checkpoints")

@@ -1,0 +1,255 @@
+"""Training: players take turns over resident rows until the loss on dev rows no longer falls."""
+
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import AdamW
+
+from aepipe.config import Train
+from aepipe.errors import TrainingDiverged
+from aepipe.family import Batch, Loss, Model, Player, Turn
+from aepipe.nets.frontend import Row
+from aepipe.nets.likelihood import Residual
+from aepipe.training.checkpoint import Keeper
+from aepipe.training.curve import Curve, Epoch
+from aepipe.training.resident import Resident
+from aepipe.training.standing import Standing
+
+log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[np.generic]]
+Progress = Callable[[str, float], None]
+
+_LEAST_STEPS = 16  # an epoch has so many, by smaller batches, where there are rows for it
+_LEAST_BATCH_ROWS = 16
+_DEV_ROWS_A_CALL = 4_096
+_PREPARE_BYTES = 1 << 30
+
+
+class Room(NamedTuple):
+    """What does not change while training runs."""
+
+    model: Model
+    players: tuple[Player, ...]
+    optimizers: dict[str, AdamW]
+    rows: Resident
+    held_out: Resident
+    options: Train
+    generator: torch.Generator
+
+
+def fit(
+    model: Model,
+    train: Arrays,
+    dev: Arrays,
+    options: Train,
+    *,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    every_s: float = 10.0,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train in place; the model ends in eval mode with the weights that were best on dev rows.
+
+    With a checkpoint, a call that was interrupted is taken up where it last wrote one, at most `every_s` seconds before
+    its end, and comes to the same weights bit for bit (on a CPU). Raises TrainingDiverged.
+    """
+    room = _furnish(model, train, dev, options, torch.device(device))
+    _prepare(room)
+    if not room.players:
+        return Curve(stopped_because="solved in closed form")
+    keeper = None if checkpoint is None else Keeper(checkpoint, _key(room), every_s)
+    standing = _resume(room, keeper)
+    reason = ""
+    for phase in sorted({player.phase for player in room.players}):
+        if phase >= standing.phase:
+            reason = _run_phase(room, phase, standing, keeper, progress or _silent)
+    log.info("trained %d epochs, best %d: %s", len(standing.curve), standing.best_epoch, reason)
+    return Curve(
+        epochs=tuple(standing.curve),
+        best_epoch=standing.best_epoch,
+        stopped_because=reason,
+        rows_per_s=len(standing.curve) * room.rows.rows / max(standing.seconds, 1e-9),
+    )
+
+
+def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> Room:
+    model.to(device)
+    players = model.players()
+    rows, held_out = Resident(model.frontend, train, device), Resident(model.frontend, dev, device)
+    generator = torch.Generator(device)
+    generator.manual_seed(options.seed)
+    optimizers = {
+        player.name: AdamW(player.parameters, weight_decay=options.weight_decay, fused=True) for player in players
+    }
+    return Room(model, players, optimizers, rows, held_out if held_out.rows else rows, options, generator)
+
+
+@torch.no_grad()
+def _prepare(room: Room) -> None:
+    """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
+    model = room.model.eval()
+    model.prepare(next(room.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
+    if room.players:
+        some = next(room.rows.slices(_DEV_ROWS_A_CALL))
+        model.likelihood.sigma.follow(model.likelihood.misfit(model.decode(model.posterior(some).mean), some), 1.0)
+
+
+def _run_phase(room: Room, phase: int, standing: Standing, keeper: Keeper | None, progress: Progress) -> str:
+    """Epochs until there is no more to hope for, then the best weights; why it ended."""
+    options, players = room.options, [player for player in room.players if player.phase == phase]
+    standing.enter(phase)
+    while standing.epoch < options.epochs and standing.waited < options.patience:
+        epoch = _run_epoch(room, players, standing)
+        standing.note(epoch, room.model.state_dict(), options.patience)
+        if keeper is not None:
+            keeper.keep(lambda: _content(room, standing))
+        progress("training", standing.epoch / options.epochs)
+    room.model.load_state_dict(standing.best)
+    _, misfit = evaluate(room.model, players[0], room.held_out, options.seed)
+    if misfit is not None:
+        room.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
+    if standing.waited >= options.patience:
+        return f"no better loss on dev rows for {options.patience} epochs"
+    return f"all {options.epochs} epochs done"
+
+
+def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epoch:
+    begun = time.perf_counter()
+    means = _take_turns(room, players, standing)
+    standing.seconds += time.perf_counter() - begun
+    number = len(standing.curve) + 1
+    dev, _ = evaluate(room.model, players[0], room.held_out, room.options.seed)
+    _check_finite({**means, f"{players[0].name} on dev rows": dev}, number, room.options)
+    train = means.pop(players[0].name)
+    rate = room.options.learning_rate * standing.slowing
+    seconds = time.perf_counter() - begun
+    return Epoch(
+        epoch=number, phase=standing.phase, train=train, dev=dev, terms=means, learning_rate=rate, seconds=seconds
+    )
+
+
+def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> dict[str, float]:
+    """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
+    steps = _steps(room.rows.rows, room.options.batch_rows)
+    orders = [_order(room, steps) for _ in players]
+    for player in players:
+        _set_rate(room, player, standing.slowing)
+    seen: defaultdict[str, list[Tensor]] = defaultdict(list)
+    room.model.train()
+    for step in range(steps):
+        turn = Turn((standing.epoch + step / steps) / room.options.epochs, room.generator)
+        for player, order in zip(players, orders, strict=True):
+            loss = _take_turn(room, player, room.rows.pick(order[step]), turn)
+            seen[player.name].append(loss.total.detach())
+            for name, term in loss.terms.items():
+                seen[f"{player.name}.{name}"].append(term)
+    means = torch.stack([torch.stack(values).mean() for values in seen.values()])
+    return dict(zip(seen, means.tolist(), strict=True))
+
+
+def _take_turn(room: Room, player: Player, row: Row, turn: Turn) -> Loss:
+    optimizer = room.optimizers[player.name]
+    with torch.autocast(row.dense.device.type, torch.bfloat16, enabled=row.dense.is_cuda):
+        loss = player.loss(Batch(row, row), turn)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss.total, inputs=player.parameters)
+    optimizer.step()
+    if loss.misfit is not None:
+        room.model.likelihood.sigma.follow(loss.misfit)
+    return loss
+
+
+@torch.no_grad()
+def evaluate(model: Model, player: Player, rows: Resident, seed: int) -> tuple[float, Residual | None]:
+    """The player's mean loss over these rows, at the sigma that suits them best, and their residuals; in eval mode.
+
+    The noise is the same in every call. An optimal sigma is judged at its optimum for these rows: a network that fits
+    its training rows ever better is not stopped for what a closed form puts right afterwards.
+    """
+    model.eval()
+    generator = torch.Generator(model.device)
+    generator.manual_seed(seed)
+    total, misfit = torch.zeros((), device=model.device), None
+    for row in rows.slices(_DEV_ROWS_A_CALL):
+        loss = player.loss(Batch(row, row), Turn(1.0, generator))
+        total = total + loss.total * len(row.dense)
+        if loss.misfit is not None:
+            misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
+    if misfit is not None:
+        total = total - model.likelihood.sigma.regret(misfit)
+    return float(total / rows.rows), misfit
+
+
+def _steps(rows: int, batch_rows: int) -> int:
+    """Batches of an epoch: of at most `batch_rows`, fewer on small data.
+
+    >>> _steps(1_000_000, 256), _steps(1_050, 256), _steps(20, 256)
+    (3907, 17, 2)
+    """
+    size = min(batch_rows, max(_LEAST_BATCH_ROWS, rows // _LEAST_STEPS))
+    return -(-rows // size)
+
+
+def _order(room: Room, steps: int) -> tuple[Tensor, ...]:
+    """All rows in a new order, cut into batches that differ by one row at most."""
+    device = room.generator.device
+    return torch.randperm(room.rows.rows, generator=room.generator, device=device).tensor_split(steps)
+
+
+def _set_rate(room: Room, player: Player, slowing: float) -> None:
+    for group in room.optimizers[player.name].param_groups:
+        group["lr"] = room.options.learning_rate * player.learning_rate_factor * slowing
+
+
+def _check_finite(losses: Mapping[str, float], epoch: int, options: Train) -> None:
+    wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
+    if wrong:
+        rate = options.learning_rate
+        raise TrainingDiverged(
+            f"The loss of {wrong[0]} is not finite in epoch {epoch}. Lower [train] learning_rate from {rate:g} to "
+            f"{rate / 10:g}, or look for extreme values in the training rows."
+        )
+
+
+def _resume(room: Room, keeper: Keeper | None) -> Standing:
+    found = None if keeper is None else keeper.find(room.model.device)
+    if found is None:
+        return Standing()
+    room.model.load_state_dict(found["model"])
+    for name, optimizer in room.optimizers.items():
+        optimizer.load_state_dict(found["optimizers"][name])
+    room.generator.set_state(found["generator"].cpu())
+    standing = Standing.of(found["standing"])
+    log.info("training goes on after epoch %d", len(standing.curve))
+    return standing
+
+
+def _content(room: Room, standing: Standing) -> dict[str, object]:
+    return {
+        "model": room.model.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in room.optimizers.items()},
+        "generator": room.generator.get_state(),
+        "standing": standing.content(),
+    }
+
+
+def _key(room: Room) -> str:
+    """What a checkpoint belongs to: the network, the rows' number and the options."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in room.model.state_dict().items()}
+    return (
+        f"{type(room.model).__name__} {shapes} {room.rows.rows} {room.held_out.rows} {room.options.model_dump_json()}"
+    )
+
+
+def _silent(what: str, share: float) -> None:
+    """Progress that nobody asked for."""

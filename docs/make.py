@@ -1,0 +1,70 @@
+"""Writes docs/job.md and docs/families.md from the models that read a job: `python docs/make.py`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from aepipe import families, heads
+from aepipe.config import ColumnSpec, Job
+from aepipe.nets import trunk
+from aepipe.nets.likelihood import LikelihoodOptions
+from aepipe.storage import put_bytes
+
+DOCS = Path(__file__).parent
+
+
+def job_reference() -> str:
+    """Every section and key of a job file, with its default and meaning."""
+    lines = ["# The job file", "", "Made by `python docs/make.py` from the models that read it.", ""]
+    lines += ["`name` and `[data] path` suffice. An unknown key is refused, with the nearest right name.", ""]
+    for name, field in Job.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            lines += [f"## [{name}]", "", (section.__doc__ or "").strip(), "", *_table(section), ""]
+    lines += ["## [columns]", "", "A kind by name, or a table of these:", "", *_table(ColumnSpec), ""]
+    return "\n".join(lines)
+
+
+def family_reference() -> str:
+    """Every family, trunk and head, with its options."""
+    lines = ["# Families, trunks and heads", "", "Made by `python docs/make.py` by listing the folders.", ""]
+    for name in families.names():
+        family = families.find(name)
+        lines += [f'## family = "{name}"', "", f"{family.summary} Trunks: {', '.join(family.trunks) or 'none'}.", ""]
+        lines += [*_table(family.options), ""]
+    lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
+    for name in trunk.names():
+        lines += [f'## trunk = "{name}"', "", *_table(trunk.find(name).options), ""]
+    lines += ["## [score] head", "", "| head | score |", "|---|---|"]
+    lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
+    return "\n".join([*lines, ""])
+
+
+def _table(model: type[BaseModel]) -> Iterator[str]:
+    yield "| key | default | meaning |"
+    yield "|---|---|---|"
+    for name, field in model.model_fields.items():
+        yield f"| `{field.alias or name}` | {_default(field)} | {_meaning(field)} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True)
+    return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _meaning(field: FieldInfo) -> str:
+    choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    text = field.description or ""
+    return "; ".join(part for part in (text, " or ".join(f"`{choice}`" for choice in choices)) if part).replace(
+        "|", "\\|"
+    )
+
+
+if __name__ == "__main__":
+    put_bytes(DOCS / "job.md", job_reference().encode())
+    put_bytes(DOCS / "families.md", family_reference().encode())

@@ -1,0 +1,52 @@
+"""What a run leaves on its page in Prefect: the table of the night, and a link to the report."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from aepipe.jobs.score import NightScore
+
+
+def publish_night(job_name: str, nights: Sequence[NightScore], faults: Mapping[str, str]) -> None:
+    """One row a partition: what was written, the share that was flagged, and why there are no new scores."""
+    rows = [_row(night) for night in nights]
+    named = {night.partition for night in nights}
+    rows += [
+        {"partition": name, "status": "failed", "reason": why} for name, why in faults.items() if name not in named
+    ]
+    create_table_artifact(
+        rows, key=artifact_key("night", job_name), description=f"{job_name}: the partitions that this run looked at"
+    )
+
+
+def publish_report(job_name: str, page: Path) -> None:
+    """The page's address. Browsers follow no `file:` link from a web page: copy it into the address bar."""
+    create_link_artifact(
+        page.resolve().as_uri(),
+        link_text=page.name,
+        key=artifact_key("report", job_name),
+        description=f"{job_name}: the report, on the machine that ran this",
+    )
+
+
+def artifact_key(what: str, job_name: str) -> str:
+    """Prefect takes lowercase letters, digits and dashes.
+
+    >>> artifact_key("night", "Card_Fraud")
+    'night-card-fraud'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", f"{what}-{job_name}".lower()).strip("-")
+
+
+def _row(night: NightScore) -> dict[str, object]:
+    return {
+        "partition": night.partition,
+        "status": night.status,
+        "rows": night.rows,
+        "flagged": f"{night.flagged / night.rows:.2%}" if night.rows else "",
+        "invalid": night.invalid,
+        "seconds": round(sum(night.seconds.values()), 2),
+        "reason": night.reason,
+    }

@@ -1,0 +1,69 @@
+"""The demo: two real tables through the nightly flow, and what came of it beside the yardsticks."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from aepipe.cli.console import print_table
+from aepipe.jobs.examples import NIGHTS, write_cells, write_digits
+from flows.nightly import Night, NightOptions, nightly
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES: dict[str, Callable[[Path], object]] = {"digits": write_digits, "cells": write_cells}
+
+
+def main() -> None:
+    """Write the tables where they are absent, run the night of each, print what came of it."""
+    began = time.perf_counter()
+    nights = {}
+    for name, write in EXAMPLES.items():
+        folder = ROOT / "data" / name
+        if not all((folder / night).is_dir() for night in NIGHTS):
+            write(folder)
+        print(f"== {name}: the nightly flow", flush=True)
+        nights[name] = nightly(NightOptions(job=folder / "job.toml"))
+    for name, night in nights.items():
+        _show(name, night)
+    print(f"\nall of it took {time.perf_counter() - began:.0f} s")
+
+
+def _show(name: str, night: Night) -> None:
+    from aepipe.jobs.compare import compare
+
+    found = compare(ROOT / "data" / name / "job.toml")
+    rows = [(line.name, line.auroc, line.average_precision) for line in found.detection]
+    title = f"{name}: {found.anomalies:,} anomalies among {found.rows:,} rows of the later nights"
+    print_table(title, ("score", "AUROC", "average precision"), rows)
+    features = [(line.name, line.width, line.accuracy) for line in found.features]
+    print_table(f"{name}: logistic regression telling {found.label}", ("features", "width", "accuracy"), features)
+    print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
+    for what, path in _places(name, night).items():
+        print(f"  {what:<9} {os.path.relpath(path)}")
+
+
+def _stages(night: Night) -> list[tuple[object, ...]]:
+    stages: list[tuple[object, ...]] = []
+    if night.train is not None and night.train.created:
+        learned = night.train.rows["train"]
+        stages += [(stage, round(seconds, 2), learned, "") for stage, seconds in night.train.seconds.items()]
+    for scored in night.nights:
+        seconds = scored.rows / scored.rows_per_s if scored.rows_per_s else 0.0
+        stages.append(
+            (f"score {scored.partition} ({scored.status})", round(seconds, 3), scored.rows, scored.rows_per_s)
+        )
+    if night.sample is not None:
+        stages.append(("sample", round(night.sample.seconds, 3), night.sample.rows, night.sample.rows_per_s))
+    return stages
+
+
+def _places(name: str, night: Night) -> dict[str, Path]:
+    out = ROOT / "data" / name / "out"
+    places = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
+    if night.report is not None:
+        places["report"] = night.report.path
+    return places | {"bundle": ROOT / "exported" / name}
+
+
+if __name__ == "__main__":
+    main()

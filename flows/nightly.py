@@ -1,0 +1,89 @@
+"""The whole night: `python flows/nightly.py --job data/digits/job.toml`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import Field
+
+from aepipe.aliases import CHAMPION
+from aepipe.cli.console import progress_bar
+from aepipe.config import Job, read_job
+from aepipe.jobs.sample import SampleResult
+from aepipe.jobs.score import NightScore
+from aepipe.registry import Registry
+from flows.artifacts import publish_report
+from flows.engine import pipeline, step
+from flows.score import ScoreOptions, score_partitions, show_nights
+from flows.synthesize import SynthesizeOptions, sample, show_sample
+from flows.terminal import run
+from flows.train import fit, show_training
+
+if TYPE_CHECKING:
+    from aepipe.jobs.report import ReportResult
+    from aepipe.jobs.train import TrainResult
+
+
+class NightOptions(ScoreOptions):
+    """Train if there is no model yet, score what is new, sample, and write the report."""
+
+    samples: bool = Field(True, description="write synthetic rows too, as many as the job says")
+
+
+class Night(NamedTuple):
+    """What each step did; None where there was nothing to do."""
+
+    train: "TrainResult | None"
+    nights: tuple[NightScore, ...]
+    sample: SampleResult | None
+    report: "ReportResult | None"
+
+
+@pipeline
+def nightly(options: NightOptions) -> Night:
+    """Train if there is no model yet, score what is new, sample, and write the report.
+
+    A partition that cannot be scored stops nothing; the run ends Failed once the rest is done.
+    """
+    job = read_job(options.job)
+    trained = fit(options.job, options.device) if _needs_training(job, options.model) else None
+    scored = score_partitions(options)
+    drawn = sample(_sampling(options)) if options.samples and job.samples.rows else None
+    page = write_report(options.job, options.model) if scored.nights else None
+    if page is not None:
+        publish_report(job.name, page.path)
+    night = Night(train=trained, nights=scored.nights, sample=drawn, report=page)
+    scored.check(night)
+    return night
+
+
+@step
+def write_report(job: Path, model: str) -> "ReportResult":
+    """One HTML page about the model and the nights scored with it."""
+    from aepipe.jobs.report import report as report_job  # torch again, for the yardsticks
+
+    with progress_bar(quiet=False) as progress:
+        return report_job(job, model=model, progress=progress)
+
+
+def _needs_training(job: Job, model: str) -> bool:
+    """Only where there is no champion at all: replacing one is a decision of its own."""
+    return model == CHAMPION and CHAMPION not in Registry(job.bundle_path).aliases()
+
+
+def _sampling(options: NightOptions) -> SynthesizeOptions:
+    return SynthesizeOptions(job=options.job, model=options.model)
+
+
+def show_night(night: Night) -> None:
+    """For a terminal."""
+    if night.train is not None:
+        show_training(night.train)
+    show_nights(night.nights)
+    if night.sample is not None:
+        show_sample(night.sample)
+    if night.report is not None:
+        print(f"report in {night.report.path}")
+
+
+if __name__ == "__main__":
+    run(nightly, NightOptions, show_night)

@@ -1,0 +1,132 @@
+"""Scores and features of what is new: `python flows/score.py --job data/digits/job.toml`."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from aepipe.cli.console import print_table
+from aepipe.config import Device, read_job
+from aepipe.errors import AepipeError, Busy
+from aepipe.jobs.score import NightScore, ScoreResult
+from aepipe.jobs.score import score as score_job
+from aepipe.partitions import discover, select
+from flows.artifacts import publish_night
+from flows.engine import Unfinished, outcome, pipeline, run_log, step
+from flows.options import Options
+from flows.terminal import run
+
+MAX_TASKS = 200  # Prefect keeps a record of each: with more partitions than that, a task is a chunk of them
+NAMED_FAULTS = 5
+
+
+class ScoreOptions(Options):
+    """Write scores and features of each partition that does not have them yet."""
+
+    partitions: tuple[str, ...] = Field((), description="only these; by default those that the job's [score] names")
+    model: str = Field("champion", description="an alias or a version of the job's model")
+    device: Device | None = Field(None, description="in place of the job's")
+
+
+class Scored(NamedTuple):
+    """What became of every partition; `faults` says of each that has no new scores why."""
+
+    nights: tuple[NightScore, ...]
+    faults: dict[str, str]
+
+    def check(self, done: object) -> None:
+        """Raise Unfinished, with what was done, if a partition has no new scores."""
+        if self.faults:
+            raise Unfinished(_sentence(self.faults), done)
+
+
+@pipeline
+def score(options: ScoreOptions) -> tuple[NightScore, ...]:
+    """Write scores and features of each partition that does not have them yet, one task a partition."""
+    scored = score_partitions(options)
+    scored.check(scored.nights)
+    return scored.nights
+
+
+@step
+def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | None) -> ScoreResult:
+    """Scores of one partition, or of a chunk of them. Fails where one was quarantined; the others are written."""
+    result = score_job(job, partitions=names, model=model, device=device)
+    if result.failed:
+        raise Unfinished(_sentence(_reasons(result.nights)), result)
+    return result
+
+
+def score_partitions(options: ScoreOptions) -> Scored:
+    """Give every partition its turn. To be called by a flow.
+
+    One after the other: a partition takes every core, and one that fails stops no other.
+    Raises what would stop every partition alike, such as BundleNotFound.
+    """
+    job = read_job(options.job)
+    names = options.partitions or [part.name for part in select(discover(job), job.score.first, job.score.last)]
+    nights: list[NightScore] = []
+    faults: dict[str, str] = {}
+    for chunk in chunks(names):
+        answer = _score(options, chunk)
+        if isinstance(answer, ScoreResult):
+            nights += answer.nights
+            faults |= _reasons(answer.nights)
+        else:
+            faults |= dict.fromkeys(chunk, f"{type(answer).__name__}: {answer}")
+    publish_night(job.name, nights, faults)
+    return Scored(tuple(nights), faults)
+
+
+def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[str]]:
+    """The names in at most that many runs of equal length, in order.
+
+    >>> list(chunks(["a", "b", "c"], at_most=2))
+    [['a', 'b'], ['c']]
+    """
+    size = max(1, math.ceil(len(names) / at_most))
+    for start in range(0, len(names), size):
+        yield names[start : start + size]
+
+
+def _score(options: ScoreOptions, names: Sequence[str]) -> ScoreResult | Exception:
+    """The result of one task, or a fault that concerns these partitions only."""
+    task = score_chunk.with_options(task_run_name=f"score {' to '.join(dict.fromkeys((names[0], names[-1])))}")
+    answer = outcome(task(options.job, names, options.model, options.device, return_state=True))
+    if isinstance(answer, Unfinished) and isinstance(answer.done, ScoreResult):
+        answer = answer.done
+    if isinstance(answer, ScoreResult):
+        for night in answer.nights:
+            run_log().info("%s: %s, %d rows, %d flagged", night.partition, night.status, night.rows, night.flagged)
+        return answer
+    if not isinstance(answer, Exception) or (isinstance(answer, AepipeError) and not isinstance(answer, Busy)):
+        raise answer
+    run_log().error("%s: %s", ", ".join(names), answer, exc_info=answer)
+    return answer
+
+
+def _reasons(nights: Sequence[NightScore]) -> dict[str, str]:
+    return {night.partition: night.reason for night in nights if night.status == "quarantined"}
+
+
+def _sentence(faults: dict[str, str]) -> str:
+    """One line that a run's page can show.
+
+    >>> _sentence({"dt=2026-01-05": "page 3 is corrupt"})
+    '1 partition has no new scores: dt=2026-01-05: page 3 is corrupt'
+    """
+    named = [f"{name}: {reason}" for name, reason in list(faults.items())[:NAMED_FAULTS]]
+    if len(faults) > NAMED_FAULTS:
+        named.append(f"and {len(faults) - NAMED_FAULTS} more")
+    return f"{len(faults)} partition{' has' if len(faults) == 1 else 's have'} no new scores: {'; '.join(named)}"
+
+
+def show_nights(nights: Sequence[NightScore]) -> None:
+    """The table of the night, for a terminal."""
+    print_table("", ("partition", "status", "rows", "flagged", "invalid", "rows/s"), [night.row() for night in nights])
+
+
+if __name__ == "__main__":
+    run(score, ScoreOptions, show_nights)

@@ -1,0 +1,49 @@
+"""A new bundle, if job and data have none: `python flows/train.py --job data/digits/job.toml`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from aepipe.cli.console import progress_bar
+from aepipe.config import Device
+from flows.engine import pipeline, step
+from flows.options import Options
+from flows.terminal import run
+
+if TYPE_CHECKING:
+    from aepipe.jobs.train import TrainResult
+
+
+class TrainOptions(Options):
+    """Train, export to ONNX and calibrate: a new bundle, unless job and data already have one."""
+
+    device: Device | None = Field(None, description="in place of the job's")
+    force: bool = Field(False, description="train although job and data have a bundle")
+
+
+@pipeline
+def train(options: TrainOptions) -> "TrainResult":
+    """Train, export to ONNX and calibrate: a new bundle, unless job and data already have one."""
+    return fit(options.job, options.device, options.force)
+
+
+@step
+def fit(job: Path, device: Device | None, force: bool = False) -> "TrainResult":
+    """A bundle. Killed and started again, training goes on from its last checkpoint."""
+    from aepipe.jobs.train import train as train_job  # torch: a night that trains nothing goes without
+
+    with progress_bar(quiet=False) as progress:
+        return train_job(job, device=device, force=force, progress=progress)
+
+
+def show_training(result: "TrainResult") -> None:
+    """For a terminal."""
+    if result.created:
+        print(f"new bundle {result.bundle} ({result.summary}); it is now {result.alias}")
+    else:
+        print(f"nothing to do: {result.bundle} was trained with this job on these data")
+
+
+if __name__ == "__main__":
+    run(train, TrainOptions, show_training)

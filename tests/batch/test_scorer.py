@@ -1,0 +1,164 @@
+"""One partition through hand-made graphs: what is written, and when."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aepipe.batch.runner import Runner
+from aepipe.batch.scorer import ScoreSpec, partition_key, score_partition
+from aepipe.batch.session import Session
+from aepipe.bundle import Bundle
+from aepipe.errors import Busy
+from aepipe.storage import Outputs
+from tests.batch.linear import make_bundle, numbers, pictures, weights
+from tests.batch.workshop import NAME, Workshop, matrix
+
+
+def test_every_row_has_the_answers_of_numpy_beside_its_key(shop: Workshop) -> None:
+    table = numbers(1000, seed=1, first_id=70)
+
+    result = shop.score(shop.write(table))
+
+    scores, features, x = shop.read(), shop.read("features"), matrix(table)
+    assert result.status == "written"
+    assert scores["id"].equals(table["id"])
+    assert features["id"].equals(table["id"])
+    np.testing.assert_allclose(scores["score"], np.abs(x).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose([features["z_000"], features["z_001"]], (x @ weights(3)).T, rtol=1e-5, atol=1e-6)
+    order = np.argsort(-np.abs(x), axis=1)
+    assert scores["reason_2"].to_pylist() == ["abc"[index] for index in order[:, 1]]
+    np.testing.assert_allclose(scores["reason_1_z"], np.abs(x).max(axis=1), rtol=1e-6)
+
+
+def test_p_values_and_flags_are_those_of_the_calibration(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(1000, seed=1)))
+
+    scores, calibration = shop.read(), np.asarray(shop.bundle.calibration.scores)
+    greater = (calibration[None] >= scores["score"].to_numpy()[:, None]).sum(axis=1)
+    np.testing.assert_allclose(scores["p_value"], (1 + greater) / (len(calibration) + 1))
+    np.testing.assert_array_equal(scores["is_anomaly"], scores["p_value"].to_numpy() <= 0.05)
+    assert 0 < scores["is_anomaly"].to_numpy(zero_copy_only=False).sum() < 200
+
+
+@pytest.mark.parametrize(
+    ("batch_rows", "group", "files"), [*itertools.product([7, 2048], [50, 10_000], [1, 3])], ids=str
+)
+def test_neither_batches_nor_row_groups_nor_files_change_the_scores(
+    shop: Workshop, batch_rows: int, group: int, files: int
+) -> None:
+    table = numbers(700, seed=2)
+    x = np.abs(matrix(table)).sum(axis=1)
+    parts = [table.slice(at, 701 // files + 1) for at in range(0, 700, 701 // files + 1)]
+
+    shop.score(shop.write(*parts, group=group), batch_rows=batch_rows)
+
+    assert len(parts) == files
+    assert shop.read()["id"].equals(table["id"])
+    np.testing.assert_allclose(shop.read()["score"], x, rtol=1e-5)
+
+
+def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) -> None:
+    table = pictures(200, side=100)
+    bundle = make_bundle(tmp_path, table, columns={"scan": {"shape": [1, 100, 100]}})
+    shop = Workshop(tmp_path, bundle)
+    seen: list[float] = []
+    runner = Runner(lambda: Session(bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+    spec = ScoreSpec(shop.write(table), shop.out, memory_mb=128)
+
+    score_partition(bundle, spec, runner, workers=10, progress=seen.append)
+
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    pixels = np.stack([np.frombuffer(row.as_py(), np.uint8) for row in table["scan"]])
+    np.testing.assert_allclose(shop.read()["score"], pixels.sum(axis=1), rtol=1e-5)
+
+
+def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
+    table = numbers(100, seed=1).append_column("new", pa.array(range(100)))
+    partition = shop.write(table)
+
+    manifest = shop.score(partition).manifest
+
+    assert manifest is not None
+    details = manifest.details
+    assert manifest.model_version == shop.bundle.version
+    assert {key: details[key] for key in ("rows", "invalid", "unseen", "extra_columns", "provider", "alpha")} == {
+        "rows": 100,
+        "invalid": {},
+        "unseen": {},
+        "extra_columns": ["new"],
+        "provider": "CPUExecutionProvider",
+        "alpha": 0.05,
+    }
+    assert details["threshold"] == shop.bundle.calibration.threshold
+    assert details["flagged"] == shop.read()["is_anomaly"].to_pylist().count(True)
+    assert list(details["inputs"]) == [str(partition.files[0])]
+    assert set(details["seconds"]) == {"digest", "read", "encode", "infer", "write", "commit"}
+    assert all(seconds > 0 for seconds in details["seconds"].values())
+    assert details["rows_per_s"] == pytest.approx(100 / details["wall_s"], rel=0.01)
+
+
+def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=interrupt)
+    assert not shop.snapshot()
+
+
+def test_scored_again_nothing_is_written(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    shop.score(partition)
+    before = shop.snapshot()
+
+    result = shop.score(partition)
+
+    assert result.status == "already done"
+    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert shop.snapshot() == before
+
+
+def test_other_rows_are_scored_again(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(100)))
+
+    assert shop.score(shop.write(numbers(100, seed=5))).status == "written"
+
+
+def test_features_that_are_switched_off_are_taken_away(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    shop.score(partition)
+
+    result = shop.score(partition, features=False)
+
+    assert result.status == "written"
+    assert set(result.manifest.files) == {"scores"}  # type: ignore[union-attr]
+    assert not (shop.out / "features" / NAME / "part-0.parquet").exists()
+
+
+def test_the_key_names_all_that_the_outputs_depend_on(tmp_path: Path, linear: Bundle) -> None:
+    stricter = make_bundle(tmp_path, numbers(500), data={"keys": ["id"]}, alpha=0.01)
+
+    keys = {
+        partition_key(linear, ["one", "two"], features=True),
+        partition_key(linear, ["two", "one"], features=True),
+        partition_key(linear, ["onetwo"], features=True),
+        partition_key(linear, ["one", "two"], features=False),
+        partition_key(stricter, ["one", "two"], features=True),
+    }
+
+    assert len(keys) == 5
+
+
+def test_a_partition_that_another_process_writes_is_waited_for_and_then_named(shop: Workshop) -> None:
+    partition = shop.write(numbers(10))
+
+    with Outputs(shop.out).commit(NAME, "another"), pytest.raises(Busy, match="is held by process"):
+        shop.score(partition, wait_s=0.05)

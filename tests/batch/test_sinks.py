@@ -1,0 +1,89 @@
+"""The columns of scores and features."""
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.batch.sinks import TEXT, Answers, Sheet, feature_columns, feature_fields, score_columns, score_fields
+from aepipe.layout import Port
+
+REASONS = pa.array(["amount", "age", "colour"])
+INVALID = pa.array(["", "amount is infinite"])
+
+
+def answers(rows: int = 3, *, invalid: list[int] | None = None) -> Answers:
+    return Answers(
+        z=np.arange(2 * rows, dtype=np.float32).reshape(rows, 2),
+        score=np.arange(rows, dtype=np.float32),
+        reason=np.tile(np.array([2, 0], np.int32), (rows, 1)),
+        reason_z=np.tile(np.array([1.5, 0.5], np.float32), (rows, 1)),
+        p_value=np.linspace(0.1, 0.9, rows),
+        is_anomaly=np.arange(rows) == 0,
+        invalid=np.array(invalid or [0] * rows, np.int16),
+    )
+
+
+def sheet(found: Answers) -> pa.RecordBatch:
+    fields = [pa.field("id", pa.int64(), metadata={"some": "thing"})]
+    columns = score_columns(found, reason_names=REASONS, invalid_reasons=INVALID)
+    made = Sheet(fields, score_fields(found.reason.shape[1]), model_version="cells/1")
+    return made.rows({"id": pa.array(range(len(found.score)))}, columns)
+
+
+def test_scores_have_the_promised_columns_in_the_promised_types() -> None:
+    assert [(field.name, field.type) for field in sheet(answers()).schema] == [
+        ("id", pa.int64()),
+        ("score", pa.float32()),
+        ("p_value", pa.float64()),
+        ("is_anomaly", pa.bool_()),
+        ("reason_1", TEXT),
+        ("reason_2", TEXT),
+        ("reason_1_z", pa.float32()),
+        ("reason_2_z", pa.float32()),
+        ("invalid_reason", pa.string()),
+        ("model_version", TEXT),
+    ]
+
+
+def test_a_scored_row_reads_as_it_was_answered() -> None:
+    assert sheet(answers()).to_pylist()[1] == {
+        "id": 1,
+        "score": 1.0,
+        "p_value": 0.5,
+        "is_anomaly": False,
+        "reason_1": "colour",
+        "reason_2": "amount",
+        "reason_1_z": 1.5,
+        "reason_2_z": 0.5,
+        "invalid_reason": None,
+        "model_version": "cells/1",
+    }
+
+
+def test_an_invalid_row_is_null_and_says_why() -> None:
+    found = sheet(answers(invalid=[0, 1, 0])).to_pylist()
+
+    assert found[1] == {
+        **dict.fromkeys(found[0]),
+        "id": 1,
+        "is_anomaly": False,
+        "invalid_reason": "amount is infinite",
+        "model_version": "cells/1",
+    }
+    assert found[0] == sheet(answers()).to_pylist()[0]
+    assert found[2] == sheet(answers()).to_pylist()[2]
+
+
+def test_features_are_a_column_for_each_latent_and_null_for_invalid_rows() -> None:
+    found = answers(invalid=[0, 1, 0])
+    fields = feature_fields(Port("z", "float32", (2,)), ["z_000", "z_001"])
+
+    rows = Sheet([], fields, model_version="v").rows({}, feature_columns(found))
+
+    assert rows.select(["z_000", "z_001"]).to_pydict() == {"z_000": [0, None, 4], "z_001": [1, None, 5]}
+
+
+def test_no_rows_and_no_reasons_are_fine() -> None:
+    found = answers(0)._replace(reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
+
+    assert sheet(found).num_rows == 0
+    assert sheet(found).schema.names == ["id", "score", "p_value", "is_anomaly", "invalid_reason", "model_version"]

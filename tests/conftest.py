@@ -1,0 +1,67 @@
+"""Models trained once a test session and shared by its processes; tests that write work on copies."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aepipe.jobs.examples import write_cells, write_digits
+from aepipe.jobs.train import train
+from aepipe.storage import lock
+
+ROOT = Path(__file__).parent.parent
+WRITERS: dict[str, Callable[[Path], object]] = {"cells": write_cells, "digits": write_digits}
+SHORTER = {"cells": "epochs = 60\n", "digits": "epochs = 4\n"}
+
+
+def make_workshop(folder: Path, name: str) -> Path:
+    """The example table and its job, with its bundles beside it and a shorter training; returns the job's path."""
+    WRITERS[name](folder)
+    text = (ROOT / "data" / name / "job.toml").read_text()
+    text = text.replace('"../../exported"', '"exported"').replace("[train]\n", f"[train]\n{SHORTER[name]}")
+    job = folder / "job.toml"
+    job.write_text(text)
+    return job
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _trained(shared: Path, name: str) -> Path:
+    folder = shared / name
+    with lock(shared / f"{name}.lock", wait_s=300):
+        if not (folder / "done").exists():
+            train(make_workshop(folder, name))
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_cells(shared_folder: Path) -> Path:
+    """The folder of the cells example with its champion; read only."""
+    return _trained(shared_folder, "cells")
+
+
+@pytest.fixture(scope="session")
+def trained_digits(shared_folder: Path) -> Path:
+    """The folder of the digits example with its champion; read only."""
+    return _trained(shared_folder, "digits")
+
+
+@pytest.fixture
+def cells(trained_cells: Path, tmp_path: Path) -> Path:
+    """A copy of the trained cells example: the path of its job."""
+    return Path(shutil.copytree(trained_cells, tmp_path / "cells")) / "job.toml"
+
+
+@pytest.fixture
+def digits(trained_digits: Path, tmp_path: Path) -> Path:
+    """A copy of the trained digits example: the path of its job."""
+    return Path(shutil.copytree(trained_digits, tmp_path / "digits")) / "job.toml"

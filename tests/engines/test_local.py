@@ -1,0 +1,211 @@
+"""Many partitions at once: results in order, bad ones apart, nobody idle."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.batch.session import usable_device
+from aepipe.bundle import Bundle
+from aepipe.engines.local import PartitionResult, ScoreSpec, run
+from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
+from aepipe.partitions import Partition
+from aepipe.storage import Outputs
+from tests.batch.linear import make_bundle, numbers
+
+has_gpu = usable_device("auto")[0] == "cuda"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("linear"), numbers(500), data={"keys": ["id"]})
+
+
+class Nights:
+    """Partitions of different sizes in a folder."""
+
+    def __init__(self, folder: Path, sizes: tuple[int, ...] = (50, 0, 700, 120, 1)) -> None:
+        self.out = folder / "out"
+        self.partitions = []
+        for index, size in enumerate(sizes):
+            path = folder / f"dt=2026-01-0{index + 1}" / "part-0.parquet"
+            path.parent.mkdir(parents=True)
+            pq.write_table(numbers(size, seed=index), path, row_group_size=64)
+            self.partitions.append(Partition(path.parent.name, (path,)))
+
+    def specs(self, **options: object) -> list[ScoreSpec]:
+        options = {"device": "cpu", "workers": 2, **options}
+        return [ScoreSpec(partition, self.out, **options) for partition in self.partitions]  # type: ignore[arg-type]
+
+    def scores(self, index: int) -> np.ndarray:
+        path = self.out / "scores" / self.partitions[index].name / "part-0.parquet"
+        return pq.ParquetFile(path).read()["score"].to_numpy()
+
+    def truth(self, index: int) -> np.ndarray:
+        table = pq.ParquetFile(self.partitions[index].files[0]).read()
+        return np.abs(np.stack([table[name].to_numpy() for name in "abc"])).sum(axis=0)
+
+
+def statuses(results: list[PartitionResult]) -> list[str]:
+    return [result.status for result in results]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8, None])
+def test_every_partition_is_scored_whatever_the_number_of_workers(
+    tmp_path: Path, bundle: Bundle, workers: int | None
+) -> None:
+    nights = Nights(tmp_path)
+
+    results = run(bundle, nights.specs(workers=workers, batch_rows=16))
+
+    assert [result.partition for result in results] == [partition.name for partition in nights.partitions]
+    assert statuses(results) == ["written"] * 5
+    for index in range(5):
+        np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
+
+
+def test_workers_without_a_partition_help_with_the_blocks_of_another(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path, sizes=(150_000,))
+
+    (result,) = run(bundle, nights.specs(workers=4))
+
+    assert result.status == "written"
+    np.testing.assert_allclose(nights.scores(0), nights.truth(0), rtol=1e-5)
+
+
+def test_scored_again_everything_is_done(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path)
+    run(bundle, nights.specs())
+
+    assert statuses(run(bundle, nights.specs())) == ["already done"] * 5
+
+
+def test_partitions_that_cannot_be_scored_are_quarantined_and_the_others_go_on(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path)
+    truncated, changed, invalid = (nights.partitions[index].files[0] for index in (0, 2, 3))
+    truncated.write_bytes(truncated.read_bytes()[:-20])
+    pq.write_table(numbers(10).drop_columns("b"), changed)
+    pq.write_table(numbers(10).set_column(1, "a", [np.full(10, np.inf, np.float32)]), invalid)
+
+    results = run(bundle, nights.specs())
+
+    assert statuses(results) == ["quarantined", "written", "quarantined", "quarantined", "written"]
+    kept = Outputs(nights.out).quarantined()
+    assert kept == {result.partition: result.reason for result in results if result.status == "quarantined"}
+    assert "no whole Parquet file" in kept["dt=2026-01-01"]
+    assert "has no column 'b'" in kept["dt=2026-01-03"]
+    assert "10 of 10 rows cannot be scored" in kept["dt=2026-01-04"]
+    np.testing.assert_allclose(nights.scores(4), nights.truth(4), rtol=1e-5)
+
+
+def test_a_repaired_partition_leaves_the_quarantine(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path)
+    (path,) = nights.partitions[2].files
+    whole = path.read_bytes()
+    run(bundle, nights.specs())
+    path.write_bytes(whole[:50])
+    assert statuses(run(bundle, nights.specs())).count("quarantined") == 1
+    np.testing.assert_array_equal(len(nights.scores(2)), 700)
+    path.write_bytes(whole)
+
+    assert statuses(run(bundle, nights.specs())) == ["already done"] * 5
+    assert not Outputs(nights.out).quarantined()
+
+
+def test_a_partition_whose_name_cannot_be_a_folder_does_not_stop_the_others(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path, sizes=(5, 5))
+    nights.partitions[0] = nights.partitions[0]._replace(name="../elsewhere")
+
+    results = run(bundle, nights.specs())
+
+    assert statuses(results) == ["quarantined", "written"]
+    assert "../elsewhere" in (results[0].reason or "")
+
+
+def test_progress_grows_to_one_and_names_the_partitions(tmp_path: Path, bundle: Bundle) -> None:
+    nights, told = Nights(tmp_path), []
+
+    run(bundle, nights.specs(), progress=lambda what, share: told.append((what, share)))
+
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert {what for what, _ in told} == {partition.name for partition in nights.partitions}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
+    tmp_path: Path, bundle: Bundle, workers: int
+) -> None:
+    nights = Nights(tmp_path, sizes=(50,) * 9)
+
+    def interrupt(what: str, share: float) -> None:
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle, nights.specs(workers=workers), progress=interrupt)
+
+    written = list(nights.out.glob("scores/*/part-0.parquet"))
+    assert len(written) < 9
+    assert not list((nights.out / ".aepipe" / "staging").rglob("*.*"))
+    assert all(pq.read_metadata(path).num_rows == 50 for path in written)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("aepipe")]
+
+
+def test_a_bundle_that_answers_otherwise_than_it_did_scores_nothing(tmp_path: Path) -> None:
+    wrong = make_bundle(tmp_path / "wrong", numbers(60), data={"keys": ["id"]}, shift=1.0)
+    nights = Nights(tmp_path)
+
+    with pytest.raises(BundleCorrupt, match="golden row"):
+        run(wrong, nights.specs())
+    assert not nights.out.exists()
+
+
+def test_a_partition_that_another_process_holds_is_an_error_when_the_others_are_done(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    nights = Nights(tmp_path)
+
+    with Outputs(nights.out).commit("dt=2026-01-01", "another"), pytest.raises(Busy):
+        run(bundle, nights.specs(wait_s=0.05))
+
+    assert len(list(nights.out.glob("scores/*/part-0.parquet"))) == 4
+
+
+@pytest.mark.skipif(has_gpu, reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path)
+
+    with pytest.raises(DeviceUnavailable):
+        run(bundle, nights.specs(device="cuda"))
+    assert not nights.out.exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu, reason="there is no GPU")
+def test_a_gpu_scores_as_the_cpu_does_and_the_manifest_says_so(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path)
+
+    results = run(bundle, nights.specs(device="cuda"))
+
+    assert {result.manifest.details["provider"] for result in results if result.manifest} == {"CUDAExecutionProvider"}
+    for index in range(5):
+        np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-4)
+
+
+def test_no_partitions_are_no_results(bundle: Bundle) -> None:
+    assert run(bundle, []) == []
+
+
+def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
+    heavy = "{'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'prefect', 'onnx'}"
+    code = f"import sys, aepipe.engines.local, aepipe.batch.sampler; print({heavy} & set(sys.modules))"
+
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert found.stdout.strip() == "set()"

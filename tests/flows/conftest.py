@@ -1,0 +1,27 @@
+"""A Prefect server of the tests' own: nothing of the user's is read or written, nothing is sent anywhere."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flows  # noqa: F401  its settings come before Prefect
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A temporary server that the flows of this process run on; its home."""
+    from prefect.settings import PREFECT_HOME, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    home = tmp_path_factory.mktemp("prefect")
+    with temporary_settings({PREFECT_HOME: home}), prefect_test_harness(server_startup_timeout=120):
+        yield home
+
+
+@pytest.fixture
+def plain_cells(cells: Path) -> Path:
+    """The trained cells example without the yardsticks of [evaluate], which cost the report most of its time."""
+    cells.write_text(re.sub(r"\[evaluate\]\n.*\n", "", cells.read_text()))
+    return cells

@@ -1,0 +1,73 @@
+"""What is tried again, what is not, and what a failed run says."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aepipe.errors import Busy, DataUnreadable
+from flows.engine import RETRIES, Unfinished, may_pass, pipeline, step
+
+
+@pytest.mark.parametrize(
+    "fault", [Busy("another process has the lock"), ConnectionResetError(), OSError("stale handle")]
+)
+def test_a_fault_that_may_pass_is_tried_again(fault: Exception) -> None:
+    assert may_pass(None, None, SimpleNamespace(data=fault))
+
+
+@pytest.mark.parametrize(
+    "fault", [DataUnreadable("page 3"), FileNotFoundError(), PermissionError(), ValueError("a bug")]
+)
+def test_a_fault_that_stays_is_not_tried_again(fault: Exception) -> None:
+    assert not may_pass(None, None, SimpleNamespace(data=fault))
+
+
+def attempts(fault: Exception, *, times: int) -> tuple[int, Any]:
+    """How often a task is started that fails that many times, and the state in which its flow ends."""
+    started = []
+
+    @step
+    def work() -> str:
+        started.append(1)
+        if len(started) <= times:
+            raise fault
+        return "done"
+
+    @pipeline
+    def one_task() -> str:
+        return work.with_options(retry_delay_seconds=0)()
+
+    state = one_task(return_state=True)
+    return len(started), state
+
+
+def test_a_lock_that_is_let_go_in_time_ends_well(prefect_server: Path) -> None:
+    started, state = attempts(Busy("another process has the lock"), times=RETRIES)
+
+    assert started == 1 + RETRIES
+    assert state.result() == "done"
+
+
+def test_a_mistake_is_tried_once_and_ends_the_run_with_its_sentence(prefect_server: Path) -> None:
+    started, state = attempts(DataUnreadable("part-0.parquet is cut short; write it again"), times=1)
+
+    assert started == 1
+    assert state.is_failed()
+    assert state.message == "part-0.parquet is cut short; write it again"
+    with pytest.raises(DataUnreadable, match="cut short"):
+        state.result()
+
+
+def test_what_was_done_is_not_lost_when_the_rest_fails(prefect_server: Path) -> None:
+    @pipeline
+    def half() -> str:
+        raise Unfinished("1 partition has no new scores", done="the other one")
+
+    state = half(return_state=True)
+
+    assert (state.type.name, state.message) == ("FAILED", "1 partition has no new scores")
+    with pytest.raises(Unfinished) as fault:
+        state.result()
+    assert fault.value.done == "the other one"

@@ -1,0 +1,127 @@
+"""The night as a Prefect flow, on real rows: what it writes, and what it says when a partition is corrupt."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.orchestration import get_client
+
+from aepipe.errors import BundleNotFound
+from flows.engine import Unfinished
+from flows.nightly import NightOptions, nightly
+from flows.score import ScoreOptions, chunks, score
+from flows.synthesize import SynthesizeOptions, synthesize
+from flows.train import TrainOptions, train
+
+on_a_server = pytest.mark.usefixtures("prefect_server")
+NIGHTS = ["dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07"]
+
+
+def scores(job: Path, partition: str) -> Path:
+    return job.parent / "out" / "scores" / partition / "part-0.parquet"
+
+
+def latest_artifact(key: str) -> Any:
+    """What the last run left under a key: the rows of a table, or text."""
+    with get_client(sync_client=True) as client:
+        artifact = client.request("GET", f"/artifacts/{key}/latest").json()
+    return json.loads(artifact["data"]) if artifact["type"] == "table" else artifact["data"]
+
+
+@pytest.mark.slow
+@on_a_server
+def test_a_night_writes_scores_features_samples_and_a_report(plain_cells: Path) -> None:
+    night = nightly(NightOptions(job=plain_cells))
+
+    assert night.train is None  # there is a champion
+    assert [(scored.partition, scored.status) for scored in night.nights] == [(name, "written") for name in NIGHTS]
+    for scored in night.nights:
+        assert scored.scores == scores(plain_cells, scored.partition)
+        assert pq.read_metadata(scored.scores).num_rows == pq.read_metadata(scored.features).num_rows == scored.rows > 0
+    assert night.sample is not None
+    assert pq.read_metadata(night.sample.path).num_rows == night.sample.rows == 500
+    assert night.report is not None
+    assert night.report.path.as_uri() in latest_artifact("report-cells")
+    table = latest_artifact("night-cells")
+    assert [(row["partition"], row["status"], row["rows"]) for row in table] == [
+        (scored.partition, "written", scored.rows) for scored in night.nights
+    ]
+
+
+@pytest.mark.slow
+@on_a_server
+def test_a_corrupt_partition_fails_the_run_after_the_others_are_written(cells: Path) -> None:
+    (cells.parent / NIGHTS[1] / "part-0.parquet").write_bytes(b"PAR1 and nothing more")
+
+    state = score(ScoreOptions(job=cells), return_state=True)
+
+    assert state.is_failed()
+    assert state.message is not None
+    assert state.message.startswith(f"1 partition has no new scores: {NIGHTS[1]}: ")
+    assert "part-0.parquet" in state.message
+    assert [scores(cells, name).exists() for name in NIGHTS] == [True, False, True]
+    row = latest_artifact("night-cells")[1]
+    assert (row["partition"], row["status"]) == (NIGHTS[1], "quarantined")
+    assert "part-0.parquet" in row["reason"]
+    with pytest.raises(Unfinished) as fault:
+        state.result()
+    assert [night.status for night in fault.value.done] == ["written", "quarantined", "written"]
+
+
+@pytest.mark.slow
+@on_a_server
+def test_a_second_run_finds_all_done(cells: Path) -> None:
+    score(ScoreOptions(job=cells, partitions=(NIGHTS[0],)))
+    before = scores(cells, NIGHTS[0]).stat()
+
+    nights = score(ScoreOptions(job=cells))
+
+    assert [night.status for night in nights] == ["already done", "written", "written"]
+    assert (scores(cells, NIGHTS[0]).stat().st_mtime_ns, scores(cells, NIGHTS[0]).stat().st_ino) == (
+        before.st_mtime_ns,
+        before.st_ino,
+    )
+
+
+@pytest.mark.slow
+@on_a_server
+def test_training_again_on_the_same_rows_is_no_work(cells: Path) -> None:
+    result = train(TrainOptions(job=cells))
+
+    assert not result.created
+    assert result.bundle.parent == cells.parent / "exported" / "cells"
+
+
+@pytest.mark.slow
+@on_a_server
+def test_every_partition_of_samples_has_a_seed_of_its_own(cells: Path) -> None:
+    first, again, other = (
+        synthesize(SynthesizeOptions(job=cells, rows=20, partition=name)) for name in ("dt=a", "dt=a", "dt=b")
+    )
+
+    assert (first.created, again.created, other.created) == (True, False, True)
+    assert first.seed == again.seed != other.seed
+    assert pq.read_table(first.path, partitioning=None) != pq.read_table(other.path, partitioning=None)
+
+
+@on_a_server
+def test_without_a_model_the_sentence_says_how_to_make_one(cells: Path) -> None:
+    state = score(ScoreOptions(job=cells, model="challenger"), return_state=True)
+
+    assert state.is_failed()
+    assert state.message is not None
+    assert "challenger" in state.message
+    with pytest.raises(BundleNotFound):
+        state.result()
+
+
+def test_many_partitions_are_at_most_as_many_tasks_as_prefect_should_keep() -> None:
+    names = [f"dt={number}" for number in range(1_001)]
+
+    found = list(chunks(names))
+
+    assert len(found) <= 200
+    assert [name for chunk in found for name in chunk] == names
+    assert list(chunks([])) == []

@@ -1,0 +1,87 @@
+"""The command line of the flows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.nightly import NightOptions
+from flows.score import ScoreOptions
+from flows.synthesize import SynthesizeOptions
+from flows.terminal import parse
+from flows.train import TrainOptions
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_fields_of_the_parameters_are_the_options() -> None:
+    parsed = parse(
+        ScoreOptions, ["--job", "a/job.toml", "--partitions", "dt=1", "--partitions", "dt=2", "--device", "cpu"]
+    )
+
+    assert parsed == ScoreOptions(job=Path("a/job.toml"), partitions=("dt=1", "dt=2"), device="cpu")
+
+
+def test_a_switch_has_an_opposite() -> None:
+    assert parse(NightOptions, ["--job", "a"]).samples
+    assert not parse(NightOptions, ["--job", "a", "--no-samples"]).samples
+
+
+@pytest.mark.parametrize("options", [TrainOptions, ScoreOptions, SynthesizeOptions, NightOptions])
+def test_variables_of_the_shell_are_no_options(options: type[ScoreOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL", "challenger")
+    monkeypatch.setenv("DEVICE", "cuda")
+    monkeypatch.setenv("SEED", "7")
+
+    assert parse(options, ["--job", "a"]) == options(job=Path("a"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--job", "a", "--rows", "-3"], "--rows: Input should be greater than or equal to 0, found '-3'"),
+        (["--jbo", "a"], "--job"),
+        ([], "--job"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(SynthesizeOptions, arguments)
+
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_flow_is_a_script_that_runs_from_anywhere(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, ROOT / "flows" / "nightly.py", "--help"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert "--no-samples" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_flow_that_trains_nothing_imports_no_torch_and_tells_nobody(tmp_path: Path) -> None:
+    program = (
+        "import flows.nightly, sys\n"
+        "from prefect._internal.analytics import is_telemetry_enabled\n"
+        "from prefect.settings import get_current_settings\n"
+        "print('torch' in sys.modules, is_telemetry_enabled(), get_current_settings().server.analytics_enabled)"
+    )
+    told = {
+        name: value for name, value in os.environ.items() if not name.startswith("PREFECT") and name != "DO_NOT_TRACK"
+    }
+
+    seen = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env={**told, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert seen.stdout.split() == ["False", "False", "False"]

@@ -1,0 +1,132 @@
+"""A night's scores and features, as they lie on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import aepipe
+from aepipe.jobs.score import score
+from aepipe.metrics import auroc
+from aepipe.storage import Outputs
+
+NIGHT = "dt=2026-01-07"
+
+
+def output(job: Path, kind: str, partition: str = NIGHT) -> Path:
+    return job.parent / "out" / kind / partition / "part-0.parquet"
+
+
+def test_every_row_comes_out_in_order_with_its_keys_and_labels(cells: Path) -> None:
+    score(cells)
+
+    source = pq.read_table(cells.parent / NIGHT / "part-0.parquet", partitioning=None)
+    scores = pq.read_table(output(cells, "scores"), partitioning=None)
+    features = pq.read_table(output(cells, "features"), partitioning=None)
+    assert scores["case_id"].equals(source["case_id"])
+    assert scores["diagnosis"].equals(source["diagnosis"])
+    assert features["case_id"].equals(source["case_id"])
+    assert [name for name in features.column_names if name.startswith("z_")] == [f"z_{i:03d}" for i in range(8)]
+
+
+def test_the_columns_of_scores_are_the_promised_ones(cells: Path) -> None:
+    score(cells)
+
+    schema = pq.read_schema(output(cells, "scores"))
+    assert schema.field("score").type == pa.float32()
+    assert schema.field("p_value").type == pa.float64()
+    assert schema.field("is_anomaly").type == pa.bool_()
+    for name in ("reason_1", "reason_1_z", "reason_3", "reason_3_z", "invalid_reason", "model_version"):
+        assert name in schema.names
+
+
+def test_flags_follow_the_p_values_and_p_values_the_calibration(cells: Path) -> None:
+    score(cells)
+
+    scores = pd.read_parquet(output(cells, "scores"), partitioning=None)
+    calibration = np.asarray(aepipe.load(cells.parent / "exported" / "cells").bundle.calibration.scores)
+    expected = [(1 + (calibration >= value).sum()) / (len(calibration) + 1) for value in scores["score"]]
+    np.testing.assert_allclose(scores["p_value"], expected)
+    assert ((scores["p_value"] <= 0.05) == scores["is_anomaly"]).all()
+
+
+def test_the_scores_find_the_malignant_cases(cells: Path) -> None:
+    score(cells)
+
+    scores = pq.read_table(output(cells, "scores"), partitioning=None)
+    truth = np.asarray(scores["diagnosis"].to_pylist()) == "malignant"
+    assert auroc(truth, scores["score"].to_numpy()) > 0.9
+
+
+def state(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Time and inode of every file but the locks, which say who held them last."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+
+def test_a_second_run_writes_no_byte(cells: Path) -> None:
+    first = score(cells)
+    before = state(cells.parent / "out")
+
+    second = score(cells)
+
+    assert {night.status for night in first.nights} == {"written"}
+    assert {night.status for night in second.nights} == {"already done"}
+    assert state(cells.parent / "out") == before
+
+
+def test_a_changed_row_is_scored_again_and_only_its_partition(cells: Path) -> None:
+    score(cells)
+    path = cells.parent / NIGHT / "part-0.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.slice(1), path)
+
+    result = score(cells)
+
+    assert {night.partition: night.status for night in result.nights}[NIGHT] == "written"
+    assert [night.status for night in result.nights].count("already done") == 2
+    assert pq.read_metadata(output(cells, "scores")).num_rows == table.num_rows - 1
+
+
+def test_only_the_partitions_of_the_job_are_scored(cells: Path) -> None:
+    score(cells)
+
+    assert sorted(path.name for path in (cells.parent / "out" / "scores").iterdir()) == [
+        "dt=2026-01-05",
+        "dt=2026-01-06",
+        "dt=2026-01-07",
+    ]
+
+
+def test_the_manifest_says_what_was_read_and_written_and_by_which_model(cells: Path) -> None:
+    result = score(cells)
+
+    manifest = Outputs(cells.parent / "out").manifest(NIGHT)
+    assert manifest is not None
+    assert manifest.model_version == result.model_version
+    assert set(manifest.files) == {"scores", "features"}
+    assert manifest.details["provider"] == "CPUExecutionProvider"
+    assert manifest.details["alpha"] == 0.05
+    assert set(manifest.details["seconds"]) >= {"read", "encode", "infer", "write"}
+
+
+def test_python_and_the_job_give_the_same_scores(cells: Path) -> None:
+    score(cells)
+    written = pd.read_parquet(output(cells, "scores"), partitioning=None)
+    frame = pd.read_parquet(cells.parent / NIGHT / "part-0.parquet", partitioning=None)
+
+    scored = aepipe.load(cells.parent / "exported" / "cells").score(frame)
+
+    np.testing.assert_allclose(scored["score"], written["score"], rtol=1e-5)
+    assert list(scored["reason_1"]) == list(written["reason_1"])
+
+
+def test_images_are_scored_with_regions_as_reasons(digits: Path) -> None:
+    result = score(digits)
+
+    scores = pq.read_table(output(digits, "scores"), partitioning=None)
+    assert not result.failed
+    assert "rows" in scores["reason_1"][0].as_py()
+    assert np.isfinite(scores["score"].to_numpy()).all()

@@ -1,0 +1,144 @@
+"""Nights to render: one of images, one of a table, one with hostile text in every place, and one with nothing."""
+
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aepipe.report.html import render
+from aepipe.report.model import (
+    Card,
+    Comparison,
+    FileLine,
+    Header,
+    LatentMap,
+    Night,
+    PartitionLine,
+    Samples,
+    Scores,
+    StrangeRows,
+    Training,
+)
+
+ROWS = 60
+WHEN = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
+HOSTILE = "</title></style><script>alert('x')</script>\"'&amp;<img src=http://evil.test onerror=alert(1)>$\\frac{1}{$"
+
+
+def strange_scores(rows: int, *, key: str = "id", reason: str = "area", name: str = "row") -> pa.Table:
+    return pa.table(
+        {
+            key: [f"{name} {i}" for i in range(rows)],
+            "score": np.linspace(9, 5, rows, dtype=np.float32),
+            "p_value": np.full(rows, 0.0123),
+            "is_anomaly": np.arange(rows) < 3,
+            "reason_1": pa.array([reason] * rows).dictionary_encode(),
+            "reason_1_z": np.linspace(8, 4, rows, dtype=np.float32),
+            "reason_2": pa.array([None] * rows, pa.string()),
+            "reason_2_z": pa.array([None] * rows, pa.float32()),
+            "invalid_reason": pa.array([None] * rows, pa.string()),
+            "model_version": ["cells/1"] * rows,
+        }
+    )
+
+
+def training() -> Training:
+    epochs = np.arange(1, 31)
+    fall = 40 * np.exp(-epochs / 5)
+    return Training(
+        epochs=epochs,
+        train=10 + fall,
+        dev=11 + fall + 0.01 * epochs,
+        terms={"reconstruction": 8 + fall, "KL": 2 + 0 * fall},
+        best_epoch=27,
+        stopped_because="the dev loss did not improve for 20 epochs",
+        seconds=12.3,
+        rows_per_s=45_678.9,
+    )
+
+
+def everything(text: str = "plain", **changes: object) -> Night:
+    """A table's night with every section; `text` stands wherever a name or a value of the user's can."""
+    rng = np.random.default_rng(0)
+    scores = rng.lognormal(0, 1, ROWS)
+    area, site = f"area {text}", f"site {text}"
+    table = pa.table({area: rng.normal(500, 50, ROWS), site: pa.array([text, "north"] * (ROWS // 2))})
+    parts = {
+        "header": Header(text, f"cells/{text}", WHEN, text, 0.05, 80),
+        "notices": (text,),
+        "partitions": (
+            PartitionLine(f"dt={text}", "written", 40, 3, {text: 2}, {text: 4}, {"read": 0.1, text: 0.2}),
+            PartitionLine("dt=2026-01-02", "already done", 20, 1),
+            PartitionLine("dt=2026-01-03", "quarantined", reason=text),
+        ),
+        "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
+        "reasons": {text: 3, "texture": 1},
+        "strange": StrangeRows(
+            scores=strange_scores(5, key=f"id {text}", reason=area, name=text),
+            keys=(f"id {text}",),
+            partitions=[text] * 5,
+            source=table.slice(0, 5),
+            reconstruction=table.slice(5, 5),
+        ),
+        "latents": LatentMap(
+            points=rng.normal(size=(ROWS, 5)),
+            scores=scores,
+            flagged=scores > 4.5,
+            labels=[text, "b"] * (ROWS // 2),
+            label=text,
+        ),
+        "samples": Samples(rows=500, seed=7, prior=text, table=table, real=table),
+        "comparisons": (Comparison(text, ("AUROC", text), {text: (0.5, 0.25), "b": (0.75, 0.2)}, text, text),),
+        "training": training(),
+        "files": (FileLine("read", text, text, 12_345, text, 40), FileLine("written", "scores", "out", 10, "xxh3:0")),
+        "card": Card(
+            family=text,
+            trunk=text,
+            options={text: text},
+            rows={text: 1_234},
+            partitions=(text,),
+            parity={text: {text: 1e-6}},
+            versions={text: text},
+        ),
+        **changes,
+    }
+    return Night(**parts)
+
+
+def images() -> Night:
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 17, (ROWS, 1, 8, 8), dtype=np.uint8)
+    return everything(
+        strange=StrangeRows(
+            scores=strange_scores(5, reason="rows 0-1, columns 2-3"),
+            keys=("id",),
+            images=pixels[:5],
+            reconstructed=pixels[5:10],
+            top=16,
+        ),
+        samples=Samples(rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16),
+        comparisons=(),
+    )
+
+
+@pytest.fixture(scope="session")
+def nights() -> MappingProxyType[str, Night]:
+    bare = Night(header=Header("bare", "bare/1", WHEN))
+    return MappingProxyType({"table": everything(), "images": images(), "hostile": everything(HOSTILE), "bare": bare})
+
+
+@pytest.fixture(scope="session")
+def pages(nights: MappingProxyType[str, Night]) -> MappingProxyType[str, str]:
+    return MappingProxyType({name: render(night) for name, night in nights.items()})
+
+
+@pytest.fixture(scope="session")
+def hostile_text() -> str:
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def make_night():
+    return everything

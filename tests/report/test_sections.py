@@ -1,0 +1,172 @@
+"""What the page says of a night."""
+
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.stats import betabinom
+
+from aepipe.report import sections
+from aepipe.report.model import Card, Comparison, FileLine, Header, PartitionLine
+
+WHEN = datetime(2026, 11, 21)
+
+
+def header(alpha: float | None = 0.05, calibration_rows: int | None = 1_000) -> Header:
+    return Header("job", "job/1", WHEN, alpha=alpha, calibration_rows=calibration_rows)
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_verdict_says_how_many_of_how_many_at_which_alpha():
+    lines = [PartitionLine("a", rows=1_000, flagged=30), PartitionLine("b", rows=210, flagged=7, invalid={"inf": 6})]
+
+    verdict = sections.verdict(header(), lines)
+
+    assert plain(verdict.line) == "37 of 1,204 rows flagged at alpha 5 % (3.1 %)"
+
+
+@pytest.mark.parametrize(
+    ("flagged", "alarm", "beginning"),
+    [(90, True, "More than alpha explains"), (50, False, "As many as alpha"), (10, False, "Fewer than usual")],
+)
+def test_verdict_is_an_alarm_only_where_alpha_does_not_explain_it(flagged, alarm, beginning):
+    verdict = sections.verdict(header(), [PartitionLine("a", rows=1_000, flagged=flagged)])
+
+    assert verdict.alarm is alarm
+    assert verdict.detail.startswith(beginning)
+
+
+def test_one_flagged_row_of_three_is_no_alarm_after_a_small_calibration():
+    assert not sections.verdict(header(0.2, 19), [PartitionLine("a", rows=3, flagged=1)]).alarm
+
+
+def test_night_with_every_partition_quarantined_is_an_alarm():
+    verdict = sections.verdict(header(), [PartitionLine("a", "quarantined", reason="truncated")])
+
+    assert verdict == ("No row was scored.", True, "")
+
+
+@pytest.mark.parametrize(("rows", "alpha", "n"), [(1_000, 0.05, 199), (5_000, 0.01, 999), (200, 0.1, 499)])
+def test_ordinary_nights_stay_within_the_stated_count_as_the_exact_law_has_it(rows, alpha, n):
+    rank = round(alpha * (n + 1))  # flagged: above all but this many calibration rows
+    law = betabinom(rows, rank, n + 1 - rank)
+
+    low, high = sections.ordinary_count(rows, alpha, n)
+
+    assert 0.93 < law.cdf(high) - law.cdf(low - 1) < 0.98
+
+
+def test_tiles_add_up_the_partitions():
+    lines = [
+        PartitionLine("a", rows=100, flagged=5, invalid={"inf": 4}, seconds={"read": 1.0}, wall_s=0.5),
+        PartitionLine("b", rows=20, seconds={"read": 0.25, "infer": 0.25}),
+        PartitionLine("c", "quarantined"),
+    ]
+
+    told = {tile.name: (plain(tile.value), plain(tile.note)) for tile in sections.tiles(lines)}
+
+    assert told == {
+        "partitions": ("3", "1 quarantined"),
+        "rows": ("120", ""),
+        "flagged": ("5", "4.3 %"),
+        "without a score": ("4", "3.3 %"),
+        "time": ("1.00 s", "120 rows/s"),
+    }
+
+
+def test_stages_come_in_the_order_of_the_work_whatever_was_timed_first():
+    lines = [PartitionLine("a", seconds={"write": 1, "hash": 1}), PartitionLine("b", seconds={"read": 1})]
+
+    assert sections.stages_of(lines) == ("read", "write", "hash")
+
+
+def test_times_are_in_milliseconds_where_no_stage_took_a_second():
+    short = [PartitionLine("a", rows=10, seconds={"read": 0.0021})]
+
+    assert sections.time_unit(short) == "ms"
+    assert sections.partition_rows(short)[0].stages == ("2.10",)
+    assert sections.time_unit([PartitionLine("a", seconds={"read": 1.5})]) == "s"
+
+
+def test_only_the_latest_partitions_are_listed():
+    lines = [PartitionLine(str(i), rows=1) for i in range(500)]
+
+    assert [row.line.name for row in sections.partition_rows(lines)] == [str(i) for i in range(440, 500)]
+
+
+def test_rare_reasons_are_added_up():
+    found = sections.bars({f"column {i}": 100 - i for i in range(20)}, most=3)
+
+    assert [bar.name for bar in found] == ["column 0", "column 1", "column 2", "17 others"]
+    assert found[-1].value == "1,513"
+    assert max(bar.length for bar in found) == 1.0
+
+
+def test_best_of_each_measure_is_marked_and_ours_too():
+    lines = {"random": (0.5, 0.1), "PCA": (0.9, float("nan")), "model": (0.8, 0.4)}
+
+    found = sections.comparison_rows(Comparison("scores", ("AUROC", "AP"), lines, "model"))
+
+    assert [(row.name, row.is_ours) for row in found] == [("random", False), ("PCA", False), ("model", True)]
+    assert [[best for _, _, best in row.cells] for row in found] == [[False, False], [True, False], [False, True]]
+    assert found[1].cells[1][0] == "\N{EN DASH}"
+
+
+def test_files_are_counted_whole_and_listed_in_part():
+    lines = [FileLine("written", "scores", f"{i}", 1_000, "xxh3:0") for i in range(100)]
+
+    shown, total = sections.files_of(lines, "written")
+
+    assert [line.path for line in shown] == [str(i) for i in range(20, 100)]
+    assert plain(total) == "100 files, 100 kB; the first 20 are left out here"
+    assert sections.files_of(lines, "read")[0] == []
+
+
+def test_narrow_table_stands_and_wide_table_lies_on_its_side():
+    narrow = pa.table({"a": [1, 2], "b": ["x", None]})
+    wide = pa.table({f"c{i}": [float(i), 0.5] for i in range(100)})
+
+    assert sections.head_of(narrow) == (["a", "b"], [["1", "x"], ["2", "\N{EN DASH}"]])
+    header, lines = sections.head_of(wide)
+    assert header == ["column", "row 1", "row 2"]
+    assert lines[3] == ["c3", "3.00", "0.500"]
+    assert len(lines) == sections.MOST_COLUMNS
+
+
+def test_wide_table_without_rows_is_a_list_of_its_columns():
+    header, lines = sections.head_of(pa.table({f"c{i}": pa.array([], pa.float64()) for i in range(10)}))
+
+    assert header == ["column"]
+    assert lines[0] == ["c0"]
+
+
+def test_facts_of_a_card_leave_out_what_is_not_known():
+    card = Card(family="vae", trunk="conv", rows={"train": 7_000}, partitions=tuple("abcd"))
+
+    assert sections.facts(card) == [
+        ("family", "vae"),
+        ("trunk", "conv"),
+        ("trained on", "a to d, 4 partitions"),
+        ("rows", "train 7,000"),
+    ]
+
+
+def test_parity_of_parts_with_other_measures_is_one_table():
+    card = Card(family="ae", trunk="mlp", parity={"encoder": {"1 row": 1e-7}, "scorer": {"7 rows": 0.5}})
+
+    measures, lines = sections.parity_of(card)
+
+    assert measures == ("1 row", "7 rows")
+    assert [values[1] for _, values in lines] == ["\N{EN DASH}", "0.500"]
+
+
+def test_meaning_states_the_least_p_value():
+    told = dict(sections.meaning(header(calibration_rows=99)))
+
+    assert "cannot be less than 0.0100" in told["p-value"]
+    assert "alpha = 5" in plain(told["flagged"])
+    assert np.all([name in told for name in ("score", "reasons")])

@@ -1,0 +1,123 @@
+"""A process that commits a partition when told to, and dies at the step it is told: run by test_crashes.
+
+Each line of its input is an order in JSON; a fork carries it out, and its exit status is the line of the answer.
+A step is a change of a file or folder below the outputs, an fsync, or a write of rows; the fork dies just before it.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.errors import Busy
+from aepipe.storage import Outputs
+
+WRITTEN, DONE, BUSY, DISK_FULL, FAILED = 0, 10, 11, 12, 13
+CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+fsync = os.fsync
+
+
+def batches_of(generation: int) -> Iterator[pa.RecordBatch]:
+    """Three batches, each more than what is held back before it is written; their rows tell the generation."""
+    random = np.random.default_rng(generation)
+    for rows in (20_000 + generation, 17_000, 100):
+        yield pa.record_batch({"generation": np.full(rows, generation), "z": random.normal(size=rows)})
+
+
+class Steps:
+    """Counts steps, keeps their names, and dies before the one that was asked for."""
+
+    def __init__(self, out: str, kill_at: int) -> None:
+        self.out = out
+        self.kill_at = kill_at
+        self.names: list[tuple[str, ...]] = []
+
+    def take(self, *name: str) -> None:
+        self.names.append(name)
+        if len(self.names) == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if not writes and event not in CHANGES:
+            return
+        paths = [os.fspath(path) for path in arguments[:2] if isinstance(path, str | os.PathLike)]
+        if paths and paths[0].startswith(self.out) and (event != "os.remove" or Path(paths[0]).exists()):
+            self.take(event, *paths)
+
+    def sync(self, descriptor: int) -> None:
+        self.take("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+
+def carry_out(order: dict[str, Any]) -> int:
+    steps = Steps(order["out"], order.get("kill_at", 0))
+    sys.addaudithook(steps.audit)
+    os.fsync = steps.sync
+    if "largest_file" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"],) * 2)
+    try:
+        return commit(order, steps)
+    except Busy:
+        return BUSY
+    except OSError:
+        return DISK_FULL
+    finally:
+        if "trace" in order:
+            Path(order["trace"]).write_text(json.dumps(steps.names))
+
+
+def commit(order: dict[str, Any], steps: Steps) -> int:
+    outputs = Outputs(Path(order["out"]))
+    generation = order["generation"]
+    key = f"key {generation}"
+    with outputs.commit("dt=1/hour=2", key, run=order["run"], wait_s=order.get("wait_s", 0)) as begun:
+        if "hold_until" in order:
+            hold(Path(order["hold_until"]))
+        if begun.done is not None:
+            return DONE
+        for output in order["outputs"]:
+            sink = begun.open(output, next(batches_of(generation)).schema)
+            for batch in batches_of(generation):
+                sink.write(batch)
+                steps.take("rows", output)
+        begun.publish(model_version=f"m/{generation}")
+    return WRITTEN
+
+
+def hold(until: Path) -> None:
+    until.with_name("held").touch()
+    while not until.exists():
+        time.sleep(0.01)
+
+
+def fork(order: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = FAILED
+    try:
+        status = carry_out(order)
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    next(batches_of(0))  # Arrow imports pandas on its first array: once here, not in every fork
+    for line in sys.stdin:
+        order = json.loads(line)
+        pids = [fork(order) for _ in range(order.get("processes", 1))]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        print(json.dumps(statuses), flush=True)
+
+
+if __name__ == "__main__":
+    main()

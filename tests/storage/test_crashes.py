@@ -1,0 +1,365 @@
+"""Real processes that are killed, kept waiting or racing: what readers see, and what the next commit makes of it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.errors import Busy
+from aepipe.storage import Commit, Outputs, Run
+
+WRITTEN, DONE, BUSY, DISK_FULL = 0, 10, 11, 12  # as in committing.py
+PARTITION = "dt=1/hour=2"
+OLD, NEW, NEXT = 1, 2, 3
+KILLED = -signal.SIGKILL
+BOTH = ("scores", "features")
+
+
+class Scenario(NamedTuple):
+    run: Run
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def old(self) -> dict[str, int]:
+        return dict.fromkeys(self.before, OLD)
+
+    def new(self) -> dict[str, int]:
+        return dict.fromkeys(self.after, NEW)
+
+
+SCENARIOS = {
+    "a first commit": Scenario("score", (), BOTH),
+    "a second commit": Scenario("score", BOTH, BOTH),
+    "features switched off": Scenario("score", BOTH, ("scores",)),
+    "features switched on": Scenario("score", ("scores",), BOTH),
+    "new samples": Scenario("sample", ("samples",), ("samples",)),
+}
+
+
+class Committer:
+    """The other process."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def begin(self, out: Path, generation: int, scenario: Scenario, **order: Any) -> None:
+        order |= {"out": str(out), "generation": generation, "outputs": scenario.after, "run": scenario.run}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def statuses(self) -> list[int]:
+        assert self.process.stdout is not None
+        return list(json.loads(self.process.stdout.readline()))
+
+    def commit(self, out: Path, generation: int, scenario: Scenario, **order: Any) -> int:
+        self.begin(out, generation, scenario, **order)
+        (status,) = self.statuses()
+        return status
+
+
+@pytest.fixture(scope="module")
+def committer() -> Iterator[Committer]:
+    script = Path(__file__).with_name("committing.py")
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as process:
+        yield Committer(process)
+
+
+def rows_of(generation: int) -> int:
+    return 20_000 + generation + 17_000 + 100
+
+
+def table_of(generation: int) -> pa.Table:
+    rows = rows_of(generation)
+    return pa.table({"generation": np.full(rows, generation), "z": np.zeros(rows)})
+
+
+def write(commit: Commit, outputs: tuple[str, ...], generation: int) -> None:
+    for output in outputs:
+        commit.open(output, table_of(generation).schema).write(table_of(generation))
+
+
+def put(out: Path, generation: int, outputs: tuple[str, ...], run: Run) -> bool:
+    """Whether it had to be written."""
+    with Outputs(out).commit(PARTITION, f"key {generation}", run=run) as commit:
+        if commit.done is None:
+            write(commit, outputs, generation)
+            commit.publish(model_version=f"m/{generation}")
+    return commit.done is None
+
+
+def seen(out: Path) -> dict[str, int]:
+    """The generation of every output that is there; fails on a file that is short, mixed or broken."""
+    found = {}
+    for path in sorted(out.glob("*/**/*.parquet")):
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
+        (generation,) = table["generation"].unique().to_pylist()
+        assert table.num_rows == rows_of(generation)
+        found[path.relative_to(out).parts[0]] = generation
+    return found
+
+
+def leftovers(out: Path) -> list[str]:
+    kept = (".aepipe/manifests", ".aepipe/locks", "scores", "features", "samples")
+    files = [str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()]
+    return [name for name in files if not name.startswith(kept) or name.endswith(".tmp")]
+
+
+def staged_manifest_of(out: Path) -> Path | None:
+    return next((out / ".aepipe").glob("staging/*/*/manifest.json"), None)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_wherever_a_process_is_killed_files_are_whole_and_the_next_commit_puts_things_right(
+    in_memory: Path, committer: Committer, name: str
+) -> None:
+    scenario = SCENARIOS[name]
+    before = in_memory / "before"
+    before.mkdir()
+    if scenario.before:
+        put(before, OLD, scenario.before, scenario.run)
+
+    outcomes = set()
+    for kill_at in range(1, 200):
+        out = in_memory / f"killed-{kill_at}"
+        shutil.copytree(before, out)
+        if committer.commit(out, NEW, scenario, kill_at=kill_at) != KILLED:
+            break
+        outcomes.add(check_what_was_left(out, scenario))
+        shutil.rmtree(out)
+
+    assert kill_at > 15
+    assert outcomes == {"discarded", "rolled forward", "published"}
+    assert seen(out) == scenario.new()
+
+
+def check_what_was_left(out: Path, scenario: Scenario) -> str:
+    left, staged = seen(out), staged_manifest_of(out)
+    last = "samples" if scenario.run == "sample" else "scores"
+    assert all(left[output] in (OLD, NEW) for output in left)
+    assert left.get(last) != NEW or left == scenario.new(), "what is replaced last was replaced too early"
+    if staged is not None:
+        assert Outputs(out).done(PARTITION, f"key {OLD}", scenario.run) is None
+    assert staged is not None or left in (scenario.old(), scenario.new()), "half a commit that nothing can finish"
+
+    other = out.with_name("other")
+    shutil.copytree(out, other)
+    with pytest.raises(KeyError), Outputs(other).commit(PARTITION, "another key", run=scenario.run) as commit:
+        write(commit, scenario.after, NEXT)
+        raise KeyError
+    whole = scenario.new() if staged is not None or left == scenario.new() else scenario.old()
+    assert seen(other) == whole
+    check_is_clean(other, scenario.run, whole)
+    shutil.rmtree(other)
+
+    rewritten = put(out, NEW, scenario.after, scenario.run)
+    assert rewritten == (whole == scenario.old())
+    assert seen(out) == scenario.new()
+    check_is_clean(out, scenario.run, scenario.new())
+    if staged is not None:
+        return "rolled forward"
+    return "published" if left == scenario.new() else "discarded"
+
+
+def check_is_clean(out: Path, run: Run, expected: dict[str, int]) -> None:
+    outputs = Outputs(out)
+    assert leftovers(out) == []
+    assert outputs.verify() == []
+    manifest = outputs.manifest(PARTITION, run)
+    if manifest is None:
+        assert expected == {}
+    else:
+        assert {output: record.rows for output, record in manifest.files.items()} == {
+            output: rows_of(generation) for output, generation in expected.items()
+        }
+        assert outputs.done(PARTITION, manifest.key, run) == manifest
+
+
+def test_a_process_killed_again_and_again_never_harms_the_files(in_memory: Path, committer: Committer) -> None:
+    steps = random.Random(7)
+    scenario = SCENARIOS["a second commit"]
+    newest = 0
+    for generation in range(1, 60):
+        committer.commit(in_memory, generation, scenario, kill_at=steps.randint(1, 45))
+        found = seen(in_memory)
+        assert found.get("features", 0) >= found.get("scores", 0) >= newest
+        newest = found.get("scores", 0)
+
+    assert newest > 10
+    assert put(in_memory, 100, BOTH, "score")
+    assert seen(in_memory) == dict.fromkeys(BOTH, 100)
+    check_is_clean(in_memory, "score", dict.fromkeys(BOTH, 100))
+
+
+def test_a_killed_finisher_is_finished_by_the_next(in_memory: Path, committer: Committer) -> None:
+    scenario = SCENARIOS["a second commit"]
+    put(in_memory / "before", OLD, BOTH, "score")
+    kill_at = 1
+    while not killed_with_a_staged_manifest(in_memory, committer, kill_at):
+        kill_at += 1
+
+    for kill_again_at in range(1, 100):
+        out = in_memory / f"again-{kill_again_at}"
+        shutil.copytree(in_memory / "killed", out)
+        if committer.commit(out, NEW, scenario, kill_at=kill_again_at) == DONE:
+            break
+        check_what_was_left(out, scenario)
+
+    assert kill_again_at > 8
+    assert seen(out) == scenario.new()
+
+
+def killed_with_a_staged_manifest(tmp_path: Path, committer: Committer, kill_at: int) -> bool:
+    out = tmp_path / "killed"
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(tmp_path / "before", out)
+    assert committer.commit(out, NEW, SCENARIOS["a second commit"], kill_at=kill_at) == KILLED
+    return staged_manifest_of(out) is not None
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_everything_is_synced_before_what_depends_on_it(tmp_path: Path, committer: Committer, name: str) -> None:
+    scenario = SCENARIOS[name]
+    out = tmp_path / "out"
+    out.mkdir()
+    if scenario.before:
+        put(out, OLD, scenario.before, scenario.run)
+
+    committer.commit(out, NEW, scenario, trace=str(tmp_path / "trace"))
+
+    unsynced: set[str] = set()
+    finals = 0
+    for event, *paths in json.loads((tmp_path / "trace").read_text()):
+        if "/.aepipe/locks/" in paths[0]:
+            continue
+        if event == "open":
+            unsynced.add(paths[0])
+        elif event == "fsync":
+            unsynced.discard(paths[0])
+        elif event == "os.mkdir" or (event == "os.remove" and "/staging/" not in paths[0]):
+            unsynced.add(str(Path(paths[0]).parent))
+        elif event == "os.rename":
+            source, target = paths
+            if "/staging/" not in target:
+                finals += 1
+                assert not unsynced, f"{target} was replaced while {unsynced} could still be lost"
+            assert source not in unsynced
+            unsynced.add(str(Path(target).parent))
+    assert finals == len(scenario.after) + 1
+    assert not unsynced
+
+
+def test_a_staged_file_that_was_damaged_is_discarded_with_its_manifest(in_memory: Path, committer: Committer) -> None:
+    put(in_memory / "before", OLD, BOTH, "score")
+    kill_at = 1
+    while not killed_with_a_staged_manifest(in_memory, committer, kill_at):
+        kill_at += 1
+    out = in_memory / "killed"
+    staged = next(out.glob(".aepipe/staging/score/*/scores.tmp"))
+    data = bytearray(staged.read_bytes())
+    data[len(data) // 2] ^= 1
+    staged.write_bytes(data)
+
+    assert put(out, NEW, BOTH, "score")
+    check_is_clean(out, "score", dict.fromkeys(BOTH, NEW))
+
+
+def test_half_a_commit_that_cannot_be_finished_leaves_no_key_done(in_memory: Path, committer: Committer) -> None:
+    put(in_memory / "before", OLD, BOTH, "score")
+    out, kill_at = in_memory / "killed", 1
+    while not killed_with_a_staged_manifest(in_memory, committer, kill_at) or seen(out)["features"] == OLD:
+        kill_at += 1
+    assert seen(out) == {"features": NEW, "scores": OLD}
+    next(out.glob(".aepipe/staging/score/*/scores.tmp")).write_bytes(b"")
+
+    with Outputs(out).commit(PARTITION, f"key {OLD}") as commit:
+        assert commit.done is None
+
+    assert leftovers(out) == []
+    assert Outputs(out).manifest(PARTITION) is None
+    assert put(out, OLD, BOTH, "score")
+    check_is_clean(out, "score", dict.fromkeys(BOTH, OLD))
+
+
+def test_a_torn_staged_manifest_is_discarded(tmp_path: Path) -> None:
+    put(tmp_path, OLD, BOTH, "score")
+    staging = tmp_path / ".aepipe" / "staging" / "score" / "dt=1%2Fhour=2"
+    staging.mkdir(parents=True)
+    (staging / "manifest.json").write_text('{"contract": 1, "part')
+    (staging / "scores.tmp").write_bytes(b"PAR1")
+
+    assert not put(tmp_path, OLD, BOTH, "score")
+    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, OLD))
+
+
+@pytest.mark.parametrize("largest_file", [10_000, 200_000, 290_000])
+def test_a_full_disk_leaves_nothing_and_changes_nothing(
+    tmp_path: Path, committer: Committer, largest_file: int
+) -> None:
+    put(tmp_path, OLD, BOTH, "score")
+
+    status = committer.commit(tmp_path, NEW, SCENARIOS["a second commit"], largest_file=largest_file)
+
+    assert status == DISK_FULL
+    assert seen(tmp_path) == dict.fromkeys(BOTH, OLD)
+    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, OLD))
+
+
+def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path: Path, committer: Committer) -> None:
+    out = tmp_path / "out"
+    committer.begin(out, NEW, SCENARIOS["a first commit"], hold_until=str(tmp_path / "go"))
+    while not (tmp_path / "held").exists():
+        pass
+
+    holder = (out / ".aepipe" / "locks" / "score" / "dt=1%2Fhour=2.lock").read_text()
+    with pytest.raises(Busy, match=rf"dt=1%2Fhour=2\.lock is held by process {holder}\. "):
+        put(out, NEXT, BOTH, "score")
+    assert int(holder) not in (os.getpid(), committer.process.pid)
+    (tmp_path / "go").touch()
+    with Outputs(out).commit(PARTITION, f"key {NEW}", wait_s=30) as commit:
+        assert commit.done is not None
+        assert commit.done.model_version == f"m/{NEW}"
+
+    assert committer.statuses() == [WRITTEN]
+    assert seen(out) == dict.fromkeys(BOTH, NEW)
+
+
+def test_other_partitions_and_runs_do_not_wait(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path)
+    with outputs.commit("a", "key"), outputs.commit("b", "key"), outputs.commit("a", "key", run="sample"):
+        pass
+
+
+def test_of_many_processes_with_one_key_one_writes(tmp_path: Path, committer: Committer) -> None:
+    committer.begin(tmp_path, NEW, SCENARIOS["a first commit"], processes=6, wait_s=60)
+
+    assert sorted(committer.statuses()) == [WRITTEN, DONE, DONE, DONE, DONE, DONE]
+    assert seen(tmp_path) == dict.fromkeys(BOTH, NEW)
+    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, NEW))
+
+
+def test_of_many_processes_that_do_not_wait_one_writes_and_none_fails(tmp_path: Path, committer: Committer) -> None:
+    committer.begin(tmp_path, NEW, SCENARIOS["a first commit"], processes=6)
+    statuses = committer.statuses()
+
+    assert statuses.count(WRITTEN) == 1
+    assert set(statuses) <= {WRITTEN, DONE, BUSY}
+    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, NEW))

@@ -1,0 +1,75 @@
+"""Locks between threads here; between processes in test_crashes."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from aepipe.errors import Busy
+from aepipe.storage import lock
+
+
+def test_a_held_lock_is_busy_and_names_its_file_and_holder(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "dt=2026-01-01.lock"
+
+    with lock(path), pytest.raises(Busy, match=rf"{path} is held by process {os.getpid()}\. Wait"), lock(path):
+        raise AssertionError("two held one lock")
+
+
+def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock"):
+        pass
+    with lock(tmp_path / "lock"):
+        pass
+
+
+def test_a_lock_is_free_after_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), lock(tmp_path / "lock"):
+        raise KeyError
+    with lock(tmp_path / "lock"):
+        pass
+
+
+def test_waiting_ends_when_the_holder_does(tmp_path: Path) -> None:
+    held, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock(tmp_path / "lock"):
+            held.set()
+            leave.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    threading.Timer(0.1, leave.set).start()
+
+    with lock(tmp_path / "lock", wait_s=30):
+        assert leave.is_set()
+    holder.join()
+
+
+def test_waiting_in_vain_is_busy_and_says_how_long(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock"), pytest.raises(Busy, match=r"waited 0\.05 s"), lock(tmp_path / "lock", wait_s=0.05):
+        raise AssertionError("two held one lock")
+
+
+def test_many_threads_are_in_one_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def enter() -> None:
+        for _ in range(10):
+            with lock(tmp_path / "lock", wait_s=60):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(most) == 40
+    assert set(most) == {1}

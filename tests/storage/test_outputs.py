@@ -1,0 +1,415 @@
+"""The outputs of a job: commits, manifests, quarantine, verification."""
+
+import json
+import logging
+import math
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from aepipe.errors import PartitionInvalid
+from aepipe.storage import Commit, Manifest, Outputs, digest_file, lock
+
+ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
+OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
+
+
+def write(commit: Commit, *outputs: str, rows: pa.Table = ROWS) -> None:
+    for output in outputs:
+        commit.open(output, rows.schema).write(rows)
+
+
+def put(outputs: Outputs, partition: str = "dt=1", key: str = "key", rows: pa.Table = ROWS) -> Manifest:
+    with outputs.commit(partition, key) as commit:
+        write(commit, "features", "scores", rows=rows)
+        return commit.publish(model_version="m/1")
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int, int, int]]:
+    """Everything that a write would change, of every file but the locks."""
+    stats = {path: path.stat() for path in root.rglob("*") if path.is_file() and "locks" not in path.parts}
+    return {str(path): (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in stats.items()}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    return Outputs(tmp_path / "out")
+
+
+def test_a_commit_publishes_its_files_and_a_manifest_that_describes_them(outputs: Outputs) -> None:
+    before = datetime.now(UTC)
+    with outputs.commit("dt=1/hour=2", "key") as commit:
+        write(commit, "scores", "features")
+        manifest = commit.publish(model_version="m/1", details={"rows": 3})
+
+    assert manifest == outputs.manifest("dt=1/hour=2")
+    assert outputs.manifests() == (manifest,)
+    assert (manifest.partition, manifest.key, manifest.kind_of_run) == ("dt=1/hour=2", "key", "score")
+    assert (manifest.model_version, manifest.details, manifest.contract) == ("m/1", {"rows": 3}, 1)
+    assert before.replace(microsecond=0) <= datetime.fromisoformat(manifest.created_at) <= datetime.now(UTC)
+    for output, record in manifest.files.items():
+        path = outputs.path(output, "dt=1/hour=2")
+        assert record.path == f"{output}/dt=1/hour=2/part-0.parquet"
+        assert (record.rows, record.bytes, record.digest) == (3, path.stat().st_size, digest_file(path))
+        assert pq.read_table(path, partitioning=None) == ROWS
+    assert outputs.verify() == []
+
+
+def test_nothing_is_hidden_among_the_data_and_nothing_is_data_among_the_hidden(outputs: Outputs) -> None:
+    with outputs.commit("dt=1", "key") as commit:
+        write(commit, "scores")
+        staged = [path.name for path in outputs.root.rglob("*") if path.is_file()]
+        assert not [name for name in staged if name.endswith(".parquet")]
+        commit.publish(model_version="m/1")
+
+    assert sorted(path.name for path in outputs.root.iterdir()) == [".aepipe", "scores"]
+    assert [path.name for path in (outputs.root / "scores").rglob("*") if path.is_file()] == ["part-0.parquet"]
+
+
+def test_a_second_run_with_the_same_key_writes_no_byte(outputs: Outputs) -> None:
+    manifest = put(outputs)
+    before = snapshot(outputs.root)
+
+    with outputs.commit("dt=1", "key") as commit:
+        assert commit.done == manifest
+    assert outputs.done("dt=1", "key") == manifest
+
+    assert snapshot(outputs.root) == before
+
+
+def test_nothing_can_be_written_under_a_key_that_is_done(outputs: Outputs) -> None:
+    put(outputs)
+
+    with outputs.commit("dt=1", "key") as commit:
+        with pytest.raises(ValueError, match="takes no more rows under key 'key'"):
+            commit.open("scores", ROWS.schema)
+        with pytest.raises(ValueError, match="takes no more rows"):
+            commit.publish(model_version="m/1")
+
+
+def test_another_key_replaces_the_files(outputs: Outputs) -> None:
+    put(outputs)
+    put(outputs, key="other", rows=OTHER)
+
+    assert outputs.done("dt=1", "key") is None
+    assert outputs.done("dt=1", "other") is not None
+    assert pq.read_table(outputs.path("scores", "dt=1"), partitioning=None) == OTHER
+
+
+@pytest.mark.parametrize("output", ["scores", "features"])
+def test_a_deleted_or_truncated_output_is_not_done(outputs: Outputs, output: str) -> None:
+    put(outputs)
+    for damage in (Path.unlink, lambda path: os.truncate(path, 10)):
+        damage(outputs.path(output, "dt=1"))
+
+        assert outputs.done("dt=1", "key") is None
+        put(outputs)
+        assert outputs.verify() == []
+
+
+def test_features_that_are_switched_off_are_gone(outputs: Outputs) -> None:
+    put(outputs)
+    with outputs.commit("dt=1", "scores only") as commit:
+        write(commit, "scores", rows=OTHER)
+        commit.publish(model_version="m/1")
+
+    assert not outputs.path("features", "dt=1").exists()
+    assert outputs.verify() == []
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_no_file_and_changes_none(outputs: Outputs, error: type[BaseException]) -> None:
+    put(outputs)
+    before = snapshot(outputs.root)
+
+    with pytest.raises(error), outputs.commit("dt=1", "other") as commit:
+        write(commit, "features", "scores", rows=OTHER)
+        raise error
+
+    assert snapshot(outputs.root) == before
+    assert not list(outputs.root.glob(".aepipe/staging/*/*"))
+    put(outputs, key="other")
+
+
+def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
+    outputs: Outputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(outputs)
+    before = snapshot(outputs.root)
+
+    with caplog.at_level(logging.WARNING), outputs.commit("dt=1", "other") as commit:
+        write(commit, "scores", rows=OTHER)
+
+    assert snapshot(outputs.root) == before
+    assert "dt=1 was written and never published: discarded" in caplog.text
+
+
+def test_a_commit_is_over_after_its_block(outputs: Outputs) -> None:
+    with outputs.commit("dt=1", "key") as commit:
+        pass
+
+    with pytest.raises(ValueError, match="takes no more rows"):
+        commit.open("scores", ROWS.schema)
+
+
+def test_scores_and_features_must_have_equal_rows(outputs: Outputs) -> None:
+    with (
+        pytest.raises(ValueError, match="must have equal rows, found features 3, scores 2"),
+        outputs.commit("dt=1", "key") as commit,
+    ):
+        write(commit, "features")
+        write(commit, "scores", rows=ROWS.slice(0, 2))
+        commit.publish(model_version="m/1")
+
+    assert snapshot(outputs.root) == {}
+
+
+def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
+    with pytest.raises(ValueError, match="must write 'scores', found features"), outputs.commit("dt=1", "k") as commit:
+        write(commit, "features")
+        commit.publish(model_version="m/1")
+
+    assert snapshot(outputs.root) == {}
+
+
+def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
+    with outputs.commit("dt=1", "key") as commit:
+        with pytest.raises(ValueError, match="a score run writes features, scores, found 'samples'"):
+            commit.open("samples", ROWS.schema)
+        commit.open("scores", ROWS.schema)
+        with pytest.raises(ValueError, match="'scores' of partition 'dt=1' is open already"):
+            commit.open("scores", ROWS.schema)
+
+
+def test_an_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
+    with outputs.commit("dt=1", "key") as commit:
+        commit.open("scores", ROWS.schema)
+        manifest = commit.publish(model_version="m/1")
+
+    assert manifest.files["scores"].rows == 0
+    assert pq.read_table(outputs.path("scores", "dt=1"), partitioning=None) == ROWS.schema.empty_table()
+
+
+def test_samples_and_scores_of_one_partition_know_nothing_of_each_other(outputs: Outputs) -> None:
+    put(outputs)
+    with outputs.commit("dt=1", "key", run="sample") as commit:
+        assert commit.done is None
+        write(commit, "samples")
+        commit.publish(model_version="m/1")
+
+    assert outputs.path("features", "dt=1").exists()
+    assert len(outputs.manifests()) == len(outputs.manifests("sample")) == 1
+    assert outputs.verify() == []
+
+
+def test_manifests_come_by_name_of_partition(outputs: Outputs) -> None:
+    for partition in ("dt=2", "dt=1/hour=2", "dt=1", "cells"):
+        put(outputs, partition)
+
+    assert [manifest.partition for manifest in outputs.manifests()] == ["cells", "dt=1", "dt=1/hour=2", "dt=2"]
+
+
+def test_a_folder_without_outputs_is_empty_and_stays_absent(outputs: Outputs) -> None:
+    assert outputs.manifests() == ()
+    assert outputs.manifest("dt=1") is None
+    assert outputs.done("dt=1", "key") is None
+    assert outputs.quarantined() == {}
+    assert outputs.verify() == []
+    assert not outputs.root.exists()
+
+
+def test_details_are_kept_as_json_gives_them_back(outputs: Outputs) -> None:
+    details = {
+        "share": np.float32(0.5),
+        "rows": np.int64(3),
+        "top": (1, 2),
+        "mean": math.nan,
+        "deep": {"x": [math.inf]},
+    }
+    with outputs.commit("dt=1", "key") as commit:
+        write(commit, "scores")
+        manifest = commit.publish(model_version="m/1", details=details)
+
+    assert manifest.details == {"share": 0.5, "rows": 3, "top": [1, 2], "mean": None, "deep": {"x": [None]}}
+    assert outputs.manifest("dt=1") == manifest
+
+
+def test_details_that_are_not_json_are_refused_before_anything_is_replaced(outputs: Outputs) -> None:
+    put(outputs)
+    before = snapshot(outputs.root)
+
+    with pytest.raises(Exception, match="serialize"), outputs.commit("dt=1", "other") as commit:
+        write(commit, "scores", rows=OTHER)
+        commit.publish(model_version="m/1", details={"x": object()})
+
+    assert snapshot(outputs.root) == before
+
+
+def test_a_manifest_refuses_unknown_fields_and_changes(outputs: Outputs) -> None:
+    manifest = put(outputs)
+
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Manifest.model_validate({**manifest.model_dump(), "more": 1})
+    with pytest.raises(ValidationError, match="frozen"):
+        manifest.key = "other"  # type: ignore[misc]
+
+
+def test_a_manifest_that_cannot_be_understood_counts_as_absent_and_is_a_fault(
+    outputs: Outputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    path.write_text("{}")
+
+    assert outputs.manifest("dt=1") is None
+    assert "dt=1.json is not a manifest and counts as absent: Field required" in caplog.text
+    assert outputs.verify() == [f"{path} cannot be understood. Delete it and run the partition again."]
+    put(outputs)
+    assert outputs.verify() == []
+
+
+def test_a_folder_on_another_file_system_is_refused_before_anything_is_replaced(
+    outputs: Outputs, tmp_path: Path, in_memory: Path
+) -> None:
+    if in_memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system here")
+    put(outputs)
+    (outputs.root / "features").rename(tmp_path / "old")
+    (outputs.root / "features").symlink_to(in_memory)
+    before = snapshot(outputs.root)
+
+    with pytest.raises(OSError, match="must lie on the file system of"):
+        put(outputs, key="other", rows=OTHER)
+
+    assert snapshot(outputs.root) == before
+
+
+def test_a_commit_that_breaks_off_between_two_files_is_finished_by_the_next(
+    outputs: Outputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(outputs)
+    scores = outputs.path("scores", "dt=1")
+    scores.unlink()
+    scores.mkdir()  # cannot be replaced by a file
+
+    with pytest.raises(IsADirectoryError):
+        put(outputs, key="other", rows=OTHER)
+    assert "dt=1 broke off while it was published; the next run finishes it" in caplog.text
+    interrupted = "partition dt=1: a commit was interrupted. Run the partition again, which finishes it."
+    assert outputs.verify() == [interrupted]
+    assert outputs.done("dt=1", "other") is None
+    scores.rmdir()
+    with outputs.commit("dt=1", "other") as commit:
+        assert commit.done is not None
+
+    assert pq.read_table(scores, partitioning=None) == OTHER
+    assert outputs.verify() == []
+
+
+def test_a_quarantined_partition_is_listed_with_its_reason_and_keeps_its_outputs(outputs: Outputs) -> None:
+    put(outputs, "dt=1/hour=2")
+    before = snapshot(outputs.root)
+
+    path = outputs.quarantine("dt=1/hour=2", "part-0.parquet is truncated", [Path("data/part-0.parquet")])
+
+    assert outputs.quarantined() == {"dt=1/hour=2": "part-0.parquet is truncated"}
+    note = json.loads(path.read_text())
+    assert path == outputs.root / ".aepipe/quarantine/dt=1/hour=2.json"
+    assert note["files"] == ["data/part-0.parquet"]
+    assert datetime.fromisoformat(note["when"]).utcoffset() is not None
+    path.unlink()
+    assert snapshot(outputs.root) == before
+
+
+def test_a_later_commit_ends_the_quarantine(outputs: Outputs) -> None:
+    for partition in ("dt=1", "dt=2"):
+        outputs.quarantine(partition, "unreadable", [])
+
+    put(outputs, "dt=1")
+
+    assert outputs.quarantined() == {"dt=2": "unreadable"}
+
+
+def test_data_that_are_as_they_were_when_committed_end_the_quarantine_too(outputs: Outputs) -> None:
+    put(outputs)
+    outputs.quarantine("dt=1", "unreadable", [])
+
+    with outputs.commit("dt=1", "key") as commit:
+        assert commit.done is not None
+
+    assert outputs.quarantined() == {}
+
+
+def test_failed_commits_and_samples_do_not_end_the_quarantine(outputs: Outputs) -> None:
+    outputs.quarantine("dt=1", "unreadable", [])
+
+    with pytest.raises(KeyError), outputs.commit("dt=1", "key") as commit:
+        write(commit, "scores")
+        raise KeyError
+    with outputs.commit("dt=1", "key", run="sample") as commit:
+        write(commit, "samples")
+        commit.publish(model_version="m/1")
+
+    assert outputs.quarantined() == {"dt=1": "unreadable"}
+
+
+def test_a_partition_of_a_bad_name_cannot_be_quarantined(outputs: Outputs) -> None:
+    with pytest.raises(PartitionInvalid):
+        outputs.quarantine("../../etc", "unreadable", [])
+
+
+def test_verify_names_every_fault_and_its_remedy(outputs: Outputs) -> None:
+    for partition in ("absent", "flipped", "good", "longer", "unknown"):
+        put(outputs, partition)
+    outputs.path("scores", "absent").unlink()
+    flipped = outputs.path("features", "flipped")
+    data = bytearray(flipped.read_bytes())
+    data[len(data) // 2] ^= 1
+    flipped.write_bytes(data)
+    longer = outputs.path("scores", "longer")
+    size = longer.stat().st_size
+    longer.write_bytes(longer.read_bytes() + b"more")
+    (outputs.root / ".aepipe/manifests/score/unknown.json").unlink()
+
+    faults = outputs.verify()
+
+    again = "Delete it and run the partition again."
+    assert faults[0] == f"{outputs.path('scores', 'absent')} is absent. Run the partition again."
+    assert faults[1].startswith(f"{flipped} has other bytes than were written (xxh3:")
+    assert faults[1].endswith(again)
+    assert faults[2] == f"{longer} has {size + 4:,} bytes, its manifest says {size:,}. {again}"
+    assert faults[3] == f"{outputs.path('features', 'unknown')} is named by no manifest. {again}"
+    assert faults[4] == f"{outputs.path('scores', 'unknown')} is named by no manifest. {again}"
+    assert len(faults) == 5
+
+
+def test_the_remedy_that_verify_names_works(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.path("scores", "dt=1")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert outputs.done("dt=1", "key") is not None  # the size is the same
+
+    path.unlink()
+    put(outputs)
+
+    assert outputs.verify() == []
+    assert pq.read_table(path, partitioning=None) == ROWS
+
+
+def test_verify_waits_for_a_commit_before_it_calls_something_a_fault(outputs: Outputs) -> None:
+    put(outputs)
+    outputs.path("scores", "dt=1").unlink()
+
+    with lock(outputs.root / ".aepipe/locks/score/dt=1.lock"):
+        (fault,) = outputs.verify(wait_s=0.05)
+
+    assert fault.startswith("partition dt=1 is being written, verify again later: ")
+    assert f"held by process {os.getpid()}" in fault

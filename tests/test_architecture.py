@@ -1,0 +1,211 @@
+"""What holds for every module, found by listing the folder, so that a new one is held to it with no edit."""
+
+import ast
+import configparser
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted((ROOT / "aepipe").rglob("*.py"))
+HEAVY = ("matplotlib", "pandas", "prefect", "scipy", "sklearn", "torch")
+MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION = 500, 60
+
+WRITERS = {
+    "builtins": {"open"},
+    "method": {
+        "mkdir", "rename", "savefig", "symlink_to", "to_csv", "to_feather", "to_parquet", "touch",
+        "write_bytes", "write_text",
+    },
+    "os": {"makedirs", "mkdir", "open", "remove", "rename", "replace", "rmdir", "unlink"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "move", "rmtree"},
+    "pq": {"ParquetWriter", "write_table", "write_to_dataset"},
+    "np": {"save", "savetxt", "savez", "savez_compressed"},
+    "torch": {"save"},
+    "onnx": {"save", "save_model"},
+    "json": {"dump"},
+    "pickle": {"dump"},
+    "tempfile": {"NamedTemporaryFile", "TemporaryDirectory", "mkdtemp", "mkstemp"},
+}  # fmt: skip
+BUFFERS = {"BytesIO", "BufferOutputStream"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _expect_none(faults: list[str]) -> None:
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+def _nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(), filename=str(path)))
+
+
+@pytest.mark.parametrize("module", ["aepipe", "aepipe.batch.scorer", "aepipe.jobs.score", "aepipe.cli.main"])
+def test_scoring_imports_nothing_heavy(module: str) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(name for name in {HEAVY} if name in sys.modules)))"
+
+    assert json.loads(_run(code)) == []
+
+
+def test_a_whole_scoring_run_imports_nothing_heavy(cells: Path) -> None:
+    """pyarrow imports pandas behind one's back, so imports at the top of modules are not the whole truth."""
+    code = f"""
+import json, sys
+from aepipe.jobs.score import score
+result = score({str(cells)!r})
+assert result.nights and not result.failed, result
+print(json.dumps(sorted(name for name in {HEAVY} if name in sys.modules)))
+"""
+
+    assert json.loads(_run(code)) == []
+
+
+def _run(code: str) -> str:
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_every_public_function_and_class_says_what_it_gives() -> None:
+    silent = [f"{_name(path)}: {name}" for path in MODULES for name in _without_docstring(path)]
+
+    _expect_none(silent)
+
+
+def _without_docstring(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    if tree.body and ast.get_docstring(tree) is None:
+        yield "the module"
+    for node in tree.body:
+        is_public = isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
+        if is_public and ast.get_docstring(node) is None:
+            yield node.name
+
+
+def test_every_write_goes_through_storage() -> None:
+    elsewhere = [path for path in MODULES if ROOT / "aepipe" / "storage" not in path.parents]
+
+    found = [f"{_name(path)}:{line} {call}" for path in elsewhere for call, line in _writes(path.read_text())]
+
+    _expect_none(found)
+
+
+def _writes(source: str) -> Iterator[tuple[str, int]]:
+    """Name and line of each call that may write a file; what fills a buffer in memory is left out."""
+    nodes = list(ast.walk(ast.parse(source)))
+    buffers = {
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _last_name(node.value.func) in BUFFERS
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in nodes:
+        if isinstance(node, ast.Call) and (call := _writing_call(node)) and not buffers & _names(node.args):
+            yield call, node.lineno
+
+
+def _names(words: list[ast.expr]) -> set[str]:
+    return {word.id for word in words if isinstance(word, ast.Name)}
+
+
+def _last_name(function: ast.expr) -> str:
+    return ast.unparse(function).rpartition(".")[2]
+
+
+def _writing_call(call: ast.Call) -> str | None:
+    """The name of a call that may write a file, or nothing."""
+    match call.func:
+        case ast.Name(id="open"):
+            return "open" if _is_for_writing(call, mode_place=1) else None
+        case ast.Attribute(value=ast.Name(id=module), attr=name) if module in WRITERS:
+            return f"{module}.{name}" if name in WRITERS[module] else None
+        case ast.Attribute(attr="open"):
+            return "open" if _is_for_writing(call, mode_place=0) else None
+        case ast.Attribute(attr="replace") if len(call.args) == 1 and not call.keywords:
+            return "replace"  # of a path; that of a string takes two
+        case ast.Attribute(attr=name) if name in WRITERS["method"]:
+            return name
+    return None
+
+
+def _is_for_writing(call: ast.Call, mode_place: int) -> bool:
+    modes = [word.value for word in call.keywords if word.arg == "mode"] + call.args[mode_place : mode_place + 1]
+    texts = [mode.value for mode in modes if isinstance(mode, ast.Constant) and isinstance(mode.value, str)]
+    return any(set(text) <= set("rwaxbt+") and set(text) & set("wax+") for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("code", "call"),
+    [
+        ("open(path, 'w')", "open"),
+        ("open(path, mode='ab')", "open"),
+        ("path.open('r+b')", "open"),
+        ("path.write_text('')", "write_text"),
+        ("(folder / 'a').write_bytes(b'')", "write_bytes"),
+        ("os.replace(a, b)", "os.replace"),
+        ("path.replace(other)", "replace"),
+        ("pq.write_table(table, path)", "pq.write_table"),
+        ("torch.save(state, path)", "torch.save"),
+        ("sink = pa.BufferOutputStream(); pq.write_table(table, sink)", None),
+        ("buffer = io.BytesIO(); figure.savefig(buffer, format='png')", None),
+        ("open(path)", None),
+        ("path.open('rb')", None),
+        ("Bundle.open('exported/a')", None),
+        ("text.replace('a', 'b')", None),
+        ("manifest._replace(rows=1)", None),
+    ],
+)
+def test_the_scan_tells_writing_from_reading(code: str, call: str | None) -> None:
+    assert [found for found, _ in _writes(code)] == ([call] if call else [])
+
+
+def test_no_module_and_no_function_is_long() -> None:
+    long = [_name(path) for path in MODULES if len(path.read_text().splitlines()) > MOST_LINES_OF_A_MODULE]
+    long += [f"{_name(path)}: {name}, {lines} lines" for path in MODULES for name, lines in _long_functions(path)]
+
+    _expect_none(long)
+
+
+def _long_functions(path: Path) -> Iterator[tuple[str, int]]:
+    for node in _nodes(path):
+        if isinstance(node, Function) and node.end_lineno is not None:
+            lines = node.end_lineno - node.lineno + 1
+            if lines > MOST_LINES_OF_A_FUNCTION:
+                yield node.name, lines
+
+
+def _contract(name: str, key: str) -> list[str]:
+    """The module names in a contract of .importlinter, highest floor first."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    return contracts[f"importlinter:contract:{name}"][key].replace(":", " ").split()
+
+
+def test_every_module_has_a_floor() -> None:
+    rooms = {path.relative_to(ROOT / "aepipe").parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    floors = [module.removeprefix("aepipe.") for module in _contract("floors", "layers") if module != "flows"]
+
+    assert sorted(floors) == sorted(rooms)
+
+
+def test_the_floors_below_both_wings_are_kept_as_light_as_the_batch_wing() -> None:
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    floors = contracts["importlinter:contract:floors"]["layers"].split("\n")
+    wings = next(number for number, floor in enumerate(floors) if "aepipe.nets" in floor)
+    below = " ".join(floors[wings + 1 :]).replace(":", " ").split()
+
+    light = set(_contract("batch-wing", "source_modules"))
+    assert set(below) <= light
+    assert {"aepipe.batch", "aepipe.engines", "aepipe.jobs.score", "aepipe.registry"} <= light
+    assert set(_contract("batch-wing", "forbidden_modules")) == set(HEAVY)
