@@ -1,5 +1,6 @@
 """The Python interface: a bundle on pandas or Arrow, answers in kind."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -10,7 +11,7 @@ from aepipe.batch.model import TableModel
 from aepipe.bundle import Bundle
 from aepipe.config import Device
 
-Frame = TypeVar("Frame", pd.DataFrame, pa.Table)
+Frame = TypeVar("Frame", bound=pd.DataFrame | pa.Table)
 
 
 class Model:
@@ -35,15 +36,15 @@ class Model:
 
     def encode(self, rows: Frame) -> Frame:
         """The latents of each row, in columns z_000 ..."""
-        return _like(rows, self._tables.encode(_table(rows)))
+        return self._answer(self._tables.encode, rows)
 
     def score(self, rows: Frame) -> Frame:
         """score, p_value, is_anomaly, the columns that made the row strange, and invalid_reason."""
-        return _like(rows, self._tables.score(_table(rows)))
+        return self._answer(self._tables.score, rows)
 
     def reconstruct(self, rows: Frame) -> Frame:
         """What the model expected of each row, in the source's own columns and types."""
-        return _like(rows, self._tables.reconstruct(_table(rows)))
+        return self._answer(self._tables.reconstruct, rows)
 
     def sample(self, rows: int, *, seed: int = 0, prior: Literal["mixture", "normal"] = "mixture") -> pd.DataFrame:
         """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for.
@@ -52,6 +53,14 @@ class Model:
         """
         frame: pd.DataFrame = self._tables.sample(rows, seed=seed, prior=prior).to_pandas()
         return frame
+
+    @staticmethod
+    def _answer(ask: Callable[[pa.Table], pa.Table], rows: Frame) -> Frame:
+        answers = ask(_table(rows))
+        if isinstance(rows, pd.DataFrame):
+            answers = answers.to_pandas()
+            answers.index = rows.index
+        return cast(Frame, answers)
 
 
 def load(path: str | Path, *, device: Device = "auto") -> Model:
@@ -68,10 +77,3 @@ def _table(rows: pd.DataFrame | pa.Table) -> pa.Table:
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
     return rows
-
-
-def _like(rows: Frame, answers: pa.Table) -> Frame:
-    if isinstance(rows, pd.DataFrame):
-        answers = answers.to_pandas()
-        answers.index = rows.index
-    return cast(Frame, answers)

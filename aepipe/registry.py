@@ -1,6 +1,8 @@
 """The versions of one model and the names they bear: what there is, which is champion, and which was."""
 
+import getpass
 import logging
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,3 +75,15 @@ class Registry:
             except (BundleCorrupt, BundleTooNew) as error:
                 _logger.warning("passed over: %s", error)
         return None
+
+
+def current_user() -> str:
+    """Who runs this process, for the log; a container may give its user no name.
+
+    >>> bool(current_user())
+    True
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -38,7 +38,7 @@ def _column_faults(column: Column, schema: Schema, arrow: pa.Schema, *, typed: b
     name = column.name
     places = arrow.get_all_field_indices(name)
     if not places:
-        role = "which the model was trained on" if typed else _ROLES.get(column.kind, "the event time")
+        role = "which the model was trained on" if typed else _ROLES.get(column.kind, "which is the event time")
         hint = did_you_mean(name, set(arrow.names) - {known.name for known in schema.columns})
         yield f"has no column '{name}' ({column.type}), {role}: put it back, or change the job and train again{hint}"
     elif len(places) > 1:

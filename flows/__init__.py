@@ -12,6 +12,7 @@ _SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",  # without an address of a server, a flow starts its own
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start makes a database: 17 s on 2 cores
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",  # the flow says it once more, and better
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)

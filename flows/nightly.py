@@ -12,7 +12,7 @@ from aepipe.jobs.sample import SampleResult
 from aepipe.jobs.score import NightScore
 from aepipe.registry import Registry
 from flows.artifacts import publish_report
-from flows.engine import pipeline, step
+from flows.engine import outcome, pipeline, step
 from flows.score import ScoreOptions, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, sample, show_sample
 from flows.terminal import run
@@ -48,8 +48,12 @@ def nightly(options: NightOptions) -> Night:
     trained = fit(options.job, options.device) if _needs_training(job, options.model) else None
     scored = score_partitions(options)
     drawn = sample(_sampling(options)) if options.samples and job.samples.rows else None
-    page = write_report(options.job, options.model) if scored.nights else None
-    if page is not None:
+    page = outcome(write_report(options.job, options.model, return_state=True)) if scored.nights else None
+    if isinstance(page, BaseException):
+        if not scored.faults:
+            raise page
+        page = None  # what keeps the report from being written is most likely what those partitions suffer from
+    elif page is not None:
         publish_report(job.name, page.path)
     night = Night(train=trained, nights=scored.nights, sample=drawn, report=page)
     scored.check(night)

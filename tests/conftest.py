@@ -1,14 +1,23 @@
 """Models trained once a test session and shared by its processes; tests that write work on copies."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+# Before torch and onnxruntime are imported: the processes of a test run share the cores, one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
+from hypothesis import settings
 
 from aepipe.jobs.examples import write_cells, write_digits
 from aepipe.jobs.train import train
 from aepipe.storage import lock
+
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")
 
 ROOT = Path(__file__).parent.parent
 WRITERS: dict[str, Callable[[Path], object]] = {"cells": write_cells, "digits": write_digits}

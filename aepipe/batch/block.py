@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aepipe.arrow_arrays import texts_of
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session
 from aepipe.batch.sinks import Answers, Sheet, feature_columns, feature_fields, score_columns, score_fields
@@ -45,9 +46,9 @@ class BlockScorer:
         self._calibration = bundle.calibration
         self._carried = carried
         self.outputs = tuple(bundle.part("scorer")[1].outputs)
-        self._reason_names = pa.array(bundle.manifest.reason_names, pa.string())
+        self._reason_names = texts_of(bundle.manifest.reason_names)
         self._invalid_reasons = (*bundle.encoding.invalid_reasons, NOT_FINITE)
-        self._invalid_column = pa.array(self._invalid_reasons, pa.string())
+        self._invalid_column = texts_of(self._invalid_reasons)
         self.sheets = self._make_sheets(bundle, features)
 
     @property

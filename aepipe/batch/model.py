@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from aepipe.arrow_arrays import texts_of
 from aepipe.batch import sinks
 from aepipe.batch.golden import check_golden
 from aepipe.batch.runner import Runner
@@ -73,8 +74,8 @@ class TableModel:
         )
         columns = sinks.score_columns(
             answers,
-            reason_names=pa.array(self.bundle.manifest.reason_names, pa.string()),
-            invalid_reasons=pa.array(self.bundle.encoding.invalid_reasons, pa.string()),
+            reason_names=texts_of(self.bundle.manifest.reason_names),
+            invalid_reasons=texts_of(self.bundle.encoding.invalid_reasons),
         )
         return pa.Table.from_arrays(columns, schema=pa.schema(sinks.score_fields(answers.reason.shape[1])))
 

@@ -1,5 +1,6 @@
 """One partition of Parquet files, scored and committed. Nothing here knows how many partitions there are."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from aepipe.config import Device
 from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.partitions import Partition
 from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
+
+log = logging.getLogger(__name__)
 
 CONTRACT = "score/1"
 """Part of every key: raised when the same rows and model would be written otherwise."""
@@ -118,6 +121,9 @@ class Scoring:
         self._tally = tally
         self._progress = progress
         self._survey = survey(spec.partition.files, bundle.encoding)
+        if self._survey.extra_columns:
+            extra = ", ".join(self._survey.extra_columns)
+            log.info("%s has columns that the model does not know, which are left out: %s", spec.partition.name, extra)
         self._scorer = BlockScorer(bundle, self._survey.carried, features=spec.features)
         self._sinks = {name: commit.open(name, sheet.schema) for name, sheet in self._scorer.sheets.items()}
         row_bytes = self._survey.row_bytes + self._scorer.answer_bytes

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aepipe.arrow_arrays import array_of, texts_of
 from aepipe.layout import Port
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -40,11 +41,11 @@ class Sheet:
     def __init__(self, carried: Sequence[pa.Field], own: Sequence[pa.Field], *, model_version: str) -> None:
         self.carried = [field.name for field in carried]
         self.schema = pa.schema([*_plain(carried), *own, pa.field("model_version", TEXT)])
-        self._version = pa.array([model_version])
+        self._version = texts_of([model_version])
 
     def rows(self, carried: Mapping[str, pa.Array], own: Sequence[pa.Array]) -> pa.RecordBatch:
         """The rows whose carried and own columns these are."""
-        stamp = pa.DictionaryArray.from_arrays(np.zeros(len(own[0]), np.int32), self._version)
+        stamp = pa.DictionaryArray.from_arrays(array_of(np.zeros(len(own[0]), np.int32), pa.int32()), self._version)
         return pa.RecordBatch.from_arrays([*(carried[name] for name in self.carried), *own, stamp], schema=self.schema)
 
 
@@ -69,7 +70,7 @@ def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: 
     return [
         _column(answers.score, invalid),
         _column(answers.p_value, invalid),
-        pa.array(answers.is_anomaly),
+        array_of(answers.is_anomaly, pa.bool_()),
         *(pa.DictionaryArray.from_arrays(codes, reason_names) for codes in reasons),
         *(_column(answers.reason_z[:, rank], invalid) for rank in ranks),
         _invalid_reason(answers.invalid, invalid, invalid_reasons),
@@ -97,10 +98,10 @@ def _invalid(answers: Answers) -> NDArray[np.bool_] | None:
 
 
 def _column(values: NDArray[np.generic], invalid: NDArray[np.bool_] | None) -> pa.Array:
-    return pa.array(values, mask=invalid)
+    return array_of(values, pa.from_numpy_dtype(values.dtype), invalid)
 
 
 def _invalid_reason(codes: NDArray[np.int16], invalid: NDArray[np.bool_] | None, reasons: pa.Array) -> pa.Array:
     if invalid is None:
         return pa.nulls(len(codes), pa.string())
-    return reasons.take(pa.array(codes, mask=~invalid))
+    return reasons.take(array_of(codes, pa.int16(), ~invalid))

@@ -119,13 +119,17 @@ def _same_memory(one: pa.Array, other: pa.Array) -> bool:
 
 
 def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec:
-    """The codec of training values; those seen fewer than 2 times (1 in 100,000 rows) or beyond 10,000 are rare."""
+    """The codec of training values. Rare are those seen once (in 100,000 rows), unless all are, and those beyond 10,000.
+
+    There is a code for a value even where training had none: a distribution over nothing has no likelihood.
+    """
     kind = _canonical_type(values.type)
     chunks = [_canonical(chunk, kind) for chunk in values.chunks]
     known = pa.chunked_array([chunk.drop_null() for chunk in chunks], kind)
     missing = len(known) < len(values)
     names, counts = _by_frequency(known)
-    kept = min(int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_A_COUNT))), MOST_VALUES)
+    frequent = int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_A_COUNT)))
+    kept = min(frequent or len(names), MOST_VALUES)
     if pt.is_boolean(kind):
         names, kept = ["false", "true"], 2
     return CategoryCodec(
@@ -134,7 +138,7 @@ def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> Categor
         values=tuple(names[:kept]),
         rare=tuple(names[kept : kept + MOST_RARE]),
         may_be_missing=missing,
-        category=Category(name=column.name, column=index, size=FIRST_VALUE + kept),
+        category=Category(name=column.name, column=index, size=FIRST_VALUE + max(kept, 1)),
     )
 
 

@@ -56,9 +56,10 @@ class ImageCodec(BaseModel):
         nulls = nulls_of(array)
         if nulls is not None:
             found.reasons[nulls] = _MISSING
-        if self.image.top < np.iinfo(np.uint8).max:
+        if found.image.max(initial=0) > self.image.top:
             found.reasons[(found.image > self.image.top).any(axis=(1, 2, 3)) & (found.reasons == _FINE)] = _RANGE
-        found.image[found.reasons != _FINE] = 0
+        if found.reasons.any():
+            found.image[found.reasons != _FINE] = 0
         return found
 
     def decode(self, image: np.ndarray, kind: pa.DataType) -> pa.Array:

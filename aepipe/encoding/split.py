@@ -7,6 +7,7 @@ import xxhash
 
 from aepipe.arrow_arrays import nulls_of, plain_values, values_of
 from aepipe.arrow_types import sort_of
+from aepipe.errors import SchemaMismatch
 from aepipe.schema import Schema
 
 TRAIN, DEV, CALIBRATION = 0, 1, 2
@@ -19,9 +20,14 @@ def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarra
     With an event time the earliest rows train and the latest calibrate; rows of one moment are parted by hash. Without
     one a row's part hangs on its keys alone, so that equal keys stay together and new rows move no old one; without
     keys, on its partition and its number there. Should that leave a part empty, hashes are ranked, which does not.
+    Raises SchemaMismatch if the event time was not read.
     """
     hashes = _hashes(schema, table, partitions)
-    if schema.event_time is not None and schema.event_time in table.column_names:
+    if schema.event_time is not None:
+        if schema.event_time not in table.column_names:
+            raise SchemaMismatch(
+                "the training rows", [f"have no column '{schema.event_time}', the event time: read it"]
+            )
         return _by_rank(_time_order(table.column(schema.event_time), hashes))
     parts = _part_of(hashes / 2.0**64)
     return parts if len(np.unique(parts)) == 3 else _by_rank(np.argsort(hashes, kind="stable"))
@@ -48,7 +54,7 @@ def _time_order(times: pa.ChunkedArray, hashes: np.ndarray) -> np.ndarray:
     """Rows by time, then by hash. Those without a time take one by their hash, so that no part gets them all."""
     rows = len(times)
     moments = plain_values(_joined(times))
-    ranks = values_of(pc.rank(moments, sort_keys="ascending", null_placement="at_end", tiebreaker="dense"))
+    ranks = values_of(pc.rank(moments, sort_keys="ascending", tiebreaker="dense"))
     nulls = nulls_of(moments)
     places = ranks.astype(np.float64)
     if nulls is not None:

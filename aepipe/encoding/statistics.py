@@ -11,6 +11,8 @@ SMALL_SPREAD = 1e3
 """An offset is subtracted in float64 where the mean is so many standard deviations from zero: float32 would blur it."""
 MOST_DECIMALS = 6
 _SMALLEST_STD = 1e-30
+_SMALLEST_SHARE = 1e-6
+"""A scale that is less of the values themselves is lost in float32."""
 
 
 def fits_float32(values: np.ndarray) -> np.ndarray:
@@ -38,7 +40,9 @@ def number(
     low, high = float(values.min()), float(values.max())
     if transform == "linear" or (transform == "auto" and not _has_heavy_tails(values, mean, std)):
         return Number(name=name, column=column, mean=mean, std=std, may_be_missing=may_be_missing, low=low, high=high)
-    center, scale = float(np.median(values)), _half_middle(values) or std
+    center = float(np.median(values))
+    half = _half_middle(values)
+    scale = half if half > max(_SMALLEST_STD, _SMALLEST_SHARE * abs(center)) else std
     scaled = (values - center) / scale
     bent = np.sign(scaled) * np.log1p(np.abs(scaled))
     return Number(

@@ -94,9 +94,10 @@ class TableEncoder:
         ]
 
     def _plan_of(self, arrow: pa.Schema) -> _Plan:
-        if self._plan is None or not self._plan.arrow.equals(arrow):
-            self._plan = self._planned(arrow)
-        return self._plan
+        plan = self._plan  # another thread may put another in its place
+        if plan is None or not plan.arrow.equals(arrow):
+            plan = self._plan = self._planned(arrow)
+        return plan
 
     def _planned(self, arrow: pa.Schema) -> _Plan:
         columns = tuple(arrow.get_field_index(place.codec.name) for place in self._places)

@@ -47,7 +47,7 @@ class _Crew:
 
     def __init__(self, bundle: Bundle, spec: ScoreSpec) -> None:
         self.bundle = bundle
-        self.workers = spec.workers or len(os.sched_getaffinity(0))
+        self.workers = spec.workers or _cores()
         self._device, _ = usable_device(spec.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=spec.batch_rows, device=self._device)
         self._first = self._make_runner()
@@ -68,6 +68,11 @@ class _Crew:
         onnx, _ = self.bundle.part("scorer")
         make = partial(Session, onnx, device=self._device)
         return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:

@@ -18,14 +18,16 @@ FITTED_ROWS = 20_000
 """Heads are fitted on at most this many training rows, and as many dev rows."""
 
 _IQR_OF_NORMAL = 1.349
+_LEAST_SPREAD = 1e-3  # nats: below it, losses differ by rounding
 
 
 class LossScale(nn.Module):
     """Losses of reasons (B, R) as multiples of their spread above what is usual: what makes columns comparable.
 
-    A spread is an interquartile range drawn halfway to the mean of all. Without that, a column that is always rebuilt well
-    is blamed for what a fault in another one did to the latents: of 8-sigma faults planted in twelve tables, the mean share
-    whose column came first rose from 96.7 to 97.3 % (VAE), on breast-cancer cells from 94 to 97 % (autoencoder).
+    A spread is an interquartile range drawn halfway to the mean of all: by its own alone, a column that is always
+    rebuilt well is blamed for what a fault in another one did to the latents. Of faults of 8 robust standard deviations
+    planted in twelve tables, the right column came first in 97.3 % (VAE), 90.9 % (autoencoder) and 95.5 % (PCA); by
+    their own alone, in 93.1, 84.3 and 88.9 %.
     """
 
     center: Tensor
@@ -35,7 +37,7 @@ class LossScale(nn.Module):
         super().__init__()
         low, center, high = np.quantile(losses.double().numpy(), [0.25, 0.5, 0.75], axis=0)
         spread = (high - low) / _IQR_OF_NORMAL
-        scale = (spread + (float(spread.mean()) or 1.0)) / 2
+        scale = (spread + max(float(spread.mean()), _LEAST_SPREAD)) / 2
         self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
         self.register_buffer("gain", torch.tensor(1 / scale, dtype=torch.float32))
 
@@ -86,12 +88,12 @@ def fit_scorer(
 ) -> Scorer:
     """The scorer of a trained model, put into eval mode: its head fitted on training rows, its scales on dev rows too.
 
-    head: a name of `heads.names()`. Raises OptionInvalid.
+    head: a name of `heads.names()`. Without dev rows, training rows stand for them. Raises OptionInvalid.
     """
     spec = heads.find(head)
     witness = Witness(model).eval()
     learned = gather(witness, train, most=FITTED_ROWS, seed=seed)
-    fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed)
+    fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
     scale = LossScale(torch.cat([learned.losses, fresh.losses]))
     scorer = Scorer(witness, fitted, scale, reasons=reasons)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aepipe import where
@@ -19,7 +18,7 @@ from aepipe.jobs.rows import READ_ROWS, read_learning_rows
 from aepipe.jobs.train import train_job
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
-from aepipe.storage import Outputs
+from aepipe.storage import Outputs, read_parquet
 
 Progress = Callable[[str, float], None]
 FOLDS = 5
@@ -97,10 +96,8 @@ def _scored_rows(job: Job) -> _Rows:
         if manifest is None or "features" not in manifest.files:
             continue
         tables += [pa.Table.from_batches([batch]) for batch in slices(partition.files, None, rows=READ_ROWS)]
-        scores.append(
-            pq.read_table(outputs.root / manifest.files["scores"].path, columns=["score"])["score"].to_numpy()
-        )
-        written = pq.read_table(outputs.root / manifest.files["features"].path)
+        scores.append(read_parquet(outputs.root / manifest.files["scores"].path, ["score"])["score"].to_numpy())
+        written = read_parquet(outputs.root / manifest.files["features"].path)
         names = [name for name in written.column_names if name.startswith(("z_", "c_"))]
         features.append(np.column_stack([written[name].to_numpy() for name in names]))
     if not tables:

@@ -21,7 +21,7 @@ from aepipe.jobs.compare import Comparison
 from aepipe.jobs.rows import READ_ROWS
 from aepipe.partitions import Partition, discover, select
 from aepipe.report import model as page
-from aepipe.storage import Manifest, Outputs
+from aepipe.storage import Manifest, Outputs, read_parquet
 
 STRANGEST = 12
 POINTS = 5_000
@@ -40,10 +40,12 @@ class Scored:
         self.files = {partition.name: partition for partition in discover(job)}
 
     def read(self, output: str, manifest: Manifest) -> pa.Table:
-        return pq.read_table(self.outputs.root / manifest.files[output].path, partitioning=None)
+        """One output of one partition."""
+        return read_parquet(self.outputs.root / manifest.files[output].path)
 
 
 def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
+    """Job, model and alpha; the time is that of the latest commit."""
     calibration = model.bundle.calibration
     return page.Header(
         job=scored.job.name,
@@ -56,6 +58,7 @@ def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
 
 
 def line(manifest: Manifest) -> page.PartitionLine:
+    """What became of a scored partition."""
     details = manifest.details
     return page.PartitionLine(
         name=manifest.partition,
@@ -69,11 +72,13 @@ def line(manifest: Manifest) -> page.PartitionLine:
 
 
 def quarantined(scored: Scored) -> list[page.PartitionLine]:
+    """The partitions that could not be scored, with their reasons."""
     found = scored.outputs.quarantined().items()
     return [page.PartitionLine(name=name, status="quarantined", reason=reason) for name, reason in found]
 
 
 def scores(scored: Scored, model: TableModel) -> page.Scores:
+    """The nights' scores, at most 200,000 of them, beside those of calibration."""
     calibration = model.bundle.calibration
     values = [scored.read("scores", manifest)["score"].to_numpy() for manifest in scored.manifests]
     night = np.concatenate(values)
@@ -83,6 +88,7 @@ def scores(scored: Scored, model: TableModel) -> page.Scores:
 
 
 def first_reasons(scored: Scored) -> dict[str, int]:
+    """How many flagged rows have each first reason, the most frequent first."""
     found: Counter[str] = Counter()
     for manifest in scored.manifests:
         table = scored.read("scores", manifest)
@@ -197,6 +203,7 @@ def _real_rows(job: Job) -> pa.Table:
 
 
 def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:
+    """The model beside the yardsticks, and its latents beside raw columns and PCA."""
     detection = page.Comparison(
         title="Finding the anomalies",
         measures=("AUROC", "average precision"),

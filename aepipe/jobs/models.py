@@ -1,13 +1,12 @@
 """The versions of a job's model, and the names they bear."""
 
-import getpass
 from pathlib import Path
 
 from aepipe.bundle import Bundle
 from aepipe.config import Job, read_job
 from aepipe.errors import BundleNotFound
 from aepipe.jobs.result import Result
-from aepipe.registry import Registry
+from aepipe.registry import Registry, current_user
 
 
 class Version(Result):
@@ -51,7 +50,7 @@ def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -
     job = read_job(job_path)
     registry = Registry(job.bundle_path)
     before = registry.aliases().get(alias)
-    registry.set_alias(alias, version, who=getpass.getuser(), why=why or "by hand")
+    registry.set_alias(alias, version, who=current_user(), why=why or "by hand")
     sentence = f"{version} is now {alias} of {job.name}"
     if before and before != version:
         sentence += f" in place of {before}; its features are another space: train downstream models again"

@@ -40,6 +40,7 @@ def plain_numbers(axis: "Axis") -> None:
 
 
 def percentages(axis: "Axis") -> None:
+    """Ticks as percentages."""
     axis.set_major_formatter(lambda value, _: wording.percent(value, trim=True))
 
 

@@ -136,6 +136,7 @@ def ordinary_count(rows: int, alpha: float, calibration_rows: int | None) -> tup
 
 
 def tiles(partitions: Sequence[PartitionLine]) -> list[Tile]:
+    """The few numbers at the top of the page, over all partitions."""
     rows, flagged = sum(line.rows for line in partitions), sum(line.flagged for line in partitions)
     invalid = sum(sum(line.invalid.values()) for line in partitions)
     lost = sum(line.status == "quarantined" for line in partitions)
@@ -193,6 +194,7 @@ def head_of(table: pa.Table) -> tuple[list[str], list[list[str]]]:
 
 
 def comparison_rows(comparison: Comparison) -> list[ComparisonRow]:
+    """A line for each rival, ours and the best of each measure marked."""
     values = np.array(list(comparison.lines.values()), float).reshape(len(comparison.lines), len(comparison.measures))
     best = np.max(np.where(np.isnan(values), -np.inf, values), axis=0, initial=-np.inf)
     return [
@@ -232,6 +234,7 @@ def facts(card: Card) -> list[tuple[str, str]]:
 
 
 def settings(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Names and values as the card shows them."""
     return [(wording.text(name), wording.cell(value, most=120)) for name, value in values.items()]
 
 

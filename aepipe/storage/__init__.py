@@ -5,7 +5,7 @@ from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_
 from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, replace
 from aepipe.storage.locks import lock
 from aepipe.storage.outputs import Outputs
-from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet
+from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet, read_parquet
 from aepipe.storage.places import OUTPUTS, Run, check_partition
 from aepipe.storage.records import FileRecord, Manifest
 
@@ -28,6 +28,7 @@ __all__ = [
     "put_bytes",
     "put_json",
     "put_parquet",
+    "read_parquet",
     "replace",
     "sha256_bytes",
 ]

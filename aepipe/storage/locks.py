@@ -29,7 +29,7 @@ def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
             yield
         finally:
             _write_holder(descriptor, "")
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked child has the file too
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """Parquet files with page checksums, hashed while they are written."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,12 @@ class StagedFile(NamedTuple):
     rows: int
     bytes: int
     digest: str
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A file that may be replaced meanwhile, whole, old or new: it is opened once, which `read_table(path)` is not."""
+    with pq.ParquetFile(path) as file:
+        return file.read(None if columns is None else list(columns))
 
 
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:

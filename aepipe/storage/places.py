@@ -58,10 +58,12 @@ class Place(NamedTuple):
 
 
 def manifests_folder(root: Path, run: Run) -> Path:
+    """Where the manifests of a run of this kind lie."""
     return root / HIDDEN / "manifests" / run
 
 
 def quarantine_folder(root: Path) -> Path:
+    """Where the notes about partitions in quarantine lie."""
     return root / HIDDEN / "quarantine"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from aepipe.config import Train
 from aepipe.errors import TrainingDiverged
@@ -149,7 +149,7 @@ def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> di
     for step in range(steps):
         turn = Turn((standing.epoch + step / steps) / room.options.epochs, room.generator)
         for player, order in zip(players, orders, strict=True):
-            loss = _take_turn(room, player, room.rows.pick(order[step]), turn)
+            loss = take_turn(room.model, player, room.optimizers[player.name], room.rows.pick(order[step]), turn)
             seen[player.name].append(loss.total.detach())
             for name, term in loss.terms.items():
                 seen[f"{player.name}.{name}"].append(term)
@@ -157,15 +157,15 @@ def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> di
     return dict(zip(seen, means.tolist(), strict=True))
 
 
-def _take_turn(room: Room, player: Player, row: Row, turn: Turn) -> Loss:
-    optimizer = room.optimizers[player.name]
+def take_turn(model: Model, player: Player, optimizer: Optimizer, row: Row, turn: Turn) -> Loss:
+    """One step of one player: its own parameters change, and an optimal sigma follows; nothing else."""
     with torch.autocast(row.dense.device.type, torch.bfloat16, enabled=row.dense.is_cuda):
         loss = player.loss(Batch(row, row), turn)
     optimizer.zero_grad()
     torch.autograd.backward(loss.total, inputs=player.parameters)
     optimizer.step()
     if loss.misfit is not None:
-        room.model.likelihood.sigma.follow(loss.misfit)
+        model.likelihood.sigma.follow(loss.misfit)
     return loss
 
 

@@ -37,7 +37,7 @@ def test_frequent_values_come_back_and_rare_ones_as_the_most_frequent_of_them(ar
     rare = {one for one, value in zip(found, values, strict=True) if value is not None and one != value}
     assert len(rare) <= 1
     for one, value in zip(found, values, strict=True):
-        kept = value is None or counts[str(value)] > 1 or pa.types.is_boolean(array.type)
+        kept = value is None or counts[str(value)] > 1 or counts.max() == 1 or pa.types.is_boolean(array.type)
         assert one == value if kept else counts[str(one)] == 1
 
 
@@ -118,6 +118,19 @@ def test_only_so_many_values_have_a_code_of_their_own(monkeypatch: pytest.Monkey
 
     assert (codec.values, codec.rare, codec.category.size) == (("0", "1", "2"), ("3", "4"), FIRST_VALUE + 3)
     assert codes(codec, pa.array(["2", "3", "5"])) == [5, RARE, UNSEEN]
+
+
+def test_values_that_all_come_once_are_all_kept() -> None:
+    codec = codec_of(pa.array(["b", "a", None]))
+
+    assert (codec.values, codec.rare, codec.category.size) == (("a", "b"), (), FIRST_VALUE + 2)
+
+
+def test_a_column_of_nulls_has_room_for_one_value_and_decodes_to_nulls() -> None:
+    encoding = one_column(pa.nulls(3, pa.string()))
+
+    assert encoding.layout.categories[0].size == FIRST_VALUE + 1
+    assert encoding.decode({"cat": np.array([[MISSING], [FIRST_VALUE]], np.int32)}).column(0).null_count == 2
 
 
 def test_in_large_tables_a_value_needs_a_count_in_proportion() -> None:

@@ -3,10 +3,12 @@ import datetime
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
+from aepipe.errors import SchemaMismatch
 from tests.encoding.tables import schema_of
 
 ROWS = 4000
@@ -68,6 +70,13 @@ def test_rows_without_a_time_are_spread_over_the_parts() -> None:
         0.1,
         0.2,
     ]
+
+
+def test_an_event_time_that_was_not_read_is_missed() -> None:
+    table = pa.table({"x": np.zeros(3), "at": [1, 2, 3]})
+
+    with pytest.raises(SchemaMismatch, match="the training rows have no column 'at', the event time: read it"):
+        split(schema_of(table, event_time="at"), table.select(["x"]), partitions=nights(3))
 
 
 def test_by_keys_the_shares_are_seventy_ten_and_twenty() -> None:
@@ -154,7 +163,15 @@ def test_three_rows_are_enough_for_every_part_to_hold_one(rows: int, keyed: bool
     assert np.array_equal(found, parts(table, nights(rows), **data))
 
 
-def test_a_known_row_goes_where_it_always_went() -> None:
-    table = pa.table({"id": [f"r{at}" for at in range(12)], "x": np.zeros(12)})
+def test_a_row_goes_where_the_published_hash_functions_send_its_key() -> None:
+    table = pa.table({"id": [f"r{at}" for at in range(200)], "x": np.zeros(200)})
 
-    assert parts(table, keys=["id"]).tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    found = parts(table, keys=["id"])
+
+    # https://prng.di.unimi.it/splitmix64.c, one step from a state of xxh3("r0")
+    for at in range(200):
+        z = (xxhash.xxh3_64_intdigest(f"r{at}".encode()) + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        share = (z ^ (z >> 31)) / 2**64
+        assert found[at] == (TRAIN if share < 0.7 else DEV if share < 0.8 else CALIBRATION)

@@ -51,6 +51,14 @@ def test_numbers_too_large_to_have_decimals_say_nothing_of_them() -> None:
     assert statistics.decimals(np.array([1e17, 3e17]), 2.0**-52) is None
 
 
+def test_a_scale_that_float32_would_lose_is_no_scale() -> None:
+    values = np.concatenate([np.full(5000, 1.0), 1 + 1e-12 * np.arange(5000), [1e9]])
+
+    number = statistics.number(values, name="x", column=0)
+
+    assert (number.transform, number.scale) == ("log", pytest.approx(values.std()))
+
+
 def test_what_float32_can_hold() -> None:
     top = float(np.finfo(np.float32).max)
 

@@ -1,5 +1,6 @@
 """Many partitions at once: results in order, bad ones apart, nobody idle."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -209,3 +210,36 @@ def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "set()"
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from aepipe.bundle import Bundle
+from aepipe.engines.local import ScoreSpec, run
+from aepipe.partitions import Partition
+
+bundle, folder = Bundle.open(sys.argv[1]), Path(sys.argv[2])
+specs = [ScoreSpec(Partition("p", (folder / "p.parquet",) * 200), folder / "out", device="cpu", workers=2)]
+run(bundle, specs, progress=lambda what, share: print(share, flush=True))
+"""
+
+
+def test_ctrl_c_ends_a_process_soon_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
+    pq.write_table(numbers(200_000), tmp_path / "p.parquet")
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(bundle.path), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in said
+    assert not (tmp_path / "out" / "scores").exists()
+    assert not list((tmp_path / "out" / ".aepipe" / "staging").rglob("*.*"))

@@ -68,7 +68,12 @@ def random_rows(layout: Layout, rows: int, seed: int = 0) -> Rows:
 def train(layout: Layout, rows: Rows, dev: Rows, *, epochs: int = 30, **options: object) -> Model:
     """A model of `family` and other keys of [model], trained for a few seconds at most."""
     model = families.build(layout, config.Model.model_validate(options), seed=0)
-    fit(model, rows, dev, config.Train(epochs=epochs, batch_rows=64))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # networks this small wait for each other more than they compute
+    try:
+        fit(model, rows, dev, config.Train(epochs=epochs, batch_rows=64))
+    finally:
+        torch.set_num_threads(threads)
     return model
 
 
@@ -84,8 +89,9 @@ def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> Evidence:
     """Evidence as it might be, correlated and of unlike scales."""
     generator = np.random.default_rng(seed)
-    mixing = np.random.default_rng(1).normal(size=(residuals + latents, residuals + latents))
-    points = generator.normal(size=(rows, residuals + latents)) @ mixing
+    width = residuals + latents
+    mixing = np.eye(width) + np.random.default_rng(1).normal(size=(width, width)) / (2 * np.sqrt(width))
+    points = generator.normal(size=(rows, width)) @ mixing * np.linspace(0.3, 3, width)
     residual, z = (torch.from_numpy(half.astype(np.float32)) for half in (points[:, :residuals], points[:, residuals:]))
     losses = residual.square() / 2
     return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1))

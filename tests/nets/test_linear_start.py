@@ -27,7 +27,7 @@ def cells() -> tuple[Layout, Row]:
 @pytest.mark.parametrize("family", ["ae", "vae"])
 def test_a_network_begins_as_the_principal_components(cells: tuple[Layout, Row], family: str) -> None:
     layout, row = cells
-    model = build(layout, Model(family=family, latent=5), 0)  # type: ignore[call-arg]
+    model = build(layout, Model(family=family, latent=5), 0)
     pca = PCA(5).fit(row.dense)
 
     model.prepare(row)
@@ -40,7 +40,7 @@ def test_a_network_begins_as_the_principal_components(cells: tuple[Layout, Row],
 
 def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tuple[Layout, Row]) -> None:
     layout, row = cells
-    model = build(layout, Model(family="vae", latent=5), 0)  # type: ignore[call-arg]
+    model = build(layout, Model(family="vae", latent=5), 0)
     variances = PCA().fit(row.dense.double()).explained_variance_ * 568 / 569
 
     model.prepare(row)
@@ -55,7 +55,7 @@ def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tupl
 def test_categories_begin_with_their_frequencies(layout: Layout) -> None:
     arrays = random_rows(layout, 400)
     row = Frontend(layout)({name: torch.from_numpy(array) for name, array in arrays.items()})
-    model = build(layout, Model(family="ae", latent=1), 0)  # type: ignore[call-arg]
+    model = build(layout, Model(family="ae", latent=1), 0)
 
     model.prepare(row)
 
@@ -69,7 +69,7 @@ def test_categories_begin_with_their_frequencies(layout: Layout) -> None:
 
 def test_fewer_rows_than_latents_leave_the_random_start(cells: tuple[Layout, Row]) -> None:
     layout, row = cells
-    model = build(layout, Model(family="ae", latent=5), 0)  # type: ignore[call-arg]
+    model = build(layout, Model(family="ae", latent=5), 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     model.prepare(Row(*(part[:3] for part in row)))

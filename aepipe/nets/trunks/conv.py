@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from aepipe.layout import Image, Layout
@@ -20,8 +20,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: tuple[int, ...] | None = Field(
+    channels: tuple[PositiveInt, ...] | None = Field(
         None,
+        min_length=1,
         description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by size",
     )
     activation: Activation = "silu"

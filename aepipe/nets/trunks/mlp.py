@@ -7,7 +7,7 @@ best linear code and has the rest to learn: on 140 rows of 30 columns it halved 
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from aepipe.layout import Layout
@@ -24,7 +24,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hidden: tuple[int, ...] | None = Field(
+    hidden: tuple[PositiveInt, ...] | None = Field(
         None,
         description="widths of the encoder's hidden layers, mirrored in the decoder; [] is linear; none: by columns",
     )

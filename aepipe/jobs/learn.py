@@ -1,0 +1,171 @@
+"""Learns from rows, exports and calibrates: from a job and its rows to a bundle's folder."""
+
+import importlib.metadata
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from aepipe import families, heads
+from aepipe.batch.runner import Runner
+from aepipe.batch.session import Session, usable_device
+from aepipe.bundle import BundleManifest, Golden, Latent, write_bundle
+from aepipe.calibration import Calibration, check_support
+from aepipe.config import Device, Job
+from aepipe.export import Exported, export_model
+from aepipe.heads.scorer import fit_scorer
+from aepipe.jobs.rows import Learning, read_learning_rows
+from aepipe.nets.pooling import reason_names
+from aepipe.partitions import Partition
+from aepipe.priors import fit_priors
+from aepipe.training.curve import Curve
+from aepipe.training.loop import fit
+
+log = logging.getLogger(__name__)
+
+GOLDEN_ROWS = 16
+BATCH_ROWS = 2_048
+PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
+Progress = Callable[[str, float], None]
+
+
+class Made(NamedTuple):
+    """A new bundle, and how it came about."""
+
+    path: Path
+    summary: str
+    rows: dict[str, int]
+    seconds: dict[str, float]
+
+
+class _Trained(NamedTuple):
+    """What comes out of the learning wing."""
+
+    parts: Mapping[str, Exported]
+    head: str
+    latent: Latent
+    curve: Curve
+    device: str
+
+
+def make_bundle(
+    job: Job, partitions: tuple[Partition, ...], key: str, *, device: Device | None, progress: Progress
+) -> Made:
+    """A new version below exported/<name>; nothing bears its name yet."""
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read", progress):
+        learning = read_learning_rows(job, partitions)
+    check_support(_rows(learning.calibration), job.calibration.alpha)
+    trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
+    with _timed(seconds, "calibrate", progress):
+        path = _publish(job, partitions, key, learning, trained, seconds)
+    curve, rows = trained.curve, _counts(learning)
+    summary = f"{job.model.family}, {rows['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
+    return Made(path, summary, rows, seconds)
+
+
+def _learn(
+    job: Job, learning: Learning, key: str, *, device: Device | None, progress: Progress, seconds: dict[str, float]
+) -> _Trained:
+    """Network, head, priors and their ONNX files; an interrupted training goes on from its checkpoint."""
+    used, why = usable_device(device or job.run.device)
+    log.info("training on %s: %s", used, why)
+    model = families.build(learning.encoding.layout, job.model, job.train.seed)
+    checkpoint = job.out_path / ".aepipe" / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
+    with _timed(seconds, "train", progress):
+        curve = fit(
+            model, learning.train, learning.dev, job.train, device=used, checkpoint=checkpoint, progress=progress
+        )
+    head = heads.resolve(job.score.head, job.train.data)
+    seed, train, dev = job.train.seed, learning.train, learning.dev
+    with _timed(seconds, "export", progress):
+        scorer = fit_scorer(model, train, dev, head=head, reasons=job.score.reasons, seed=seed)
+        priors = fit_priors(model, train, components=job.samples.components, seed=seed)
+        parts = export_model(model, scorer, priors, train)
+    checkpoint.unlink(missing_ok=True)
+    latent = Latent(names=model.latent.names, kind=model.latent.kind)
+    return _Trained({part.part: part for part in parts}, head, latent, curve, used)
+
+
+def _publish(
+    job: Job,
+    partitions: tuple[Partition, ...],
+    key: str,
+    learning: Learning,
+    trained: _Trained,
+    seconds: dict[str, float],
+) -> Path:
+    """Calibrate with the exported scorer, and write the bundle."""
+    answers = _answers(trained.parts["scorer"].onnx, learning.calibration)
+    resolved = families.plan(learning.encoding.layout, job.model).resolved
+    manifest = BundleManifest(
+        name=job.name,
+        family=str(resolved["family"]),
+        trunk=str(resolved["trunk"]),
+        head=trained.head,
+        training_key=key,
+        job=job.model_dump(mode="json", by_alias=True) | {"model": resolved},
+        train_partitions=tuple(partition.name for partition in partitions),
+        rows=_counts(learning),
+        parts={name: part.info for name, part in trained.parts.items()},
+        latent=trained.latent,
+        reason_names=reason_names(learning.encoding.layout),
+        versions=_versions(),
+        details={"device": trained.device, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
+    )
+    golden = Golden(
+        learning.calibration_rows.slice(0, GOLDEN_ROWS), answers["score"][:GOLDEN_ROWS], answers["z"][:GOLDEN_ROWS]
+    )
+    return write_bundle(
+        job.bundle_path,
+        manifest,
+        encoding=learning.encoding,
+        onnx={name: part.onnx for name, part in trained.parts.items()},
+        calibration=Calibration.fit(answers["score"], alpha=job.calibration.alpha),
+        golden=golden,
+        extras={"curve.json": trained.curve.model_dump_json(indent=1).encode()},
+    )
+
+
+def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the exported scorer says of rows, on the CPU."""
+    runner = Runner(partial(Session, onnx, device="cpu"), batch_rows=BATCH_ROWS)
+    out = {port.name: np.empty((_rows(rows), *port.row_shape), port.dtype) for port in runner.graph.outputs}
+    runner.run_into(rows, out)
+    return out
+
+
+def _counts(learning: Learning) -> dict[str, int]:
+    return {
+        "train": _rows(learning.train),
+        "dev": _rows(learning.dev),
+        "calibration": _rows(learning.calibration),
+    }
+
+
+def _rows(arrays: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str, progress: Progress) -> Iterator[None]:
+    began = time.perf_counter()
+    progress(stage, 0.0)
+    yield
+    progress(stage, 1.0)
+    seconds[stage] = time.perf_counter() - began

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from aepipe import heads
+from aepipe.errors import OptionInvalid
+from aepipe.head import Evidence, HeadStats
+from tests.heads.models import evidence
+
+
+def test_every_head_says_its_name_and_what_it_measures() -> None:
+    for name in heads.names():
+        assert heads.find(name).name == name
+        assert heads.find(name).summary
+
+
+def test_a_misspelt_head_is_told_the_nearest_one() -> None:
+    with pytest.raises(OptionInvalid, match=r"there is no head 'mahalanobs', did you mean 'mahalanobis'\?"):
+        heads.find("mahalanobs")
+
+
+def test_an_unheard_of_head_is_told_all_of_them() -> None:
+    with pytest.raises(OptionInvalid, match="there are elbo, knn, mahalanobis, reconstruction, robust_mahalanobis"):
+        heads.find("zzz")
+
+
+def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
+    assert heads.resolve("auto", "clean") == "knn"
+    assert heads.resolve("auto", "polluted") == "robust_mahalanobis"
+    assert heads.resolve("elbo", "polluted") == "elbo"
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_a_head_gives_each_row_a_finite_score(name: str) -> None:
+    head = heads.find(name).fit(HeadStats(evidence(200), evidence(50, seed=1)))
+
+    score = head(evidence(17, seed=2))
+
+    assert score.shape == (17,)
+    assert score.dtype == torch.float32
+    assert torch.isfinite(score).all()
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_a_score_depends_on_its_own_row_alone(name: str) -> None:
+    head = heads.find(name).fit(HeadStats(evidence(200), evidence(50, seed=1)))
+    rows = evidence(64, seed=2)
+
+    together = head(rows)
+    alone = torch.cat([head(Evidence(*(part[i : i + 1] for part in rows))) for i in range(64)])
+
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_the_same_rows_and_seed_give_the_same_head(name: str) -> None:
+    stats = HeadStats(evidence(2_000), evidence(50, seed=1), seed=3)
+
+    once, again = (heads.find(name).fit(stats)(evidence(20, seed=2)) for _ in range(2))
+
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_rows_far_from_all_others_score_higher(name: str) -> None:
+    head = heads.find(name).fit(HeadStats(evidence(500), evidence(100, seed=1)))
+    usual = evidence(200, seed=2)
+    far = Evidence(*(100 * part for part in usual))
+
+    assert head(far).min() > head(usual).max()
+
+
+@pytest.mark.parametrize("name", heads.names())
+@pytest.mark.parametrize(
+    "case", ["constant column", "duplicate column", "fewer rows than columns", "one row", "all zero"]
+)
+def test_degenerate_training_rows_still_give_finite_scores(name: str, case: str) -> None:
+    def spoil(rows: Evidence) -> Evidence:
+        residual = rows.residual.clone()
+        if case == "constant column":
+            residual[:, 0] = 0
+        if case == "duplicate column":
+            residual[:, 1] = residual[:, 0]
+        if case == "all zero":
+            return Evidence(*(torch.zeros_like(part) for part in rows))
+        return rows._replace(residual=residual)
+
+    rows = {"fewer rows than columns": 5, "one row": 1}.get(case, 100)
+    head = heads.find(name).fit(HeadStats(spoil(evidence(rows)), spoil(evidence(rows, seed=1))))
+
+    score = head(evidence(30, seed=2))
+
+    assert torch.isfinite(score).all()
+    assert len(np.unique(score.numpy())) > 1

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from aepipe.head import Evidence, HeadStats
+from aepipe.heads.knn import BANK_ROWS, HEAD
+from aepipe.heads.space import coordinates, standard_scaling
+from tests.heads.models import evidence
+
+
+def _oracle(train: Evidence, dev: Evidence, rows: Evidence) -> np.ndarray:
+    center, scale = standard_scaling(train, dev)
+    tree = NearestNeighbors(n_neighbors=5).fit((coordinates(train) - center) / scale)
+    distances, _ = tree.kneighbors((coordinates(rows) - center) / scale)
+    return np.asarray(distances.mean(axis=1) / np.sqrt(coordinates(rows).shape[1]))
+
+
+@pytest.mark.parametrize(("residuals", "latents"), [(6, 3), (1, 1), (200, 16)])
+def test_the_score_is_the_mean_distance_to_the_nearest_rows_of_scikit_learn(residuals: int, latents: int) -> None:
+    train, dev, rows = (evidence(n, residuals=residuals, latents=latents, seed=n) for n in (900, 100, 150))
+
+    found = HEAD.fit(HeadStats(train, dev))(rows)
+
+    np.testing.assert_allclose(found.numpy(), _oracle(train, dev, rows), rtol=1e-5)
+
+
+def test_a_row_far_out_loses_no_digits() -> None:
+    train, dev = evidence(900), evidence(100, seed=1)
+    far = Evidence(*(1e4 * part for part in evidence(50, seed=2)))
+
+    found = HEAD.fit(HeadStats(train, dev))(far)
+
+    np.testing.assert_allclose(found.numpy(), _oracle(train, dev, far), rtol=1e-5)
+
+
+def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
+    train, dev = evidence(900), evidence(100, seed=1)
+    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
+    beside = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))
+
+    found = HEAD.fit(HeadStats(repeated, dev))(beside)
+
+    # The scaled coordinates are near 1 and known to 6e-8; distances are near 1e-3.
+    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, beside), rtol=2e-3)
+
+
+def test_the_bank_holds_a_thousand_rows_at_most_chosen_by_the_seed() -> None:
+    train, dev = evidence(3_000), evidence(100, seed=1)
+
+    one, other = (HEAD.fit(HeadStats(train, dev, seed)).state_dict()["bank"] for seed in (0, 1))
+
+    assert one.shape == (BANK_ROWS, 9)
+    assert not torch.equal(one, other)
+
+
+def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:
+    train, rows = evidence(3), evidence(10, seed=1)
+
+    found = HEAD.fit(HeadStats(train, train))(rows)
+
+    center, scale = standard_scaling(train, train)
+    points, bank = ((coordinates(part) - center) / scale for part in (rows, train))
+    wanted = np.linalg.norm(points[:, None] - bank[None], axis=2).mean(axis=1) / 3
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
