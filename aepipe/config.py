@@ -96,7 +96,7 @@ class Samples(_Section):
     rows: int = Field(1_000, ge=0)
     prior: Literal["mixture", "normal"] = Field("mixture", description="what latents are drawn from")
     components: int = Field(10, ge=1, le=256, description="of the mixture fitted on the training latents")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="with the partition's name it makes the seed of a set of samples")
 
 
 class Evaluate(_Section):

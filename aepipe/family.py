@@ -60,6 +60,8 @@ class Player(NamedTuple):
     loss: Callable[[Batch, Turn], Loss]
     phase: int = 0
     learning_rate_factor: float = 1.0
+    warms_up: float = 0.0
+    """Share of a phase's epochs in which its objective still changes, and a worse dev loss does not count."""
 
 
 class LatentSpace(NamedTuple):

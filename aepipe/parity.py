@@ -16,8 +16,6 @@ ROWS = (1, 7, 512)
 MOST_DIFFERING = 0.001
 """Share of integers (codes, reasons) and of missing values that may differ: on an edge, rounding decides."""
 
-_LEAST_SIZE = 1e-30
-
 Array = NDArray[np.generic]
 Answers = Mapping[str, Array]
 Differences = dict[str, float]
@@ -73,9 +71,9 @@ def _session(onnx: bytes) -> ort.InferenceSession:
 
 
 def _typical_size(answer: Array) -> NDArray[np.float64]:
-    """The mean size of each column of an answer, at least a thousandth of the largest one."""
+    """The mean size of each column of an answer; that of all columns where one is nothing but zeros."""
     sizes = np.nan_to_num(np.abs(answer.astype(np.float64))).mean(axis=0)
-    return np.asarray(np.maximum(sizes, 1e-3 * float(sizes.max(initial=0)) + _LEAST_SIZE))
+    return np.asarray(np.where(sizes > 0, sizes, (float(sizes.mean()) if sizes.size else 0.0) or 1.0))
 
 
 def _compare(

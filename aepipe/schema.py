@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from aepipe.arrow_types import carries
+from aepipe.column_kinds import infer
 from aepipe.columns import Column, Schema, did_you_mean
-from aepipe.inference import infer
 
 __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 

@@ -46,7 +46,9 @@ def _stages(night: Night) -> list[tuple[object, ...]]:
     stages: list[tuple[object, ...]] = []
     if night.train is not None and night.train.created:
         learned = night.train.rows["train"]
-        stages += [(stage, round(seconds, 2), learned, "") for stage, seconds in night.train.seconds.items()]
+        stages += [
+            (stage, round(seconds, 2), learned, learned / seconds) for stage, seconds in night.train.seconds.items()
+        ]
     for scored in night.nights:
         seconds = scored.rows / scored.rows_per_s if scored.rows_per_s else 0.0
         stages.append(

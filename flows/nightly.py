@@ -13,7 +13,7 @@ from aepipe.jobs.score import NightScore
 from aepipe.registry import Registry
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
-from flows.score import ScoreOptions, score_partitions, show_nights
+from flows.score import Scored, ScoreOptions, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, sample, show_sample
 from flows.terminal import run
 from flows.train import fit, show_training
@@ -48,13 +48,7 @@ def nightly(options: NightOptions) -> Night:
     trained = fit(options.job, options.device) if _needs_training(job, options.model) else None
     scored = score_partitions(options)
     drawn = sample(_sampling(options)) if options.samples and job.samples.rows else None
-    page = outcome(write_report(options.job, options.model, return_state=True)) if scored.nights else None
-    if isinstance(page, BaseException):
-        if not scored.faults:
-            raise page
-        page = None  # what keeps the report from being written is most likely what those partitions suffer from
-    elif page is not None:
-        publish_report(job.name, page.path)
+    page = _report(options, job.name, scored)
     night = Night(train=trained, nights=scored.nights, sample=drawn, report=page)
     scored.check(night)
     return night
@@ -67,6 +61,19 @@ def write_report(job: Path, model: str) -> "ReportResult":
 
     with progress_bar(quiet=False) as progress:
         return report_job(job, model=model, progress=progress)
+
+
+def _report(options: NightOptions, name: str, scored: Scored) -> "ReportResult | None":
+    """None where nothing was scored, or where what spoils a partition spoils the page too."""
+    if not scored.nights:
+        return None
+    answer = outcome(write_report(options.job, options.model, return_state=True))
+    if not isinstance(answer, BaseException):
+        publish_report(name, answer.path)
+        return answer
+    if not scored.faults:
+        raise answer
+    return None
 
 
 def _needs_training(job: Job, model: str) -> bool:

@@ -1,11 +1,7 @@
 """Synthetic rows: `python flows/synthesize.py --job data/digits/job.toml --rows 1000`."""
 
-import zlib
-from datetime import UTC, datetime
-
 from pydantic import Field
 
-from aepipe.config import read_job
 from aepipe.jobs.sample import SampleResult
 from aepipe.jobs.sample import sample as sample_job
 from flows.engine import pipeline, step
@@ -31,18 +27,9 @@ def synthesize(options: SynthesizeOptions) -> SampleResult:
 @step
 def sample(options: SynthesizeOptions) -> SampleResult:
     """One partition of synthetic rows; asked for again, it is already there."""
-    partition = options.partition or f"dt={datetime.now(UTC):%Y-%m-%d}"
-    seed = options.seed if options.seed is not None else seed_of(read_job(options.job).samples.seed, partition)
-    return sample_job(options.job, rows=options.rows, seed=seed, partition=partition, model=options.model)
-
-
-def seed_of(job_seed: int, partition: str) -> int:
-    """A seed of its own for every partition, so that each week draws other rows and a repeated run the same.
-
-    >>> seed_of(0, "dt=2026-01-08") == seed_of(0, "dt=2026-01-08") != seed_of(0, "dt=2026-01-15")
-    True
-    """
-    return zlib.crc32(partition.encode(), job_seed & 0xFFFFFFFF)
+    return sample_job(
+        options.job, rows=options.rows, seed=options.seed, partition=options.partition, model=options.model
+    )
 
 
 def show_sample(result: SampleResult) -> None:

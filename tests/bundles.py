@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from aepipe.bundle import BundleManifest, Golden, Latent, PartInfo, write_bundle
 from aepipe.calibration import Calibration
+from aepipe.column_kinds import infer
 from aepipe.config import parse_job
 from aepipe.encoding import Encoding, fit
-from aepipe.inference import infer
 from aepipe.layout import Port
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

@@ -18,7 +18,7 @@ from aepipe.export import BATCH_AXIS, DOMAINS, OPSET, Exported, export_model, ex
 from aepipe.family import Part
 from aepipe.head import Evidence, Head, HeadStats
 from aepipe.heads.scorer import Scorer, fit_scorer
-from aepipe.layout import Layout, Port
+from aepipe.layout import Category, Layout, Port
 from aepipe.priors import fit_priors
 from tests.heads.models import Rows, cells, evidence, image_layout, mixed_layout, random_rows, table_layout, train
 
@@ -135,7 +135,9 @@ def test_the_number_of_rows_never_changes_a_score(family: str) -> None:
 
     def score(rows: int) -> np.ndarray:
         starts = range(0, 300, rows)
-        return np.concatenate([session.run(["score"], {n: case.rows[n][i : i + rows] for n in names})[0] for i in starts])
+        return np.concatenate(
+            [session.run(["score"], {n: case.rows[n][i : i + rows] for n in names})[0] for i in starts]
+        )
 
     whole = score(300)
     for rows in (1, 2, 7, 64):
@@ -162,7 +164,9 @@ def test_the_exported_prior_draws_as_numpy_does() -> None:
     means, ends = prior.means.numpy(), prior.ends.numpy()
     factors = prior.factors.numpy().reshape(width, len(means), width)
     component = (u >= ends).sum(axis=1)
-    np.testing.assert_allclose(z, means[component] + np.einsum("bj,jbi->bi", eps, factors[:, component]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        z, means[component] + np.einsum("bj,jbi->bi", eps, factors[:, component]), rtol=1e-4, atol=1e-5
+    )
 
 
 class OfEvidence(nn.Module):
@@ -192,10 +196,10 @@ def test_every_head_can_be_exported() -> None:
 
 
 class Fixed(nn.Module):
-    """Takes three rows and no other number."""
+    """Answers three rows, however many come in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(3, 2) * 2
+        return torch.ones(3, 2) * x.sum()
 
 
 class Searched(nn.Module):
@@ -230,13 +234,10 @@ ROWS = {"x": np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)}
 
 
 def test_parts_that_cannot_be_converted_are_all_named() -> None:
-    parts = [_tiny("searched", Searched()), _tiny("fine", Fine()), _tiny("also_searched", Searched())]
+    parts = [_tiny("searched", Searched()), _tiny("fixed", Fixed())]
 
-    with pytest.raises(ExportFailed, match=r"(?s)cannot be written as ONNX.*; ?also_searched: ") as caught:
+    with pytest.raises(ExportFailed, match=r"cannot be written as ONNX, nothing was published: searched: .*; fixed: "):
         export_parts(parts, ROWS)
-
-    assert "searched: " in str(caught.value)
-    assert "fine: " not in str(caught.value)
 
 
 def test_parts_that_answer_differently_are_all_named() -> None:
@@ -261,20 +262,14 @@ def test_inputs_may_bear_the_names_that_the_exporter_gives_to_its_own_tensors() 
     inputs = (Port("cat", "float32", (2,)), Port("mul", "float32", (2,)))
     part = Part("named", Concatenated(), inputs, (Port("mul_1", "float32", (6,)),))
 
-    (exported,) = export_parts([part], {"cat": ROWS["x"], "mul": ROWS["x"]})
+    (one,), (again,) = (export_parts([part], {"cat": ROWS["x"], "mul": ROWS["x"]}) for _ in range(2))
 
-    assert exported.info.parity["512"] == {"mul_1": {"abs": 0.0, "rel": 0.0}}
-
-
-def test_the_same_model_gives_the_same_bytes() -> None:
-    one, again = (export_parts([_tiny("fine", Fine())], ROWS)[0].onnx for _ in range(2))
-
-    assert one == again
+    assert one.info.parity["512"] == {"mul_1": {"abs": 0.0, "rel": 0.0}}
+    assert one.onnx == again.onnx  # and the same model gives the same bytes
 
 
 def test_a_layout_of_categories_alone_is_exported() -> None:
-    layout = mixed_layout()
-    layout = Layout(columns=layout.columns[2:], categories=tuple(c.model_copy(update={"column": c.column - 2}) for c in layout.categories))
+    layout = Layout(columns=("shop",), categories=(Category(name="shop", column=0, size=9),))
     rows = random_rows(layout, 100)
     scorer = fit_scorer(train(layout, rows, rows, epochs=1, family="ae"), rows, rows, head="knn", reasons=2)
 

@@ -73,7 +73,7 @@ def test_the_tolerance_goes_by_the_size_of_the_column_whatever_its_unit(scale: f
         def forward(self, x: Tensor) -> Tensor:
             return x * torch.tensor([scale, 1.0])
 
-    factors = f"f = Constant <value_floats = [{{}}, 1.0]> () y = Mul(x, f)"
+    factors = "f = Constant <value_floats = [{}, 1.0]> () y = Mul(x, f)"
     part = _part(Scaled(), REAL)
 
     assert check_parity(part, _graph(factors.format(scale * (1 + 1e-5))), [_rows()]).faults == ()
@@ -109,7 +109,9 @@ def test_integers_may_differ_in_a_thousandth_of_places() -> None:
 
 
 def test_integers_may_be_off_by_the_absolute_tolerance() -> None:
-    graph = _graph("c = Cast <to = 6> (x) o = Constant <value_int = 1> () i = Cast <to = 6> (o) y = Add(c, i)", "int32[rows, 2] y")
+    graph = _graph(
+        "c = Cast <to = 6> (x) o = Constant <value_int = 1> () i = Cast <to = 6> (o) y = Add(c, i)", "int32[rows, 2] y"
+    )
 
     class Whole(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -147,12 +149,14 @@ def test_answers_of_another_type_or_shape_are_a_fault() -> None:
     other_type = _graph("d = Cast <to = 11> (x) y = Identity(d)", "double[rows, 2] y")
     other_shape = _graph("a = Constant <value_ints = [1]> () y = ReduceSum <keepdims = 0> (x, a)", "float[rows] y")
 
-    assert "is float64(7, 2) in the graph, float32(7, 2) in torch" in check_parity(
-        _part(Affine(), REAL), other_type, [_rows()]
-    ).faults[1]
-    assert "is float32(7,) in the graph, float32(7, 2) in torch" in check_parity(
-        _part(Affine(), REAL), other_shape, [_rows()]
-    ).faults[1]
+    assert (
+        "is float64(7, 2) in the graph, float32(7, 2) in torch"
+        in check_parity(_part(Affine(), REAL), other_type, [_rows()]).faults[1]
+    )
+    assert (
+        "is float32(7,) in the graph, float32(7, 2) in torch"
+        in check_parity(_part(Affine(), REAL), other_shape, [_rows()]).faults[1]
+    )
 
 
 def test_the_text_graphs_of_these_tests_are_valid_onnx() -> None:

@@ -56,9 +56,10 @@ class Line(Generic[Item, Buffer, Done]):
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Waits until every worker is through; raises the first error of any."""
+        """Waits until every worker is through and lets the buffers go; raises the first error of any."""
         with self._changed:
             self._changed.wait_for(lambda: self._workers == 0)
+            self._free.clear()
         if self._error is not None:
             raise self._error
 

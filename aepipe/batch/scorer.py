@@ -175,8 +175,8 @@ class Scoring:
         }
 
     def _blocks(self, rows: int) -> Iterator[Block]:
-        for path, columns in self._survey.columns:
-            batches = slices([path], columns, rows=rows)
+        for path, columns, as_codes in self._survey.readings:
+            batches = slices([path], columns, rows=rows, as_codes=as_codes)
             while True:
                 began = perf_counter()
                 batch = next(batches, None)

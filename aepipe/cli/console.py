@@ -61,7 +61,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table()
     for index, name in enumerate(header):
         numeric = bool(rows) and all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
         table.add_column(name, justify="right" if numeric else "left")
@@ -70,6 +70,8 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
+    if title:
+        console.print(Text(title, "bold"))
     console.print(table)
 
 

@@ -158,7 +158,10 @@ def score(
 def sample(
     job: JobPath = HERE,
     rows: Annotated[int | None, typer.Option(min=0, help="How many; by default the job's.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same rows.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The same seed gives the same rows; by default each partition has its own."),
+    ] = None,
     prior: Annotated[str | None, typer.Option(help="mixture or normal, in place of the job's.")] = None,
     partition: Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")] = None,
     model: ModelName = "champion",

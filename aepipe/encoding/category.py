@@ -42,9 +42,11 @@ class CategoryCodec(Codec):
             codes = self._of_dictionary(array)
         else:
             codes = self._lookup.codes(array)
-        missing = None if self.may_be_missing else codes == MISSING
+        if codes.min(initial=FIRST_VALUE) == FIRST_VALUE:
+            return Features(codes=(codes,))
+        missing = codes == MISSING
         reasons = None
-        if missing is not None and missing.any():
+        if not self.may_be_missing and missing.any():
             reasons = np.where(missing, MISSING_VALUE, FINE).astype(np.int8)
         return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
 
@@ -119,7 +121,7 @@ def _same_memory(one: pa.Array, other: pa.Array) -> bool:
 
 
 def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec:
-    """The codec of training values. Rare are those seen once (in 100,000 rows), unless all are, and those beyond 10,000.
+    """The codec of training values. Rare are those seen once (a 100,000 rows), unless all are, and those beyond 10,000.
 
     There is a code for a value even where training had none: a distribution over nothing has no likelihood.
     """

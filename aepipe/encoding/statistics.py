@@ -94,8 +94,8 @@ def decimals(values: np.ndarray, resolution: float) -> int | None:
 
 
 def _is_whole(values: np.ndarray, resolution: float) -> bool:
-    slack = 4 * resolution * np.abs(values).max()
-    return bool(slack < 0.01 and np.abs(values - np.rint(values)).max() <= max(slack, 1e-12))
+    slack = 4 * resolution * np.abs(values)
+    return bool(slack.max() < 0.01 and (np.abs(values - np.rint(values)) <= slack).all())
 
 
 def _has_heavy_tails(values: np.ndarray, mean: float, std: float) -> bool:

@@ -134,13 +134,16 @@ class _Blame:
         if finite.all():
             return
         missing = np.isnan(num)
-        infinite = ~(finite | missing)
-        for at in np.flatnonzero(infinite.any(axis=0)):
-            _blame(reasons, infinite[:, at], self._infinite[at])
-            num[infinite[:, at], at] = self._typical[at]
-        for at in np.flatnonzero(missing.any(axis=0) & self._must):
-            _blame(reasons, missing[:, at], self._missing[at])
-            num[missing[:, at], at] = self._typical[at]
+        if not (finite | missing).all():
+            for at in np.flatnonzero(~(finite | missing).all(axis=0)).tolist():
+                self._replace(np.isinf(num[:, at]), at, self._infinite[at], num, reasons)
+        if self._must.any():
+            for at in np.flatnonzero(missing.any(axis=0) & self._must).tolist():
+                self._replace(missing[:, at], at, self._missing[at], num, reasons)
+
+    def _replace(self, rows: np.ndarray, at: int, reason: int, num: np.ndarray, reasons: np.ndarray) -> None:
+        _blame(reasons, rows, reason)
+        num[rows, at] = self._typical[at]
 
 
 def _lay(features: Features, place: _Place, num: np.ndarray, cat: np.ndarray) -> None:

@@ -54,7 +54,7 @@ class VariationalAutoencoder(Model):
         self.start(self.encoder, self.decoder, self.likelihood, rows)
 
     def players(self) -> tuple[Player, ...]:
-        return (Player("vae", tuple(self.parameters()), self._loss),)
+        return (Player("vae", tuple(self.parameters()), self._loss, warms_up=self.options.warm_up),)
 
     def posterior(self, row: Row) -> Posterior:
         return split_gaussian(self.encoder(row), row.dense.dtype)
@@ -75,10 +75,10 @@ class VariationalAutoencoder(Model):
         params = self.decode(draw_from(posterior, turn.generator))
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         assert posterior.log_var is not None
-        kl = kl_by_dimension(posterior.mean, posterior.log_var)
-        paid = free_bits(kl, self.options.free_bits).sum()
-        terms = {"nll": nll.detach(), "kl": kl.detach().sum(1).mean()}
-        return Loss(nll + self._weight(turn.progress) * paid, terms, self.likelihood.misfit(params, batch.clean))
+        kl = kl_by_dimension(posterior.mean, posterior.log_var).mean(0)
+        total = nll + self._weight(turn.progress) * free_bits(kl, self.options.free_bits).sum()
+        terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
     def _weight(self, progress: float) -> float:
         return min(1.0, progress / self.options.warm_up) if self.options.warm_up else 1.0

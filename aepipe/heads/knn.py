@@ -1,7 +1,5 @@
 """How far a row lies from the training rows that are most like it."""
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,9 +11,15 @@ from aepipe.heads.space import Matrix, Scaling, Space, coordinates, standard_sca
 NEIGHBOURS = 5
 BANK_ROWS = 1_000
 
+SOFTENING = 0.02
+"""In standard deviations a coordinate: what a row scores that is in the bank itself.
+
+Without it such a row would score the rounding of float32, which the size of a batch changes.
+"""
+
 
 class NearestNeighbours(Head):
-    """Mean distance of [residual, latent] to the nearest rows of a bank, per root of the number of coordinates.
+    """Mean distance of [residual, latent] to the nearest rows of a bank, by the root mean square of the coordinates.
 
     The neighbours are found by the least |b|^2 / 2 - x.b, one product; such differences cancel for close rows, so that
     the distances to the few found are measured again, coordinate by coordinate.
@@ -35,8 +39,9 @@ class NearestNeighbours(Head):
         points = self.space(evidence)
         closeness = F.linear(points, self.bank, self.bias)
         nearest = F.embedding(closeness.topk(self.neighbours, dim=1).indices, self.bank)
-        distances: Tensor = torch.linalg.vector_norm(points.unsqueeze(1) - nearest, dim=2)
-        return distances.mean(1) / math.sqrt(points.shape[1])
+        squares = (points.unsqueeze(1) - nearest).square().mean(2)
+        score: Tensor = (squares + SOFTENING**2).sqrt().mean(1)
+        return score
 
 
 def _fit(stats: HeadStats) -> Head:

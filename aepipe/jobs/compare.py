@@ -68,7 +68,7 @@ def compare(job_path: str | Path, *, model: str = "champion", progress: Progress
     opened = TableModel.open(f"{job.bundle_path}@{model}")
     rows = _scored_rows(job)
     truth = np.asarray(where.apply(job.evaluate.anomaly, rows.source)).astype(bool)
-    pca = TableModel.open(train_job(_pca_job(job), progress=progress).bundle)
+    pca = TableModel.open(train_job(_pca_job(job), progress=_for_yardstick(progress)).bundle)
     raw = _matrix(opened.arrays(rows.source))
     learned = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
     detection = (
@@ -87,13 +87,20 @@ def compare(job_path: str | Path, *, model: str = "champion", progress: Progress
     )
 
 
+def _for_yardstick(progress: Progress | None) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda what, share: progress(f"PCA to compare with: {what}", share)
+
+
 def _scored_rows(job: Job) -> _Rows:
     """The rows of every scored partition: as they stand in the source, their scores, their features."""
     outputs = Outputs(job.out_path)
     tables, scores, features = [], [], []
+    lost = outputs.quarantined()
     for partition in select(discover(job), job.score.first, job.score.last):
         manifest = outputs.manifest(partition.name)
-        if manifest is None or "features" not in manifest.files:
+        if manifest is None or "features" not in manifest.files or partition.name in lost:
             continue
         tables += [pa.Table.from_batches([batch]) for batch in slices(partition.files, None, rows=READ_ROWS)]
         scores.append(read_parquet(outputs.root / manifest.files["scores"].path, ["score"])["score"].to_numpy())

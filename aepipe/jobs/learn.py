@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from aepipe import families, heads
 from aepipe.batch.runner import Runner
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 16
 BATCH_ROWS = 2_048
+SMALL_VALUES = 5_000_000
 PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
 Progress = Callable[[str, float], None]
 
@@ -75,11 +77,24 @@ def _learn(
     """Network, head, priors and their ONNX files; an interrupted training goes on from its checkpoint."""
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
+    with _one_thread_if_small(learning):
+        return _on_device(job, learning, key, used, progress=progress, seconds=seconds)
+
+
+def _on_device(
+    job: Job,
+    learning: Learning,
+    key: str,
+    device: Literal["cpu", "cuda"],
+    *,
+    progress: Progress,
+    seconds: dict[str, float],
+) -> _Trained:
     model = families.build(learning.encoding.layout, job.model, job.train.seed)
     checkpoint = job.out_path / ".aepipe" / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
     with _timed(seconds, "train", progress):
         curve = fit(
-            model, learning.train, learning.dev, job.train, device=used, checkpoint=checkpoint, progress=progress
+            model, learning.train, learning.dev, job.train, device=device, checkpoint=checkpoint, progress=progress
         )
     head = heads.resolve(job.score.head, job.train.data)
     seed, train, dev = job.train.seed, learning.train, learning.dev
@@ -89,7 +104,7 @@ def _learn(
         parts = export_model(model, scorer, priors, train)
     checkpoint.unlink(missing_ok=True)
     latent = Latent(names=model.latent.names, kind=model.latent.kind)
-    return _Trained({part.part: part for part in parts}, head, latent, curve, used)
+    return _Trained({part.part: part for part in parts}, head, latent, curve, device)
 
 
 def _publish(
@@ -160,6 +175,19 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+@contextmanager
+def _one_thread_if_small(learning: Learning) -> Iterator[None]:
+    """Two threads of a small step wait for each other: beside other work, 840 scans took 8 times one thread's CPU."""
+    values = _rows(learning.train) * learning.encoding.layout.features
+    threads = torch.get_num_threads()
+    if values < SMALL_VALUES:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

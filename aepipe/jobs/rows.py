@@ -85,7 +85,7 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[
 
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
-    columns = [column.name for column in schema.columns if column.kind != "ignore"]
+    columns = list(schema.columns_read)
     if job.train.where:
         columns += sorted(where.columns(job.train.where) - set(columns))
     for partition in partitions:

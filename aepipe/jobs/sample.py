@@ -1,6 +1,7 @@
 """Writes synthetic rows, through ONNX only."""
 
 import time
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,16 +52,17 @@ def sample(
 ) -> SampleResult:
     """Synthetic rows in <out>/samples/<partition>, with the source's own columns and types, the seed and the model.
 
-    The same model, seed and prior give the same rows; asked for again, nothing is written.
+    The same model, seed and prior give the same rows; asked for again, nothing is written. Without a seed, each
+    partition has its own, made of the job's and its name.
     Raises JobInvalid for a prior that is neither mixture nor normal, BundleNotFound where the family cannot sample.
     """
     began = time.perf_counter()
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     count = job.samples.rows if rows is None else rows
-    chosen_seed = job.samples.seed if seed is None else seed
     kind = _prior(prior or job.samples.prior)
     name = partition or f"dt={datetime.now(UTC):%Y-%m-%d}"
+    chosen_seed = seed_of(job.samples.seed, name) if seed is None else seed
     key = digest_of(CONTRACT, bundle.version, str(count), str(chosen_seed), kind)
     outputs = Outputs(job.out_path)
     with outputs.commit(name, key, run="sample") as commit:
@@ -116,6 +118,15 @@ def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Arra
     if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
         return pa.array(-1 - np.arange(start, start + rows)).cast(kind)
     return pa.nulls(rows, kind)
+
+
+def seed_of(job_seed: int, partition: str) -> int:
+    """A seed of its own for every partition, so that each week draws other rows and a repeated run the same.
+
+    >>> seed_of(0, "dt=2026-01-08") == seed_of(0, "dt=2026-01-08") != seed_of(0, "dt=2026-01-15")
+    True
+    """
+    return zlib.crc32(partition.encode(), job_seed & 0xFFFFFFFF)
 
 
 def _prior(name: str) -> Prior:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from aepipe.layout import Layout, Number
 
 TAIL = 10.0
-"""Standard deviations beyond which a number grows by its logarithm only."""
+"""Standard deviations beyond which a number grows by its fourth root only."""
 
-_GREATEST = 1e30  # of a standardised number: its logarithm is 69, so that squares of it stay far from float32's end
+_GREATEST = 1e24  # its fourth root is 1e6, so that squares of it stay far from float32's end
 _LARGEST_POWER = 80.0  # exp(80) is 5.5e34, exp(89) overflows float32
 
 
@@ -63,8 +63,8 @@ class Frontend(nn.Module):
 class NumberScaling(nn.Module):
     """Numbers to standardised numbers with soft tails, and back.
 
-    Linear up to `TAIL` standard deviations, logarithmic (and smooth) beyond: an extreme value stays extreme and
-    finite, but neither drags a network's activations with it nor outweighs every other row of a batch.
+    Linear up to `TAIL` standard deviations, much slower beyond: an extreme value stays extreme and finite, but neither
+    drags a network's activations with it nor outweighs every other row of a batch.
     """
 
     mean: Tensor
@@ -76,6 +76,7 @@ class NumberScaling(nn.Module):
     def __init__(self, numbers: tuple[Number, ...]) -> None:
         super().__init__()
         self.has_log = any(number.transform == "log" for number in numbers)
+        self.has_missing = any(number.may_be_missing for number in numbers)
         steps = torch.tensor([_steps(number) for number in numbers]).reshape(-1, 4)
         for name, values in zip(("mean", "gain", "log_mean", "log_gain"), steps.T.contiguous(), strict=True):
             self.register_buffer(name, values, persistent=False)
@@ -83,14 +84,19 @@ class NumberScaling(nn.Module):
         self.register_buffer("is_log", is_log, persistent=False)
 
     def forward(self, num: Tensor) -> tuple[Tensor, Tensor]:
-        """(standardised numbers, whether observed) of num (B, N), NaN where missing."""
-        missing = torch.isnan(num)
-        value = (torch.where(missing, torch.zeros_like(num), num) - self.mean) * self.gain
+        """(standardised numbers, whether observed) of num (B, N), NaN where missing.
+
+        A table without a column that may be missing is not searched for NaN: the host half refuses such rows.
+        """
+        value = (num - self.mean) * self.gain
         if self.has_log:
             logged = value.sign() * torch.log1p(value.abs())
             value = torch.where(self.is_log, (logged - self.log_mean) * self.log_gain, value)
-        observed = (~missing).to(value.dtype)
-        return soften(value.clamp(-_GREATEST, _GREATEST)) * observed, observed
+        value = soften(value)
+        if not self.has_missing:
+            return value, torch.ones_like(value)
+        missing = torch.isnan(num)
+        return torch.where(missing, torch.zeros_like(value), value), (~missing).to(value.dtype)
 
     def restore(self, dense: Tensor) -> Tensor:
         """Numbers of standardised ones: forward's inverse."""
@@ -103,20 +109,24 @@ class NumberScaling(nn.Module):
 
 
 def soften(value: Tensor) -> Tensor:
-    """The value up to `TAIL`, and TAIL + log(1 + excess) beyond, with its sign.
+    """The value up to `TAIL`; of what exceeds it the fourth root, 4 ((1 + excess)^(1/4) - 1), with its sign.
 
-    >>> soften(torch.tensor([-2.0, 10.0, 109.0]))
-    tensor([-2.0000, 10.0000, 14.6052])
+    >>> soften(torch.tensor([-2.0, 10.0, 10.0 + 255.0]))
+    tensor([-2., 10., 22.])
     """
-    size = value.abs()
-    return value.sign() * (size.clamp(max=TAIL) + torch.log1p(torch.relu(size - TAIL)))
+    core = value.clamp(-TAIL, TAIL)
+    excess = (value - core).clamp(-_GREATEST, _GREATEST)
+    second = torch.sqrt(1 + excess.abs())
+    # 4 (q - 1) is 4 (q^4 - 1) / ((q + 1) (q^2 + 1)): no sign to take, and a third of the time of a logarithm.
+    return core + 4 * excess / ((torch.sqrt(second) + 1) * (second + 1))
 
 
 def harden(softened: Tensor) -> Tensor:
     """The inverse of `soften`."""
-    size = softened.abs()
-    excess = torch.relu(size - TAIL).clamp(max=_LARGEST_POWER)
-    return softened.sign() * (size.clamp(max=TAIL) + torch.expm1(excess))
+    core = softened.clamp(-TAIL, TAIL)
+    root = softened - core
+    fourth = 0.25 * root.abs() + 1
+    return core + 0.25 * root * (fourth + 1) * (fourth.square() + 1)
 
 
 def _steps(number: Number) -> tuple[float, float, float, float]:

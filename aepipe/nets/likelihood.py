@@ -153,16 +153,16 @@ class TableLikelihood(Likelihood):
 
     def nll(self, params: Tensor, row: Row) -> Tensor:
         mean, flags, logits = self._split(params)
-        nll = gaussian_nll(row.dense - mean, self.sigma()) * row.observed
+        nll = gaussian_nll(row.dense - mean, self.sigma())
         if self.flags:
-            nll = nll + bernoulli_nll(flags, 1 - row.observed) * self.may_be_missing
+            nll = nll * row.observed + bernoulli_nll(flags, 1 - row.observed) * self.may_be_missing
         if not self.categories.sizes:
             return nll
         return torch.cat([nll, self.categories.nll(logits, row.codes)], 1)
 
     def residual(self, params: Tensor, row: Row) -> Tensor:
         mean, _, logits = self._split(params)
-        residual = (row.dense - mean) * row.observed
+        residual = (row.dense - mean) * row.observed if self.flags else row.dense - mean
         if not self.categories.sizes:
             return residual
         return torch.cat([residual, -torch.expm1(-self.categories.nll(logits, row.codes))], 1)
@@ -188,7 +188,10 @@ class TableLikelihood(Likelihood):
     @torch.no_grad()
     def misfit(self, params: Tensor, row: Row) -> Residual:
         mean, _, _ = self._split(params)
-        return Residual(((row.dense - mean) * row.observed).square().sum(0), row.observed.sum(0))
+        squares = (row.dense - mean).square()
+        if self.flags:
+            return Residual((squares * row.observed).sum(0), row.observed.sum(0))
+        return Residual(squares.sum(0), torch.full_like(self.may_be_missing, len(mean)))
 
     def targets(self, row: Row) -> Tensor:
         flags = (1 - row.observed) * self.may_be_missing if self.flags else row.dense[:, :0]
@@ -239,7 +242,7 @@ class ImageLikelihood(Likelihood):
     @torch.no_grad()
     def misfit(self, params: Tensor, row: Row) -> Residual:
         squares = self.residual(params, row).square()
-        return Residual(squares.sum(0), torch.ones_like(squares).sum(0))
+        return Residual(squares.sum(0), torch.full_like(squares[0], len(squares)))
 
     def targets(self, row: Row) -> Tensor:
         return row.dense.flatten(1)

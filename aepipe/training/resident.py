@@ -19,12 +19,15 @@ class Resident:
         self.frontend = frontend
         self.tensors = {port.name: _to(device, arrays[port.name]) for port in frontend.layout.ports}
         self.rows = len(next(iter(self.tensors.values())))
+        self.has_missing = any(number.may_be_missing for number in frontend.layout.numbers)
         self.table = None if frontend.layout.image is not None else self._table()
 
     def pick(self, index: Tensor) -> Row:
         """The rows of this index (B,), in its order."""
         if self.table is not None:
-            return Row(*(tensor.index_select(0, index) for tensor in self.table))
+            dense, observed, codes = self.table
+            seen = observed.index_select(0, index) if self.has_missing else observed[: len(index)]
+            return Row(dense.index_select(0, index), seen, codes.index_select(0, index))
         with torch.no_grad():
             row: Row = self.frontend({name: tensor.index_select(0, index) for name, tensor in self.tensors.items()})
             return row
@@ -43,4 +46,4 @@ class Resident:
 
 
 def _to(device: torch.device, array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)

@@ -30,13 +30,18 @@ class Standing:
         if phase != self.phase:
             self.phase, self.epoch, self.best_dev, self.waited, self.slowing = phase, 0, math.inf, 0, 1.0
 
-    def note(self, epoch: Epoch, weights: dict[str, Tensor], patience: int) -> None:
-        """One more epoch: keep its weights if it is the best, learn more slowly if the best one is long ago."""
+    def note(self, epoch: Epoch, weights: dict[str, Tensor], patience: int, *, warm: bool = True) -> None:
+        """One more epoch: keep its weights if it is the best, learn more slowly if the best one is long ago.
+
+        Before a player is `warm`, a worse epoch is no reason to wait less for a better one.
+        """
         self.epoch += 1
         self.curve.append(epoch)
         if epoch.dev < self.best_dev:
             self.best_dev, self.best_epoch, self.waited = epoch.dev, epoch.epoch, 0
             self.best = {name: tensor.clone() for name, tensor in weights.items()}
+            return
+        if not warm:
             return
         self.waited += 1
         if self.waited % max(1, patience // _RATES) == 0:

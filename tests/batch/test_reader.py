@@ -42,6 +42,15 @@ def test_only_the_asked_columns_are_read(tmp_path: Path) -> None:
     assert set(batch.schema.names) == {"a", "c"}
 
 
+def test_text_comes_as_codes_where_it_is_asked_for(tmp_path: Path) -> None:
+    put_parquet(tmp_path / "x.parquet", table(30))
+
+    found = pa.Table.from_batches(slices([tmp_path / "x.parquet"], ["a", "c"], rows=100, as_codes=["c"]))
+
+    assert found.schema.field("c").type == pa.dictionary(pa.int32(), pa.string())
+    assert found["c"].to_pylist() == table(30)["c"].to_pylist()
+
+
 def test_memory_does_not_grow_with_the_size_of_a_row_group(tmp_path: Path) -> None:
     rows, columns, page = 200_000, 8, 64 << 10
     values = np.random.default_rng(0).standard_normal((columns, rows))

@@ -12,6 +12,7 @@ from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import ScoreSpec, score_partition
 from aepipe.batch.session import Session
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
+from aepipe.layout import UNSEEN
 from tests.batch.linear import make_bundle, numbers
 from tests.batch.workshop import Workshop, matrix, spoiled
 
@@ -61,11 +62,14 @@ def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
 
     shop = Workshop(tmp_path, make_bundle(tmp_path, coloured(["red", "blue"] * 50), data={"keys": ["id"]}))
 
-    result = shop.score(shop.write(coloured(["red", "pink", "blue", "pink"])), batch_rows=3)
+    table = coloured(["red", "pink", "blue", "pink"] * 5)
+    result = shop.score(shop.write(table, group=7), batch_rows=1)
 
     assert result.manifest is not None
-    assert result.manifest.details["unseen"] == {"colour": 2}
-    assert shop.read()["score"].null_count == 0
+    assert result.manifest.details["unseen"] == {"colour": 10}
+    codes = {"red": 4, "blue": 3, "pink": UNSEEN}
+    expected = np.abs(matrix(table)).sum(axis=1) + [codes[name] for name in table["colour"].to_pylist()]
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
 
 
 def test_an_empty_partition_gives_empty_files_with_the_right_schema(shop: Workshop) -> None:

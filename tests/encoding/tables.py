@@ -1,6 +1,5 @@
 """Jobs, schemas and encodings of small tables, and a generator of columns for each kind of encoder."""
 
-import datetime
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -207,7 +206,3 @@ def spec_of(kind: str, array: pa.Array) -> dict[str, Any]:
 def crossed(kinds: Iterable[str] = tuple(GENERATORS)) -> list[tuple[str, str]]:
     """Every kind with each of its generators."""
     return [(kind, name) for kind in kinds for name in GENERATORS[kind]]
-
-
-def days(year: int, month: int, day: int) -> datetime.date:
-    return datetime.date(year, month, day)

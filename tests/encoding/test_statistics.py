@@ -47,6 +47,11 @@ def test_values_that_are_not_rounded_have_no_decimals() -> None:
     assert statistics.decimals(np.append(np.ones(2000), 1 / 3), 2.0**-52) is None
 
 
+def test_tiny_values_are_not_taken_for_zeros() -> None:
+    assert statistics.decimals(np.array([0.0, 1.9e-23]), 2.0**-23) is None
+    assert statistics.decimals(np.array([1000.25, 1e-13]), 2.0**-52) is None
+
+
 def test_numbers_too_large_to_have_decimals_say_nothing_of_them() -> None:
     assert statistics.decimals(np.array([1e17, 3e17]), 2.0**-52) is None
 

@@ -1,6 +1,7 @@
 """The night as a Prefect flow, on real rows: what it writes, and what it says when a partition is corrupt."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from prefect.client.orchestration import get_client
 
 from aepipe.errors import BundleNotFound
 from flows.engine import Unfinished
-from flows.nightly import NightOptions, nightly
+from flows.nightly import Night, NightOptions, nightly
 from flows.score import ScoreOptions, chunks, score
 from flows.synthesize import SynthesizeOptions, synthesize
 from flows.train import TrainOptions, train
@@ -52,22 +53,25 @@ def test_a_night_writes_scores_features_samples_and_a_report(plain_cells: Path) 
 
 @pytest.mark.slow
 @on_a_server
-def test_a_corrupt_partition_fails_the_run_after_the_others_are_written(cells: Path) -> None:
-    (cells.parent / NIGHTS[1] / "part-0.parquet").write_bytes(b"PAR1 and nothing more")
+def test_a_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: Path) -> None:
+    (plain_cells.parent / NIGHTS[1] / "part-0.parquet").write_bytes(b"PAR1 and nothing more")
 
-    state = score(ScoreOptions(job=cells), return_state=True)
+    state = nightly(NightOptions(job=plain_cells), return_state=True)
 
     assert state.is_failed()
     assert state.message is not None
     assert state.message.startswith(f"1 partition has no new scores: {NIGHTS[1]}: ")
     assert "part-0.parquet" in state.message
-    assert [scores(cells, name).exists() for name in NIGHTS] == [True, False, True]
+    assert [scores(plain_cells, name).exists() for name in NIGHTS] == [True, False, True]
     row = latest_artifact("night-cells")[1]
     assert (row["partition"], row["status"]) == (NIGHTS[1], "quarantined")
     assert "part-0.parquet" in row["reason"]
     with pytest.raises(Unfinished) as fault:
         state.result()
-    assert [night.status for night in fault.value.done] == ["written", "quarantined", "written"]
+    assert isinstance(fault.value.done, Night)
+    assert [night.status for night in fault.value.done.nights] == ["written", "quarantined", "written"]
+    assert fault.value.done.sample is not None
+    assert fault.value.done.report is not None
 
 
 @pytest.mark.slow
@@ -83,6 +87,20 @@ def test_a_second_run_finds_all_done(cells: Path) -> None:
         before.st_mtime_ns,
         before.st_ino,
     )
+
+
+@pytest.mark.slow
+@on_a_server
+def test_the_first_night_trains(plain_cells: Path) -> None:
+    shutil.rmtree(plain_cells.parent / "exported")
+    plain_cells.write_text(plain_cells.read_text().replace('family = "ae"\ntrunk = "mlp"', 'family = "pca"'))
+
+    night = nightly(NightOptions(job=plain_cells, partitions=(NIGHTS[0],), samples=False))
+
+    assert night.train is not None
+    assert night.train.created
+    assert [scored.status for scored in night.nights] == ["written"]
+    assert night.sample is None
 
 
 @pytest.mark.slow

@@ -26,18 +26,17 @@ def table_layout(numbers: NDArray[Any]) -> Layout:
 
 
 def mixed_layout() -> Layout:
-    """Three numbers, one of them logarithmic and one at times missing; two of them of one column; three categories."""
+    """Three numbers, one logarithmic and at times missing, two of one column; two categories of unlike size."""
     return Layout(
-        columns=("amount", "opened", "shop", "kind", "country"),
+        columns=("amount", "opened", "country", "shop"),
         numbers=(
             Number(name="amount", column=0, transform="log", may_be_missing=True),
             Number(name="opened.week", column=1),
             Number(name="opened.time", column=1),
         ),
         categories=(
-            Category(name="shop", column=2, size=7),
-            Category(name="kind", column=3, size=5),
-            Category(name="country", column=4, size=40),
+            Category(name="country", column=2, size=40),
+            Category(name="shop", column=3, size=7),
         ),
     )
 

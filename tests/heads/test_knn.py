@@ -4,7 +4,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from aepipe.head import Evidence, HeadStats
-from aepipe.heads.knn import BANK_ROWS, HEAD
+from aepipe.heads.knn import BANK_ROWS, HEAD, SOFTENING
 from aepipe.heads.space import coordinates, standard_scaling
 from tests.heads.models import evidence
 
@@ -13,7 +13,7 @@ def _oracle(train: Evidence, dev: Evidence, rows: Evidence) -> np.ndarray:
     center, scale = standard_scaling(train, dev)
     tree = NearestNeighbors(n_neighbors=5).fit((coordinates(train) - center) / scale)
     distances, _ = tree.kneighbors((coordinates(rows) - center) / scale)
-    return np.asarray(distances.mean(axis=1) / np.sqrt(coordinates(rows).shape[1]))
+    return np.asarray(np.sqrt(distances**2 / scale.size + SOFTENING**2).mean(axis=1))
 
 
 @pytest.mark.parametrize(("residuals", "latents"), [(6, 3), (1, 1), (200, 16)])
@@ -41,8 +41,15 @@ def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
 
     found = HEAD.fit(HeadStats(repeated, dev))(beside)
 
-    # The scaled coordinates are near 1 and known to 6e-8; distances are near 1e-3.
-    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, beside), rtol=2e-3)
+    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, beside), rtol=1e-5)
+
+
+def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
+    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in evidence(900)))
+
+    found = HEAD.fit(HeadStats(repeated, evidence(100, seed=1)))(repeated)
+
+    np.testing.assert_allclose(found.numpy(), SOFTENING, rtol=1e-5)
 
 
 def test_the_bank_holds_a_thousand_rows_at_most_chosen_by_the_seed() -> None:
@@ -61,5 +68,6 @@ def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:
 
     center, scale = standard_scaling(train, train)
     points, bank = ((coordinates(part) - center) / scale for part in (rows, train))
-    wanted = np.linalg.norm(points[:, None] - bank[None], axis=2).mean(axis=1) / 3
+    squares = ((points[:, None] - bank[None]) ** 2).mean(axis=2)
+    wanted = np.sqrt(squares + SOFTENING**2).mean(axis=1)
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)

@@ -120,8 +120,8 @@ def test_no_more_reasons_are_given_than_there_are_columns() -> None:
 
     part = scorer.part()
 
-    assert [port.row_shape for port in part.outputs[2:]] == [(5,), (5,)]
-    assert scorer(*(torch.from_numpy(rows[port.name]) for port in part.inputs))[2].shape == (200, 5)
+    assert [port.row_shape for port in part.outputs[2:]] == [(4,), (4,)]
+    assert scorer(*(torch.from_numpy(rows[port.name]) for port in part.inputs))[2].shape == (200, 4)
 
 
 def test_without_reasons_the_graph_answers_latents_and_score_only() -> None:

@@ -91,6 +91,24 @@ def test_the_split_is_disjoint_reproducible_and_only_of_the_chosen_rows(cells: P
     assert set(learning.calibration_rows["diagnosis"].to_pylist()) == {"benign"}
 
 
+def test_with_an_event_time_the_latest_rows_calibrate(cells: Path) -> None:
+    moment = np.datetime64("2026-01-01T00:00:00", "us")
+    for day in range(1, 5):
+        path = cells.parent / f"dt=2026-01-{day:02d}" / "part-0.parquet"
+        table = pq.read_table(path, partitioning=None)
+        times = moment + np.timedelta64(day, "D") + np.arange(table.num_rows).astype("timedelta64[s]")
+        pq.write_table(table.append_column("seen_at", pa.array(times)), path)
+    job = read_job(edited(cells, 'partition = "dt"', 'partition = "dt"\nevent_time = "seen_at"'))
+
+    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+
+    held_out = learning.calibration_rows["seen_at"].to_pylist()
+    assert len(learning.train["num"]) == 168
+    assert len(held_out) == 48
+    assert min(held_out).day == 5  # the last of the four nights alone
+    assert "seen_at" not in learning.encoding.layout.columns
+
+
 def test_more_rows_than_max_rows_are_sampled_down(cells: Path) -> None:
     job = read_job(edited(cells, "[train]\n", "[train]\nmax_rows = 120\n"))
 

@@ -25,7 +25,7 @@ class Options(BaseModel):
         min_length=1,
         description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by size",
     )
-    activation: Activation = "silu"
+    activation: Activation = Field("silu", description="between layers; smooth ones made better pictures than relu")
 
 
 class Stage(NamedTuple):

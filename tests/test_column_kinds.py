@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from aepipe.column_kinds import infer
 from aepipe.columns import Column
 from aepipe.errors import SchemaMismatch
-from aepipe.inference import infer
 from tests.encoding.tables import make_job, schema_of
 
 
