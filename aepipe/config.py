@@ -43,7 +43,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    family: str = Field("vae", description="a file of aepipe/families, or a preset")
+    family: str = Field("vae", description="ae, vae or pca: a file of aepipe/families")
     trunk: str | None = Field(None, description="mlp or conv; none: the one that fits the data")
 
     @property
@@ -62,12 +62,12 @@ class Train(_Section):
     where: str | None = Field(None, description="only rows for which this holds, such as diagnosis = 'benign'")
     data: Literal["clean", "polluted"] = Field("clean", description="whether the rows are known to be normal")
     epochs: int = Field(200, ge=1, le=100_000, description="at most; early stopping usually ends before")
-    batch_rows: int = Field(256, ge=1)
-    learning_rate: float = Field(1e-3, gt=0, le=10)
-    weight_decay: float = Field(0.0, ge=0)
+    batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="of AdamW at the start; halved on plateaus")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     patience: int = Field(20, ge=1, description="epochs without a better dev loss before stopping")
     max_rows: int = Field(1_000_000, ge=10, description="more rows are sampled down to this many")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of weights, batches and noise: the same seed gives the same model")
     alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="the name that a new bundle is given")
 
 
@@ -93,7 +93,7 @@ class Score(_Section):
 class Samples(_Section):
     """Synthetic rows."""
 
-    rows: int = Field(1_000, ge=0)
+    rows: int = Field(1_000, ge=0, description="how many; 0: none in a night")
     prior: Literal["mixture", "normal"] = Field("mixture", description="what latents are drawn from")
     components: int = Field(10, ge=1, le=256, description="of the mixture fitted on the training latents")
     seed: int = Field(0, ge=0, description="with the partition's name it makes the seed of a set of samples")
@@ -115,8 +115,8 @@ class Output(_Section):
 class Run(_Section):
     """The machine."""
 
-    device: Device = "auto"
-    engine: Literal["local"] = "local"
+    device: Device = Field("auto", description="where graphs run; cuda is refused where it cannot be had")
+    engine: Literal["local"] = Field("local", description="who runs the partitions")
     workers: int | None = Field(None, ge=1, description="none: one a core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows of one call of the graph on a CPU")
     memory_mb: int = Field(600, ge=128, description="how much a scoring process may hold")

@@ -1,5 +1,6 @@
 """Writes docs/job.md and docs/families.md from the models that read a job: `python docs/make.py`."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -33,7 +34,12 @@ def family_reference() -> str:
     lines = ["# Families, trunks and heads", "", "Made by `python docs/make.py` by listing the folders.", ""]
     for name in families.names():
         family = families.find(name)
-        lines += [f'## family = "{name}"', "", f"{family.summary} Trunks: {', '.join(family.trunks) or 'none'}.", ""]
+        lines += [
+            f'## family = "{name}"',
+            "",
+            f"{_sentence(family.summary)} Trunks: {', '.join(family.trunks) or 'none'}.",
+            "",
+        ]
         lines += [*_table(family.options), ""]
     lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
     for name in trunk.names():
@@ -41,6 +47,10 @@ def family_reference() -> str:
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _table(model: type[BaseModel]) -> Iterator[str]:
@@ -54,7 +64,9 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     value = field.get_default(call_default_factory=True)
-    return "none" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if isinstance(value, bool | tuple):
+        value = json.dumps(value)
+    return "none" if value is None else f"`{value}`"
 
 
 def _meaning(field: FieldInfo) -> str:
@@ -65,6 +77,8 @@ def _meaning(field: FieldInfo) -> str:
     )
 
 
+PAGES = {"job.md": job_reference, "families.md": family_reference}
+
 if __name__ == "__main__":
-    put_bytes(DOCS / "job.md", job_reference().encode())
-    put_bytes(DOCS / "families.md", family_reference().encode())
+    for page, write in PAGES.items():
+        put_bytes(DOCS / page, write().encode())

@@ -18,13 +18,21 @@ from aepipe.export import BATCH_AXIS, DOMAINS, OPSET, Exported, export_model, ex
 from aepipe.family import Part
 from aepipe.head import Evidence, Head, HeadStats
 from aepipe.heads.scorer import Scorer, fit_scorer
-from aepipe.layout import Category, Layout, Port
+from aepipe.layout import Category, Layout, Number, Port
 from aepipe.priors import fit_priors
-from tests.heads.models import Rows, cells, evidence, image_layout, mixed_layout, random_rows, table_layout, train
+from tests.heads.models import Rows, cells, evidence, image_layout, random_rows, table_layout, train
 
-CASES = {"ae": (mixed_layout(), "robust_mahalanobis"), "pca": (table_layout(cells()[0]), "mahalanobis")}
-CASES["vae"] = (image_layout(9, 7, 1), "knn")
-OTHERWISE = (mixed_layout(), "knn")
+MIXED = Layout(
+    columns=("amount", "shop"),
+    numbers=(Number(name="amount", column=0, transform="log", may_be_missing=True),),
+    categories=(Category(name="shop", column=1, size=7),),
+)
+CASES = {
+    "ae": (MIXED, "robust_mahalanobis"),
+    "pca": (table_layout(cells()[0]), "mahalanobis"),
+    "vae": (image_layout(9, 7, 1), "knn"),
+}
+OTHERWISE = (MIXED, "knn")
 
 
 class Case(NamedTuple):

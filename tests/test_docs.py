@@ -1,0 +1,51 @@
+"""The pages that are made from the code are those of the code as it is, and every key says what it means."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from pydantic import BaseModel
+
+from aepipe import families
+from aepipe.config import ColumnSpec, Job
+from aepipe.nets import trunk
+from aepipe.nets.likelihood import LikelihoodOptions
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_are_those_of_the_code(make: ModuleType) -> None:
+    for page, write in make.PAGES.items():
+        assert (DOCS / page).read_text() == write(), f"run: python docs/make.py, for {page}"
+
+
+def models() -> Iterator[type[BaseModel]]:
+    yield from (ColumnSpec, LikelihoodOptions)
+    for field in Job.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield field.annotation
+    yield from (families.find(name).options for name in families.names())
+    yield from (trunk.find(name).options for name in trunk.names())
+
+
+def test_every_key_of_a_job_says_what_it_means() -> None:
+    silent = [
+        f"{model.__module__}.{model.__name__}.{name}"
+        for model in models()
+        for name, field in model.model_fields.items()
+        if not field.description
+    ]
+
+    assert silent == []
