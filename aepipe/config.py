@@ -63,7 +63,9 @@ class Train(_Section):
     data: Literal["clean", "polluted"] = Field("clean", description="whether the rows are known to be normal")
     epochs: int = Field(200, ge=1, le=100_000, description="at most; early stopping usually ends before")
     batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="of AdamW at the start; halved on plateaus")
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="of AdamW at the start, halved on plateaus; none: what suits the network"
+    )
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     patience: int = Field(20, ge=1, description="epochs without a better dev loss before stopping")
     max_rows: int = Field(1_000_000, ge=10, description="more rows are sampled down to this many")

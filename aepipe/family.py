@@ -59,7 +59,8 @@ class Player(NamedTuple):
     parameters: tuple[nn.Parameter, ...]
     loss: Callable[[Batch, Turn], Loss]
     phase: int = 0
-    learning_rate_factor: float = 1.0
+    learning_rate: float = 1e-3
+    """What suits its networks. A job's own rate is the first player's; the others keep their proportion to it."""
     warms_up: float = 0.0
     """Share of a phase's epochs in which its objective still changes, and a worse dev loss does not count."""
 
@@ -147,6 +148,8 @@ class TrunkPlan(NamedTuple):
     """(layout, outputs) -> module: Row -> (B, outputs)"""
     decoder: Callable[[Layout, int, Likelihood], nn.Module]
     """(layout, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
+    learning_rate: float = 1e-3
+    """of AdamW, that suits these networks"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row], None] = no_start
     """(encoder, decoder, likelihood, training rows): begin these two, fresh from above, where closed forms say"""
 

@@ -68,7 +68,7 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     resolved: dict[str, object] = {"family": family.name, "trunk": trunk}
     for each in options.values():
         resolved |= each.model_dump(mode="json")
-    return Plan(family, options["family"], _trunk_plan(trunk, options.get("trunk")), likelihood, resolved)
+    return Plan(family, options["family"], _trunk_plan(trunk, layout, options.get("trunk")), likelihood, resolved)
 
 
 def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
@@ -107,7 +107,7 @@ def _sorted_into(groups: Mapping[str, type[BaseModel]], model: config.Model) -> 
     return options
 
 
-def _trunk_plan(name: str, options: BaseModel | None) -> TrunkPlan:
+def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> TrunkPlan:
     if options is None:
         return TrunkPlan(NO_TRUNK, _no_network, _no_network)
     trunk = trunks.find(name)
@@ -118,7 +118,7 @@ def _trunk_plan(name: str, options: BaseModel | None) -> TrunkPlan:
     def decoder(layout: Layout, inputs: int, likelihood: Likelihood) -> nn.Module:
         return trunk.decoder(layout, options, inputs, likelihood)
 
-    return TrunkPlan(name, encoder, decoder, trunk.start)
+    return TrunkPlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start)
 
 
 def _no_network(*_: object) -> nn.Module:

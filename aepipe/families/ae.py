@@ -36,7 +36,7 @@ class Autoencoder(Model):
     def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options = options
-        self.start = trunk.start
+        self.trunk = trunk
         self.space = real_space(latents_for(layout, options.latent))
         self.encoder = trunk.encoder(layout, len(self.space.names))
         self.decoder = trunk.decoder(layout, len(self.space.names), likelihood)
@@ -50,10 +50,11 @@ class Autoencoder(Model):
         return False
 
     def prepare(self, rows: Row) -> None:
-        self.start(self.encoder, self.decoder, self.likelihood, rows)
+        self.trunk.start(self.encoder, self.decoder, self.likelihood, rows)
 
     def players(self) -> tuple[Player, ...]:
-        return (Player("autoencoder", tuple(self.parameters()), self._loss),)
+        rate = self.trunk.learning_rate
+        return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
 
     def posterior(self, row: Row) -> Posterior:
         return Posterior(self.encoder(row).to(row.dense.dtype), None)

@@ -37,7 +37,7 @@ class VariationalAutoencoder(Model):
     def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options = options
-        self.start = trunk.start
+        self.trunk = trunk
         self.space = real_space(latents_for(layout, options.latent))
         self.encoder = trunk.encoder(layout, 2 * len(self.space.names))
         self.decoder = trunk.decoder(layout, len(self.space.names), likelihood)
@@ -51,10 +51,11 @@ class VariationalAutoencoder(Model):
         return True
 
     def prepare(self, rows: Row) -> None:
-        self.start(self.encoder, self.decoder, self.likelihood, rows)
+        self.trunk.start(self.encoder, self.decoder, self.likelihood, rows)
 
     def players(self) -> tuple[Player, ...]:
-        return (Player("vae", tuple(self.parameters()), self._loss, warms_up=self.options.warm_up),)
+        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def posterior(self, row: Row) -> Posterior:
         return split_gaussian(self.encoder(row), row.dense.dtype)

@@ -30,6 +30,8 @@ class Trunk(NamedTuple):
     """(layout, options, outputs) -> module: Row -> (B, outputs)"""
     decoder: Callable[[Layout, BaseModel, int, Likelihood], nn.Module]
     """(layout, options, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
+    learning_rate: Callable[[Layout], float]
+    """of AdamW, that suits a layout"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row], None] = no_start
     """(encoder, decoder, likelihood, training rows): begin these two where closed forms say"""
 

@@ -153,9 +153,9 @@ def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epo
     standing.seconds += time.perf_counter() - begun
     number = len(standing.curve) + 1
     dev, _ = evaluate(room.model, players[0], room.held_out, room.options.seed)
-    _check_finite({**means, f"{players[0].name} on dev rows": dev}, number, room.options)
+    rate = standing.slowing * _base_rate(room, players[0])
+    _check_finite({**means, f"{players[0].name} on dev rows": dev}, number, rate)
     train = means.pop(players[0].name)
-    rate = room.options.learning_rate * standing.slowing
     seconds = time.perf_counter() - begun
     return Epoch(
         epoch=number, phase=standing.phase, train=train, dev=dev, terms=means, learning_rate=rate, seconds=seconds
@@ -167,7 +167,8 @@ def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> di
     steps = _steps(room.rows.rows, room.options.batch_rows)
     orders = [_order(room, steps) for _ in players]
     for player in players:
-        _set_rate(room, player, standing.slowing)
+        for group in room.optimizers[player.name].param_groups:
+            group["lr"] = standing.slowing * _base_rate(room, player)
     seen: defaultdict[str, list[Tensor]] = defaultdict(list)
     room.model.train()
     for step in range(steps):
@@ -231,15 +232,14 @@ def _order(room: Room, steps: int) -> tuple[Tensor, ...]:
     return torch.randperm(room.rows.rows, generator=room.generator, device=device).tensor_split(steps)
 
 
-def _set_rate(room: Room, player: Player, slowing: float) -> None:
-    for group in room.optimizers[player.name].param_groups:
-        group["lr"] = room.options.learning_rate * player.learning_rate_factor * slowing
+def _base_rate(room: Room, player: Player) -> float:
+    asked = room.options.learning_rate
+    return player.learning_rate if asked is None else asked * player.learning_rate / room.players[0].learning_rate
 
 
-def _check_finite(losses: Mapping[str, float], epoch: int, options: Train) -> None:
+def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
     wrong = [name for name, loss in losses.items() if not math.isfinite(loss)]
     if wrong:
-        rate = options.learning_rate
         raise TrainingDiverged(
             f"The loss of {wrong[0]} is not finite in epoch {epoch}. Lower [train] learning_rate from {rate:g} to "
             f"{rate / 10:g}, or look for extreme values in the training rows."

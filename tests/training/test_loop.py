@@ -284,7 +284,7 @@ class Duel(Model):
     def players(self) -> tuple[Player, ...]:
         return (
             Player("first", tuple(self.first.parameters()), self._first),
-            Player("second", tuple(self.second.parameters()), self._second, learning_rate_factor=0.5),
+            Player("second", tuple(self.second.parameters()), self._second, learning_rate=5e-4),
             Player("late", tuple(self.late.parameters()), self._late, phase=1),
         )
 
