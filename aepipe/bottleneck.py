@@ -21,7 +21,7 @@ def latents_for(layout: Layout, asked: int | None) -> int:
     if asked is not None:
         return asked
     if layout.image is not None:
-        return min(32, max(2, layout.features // 4), 16 if layout.features <= 4096 else 32)
+        return min(16 if layout.features <= 4_096 else 32, max(2, layout.features // 4))
     return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
 
 
@@ -30,7 +30,8 @@ def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
     if asked is None or asked <= most:
         return ()
     what = "pixels" if layout.image is not None else "columns"
-    return (f"latent = {asked} is wider than the {most} {what} of a row; take fewer",)
+    limit = f"the {most} {what} of a row" if most == layout.features else f"{most}"
+    return (f"latent = {asked} is wider than {limit}; take fewer",)
 
 
 def real_space(latents: int) -> LatentSpace:

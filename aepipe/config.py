@@ -110,7 +110,9 @@ class Evaluate(_Section):
 class Output(_Section):
     """Where things go; relative to the job file."""
 
-    path: Path = Field(Path("out"), description="scores/, features/, samples/ and reports/ lie below it")
+    path: Path | None = Field(
+        None, description="scores/, features/, samples/ and reports/ lie below it; none: out/<name>"
+    )
     exported: Path = Field(Path("exported"), description="bundles lie below it, as <name>/<version>")
 
 
@@ -163,7 +165,7 @@ class Job(_Section):
 
     @property
     def out_path(self) -> Path:
-        return self._from_job(self.output.path)
+        return self._from_job(self.output.path or Path("out", self.name))
 
     @property
     def exported_path(self) -> Path:

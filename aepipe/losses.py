@@ -60,5 +60,5 @@ def optimal_log_sigma(squares: Tensor, counts: Tensor) -> Tensor:
     return (0.5 * torch.log(squares / counts.clamp(min=1))).clamp(min=MIN_LOG_SIGMA)
 
 
-MIN_LOG_SIGMA = math.log(1e-3)
-"""Of standardised numbers and of pixels in [0, 1]: below a thousandth, a residual is rounding."""
+MIN_LOG_SIGMA = math.log(1e-2)
+"""Of standardised numbers and of pixels in [0, 1]: below a hundredth, a residual is rounding."""

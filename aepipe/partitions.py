@@ -41,7 +41,7 @@ def discover(job: Job) -> tuple[Partition, ...]:
     except OSError as error:
         raise DataUnreadable(f"{root} cannot be listed: {error}") from None
     _check(found, job)
-    return tuple(Partition(name, tuple(sorted(found[name]))) for name in sorted(found, key=_order))
+    return tuple(Partition(name, tuple(sorted(found[name]))) for name in sorted(found, key=natural_order))
 
 
 def select(partitions: Sequence[Partition], first: str | None, last: str | None) -> tuple[Partition, ...]:
@@ -118,7 +118,7 @@ def _folder_keys(file: Path, root: Path) -> tuple[str, ...]:
     return tuple(part.partition("=")[0] for part in file.relative_to(root).parts[:-1])
 
 
-def _order(name: str) -> tuple[_Tokens, str]:
+def natural_order(name: str) -> tuple[_Tokens, str]:
     """Numbers sort as numbers; the name itself settles ties such as 1 and 01."""
     return _tokens(name), name
 

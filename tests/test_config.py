@@ -49,7 +49,7 @@ def test_name_and_data_path_suffice(tmp_path: Path) -> None:
     assert job.model.family == "vae"
     assert job.data_path == tmp_path / "rows"
     assert job.bundle_path == tmp_path / "exported" / "t"
-    assert job.out_path == tmp_path / "out"
+    assert job.out_path == tmp_path / "out" / "t"
 
 
 def test_sections_are_read_and_paths_are_relative_to_the_job(tmp_path: Path) -> None:

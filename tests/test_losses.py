@@ -94,5 +94,5 @@ def test_optimal_sigma_is_the_least_of_a_search() -> None:
     assert best.item() == pytest.approx(0.5 * math.log(residual.square().mean().item()))
 
 
-def test_optimal_sigma_of_no_error_stays_a_thousandth() -> None:
+def test_optimal_sigma_of_no_error_stays_a_hundredth() -> None:
     assert optimal_log_sigma(torch.zeros(()), torch.tensor(5.0)).item() == pytest.approx(MIN_LOG_SIGMA)

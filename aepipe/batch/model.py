@@ -23,6 +23,7 @@ from aepipe.schema import faults
 Arrays = Mapping[str, np.ndarray]
 
 BATCH_ROWS = 2_048
+ENCODED_ROWS = 65_536
 
 
 class TableModel:
@@ -102,9 +103,11 @@ class TableModel:
         found = faults(encoding.schema.without_keys(), table.schema)
         if found:
             raise SchemaMismatch("the table", found)
-        rows = table.select(self._reads).combine_chunks()
-        batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]
-        return encoding.encode(batches[0])
+        rows = table.select(self._reads)
+        batches = rows.to_batches(ENCODED_ROWS) or [pa.RecordBatch.from_pylist([], rows.schema)]
+        parts = [encoding.encode(batch) for batch in batches]
+        arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), {})
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
         runner = self._runner(part)

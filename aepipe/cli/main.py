@@ -34,6 +34,9 @@ def main() -> None:
     except AepipeError as error:
         _complain(error)
         sys.exit(2)
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)
@@ -160,7 +163,7 @@ def sample(
     rows: Annotated[int | None, typer.Option(min=0, help="How many; by default the job's.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="The same seed gives the same rows; by default each partition has its own."),
+        typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows; by default each partition has its own."),
     ] = None,
     prior: Annotated[str | None, typer.Option(help="mixture or normal, in place of the job's.")] = None,
     partition: Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")] = None,

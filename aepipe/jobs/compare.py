@@ -10,19 +10,22 @@ from numpy.typing import NDArray
 
 from aepipe import where
 from aepipe.batch.model import TableModel
-from aepipe.batch.reader import slices
 from aepipe.config import Job, parse_job, read_job
-from aepipe.errors import JobInvalid
+from aepipe.errors import EvaluationInvalid, JobInvalid
 from aepipe.jobs.result import Result
-from aepipe.jobs.rows import READ_ROWS, read_learning_rows
+from aepipe.jobs.rows import read_learning_rows
+from aepipe.jobs.scored import Scored
 from aepipe.jobs.train import train_job
+from aepipe.layout import Layout
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
-from aepipe.storage import Outputs, read_parquet
 
 Progress = Callable[[str, float], None]
 FOLDS = 5
 FEWEST_OF_A_CLASS = FOLDS
+MOST_ROWS = 50_000
+MOST_CODES = 64
+"""Of a category, as columns of the yardsticks."""
 
 
 class Detection(Result):
@@ -58,24 +61,31 @@ class _Rows(NamedTuple):
 
 
 def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
-    """The scores and features that were written for `[score]`'s partitions, beside the yardsticks on the same rows.
+    """The scores and features that a model wrote, beside the yardsticks on the same rows.
 
-    PCA runs through a bundle of its own, trained on the same rows. Raises JobInvalid without `[evaluate] anomaly`.
+    Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies.
     """
     job = read_job(job_path)
+    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    return compare_scored(Scored(job, opened), progress=progress)
+
+
+def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Comparison:
+    """As `compare`. PCA runs through a bundle of its own, trained on the same rows and kept beside the outputs."""
+    job, model = scored.job, scored.model
     if job.evaluate.anomaly is None:
         raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
-    opened = TableModel.open(f"{job.bundle_path}@{model}")
-    rows = _scored_rows(job)
-    truth = np.asarray(where.apply(job.evaluate.anomaly, rows.source)).astype(bool)
-    pca = TableModel.open(train_job(_pca_job(job), progress=_for_yardstick(progress)).bundle)
-    raw = _matrix(opened.arrays(rows.source))
+    rows = _judged_rows(scored, job.evaluate.anomaly)
+    truth = where.apply(job.evaluate.anomaly, rows.source).to_numpy(zero_copy_only=False)
+    ours = _detection(f"aepipe {model.bundle.manifest.family}", truth, rows.scores)
+    pca = TableModel.open(train_job(_pca_job(job), progress=_for_yardstick(progress)).bundle, device=job.run.device)
     learned = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+    train, raw = _matrices(learned.train, model.arrays(rows.source), model.bundle.encoding.layout)
     detection = (
-        _detection(f"aepipe {opened.bundle.manifest.family}", truth, rows.scores),
+        ours,
         _detection("random", truth, np.random.default_rng(0).random(len(truth))),
         _detection("PCA reconstruction", truth, _scores(pca, rows.source)),
-        _detection("isolation forest", truth, _isolation_forest(_matrix(learned.train), raw)),
+        _detection("isolation forest", truth, _isolation_forest(train, raw)),
     )
     label = job.data.labels[0] if job.data.labels else None
     return Comparison(
@@ -93,41 +103,56 @@ def _for_yardstick(progress: Progress | None) -> Progress | None:
     return lambda what, share: progress(f"PCA to compare with: {what}", share)
 
 
-def _scored_rows(job: Job) -> _Rows:
-    """The rows of every scored partition: as they stand in the source, their scores, their features."""
-    outputs = Outputs(job.out_path)
+def _judged_rows(scored: Scored, anomaly: str) -> _Rows:
+    """At most 50,000 scored rows whose labels are known, of partitions whose source is still what was scored."""
     tables, scores, features = [], [], []
-    lost = outputs.quarantined()
-    for partition in select(discover(job), job.score.first, job.score.last):
-        manifest = outputs.manifest(partition.name)
-        if manifest is None or "features" not in manifest.files or partition.name in lost:
+    for manifest in scored.manifests:
+        z = scored.latents(manifest)
+        if z is None or manifest.partition not in scored.unchanged or not manifest.details["rows"]:
             continue
-        tables += [pa.Table.from_batches([batch]) for batch in slices(partition.files, None, rows=READ_ROWS)]
-        scores.append(read_parquet(outputs.root / manifest.files["scores"].path, ["score"])["score"].to_numpy())
-        written = read_parquet(outputs.root / manifest.files["features"].path)
-        names = [name for name in written.column_names if name.startswith(("z_", "c_"))]
-        features.append(np.column_stack([written[name].to_numpy() for name in names]))
+        tables.append(pa.Table.from_batches(list(scored.sources(manifest))))
+        scores.append(scored.scores(manifest))
+        features.append(z)
     if not tables:
-        raise JobInvalid(str(job.source), ["no partition has scores and features yet; run: aepipe score"])
+        raise EvaluationInvalid("no partition has scores and features of a source that is still the same: score again")
     table = pa.concat_tables(tables, promote_options="permissive")
-    fine = np.isfinite(np.concatenate(scores))
-    return _Rows(table.filter(pa.array(fine)), np.concatenate(scores)[fine], np.concatenate(features)[fine])
+    known = np.isfinite(np.concatenate(scores))
+    for name in where.columns(anomaly):
+        known &= table[name].is_valid().to_numpy()
+    chosen = np.flatnonzero(known)
+    if len(chosen) > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+    return _Rows(table.take(chosen), np.concatenate(scores)[chosen], np.concatenate(features)[chosen])
 
 
 def _pca_job(job: Job) -> Job:
+    """The same job with PCA in place of the model, in a folder that belongs to the outputs."""
     raw = job.model_dump(mode="json", by_alias=True, exclude={"source"})
     latent = job.model.options.get("latent")
-    raw["name"] = f"{job.name}-pca"
+    raw["name"] = "pca"
     raw["model"] = {"family": "pca"} | ({"latent": latent} if latent else {})
     raw["score"] |= {"head": "reconstruction"}
+    raw["train"]["alias"] = "champion"
+    raw["output"]["exported"] = str(job.out_path / ".aepipe" / "yardsticks")
     return parse_job(raw, source=job.source)
 
 
-def _matrix(arrays: Mapping[str, np.ndarray]) -> NDArray[np.float64]:
-    """Encoded rows as one matrix: missing numbers at the column's mean, images flat."""
-    columns = [values.reshape(len(values), -1).astype(np.float64) for values in arrays.values()]
-    matrix = np.concatenate(columns, axis=1)
-    return np.where(np.isnan(matrix), np.nanmean(matrix, axis=0), matrix)
+def _matrices(
+    train: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray], layout: Layout
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Training rows and judged rows as matrices of raw columns: missing numbers at the training mean, codes one-hot."""
+    wide = [_wide(arrays, layout) for arrays in (train, rows)]
+    mean = np.nan_to_num(np.nanmean(np.where(np.isfinite(wide[0]).any(axis=0), wide[0], 0.0), axis=0))
+    first, second = (np.where(np.isnan(matrix), mean, matrix) for matrix in wide)
+    return first, second
+
+
+def _wide(arrays: Mapping[str, np.ndarray], layout: Layout) -> NDArray[np.float64]:
+    blocks = [arrays[name].reshape(len(arrays[name]), -1) for name in ("num", "image") if name in arrays]
+    for index, category in enumerate(layout.categories):
+        shown = np.arange(min(category.size, MOST_CODES))
+        blocks.append(arrays["cat"][:, index : index + 1] == shown)
+    return np.concatenate(blocks, axis=1).astype(np.float64)
 
 
 def _detection(name: str, truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> Detection:

@@ -1,47 +1,33 @@
 """What one report shows, gathered from manifests, Parquet and the bundle. Nothing here writes."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from aepipe import where
 from aepipe.batch.model import TableModel
 from aepipe.batch.reader import slices
 from aepipe.config import Job
-from aepipe.errors import DataUnreadable
 from aepipe.jobs.compare import Comparison
-from aepipe.jobs.rows import READ_ROWS
-from aepipe.partitions import Partition, discover, select
+from aepipe.jobs.scored import READ_ROWS, Scored
+from aepipe.partitions import discover, select
 from aepipe.report import model as page
-from aepipe.storage import Manifest, Outputs, read_parquet
+from aepipe.storage import Manifest
 
 STRANGEST = 12
 POINTS = 5_000
 HISTOGRAM_ROWS = 200_000
 REAL_ROWS = 1_000
 SAMPLE_IMAGES = 64
-
-
-class Scored:
-    """The partitions that a report is about, and where their rows are."""
-
-    def __init__(self, job: Job, outputs: Outputs, manifests: Sequence[Manifest]) -> None:
-        self.job = job
-        self.outputs = outputs
-        self.manifests = tuple(manifests)
-        self.files = {partition.name: partition for partition in discover(job)}
-
-    def read(self, output: str, manifest: Manifest) -> pa.Table:
-        """One output of one partition."""
-        return read_parquet(self.outputs.root / manifest.files[output].path)
 
 
 def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
@@ -80,8 +66,7 @@ def quarantined(scored: Scored) -> list[page.PartitionLine]:
 def scores(scored: Scored, model: TableModel) -> page.Scores:
     """The nights' scores, at most 200,000 of them, beside those of calibration."""
     calibration = model.bundle.calibration
-    values = [scored.read("scores", manifest)["score"].to_numpy() for manifest in scored.manifests]
-    night = np.concatenate(values)
+    night = np.concatenate([scored.scores(manifest) for manifest in scored.manifests])
     if len(night) > HISTOGRAM_ROWS:
         night = np.random.default_rng(0).choice(night, HISTOGRAM_ROWS, replace=False)
     return page.Scores(night=night, calibration=np.asarray(calibration.scores), threshold=calibration.threshold)
@@ -91,43 +76,37 @@ def first_reasons(scored: Scored) -> dict[str, int]:
     """How many flagged rows have each first reason, the most frequent first."""
     found: Counter[str] = Counter()
     for manifest in scored.manifests:
-        table = scored.read("scores", manifest)
-        if "reason_1" in table.column_names:
-            flagged = table.filter(pc.fill_null(table["is_anomaly"], False))
-            found.update(reason for reason in flagged["reason_1"].to_pylist() if reason is not None)
+        if scored.model.bundle.manifest.reason_names and scored.job.score.reasons:
+            table = scored.read("scores", manifest, ["is_anomaly", "reason_1"])
+            counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
+            found.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})
     return dict(found.most_common())
 
 
 def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
-    """The rows of the greatest scores over all nights, with their sources and what the model expected."""
-    tops = []
-    for manifest in scored.manifests:
-        table = scored.read("scores", manifest)
-        row = pa.array(np.arange(table.num_rows))
-        table = table.append_column("row", row).append_column("night", pa.array([manifest.partition] * table.num_rows))
-        tops.append(table.sort_by([("score", "descending")]).slice(0, STRANGEST))
-    top = pa.concat_tables(tops).sort_by([("score", "descending")]).slice(0, STRANGEST)
-    top = top.filter(pc.is_valid(top["score"]))
-    if top.num_rows == 0:
+    """The rows of the greatest scores over all nights; with their sources where those are still what was scored."""
+    places = _strangest_places(scored)
+    if not places:
         return None
-    nights, rows = top["night"].to_pylist(), top["row"].to_pylist()
-    source = pa.concat_tables(
-        [_source_row(scored.files[night], row) for night, row in zip(nights, rows, strict=True)],
-        promote_options="permissive",
+    rows_of: dict[str, list[int]] = {}
+    for name, row in places:
+        rows_of.setdefault(name, []).append(row)
+    manifests = {manifest.partition: manifest for manifest in scored.manifests}
+    shown = _in_order(
+        places, {name: scored.read("scores", manifests[name]).take(rows) for name, rows in rows_of.items()}
     )
+    keys, nights = tuple(scored.job.data.keys), [name for name, _ in places]
+    if not rows_of.keys() <= scored.unchanged:
+        return page.StrangeRows(scores=shown, keys=keys, partitions=nights)
+    source = _in_order(places, {name: _source_rows(scored, manifests[name], rows) for name, rows in rows_of.items()})
     expected = model.reconstruct(source)
-    layout, shown = model.bundle.encoding.layout, top.drop_columns(["row", "night"])
-    keys = tuple(scored.job.data.keys)
-    if layout.image is not None:
+    image = model.bundle.encoding.layout.image
+    if image is not None:
+        pictures, expectations = (model.arrays(rows)["image"] for rows in (source, expected))
         return page.StrangeRows(
-            scores=shown,
-            keys=keys,
-            partitions=nights,
-            images=model.arrays(source)["image"],
-            reconstructed=model.arrays(expected)["image"],
-            top=layout.image.top,
+            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=image.top
         )
-    columns = [name for name in expected.column_names if name in source.column_names]
+    columns = list(model.bundle.encoding.layout.columns)
     return page.StrangeRows(
         scores=shown,
         keys=keys,
@@ -137,40 +116,59 @@ def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
     )
 
 
-def _source_row(partition: Partition, row: int) -> pa.Table:
-    """One row of a partition as it stands in the source; only its row group is read."""
-    for file in partition.files:
-        with pq.ParquetFile(file) as parquet:
-            for group in range(parquet.num_row_groups):
-                rows = parquet.metadata.row_group(group).num_rows
-                if row < rows:
-                    return parquet.read_row_group(group).slice(row, 1)
-                row -= rows
-    raise DataUnreadable(f"{partition.name} has fewer rows than were scored; score it again")
+def _strangest_places(scored: Scored) -> list[tuple[str, int]]:
+    """Partition and row of the greatest scores, the greatest first."""
+    found: list[tuple[float, str, int]] = []
+    for manifest in scored.manifests:
+        values = scored.scores(manifest)
+        ranked = np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")[:STRANGEST]
+        found += [(-float(values[row]), manifest.partition, int(row)) for row in ranked if not np.isnan(values[row])]
+    return [(name, row) for _, name, row in sorted(found)[:STRANGEST]]
+
+
+def _in_order(places: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table]) -> pa.Table:
+    """One table of rows that were taken a partition at a time, each partition's in the order of `places`."""
+    taken: Counter[str] = Counter()
+    rows = []
+    for name, _ in places:
+        rows.append(tables[name].slice(taken[name], 1))
+        taken[name] += 1
+    return pa.concat_tables(rows, promote_options="permissive")
+
+
+def _source_rows(scored: Scored, manifest: Manifest, rows: Sequence[int]) -> pa.Table:
+    found: dict[int, pa.RecordBatch] = {}
+    begin = 0
+    for batch in scored.sources(manifest):
+        found |= {row: batch.slice(row - begin, 1) for row in rows if begin <= row < begin + batch.num_rows}
+        begin += batch.num_rows
+    return pa.concat_tables([pa.Table.from_batches([found[row]]) for row in rows], promote_options="permissive")
 
 
 def latents(scored: Scored) -> page.LatentMap | None:
     """Up to 5,000 latents, evenly over the nights."""
-    share = max(1, sum(manifest.details["rows"] for manifest in scored.manifests) // POINTS)
+    step = max(1, sum(manifest.details["rows"] for manifest in scored.manifests) // POINTS)
+    label = scored.job.data.labels[0] if scored.job.data.labels else None
     points, scores, flagged = [], [], []
     labels: list[object] = []
-    label = scored.job.data.labels[0] if scored.job.data.labels else None
     for manifest in scored.manifests:
-        if "features" not in manifest.files:
+        z = scored.latents(manifest)
+        if z is None:
             return None
-        features, table = scored.read("features", manifest), scored.read("scores", manifest)
-        rows = np.arange(0, table.num_rows, share)
-        names = [name for name in features.column_names if name.startswith(("z_", "c_"))]
-        points.append(np.column_stack([features[name].to_numpy()[rows] for name in names]))
+        table = scored.read("scores", manifest)
+        rows = np.arange(0, table.num_rows, step)
+        points.append(z[rows])
         scores.append(table["score"].to_numpy()[rows])
-        flagged.append(pc.fill_null(table["is_anomaly"], False).to_numpy()[rows])
-        labels += table[label].take(rows).to_pylist() if label in table.column_names else []
+        flagged.append(table["is_anomaly"].to_numpy()[rows])
+        known = label is not None and label in table.column_names
+        labels += table[label].take(rows).to_pylist() if known else [None] * len(rows)
     fine = np.isfinite(np.concatenate(scores))
+    named = [value for value, is_fine in zip(labels, fine, strict=True) if is_fine]
     return page.LatentMap(
         points=np.concatenate(points)[fine],
         scores=np.concatenate(scores)[fine],
         flagged=np.concatenate(flagged)[fine],
-        labels=[value for value, is_fine in zip(labels, fine, strict=True) if is_fine] if labels else None,
+        labels=named if any(value is not None for value in named) else None,
         label=label or "label",
     )
 
@@ -244,7 +242,10 @@ def files(scored: Scored) -> tuple[page.FileLine, ...]:
     lines = []
     for manifest in scored.manifests:
         for path, digest in manifest.details["inputs"].items():
-            lines.append(page.FileLine("read", manifest.partition, path, 0, digest))
+            source = Path(path)
+            size = source.stat().st_size if source.is_file() else 0
+            shown = os.path.relpath(source, scored.job.source.parent)
+            lines.append(page.FileLine("read", manifest.partition, shown, size, digest))
         for output, record in manifest.files.items():
             lines.append(page.FileLine("written", output, record.path, record.bytes, record.digest, record.rows))
     return tuple(lines)

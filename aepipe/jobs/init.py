@@ -1,5 +1,6 @@
 """Writes a first job file for a table."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -36,13 +37,15 @@ def _name_of(data: Path) -> str:
 
 def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
     width = max(len(_key(column.name)) for column in columns)
-    listed = [f'# {_key(column.name):<{width}} = "{column.kind}"   # {column.why}' for column in columns]
+    listed = [
+        f'# {_key(column.name):<{width}} = "{column.kind}"   # {" ".join(column.why.split())}' for column in columns
+    ]
     return "\n".join(
         [
             f'name = "{name}"',
             "",
             "[data]",
-            f'path = "{data.as_posix()}"',
+            f"path = {_quoted(data.as_posix())}",
             "# keys = []                 # columns that name a row: carried through, never modelled",
             "# labels = []               # columns that are the truth: carried through, never modelled",
             '# event_time = "..."        # rows are split into train, dev and calibration by it',
@@ -68,5 +71,9 @@ def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
 def _key(name: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_-]+", name):
         return name
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string, which is a JSON string but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.config import Job, parse_job, read_job
+from aepipe.config import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover
@@ -59,9 +59,20 @@ def job_for(path: str | Path) -> Job:
 
 
 def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
-    """The schema of a table, judged by its first file and by its first rows."""
-    file = partitions[0].files[0]
-    return infer(read_arrow_schema(file), job, read_sample(file))
+    """The schema of a table, judged by its first file that holds rows; keys of its folders are no columns."""
+    files = [file for partition in partitions for file in partition.files]
+    file = next((each for each in files if _rows(each)), files[0])
+    arrow = read_arrow_schema(file)
+    folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
+    ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
+    return infer(arrow, job.model_copy(update={"columns": ignored | job.columns}), read_sample(file))
+
+
+def _rows(file: Path) -> int:
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
 
 
 def read_arrow_schema(file: Path) -> pa.Schema:
@@ -84,9 +95,6 @@ def read_sample(file: Path) -> pa.Table:
 
 
 def _seen(partition: Partition) -> PartitionSeen:
-    try:
-        rows = sum(pq.read_metadata(file).num_rows for file in partition.files)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataUnreadable(f"{partition.name} cannot be read as Parquet: {error}") from None
+    rows = sum(map(_rows, partition.files))
     size = sum(file.stat().st_size for file in partition.files)
     return PartitionSeen(partition=partition.name, files=len(partition.files), rows=rows, bytes=size)

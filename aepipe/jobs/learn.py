@@ -60,12 +60,15 @@ def make_bundle(
 ) -> Made:
     """A new version below exported/<name>; nothing bears its name yet."""
     seconds: dict[str, float] = {}
+    heads.resolve(job.score.head, job.train.data)
+    families.find(job.model.family)
     with _timed(seconds, "read", progress):
         learning = read_learning_rows(job, partitions)
     check_support(_rows(learning.calibration), job.calibration.alpha)
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
+    _checkpoint(job, key).unlink(missing_ok=True)
     curve, rows = trained.curve, _counts(learning)
     summary = f"{job.model.family}, {rows['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
     return Made(path, summary, rows, seconds)
@@ -91,7 +94,7 @@ def _on_device(
     seconds: dict[str, float],
 ) -> _Trained:
     model = families.build(learning.encoding.layout, job.model, job.train.seed)
-    checkpoint = job.out_path / ".aepipe" / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
+    checkpoint = _checkpoint(job, key)
     with _timed(seconds, "train", progress):
         curve = fit(
             model, learning.train, learning.dev, job.train, device=device, checkpoint=checkpoint, progress=progress
@@ -102,7 +105,6 @@ def _on_device(
         scorer = fit_scorer(model, train, dev, head=head, reasons=job.score.reasons, seed=seed)
         priors = fit_priors(model, train, components=job.samples.components, seed=seed)
         parts = export_model(model, scorer, priors, train)
-    checkpoint.unlink(missing_ok=True)
     latent = Latent(names=model.latent.names, kind=model.latent.kind)
     return _Trained({part.part: part for part in parts}, head, latent, curve, device)
 
@@ -153,6 +155,10 @@ def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     out = {port.name: np.empty((_rows(rows), *port.row_shape), port.dtype) for port in runner.graph.outputs}
     runner.run_into(rows, out)
     return out
+
+
+def _checkpoint(job: Job, key: str) -> Path:
+    return job.out_path / ".aepipe" / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
 
 
 def _counts(learning: Learning) -> dict[str, int]:

@@ -3,24 +3,27 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from aepipe.config import Device, read_job
+from aepipe.config import Device, Job, read_job
 from aepipe.jobs.report import ReportResult, report
 from aepipe.jobs.result import Result
-from aepipe.jobs.sample import SampleResult, sample
+from aepipe.jobs.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train import TrainResult, train
 from aepipe.registry import Registry
+from aepipe.storage import Outputs
 
 Progress = Callable[[str, float], None]
 
 
 class NightResult(Result):
-    """What each step did; `train` is None where there was a champion already, `sample` where no rows are wanted."""
+    """What each step did; `train` is None where there was a champion already, `sample` where no rows are wanted or
+    today has some,
+    `report` where no partition has scores."""
 
     train: TrainResult | None
     score: ScoreResult
     sample: SampleResult | None
-    report: ReportResult
+    report: ReportResult | None
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -33,7 +36,7 @@ class NightResult(Result):
         lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
         if self.sample is not None:
             lines.append(f"sampled   {self.sample.rows:,} rows in {self.sample.path}")
-        return [*lines, f"report    {self.report.path}"]
+        return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 
 
 def night(job_path: str | Path, *, device: Device | None = None, progress: Progress | None = None) -> NightResult:
@@ -43,5 +46,13 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     if "champion" not in Registry(job.bundle_path).aliases():
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=progress)
-    drawn = sample(job_path, progress=progress) if job.samples.rows else None
-    return NightResult(train=trained, score=scored, sample=drawn, report=report(job_path, progress=progress))
+    drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
+    has_scores = any(night.status != "quarantined" for night in scored.nights)
+    page = report(job_path, progress=progress) if has_scores else None
+    return NightResult(train=trained, score=scored, sample=drawn, report=page)
+
+
+def _has_samples(job: Job, scored: ScoreResult) -> bool:
+    """Whether today has samples of this model already: others than the night's may have been asked for by hand."""
+    there = Outputs(job.out_path).manifest(today(), "sample")
+    return there is not None and there.model_version == scored.model_version

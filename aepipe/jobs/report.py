@@ -5,17 +5,16 @@ from pathlib import Path
 
 from aepipe.batch.model import TableModel
 from aepipe.config import read_job
-from aepipe.errors import DataUnreadable
+from aepipe.errors import EvaluationInvalid
 from aepipe.jobs import gather
-from aepipe.jobs.compare import Comparison, compare
+from aepipe.jobs.compare import Comparison, compare_scored
 from aepipe.jobs.result import Result
+from aepipe.jobs.scored import Scored
 from aepipe.report.html import render
 from aepipe.report.model import Night
-from aepipe.storage import Outputs, put_bytes
+from aepipe.storage import put_bytes
 
 Progress = Callable[[str, float], None]
-
-NIGHTS = 31
 
 
 class ReportResult(Result):
@@ -30,30 +29,37 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     Raises BundleNotFound where there is no model, DataUnreadable where it has scored nothing yet.
     """
     job = read_job(job_path)
-    opened = TableModel.open(f"{job.bundle_path}@{model}")
-    outputs = Outputs(job.out_path)
-    manifests = [m for m in outputs.manifests("score") if m.model_version == opened.version][-NIGHTS:]
-    if not manifests:
-        raise DataUnreadable(f"{job.out_path} holds no scores of {opened.version}; run: aepipe score {job.source}")
-    scored = gather.Scored(job, outputs, manifests)
-    compared = None
+    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    scored = Scored(job, opened)
+    compared: Comparison | str = "the job names no [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
-        compared = compare(job_path, model=model, progress=progress)
+        compared = _compared(scored, progress)
     night = _night(scored, opened, model, compared)
-    path = job.out_path / "reports" / f"{manifests[-1].partition.replace('/', '_')}.html"
+    path = job.out_path / "reports" / f"{scored.manifests[-1].partition.replace('/', '_')}.html"
     put_bytes(path, render(night).encode())
     return ReportResult(path=path)
 
 
-def _night(scored: gather.Scored, model: TableModel, alias: str, compared: Comparison | None) -> Night:
+def _compared(scored: Scored, progress: Progress | None) -> Comparison | str:
+    """The comparison, or why there is none: a night without labels has its report all the same."""
+    try:
+        return compare_scored(scored, progress=progress)
+    except EvaluationInvalid as error:
+        return str(error)
+
+
+def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison | str) -> Night:
     strange = gather.strangest(scored, model)
     samples = gather.samples(scored, model)
     absent = {}
     if samples is None:
         absent["samples"] = "nothing was sampled with this model yet"
-    if compared is None:
-        absent["comparisons"] = "the job names no [evaluate] anomaly"
+    if isinstance(compared, str):
+        absent["comparisons"] = compared
+    changed = [m.partition for m in scored.manifests if m.partition not in scored.unchanged]
+    notices = [f"the source of {name} is gone or was written again since it was scored" for name in changed]
     return Night(
+        notices=tuple(notices),
         header=gather.header(scored, model, alias),
         partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),
         scores=gather.scores(scored, model),
@@ -61,7 +67,7 @@ def _night(scored: gather.Scored, model: TableModel, alias: str, compared: Compa
         strange=strange,
         latents=gather.latents(scored),
         samples=samples,
-        comparisons=gather.comparisons(compared) if compared is not None else (),
+        comparisons=() if isinstance(compared, str) else gather.comparisons(compared),
         training=gather.training(model),
         files=gather.files(scored),
         card=gather.card(model),

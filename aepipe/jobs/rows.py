@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 
 from aepipe import where
 from aepipe.batch.reader import slices
+from aepipe.columns import did_you_mean
 from aepipe.config import Job
 from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
-from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
 from aepipe.jobs.inspect import infer_schema, read_arrow_schema
 from aepipe.partitions import Partition
 from aepipe.schema import Schema, faults
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 READ_ROWS = 65_536
 FEWEST_ROWS = 20
+RESERVED = frozenset({"score", "p_value", "is_anomaly", "invalid_reason", "model_version", "seed"})
 
 
 class Learning(NamedTuple):
@@ -42,6 +44,8 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
     Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
     """
     schema = infer_schema(job, partitions)
+    _refuse_reserved(schema)
+    _refuse_unknown_columns(job, schema)
     _refuse_faults(schema, partitions)
     table, names = _read(job, schema, partitions)
     if table.num_rows < FEWEST_ROWS:
@@ -54,6 +58,27 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
     (train, _), (dev, _), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
     return Learning(encoding, train, dev, calibration, source, table.num_rows)
+
+
+def _refuse_reserved(schema: Schema) -> None:
+    """Scores and samples have columns of these names already."""
+    taken = [name for name in schema.columns_read if name in RESERVED]
+    if taken:
+        raise SchemaMismatch(
+            "the table", [f"has a column '{name}', a name of the outputs: rename it" for name in taken]
+        )
+
+
+def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
+    """A condition that cannot be judged is found now, not after a training."""
+    known = {column.name for column in schema.columns}
+    conditions = {"[train] where": job.train.where, "[evaluate] anomaly": job.evaluate.anomaly}
+    faults = []
+    for key, condition in conditions.items():
+        for name in sorted(where.columns(condition) - known) if condition else ():
+            faults.append(f"{key}: the table has no column '{name}'{did_you_mean(name, known)}")
+    if faults:
+        raise JobInvalid(str(job.source), faults)
 
 
 def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
@@ -103,10 +128,10 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
 
 def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
     """The encoded rows and their sources; rows that cannot be scored are left out, and said so."""
-    batch = table.combine_chunks().to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)
-    encoded = encoding.encode(batch)
-    fine = encoded.invalid == 0
+    batches = table.to_batches(READ_ROWS) or [pa.RecordBatch.from_pylist([], table.schema)]
+    encoded = [encoding.encode(batch) for batch in batches]
+    fine = np.concatenate([each.invalid == 0 for each in encoded])
     if not fine.all():
         log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
-    arrays = {name: np.ascontiguousarray(values[fine]) for name, values in encoded.arrays.items()}
+    arrays = {name: np.concatenate([each.arrays[name] for each in encoded])[fine] for name in encoded[0].arrays}
     return arrays, table.filter(pa.array(fine))

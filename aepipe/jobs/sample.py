@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
@@ -61,14 +61,15 @@ def sample(
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     count = job.samples.rows if rows is None else rows
     kind = _prior(prior or job.samples.prior)
-    name = partition or f"dt={datetime.now(UTC):%Y-%m-%d}"
+    name = partition or today()
     chosen_seed = seed_of(job.samples.seed, name) if seed is None else seed
     key = digest_of(CONTRACT, bundle.version, str(count), str(chosen_seed), kind)
     outputs = Outputs(job.out_path)
     with outputs.commit(name, key, run="sample") as commit:
         manifest = commit.done
         if manifest is None:
-            _write(commit, bundle, count, seed=chosen_seed, prior=kind, progress=progress)
+            rows_drawn = draw(bundle, count, seed=chosen_seed, prior=kind, device=job.run.device)
+            _write(commit, bundle, rows_drawn, count, seed=chosen_seed, progress=progress)
             manifest = commit.publish(
                 model_version=bundle.version, details={"rows": count, "seed": chosen_seed, "prior": kind}
             )
@@ -84,9 +85,17 @@ def sample(
     )
 
 
-def _write(commit: Commit, bundle: Bundle, rows: int, *, seed: int, prior: Prior, progress: Progress | None) -> None:
+def _write(
+    commit: Commit,
+    bundle: Bundle,
+    batches: Iterable[pa.RecordBatch],
+    rows: int,
+    *,
+    seed: int,
+    progress: Progress | None,
+) -> None:
     sink, at = None, 0
-    for drawn in draw(bundle, rows, seed=seed, prior=prior):
+    for drawn in batches:
         batch = _whole_row(bundle, drawn, seed=seed, start=at)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
@@ -96,7 +105,7 @@ def _write(commit: Commit, bundle: Bundle, rows: int, *, seed: int, prior: Prior
 
 
 def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
-    """The source's columns in its order: modelled ones as drawn, keys new ones, labels null; then seed and model."""
+    """The source's columns in its order: modelled ones as drawn, keys new ones, others null; then seed and model."""
     schema, columns = bundle.encoding.schema, {}
     kinds = {field.name: field.type for field in schema.arrow}
     for column in schema.columns:
@@ -104,7 +113,7 @@ def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) 
             columns[column.name] = drawn[column.name]
         elif column.kind == "key":
             columns[column.name] = _new_keys(kinds[column.name], drawn.num_rows, seed=seed, start=start)
-        elif column.kind == "label":
+        else:
             columns[column.name] = pa.nulls(drawn.num_rows, kinds[column.name])
     columns["seed"] = pa.array(np.full(drawn.num_rows, seed, np.int64))
     version = pa.DictionaryArray.from_arrays(np.zeros(drawn.num_rows, np.int32), [bundle.version])
@@ -118,6 +127,11 @@ def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Arra
     if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
         return pa.array(-1 - np.arange(start, start + rows)).cast(kind)
     return pa.nulls(rows, kind)
+
+
+def today() -> str:
+    """The partition that samples are written to where none is named."""
+    return f"dt={datetime.now(UTC):%Y-%m-%d}"
 
 
 def seed_of(job_seed: int, partition: str) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from aepipe.batch.session import usable_device
 from aepipe.bundle import Bundle
 from aepipe.config import Device, Job, read_job
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
@@ -65,6 +66,7 @@ def score(
     """
     began = time.perf_counter()
     job = read_job(job_path)
+    usable_device(device or job.run.device)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     chosen = _chosen(job, partitions)
     results = run(bundle, [_spec(job, partition, device) for partition in chosen], progress=progress)
@@ -77,9 +79,10 @@ def _chosen(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:
     if not names:
         return select(found, job.score.first, job.score.last)
     known = {partition.name: partition for partition in found}
+    known |= {partition.name.rpartition("=")[2]: partition for partition in found if "/" not in partition.name}
     absent = [name for name in names if name not in known]
     if absent:
-        latest = ", ".join(list(known)[-3:])
+        latest = ", ".join(partition.name for partition in found[-3:])
         raise JobInvalid(
             str(job.source), [f"no partition '{name}' in {job.data_path}; the latest are {latest}" for name in absent]
         )

@@ -10,7 +10,7 @@ from aepipe.config import Device, Job, Train, read_job
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover, select
 from aepipe.registry import Registry, current_user
-from aepipe.storage import digest_file, digest_of
+from aepipe.storage import digest_file, digest_of, lock
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def train(
 ) -> TrainResult:
     """A bundle for a job: the one that job and data already have, or a new one, which is given the job's alias.
 
-    Raises JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, TrainingDiverged, ExportFailed or
-    CalibrationInvalid.
+    Raises JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, TrainingDiverged, ExportFailed,
+    CalibrationInvalid, or Busy while another process trains this model.
     """
     return train_job(read_job(job_path), device=device, force=force, progress=progress)
 
@@ -51,6 +51,19 @@ def train_job(
     known = registry.find_by_training_key(key)
     if known is not None and not force:
         return TrainResult(bundle=known, version=known.name, alias=job.train.alias, created=False)
+    with lock(job.bundle_path / ".training.lock"):
+        return _train(job, partitions, key, registry, device=device, progress=progress)
+
+
+def _train(
+    job: Job,
+    partitions: tuple[Partition, ...],
+    key: str,
+    registry: Registry,
+    *,
+    device: Device | None,
+    progress: Progress | None,
+) -> TrainResult:
     from aepipe.jobs.learn import make_bundle  # torch: not for the answer that there is nothing to do
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or _silent)

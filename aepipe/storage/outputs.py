@@ -71,7 +71,7 @@ class Outputs:
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         note = {"partition": partition, "reason": reason, "files": [str(file) for file in files], "when": when}
         put_json(path, note)
-        _log.warning("%s is quarantined: %s", partition, reason)
+        _log.info("%s is quarantined: %s", partition, reason)
         return path
 
     def quarantined(self) -> dict[str, str]:

@@ -38,11 +38,11 @@ class Keeper:
         if not self.path.exists():
             return None
         try:
-            found: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+            found = torch.load(self.path, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
             log.warning("%s cannot be read (%s): training begins anew", self.path, type(error).__name__)
             return None
-        if found.get("key") != self.key:
+        if not isinstance(found, dict) or found.get("key") != self.key:
             log.warning("%s is of another training: training begins anew", self.path)
             return None
-        return found
+        return dict(found)

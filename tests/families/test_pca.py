@@ -59,7 +59,7 @@ def test_learned_sigmas_are_what_is_left_of_each_column() -> None:
     model, row = solved(3, sigma="learned")
     left = row.dense - model.decode(model.posterior(row).mean)
 
-    torch.testing.assert_close(model.likelihood.sigma().exp(), left.square().mean(0).sqrt(), rtol=2e-3, atol=1e-3)
+    torch.testing.assert_close(model.likelihood.sigma().exp(), left.square().mean(0).sqrt(), rtol=2e-3, atol=2e-3)
 
 
 def test_training_is_one_solution_without_epochs() -> None:

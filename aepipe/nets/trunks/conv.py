@@ -27,7 +27,7 @@ class Options(BaseModel):
     channels: tuple[PositiveInt, ...] | None = Field(
         None,
         min_length=1,
-        description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by the image's size",
+        description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by the image",
     )
     activation: Activation = Field("silu", description="between layers; smooth ones made better pictures than relu")
 
@@ -83,12 +83,11 @@ class ConvDecoder(nn.Module):
         self.start = stages[-1]
         self.head = nn.Linear(inputs, self.start.channels * self.start.height * self.start.width)
         self.first = make_activation(activation)
+        last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
         layers: list[nn.Module] = []
-        for after, before in pairwise(stages[:0:-1]):
-            layers += [Doubling(after.channels, before), make_activation(activation)]
-        image, last = stages[0], max(8, stages[1].channels // 2)
-        layers += [Doubling(stages[1].channels, image._replace(channels=last)), make_activation(activation)]
-        self.stages = nn.Sequential(*layers, nn.Conv2d(last, answers, 3, 1, 1))
+        for smaller, larger in pairwise((*reversed(stages[1:]), last)):
+            layers += [Doubling(smaller.channels, larger), make_activation(activation)]
+        self.stages = nn.Sequential(*layers, nn.Conv2d(last.channels, answers, 3, 1, 1))
 
     def forward(self, z: Tensor) -> Tensor:
         start = self.first(self.head(z)).reshape(-1, *self.start)
@@ -102,14 +101,14 @@ class Doubling(nn.Module):
     The kernel of four is a multiple of the stride: every pixel is written equally often, which leaves no checkerboard.
     """
 
-    def __init__(self, channels: int, after: Stage) -> None:
+    def __init__(self, channels: int, mirror: Stage) -> None:
         super().__init__()
-        self.after = after
-        self.grow = nn.ConvTranspose2d(channels, after.channels, 4, 2, 1)
+        self.mirror = mirror
+        self.grow = nn.ConvTranspose2d(channels, mirror.channels, 4, 2, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
         grown: Tensor = self.grow(maps)
-        return grown[:, :, : self.after.height, : self.after.width]
+        return grown[:, :, : self.mirror.height, : self.mirror.width]
 
 
 def _rate(layout: Layout) -> float:
@@ -118,15 +117,20 @@ def _rate(layout: Layout) -> float:
 
 def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
     known = Options.model_validate(options)
-    encoder = ConvEncoder(_stages(_image(layout), known), known.activation, outputs)
-    return encoder.to(memory_format=torch.channels_last)
+    return _channels_last(ConvEncoder(_stages(_image(layout), known), known.activation, outputs))
 
 
 def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
     known, image = Options.model_validate(options), _image(layout)
     answers = likelihood.width // (image.height * image.width)
-    decoder = ConvDecoder(_stages(image, known), known.activation, inputs, answers)
-    return decoder.to(memory_format=torch.channels_last)
+    return _channels_last(ConvDecoder(_stages(image, known), known.activation, inputs, answers))
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _image(layout: Layout) -> Image:

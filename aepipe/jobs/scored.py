@@ -1,0 +1,61 @@
+"""The partitions that one model has scored: their outputs, and their sources as far as those are still the same."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.batch.model import TableModel
+from aepipe.batch.reader import slices
+from aepipe.config import Job
+from aepipe.errors import DataUnreadable
+from aepipe.partitions import natural_order
+from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
+
+READ_ROWS = 65_536
+LATEST = 31
+"""How many partitions a report looks back."""
+
+
+class Scored:
+    """The latest partitions of a job that this very version has scored, in their order."""
+
+    def __init__(self, job: Job, model: TableModel) -> None:
+        self.job = job
+        self.model = model
+        self.outputs = Outputs(job.out_path)
+        found = [m for m in self.outputs.manifests("score") if m.model_version == model.version]
+        self.manifests = tuple(sorted(found, key=lambda m: natural_order(m.partition))[-LATEST:])
+        if not found:
+            raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
+
+    def read(self, output: str, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
+        """One output of one partition."""
+        return read_parquet(self.outputs.root / manifest.files[output].path, columns)
+
+    def scores(self, manifest: Manifest) -> np.ndarray:
+        """The scores of a partition, (B,) float32, NaN where a row has none."""
+        return np.asarray(self.read("scores", manifest, ["score"])["score"].to_numpy())
+
+    def latents(self, manifest: Manifest) -> np.ndarray | None:
+        """The features of a partition, (B, Z), NaN where a row has none; None where the job does not write them."""
+        if "features" not in manifest.files:
+            return None
+        names = self.model.bundle.manifest.latent.names
+        table = self.read("features", manifest, names)
+        return np.column_stack([table[name].to_numpy() for name in names])
+
+    def sources(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+        """The rows that were scored, in the order of the scores. To be asked for `unchanged` partitions only."""
+        return slices([Path(path) for path in manifest.details["inputs"]], None, rows=READ_ROWS)
+
+    @cached_property
+    def unchanged(self) -> frozenset[str]:
+        """The partitions whose source files are still those that were scored: others cannot be joined row by row."""
+        return frozenset(m.partition for m in self.manifests if _is_unchanged(m.details["inputs"]))
+
+
+def _is_unchanged(inputs: Mapping[str, str]) -> bool:
+    return all(Path(path).is_file() and digest_file(Path(path)) == digest for path, digest in inputs.items())
