@@ -58,10 +58,12 @@ def innermost(kind: pa.DataType) -> pa.DataType:
 
 
 def carries(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether data of type `found` can stand for `wanted` without loss: the same values, or narrower ones.
+    """Whether data of type `found` can stand for `wanted`: the same values, or narrower ones.
 
-    >>> carries(pa.int32(), pa.float64()), carries(pa.float64(), pa.int32()), carries(pa.null(), pa.string())
-    (True, False, True)
+    float64 stands for integers: pandas writes a column of integers so as soon as one value is missing.
+
+    >>> carries(pa.int32(), pa.float64()), carries(pa.float64(), pa.int32()), carries(pa.float32(), pa.int32())
+    (True, True, False)
     """
     found, wanted = plain(found), plain(wanted)
     if found == wanted or pt.is_null(found):
@@ -90,6 +92,8 @@ def _widens(found: pa.DataType, wanted: pa.DataType) -> bool:
         return not pt.is_integer(wanted) or _integer_widens(found, wanted)
     if pt.is_decimal(found):
         return bool(pt.is_float64(wanted) or (pt.is_decimal(wanted) and _decimal_widens(found, wanted)))
+    if pt.is_integer(wanted):
+        return bool(pt.is_float64(found))
     return bool(pt.is_floating(wanted) and found.bit_width <= wanted.bit_width)
 
 
