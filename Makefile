@@ -37,5 +37,8 @@ fix: $(READY) ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY) ## the pages that are made from the code
+	$(BIN)/python docs/make.py
+
 clean: ## remove everything that was made
 	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/
