@@ -271,7 +271,7 @@ def _golden_bytes(golden: Golden, latent: tuple[str, ...]) -> bytes:
 
 
 def _golden_of(data: bytes, latent: tuple[str, ...]) -> Golden:
-    table = pq.ParquetFile(pa.BufferReader(data)).read()
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     expected = [values_of(table[f"{_EXPECTED}{name}"].combine_chunks()) for name in ("score", *latent)]
     rows = table.select([name for name in table.column_names if not name.startswith(_EXPECTED)])
     z = np.stack(expected[1:], axis=1) if latent else np.empty((len(rows), 0), dtype=np.float32)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from aepipe.arrow_arrays import texts_of
 from aepipe.batch import sinks
+from aepipe.batch.block import NOT_FINITE
 from aepipe.batch.golden import check_golden
 from aepipe.batch.runner import Runner
 from aepipe.batch.sampler import draw
@@ -63,6 +64,9 @@ class TableModel:
         encoded, calibration = self._encoded(table), self.bundle.calibration
         found = self._run("scorer", encoded.arrays)
         none = np.empty((len(found["score"]), 0))
+        reasons = (*self.bundle.encoding.invalid_reasons, NOT_FINITE)
+        lost = ~np.isfinite(found["score"]) & (encoded.invalid == 0)
+        invalid = np.where(lost, len(reasons) - 1, encoded.invalid).astype(np.int16)
         p_value = calibration.p_values(found["score"].astype(np.float32))
         answers = sinks.Answers(
             z=found["z"],
@@ -70,13 +74,13 @@ class TableModel:
             reason=found.get("reason", none.astype(np.int32)),
             reason_z=found.get("reason_z", none.astype(np.float32)),
             p_value=p_value,
-            is_anomaly=calibration.is_anomaly(p_value) & (encoded.invalid == 0),
-            invalid=encoded.invalid,
+            is_anomaly=calibration.is_anomaly(p_value) & (invalid == 0),
+            invalid=invalid,
         )
         columns = sinks.score_columns(
             answers,
             reason_names=texts_of(self.bundle.manifest.reason_names),
-            invalid_reasons=texts_of(self.bundle.encoding.invalid_reasons),
+            invalid_reasons=texts_of(reasons),
         )
         return pa.Table.from_arrays(columns, schema=pa.schema(sinks.score_fields(answers.reason.shape[1])))
 

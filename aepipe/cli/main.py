@@ -1,5 +1,7 @@
 """The command line: a thin shell over aepipe.jobs. A user's mistake is one sentence and exit code 2."""
 
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,18 +30,32 @@ HERE = Path("job.toml")
 
 
 def main() -> None:
-    """Run the command line; exit code 0 done, 1 a partition or check failed, 2 a mistake to mend."""
+    """Run the command line and end the process: 0 done, 1 a partition or check failed, 2 a mistake to mend.
+
+    It ends without the interpreter's farewell: threads that Arrow is just starting abort a process that says it.
+    """
+    code = _run()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
     except AepipeError as error:
         _complain(error)
-        sys.exit(2)
+        return 2
     except OSError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
-        sys.exit(130)
+        return 130
+    return 0
 
 
 def _complain(error: AepipeError) -> None:
@@ -62,8 +78,6 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
 ) -> None:
-    import logging
-
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
 
 

@@ -226,7 +226,7 @@ run(bundle, specs, progress=lambda what, share: print(share, flush=True))
 
 
 def test_ctrl_c_ends_a_process_soon_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
-    pq.write_table(numbers(200_000), tmp_path / "p.parquet")
+    pq.write_table(numbers(3_000_000), tmp_path / "p.parquet")
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(bundle.path), str(tmp_path)],
         stdout=subprocess.PIPE,
