@@ -12,6 +12,7 @@ from aepipe.arrow_arrays import texts_of
 from aepipe.batch import sinks
 from aepipe.batch.block import NOT_FINITE
 from aepipe.batch.golden import check_golden
+from aepipe.batch.reader import READ_ROWS
 from aepipe.batch.runner import Runner
 from aepipe.batch.sampler import draw
 from aepipe.batch.session import Session
@@ -24,7 +25,6 @@ from aepipe.schema import faults
 Arrays = Mapping[str, np.ndarray]
 
 BATCH_ROWS = 2_048
-ENCODED_ROWS = 65_536
 
 
 class TableModel:
@@ -108,7 +108,7 @@ class TableModel:
         if found:
             raise SchemaMismatch("the table", found)
         rows = table.select(self._reads)
-        batches = rows.to_batches(ENCODED_ROWS) or [pa.RecordBatch.from_pylist([], rows.schema)]
+        batches = rows.to_batches(READ_ROWS) or [pa.RecordBatch.from_pylist([], rows.schema)]
         parts = [encoding.encode(batch) for batch in batches]
         arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
         return Encoded(arrays, np.concatenate([part.invalid for part in parts]), {})

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 
+READ_ROWS = 65_536
+"""Rows of a slice where nothing asks for fewer."""
+
 # Pages are read as they are needed, so that memory does not grow with the size of a row group. Memory-mapping is no
 # faster, counts as resident, and ends the process with SIGBUS if the file is cut short meanwhile.
 _BUFFER = 64 << 10

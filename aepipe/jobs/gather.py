@@ -15,10 +15,10 @@ from pydantic import JsonValue
 
 from aepipe import where
 from aepipe.batch.model import TableModel
-from aepipe.batch.reader import slices
+from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
-from aepipe.jobs.scored import READ_ROWS, Scored
+from aepipe.jobs.scored import Scored
 from aepipe.partitions import discover, select
 from aepipe.report import model as page
 from aepipe.storage import Manifest

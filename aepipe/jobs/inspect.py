@@ -1,10 +1,11 @@
 """Looks at a table: its partitions, and what each column would be taken for."""
 
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from aepipe.batch.reader import read_footer, slices
 from aepipe.config import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable
 from aepipe.jobs.result import Result
@@ -42,7 +43,7 @@ def inspect(path: str | Path) -> Inspection:
     notes = []
     for partition in partitions:
         for file in partition.files:
-            arrow = read_arrow_schema(file)
+            arrow = read_footer(file).schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
     return Inspection(columns=schema.columns, partitions=tuple(map(_seen, partitions)), notes=tuple(notes))
@@ -60,41 +61,15 @@ def job_for(path: str | Path) -> Job:
 
 def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
     """The schema of a table, judged by its first file that holds rows; keys of its folders are no columns."""
-    files = [file for partition in partitions for file in partition.files]
-    file = next((each for each in files if _rows(each)), files[0])
-    arrow = read_arrow_schema(file)
+    footers = (read_footer(file) for partition in partitions for file in partition.files)
+    footer = next((each for each in footers if each.rows), None) or read_footer(partitions[0].files[0])
+    sample = pa.Table.from_batches(islice(slices([footer.path], None, rows=SAMPLE_ROWS), 1), schema=footer.schema)
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
-    ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
-    return infer(arrow, job.model_copy(update={"columns": ignored | job.columns}), read_sample(file))
-
-
-def _rows(file: Path) -> int:
-    try:
-        return int(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
-
-
-def read_arrow_schema(file: Path) -> pa.Schema:
-    """The Arrow schema in a Parquet file's footer. Raises DataUnreadable."""
-    try:
-        return pq.read_schema(file)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
-
-
-def read_sample(file: Path) -> pa.Table:
-    """The first rows of a file, by which strings and bytes are judged. Raises DataUnreadable."""
-    try:
-        with pq.ParquetFile(file) as parquet:
-            batches = parquet.iter_batches(SAMPLE_ROWS)
-            first = next(batches, None)
-            return pa.Table.from_batches([] if first is None else [first], schema=parquet.schema_arrow)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataUnreadable(f"{file} cannot be read as Parquet: {error}") from None
+    ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(footer.schema.names) - set(job.columns)}
+    return infer(footer.schema, job.model_copy(update={"columns": ignored | job.columns}), sample)
 
 
 def _seen(partition: Partition) -> PartitionSeen:
-    rows = sum(map(_rows, partition.files))
+    rows = sum(read_footer(file).rows for file in partition.files)
     size = sum(file.stat().st_size for file in partition.files)
     return PartitionSeen(partition=partition.name, files=len(partition.files), rows=rows, bytes=size)

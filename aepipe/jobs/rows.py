@@ -7,22 +7,20 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from aepipe import where
-from aepipe.batch.reader import slices
+from aepipe.batch.reader import READ_ROWS, read_footer, slices
 from aepipe.columns import did_you_mean
 from aepipe.config import Job
 from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
-from aepipe.jobs.inspect import infer_schema, read_arrow_schema
+from aepipe.jobs.inspect import infer_schema
 from aepipe.partitions import Partition
 from aepipe.schema import Schema, faults
 
 log = logging.getLogger(__name__)
 
-READ_ROWS = 65_536
 FEWEST_ROWS = 20
 RESERVED = frozenset({"score", "p_value", "is_anomaly", "invalid_reason", "model_version", "seed"})
 
@@ -85,14 +83,14 @@ def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
     found = []
     for partition in partitions:
         for file in partition.files:
-            found += [f"{file}: {fault}" for fault in faults(schema, read_arrow_schema(file), need_labels=True)]
+            found += [f"{file}: {fault}" for fault in faults(schema, read_footer(file).schema, need_labels=True)]
     if found:
         raise SchemaMismatch("the training partitions", found)
 
 
 def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
     """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
-    total = sum(pq.read_metadata(file).num_rows for partition in partitions for file in partition.files)
+    total = sum(read_footer(file).rows for partition in partitions for file in partition.files)
     share = min(1.0, job.train.max_rows / max(total, 1))
     if share < 1:
         log.warning(

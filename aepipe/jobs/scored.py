@@ -8,13 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.batch.model import TableModel
-from aepipe.batch.reader import slices
+from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.config import Job
 from aepipe.errors import DataUnreadable
 from aepipe.partitions import natural_order
 from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
 
-READ_ROWS = 65_536
 LATEST = 31
 """How many partitions a report looks back."""
 
