@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs clean help
+.PHONY: demo test check fix docs benchmark-zoo clean help
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # torch first and pinned, so that a build without CUDA stays in place where one was chosen.
 $(READY): pyproject.toml
@@ -31,7 +31,7 @@ check: $(READY) ## lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: check ## check, then every test that this machine can run
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(PYTEST)
 
 fix: $(READY) ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
@@ -39,6 +39,10 @@ fix: $(READY) ## format, and mend what lint can mend
 
 docs: $(READY) ## the pages that are made from the code
 	$(BIN)/python docs/make.py
+
+benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, beside pythae; ZOO=--quick for minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
+	$(BIN)/python -m benchmarks.zoo --workers 2 $(ZOO)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/

@@ -1,6 +1,6 @@
 """The Python interface: a bundle on pandas or Arrow, answers in kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from aepipe.batch.model import TableModel
 from aepipe.bundle import Bundle
 from aepipe.config import Device
+from aepipe.latent import How
 
 Frame = TypeVar("Frame", bound=pd.DataFrame | pa.Table)
 
@@ -46,13 +47,60 @@ class Model:
         """What the model expected of each row, in the source's own columns and types."""
         return self._answer(self._tables.reconstruct, rows)
 
-    def sample(self, rows: int, *, seed: int = 0, prior: Literal["mixture", "normal"] = "mixture") -> pd.DataFrame:
+    def step_losses(self, rows: Frame) -> Frame:
+        """What each step of a series costs, in nats; of recurrent families."""
+        return self._answer(self._tables.step_losses, rows)
+
+    def sample(
+        self,
+        rows: int,
+        *,
+        seed: int = 0,
+        prior: Literal["mixture", "normal"] = "mixture",
+        where: str | None = None,
+    ) -> pd.DataFrame:
         """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for.
 
-        prior: what latents are drawn from, the Gaussian mixture of the training rows' or the plain Gaussian.
+        prior: what latents are drawn from, the Gaussian mixture of the training rows' or the plain Gaussian. where: a
+        condition on the model's condition columns, such as "kind = 'boot'", which have the values of training rows for
+        which it holds; JobInvalid where it can hold for no sample.
         """
-        frame: pd.DataFrame = self._tables.sample(rows, seed=seed, prior=prior).to_pandas()
+        frame: pd.DataFrame = self._tables.sample(rows, seed=seed, prior=prior, where=where).to_pandas()
         return frame
+
+    def interpolate(self, first: Frame, last: Frame, *, steps: int = 8, how: How = "slerp") -> Frame:
+        """The rows between each row of `first` and the same one of `last`, in the source's columns and types.
+
+        `walk_row` says which pair, `walk_step` which step, `walk_share` how much of the last row is in it. Conditions
+        are the first row's. how: slerp, along the arc, or lerp, straight. Walks raise OptionInvalid where the family's
+        latents are no real vectors.
+        """
+        return _like(first, self._tables.interpolate(_table(first), _table(last), steps=steps, how=how))
+
+    def shift(
+        self,
+        rows: Frame,
+        attribute: str | tuple[Frame, Frame],
+        amount: float | Sequence[float] = 1.0,
+        *,
+        among: Frame | None = None,
+    ) -> Frame:
+        """Each row with `amount` times an attribute added to its latents; 0 is the row as it is rebuilt.
+
+        attribute: a condition judged `among` a frame, by default these rows; or a frame of rows with the attribute and
+        one of rows without it. `walk_row` says which row, `walk_amount` how much.
+        """
+        named = attribute if isinstance(attribute, str) else (_table(attribute[0]), _table(attribute[1]))
+        others = None if among is None else _table(among)
+        return _like(rows, self._tables.shift(_table(rows), named, amount, among=others))
+
+    def traverse(self, rows: Frame, dimensions: Sequence[str] | None = None, *, steps: int = 7) -> Frame:
+        """Each row with one latent at a time moved over the spread of the training rows' latents.
+
+        dimensions: such as ["z_000", "z_003"], all by default. `walk_row` says which row, `walk_dimension` and
+        `walk_value` which latent has which value.
+        """
+        return _like(rows, self._tables.traverse(_table(rows), dimensions, steps=steps))
 
     @staticmethod
     def _answer(ask: Callable[[pa.Table], pa.Table], rows: Frame) -> Frame:
@@ -69,6 +117,11 @@ def load(path: str | Path, *, device: Device = "auto") -> Model:
     Raises BundleNotFound, BundleCorrupt where a byte is not the one that was exported, DeviceUnavailable.
     """
     return Model(TableModel.open(path, device=device))
+
+
+def _like(rows: Frame, answer: pa.Table) -> Frame:
+    """The answer as the rows came, pandas or Arrow."""
+    return cast(Frame, answer.to_pandas() if isinstance(rows, pd.DataFrame) else answer)
 
 
 def _table(rows: pd.DataFrame | pa.Table) -> pa.Table:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from aepipe.family import LatentSpace, Posterior
 from aepipe.layout import Layout
+from aepipe.losses import kl_by_dimension
 
 MOST = 4096
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
@@ -40,9 +41,10 @@ def real_space(latents: int) -> LatentSpace:
 
 
 def split_gaussian(answer: Tensor, dtype: torch.dtype) -> Posterior:
-    """Mean and log-variance of an encoder's answer (B, 2Z), out of autocast's narrow types."""
+    """The Gaussians of an encoder's answer (B, 2Z), mean and log-variance, out of autocast's narrow types."""
     mean, log_var = answer.to(dtype).chunk(2, dim=1)
-    return Posterior(mean, log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR))
+    log_var = log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR)
+    return Posterior(mean, log_var, kl_by_dimension(mean, log_var), mean[:, :0])
 
 
 def draw_from(posterior: Posterior, generator: torch.Generator) -> Tensor:

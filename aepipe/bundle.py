@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
 
 from aepipe.aliases import MANIFEST, locate
-from aepipe.arrow_arrays import array_of, values_of
 from aepipe.calibration import Calibration
 from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
+from aepipe.golden import Golden, Latent, golden_bytes, golden_of
 from aepipe.layout import Port
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.files import json_bytes
@@ -31,7 +28,6 @@ CONTRACT = 1
 SCHEMA, CALIBRATION, GOLDEN = "schema.json", "calibration.json", "golden.parquet"
 LOCK = ".lock"
 
-_EXPECTED = "expected:"
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _WAIT_S = 60.0
 _RESTORE = "restore the bundle from a copy, or train again"
@@ -49,17 +45,9 @@ class PartInfo(_Frozen):
 
     inputs: tuple[NamedPort, ...]
     outputs: tuple[NamedPort, ...]
-    program: Literal["once", "autoregressive", "recurrent"] = "once"
     rtol: float = Field(1e-4, ge=0)
     atol: float = Field(1e-4, ge=0)
     parity: dict[str, JsonValue] = Field(default_factory=dict, description="greatest differences from torch, by rows")
-
-
-class Latent(_Frozen):
-    """The space of the features."""
-
-    names: tuple[str, ...]
-    kind: Literal["real", "code", "binary"] = "real"
 
 
 class FileEntry(_Frozen):
@@ -91,14 +79,6 @@ class BundleManifest(_Frozen):
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 
-class Golden(NamedTuple):
-    """A few source rows and the answers of the exported graphs to them: score (B,) and z (B, Z), float32."""
-
-    rows: pa.Table
-    score: NDArray[np.float32]
-    z: NDArray[np.float32]
-
-
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A version whose every byte was checked when it was opened; nothing is read from disk again."""
@@ -125,7 +105,7 @@ class Bundle:
                 manifest=manifest,
                 encoding=Encoding.model_validate_json(files[SCHEMA]),
                 calibration=Calibration.model_validate_json(files[CALIBRATION]),
-                golden=_golden_of(files[GOLDEN], manifest.latent.names),
+                golden=golden_of(files[GOLDEN], manifest.latent),
                 files=MappingProxyType(files),
             )
         except (KeyError, ValidationError, pa.ArrowException) as error:
@@ -220,7 +200,7 @@ def _named_files(
     files = {f"{name}.onnx": data for name, data in onnx.items()}
     files[SCHEMA] = json_bytes(encoding.model_dump(mode="json", by_alias=True))
     files[CALIBRATION] = calibration.to_json()
-    files[GOLDEN] = _golden_bytes(golden, manifest.latent.names)
+    files[GOLDEN] = golden_bytes(golden, manifest.latent)
     for name, data in extras.items():
         if name in files or name == MANIFEST or name.startswith(".") or Path(name).name != name:
             raise ValueError(f"a bundle cannot hold another file named {name!r}")
@@ -258,21 +238,3 @@ def _read(path: Path) -> bytes:
         raise BundleCorrupt(f"{path} is missing: {_RESTORE}") from None
     except OSError as error:
         raise BundleCorrupt(f"{path} cannot be read ({error.strerror}): {_RESTORE}") from None
-
-
-def _golden_bytes(golden: Golden, latent: tuple[str, ...]) -> bytes:
-    """Source columns, then the expected score and latents, each under a name of its own."""
-    table = golden.rows.append_column(f"{_EXPECTED}score", array_of(golden.score, pa.float32()))
-    for name, values in zip(latent, np.asarray(golden.z, dtype=np.float32).T, strict=True):
-        table = table.append_column(f"{_EXPECTED}{name}", array_of(values, pa.float32()))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)  # into memory: put_folder writes the bytes
-    return bytes(sink.getvalue())
-
-
-def _golden_of(data: bytes, latent: tuple[str, ...]) -> Golden:
-    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    expected = [values_of(table[f"{_EXPECTED}{name}"].combine_chunks()) for name in ("score", *latent)]
-    rows = table.select([name for name in table.column_names if not name.startswith(_EXPECTED)])
-    z = np.stack(expected[1:], axis=1) if latent else np.empty((len(rows), 0), dtype=np.float32)
-    return Golden(rows, expected[0], z)

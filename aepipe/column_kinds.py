@@ -1,7 +1,7 @@
 """Which kind each column of a Parquet file is, by stated rules, unless the job says so."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,11 +13,12 @@ from aepipe.arrow_types import innermost, plain, sort_of
 from aepipe.columns import Column, Schema, did_you_mean
 from aepipe.config import ColumnSpec, Job, Kind
 from aepipe.errors import SchemaMismatch
+from aepipe.list_kinds import REMEDY as _REMEDY
+from aepipe.list_kinds import ListsRefused, kind_of_lists
 
 _NAMES_A_ROW = 100
 """From so many sampled rows on, text that never repeats is taken for a name of the row."""
 _PICTURES_SAMPLED = 64
-_REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
 
 
 class _Refused(Exception):
@@ -43,11 +44,11 @@ def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
             columns.append(_column(field, job, sample))
         except _Refused as refused:
             faults.append(str(refused))
-    columns, more = _one_image(columns, job)
+    columns, more = _one_alone(columns, job)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time)
-    if not faults and not schema.modelled:
-        faults.append("has no column to model: every one is a key, a label or ignored")
+    if not faults and not schema.described:
+        faults.append("has no column to model: every one is a key, a label, a condition or ignored")
     if faults:
         raise SchemaMismatch(str(job.data_path), faults)
     return schema
@@ -107,9 +108,11 @@ def _refused(field: pa.Field, what: str) -> _Refused:
 
 
 def _check_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
-    if kind != "image" and (spec.resize or spec.top is not None or (spec.shape is not None and kind != "vector")):
+    if kind not in ("image", "target") and (
+        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
+    ):
         raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
-    if spec.transform != "auto" and kind not in ("number", "condition"):
+    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
         raise _refused(field, f"a {kind}: transform is an option of a number")
 
 
@@ -124,10 +127,10 @@ def _event_time(field: pa.Field) -> _Found:
 def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     if kind in ("key", "label", "ignore"):
         return _Found(kind, "named in the job")
-    if kind == "image":
-        return _image(field, spec, values)
-    if kind == "vector":
-        return _vector(field, spec, values)
+    if kind in ("image", "target"):
+        return _image(field, spec, values)._replace(kind=kind)
+    if kind in ("vector", "series"):
+        return _lists(field, spec, values)
     allowed = _ALLOWED[kind]
     if sort_of(field.type) not in allowed or (kind == "category" and not _has_text_form(field.type)):
         raise _refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
@@ -172,7 +175,7 @@ def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) 
     if sort == "bytes" or (sort == "list" and spec.shape is not None):
         return _image(field, spec, values)
     if sort == "list":
-        return _vector(field, spec, values)
+        return _lists(field, spec, values)
     raise _refused(field, f"which cannot be modelled: {_REMEDY}")
 
 
@@ -192,20 +195,13 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([plain_values(chunk) for chunk in values.chunks], plain(values.type))
 
 
-def _vector(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
-    kind = plain(field.type)
-    if sort_of(kind) != "list" or sort_of(kind.value_type) != "number":
-        raise _refused(field, f"which is no vector of numbers: {_REMEDY}")
-    if pt.is_fixed_size_list(kind):
-        return _Found("vector", f"lists of {kind.list_size} numbers", (kind.list_size,))
-    if spec.shape is not None and len(spec.shape) == 1:
-        return _Found("vector", "the job gives its length", spec.shape)
-    lengths = [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
-    if len(lengths) != 1 or lengths[0] == 0:
-        found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
-        raise _refused(field, f"{found}, which are no vector: give all the same length, or {_REMEDY}")
-    why = f"lists of {lengths[0]} numbers in the first {len(values or ()):,} rows; an image needs its shape in the job"
-    return _Found("vector", why, (lengths[0],))
+def _lists(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    asked: Literal["vector", "series"] | None = spec.kind if spec.kind in ("vector", "series") else None
+    try:
+        found = kind_of_lists(field.type, values, asked=asked, shape=spec.shape)
+    except ListsRefused as refused:
+        raise _refused(field, str(refused)) from None
+    return _Found(found.kind, found.why, found.shape)
 
 
 def _image(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
@@ -258,20 +254,34 @@ def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | No
     return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
 
 
-def _one_image(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
-    """An image is modelled alone: what stands beside it is ignored, unless the job names it, which is a fault."""
-    images = [column.name for column in columns if column.kind == "image"]
-    if not images:
-        return columns, []
-    if len(images) > 1:
-        return columns, [f"has the images '{images[0]}' and '{images[1]}', a model takes one: {_REMEDY} all but one"]
-    kept, faults = [], []
+def _one_alone(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
+    """An image or a series is modelled alone: what is beside it is ignored, unless the job names it, a fault."""
+    alone = [column for column in columns if column.kind in ("image", "series")]
+    faults = list(_target_faults(columns))
+    if not alone:
+        return columns, faults
+    one = f"the {alone[0].kind} '{alone[0].name}'"
+    if len(alone) > 1:
+        both = " and ".join(f"{column.kind} '{column.name}'" for column in alone[:2])
+        return columns, [*faults, f"has {both}, a model takes one: {_REMEDY} all but one"]
+    kept = []
     for column in columns:
-        beside = column.kind not in ("image", "key", "label", "ignore")
+        beside = column.kind not in ("image", "series", "target", "condition", "key", "label", "ignore")
         if beside and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
-            faults.append(
-                f"has column '{column.name}' beside the image '{images[0]}', which is modelled alone: {_REMEDY}"
-            )
-        ignored = {"kind": "ignore", "why": f"beside the image '{images[0]}', which is modelled alone"}
+            faults.append(f"has column '{column.name}' beside {one}, which is modelled alone: {_REMEDY}")
+        ignored = {"kind": "ignore", "why": f"beside {one}, which is modelled alone"}
         kept.append(column.model_copy(update=ignored) if beside else column)
     return kept, faults
+
+
+def _target_faults(columns: list[Column]) -> Iterator[str]:
+    targets, images = ([column for column in columns if column.kind == kind] for kind in ("target", "image"))
+    if not targets:
+        return
+    if not images:
+        yield f"has the target '{targets[0].name}' but no image: a target is what an image is rebuilt as"
+    elif (targets[0].shape or ())[1:] != (images[0].shape or ())[1:]:
+        yield f"has the target '{targets[0].name}' of another height and width than the image '{images[0].name}'"
+    if len(targets) > 1:
+        clause = f"an image is rebuilt as one: {_REMEDY} all but one"
+        yield f"has the targets '{targets[0].name}' and '{targets[1].name}', {clause}"

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from aepipe.config import Kind
 
 Transform = Literal["auto", "linear", "log"]
-_MODELLED: frozenset[Kind] = frozenset({"number", "category", "boolean", "datetime", "vector", "image", "condition"})
+_MODELLED: frozenset[Kind] = frozenset(
+    {"number", "category", "boolean", "datetime", "vector", "image", "series", "condition", "target"}
+)
 
 
 class Column(BaseModel):
@@ -25,7 +27,9 @@ class Column(BaseModel):
     type: str = Field(description="Arrow type, as text")
     nullable: bool = True
     why: str = Field(description="the rule that chose the kind")
-    shape: tuple[int, ...] | None = Field(None, description="image: [channels, height, width]; vector: [length]")
+    shape: tuple[int, ...] | None = Field(
+        None, description="image: [channels, height, width]; vector: [length]; series: [steps, channels]"
+    )
     resize: bool = Field(False, description="image: of another size or number of channels is fitted, not refused")
     top: int | None = Field(None, description="image: greatest value of a pixel, where it is not 255")
     packed: bool = Field(False, description="image: rows hold PNG or JPEG bytes, not pixels")
@@ -52,6 +56,16 @@ class Schema(BaseModel):
     def modelled(self) -> tuple[Column, ...]:
         """The columns that the network sees."""
         return tuple(column for column in self.columns if column.kind in _MODELLED)
+
+    @cached_property
+    def described(self) -> tuple[Column, ...]:
+        """The columns that are encoded and rebuilt: modelled ones, but for conditions and a target."""
+        return tuple(column for column in self.modelled if column.kind not in ("condition", "target"))
+
+    @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        """The columns that are given to a model that takes conditions."""
+        return tuple(column.name for column in self.columns if column.kind == "condition")
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -10,7 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from aepipe.errors import JobInvalid
 
-Kind = Literal["number", "category", "boolean", "datetime", "vector", "image", "condition", "label", "key", "ignore"]
+Kind = Literal[
+    "number",
+    "category",
+    "boolean",
+    "datetime",
+    "vector",
+    "image",
+    "series",
+    "condition",
+    "target",
+    "label",
+    "key",
+    "ignore",
+]
 Device = Literal["auto", "cuda", "cpu"]
 
 
@@ -32,10 +45,12 @@ class ColumnSpec(_Section):
     """What the job says of one column, where the Parquet schema does not say it."""
 
     kind: Kind | None = Field(None, description="none: inferred from the Arrow type")
-    shape: tuple[int, ...] | None = Field(None, description="of an image without a header: [channels, height, width]")
+    shape: tuple[int, ...] | None = Field(
+        None, description="of an image without a header: [channels, height, width]; of a series: [steps, channels]"
+    )
     resize: bool = Field(False, description="resize images of other sizes; otherwise they are refused")
     top: int | None = Field(None, ge=1, le=255, description="greatest value of a pixel, where it is not 255")
-    transform: Literal["auto", "linear", "log"] = Field("auto", description="of a number, before scaling")
+    transform: Literal["auto", "linear", "log"] = Field("auto", description="of a number or a series, before scaling")
 
 
 class Model(BaseModel):
@@ -44,7 +59,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     family: str = Field("vae", description="ae, vae or pca: a file of aepipe/families")
-    trunk: str | None = Field(None, description="mlp or conv; none: the one that fits the data")
+    trunk: str | None = Field(None, description="mlp, conv or recurrent; none: the one that fits the data")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -90,6 +105,9 @@ class Score(_Section):
     reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
     max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
     features: bool = Field(True, description="write the latents too")
+    clusters: bool = Field(
+        False, description="features name each row's component of the latents' mixture, and the distance to its centre"
+    )
 
 
 class Samples(_Section):
@@ -97,7 +115,10 @@ class Samples(_Section):
 
     rows: int = Field(1_000, ge=0, description="how many; 0: none in a night")
     prior: Literal["mixture", "normal"] = Field("mixture", description="what latents are drawn from")
-    components: int = Field(10, ge=1, le=256, description="of the mixture fitted on the training latents")
+    where: str | None = Field(
+        None, description="only at conditions for which this holds, such as kind = 'boot'; none: as in training"
+    )
+    components: int = Field(20, ge=1, le=256, description="of the mixture fitted on the training latents")
     seed: int = Field(0, ge=0, description="with the partition's name it makes the seed of a set of samples")
 
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 import torch
-from onnx.utils import Extractor
 from torch import Tensor, nn
 
 from aepipe.bundle import PartInfo
+from aepipe.cutting import cut, tensor_names
 from aepipe.errors import ExportFailed
 from aepipe.family import Model, Part
 from aepipe.heads.scorer import Scorer
@@ -24,8 +24,6 @@ from aepipe.layout import Port
 from aepipe.parity import ROWS, Array, check_parity, torch_answers
 
 OPSET = 20
-DOMAINS = frozenset({"", "ai.onnx.ml"})
-BATCH_AXIS = "rows"
 
 _TRACED_ROWS = 3
 _NOISE_SEED = 0
@@ -72,7 +70,6 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         info = PartInfo(
             inputs=part.inputs,
             outputs=part.outputs,
-            program=part.program,
             rtol=part.rtol,
             atol=part.atol,
             parity=parity.differences,
@@ -164,16 +161,12 @@ def _trace(rehearsals: Sequence[Rehearsal]) -> onnx.ModelProto:
             dynamo=True,
             opset_version=OPSET,
             dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
-            input_names=[name for part in parts for name in _names(part.name, "in", part.inputs)],
-            output_names=[name for part in parts for name in _names(part.name, "out", part.outputs)],
+            input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
+            output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
             verbose=False,
         )
     assert program is not None
     return program.model_proto
-
-
-def _names(part: str, side: str, ports: Sequence[Port]) -> list[str]:
-    return [f"{part}/{side}/{port.name}" for port in ports]
 
 
 @contextmanager
@@ -192,68 +185,4 @@ def _quiet() -> Iterator[None]:
 
 
 def _split(together: onnx.ModelProto, rehearsals: Sequence[Rehearsal]) -> list[bytes]:
-    extractor = Extractor(together)
-    return [_cut(extractor, rehearsal.part) for rehearsal in rehearsals]
-
-
-def _cut(extractor: Extractor, part: Part) -> bytes:
-    """The part's own graph: its ports by their names, a free batch axis, plain operators, nothing of this machine."""
-    inputs, outputs = (_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
-    model = extractor.extract_model(inputs, outputs)
-    _refuse_fixed_batch(model.graph)
-    _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
-    for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
-        del values[:]
-        values.extend(_value(port) for port in ports)
-    _strip(model, part.name)
-    _refuse_foreign_operators(model)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
-
-
-def _value(port: Port) -> onnx.ValueInfoProto:
-    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
-    return onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape])
-
-
-def _refuse_fixed_batch(graph: onnx.GraphProto) -> None:
-    for value in (*graph.input, *graph.output):
-        if not value.type.tensor_type.shape.dim[0].dim_param:
-            raise ValueError(f"the batch axis of {value.name} is not free")
-
-
-def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
-    foreign = {f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS}
-    if foreign or model.functions:
-        raise ValueError(f"needs operators beyond the standard: {', '.join(sorted(foreign)) or 'local functions'}")
-
-
-def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give tensors these names; others that bear one of them already step aside."""
-    taken = set(names.values())
-
-    def renamed(name: str) -> str:
-        return names.get(name) or (f"{name}.inner" if name in taken else name)
-
-    for node in graph.node:
-        node.input[:] = [renamed(name) for name in node.input]
-        node.output[:] = [renamed(name) for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = renamed(tensor.name)
-
-
-def _strip(model: onnx.ModelProto, name: str) -> None:
-    """Drop what the exporter noted down for its debugging: stack traces with this machine's paths, inner shapes."""
-    model.graph.name = name
-    model.producer_name = "aepipe"
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    for tensor in model.graph.initializer:
-        tensor.ClearField("metadata_props")
-        tensor.ClearField("doc_string")
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [opset for opset in model.opset_import if opset.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+    return [cut(together, rehearsal.part) for rehearsal in rehearsals]

@@ -6,22 +6,22 @@ Training, heads, export and the batch wing know families by this file alone.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from aepipe.layout import Layout, Port
+from aepipe.layout import LatentKind, Layout, Port
+from aepipe.nets.corruption import Corruption, CorruptionOptions
 from aepipe.nets.frontend import Frontend, Row
 from aepipe.nets.likelihood import Likelihood, Residual
-from aepipe.nets.trunk import no_start
-
-Program = Literal["once", "autoregressive", "recurrent"]
+from aepipe.nets.prior import Prior
+from aepipe.nets.trunk import GridNets, no_start
 
 
 class Batch(NamedTuple):
-    """What a loss looks at: the rows as the network sees them, and as they are (the same unless corrupted)."""
+    """What a loss looks at: rows as the network sees them, and as they are: the same unless corrupted or a target."""
 
     seen: Row
     clean: Row
@@ -61,15 +61,21 @@ class Player(NamedTuple):
     phase: int = 0
     learning_rate: float = 1e-3
     """What suits its networks. A job's own rate is the first player's; the others keep their proportion to it."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """of AdamW; a critic follows what it judges better with a shorter memory"""
     warms_up: float = 0.0
     """Share of a phase's epochs in which its objective still changes, and a worse dev loss does not count."""
 
 
 class LatentSpace(NamedTuple):
-    """The features of a row: a name each, and whether they are real, codes or bits."""
+    """What a decoder takes, a name each, and what of a row is written as features."""
 
     names: tuple[str, ...]
-    kind: Literal["real", "code", "binary"] = "real"
+    kind: LatentKind = "real"
+    pooled: tuple[str, ...] = ()
+    """Names of real features that sum up latents no distance can be taken of: codes, or those of every step."""
+    is_written: bool = True
+    """Whether the latents are features themselves; if not, the pooled ones alone."""
 
 
 class Part(NamedTuple):
@@ -79,16 +85,34 @@ class Part(NamedTuple):
     module: nn.Module
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    program: Program = "once"
     rtol: float = 1e-4
     atol: float = 1e-4
 
 
 class Posterior(NamedTuple):
-    """Diagonal Gaussian over latents, (B, Z) each; `log_var` is None where the encoder is deterministic."""
+    """What an encoder says of rows, without noise."""
 
     mean: Tensor
+    """(B, Z) latents as the decoder takes them; int64 where they are codes"""
     log_var: Tensor | None
+    """(B, Z) of a diagonal Gaussian; None where the encoder is deterministic"""
+    kl: Tensor
+    """(B, Z) exact KL of each latent to its prior, in nats; of no width where training knows no prior"""
+    pooled: Tensor
+    """(B, P) as `LatentSpace.pooled`; of no width where there is none"""
+
+
+def point(mean: Tensor, *, pooled: Tensor | None = None) -> Posterior:
+    """The posterior of a deterministic encoder."""
+    nothing = mean.new_zeros((mean.shape[0], 0), dtype=torch.float32)
+    return Posterior(mean, None, nothing, nothing if pooled is None else pooled)
+
+
+class Through(NamedTuple):
+    """Rows through a model and back, without noise: the posterior, and the likelihood's parameters (B, width)."""
+
+    posterior: Posterior
+    params: Tensor
 
 
 class Model(nn.Module, ABC):
@@ -99,6 +123,9 @@ class Model(nn.Module, ABC):
         self.layout = layout
         self.frontend = Frontend(layout)
         self.likelihood = likelihood
+        self.corruption = Corruption(CorruptionOptions())
+        self.training_rows = 0
+        """How many rows it learns from, which training says before `prepare`; 0 where nobody has said it."""
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +135,7 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def latent(self) -> LatentSpace:
-        """The space of the features."""
+        """The space of the latents and features."""
 
     @abstractmethod
     def players(self) -> tuple[Player, ...]:
@@ -119,25 +146,28 @@ class Model(nn.Module, ABC):
         """The latents of rows, without noise."""
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """Parameters of the likelihood at latents z (B, Z): (B, likelihood.width)."""
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        """Parameters of the likelihood, (B, likelihood.width), at latents z (B, Z) and conditions (B, G)."""
 
     @abstractmethod
-    def kl(self, posterior: Posterior) -> Tensor:
-        """The exact KL of each row's posterior to the prior, (B,), in nats; zeros where there is no prior."""
+    def through(self, row: Row) -> Through:
+        """Rows to their latents and back; most decode the posterior's mean."""
 
     @abstractmethod
-    def prepare(self, rows: Row) -> None:
-        """Called once with the training rows before the first turn: closed forms and data-dependent starts."""
+    def prior(self) -> Prior | None:
+        """Noise to latents, as training left it; None where training knows no prior."""
 
-    @property
     @abstractmethod
-    def has_prior(self) -> bool:
-        """Whether N(0, I) is a prior that training pulled the latents towards."""
+    def prepare(self, batch: Batch) -> None:
+        """Called once with training rows before the first turn: closed forms and data-dependent starts."""
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
         """The modules that become ONNX files beside the scorer; `aepipe.parts.standard_parts` makes the usual three."""
+
+    @abstractmethod
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        """What the model card says of it, measured on rows that it did not learn from, in eval mode."""
 
 
 class TrunkPlan(NamedTuple):
@@ -150,8 +180,12 @@ class TrunkPlan(NamedTuple):
     """(layout, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
     learning_rate: float = 1e-3
     """of AdamW, that suits these networks"""
-    start: Callable[[nn.Module, nn.Module, Likelihood, Row], None] = no_start
-    """(encoder, decoder, likelihood, training rows): begin these two, fresh from above, where closed forms say"""
+    start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
+    """(encoder, decoder, likelihood, training rows, what is rebuilt of them): begin where closed forms say"""
+    grid: Callable[[Layout, int, Likelihood], GridNets] | None = None
+    """(layout, D, likelihood): networks between rows and a grid of vectors; none where a trunk knows no places"""
+    options: BaseModel | None = None
+    """the trunk's own, for a family that puts its bricks together in another way; none without a trunk"""
 
 
 def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
@@ -170,3 +204,5 @@ class Family(NamedTuple):
     build: Callable[[Layout, BaseModel, TrunkPlan, Likelihood], Model]
     faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
     """What of these options does not fit this layout, in sentences; looked at before anything is built."""
+    takes_conditions: bool = False
+    """Whether it is built around condition columns; the others refuse them, and this one needs them."""

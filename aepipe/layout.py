@@ -12,6 +12,9 @@ MISSING, UNSEEN, RARE, FIRST_VALUE = 0, 1, 2, 3
 """Codes of a category, everywhere: 0 missing, 1 unseen in training, 2 rare, 3 ... its values."""
 
 Noise = Literal["normal", "uniform"]
+LatentKind = Literal["real", "code", "binary"]
+LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "binary": "int8"}
+"""numpy types of latents in graphs and in Parquet"""
 
 
 class Port(NamedTuple):
@@ -63,31 +66,112 @@ class Image(_Frozen):
         return self.channels * self.height * self.width
 
 
+class Series(_Frozen):
+    """The shape of a window of a time series, `steps[B, T, F]` float32 and `length[B]` int32; NaN is missing."""
+
+    steps: int = Field(ge=1, description="the most steps of a window, T")
+    shortest: int = Field(ge=1, description="steps of the shortest window in training")
+    longest: int = Field(ge=1, description="steps of the longest window in training")
+    numbers: tuple[Number, ...] = Field(min_length=1, description="one a channel, for all its steps alike")
+
+    @property
+    def channels(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def values(self) -> int:
+        """How many numbers the longest window has."""
+        return self.steps * self.channels
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether lengths varied in training, so that the length of a window is modelled too."""
+        return self.shortest < self.longest
+
+    @property
+    def has_missing(self) -> bool:
+        return any(number.may_be_missing for number in self.numbers)
+
+
 class Layout(_Frozen):
-    """One encoded row: numbers and categories of a table, or one image."""
+    """One encoded row: numbers and categories of a table, one image or one window; and what is given beside it."""
 
     columns: tuple[str, ...] = Field(description="the modelled source columns, in order; reasons name these")
     numbers: tuple[Number, ...] = ()
     categories: tuple[Category, ...] = ()
     image: Image | None = None
+    series: Series | None = None
+    target: Image | None = Field(None, description="what is rebuilt in the image's place, from a column of its own")
+    conditions: tuple[str, ...] = Field((), description="source columns that are given, not modelled, in order")
+    given_numbers: tuple[Number, ...] = Field((), description="features of conditions; `column` indexes `conditions`")
+    given_categories: tuple[Category, ...] = Field((), description="the same, as codes")
 
     @property
-    def kind(self) -> Literal["table", "image"]:
+    def kind(self) -> Literal["table", "image", "series"]:
+        if self.series is not None:
+            return "series"
         return "image" if self.image is not None else "table"
 
     @property
+    def rebuilt(self) -> Image | None:
+        """The shape of the image that a decoder answers: the target's where there is one."""
+        return self.target or self.image
+
+    @property
     def features(self) -> int:
-        """How many losses a row has: one a number, category or pixel, in this order."""
-        return self.image.pixels if self.image is not None else len(self.numbers) + len(self.categories)
+        """How many losses a row has: one a number, category or pixel, in this order; one a value of a window.
+
+        The length of a window is the last of its features where lengths vary.
+        """
+        if self.series is not None:
+            return self.series.values + self.series.is_uneven
+        return self.rebuilt.pixels if self.rebuilt is not None else len(self.numbers) + len(self.categories)
+
+    @property
+    def given(self) -> int:
+        """Width of the vector that conditions become: numbers, flags of those that may be missing, one-hot codes."""
+        flags = sum(number.may_be_missing for number in self.given_numbers)
+        return len(self.given_numbers) + flags + sum(category.size for category in self.given_categories)
 
     @property
     def ports(self) -> tuple[Port, ...]:
-        """The tensors that a row is made of, absent ones left out."""
-        if self.image is not None:
-            return (Port("image", "uint8", (self.image.channels, self.image.height, self.image.width)),)
-        ports = []
-        if self.numbers:
-            ports.append(Port("num", "float32", (len(self.numbers),)))
-        if self.categories:
-            ports.append(Port("cat", "int32", (len(self.categories),)))
-        return tuple(ports)
+        """The tensors that a row is made of, absent ones left out: seen, given, wanted."""
+        return (*self.seen_ports, *self.given_ports, *_image_ports("target", self.target))
+
+    @property
+    def seen_ports(self) -> tuple[Port, ...]:
+        """The tensors that are encoded."""
+        if self.series is not None:
+            return _series_ports(self.series)
+        return _image_ports("image", self.image) or _table_ports("", self.numbers, self.categories)
+
+    @property
+    def given_ports(self) -> tuple[Port, ...]:
+        """The tensors of the conditions."""
+        return _table_ports("given_", self.given_numbers, self.given_categories)
+
+    @property
+    def encoded_ports(self) -> tuple[Port, ...]:
+        """What an encoder takes: what is seen, and what is given."""
+        return self.seen_ports + self.given_ports
+
+    @property
+    def rebuilt_ports(self) -> tuple[Port, ...]:
+        """The tensors that a decoder answers: those that are encoded, or the target in the image's place."""
+        return _image_ports("target", self.target) or self.seen_ports
+
+
+def _image_ports(name: str, image: Image | None) -> tuple[Port, ...]:
+    return () if image is None else (Port(name, "uint8", (image.channels, image.height, image.width)),)
+
+
+def _series_ports(series: Series) -> tuple[Port, ...]:
+    return Port("steps", "float32", (series.steps, series.channels)), Port("length", "int32", ())
+
+
+def _table_ports(prefix: str, numbers: tuple[Number, ...], categories: tuple[Category, ...]) -> tuple[Port, ...]:
+    ports = (
+        Port(f"{prefix}num", "float32", (len(numbers),)),
+        Port(f"{prefix}cat", "int32", (len(categories),)),
+    )
+    return tuple(port for port in ports if port.row_shape != (0,))

@@ -2,26 +2,56 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from aepipe.family import Model, Part
-from aepipe.layout import Layout, Port
+from aepipe.family import Model, Part, Posterior
+from aepipe.layout import LATENT_TYPES, Layout, Port
+from aepipe.nets.frontend import Row
 
 
 def standard_parts(model: Model) -> tuple[Part, ...]:
-    """Encoder (row ports -> z), decoder (z -> the likeliest row) and sampler (z, noise -> a drawn row)."""
-    rows, z = model.layout.ports, latent_port(model)
-    atol = 1.0 if model.layout.image is not None else 1e-4  # one grey level: a half may round either way
+    """Encoder (row -> z), decoder (z -> the likeliest row) and sampler (z, noise -> a drawn row).
+
+    Each takes the conditions too, where there are any.
+    """
+    layout, z = model.layout, latent_port(model)
+    atol = 1.0 if layout.rebuilt is not None else 1e-4  # one grey level: a half may round either way
+    noise = model.likelihood.noise
     return (
-        Part("encoder", Encoder(model), rows, (z,)),
-        Part("decoder", Decoder(model), (z,), rows, atol=atol),
-        Part("sampler", Sampler(model), (z, *model.likelihood.noise), rows, atol=atol),
+        Part("encoder", Encoder(model), layout.encoded_ports, latent_ports(model)),
+        Part("decoder", Decoder(model), (z, *layout.given_ports), layout.rebuilt_ports, atol=atol),
+        Part("sampler", Sampler(model), (z, *layout.given_ports, *noise), layout.rebuilt_ports, atol=atol),
     )
 
 
 def latent_port(model: Model) -> Port:
-    """The tensor of latents, `z`."""
-    return Port("z", "float32", (len(model.latent.names),))
+    """The tensor that a decoder takes, `z`."""
+    latent = model.latent
+    return Port("z", LATENT_TYPES[latent.kind], (len(latent.names),))
+
+
+def latent_ports(model: Model) -> tuple[Port, ...]:
+    """What an encoder answers: `z`, and `pooled` where the family sums its latents up."""
+    pooled = model.latent.pooled
+    return (latent_port(model), *((Port("pooled", "float32", (len(pooled),)),) if pooled else ()))
+
+
+def latent_tensors(model: Model, posterior: Posterior) -> tuple[Tensor, ...]:
+    """The tensors of `latent_ports`."""
+    z = posterior.mean.to(_TYPES[model.latent.kind])
+    return (z, posterior.pooled) if model.latent.pooled else (z,)
+
+
+def feature_ports(model: Model) -> tuple[Port, ...]:
+    """Those of `latent_ports` that are written as features."""
+    ports = latent_ports(model)
+    return ports if model.latent.is_written else ports[1:]
+
+
+def measured(posterior: Posterior) -> Tensor:
+    """The latents that distances are taken of, (B, Z or P) real: the pooled ones, or all."""
+    return posterior.pooled if posterior.pooled.shape[1] else posterior.mean.to(posterior.pooled.dtype)
 
 
 def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -29,34 +59,63 @@ def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return {port.name: tensor for port, tensor in zip(layout.ports, tensors, strict=True)}
 
 
+def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
+    """The rows of tensors in the order of `encoded_ports`."""
+    ports = model.layout.encoded_ports
+    row: Row = model.frontend({port.name: tensor for port, tensor in zip(ports, tensors, strict=True)})
+    return row
+
+
 class Encoder(nn.Module):
-    """Row tensors, in the order of `layout.ports`, to latents without noise (B, Z)."""
+    """Row tensors, seen and given, to latents without noise (B, Z), and pooled ones (B, P)."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, *row: Tensor) -> Tensor:
-        return self.model.posterior(self.model.frontend(named(self.model.layout, row))).mean
+    def forward(self, *row: Tensor) -> tuple[Tensor, ...]:
+        return latent_tensors(self.model, self.model.posterior(seen(self.model, row)))
 
 
 class Decoder(nn.Module):
-    """Latents (B, Z) to the likeliest row, in source units."""
+    """Latents (B, Z) and conditions to the likeliest row, in source units."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
-        return self.model.likelihood.expected(self.model.decode(z))
+    def forward(self, z: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        return self.model.likelihood.expected(_decoded(self.model, z, given))
 
 
 class Sampler(nn.Module):
-    """Latents (B, Z) and the likelihood's noise to a drawn row, in source units."""
+    """Latents (B, Z), conditions and the likelihood's noise to a drawn row, in source units."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, z: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
-        return self.model.likelihood.draw(self.model.decode(z), *noise)
+    def forward(self, z: Tensor, *given_and_noise: Tensor) -> tuple[Tensor, ...]:
+        given = len(self.model.layout.given_ports)
+        params = _decoded(self.model, z, given_and_noise[:given])
+        return self.model.likelihood.draw(params, *given_and_noise[given:])
+
+
+def _decoded(model: Model, z: Tensor, given: Sequence[Tensor]) -> Tensor:
+    if model.latent.kind == "code":
+        z = z.long()
+    elif model.latent.kind == "binary":
+        z = z.to(model.frontend.numbers.mean.dtype)
+    return model.decode(z, conditions(model, given, like=z))
+
+
+def conditions(model: Model, given: Sequence[Tensor], *, like: Tensor) -> Tensor:
+    """Tensors of `given_ports` as one vector (B, G); of no width, and as many rows as `like`, where there are none."""
+    if not given:
+        return model.frontend.numbers.mean.new_zeros((like.shape[0], 0))
+    ports = model.layout.given_ports
+    vector: Tensor = model.frontend.given({port.name: tensor for port, tensor in zip(ports, given, strict=True)})
+    return vector
+
+
+_TYPES = {"real": torch.float32, "code": torch.int32, "binary": torch.int8}

@@ -1,13 +1,14 @@
 """What a trained model's latents are drawn from, as ONNX files: the mixture fitted on them, and the plain Gaussian."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aepipe.family import Model, Part
-from aepipe.nets.prior import MixturePrior, NormalPrior, fit_mixture, fit_normal, standard_prior
+from aepipe.family import LatentSpace, Model, Part
+from aepipe.latent import Mixture
+from aepipe.nets.prior import MixturePrior, Prior, fit_mixture, fit_normal
 from aepipe.parts import latent_port, named
 
 MIXTURE, NORMAL = "prior", "prior_normal"
@@ -18,21 +19,35 @@ _ROWS_A_CALL = 4_096
 
 def fit_priors(
     model: Model, train: Mapping[str, NDArray[np.generic]], *, components: int, seed: int = 0
-) -> tuple[Part, Part]:
+) -> tuple[Part, ...]:
     """The mixture of at most `components` Gaussians of the training rows' latents, and the plain Gaussian.
 
-    The plain one is N(0, I) where training pulled the latents towards it, else it has the moments of the latents.
+    The plain one is the model's own where training knew a prior, else it has the moments of the latents. Latents that
+    no Gaussian describes, codes and those of every step, are drawn from the model's own prior alone.
     """
+    own, latent = model.prior(), model.latent
+    if not has_mixture(latent):
+        return () if own is None else (_part(MIXTURE, model, own),)
     latents = draw_latents(model, train, seed=seed)
-    normal = standard_prior(latents.shape[1]) if model.has_prior else fit_normal(latents)
-    return _part(MIXTURE, model, fit_mixture(latents, components=components, seed=seed)), _part(NORMAL, model, normal)
+    mixture = fit_mixture(latents, components=components, seed=seed)
+    return _part(MIXTURE, model, mixture), _part(NORMAL, model, own or fit_normal(latents))
+
+
+def has_mixture(latent: LatentSpace) -> bool:
+    """Whether Gaussians describe these latents: real ones, one vector a row."""
+    return latent.kind == "real" and latent.is_written
+
+
+def mixture_of(priors: Sequence[Part]) -> Mixture | None:
+    """The mixture that was fitted on the latents, if any was."""
+    return next((part.module.mixture for part in priors if isinstance(part.module, MixturePrior)), None)
 
 
 @torch.no_grad()
 def draw_latents(
     model: Model, arrays: Mapping[str, NDArray[np.generic]], *, seed: int, most: int = 50_000
 ) -> NDArray[np.float64]:
-    """A draw from the posterior of each row, (B, Z): what a decoder was trained on. The latent where there is none.
+    """A draw from the posterior of each row, (B, Z), of real latents: what a decoder was trained on.
 
     Of more than `most` rows, of a seeded choice of them. The model is put into eval mode.
     """
@@ -53,5 +68,5 @@ def draw_latents(
     return np.concatenate(drawn)
 
 
-def _part(name: str, model: Model, prior: MixturePrior | NormalPrior) -> Part:
+def _part(name: str, model: Model, prior: Prior) -> Part:
     return Part(name, prior, prior.noise, (latent_port(model),))

@@ -1,7 +1,7 @@
 """Writes docs/job.md and docs/families.md from the models that read a job: `python docs/make.py`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -11,10 +11,22 @@ from pydantic.fields import FieldInfo
 from aepipe import families, heads
 from aepipe.config import ColumnSpec, Job
 from aepipe.nets import trunk
+from aepipe.nets.corruption import CorruptionOptions
 from aepipe.nets.likelihood import LikelihoodOptions
 from aepipe.storage import put_bytes
 
 DOCS = Path(__file__).parent
+
+EXAMPLES: tuple[tuple[str, dict[str, object]], ...] = (
+    ("vanilla: one hidden layer", {"family": "ae", "trunk": "mlp", "latent": 8}),
+    ("deep", {"family": "ae", "trunk": "mlp", "hidden": [512, 256], "latent": 16}),
+    ("linear: spans the principal components", {"family": "ae", "trunk": "mlp", "hidden": [], "latent": 8}),
+    ("convolutional, for images", {"family": "ae", "trunk": "conv", "latent": 16}),
+    ("denoising: noisy rows in, clean rows out", {"family": "denoising_ae", "corruption": "swap"}),
+    ("sparse, wider than the row", {"family": "sparse_ae", "latent": 64, "sparsity": 3.0}),
+    ("groups of eight, one of which is on", {"family": "binary_ae", "codes": "one_hot", "latent": 16, "choices": 8}),
+)
+"""Of [model]: what a kind of autoencoder is called, and the keys that make it."""
 
 
 def job_reference() -> str:
@@ -32,6 +44,7 @@ def job_reference() -> str:
 def family_reference() -> str:
     """Every family, trunk and head, with its options."""
     lines = ["# Families, trunks and heads", "", "Made by `python docs/make.py` by listing the folders.", ""]
+    lines += ["## Examples", "", "Each is a whole `[model]` section.", "", "```toml", *_examples(), "```", ""]
     for name in families.names():
         family = families.find(name)
         lines += [
@@ -41,12 +54,29 @@ def family_reference() -> str:
             "",
         ]
         lines += [*_table(family.options), ""]
+    lines += ["## Names for a family with other defaults", "", "| family | is | with |", "|---|---|---|"]
+    for name, (family_name, keys) in families.PRESETS.items():
+        lines.append(f"| `{name}` | `{family_name}` | {', '.join(_assignments(keys))} |")
+    lines += ["", "## Corruption, for every trained family", "", *_table(CorruptionOptions), ""]
     lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
     for name in trunk.names():
         lines += [f'## trunk = "{name}"', "", *_table(trunk.find(name).options), ""]
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])
+
+
+def _examples() -> Iterator[str]:
+    for at, (what, keys) in enumerate(EXAMPLES):
+        yield from ([""] if at else [])
+        yield f"[model]  # {what}"
+        yield from _assignments(keys)
+
+
+def _assignments(keys: Mapping[str, object]) -> Iterator[str]:
+    """As TOML writes them, which for these values is as JSON does."""
+    for key, value in keys.items():
+        yield f"{key} = {json.dumps(value)}"
 
 
 def _sentence(text: str) -> str:

@@ -14,6 +14,7 @@ class SynthesizeOptions(Options):
 
     rows: int | None = Field(None, ge=0, description="how many; by default the job's")
     seed: int | None = Field(None, ge=0, description="by default made of the job's and the partition's name")
+    where: str | None = Field(None, description="only at conditions for which this holds, such as kind = 'boot'")
     partition: str | None = Field(None, description="where to write; by default dt=<today>")
     model: str = Field("champion", description="an alias or a version of the job's model")
 
@@ -28,7 +29,12 @@ def synthesize(options: SynthesizeOptions) -> SampleResult:
 def sample(options: SynthesizeOptions) -> SampleResult:
     """One partition of synthetic rows; asked for again, it is already there."""
     return sample_job(
-        options.job, rows=options.rows, seed=options.seed, partition=options.partition, model=options.model
+        options.job,
+        rows=options.rows,
+        seed=options.seed,
+        where=options.where,
+        partition=options.partition,
+        model=options.model,
     )
 
 

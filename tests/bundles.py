@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aepipe.bundle import BundleManifest, Golden, Latent, PartInfo, write_bundle
+from aepipe.bundle import BundleManifest, PartInfo, write_bundle
 from aepipe.calibration import Calibration
 from aepipe.column_kinds import infer
 from aepipe.config import parse_job
 from aepipe.encoding import Encoding, fit
+from aepipe.golden import Golden, Latent
 from aepipe.layout import Port
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -41,7 +42,7 @@ def golden() -> Golden:
     """The rows with made-up answers, one of them missing."""
     score = np.linspace(0, 1, 20, dtype=np.float32)
     score[3] = np.nan
-    return Golden(rows(), score, np.arange(40, dtype=np.float32).reshape(20, 2))
+    return Golden(rows(), {"score": score, "z": np.arange(40, dtype=np.float32).reshape(20, 2)})
 
 
 def manifest(**changes: object) -> BundleManifest:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from aepipe.bottleneck import draw_from, latents_for, real_space, split_gaussian, too_wide
-from aepipe.family import Posterior
+from aepipe.family import point
 from aepipe.layout import Image, Layout, Number
 from tests.layouts import GREY
 
@@ -44,7 +44,8 @@ def test_names_of_latents_sort_in_their_order() -> None:
 
 
 def test_a_draw_has_the_mean_and_variance_of_its_posterior() -> None:
-    posterior = Posterior(torch.full((50_000, 2), 3.0), torch.full((50_000, 2), -1.0))
+    mean, log_var = torch.full((50_000, 2), 3.0), torch.full((50_000, 2), -1.0)
+    posterior = split_gaussian(torch.cat([mean, log_var], 1), torch.float32)
 
     z = draw_from(posterior, torch.Generator().manual_seed(0))
 
@@ -64,7 +65,7 @@ def test_gradients_pass_through_a_draw() -> None:
 def test_a_point_is_drawn_as_it_is() -> None:
     mean = torch.randn(3, 2)
 
-    assert draw_from(Posterior(mean, None), torch.Generator()) is mean
+    assert draw_from(point(mean), torch.Generator()) is mean
 
 
 def test_an_absurd_log_variance_is_held_in_bounds() -> None:

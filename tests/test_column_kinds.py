@@ -239,7 +239,11 @@ def test_every_fault_is_listed_at_once() -> None:
         (pa.array([picture(1, 2, 2)]), {"shape": [7, 2, 2]}, "PNG bytes, which have 1, 2, 3 or 4 channels: the job's"),
         (pa.array([b"abc"]), None, 'write x = {kind = "image", shape = [1, 28, 28]} under [columns]'),
         (pa.array([["a"]]), None, "which is no vector of numbers: name it under [columns]"),
-        (pa.array([[1.0], [1.0, 2.0]]), None, "lists of 1 to 2 numbers, which are no vector: give all the same length"),
+        (pa.array([[1.0], [1.0, 2.0]]), "vector", "lists of 1 to 2 numbers, which are no vector: give all the same"),
+        (pa.array([[[[1.0]]]]), None, "which is no vector of numbers: name it under [columns]"),
+        (pa.array([["a"]]), "series", "which is no series of numbers: name it under [columns]"),
+        (pa.array([[1.0]]), {"kind": "series", "shape": [3]}, "whose shape is [steps, channels], found [3]"),
+        (pa.array([[1.0]]), {"kind": "series", "shape": [3, 2]}, "windows of 3 x 1, but the job's shape is [3, 2]"),
         (pa.array([[]], pa.list_(pa.int8())), None, "lists of 0 to 0 numbers, which are no vector"),
         (pa.array([{"a": 1}]), "category", "which cannot be a category"),
         (pa.array([1.0]), {"resize": True}, "a number: shape, resize and top are options of an image"),
@@ -258,7 +262,7 @@ def test_two_images_and_a_number_beside_one_are_refused() -> None:
     spec = {"shape": [1, 2, 3]}
 
     assert refused(pa.table({"a": pixels, "b": pixels}), {"a": spec, "b": spec}) == [
-        'has the images \'a\' and \'b\', a model takes one: name it under [columns] as "key", "label" or "ignore"'
+        'has image \'a\' and image \'b\', a model takes one: name it under [columns] as "key", "label" or "ignore"'
         " all but one"
     ]
     assert refused(pa.table({"a": pixels, "n": [1.0]}), {"a": spec, "n": "number"}) == [
@@ -275,7 +279,7 @@ def test_columns_of_one_name_are_refused() -> None:
 
 def test_a_table_without_anything_to_model_is_refused() -> None:
     assert refused(pa.table({"id": [1], "empty": pa.nulls(1)}), keys=["id"]) == [
-        "has no column to model: every one is a key, a label or ignored"
+        "has no column to model: every one is a key, a label, a condition or ignored"
     ]
 
 

@@ -108,6 +108,66 @@ def test_integers_may_differ_in_a_thousandth_of_places() -> None:
     assert many.faults == ("part.y at 512 rows differs in 2.05 % of its integers",)
 
 
+class Looked(nn.Module):
+    """Reals to whether they are positive, as codes, and to a score that goes by the codes."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = (x > 0).int()
+        return z, x.sum(1) + 5.0 * z.sum(1)
+
+
+def _looked(border: float, *, weight: float = 5.0) -> bytes:
+    return _graph(
+        f"nil = Constant <value_float = {border:.9f}> () p = Greater(x, nil) z = Cast <to = 6> (p) "
+        f"f = Cast <to = 1> (p) w = Constant <value_float = {weight}> () g = Mul(f, w) h = Add(x, g) "
+        "a = Constant <value_ints = [1]> () score = ReduceSum <keepdims = 0> (h, a)",
+        "int32[rows, 2] z, float[rows] score",
+    )
+
+
+def test_what_follows_from_a_code_is_not_compared_on_the_few_rows_where_the_code_differs() -> None:
+    ports = (Port("z", "int32", (2,)), Port("score", "float32", ()))
+    rows = np.random.default_rng(0).permutation(np.sort(_rows().ravel())).reshape(512, 2).astype(np.float32)
+    in_order = np.sort(rows.ravel())
+    first = int(np.searchsorted(in_order, 0, side="right"))
+    one_apart, many_apart = (float(in_order[first + n : first + n + 2].mean()) for n in (0, 20))
+
+    exact, off = (check_parity(_part(Looked(), *ports), _looked(0.0, weight=w), [rows]) for w in (5.0, 5.1))
+    one, many = (check_parity(_part(Looked(), *ports), _looked(border), [rows]) for border in (one_apart, many_apart))
+    one_off = check_parity(_part(Looked(), *ports), _looked(one_apart, weight=5.1), [rows])
+
+    assert exact.faults == ()
+    assert one.faults == ()
+    assert one.differences["512"]["z"] == {"differ": pytest.approx(1 / 1024, rel=0.01)}
+    assert one.differences["512"]["score"]["abs"] < 1e-5
+    assert many.faults[-1].startswith("part.z at 512 rows differs in 2.0")
+    assert off.faults[-1].startswith("part.score at 512 rows is off by")
+    assert one_off.faults[-1].startswith("part.score at 512 rows is off by")
+
+
+def test_codes_after_one_that_differs_are_not_compared() -> None:
+    class Drawn(nn.Module):
+        """Two codes, the second drawn from what the first one says."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            first = x[:, :1] > 0
+            return torch.cat([first, first ^ (x[:, 1:] > 0)], 1).int()
+
+    body = (
+        "k = Constant <value_ints = [0]> () l = Constant <value_ints = [1]> () nil = Constant <value_float = 0.0> () "
+        "border = Constant <value_float = {:.9f}> () a = Gather <axis = 1> (x, k) b = Gather <axis = 1> (x, l) "
+        "p = Greater(a, border) q = Greater(b, nil) r = Xor(p, q) s = Concat <axis = 1> (p, r) z = Cast <to = 6> (s)"
+    )
+    part, rows = _part(Drawn(), Port("z", "int32", (2,))), _rows()
+    above = np.sort(rows[rows[:, 0] > 0, 0])
+
+    one, some = (check_parity(part, _graph(body.format(b), "int32[rows, 2] z"), [rows]) for b in (above[0], above[9]))
+
+    assert one.faults == ()
+    assert one.differences["512"]["z"] == {"differ": pytest.approx(1 / 1023)}
+    assert some.faults[-1] == "part.z at 512 rows differs in 0.99 % of its codes"
+
+
 def test_integers_may_be_off_by_the_absolute_tolerance() -> None:
     graph = _graph(
         "c = Cast <to = 6> (x) o = Constant <value_int = 1> () i = Cast <to = 6> (o) y = Add(c, i)", "int32[rows, 2] y"

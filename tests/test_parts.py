@@ -2,6 +2,7 @@ import torch
 
 from aepipe.config import Model as Section
 from aepipe.families import build
+from aepipe.family import Batch
 from aepipe.parts import latent_port, named, standard_parts
 from tests.layouts import GREY, MIXED, random_rows
 
@@ -10,10 +11,10 @@ def test_rows_go_through_encoder_and_decoder_in_source_units() -> None:
     model = build(MIXED, Section(family="pca", latent=4), 0)
     tensors = tuple(torch.from_numpy(array) for array in random_rows(MIXED, 300).values())
     row = model.frontend(named(MIXED, tensors))
-    model.prepare(row)
+    model.prepare(Batch(row, row))
     encoder, decoder, _ = standard_parts(model.eval())
 
-    num, cat = decoder.module(encoder.module(*tensors))
+    num, cat = decoder.module(*encoder.module(*tensors))
 
     seen = ~torch.isnan(tensors[0])
     assert torch.corrcoef(torch.stack([num[:, 1], tensors[0][:, 1]]))[0, 1] > 0.9

@@ -3,28 +3,45 @@ import pytest
 import torch
 
 from aepipe import config, families
+from aepipe.family import Batch
+from aepipe.parts import latent_port
 from aepipe.priors import MIXTURE, NORMAL, draw_latents, fit_priors
+from tests import layouts
 from tests.heads.models import cells, mixed_layout, random_rows, table_layout
+from tests.layouts import layout_for
 
 
 @pytest.mark.parametrize("family", families.names())
-def test_the_priors_of_a_family_are_two_parts_from_noise_to_latents(family: str) -> None:
-    layout = mixed_layout()
+def test_the_priors_of_a_family_go_from_noise_to_latents(family: str) -> None:
+    layout = layout_for(family)
     model = families.build(layout, config.Model(family=family), seed=0)
-    rows = random_rows(layout, 200)
-    model.prepare(model.frontend({name: torch.from_numpy(array) for name, array in rows.items()}))
+    rows = layouts.random_rows(layout, 200)
+    row = model.frontend({name: torch.from_numpy(array) for name, array in rows.items()})
+    model.prepare(Batch(row, row))
 
-    mixture, normal = fit_priors(model, rows, components=10)
+    parts = fit_priors(model, rows, components=10)
+
+    has_gaussians = model.latent.kind == "real" and model.latent.is_written
+    expected = (MIXTURE, NORMAL) if has_gaussians else (MIXTURE,) if model.prior() else ()
+    assert tuple(part.name for part in parts) == expected
+    for part in parts:
+        noise = [torch.rand(9, *port.row_shape) for port in part.inputs]
+        assert all(port.noise for port in part.inputs)
+        assert part.outputs == (latent_port(model),)
+        assert part.module(*noise).shape == (9, len(model.latent.names))
+
+
+def test_a_mixture_takes_a_normal_for_each_latent_and_a_uniform() -> None:
+    model = families.build(mixed_layout(), config.Model(family="vae"), seed=0)
+
+    mixture, normal = fit_priors(model, random_rows(mixed_layout(), 200), components=10)
 
     width = len(model.latent.names)
-    assert (mixture.name, normal.name) == (MIXTURE, NORMAL) == ("prior", "prior_normal")
     assert [(port.name, port.row_shape, port.noise) for port in mixture.inputs] == [
         ("eps", (width,), "normal"),
         ("u", (1,), "uniform"),
     ]
     assert normal.inputs == mixture.inputs[:1]
-    assert mixture.outputs == normal.outputs
-    assert mixture.module(torch.randn(9, width), torch.rand(9, 1)).shape == (9, width)
 
 
 def test_a_family_with_a_prior_is_drawn_from_it_and_others_from_their_latents_moments() -> None:
@@ -33,7 +50,8 @@ def test_a_family_with_a_prior_is_drawn_from_it_and_others_from_their_latents_mo
 
     for family in ("vae", "pca"):
         model = families.build(table_layout(rows["num"]), config.Model(family=family), seed=0)
-        model.prepare(model.frontend({"num": torch.from_numpy(rows["num"])}))
+        row = model.frontend({"num": torch.from_numpy(rows["num"])})
+        model.prepare(Batch(row, row))
         _, normal = fit_priors(model, rows, components=1)
 
         latents = draw_latents(model, rows, seed=0)
@@ -50,7 +68,7 @@ def test_latents_of_a_vae_are_drawn_from_each_rows_posterior() -> None:
     drawn = draw_latents(model, rows, seed=0).reshape(2, 10_000, 8)
 
     with torch.no_grad():
-        mean, log_var = model.posterior(model.frontend({"num": torch.from_numpy(cells()[0][:2])}))
+        mean, log_var, _, _ = model.posterior(model.frontend({"num": torch.from_numpy(cells()[0][:2])}))
     assert log_var is not None
     np.testing.assert_allclose(drawn.mean(axis=1), mean, atol=0.05)
     np.testing.assert_allclose(drawn.std(axis=1), torch.exp(0.5 * log_var), rtol=0.05)

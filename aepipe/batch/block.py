@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.arrow_arrays import texts_of
+from aepipe.batch.judge import Judge
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session
-from aepipe.batch.sinks import Answers, Sheet, feature_columns, feature_fields, score_columns, score_fields
+from aepipe.batch.sinks import Answers, Sheet, feature_columns, feature_fields, score_fields
 from aepipe.batch.survey import carried_columns
 from aepipe.batch.tally import Tally
 from aepipe.bundle import Bundle
@@ -19,8 +19,6 @@ from aepipe.layout import Port
 
 # Rows are encoded four batches at a time: with ten categories that takes .24 us a row, where one at a time takes .35.
 _ENCODED_BATCHES = 4
-
-NOT_FINITE = "the score is not finite"
 
 
 class Buffers:
@@ -46,12 +44,9 @@ class BlockScorer:
 
     def __init__(self, bundle: Bundle, carried: tuple[pa.Field, ...], *, features: bool) -> None:
         self._encoding = bundle.encoding
-        self._calibration = bundle.calibration
+        self._judge = Judge(bundle)
         self._carried = carried
         self.outputs = tuple(bundle.part("scorer")[1].outputs)
-        self._reason_names = texts_of(bundle.manifest.reason_names)
-        self._invalid_reasons = (*bundle.encoding.invalid_reasons, NOT_FINITE)
-        self._invalid_column = texts_of(self._invalid_reasons)
         self.sheets = self._make_sheets(bundle, features)
 
     @property
@@ -68,7 +63,8 @@ class BlockScorer:
         tally = Tally(rows=batch.num_rows)
         self._infer(batch, buffers, runner, tally)
         with tally.timed("write"):
-            answers = self._answers(buffers, batch.num_rows)
+            found = {name: values[: batch.num_rows] for name, values in buffers.answers.items()}
+            answers = self._judge.answers(found, buffers.invalid[: batch.num_rows])
             tally.flagged = int(np.count_nonzero(answers.is_anomaly))
             self._count_invalid(answers.invalid, tally)
             return Scored(self._sheet_rows(batch, answers), tally)
@@ -86,40 +82,15 @@ class BlockScorer:
             tally.unseen.update(encoded.unseen)
             at = end
 
-    def _answers(self, buffers: Buffers, rows: int) -> Answers:
-        answers = {name: values[:rows] for name, values in buffers.answers.items()}
-        invalid = self._all_invalid(answers["score"], buffers.invalid[:rows])
-        p_value = self._calibration.p_values(answers["score"])
-        is_anomaly = self._calibration.is_anomaly(p_value)
-        if invalid.any():
-            is_anomaly &= invalid == 0
-        none = np.empty((rows, 0), np.int32)
-        return Answers(
-            z=answers["z"],
-            score=answers["score"],
-            reason=answers.get("reason", none),
-            reason_z=answers.get("reason_z", none),
-            p_value=p_value,
-            is_anomaly=is_anomaly,
-            invalid=invalid,
-        )
-
-    def _all_invalid(self, score: NDArray[np.generic], invalid: NDArray[np.int16]) -> NDArray[np.int16]:
-        finite = np.isfinite(score)
-        if not finite.all():
-            invalid[~finite & (invalid == 0)] = len(self._invalid_reasons) - 1
-        return invalid
-
     def _count_invalid(self, invalid: NDArray[np.int16], tally: Tally) -> None:
         if invalid.any():
-            counts = np.bincount(invalid, minlength=len(self._invalid_reasons))
+            counts = np.bincount(invalid, minlength=len(self._judge.invalid_reasons))
             met = np.flatnonzero(counts[1:]) + 1
-            tally.invalid.update({self._invalid_reasons[code]: int(counts[code]) for code in met})
+            tally.invalid.update({self._judge.invalid_reasons[code]: int(counts[code]) for code in met})
 
     def _sheet_rows(self, batch: pa.RecordBatch, answers: Answers) -> dict[str, pa.RecordBatch]:
         carried = carried_columns(batch, self._carried)
-        columns = score_columns(answers, reason_names=self._reason_names, invalid_reasons=self._invalid_column)
-        rows = {"scores": self.sheets["scores"].rows(carried, columns)}
+        rows = {"scores": self.sheets["scores"].rows(carried, self._judge.columns(answers))}
         if "features" in self.sheets:
             rows["features"] = self.sheets["features"].rows(carried, feature_columns(answers))
         return rows
@@ -131,8 +102,8 @@ class BlockScorer:
         if features:
             labels = bundle.encoding.schema.labels
             carried = [field for field in self._carried if field.name not in labels]
-            latents = feature_fields(ports["z"], bundle.manifest.latent.names)
-            sheets["features"] = Sheet(carried, latents, model_version=bundle.version)
+            own = feature_fields(ports, bundle.manifest.latent.features)
+            sheets["features"] = Sheet(carried, own, model_version=bundle.version)
         _refuse_doubles(sheets)
         return sheets
 

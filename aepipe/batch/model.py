@@ -1,6 +1,6 @@
 """A bundle that answers about Arrow tables in memory: what the batch job does, without files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -8,18 +8,20 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from aepipe.arrow_arrays import texts_of
 from aepipe.batch import sinks
-from aepipe.batch.block import NOT_FINITE
 from aepipe.batch.golden import check_golden
+from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
 from aepipe.batch.runner import Runner
 from aepipe.batch.sampler import draw
 from aepipe.batch.session import Session
+from aepipe.batch.walks import Attribute, Walker
 from aepipe.bundle import Bundle
 from aepipe.config import Device
 from aepipe.encoding import Encoded
 from aepipe.errors import SchemaMismatch
+from aepipe.latent import How
+from aepipe.layout import Port
 from aepipe.schema import faults
 
 Arrays = Mapping[str, np.ndarray]
@@ -54,64 +56,111 @@ class TableModel:
         return self._encoded(table).arrays
 
     def encode(self, table: pa.Table) -> pa.Table:
-        """The latents of each row, in columns z_000 ...; null where a row cannot be scored."""
+        """The features of each row, in columns z_000 ...; null where a row cannot be scored."""
         encoded = self._encoded(table)
-        z = self._run("scorer", encoded.arrays)["z"]
-        return pa.table(dict(zip(self.bundle.manifest.latent.names, _nullable(z.T, encoded), strict=True)))
+        answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
+        fields = sinks.feature_fields(self._ports, self.bundle.manifest.latent.features)
+        return pa.Table.from_arrays(sinks.feature_columns(answers), schema=pa.schema(fields))
 
     def score(self, table: pa.Table) -> pa.Table:
         """score, p_value, is_anomaly, reason_1 ..., invalid_reason of each row."""
-        encoded, calibration = self._encoded(table), self.bundle.calibration
-        found = self._run("scorer", encoded.arrays)
-        none = np.empty((len(found["score"]), 0))
-        reasons = (*self.bundle.encoding.invalid_reasons, NOT_FINITE)
-        lost = ~np.isfinite(found["score"]) & (encoded.invalid == 0)
-        invalid = np.where(lost, len(reasons) - 1, encoded.invalid).astype(np.int16)
-        p_value = calibration.p_values(found["score"].astype(np.float32))
-        answers = sinks.Answers(
-            z=found["z"],
-            score=found["score"],
-            reason=found.get("reason", none.astype(np.int32)),
-            reason_z=found.get("reason_z", none.astype(np.float32)),
-            p_value=p_value,
-            is_anomaly=calibration.is_anomaly(p_value) & (invalid == 0),
-            invalid=invalid,
-        )
-        columns = sinks.score_columns(
-            answers,
-            reason_names=texts_of(self.bundle.manifest.reason_names),
-            invalid_reasons=texts_of(reasons),
-        )
-        return pa.Table.from_arrays(columns, schema=pa.schema(sinks.score_fields(answers.reason.shape[1])))
+        encoded = self._encoded(table)
+        answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
+        fields = sinks.score_fields(answers.reason.shape[1])
+        return pa.Table.from_arrays(self._judge.columns(answers), schema=pa.schema(fields))
 
     def reconstruct(self, table: pa.Table) -> pa.Table:
         """What the model expected of each row, in the source's columns and types; null where it cannot be scored."""
         encoded = self._encoded(table)
-        expected = self._run("decoder", {"z": self._run("encoder", encoded.arrays)["z"]})
-        rows = pa.Table.from_batches([self.bundle.encoding.decode(expected)])
+        layout = self.bundle.encoding.layout
+        z = self._run("encoder", {port.name: encoded.arrays[port.name] for port in layout.encoded_ports})["z"]
+        given = {port.name: encoded.arrays[port.name] for port in layout.given_ports}
+        rows = pa.Table.from_batches([self.bundle.encoding.decode(self._run("decoder", {"z": z} | given) | given)])
         if not encoded.invalid.any():
             return rows
         return rows.take(pa.array(np.arange(rows.num_rows), mask=encoded.invalid != 0))
 
-    def sample(self, rows: int, *, seed: int = 0, prior: Literal["mixture", "normal"] | None = None) -> pa.Table:
-        """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for."""
-        batches = list(draw(self.bundle, rows, seed=seed, prior=prior or "mixture", device=self.device))
+    def step_losses(self, table: pa.Table) -> pa.Table:
+        """What each step of a series, or each row of an image, costs a recurrent family, in nats: step_000 ...
+
+        Null beyond a row's end, and where a row cannot be scored. Raises BundleNotFound for other families.
+        """
+        encoded = self._encoded(table)
+        arrays = {port.name: encoded.arrays[port.name] for port in self.bundle.encoding.layout.encoded_ports}
+        (losses,) = self._run("steps", arrays).values()
+        losses[encoded.invalid != 0] = np.nan
+        names = [f"step_{step:03d}" for step in range(losses.shape[1])]
+        return pa.table([pa.array(column, mask=np.isnan(column)) for column in losses.T], names=names)
+
+    def sample(
+        self,
+        rows: int,
+        *,
+        seed: int = 0,
+        prior: Literal["mixture", "normal"] | None = None,
+        where: str | None = None,
+    ) -> pa.Table:
+        """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for.
+
+        where: a condition on condition columns, for which it then holds. Raises JobInvalid where no sample could.
+        """
+        chosen = prior or "mixture"
+        batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=where, device=self.device))
         return pa.Table.from_batches(batches)
 
+    def interpolate(self, first: pa.Table, last: pa.Table, *, steps: int = 8, how: How = "slerp") -> pa.Table:
+        """The rows between each row of `first` and the same one of `last`; conditions are the first row's.
+
+        `walk_row` says which pair, `walk_step` which step, `walk_share` how much of the last row is in it. Walks raise
+        OptionInvalid where the family's latents are no real vectors.
+        """
+        return self.walker.interpolate(first, last, steps=steps, how=how)
+
+    def shift(
+        self,
+        table: pa.Table,
+        attribute: Attribute,
+        amount: float | Sequence[float] = 1.0,
+        *,
+        among: pa.Table | None = None,
+    ) -> pa.Table:
+        """Each row with `amount` times an attribute added to its latents; 0 is the row as it is rebuilt.
+
+        attribute: a condition judged `among` a table, by default these rows; or a table of rows with the attribute and
+        one of rows without it. `walk_row` says which row, `walk_amount` how much.
+        """
+        vector = self.walker.attribute_vector(attribute, table if among is None else among)
+        amounts = [amount] if isinstance(amount, int | float) else amount
+        return self.walker.shift(table, vector, amounts=amounts)
+
+    def traverse(self, table: pa.Table, dimensions: Sequence[str] | None = None, *, steps: int = 7) -> pa.Table:
+        """Each row with one latent at a time moved over the spread of the training rows' latents.
+
+        dimensions: such as ["z_000", "z_003"], all by default. `walk_row` says which row, `walk_dimension` and
+        `walk_value` which latent has which value.
+        """
+        return self.walker.traverse(table, dimensions=dimensions, steps=steps)
+
     @cached_property
-    def _reads(self) -> list[str]:
-        return list(self.bundle.encoding.layout.columns)
+    def walker(self) -> Walker:
+        """For walks through the latents. Raises OptionInvalid where they are no real vectors."""
+        return Walker(self.bundle, encode=self._encoded, run=self._run)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return Judge(self.bundle)
+
+    @cached_property
+    def _ports(self) -> dict[str, Port]:
+        return {port.name: port for port in self.bundle.part("scorer")[1].outputs}
 
     def _encoded(self, table: pa.Table) -> Encoded:
         encoding = self.bundle.encoding
-        found = faults(encoding.schema.without_keys(), table.schema)
+        schema = encoding.schema.without_keys()
+        found = faults(schema, table.schema)
         if found:
             raise SchemaMismatch("the table", found)
-        rows = table.select(self._reads)
-        batches = rows.to_batches(READ_ROWS) or [pa.RecordBatch.from_pylist([], rows.schema)]
-        parts = [encoding.encode(batch) for batch in batches]
-        arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), {})
+        return encoding.encode_table(table.select([column.name for column in schema.columns]), rows=READ_ROWS)
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
         runner = self._runner(part)
@@ -125,8 +174,3 @@ class TableModel:
             onnx, _ = self.bundle.part(part)
             self._runners[part] = Runner(lambda: Session(onnx, device=self.device), batch_rows=BATCH_ROWS)
         return self._runners[part]
-
-
-def _nullable(columns: np.ndarray, encoded: Encoded) -> list[pa.Array]:
-    invalid = encoded.invalid != 0
-    return [pa.array(np.ascontiguousarray(column), mask=invalid) for column in columns]

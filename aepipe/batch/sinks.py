@@ -16,8 +16,8 @@ TEXT = pa.dictionary(pa.int32(), pa.string())
 class Answers(NamedTuple):
     """What is known of B rows. Scores, p-values and latents of invalid rows mean nothing."""
 
-    z: NDArray[np.generic]
-    """(B, Z)"""
+    features: tuple[NDArray[np.generic], ...]
+    """(B, n) each: latents, pooled ones"""
     score: NDArray[np.generic]
     """(B,) float32"""
     reason: NDArray[np.generic]
@@ -77,15 +77,16 @@ def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: 
     ]
 
 
-def feature_fields(z: Port, names: Sequence[str]) -> list[pa.Field]:
-    """A column for each latent."""
-    return [pa.field(name, pa.from_numpy_dtype(np.dtype(z.dtype))) for name in names]
+def feature_fields(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]) -> list[pa.Field]:
+    """A column for each feature. names: of the columns, by the port that holds them."""
+    types = {output: pa.from_numpy_dtype(np.dtype(ports[output].dtype)) for output in names}
+    return [pa.field(name, types[output]) for output, columns in names.items() for name in columns]
 
 
 def feature_columns(answers: Answers) -> list[pa.Array]:
     """The columns of `feature_fields`, null for rows that cannot be scored."""
     invalid = _invalid(answers)
-    return [_column(values, invalid) for values in answers.z.T]
+    return [_column(values, invalid) for features in answers.features for values in features.T]
 
 
 def _plain(fields: Sequence[pa.Field]) -> list[pa.Field]:

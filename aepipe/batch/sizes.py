@@ -11,6 +11,8 @@ _LARGEST_BLOCK = 32_768
 _ACTIVATIONS_MB = {"cpu": 32, "cuda": 2_048}
 _WIDENING = {"table": 8, "image": 40}
 """Bytes of activations a byte of input: measured 40 for a convolution of 28 x 28 to 64 channels."""
+_STEP_BYTES = 6_144
+"""Activations of a step of a recurrent network, of any number of channels: six vectors of 256."""
 
 
 def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) -> int:
@@ -20,7 +22,9 @@ def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) ->
     >>> batch_rows(Layout(columns=("scan",), image=Image(channels=1, height=28, width=28)), asked=2048, device="cpu")
     267
     """
-    activations = 4 * layout.features * _WIDENING[layout.kind]
+    activations = 4 * layout.features * _WIDENING["image" if layout.kind == "image" else "table"]
+    if layout.series is not None:
+        activations += layout.series.steps * _STEP_BYTES
     most = (_ACTIVATIONS_MB[device] << 20) // max(1, activations)
     return max(1, min(asked if device == "cpu" else max(asked, _LARGEST_BLOCK), most))
 

@@ -180,18 +180,46 @@ def sample(
         typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows; by default each partition has its own."),
     ] = None,
     prior: Annotated[str | None, typer.Option(help="mixture or normal, in place of the job's.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only at conditions for which this holds, in place of the job's.")
+    ] = None,
     partition: Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")] = None,
+    interpolate: Annotated[
+        tuple[str, str] | None, typer.Option(metavar="KEY KEY", help="Instead, the rows between the rows of two keys.")
+    ] = None,
+    shift: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="Instead, rows moved towards those for which this holds.")
+    ] = None,
+    traverse: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Instead, a row with one latent at a time moved.")
+    ] = None,
+    key: Annotated[list[str] | None, typer.Option(help="A row to shift; may be repeated.")] = None,
+    amount: Annotated[float | None, typer.Option(help="How far rows are shifted; by default 1.")] = None,
+    dimensions: Annotated[str | None, typer.Option(help="Latents to traverse, as z_000,z_003; by default all.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="Of each walk; by default 8, of a traversal 7.")] = None,
+    how: Annotated[str | None, typer.Option(help="Interpolate by slerp, along the arc, or by lerp, straight.")] = None,
     model: ModelName = "champion",
     json: Json = False,
 ) -> None:
     """Write synthetic rows, with the source's own columns and types.
 
+    Or a walk through the latents of given rows; a key of several columns is written a,b.
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
+    Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
+    Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
+    from aepipe.cli.walks import Asked, run_walk
     from aepipe.jobs.sample import sample as draw
 
+    asked = Asked(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
+    if asked.walk is not None:
+        run_walk(job, asked, partition=partition, model=model, json=json)
+        return
+
     with progress_bar(quiet=json) as progress:
-        result = draw(job, rows=rows, seed=seed, prior=prior, partition=partition, model=model, progress=progress)
+        result = draw(
+            job, rows=rows, seed=seed, prior=prior, where=where, partition=partition, model=model, progress=progress
+        )
     if json:
         print_json(result)
     else:

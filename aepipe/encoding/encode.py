@@ -1,5 +1,6 @@
 """One encoding of a whole row: what training learned of each column, and the way there and back."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
@@ -16,6 +17,7 @@ from aepipe.encoding.category import fit_category
 from aepipe.encoding.datetime import fit_datetime
 from aepipe.encoding.image import ImageCodec, fit_image
 from aepipe.encoding.number import fit_number
+from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
@@ -23,7 +25,7 @@ from aepipe.layout import Layout
 from aepipe.schema import faults
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-"""Row tensors by the names of `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W)."""
+"""Row tensors by the names of `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
 
 _Fit: TypeAlias = Callable[[Column, int, pa.ChunkedArray], AnyCodec]
 _FIT: dict[str, _Fit] = {
@@ -60,6 +62,9 @@ class Encoding(BaseModel):
     schema_: Schema = Field(alias="schema", description="the columns of the source")
     codecs: tuple[TableCodec, ...] = Field((), description="of a table: one a modelled column, in their order")
     image: ImageCodec | None = Field(None, description="of an image")
+    series: SeriesCodec | None = Field(None, description="of windows of a time series")
+    target: ImageCodec | None = Field(None, description="of the image that is rebuilt in its place")
+    given: tuple[TableCodec, ...] = Field((), description="of conditions, in their order")
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -70,17 +75,22 @@ class Encoding(BaseModel):
     def layout(self) -> Layout:
         """The shape of an encoded row."""
         return Layout(
-            columns=tuple(column.name for column in self.schema_.modelled),
+            columns=tuple(column.name for column in self.schema_.described),
             numbers=tuple(number for codec in self.codecs for number in codec.numbers),
             categories=tuple(category for codec in self.codecs for category in codec.categories),
             image=None if self.image is None else self.image.image,
+            series=None if self.series is None else self.series.series,
+            target=None if self.target is None else self.target.image,
+            conditions=self.schema_.conditions,
+            given_numbers=tuple(number for codec in self.given for number in codec.numbers),
+            given_categories=tuple(category for codec in self.given for category in codec.categories),
         )
 
     @cached_property
     def invalid_reasons(self) -> tuple[str, ...]:
         """What `Encoded.invalid` means: "" for 0, then a sentence each."""
-        codecs = self.codecs if self.image is None else (self.image,)
-        return ("", *(reason for codec in codecs for reason in codec.reasons))
+        alone = (codec for codec in (self.image, self.target, self.series) if codec is not None)
+        return ("", *(reason for codec in (*self.codecs, *alone, *self.given) for reason in codec.reasons))
 
     @cached_property
     def columns_read(self) -> tuple[str, ...]:
@@ -90,34 +100,78 @@ class Encoding(BaseModel):
     def encode(self, batch: pa.RecordBatch) -> Encoded:
         """The tensors of a batch, C-contiguous; columns are taken by name. Raises SchemaMismatch."""
         self._door.check(batch.schema)
-        if self.image is not None:
-            pixels = self.image.encode(batch.column(self.image.name))
-            return Encoded({"image": pixels.image}, pixels.reasons, {})
-        found = self._table.encode(batch)
-        tensors = {"num": found.num, "cat": found.cat}
-        return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, found.reasons, found.unseen)
+        tensors: Arrays = {}
+        invalid, unseen, known = np.zeros(batch.num_rows, np.int16), dict[str, int](), 0
+        for name, codec in (("image", self.image), ("target", self.target)):
+            if codec is not None:
+                tensors[name], reasons = codec.encode(batch.column(codec.name))
+                invalid, known = _first_reason(invalid, reasons, known), known + len(codec.reasons)
+        if self.series is not None:
+            windows = self.series.encode(batch.column(self.series.name))
+            tensors |= {"steps": windows.steps, "length": windows.length}
+            invalid, known = _first_reason(invalid, windows.reasons, known), known + len(self.series.reasons)
+        for prefix, table in (("", self._table), ("given_", self._given)):
+            if table.codecs:
+                found = table.encode(batch)
+                tensors |= {f"{prefix}num": found.num, f"{prefix}cat": found.cat}
+                invalid, known = _first_reason(invalid, found.reasons, known), known + table.reasons
+                unseen |= found.unseen
+        return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen)
+
+    def encode_table(self, table: pa.Table, *, rows: int) -> Encoded:
+        """The tensors of a whole table, encoded so many rows at a time. Raises SchemaMismatch."""
+        batches = table.to_batches(rows) or [pa.RecordBatch.from_pylist([], table.schema)]
+        parts = [self.encode(batch) for batch in batches]
+        arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+        unseen = Counter[str]()
+        for part in parts:
+            unseen.update(part.unseen)
+        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen))
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> pa.RecordBatch:
-        """The modelled columns in the source's types, order and ranges.
+        """The columns that the tensors stand for, in the source's types, order and ranges.
 
         Numbers keep to what training saw, integers are whole, floats are rounded as training's were; a code without a
-        value becomes a rare value, null or the most frequent one.
+        value becomes a rare value, null or the most frequent one. Conditions are among the columns where their tensors
+        are given.
         """
-        rows = next((len(array) for array in arrays.values()), 0)
-        fields = [self.schema_.arrow.field(column.name) for column in self.schema_.modelled]
-        if self.image is not None:
-            columns = [self.image.decode(arrays["image"], plain(fields[0].type))]
-        else:
-            num = arrays.get("num", np.zeros((rows, 0), np.float32))
-            cat = arrays.get("cat", np.zeros((rows, 0), np.int32))
-            columns = self._table.decode(num, cat, [field.type for field in fields])
-        columns = [restored(column, field.type) for column, field in zip(columns, fields, strict=True)]
-        types = [field.with_type(column.type) for column, field in zip(columns, fields, strict=True)]
-        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(types))
+        columns: dict[str, pa.Array] = {}
+        for name, codec in (("image", self.image), ("target", self.target)):
+            if codec is not None and name in arrays:
+                columns[codec.name] = codec.decode(arrays[name], plain(self.schema_.arrow.field(codec.name).type))
+        if self.series is not None and "steps" in arrays:
+            kind = plain(self.schema_.arrow.field(self.series.name).type)
+            columns[self.series.name] = self.series.decode(arrays["steps"], arrays["length"], kind)
+        for prefix, table in (("", self._table), ("given_", self._given)):
+            columns |= self._decoded(table, arrays, prefix)
+        fields = [self.schema_.arrow.field(column.name) for column in self.schema_.modelled if column.name in columns]
+        restored_columns = [restored(columns[field.name], field.type) for field in fields]
+        types = [field.with_type(column.type) for column, field in zip(restored_columns, fields, strict=True)]
+        return pa.RecordBatch.from_arrays(restored_columns, schema=pa.schema(types))
+
+    def encode_given(self, batch: pa.RecordBatch) -> Arrays:
+        """The tensors of conditions alone, of a batch that holds their columns."""
+        found = self._given.encode(batch)
+        tensors = {"given_num": found.num, "given_cat": found.cat}
+        return {port.name: tensors[port.name] for port in self.layout.given_ports}
+
+    def _decoded(self, table: TableEncoder, arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, pa.Array]:
+        found = [arrays[name] for name in (f"{prefix}num", f"{prefix}cat") if name in arrays]
+        if not found:
+            return {}
+        num = arrays.get(f"{prefix}num", np.zeros((len(found[0]), 0), np.float32))
+        cat = arrays.get(f"{prefix}cat", np.zeros((len(found[0]), 0), np.int32))
+        names = [codec.name for codec in table.codecs]
+        kinds = [self.schema_.arrow.field(name).type for name in names]
+        return dict(zip(names, table.decode(num, cat, kinds), strict=True))
 
     @cached_property
     def _table(self) -> TableEncoder:
         return TableEncoder(self.codecs)
+
+    @cached_property
+    def _given(self) -> TableEncoder:
+        return TableEncoder(self.given)
 
     @cached_property
     def _door(self) -> "_Door":
@@ -151,16 +205,33 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch]) -> Encoding:
         door.check(batch.schema)
     if not any(batch.num_rows for batch in batches):
         raise OptionInvalid("no row is left to train on: widen [train] from, to or where")
-    if schema.modelled[0].kind == "image":
-        return Encoding(schema_=schema, image=fit_image(schema.modelled[0]))
-    codecs = [_fitted(column, at, schema, batches) for at, column in enumerate(schema.modelled)]
-    return Encoding(schema_=schema, codecs=tuple(codecs))
+    given = [column for column in schema.modelled if column.kind == "condition"]
+    conditions = tuple(_fitted(column, at, schema, batches) for at, column in enumerate(given))
+    if schema.described[0].kind == "image":
+        target = next((fit_image(column) for column in schema.modelled if column.kind == "target"), None)
+        return Encoding(schema_=schema, image=fit_image(schema.described[0]), target=target, given=conditions)
+    if schema.described[0].kind == "series":
+        series = fit_series(schema.described[0], _values(schema.described[0], schema, batches))
+        return Encoding(schema_=schema, series=series, given=conditions)
+    codecs = tuple(_fitted(column, at, schema, batches) for at, column in enumerate(schema.described))
+    return Encoding(schema_=schema, codecs=codecs, given=conditions)
+
+
+def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.ndarray:
+    """Of several reasons a row keeps the first; those of one more encoder begin after `known`."""
+    if not reasons.any():
+        return invalid
+    return np.where((invalid == 0) & (reasons != 0), reasons + np.int16(known), invalid).astype(np.int16)
 
 
 def _fitted(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
     kind = plain(schema.arrow.field(column.name).type)
-    arrays = [batch.column(column.name) for batch in batches]
-    return _fitter(column, kind)(column, index, _one_type(arrays, kind))
+    return _fitter(column, kind)(column, index, _values(column, schema, batches))
+
+
+def _values(column: Column, schema: Schema, batches: list[pa.RecordBatch]) -> pa.ChunkedArray:
+    kind = plain(schema.arrow.field(column.name).type)
+    return _one_type([batch.column(column.name) for batch in batches], kind)
 
 
 def _fitter(column: Column, kind: pa.DataType) -> _Fit:

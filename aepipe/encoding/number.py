@@ -34,7 +34,8 @@ class NumberCodec(Codec):
         return (self.number,)
 
     def encode(self, array: pa.Array) -> Features:
-        return Features(numbers=(self._differences(_numeric(array, self.unit)),))
+        array = numeric(array, self.unit)
+        return Features(numbers=(self.differences(values_of(array), nulls_of(array)),))
 
     def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
         values = numbers[:, 0]
@@ -50,9 +51,8 @@ class NumberCodec(Codec):
             return array_of(_within(values, kind), pa.float64(), nulls).cast(kind)
         return array_of(values, kind, nulls)
 
-    def _differences(self, array: pa.Array) -> np.ndarray:
-        """value - offset; NaN where missing. float64, or the array's own dtype where there is nothing to subtract."""
-        values, nulls = values_of(array), nulls_of(array)
+    def differences(self, values: np.ndarray, nulls: np.ndarray | None) -> np.ndarray:
+        """value - offset; NaN where missing. float64, or the values' own dtype where there is nothing to subtract."""
         if self.offset:
             values = _subtracted(values, self.offset)
         if nulls is None:
@@ -81,7 +81,7 @@ class NumberCodec(Codec):
 def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCodec:
     """The codec of training values of the source's plain type; what is not finite is left out."""
     unit = values.type.unit if pt.is_duration(values.type) else None
-    chunks = [_numeric(chunk, unit) for chunk in values.chunks]
+    chunks = [numeric(chunk, unit) for chunk in values.chunks]
     observed = np.concatenate([_observed(chunk) for chunk in chunks] or [np.zeros(0)])
     usable = observed[statistics.fits_float32(observed)]
     missing = len(values) > sum(_counted(chunk) for chunk in chunks)
@@ -105,7 +105,7 @@ def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCod
     )
 
 
-def _numeric(array: pa.Array, unit: str | None) -> pa.Array:
+def numeric(array: pa.Array, unit: str | None) -> pa.Array:
     """Numbers whose bytes numpy knows; durations as integers in the training unit."""
     array = plain_values(array)
     kind = array.type

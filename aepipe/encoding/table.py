@@ -56,6 +56,8 @@ class TableEncoder:
         numbers = _starts(len(codec.numbers) for codec in codecs)
         categories = _starts(len(codec.categories) for codec in codecs)
         reasons = _starts(len(codec.reasons) for codec in codecs)
+        self.codecs = tuple(codecs)
+        self.reasons = reasons[-1]
         self._places = tuple(map(_Place, codecs, numbers, categories, reasons))
         self._width, self._codes = numbers[-1], categories[-1]
         self._blame = _Blame(self._places)

@@ -3,7 +3,8 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,9 +16,17 @@ from aepipe.errors import OptionInvalid
 from aepipe.family import Family, Model, TrunkPlan
 from aepipe.layout import Layout
 from aepipe.nets import trunk as trunks
+from aepipe.nets.corruption import Corruption, CorruptionOptions, corruption_faults
 from aepipe.nets.likelihood import Likelihood, LikelihoodOptions, make_likelihood
 
 NO_TRUNK = "none"
+
+
+PRESETS: dict[str, tuple[str, dict[str, object]]] = {
+    "denoising_ae": ("ae", {"corruption": "gaussian"}),
+    "denoising_vae": ("vae", {"corruption": "gaussian"}),
+}
+"""Names for a family with other defaults."""
 
 
 class Plan(NamedTuple):
@@ -27,6 +36,7 @@ class Plan(NamedTuple):
     options: BaseModel
     trunk: TrunkPlan
     likelihood: LikelihoodOptions
+    corruption: CorruptionOptions
     resolved: dict[str, object]
     """[model] with every default in its place, for the model card"""
 
@@ -37,9 +47,11 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> Family:
-    """The family of that name. Raises OptionInvalid with the nearest right name."""
-    if name not in names():
-        raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, names())}.")
+    """The family of that name, or behind that preset. Raises OptionInvalid with the nearest right name."""
+    known = (*names(), *PRESETS)
+    if name not in known:
+        raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, sorted(known))}.")
+    name = PRESETS[name][0] if name in PRESETS else name
     family: Family = importlib.import_module(f"{__name__}.{name}").FAMILY
     return family
 
@@ -50,7 +62,9 @@ def build(layout: Layout, model: config.Model, seed: int) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         likelihood = make_likelihood(layout, planned.likelihood)
-        return planned.family.build(layout, planned.options, planned.trunk, likelihood)
+        built = planned.family.build(layout, planned.options, planned.trunk, likelihood)
+    built.corruption = Corruption(planned.corruption)
+    return built
 
 
 def plan(layout: Layout, model: config.Model) -> Plan:
@@ -59,16 +73,32 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     trunk = _trunk_name(family, layout, model.trunk)
     groups: dict[str, type[BaseModel]] = {"family": family.options, "likelihood": LikelihoodOptions}
     if trunk != NO_TRUNK:
-        groups["trunk"] = trunks.find(trunk).options
-    options = _sorted_into(groups, model)
-    faults = family.faults(layout, options["family"])
+        groups |= {"trunk": trunks.find(trunk).options, "corruption": CorruptionOptions}
+    _, preset = PRESETS.get(model.family, (family.name, {}))
+    options = _sorted_into(groups, preset | model.options)
+    likelihood = LikelihoodOptions.model_validate(options["likelihood"])
+    corruption = CorruptionOptions.model_validate(options.get("corruption", {}))
+    faults = [*_condition_faults(family, layout), *family.faults(layout, options["family"])]
+    faults += corruption_faults(layout, corruption)
     if faults:
         raise OptionInvalid(f"[model] {'; '.join(faults)}.")
-    likelihood = LikelihoodOptions.model_validate(options["likelihood"])
-    resolved: dict[str, object] = {"family": family.name, "trunk": trunk}
+    resolved: dict[str, object] = {"family": model.family, "trunk": trunk}
     for each in options.values():
         resolved |= each.model_dump(mode="json")
-    return Plan(family, options["family"], _trunk_plan(trunk, layout, options.get("trunk")), likelihood, resolved)
+    plan_of_trunk = _trunk_plan(trunk, layout, options.get("trunk"))
+    return Plan(family, options["family"], plan_of_trunk, likelihood, corruption, resolved)
+
+
+def _condition_faults(family: Family, layout: Layout) -> Iterator[str]:
+    if family.takes_conditions and not layout.given:
+        yield (
+            f"family '{family.name}' is given conditions, and no column is one: "
+            f'name one as "condition" under [columns]'
+        )
+    if layout.given and not family.takes_conditions:
+        which = ", ".join(f"'{name}'" for name in layout.conditions)
+        takers = " or ".join(name for name in names() if find(name).takes_conditions)
+        yield f"family '{family.name}' takes no conditions, and {which} is one: take {takers}, or model it as a column"
 
 
 def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
@@ -77,7 +107,7 @@ def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
             raise OptionInvalid(f"[model] family '{family.name}' has no trunk; leave out trunk = '{asked}'.")
         return NO_TRUNK
     if asked is None:
-        return trunks.best_for(layout.kind)
+        return _best_trunk(family, layout)
     if asked not in family.trunks:
         raise OptionInvalid(
             f"[model] trunk = '{asked}' is not one of family '{family.name}'{_nearest(asked, family.trunks)}."
@@ -91,13 +121,24 @@ def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
     return asked
 
 
-def _sorted_into(groups: Mapping[str, type[BaseModel]], model: config.Model) -> dict[str, BaseModel]:
+def _best_trunk(family: Family, layout: Layout) -> str:
+    """What the job gets that names none: the trunk that suits the rows best, else one that takes them at all."""
+    best = trunks.best_for(layout.kind)
+    able = [name for name in family.trunks if layout.kind in trunks.find(name).kinds]
+    if not able:
+        raise OptionInvalid(
+            f"[model] family '{family.name}' takes no {layout.kind} rows: its trunks are {', '.join(family.trunks)}."
+        )
+    return best if best in able else able[0]
+
+
+def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, object]) -> dict[str, BaseModel]:
     """The options of each group, validated. Raises OptionInvalid with every fault at once."""
     known = {key for group in groups.values() for key in group.model_fields}
-    faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in model.options if key not in known]
+    faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in given if key not in known]
     options = {}
     for name, group in groups.items():
-        mine = {key: value for key, value in model.options.items() if key in group.model_fields}
+        mine = {key: value for key, value in given.items() if key in group.model_fields}
         try:
             options[name] = group.model_validate(mine)
         except ValidationError as error:
@@ -118,7 +159,19 @@ def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> TrunkPl
     def decoder(layout: Layout, inputs: int, likelihood: Likelihood) -> nn.Module:
         return trunk.decoder(layout, options, inputs, likelihood)
 
-    return TrunkPlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start)
+    of_grid = trunk.grid
+    grid = None if of_grid is None else partial(_grid, of_grid, options)
+    return TrunkPlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start, grid, options)
+
+
+def _grid(
+    make: Callable[[Layout, BaseModel, int, Likelihood], trunks.GridNets],
+    options: BaseModel,
+    layout: Layout,
+    width: int,
+    likelihood: Likelihood,
+) -> trunks.GridNets:
+    return make(layout, options, width, likelihood)
 
 
 def _no_network(*_: object) -> nn.Module:

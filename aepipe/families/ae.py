@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from aepipe.bottleneck import latents_for, real_space, too_wide
-from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn
+from aepipe.coder import Coder
+from aepipe.facts import rebuilding_facts
+from aepipe.family import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
 from aepipe.layout import Layout
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
-from aepipe.parts import standard_parts
 
 
 class Options(BaseModel):
@@ -30,50 +30,30 @@ class Options(BaseModel):
     )
 
 
-class Autoencoder(Model):
+class Autoencoder(Coder):
     """Encoder and decoder with a deterministic code between them."""
 
     def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, likelihood)
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
         self.options = options
-        self.trunk = trunk
-        self.space = real_space(latents_for(layout, options.latent))
-        self.encoder = trunk.encoder(layout, len(self.space.names))
-        self.decoder = trunk.decoder(layout, len(self.space.names), likelihood)
-
-    @property
-    def latent(self) -> LatentSpace:
-        return self.space
-
-    @property
-    def has_prior(self) -> bool:
-        return False
-
-    def prepare(self, rows: Row) -> None:
-        self.trunk.start(self.encoder, self.decoder, self.likelihood, rows)
 
     def players(self) -> tuple[Player, ...]:
         rate = self.trunk.learning_rate
         return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
 
     def posterior(self, row: Row) -> Posterior:
-        return Posterior(self.encoder(row).to(row.dense.dtype), None)
+        return point(self.encoder(row).to(row.dense.dtype))
 
-    def decode(self, z: Tensor) -> Tensor:
-        answer: Tensor = self.decoder(z)
-        return answer
+    def prior(self) -> None:
+        return None
 
-    def kl(self, posterior: Posterior) -> Tensor:
-        return torch.zeros_like(posterior.mean[:, 0])
-
-    def parts(self) -> tuple[Part, ...]:
-        return standard_parts(self)
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return rebuilding_facts(self, batch)
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        z = self.posterior(batch.seen).mean
-        params = self.decode(z)
+        posterior, params = self.through(batch.seen)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
-        decay = self.options.code_decay * z.square().sum(1).mean()
+        decay = self.options.code_decay * posterior.mean.square().sum(1).mean()
         return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
 
@@ -85,4 +65,6 @@ def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
     return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
 
 
-FAMILY = Family("ae", "a narrow deterministic code, by maximum likelihood", Options, ("mlp", "conv"), _build, _faults)
+FAMILY = Family(
+    "ae", "a narrow deterministic code, by maximum likelihood", Options, ("mlp", "conv", "recurrent"), _build, _faults
+)

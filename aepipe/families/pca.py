@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aepipe.bottleneck import latents_for, real_space, too_wide
-from aepipe.family import Family, LatentSpace, Model, Part, Player, Posterior, TrunkPlan
+from aepipe.facts import rebuilding_facts
+from aepipe.family import Batch, Family, LatentSpace, Model, Part, Player, Posterior, Through, TrunkPlan, point
 from aepipe.layout import Layout
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
@@ -46,16 +47,15 @@ class PrincipalComponents(Model):
     def latent(self) -> LatentSpace:
         return self.space
 
-    @property
-    def has_prior(self) -> bool:
-        return False
+    def prior(self) -> None:
+        return None
 
     def players(self) -> tuple[Player, ...]:
         return ()
 
     @torch.no_grad()
-    def prepare(self, rows: Row) -> None:
-        targets = self.likelihood.targets(rows).double()
+    def prepare(self, batch: Batch) -> None:
+        targets = self.likelihood.targets(batch.seen).double()
         center = targets.mean(0)
         variances, directions = torch.linalg.eigh((targets - center).T @ (targets - center) / len(targets))
         latents = len(self.space.names)
@@ -63,20 +63,24 @@ class PrincipalComponents(Model):
         self.center.copy_(center)
         self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
         self.spread.copy_(largest.sqrt())
-        self.likelihood.sigma.settle(self.likelihood.misfit(self.decode(self.posterior(rows).mean), rows))
+        self.likelihood.sigma.settle(self.likelihood.misfit(self.through(batch.seen).params, batch.clean))
 
     def posterior(self, row: Row) -> Posterior:
         centered = self.likelihood.targets(row) - self.center
-        return Posterior(centered @ self.components.T / self.spread, None)
+        return point(centered @ self.components.T / self.spread)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return self.likelihood.params_of((z * self.spread) @ self.components + self.center)
 
-    def kl(self, posterior: Posterior) -> Tensor:
-        return torch.zeros_like(posterior.mean[:, 0])
+    def through(self, row: Row) -> Through:
+        posterior = self.posterior(row)
+        return Through(posterior, self.decode(posterior.mean, row.given))
 
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return rebuilding_facts(self, batch)
 
 
 def _signed(directions: Tensor) -> Tensor:
@@ -90,6 +94,8 @@ def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Lik
 
 
 def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    if layout.target is not None:
+        return ("family 'pca' rebuilds what it sees, and the rows have a target; take another family",)
     return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
 
 

@@ -1,22 +1,30 @@
 """What a trained model says of rows: the module that heads sit on, and its answers over many rows."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.family import Model
+from aepipe.family import Model, Posterior
 from aepipe.head import Evidence
 from aepipe.nets.pooling import reason_pooling, residual_pooling
-from aepipe.parts import named
+from aepipe.parts import measured, named
 
 _ROWS_A_CALL = 4_096
 
 
+class Testimony(NamedTuple):
+    """What a witness says: the latents, and what heads make a score of."""
+
+    posterior: Posterior
+    evidence: Evidence
+
+
 class Witness(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to `Evidence`."""
+    """Row tensors, in the order of `Layout.ports`, to a `Testimony`."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -24,20 +32,22 @@ class Witness(nn.Module):
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
 
-    def forward(self, *rows: Tensor) -> Evidence:
+    def forward(self, *rows: Tensor) -> Testimony:
         model = self.model
-        row = model.frontend(named(model.layout, rows))
-        posterior = model.posterior(row)
-        params = model.decode(posterior.mean)
-        nll = model.likelihood.nll(params, row)
-        residual = model.likelihood.residual(params, row)
-        return Evidence(
+        inputs = named(model.layout, rows)
+        row = model.frontend(inputs)
+        wanted = model.frontend.wanted(inputs, row)
+        posterior, params = model.through(row)
+        nll = model.likelihood.nll(params, wanted)
+        residual = model.likelihood.residual(params, wanted)
+        evidence = Evidence(
             losses=self.of_reasons(nll),
             residual=self.of_residuals(residual),
-            z=posterior.mean,
-            kl=model.kl(posterior),
+            z=measured(posterior),
+            kl=posterior.kl.sum(1),
             total=nll.sum(1),
         )
+        return Testimony(posterior, evidence)
 
 
 @torch.no_grad()
@@ -51,5 +61,5 @@ def gather(witness: Witness, arrays: Mapping[str, NDArray[np.generic]], *, most:
     for begin in range(0, len(chosen), _ROWS_A_CALL):
         part = chosen[begin : begin + _ROWS_A_CALL]
         tensors = (torch.from_numpy(arrays[name][part]).to(device) for name in names)
-        calls.append(Evidence(*(answer.cpu() for answer in witness(*tensors))))
+        calls.append(Evidence(*(answer.cpu() for answer in witness(*tensors).evidence)))
     return Evidence(*(torch.cat(answers) for answers in zip(*calls, strict=True)))

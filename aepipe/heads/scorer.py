@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from aepipe import heads
 from aepipe.family import Model, Part
-from aepipe.head import Evidence, Head, HeadStats
-from aepipe.heads.evidence import Witness, gather
+from aepipe.head import Head, HeadStats
+from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
+from aepipe.heads.evidence import Testimony, Witness, gather
+from aepipe.latent import Mixture
 from aepipe.layout import Port
-from aepipe.parts import latent_port
+from aepipe.parts import feature_ports, latent_tensors
 
 FITTED_ROWS = 20_000
 """Heads are fitted on at most this many training rows, and as many dev rows."""
@@ -46,34 +48,43 @@ class LossScale(nn.Module):
 
 
 class Scorer(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to (z, score, reason, reason_z).
+    """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance).
 
-    z: (B, Z). score: (B,). reason: (B, k) int32, indices into `reason_names(layout)`, the strongest first.
-    reason_z: (B, k), how far the loss of each is above the usual one. The last two are left out where k is 0.
+    z: (B, Z), pooled: (B, P), each left out where it is no feature. score: (B,). reason: (B, k) int32, indices into
+    `reason_names(layout)`, the strongest first. reason_z: (B, k), how far the loss of each is above the usual one. Both
+    are left out where k is 0. cluster: (B, 1) int32 and cluster_distance: (B, 1), where there are clusters.
     """
 
-    def __init__(self, witness: Witness, head: Head, scale: LossScale, *, reasons: int) -> None:
+    def __init__(
+        self, witness: Witness, head: Head, scale: LossScale, *, reasons: int, clusters: Clusters | None = None
+    ) -> None:
         super().__init__()
         self.witness = witness
         self.head = head
         self.scale = scale
         self.reasons = min(reasons, len(scale.center))
+        self.clusters = clusters
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        evidence: Evidence = self.witness(*rows)
-        score = self.head(evidence)
-        if not self.reasons:
-            return evidence.z, score
-        strongest = torch.topk(self.scale(evidence.losses), self.reasons, dim=1)
-        return evidence.z, score, strongest.indices.to(torch.int32), strongest.values
+        testimony: Testimony = self.witness(*rows)
+        evidence = testimony.evidence
+        model = self.witness.model
+        features = latent_tensors(model, testimony.posterior)[-len(feature_ports(model)) :]
+        answers: tuple[Tensor, ...] = (*features, self.head(evidence))
+        if self.reasons:
+            strongest = torch.topk(self.scale(evidence.losses), self.reasons, dim=1)
+            answers += (strongest.indices.to(torch.int32), strongest.values)
+        return answers if self.clusters is None else answers + self.clusters(testimony.posterior.mean)
 
     def part(self) -> Part:
         """The scorer as an ONNX file."""
         model = self.witness.model
-        outputs: tuple[Port, ...] = (latent_port(model), Port("score", "float32", ()))
+        outputs = (*feature_ports(model), Port("score", "float32", ()))
         if self.reasons:
             width = (self.reasons,)
             outputs += (Port("reason", "int32", width), Port("reason_z", "float32", width))
+        if self.clusters is not None:
+            outputs += CLUSTER_PORTS
         return Part("scorer", self, model.layout.ports, outputs)
 
 
@@ -85,10 +96,12 @@ def fit_scorer(
     head: str,
     reasons: int,
     seed: int = 0,
+    mixture: Mixture | None = None,
 ) -> Scorer:
     """The scorer of a trained model, put into eval mode: its head fitted on training rows, its scales on dev rows too.
 
-    head: a name of `heads.names()`. Without dev rows, training rows stand for them. Raises OptionInvalid.
+    head: a name of `heads.names()`. mixture: of the latents, whose components become clusters. Without dev rows,
+    training rows stand for them. Raises OptionInvalid.
     """
     spec = heads.find(head)
     witness = Witness(model).eval()
@@ -96,5 +109,6 @@ def fit_scorer(
     fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
     scale = LossScale(torch.cat([learned.losses, fresh.losses]))
-    scorer = Scorer(witness, fitted, scale, reasons=reasons)
+    clusters = None if mixture is None else Clusters(mixture)
+    scorer = Scorer(witness, fitted, scale, reasons=reasons, clusters=clusters)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

@@ -133,6 +133,9 @@ def _pca_job(job: Job) -> Job:
     raw["model"] = {"family": "pca"} | ({"latent": latent} if latent else {})
     raw["score"] |= {"head": "reconstruction"}
     raw["train"]["alias"] = "champion"
+    for name, column in raw["columns"].items():
+        if column["kind"] in ("target", "condition"):  # components take neither
+            raw["columns"][name] = {"kind": "ignore"}
     raw["output"]["exported"] = str(job.out_path / ".aepipe" / "yardsticks")
     return parse_job(raw, source=job.source)
 
@@ -148,7 +151,7 @@ def _matrices(
 
 
 def _wide(arrays: Mapping[str, np.ndarray], layout: Layout) -> NDArray[np.float64]:
-    blocks = [arrays[name].reshape(len(arrays[name]), -1) for name in ("num", "image") if name in arrays]
+    blocks = [arrays[name].reshape(len(arrays[name]), -1) for name in ("num", "image", "steps") if name in arrays]
     for index, category in enumerate(layout.categories):
         shown = np.arange(min(category.size, MOST_CODES))
         blocks.append(arrays["cat"][:, index : index + 1] == shown)

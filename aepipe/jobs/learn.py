@@ -10,22 +10,29 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from aepipe import families, heads
+from aepipe.batch import conditions
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session, usable_device
-from aepipe.bundle import BundleManifest, Golden, Latent, write_bundle
+from aepipe.bundle import BundleManifest, write_bundle
 from aepipe.calibration import Calibration, check_support
 from aepipe.config import Device, Job
+from aepipe.errors import OptionInvalid
 from aepipe.export import Exported, export_model
+from aepipe.family import Model
+from aepipe.golden import Golden, Latent
 from aepipe.heads.scorer import fit_scorer
+from aepipe.jobs.card import model_card
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
-from aepipe.priors import fit_priors
+from aepipe.priors import fit_priors, has_mixture, mixture_of
 from aepipe.training.curve import Curve
-from aepipe.training.loop import fit
+from aepipe.training.loop import fit, measure
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +59,7 @@ class _Trained(NamedTuple):
     head: str
     latent: Latent
     curve: Curve
+    facts: Mapping[str, float]
     device: str
 
 
@@ -94,6 +102,7 @@ def _on_device(
     seconds: dict[str, float],
 ) -> _Trained:
     model = families.build(learning.encoding.layout, job.model, job.train.seed)
+    _refuse_clusters(job, model)
     checkpoint = _checkpoint(job, key)
     with _timed(seconds, "train", progress):
         curve = fit(
@@ -101,12 +110,23 @@ def _on_device(
         )
     head = heads.resolve(job.score.head, job.train.data)
     seed, train, dev = job.train.seed, learning.train, learning.dev
+    facts = measure(model, dev if _rows(dev) else train, seed=seed)
     with _timed(seconds, "export", progress):
-        scorer = fit_scorer(model, train, dev, head=head, reasons=job.score.reasons, seed=seed)
         priors = fit_priors(model, train, components=job.samples.components, seed=seed)
+        mixture = mixture_of(priors) if job.score.clusters else None
+        scorer = fit_scorer(model, train, dev, head=head, reasons=job.score.reasons, seed=seed, mixture=mixture)
         parts = export_model(model, scorer, priors, train)
-    latent = Latent(names=model.latent.names, kind=model.latent.kind)
-    return _Trained({part.part: part for part in parts}, head, latent, curve, device)
+    latent = Latent(**model.latent._asdict(), has_clusters=mixture is not None)
+    return _Trained({part.part: part for part in parts}, head, latent, curve, facts, device)
+
+
+def _refuse_clusters(job: Job, model: Model) -> None:
+    if job.score.clusters and not has_mixture(model.latent):
+        kind = "codes" if model.latent.kind == "code" else "binary" if model.latent.kind == "binary" else "no features"
+        raise OptionInvalid(
+            f"[score] clusters = true needs real latents among the features, and those of family '{job.model.family}' "
+            f"are {kind}; leave it out, or take another family."
+        )
 
 
 def _publish(
@@ -133,10 +153,12 @@ def _publish(
         latent=trained.latent,
         reason_names=reason_names(learning.encoding.layout),
         versions=_versions(),
+        metrics=dict(trained.facts),
         details={"device": trained.device, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
     )
+    kept = ("score", *trained.latent.features)
     golden = Golden(
-        learning.calibration_rows.slice(0, GOLDEN_ROWS), answers["score"][:GOLDEN_ROWS], answers["z"][:GOLDEN_ROWS]
+        learning.calibration_rows.slice(0, GOLDEN_ROWS), {name: answers[name][:GOLDEN_ROWS] for name in kept}
     )
     return write_bundle(
         job.bundle_path,
@@ -145,8 +167,21 @@ def _publish(
         onnx={name: part.onnx for name, part in trained.parts.items()},
         calibration=Calibration.fit(answers["score"], alpha=job.calibration.alpha),
         golden=golden,
-        extras={"curve.json": trained.curve.model_dump_json(indent=1).encode()},
+        extras={
+            "curve.json": trained.curve.model_dump_json(indent=1).encode(),
+            "card.md": model_card(manifest, trained.curve).encode(),
+            **_conditions_file(learning.conditions),
+        },
     )
+
+
+def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
+    """What samples are drawn at; no file where there are no conditions."""
+    if not rows.num_columns:
+        return {}
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink)  # into memory: write_bundle writes the bytes
+    return {conditions.FILE: bytes(sink.getvalue())}
 
 
 def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

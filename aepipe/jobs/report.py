@@ -8,6 +8,7 @@ from aepipe.config import read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.jobs import gather
 from aepipe.jobs.compare import Comparison, compare_scored
+from aepipe.jobs.gather_walks import walks
 from aepipe.jobs.result import Result
 from aepipe.jobs.scored import Scored
 from aepipe.report.html import render
@@ -51,7 +52,7 @@ def _compared(scored: Scored, progress: Progress | None) -> Comparison | str:
 def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison | str) -> Night:
     strange = gather.strangest(scored, model)
     samples = gather.samples(scored, model)
-    absent = {}
+    absent = {"walks": "no walk was made with this model: aepipe sample --interpolate, --shift or --traverse makes one"}
     if samples is None:
         absent["samples"] = "nothing was sampled with this model yet"
     if isinstance(compared, str):
@@ -67,6 +68,7 @@ def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison |
         strange=strange,
         latents=gather.latents(scored),
         samples=samples,
+        walks=walks(scored.outputs, model),
         comparisons=() if isinstance(compared, str) else gather.comparisons(compared),
         training=gather.training(model),
         files=gather.files(scored),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aepipe import where
+from aepipe.batch.conditions import MOST_ROWS
 from aepipe.batch.reader import READ_ROWS, read_footer, slices
 from aepipe.columns import did_you_mean
 from aepipe.config import Job
@@ -33,6 +34,8 @@ class Learning(NamedTuple):
     dev: Arrays
     calibration: Arrays
     calibration_rows: pa.Table
+    conditions: pa.Table
+    """The condition columns of at most 10,000 training rows, as they stand in the source."""
     rows_read: int
 
 
@@ -54,8 +57,8 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
     parts = split(schema, table, partitions=names)
     encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches())
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
-    (train, _), (dev, _), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
-    return Learning(encoding, train, dev, calibration, source, table.num_rows)
+    (train, learned), (dev, _), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
+    return Learning(encoding, train, dev, calibration, source, _conditions(job, schema, learned), table.num_rows)
 
 
 def _refuse_reserved(schema: Schema) -> None:
@@ -75,6 +78,9 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
     for key, condition in conditions.items():
         for name in sorted(where.columns(condition) - known) if condition else ():
             faults.append(f"{key}: the table has no column '{name}'{did_you_mean(name, known)}")
+    for name in sorted(where.columns(job.samples.where) - set(schema.conditions)) if job.samples.where else ():
+        hint = did_you_mean(name, schema.conditions) or '; name it as "condition" under [columns], or leave it out'
+        faults.append(f"[samples] where: '{name}' is no condition{hint}")
     if faults:
         raise JobInvalid(str(job.source), faults)
 
@@ -124,12 +130,16 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
     return keep
 
 
+def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:
+    rows = np.random.default_rng(job.train.seed).permutation(learned.num_rows)[:MOST_ROWS]
+    return learned.select(schema.conditions).take(pa.array(np.sort(rows)))
+
+
 def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
     """The encoded rows and their sources; rows that cannot be scored are left out, and said so."""
-    batches = table.to_batches(READ_ROWS) or [pa.RecordBatch.from_pylist([], table.schema)]
-    encoded = [encoding.encode(batch) for batch in batches]
-    fine = np.concatenate([each.invalid == 0 for each in encoded])
-    if not fine.all():
-        log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
-    arrays = {name: np.concatenate([each.arrays[name] for each in encoded])[fine] for name in encoded[0].arrays}
-    return arrays, table.filter(pa.array(fine))
+    encoded = encoding.encode_table(table, rows=READ_ROWS)
+    fine = encoded.invalid == 0
+    if fine.all():
+        return encoded.arrays, table
+    log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
+    return {name: array[fine] for name, array in encoded.arrays.items()}, table.filter(pa.array(fine))

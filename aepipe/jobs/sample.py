@@ -2,17 +2,18 @@
 
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 
+from aepipe.batch.conditions import Bank
 from aepipe.batch.sampler import draw
 from aepipe.bundle import Bundle
-from aepipe.config import read_job
+from aepipe.config import Device, read_job
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
 from aepipe.storage import Commit, Outputs, digest_of
@@ -30,6 +31,7 @@ class SampleResult(Result):
     rows: int
     seed: int
     prior: Prior
+    where: str | None
     model_version: str
     created: bool
     seconds: float
@@ -40,45 +42,68 @@ class SampleResult(Result):
         return self.rows / self.seconds if self.created else 0.0
 
 
+class _Wanted(NamedTuple):
+    """What is asked for, with the job's answers where the call has none."""
+
+    rows: int
+    seed: int
+    prior: Prior
+    where: str | None
+
+    def key(self, bundle: Bundle) -> str:
+        """What the rows depend on."""
+        given = () if self.where is None else (self.where,)
+        return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, *given)
+
+    @property
+    def details(self) -> dict[str, object]:
+        """For the manifest."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
 def sample(
     job_path: str | Path,
     *,
     rows: int | None = None,
     seed: int | None = None,
     prior: str | None = None,
+    where: str | None = None,
     partition: str | None = None,
     model: str = "champion",
     progress: Progress | None = None,
 ) -> SampleResult:
     """Synthetic rows in <out>/samples/<partition>, with the source's own columns and types, the seed and the model.
 
-    The same model, seed and prior give the same rows; asked for again, nothing is written. Without a seed, each
-    partition has its own, made of the job's and its name.
-    Raises JobInvalid for a prior that is neither mixture nor normal, BundleNotFound where the family cannot sample.
+    The same model, seed, prior and where give the same rows; asked for again, nothing is written. Without a seed, each
+    partition has its own, made of the job's and its name. where: a condition on the model's condition columns, which
+    have the values of training rows for which it holds.
+    Raises JobInvalid for a prior that is neither mixture nor normal or a where that can hold for no sample,
+    BundleNotFound where the family cannot sample.
     """
     began = time.perf_counter()
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    count = job.samples.rows if rows is None else rows
-    kind = _prior(prior or job.samples.prior)
     name = partition or today()
-    chosen_seed = seed_of(job.samples.seed, name) if seed is None else seed
-    key = digest_of(CONTRACT, bundle.version, str(count), str(chosen_seed), kind)
+    wanted = _Wanted(
+        rows=job.samples.rows if rows is None else rows,
+        seed=seed_of(job.samples.seed, name) if seed is None else seed,
+        prior=_prior(prior or job.samples.prior),
+        where=where or job.samples.where,
+    )
+    Bank(bundle, wanted.where)  # refused before anything is written
     outputs = Outputs(job.out_path)
-    with outputs.commit(name, key, run="sample") as commit:
+    with outputs.commit(name, wanted.key(bundle), run="sample") as commit:
         manifest = commit.done
         if manifest is None:
-            rows_drawn = draw(bundle, count, seed=chosen_seed, prior=kind, device=job.run.device)
-            _write(commit, bundle, rows_drawn, count, seed=chosen_seed, progress=progress)
-            manifest = commit.publish(
-                model_version=bundle.version, details={"rows": count, "seed": chosen_seed, "prior": kind}
-            )
+            _write(commit, bundle, wanted, device=job.run.device, progress=progress)
+            manifest = commit.publish(model_version=bundle.version, details=wanted.details)
         created = commit.done is None
     return SampleResult(
         path=outputs.root / manifest.files["samples"].path,
         rows=manifest.files["samples"].rows,
-        seed=chosen_seed,
-        prior=kind,
+        seed=wanted.seed,
+        prior=wanted.prior,
+        where=wanted.where,
         model_version=bundle.version,
         created=created,
         seconds=time.perf_counter() - began,
@@ -88,20 +113,20 @@ def sample(
 def _write(
     commit: Commit,
     bundle: Bundle,
-    batches: Iterable[pa.RecordBatch],
-    rows: int,
+    wanted: _Wanted,
     *,
-    seed: int,
+    device: Device,
     progress: Progress | None,
 ) -> None:
     sink, at = None, 0
+    batches = draw(bundle, wanted.rows, seed=wanted.seed, prior=wanted.prior, where=wanted.where, device=device)
     for drawn in batches:
-        batch = _whole_row(bundle, drawn, seed=seed, start=at)
+        batch = _whole_row(bundle, drawn, seed=wanted.seed, start=at)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
         at += batch.num_rows
         if progress is not None:
-            progress("sample", at / max(rows, 1))
+            progress("sample", at / max(wanted.rows, 1))
 
 
 def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:

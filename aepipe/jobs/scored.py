@@ -39,10 +39,14 @@ class Scored:
         return np.asarray(self.read("scores", manifest, ["score"])["score"].to_numpy())
 
     def latents(self, manifest: Manifest) -> np.ndarray | None:
-        """The features of a partition, (B, Z), NaN where a row has none; None where the job does not write them."""
+        """The features of a partition, (B, Z), NaN where a row has none; None where the job does not write them.
+
+        Of codes and other latents that no distance can be taken of, those that sum them up.
+        """
         if "features" not in manifest.files:
             return None
-        names = self.model.bundle.manifest.latent.names
+        latent = self.model.bundle.manifest.latent
+        names = latent.pooled or latent.names
         table = self.read("features", manifest, names)
         return np.column_stack([table[name].to_numpy() for name in names])
 

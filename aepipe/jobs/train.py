@@ -89,7 +89,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "model": True,
             "train": set(Train.model_fields) - {"alias"},
             "calibration": True,
-            "score": {"head", "reasons"},
+            "score": {"head", "reasons", "clusters"},
             "samples": {"components"},
         }
     )

@@ -8,7 +8,7 @@ from aepipe.config import read_job
 from aepipe.errors import AepipeError, BundleNotFound
 from aepipe.jobs.result import Result
 from aepipe.registry import Registry
-from aepipe.storage import Outputs
+from aepipe.storage import OUTPUTS, Outputs
 
 
 class Verification(Result):
@@ -28,11 +28,7 @@ def verify(path: str | Path) -> Verification:
         job = read_job(path)
         bundles = _verify_bundles(job.bundle_path)
         outputs = Outputs(job.out_path)
-        checked = [
-            f"{m.partition}: {', '.join(sorted(m.files))}"
-            for run in ("score", "sample")
-            for m in outputs.manifests(run)
-        ]
+        checked = [f"{m.partition}: {', '.join(sorted(m.files))}" for run in OUTPUTS for m in outputs.manifests(run)]
         return Verification(checked=(*bundles.checked, *checked), faults=(*bundles.faults, *outputs.verify()))
     return _verify_bundles(path)
 

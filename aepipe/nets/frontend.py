@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepipe.layout import Layout, Number
+from aepipe.layout import Image, Layout, Number
 
 TAIL = 10.0
 """Standard deviations beyond which a number grows by its fourth root only."""
+
+GIVEN_SCALE = 4.0
+"""Of conditions, so that a network does not take them for a few inputs among many."""
 
 _GREATEST = 1e24  # its fourth root is 1e6, so that squares of it stay far from float32's end
 _LARGEST_POWER = 80.0  # exp(80) is 5.5e34, exp(89) overflows float32
@@ -22,11 +26,13 @@ class Row(NamedTuple):
     """Rows as networks see them."""
 
     dense: Tensor
-    """(B, N) standardised numbers, missing ones 0; or (B, C, H, W) pixels in [0, 1]"""
+    """(B, N) standardised numbers, missing ones 0; or (B, C, H, W) pixels in [0, 1]; or (B, T, F) steps of numbers"""
     observed: Tensor
-    """of dense's shape: 1 where there is a value, 0 where it is missing"""
+    """of dense's shape: 1 where there is a value, 0 where it is missing, or beyond the end of a window"""
     codes: Tensor
-    """(B, K) int64; of no width where there are no categories"""
+    """(B, K) int64; of no width where there are no categories; of windows (B, 1), the number of the last step"""
+    given: Tensor
+    """(B, G) conditions, times GIVEN_SCALE: standardised numbers, missing flags, one-hot codes; of no width without"""
 
 
 class Frontend(nn.Module):
@@ -37,27 +43,78 @@ class Frontend(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.layout = layout
-        self.numbers = NumberScaling(layout.numbers)
+        self.numbers = NumberScaling(layout.numbers if layout.series is None else layout.series.numbers)
+        self.given = Given(layout)
         last_code = torch.tensor([category.size - 1 for category in layout.categories], dtype=torch.int64)
         self.register_buffer("last_code", last_code, persistent=False)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Row:
+        given = self.given(inputs) if self.layout.given else self._no_given(inputs)
         if self.layout.image is not None:
-            pixels = inputs["image"].to(self.numbers.mean.dtype) / self.layout.image.top
-            return Row(pixels, torch.ones_like(pixels), _no_codes(pixels))
+            return self._image_row(inputs["image"], self.layout.image, given)
+        if self.layout.series is not None:
+            return self._series_row(inputs["steps"], inputs["length"], given)
         codes = self._codes(inputs["cat"]) if self.layout.categories else _no_codes(inputs["num"])
         if not self.layout.numbers:
             nothing = codes[:, :0].to(self.numbers.mean.dtype)
-            return Row(nothing, nothing, codes)
+            return Row(nothing, nothing, codes, given)
         dense, observed = self.numbers(inputs["num"])
-        return Row(dense, observed, codes)
+        return Row(dense, observed, codes, given)
+
+    def wanted(self, inputs: Mapping[str, Tensor], row: Row) -> Row:
+        """What is to be rebuilt of a row: the target, or the row itself."""
+        target = self.layout.target
+        return row if target is None else self._image_row(inputs["target"], target, row.given)
+
+    def _image_row(self, image: Tensor, shape: Image, given: Tensor) -> Row:
+        pixels = image.to(self.numbers.mean.dtype) / shape.top
+        return Row(pixels, torch.ones_like(pixels), _no_codes(pixels), given)
+
+    def _series_row(self, steps: Tensor, length: Tensor, given: Tensor) -> Row:
+        last = (length.long().clamp(1, steps.shape[1]) - 1).unsqueeze(1)
+        within = torch.arange(steps.shape[1], device=steps.device) <= last
+        present = within.unsqueeze(2) & ~torch.isnan(steps)
+        dense, _ = self.numbers(torch.where(present, steps, self.numbers.mean))
+        observed = present.to(dense.dtype)
+        return Row(dense * observed, observed, last, given)
+
+    def _no_given(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        first = inputs[self.layout.seen_ports[0].name]
+        return self.numbers.mean.new_zeros((first.shape[0], 0))
 
     def restore(self, dense: Tensor) -> Tensor:
-        """Standardised numbers (B, N) in the source's units, the host's offset still subtracted: forward's inverse."""
+        """Standardised numbers (..., N) in source units, the host's offset still subtracted: forward's inverse."""
         return self.numbers.restore(dense)
 
     def _codes(self, cat: Tensor) -> Tensor:
         return torch.minimum(cat.long().clamp(min=0), self.last_code)
+
+
+class Given(nn.Module):
+    """Tensors of conditions, named as in `Layout.given_ports`, to one vector (B, G)."""
+
+    last_code: Tensor
+    flagged: Tensor
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.numbers = NumberScaling(layout.given_numbers)
+        self.sizes = tuple(category.size for category in layout.given_categories)
+        flagged = [j for j, number in enumerate(layout.given_numbers) if number.may_be_missing]
+        self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64), persistent=False)
+        last_code = torch.tensor([size - 1 for size in self.sizes], dtype=torch.int64)
+        self.register_buffer("last_code", last_code, persistent=False)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        parts = []
+        if "given_num" in inputs:
+            dense, observed = self.numbers(inputs["given_num"])
+            parts += [dense, 1 - observed.index_select(1, self.flagged)]
+        if "given_cat" in inputs:
+            codes = torch.minimum(inputs["given_cat"].long().clamp(min=0), self.last_code)
+            dtype = self.numbers.mean.dtype
+            parts += [F.one_hot(codes[:, j], size).to(dtype) for j, size in enumerate(self.sizes)]
+        return GIVEN_SCALE * torch.cat(parts, 1)
 
 
 class NumberScaling(nn.Module):
@@ -84,7 +141,7 @@ class NumberScaling(nn.Module):
         self.register_buffer("is_log", is_log, persistent=False)
 
     def forward(self, num: Tensor) -> tuple[Tensor, Tensor]:
-        """(standardised numbers, whether observed) of num (B, N), NaN where missing.
+        """(standardised numbers, whether observed) of num (..., N), NaN where missing.
 
         A table without a column that may be missing is not searched for NaN: the host half refuses such rows.
         """

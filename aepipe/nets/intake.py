@@ -9,7 +9,7 @@ from aepipe.nets.frontend import Row
 
 
 class Intake(nn.Module):
-    """Row -> (B, width), linear in numbers, missing flags and one-hot codes, or in pixels.
+    """Row -> (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; and in what is given.
 
     Of the one-hot codes' weights only the rows that the codes name are read, however many values a category has.
     """
@@ -22,12 +22,13 @@ class Intake(nn.Module):
         self.is_image = layout.image is not None
         sizes = [category.size for category in layout.categories]
         flagged = [j for j, number in enumerate(layout.numbers) if number.may_be_missing]
-        self.dense = layout.features if self.is_image else len(layout.numbers) + len(flagged)
+        self.dense = layout.image.pixels if layout.image else len(layout.numbers) + len(flagged)
         self.codes = sum(sizes)
         bound = max(1, self.dense) ** -0.5
         self.weight = nn.Parameter(torch.empty(width, self.dense).uniform_(-bound, bound)) if self.dense else None
         self.bias = nn.Parameter(torch.empty(width).uniform_(-bound, bound))
         self.table = nn.Parameter(torch.randn(self.codes, width) * (self.dense + len(sizes)) ** -0.5) if sizes else None
+        self.given = nn.Parameter(torch.randn(layout.given, width) * layout.given**-0.5) if layout.given else None
         self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64), persistent=False)
         self.register_buffer("offsets", torch.tensor([0, *sizes]).cumsum(0)[:-1], persistent=False)
 
@@ -35,17 +36,22 @@ class Intake(nn.Module):
         answer = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
         if self.table is not None:
             answer = answer + self.table[row.codes + self.offsets].sum(1)
-        return answer
+        return answer if self.given is None else answer + row.given @ self.given
 
     def vector(self, row: Row) -> Tensor:
-        """What `forward` is linear in, (B, dense + codes)."""
+        """What `forward` is linear in beside what is given, (B, dense + codes)."""
         hot = torch.zeros((len(row.dense), self.codes), dtype=row.dense.dtype, device=row.dense.device)
         return torch.cat([self._dense(row), hot.scatter_(1, row.codes + self.offsets, 1.0)], 1)
 
     @torch.no_grad()
-    def become(self, weight: Tensor, bias: Tensor) -> None:
-        """Answer `vector(row) @ weight.T + bias`; weight (width, dense + codes), bias (width,)."""
+    def become(self, weight: Tensor, bias: Tensor, given: Tensor | None = None) -> None:
+        """Answer `vector(row) @ weight.T + row.given @ given + bias`.
+
+        weight: (width, dense + codes), bias: (width,), given: (G, width), none: what is given counts for nothing.
+        """
         self.bias.copy_(bias)
+        if self.given is not None:
+            self.given.copy_(torch.zeros_like(self.given) if given is None else given)
         if self.weight is not None:
             self.weight.copy_(weight[:, : self.dense])
         if self.table is not None:

@@ -22,8 +22,8 @@ class LikelihoodOptions(BaseModel):
 
     sigma: Literal["optimal", "learned"] | Annotated[float, Field(gt=0)] = Field(
         "optimal",
-        description="of the Gaussian: optimal (one closed form for all), learned (one a feature), or a number, "
-        "in standard deviations of a column or in shares of the greatest pixel",
+        description="of the Gaussian: optimal (one closed form for all), learned (one a feature, or channel), or a "
+        "number, in standard deviations of a column or in shares of the greatest pixel",
     )
     pixels: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="distribution of a pixel; bernoulli suits ink"
@@ -38,7 +38,7 @@ class Residual(NamedTuple):
 
 
 class Likelihood(nn.Module, ABC):
-    """A distribution over rows. F is `layout.features`: numbers, then categories, or pixels in C, H, W order.
+    """A distribution over rows. F is `layout.features`: numbers, then categories, or pixels in C, H, W order, or steps.
 
     Subclasses are final. `width` is how many parameters a decoder gives for a row, `sigma` that of its Gaussians.
     """
@@ -61,7 +61,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def expected(self, params: Tensor) -> tuple[Tensor, ...]:
-        """The likeliest row: tensors as in `layout.ports`, in source units; a value everywhere, never missing."""
+        """The likeliest row: tensors as in `layout.rebuilt_ports`, in source units; none is missing."""
 
     @abstractmethod
     def draw(self, params: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
@@ -82,7 +82,11 @@ class Likelihood(nn.Module, ABC):
 
 def make_likelihood(layout: Layout, options: LikelihoodOptions) -> Likelihood:
     """The likelihood of a layout's rows."""
-    if layout.image is not None:
+    from aepipe.nets.series_likelihood import SeriesLikelihood  # it is made of what stands here
+
+    if layout.series is not None:
+        return SeriesLikelihood(layout.series, options)
+    if layout.rebuilt is not None:
         return ImageLikelihood(layout, options)
     return TableLikelihood(layout, options)
 
@@ -214,9 +218,9 @@ class ImageLikelihood(Likelihood):
 
     def __init__(self, layout: Layout, options: LikelihoodOptions) -> None:
         super().__init__()
-        assert layout.image is not None
-        self.image = layout.image
-        self.width = layout.image.pixels
+        assert layout.rebuilt is not None
+        self.image = layout.rebuilt
+        self.width = layout.rebuilt.pixels
         self.noise = ()
         self.is_gaussian = options.pixels == "gaussian"
         self.linear = self.width if self.is_gaussian else 0

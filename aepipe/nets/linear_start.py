@@ -1,5 +1,7 @@
 """Linear layers that begin at the principal components of the training rows."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -13,36 +15,64 @@ _LEAST_SHARE = 1e-6
 
 
 @torch.no_grad()
-def start_linear(encoder: Intake, decoder: nn.Linear, likelihood: Likelihood, rows: Row) -> None:
+def start_linear(encoder: Intake, decoder: nn.Linear, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
     """Codes are the principal components, with unit variance; the decoder's means are their regression on the rows.
 
     An encoder of twice the decoder's inputs answers log-variances too: those of probabilistic components, Tipping &
-    Bishop 1999. Nothing changes where rows are wider than 1,024 or fewer than the latents.
+    Bishop 1999. Beside conditions, components are those of what a regression on them leaves of a row: latents that
+    begin by saying what is given go on saying it, and rows drawn at a condition do not follow it. Nothing changes
+    where rows are wider than 1,024 or fewer than the latents. wanted: what is rebuilt of the rows.
     """
     rows = _some(rows)
-    latents = decoder.in_features
+    latents = decoder.in_features - rows.given.shape[1]
     count, wide = len(rows.dense), encoder.dense + encoder.codes
     if wide > _MOST_WIDE or min(count - 1, wide) < latents:
         return
-    vectors, targets = encoder.vector(rows).double(), likelihood.targets(rows).double()
-    center, mean = vectors.mean(0), targets.mean(0)
-    variances, directions = torch.linalg.eigh((vectors - center).T @ (vectors - center) / count)
+    given = rows.given.double()
+    vectors = _regressed(encoder.vector(rows).double(), given)
+    targets = _regressed(likelihood.targets(_some(wanted)).double(), given)
+    variances, directions = torch.linalg.eigh(vectors.rest.T @ vectors.rest / count)
     largest = variances.flip(0)[:latents].clamp(min=_LEAST_SHARE * variances[-1].clamp(min=_LEAST_SHARE))
     weight = directions.flip(1)[:, :latents].T / largest.sqrt().unsqueeze(1)
-    codes = (vectors - center) @ weight.T
-    slopes = (targets - mean).T @ codes / count
+    slopes = targets.rest.T @ (vectors.rest @ weight.T) / count
     noise = (variances.sum() - largest.sum()).clamp(min=0) / wide
     log_var = torch.log((noise / largest).clamp(1e-3, 1.0))
-    _become(encoder, weight, -weight @ center, log_var)
+    _become(encoder, weight, vectors, log_var)
     linear = torch.arange(likelihood.width, device=slopes.device) < likelihood.linear
-    decoder.weight.copy_(slopes * linear.unsqueeze(1))
-    decoder.bias.copy_(likelihood.params_of(mean.to(rows.dense.dtype).unsqueeze(0)).squeeze(0))
+    decoder.weight.copy_(torch.cat([slopes, targets.slopes.T], 1) * linear.unsqueeze(1))
+    middle = likelihood.params_of(targets.mean.to(rows.dense.dtype).unsqueeze(0)).squeeze(0)
+    decoder.bias.copy_(middle + (targets.at_none - targets.mean) * linear)
 
 
-def _become(encoder: Intake, weight: Tensor, bias: Tensor, log_var: Tensor) -> None:
+class _Regressed(NamedTuple):
+    """Vectors (B, F) as their linear regression on what is given, (B, G), and the rest."""
+
+    mean: Tensor
+    """(F,)"""
+    slopes: Tensor
+    """(G, F)"""
+    at_none: Tensor
+    """(F,), the regression where all that is given is 0"""
+    rest: Tensor
+    """(B, F)"""
+
+
+def _regressed(vectors: Tensor, given: Tensor) -> _Regressed:
+    mean, middle = vectors.mean(0), given.mean(0)
+    if not given.shape[1]:
+        return _Regressed(mean, given.new_zeros((0, vectors.shape[1])), mean, vectors - mean)
+    known = given - middle
+    ridge = _LEAST_SHARE * len(given) * torch.eye(len(middle), dtype=given.dtype, device=given.device)
+    slopes = torch.linalg.solve(known.T @ known + ridge, known.T @ (vectors - mean))
+    return _Regressed(mean, slopes, mean - middle @ slopes, vectors - mean - known @ slopes)
+
+
+def _become(encoder: Intake, weight: Tensor, vectors: _Regressed, log_var: Tensor) -> None:
+    bias, given = -weight @ vectors.at_none, -vectors.slopes @ weight.T
     if len(encoder.bias) == 2 * len(weight):
         weight, bias = torch.cat([weight, torch.zeros_like(weight)]), torch.cat([bias, log_var])
-    encoder.become(weight, bias)
+        given = torch.cat([given, torch.zeros_like(given)], 1)
+    encoder.become(weight, bias, given)
 
 
 def _some(rows: Row) -> Row:

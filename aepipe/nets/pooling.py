@@ -1,4 +1,4 @@
-"""Features of a row to fewer numbers: losses to reasons (source columns, regions of an image), residuals to blocks."""
+"""Features of a row to fewer numbers: losses to reasons (columns, regions, spans of steps), residuals to blocks."""
 
 from math import ceil
 
@@ -6,31 +6,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepipe.layout import Image, Layout
+from aepipe.layout import Image, Layout, Series
 
 RESIDUAL_WIDTH = 256
 """Residuals enter the heads as they are up to this many features, and as mean magnitudes of blocks beyond."""
 
 _REGIONS_A_SIDE = 7
+_SPANS = 16
+_MOST_CHANNELS = 8  # beyond it, a span of steps is blamed as a whole
 
 
 def reason_names(layout: Layout) -> tuple[str, ...]:
-    """What the reasons of a score are called: the source columns, or the regions of a coarse grid on an image.
+    """What the reasons of a score are called: source columns, regions of a coarse grid on an image, or spans of steps.
 
     >>> reason_names(Layout(columns=(), image=Image(channels=1, height=8, width=4)))[:2]
     ('rows 0-1, columns 0-1', 'rows 0-1, columns 2-3')
     """
-    if layout.image is None:
+    if layout.series is not None:
+        return _span_names(layout.series)
+    if layout.rebuilt is None:
         return layout.columns
-    side = _region_side(layout.image)
-    rows, columns = (_spans(length, side) for length in (layout.image.height, layout.image.width))
+    side = _region_side(layout.rebuilt)
+    rows, columns = (_spans(length, side) for length in (layout.rebuilt.height, layout.rebuilt.width))
     return tuple(f"rows {row}, columns {column}" for row in rows for column in columns)
 
 
 def reason_pooling(layout: Layout) -> nn.Module:
     """Losses of features (B, F) to losses of reasons (B, R), sums both."""
-    if layout.image is not None:
-        return RegionSum(layout.image, _region_side(layout.image))
+    if layout.series is not None:
+        each = layout.series.channels <= _MOST_CHANNELS
+        return SpanSum(layout.series, _span(layout.series), each_channel=each)
+    if layout.rebuilt is not None:
+        return RegionSum(layout.rebuilt, _region_side(layout.rebuilt))
     of_feature = [number.column for number in layout.numbers]
     of_feature += [category.column for category in layout.categories]
     if of_feature == list(range(len(layout.columns))):
@@ -45,12 +52,15 @@ def residual_pooling(layout: Layout) -> nn.Module:
     """
     if layout.features <= RESIDUAL_WIDTH:
         return nn.Identity()
-    if layout.image is None:
+    if layout.series is not None:
+        spans = max(1, (RESIDUAL_WIDTH - 1) // layout.series.channels)
+        return nn.Sequential(Magnitude(), SpanMean(layout.series, ceil(layout.series.steps / spans)))
+    if layout.rebuilt is None:
         return nn.Sequential(Magnitude(), AdjacentMean(ceil(layout.features / RESIDUAL_WIDTH)))
     side = 2
-    while _blocks(layout.image, side) > RESIDUAL_WIDTH:
+    while _blocks(layout.rebuilt, side) > RESIDUAL_WIDTH:
         side += 1
-    return nn.Sequential(Magnitude(), BlockMean(layout.image, side))
+    return nn.Sequential(Magnitude(), BlockMean(layout.rebuilt, side))
 
 
 class GroupSum(nn.Module):
@@ -112,6 +122,50 @@ class RegionSum(nn.Module):
         means = self.mean(values)
         sums: Tensor = means.reshape(-1, self.channels, means.shape[1] // self.channels).sum(1) * self.pixels
         return sums
+
+
+class SpanSum(nn.Module):
+    """Sums over spans of `size` steps, of each channel or of all; and the length where that is a feature, as it is."""
+
+    def __init__(self, series: Series, size: int, *, each_channel: bool) -> None:
+        super().__init__()
+        self.series, self.size, self.each_channel = series, size, each_channel
+
+    def forward(self, values: Tensor) -> Tensor:
+        series = self.series
+        steps = values[:, : series.values].reshape(-1, series.steps, series.channels)
+        padded = F.pad(steps, (0, 0, 0, -series.steps % self.size))
+        spans = padded.reshape(-1, padded.shape[1] // self.size, self.size, series.channels).sum(2)
+        sums = spans if self.each_channel else spans.sum(2, keepdim=True)
+        return torch.cat([sums.flatten(1), values[:, series.values :]], 1)
+
+
+class SpanMean(nn.Module):
+    """Means over spans of `size` steps, each channel by itself; what is beyond a window's end counts as zero."""
+
+    def __init__(self, series: Series, size: int) -> None:
+        super().__init__()
+        self.sum, self.size, self.values = SpanSum(series, size, each_channel=True), size, series.values
+
+    def forward(self, values: Tensor) -> Tensor:
+        sums: Tensor = self.sum(torch.cat([values[:, : self.values] / self.size, values[:, self.values :]], 1))
+        return sums
+
+
+def _span(series: Series) -> int:
+    return ceil(series.steps / _SPANS)
+
+
+def _span_names(series: Series) -> tuple[str, ...]:
+    size = _span(series)
+    spans = [f"steps {span}" for span in _spans(series.steps, size)] if size > 1 else _single_steps(series)
+    if 1 < series.channels <= _MOST_CHANNELS:
+        spans = [f"{span} of {number.name}" for span in spans for number in series.numbers]
+    return (*spans, "length") if series.is_uneven else tuple(spans)
+
+
+def _single_steps(series: Series) -> list[str]:
+    return [f"step {step}" for step in range(series.steps)]
 
 
 def _region_side(image: Image) -> int:

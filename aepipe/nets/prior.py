@@ -4,12 +4,14 @@ Noise is an input, so that the graph can be checked and a draw repeated.
 """
 
 import warnings
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aepipe.latent import Mixture
 from aepipe.layout import Port
 
 ROWS_A_PARAMETER = 3
@@ -23,7 +25,16 @@ _RIDGE = (
 Latents = NDArray[np.floating]
 
 
-class NormalPrior(nn.Module):
+class Prior(nn.Module, ABC):
+    """Noise to latents (B, Z); subclasses are final."""
+
+    @property
+    @abstractmethod
+    def noise(self) -> tuple[Port, ...]:
+        """What forward takes, in order."""
+
+
+class NormalPrior(Prior):
     """Independent Gaussians: eps (B, Z) standard normal to z (B, Z)."""
 
     mean: Tensor
@@ -36,14 +47,13 @@ class NormalPrior(nn.Module):
 
     @property
     def noise(self) -> tuple[Port, ...]:
-        """What forward takes, in order."""
         return (Port("eps", "float32", (len(self.mean),), "normal"),)
 
     def forward(self, eps: Tensor) -> Tensor:
         return self.mean + eps * self.std
 
 
-class MixturePrior(nn.Module):
+class MixturePrior(Prior):
     """A Gaussian mixture: eps (B, Z) standard normal and u (B, 1) uniform to z (B, Z).
 
     weights: (K,). means: (K, Z). factors: (K, Z, Z), the lower Cholesky factors of the covariances.
@@ -56,6 +66,7 @@ class MixturePrior(nn.Module):
 
     def __init__(self, weights: Latents, means: Latents, factors: Latents) -> None:
         super().__init__()
+        self.mixture = Mixture(*(np.asarray(each, np.float64) for each in (weights, means, factors)))
         bounds = np.concatenate([[-np.inf], np.cumsum(weights)[:-1], [np.inf]])
         components, width = means.shape
         self.register_buffer("starts", torch.tensor(bounds[:-1], dtype=torch.float32))
@@ -67,7 +78,6 @@ class MixturePrior(nn.Module):
 
     @property
     def noise(self) -> tuple[Port, ...]:
-        """What forward takes, in order."""
         return Port("eps", "float32", (self.means.shape[1],), "normal"), Port("u", "float32", (1,), "uniform")
 
     def forward(self, eps: Tensor, u: Tensor) -> Tensor:

@@ -14,7 +14,18 @@ from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
 
 
-def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row) -> None:
+class GridNets(NamedTuple):
+    """Networks between rows and a grid of vectors, (B, height * width, D), row by row."""
+
+    encoder: nn.Module
+    """Row -> (B, P, D)"""
+    decoder: nn.Module
+    """(B, P, D) -> (B, likelihood.width)"""
+    height: int
+    width: int
+
+
+def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
     """What a trunk without a closed form does: the random weights are the start."""
 
 
@@ -32,8 +43,10 @@ class Trunk(NamedTuple):
     """(layout, options, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
     learning_rate: Callable[[Layout], float]
     """of AdamW, that suits a layout"""
-    start: Callable[[nn.Module, nn.Module, Likelihood, Row], None] = no_start
-    """(encoder, decoder, likelihood, training rows): begin these two where closed forms say"""
+    start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
+    """(encoder, decoder, likelihood, training rows, what is rebuilt of them): begin these two where closed forms say"""
+    grid: Callable[[Layout, BaseModel, int, Likelihood], GridNets] | None = None
+    """(layout, options, D, likelihood): networks that keep where things are; none where a trunk knows no places"""
 
 
 def names() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aepipe.report import figures, latents, marginals, sections, strange, wording
+from aepipe.report import figures, latents, marginals, sections, strange, walks, wording
 from aepipe.report.model import LatentMap, Night, Samples
 from aepipe.report.pictures import GALLERY_SIDE, picture
 
@@ -36,6 +36,7 @@ def render(night: Night) -> str:
             figure=_figures(night, missing),
             strange=strange.strange_rows(night.strange) if night.strange is not None else [],
             samples=_samples(night.samples) if night.samples is not None and "samples" not in missing else {},
+            walks=walks.shown(night.walks or ()),
             latent_notes=_latent_notes(night.latents) if night.latents is not None and "latents" not in missing else [],
         )
     )

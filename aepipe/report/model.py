@@ -127,6 +127,36 @@ class Samples:
     real: pa.Table | None = None
 
 
+class WalkLine(NamedTuple):
+    """One column along one strip of a walk: where each row stands on the way, and its value there."""
+
+    strip: str
+    column: str
+    places: tuple[float, ...]
+    values: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """Rows along ways through the latents: strips of pictures (N, S, C, H, W), or the columns that change most.
+
+    title: such as "From 12 to 15". unit: what the places on the way are. places: of each picture, (N, S).
+    lines: the greatest change first.
+    """
+
+    title: str
+    unit: str
+    strips: tuple[str, ...] = ()
+    places: np.ndarray | None = None
+    images: np.ndarray | None = None
+    top: int = 255
+    lines: tuple[WalkLine, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("places", "images"):
+            _same_length(f"Walk.{name}", getattr(self, name), len(self.strips))
+
+
 class Comparison(NamedTuple):
     """One table of measures (greater is better) with the model among its rivals."""
 
@@ -167,7 +197,8 @@ class Card:
 class Night:
     """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
 
-    absent: by section: partitions, scores, reasons, strange, latents, samples, comparisons, training, files, card.
+    absent: by section: partitions, scores, reasons, strange, latents, samples, walks, comparisons, training, files,
+    card.
     """
 
     header: Header
@@ -178,6 +209,7 @@ class Night:
     strange: StrangeRows | None = None
     latents: LatentMap | None = None
     samples: Samples | None = None
+    walks: tuple[Walk, ...] | None = None
     comparisons: tuple[Comparison, ...] = ()
     training: Training | None = None
     files: tuple[FileLine, ...] = ()

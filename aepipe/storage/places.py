@@ -5,9 +5,13 @@ from typing import Literal, NamedTuple
 
 from aepipe.errors import PartitionInvalid
 
-Run = Literal["score", "sample"]
+Run = Literal["score", "sample", "walk"]
 
-OUTPUTS: dict[Run, tuple[str, ...]] = {"score": ("features", "scores"), "sample": ("samples",)}
+OUTPUTS: dict[Run, tuple[str, ...]] = {
+    "score": ("features", "scores"),
+    "sample": ("samples",),
+    "walk": ("walks",),
+}
 """What a run may write, in the order of replacement; the last is always written, and replacing it is the commit."""
 
 HIDDEN = ".aepipe"

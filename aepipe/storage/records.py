@@ -47,7 +47,7 @@ class Manifest(_Frozen):
     partition: str
     key: str = Field(description="digest of all that the outputs depend on")
     kind_of_run: Run
-    files: dict[str, FileRecord] = Field(description="by output: scores, features or samples")
+    files: dict[str, FileRecord] = Field(description="by output: scores, features, samples or walks")
     model_version: str
     created_at: str = Field(description="ISO 8601, UTC")
     details: dict[str, Any] = Field(default_factory=dict, description="JSON; NaN and infinities become null")

@@ -18,7 +18,6 @@ from torch.optim import AdamW, Optimizer
 from aepipe.config import Train
 from aepipe.errors import TrainingDiverged
 from aepipe.family import Batch, Loss, Model, Player, Turn
-from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Residual
 from aepipe.training.checkpoint import Keeper
 from aepipe.training.curve import Curve, Epoch
@@ -88,7 +87,8 @@ def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: t
     generator = torch.Generator(device)
     generator.manual_seed(options.seed)
     optimizers = {
-        player.name: AdamW(player.parameters, weight_decay=options.weight_decay, fused=True) for player in players
+        player.name: AdamW(player.parameters, betas=player.betas, weight_decay=options.weight_decay, fused=True)
+        for player in players
     }
     return Room(model, players, optimizers, rows, held_out if held_out.rows else rows, options, generator)
 
@@ -97,10 +97,11 @@ def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: t
 def _prepare(room: Room) -> None:
     """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
     model = room.model.eval()
+    model.training_rows = room.rows.rows
     model.prepare(next(room.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
     if room.players:
         some = next(room.rows.slices(_DEV_ROWS_A_CALL))
-        model.likelihood.sigma.follow(model.likelihood.misfit(model.decode(model.posterior(some).mean), some), 1.0)
+        model.likelihood.sigma.follow(model.likelihood.misfit(model.through(some.seen).params, some.clean), 1.0)
 
 
 @contextmanager
@@ -123,7 +124,8 @@ def _multiplications(room: Room) -> int:
     rows = -(-room.rows.rows // _steps(room.rows.rows, room.options.batch_rows))
     if room.model.layout.image is not None:
         return rows * room.model.layout.image.pixels * 2_500
-    return rows * sum(parameter.numel() for player in room.players for parameter in player.parameters)
+    steps = 1 if room.model.layout.series is None else room.model.layout.series.steps
+    return rows * steps * sum(parameter.numel() for player in room.players for parameter in player.parameters)
 
 
 def _run_phases(room: Room, keeper: Keeper | None, progress: Progress) -> tuple[Standing, str]:
@@ -189,10 +191,11 @@ def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> di
     return dict(zip(seen, means.tolist(), strict=True))
 
 
-def take_turn(model: Model, player: Player, optimizer: Optimizer, row: Row, turn: Turn) -> Loss:
+def take_turn(model: Model, player: Player, optimizer: Optimizer, batch: Batch, turn: Turn) -> Loss:
     """One step of one player: its own parameters change, and an optimal sigma follows; nothing else."""
-    with torch.autocast(row.dense.device.type, torch.bfloat16, enabled=row.dense.is_cuda):
-        loss = player.loss(Batch(row, row), turn)
+    dense = batch.seen.dense
+    with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
+        loss = player.loss(corrupted(model, batch, turn.generator), turn)
     for parameter in player.parameters:
         parameter.grad = None
     torch.autograd.backward(loss.total, inputs=player.parameters)
@@ -200,6 +203,12 @@ def take_turn(model: Model, player: Player, optimizer: Optimizer, row: Row, turn
     if loss.misfit is not None:
         model.likelihood.sigma.follow(loss.misfit)
     return loss
+
+
+@torch.no_grad()
+def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
+    """The rows as a network in training sees them."""
+    return Batch(model.corruption(batch.seen, generator), batch.clean)
 
 
 @torch.no_grad()
@@ -213,14 +222,25 @@ def evaluate(model: Model, player: Player, rows: Resident, seed: int) -> tuple[f
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
     total, misfit = torch.zeros((), device=model.device), None
-    for row in rows.slices(_DEV_ROWS_A_CALL):
-        loss = player.loss(Batch(row, row), Turn(1.0, generator))
-        total = total + loss.total * len(row.dense)
+    for batch in rows.slices(_DEV_ROWS_A_CALL):
+        loss = player.loss(corrupted(model, batch, generator), Turn(1.0, generator))
+        total = total + loss.total * len(batch.seen.dense)
         if loss.misfit is not None:
             misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
     if misfit is not None:
         total = total - model.likelihood.sigma.regret(misfit)
     return float(total / rows.rows), misfit
+
+
+@torch.no_grad()
+def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
+    """The facts of the model card, of at most 4,096 of these rows; in eval mode."""
+    model.eval()
+    generator = torch.Generator(model.device)
+    generator.manual_seed(seed)
+    batch = next(Resident(model.frontend, arrays, model.device).slices(_DEV_ROWS_A_CALL))
+    facts = model.facts(batch, generator)
+    return {name: value for name, value in facts.items() if math.isfinite(value)}
 
 
 def _steps(rows: int, batch_rows: int) -> int:

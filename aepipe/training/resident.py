@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aepipe.family import Batch
 from aepipe.nets.frontend import Frontend, Row
 
 _ROWS_A_CALL = 65_536
@@ -19,20 +20,24 @@ class Resident:
         self.frontend = frontend
         self.tensors = {port.name: _to(device, arrays[port.name]) for port in frontend.layout.ports}
         self.rows = len(next(iter(self.tensors.values())))
-        self.has_missing = any(number.may_be_missing for number in frontend.layout.numbers)
+        layout = frontend.layout
+        self.has_missing = layout.series is not None or any(number.may_be_missing for number in layout.numbers)
         self.table = None if frontend.layout.image is not None else self._table()
 
-    def pick(self, index: Tensor) -> Row:
-        """The rows of this index (B,), in its order."""
+    def pick(self, index: Tensor) -> Batch:
+        """The rows of this index (B,), in its order, as they are."""
         if self.table is not None:
-            dense, observed, codes = self.table
+            dense, observed, codes, given = self.table
             seen = observed.index_select(0, index) if self.has_missing else observed[: len(index)]
-            return Row(dense.index_select(0, index), seen, codes.index_select(0, index))
+            known = given.index_select(0, index) if given.shape[1] else given[: len(index)]
+            row = Row(dense.index_select(0, index), seen, codes.index_select(0, index), known)
+            return Batch(row, row)
         with torch.no_grad():
-            row: Row = self.frontend({name: tensor.index_select(0, index) for name, tensor in self.tensors.items()})
-            return row
+            tensors = {name: tensor.index_select(0, index) for name, tensor in self.tensors.items()}
+            row = self.frontend(tensors)
+            return Batch(row, self.frontend.wanted(tensors, row))
 
-    def slices(self, rows: int) -> Iterator[Row]:
+    def slices(self, rows: int) -> Iterator[Batch]:
         """All rows in order, at most so many at a time."""
         device = next(iter(self.tensors.values())).device
         for begin in range(0, self.rows, rows):

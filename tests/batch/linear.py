@@ -13,10 +13,11 @@ import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
 from aepipe.batch.session import Session
-from aepipe.bundle import Bundle, BundleManifest, Golden, Latent, PartInfo, write_bundle
+from aepipe.bundle import Bundle, BundleManifest, PartInfo, write_bundle
 from aepipe.calibration import Calibration
 from aepipe.config import parse_job
 from aepipe.encoding import Encoding, fit
+from aepipe.golden import Golden, Latent
 from aepipe.layout import FIRST_VALUE, Layout, Port
 from aepipe.schema import infer
 
@@ -150,7 +151,7 @@ def make_bundle(
         encoding=encoding,
         onnx={name: data for name, (data, _) in parts.items()},
         calibration=Calibration.fit(found["score"], alpha=alpha),
-        golden=Golden(table.slice(0, 8), found["score"][:8] + np.float32(shift), found["z"][:8]),
+        golden=Golden(table.slice(0, 8), {"score": found["score"][:8] + np.float32(shift), "z": found["z"][:8]}),
     )
     return Bundle.open(path)
 

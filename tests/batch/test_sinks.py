@@ -12,7 +12,7 @@ INVALID = pa.array(["", "amount is infinite"])
 
 def answers(rows: int = 3, *, invalid: list[int] | None = None) -> Answers:
     return Answers(
-        z=np.arange(2 * rows, dtype=np.float32).reshape(rows, 2),
+        features=(np.arange(2 * rows, dtype=np.float32).reshape(rows, 2), np.ones((rows, 1), np.int32)),
         score=np.arange(rows, dtype=np.float32),
         reason=np.tile(np.array([2, 0], np.int32), (rows, 1)),
         reason_z=np.tile(np.array([1.5, 0.5], np.float32), (rows, 1)),
@@ -75,11 +75,16 @@ def test_an_invalid_row_is_null_and_says_why() -> None:
 
 def test_features_are_a_column_for_each_latent_and_null_for_invalid_rows() -> None:
     found = answers(invalid=[0, 1, 0])
-    fields = feature_fields(Port("z", "float32", (2,)), ["z_000", "z_001"])
+    fields = feature_fields(
+        {"z": Port("z", "float32", (2,)), "codes": Port("codes", "int32", (1,))},
+        {"z": ["z_000", "z_001"], "codes": ["c_000"]},
+    )
 
     rows = Sheet([], fields, model_version="v").rows({}, feature_columns(found))
 
     assert rows.select(["z_000", "z_001"]).to_pydict() == {"z_000": [0, None, 4], "z_001": [1, None, 5]}
+    assert rows["c_000"].to_pylist() == [1, None, 1]
+    assert [field.type for field in fields] == [pa.float32(), pa.float32(), pa.int32()]
 
 
 def test_no_rows_and_no_reasons_are_fine() -> None:

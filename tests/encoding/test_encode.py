@@ -307,10 +307,12 @@ def test_a_row_keeps_the_first_of_several_reasons_and_finite_tensors() -> None:
 
 
 def test_a_condition_is_encoded_as_its_type_asks() -> None:
-    table = pa.table({"x": [1.0, 2.0], "shop": ["a", "a"], "day": pa.array([1, 2], pa.date32())})
+    table = pa.table({"y": [0, 1], "x": [1.0, 2.0], "shop": ["a", "a"], "day": pa.array([1, 2], pa.date32())})
 
     layout = encoding_of(table, {"shop": "condition", "day": "condition", "x": "condition"}).layout
 
     assert isinstance(layout, Layout)
-    assert [number.name for number in layout.numbers] == ["x", "day.week"]
-    assert [category.name for category in layout.categories] == ["shop", "day.weekday"]
+    assert layout.columns == ("y",)
+    assert layout.conditions == ("x", "shop", "day")
+    assert [number.name for number in layout.given_numbers] == ["x", "day.week"]
+    assert [category.name for category in layout.given_categories] == ["shop", "day.weekday"]

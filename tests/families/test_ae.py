@@ -11,7 +11,7 @@ from aepipe.config import Model as Section
 from aepipe.config import Train
 from aepipe.families import build
 from aepipe.family import Batch, Turn
-from aepipe.layout import Layout, Number
+from aepipe.layout import Image, Layout, Number
 from aepipe.nets.frontend import Row
 from aepipe.training.loop import fit
 from tests.layouts import MIXED, random_rows
@@ -35,7 +35,7 @@ def test_a_linear_autoencoder_spans_the_principal_components() -> None:
 
     fit(model, *split(rows), Train(learning_rate=0.01, epochs=150))
 
-    weight = model.decode(torch.eye(3)) - model.decode(torch.zeros(1, 3))
+    weight = model.decode(torch.eye(3), torch.zeros(3, 0)) - model.decode(torch.zeros(1, 3), torch.zeros(1, 0))
     angles = subspace_angles(weight.detach().numpy().T, PCA(3).fit(rows[:480]).components_.T)
     assert np.degrees(angles.max()) < 3
 
@@ -52,7 +52,7 @@ def test_one_latent_of_a_parabola_beats_the_principal_component() -> None:
 
     with torch.no_grad():
         row = model.frontend({"num": torch.from_numpy(dev["num"])})
-        error = float((model.decode(model.posterior(row).mean) - row.dense).square().mean())
+        error = float((model.through(row).params - row.dense).square().mean())
     pca = PCA(1).fit(train["num"])
     of_pca = np.square(pca.inverse_transform(pca.transform(dev["num"])) - dev["num"]).mean()
     assert of_pca > 0.3
@@ -79,7 +79,7 @@ def test_the_loss_is_the_nll_and_the_decay_of_the_code() -> None:
     loss = model.players()[0].loss(Batch(row, row), Turn(1.0, torch.Generator()))
 
     z = model.posterior(row).mean
-    nll = model.likelihood.nll(model.decode(z), row).sum() / 64
+    nll = model.likelihood.nll(model.decode(z, row.given), row).sum() / 64
     assert loss.terms["nll"].item() == pytest.approx(nll.item())
     assert loss.total.item() == pytest.approx((nll + 0.5 * z.square().sum() / 64).item())
 
@@ -96,7 +96,21 @@ def test_an_extreme_row_scores_high_and_finite_and_the_more_extreme_the_higher()
     far = torch.zeros(6, 6)
     far[:, 2] = steps
     row = model.frontend({"num": far})
-    nll = model.likelihood.nll(model.decode(model.posterior(row).mean), row).sum(1)
+    nll = model.likelihood.nll(model.through(row).params, row).sum(1)
 
     assert nll.isfinite().all()
     assert (nll.diff() > 0).all()
+
+
+@pytest.mark.parametrize("trunk", ["mlp", "conv"])
+@pytest.mark.parametrize("height,width", [(1, 1), (3, 2), (5, 17), (13, 7), (28, 27)])
+def test_what_is_rebuilt_of_an_image_of_any_size_has_its_exact_shape(height: int, width: int, trunk: str) -> None:
+    layout = Layout(columns=("scan",), image=Image(channels=2, height=height, width=width))
+    model = build(layout, Section.model_validate({"family": "ae", "trunk": trunk, "latent": 2}), 0).eval()
+    row = model.frontend({"image": torch.from_numpy(random_rows(layout, 3)["image"])})
+
+    params = model.through(row).params
+
+    (rebuilt,) = model.likelihood.expected(params)
+    assert rebuilt.shape == (3, 2, height, width)
+    assert model.likelihood.nll(params, row).isfinite().all()

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from aepipe.config import Model as Section
 from aepipe.config import Train
 from aepipe.families import build
-from aepipe.family import Model
+from aepipe.family import Batch, Model
 from aepipe.nets.frontend import Row
 from aepipe.training.loop import fit
 from tests.layouts import GREY, MIXED, NUMBERS, random_rows
@@ -17,7 +17,7 @@ from tests.layouts import GREY, MIXED, NUMBERS, random_rows
 def solved(latent: int, **keys: object) -> tuple[Model, Row]:
     model = build(NUMBERS, Section.model_validate({"family": "pca", "latent": latent, **keys}), 0).double()
     row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, 300).items()})
-    model.prepare(row)
+    model.prepare(Batch(row, row))
     return model.eval(), row
 
 
@@ -35,29 +35,32 @@ def test_reconstruction_and_subspace_are_scikit_learn_s() -> None:
     model, row = solved(3)
     pca = PCA(3).fit(row.dense)
 
-    decoded = model.decode(model.posterior(row).mean).numpy()
+    decoded = model.through(row).params.numpy()
 
     np.testing.assert_allclose(decoded, pca.inverse_transform(pca.transform(row.dense)), rtol=1e-6, atol=1e-9)
-    directions = (model.decode(torch.eye(3).double()) - model.decode(torch.zeros(1, 3).double())).numpy()
+    directions = (
+        model.decode(torch.eye(3).double(), torch.zeros(3, 0))
+        - model.decode(torch.zeros(1, 3).double(), torch.zeros(1, 0))
+    ).numpy()
     assert subspace_angles(directions.T, pca.components_.T).max() < 1e-6
 
 
 def test_as_many_components_as_columns_lose_nothing() -> None:
     model, row = solved(5)
 
-    torch.testing.assert_close(model.decode(model.posterior(row).mean), row.dense)
+    torch.testing.assert_close(model.through(row).params, row.dense)
 
 
 def test_sigma_is_what_the_components_leave() -> None:
     model, row = solved(3)
-    left = row.dense - model.decode(model.posterior(row).mean)
+    left = row.dense - model.through(row).params
 
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item())
 
 
 def test_learned_sigmas_are_what_is_left_of_each_column() -> None:
     model, row = solved(3, sigma="learned")
-    left = row.dense - model.decode(model.posterior(row).mean)
+    left = row.dense - model.through(row).params
 
     torch.testing.assert_close(model.likelihood.sigma().exp(), left.square().mean(0).sqrt(), rtol=2e-3, atol=2e-3)
 
@@ -73,7 +76,7 @@ def test_training_is_one_solution_without_epochs() -> None:
     flat = images.reshape(len(images), -1) / 16
     pca = PCA(16).fit(flat[:1_000])
     row = model.frontend({"image": torch.from_numpy(images[1_000:])})
-    decoded = model.decode(model.posterior(row).mean).numpy()
+    decoded = model.through(row).params.numpy()
     np.testing.assert_allclose(decoded, pca.inverse_transform(pca.transform(flat[1_000:])), atol=1e-3)
 
 
@@ -83,9 +86,9 @@ def test_categories_are_reconstructed_better_than_by_their_frequencies() -> None
     model = build(MIXED, Section.model_validate({"family": "pca", "latent": 3}), 0)
     row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    model.prepare(row)
+    model.prepare(Batch(row, row))
 
-    nll = model.likelihood.nll(model.decode(model.posterior(row).mean), row)
+    nll = model.likelihood.nll(model.through(row).params, row)
     assert nll[:, 3].mean().item() < 0.5 * np.log(2)
 
 
@@ -95,6 +98,6 @@ def test_a_column_that_never_changes_leaves_everything_finite() -> None:
     arrays["num"][:, 1:] = 1.0
     row = model.frontend({"num": torch.from_numpy(arrays["num"])})
 
-    model.prepare(row)
+    model.prepare(Batch(row, row))
 
     assert model.posterior(row).mean.isfinite().all()

@@ -13,6 +13,7 @@ from aepipe.family import Model
 from aepipe.head import Evidence
 from aepipe.layout import Category, Image, Layout, Number
 from aepipe.training.loop import fit
+from tests import layouts
 
 Rows = dict[str, NDArray[Any]]
 
@@ -49,6 +50,8 @@ def image_layout(height: int = 8, width: int = 8, channels: int = 1, top: int = 
 def random_rows(layout: Layout, rows: int, seed: int = 0) -> Rows:
     """Rows that are valid under the layout and mean nothing."""
     generator = np.random.default_rng(seed)
+    if layout.given:
+        return layouts.random_rows(layout, rows, seed)
     if layout.image is not None:
         (port,) = layout.ports
         return {"image": generator.integers(0, layout.image.top + 1, (rows, *port.row_shape)).astype(np.uint8)}

@@ -135,7 +135,9 @@ def test_an_unseen_code_is_unlikely_and_finite() -> None:
     likelihood = make_likelihood(CATEGORIES, options())
     codes = torch.tensor([[UNSEEN, UNSEEN, UNSEEN]])
 
-    nll = likelihood.nll(100 * torch.randn(1, likelihood.width), Row(torch.zeros(1, 0), torch.zeros(1, 0), codes))
+    nll = likelihood.nll(
+        100 * torch.randn(1, likelihood.width), Row(torch.zeros(1, 0), torch.zeros(1, 0), codes, torch.zeros(1, 0))
+    )
 
     assert torch.isfinite(nll).all()
 

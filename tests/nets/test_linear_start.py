@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 
 from aepipe.config import Model
 from aepipe.families import build
+from aepipe.family import Batch
 from aepipe.layout import Layout, Number
 from aepipe.nets.frontend import Frontend, Row
 from tests.layouts import CATEGORIES, MIXED, random_rows
@@ -30,12 +31,12 @@ def test_a_network_begins_as_the_principal_components(cells: tuple[Layout, Row],
     model = build(layout, Model(family=family, latent=5), 0)
     pca = PCA(5).fit(row.dense)
 
-    model.prepare(row)
+    model.prepare(Batch(row, row))
 
     codes = model.posterior(row).mean.detach()
     torch.testing.assert_close(codes.std(0, correction=0), torch.ones(5), rtol=1e-3, atol=1e-3)
     oracle = pca.inverse_transform(pca.transform(row.dense))
-    np.testing.assert_allclose(model.decode(codes).detach().numpy(), oracle, atol=2e-3)
+    np.testing.assert_allclose(model.decode(codes, row.given).detach().numpy(), oracle, atol=2e-3)
 
 
 def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tuple[Layout, Row]) -> None:
@@ -43,7 +44,7 @@ def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tupl
     model = build(layout, Model(family="vae", latent=5), 0)
     variances = PCA().fit(row.dense.double()).explained_variance_ * 568 / 569
 
-    model.prepare(row)
+    model.prepare(Batch(row, row))
 
     log_var = model.posterior(row).log_var
     assert log_var is not None
@@ -57,9 +58,9 @@ def test_categories_begin_with_their_frequencies(layout: Layout) -> None:
     row = Frontend(layout)({name: torch.from_numpy(array) for name, array in arrays.items()})
     model = build(layout, Model(family="ae", latent=1), 0)
 
-    model.prepare(row)
+    model.prepare(Batch(row, row))
 
-    nll = model.likelihood.nll(model.decode(torch.zeros(400, 1)), row)
+    nll = model.likelihood.nll(model.decode(torch.zeros(400, 1), row.given), row)
     for column in range(len(layout.categories)):
         codes = arrays["cat"][:, column]
         shares = np.bincount(codes)[codes] / 400
@@ -72,6 +73,7 @@ def test_fewer_rows_than_latents_leave_the_random_start(cells: tuple[Layout, Row
     model = build(layout, Model(family="ae", latent=5), 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    model.prepare(Row(*(part[:3] for part in row)))
+    few = Row(*(part[:3] for part in row))
+    model.prepare(Batch(few, few))
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -20,6 +20,8 @@ from aepipe.report.model import (
     Scores,
     StrangeRows,
     Training,
+    Walk,
+    WalkLine,
 )
 
 ROWS = 60
@@ -90,6 +92,16 @@ def everything(text: str = "plain", **changes: object) -> Night:
             label=text,
         ),
         "samples": Samples(rows=500, seed=7, prior=text, table=table, real=table),
+        "walks": (
+            Walk(
+                title=f"from {text} to b",
+                unit=f"share of {text}",
+                lines=(
+                    WalkLine(f"{text} to b", area, (0.0, 0.5, 1.0), (410.0, 480.5, 590.25)),
+                    WalkLine(f"{text} to b", site, (0.0, 0.5, 1.0), (text, text, "north")),
+                ),
+            ),
+        ),
         "comparisons": (Comparison(text, ("AUROC", text), {text: (0.5, 0.25), "b": (0.75, 0.2)}, text, text),),
         "training": training(),
         "files": (FileLine("read", text, text, 12_345, text, 40), FileLine("written", "scores", "out", 10, "xxh3:0")),
@@ -119,6 +131,16 @@ def images() -> Night:
             top=16,
         ),
         samples=Samples(rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16),
+        walks=(
+            Walk(
+                title="scan 1 with one latent at a time moved",
+                unit="value of the latent",
+                strips=("z_000", "z_003"),
+                places=np.array([[-1.96, 0.0, 2.0], [-3.0, 0.004, 3.0]]),
+                images=pixels[:6].reshape(2, 3, 1, 8, 8),
+                top=16,
+            ),
+        ),
         comparisons=(),
     )
 

@@ -15,7 +15,7 @@ from aepipe.config import Model as Section
 from aepipe.config import Train
 from aepipe.errors import TrainingDiverged
 from aepipe.families import build
-from aepipe.family import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Turn
+from aepipe.family import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Through, Turn, point
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.training.loop import evaluate, fit
@@ -115,7 +115,7 @@ def test_an_optimal_sigma_ends_at_what_is_left_on_dev_rows() -> None:
     fit(model, correlated(200), dev, SHORT)
 
     row = model.frontend({"num": torch.from_numpy(dev["num"])})
-    left = row.dense - model.decode(model.posterior(row).mean)
+    left = row.dense - model.through(row).params
 
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item(), rel=1e-5)
 
@@ -244,7 +244,7 @@ def test_few_rows_of_many_columns_are_learned_better_than_by_principal_component
         model = build(layout, Section(family=family), 0)
         fit(model, {"num": train}, {"num": dev}, Train())
         row = model.frontend({"num": torch.from_numpy(test)})
-        left = model.likelihood.residual(model.decode(model.posterior(row).mean), row)
+        left = model.likelihood.residual(model.through(row).params, row)
         errors[family] = left.square().mean().item()
 
     assert errors["ae"] < errors["pca"]
@@ -274,11 +274,10 @@ class Duel(Model):
     def latent(self) -> LatentSpace:
         return real_space(5)
 
-    @property
-    def has_prior(self) -> bool:
-        return False
+    def prior(self) -> None:
+        return None
 
-    def prepare(self, rows: Row) -> None:
+    def prepare(self, batch: Batch) -> None:
         self.late.requires_grad_(True)
 
     def players(self) -> tuple[Player, ...]:
@@ -289,13 +288,16 @@ class Duel(Model):
         )
 
     def posterior(self, row: Row) -> Posterior:
-        return Posterior(self.first(row.dense), None)
+        return point(self.first(row.dense))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return z
 
-    def kl(self, posterior: Posterior) -> Tensor:
-        return posterior.mean[:, 0] * 0
+    def through(self, row: Row) -> Through:
+        return Through(self.posterior(row), self.first(row.dense))
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return {}
 
     def parts(self) -> tuple[Part, ...]:
         return ()

@@ -15,7 +15,8 @@ def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
     picked = Resident(frontend, arrays, torch.device("cpu")).pick(index)
 
     oracle = frontend({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
-    for one, other in zip(picked, oracle, strict=True):
+    assert picked.seen is picked.clean
+    for one, other in zip(picked.seen, oracle, strict=True):
         assert torch.equal(one, other)
 
 
@@ -26,9 +27,9 @@ def test_slices_are_all_rows_in_order(name: str) -> None:
 
     slices = list(resident.slices(20))
 
-    assert [len(row.dense) for row in slices] == [20, 20, 10]
-    whole = resident.pick(torch.arange(50))
-    for part, oracle in zip(zip(*slices, strict=True), whole, strict=True):
+    assert [len(batch.seen.dense) for batch in slices] == [20, 20, 10]
+    whole = resident.pick(torch.arange(50)).seen
+    for part, oracle in zip(zip(*(batch.seen for batch in slices), strict=True), whole, strict=True):
         assert torch.equal(torch.cat(part), oracle)
 
 

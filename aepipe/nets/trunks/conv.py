@@ -14,8 +14,10 @@ from aepipe.layout import Image, Layout
 from aepipe.nets.activation import Activation, make_activation
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
-from aepipe.nets.trunk import Trunk
+from aepipe.nets.trunk import GridNets, Trunk
 
+_RESIDUALS = 2  # on each side of a grid
+_MOST_PLACES = 64  # of a grid
 _SMALL_SIDE = 4  # pixels; at least two stages, and no more once a side is that small
 
 
@@ -61,17 +63,22 @@ def _channels(image: Image) -> tuple[int, ...]:
 class ConvEncoder(nn.Module):
     """Row -> (B, outputs)."""
 
-    def __init__(self, stages: list[Stage], activation: Activation, outputs: int) -> None:
+    def __init__(self, stages: list[Stage], activation: Activation, outputs: int, *, given: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(stages):
             layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
-        self.stages = nn.Sequential(*layers, nn.Flatten())
+        self.first = layers[0]
+        self.given = nn.Linear(given, stages[1].channels, bias=False) if given else None
+        self.stages = nn.Sequential(*layers[1:], nn.Flatten())
         last = stages[-1]
         self.head = nn.Linear(last.channels * last.height * last.width, outputs)
 
     def forward(self, row: Row) -> Tensor:
-        answer: Tensor = self.head(self.stages(2 * row.dense - 1))
+        maps = self.first(2 * row.dense - 1)
+        if self.given is not None:
+            maps = maps + self.given(row.given)[:, :, None, None]
+        answer: Tensor = self.head(self.stages(maps))
         return answer
 
 
@@ -111,19 +118,95 @@ class Doubling(nn.Module):
         return grown[:, :, : self.mirror.height, : self.mirror.width]
 
 
+class Residual(nn.Module):
+    """A feature map and what a small network adds to it, (B, C, H, W)."""
+
+    def __init__(self, channels: int, activation: Activation) -> None:
+        super().__init__()
+        half = max(1, channels // 2)
+        self.layers = nn.Sequential(
+            make_activation(activation),
+            nn.Conv2d(channels, half, 3, 1, 1),
+            make_activation(activation),
+            nn.Conv2d(half, channels, 1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        answer: Tensor = maps + self.layers(maps)
+        return answer
+
+
+class GridEncoder(nn.Module):
+    """Row -> (B, H * W, vector) of the last stage."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, vector: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in pairwise(stages):
+            layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
+        last = stages[-1].channels
+        layers += [Residual(last, activation) for _ in range(_RESIDUALS)]
+        self.layers = nn.Sequential(*layers, make_activation(activation), nn.Conv2d(last, vector, 1))
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = self.layers(2 * row.dense - 1).flatten(2).transpose(1, 2)
+        return answer
+
+
+class GridDecoder(nn.Module):
+    """(B, H * W, vector) -> (B, answers * H * W)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, vector: int, answers: int) -> None:
+        super().__init__()
+        self.start = stages[-1]
+        layers: list[nn.Module] = [nn.Conv2d(vector, self.start.channels, 3, 1, 1)]
+        layers += [Residual(self.start.channels, activation) for _ in range(_RESIDUALS)]
+        layers.append(make_activation(activation))
+        last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
+        for smaller, larger in pairwise((*reversed(stages[1:]), last)):
+            layers += [Doubling(smaller.channels, larger), make_activation(activation)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(last.channels, answers, 3, 1, 1))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        maps = vectors.transpose(1, 2).reshape(vectors.shape[0], -1, self.start.height, self.start.width)
+        answer: Tensor = self.layers(maps).flatten(1)
+        return answer
+
+
 def _rate(layout: Layout) -> float:
     return 3e-3
 
 
 def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
     known = Options.model_validate(options)
-    return _channels_last(ConvEncoder(_stages(_image(layout), known), known.activation, outputs))
+    stages = _stages(_image(layout), known)
+    return _channels_last(ConvEncoder(stages, known.activation, outputs, given=layout.given))
 
 
 def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
-    known, image = Options.model_validate(options), _image(layout)
+    known, image = Options.model_validate(options), layout.rebuilt or _image(layout)
     answers = likelihood.width // (image.height * image.width)
     return _channels_last(ConvDecoder(_stages(image, known), known.activation, inputs, answers))
+
+
+def _grid(layout: Layout, options: BaseModel, vector: int, likelihood: Likelihood) -> GridNets:
+    known, image = Options.model_validate(options), _image(layout)
+    known = known.model_copy(update={"channels": known.channels or _grid_channels(image)})
+    rebuilt = layout.rebuilt or image
+    stages, mirrored = _stages(image, known), _stages(rebuilt, known)
+    answers = likelihood.width // (rebuilt.height * rebuilt.width)
+    encoder = GridEncoder(stages, known.activation, vector)
+    decoder = GridDecoder(mirrored, known.activation, vector, answers)
+    last = stages[-1]
+    return GridNets(_channels_last(encoder), _channels_last(decoder), last.height, last.width)
+
+
+def _grid_channels(image: Image) -> tuple[int, ...]:
+    """Of as many stages as leave about 8 places a side: 7x7 of 28x28, 4x4 of 8x8."""
+    height, width, count = image.height, image.width, 0
+    while count < 1 or (height * width > _MOST_PLACES and count < 6):
+        height, width, count = -(-height // 2), -(-width // 2), count + 1
+    return tuple(min(128, 32 * 2**stage) for stage in range(count))
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
@@ -138,4 +221,4 @@ def _image(layout: Layout) -> Image:
     return layout.image
 
 
-TRUNK = Trunk("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate)
+TRUNK = Trunk("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate, grid=_grid)

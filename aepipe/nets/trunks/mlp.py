@@ -84,11 +84,11 @@ def _silence(layers: nn.Sequential) -> None:
     nn.init.zeros_(last.bias)
 
 
-def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row) -> None:
+def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
     assert isinstance(encoder, MlpEncoder)
     assert isinstance(decoder, MlpDecoder)
     if encoder.shortcut is not None and decoder.shortcut is not None:
-        start_linear(encoder.shortcut, decoder.shortcut, likelihood, rows)
+        start_linear(encoder.shortcut, decoder.shortcut, likelihood, rows, wanted)
 
 
 def _hidden(layout: Layout, options: Options) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from aepipe.nets.trunks.conv import TRUNK, Options
 def test_the_decoder_answers_every_pixel_of_the_input(height: int, width: int, channels: int) -> None:
     layout = Layout(columns=("i",), image=Image(channels=channels, height=height, width=width))
     likelihood = make_likelihood(layout, LikelihoodOptions())
-    row = Row(torch.rand(2, channels, height, width), torch.ones(0), torch.ones(0))
+    row = Row(torch.rand(2, channels, height, width), torch.ones(0), torch.ones(0), torch.ones(0))
 
     code = TRUNK.encoder(layout, Options(), 4)(row)
     params = TRUNK.decoder(layout, Options(), 4, likelihood)(code)
@@ -28,7 +28,7 @@ def test_every_pixel_depends_on_the_code_and_the_code_on_every_pixel() -> None:
     decoder = TRUNK.decoder(layout, Options(), 4, likelihood)
     pixels = torch.rand(1, 2, 7, 13, requires_grad=True)
 
-    encoder(Row(pixels, torch.ones(0), torch.ones(0))).square().sum().backward()
+    encoder(Row(pixels, torch.ones(0), torch.ones(0), torch.ones(0))).square().sum().backward()
     params = decoder(torch.randn(1, 4)) - decoder(torch.randn(1, 4))
 
     assert pixels.grad is not None

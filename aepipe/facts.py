@@ -1,0 +1,60 @@
+"""What model cards say of trained models: measured on rows that they did not learn from."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from aepipe.bottleneck import draw_from
+from aepipe.family import Batch, Model
+from aepipe.losses import gaussian_nll
+
+ACTIVE_NATS = 0.01
+"""A latent with less KL than this is not in use."""
+
+_IMPORTANCE_DRAWS = 64
+
+
+def rebuilding_facts(model: Model, batch: Batch) -> dict[str, float]:
+    """The mean negative log-likelihood of a row, in nats, and the mean squared residual of a feature."""
+    params = model.through(batch.seen).params
+    return {
+        "nll": float(model.likelihood.nll(params, batch.clean).sum(1).mean()),
+        "mse": float(model.likelihood.residual(params, batch.clean).square().mean()),
+    }
+
+
+def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    """Of a family with Gaussian latents and N(0, I): the bound, its KL, latents in use, and a tighter bound."""
+    posterior = model.posterior(batch.seen)
+    by_latent = posterior.kl.mean(0)
+    params = model.decode(draw_from(posterior, generator), batch.seen.given)
+    nll = float(model.likelihood.nll(params, batch.clean).sum(1).mean())
+    kl = float(by_latent.sum())
+    return {
+        **rebuilding_facts(model, batch),
+        "elbo": -(nll + kl),
+        "kl": kl,
+        "active_latents": float((by_latent > ACTIVE_NATS).sum()),
+        "log_likelihood": float(importance_weighted(model, batch, generator).mean()),
+        **{f"kl.{name}": float(nats) for name, nats in zip(model.latent.names, by_latent, strict=True)},
+    }
+
+
+def importance_weighted(
+    model: Model, batch: Batch, generator: torch.Generator, *, draws: int = _IMPORTANCE_DRAWS
+) -> Tensor:
+    """log p(row) from below, (B,) in nats: log of the mean of p(x|z) p(z) / q(z|x) over draws of q.
+
+    Burda, Grosse & Salakhutdinov 2015 (IWAE), equation 8; it tightens as draws grow.
+    """
+    posterior = model.posterior(batch.seen)
+    assert posterior.log_var is not None
+    weights = []
+    for _ in range(draws):
+        z = draw_from(posterior, generator)
+        nll = model.likelihood.nll(model.decode(z, batch.seen.given), batch.clean).sum(1)
+        own = gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
+        weights.append(own - gaussian_nll(z, torch.zeros_like(z)).sum(1) - nll)
+    return torch.logsumexp(torch.stack(weights), 0) - math.log(draws)

@@ -1,0 +1,28 @@
+"""The mixture of the latents as clusters: which component a row belongs to, and how far it is from its centre."""
+
+import torch
+from torch import Tensor, nn
+
+from aepipe.latent import Mixture
+from aepipe.layout import Port
+
+CLUSTER_PORTS = (Port("cluster", "int32", (1,)), Port("cluster_distance", "float32", (1,)))
+
+
+class Clusters(nn.Module):
+    """What `Mixture.assign` answers, as part of a graph: latents (B, Z) to (component, distance), (B, 1) each."""
+
+    log_heights: Tensor
+    means: Tensor
+    whitening: Tensor
+
+    def __init__(self, mixture: Mixture) -> None:
+        super().__init__()
+        self.register_buffer("log_heights", torch.tensor(mixture.log_heights, dtype=torch.float32))
+        self.register_buffer("means", torch.tensor(mixture.means[:, None], dtype=torch.float32))
+        self.register_buffer("whitening", torch.tensor(mixture.whitening, dtype=torch.float32))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        squares = ((z.unsqueeze(0) - self.means) @ self.whitening).square().sum(2).T
+        cluster = (self.log_heights - 0.5 * squares).argmax(1, keepdim=True)
+        return cluster.to(torch.int32), squares.gather(1, cluster).sqrt()

@@ -1,0 +1,150 @@
+"""Fashion-MNIST cut into the parts that benchmarks use, and a small classifier of it that judges pictures."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Images = NDArray[np.uint8]
+"""(B, 1, 28, 28)"""
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+CLASSES = 10
+JUDGE_EPOCHS = 8
+PATH_VARIABLE = "AEPIPE_BENCHMARK_DATA"
+DEFAULT_PATH = Path(__file__).parents[1] / ".." / "shared" / "data" / "fashion_mnist.npz"
+
+_FEATURES = 64
+_JUDGE_BATCH = 64
+_ROWS_A_CALL = 2_000
+_SPLIT_SEED = 0
+
+
+class Pictures(NamedTuple):
+    """Rows of one part, and what they show."""
+
+    images: Images
+    labels: Labels
+
+    def part(self, begin: int, end: int) -> "Pictures":
+        """Rows begin ... end - 1."""
+        return Pictures(self.images[begin:end], self.labels[begin:end])
+
+
+class Fashion(NamedTuple):
+    """Five parts that share no row. Models see `train`, and `dev` to know when to stop; the rest judges them."""
+
+    train: Pictures
+    dev: Pictures
+    held_out: Pictures
+    of_judge: Pictures
+    """what the classifier learns from"""
+    reference: Pictures
+    """the set's own test rows, which samples are compared with"""
+
+
+def data_path() -> Path:
+    """Where the npz is: the environment's word, or the default."""
+    return Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
+
+
+def load(path: Path, *, train_rows: int, held_out_rows: int, judge_rows: int) -> Fashion:
+    """The parts, shuffled with one seed for all runs: the file is sorted by class."""
+    if not path.exists():
+        raise SystemExit(f"there is no {path}: name the npz of Fashion-MNIST with --data or {PATH_VARIABLE}")
+    with np.load(path) as arrays:
+        seen = Pictures(arrays["x_train"][:, None], arrays["y_train"].astype(np.int64))
+        reference = Pictures(arrays["x_test"][:, None], arrays["y_test"].astype(np.int64))
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(seen.images))
+    sizes = (train_rows, max(1, train_rows // 10), held_out_rows, judge_rows)
+    cuts = np.split(order[: sum(sizes)], np.cumsum(sizes)[:-1])
+    train, dev, held_out, of_judge = (Pictures(seen.images[cut], seen.labels[cut]) for cut in cuts)
+    return Fashion(train, dev, held_out, of_judge, reference)
+
+
+def digest(path: Path) -> str:
+    """Which file it is: the first 12 of its sha256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def shares(images: Images) -> Floats:
+    """Pixels in [0, 1], (B, 784)."""
+    pixels: Floats = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return pixels
+
+
+class Judge(nn.Module):
+    """A convolutional classifier; its last hidden layer is the space in which samples are compared with rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 7 * 7, _FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(_FEATURES, CLASSES)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        answer: Tensor = self.head(self.body(pixels))
+        return answer
+
+    @torch.no_grad()
+    def features(self, pixels: Floats) -> Floats:
+        """(B, 64) of pixels in [0, 1], (B, 784)."""
+        return np.concatenate([self.body(part).numpy() for part in _parts(pixels)])
+
+    @torch.no_grad()
+    def labels(self, pixels: Floats) -> Labels:
+        """The likeliest class of pixels in [0, 1], (B, 784)."""
+        return np.concatenate([self(part).argmax(1).numpy() for part in _parts(pixels)])
+
+
+def judge(pictures: Pictures, folder: Path, key: str) -> Judge:
+    """The classifier of these pictures, trained once and kept in `folder` under `key`."""
+    made = Judge().eval()
+    path = folder / f"judge-{key}.pt"
+    if path.exists():
+        made.load_state_dict(torch.load(path, weights_only=True))
+        return made
+    begun = time.process_time()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = _taught(Judge(), pictures).eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_suffix(".tmp")
+    torch.save(made.state_dict(), waiting)
+    waiting.replace(path)
+    print(f"the judge was trained in {time.process_time() - begun:.0f} CPU s", flush=True)
+    return made
+
+
+def _taught(made: Judge, pictures: Pictures) -> Judge:
+    pixels = torch.from_numpy(shares(pictures.images)).reshape(-1, 1, 28, 28)
+    labels = torch.from_numpy(pictures.labels)
+    steps = JUDGE_EPOCHS * (-(-len(labels) // _JUDGE_BATCH))
+    optimizer = torch.optim.Adam(made.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)
+    for _ in range(JUDGE_EPOCHS):
+        for index in torch.split(torch.randperm(len(labels)), _JUDGE_BATCH):
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(made(pixels[index]), labels[index]))
+            optimizer.step()
+            schedule.step()
+    return made
+
+
+def _parts(pixels: Floats) -> tuple[Tensor, ...]:
+    return torch.split(torch.from_numpy(np.ascontiguousarray(pixels)).reshape(-1, 1, 28, 28), _ROWS_A_CALL)

@@ -1,0 +1,278 @@
+"""The experiments: which model is trained, for how long, and what is looked at in it."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aepipe import families
+from aepipe.config import Model as Section
+from aepipe.config import Train
+from aepipe.layout import Layout, Number
+from aepipe.training.loop import fit
+from benchmarks import zoo_looks as looks
+from benchmarks import zoo_models, zoo_peers
+from benchmarks.fashion import Pictures, shares
+from benchmarks.shapes import render
+from benchmarks.zoo_looks import CODES, NOISE, Look
+from benchmarks.zoo_measures import mutual_information_gap
+from benchmarks.zoo_models import grid_networks, train_ours
+from benchmarks.zoo_peers import table_trainer, train_peer
+from benchmarks.zoo_world import World
+
+MLP: Mapping[str, object] = {"trunk": "mlp", "hidden": (512, 256), "latent": 16}
+BERNOULLI: Mapping[str, object] = {**MLP, "pixels": "bernoulli"}
+NOISY: Mapping[str, object] = {"corruption": "gaussian", "corruption_amount": NOISE}
+TC_WEIGHT, CRITIC_WEIGHT = 6.0, 10.0
+
+OURS: Mapping[str, Mapping[str, object]] = {
+    "pca": {"family": "pca", "latent": 16},
+    "ae": {"family": "ae", **MLP},
+    "ae-10s": {"family": "ae", **MLP},
+    "ae-conv": {"family": "ae", "trunk": "conv", "latent": 16},
+    "sparse_ae": {"family": "sparse_ae", **MLP, "latent": 64},
+    "denoising_ae": {"family": "denoising_ae", **MLP, **NOISY},
+    "vae": {"family": "vae", **MLP},
+    "denoising_vae": {"family": "denoising_vae", **MLP, **NOISY},
+    "vae-bernoulli": {"family": "vae", **BERNOULLI},
+    "cvae": {"family": "cvae", **BERNOULLI, "latent": 8},
+    "beta_vae": {"family": "beta_vae", **BERNOULLI},
+    "beta_tcvae": {"family": "beta_tcvae", **BERNOULLI, "beta": TC_WEIGHT},
+    "factor_vae": {"family": "factor_vae", **BERNOULLI, "gamma": CRITIC_WEIGHT},
+    "vq_vae": {"family": "vq_vae", "trunk": "conv", "codebook": CODES},
+    "adversarial_ae": {"family": "adversarial_ae", **MLP, "latent": 8},
+    "hierarchical_vae": {"family": "hierarchical_vae", "trunk": "mlp", "hidden": (512, 256), "pixels": "bernoulli"},
+    "vrnn": {"family": "vrnn", "trunk": "recurrent", "pixels": "bernoulli", "state": 128},
+    "vrnn-without-z": {
+        "family": "vrnn",
+        "trunk": "recurrent",
+        "pixels": "bernoulli",
+        "state": 128,
+        "stochastic": False,
+    },
+    "binary_ae": {"family": "binary_ae", **MLP, "latent": 64},
+}
+"""[model] of every experiment: the one place to edit when a family's options change their names."""
+
+PEERS: Mapping[str, tuple[str, int, Mapping[str, object]]] = {
+    "pythae-vae": ("VAE", 16, {"reconstruction_loss": "bce"}),
+    "pythae-beta_tcvae": ("BetaTCVAE", 16, {"reconstruction_loss": "bce", "beta": TC_WEIGHT}),
+    "pythae-factor_vae": ("FactorVAE", 16, {"reconstruction_loss": "bce", "gamma": CRITIC_WEIGHT}),
+    "pythae-vq_vae": ("VQVAE", 32, {"num_embeddings": CODES, "use_ema": True}),
+    "pythae-adversarial_ae": ("Adversarial_AE", 8, {}),
+}
+"""Class, latents (numbers of a code) and options of pythae's models; what is not named is its default."""
+
+EPOCHS: Mapping[str, int] = {
+    "ae-10s": 3,
+    "ae-conv": 24,
+    "adversarial_ae": 80,
+    "pythae-adversarial_ae": 80,
+    "vq_vae": 5,
+    "pythae-vq_vae": 5,
+    "vrnn": 14,
+    "vrnn-without-z": 14,
+    "pca": 1,
+}
+"""At most, where it is not 40; an experiment and its peer have the same."""
+
+BATCHES: Mapping[str, int] = {"vq_vae": 64, "pythae-vq_vae": 64, "vrnn": 128, "vrnn-without-z": 128}
+"""Rows of a step, where they are not 256: few epochs of costly rows learn more from more steps."""
+
+OTHERWISE_EPOCHS, BATCH_ROWS, SHAPES_EPOCHS, SHAPES_SEEDS = 40, 256, 300, 5
+
+FAILED_LOOKS = "failed_looks"
+"""Number of looks that failed; while there are any, a result does not count as done."""
+
+_IMAGES, _PLAIN = (looks.rebuilding, looks.determinism), (looks.rebuilding,)
+_BOUND = (*_IMAGES, looks.bound, looks.dependence)
+
+LOOKS: Mapping[str, tuple[Look, ...]] = {
+    "pca": (*_IMAGES, looks.components),
+    "ae": (*_IMAGES, looks.restoring),
+    "ae-10s": _PLAIN,
+    "ae-conv": _IMAGES,
+    "sparse_ae": (*_IMAGES, looks.sparsity),
+    "denoising_ae": (*_IMAGES, looks.restoring),
+    "vae": (*_IMAGES, looks.restoring, looks.dependence, looks.from_normal, looks.from_mixture),
+    "denoising_vae": (*_IMAGES, looks.restoring),
+    "vae-bernoulli": (*_BOUND, looks.from_normal),
+    "cvae": (*_IMAGES, looks.bound, looks.obedience),
+    "beta_vae": _BOUND,
+    "beta_tcvae": _BOUND,
+    "factor_vae": _BOUND,
+    "vq_vae": (*_IMAGES, looks.codebook, looks.codes_prior),
+    "adversarial_ae": (*_IMAGES, looks.match, looks.from_normal),
+    "hierarchical_vae": (*_IMAGES, looks.bound, looks.levels),
+    "vrnn": (*_IMAGES, looks.bound),
+    "vrnn-without-z": (*_PLAIN, looks.bound),
+    "binary_ae": (*_IMAGES, looks.bits),
+    "pythae-vae": (*_PLAIN, looks.bound, looks.dependence, looks.from_normal, looks.embedding),
+    "pythae-beta_tcvae": (*_PLAIN, looks.bound, looks.dependence),
+    "pythae-factor_vae": (*_PLAIN, looks.bound, looks.dependence),
+    "pythae-vq_vae": (*_PLAIN, looks.codebook),
+    "pythae-adversarial_ae": (*_PLAIN, looks.match, looks.from_normal),
+}
+
+_SHAPES = ("vae", "beta_tcvae", "factor_vae")
+_SHAPES_LATENTS, _INFORMATION_DRAWS = 10, 8
+
+_TABLE_ROWS, _TABLE_COLUMNS, _TABLE_HIDDEN, _TABLE_LATENTS, _TABLE_BATCH = 20_000, 30, 64, 8, 1_000
+_TABLE_EPOCHS, _TABLE_RUNS = 10, 3
+
+
+class Experiment(NamedTuple):
+    """One run a seed, on its own."""
+
+    name: str
+    run: Callable[[World, int], Mapping[str, float]]
+    configuration: Mapping[str, object]
+    """whatever changes its numbers, for the key of its results"""
+    family: str | None = None
+    """of aepipe, that must be there"""
+    of_peer: bool = False
+    seeds: int | None = None
+    """how many, where it is not as many as were asked for"""
+    alone: bool = False
+    """whether nothing else may run meanwhile: it measures seconds"""
+
+    @property
+    def lacks(self) -> str | None:
+        """What keeps it from running, or nothing."""
+        if self.of_peer and not zoo_peers.there():
+            return zoo_peers.MISSING
+        if self.family is not None and not zoo_models.there(self.family):
+            return f"family {self.family} is not there yet"
+        return None
+
+
+def experiments() -> dict[str, Experiment]:
+    """All of them by name, in the order in which they run."""
+    made = [Experiment("anchors", _anchors, {"looks": "frechet"}, seeds=1)]
+    made += [_ours(name) for name in OURS]
+    made += [_peer(name) for name in PEERS]
+    made += [_shapes(family) for family in _SHAPES]
+    made.append(Experiment("table-speed", _table_speed, {"looks": "rows_per_s"}, of_peer=True, seeds=1, alone=True))
+    return {each.name: each for each in made}
+
+
+def _ours(name: str) -> Experiment:
+    section, epochs = OURS[name], EPOCHS.get(name, OTHERWISE_EPOCHS)
+
+    def run(world: World, seed: int) -> Mapping[str, float]:
+        train, dev = world.fashion.train, world.fashion.dev
+        subject = train_ours(
+            train,
+            dev,
+            section,
+            epochs=world.epochs(epochs),
+            batch_rows=BATCHES.get(name, BATCH_ROWS),
+            seed=seed,
+            patience=20,
+        )
+        return _looked_at(name, world, subject, seed)
+
+    seeds = 1 if name == "pca" else None  # a closed form
+    return Experiment(name, run, _configuration(name, section, epochs), family=str(section["family"]), seeds=seeds)
+
+
+def _peer(name: str) -> Experiment:
+    kind, latent, options = PEERS[name]
+    epochs = EPOCHS.get(name, OTHERWISE_EPOCHS)
+
+    def run(world: World, seed: int) -> Mapping[str, float]:
+        parts = world.fashion.train, world.fashion.dev
+        networks = grid_networks(OURS["vq_vae"], seed) if kind == "VQVAE" else None
+        subject = train_peer(
+            kind,
+            *parts,
+            options,
+            latent=latent,
+            epochs=world.epochs(epochs),
+            batch_rows=BATCHES.get(name, BATCH_ROWS),
+            seed=seed,
+            networks=networks,
+        )
+        return _looked_at(name, world, subject, seed)
+
+    configuration = _configuration(name, {"kind": kind, "latent": latent, **options}, epochs)
+    family = "vq_vae" if kind == "VQVAE" else None  # whose networks it is given
+    return Experiment(name, run, configuration, family=family, of_peer=True)
+
+
+def _looked_at(name: str, world: World, subject: zoo_models.Subject, seed: int) -> dict[str, float]:
+    """The numbers of every look. One that fails costs its own numbers only, not the minutes of training before it."""
+    values: dict[str, float] = {FAILED_LOOKS: 0}
+    for look in LOOKS[name]:
+        try:
+            values |= look(world, subject, seed)
+        except Exception as error:
+            values[FAILED_LOOKS] += 1
+            print(f"{name}, seed {seed}: {look.__name__} failed: {type(error).__name__}: {error}", flush=True)
+    return values
+
+
+def _configuration(name: str, options: Mapping[str, object], epochs: int) -> dict[str, object]:
+    return {
+        "options": dict(options),
+        "epochs": epochs,
+        "batch_rows": BATCHES.get(name, BATCH_ROWS),
+        "looks": [look.__name__ for look in LOOKS[name]],
+    }
+
+
+def _anchors(world: World, seed: int) -> Mapping[str, float]:
+    """The ends of the Frechet scale: real rows against real rows, noise against real rows."""
+    noise = np.random.default_rng(seed).random((world.scale.samples, 784)).astype(np.float32)
+    reference, held_out = world.fashion.reference, world.fashion.held_out
+    real = world.judge.labels(shares(reference.images)) == reference.labels
+    return {
+        "frechet_real": looks.distance(world, shares(world.fashion.train.images[: world.scale.samples])),
+        "frechet_noise": looks.distance(world, noise),
+        "judge_accuracy": float(real.mean()),
+        "held_out_rows": len(held_out.images),
+    }
+
+
+def _shapes(family: str) -> Experiment:
+    section = {**OURS[family], **BERNOULLI, "latent": _SHAPES_LATENTS}
+
+    def run(world: World, seed: int) -> Mapping[str, float]:
+        shapes = render()
+        pictures = Pictures(shapes.images, shapes.factors[:, 0])
+        epochs = world.epochs(SHAPES_EPOCHS)
+        subject = train_ours(
+            pictures, pictures, section, epochs=epochs, batch_rows=BATCH_ROWS, seed=seed, patience=SHAPES_EPOCHS
+        )
+        gap = mutual_information_gap(subject.posterior(pictures), shapes.factors, draws=_INFORMATION_DRAWS, seed=seed)
+        return {"gap": gap, "negative_elbo": subject.negative_elbo(pictures, seed), **subject.cost._asdict()}
+
+    configuration = {"options": section, "epochs": SHAPES_EPOCHS, "draws": _INFORMATION_DRAWS}
+    return Experiment(f"shapes-{family}", run, configuration, family=family, seeds=SHAPES_SEEDS)
+
+
+def _table_speed(world: World, seed: int) -> Mapping[str, float]:
+    """Training rows a second of a 30-64-8 VAE at batch 1,000, one thread: ours and pythae's in turns, medians."""
+    generator = np.random.default_rng(seed)
+    mixing = generator.standard_normal((_TABLE_LATENTS, _TABLE_COLUMNS))
+    rows = (generator.standard_normal((_TABLE_ROWS, _TABLE_LATENTS)) @ mixing).astype(np.float32)
+    rows /= rows.std(axis=0)
+    ours, theirs = [], []
+    with zoo_peers.silent():
+        trainer = table_trainer(rows, latent=_TABLE_LATENTS, hidden=_TABLE_HIDDEN, batch_rows=_TABLE_BATCH, seed=seed)
+        for _ in range(_TABLE_RUNS):
+            ours.append(_our_rows_per_s(rows, seed))
+            theirs.append(zoo_peers.rows_per_s(trainer, len(rows), _TABLE_EPOCHS))
+    return {"rows_per_s": statistics.median(ours), "pythae_rows_per_s": statistics.median(theirs)}
+
+
+def _our_rows_per_s(rows: np.ndarray[Any, np.dtype[np.float32]], seed: int) -> float:
+    names = tuple(f"c{j}" for j in range(rows.shape[1]))
+    layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
+    section = {"family": "vae", "trunk": "mlp", "hidden": (_TABLE_HIDDEN,), "latent": _TABLE_LATENTS}
+    model = families.build(layout, Section.model_validate(section), seed)
+    options = Train(epochs=_TABLE_EPOCHS, batch_rows=_TABLE_BATCH, seed=seed)
+    curve = fit(model, {"num": rows}, {"num": rows[:_TABLE_BATCH]}, options)
+    assert curve.rows_per_s is not None
+    return curve.rows_per_s

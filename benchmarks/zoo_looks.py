@@ -1,0 +1,175 @@
+"""What is looked at in a trained model: from a subject to named numbers, by the arithmetic of `zoo_measures`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from benchmarks.fashion import CLASSES, Floats, Pictures, shares
+from benchmarks.zoo_measures import (
+    active_units,
+    code_moments,
+    frechet,
+    from_position_marginals,
+    greatest_difference,
+    mean_squared_error,
+    near_zero_share,
+    perplexity,
+    through_principal_components,
+    total_correlation,
+    unigram_nats,
+)
+from benchmarks.zoo_models import ExportedEncoder, Ours, Subject
+from benchmarks.zoo_peers import Peer
+from benchmarks.zoo_world import World
+
+Look = Callable[[World, Subject, int], Mapping[str, float]]
+"""(world, subject, seed) -> numbers"""
+
+CODES = 256
+NOISE = 0.3
+"""Standard deviation of what held-out pictures are disturbed by, in shares of the greatest pixel."""
+
+_PRIOR_FACT, _CRITIC_FACT = "prior_nats_per_code", "critic_accuracy"
+"""Facts of aepipe's model card that need a network only the family knows."""
+
+_ENCODED_ROWS = 520
+
+
+def rebuilding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Mean squared error on held-out pictures, and what training took."""
+    held_out = world.fashion.held_out
+    return {"mse": mean_squared_error(shares(held_out.images), subject.rebuilt(held_out)), **subject.cost._asdict()}
+
+
+def components(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """The error of as many principal components by plain numpy, as they are and cut to pixels that there are."""
+    train, held_out = (shares(part.images) for part in (world.fashion.train, world.fashion.held_out))
+    rebuilt = through_principal_components(train, held_out, subject.latents)
+    return {
+        "by_numpy": mean_squared_error(held_out, rebuilt),
+        "by_numpy_cut": mean_squared_error(held_out, np.clip(rebuilt, 0, 1)),
+    }
+
+
+def restoring(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Mean squared error against clean held-out pictures when the model sees them disturbed."""
+    clean = shares(world.fashion.held_out.images)
+    noise = NOISE * np.random.default_rng(seed).standard_normal(clean.shape)
+    seen = np.round(255 * np.clip(clean + noise, 0, 1)).astype(np.uint8).reshape(-1, 1, 28, 28)
+    return {"restored_mse": mean_squared_error(clean, subject.rebuilt(Pictures(seen, world.fashion.held_out.labels)))}
+
+
+def bound(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """-ELBO of held-out pictures, in nats."""
+    return {"negative_elbo": subject.negative_elbo(world.fashion.held_out, seed)}
+
+
+def dependence(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Total correlation of the aggregated posterior of all training pictures, and latents in use."""
+    posteriors = subject.posterior(world.fashion.train)
+    correlation = total_correlation(posteriors, draws=world.scale.draws, seed=seed)
+    return {"total_correlation": correlation, "active_units": active_units(posteriors)}
+
+
+def from_normal(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Frechet distance of pictures of N(0, I)."""
+    return {"frechet_normal": distance(world, subject.from_normal(world.scale.samples, seed))}
+
+
+def from_mixture(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Frechet distance of pictures of the mixture fitted on training latents."""
+    pictures = _ours(subject).from_mixture(world.fashion.train, world.scale.samples, seed)
+    return {"frechet_mixture": distance(world, pictures)}
+
+
+def obedience(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Share of samples in which the judge sees the class that was asked for, and of real rows it names rightly."""
+    labels = np.arange(world.scale.samples) % CLASSES
+    z = np.random.default_rng(seed).standard_normal((len(labels), subject.latents))
+    seen = world.judge.labels(_ours(subject).decoded_given(z, labels))
+    held_out = world.fashion.held_out
+    real = (world.judge.labels(shares(held_out.images)) == held_out.labels).mean()
+    return {"obeyed": float((seen == labels).mean()), "judge_on_real": float(real)}
+
+
+def codebook(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """How many codes held-out pictures use."""
+    return {"perplexity": perplexity(subject.codes(world.fashion.held_out), CODES)}
+
+
+def codes_prior(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """The prior over codes against one that knows how often each code is used, and where."""
+    ours, samples = _ours(subject), world.scale.samples
+    train, held_out = ours.codes(world.fashion.train), ours.codes(world.fashion.held_out)
+    drawn = from_position_marginals(train, samples, seed=seed)
+    return {
+        "prior_nats": ours.facts(world.fashion.held_out, seed)[_PRIOR_FACT],
+        "unigram_nats": unigram_nats(train, held_out, CODES),
+        "frechet_prior": distance(world, ours.from_prior(samples, seed)),
+        "frechet_marginals": distance(world, ours.decoded(drawn)),
+    }
+
+
+def match(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """How close the codes of held-out pictures are to N(0, I), in moments and to the model's own critic."""
+    held_out = world.fashion.held_out
+    codes = subject.posterior(held_out).draw(np.random.default_rng(seed))
+    if isinstance(subject, Peer):
+        accuracy = subject.critic_accuracy(codes, seed)
+    else:
+        accuracy = _ours(subject).facts(held_out, seed)[_CRITIC_FACT]
+    return {**code_moments(codes)._asdict(), "critic_accuracy": accuracy}
+
+
+def levels(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """KL of each level of latents, in nats: facts named `kl.<level>`, or `kl.<level>_<number>` summed up."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for name, nats in _ours(subject).facts(world.fashion.held_out, seed).items():
+        if name.startswith("kl."):
+            sums[name.partition("_")[0]] += nats
+    return {"levels": len(sums), "least_level_kl": min(sums.values())}
+
+
+def sparsity(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Share of near-zero activations."""
+    return {"near_zero": near_zero_share(subject.posterior(world.fashion.held_out).mean)}
+
+
+def bits(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Bits that are neither always on nor always off, of all."""
+    on = (subject.posterior(world.fashion.held_out).mean > 0.5).mean(axis=0)
+    return {"bits_in_use": float(((on > 0.01) & (on < 0.99)).mean())}
+
+
+def determinism(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """How far features of the exported encoder differ when asked again, and in other batches; 1 is what is allowed."""
+    some = world.fashion.held_out.part(0, _ENCODED_ROWS)
+    encode = ExportedEncoder(_ours(subject), some)
+
+    def features(begin: int, end: int) -> Floats:
+        return encode(some.part(begin, end)).astype(np.float32)
+
+    return {"feature_difference": greatest_difference(features, len(some.images), (1, 7, 512))}
+
+
+def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """The same of a peer's own call for features."""
+    assert isinstance(subject, Peer)
+    some = world.fashion.held_out.part(0, _ENCODED_ROWS)
+
+    def features(begin: int, end: int) -> Floats:
+        return subject.embedded(some.part(begin, end))
+
+    return {"feature_difference": greatest_difference(features, len(some.images), ())}
+
+
+def distance(world: World, pictures: Floats) -> float:
+    """Frechet distance of pictures, (B, 784) in [0, 1], from the set's test rows, in the judge's features."""
+    real = world.judge.features(shares(world.fashion.reference.images))
+    return frechet(real, world.judge.features(pictures))
+
+
+def _ours(subject: Subject) -> Ours:
+    assert isinstance(subject, Ours), "asked of aepipe's own models only"
+    return subject

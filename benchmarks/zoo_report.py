@@ -1,0 +1,140 @@
+"""The tables of the zoo as Markdown, made of results alone, and their place in a page."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, Numbers, Reached, reached
+from benchmarks.zoo_models import CPU_LIMIT_S
+from benchmarks.zoo_store import Result
+from benchmarks.zoo_world import Scale
+
+BEGIN, END = "<!-- zoo:begin -->", "<!-- zoo:end -->"
+
+_PAGE = "# Benchmarks\n\n"
+_NOT_RUN = "not measured"
+
+
+def section(results: Sequence[Result], scale: Scale) -> str:
+    """All tables of these results."""
+    numbers: dict[str, dict[int, dict[str, float]]] = {}
+    for result in results:
+        numbers.setdefault(result.experiment, {})[result.seed] = dict(result.values)
+    lines = [
+        "## The zoo of families",
+        "",
+        *_origin(results, scale),
+        "",
+        *_table("aepipe", FIGURES, numbers),
+        "",
+        "Against pythae, with the same networks, rows, batches and at most the same epochs, by its own trainers:",
+        "",
+        *_peer_table(numbers),
+        "",
+        "What training took, and how far features of the exported encoder differ when rows are encoded again or in "
+        "batches of 1, 7 and 512, in units of what is allowed (1e-6 + 1e-5 of the feature):",
+        "",
+        *_training_table(numbers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace what stands between the markers of a page; a page without them gets them at its end."""
+    old = page.read_text(encoding="utf-8") if page.exists() else _PAGE
+    block = f"{BEGIN}\n{text}{END}"
+    if BEGIN in old and END in old:
+        before, _, rest = old.partition(BEGIN)
+        new = before + block + rest.partition(END)[2]
+    else:
+        new = f"{old.rstrip()}\n\n{block}\n"
+    page.write_text(new, encoding="utf-8")
+
+
+def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:
+    dates = sorted({result.date for result in results}) or ["never"]
+    machines = sorted({result.machine for result in results})
+    versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
+    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    quick = ", a quick run: not what the models can do" if scale.name == "quick" else ""
+    yield (
+        f"Made by `python -m benchmarks.zoo` on Fashion-MNIST, {scale.train_rows:,} training rows, "
+        f"{scale.held_out_rows:,} held out{quick}. Networks are 784-512-256 with 16 latents where nothing else is "
+        f"said. Mean ± standard deviation over seeds, their number in brackets."
+    )
+    yield ""
+    yield f"Measured {span} on {'; '.join(machines) or 'no machine'}, one thread a model. {', '.join(versions)}."
+
+
+def _table(whose: str, figures: Sequence[Figure], numbers: Numbers) -> Iterator[str]:
+    yield f"| measure | goal | {whose} | against | ratio | met |"
+    yield "|---|---|---|---|---|---|"
+    for figure in figures:
+        found = reached(figure, numbers)
+        if found is None:
+            yield f"| {figure.label} | {_goal(figure)} | {_NOT_RUN} | | | |"
+        else:
+            yield (
+                f"| {figure.label} | {_goal(figure)} | {_spread(found.own)} | {_spread(found.other)} | "
+                f"{_standing(figure, found)} | {_verdict(figure, found)} |"
+            )
+
+
+def _peer_table(numbers: Numbers) -> Iterator[str]:
+    lines = _table("aepipe", AGAINST_PEERS, numbers)
+    yield next(lines).replace("against", "pythae")
+    yield from lines
+
+
+def _training_table(numbers: Numbers) -> Iterator[str]:
+    yield f"| experiment | CPU s (limit {CPU_LIMIT_S:.0f}) | epochs | MSE | features differ by |"
+    yield "|---|---|---|---|---|"
+    for name in numbers:
+        runs = numbers[name].values()
+        cells = [
+            _spread([run[key] for run in runs if key in run])
+            for key in ("cpu_s", "epochs", "mse", "feature_difference")
+        ]
+        if cells[0]:
+            yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _goal(figure: Figure) -> str:
+    bounds = [f"at least {_number(figure.low)}"] if figure.low is not None else []
+    bounds += [f"at most {_number(figure.high)}"] if figure.high is not None else []
+    times = " x" if figure.how == "ratio" and bounds else ""
+    return ", ".join(bounds) + times
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    if len(values) == 1:
+        return _number(values[0])
+    return f"{_number(float(np.mean(values)))} ± {_number(float(np.std(values, ddof=1)))} ({len(values)})"
+
+
+def _standing(figure: Figure, found: Reached) -> str:
+    return "" if figure.how == "value" else _number(found.judged)
+
+
+def _verdict(figure: Figure, found: Reached) -> str:
+    met = found.is_met(figure)
+    return "" if met is None else "yes" if met else "**no**"
+
+
+def _number(value: float) -> str:
+    """Three figures; more where a number has more before its point.
+
+    >>> _number(0.014203), _number(251.87), _number(298123.0), _number(0.0)
+    ('0.0142', '251.9', '298,123', '0')
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    if abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    if abs(value) >= 100:
+        return f"{value:.1f}"
+    return f"{value:.3g}"

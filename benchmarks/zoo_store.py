@@ -1,0 +1,90 @@
+"""What was measured, one line of JSON for each run of an experiment, so that a benchmark can be taken up again."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+Values = Mapping[str, float]
+
+
+class Result(NamedTuple):
+    """One experiment with one seed."""
+
+    experiment: str
+    seed: int
+    key: str
+    """digest of the configuration: another one is another result"""
+    values: Values
+    date: str
+    machine: str
+    versions: Mapping[str, str]
+
+
+def key_of(configuration: Mapping[str, object]) -> str:
+    """The first 16 of the sha256 of a configuration.
+
+    >>> key_of({"a": 1, "b": (2,)}) == key_of({"b": [2], "a": 1})
+    True
+    """
+    text = json.dumps(configuration, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Store:
+    """The results of a folder, in `zoo.jsonl`; of one key the last line counts. One process writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "zoo.jsonl"
+
+    def read(self) -> dict[str, Result]:
+        """Results by key and seed, `key/seed`; a line that a crash cut short is passed over."""
+        return {f"{result.key}/{result.seed}": result for result in self._lines()}
+
+    def add(self, experiment: str, seed: int, key: str, values: Values) -> Result:
+        """Note a result down, for good."""
+        result = Result(
+            experiment, seed, key, dict(values), datetime.now(UTC).date().isoformat(), machine(), versions()
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result._asdict()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return result
+
+    def _lines(self) -> Iterator[Result]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield Result(**json.loads(line))
+            except (json.JSONDecodeError, TypeError):
+                continue
+
+
+def machine() -> str:
+    """Cores and the processor's name; nothing that tells one such machine from another."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    return f"{os.cpu_count()} cores, {name}"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what is measured."""
+    found = {"python": platform.python_version()}
+    for package in ("aepipe", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "pythae"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,60 @@
+"""What experiments of the zoo share: how large they are, the rows, and the judge of pictures."""
+
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks import fashion
+from benchmarks.fashion import Fashion, Judge
+from benchmarks.zoo_store import key_of
+
+
+class Scale(NamedTuple):
+    """How much is learned from and measured on."""
+
+    name: str
+    train_rows: int
+    held_out_rows: int
+    judge_rows: int
+    samples: int
+    """pictures a Frechet distance is taken of"""
+    draws: int
+    """of a total correlation"""
+    epochs: float
+    """share of the epochs that an experiment asks for"""
+
+
+FULL = Scale("full", 10_000, 2_000, 20_000, 5_000, 2_000, 1.0)
+QUICK = Scale("quick", 2_000, 500, 4_000, 1_000, 300, 0.06)
+
+
+class World(NamedTuple):
+    """Rows and judge of a scale."""
+
+    scale: Scale
+    fashion: Fashion
+    judge: Judge
+
+    def epochs(self, asked: int) -> int:
+        """As many as the scale allows of these, two at least."""
+        return max(2, round(asked * self.scale.epochs))
+
+
+@functools.cache
+def world(scale: Scale, data: Path, folder: Path) -> World:
+    """Loaded once in a process; the judge is trained once in a folder of results."""
+    torch.set_num_threads(1)
+    parts = fashion.load(
+        data, train_rows=scale.train_rows, held_out_rows=scale.held_out_rows, judge_rows=scale.judge_rows
+    )
+    key = key_of(
+        {
+            "rows": scale.judge_rows,
+            "epochs": fashion.JUDGE_EPOCHS,
+            "train_rows": scale.train_rows,
+            "data": fashion.digest(data),
+        }
+    )
+    return World(scale, parts, fashion.judge(parts.of_judge, folder, key))
