@@ -208,11 +208,12 @@ def sample(
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
     Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
-    from aepipe.cli.walks import Asked, run_walk
+    from aepipe.cli.walks import Asked, refuse_draws, run_walk
     from aepipe.jobs.sample import sample as draw
 
     asked = Asked(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     if asked.walk is not None:
+        refuse_draws(asked.walk, {"rows": rows, "seed": seed, "prior": prior, "where": where})
         run_walk(job, asked, partition=partition, model=model, json=json)
         return
 

@@ -1,6 +1,6 @@
 """The walks of `aepipe sample`: which of them is asked for, and what is printed of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,13 @@ class Asked(NamedTuple):
             with_what = " or ".join(f"--{name}" for name, options in _GOES_WITH.items() if stray[0] in options)
             raise JobInvalid("aepipe sample", [f"--{stray[0]} goes with {with_what}"])
         return walks[0] if walks else None
+
+
+def refuse_draws(walk: str, drawn: Mapping[str, object]) -> None:
+    """Raises JobInvalid where an option of draws from the prior is given beside a walk, which draws nothing."""
+    stray = [name for name, value in drawn.items() if value is not None]
+    if stray:
+        raise JobInvalid("aepipe sample", [f"--{stray[0]} does not go with --{walk}, which draws nothing"])
 
 
 _GOES_WITH = {"interpolate": {"steps", "how"}, "shift": {"key", "amount"}, "traverse": {"dimensions", "steps"}}

@@ -48,3 +48,10 @@ def test_each_walk_is_written_and_told(cells: Path) -> None:
     told = json.loads(traversed.output)
     assert (told["kind"], told["rows"], told["created"]) == ("traversal", 14, True)
     assert Path(told["path"]).exists()
+
+
+def test_options_of_draws_are_refused_beside_a_walk(cells: Path) -> None:
+    found = CliRunner().invoke(app, ["sample", str(cells), "--traverse", "case-000", "--where", "x = 1"])
+
+    assert isinstance(found.exception, JobInvalid)
+    assert "--where does not go with --traverse, which draws nothing" in str(found.exception)
