@@ -31,7 +31,7 @@ check: $(READY) ## lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: check ## check, then every test that this machine can run
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(PYTEST)
 
 fix: $(READY) ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .

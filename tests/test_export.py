@@ -69,13 +69,13 @@ def _session(file: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-# One worker a family: each is exported once, whatever the number of workers.
-every_family = pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=pytest.mark.xdist_group(f"export-{name}")) for name in families.names()]
-)
+@pytest.fixture(scope="module", params=families.names())
+def family(request: pytest.FixtureRequest) -> str:
+    """Tests are run family by family, so that each is exported by one worker."""
+    name: str = request.param
+    return name
 
 
-@every_family
 def test_every_part_scorer_and_prior_becomes_one_file(family: str) -> None:
     case = _case(family)
 
@@ -83,7 +83,6 @@ def test_every_part_scorer_and_prior_becomes_one_file(family: str) -> None:
     assert {"encoder", "decoder", "sampler", "scorer"} <= set(case.exported)
 
 
-@every_family
 def test_a_file_has_the_ports_of_its_part_with_a_free_batch_axis(family: str) -> None:
     case = _case(family)
 
@@ -101,7 +100,6 @@ def _described(value: onnx.ValueInfoProto) -> tuple[str, str, tuple[int | str, .
     return value.name, str(dtype), tuple(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)
 
 
-@every_family
 def test_a_file_is_whole_and_plain(family: str) -> None:
     for part in _case(family).exported.values():
         model = onnx.load_from_string(part.onnx)
@@ -113,21 +111,18 @@ def test_a_file_is_whole_and_plain(family: str) -> None:
         assert not any(tensor.external_data for tensor in model.graph.initializer)
 
 
-@every_family
 def test_a_file_says_nothing_of_the_machine_that_made_it(family: str) -> None:
     for part in _case(family).exported.values():
         assert b".py" not in part.onnx
         assert b"site-packages" not in part.onnx
 
 
-@every_family
 def test_the_scorer_is_one_graph_without_what_an_optimiser_would_remove(family: str) -> None:
     graph = onnx.load_from_string(_case(family).exported["scorer"].onnx).graph
 
     assert not {"Identity", "Dropout", "If", "Loop", "Constant"} & {node.op_type for node in graph.node}
 
 
-@every_family
 def test_the_differences_from_torch_are_small_and_kept(family: str) -> None:
     for part in _case(family).exported.values():
         assert set(part.info.parity) == {"1", "7", "512"}
@@ -139,7 +134,6 @@ def test_the_differences_from_torch_are_small_and_kept(family: str) -> None:
                 assert float(str(found.get("rel", found.get("differ")))) < 1e-4
 
 
-@every_family
 def test_the_number_of_rows_never_changes_a_score(family: str) -> None:
     case = _case(family)
     session = _session(case.exported["scorer"].onnx)
@@ -156,7 +150,6 @@ def test_the_number_of_rows_never_changes_a_score(family: str) -> None:
         np.testing.assert_allclose(score(rows), whole, rtol=1e-5)
 
 
-@every_family
 def test_exporting_says_nothing_and_leaves_the_model_as_it_was(family: str) -> None:
     case = _case(family)
 

@@ -237,7 +237,7 @@ def test_ctrl_c_ends_a_process_soon_and_leaves_nothing_behind(tmp_path: Path, bu
     assert process.stdout.readline()
 
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
 
     assert process.returncode != 0
     assert "KeyboardInterrupt" in said

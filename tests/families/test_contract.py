@@ -1,5 +1,7 @@
 """What every family promises, on every trunk and every kind of row: a new one is tested with no edit here."""
 
+import copy
+import functools
 import io
 from collections.abc import Iterator
 
@@ -37,8 +39,13 @@ def layout_of(case: Case) -> Layout:
 every_case = pytest.mark.parametrize("case", list(cases()), ids=lambda case: "-".join(map(str, case)))
 
 
-def make(case: Case, rows: int = 40, seed: int = 0) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
+def make(case: Case) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
     """A model of this case that has seen some rows, those rows as tensors, and as networks see them."""
+    return copy.deepcopy(_made(case))
+
+
+@functools.cache  # what a family prepares may take seconds
+def _made(case: Case, rows: int = 40, seed: int = 0) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
     layout = layout_of(case)
     model = build(layout, Section(family=case[0], trunk=case[1]), seed)
     tensors = tuple(torch.from_numpy(random_rows(layout, rows)[port.name]) for port in layout.ports)
