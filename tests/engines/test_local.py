@@ -220,7 +220,7 @@ from aepipe.engines.local import ScoreSpec, run
 from aepipe.partitions import Partition
 
 bundle, folder = Bundle.open(sys.argv[1]), Path(sys.argv[2])
-specs = [ScoreSpec(Partition("p", (folder / "p.parquet",) * 200), folder / "out", device="cpu", workers=2)]
+specs = [ScoreSpec(Partition("p", (folder / "p.parquet",) * 40), folder / "out", device="cpu", workers=2)]
 run(bundle, specs, progress=lambda what, share: print(share, flush=True))
 """
 
