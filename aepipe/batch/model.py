@@ -12,6 +12,7 @@ from aepipe.batch import sinks
 from aepipe.batch.golden import check_golden
 from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
+from aepipe.batch.rebuild import rebuild
 from aepipe.batch.runner import Runner
 from aepipe.batch.sampler import draw
 from aepipe.batch.session import Session
@@ -75,10 +76,7 @@ class TableModel:
         layout = self.bundle.encoding.layout
         z = self._run("encoder", {port.name: encoded.arrays[port.name] for port in layout.encoded_ports})["z"]
         given = {port.name: encoded.arrays[port.name] for port in layout.given_ports}
-        rows = pa.Table.from_batches([self.bundle.encoding.decode(self._run("decoder", {"z": z} | given) | given)])
-        if not encoded.invalid.any():
-            return rows
-        return rows.take(pa.array(np.arange(rows.num_rows), mask=encoded.invalid != 0))
+        return rebuild(self.bundle.encoding, self._run, z, given, invalid=encoded.invalid != 0)
 
     def step_losses(self, table: pa.Table) -> pa.Table:
         """What each step of a series, or each row of an image, costs a recurrent family, in nats: step_000 ...
