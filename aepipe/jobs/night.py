@@ -43,7 +43,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     """Everything that a night needs. An existing champion is used as it is: retraining is a decision of its own."""
     job = read_job(job_path)
     trained = None
-    if "champion" not in Registry(job.bundle_path).aliases():
+    if not Registry(job.bundle_path).has_champion:
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=progress)
     drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
