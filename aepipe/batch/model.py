@@ -13,7 +13,7 @@ from aepipe.batch.golden import check_golden
 from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
 from aepipe.batch.rebuild import rebuild
-from aepipe.batch.runner import Runner
+from aepipe.batch.runner import Runner, outputs_of
 from aepipe.batch.sampler import draw
 from aepipe.batch.session import Session
 from aepipe.batch.walks import Attribute, Walker
@@ -26,8 +26,6 @@ from aepipe.layout import Port
 from aepipe.schema import faults
 
 Arrays = Mapping[str, np.ndarray]
-
-BATCH_ROWS = 2_048
 
 
 class TableModel:
@@ -161,14 +159,10 @@ class TableModel:
         return encoding.encode_table(table.select([column.name for column in schema.columns]), rows=READ_ROWS)
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
-        runner = self._runner(part)
-        rows = len(next(iter(arrays.values())))
-        out = {port.name: np.empty((rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
-        runner.run_into(arrays, out)
-        return out
+        return outputs_of(self._runner(part), arrays)
 
     def _runner(self, part: str) -> Runner[Session]:
         if part not in self._runners:
             onnx, _ = self.bundle.part(part)
-            self._runners[part] = Runner(lambda: Session(onnx, device=self.device), batch_rows=BATCH_ROWS)
+            self._runners[part] = Runner(lambda: Session(onnx, device=self.device))
         return self._runners[part]

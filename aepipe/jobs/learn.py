@@ -16,7 +16,7 @@ import torch
 
 from aepipe import families, heads
 from aepipe.batch import conditions
-from aepipe.batch.runner import Runner
+from aepipe.batch.runner import Runner, outputs_of
 from aepipe.batch.session import Session, usable_device
 from aepipe.bundle import BundleManifest, write_bundle
 from aepipe.calibration import Calibration, check_support
@@ -37,7 +37,6 @@ from aepipe.training.loop import fit, measure
 log = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 16
-BATCH_ROWS = 2_048
 SMALL_VALUES = 5_000_000
 PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
 Progress = Callable[[str, float], None]
@@ -186,10 +185,7 @@ def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
 
 def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the exported scorer says of rows, on the CPU."""
-    runner = Runner(partial(Session, onnx, device="cpu"), batch_rows=BATCH_ROWS)
-    out = {port.name: np.empty((_rows(rows), *port.row_shape), port.dtype) for port in runner.graph.outputs}
-    runner.run_into(rows, out)
-    return out
+    return outputs_of(Runner(partial(Session, onnx, device="cpu")), rows)
 
 
 def _checkpoint(job: Job, key: str) -> Path:
