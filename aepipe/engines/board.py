@@ -45,6 +45,11 @@ class Board:
             if self._error is not None:
                 scoring.stop(self._error)
 
+    def check(self) -> None:
+        """Raises what has stopped the run, if anything has: for work that is not announced yet."""
+        if self._error is not None:
+            raise self._error
+
     def advance(self, index: int, share: float) -> None:
         """Tells the progress: this share of a partition is done."""
         if self._progress is not None:

@@ -95,7 +95,13 @@ def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec:
     try:
         progress = partial(board.advance, index)
         result = score_partition(
-            crew.bundle, spec, runner, workers=crew.workers, announce=board.announce, progress=progress
+            crew.bundle,
+            spec,
+            runner,
+            workers=crew.workers,
+            announce=board.announce,
+            progress=progress,
+            check=board.check,
         )
     except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
         Outputs(spec.out).quarantine(name, str(error), files)

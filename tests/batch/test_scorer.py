@@ -12,6 +12,7 @@ from aepipe.batch.scorer import ScoreSpec, partition_key, score_partition
 from aepipe.batch.session import Session
 from aepipe.bundle import Bundle
 from aepipe.errors import Busy
+from aepipe.partitions import Partition
 from aepipe.storage import Outputs
 from tests.batch.linear import make_bundle, numbers, pictures, weights
 from tests.batch.workshop import NAME, Workshop, matrix
@@ -112,6 +113,21 @@ def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
     with pytest.raises(KeyboardInterrupt):
         score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=interrupt)
     assert not shop.snapshot()
+
+
+def test_an_interrupt_between_files_leaves_the_others_unread(shop: Workshop) -> None:
+    partition = shop.write(numbers(100), numbers(100))
+    gone = Partition(NAME, (*partition.files, shop.folder / "absent.parquet"))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+    answers = iter([None, KeyboardInterrupt()])
+
+    def check() -> None:
+        if (error := next(answers)) is not None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(gone, shop.out), runner, check=check)
+    assert not shop.out.exists()
 
 
 def test_scored_again_nothing_is_written(shop: Workshop) -> None:
