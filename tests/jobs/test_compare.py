@@ -68,6 +68,16 @@ def test_strange_rows_stand_beside_their_own_source(scored_cells: Path) -> None:
     assert strange.scores["score"].to_pylist() == sorted(strange.scores["score"].to_pylist(), reverse=True)
 
 
+def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells: Path) -> None:
+    before = gather.first_reasons(scored_by_champion(scored_cells))
+
+    scored_cells.write_text(scored_cells.read_text().replace("[score]\n", "[score]\nreasons = 0\n"))
+
+    assert read_job(scored_cells).score.reasons == 0
+    assert gather.first_reasons(scored_by_champion(scored_cells)) == before
+    assert before
+
+
 def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells: Path) -> None:
     path = source(scored_cells, NIGHTS[0])
     put_parquet(path, read(path).slice(1))
