@@ -107,6 +107,31 @@ def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_
     assert compare(cells).rows == 110
 
 
+def without_labels(job: Path) -> Path:
+    for name in NIGHTS:
+        put_parquet(source(job, name), read(source(job, name)).drop_columns(["diagnosis"]))
+    score(job)
+    return job
+
+
+def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_why(cells: Path) -> None:
+    without_labels(cells)
+
+    with pytest.raises(EvaluationInvalid, match="asks for 'diagnosis', which no scored partition"):
+        compare(cells)
+    assert "which no scored partition has: score one whose labels are known" in report(cells).path.read_text()
+
+
+def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cells: Path) -> None:
+    cells.write_text(cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
+
+    found = compare(without_labels(cells))
+
+    assert found.anomalies > 0
+    assert found.label is None
+    assert found.features == ()
+
+
 def test_a_report_needs_no_anomalies(cells: Path) -> None:
     for name in NIGHTS:
         table = read(source(cells, name))
