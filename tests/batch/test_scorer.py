@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aepipe.batch.model import TableModel
 from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import ScoreSpec, partition_key, score_partition
 from aepipe.batch.session import Session
@@ -76,6 +77,18 @@ def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) ->
     assert seen[-1] == 1
     pixels = np.stack([np.frombuffer(row.as_py(), np.uint8) for row in table["scan"]])
     np.testing.assert_allclose(shop.read()["score"], pixels.sum(axis=1), rtol=1e-5)
+
+
+def test_columns_may_have_names_of_the_scores_that_they_are_not_written_beside(tmp_path: Path) -> None:
+    table = numbers(50).rename_columns(["id", "score", "p_value", "is_anomaly"])
+    bundle = make_bundle(tmp_path, table, data={"keys": ["id"]})
+    shop = Workshop(tmp_path, bundle)
+
+    shop.score(shop.write(table))
+
+    expected = np.abs(np.stack([table[name].to_numpy() for name in ("score", "p_value", "is_anomaly")])).sum(axis=0)
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-5)
+    np.testing.assert_allclose(TableModel(bundle).score(table)["score"], expected, rtol=1e-5)
 
 
 def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
