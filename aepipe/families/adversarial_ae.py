@@ -19,6 +19,7 @@ from aepipe.layout import Layout
 from aepipe.nets.critic import Critic, critic_nll
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior, standard_prior
 
 _CRITIC, _CRITIC_BETAS = (128, 128), (0.5, 0.9)
@@ -72,7 +73,7 @@ class AdversarialAutoencoder(Coder):
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         z = self.posterior(batch.seen).mean
-        right = torch.cat([self.critic(z) < 0, self.critic(_normal(z, generator)) > 0])
+        right = torch.cat([self.critic(z) < 0, self.critic(normal_like(z, generator)) > 0])
         return {**rebuilding_facts(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
 
     def _teach_critic(self, z: Tensor) -> None:
@@ -105,7 +106,7 @@ class AdversarialAutoencoder(Coder):
 
     def _judged(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss on codes and as many draws of N(0, I), and the terms of it."""
-        drawn = _normal(z, generator)
+        drawn = normal_like(z, generator)
         told = critic_nll(self.critic(drawn), self.critic(z))
         penalty = slope_penalty(self.critic, drawn)
         return told + 0.5 * self.options.r1 * penalty, {"told": told.detach(), "slope": penalty.detach()}
@@ -129,10 +130,6 @@ def moments_apart(z: Tensor) -> Tensor:
     """
     var, mean = torch.var_mean(z, 0, correction=0)
     return 0.5 * (mean.square() + var - 1 - torch.log(var.clamp(min=_LEAST_VAR))).sum()
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _moments(z: Tensor) -> dict[str, float]:

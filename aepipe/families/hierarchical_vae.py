@@ -21,6 +21,7 @@ from aepipe.losses import free_bits
 from aepipe.nets.frontend import Row
 from aepipe.nets.ladder import Descent, Gaussian, Ladder, LadderPrior, log_ratio
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior
 
 _LEAST_LEVELS = 2
@@ -93,9 +94,7 @@ class HierarchicalAutoencoder(Coder):
         return Gaussian(answer.mean, answer.log_var)
 
     def _drawn(self, messages: Gaussian, generator: torch.Generator) -> Descent:
-        like = messages.mean
-        noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-        return self.ladder.descend(messages, noise)
+        return self.ladder.descend(messages, normal_like(messages.mean, generator))
 
     def _nll(self, z: Tensor, batch: Batch) -> Tensor:
         return self.likelihood.nll(self.decode(z, batch.seen.given), batch.clean).sum(1)

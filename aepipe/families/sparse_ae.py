@@ -20,6 +20,7 @@ from aepipe.family import Batch, Family, Loss, Model, Player, Posterior, TrunkPl
 from aepipe.layout import Layout
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 
 NOISE = 0.1
 """Standard deviation of what is added to active codes in training, and so the unit that their sizes are measured in."""
@@ -102,8 +103,7 @@ class SparseAutoencoder(Coder):
     def _noisy(self, z: Tensor, generator: torch.Generator) -> Tensor:
         if not self.training:
             return z
-        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        return z + NOISE * noise * (z > 0)
+        return z + NOISE * normal_like(z, generator) * (z > 0)
 
 
 class Centred(nn.Module):

@@ -17,6 +17,7 @@ from aepipe.layout import Layout, Port
 from aepipe.losses import gaussian_nll
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior
 from aepipe.nets.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
 from aepipe.nets.trunks.recurrent import Options as RecurrentOptions
@@ -158,8 +159,7 @@ class VariationalRecurrentNetwork(Model):
         return kl_between(heard.own, heard.prior) if self.options.stochastic else torch.zeros_like(heard.z)
 
     def _noise(self, sequence: Sequence, generator: torch.Generator) -> Tensor:
-        shape = (*sequence.steps.shape[:2], self.network.latents)
-        return torch.randn(shape, generator=generator, device=sequence.steps.device, dtype=sequence.steps.dtype)
+        return normal_like(sequence.valid.expand(-1, -1, self.network.latents), generator)
 
     def _generated(self, latents: Tensor, *, as_noise: bool) -> tuple[Tensor, Tensor]:
         steps = latents.reshape(-1, self.reading.steps, self.network.latents).transpose(0, 1)
