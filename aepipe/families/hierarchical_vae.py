@@ -17,7 +17,7 @@ from aepipe.coder import Coder
 from aepipe.facts import ACTIVE_NATS, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Player, Posterior, TrunkPlan, Turn
 from aepipe.layout import Layout
-from aepipe.losses import free_bits
+from aepipe.losses import free_bits, risen
 from aepipe.nets.frontend import Row
 from aepipe.nets.ladder import Descent, Gaussian, Ladder, LadderPrior, log_ratio
 from aepipe.nets.likelihood import Likelihood
@@ -81,12 +81,9 @@ class HierarchicalAutoencoder(Coder):
         params = self.decode(found.z, batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = torch.stack([level.sum() for level in found.kl.mean(0).split_with_sizes(self.ladder.widths)])
-        total = nll + self._weight(turn.progress) * free_bits(kl, self.options.free_bits).sum()
+        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), **{f"kl_{level}": nats for level, nats in enumerate(kl.detach())}}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
-
-    def _weight(self, progress: float) -> float:
-        return min(1.0, progress / self.options.warm_up) if self.options.warm_up else 1.0
 
     def _messages(self, row: Row) -> Gaussian:
         answer = split_gaussian(self.encoder(row), row.dense.dtype)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aepipe.facts import ACTIVE_NATS, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
 from aepipe.layout import Layout, Port
-from aepipe.losses import gaussian_nll
+from aepipe.losses import gaussian_nll, risen
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
 from aepipe.nets.noise import normal_like
@@ -134,9 +134,9 @@ class VariationalRecurrentNetwork(Model):
         params = self._params(heard.answers)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = (self._kl(heard) * sequence.valid).sum((0, 2)).mean()
-        weight = min(1.0, turn.progress / self.options.warm_up) if self.options.warm_up else 1.0
+        total = nll + risen(turn.progress, self.options.warm_up) * kl
         terms = {"nll": nll.detach(), "kl": kl.detach()}
-        return Loss(nll + weight * kl, terms, self.likelihood.misfit(params, batch.clean))
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
     def _drawn(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of one draw of each row's latents, (B,) in nats each: -log p(x|z), exact KL of every step, log p(x,z)/q(z|x).
