@@ -9,6 +9,7 @@ from torch import Tensor
 from aepipe.bottleneck import draw_from
 from aepipe.family import Batch, Model
 from aepipe.losses import gaussian_nll
+from aepipe.total_correlation import total_correlation
 
 ACTIVE_NATS = 0.01
 """A latent with less KL than this is not in use."""
@@ -40,6 +41,14 @@ def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Ma
         "log_likelihood": float(importance_weighted(model, batch, generator).mean()),
         **{f"kl.{name}": float(nats) for name, nats in zip(model.latent.names, by_latent, strict=True)},
     }
+
+
+def independence_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    """Those of `gaussian_facts`, and how far the latents are from independent: their total correlation."""
+    facts = gaussian_facts(model, batch, generator)
+    posterior = model.posterior(batch.seen)
+    assert posterior.log_var is not None
+    return {**facts, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
 
 
 def importance_weighted(
