@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from aepipe.facts import ACTIVE_NATS, rebuilding_facts
+from aepipe.facts import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
 from aepipe.layout import Layout, Port
 from aepipe.losses import gaussian_nll, risen
@@ -111,8 +111,7 @@ class VariationalRecurrentNetwork(Model):
 
     def importance_weighted(self, batch: Batch, generator: torch.Generator, *, draws: int = 16) -> Tensor:
         """log p(row) from below, (B,) in nats, as `aepipe.facts.importance_weighted`, of whole sequences of draws."""
-        weights = torch.stack([self._drawn(batch, generator)[2] for _ in range(draws)])
-        return torch.logsumexp(weights, 0) - math.log(draws)
+        return importance_weighted(lambda: self._drawn(batch, generator)[2], draws=draws)
 
     def step_losses(self, row: Row) -> Tensor:
         """Negative evidence lower bound of each step at its posterior mean, (B, T) in nats; NaN beyond a row's end."""
