@@ -19,7 +19,8 @@ from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Player, Poste
 from aepipe.layout import Layout
 from aepipe.losses import free_bits, risen
 from aepipe.nets.frontend import Row
-from aepipe.nets.ladder import Descent, Gaussian, Ladder, LadderPrior, log_ratio
+from aepipe.nets.gaussian import Gaussian
+from aepipe.nets.ladder import Descent, Ladder, LadderPrior, log_ratio
 from aepipe.nets.likelihood import Likelihood
 from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior

@@ -9,22 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from aepipe.nets.gaussian import Gaussian
 from aepipe.nets.gru import gated
 from aepipe.nets.recurrence import State, unroll
 from aepipe.nets.sequence import Sequence
 
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -10.0, 6.0
-
-
-class Gaussian(NamedTuple):
-    """Diagonal Gaussians (..., Z)."""
-
-    mean: Tensor
-    log_var: Tensor
-
-    def at(self, noise: Tensor) -> Tensor:
-        """The draws that standard normal noise stands for."""
-        return self.mean + noise * torch.exp(0.5 * self.log_var)
 
 
 class Heard(NamedTuple):
