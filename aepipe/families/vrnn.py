@@ -16,13 +16,14 @@ from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player,
 from aepipe.layout import Layout, Port
 from aepipe.losses import gaussian_nll, risen
 from aepipe.nets.frontend import Row
+from aepipe.nets.gaussian import kl_between
 from aepipe.nets.likelihood import Likelihood
 from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior
 from aepipe.nets.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
 from aepipe.nets.trunks.recurrent import Options as RecurrentOptions
 from aepipe.nets.trunks.recurrent import state_width
-from aepipe.nets.variational_gru import Heard, VariationalGru, kl_between
+from aepipe.nets.variational_gru import Heard, VariationalGru
 from aepipe.parts import seen, standard_parts
 
 _MOST_A_STEP = 256
