@@ -48,8 +48,7 @@ class FactorVae(GaussianCoder):
 
     def players(self) -> tuple[Player, ...]:
         options, critic = self.options, tuple(self.critic.parameters())
-        judged = {id(parameter) for parameter in critic}
-        own = tuple(parameter for parameter in self.parameters() if id(parameter) not in judged)
+        own = self.parameters_but(critic)
         return (
             Player("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
             Player("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
