@@ -31,6 +31,7 @@ from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
 from aepipe.priors import fit_priors, has_mixture, mixture_of
+from aepipe.storage import remove
 from aepipe.training.curve import Curve
 from aepipe.training.loop import fit, measure
 
@@ -75,7 +76,7 @@ def make_bundle(
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
-    _checkpoint(job, key).unlink(missing_ok=True)
+    remove(_checkpoint(job, key))
     curve, rows = trained.curve, _counts(learning)
     summary = f"{job.model.family}, {rows['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
     return Made(path, summary, rows, seconds)

@@ -47,19 +47,17 @@ def train_job(
     """As `train`, for a job that is no file of its own."""
     partitions = select(discover(job), job.train.first, job.train.last)
     key = training_key(job, partitions)
-    registry = Registry(job.bundle_path)
-    known = registry.find_by_training_key(key)
+    known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
         return TrainResult(bundle=known, version=known.name, alias=job.train.alias, created=False)
     with lock(job.bundle_path / ".training.lock"):
-        return _train(job, partitions, key, registry, device=device, progress=progress)
+        return _train(job, partitions, key, device=device, progress=progress)
 
 
 def _train(
     job: Job,
     partitions: tuple[Partition, ...],
     key: str,
-    registry: Registry,
     *,
     device: Device | None,
     progress: Progress | None,
