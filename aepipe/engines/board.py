@@ -1,12 +1,10 @@
 """Who does what next: partitions that nobody began, then running ones that take help."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from aepipe.batch.scorer import PartitionResult, Scoring
-
-Progress = Callable[[str, float], None]
-"""Told what was just worked on, and which share of everything is done."""
+from aepipe.progress import Progress
 
 
 class Board:

@@ -13,8 +13,9 @@ from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_parti
 from aepipe.batch.session import Session, usable_device
 from aepipe.batch.sizes import batch_rows
 from aepipe.bundle import Bundle
-from aepipe.engines.board import Board, Progress
+from aepipe.engines.board import Board
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
+from aepipe.progress import Progress
 from aepipe.storage import Outputs
 
 __all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]

@@ -1,6 +1,6 @@
 """The model beside what it has to beat: random scores, PCA and isolation forest; raw columns and PCA as features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ from aepipe.jobs.train import train_job
 from aepipe.layout import Layout
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
+from aepipe.progress import Progress
 
-Progress = Callable[[str, float], None]
 FOLDS = 5
 FEWEST_OF_A_CLASS = FOLDS
 MOST_ROWS = 50_000

@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
 from aepipe.priors import fit_priors, has_mixture, mixture_of
+from aepipe.progress import Progress
 from aepipe.storage import remove
 from aepipe.training.curve import Curve
 from aepipe.training.loop import fit, measure
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 GOLDEN_ROWS = 16
 SMALL_VALUES = 5_000_000
 PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
-Progress = Callable[[str, float], None]
 
 
 class Made(NamedTuple):

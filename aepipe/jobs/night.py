@@ -1,6 +1,5 @@
 """The night without a scheduler: train if needed, score what is new, sample, report."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.config import Device, Job, read_job
@@ -9,10 +8,9 @@ from aepipe.jobs.result import Result
 from aepipe.jobs.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train import TrainResult, train
+from aepipe.progress import Progress
 from aepipe.registry import Registry
 from aepipe.storage import Outputs
-
-Progress = Callable[[str, float], None]
 
 
 class NightResult(Result):

@@ -2,7 +2,6 @@
 
 import time
 import zlib
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -17,9 +16,9 @@ from aepipe.config import Device, read_job
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
 from aepipe.jobs.whole import whole_rows
+from aepipe.progress import Progress
 from aepipe.storage import Commit, Outputs, digest_of
 
-Progress = Callable[[str, float], None]
 Prior = Literal["mixture", "normal"]
 
 CONTRACT = "sample/1"

@@ -1,7 +1,6 @@
 """Trains where it is needed: from a job file to a bundle that bears the job's alias."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -9,13 +8,13 @@ from pydantic import Field
 from aepipe.config import Device, Job, Train, read_job
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover, select
+from aepipe.progress import Progress, silent
 from aepipe.registry import Registry, current_user
 from aepipe.storage import digest_file, digest_of, lock
 
 log = logging.getLogger(__name__)
 
 CONTRACT = "train/1"
-Progress = Callable[[str, float], None]
 
 
 class TrainResult(Result):
@@ -64,7 +63,7 @@ def _train(
 ) -> TrainResult:
     from aepipe.jobs.learn import make_bundle  # torch: not for the answer that there is nothing to do
 
-    made = make_bundle(job, partitions, key, device=device, progress=progress or _silent)
+    made = make_bundle(job, partitions, key, device=device, progress=progress or silent)
     _name(job, made.path)
     return TrainResult(
         bundle=made.path,
@@ -106,7 +105,3 @@ def _name(job: Job, path: Path) -> None:
             before,
             job.train.alias,
         )
-
-
-def _silent(what: str, share: float) -> None:
-    """No one watches."""
