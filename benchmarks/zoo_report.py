@@ -1,19 +1,16 @@
-"""The tables of the zoo as Markdown, made of results alone, and their place in a page."""
+"""The tables of the zoo as Markdown, made of results alone."""
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.page import origin
+from benchmarks.store import Result
 from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, Numbers, Reached, reached
 from benchmarks.zoo_models import CPU_LIMIT_S
-from benchmarks.zoo_store import Result
 from benchmarks.zoo_world import Scale
 
-BEGIN, END = "<!-- zoo:begin -->", "<!-- zoo:end -->"
-
-_PAGE = "# Benchmarks\n\n"
 _NOT_RUN = "not measured"
 
 
@@ -41,23 +38,7 @@ def section(results: Sequence[Result], scale: Scale) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the markers of a page; a page without them gets them at its end."""
-    old = page.read_text(encoding="utf-8") if page.exists() else _PAGE
-    block = f"{BEGIN}\n{text}{END}"
-    if BEGIN in old and END in old:
-        before, _, rest = old.partition(BEGIN)
-        new = before + block + rest.partition(END)[2]
-    else:
-        new = f"{old.rstrip()}\n\n{block}\n"
-    page.write_text(new, encoding="utf-8")
-
-
 def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:
-    dates = sorted({result.date for result in results}) or ["never"]
-    machines = sorted({result.machine for result in results})
-    versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
-    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     quick = ", a quick run: not what the models can do" if scale.name == "quick" else ""
     yield (
         f"Made by `python -m benchmarks.zoo` on Fashion-MNIST, {scale.train_rows:,} training rows, "
@@ -65,7 +46,7 @@ def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:
         f"said. Mean ± standard deviation over seeds, their number in brackets."
     )
     yield ""
-    yield f"Measured {span} on {'; '.join(machines) or 'no machine'}, one thread a model. {', '.join(versions)}."
+    yield origin(results)
 
 
 def _table(whose: str, figures: Sequence[Figure], numbers: Numbers) -> Iterator[str]:
