@@ -25,6 +25,7 @@ MEASURES: Mapping[str, str] = {"auroc": "AUROC", "ap": "AP"}
 LISTED = (JUDGED, "pyod-ae", "pyod-knn", "pyod-iforest")
 """Whose AUROC is written down table by table."""
 
+_MEANS = ("auroc", "ap", "fit_cpu_s", "score_cpu_s", "not_scored", "test_rows")
 _NOT_MEASURED = "not measured"
 
 
@@ -89,13 +90,16 @@ def _speed(values: Mapping[str, float], table: str) -> str:
 
 
 def _means(numbers: Numbers, protocol: str) -> Iterator[str]:
-    yield "| detector | AUROC | AP | fit, CPU s | score, CPU s | tables | seeds |"
-    yield "|---|---|---|---|---|---|---|"
+    yield "| detector | AUROC | AP | fit, CPU s | score, CPU s | rows without a score | tables | seeds |"
+    yield "|---|---|---|---|---|---|---|---|"
     for detector in _detectors(numbers, protocol):
-        columns = [by_table(numbers, protocol, detector, name) for name in ("auroc", "ap", "fit_cpu_s", "score_cpu_s")]
-        auroc, ap, fit, score = (float(np.mean(list(column.values()))) for column in columns)
+        columns = {name: by_table(numbers, protocol, detector, name) for name in _MEANS}
+        auroc, ap, fit, score, lost, rows = (float(np.mean(list(column.values()))) for column in columns.values())
         seeds = {case.seed for case in numbers if (case.protocol, case.detector) == (protocol, detector)}
-        yield f"| {detector} | {auroc:.4f} | {ap:.4f} | {fit:.2f} | {score:.3f} | {len(columns[0])} | {len(seeds)} |"
+        yield (
+            f"| {detector} | {auroc:.4f} | {ap:.4f} | {fit:.2f} | {score:.3f} | {lost / rows:.1%} | "
+            f"{len(columns['auroc'])} | {len(seeds)} |"
+        )
 
 
 def _bands(numbers: Numbers) -> Iterator[str]:

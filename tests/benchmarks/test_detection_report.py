@@ -29,7 +29,7 @@ def split() -> Split:
 
 
 def result(detector: str, table: str, seed: int, **values: float) -> tuple[Measured, Result]:
-    full = {"auroc": 0.5, "ap": 0.5, "fit_cpu_s": 1.0, "score_cpu_s": 0.5, **values}
+    full = {"auroc": 0.5, "ap": 0.5, "fit_cpu_s": 1.0, "score_cpu_s": 0.5, "not_scored": 1, "test_rows": 50, **values}
     made = Result("name", seed, "key", full, "2026-11-21", "2 cores, some processor", {"pyod": "3.6"})
     return Measured("clean", detector, table, seed), made
 
@@ -133,7 +133,7 @@ def test_the_tables_say_what_was_reached_and_what_was_not_measured() -> None:
     assert "| clean: mean AUROC, against pyod-ae, 1 table | +4 points | 0.8500 | 0.8000 (+5.0) | yes |" in lines
     assert "| clean: mean AP, against pyod-ae, 1 table | at least as high | 0.6000 | 0.7000 (-10.0) | **no** |" in lines
     assert "| clean: mean AUROC, against pyod-knn | +1 point | not measured | | |" in lines
-    assert "| ours | 0.8500 | 0.6000 | 1.00 | 0.500 | 1 | 2 |" in lines
+    assert "| ours | 0.8500 | 0.6000 | 1.00 | 0.500 | 2.0% | 1 | 2 |" in lines
     assert "| a | 0.850 | 0.800 |  |  |" in lines
 
 
