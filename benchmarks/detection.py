@@ -132,13 +132,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cases(scale: Scale, data: Path) -> Iterator[Case]:
     """Everything that there is to measure, in the order in which it runs."""
-    tables = names(data)
-    if scale.tables is not None:
-        tables = sorted(tables, key=lambda name: (data / f"{name}.npz").stat().st_size)[: scale.tables]
+    known = names(data)
+    by_size = sorted(known, key=lambda name: (data / f"{name}.npz").stat().st_size)
+    tables = known if scale.tables is None else by_size[: scale.tables]
     for protocol in PROTOCOLS:
         for detector in detectors():
             yield from (Case(protocol, detector, table) for table in tables)
-    yield from (Case(SPEED, SPEED, table) for table in detection_speed.TABLES)
+    yield from (Case(SPEED, SPEED, table) for table in known if table in detection_speed.TABLES)
 
 
 def _tasks(cases: Sequence[Case], scale: Scale, asked: argparse.Namespace, store: Store) -> Iterator[Task]:
