@@ -1,6 +1,6 @@
 """What a trained model says of rows: the module that heads sit on, and its answers over many rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aepipe.family import Model, Posterior
 from aepipe.head import Evidence
+from aepipe.nets.frontend import Row
 from aepipe.nets.pooling import reason_pooling, residual_pooling
 from aepipe.parts import measured, named
 
@@ -17,10 +18,11 @@ _ROWS_A_CALL = 4_096
 
 
 class Testimony(NamedTuple):
-    """What a witness says: the latents, and what heads make a score of."""
+    """What a witness says: the latents, what heads make a score of, and the row as the network saw it."""
 
     posterior: Posterior
     evidence: Evidence
+    row: Row
 
 
 class Witness(nn.Module):
@@ -47,19 +49,27 @@ class Witness(nn.Module):
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
         )
-        return Testimony(posterior, evidence)
+        return Testimony(posterior, evidence, row)
 
 
 @torch.no_grad()
 def gather(witness: Witness, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int) -> Evidence:
     """Evidence of rows, on the CPU; of more than `most` rows, of a seeded choice of them."""
-    names = [port.name for port in witness.model.layout.ports]
-    rows = len(arrays[names[0]])
-    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
-    device = next(iter(witness.model.state_dict().values())).device
-    calls = []
-    for begin in range(0, len(chosen), _ROWS_A_CALL):
-        part = chosen[begin : begin + _ROWS_A_CALL]
-        tensors = (torch.from_numpy(arrays[name][part]).to(device) for name in names)
-        calls.append(Evidence(*(answer.cpu() for answer in witness(*tensors).evidence)))
+    said = testify(witness, chosen_rows(arrays, most, seed))
+    calls = [Evidence(*(answer.cpu() for answer in testimony.evidence)) for testimony in said]
     return Evidence(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
+
+
+def chosen_rows(arrays: Mapping[str, NDArray[np.generic]], most: int, seed: int) -> Mapping[str, NDArray[np.generic]]:
+    """The rows, or a seeded choice of `most` of them, in their order."""
+    rows = len(next(iter(arrays.values())))
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
+    return {name: array[chosen] for name, array in arrays.items()}
+
+
+def testify(witness: Witness, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[Testimony]:
+    """What a witness says of rows, a bounded number at a time."""
+    names = [port.name for port in witness.model.layout.ports]
+    device = next(iter(witness.model.state_dict().values())).device
+    for begin in range(0, len(arrays[names[0]]), _ROWS_A_CALL):
+        yield witness(*(torch.from_numpy(arrays[name][begin : begin + _ROWS_A_CALL]).to(device) for name in names))

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from aepipe import heads
 from aepipe.family import Model, Part
 from aepipe.head import Head, HeadStats
+from aepipe.heads.blame import Blame, can_plant, fit_blame
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.evidence import Testimony, Witness, gather
 from aepipe.latent import Mixture
 from aepipe.layout import Port
+from aepipe.nets.pooling import reason_names
 from aepipe.parts import feature_ports, latent_tensors
 
 FITTED_ROWS = 20_000
@@ -24,12 +26,10 @@ _LEAST_SPREAD = 1e-3  # nats: below it, losses differ by rounding
 
 
 class LossScale(nn.Module):
-    """Losses of reasons (B, R) as multiples of their spread above what is usual: what makes columns comparable.
+    """Losses of reasons (B, R) as multiples of their spread above what is usual: so regions and steps compare.
 
-    A spread is an interquartile range drawn halfway to the mean of all: by its own alone, a column that is always
-    rebuilt well is blamed for what a fault in another one did to the latents. Of faults of 8 robust standard deviations
-    planted in twelve tables, the right column came first in 97.3 % (VAE), 90.9 % (autoencoder) and 95.5 % (PCA); by
-    their own alone, in 93.1, 84.3 and 88.9 %.
+    A spread is an interquartile range drawn halfway to the mean of all: by its own alone, a reason that is always
+    rebuilt well is blamed for what a fault in another one did to the latents. Columns of a table have `Blame`.
     """
 
     center: Tensor
@@ -47,22 +47,40 @@ class LossScale(nn.Module):
         return (losses - self.center) * self.gain
 
 
+class LossBlame(nn.Module):
+    """What is known of a row to the scaled losses of its reasons, (B, R)."""
+
+    def __init__(self, scale: LossScale) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, testimony: Testimony) -> Tensor:
+        scaled: Tensor = self.scale(testimony.evidence.losses)
+        return scaled
+
+
 class Scorer(nn.Module):
     """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance).
 
     z: (B, Z), pooled: (B, P), each left out where it is no feature. score: (B,). reason: (B, k) int32, indices into
-    `reason_names(layout)`, the strongest first. reason_z: (B, k), how far the loss of each is above the usual one. Both
+    `reason_names(layout)`, the strongest first. reason_z: (B, k), how far each is above the usual. Both
     are left out where k is 0. cluster: (B, 1) int32 and cluster_distance: (B, 1), where there are clusters.
     """
 
     def __init__(
-        self, witness: Witness, head: Head, scale: LossScale, *, reasons: int, clusters: Clusters | None = None
+        self,
+        witness: Witness,
+        head: Head,
+        blame: Blame | LossBlame,
+        *,
+        reasons: int,
+        clusters: Clusters | None = None,
     ) -> None:
         super().__init__()
         self.witness = witness
         self.head = head
-        self.scale = scale
-        self.reasons = min(reasons, len(scale.center))
+        self.blame = blame
+        self.reasons = min(reasons, len(reason_names(witness.model.layout)))
         self.clusters = clusters
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -72,7 +90,7 @@ class Scorer(nn.Module):
         features = latent_tensors(model, testimony.posterior)[-len(feature_ports(model)) :]
         answers: tuple[Tensor, ...] = (*features, self.head(evidence))
         if self.reasons:
-            strongest = torch.topk(self.scale(evidence.losses), self.reasons, dim=1)
+            strongest = torch.topk(self.blame(testimony), self.reasons, dim=1)
             answers += (strongest.indices.to(torch.int32), strongest.values)
         return answers if self.clusters is None else answers + self.clusters(testimony.posterior.mean)
 
@@ -108,7 +126,11 @@ def fit_scorer(
     learned = gather(witness, train, most=FITTED_ROWS, seed=seed)
     fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
-    scale = LossScale(torch.cat([learned.losses, fresh.losses]))
+    blame: Blame | LossBlame
+    if reasons and can_plant(model.layout):
+        blame = fit_blame(witness, train, dev, most=FITTED_ROWS, seed=seed)
+    else:
+        blame = LossBlame(LossScale(torch.cat([learned.losses, fresh.losses])))
     clusters = None if mixture is None else Clusters(mixture)
-    scorer = Scorer(witness, fitted, scale, reasons=reasons, clusters=clusters)
+    scorer = Scorer(witness, fitted, blame, reasons=reasons, clusters=clusters)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

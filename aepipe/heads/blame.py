@@ -1,0 +1,174 @@
+"""Which columns of a table made a row strange: faults are planted in training rows, and their traces looked for.
+
+A fault in one column leaves a trace in many numbers: the row itself, and what the network expected of every column.
+Columns are therefore not ranked by what each number says by itself, but by how well the trace of a fault in them
+explains all numbers together (reconstruction-based contribution: Alcala & Qin 2009, Automatica 45(7); here traces are
+measured, since networks are not linear).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aepipe.heads.evidence import Testimony, Witness, chosen_rows, testify
+from aepipe.heads.space import FLOOR, Matrix
+from aepipe.heads.whitening import shrunk_covariance, whitening_projection
+from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Layout
+from aepipe.nets.pooling import RESIDUAL_WIDTH
+
+SIZES = (2.0, 16.0)
+"""Robust standard deviations by which numbers are wrong: once among the values that training saw, once far beyond."""
+
+PLANTED_ROWS = 128
+"""Training rows that every fault is planted in."""
+
+_IQR_OF_NORMAL = 1.349
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def can_plant(layout: Layout) -> bool:
+    """Whether rows have columns that faults can be planted in, and not too many of them for one matrix product."""
+    return layout.kind == "table" and layout.features <= RESIDUAL_WIDTH
+
+
+class Clues(nn.Module):
+    """What is known of a row to clues (B, D): residuals, standardised numbers, missing flags, surprise at its codes."""
+
+    flagged: Tensor
+    surprise: Tensor
+    begins: Tensor
+
+    def __init__(self, layout: Layout, codes: NDArray[np.integer]) -> None:
+        """codes: (B, C) of training rows."""
+        super().__init__()
+        flagged = [index for index, number in enumerate(layout.numbers) if number.may_be_missing]
+        self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64))
+        sizes = [category.size for category in layout.categories]
+        nats = [_surprise(codes[:, index], size) for index, size in enumerate(sizes)]
+        self.register_buffer("surprise", torch.tensor(np.concatenate([*nats, np.zeros(0)]), dtype=torch.float32))
+        begins = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
+        self.register_buffer("begins", torch.tensor(begins, dtype=torch.int64))
+
+    def forward(self, testimony: Testimony) -> Tensor:
+        row = testimony.row
+        clues = [testimony.evidence.residual, row.dense]
+        if len(self.flagged):
+            clues.append(1 - row.observed.index_select(1, self.flagged))
+        if len(self.begins):
+            clues.append(self.surprise[row.codes + self.begins])
+        return torch.cat(clues, 1)
+
+
+class Blame(nn.Module):
+    """What is known of a row to the blame of each column, (B, columns).
+
+    A column's blame is that of its gravest fault: how far the row lies from the usual along the fault's trace, in
+    standard deviations of training rows and given all other clues. Of a fault that is large enough for its trace to
+    stand out, the blame of the right column is the greatest (by the Cauchy-Schwarz inequality).
+    """
+
+    center: Tensor
+    traces: Tensor
+    of_column: Tensor
+
+    def __init__(self, clues: Clues, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]) -> None:
+        """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column."""
+        super().__init__()
+        self.clues = clues
+        self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
+        self.register_buffer("traces", torch.tensor(traces, dtype=torch.float32))
+        most = max(len(faults) for faults in of_column)
+        padded = [[*faults, *[faults[0]] * (most - len(faults))] for faults in of_column]
+        self.register_buffer("of_column", torch.tensor(padded, dtype=torch.int64))
+
+    def forward(self, testimony: Testimony) -> Tensor:
+        along = F.linear(self.clues(testimony) - self.center, self.traces)
+        columns, most = self.of_column.shape
+        gravest: Tensor = along[:, self.of_column.flatten()].reshape(-1, columns, most).amax(2)
+        return gravest
+
+
+def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: int) -> Blame:
+    """The blame of a trained model's columns, from at most so many rows of each kind; of layouts that `can_plant`."""
+    layout = witness.model.layout
+    none = np.zeros((len(next(iter(train.values()))), 0), np.int32)
+    clues = Clues(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(witness))
+    known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
+    usual = np.concatenate([_clues(witness, clues, chosen_rows(rows, most, seed)) for rows in known])
+    center, spread = usual.mean(axis=0), usual.std(axis=0)
+    scale = np.maximum(spread, FLOOR * (float(np.sqrt(np.mean(spread**2))) or 1.0))
+    _, covariance = shrunk_covariance((usual - center) / scale)
+    whitening = whitening_projection(covariance)
+    precision = whitening @ whitening.T
+
+    some = chosen_rows(train, PLANTED_ROWS, seed)
+    before = _clues(witness, clues, some)
+    traces: list[Matrix] = []
+    of_column: list[list[int]] = [[] for _ in layout.columns]
+    for column, rows in planted(layout, train, some):
+        trace = (_clues(witness, clues, rows) - before).mean(axis=0) / scale
+        of_column[column].append(len(traces))
+        explained = trace @ precision
+        traces.append(explained / np.sqrt(max(float(explained @ trace), 1e-12)) / scale)
+    return Blame(clues, center=center, traces=np.stack(traces), of_column=of_column)
+
+
+def planted(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
+    """Column by column the same rows with a fault in it: numbers off to both sides or missing, rare categories."""
+    found: list[tuple[int, Arrays]] = []
+    for index, number in enumerate(layout.numbers):
+        spread = _robust_spread(np.asarray(train["num"][:, index], np.float64)) or number.std * number.scale
+        shifts = [sign * size * spread for size in SIZES for sign in (-1.0, 1.0)]
+        right = np.asarray(rows["num"][:, index], np.float32)
+        values = [right + np.float32(shift) for shift in shifts]
+        if number.may_be_missing:
+            values.append(np.full_like(right, np.nan))
+        found += [(number.column, _with(rows, "num", index, value)) for value in values]
+    for index, category in enumerate(layout.categories):
+        codes = _strange_codes(np.asarray(train["cat"][:, index]), category.size)
+        found += [(category.column, _with(rows, "cat", index, np.int32(code))) for code in codes]
+    return found
+
+
+def _strange_codes(codes: NDArray[np.generic], size: int) -> tuple[int, ...]:
+    """A value that training never saw, one too rare for a code of its own, the rarest of the others; and none at all,
+    where some training rows lack one."""
+    counts = np.bincount(codes.astype(np.int64), minlength=size)
+    values = np.arange(FIRST_VALUE, size)
+    rarest = values[np.argmin(counts[values], keepdims=True)] if len(values) else values
+    return (UNSEEN, RARE, *rarest.tolist(), *((MISSING,) if counts[MISSING] else ()))
+
+
+def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.generic) -> Arrays:
+    changed = np.array(rows[name])
+    changed[:, index] = values
+    return {**rows, name: changed}
+
+
+@torch.no_grad()
+def _clues(witness: Witness, clues: Clues, rows: Arrays) -> Matrix:
+    return np.concatenate([clues(testimony).double().cpu().numpy() for testimony in testify(witness, rows)])
+
+
+def _robust_spread(values: Matrix) -> float:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0
+    low, high = np.quantile(known, [0.25, 0.75])
+    return float((high - low) / _IQR_OF_NORMAL) or float(known.std())
+
+
+def _surprise(codes: NDArray[np.integer], size: int) -> Matrix:
+    """-log of the share of training rows with each code, one row of each added, (size,)."""
+    counts = np.bincount(np.clip(codes, 0, size - 1).astype(np.int64), minlength=size) + 1.0
+    return np.asarray(-np.log(counts / counts.sum()))
+
+
+def _device(witness: Witness) -> torch.device:
+    device: torch.device = next(iter(witness.model.state_dict().values())).device
+    return device
