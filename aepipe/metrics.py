@@ -69,6 +69,15 @@ class Confusion(NamedTuple):
         """Share of the negative rows that are flagged."""
         return _share(self.false_positives, self.false_positives + self.true_negatives)
 
+    @property
+    def flagged(self) -> int:
+        """How many rows are flagged."""
+        return self.true_positives + self.false_positives
+
+    def cost(self, *, false_alarm: float, miss: float) -> float:
+        """What the false alarms and the misses cost together."""
+        return false_alarm * self.false_positives + miss * self.false_negatives
+
     def f_beta(self, beta: float = 1.0) -> float:
         """Harmonic mean of precision and recall, recall counting `beta` times; 0 where no positive is flagged."""
         weight = beta**2
@@ -129,6 +138,25 @@ def bootstrap(
     drawn = [measure(ranking.resampled(generator)) for _ in range(rounds)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(measure(ranking), float(low), float(high))
+
+
+def bootstrap_confusion(
+    measure: Callable[[Confusion], float], found: Confusion, *, seed: int, rounds: int = 1_000, level: float = 0.95
+) -> Interval:
+    """As `bootstrap`, of a measure of the alarms that were raised.
+
+    Of rows drawn again within a class, those that are flagged are binomial: no row needs to be drawn.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    positives, negatives = found.true_positives + found.false_negatives, found.false_positives + found.true_negatives
+    hits = generator.binomial(positives, found.recall, rounds)
+    false_alarms = generator.binomial(negatives, found.false_alarm_rate, rounds)
+    drawn = [
+        measure(Confusion(int(hit), int(false), positives - int(hit), negatives - int(false)))
+        for hit, false in zip(hits, false_alarms, strict=True)
+    ]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(measure(found), float(low), float(high))
 
 
 def _checked(truth: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

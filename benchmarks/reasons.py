@@ -27,13 +27,13 @@ from aepipe.heads.evidence import gather
 from aepipe.heads.scorer import FITTED_ROWS, LossBlame, LossScale, Scorer, fit_scorer
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.partitions import discover
-from aepipe.storage import put_bytes, put_parquet
+from aepipe.storage import put_parquet
 from aepipe.training.loop import fit
-from benchmarks.zoo_store import machine
+from benchmarks.page import put_into
+from benchmarks.store import machine
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- reasons:begin -->", "<!-- reasons:end -->"
 VARIABLE = "AEPIPE_BENCHMARK_TABLES"
 
 FAULT = 8.0
@@ -77,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> None:
     text = section(found, trials=asked.trials)
     print(text)
     if not asked.no_page:
-        put_into(PAGE, text)
+        put_into(PAGE, text + "\n", name="reasons")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -213,13 +213,6 @@ def _lines(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> Iterator
 
 def _cell(found: Found) -> str:
     return f"{100 * found.first:.1f} ({100 * found.first_by_loss:.1f})"
-
-
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    put_bytes(page, f"{before.rstrip()}\n\n{BEGIN}\n{text}\n{END}{after or chr(10)}".encode())
 
 
 if __name__ == "__main__":

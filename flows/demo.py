@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.cli.console import print_table
+from aepipe.jobs.evaluate import Contender
 from aepipe.jobs.examples import NIGHTS, write_cells, write_digits
 from flows.nightly import Night, NightOptions, nightly
 
@@ -32,14 +33,18 @@ def _show(name: str, night: Night) -> None:
     from aepipe.jobs.compare import compare
 
     found = compare(ROOT / "data" / name / "job.toml")
-    rows = [(line.name, line.auroc, line.average_precision) for line in found.detection]
-    title = f"{name}: {found.anomalies:,} anomalies among {found.rows:,} rows of the later nights"
-    print_table(title, ("score", "AUROC", "average precision"), rows)
+    title = f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later nights"
+    header = ("score", "AUROC", "average precision", "precision", "recall")
+    print_table(title, header, [_line(line) for line in found.evaluation.contenders])
     features = [(line.name, line.width, line.accuracy) for line in found.features]
     print_table(f"{name}: logistic regression telling {found.label}", ("features", "width", "accuracy"), features)
     print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
     for what, path in _places(name, night).items():
         print(f"  {what:<9} {os.path.relpath(path)}")
+
+
+def _line(line: Contender) -> tuple[object, ...]:
+    return (line.name, *(each.value for each in (line.auroc, line.average_precision, line.precision, line.recall)))
 
 
 def _stages(night: Night) -> list[tuple[object, ...]]:

@@ -13,6 +13,7 @@ from aepipe.metrics import (
     auroc,
     average_precision,
     bootstrap,
+    bootstrap_confusion,
     confusion,
     ranking_auroc,
     ranking_average_precision,
@@ -155,3 +156,26 @@ def test_what_cannot_be_measured_is_named_in_one_sentence(truth: object, score: 
     for measure in (auroc, average_precision, confusion):
         with pytest.raises(EvaluationInvalid, match=sentence):
             measure(truth, score)  # type: ignore[operator]
+
+
+def test_the_cost_is_that_of_each_false_alarm_and_each_miss() -> None:
+    found = confusion([1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 1, 1, 0])
+
+    assert found.cost(false_alarm=2.0, miss=10.0) == 3 * 2.0 + 2 * 10.0
+    assert found.flagged == 4
+
+
+def test_intervals_of_alarms_are_those_of_rows_drawn_again_within_each_class() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.arange(600) < 60
+    flagged = generator.random(600) < np.where(truth, 0.7, 0.05)
+
+    found = bootstrap_confusion(lambda drawn: drawn.precision, confusion(truth, flagged), seed=1, rounds=4_000)
+
+    positive, negative = flagged[truth], flagged[~truth]
+    drawn = []
+    for _ in range(4_000):
+        hits, false = generator.choice(positive, 60).sum(), generator.choice(negative, 540).sum()
+        drawn.append(hits / (hits + false))
+    assert found.value == pytest.approx(precision_score(truth, flagged))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.01)

@@ -244,6 +244,81 @@ def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = Fals
 
 
 @app.command()
+def evaluate(
+    job: JobPath = HERE,
+    label: Annotated[
+        str | None, typer.Option(help="Column with the truth; by default what \\[evaluate] or \\[data] labels say.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Its value of an anomaly; by default 1, or the rarer one.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First partition; by default all that are scored.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last partition, inclusive.")] = None,
+    cost_false_alarm: Annotated[float | None, typer.Option(help="Of looking at a normal row.")] = None,
+    cost_miss: Annotated[float | None, typer.Option(help="Of an anomaly without an alarm.")] = None,
+    false_alarms: Annotated[float, typer.Option(help="A night, at which events are found.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
+    json: Json = False,
+) -> None:
+    """Hold the scores that were written against labels, beside random, PCA and the greatest z of a raw column.
+
+    Example: [bold]aepipe evaluate data/cells/job.toml --cost-false-alarm 1 --cost-miss 20[/bold]
+    """
+    from aepipe.cli.evaluation import show
+    from aepipe.jobs.evaluate import evaluate as hold_against
+
+    with progress_bar(quiet=json) as progress:
+        result = hold_against(
+            job,
+            label=label,
+            positive=positive,
+            first=first,
+            last=last,
+            cost_false_alarm=cost_false_alarm,
+            cost_miss=cost_miss,
+            false_alarms=false_alarms,
+            seed=seed,
+            progress=progress,
+        )
+    if json:
+        print_json(result)
+    else:
+        show(result)
+
+
+@app.command()
+def explain(
+    job: Annotated[Path, typer.Argument(help="The job file, or the folder that holds job.toml.")],
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY...", help="Of a row; of several columns a,b.")
+    ] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="PARTITION:INDEX", help="Instead of a key; 0 is the first.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Of an image: write row, expectation and reasons as PNG.")
+    ] = None,
+    model: ModelName = "champion",
+    json: Json = False,
+) -> None:
+    """Print a row beside what the model expected of it, the reasons of its score first.
+
+    Example: [bold]aepipe explain data/cells/job.toml case-017[/bold]
+    """
+    from aepipe.cli.explanation import show
+    from aepipe.jobs.explain import explain as find_reasons
+
+    found = find_reasons(job, keys or (), row=row, picture=picture, model=model)
+    if json:
+        print_json(found)
+        return
+    for each in found:
+        show(each)
+
+
+@app.command()
 def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) -> None:
     """The night without a scheduler: train if there is no model yet, score what is new, sample, report.
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from aepipe import where
@@ -19,11 +18,12 @@ from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
+from aepipe.jobs.evaluate import Contender, Measured
+from aepipe.jobs.pictures import pictures_of
 from aepipe.jobs.scored import Scored
 from aepipe.layout import Layout
 from aepipe.partitions import discover, select
 from aepipe.report import model as page
-from aepipe.report.windows import line_pictures
 from aepipe.storage import Manifest
 
 STRANGEST = 12
@@ -105,7 +105,7 @@ def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
     expected = model.reconstruct(source)
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, expectations = (_pictures(model, rows) for rows in (source, expected))
+        pictures, expectations = (pictures_of(model, rows) for rows in (source, expected))
         return page.StrangeRows(
             scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=_top(layout)
         )
@@ -186,7 +186,7 @@ def samples(scored: Scored, model: TableModel) -> page.Samples | None:
     shared = {"rows": latest.files["samples"].rows, "seed": latest.details["seed"], "prior": latest.details["prior"]}
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, reals = (_pictures(model, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
+        pictures, reals = (pictures_of(model, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
         return page.Samples(**shared, images=pictures, real_images=reals, top=_top(layout))
     columns = layout.columns
     return page.Samples(**shared, table=drawn.select(columns), real=real.select(columns))
@@ -195,21 +195,6 @@ def samples(scored: Scored, model: TableModel) -> page.Samples | None:
 def _top(layout: Layout) -> int:
     """The greatest value of a picture's pixels."""
     return 255 if layout.rebuilt is None else layout.rebuilt.top
-
-
-def _pictures(model: TableModel, rows: pa.Table) -> NDArray[np.uint8]:
-    """The images of rows, (B, C, H, W): the targets where there are any, since those are what is rebuilt and drawn.
-
-    Windows of a time series are drawn as lines.
-    """
-    encoding = model.bundle.encoding
-    if encoding.series is not None:
-        numbers = encoding.series.series.numbers
-        low, high = (np.array([getattr(number, end) or 0.0 for number in numbers]) for end in ("low", "high"))
-        return line_pictures(encoding.series.encode(rows[encoding.series.name].combine_chunks()).steps, low, high)
-    codec = encoding.target or encoding.image
-    assert codec is not None
-    return np.asarray(codec.encode(rows[codec.name].combine_chunks()).image)
 
 
 def _real_rows(job: Job) -> pa.Table:
@@ -224,13 +209,17 @@ def _real_rows(job: Job) -> pa.Table:
 
 
 def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:
-    """The model beside the yardsticks, and its latents beside raw columns and PCA."""
+    """The model's scores beside the yardsticks', and its latents beside raw columns and PCA."""
+    found = compared.evaluation
     detection = page.Comparison(
         title="Finding the anomalies",
-        measures=("AUROC", "average precision"),
-        lines={line.name: (line.auroc, line.average_precision) for line in compared.detection},
-        ours=compared.detection[0].name,
-        note=f"{compared.anomalies:,} anomalies among {compared.rows:,} rows; a random score's AP is their share.",
+        measures=("AUROC", "average precision", "precision", "recall", "F1"),
+        lines={line.name: tuple(_measures(line)) for line in found.contenders},
+        ranges={line.name: tuple(_ranges(line)) for line in found.contenders},
+        ours=found.contenders[0].name,
+        note=f"{found.anomalies:,} anomalies ({found.truth}) among {found.rows:,} rows; a random score's average "
+        f"precision is their share. Precision, recall and F1 are of the alarms at alpha {found.alpha:g}, those of the "
+        "others from thresholds of the same calibration rows. In brackets 95 % intervals of rows drawn again.",
     )
     if not compared.features:
         return (detection,)
@@ -242,6 +231,20 @@ def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:
         note="Logistic regression on standardised features, mean of five stratified folds of the same rows.",
     )
     return detection, downstream
+
+
+def _measures(line: Contender) -> Iterator[float]:
+    yield from (each.value for each in _measured(line))
+    yield line.f1
+
+
+def _ranges(line: Contender) -> Iterator[tuple[float, float] | None]:
+    yield from ((each.low, each.high) for each in _measured(line))
+    yield None
+
+
+def _measured(line: Contender) -> tuple[Measured, ...]:
+    return line.auroc, line.average_precision, line.precision, line.recall
 
 
 def training(model: TableModel) -> page.Training | None:

@@ -1,7 +1,7 @@
 """Rows of a job's data, found by their keys as text."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,17 @@ Place = tuple[Partition, Path, int]
 """A row: its partition, its file, and where it stands in that."""
 
 
-def find_rows(job: Job, texts: Sequence[str], *, columns: Sequence[str]) -> pa.Table:
+def find_rows(
+    job: Job,
+    texts: Sequence[str],
+    *,
+    columns: Sequence[str],
+    near: Callable[[Job, str], str] = lambda job, text: "",
+) -> pa.Table:
     """One row for each key, in their order, with those of `columns` that its file has.
 
-    texts: values of the key column, or of several in the order of `[data] keys`, parted by commas.
+    texts: values of the key column, or of several in the order of `[data] keys`, parted by commas. near: what a message
+    adds of keys like one that is not found.
     Raises JobInvalid where no column is a key, OptionInvalid where a key is of no row or of several.
     """
     keys = job.data.keys
@@ -32,8 +39,17 @@ def find_rows(job: Job, texts: Sequence[str], *, columns: Sequence[str]) -> pa.T
         for file in partition.files:
             for text, row in _matches(file, keys, wanted):
                 found[text].append((partition, file, row))
-    places = [_the_one(job, text, found[text]) for text in texts]
+    places = [_the_one(job, text, found[text], near) for text in texts]
     return pa.concat_tables([_read(file, row, columns) for _, file, row in places], promote_options="permissive")
+
+
+def key_texts(job: Job) -> Iterator[str]:
+    """The key of every row, as `find_rows` takes it."""
+    keys = job.data.keys
+    for partition in discover(job):
+        for batch in slices(partition.files, keys, rows=READ_ROWS):
+            for values in zip(*(batch.column(name).to_pylist() for name in keys), strict=True):
+                yield ",".join(map(str, values))
 
 
 def _condition(keys: Sequence[str], text: str) -> str:
@@ -63,14 +79,21 @@ def _holds(batch: pa.RecordBatch, text: str, condition: str, keys: Sequence[str]
     return np.asarray(held.cast(pa.uint8()).to_numpy(zero_copy_only=False))
 
 
-def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
+def _the_one(job: Job, text: str, places: Sequence[Place], near: Callable[[Job, str], str]) -> Place:
     keys = ", ".join(job.data.keys)
     if not places:
-        raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'")
+        raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{near(job, text)}")
     if len(places) > 1:
-        where_they_are = ", ".join(dict.fromkeys(partition.name for partition, _, _ in places[:5]))
-        raise OptionInvalid(f"{len(places)} rows have the key {keys} = '{text}', in {where_they_are}: one is needed")
+        rows = ", ".join(f"{partition.name}:{_row(partition, file, row)}" for partition, file, row in places[:5])
+        more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+        raise OptionInvalid(f"{len(places)} rows have the key {keys} = '{text}': {rows}{more}; one is needed")
     return places[0]
+
+
+def _row(partition: Partition, file: Path, row: int) -> int:
+    """Where a row of a file stands in its partition."""
+    before = partition.files[: partition.files.index(file)]
+    return row + sum(read_footer(path).rows for path in before)
 
 
 def _read(file: Path, row: int, columns: Sequence[str]) -> pa.Table:

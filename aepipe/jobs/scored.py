@@ -1,6 +1,6 @@
 """The partitions that one model has scored: their outputs, and their sources as far as those are still the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,14 +18,14 @@ LATEST = 31
 
 
 class Scored:
-    """The latest partitions of a job that this very version has scored, in their order."""
+    """Partitions of a job that this very version has scored, in their order: those of these names, or the latest."""
 
-    def __init__(self, job: Job, model: TableModel) -> None:
+    def __init__(self, job: Job, model: TableModel, *, names: Collection[str] | None = None) -> None:
         self.job = job
         self.model = model
         self.outputs = Outputs(job.out_path)
         found = [m for m in self.outputs.manifests("score") if m.model_version == model.version]
-        self.manifests = tuple(found[-LATEST:])
+        self.manifests = tuple(found[-LATEST:] if names is None else [m for m in found if m.partition in names])
         if not found:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
 

@@ -41,10 +41,16 @@ def train(
 
 
 def train_job(
-    job: Job, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
+    job: Job,
+    *,
+    partitions: tuple[Partition, ...] | None = None,
+    device: Device | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> TrainResult:
-    """As `train`, for a job that is no file of its own."""
-    partitions = select(discover(job), job.train.first, job.train.last)
+    """As `train`, for a job that is no file of its own. partitions: to learn from, in place of those it names."""
+    if partitions is None:
+        partitions = select(discover(job), job.train.first, job.train.last)
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:

@@ -165,6 +165,7 @@ class Comparison(NamedTuple):
     lines: Mapping[str, tuple[float, ...]]
     ours: str
     note: str = ""
+    ranges: Mapping[str, tuple[tuple[float, float] | None, ...]] = {}  # by line, where a measure likely lies
 
 
 class FileLine(NamedTuple):

@@ -204,7 +204,10 @@ def comparison_rows(comparison: Comparison) -> list[ComparisonRow]:
         ComparisonRow(
             wording.text(name),
             name == comparison.ours,
-            tuple((wording.number(v), _length(v), v == top) for v, top in zip(line, best, strict=True)),
+            tuple(
+                (_with_range(v, span), _length(v), v == top)
+                for v, top, span in zip(line, best, comparison.ranges.get(name, (None,) * len(line)), strict=True)
+            ),
         )
         for name, line in zip(comparison.lines, values.tolist(), strict=True)
     ]
@@ -271,8 +274,9 @@ def meaning(header: Header) -> list[tuple[str, str]]:
         ),
         (
             "reasons",
-            "The columns (or regions of an image) that the model reconstructs worst for this row, as a z-score against"
-            " ordinary rows. They say where the row departs, not what caused it.",
+            "The columns that a fault would have to be in to make the row what it is, given the others and what the"
+            " model expected of all; of an image the regions, of a series the steps, that it reconstructs worst. Each"
+            " has a z-score against ordinary rows. They say where the row departs, not what caused it.",
         ),
     ]
 
@@ -291,6 +295,12 @@ def _partition_row(line: PartitionLine, stages: Sequence[str], factor: float) ->
 
 def _times(factor: float, value: float | None) -> float | None:
     return None if value is None else factor * value
+
+
+def _with_range(value: float, span: tuple[float, float] | None) -> str:
+    return wording.number(value) + (
+        "" if span is None else f" ({wording.number(span[0])} to {wording.number(span[1])})"
+    )
 
 
 def _length(value: float) -> float:

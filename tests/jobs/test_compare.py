@@ -46,11 +46,12 @@ def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> Non
 
     written = pa.concat_tables([read(scored_cells.parent / "out" / "scores" / n / "part-0.parquet") for n in NIGHTS])
     truth, values = np.asarray(written["diagnosis"].to_pylist()) == "malignant", written["score"].to_numpy()
-    assert found.detection[0].auroc == pytest.approx(roc_auc_score(truth, values))
-    assert found.detection[0].average_precision == pytest.approx(average_precision_score(truth, values))
-    assert found.rows == 329
-    assert found.anomalies == 212
-    assert [line.name for line in found.detection[1:]] == ["random", "PCA reconstruction", "isolation forest"]
+    ours, *others = found.evaluation.contenders
+    assert ours.auroc.value == pytest.approx(roc_auc_score(truth, values))
+    assert ours.average_precision.value == pytest.approx(average_precision_score(truth, values))
+    assert found.evaluation.rows == 329
+    assert found.evaluation.anomalies == 212
+    assert [line.name for line in others] == ["random", "max |z|", "PCA reconstruction", "isolation forest"]
     assert {line.name: line.width for line in found.features} == {"latents": 8, "raw columns": 30, "PCA": 8}
     assert all(line.accuracy > 0.85 for line in found.features)
 
@@ -83,7 +84,7 @@ def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells
     put_parquet(path, read(path).slice(1))
 
     assert scored_by_champion(scored_cells).unchanged == set(NIGHTS[1:])
-    assert compare(scored_cells).rows == 219
+    assert compare(scored_cells).evaluation.rows == 219
     assert "written again" in report(scored_cells).path.read_text()
 
 
@@ -104,7 +105,7 @@ def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_
 
     assert not result.score.failed
     assert result.report is not None
-    assert compare(cells).rows == 110
+    assert compare(cells).evaluation.rows == 110
 
 
 def without_labels(job: Path) -> Path:
@@ -117,9 +118,9 @@ def without_labels(job: Path) -> Path:
 def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_why(cells: Path) -> None:
     without_labels(cells)
 
-    with pytest.raises(EvaluationInvalid, match="asks for 'diagnosis', which no scored partition"):
+    with pytest.raises(EvaluationInvalid, match="and 2 more: it has no column 'diagnosis'. Score one whose labels"):
         compare(cells)
-    assert "which no scored partition has: score one whose labels are known" in report(cells).path.read_text()
+    assert "Score one whose labels are known" in report(cells).path.read_text()
 
 
 def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cells: Path) -> None:
@@ -127,7 +128,7 @@ def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cel
 
     found = compare(without_labels(cells))
 
-    assert found.anomalies > 0
+    assert found.evaluation.anomalies > 0
     assert found.label is None
     assert found.features == ()
 

@@ -137,7 +137,7 @@ def test_a_key_of_two_rows_is_refused(cells: Path) -> None:
     table = _source(cells)
     pq.write_table(table.slice(0, 1), cells.parent / "dt=2026-01-06" / "part-1.parquet")
 
-    with pytest.raises(OptionInvalid, match=r"2 rows have the key .* in dt=2026-01-06, dt=2026-01-07"):
+    with pytest.raises(OptionInvalid, match=r"2 rows have the key .*: dt=2026-01-06:\d+, dt=2026-01-07:\d+; one"):
         traverse(cells, _keys(cells, 1)[0])
 
 

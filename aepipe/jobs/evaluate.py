@@ -1,0 +1,274 @@
+"""How well scored nights find the rows that were anomalies, beside what every score has to beat.
+
+Accuracy is not among the measures: where one row in a hundred is an anomaly, silence is 99 % accurate. Neither is
+point-adjusted F1, under which one alarm counts for a whole event and a random score reaches 0.945.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.batch.model import TableModel
+from aepipe.config import Job, read_job
+from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
+from aepipe.events import event_recall
+from aepipe.jobs.judged import CHANGED, Judged, judge, sources
+from aepipe.jobs.result import Result
+from aepipe.jobs.scored import Scored
+from aepipe.jobs.truth import Truth, truth_of
+from aepipe.jobs.yardsticks import Yardsticks, fit_yardsticks
+from aepipe.metrics import (
+    Confusion,
+    Interval,
+    Ranking,
+    bootstrap,
+    bootstrap_confusion,
+    confusion,
+    ranking_auroc,
+    ranking_average_precision,
+)
+from aepipe.partitions import Partition, select
+from aepipe.progress import Progress
+from aepipe.storage import Manifest, Outputs
+
+ROUNDS = 1_000
+_DRAWN = 100_000_000
+"""Rows drawn for one interval at most: of many rows an interval is narrow, and fewer rounds tell how narrow."""
+
+
+class Measured(Result):
+    """A measure, and the 95 % interval of a bootstrap that draws rows again within each class."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Contender(Result):
+    """What one score is worth. Where it raises alarms, those above its own threshold at the same alpha are counted."""
+
+    name: str
+    auroc: Measured
+    average_precision: Measured
+    precision: Measured
+    recall: Measured
+    f1: float
+    alarms_per_night: float
+    false_alarms_per_night: float
+    cost: float | None
+    """of its false alarms and misses; None where no costs are named"""
+    event_recall: float | None
+    """share of the events that are found within the budget of false alarms; None without an event time"""
+
+
+class Evaluation(Result):
+    """The model first, then the yardsticks, all on the same rows."""
+
+    model_version: str
+    truth: str
+    """which rows are anomalies"""
+    partitions: tuple[str, ...]
+    rows: int
+    anomalies: int
+    unscored: int
+    """rows without a score, which count as rows that nothing raised an alarm for"""
+    unlabelled: int
+    """rows that are left out, since nothing says what they are"""
+    left_out: dict[str, str]
+    """partitions that are left out, and why"""
+    alpha: float
+    threshold: float
+    events: int | None
+    false_alarms_a_night: float
+    """the budget of `event_recall`"""
+    cost_of_silence: float | None
+    """of missing every anomaly"""
+    contenders: tuple[Contender, ...]
+    rounds: int
+    seed: int
+
+
+class Costs(Result):
+    """What one false alarm and one missed anomaly cost, in the same unit."""
+
+    false_alarm: float
+    miss: float
+
+
+def evaluate(
+    job_path: str | Path,
+    *,
+    label: str | None = None,
+    positive: str | None = None,
+    first: str | None = None,
+    last: str | None = None,
+    cost_false_alarm: float | None = None,
+    cost_miss: float | None = None,
+    false_alarms: float = 1.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """The scores of the nights from `first` to `last` held against their labels.
+
+    label: a source column; none: `[evaluate] anomaly`, or the job's only label. positive: its value of an anomaly.
+    false_alarms: how many a night the recall of events allows. The yardsticks' PCA is kept beside the outputs; nothing
+    else is written.
+    Raises DataUnreadable where nothing is scored, SchemaMismatch without the column, EvaluationInvalid where labels,
+    scores or nights support no measure, OptionInvalid for costs and budgets that are none.
+    """
+    job = read_job(job_path)
+    costs = _costs(cost_false_alarm, cost_miss)
+    if not 0 <= false_alarms < math.inf:
+        raise OptionInvalid(f"{false_alarms:g} false alarms a night are no budget: expected 0 or more")
+    manifests = _chosen(job, first, last)
+    _refuse_unlike(manifests)
+    version = manifests[0].model_version.rpartition("/")[2]
+    model = TableModel.open(job.bundle_path / version, device=job.run.device)
+    scored = Scored(job, model, names={manifest.partition for manifest in manifests})
+    truth = _truth(scored, label, positive)
+    judged = judge(scored, truth)
+    Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is written
+    yardsticks = fit_yardsticks(scored, alpha=alpha_of(scored), progress=progress)
+    return evaluate_judged(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
+
+
+def evaluate_judged(
+    scored: Scored,
+    judged: Judged,
+    yardsticks: Yardsticks,
+    *,
+    truth: Truth,
+    costs: Costs | None = None,
+    false_alarms: float = 1.0,
+    seed: int = 0,
+) -> Evaluation:
+    """As `evaluate`, of rows that were chosen and yardsticks that were fitted before."""
+    nights = len(judged.nights)
+    rounds = max(100, min(ROUNDS, _DRAWN // len(judged.truth)))
+    budget = math.floor(false_alarms * nights)
+
+    def contender(name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
+        found = confusion(judged.truth, flagged)
+        ranking = Ranking.of(judged.truth, scores)
+        events = None
+        if judged.in_time is not None:
+            events = event_recall(judged.truth[judged.in_time], scores[judged.in_time], false_alarms=budget)
+        return Contender(
+            name=name,
+            auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
+            average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
+            precision=_measured(bootstrap_confusion(_precision, found, seed=seed, rounds=ROUNDS)),
+            recall=_measured(bootstrap_confusion(_recall, found, seed=seed, rounds=ROUNDS)),
+            f1=found.f_beta(),
+            alarms_per_night=found.flagged / nights,
+            false_alarms_per_night=found.false_positives / nights,
+            cost=None if costs is None else found.cost(false_alarm=costs.false_alarm, miss=costs.miss),
+            event_recall=None if events is None else events.recall,
+        )
+
+    ours = contender(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
+    others = _scores_of(scored, judged, yardsticks)
+    rivals = [contender(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all]
+    anomalies = int(judged.truth.sum())
+    events = None
+    if judged.in_time is not None:
+        events = event_recall(judged.truth[judged.in_time], judged.scores[judged.in_time], false_alarms=budget).events
+    return Evaluation(
+        model_version=scored.model.version,
+        truth=truth.words,
+        partitions=tuple(night.manifest.partition for night in judged.nights),
+        rows=len(judged.truth),
+        anomalies=anomalies,
+        unscored=judged.unscored,
+        unlabelled=judged.unlabelled,
+        left_out=dict(judged.left_out),
+        alpha=alpha_of(scored),
+        threshold=_threshold(scored),
+        events=events,
+        false_alarms_a_night=false_alarms,
+        cost_of_silence=None if costs is None else costs.miss * anomalies,
+        contenders=(ours, *rivals),
+        rounds=rounds,
+        seed=seed,
+    )
+
+
+def _scores_of(scored: Scored, judged: Judged, yardsticks: Yardsticks) -> dict[str, NDArray[np.float64]]:
+    """What the yardsticks say of the rows; of rows without a score of ours, as little."""
+    found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in yardsticks.all}
+    for table in sources(scored, judged):
+        for each in yardsticks.all:
+            found[each.name].append(each.score(table))
+    nothing = np.isneginf(judged.scores)
+    whole = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
+
+
+def _costs(false_alarm: float | None, miss: float | None) -> Costs | None:
+    if false_alarm is None and miss is None:
+        return None
+    if false_alarm is None or miss is None:
+        absent = "a false alarm" if false_alarm is None else "a miss"
+        raise OptionInvalid(f"the cost of {absent} is needed too: name --cost-false-alarm and --cost-miss together")
+    for name, cost in (("a false alarm", false_alarm), ("a miss", miss)):
+        if not 0 <= cost < math.inf:
+            raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
+    return Costs(false_alarm=false_alarm, miss=miss)
+
+
+def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest, ...]:
+    found = {manifest.partition: manifest for manifest in Outputs(job.out_path).manifests("score")}
+    if not found:
+        raise DataUnreadable(f"{job.out_path} holds no scores; run: aepipe score {job.source}")
+    partitions = [Partition(name, ()) for name in found]
+    return tuple(found[partition.name] for partition in select(partitions, first, last))
+
+
+def _refuse_unlike(manifests: Sequence[Manifest]) -> None:
+    """Scores of two models, and alarms of two thresholds, cannot be put into one measure."""
+    judges: dict[str, list[str]] = {}
+    for manifest in manifests:
+        details = manifest.details
+        by = f"{manifest.model_version} at alpha {details['alpha']:g} and threshold {details['threshold']:g}"
+        judges.setdefault(by, []).append(manifest.partition)
+    if len(judges) > 1:
+        each = "; ".join(f"{_span(names)} by {by}" for by, names in judges.items())
+        raise EvaluationInvalid(
+            f"the nights were not scored alike: {each}. Choose nights of one with --from and --to, or score them again."
+        )
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} nights such as {names[0]}"
+
+
+def _truth(scored: Scored, label: str | None, positive: str | None) -> Truth:
+    names = scored.unchanged
+    if not names:
+        raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
+    files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details["inputs"]]
+    return truth_of(scored.job, files, label=label, positive=positive)
+
+
+def alpha_of(scored: Scored) -> float:
+    """The share of normal rows that the nights were scored to flag."""
+    return float(scored.manifests[-1].details["alpha"])
+
+
+def _threshold(scored: Scored) -> float:
+    return float(scored.manifests[-1].details["threshold"])
+
+
+def _measured(found: Interval) -> Measured:
+    return Measured(value=found.value, low=found.low, high=found.high)
+
+
+def _precision(found: Confusion) -> float:
+    return found.precision
+
+
+def _recall(found: Confusion) -> float:
+    return found.recall
