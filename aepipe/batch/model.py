@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.batch import sinks
+from aepipe.batch.blame import BLAME, with_blame
 from aepipe.batch.golden import check_golden
 from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
@@ -87,6 +88,21 @@ class TableModel:
         losses[encoded.invalid != 0] = np.nan
         names = [f"step_{step:03d}" for step in range(losses.shape[1])]
         return pa.table([pa.array(column, mask=np.isnan(column)) for column in losses.T], names=names)
+
+    def blame(self, table: pa.Table) -> pa.Table:
+        """How far every column, region or step is above the usual, not the strongest alone; reasons name the columns.
+
+        Null where a row cannot be scored; without columns where the job asks for no reasons.
+        """
+        encoded = self._encoded(table)
+        onnx, _ = self.bundle.part("scorer")
+        names = self.bundle.manifest.reason_names
+        session = Session(with_blame(onnx, reasons=len(names)), device=self.device)
+        if BLAME not in {port.name for port in session.outputs}:
+            return pa.table({})
+        blame = session.run(encoded.arrays)[BLAME]
+        columns = [pa.array(column, mask=encoded.invalid != 0) for column in blame.T]
+        return pa.Table.from_arrays(columns, names=list(names))
 
     def sample(
         self,

@@ -1,0 +1,227 @@
+"""Why a row scored what it scored: the row beside what the model expected of it, the columns to blame first."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.batch.model import TableModel
+from aepipe.batch.reader import READ_ROWS, slices
+from aepipe.config import Job, read_job
+from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.jobs.keys import find_rows, key_texts
+from aepipe.jobs.pictures import pictures_of
+from aepipe.jobs.result import Result
+from aepipe.layout import Layout
+from aepipe.partitions import Partition, discover
+from aepipe.report import wording
+from aepipe.storage import put_bytes
+
+NEAR = 3
+
+
+class ColumnLine(Result):
+    """A column, region of an image or span of steps."""
+
+    name: str
+    read: str
+    """of a table, the value in the source; of others empty, as is `expected`"""
+    expected: str
+    z: float | None
+    """how far it is above the usual; None where the row cannot be scored, or the job asks for no reasons"""
+    rank: int | None
+    """1 for the first of the reasons that nights are written with; None for what is no reason"""
+
+
+class StepLine(Result):
+    """A step of a series: channels as they were read and as they were expected."""
+
+    step: int
+    read: tuple[float | None, ...]
+    expected: tuple[float | None, ...]
+
+
+class Heat(Result):
+    """The regions of an image, row by row, each with how far its loss is above the usual."""
+
+    side: int
+    """of a region, in pixels"""
+    z: tuple[tuple[float, ...], ...]
+
+
+class Explanation(Result):
+    """One row; reasons come first in `columns`, then the others, the most blamed first."""
+
+    row: str
+    kind: Literal["table", "image", "series"]
+    model_version: str
+    score: float | None
+    p_value: float | None
+    threshold: float
+    alpha: float
+    is_anomaly: bool
+    invalid_reason: str | None
+    columns: tuple[ColumnLine, ...]
+    heat: Heat | None
+    steps: tuple[StepLine, ...]
+    picture: Path | None
+
+
+class _Row(NamedTuple):
+    name: str
+    table: pa.Table
+
+
+def explain(
+    job_path: str | Path,
+    keys: Sequence[str] = (),
+    *,
+    row: str | None = None,
+    picture: str | Path | None = None,
+    model: str = "champion",
+) -> tuple[Explanation, ...]:
+    """An explanation of the row of each key, or of `row`, such as dt=2026-01-05:17, the first row being 0.
+
+    picture: a PNG to write, of an image: the row, what was expected, and the heat of its regions.
+    Raises OptionInvalid where a key is of no row or of several, where there is no such row, and for a picture of
+    what is no image; JobInvalid where keys are asked for and no column is one.
+    """
+    job = read_job(job_path)
+    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    columns = opened.bundle.encoding.columns_read
+    if (row is None) == (not keys):
+        raise OptionInvalid("which row? Name one key at least, or one row with --row PARTITION:INDEX, and not both")
+    if picture is not None and (len(keys) > 1 or opened.bundle.encoding.layout.rebuilt is None):
+        raise OptionInvalid("a picture is of one row, and of an image: leave out --picture, or name one key")
+    rows = [_at(job, row, columns)] if row is not None else _of_keys(job, keys, columns)
+    return tuple(_explained(opened, found, None if picture is None else Path(picture)) for found in rows)
+
+
+def _of_keys(job: Job, keys: Sequence[str], columns: Sequence[str]) -> list[_Row]:
+    table = find_rows(job, list(dict.fromkeys(keys)), columns=columns, near=_near)
+    names = ", ".join(job.data.keys)
+    return [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(dict.fromkeys(keys))]
+
+
+def _near(job: Job, text: str) -> str:
+    """`; near are case-001 and case-002` where some keys look alike."""
+    found = difflib.get_close_matches(text, list(key_texts(job)), n=NEAR, cutoff=0.6)
+    return f"; near are {', '.join(found)}" if found else ""
+
+
+def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
+    name, colon, index = place.rpartition(":")
+    if not colon or not index.isdecimal():
+        raise OptionInvalid(f"--row is '{place}', expected PARTITION:INDEX, such as dt=2026-01-05:17")
+    partition = _partition(job, name)
+    begin, wanted = 0, int(index)
+    for batch in slices(partition.files, None, rows=READ_ROWS):
+        if wanted < begin + batch.num_rows:
+            kept = [column for column in columns if column in batch.schema.names]
+            return _Row(place, pa.Table.from_batches([batch.select(kept).slice(wanted - begin, 1)]))
+        begin += batch.num_rows
+    raise OptionInvalid(f"{partition.name} has {begin:,} rows, the last of which is {partition.name}:{begin - 1}")
+
+
+def _partition(job: Job, name: str) -> Partition:
+    found = discover(job)
+    for partition in found:
+        if name in (partition.name, partition.name.rpartition("=")[2]):
+            return partition
+    latest = ", ".join(partition.name for partition in found[-3:])
+    raise JobInvalid(str(job.source), [f"no partition '{name}' in {job.data_path}; the latest are {latest}"])
+
+
+def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanation:
+    answer = model.score(row.table).to_pylist()[0]
+    layout, calibration = model.bundle.encoding.layout, model.bundle.calibration
+    expected = model.reconstruct(row.table)
+    blame = model.blame(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
+    ranks = _ranks(answer)
+    heat = _heat(layout, blame)
+    if picture is not None:
+        _draw(picture, model, row, expected, heat)
+    return Explanation(
+        row=row.name,
+        kind=layout.kind,
+        model_version=model.version,
+        score=answer["score"],
+        p_value=answer["p_value"],
+        threshold=calibration.threshold,
+        alpha=calibration.alpha,
+        is_anomaly=answer["is_anomaly"],
+        invalid_reason=answer["invalid_reason"],
+        columns=_lines(layout, row.table, expected, blame or dict.fromkeys(model.bundle.manifest.reason_names), ranks),
+        heat=heat,
+        steps=_steps(model, row.table, expected),
+        picture=picture,
+    )
+
+
+def _ranks(answer: dict[str, object]) -> dict[str, int]:
+    """The reasons that nights are written with, in their order from 1."""
+    found: dict[str, int] = {}
+    rank = 1
+    while isinstance(name := answer.get(f"reason_{rank}"), str):
+        found[name] = rank
+        rank += 1
+    return found
+
+
+def _lines(
+    layout: Layout, source: pa.Table, expected: pa.Table, blame: dict[str, float | None], ranks: dict[str, int]
+) -> tuple[ColumnLine, ...]:
+    read, rebuilt = (table.to_pylist()[0] if layout.kind == "table" else {} for table in (source, expected))
+    lines = [
+        ColumnLine(
+            name=name,
+            read=wording.cell(read[name]) if name in read else "",
+            expected=wording.cell(rebuilt[name]) if name in rebuilt else "",
+            z=z,
+            rank=ranks.get(name),
+        )
+        for name, z in blame.items()
+    ]
+    return tuple(sorted(lines, key=lambda line: (line.rank or len(lines) + 1, -(line.z or 0.0))))
+
+
+def _heat(layout: Layout, blame: dict[str, float | None]) -> Heat | None:
+    """The regions as they lie on the image; None of other layouts, and of rows that cannot be scored."""
+    if layout.rebuilt is None or not blame or None in blame.values():
+        return None
+    lines: dict[str, list[float]] = {}
+    for name, z in blame.items():
+        lines.setdefault(name.partition(",")[0], []).append(z or 0.0)
+    first, last = next(iter(lines)).removeprefix("rows ").split("-")
+    return Heat(side=int(last) - int(first) + 1, z=tuple(map(tuple, lines.values())))
+
+
+def _steps(model: TableModel, source: pa.Table, expected: pa.Table) -> tuple[StepLine, ...]:
+    codec = model.bundle.encoding.series
+    if codec is None or expected[codec.name].null_count:
+        return ()
+    read, rebuilt = (_window(table[codec.name][0].as_py()) for table in (source, expected))
+    steps = range(max(len(read), len(rebuilt)))
+    return tuple(
+        StepLine(step=at, read=read[at] if at < len(read) else (), expected=rebuilt[at] if at < len(rebuilt) else ())
+        for at in steps
+    )
+
+
+def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tuple[float | None, ...]]:
+    """The channels of each step; a window of one channel may hold plain numbers."""
+    return [tuple(step) if isinstance(step, Sequence) else (step,) for step in values]
+
+
+def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: Heat | None) -> None:
+    if heat is None:
+        raise OptionInvalid(f"{row.name} cannot be drawn: it has no score, or the job asks for no reasons")
+    from aepipe.report.heat import heat_picture
+
+    image, guess = (pictures_of(model, table)[0] for table in (row.table, expected))
+    rebuilt = model.bundle.encoding.layout.rebuilt
+    assert rebuilt is not None
+    put_bytes(path, heat_picture(image, guess, np.asarray(heat.z), top=rebuilt.top, side=heat.side))
