@@ -26,6 +26,14 @@ SIZES = (2.0, 16.0)
 PLANTED_ROWS = 128
 """Training rows that every fault is planted in."""
 
+LIMIT = 10.0
+"""Robust standard deviations from the median at which what is known of numbers is cut off before covariances are taken.
+
+Gross errors in a tenth of the training rows would otherwise hide the next one: with PCA, on six tables of ADBench whose
+first three numbers were polluted so, 8 to 20 faults in a hundred more are found, and as many as before where none were.
+Covariances of the closest 60, 75 or 90 % of the rows find fewer, on normal rows and with the tables' own anomalies.
+"""
+
 _IQR_OF_NORMAL = 1.349
 
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -72,24 +80,22 @@ class Blame(nn.Module):
     stand out, the blame of the right column is the greatest (by the Cauchy-Schwarz inequality).
     """
 
-    center: Tensor
     traces: Tensor
-    of_column: Tensor
+    bias: Tensor
 
     def __init__(self, clues: Clues, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]) -> None:
         """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column."""
         super().__init__()
         self.clues = clues
-        self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
-        self.register_buffer("traces", torch.tensor(traces, dtype=torch.float32))
-        most = max(len(faults) for faults in of_column)
-        padded = [[*faults, *[faults[0]] * (most - len(faults))] for faults in of_column]
-        self.register_buffer("of_column", torch.tensor(padded, dtype=torch.int64))
+        self.columns, self.most = len(of_column), max(map(len, of_column))
+        # Every column's first fault, then every column's second: the gravest is then taken without moving a number.
+        order = [faults[min(place, len(faults) - 1)] for place in range(self.most) for faults in of_column]
+        self.register_buffer("traces", torch.tensor(traces[order], dtype=torch.float32))
+        self.register_buffer("bias", torch.tensor(-traces[order] @ center, dtype=torch.float32))
 
     def forward(self, testimony: Testimony) -> Tensor:
-        along = F.linear(self.clues(testimony) - self.center, self.traces)
-        columns, most = self.of_column.shape
-        gravest: Tensor = along[:, self.of_column.flatten()].reshape(-1, columns, most).amax(2)
+        along = F.linear(self.clues(testimony), self.traces, self.bias)
+        gravest: Tensor = along.reshape(-1, self.most, self.columns).amax(1)
         return gravest
 
 
@@ -100,6 +106,7 @@ def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: 
     clues = Clues(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(witness))
     known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
     usual = np.concatenate([_clues(witness, clues, chosen_rows(rows, most, seed)) for rows in known])
+    usual = _limited(usual, of_numbers=len(layout.numbers), of_all=layout.features)
     center, spread = usual.mean(axis=0), usual.std(axis=0)
     scale = np.maximum(spread, FLOOR * (float(np.sqrt(np.mean(spread**2))) or 1.0))
     _, covariance = shrunk_covariance((usual - center) / scale)
@@ -153,6 +160,16 @@ def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.
 @torch.no_grad()
 def _clues(witness: Witness, clues: Clues, rows: Arrays) -> Matrix:
     return np.concatenate([clues(testimony).double().cpu().numpy() for testimony in testify(witness, rows)])
+
+
+def _limited(usual: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
+    """Clues with residuals of numbers and numbers themselves cut off at `LIMIT`, where half of the rows vary at all."""
+    numbers = np.r_[:of_numbers, of_all : of_all + of_numbers]
+    low, center, high = np.quantile(usual[:, numbers], [0.25, 0.5, 0.75], axis=0)
+    reach = np.where(high > low, LIMIT * (high - low) / _IQR_OF_NORMAL, np.inf)
+    limited = usual.copy()
+    limited[:, numbers] = np.clip(usual[:, numbers], center - reach, center + reach)
+    return limited
 
 
 def _robust_spread(values: Matrix) -> float:
