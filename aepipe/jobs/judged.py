@@ -104,7 +104,9 @@ def judge(scored: Scored, truth: Truth) -> Judged:
         if labels.when is not None:
             times.append(labels.when.take(pa.array(rows)))
     if not nights:
-        raise EvaluationInvalid(f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known.")
+        raise EvaluationInvalid(
+            f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known."
+        )
     _refuse_null(nights, np.concatenate(scores))
     return Judged(
         tuple(nights),

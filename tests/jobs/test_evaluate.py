@@ -131,7 +131,7 @@ def test_nights_without_scores_and_a_job_without_labels_are_named(cells: Path) -
     text = cells.read_text().replace("anomaly = \"diagnosis = 'malignant'\"", "").replace('labels = ["diagnosis"]', "")
     cells.write_text(text)
 
-    with pytest.raises(JobInvalid, match="Name the label column with --label"):
+    with pytest.raises(JobInvalid, match="name the label column with --label"):
         evaluate(cells)
 
 
