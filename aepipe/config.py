@@ -67,6 +67,9 @@ class Model(BaseModel):
         return dict(self.model_extra or {})
 
 
+TRIM_OF_POLLUTED = 0.3
+
+
 class Train(_Section):
     """Which rows are learned from, and how long."""
 
@@ -76,6 +79,12 @@ class Train(_Section):
     last: str | None = Field(None, alias="to", description="last partition, inclusive; none: all")
     where: str | None = Field(None, description="only rows for which this holds, such as diagnosis = 'benign'")
     data: Literal["clean", "polluted"] = Field("clean", description="whether the rows are known to be normal")
+    trim: float | None = Field(
+        None,
+        ge=0,
+        le=0.5,
+        description="share of the rows, those rebuilt worst, that an epoch leaves out; none: 0.3 if polluted, else 0",
+    )
     epochs: int = Field(200, ge=1, le=100_000, description="at most; early stopping usually ends before")
     batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
     learning_rate: float | None = Field(
@@ -86,6 +95,13 @@ class Train(_Section):
     max_rows: int = Field(1_000_000, ge=10, description="more rows are sampled down to this many")
     seed: int = Field(0, ge=0, description="of weights, batches and noise: the same seed gives the same model")
     alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="the name that a new bundle is given")
+
+    @property
+    def trimmed(self) -> float:
+        """The share of the rows that an epoch leaves out."""
+        if self.trim is None:
+            return TRIM_OF_POLLUTED if self.data == "polluted" else 0.0
+        return self.trim
 
 
 class Calibration(_Section):
