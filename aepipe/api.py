@@ -40,7 +40,7 @@ class Model:
         return self._answer(self._tables.encode, rows)
 
     def score(self, rows: Frame) -> Frame:
-        """score, p_value, is_anomaly, the columns that made the row strange, and invalid_reason."""
+        """score, p_value, p_extrapolated, is_anomaly, the columns that made the row strange, and invalid_reason."""
         return self._answer(self._tables.score, rows)
 
     def reconstruct(self, rows: Frame) -> Frame:

@@ -26,7 +26,7 @@ from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
 
 log = logging.getLogger(__name__)
 
-CONTRACT = "score/1"
+CONTRACT = "score/2"
 """Part of every key: raised when the same rows and model would be written otherwise."""
 
 

@@ -23,7 +23,7 @@ from aepipe.schema import Schema, faults
 log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
-RESERVED = frozenset({"score", "p_value", "is_anomaly", "invalid_reason", "model_version", "seed"})
+RESERVED = frozenset({"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "model_version", "seed"})
 
 
 class Learning(NamedTuple):

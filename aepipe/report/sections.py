@@ -251,7 +251,7 @@ def parity_of(card: Card) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, .
 def meaning(header: Header) -> list[tuple[str, str]]:
     """The terms that a reader should not guess."""
     n = header.calibration_rows
-    least = f" With {_rows(n)} it cannot be less than {wording.number(1 / (n + 1))}." if n else ""
+    least = f" With {_rows(n)} it cannot be shown to be less than {wording.number(1 / (n + 1))}." if n else ""
     alpha = "alpha" if header.alpha is None else f"alpha = {wording.percent(header.alpha, trim=True)}"
     return [
         (
@@ -262,7 +262,9 @@ def meaning(header: Header) -> list[tuple[str, str]]:
         (
             "p-value",
             "The share of calibration rows (ordinary ones that the network did not learn from) that score at least as"
-            f" high, counting the row itself.{least} It is not the probability that the row is ordinary.",
+            f" high, counting the row itself.{least} Where it is less all the same, it is extrapolated along the tail"
+            " of the highest calibration scores: it ranks rows, its size is a guess. It is not the probability that the"
+            " row is ordinary.",
         ),
         (
             "flagged",

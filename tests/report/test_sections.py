@@ -167,6 +167,6 @@ def test_parity_of_parts_with_other_measures_is_one_table():
 def test_meaning_states_the_least_p_value():
     told = dict(sections.meaning(header(calibration_rows=99)))
 
-    assert "cannot be less than 0.0100" in told["p-value"]
+    assert "cannot be shown to be less than 0.0100" in told["p-value"]
     assert "alpha = 5" in plain(told["flagged"])
     assert np.all([name in told for name in ("score", "reasons")])
