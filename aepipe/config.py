@@ -91,7 +91,12 @@ class Train(_Section):
 class Calibration(_Section):
     """What counts as an alarm."""
 
-    alpha: float = Field(0.01, gt=0, lt=1, description="share of normal rows that may be flagged")
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of normal rows that may be flagged; of all rows, where [train] data is polluted",
+    )
 
 
 class Score(_Section):

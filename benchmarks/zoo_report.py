@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import put_between
 from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, Numbers, Reached, reached
 from benchmarks.zoo_models import CPU_LIMIT_S
 from benchmarks.zoo_store import Result
@@ -13,7 +14,6 @@ from benchmarks.zoo_world import Scale
 
 BEGIN, END = "<!-- zoo:begin -->", "<!-- zoo:end -->"
 
-_PAGE = "# Benchmarks\n\n"
 _NOT_RUN = "not measured"
 
 
@@ -43,14 +43,7 @@ def section(results: Sequence[Result], scale: Scale) -> str:
 
 def put_into(page: Path, text: str) -> None:
     """Replace what stands between the markers of a page; a page without them gets them at its end."""
-    old = page.read_text(encoding="utf-8") if page.exists() else _PAGE
-    block = f"{BEGIN}\n{text}{END}"
-    if BEGIN in old and END in old:
-        before, _, rest = old.partition(BEGIN)
-        new = before + block + rest.partition(END)[2]
-    else:
-        new = f"{old.rstrip()}\n\n{block}\n"
-    page.write_text(new, encoding="utf-8")
+    put_between(page, "zoo", text)
 
 
 def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:

@@ -166,6 +166,7 @@ class Scoring:
             "unseen": dict(tally.unseen),
             "extra_columns": list(self._survey.extra_columns),
             "alpha": calibration.alpha,
+            "alpha_means": f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
             "threshold": calibration.threshold,
             "provider": runner.graph.provider,
             "batch_rows": runner.batch_rows,

@@ -43,6 +43,7 @@ def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
         alias=alias,
         alpha=calibration.alpha,
         calibration_rows=calibration.n,
+        is_polluted=model.bundle.manifest.is_polluted,
     )
 
 

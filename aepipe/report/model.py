@@ -20,6 +20,7 @@ class Header(NamedTuple):
     alias: str | None = None
     alpha: float | None = None
     calibration_rows: int | None = None
+    is_polluted: bool = False  # anomalies may be among the calibration rows
 
 
 class PartitionLine(NamedTuple):

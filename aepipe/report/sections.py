@@ -261,15 +261,15 @@ def meaning(header: Header) -> list[tuple[str, str]]:
         ),
         (
             "p-value",
-            "The share of calibration rows (ordinary ones that the network did not learn from) that score at least as"
-            f" high, counting the row itself.{least} Where it is less all the same, it is extrapolated along the tail"
-            " of the highest calibration scores: it ranks rows, its size is a guess. It is not the probability that the"
-            " row is ordinary.",
+            f"The share of calibration rows ({_calibrated_on(header)} that the network did not learn from) that score"
+            f" at least as high, counting the row itself.{least} Where it is less all the same, it is extrapolated"
+            " along the tail of the highest calibration scores: it ranks rows, its size is a guess. It is not the"
+            " probability that the row is ordinary.",
         ),
         (
             "flagged",
-            f"The p-value is at most {alpha}. About that share of ordinary rows is flagged by chance, as long as the"
-            " nights resemble the calibration rows: a flag asks for a look, it proves nothing.",
+            f"The p-value is at most {alpha}. {_share_flagged(header)}, as long as the nights resemble the calibration"
+            " rows: a flag asks for a look, it proves nothing.",
         ),
         (
             "reasons",
@@ -277,6 +277,18 @@ def meaning(header: Header) -> list[tuple[str, str]]:
             " ordinary rows. They say where the row departs, not what caused it.",
         ),
     ]
+
+
+def _calibrated_on(header: Header) -> str:
+    return "rows of all kinds, anomalies among them," if header.is_polluted else "ordinary ones"
+
+
+def _share_flagged(header: Header) -> str:
+    if header.is_polluted:
+        return (
+            "The model was trained on data with anomalies in it, so that this is the share of all rows that is flagged"
+        )
+    return "About that share of ordinary rows is flagged by chance"
 
 
 def _partition_row(line: PartitionLine, stages: Sequence[str], factor: float) -> PartitionRow:

@@ -99,6 +99,7 @@ def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
         "provider": "CPUExecutionProvider",
         "alpha": 0.05,
     }
+    assert details["alpha_means"] == "share of normal rows that is flagged"
     assert details["threshold"] == shop.bundle.calibration.threshold
     assert details["flagged"] == shop.read()["is_anomaly"].to_pylist().count(True)
     assert list(details["inputs"]) == [str(partition.files[0])]

@@ -164,6 +164,14 @@ def test_parity_of_parts_with_other_measures_is_one_table():
     assert [values[1] for _, values in lines] == ["\N{EN DASH}", "0.500"]
 
 
+def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
+    clean, polluted = (dict(sections.meaning(header()._replace(is_polluted=found))) for found in (False, True))
+
+    assert "share of ordinary rows is flagged by chance" in clean["flagged"]
+    assert "share of all rows that is flagged" in polluted["flagged"]
+    assert "anomalies among them" in polluted["p-value"]
+
+
 def test_meaning_states_the_least_p_value():
     told = dict(sections.meaning(header(calibration_rows=99)))
 
