@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from aepipe.costs import Choice, Steps
 from aepipe.errors import CalibrationInvalid
 from aepipe.storage import digest_bytes
 from aepipe.tail import Tail
@@ -35,6 +36,7 @@ class Calibration(BaseModel):
     n: int = Field(ge=1, description="how many calibration rows there were")
     scores: tuple[FiniteFloat, ...] = Field(min_length=1, description="ascending; all n, or those of `ranks`")
     ranks: tuple[int, ...] = Field((), description="rank of each score kept, 1 the least; empty where all are kept")
+    choice: Choice | None = Field(None, description="why alpha is what it is; none: the job asked for it")
     tail: Tail | None = Field(None, description="of scores above the highest; none: too few rows to say")
 
     @classmethod
@@ -56,6 +58,11 @@ class Calibration(BaseModel):
             ranks=() if kept_all else tuple(ranks.tolist()),
             tail=Tail.fit(ordered),
         )
+
+    def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
+        """The same scores at another alpha. Raises CalibrationInvalid where they are too few for it."""
+        check_support(self.n, alpha)
+        return self.model_copy(update={"alpha": alpha, "choice": choice})
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -97,8 +104,13 @@ class Calibration(BaseModel):
         return self.scores[flagged - 1]
 
     @property
+    def steps(self) -> Steps:
+        """Every alpha that the rows support with its threshold, the strictest first."""
+        return Steps(self._steps[:0:-1], self._ordered[::-1])
+
+    @property
     def digest(self) -> str:
-        """Names this calibration among all: equal where alpha, scores and tail are."""
+        """Names this calibration among all: equal where alpha and scores are, and how they came about."""
         return digest_bytes(self.to_json())
 
     def to_json(self) -> bytes:
@@ -113,7 +125,7 @@ class Calibration(BaseModel):
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        return self.alpha, self.n, self.scores, self.ranks, self.tail
+        return self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice
 
     @cached_property
     def _ordered(self) -> NDArray[np.float64]:

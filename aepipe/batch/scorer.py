@@ -168,6 +168,8 @@ class Scoring:
             "alpha": calibration.alpha,
             "alpha_means": f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
             "threshold": calibration.threshold,
+            "threshold_chosen": None if calibration.choice is None else calibration.choice.sentence,
+            "calibration": calibration.digest,
             "provider": runner.graph.provider,
             "batch_rows": runner.batch_rows,
             "seconds": {stage: round(seconds, 4) for stage, seconds in tally.seconds.items()},

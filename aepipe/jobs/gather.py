@@ -76,6 +76,25 @@ def scores(scored: Scored, model: TableModel) -> page.Scores:
     return page.Scores(night=night, calibration=np.asarray(calibration.scores), threshold=calibration.threshold)
 
 
+def costs(model: TableModel) -> page.CostCurve | None:
+    """The choice of alpha; none where the job asked for it."""
+    calibration = model.bundle.calibration
+    choice = calibration.choice
+    if choice is None:
+        return None
+    points = sorted(choice.points, key=lambda point: point.alpha)
+    alpha, cost, alarms = (np.array([getattr(p, name) for p in points]) for name in ("alpha", "cost", "alarms"))
+    return page.CostCurve(
+        sentence=choice.sentence,
+        alpha=alpha,
+        cost=cost,
+        alarms=alarms,
+        chosen=calibration.alpha,
+        capacity=choice.capacity,
+        measures=choice.measures,
+    )
+
+
 def first_reasons(scored: Scored) -> dict[str, int]:
     """How many flagged rows have each first reason, the most frequent first."""
     found: Counter[str] = Counter()

@@ -58,6 +58,21 @@ class Scores(NamedTuple):
     threshold: float | None = None  # the smallest score that is flagged
 
 
+class CostCurve(NamedTuple):
+    """What each alpha would cost in a night; `sentence` says what was chosen and on what grounds.
+
+    Without labels and scored nights there is no curve, and without labels there are no measures.
+    """
+
+    sentence: str
+    alpha: np.ndarray  # (T,), ascending
+    cost: np.ndarray
+    alarms: np.ndarray
+    chosen: float
+    capacity: int | None = None
+    measures: Mapping[str, float] = {}  # at the chosen alpha
+
+
 @dataclass(frozen=True, kw_only=True)
 class StrangeRows:
     """The rows of greatest score, strangest first; every table and array holds the same rows in the same order.
@@ -198,14 +213,15 @@ class Card:
 class Night:
     """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
 
-    absent: by section: partitions, scores, reasons, strange, latents, samples, walks, comparisons, training, files,
-    card.
+    absent: by section: partitions, scores, costs, reasons, strange, latents, samples, walks, comparisons, training,
+    files, card.
     """
 
     header: Header
     notices: tuple[str, ...] = ()
     partitions: tuple[PartitionLine, ...] = ()
     scores: Scores | None = None
+    costs: CostCurve | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)  # first reasons of the flagged rows
     strange: StrangeRows | None = None
     latents: LatentMap | None = None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from aepipe.report import wording
 from aepipe.report.latents import drawable
-from aepipe.report.model import Card, Comparison, FileLine, Header, Night, PartitionLine
+from aepipe.report.model import Card, Comparison, CostCurve, FileLine, Header, Night, PartitionLine
 
 MOST_PARTITIONS = 60
 MOST_FILES = 80
@@ -21,6 +21,7 @@ _STAGES = ("read", "encode", "infer", "write")
 TITLES = {
     "partitions": "Partitions",
     "scores": "Scores",
+    "costs": "What a threshold costs",
     "strange": "Strangest rows",
     "latents": "Latent map",
     "samples": "Samples",
@@ -34,6 +35,7 @@ TITLES = {
 _WHY_ABSENT = {
     "partitions": "No partition was scored.",
     "scores": "No row has a score.",
+    "costs": "The job asks for alpha and names no costs.",
     "strange": "No row has a score, so none is stranger than another.",
     "latents": "The features were not written.",
     "samples": "No samples were drawn.",
@@ -94,6 +96,7 @@ def absent(night: Night) -> dict[str, str]:
     present = {
         "partitions": bool(night.partitions),
         "scores": scored,
+        "costs": night.costs is not None,
         "strange": night.strange is not None and len(night.strange.scores) > 0,
         "latents": night.latents is not None and len(drawable(night.latents)) > 0,
         "samples": night.samples is not None and (night.samples.images is not None or night.samples.table is not None),
@@ -234,6 +237,11 @@ def facts(card: Card) -> list[tuple[str, str]]:
         ("rows", rows),
     ]
     return [(name, wording.text(value, most=200)) for name, value in found if value]
+
+
+def measures_of(costs: CostCurve) -> list[tuple[str, str]]:
+    """Precision, recall and the like as the page shows them."""
+    return [(name, wording.number(value)) for name, value in costs.measures.items()]
 
 
 def settings(values: Mapping[str, object]) -> list[tuple[str, str]]:
