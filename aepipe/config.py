@@ -104,6 +104,9 @@ class Calibration(_Section):
     miss_cost: float | None = Field(None, ge=0, allow_inf_nan=False, description="of an anomaly that is not flagged")
     base_rate: float | None = Field(None, gt=0, lt=1, description="share of anomalies among all rows")
     capacity: int | None = Field(None, ge=1, description="alarms a night that can be looked at; none: any number")
+    adaptive: bool = Field(
+        False, description="is_anomaly keeps to a share of alpha on a stream that drifts, night after night"
+    )
 
     @model_validator(mode="after")
     def _costs_are_complete(self) -> "Calibration":

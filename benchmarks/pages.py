@@ -3,7 +3,7 @@
 import datetime
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -22,7 +22,7 @@ def put_between(page: Path, marker: str, text: str) -> None:
     page.write_text(new, encoding="utf-8")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     """The lines of a Markdown table."""
     yield f"| {' | '.join(header)} |"
     yield "|" + "---|" * len(header)

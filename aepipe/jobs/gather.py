@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from aepipe import where
 from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
+from aepipe.batch.stream import STREAM
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
 from aepipe.jobs.scored import Scored
@@ -44,6 +45,7 @@ def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
         alpha=calibration.alpha,
         calibration_rows=calibration.n,
         is_polluted=model.bundle.manifest.is_polluted,
+        is_adaptive=any(STREAM in manifest.details for manifest in scored.manifests),
     )
 
 

@@ -13,7 +13,7 @@ from aepipe.config import Device, Job, read_job
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
-from aepipe.partitions import Partition, discover, select
+from aepipe.partitions import Partition, discover, natural_order, select
 from aepipe.recalibration import in_force
 
 Progress = Callable[[str, float], None]
@@ -70,6 +70,8 @@ def score(
     usable_device(device or job.run.device)
     bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
     chosen = chosen_partitions(job, partitions)
+    if job.calibration.adaptive:
+        chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     results = run(bundle, [_spec(job, partition, device) for partition in chosen], progress=progress)
     nights = tuple(_night(job, result) for result in results)
     return ScoreResult(model_version=bundle.version, nights=nights, seconds=time.perf_counter() - began)
@@ -101,6 +103,7 @@ def _spec(job: Job, partition: Partition, device: Device | None) -> ScoreSpec:
         memory_mb=job.run.memory_mb,
         max_invalid_share=job.score.max_invalid_share,
         features=job.score.features,
+        adaptive=job.calibration.adaptive,
     )
 
 

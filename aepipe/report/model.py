@@ -21,6 +21,7 @@ class Header(NamedTuple):
     alpha: float | None = None
     calibration_rows: int | None = None
     is_polluted: bool = False  # anomalies may be among the calibration rows
+    is_adaptive: bool = False  # flags follow the stream of nights
 
 
 class PartitionLine(NamedTuple):

@@ -292,10 +292,12 @@ def _calibrated_on(header: Header) -> str:
 
 
 def _share_flagged(header: Header) -> str:
-    if header.is_polluted:
+    if header.is_adaptive:
         return (
-            "The model was trained on data with anomalies in it, so that this is the share of all rows that is flagged"
+            "Or rather it was so within the latest rows, at an alpha that adapts, which keeps about that share flagged"
         )
+    if header.is_polluted:
+        return "The model was trained on data with anomalies in it: this is the share of all rows that is flagged"
     return "About that share of ordinary rows is flagged by chance"
 
 

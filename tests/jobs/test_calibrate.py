@@ -178,6 +178,21 @@ def test_the_command_says_what_moved_and_prints_json(mill: Path) -> None:
     assert json.loads(third.stdout)["created"] is False
 
 
+def test_flags_adapt_along_the_nights_where_the_job_says_so(mill: Path) -> None:
+    for day, name in enumerate(NIGHTS[2:], 3):
+        write(mill.parent, name, night(day, shift=6.0))
+    fixed = score(mill)
+    edit(mill, "alpha = 0.05", "alpha = 0.05\nadaptive = true")
+
+    adapted = score(mill, partitions=NIGHTS[:1:-1])
+
+    manifests = [Outputs(mill.parent / "out").manifest(name) for name in NIGHTS[2:]]
+    assert [found and found.details["stream"]["after"] for found in manifests] == [None, *NIGHTS[2:4]]
+    assert [found.partition for found in adapted.nights] == list(NIGHTS[2:])
+    assert sum(found.flagged for found in adapted.nights) < sum(found.flagged for found in fixed.nights) / 2
+    assert "at an alpha that adapts" in report(mill).path.read_text()
+
+
 def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Path) -> None:
     calibrate(mill, partitions=[NIGHTS[2]])
 

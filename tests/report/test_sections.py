@@ -172,6 +172,12 @@ def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
     assert "anomalies among them" in polluted["p-value"]
 
 
+def test_flags_that_adapt_are_told():
+    told = dict(sections.meaning(header()._replace(is_adaptive=True)))
+
+    assert "at an alpha that adapts" in told["flagged"]
+
+
 def test_meaning_states_the_least_p_value():
     told = dict(sections.meaning(header(calibration_rows=99)))
 
