@@ -144,7 +144,8 @@ class Choice(_Frozen):
             f"alpha = {point.alpha:.4g} has the least expected cost{limit}, judged by {on}: {point.alarms:,.1f} alarms "
             f"and a cost of {point.cost:,.4g} a night of {rows:,.0f} rows{excess}"
         )
-        kept = np.unique(np.append(np.linspace(0, len(curve.alpha) - 1, POINTS - 1).round().astype(int), index))
+        even = np.geomspace(1, len(curve.alpha), POINTS - 1).round().astype(int) - 1  # even on a logarithmic axis
+        kept = np.unique(np.append(even, index))
         points = tuple(_point(curve, int(at)) for at in kept)
         return cls(by=by, sentence=sentence, costs=costs, capacity=capacity, rows=rows, chosen=point, points=points)
 
@@ -152,10 +153,9 @@ class Choice(_Frozen):
     def assumed(cls, alpha: float, costs: Costs | None, *, capacity: int | None, rows: float) -> Self:
         """Where neither labels nor scored nights tell what a threshold brings."""
         limit = "" if capacity is None else f", cut to {capacity:,} alarms in a night of {rows:,.0f} rows"
-        sentence = (
-            f"alpha = {alpha:.4g} is an assumption, the job's alpha{limit}: neither labels nor scored nights tell what "
-            "a threshold costs"
-        )
+        unknown = "neither labels nor scored nights tell what a threshold costs"
+        why = unknown if costs is not None else "the job names no costs that could choose it"
+        sentence = f"alpha = {alpha:.4g} is an assumption, the job's alpha{limit}: {why}"
         return cls(by="assumption", sentence=sentence, costs=costs, capacity=capacity, rows=rows)
 
     @property

@@ -80,10 +80,10 @@ def calibrate(
     nights = _scored_nights(job, bundle)
     if partitions:
         rows = _read(job, bundle, chosen_partitions(job, partitions), device, progress or _silent)
-        evidence = _evidence(job, nights, rows, len(partitions))
+        evidence = _evidence(job, bundle, nights, rows, len(partitions))
         found = threshold.calibrate(job, rows.scores[rows.calibrates], evidence)
     else:
-        found = threshold.choose(job, bundle.calibration, _evidence(job, nights, None, 0))
+        found = threshold.choose(job, bundle.calibration, _evidence(job, bundle, nights, None, 0))
     return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]))
 
 
@@ -148,7 +148,7 @@ def _scored_nights(job: Job, bundle: Bundle) -> tuple[Manifest, ...]:
     return tuple(sorted(found, key=lambda night: natural_order(night.partition))[-LATEST:])
 
 
-def _evidence(job: Job, nights: Sequence[Manifest], rows: _Rows | None, partitions: int) -> Evidence:
+def _evidence(job: Job, bundle: Bundle, nights: Sequence[Manifest], rows: _Rows | None, partitions: int) -> Evidence:
     """What the job's costs are held against: labels of these rows, else of scored nights, else those nights' scores."""
     a_night = _rows_a_night(job, nights, rows, partitions)
     if job.calibration.costs is None:
@@ -161,12 +161,8 @@ def _evidence(job: Job, nights: Sequence[Manifest], rows: _Rows | None, partitio
     scores, known, is_anomaly = _of_nights(job, nights)
     if known.any():
         return Evidence(a_night, Labelled(scores[known], is_anomaly[known], "labelled rows of the latest nights"))
-    return Evidence(a_night, None, None if _is_polluted(job) else scores)
-
-
-def _is_polluted(job: Job) -> bool:
-    """Then alpha is no share of false alarms, and the flagged share tells nothing of the anomalies among them."""
-    return job.train.data == "polluted"
+    # Calibrated on polluted rows, alpha is no share of false alarms: what is flagged beyond it are not the anomalies.
+    return Evidence(a_night, None, None if bundle.manifest.is_polluted else scores)
 
 
 def _of_nights(

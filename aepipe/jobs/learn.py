@@ -185,7 +185,8 @@ def _calibration(
     labelled = None
     if learning.labelled:
         found = _answers(scorer, learning.labelled)["score"]
-        labelled = threshold.Labelled(found, learning.is_anomaly, "labelled rows kept from training")
+        fine = np.isfinite(found)
+        labelled = threshold.Labelled(found[fine], learning.is_anomaly[fine], "labelled rows kept from training")
     rows = sum(read_footer(file).rows for partition in partitions for file in partition.files) / len(partitions)
     calibration = threshold.calibrate(job, scores, threshold.Evidence(rows, labelled))
     if calibration.choice is not None:
