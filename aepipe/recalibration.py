@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,20 +45,34 @@ def put_in_force(out: Path, version: str, calibration: Calibration, *, who: str,
     return path
 
 
+def faults(out: Path) -> list[str]:
+    """A sentence for each calibration in force that is gone or not what was written."""
+    found = []
+    for digest in dict(_entries(out)).values():
+        try:
+            _read(_file(out, digest), digest)
+        except CalibrationInvalid as error:
+            found.append(str(error))
+    return found
+
+
 def _latest(out: Path, version: str) -> str | None:
-    """The digest of the last line for this version; lines that a power cut left unfinished are passed over."""
+    """The digest of the last line for this version."""
+    return dict(_entries(out)).get(version)
+
+
+def _entries(out: Path) -> Iterator[tuple[str, str]]:
+    """Version and digest of each line, oldest first; lines that a power cut left unfinished are passed over."""
     try:
         lines = (_folder(out) / LOG).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return None
-    for line in reversed(lines):
+        return
+    for line in lines:
         try:
             entry = json.loads(line)
-            if entry["version"] == version:
-                return str(entry["digest"])
+            yield str(entry["version"]), str(entry["digest"])
         except (ValueError, KeyError, TypeError):
             log.warning("%s has a line that cannot be read, which is passed over", _folder(out) / LOG)
-    return None
 
 
 def _read(path: Path, digest: str) -> Calibration:

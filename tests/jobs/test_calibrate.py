@@ -19,6 +19,7 @@ from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train import train
+from aepipe.jobs.verify import verify
 from aepipe.registry import Registry
 from aepipe.storage import Outputs, lock
 
@@ -317,6 +318,7 @@ def test_a_calibration_file_that_was_edited_is_refused(mill: Path) -> None:
         CalibrationInvalid, match="is not the file that was written, its digest differs: run aepipe cal"
     ):
         score(mill)
+    assert [str(path) in fault for fault in verify(mill).faults] == [True]
     path.unlink()
     with pytest.raises(CalibrationInvalid, match="cannot be read"):
         score(mill)
