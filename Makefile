@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs benchmark-zoo clean help
+.PHONY: demo test check fix docs benchmark-zoo benchmark-detection clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -43,6 +43,10 @@ docs: $(READY) ## the pages that are made from the code
 benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, beside pythae; ZOO=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.zoo --workers 2 $(ZOO)
+
+benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, beside PyOD's; DETECTION=--quick for minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
+	$(BIN)/python -m benchmarks.detection $(DETECTION)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/

@@ -8,6 +8,7 @@ from torch import Tensor
 from aepipe.family import LatentSpace, Posterior
 from aepipe.layout import Layout
 from aepipe.losses import kl_by_dimension
+from aepipe.nets.noise import normal_like
 
 MOST = 4096
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
@@ -52,5 +53,4 @@ def draw_from(posterior: Posterior, generator: torch.Generator) -> Tensor:
     if posterior.log_var is None:
         return posterior.mean
     mean = posterior.mean
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + noise * torch.exp(0.5 * posterior.log_var)
+    return mean + normal_like(mean, generator) * torch.exp(0.5 * posterior.log_var)

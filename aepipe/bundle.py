@@ -122,6 +122,11 @@ class Bundle:
         """Name and version, such as cells/20261121T130501Z-1a2b3c4d."""
         return f"{self.manifest.name}/{self.path.name}"
 
+    @property
+    def reasons(self) -> int:
+        """How many reasons a score has."""
+        return next((port.row_shape[0] for port in self.manifest.parts["scorer"].outputs if port.name == "reason"), 0)
+
     def part(self, name: str) -> tuple[bytes, PartInfo]:
         """The ONNX bytes of a part and what is known of it. Raises BundleNotFound where the family has none."""
         if name not in self.manifest.parts:

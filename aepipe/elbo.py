@@ -3,15 +3,15 @@
 Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from aepipe.bottleneck import draw_from, latents_for, real_space
+from aepipe.bottleneck import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.coder import GaussianCoder
 from aepipe.facts import gaussian_facts
-from aepipe.family import Batch, Loss, Player, TrunkPlan, Turn
+from aepipe.family import Batch, Loss, Model, Player, TrunkPlan, Turn
 from aepipe.layout import Layout
 from aepipe.losses import free_bits, risen
 from aepipe.nets.likelihood import Likelihood
@@ -53,3 +53,13 @@ class ElboCoder(GaussianCoder):
         total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+
+
+def build_elbo(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    """The model, as `Family.build` asks for it."""
+    return ElboCoder(layout, ElboOptions.model_validate(options), trunk, likelihood)
+
+
+def elbo_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    """What is wrong with the options, as `Family.faults` asks for it."""
+    return too_wide(layout, ElboOptions.model_validate(options).latent, most=MOST)

@@ -4,7 +4,7 @@ Training, heads, export and the batch wing know families by this file alone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -131,6 +131,11 @@ class Model(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where its tensors are."""
         return next(chain(self.parameters(), self.buffers())).device
+
+    def parameters_but(self, left_out: Iterable[nn.Parameter]) -> tuple[nn.Parameter, ...]:
+        """All parameters but these, which another player trains."""
+        known = {id(parameter) for parameter in left_out}
+        return tuple(parameter for parameter in self.parameters() if id(parameter) not in known)
 
     @property
     @abstractmethod

@@ -56,14 +56,17 @@ def measured(posterior: Posterior) -> Tensor:
 
 def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     """Row tensors under the names of their ports, as `Frontend` takes them."""
-    return {port.name: tensor for port, tensor in zip(layout.ports, tensors, strict=True)}
+    return _by_name(layout.ports, tensors)
 
 
 def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
     """The rows of tensors in the order of `encoded_ports`."""
-    ports = model.layout.encoded_ports
-    row: Row = model.frontend({port.name: tensor for port, tensor in zip(ports, tensors, strict=True)})
+    row: Row = model.frontend(_by_name(model.layout.encoded_ports, tensors))
     return row
+
+
+def _by_name(ports: Sequence[Port], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {port.name: tensor for port, tensor in zip(ports, tensors, strict=True)}
 
 
 class Encoder(nn.Module):
@@ -113,8 +116,7 @@ def conditions(model: Model, given: Sequence[Tensor], *, like: Tensor) -> Tensor
     """Tensors of `given_ports` as one vector (B, G); of no width, and as many rows as `like`, where there are none."""
     if not given:
         return model.frontend.numbers.mean.new_zeros((like.shape[0], 0))
-    ports = model.layout.given_ports
-    vector: Tensor = model.frontend.given({port.name: tensor for port, tensor in zip(ports, given, strict=True)})
+    vector: Tensor = model.frontend.given(_by_name(model.layout.given_ports, given))
     return vector
 
 

@@ -31,6 +31,11 @@ class Registry:
         """The version that each alias stands for now."""
         return aliases.current(self.folder)
 
+    @property
+    def has_champion(self) -> bool:
+        """Whether a night can do without training: replacing a champion is a decision of its own."""
+        return CHAMPION in self.aliases()
+
     def resolve(self, name: str = CHAMPION) -> Path:
         """The folder of an alias or a version. Raises BundleNotFound."""
         return aliases.resolve(self.folder, name)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from aepipe.nets.noise import normal_like
+
 _CELLS = 8_000_000  # of one chunk of pairs: 32 MB in float32
 
 
@@ -73,8 +75,8 @@ def total_correlation(mean: Tensor, log_var: Tensor, generator: torch.Generator,
     """
     mean, log_var = mean.double(), log_var.double()
     chosen = torch.randint(len(mean), (draws,), generator=generator, device=mean.device)
-    noise = torch.randn((draws, mean.shape[1]), generator=generator, device=mean.device, dtype=mean.dtype)
-    z = mean[chosen] + noise * torch.exp(0.5 * log_var[chosen])
+    center, spread = mean[chosen], log_var[chosen]
+    z = center + normal_like(center, generator) * torch.exp(0.5 * spread)
     alike = mean.new_full((len(mean),), -math.log(len(mean)))
     parts = [aggregated(part, mean, log_var, alike) for part in torch.split(z, max(1, _CELLS // mean.numel()))]
     return float(Densities(*map(torch.cat, zip(*parts, strict=True))).total_correlation)

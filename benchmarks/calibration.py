@@ -16,7 +16,7 @@ from scipy.stats import betabinom
 
 from aepipe.calibration import Calibration, rows_needed
 from aepipe.encoding.split import CALIBRATION, TRAIN
-from benchmarks.pages import PAGE, measured, put_between, table
+from benchmarks.page import measured, put_into, table
 
 Floats = NDArray[np.float64]
 
@@ -151,7 +151,7 @@ def _shares(cases: Sequence[Case]) -> tuple[str, str, str, str]:
 def main() -> None:
     """Measure, print, and put the table into a page."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--page", type=Path, help=f"put the table there too, such as {PAGE.name}")
+    arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
     page = arguments.parse_args().page
     folder = Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
     cases = [measure(name, normal, seed) for name, normal in tables(folder) for seed in range(SEEDS)]
@@ -160,7 +160,7 @@ def main() -> None:
     text = section(cases)
     print(text)
     if page is not None:
-        put_between(page, "calibration", text)
+        put_into(page, text, name="calibration")
 
 
 if __name__ == "__main__":

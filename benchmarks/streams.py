@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from aepipe.adaptive import Adaptive, State
 from aepipe.calibration import Calibration
-from benchmarks.pages import PAGE, measured, put_between, table
+from benchmarks.page import measured, put_into, table
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -169,7 +169,7 @@ def _percent(share: float) -> str:
 def main() -> None:
     """Replay, print, and put the table into a page."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--page", type=Path, help=f"put the table there too, such as {PAGE.name}")
+    arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
     page = arguments.parse_args().page
     folder = Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
     if not (folder / "combined_windows.json").is_file():
@@ -177,7 +177,7 @@ def main() -> None:
     text = section([replay(series) for series in all_series(folder)])
     print(text)
     if page is not None:
-        put_between(page, "streams", text)
+        put_into(page, text, name="streams")
 
 
 if __name__ == "__main__":

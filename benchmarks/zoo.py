@@ -12,23 +12,19 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import fnmatch
-import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import fashion
+from benchmarks import command, fashion
+from benchmarks.page import put_into
+from benchmarks.store import Result, Store, Values, key_of
 from benchmarks.zoo_experiments import FAILED_LOOKS, Experiment, experiments
-from benchmarks.zoo_report import put_into, section
-from benchmarks.zoo_store import Result, Store, key_of
+from benchmarks.zoo_report import section
 from benchmarks.zoo_world import FULL, QUICK, Scale, world
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
-RESULTS = Path(__file__).parent / ".results"
+NAME = "zoo"
 
 
 class Task(NamedTuple):
@@ -53,15 +49,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if asked.list:
         print("\n".join(known))
         return 0
-    store = Store(asked.results)
+    store = Store(asked.results, NAME)
     failed = 0
     if not asked.report:
-        tasks = list(_tasks(_chosen(known, asked.only), scale, asked))
+        names = command.chosen(known, asked.only)
+        tasks = list(_tasks([each for each in known.values() if each.name in names], scale, asked))
         failed = _run(tasks, store, workers=asked.workers)
     text = section(_results(known, scale, store), scale)
     print(text)
     if scale.name == "full" and not asked.no_page:
-        put_into(PAGE, text)
+        put_into(command.PAGE, text, name=NAME)
     return failed
 
 
@@ -70,7 +67,7 @@ def key(experiment: Experiment, scale: Scale) -> str:
     return key_of({"name": experiment.name, **experiment.configuration, "scale": scale._asdict()})
 
 
-def perform(task: Task) -> Mapping[str, float]:
+def perform(task: Task) -> Values:
     """Train and measure, in this process."""
     begun = time.process_time()
     values = experiments()[task.experiment].run(world(task.scale, task.data, task.folder), task.seed)
@@ -78,32 +75,14 @@ def perform(task: Task) -> Mapping[str, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=(__doc__ or "").split("\n")[0])
+    parser = command.parser(NAME, (__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=fashion.data_path(), help=f"the npz; or {fashion.PATH_VARIABLE}")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of what was measured")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these experiments; * stands for anything")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, for experiments that do not say")
-    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--quick", action="store_true", help="few rows and epochs, one seed; the page stays as it is")
-    parser.add_argument("--fresh", action="store_true", help="measure again what was measured already")
-    parser.add_argument("--report", action="store_true", help="only make the page of what was measured")
-    parser.add_argument("--no-page", action="store_true", help="print the tables only")
-    parser.add_argument("--list", action="store_true", help="names of the experiments")
     return parser
-
-
-def _chosen(known: Mapping[str, Experiment], only: Sequence[str] | None) -> list[Experiment]:
-    if only is None:
-        return list(known.values())
-    nothing = [pattern for pattern in only if not fnmatch.filter(known, pattern)]
-    if nothing:
-        raise SystemExit(f"no experiment is called {', '.join(nothing)}; there are {', '.join(known)}")
-    return [each for each in known.values() if any(fnmatch.fnmatch(each.name, pattern) for pattern in only)]
 
 
 def _tasks(chosen: Iterable[Experiment], scale: Scale, asked: argparse.Namespace) -> Iterator[Task]:
     """What has no result yet. Experiments that lack something are named and left out."""
-    found = {} if asked.fresh else Store(asked.results).read()
+    found = {} if asked.fresh else Store(asked.results, NAME).read()
     done = {name for name, result in found.items() if not result.values.get(FAILED_LOOKS)}
     for experiment in chosen:
         if (lack := experiment.lacks) is not None:
@@ -123,40 +102,12 @@ def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
     world(tasks[0].scale, tasks[0].data, tasks[0].folder)  # the judge, once, before processes need it
     together = [task for task in tasks if not known[task.experiment].alone]
     alone = [task for task in tasks if known[task.experiment].alone]
-    return _in_processes(together, store, workers) + _in_processes(alone, store, 1)
 
+    def note(task: Task, values: Values) -> None:
+        store.add(task.experiment, task.seed, key(known[task.experiment], task.scale), values)
 
-def _in_processes(tasks: Sequence[Task], store: Store, workers: int) -> int:
-    if not tasks:
-        return 0
-    failed = 0
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: dict[Future[Mapping[str, float]], Task] = {pool.submit(perform, task): task for task in tasks}
-        while waiting:
-            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                failed += not _noted(future, waiting.pop(future), store, left=len(waiting))
-    return failed
-
-
-def _noted(future: Future[Mapping[str, float]], task: Task, store: Store, *, left: int) -> bool:
-    """Write a result down and say so; False where there is none."""
-    error = future.exception()
-    if error is not None:
-        print(f"{task.title} failed: {type(error).__name__}: {error} ({_place(error)})", flush=True)
-        return False
-    experiment, values = experiments()[task.experiment], future.result()
-    store.add(task.experiment, task.seed, key(experiment, task.scale), values)
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    print(f"{task.title} ({left} left): {numbers}", flush=True)
-    return True
-
-
-def _place(error: BaseException) -> str:
-    """Where another process raised it: the last line of code that its traceback names."""
-    lines = [line.strip() for line in str(error.__cause__ or "").splitlines()]
-    return next((line for line in reversed(lines) if line.startswith("File ")), "no traceback")
+    failed = command.in_processes(perform, together, note, workers=workers)
+    return failed + command.in_processes(perform, alone, note, workers=1)
 
 
 def _results(known: Mapping[str, Experiment], scale: Scale, store: Store) -> list[Result]:

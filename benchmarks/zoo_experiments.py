@@ -70,7 +70,7 @@ PEERS: Mapping[str, tuple[str, int, Mapping[str, object]]] = {
 EPOCHS: Mapping[str, int] = {
     "ae-10s": 3,
     "ae-conv": 24,
-    "adversarial_ae": 80,
+    "adversarial_ae": 60,
     "pythae-adversarial_ae": 80,
     "vq_vae": 5,
     "pythae-vq_vae": 5,
@@ -78,7 +78,7 @@ EPOCHS: Mapping[str, int] = {
     "vrnn-without-z": 14,
     "pca": 1,
 }
-"""At most, where it is not 40; an experiment and its peer have the same."""
+"""At most, where it is not 40; an experiment has no more than its peer."""
 
 BATCHES: Mapping[str, int] = {"vq_vae": 64, "pythae-vq_vae": 64, "vrnn": 128, "vrnn-without-z": 128}
 """Rows of a step, where they are not 256: few epochs of costly rows learn more from more steps."""

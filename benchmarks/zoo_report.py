@@ -1,18 +1,15 @@
-"""The tables of the zoo as Markdown, made of results alone, and their place in a page."""
+"""The tables of the zoo as Markdown, made of results alone."""
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pages import put_between
+from benchmarks.page import origin
+from benchmarks.store import Result
 from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, Numbers, Reached, reached
 from benchmarks.zoo_models import CPU_LIMIT_S
-from benchmarks.zoo_store import Result
 from benchmarks.zoo_world import Scale
-
-BEGIN, END = "<!-- zoo:begin -->", "<!-- zoo:end -->"
 
 _NOT_RUN = "not measured"
 
@@ -41,16 +38,7 @@ def section(results: Sequence[Result], scale: Scale) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(page: Path, text: str) -> None:
-    """Replace what stands between the markers of a page; a page without them gets them at its end."""
-    put_between(page, "zoo", text)
-
-
 def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:
-    dates = sorted({result.date for result in results}) or ["never"]
-    machines = sorted({result.machine for result in results})
-    versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
-    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     quick = ", a quick run: not what the models can do" if scale.name == "quick" else ""
     yield (
         f"Made by `python -m benchmarks.zoo` on Fashion-MNIST, {scale.train_rows:,} training rows, "
@@ -58,7 +46,7 @@ def _origin(results: Sequence[Result], scale: Scale) -> Iterator[str]:
         f"said. Mean ± standard deviation over seeds, their number in brackets."
     )
     yield ""
-    yield f"Measured {span} on {'; '.join(machines) or 'no machine'}, one thread a model. {', '.join(versions)}."
+    yield origin(results)
 
 
 def _table(whose: str, figures: Sequence[Figure], numbers: Numbers) -> Iterator[str]:

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import fashion
 from benchmarks.fashion import Fashion, Judge
-from benchmarks.zoo_store import key_of
+from benchmarks.store import key_of
 
 
 class Scale(NamedTuple):

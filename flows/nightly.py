@@ -78,7 +78,7 @@ def _report(options: NightOptions, name: str, scored: Scored) -> "ReportResult |
 
 def _needs_training(job: Job, model: str) -> bool:
     """Only where there is no champion at all: replacing one is a decision of its own."""
-    return model == CHAMPION and CHAMPION not in Registry(job.bundle_path).aliases()
+    return model == CHAMPION and not Registry(job.bundle_path).has_champion
 
 
 def _sampling(options: NightOptions) -> SynthesizeOptions:

@@ -18,7 +18,7 @@ MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION = 500, 60
 WRITERS = {
     "builtins": {"open"},
     "method": {
-        "mkdir", "rename", "savefig", "symlink_to", "to_csv", "to_feather", "to_parquet", "touch",
+        "mkdir", "rename", "rmdir", "savefig", "symlink_to", "to_csv", "to_feather", "to_parquet", "touch", "unlink",
         "write_bytes", "write_text",
     },
     "os": {"makedirs", "mkdir", "open", "remove", "rename", "replace", "rmdir", "unlink"},
@@ -147,6 +147,7 @@ def _is_for_writing(call: ast.Call, mode_place: int) -> bool:
 @pytest.mark.parametrize(
     ("code", "call"),
     [
+        ("path.unlink(missing_ok=True)", "unlink"),
         ("open(path, 'w')", "open"),
         ("open(path, mode='ab')", "open"),
         ("path.open('r+b')", "open"),

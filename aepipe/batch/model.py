@@ -12,7 +12,8 @@ from aepipe.batch import sinks
 from aepipe.batch.golden import check_golden
 from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
-from aepipe.batch.runner import Runner
+from aepipe.batch.rebuild import rebuild
+from aepipe.batch.runner import Runner, outputs_of
 from aepipe.batch.sampler import draw
 from aepipe.batch.session import Session
 from aepipe.batch.walks import Attribute, Walker
@@ -25,8 +26,6 @@ from aepipe.layout import Port
 from aepipe.schema import faults
 
 Arrays = Mapping[str, np.ndarray]
-
-BATCH_ROWS = 2_048
 
 
 class TableModel:
@@ -75,10 +74,7 @@ class TableModel:
         layout = self.bundle.encoding.layout
         z = self._run("encoder", {port.name: encoded.arrays[port.name] for port in layout.encoded_ports})["z"]
         given = {port.name: encoded.arrays[port.name] for port in layout.given_ports}
-        rows = pa.Table.from_batches([self.bundle.encoding.decode(self._run("decoder", {"z": z} | given) | given)])
-        if not encoded.invalid.any():
-            return rows
-        return rows.take(pa.array(np.arange(rows.num_rows), mask=encoded.invalid != 0))
+        return rebuild(self.bundle.encoding, self._run, z, given, invalid=encoded.invalid != 0)
 
     def step_losses(self, table: pa.Table) -> pa.Table:
         """What each step of a series, or each row of an image, costs a recurrent family, in nats: step_000 ...
@@ -163,14 +159,10 @@ class TableModel:
         return encoding.encode_table(table.select([column.name for column in schema.columns]), rows=READ_ROWS)
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
-        runner = self._runner(part)
-        rows = len(next(iter(arrays.values())))
-        out = {port.name: np.empty((rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
-        runner.run_into(arrays, out)
-        return out
+        return outputs_of(self._runner(part), arrays)
 
     def _runner(self, part: str) -> Runner[Session]:
         if part not in self._runners:
             onnx, _ = self.bundle.part(part)
-            self._runners[part] = Runner(lambda: Session(onnx, device=self.device), batch_rows=BATCH_ROWS)
+            self._runners[part] = Runner(lambda: Session(onnx, device=self.device))
         return self._runners[part]

@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.batch.session import Tensors
+from aepipe.batch.session import Session, Tensors
 from aepipe.errors import DeviceUnavailable
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ class Graph(Protocol):
 
 G = TypeVar("G", bound=Graph)
 
+BATCH_ROWS = 2_048
+"""Rows at a time where nothing asks for fewer."""
+
 
 class Runner(Generic[G]):
     """Runs batches of at most `batch_rows`, halved for good whenever memory runs short. Threads take turns.
@@ -40,7 +43,7 @@ class Runner(Generic[G]):
     padded: every batch has `batch_rows` rows, so that a GPU tunes its kernels for one shape.
     """
 
-    def __init__(self, make: Callable[[], G], *, batch_rows: int, padded: bool = False) -> None:
+    def __init__(self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False) -> None:
         self.graph: G = make()
         self.batch_rows = batch_rows
         self._make = make
@@ -92,6 +95,14 @@ class Runner(Generic[G]):
         log.warning("%d rows at a time are too many for the memory, going on with %d", size, self.batch_rows)
         del self.graph  # the memory it holds is needed for the next
         self.graph = self._make()
+
+
+def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[np.generic]]:
+    """Every output of the graph by its name, for all rows of the tensors."""
+    rows = len(next(iter(tensors.values())))
+    out = {port.name: np.empty((rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
+    runner.run_into(tensors, out)
+    return out
 
 
 def is_short_of_memory(error: BaseException) -> bool:

@@ -68,11 +68,13 @@ def score_partition(
     workers: int = 1,
     announce: Callable[["Scoring"], None] = lambda scoring: None,
     progress: Callable[[float], None] = lambda share: None,
+    check: Callable[[], None] = lambda: None,
 ) -> PartitionResult:
     """Scores and features of a partition, committed; nothing is written where they are already there.
 
     workers: how many threads may help at most. announce: told of the scoring as soon as they can. progress: told the
-    share of the rows that is written.
+    share of the rows that is written. check: called while the files are digested, when nobody can stop a scoring yet;
+    what it raises ends the work.
     Raises DataUnreadable, SchemaMismatch and TooManyInvalid, which leave the old outputs as they are, and Busy.
     """
     began = perf_counter()
@@ -80,7 +82,7 @@ def score_partition(
     stamps = _stamps(files)
     tally = Tally()
     with tally.timed("digest"):
-        inputs = {str(file): digest_file(file) for file in files}
+        inputs = {str(file): digest_file(file, check=check) for file in files}
     key = partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive)
     outputs = Outputs(spec.out)
     with outputs.commit(name, key, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from aepipe import latent, where
 from aepipe.arrow_arrays import array_of, texts_of
 from aepipe.batch.noise import noise
+from aepipe.batch.rebuild import Run, rebuild
 from aepipe.bundle import Bundle
 from aepipe.columns import did_you_mean
 from aepipe.encoding import Encoded
 from aepipe.errors import OptionInvalid, SchemaMismatch
 
-Arrays = Mapping[str, NDArray[np.generic]]
 Attribute = str | tuple[pa.Table, pa.Table]
 """A condition that some rows meet, or a table of rows with it and one of rows without."""
 
@@ -32,13 +32,7 @@ class Walker:
     are no real vectors.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        encode: Callable[[pa.Table], Encoded],
-        run: Callable[[str, Arrays], dict[str, NDArray[np.generic]]],
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, encode: Callable[[pa.Table], Encoded], run: Run) -> None:
         refuse_unwalkable(bundle)
         self._bundle = bundle
         self._encode = encode
@@ -129,11 +123,9 @@ class Walker:
         _refuse_doubles(encoding.schema.arrow.names, ["walk_row", *index])
         of = np.repeat(np.arange(z.shape[0]), z.shape[1])
         given = {port.name: encoded.arrays[port.name][of] for port in encoding.layout.given_ports}
-        decoded = self._run("decoder", {"z": z.reshape(len(of), z.shape[2]).astype(np.float32)} | given)
-        rows = pa.Table.from_batches([encoding.decode(decoded | given)])
         invalid = (encoded.invalid != 0 if spoilt is None else (encoded.invalid != 0) | spoilt)[of]
-        if invalid.any():
-            rows = rows.take(pa.array(np.arange(len(of)), mask=invalid))
+        flat = z.reshape(len(of), z.shape[2]).astype(np.float32)
+        rows = rebuild(encoding, self._run, flat, given, invalid=invalid)
         for name, values in {"walk_row": _whole(of), **index}.items():
             rows = rows.append_column(name, values)
         return rows

@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import typer
 from pydantic import BaseModel
 
-Progress: TypeAlias = Callable[[str, float], None]
+from aepipe.progress import Progress
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """Who does what next: partitions that nobody began, then running ones that take help."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from aepipe.batch.scorer import PartitionResult, Scoring
-
-Progress = Callable[[str, float], None]
-"""Told what was just worked on, and which share of everything is done."""
+from aepipe.progress import Progress
 
 
 class Board:
@@ -50,6 +48,11 @@ class Board:
             self._changed.notify_all()
             if self._error is not None:
                 scoring.stop(self._error)
+
+    def check(self) -> None:
+        """Raises what has stopped the run, if anything has: for work that is not announced yet."""
+        if self._error is not None:
+            raise self._error
 
     def advance(self, index: int, share: float) -> None:
         """Tells the progress: this share of a partition is done."""

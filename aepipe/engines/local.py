@@ -13,8 +13,9 @@ from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_parti
 from aepipe.batch.session import Session, usable_device
 from aepipe.batch.sizes import batch_rows
 from aepipe.bundle import Bundle
-from aepipe.engines.board import Board, Progress
+from aepipe.engines.board import Board
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
+from aepipe.progress import Progress
 from aepipe.storage import Outputs
 
 __all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]
@@ -95,7 +96,13 @@ def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec:
     try:
         progress = partial(board.advance, index)
         result = score_partition(
-            crew.bundle, spec, runner, workers=crew.workers, announce=board.announce, progress=progress
+            crew.bundle,
+            spec,
+            runner,
+            workers=crew.workers,
+            announce=board.announce,
+            progress=progress,
+            check=board.check,
         )
     except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
         Outputs(spec.out).quarantine(name, str(error), files)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from aepipe.bottleneck import draw_from, latents_for, real_space, too_wide
 from aepipe.coder import GaussianCoder
-from aepipe.facts import gaussian_facts
+from aepipe.facts import independence_facts
 from aepipe.family import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn
 from aepipe.layout import Layout
 from aepipe.losses import gaussian_nll, risen
 from aepipe.nets.likelihood import Likelihood
-from aepipe.total_correlation import Densities, stratified, total_correlation
+from aepipe.total_correlation import Densities, stratified
 
 _MOST_LATENTS = 256  # every pair of rows of a group is compared in every latent
 _GROUP_ROWS = 512  # of which all pairs are compared, so that time and memory grow with rows, not with their square
@@ -50,10 +50,7 @@ class BetaTcVae(GaussianCoder):
         return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        facts = gaussian_facts(self, batch, generator)
-        posterior = self.posterior(batch.seen)
-        assert posterior.log_var is not None
-        return {**facts, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
+        return independence_facts(self, batch, generator)
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
         options, posterior = self.options, self.posterior(batch.seen)

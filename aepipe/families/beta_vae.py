@@ -11,12 +11,11 @@ from torch import Tensor
 
 from aepipe.bottleneck import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.coder import GaussianCoder
-from aepipe.facts import gaussian_facts
+from aepipe.facts import independence_facts
 from aepipe.family import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
 from aepipe.layout import Layout
 from aepipe.losses import risen
 from aepipe.nets.likelihood import Likelihood
-from aepipe.total_correlation import total_correlation
 
 
 class Options(BaseModel):
@@ -53,10 +52,7 @@ class BetaVae(GaussianCoder):
         return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        facts = gaussian_facts(self, batch, generator)
-        posterior = self.posterior(batch.seen)
-        assert posterior.log_var is not None
-        return {**facts, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
+        return independence_facts(self, batch, generator)
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
         posterior = self.posterior(batch.seen)

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from aepipe.bottleneck import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.coder import GaussianCoder
-from aepipe.facts import gaussian_facts
+from aepipe.facts import independence_facts
 from aepipe.family import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
 from aepipe.layout import Layout
 from aepipe.losses import risen
 from aepipe.nets.critic import Critic, critic_nll
 from aepipe.nets.likelihood import Likelihood
-from aepipe.total_correlation import permuted, total_correlation
+from aepipe.total_correlation import permuted
 
 
 class Options(BaseModel):
@@ -48,18 +48,14 @@ class FactorVae(GaussianCoder):
 
     def players(self) -> tuple[Player, ...]:
         options, critic = self.options, tuple(self.critic.parameters())
-        judged = {id(parameter) for parameter in critic}
-        own = tuple(parameter for parameter in self.parameters() if id(parameter) not in judged)
+        own = self.parameters_but(critic)
         return (
             Player("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
             Player("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
         )
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        facts = gaussian_facts(self, batch, generator)
-        posterior = self.posterior(batch.seen)
-        assert posterior.log_var is not None
-        return {**facts, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
+        return independence_facts(self, batch, generator)
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
         """nll + beta KL + gamma TC, of the whole batch; TC is the critic's mean logit. Kim & Mnih 2018, eq. 2 and 3."""

@@ -18,8 +18,10 @@ from aepipe.coder import Coder
 from aepipe.facts import rebuilding_facts
 from aepipe.family import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
 from aepipe.layout import Layout
+from aepipe.losses import risen
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 
 NOISE = 0.1
 """Standard deviation of what is added to active codes in training, and so the unit that their sizes are measured in."""
@@ -92,18 +94,14 @@ class SparseAutoencoder(Coder):
             penalty = z.sum(1).mean()
         else:
             penalty = activity_kl(z.mean(0), self.options.activity).sum()
+        weight = self.options.sparsity * risen(turn.progress, self.options.warm_up)
         terms = {"nll": nll.detach(), "penalty": penalty.detach()}
-        return Loss(nll + self._weight(turn.progress) * penalty, terms, self.likelihood.misfit(params, batch.clean))
-
-    def _weight(self, progress: float) -> float:
-        warm_up = self.options.warm_up
-        return self.options.sparsity * (min(1.0, progress / warm_up) if warm_up else 1.0)
+        return Loss(nll + weight * penalty, terms, self.likelihood.misfit(params, batch.clean))
 
     def _noisy(self, z: Tensor, generator: torch.Generator) -> Tensor:
         if not self.training:
             return z
-        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
-        return z + NOISE * noise * (z > 0)
+        return z + NOISE * normal_like(z, generator) * (z > 0)
 
 
 class Centred(nn.Module):

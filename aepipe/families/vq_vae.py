@@ -70,10 +70,8 @@ class VectorQuantised(Model):
 
     def players(self) -> tuple[Player, ...]:
         of_prior = tuple(self.code_prior.parameters())
-        known = {id(parameter) for parameter in of_prior}
-        others = tuple(parameter for parameter in self.parameters() if id(parameter) not in known)
         return (
-            Player("vq_vae", others, self._loss, learning_rate=self.trunk.learning_rate),
+            Player("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.trunk.learning_rate),
             Player("code_prior", of_prior, self._prior_loss, phase=1, learning_rate=_PRIOR_RATE),
         )
 

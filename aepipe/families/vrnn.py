@@ -11,17 +11,19 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from aepipe.facts import ACTIVE_NATS, rebuilding_facts
+from aepipe.facts import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
 from aepipe.layout import Layout, Port
-from aepipe.losses import gaussian_nll
+from aepipe.losses import gaussian_nll, risen
 from aepipe.nets.frontend import Row
+from aepipe.nets.gaussian import kl_between
 from aepipe.nets.likelihood import Likelihood
+from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior
 from aepipe.nets.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
 from aepipe.nets.trunks.recurrent import Options as RecurrentOptions
 from aepipe.nets.trunks.recurrent import state_width
-from aepipe.nets.variational_gru import Heard, VariationalGru, kl_between
+from aepipe.nets.variational_gru import Heard, VariationalGru
 from aepipe.parts import seen, standard_parts
 
 _MOST_A_STEP = 256
@@ -110,8 +112,7 @@ class VariationalRecurrentNetwork(Model):
 
     def importance_weighted(self, batch: Batch, generator: torch.Generator, *, draws: int = 16) -> Tensor:
         """log p(row) from below, (B,) in nats, as `aepipe.facts.importance_weighted`, of whole sequences of draws."""
-        weights = torch.stack([self._drawn(batch, generator)[2] for _ in range(draws)])
-        return torch.logsumexp(weights, 0) - math.log(draws)
+        return importance_weighted(lambda: self._drawn(batch, generator)[2], draws=draws)
 
     def step_losses(self, row: Row) -> Tensor:
         """Negative evidence lower bound of each step at its posterior mean, (B, T) in nats; NaN beyond a row's end."""
@@ -133,9 +134,9 @@ class VariationalRecurrentNetwork(Model):
         params = self._params(heard.answers)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = (self._kl(heard) * sequence.valid).sum((0, 2)).mean()
-        weight = min(1.0, turn.progress / self.options.warm_up) if self.options.warm_up else 1.0
+        total = nll + risen(turn.progress, self.options.warm_up) * kl
         terms = {"nll": nll.detach(), "kl": kl.detach()}
-        return Loss(nll + weight * kl, terms, self.likelihood.misfit(params, batch.clean))
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
     def _drawn(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Of one draw of each row's latents, (B,) in nats each: -log p(x|z), exact KL of every step, log p(x,z)/q(z|x).
@@ -158,8 +159,7 @@ class VariationalRecurrentNetwork(Model):
         return kl_between(heard.own, heard.prior) if self.options.stochastic else torch.zeros_like(heard.z)
 
     def _noise(self, sequence: Sequence, generator: torch.Generator) -> Tensor:
-        shape = (*sequence.steps.shape[:2], self.network.latents)
-        return torch.randn(shape, generator=generator, device=sequence.steps.device, dtype=sequence.steps.dtype)
+        return normal_like(sequence.valid.expand(-1, -1, self.network.latents), generator)
 
     def _generated(self, latents: Tensor, *, as_noise: bool) -> tuple[Tensor, Tensor]:
         steps = latents.reshape(-1, self.reading.steps, self.network.latents).transpose(0, 1)

@@ -1,7 +1,7 @@
 """Calibration and threshold anew for a model that stays as it is. Nothing here knows torch or pandas."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.threshold import Evidence, Labelled
 from aepipe.jobs.truth import truth_of
 from aepipe.partitions import Partition, natural_order
+from aepipe.progress import Progress, silent
 from aepipe.recalibration import in_force, put_in_force
 from aepipe.registry import current_user
 from aepipe.storage import Manifest, Outputs, read_parquet
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 LATEST = 31
 """How many scored nights a threshold is chosen by."""
-
-Progress = Callable[[str, float], None]
 
 
 class CalibrateResult(Result):
@@ -79,7 +78,7 @@ def calibrate(
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     nights = _scored_nights(job, bundle)
     if partitions:
-        rows = _read(job, bundle, chosen_partitions(job, partitions), device, progress or _silent)
+        rows = _read(job, bundle, chosen_partitions(job, partitions), device, progress or silent)
         evidence = _evidence(job, bundle, nights, rows, len(partitions))
         found = threshold.calibrate(job, rows.scores[rows.calibrates], evidence)
     else:
@@ -195,7 +194,3 @@ def _rows_a_night(job: Job, nights: Sequence[Manifest], rows: _Rows | None, part
         return len(rows.scores) / partitions
     found = [sum(read_footer(file).rows for file in part.files) for part in chosen_partitions(job, None)]
     return float(np.median(found))
-
-
-def _silent(what: str, share: float) -> None:
-    """No one watches."""

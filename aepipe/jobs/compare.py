@@ -1,6 +1,6 @@
 """The model beside what it has to beat: random scores, PCA and isolation forest; raw columns and PCA as features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ from aepipe.jobs.truth import truth_of
 from aepipe.layout import Layout
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
+from aepipe.progress import Progress
 
-Progress = Callable[[str, float], None]
 FOLDS = 5
 FEWEST_OF_A_CLASS = FOLDS
 MOST_ROWS = 50_000
@@ -64,7 +64,8 @@ class _Rows(NamedTuple):
 def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
     """The scores and features that a model wrote, beside the yardsticks on the same rows.
 
-    Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies.
+    Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies, or where
+    no scored partition has a column that tells them apart.
     """
     job = read_job(job_path)
     opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
@@ -88,7 +89,7 @@ def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Compa
         _detection("PCA reconstruction", truth, _scores(pca, rows.source)),
         _detection("isolation forest", truth, _isolation_forest(train, raw)),
     )
-    label = job.data.labels[0] if job.data.labels else None
+    label = next((name for name in job.data.labels[:1] if name in rows.source.column_names), None)
     return Comparison(
         rows=len(truth),
         anomalies=int(truth.sum()),
@@ -117,12 +118,22 @@ def _judged_rows(scored: Scored, anomaly: str) -> _Rows:
     if not tables:
         raise EvaluationInvalid("no partition has scores and features of a source that is still the same: score again")
     table = pa.concat_tables(tables, promote_options="permissive")
+    _refuse_absent(anomaly, table)
     known = np.isfinite(np.concatenate(scores))
     known &= truth_of(anomaly, table)[0]
     chosen = np.flatnonzero(known)
     if len(chosen) > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
     return _Rows(table.take(chosen), np.concatenate(scores)[chosen], np.concatenate(features)[chosen])
+
+
+def _refuse_absent(anomaly: str, table: pa.Table) -> None:
+    absent = sorted(where.columns(anomaly) - set(table.column_names))
+    if absent:
+        names = " and ".join(f"'{name}'" for name in absent)
+        raise EvaluationInvalid(
+            f"[evaluate] anomaly asks for {names}, which no scored partition has: score one whose labels are known"
+        )
 
 
 def _pca_job(job: Job) -> Job:

@@ -101,7 +101,7 @@ def first_reasons(scored: Scored) -> dict[str, int]:
     """How many flagged rows have each first reason, the most frequent first."""
     found: Counter[str] = Counter()
     for manifest in scored.manifests:
-        if scored.model.bundle.manifest.reason_names and scored.job.score.reasons:
+        if scored.model.bundle.reasons:
             table = scored.read("scores", manifest, ["is_anomaly", "reason_1"])
             counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
             found.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})

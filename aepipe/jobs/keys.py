@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe import where
-from aepipe.batch.reader import READ_ROWS, slices
+from aepipe.batch.reader import READ_ROWS, read_footer, slices
 from aepipe.config import Job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.partitions import Partition, discover
@@ -74,10 +74,11 @@ def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
 
 
 def _read(file: Path, row: int, columns: Sequence[str]) -> pa.Table:
+    there = read_footer(file).schema.names
+    wanted = [name for name in columns if name in there]
     begin = 0
-    for batch in slices([file], None, rows=READ_ROWS):
+    for batch in slices([file], wanted, rows=READ_ROWS):
         if row < begin + batch.num_rows:
-            kept = [name for name in columns if name in batch.schema.names]
-            return pa.Table.from_batches([batch.select(kept).take(pa.array([row - begin]))])
+            return pa.Table.from_batches([batch.take(pa.array([row - begin]))])
         begin += batch.num_rows
     raise AssertionError(f"{file} has no row {row}")

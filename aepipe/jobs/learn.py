@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from aepipe import families, heads
 from aepipe.batch import conditions
 from aepipe.batch.reader import read_footer
-from aepipe.batch.runner import Runner
+from aepipe.batch.runner import Runner, outputs_of
 from aepipe.batch.session import Session, usable_device
 from aepipe.bundle import BundleManifest, write_bundle
 from aepipe.calibration import Calibration, check_support
@@ -33,16 +33,16 @@ from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
 from aepipe.priors import fit_priors, has_mixture, mixture_of
+from aepipe.progress import Progress
+from aepipe.storage import remove
 from aepipe.training.curve import Curve
 from aepipe.training.loop import fit, measure
 
 log = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 16
-BATCH_ROWS = 2_048
 SMALL_VALUES = 5_000_000
 PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
-Progress = Callable[[str, float], None]
 
 
 class Made(NamedTuple):
@@ -78,7 +78,7 @@ def make_bundle(
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
-    _checkpoint(job, key).unlink(missing_ok=True)
+    remove(_checkpoint(job, key))
     curve, rows = trained.curve, _counts(learning)
     summary = f"{job.model.family}, {rows['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
     return Made(path, summary, rows, seconds)
@@ -205,10 +205,7 @@ def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
 
 def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the exported scorer says of rows, on the CPU."""
-    runner = Runner(partial(Session, onnx, device="cpu"), batch_rows=BATCH_ROWS)
-    out = {port.name: np.empty((_rows(rows), *port.row_shape), port.dtype) for port in runner.graph.outputs}
-    runner.run_into(rows, out)
-    return out
+    return outputs_of(Runner(partial(Session, onnx, device="cpu")), rows)
 
 
 def _checkpoint(job: Job, key: str) -> Path:

@@ -1,6 +1,5 @@
 """The night without a scheduler: train if needed, score what is new, sample, report."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.config import Device, Job, read_job
@@ -9,10 +8,9 @@ from aepipe.jobs.result import Result
 from aepipe.jobs.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train import TrainResult, train
+from aepipe.progress import Progress
 from aepipe.registry import Registry
 from aepipe.storage import Outputs
-
-Progress = Callable[[str, float], None]
 
 
 class NightResult(Result):
@@ -43,7 +41,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     """Everything that a night needs. An existing champion is used as it is: retraining is a decision of its own."""
     job = read_job(job_path)
     trained = None
-    if "champion" not in Registry(job.bundle_path).aliases():
+    if not Registry(job.bundle_path).has_champion:
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=progress)
     drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None

@@ -1,6 +1,5 @@
 """Writes the page about a model and the nights scored with it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.batch.model import TableModel
@@ -12,12 +11,11 @@ from aepipe.jobs.compare import Comparison, compare_scored
 from aepipe.jobs.gather_walks import walks
 from aepipe.jobs.result import Result
 from aepipe.jobs.scored import Scored
+from aepipe.progress import Progress
 from aepipe.recalibration import in_force
 from aepipe.report.html import render
 from aepipe.report.model import Night
 from aepipe.storage import put_bytes
-
-Progress = Callable[[str, float], None]
 
 
 class ReportResult(Result):

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
 MOST_LABELLED = 200_000
-RESERVED = frozenset({"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "model_version", "seed"})
+OWN_OF_SCORES = frozenset({"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"})
+OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 
 
 class Learning(NamedTuple):
@@ -72,8 +73,12 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
 
 
 def _refuse_reserved(schema: Schema) -> None:
-    """Scores and samples have columns of these names already."""
-    taken = [name for name in schema.columns_read if name in RESERVED]
+    """Scores have own columns beside those carried through, samples beside every column of the source."""
+    taken = [
+        name
+        for name in schema.columns_read
+        if name in OWN_OF_SAMPLES or (name in OWN_OF_SCORES and name in schema.carried)
+    ]
     if taken:
         raise SchemaMismatch(
             "the table", [f"has a column '{name}', a name of the outputs: rename it" for name in taken]

@@ -2,7 +2,6 @@
 
 import time
 import zlib
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -16,9 +15,10 @@ from aepipe.bundle import Bundle
 from aepipe.config import Device, read_job
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
+from aepipe.jobs.whole import whole_rows
+from aepipe.progress import Progress
 from aepipe.storage import Commit, Outputs, digest_of
 
-Progress = Callable[[str, float], None]
 Prior = Literal["mixture", "normal"]
 
 CONTRACT = "sample/1"
@@ -130,19 +130,13 @@ def _write(
 
 
 def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
-    """The source's columns in its order: modelled ones as drawn, keys new ones, others null; then seed and model."""
-    schema, columns = bundle.encoding.schema, {}
-    kinds = {field.name: field.type for field in schema.arrow}
-    for column in schema.columns:
-        if column.name in drawn.schema.names:
-            columns[column.name] = drawn[column.name]
-        elif column.kind == "key":
-            columns[column.name] = _new_keys(kinds[column.name], drawn.num_rows, seed=seed, start=start)
-        else:
-            columns[column.name] = pa.nulls(drawn.num_rows, kinds[column.name])
-    columns["seed"] = pa.array(np.full(drawn.num_rows, seed, np.int64))
-    version = pa.DictionaryArray.from_arrays(np.zeros(drawn.num_rows, np.int32), [bundle.version])
-    return pa.RecordBatch.from_pydict(columns | {"model_version": version})
+    """Rows of the source with new keys, their seed and their model."""
+
+    def keys(_: str, kind: pa.DataType) -> pa.Array:
+        return _new_keys(kind, drawn.num_rows, seed=seed, start=start)
+
+    seeds = pa.array(np.full(drawn.num_rows, seed, np.int64))
+    return pa.RecordBatch.from_pydict(whole_rows(bundle, drawn, keys=keys, own={"seed": seeds}))
 
 
 def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Array:

@@ -1,7 +1,7 @@
 """Scores the partitions that have no scores of this model yet. Nothing here knows torch, pandas or Prefect."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,8 @@ from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover, natural_order, select
+from aepipe.progress import Progress
 from aepipe.recalibration import in_force
-
-Progress = Callable[[str, float], None]
 
 
 class NightScore(Result):

@@ -11,7 +11,6 @@ from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.config import Job
 from aepipe.errors import DataUnreadable
-from aepipe.partitions import natural_order
 from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
 
 LATEST = 31
@@ -26,7 +25,7 @@ class Scored:
         self.model = model
         self.outputs = Outputs(job.out_path)
         found = [m for m in self.outputs.manifests("score") if m.model_version == model.version]
-        self.manifests = tuple(sorted(found, key=lambda m: natural_order(m.partition))[-LATEST:])
+        self.manifests = tuple(found[-LATEST:])
         if not found:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
 

@@ -1,7 +1,6 @@
 """Trains where it is needed: from a job file to a bundle that bears the job's alias."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -9,6 +8,7 @@ from pydantic import Field
 from aepipe.config import Device, Job, Train, read_job
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover, select
+from aepipe.progress import Progress, silent
 from aepipe.registry import Registry, current_user
 from aepipe.storage import digest_file, digest_of, lock
 
@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 CONTRACT = "train/1"
 CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacity"}
-Progress = Callable[[str, float], None]
 
 
 class TrainResult(Result):
@@ -48,26 +47,24 @@ def train_job(
     """As `train`, for a job that is no file of its own."""
     partitions = select(discover(job), job.train.first, job.train.last)
     key = training_key(job, partitions)
-    registry = Registry(job.bundle_path)
-    known = registry.find_by_training_key(key)
+    known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
         return TrainResult(bundle=known, version=known.name, alias=job.train.alias, created=False)
     with lock(job.bundle_path / ".training.lock"):
-        return _train(job, partitions, key, registry, device=device, progress=progress)
+        return _train(job, partitions, key, device=device, progress=progress)
 
 
 def _train(
     job: Job,
     partitions: tuple[Partition, ...],
     key: str,
-    registry: Registry,
     *,
     device: Device | None,
     progress: Progress | None,
 ) -> TrainResult:
     from aepipe.jobs.learn import make_bundle  # torch: not for the answer that there is nothing to do
 
-    made = make_bundle(job, partitions, key, device=device, progress=progress or _silent)
+    made = make_bundle(job, partitions, key, device=device, progress=progress or silent)
     _name(job, made.path)
     return TrainResult(
         bundle=made.path,
@@ -110,7 +107,3 @@ def _name(job: Job, path: Path) -> None:
             before,
             job.train.alias,
         )
-
-
-def _silent(what: str, share: float) -> None:
-    """No one watches."""

@@ -21,6 +21,7 @@ from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.jobs.changes import Change, changes
 from aepipe.jobs.keys import find_rows
 from aepipe.jobs.result import Result
+from aepipe.jobs.whole import whole_rows
 from aepipe.latent import How
 from aepipe.partitions import discover
 from aepipe.report import wording
@@ -204,19 +205,10 @@ def _column_change(change: Change) -> ColumnChange:
 
 
 def _whole_rows(bundle: Bundle, source: pa.Table, table: pa.Table) -> pa.Table:
-    """The source's columns in its order: modelled ones as decoded, keys those of the row set out from, others null."""
-    schema, columns = bundle.encoding.schema, dict[str, pa.ChunkedArray | pa.Array]()
-    for column in schema.columns:
-        kind = schema.arrow.field(column.name).type
-        if column.name in table.column_names:
-            columns[column.name] = table[column.name]
-        elif column.kind == "key":
-            columns[column.name] = source[column.name].take(table["walk_row"].combine_chunks())
-        else:
-            columns[column.name] = pa.nulls(table.num_rows, kind)
-    columns |= {name: table[name] for name in table.column_names if name.startswith("walk_")}
-    version = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), [bundle.version])
-    return pa.table(columns | {"model_version": version})
+    """Rows of the source with the keys of the row set out from, their place on the walk and their model."""
+    of = table["walk_row"].combine_chunks()
+    place = {name: table[name] for name in table.column_names if name.startswith("walk_")}
+    return pa.table(whole_rows(bundle, table, keys=lambda name, _: source[name].take(of), own=place))
 
 
 def _bytes_of(rows: pa.Table) -> bytes:

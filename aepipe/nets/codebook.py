@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aepipe.nets.noise import normal_like
+
 _LEAST_USE = 1e-6  # of an average code: below it a quotient of two decayed sums is rounding
 _MOVED = 0.01  # of a standard deviation
 _STARTING_VECTORS = 20_000
@@ -82,8 +84,7 @@ def _some(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """So many of vectors (N, D), each a little moved: of two codes in one place, rounding would choose."""
     order = torch.randperm(len(x), generator=generator, device=x.device)
     chosen = x[order[torch.arange(count, device=x.device) % len(x)]]
-    noise = torch.randn(chosen.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return chosen + _MOVED * x.std(0, correction=0) * noise
+    return chosen + _MOVED * x.std(0, correction=0) * normal_like(chosen, generator)
 
 
 def perplexity(shares: Tensor) -> Tensor:

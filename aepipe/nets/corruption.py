@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aepipe.layout import MISSING, Layout
 from aepipe.nets.frontend import Row
+from aepipe.nets.noise import normal_like
 
 PEPPER, SALT = -3.0, 3.0
 """What salt and pepper make of a number, in its standard deviations; a pixel becomes black or white."""
@@ -77,8 +78,7 @@ class Corruption(nn.Module):
 def _gaussian(row: Row, std: float, generator: torch.Generator) -> Row:
     """Normal noise on numbers and pixels; a pixel stays within what a scan can hold, codes stay as they are."""
     like = row.dense
-    noise = torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
-    noisy = like + std * noise * row.observed
+    noisy = like + std * normal_like(like, generator) * row.observed
     return row._replace(dense=noisy.clamp(0, 1) if like.dim() == 4 else noisy)
 
 

@@ -13,17 +13,11 @@ from torch import Tensor, nn
 
 from aepipe.layout import Port
 from aepipe.losses import gaussian_nll
+from aepipe.nets.gaussian import Gaussian, kl_between
 from aepipe.nets.prior import Prior
 
 _HIDDEN = 128
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -8.0, 4.0  # of a prior: latents of other levels are of the order of one
-
-
-class Gaussian(NamedTuple):
-    """Independent Gaussians, (B, Z) each."""
-
-    mean: Tensor
-    log_var: Tensor
 
 
 class Descent(NamedTuple):
@@ -112,13 +106,6 @@ def merged(message: Gaussian, prior: Gaussian) -> Gaussian:
     return Gaussian(mean, message.log_var - F.softplus(-ahead))
 
 
-def kl_between(posterior: Gaussian, prior: Gaussian) -> Tensor:
-    """KL(posterior || prior) of each latent, (B, Z) in nats."""
-    ahead = posterior.log_var - prior.log_var
-    apart = (posterior.mean - prior.mean).square() * torch.exp(-prior.log_var)
-    return 0.5 * (apart + ahead.exp() - 1 - ahead)
-
-
 def _nll(z: Tensor, gaussian: Gaussian) -> Tensor:
     return gaussian_nll(z - gaussian.mean, 0.5 * gaussian.log_var)
 
@@ -130,7 +117,7 @@ def _beside(levels: Sequence[Gaussian]) -> Gaussian:
 
 def _draw(gaussian: Gaussian, noise: Tensor | None) -> Tensor:
     """A draw with this noise, the mean without."""
-    return gaussian.mean if noise is None else gaussian.mean + noise * torch.exp(0.5 * gaussian.log_var)
+    return gaussian.mean if noise is None else gaussian.at(noise)
 
 
 def _conditional(above: int, width: int) -> nn.Sequential:

@@ -9,22 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from aepipe.nets.gaussian import Gaussian
 from aepipe.nets.gru import gated
 from aepipe.nets.recurrence import State, unroll
 from aepipe.nets.sequence import Sequence
 
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -10.0, 6.0
-
-
-class Gaussian(NamedTuple):
-    """Diagonal Gaussians (..., Z)."""
-
-    mean: Tensor
-    log_var: Tensor
-
-    def at(self, noise: Tensor) -> Tensor:
-        """The draws that standard normal noise stands for."""
-        return self.mean + noise * torch.exp(0.5 * self.log_var)
 
 
 class Heard(NamedTuple):
@@ -121,9 +111,3 @@ class VariationalGru(nn.Module):
     def _gaussian(self, stats: Tensor) -> Gaussian:
         mean, log_var = stats.to(self.of_state.weight.dtype).chunk(2, -1)  # autocast ends here
         return Gaussian(mean, log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR))
-
-
-def kl_between(own: Gaussian, other: Gaussian) -> Tensor:
-    """KL(own || other) of each latent, (..., Z), in nats."""
-    scaled = torch.exp(own.log_var - other.log_var) + (own.mean - other.mean).square() * torch.exp(-other.log_var)
-    return 0.5 * (scaled - 1 - own.log_var + other.log_var)

@@ -2,7 +2,7 @@
 
 from aepipe.storage.commit import Commit
 from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes
-from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, replace
+from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, remove, replace
 from aepipe.storage.locks import lock
 from aepipe.storage.outputs import Outputs
 from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet, read_parquet
@@ -29,6 +29,7 @@ __all__ = [
     "put_json",
     "put_parquet",
     "read_parquet",
+    "remove",
     "replace",
     "sha256_bytes",
 ]

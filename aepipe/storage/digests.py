@@ -1,6 +1,7 @@
 """Names of contents: xxh3 for data, where speed matters, and sha256 for bundles."""
 
 import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import xxhash
@@ -19,20 +20,31 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> str:
     return named(xxhash.xxh3_128(data))
 
 
-def digest_file(path: Path) -> str:
+def digest_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
     """What `digest_bytes` says of the whole file, read in chunks of 1 MiB.
 
-    Raises DataUnreadable. Not memory-mapped: a file that another process truncates would end this one with SIGBUS.
+    check: called after each chunk; what it raises ends the reading.
+    Raises DataUnreadable.
     """
     hasher = xxhash.xxh3_128()
+    for chunk in _chunks(path):
+        hasher.update(chunk)
+        check()
+    return named(hasher)
+
+
+def _chunks(path: Path) -> Iterator[memoryview]:
+    """The bytes of a file, each time in the same buffer.
+
+    Not memory-mapped: a file that another process truncates would end this one with SIGBUS.
+    """
     buffer = memoryview(bytearray(_CHUNK))
     try:
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
-                hasher.update(buffer[:count])
+                yield buffer[:count]
     except OSError as error:
         raise DataUnreadable(f"{path} cannot be read: {error.strerror}. Write the file again.") from None
-    return named(hasher)
 
 
 def digest_of(*parts: str | bytes) -> str:

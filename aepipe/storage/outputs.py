@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from aepipe.partitions import natural_order
 from aepipe.storage.commit import Commit, recover, release
 from aepipe.storage.files import put_json
 from aepipe.storage.locks import lock
@@ -33,9 +34,9 @@ class Outputs:
         return read_manifest(self._place(partition, run).manifest)
 
     def manifests(self, run: Run = "score") -> tuple[Manifest, ...]:
-        """What was last committed of every partition, by name."""
+        """What was last committed of every partition, in the order of their names (hour=9 comes before hour=10)."""
         found = [read_manifest(path) for path in manifests_folder(self.root, run).rglob("*.json")]
-        return tuple(sorted((m for m in found if m is not None), key=lambda manifest: manifest.partition))
+        return tuple(sorted((m for m in found if m is not None), key=lambda m: natural_order(m.partition)))
 
     def done(self, partition: str, key: str, run: Run = "score") -> Manifest | None:
         """The manifest under this key, if its files are there with their sizes and no interrupted commit waits."""

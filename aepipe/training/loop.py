@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from aepipe.config import Train
 from aepipe.errors import TrainingDiverged
 from aepipe.family import Batch, Loss, Model, Player, Turn
 from aepipe.nets.likelihood import Residual
+from aepipe.progress import Progress, silent
 from aepipe.training.checkpoint import Keeper
 from aepipe.training.curve import Curve, Epoch
 from aepipe.training.resident import Resident
@@ -27,7 +28,6 @@ from aepipe.training.standing import Standing
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.generic]]
-Progress = Callable[[str, float], None]
 
 _LEAST_STEPS = 16  # an epoch has so many, by smaller batches, where there are rows for it
 _LEAST_BATCH_ROWS = 16
@@ -70,7 +70,7 @@ def fit(
         return Curve(stopped_because="solved in closed form")
     keeper = None if checkpoint is None else Keeper(checkpoint, _key(room), every_s)
     with _enough_threads(room):
-        standing, reason = _run_phases(room, keeper, progress or _silent)
+        standing, reason = _run_phases(room, keeper, progress or silent)
     log.info("trained %d epochs, best %d: %s", len(standing.curve), standing.best_epoch, reason)
     return Curve(
         epochs=tuple(standing.curve),
@@ -238,7 +238,8 @@ def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
     model.eval()
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
-    batch = next(Resident(model.frontend, arrays, model.device).slices(_DEV_ROWS_A_CALL))
+    some = {name: array[:_DEV_ROWS_A_CALL] for name, array in arrays.items()}
+    batch = next(Resident(model.frontend, some, model.device).slices(_DEV_ROWS_A_CALL))
     facts = model.facts(batch, generator)
     return {name: value for name, value in facts.items() if math.isfinite(value)}
 
@@ -301,7 +302,3 @@ def _key(room: Room) -> str:
     return (
         f"{type(room.model).__name__} {shapes} {room.rows.rows} {room.held_out.rows} {room.options.model_dump_json()}"
     )
-
-
-def _silent(what: str, share: float) -> None:
-    """Progress that nobody asked for."""

@@ -1,6 +1,7 @@
 """Batches through a graph: halving when memory is short, padding, turns."""
 
 import math
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -94,11 +95,29 @@ def test_padded_batches_all_have_one_size_and_the_answers_of_the_rows_alone() ->
     assert runner.graph.batches == [4, 4, 4, 4]
 
 
+class Turnstile(Doubler):
+    """Lets other threads in while it runs, and remembers how many were in at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = self.most = 0
+
+    def run_into(self, tensors: Tensors, out: Tensors) -> None:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(1e-3)
+        super().run_into(tensors, out)
+        self.inside -= 1
+
+
 def test_threads_take_turns() -> None:
-    runner = Runner(Doubler, batch_rows=4, padded=True)
+    runner = Runner(Turnstile, batch_rows=4, padded=True)
 
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda rows: doubled(runner, rows), [10] * 50))
+        list(threads.map(lambda rows: doubled(runner, rows), [10] * 20))
+
+    assert runner.graph.most == 1
+    assert runner.graph.batches == [4] * 60
 
 
 def hungry() -> bytes:

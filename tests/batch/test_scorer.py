@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aepipe.batch.model import TableModel
 from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import ScoreSpec, partition_key, score_partition
 from aepipe.batch.session import Session
 from aepipe.bundle import Bundle
 from aepipe.errors import Busy
+from aepipe.partitions import Partition
 from aepipe.storage import Outputs
 from tests.batch.linear import make_bundle, numbers, pictures, weights
 from tests.batch.workshop import NAME, Workshop, matrix
@@ -82,6 +84,18 @@ def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) ->
     np.testing.assert_allclose(shop.read()["score"], pixels.sum(axis=1), rtol=1e-5)
 
 
+def test_columns_may_have_names_of_the_scores_that_they_are_not_written_beside(tmp_path: Path) -> None:
+    table = numbers(50).rename_columns(["id", "score", "p_value", "is_anomaly"])
+    bundle = make_bundle(tmp_path, table, data={"keys": ["id"]})
+    shop = Workshop(tmp_path, bundle)
+
+    shop.score(shop.write(table))
+
+    expected = np.abs(np.stack([table[name].to_numpy() for name in ("score", "p_value", "is_anomaly")])).sum(axis=0)
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-5)
+    np.testing.assert_allclose(TableModel(bundle).score(table)["score"], expected, rtol=1e-5)
+
+
 def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
     table = numbers(100, seed=1).append_column("new", pa.array(range(100)))
     partition = shop.write(table)
@@ -118,6 +132,21 @@ def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
     with pytest.raises(KeyboardInterrupt):
         score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=interrupt)
     assert not shop.snapshot()
+
+
+def test_an_interrupt_between_files_leaves_the_others_unread(shop: Workshop) -> None:
+    partition = shop.write(numbers(100), numbers(100))
+    gone = Partition(NAME, (*partition.files, shop.folder / "absent.parquet"))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+    answers = iter([None, KeyboardInterrupt()])
+
+    def check() -> None:
+        if (error := next(answers)) is not None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(gone, shop.out), runner, check=check)
+    assert not shop.out.exists()
 
 
 def test_scored_again_nothing_is_written(shop: Workshop) -> None:

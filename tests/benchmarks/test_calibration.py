@@ -6,7 +6,7 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from scipy.stats import betabinom
 
 from benchmarks.calibration import band, mahalanobis, measure, section
-from benchmarks.pages import put_between, table
+from benchmarks.page import table
 
 
 def test_the_band_holds_99_per_cent_of_the_law() -> None:
@@ -35,18 +35,6 @@ def test_cases_of_exchangeable_rows_lie_within_their_bands() -> None:
     assert {(case.calibration, case.fresh) for case in cases} == {(400, 2_000)}
     assert sum(case.is_inside for case in cases) >= 19
     assert "| normal | 400 |" in section(cases)
-
-
-def test_a_section_takes_the_place_of_the_old_one(tmp_path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n")
-
-    put_between(page, "x", "new\n")
-    put_between(page, "y", "other\n")
-
-    assert (
-        page.read_text() == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb\n\n<!-- y:begin -->\nother\n<!-- y:end -->\n"
-    )
 
 
 @pytest.mark.parametrize("rows", [[], [(1, "a")]])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.shapes import render
+from benchmarks.store import Result, Store
 from benchmarks.zoo import key
 from benchmarks.zoo_experiments import EPOCHS, LOOKS, OURS, PEERS, experiments
 from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, reached
-from benchmarks.zoo_report import BEGIN, END, put_into, section
-from benchmarks.zoo_store import Result, Store
+from benchmarks.zoo_report import section
 from benchmarks.zoo_world import FULL, QUICK
 
 NUMBERS = {"ours": {0: {"error": 1.0}, 1: {"error": 3.0}}, "theirs": {0: {"error": 4.0}, 1: {"error": 4.0}}}
@@ -70,7 +70,7 @@ def test_every_model_is_looked_at_and_a_peer_has_the_epochs_of_ours() -> None:
 
 def test_results_are_kept_under_what_was_asked(tmp_path: Path) -> None:
     experiment = experiments()["vae"]
-    store = Store(tmp_path)
+    store = Store(tmp_path, "zoo")
 
     store.add("vae", 0, key(experiment, FULL), {"mse": 0.5})
     store.add("vae", 0, key(experiment, FULL), {"mse": 0.25})
@@ -79,15 +79,6 @@ def test_results_are_kept_under_what_was_asked(tmp_path: Path) -> None:
     assert key(experiment, FULL) != key(experiment, QUICK)
     longer = experiment._replace(configuration={**experiment.configuration, "epochs": 1_000})
     assert key(experiment, FULL) != key(longer, FULL)
-
-
-def test_a_line_that_a_crash_cut_short_is_passed_over(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.add("vae", 0, "first", {"mse": 0.5})
-    with store.path.open("a") as file:
-        file.write('{"experiment": "vae", "se')
-
-    assert list(store.read()) == ["first/0"]
 
 
 def test_the_tables_say_what_was_reached_and_what_was_not_measured() -> None:
@@ -99,24 +90,6 @@ def test_the_tables_say_what_was_reached_and_what_was_not_measured() -> None:
     assert "| vae, optimal sigma: MSE | at most 0.014 | 0.02 |  |  | **no** |" in lines
     assert "| factor_vae: MSE |  | not measured | | | |" in lines
     assert "2026-11-21 on 2 cores, some processor" in "\n".join(lines)
-
-
-def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> None:
-    page = tmp_path / "benchmarks.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-
-    put_into(page, "new\n")
-
-    assert page.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-
-
-def test_a_page_without_markers_gets_them_at_its_end(tmp_path: Path) -> None:
-    page = tmp_path / "benchmarks.md"
-
-    put_into(page, "first\n")
-    put_into(page, "second\n")
-
-    assert page.read_text() == f"# Benchmarks\n\n{BEGIN}\nsecond\n{END}\n"
 
 
 def test_the_shapes_are_all_combinations_once_and_all_differ() -> None:

@@ -46,9 +46,12 @@ def test_after_a_failure_the_others_go_on_and_the_error_comes_at_the_end() -> No
         board.results()
 
 
-def test_once_stopped_nothing_is_begun() -> None:
+def test_once_stopped_nothing_is_begun_and_who_asks_is_told() -> None:
     board = Board(["a", "b"])
 
+    board.check()
     board.stop(KeyboardInterrupt())
 
     assert board.take() is None
+    with pytest.raises(KeyboardInterrupt):
+        board.check()

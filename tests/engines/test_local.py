@@ -1,9 +1,12 @@
 """Many partitions at once: results in order, bad ones apart, nobody idle."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +159,37 @@ def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
     assert not list((nights.out / ".aepipe" / "staging").rglob("*.*"))
     assert all(pq.read_metadata(path).num_rows == 50 for path in written)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("aepipe")]
+
+
+def test_an_interrupt_is_heard_while_a_file_is_digested(tmp_path: Path, bundle: Bundle) -> None:
+    nights = Nights(tmp_path, sizes=(50, 0))
+    (endless,) = nights.partitions[1].files
+    endless.unlink()
+    os.mkfifo(endless)
+    is_read, was_heard = threading.Event(), threading.Event()
+
+    def feed() -> None:
+        with suppress(BrokenPipeError), endless.open("wb", buffering=0) as pipe:
+            for _ in range(5_000):  # five seconds at least
+                pipe.write(bytes(1024))
+                is_read.set()
+                time.sleep(1e-3)
+            endless.unlink()  # nobody shall wait for more
+            return
+        was_heard.set()
+
+    def interrupt(what: str, share: float) -> None:
+        is_read.wait()
+        raise KeyboardInterrupt
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(bundle, nights.specs(workers=2), progress=interrupt)
+    feeder.join()
+
+    assert was_heard.is_set()
+    assert not list(nights.out.glob("scores/*"))
 
 
 def test_a_bundle_that_answers_otherwise_than_it_did_scores_nothing(tmp_path: Path) -> None:

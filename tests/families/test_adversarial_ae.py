@@ -58,12 +58,12 @@ def test_the_penalty_is_the_mean_squared_slope_by_differences() -> None:
 
 def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> None:
     model, row = make(r1=3.0)
-    drawn = torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     loss = model.players()[1].loss(Batch(row, row), turn())
 
-    logits = torch.cat([model.critic(drawn), model.critic(model.posterior(row).mean)])
-    is_drawn = torch.cat([torch.ones(64), torch.zeros(64)]).double()
+    logits = torch.cat([model.critic(drawn), model.critic(model.posterior(row).mean[:32])])
+    is_drawn = torch.cat([torch.ones(32), torch.zeros(32)]).double()
     told = F.binary_cross_entropy_with_logits(logits, is_drawn)
     assert loss.total.item() == pytest.approx((told + 1.5 * slope_penalty(model.critic, drawn)).item())
 
@@ -99,7 +99,7 @@ def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right
 
 
 def test_codes_of_skewed_rows_look_like_n01() -> None:
-    """Moments are not enough: at the start, principal components, they are those of N(0, I), and the codes are not."""
+    """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
     rows = skewed_rows(3_000)
     model = build(SKEWED, Section.model_validate({"family": "adversarial_ae", "latent": 2}), 0)
     row = model.frontend({"num": torch.from_numpy(rows[2_000:])})
@@ -115,17 +115,6 @@ def test_codes_of_skewed_rows_look_like_n01() -> None:
     assert 0.85 < facts["least_std"] <= facts["greatest_std"] < 1.15
     assert facts["greatest_correlation"] < 0.15
     assert facts["critic_accuracy"] < 0.9
-
-
-def test_the_critic_knows_the_first_codes_from_draws_before_training_begins() -> None:
-    """One that knows nothing finds nothing out: the losses of the first epochs would be taken for the best."""
-    rows = skewed_rows(1_000)
-    model = build(SKEWED, Section.model_validate({"family": "adversarial_ae", "latent": 2}), 0)
-    row = model.frontend({"num": torch.from_numpy(rows)})
-
-    model.prepare(Batch(row, row))
-
-    assert measure(model, {"num": rows}, seed=0)["critic_accuracy"] > 0.6
 
 
 def skewed_rows(rows: int) -> NDArray[np.float32]:

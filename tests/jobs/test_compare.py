@@ -68,6 +68,16 @@ def test_strange_rows_stand_beside_their_own_source(scored_cells: Path) -> None:
     assert strange.scores["score"].to_pylist() == sorted(strange.scores["score"].to_pylist(), reverse=True)
 
 
+def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells: Path) -> None:
+    before = gather.first_reasons(scored_by_champion(scored_cells))
+
+    scored_cells.write_text(scored_cells.read_text().replace("[score]\n", "[score]\nreasons = 0\n"))
+
+    assert read_job(scored_cells).score.reasons == 0
+    assert gather.first_reasons(scored_by_champion(scored_cells)) == before
+    assert before
+
+
 def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells: Path) -> None:
     path = source(scored_cells, NIGHTS[0])
     put_parquet(path, read(path).slice(1))
@@ -95,6 +105,31 @@ def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_
     assert not result.score.failed
     assert result.report is not None
     assert compare(cells).rows == 110
+
+
+def without_labels(job: Path) -> Path:
+    for name in NIGHTS:
+        put_parquet(source(job, name), read(source(job, name)).drop_columns(["diagnosis"]))
+    score(job)
+    return job
+
+
+def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_why(cells: Path) -> None:
+    without_labels(cells)
+
+    with pytest.raises(EvaluationInvalid, match="asks for 'diagnosis', which no scored partition"):
+        compare(cells)
+    assert "which no scored partition has: score one whose labels are known" in report(cells).path.read_text()
+
+
+def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cells: Path) -> None:
+    cells.write_text(cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
+
+    found = compare(without_labels(cells))
+
+    assert found.anomalies > 0
+    assert found.label is None
+    assert found.features == ()
 
 
 def test_a_report_needs_no_anomalies(cells: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.bundle import Bundle
-from aepipe.config import read_job
+from aepipe.config import parse_job, read_job
 from aepipe.errors import CalibrationInvalid, DataUnreadable, OptionInvalid, SchemaMismatch
 from aepipe.jobs.rows import read_learning_rows
 from aepipe.jobs.train import train
@@ -168,3 +168,29 @@ def test_a_row_that_cannot_be_scored_is_left_out_of_training(cells: Path) -> Non
 
     kept = sum(len(part["num"]) for part in (learning.train, learning.dev, learning.calibration))
     assert kept == learning.rows_read - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "is_taken"),
+    [
+        ("score", "number", False),
+        ("p_value", "number", False),
+        ("score", "key", True),
+        ("is_anomaly", "label", True),
+        ("seed", "number", True),
+        ("model_version", "key", True),
+    ],
+)
+def test_a_name_of_the_outputs_is_refused_where_two_columns_would_bear_it(
+    tmp_path: Path, name: str, role: str, is_taken: bool
+) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 50))
+    pq.write_table(pa.table({"x": values[0], name: values[1]}), tmp_path / "rows.parquet")
+    data = {"path": "rows.parquet"} | ({} if role == "number" else {f"{role}s": [name]})
+    job = parse_job({"name": "t", "data": data}, source=tmp_path / "job.toml")
+
+    if is_taken:
+        with pytest.raises(SchemaMismatch, match=f"has a column '{name}', a name of the outputs: rename it"):
+            read_learning_rows(job, discover(job))
+    else:
+        assert read_learning_rows(job, discover(job)).encoding.layout.columns == ("x", name)

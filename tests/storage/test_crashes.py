@@ -343,9 +343,14 @@ def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path:
 
 
 def test_other_partitions_and_runs_do_not_wait(tmp_path: Path) -> None:
-    outputs = Outputs(tmp_path)
+    outputs, locks = Outputs(tmp_path), tmp_path / ".aepipe" / "locks"
+
     with outputs.commit("a", "key"), outputs.commit("b", "key"), outputs.commit("a", "key", run="sample"):
-        pass
+        with pytest.raises(Busy), outputs.commit("a", "key"):
+            raise AssertionError("two held one partition")
+        held = [str(path.relative_to(locks)) for path in locks.rglob("*.lock")]
+
+    assert sorted(held) == ["sample/a.lock", "score/a.lock", "score/b.lock"]
 
 
 def test_of_many_processes_with_one_key_one_writes(tmp_path: Path, committer: Committer) -> None:

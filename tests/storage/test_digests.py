@@ -31,6 +31,21 @@ def test_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path, size: int) -> Non
     assert digest_file(tmp_path / "file") == digest_bytes(data)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_what_is_raised_between_chunks_ends_the_reading_as_it_is(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "file").write_bytes(bytes(3 << 20))
+    asked: list[None] = []
+
+    def check() -> None:
+        asked.append(None)
+        if len(asked) == 2:
+            raise error
+
+    with pytest.raises(error):
+        digest_file(tmp_path / "file", check=check)
+    assert len(asked) == 2
+
+
 def test_digest_of_an_absent_file_says_which(tmp_path: Path) -> None:
     with pytest.raises(DataUnreadable, match=r"part-7\.parquet cannot be read: No such file"):
         digest_file(tmp_path / "part-7.parquet")

@@ -17,18 +17,26 @@ def test_a_held_lock_is_busy_and_names_its_file_and_holder(tmp_path: Path) -> No
         raise AssertionError("two held one lock")
 
 
+def is_free(path: Path) -> bool:
+    try:
+        with lock(path):
+            return True
+    except Busy:
+        return False
+
+
 def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:
     with lock(tmp_path / "lock"):
-        pass
-    with lock(tmp_path / "lock"):
-        pass
+        assert not is_free(tmp_path / "lock")
+
+    assert is_free(tmp_path / "lock")
 
 
 def test_a_lock_is_free_after_an_exception(tmp_path: Path) -> None:
     with pytest.raises(KeyError), lock(tmp_path / "lock"):
         raise KeyError
-    with lock(tmp_path / "lock"):
-        pass
+
+    assert is_free(tmp_path / "lock")
 
 
 def test_waiting_ends_when_the_holder_does(tmp_path: Path) -> None:

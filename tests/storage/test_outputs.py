@@ -209,10 +209,11 @@ def test_samples_and_scores_of_one_partition_know_nothing_of_each_other(outputs:
 
 
 def test_manifests_come_by_name_of_partition(outputs: Outputs) -> None:
-    for partition in ("dt=2", "dt=1/hour=2", "dt=1", "cells"):
+    for partition in ("dt=2", "dt=1/hour=10", "dt=1/hour=9", "dt=1", "cells"):
         put(outputs, partition)
 
-    assert [manifest.partition for manifest in outputs.manifests()] == ["cells", "dt=1", "dt=1/hour=2", "dt=2"]
+    found = [manifest.partition for manifest in outputs.manifests()]
+    assert found == ["cells", "dt=1", "dt=1/hour=9", "dt=1/hour=10", "dt=2"]
 
 
 def test_a_folder_without_outputs_is_empty_and_stays_absent(outputs: Outputs) -> None:

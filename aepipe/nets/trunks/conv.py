@@ -65,12 +65,10 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, stages: list[Stage], activation: Activation, outputs: int, *, given: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in pairwise(stages):
-            layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
-        self.first = layers[0]
+        first, *others = _halvings(stages, activation)
+        self.first = first
         self.given = nn.Linear(given, stages[1].channels, bias=False) if given else None
-        self.stages = nn.Sequential(*layers[1:], nn.Flatten())
+        self.stages = nn.Sequential(*others, nn.Flatten())
         last = stages[-1]
         self.head = nn.Linear(last.channels * last.height * last.width, outputs)
 
@@ -90,11 +88,7 @@ class ConvDecoder(nn.Module):
         self.start = stages[-1]
         self.head = nn.Linear(inputs, self.start.channels * self.start.height * self.start.width)
         self.first = make_activation(activation)
-        last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
-        layers: list[nn.Module] = []
-        for smaller, larger in pairwise((*reversed(stages[1:]), last)):
-            layers += [Doubling(smaller.channels, larger), make_activation(activation)]
-        self.stages = nn.Sequential(*layers, nn.Conv2d(last.channels, answers, 3, 1, 1))
+        self.stages = nn.Sequential(*_doublings(stages, activation, answers))
 
     def forward(self, z: Tensor) -> Tensor:
         start = self.first(self.head(z)).reshape(-1, *self.start)
@@ -141,9 +135,7 @@ class GridEncoder(nn.Module):
 
     def __init__(self, stages: list[Stage], activation: Activation, vector: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in pairwise(stages):
-            layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
+        layers = _halvings(stages, activation)
         last = stages[-1].channels
         layers += [Residual(last, activation) for _ in range(_RESIDUALS)]
         self.layers = nn.Sequential(*layers, make_activation(activation), nn.Conv2d(last, vector, 1))
@@ -161,16 +153,29 @@ class GridDecoder(nn.Module):
         self.start = stages[-1]
         layers: list[nn.Module] = [nn.Conv2d(vector, self.start.channels, 3, 1, 1)]
         layers += [Residual(self.start.channels, activation) for _ in range(_RESIDUALS)]
-        layers.append(make_activation(activation))
-        last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
-        for smaller, larger in pairwise((*reversed(stages[1:]), last)):
-            layers += [Doubling(smaller.channels, larger), make_activation(activation)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(last.channels, answers, 3, 1, 1))
+        self.layers = nn.Sequential(*layers, make_activation(activation), *_doublings(stages, activation, answers))
 
     def forward(self, vectors: Tensor) -> Tensor:
         maps = vectors.transpose(1, 2).reshape(vectors.shape[0], -1, self.start.height, self.start.width)
         answer: Tensor = self.layers(maps).flatten(1)
         return answer
+
+
+def _halvings(stages: list[Stage], activation: Activation) -> list[nn.Module]:
+    """From the input to the last stage: a convolution of stride two and an activation for each."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(stages):
+        layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
+    return layers
+
+
+def _doublings(stages: list[Stage], activation: Activation, answers: int) -> list[nn.Module]:
+    """From the last stage back to the input's size, and to as many answers a pixel."""
+    last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
+    layers: list[nn.Module] = []
+    for smaller, larger in pairwise((*reversed(stages[1:]), last)):
+        layers += [Doubling(smaller.channels, larger), make_activation(activation)]
+    return [*layers, nn.Conv2d(last.channels, answers, 3, 1, 1)]
 
 
 def _rate(layout: Layout) -> float:

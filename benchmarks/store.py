@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 Values = Mapping[str, float]
 
+PACKAGES = ("aepipe", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "scikit-learn", "pythae", "pyod")
+
 
 class Result(NamedTuple):
     """One experiment with one seed."""
@@ -37,11 +39,11 @@ def key_of(configuration: Mapping[str, object]) -> str:
 
 
 class Store:
-    """The results of a folder, in `zoo.jsonl`; of one key the last line counts. One process writes."""
+    """Results of one benchmark, in `<name>.jsonl` of a folder; of one key the last line counts. One process writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self.path = folder / "zoo.jsonl"
+        self.path = folder / f"{name}.jsonl"
 
     def read(self) -> dict[str, Result]:
         """Results by key and seed, `key/seed`; a line that a crash cut short is passed over."""
@@ -82,7 +84,7 @@ def machine() -> str:
 def versions() -> dict[str, str]:
     """Of Python and of what is measured."""
     found = {"python": platform.python_version()}
-    for package in ("aepipe", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "pythae"):
+    for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

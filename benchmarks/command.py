@@ -1,0 +1,87 @@
+"""What the benchmarks' command lines share: options, which names are meant, and work that is spread on processes."""
+
+import argparse
+import fnmatch
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from benchmarks.store import Values
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+RESULTS = Path(__file__).parent / ".results"
+
+
+class Task(Protocol):
+    """What can be sent to a process."""
+
+    @property
+    def title(self) -> str:
+        """What a person reads of it."""
+
+
+T = TypeVar("T", bound=Task)
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    made.add_argument("--results", type=Path, default=RESULTS, help="folder of what was measured")
+    made.add_argument("--only", nargs="+", metavar="NAME", help="these; * stands for anything")
+    made.add_argument("--seeds", type=int, default=3, help="how many, where nothing else is said")
+    made.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    made.add_argument("--quick", action="store_true", help="few rows, one seed; the page stays as it is")
+    made.add_argument("--fresh", action="store_true", help="measure again what was measured already")
+    made.add_argument("--report", action="store_true", help="only make the page of what was measured")
+    made.add_argument("--no-page", action="store_true", help="print the tables only")
+    made.add_argument("--list", action="store_true", help="names that --only takes")
+    return made
+
+
+def chosen(known: Iterable[str], only: Sequence[str] | None) -> set[str]:
+    """The names that are meant, all of them where nothing is said. Exits where a pattern means none."""
+    names = list(known)
+    if only is None:
+        return set(names)
+    nothing = [pattern for pattern in only if not fnmatch.filter(names, pattern)]
+    if nothing:
+        raise SystemExit(f"nothing is called {', '.join(nothing)}; --list says what there is")
+    return {name for pattern in only for name in fnmatch.filter(names, pattern)}
+
+
+def in_processes(
+    perform: Callable[[T], Values], tasks: Sequence[T], note: Callable[[T, Values], object], *, workers: int
+) -> int:
+    """Every task in a process of its own pool; what came out is noted here, and printed. How many failed."""
+    if not tasks:
+        return 0
+    failed = 0
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting: dict[Future[Values], T] = {pool.submit(perform, task): task for task in tasks}
+        while waiting:
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                failed += not _noted(future, waiting.pop(future), note, left=len(waiting))
+    return failed
+
+
+def _noted(future: Future[Values], task: T, note: Callable[[T, Values], object], *, left: int) -> bool:
+    """Hand a result on and say so; False where there is none."""
+    error = future.exception()
+    if error is not None:
+        print(f"{task.title} failed: {type(error).__name__}: {error} ({_place(error)})", flush=True)
+        return False
+    values = future.result()
+    note(task, values)
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    print(f"{task.title} ({left} left): {numbers}", flush=True)
+    return True
+
+
+def _place(error: BaseException) -> str:
+    """Where another process raised it: the last line of code that its traceback names."""
+    lines = [line.strip() for line in str(error.__cause__ or "").splitlines()]
+    return next((line for line in reversed(lines) if line.startswith("File ")), "no traceback")

@@ -1,0 +1,111 @@
+"""The figures of detection: means over tables, how far they are apart and how surely, and how far they have to be."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.detection_ours import JUDGED
+from benchmarks.detection_tables import Doubles
+
+SPEED = "speed"
+"""The protocol, and the detector, of results that are about seconds alone."""
+
+RESAMPLES = 1_000
+
+
+class Measured(NamedTuple):
+    """Which case and seed some numbers are of."""
+
+    protocol: str
+    detector: str
+    table: str
+    seed: int
+
+
+Numbers = Mapping[Measured, Mapping[str, float]]
+
+
+class Goal(NamedTuple):
+    """By how much the judged recipe's mean over tables is to be above a rival's."""
+
+    protocol: str
+    measure: str
+    rival: str
+    least: float
+
+
+GOALS: Sequence[Goal] = (
+    Goal("clean", "auroc", "pyod-ae", 0.04),
+    Goal("clean", "auroc", "pyod-knn", 0.01),
+    Goal("clean", "ap", "pyod-ae", 0.0),
+    Goal("clean", "ap", "pyod-knn", 0.0),
+    Goal("polluted", "auroc", "pyod-ae", 0.05),
+    Goal("polluted", "auroc", "pyod-iforest", 0.03),
+    Goal("polluted", "ap", "pyod-ae", 0.0),
+    Goal("polluted", "ap", "pyod-iforest", 0.0),
+)
+
+LEAST_SPEED_RATIO = 10.0
+
+
+class Versus(NamedTuple):
+    """Ours and a rival on the tables that both were measured on."""
+
+    own: float
+    rival: float
+    tables: int
+
+    @property
+    def difference(self) -> float:
+        """How far ours is above."""
+        return self.own - self.rival
+
+
+class Band(NamedTuple):
+    """Where a mean difference lies when other tables might have been chosen."""
+
+    mean: float
+    low: float
+    high: float
+    tables: int
+
+
+def by_table(numbers: Numbers, protocol: str, detector: str, measure: str) -> dict[str, float]:
+    """The mean over seeds for each table."""
+    found: dict[str, list[float]] = {}
+    for case, values in numbers.items():
+        if (case.protocol, case.detector) == (protocol, detector) and measure in values:
+            found.setdefault(case.table, []).append(values[measure])
+    return {table: float(np.mean(seeds)) for table, seeds in found.items()}
+
+
+def versus(numbers: Numbers, goal: Goal) -> Versus | None:
+    """Means over the tables that both have; None where there are none."""
+    own, rival = _paired(numbers, goal.protocol, goal.rival, goal.measure)
+    return Versus(float(own.mean()), float(rival.mean()), len(own)) if len(own) else None
+
+
+def band(numbers: Numbers, protocol: str, rival: str, measure: str) -> Band | None:
+    """The mean difference to a rival over resampled tables, and where 90 % of such means lie."""
+    own, other = _paired(numbers, protocol, rival, measure)
+    if not len(own):
+        return None
+    means = resampled_means(own - other, resamples=RESAMPLES, seed=0)
+    low, high = np.quantile(means, [0.05, 0.95])
+    return Band(float(means.mean()), float(low), float(high), len(own))
+
+
+def resampled_means(values: Doubles, *, resamples: int, seed: int) -> Doubles:
+    """Means of as many values, drawn with replacement, (resamples,). Efron 1979."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    return np.asarray(values[drawn].mean(axis=1))
+
+
+def _paired(numbers: Numbers, protocol: str, rival: str, measure: str) -> tuple[Doubles, Doubles]:
+    """Ours and the rival's, table by table, by the seeds that both have."""
+    both = {case for case in numbers if {case._replace(detector=name) for name in (JUDGED, rival)} <= numbers.keys()}
+    alike = {case: values for case, values in numbers.items() if case in both}
+    mine, theirs = (by_table(alike, protocol, name, measure) for name in (JUDGED, rival))
+    tables = sorted(mine)
+    return np.asarray([mine[table] for table in tables]), np.asarray([theirs[table] for table in tables])

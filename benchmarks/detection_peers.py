@@ -1,0 +1,66 @@
+"""PyOD's detectors at their defaults, but for the seed.
+
+PyOD is BSD-2-Clause: Zhao, Nasrullah & Li 2019. `pip install "aepipe[benchmarks]"` brings it.
+"""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.detection_detectors import Clock, Detector
+from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
+
+MISSING = 'PyOD is not installed, its rows are left out: pip install "aepipe[benchmarks]" (or pip install pyod)'
+
+
+class Peer(NamedTuple):
+    """A class of PyOD's."""
+
+    module: str
+    kind: str
+    options: Mapping[str, object]
+    """that change no number"""
+    is_random: bool = False
+    takes_standardised: bool = False
+    """whether it measures distances in the columns as they are: it is given standardised ones"""
+
+
+PEERS: Mapping[str, Peer] = {
+    "pyod-knn": Peer("knn", "KNN", {}, takes_standardised=True),
+    "pyod-lof": Peer("lof", "LOF", {}, takes_standardised=True),
+    "pyod-iforest": Peer("iforest", "IForest", {}, is_random=True),
+    "pyod-ecod": Peer("ecod", "ECOD", {}),
+    "pyod-pca": Peer("pca", "PCA", {}, is_random=True),
+    "pyod-ae": Peer("auto_encoder", "AutoEncoder", {"verbose": 0, "device": "cpu"}, is_random=True),
+    "pyod-vae": Peer("vae", "VAE", {"verbose": 0, "device": "cpu"}, is_random=True),
+}
+"""AutoEncoder, VAE and PCA standardise the columns themselves; IForest and ECOD look at one column at a time."""
+
+
+def detectors() -> list[Detector]:
+    """All of them, by the names of `PEERS`."""
+    lacks = None if importlib.util.find_spec("pyod") else MISSING
+    return [
+        Detector(name, functools.partial(_run, peer), dict.fromkeys(PROTOCOLS, peer._asdict()), lacks)
+        for name, peer in PEERS.items()
+    ]
+
+
+def make(peer: Peer, seed: int, **options: object) -> Any:
+    """The detector, unfitted."""
+    kind = getattr(importlib.import_module(f"pyod.models.{peer.module}"), peer.kind)
+    seeded = {"random_state": seed} if peer.is_random else {}
+    return kind(**peer.options, **seeded, **options)
+
+
+def _run(peer: Peer, split: Split, seed: int, clock: Clock) -> Doubles:
+    """The scores of test rows; of training rows those that PyOD's fit leaves, in which no row is its own neighbour."""
+    model = make(peer, seed)
+    train, test = standardised(split.train, split.test) if peer.takes_standardised else (split.train, split.test)
+    with clock.fitting():
+        model.fit(train)
+    with clock.scoring():
+        scores: Doubles = model.decision_function(test)
+    return model.decision_scores_ if split.scores_own_rows else scores

@@ -1,0 +1,72 @@
+"""What anyone can do in a few lines without a network: the marks that a detector has to pass."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from aepipe.heads.knn import NEIGHBOURS
+from aepipe.heads.robust_mahalanobis import concentrate
+from aepipe.heads.whitening import mahalanobis_squared
+from benchmarks.detection_detectors import Clock, Detector, Score
+from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
+
+VARIANCE = 0.9
+"""Share of it that the principal components hold; one direction at least is left to err in."""
+
+_IQR_OF_NORMAL = 1.349
+
+
+def detectors() -> list[Detector]:
+    """All of them."""
+    made: dict[str, tuple[Score, Mapping[str, object]]] = {
+        "random": (_random, {}),
+        "pca-error": (_pca_error, {"variance": VARIANCE}),
+        "knn-distance": (_knn_distance, {"neighbours": NEIGHBOURS}),
+        "robust-mahalanobis": (_robust_mahalanobis, {}),
+    }
+    return [Detector(name, run, dict.fromkeys(PROTOCOLS, options)) for name, (run, options) in made.items()]
+
+
+def _random(split: Split, seed: int, clock: Clock) -> Doubles:
+    return np.random.default_rng(seed).random(len(split.test))
+
+
+def _pca_error(split: Split, seed: int, clock: Clock) -> Doubles:
+    """Squared distance of a standardised row from the space of the first principal components."""
+    train, test = standardised(split.train, split.test)
+    with clock.fitting():
+        pca = PCA(svd_solver="full").fit(train)
+        enough = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), VARIANCE)) + 1
+        left = pca.components_[min(enough, train.shape[1] - 1) :]
+    with clock.scoring():
+        return np.asarray(np.square((test - pca.mean_) @ left.T).sum(axis=1))
+
+
+def _knn_distance(split: Split, seed: int, clock: Clock) -> Doubles:
+    """Mean distance of a standardised row to its nearest training rows, itself not counted."""
+    train, test = standardised(split.train, split.test)
+    with clock.fitting():
+        neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, n_jobs=1).fit(train)
+    with clock.scoring():
+        distances, _ = neighbours.kneighbors(None if split.scores_own_rows else test)
+    scores: Doubles = distances.mean(axis=1)
+    return scores
+
+
+def _robust_mahalanobis(split: Split, seed: int, clock: Clock) -> Doubles:
+    """Squared Mahalanobis distance from the bulk of the training rows, by the arithmetic of our head of that name."""
+    with clock.fitting():
+        center, scale = np.median(split.train, axis=0), _robust_spread(split.train)
+        mean, covariance = concentrate((split.train - center) / scale)
+    with clock.scoring():
+        return mahalanobis_squared((split.test - center) / scale, mean, covariance)
+
+
+def _robust_spread(rows: Doubles) -> Doubles:
+    """Interquartile ranges as standard deviations; where most rows are alike, the standard deviation, or 1."""
+    low, high = np.quantile(rows, [0.25, 0.75], axis=0)
+    spread = (high - low) / _IQR_OF_NORMAL
+    spread = np.where(spread > 0, spread, rows.std(axis=0))
+    return np.asarray(np.where(spread > 0, spread, 1.0))

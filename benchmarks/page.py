@@ -1,0 +1,48 @@
+"""Tables in a page of Markdown: each benchmark's stand between its own markers, and say where they come from."""
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.store import Result
+
+_PAGE = "# Benchmarks\n\n"
+
+
+def put_into(page: Path, text: str, *, name: str) -> None:
+    """Replace what stands between the markers of a benchmark; a page without them gets them at its end."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    old = page.read_text(encoding="utf-8") if page.exists() else _PAGE
+    block = f"{begin}\n{text}{end}"
+    if begin in old and end in old:
+        before, _, rest = old.partition(begin)
+        new = before + block + rest.partition(end)[2]
+    else:
+        new = f"{old.rstrip()}\n\n{block}\n"
+    page.write_text(new, encoding="utf-8")
+
+
+def origin(results: Sequence[Result]) -> str:
+    """When, on what and with what these were measured, as one sentence or two."""
+    dates = sorted({result.date for result in results}) or ["never"]
+    machines = sorted({result.machine for result in results})
+    versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
+    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"Measured {span} on {'; '.join(machines) or 'no machine'}, one thread a model. {', '.join(versions)}."
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def measured() -> str:
+    """When and on what, as a sentence."""
+    return (
+        f"Measured {datetime.date.today().isoformat()} on {os.cpu_count()} cores, Python {platform.python_version()}."
+    )
