@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aepipe.costs import Costs
 from aepipe.errors import JobInvalid
 
 Kind = Literal[
@@ -107,7 +108,45 @@ class Train(_Section):
 class Calibration(_Section):
     """What counts as an alarm."""
 
-    alpha: float = Field(0.01, gt=0, lt=1, description="share of normal rows that may be flagged")
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of normal rows that may be flagged; of all rows, where [train] data is polluted",
+    )
+    false_alarm_cost: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="of looking at a normal row; with the next two it chooses alpha"
+    )
+    miss_cost: float | None = Field(None, ge=0, allow_inf_nan=False, description="of an anomaly that is not flagged")
+    base_rate: float | None = Field(None, gt=0, lt=1, description="share of anomalies among all rows")
+    capacity: int | None = Field(None, ge=1, description="alarms a night that can be looked at; none: any number")
+    adaptive: bool = Field(
+        False, description="is_anomaly keeps to a share of alpha on a stream that drifts, night after night"
+    )
+
+    @model_validator(mode="after")
+    def _costs_are_complete(self) -> "Calibration":
+        table = {"false_alarm_cost": self.false_alarm_cost, "miss_cost": self.miss_cost, "base_rate": self.base_rate}
+        absent = [name for name, value in table.items() if value is None]
+        if absent and len(absent) < len(table):
+            raise ValueError(f"a cost table needs {' and '.join(absent)} too")
+        if self.false_alarm_cost == 0 and self.miss_cost == 0:
+            raise ValueError(
+                "where neither a false alarm nor a miss costs anything, no threshold is better than another"
+            )
+        return self
+
+    @property
+    def costs(self) -> Costs | None:
+        """The cost table, where there is one."""
+        if self.false_alarm_cost is None or self.miss_cost is None or self.base_rate is None:
+            return None
+        return Costs(false_alarm=self.false_alarm_cost, miss=self.miss_cost, base_rate=self.base_rate)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether alpha is chosen by what it brings, and not asked for alone."""
+        return self.costs is not None or self.capacity is not None
 
 
 class Score(_Section):

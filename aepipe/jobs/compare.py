@@ -16,6 +16,7 @@ from aepipe.jobs.result import Result
 from aepipe.jobs.rows import read_learning_rows
 from aepipe.jobs.scored import Scored
 from aepipe.jobs.train import train_job
+from aepipe.jobs.truth import truth_of
 from aepipe.layout import Layout
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
@@ -119,8 +120,7 @@ def _judged_rows(scored: Scored, anomaly: str) -> _Rows:
     table = pa.concat_tables(tables, promote_options="permissive")
     _refuse_absent(anomaly, table)
     known = np.isfinite(np.concatenate(scores))
-    for name in where.columns(anomaly):
-        known &= table[name].is_valid().to_numpy()
+    known &= truth_of(anomaly, table)[0]
     chosen = np.flatnonzero(known)
     if len(chosen) > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aepipe.batch.model import TableModel
+from aepipe.bundle import Bundle
 from aepipe.config import read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.jobs import gather
@@ -11,6 +12,7 @@ from aepipe.jobs.gather_walks import walks
 from aepipe.jobs.result import Result
 from aepipe.jobs.scored import Scored
 from aepipe.progress import Progress
+from aepipe.recalibration import in_force
 from aepipe.report.html import render
 from aepipe.report.model import Night
 from aepipe.storage import put_bytes
@@ -28,7 +30,8 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     Raises BundleNotFound where there is no model, DataUnreadable where it has scored nothing yet.
     """
     job = read_job(job_path)
-    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
+    opened = TableModel(bundle, device=job.run.device)
     scored = Scored(job, opened)
     compared: Comparison | str = "the job names no [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
@@ -57,11 +60,18 @@ def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison |
         absent["comparisons"] = compared
     changed = [m.partition for m in scored.manifests if m.partition not in scored.unchanged]
     notices = [f"the source of {name} is gone or was written again since it was scored" for name in changed]
+    digest = model.bundle.calibration.digest
+    notices += [
+        f"{manifest.partition} was scored under another calibration; aepipe score judges it anew"
+        for manifest in scored.manifests
+        if manifest.details.get("calibration") != digest
+    ]
     return Night(
         notices=tuple(notices),
         header=gather.header(scored, model, alias),
         partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),
         scores=gather.scores(scored, model),
+        costs=gather.costs(model),
         reasons=gather.first_reasons(scored),
         strange=strange,
         latents=gather.latents(scored),
