@@ -156,7 +156,7 @@ class Score(_Section):
 
     first: str | None = Field(None, alias="from", description="first partition that is scored; none: all")
     last: str | None = Field(None, alias="to", description="last partition that is scored, inclusive; none: all")
-    head: str = Field("auto", description="a file of aepipe/heads; auto: knn if clean, else robust_mahalanobis")
+    head: str = Field("auto", description="a file of aepipe/heads; auto: knn_with_row if clean, else consensus")
     reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
     max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
     features: bool = Field(True, description="write the latents too")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepipe.family import Model, Posterior
 from aepipe.head import Evidence
-from aepipe.nets.pooling import reason_pooling, residual_pooling
+from aepipe.nets.pooling import reason_pooling, residual_pooling, row_pooling
 from aepipe.parts import measured, named
 
 _ROWS_A_CALL = 4_096
@@ -31,6 +31,7 @@ class Witness(nn.Module):
         self.model = model
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
+        self.of_rows = row_pooling(model.layout)
 
     def forward(self, *rows: Tensor) -> Testimony:
         model = self.model
@@ -46,6 +47,7 @@ class Witness(nn.Module):
             z=measured(posterior),
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
+            row=self.of_rows(row.dense.flatten(1)),
         )
         return Testimony(posterior, evidence)
 
