@@ -11,6 +11,7 @@ from aepipe.batch.model import TableModel
 from aepipe.bundle import Bundle
 from aepipe.config import Device
 from aepipe.latent import How
+from aepipe.recalibration import in_force
 
 Frame = TypeVar("Frame", bound=pd.DataFrame | pa.Table)
 
@@ -40,7 +41,7 @@ class Model:
         return self._answer(self._tables.encode, rows)
 
     def score(self, rows: Frame) -> Frame:
-        """score, p_value, is_anomaly, the columns that made the row strange, and invalid_reason."""
+        """score, p_value, p_extrapolated, is_anomaly, the columns that made the row strange, and invalid_reason."""
         return self._answer(self._tables.score, rows)
 
     def reconstruct(self, rows: Frame) -> Frame:
@@ -111,12 +112,15 @@ class Model:
         return cast(Frame, answers)
 
 
-def load(path: str | Path, *, device: Device = "auto") -> Model:
+def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | None = None) -> Model:
     """The model at exported/<name> (its champion), exported/<name>@<alias> or exported/<name>/<version>.
 
-    Raises BundleNotFound, BundleCorrupt where a byte is not the one that was exported, DeviceUnavailable.
+    outputs: the folder of a job's outputs, whose latest calibration then judges the scores; none: the bundle's own.
+    Raises BundleNotFound, BundleCorrupt where a byte is not the one that was exported, DeviceUnavailable,
+    CalibrationInvalid.
     """
-    return Model(TableModel.open(path, device=device))
+    bundle = Bundle.open(path)
+    return Model(TableModel(bundle if outputs is None else in_force(Path(outputs), bundle), device=device))
 
 
 def _like(rows: Frame, answer: pa.Table) -> Frame:

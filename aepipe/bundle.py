@@ -78,6 +78,12 @@ class BundleManifest(_Frozen):
     created_at: str = ""
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
+    @property
+    def is_polluted(self) -> bool:
+        """Whether anomalies may be among the rows that it learned from and was calibrated on."""
+        train = self.job.get("train")
+        return isinstance(train, dict) and train.get("data") == "polluted"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

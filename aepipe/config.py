@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aepipe.costs import Costs
 from aepipe.errors import JobInvalid
 
 Kind = Literal[
@@ -67,6 +68,9 @@ class Model(BaseModel):
         return dict(self.model_extra or {})
 
 
+TRIM_OF_POLLUTED = 0.3
+
+
 class Train(_Section):
     """Which rows are learned from, and how long."""
 
@@ -76,6 +80,12 @@ class Train(_Section):
     last: str | None = Field(None, alias="to", description="last partition, inclusive; none: all")
     where: str | None = Field(None, description="only rows for which this holds, such as diagnosis = 'benign'")
     data: Literal["clean", "polluted"] = Field("clean", description="whether the rows are known to be normal")
+    trim: float | None = Field(
+        None,
+        ge=0,
+        le=0.5,
+        description="share of the rows, those rebuilt worst, that an epoch leaves out; none: 0.3 if polluted, else 0",
+    )
     epochs: int = Field(200, ge=1, le=100_000, description="at most; early stopping usually ends before")
     batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
     learning_rate: float | None = Field(
@@ -87,11 +97,56 @@ class Train(_Section):
     seed: int = Field(0, ge=0, description="of weights, batches and noise: the same seed gives the same model")
     alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="the name that a new bundle is given")
 
+    @property
+    def trimmed(self) -> float:
+        """The share of the rows that an epoch leaves out."""
+        if self.trim is None:
+            return TRIM_OF_POLLUTED if self.data == "polluted" else 0.0
+        return self.trim
+
 
 class Calibration(_Section):
     """What counts as an alarm."""
 
-    alpha: float = Field(0.01, gt=0, lt=1, description="share of normal rows that may be flagged")
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of normal rows that may be flagged; of all rows, where [train] data is polluted",
+    )
+    false_alarm_cost: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="of looking at a normal row; with the next two it chooses alpha"
+    )
+    miss_cost: float | None = Field(None, ge=0, allow_inf_nan=False, description="of an anomaly that is not flagged")
+    base_rate: float | None = Field(None, gt=0, lt=1, description="share of anomalies among all rows")
+    capacity: int | None = Field(None, ge=1, description="alarms a night that can be looked at; none: any number")
+    adaptive: bool = Field(
+        False, description="is_anomaly keeps to a share of alpha on a stream that drifts, night after night"
+    )
+
+    @model_validator(mode="after")
+    def _costs_are_complete(self) -> "Calibration":
+        table = {"false_alarm_cost": self.false_alarm_cost, "miss_cost": self.miss_cost, "base_rate": self.base_rate}
+        absent = [name for name, value in table.items() if value is None]
+        if absent and len(absent) < len(table):
+            raise ValueError(f"a cost table needs {' and '.join(absent)} too")
+        if self.false_alarm_cost == 0 and self.miss_cost == 0:
+            raise ValueError(
+                "where neither a false alarm nor a miss costs anything, no threshold is better than another"
+            )
+        return self
+
+    @property
+    def costs(self) -> Costs | None:
+        """The cost table, where there is one."""
+        if self.false_alarm_cost is None or self.miss_cost is None or self.base_rate is None:
+            return None
+        return Costs(false_alarm=self.false_alarm_cost, miss=self.miss_cost, base_rate=self.base_rate)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether alpha is chosen by what it brings, and not asked for alone."""
+        return self.costs is not None or self.capacity is not None
 
 
 class Score(_Section):
@@ -101,7 +156,7 @@ class Score(_Section):
 
     first: str | None = Field(None, alias="from", description="first partition that is scored; none: all")
     last: str | None = Field(None, alias="to", description="last partition that is scored, inclusive; none: all")
-    head: str = Field("auto", description="a file of aepipe/heads; auto: knn if clean, else robust_mahalanobis")
+    head: str = Field("auto", description="a file of aepipe/heads; auto: knn_with_row if clean, else consensus")
     reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
     max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
     features: bool = Field(True, description="write the latents too")

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -14,6 +15,7 @@ class Evidence(NamedTuple):
     residual: (B, P) distance from what was expected, in the units of `Row.dense`: signed, or of many features the mean
     magnitude of blocks (`residual_pooling`).
     z: (B, Z) latents. kl: (B,) nats. total: (B,) negative log-likelihood of the row, in nats.
+    row: (B, W) the numbers of the row as the network sees them, of many fewer than there are (`row_pooling`).
     """
 
     losses: Tensor
@@ -21,6 +23,7 @@ class Evidence(NamedTuple):
     z: Tensor
     kl: Tensor
     total: Tensor
+    row: Tensor
 
 
 class HeadStats(NamedTuple):
@@ -37,6 +40,18 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, evidence: Evidence) -> Tensor:
         """The scores, (B,), each of its own row alone."""
+
+
+def joined(stats: HeadStats) -> Evidence:
+    """Training rows, then dev rows; training rows once where they stand for dev rows."""
+    if stats.dev is stats.train:
+        return stats.train
+    return Evidence(*map(torch.cat, zip(stats.train, stats.dev, strict=True)))
+
+
+def rows_of(evidence: Evidence, index: Tensor) -> Evidence:
+    """The rows of this index, in its order."""
+    return Evidence(*(part[index] for part in evidence))
 
 
 class HeadSpec(NamedTuple):

@@ -74,10 +74,6 @@ class Confusion(NamedTuple):
         """How many rows are flagged."""
         return self.true_positives + self.false_positives
 
-    def cost(self, *, false_alarm: float, miss: float) -> float:
-        """What the false alarms and the misses cost together."""
-        return false_alarm * self.false_positives + miss * self.false_negatives
-
     def f_beta(self, beta: float = 1.0) -> float:
         """Harmonic mean of precision and recall, recall counting `beta` times; 0 where no positive is flagged."""
         weight = beta**2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aepipe.batch.model import BATCH_ROWS, TableModel
+from aepipe.batch.model import TableModel
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session
 from benchmarks.detection_detectors import Clock
@@ -64,7 +64,7 @@ def _graph_alone(model: TableModel, table: Any) -> Callable[[], object]:
     """The exported scorer over encoded rows, a batch at a time."""
     onnx, _ = model.bundle.part("scorer")
     encoded = model.arrays(table)
-    runner = Runner(lambda: Session(onnx, device="cpu"), batch_rows=BATCH_ROWS)
+    runner = Runner(lambda: Session(onnx, device="cpu"))
     out = {port.name: np.empty((table.num_rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
     return functools.partial(runner.run_into, encoded, out)
 

@@ -1,6 +1,9 @@
 """Tables in a page of Markdown: each benchmark's stand between its own markers, and say where they come from."""
 
-from collections.abc import Sequence
+import datetime
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.store import Result
@@ -28,3 +31,18 @@ def origin(results: Sequence[Result]) -> str:
     versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return f"Measured {span} on {'; '.join(machines) or 'no machine'}, one thread a model. {', '.join(versions)}."
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def measured() -> str:
+    """When and on what, as a sentence."""
+    return (
+        f"Measured {datetime.date.today().isoformat()} on {os.cpu_count()} cores, Python {platform.python_version()}."
+    )

@@ -32,7 +32,7 @@ MIXED = Layout(
 CASES = {
     "ae": (MIXED, "robust_mahalanobis"),
     "pca": (table_layout(cells()[0]), "mahalanobis"),
-    "vae": (image_layout(9, 7, 1), "knn"),
+    "vae": (image_layout(9, 7, 1), "consensus"),
 }
 
 
@@ -46,7 +46,7 @@ class Case(NamedTuple):
 
 @cache
 def _case(family: str) -> Case:
-    layout, head = CASES.get(family, (layout_for(family), "knn"))
+    layout, head = CASES.get(family, (layout_for(family), "knn_with_row"))
     rows, dev = random_rows(layout, 300), random_rows(layout, 60, seed=1)
     model = train(layout, rows, dev, epochs=1, family=family)
     scorer = fit_scorer(model, rows, dev, head=head, reasons=3)

@@ -158,13 +158,6 @@ def test_what_cannot_be_measured_is_named_in_one_sentence(truth: object, score: 
             measure(truth, score)  # type: ignore[operator]
 
 
-def test_the_cost_is_that_of_each_false_alarm_and_each_miss() -> None:
-    found = confusion([1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 1, 1, 0])
-
-    assert found.cost(false_alarm=2.0, miss=10.0) == 3 * 2.0 + 2 * 10.0
-    assert found.flagged == 4
-
-
 def test_intervals_of_alarms_are_those_of_rows_drawn_again_within_each_class() -> None:
     generator = np.random.default_rng(0)
     truth = np.arange(600) < 60

@@ -31,8 +31,10 @@ class Judge:
             invalid[~finite & (invalid == 0)] = len(self.invalid_reasons) - 1
         p_value = self._calibration.p_values(score)
         is_anomaly = self._calibration.is_anomaly(p_value)
+        p_extrapolated = self._calibration.is_extrapolated(score)
         if invalid.any():
             is_anomaly &= invalid == 0
+            p_extrapolated &= invalid == 0
         none = np.empty((len(score), 0), np.int32)
         return Answers(
             features=tuple(found[output] for output in self._features),
@@ -40,6 +42,7 @@ class Judge:
             reason=found.get("reason", none),
             reason_z=found.get("reason_z", none),
             p_value=p_value,
+            p_extrapolated=p_extrapolated,
             is_anomaly=is_anomaly,
             invalid=invalid,
         )

@@ -63,7 +63,7 @@ class TableModel:
         return pa.Table.from_arrays(sinks.feature_columns(answers), schema=pa.schema(fields))
 
     def score(self, table: pa.Table) -> pa.Table:
-        """score, p_value, is_anomaly, reason_1 ..., invalid_reason of each row."""
+        """score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason of each row."""
         encoded = self._encoded(table)
         answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
         fields = sinks.score_fields(answers.reason.shape[1])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from aepipe.batch.reader import slices
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session
 from aepipe.batch.sizes import block_rows
+from aepipe.batch.stream import STREAM, Stream, stream_before
 from aepipe.batch.survey import survey
 from aepipe.batch.tally import Tally
 from aepipe.bundle import Bundle
@@ -26,7 +28,7 @@ from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
 
 log = logging.getLogger(__name__)
 
-CONTRACT = "score/1"
+CONTRACT = "score/2"
 """Part of every key: raised when the same rows and model would be written otherwise."""
 
 
@@ -43,6 +45,8 @@ class ScoreSpec:
     memory_mb: int = 600
     max_invalid_share: float = 0.1
     features: bool = True
+    adaptive: bool = False
+    """Flags adapt along the stream of partitions, which then are to be scored in their order."""
     wait_s: float = 600.0
     """How long to wait for another process that is writing the partition."""
 
@@ -79,11 +83,13 @@ def score_partition(
     tally = Tally()
     with tally.timed("digest"):
         inputs = {str(file): digest_file(file, check=check) for file in files}
-    key = partition_key(bundle, list(inputs.values()), features=spec.features)
-    with Outputs(spec.out).commit(name, key, wait_s=spec.wait_s) as commit:
+    key = partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive)
+    outputs = Outputs(spec.out)
+    with outputs.commit(name, key, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
         if commit.done is not None:
             return PartitionResult(name, "already done", commit.done)
-        scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress)
+        flow = stream_before(outputs, name, bundle) if spec.adaptive else None
+        scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress, flow=flow)
         announce(scoring)
         scoring.help(runner)
         scoring.finish()
@@ -92,9 +98,17 @@ def score_partition(
         return PartitionResult(name, "written", commit.publish(model_version=bundle.version, details=details))
 
 
-def partition_key(bundle: Bundle, inputs: Sequence[str], *, features: bool) -> str:
-    """Names all that the outputs depend on: the files' digests, model, calibration, settings, contract."""
-    settings = "scores and features" if features else "scores"
+def _in_turn(outputs: Outputs, spec: ScoreSpec) -> AbstractContextManager[object]:
+    """Where flags adapt, no other process scores a partition between the one before and this one."""
+    return outputs.in_turn(wait_s=spec.wait_s) if spec.adaptive else nullcontext()
+
+
+def partition_key(bundle: Bundle, inputs: Sequence[str], *, features: bool, adaptive: bool = False) -> str:
+    """Names all that the outputs depend on: the files' digests, model, calibration, settings, contract.
+
+    The partitions before are not part of it, though adaptive flags depend on them: a late one rewrites no later one.
+    """
+    settings = ("scores and features" if features else "scores") + (", adaptive" if adaptive else "")
     return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, settings, *inputs)
 
 
@@ -117,8 +131,10 @@ class Scoring:
         workers: int,
         tally: Tally,
         progress: Callable[[float], None],
+        flow: Stream | None = None,
     ) -> None:
         self._bundle = bundle
+        self._flow = flow
         self._spec = spec
         self._tally = tally
         self._progress = progress
@@ -168,7 +184,11 @@ class Scoring:
             "unseen": dict(tally.unseen),
             "extra_columns": list(self._survey.extra_columns),
             "alpha": calibration.alpha,
+            "alpha_means": f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
             "threshold": calibration.threshold,
+            "threshold_chosen": None if calibration.choice is None else calibration.choice.sentence,
+            "calibration": calibration.digest,
+            **({} if self._flow is None else {STREAM: self._flow.details()}),
             "provider": runner.graph.provider,
             "batch_rows": runner.batch_rows,
             "seconds": {stage: round(seconds, 4) for stage, seconds in tally.seconds.items()},
@@ -192,6 +212,9 @@ class Scoring:
         return scored
 
     def _write(self, scored: Scored) -> None:
+        if self._flow is not None:
+            with self._tally.timed("write"):
+                self._flow.judge(scored)
         self._tally.add(scored.tally)
         with self._tally.timed("write"):
             for name, sink in self._sinks.items():

@@ -26,6 +26,8 @@ class Answers(NamedTuple):
     """(B, k) float32"""
     p_value: NDArray[np.float64]
     """(B,)"""
+    p_extrapolated: NDArray[np.bool_]
+    """(B,), whether p_value lies below what the calibration rows can show; false for invalid rows"""
     is_anomaly: NDArray[np.bool_]
     """(B,), false for invalid rows"""
     invalid: NDArray[np.int16]
@@ -55,6 +57,7 @@ def score_fields(reasons: int) -> list[pa.Field]:
     return [
         pa.field("score", pa.float32()),
         pa.field("p_value", pa.float64()),
+        pa.field("p_extrapolated", pa.bool_()),
         pa.field("is_anomaly", pa.bool_()),
         *(pa.field(f"reason_{rank}", TEXT) for rank in ranks),
         *(pa.field(f"reason_{rank}_z", pa.float32()) for rank in ranks),
@@ -70,6 +73,7 @@ def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: 
     return [
         _column(answers.score, invalid),
         _column(answers.p_value, invalid),
+        array_of(answers.p_extrapolated, pa.bool_()),
         array_of(answers.is_anomaly, pa.bool_()),
         *(pa.DictionaryArray.from_arrays(codes, reason_names) for codes in reasons),
         *(_column(answers.reason_z[:, rank], invalid) for rank in ranks),

@@ -23,7 +23,7 @@ def _header(found: Evaluation) -> Iterator[str]:
     if found.events is not None:
         yield "events found"
     if found.cost_of_silence is not None:
-        yield "cost"
+        yield "cost a night"
 
 
 def _line(found: Evaluation, line: Contender) -> Iterator[object]:
@@ -34,20 +34,28 @@ def _line(found: Evaluation, line: Contender) -> Iterator[object]:
     if found.events is not None:
         yield "" if line.event_recall is None else line.event_recall
     if found.cost_of_silence is not None:
-        yield line.cost
+        yield "" if line.cost is None else f"{line.cost:,.4g}"
 
 
 def _notes(found: Evaluation) -> Iterator[str]:
     yield f"In brackets 95 % intervals: rows drawn again within each class, {found.rounds:,} times, seed {found.seed}."
     yield (
-        f"Alarms of {found.model_version} as they were written, at alpha {found.alpha:g}; those of the others are "
-        "above thresholds that the same calibration rows set."
+        f"Alarms of {found.model_version} at alpha {found.alpha:g}; those of the others are above thresholds that the "
+        "rows set which were kept from training."
     )
+    if found.rejudged:
+        yield (
+            f"{_nights(len(found.rejudged))} were scored under another calibration than the one in force, whose alarms "
+            "these are; aepipe score writes them."
+        )
     if found.events is not None:
         budget = f"{found.false_alarms_a_night:g} false alarms a night"
         yield f"Events found: share of {found.events:,} runs of anomalies with an alarm, at {budget}."
-    if found.cost_of_silence is not None:
-        yield f"Cost of raising no alarm at all: {found.cost_of_silence:,g}."
+    if found.costs is not None:
+        yield (
+            f"Cost a night, expected where {100 * found.costs.base_rate:.3g} % of the rows are anomalies; of raising "
+            f"no alarm at all: {found.cost_of_silence:,.4g}."
+        )
     if found.unscored:
         yield f"{found.unscored:,} rows without a score count as rows that nothing raised an alarm for."
     if found.unlabelled:

@@ -143,6 +143,54 @@ def train(
 
 
 @app.command()
+def calibrate(
+    job: JobPath = HERE,
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(help="Calibrate on this one's rows; may be repeated. By default on the bundle's."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column with the truth, for the costs; by default \\[evaluate] anomaly.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="Its value of an anomaly; by default 1, or the rarer one.")
+    ] = None,
+    model: ModelName = "champion",
+    device: DeviceOption = None,
+    json: Json = False,
+) -> None:
+    """Derive calibration and threshold anew, from the job's alpha or costs; the bundle stays as it is.
+
+    Nights that were scored under another calibration are scored again by the next run.
+    Example: [bold]aepipe calibrate data/cells/job.toml --partition dt=2026-01-05[/bold]
+    """
+    from aepipe.jobs.calibrate import calibrate as derive
+
+    with progress_bar(quiet=json) as progress:
+        result = derive(
+            job,
+            partitions=partition,
+            label=label,
+            positive=positive,
+            model=model,
+            device=device,
+            progress=progress,
+        )
+    if json:
+        print_json(result)
+        return
+    if result.sentence:
+        typer.echo(result.sentence)
+    if result.created:
+        typer.echo(
+            f"{result.model_version}: alpha {result.alpha_before:.4g} -> {result.alpha:.4g}, threshold "
+            f"{result.threshold_before:.6g} -> {result.threshold:.6g}, {result.rows:,} rows; next: aepipe score {job}"
+        )
+    else:
+        typer.echo(f"nothing to do: {result.model_version} is calibrated so already")
+
+
+@app.command()
 def score(
     job: JobPath = HERE,
     partition: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
@@ -256,8 +304,12 @@ def evaluate(
         str | None, typer.Option("--from", help="First partition; by default all that are scored.")
     ] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last partition, inclusive.")] = None,
-    cost_false_alarm: Annotated[float | None, typer.Option(help="Of looking at a normal row.")] = None,
-    cost_miss: Annotated[float | None, typer.Option(help="Of an anomaly without an alarm.")] = None,
+    cost_false_alarm: Annotated[
+        float | None, typer.Option(help="Of looking at a normal row; by default the job's.")
+    ] = None,
+    cost_miss: Annotated[
+        float | None, typer.Option(help="Of an anomaly without an alarm; by default the job's.")
+    ] = None,
     false_alarms: Annotated[float, typer.Option(help="A night, at which events are found.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
     json: Json = False,

@@ -8,10 +8,11 @@ from aepipe.progress import Progress
 
 
 class Board:
-    """The partitions of a run, for the threads of one process."""
+    """The partitions of a run, for the threads of one process. in_turn: one begins when the one before has ended."""
 
-    def __init__(self, names: Sequence[str], progress: Progress | None = None) -> None:
+    def __init__(self, names: Sequence[str], progress: Progress | None = None, *, in_turn: bool = False) -> None:
         self._names = names
+        self._in_turn = in_turn
         self._progress = progress
         self._shares = [0.0] * len(names)
         self._results: list[PartitionResult | None] = [None] * len(names)
@@ -26,7 +27,7 @@ class Board:
         """The index of a partition to begin, or a scoring to help with; waits for one. None when all is done."""
         with self._changed:
             while self._error is None:
-                if self._begun < len(self._names):
+                if self._begun < len(self._names) and self._is_free:
                     self._begun += 1
                     return self._begun - 1
                 scoring = next((scoring for scoring in self._running if scoring.takes_help), None)
@@ -34,6 +35,11 @@ class Board:
                     return scoring
                 self._changed.wait()
             return None
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether a partition may begin: where they take turns, when all that were begun have ended."""
+        return not self._in_turn or all(self._results[: self._begun])
 
     def announce(self, scoring: Scoring) -> None:
         """From now on others may help with this one."""

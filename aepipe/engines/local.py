@@ -32,7 +32,7 @@ def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None
     if not specs:
         return []
     crew = _Crew(bundle, specs[0])
-    board = Board([spec.partition.name for spec in specs], progress)
+    board = Board([spec.partition.name for spec in specs], progress, in_turn=specs[0].adaptive)
     with ThreadPoolExecutor(crew.workers, thread_name_prefix="aepipe") as threads:
         try:
             for future in [threads.submit(_work, crew, board, specs) for _ in range(crew.workers)]:

@@ -63,7 +63,7 @@ class Clues(nn.Module):
         self.register_buffer("begins", torch.tensor(begins, dtype=torch.int64))
 
     def forward(self, testimony: Testimony) -> Tensor:
-        row = testimony.row
+        row = testimony.seen
         clues = [testimony.evidence.residual, row.dense]
         if len(self.flagged):
             clues.append(1 - row.observed.index_select(1, self.flagged))

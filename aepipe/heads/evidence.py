@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aepipe.family import Model, Posterior
 from aepipe.head import Evidence
 from aepipe.nets.frontend import Row
-from aepipe.nets.pooling import reason_pooling, residual_pooling
+from aepipe.nets.pooling import reason_pooling, residual_pooling, row_pooling
 from aepipe.parts import measured, named
 
 _ROWS_A_CALL = 4_096
@@ -22,7 +22,7 @@ class Testimony(NamedTuple):
 
     posterior: Posterior
     evidence: Evidence
-    row: Row
+    seen: Row
 
 
 class Witness(nn.Module):
@@ -33,6 +33,7 @@ class Witness(nn.Module):
         self.model = model
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
+        self.of_rows = row_pooling(model.layout)
 
     def forward(self, *rows: Tensor) -> Testimony:
         model = self.model
@@ -48,6 +49,7 @@ class Witness(nn.Module):
             z=measured(posterior),
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
+            row=self.of_rows(row.dense.flatten(1)),
         )
         return Testimony(posterior, evidence, row)
 

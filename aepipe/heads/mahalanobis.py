@@ -1,14 +1,15 @@
 """How far a row lies from the mean of the training rows, in units of their covariance."""
 
 from aepipe.head import Head, HeadSpec, HeadStats
-from aepipe.heads.space import coordinates, standard_scaling
+from aepipe.heads.space import MODEL, Fields, coordinates, standard_scaling
 from aepipe.heads.whitening import WhitenedDistance, shrunk_covariance
 
 
-def _fit(stats: HeadStats) -> Head:
-    scaling = standard_scaling(stats.train, stats.dev)
-    mean, covariance = shrunk_covariance((coordinates(stats.train) - scaling.center) / scaling.scale)
-    return WhitenedDistance(scaling, mean=mean, covariance=covariance)
+def mahalanobis(stats: HeadStats, fields: Fields = MODEL) -> Head:
+    """The distance of points of these fields."""
+    scaling = standard_scaling(stats.train, stats.dev, fields)
+    mean, covariance = shrunk_covariance((coordinates(stats.train, fields) - scaling.center) / scaling.scale)
+    return WhitenedDistance(scaling, mean=mean, covariance=covariance, fields=fields)
 
 
-HEAD = HeadSpec("mahalanobis", "Mahalanobis distance of [residual, latent] from the training rows", _fit)
+HEAD = HeadSpec("mahalanobis", "Mahalanobis distance of [residual, latent] from the training rows", mahalanobis)

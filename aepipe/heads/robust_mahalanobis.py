@@ -3,7 +3,7 @@
 import numpy as np
 
 from aepipe.head import Head, HeadSpec, HeadStats
-from aepipe.heads.space import Matrix, coordinates, robust_scaling
+from aepipe.heads.space import MODEL, Fields, Matrix, coordinates, robust_scaling
 from aepipe.heads.whitening import WhitenedDistance, mahalanobis_squared, shrunk_covariance
 
 KEPT = 0.6
@@ -37,10 +37,13 @@ def _closest(distance: Matrix) -> Matrix:
     return np.sort(np.argsort(distance, kind="stable")[:kept])
 
 
-def _fit(stats: HeadStats) -> Head:
-    scaling = robust_scaling(stats.train, stats.dev)
-    mean, covariance = concentrate((coordinates(stats.train) - scaling.center) / scaling.scale)
-    return WhitenedDistance(scaling, mean=mean, covariance=covariance)
+def robust_mahalanobis(stats: HeadStats, fields: Fields = MODEL) -> Head:
+    """The distance of points of these fields."""
+    scaling = robust_scaling(stats.train, stats.dev, fields)
+    mean, covariance = concentrate((coordinates(stats.train, fields) - scaling.center) / scaling.scale)
+    return WhitenedDistance(scaling, mean=mean, covariance=covariance, fields=fields)
 
 
-HEAD = HeadSpec("robust_mahalanobis", "Mahalanobis distance from the closest 60 % of the training rows", _fit)
+HEAD = HeadSpec(
+    "robust_mahalanobis", "Mahalanobis distance from the closest 60 % of the training rows", robust_mahalanobis
+)

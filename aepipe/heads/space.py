@@ -1,4 +1,4 @@
-"""The space of [residual, latent] that distance heads measure in: a row is a point of coordinates near unit size."""
+"""The spaces that distance heads measure in: a row is a point of coordinates near unit size."""
 
 from typing import NamedTuple
 
@@ -16,6 +16,15 @@ _IQR_OF_NORMAL = 1.349
 
 Matrix = NDArray[np.float64]
 
+Fields = tuple[str, ...]
+"""Those of `Evidence` that make a point, side by side."""
+
+MODEL: Fields = ("residual", "z")
+"""What the model makes of a row: [residual, latent]."""
+
+ROW: Fields = ("row",)
+"""The row itself."""
+
 
 class Scaling(NamedTuple):
     """What each coordinate is centred at and divided by, (D,) each."""
@@ -25,40 +34,41 @@ class Scaling(NamedTuple):
 
 
 class Space(nn.Module):
-    """Evidence to points (B, D): residual and latents side by side, centred and scaled."""
+    """Evidence to points (B, D): the fields side by side, centred and scaled."""
 
     center: Tensor
     gain: Tensor
 
-    def __init__(self, scaling: Scaling) -> None:
+    def __init__(self, scaling: Scaling, fields: Fields = MODEL) -> None:
         super().__init__()
+        self.fields = fields
         self.register_buffer("center", torch.tensor(scaling.center, dtype=torch.float32))
         self.register_buffer("gain", torch.tensor(1 / scaling.scale, dtype=torch.float32))
 
     def forward(self, evidence: Evidence) -> Tensor:
-        return (torch.cat([evidence.residual, evidence.z], dim=1) - self.center) * self.gain
+        return (torch.cat([getattr(evidence, field) for field in self.fields], dim=1) - self.center) * self.gain
 
 
-def coordinates(evidence: Evidence) -> Matrix:
-    """Residual and latents side by side, unscaled, (B, D) float64."""
-    return torch.cat([evidence.residual, evidence.z], dim=1).double().cpu().numpy()
+def coordinates(evidence: Evidence, fields: Fields = MODEL) -> Matrix:
+    """The fields side by side, unscaled, (B, D) float64."""
+    return torch.cat([getattr(evidence, field) for field in fields], dim=1).double().cpu().numpy()
 
 
-def standard_scaling(train: Evidence, dev: Evidence) -> Scaling:
+def standard_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> Scaling:
     """Means, and the greater of the standard deviations on training rows and dev rows.
 
     Dev rows show how far the network is off where it did not learn; training rows show the values that are rare.
     """
-    learned, fresh = coordinates(train), coordinates(dev)
+    learned, fresh = coordinates(train, fields), coordinates(dev, fields)
     spread = np.maximum(learned.std(axis=0), fresh.std(axis=0))
-    return Scaling(learned.mean(axis=0), _floored(spread, residuals=train.residual.shape[1]))
+    return Scaling(learned.mean(axis=0), _floored(spread, train, fields))
 
 
-def robust_scaling(train: Evidence, dev: Evidence) -> Scaling:
+def robust_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> Scaling:
     """As `standard_scaling`, with medians and interquartile ranges: a tenth of strange rows moves them little."""
-    learned, fresh = coordinates(train), coordinates(dev)
+    learned, fresh = coordinates(train, fields), coordinates(dev, fields)
     spread = np.maximum(_robust_spread(learned), _robust_spread(fresh))
-    return Scaling(np.median(learned, axis=0), _floored(spread, residuals=train.residual.shape[1]))
+    return Scaling(np.median(learned, axis=0), _floored(spread, train, fields))
 
 
 def _robust_spread(values: Matrix) -> Matrix:
@@ -66,8 +76,9 @@ def _robust_spread(values: Matrix) -> Matrix:
     return np.asarray((high - low) / _IQR_OF_NORMAL)
 
 
-def _floored(spread: Matrix, *, residuals: int) -> Matrix:
-    kinds = [kind for kind in (spread[:residuals], spread[residuals:]) if len(kind)]
+def _floored(spread: Matrix, evidence: Evidence, fields: Fields) -> Matrix:
+    ends = np.cumsum([getattr(evidence, field).shape[1] for field in fields])[:-1]
+    kinds = [kind for kind in np.split(spread, ends) if len(kind)]
     return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in kinds])
 
 

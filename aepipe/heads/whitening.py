@@ -6,21 +6,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aepipe.head import Evidence, Head
-from aepipe.heads.space import Matrix, Scaling, Space
+from aepipe.heads.space import MODEL, Fields, Matrix, Scaling, Space
 
 LEAST_EIGENVALUE = 1e-3
 """In shares of the mean one: a projection then grows by 32 at most, and float32 keeps five digits of a distance."""
 
 
 class WhitenedDistance(Head):
-    """Root mean square of the whitened coordinates of [residual, latent], (B,): about 1 for a typical row."""
+    """Root mean square of the whitened coordinates of a row, (B,): about 1 for a typical one."""
 
     projection: Tensor
     bias: Tensor
 
-    def __init__(self, scaling: Scaling, *, mean: Matrix, covariance: Matrix) -> None:
+    def __init__(self, scaling: Scaling, *, mean: Matrix, covariance: Matrix, fields: Fields = MODEL) -> None:
         super().__init__()
-        self.space = Space(scaling)
+        self.space = Space(scaling, fields)
         # Over the root of D: the length of a whitened row is then its root mean square.
         projection = whitening_projection(covariance).T / np.sqrt(len(mean))
         self.register_buffer("projection", torch.tensor(projection, dtype=torch.float32))

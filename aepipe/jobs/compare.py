@@ -6,14 +6,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.batch.model import TableModel
 from aepipe.config import read_job
 from aepipe.errors import JobInvalid
-from aepipe.jobs.evaluate import Evaluation, alpha_of, evaluate_judged
+from aepipe.jobs.evaluate import Evaluation, evaluate_judged
 from aepipe.jobs.judged import Judged, judge, sources
 from aepipe.jobs.result import Result
-from aepipe.jobs.scored import Scored
-from aepipe.jobs.truth import Truth
+from aepipe.jobs.scored import Scored, open_model
+from aepipe.jobs.truth import stated_truth
 from aepipe.jobs.yardsticks import Yardsticks, fit_yardsticks
 from aepipe.metrics import Ranking
 from aepipe.progress import Progress
@@ -47,19 +46,19 @@ def compare(job_path: str | Path, *, model: str = "champion", progress: Progress
     no scored partition has a column that tells them apart.
     """
     job = read_job(job_path)
-    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    opened = open_model(job, model)
     return compare_scored(Scored(job, opened), progress=progress)
 
 
 def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Comparison:
     """As `compare`, on at most 50,000 rows."""
     job = scored.job
-    if job.evaluate.anomaly is None:
+    truth = stated_truth(job)
+    if truth is None:
         raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
-    truth = Truth(job.evaluate.anomaly, job.evaluate.anomaly)
     judged = judge(scored, truth).sample(MOST_ROWS)
     Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is learned
-    yardsticks = fit_yardsticks(scored, alpha=alpha_of(scored), progress=progress)
+    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
     evaluation = evaluate_judged(scored, judged, yardsticks, truth=truth)
     features = _downstream(job.data.labels[0], scored, judged, yardsticks) if job.data.labels else ()
     return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.batch.model import TableModel
 from aepipe.config import Job, read_job
+from aepipe.costs import Costs
 from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
 from aepipe.events import event_recall
 from aepipe.jobs.judged import CHANGED, Judged, judge, sources
 from aepipe.jobs.result import Result
-from aepipe.jobs.scored import Scored
+from aepipe.jobs.scored import Scored, open_model
 from aepipe.jobs.truth import Truth, truth_of
 from aepipe.jobs.yardsticks import Yardsticks, fit_yardsticks
 from aepipe.metrics import (
@@ -59,7 +59,7 @@ class Contender(Result):
     alarms_per_night: float
     false_alarms_per_night: float
     cost: float | None
-    """of its false alarms and misses; None where no costs are named"""
+    """expected of its false alarms and misses a night; None where no costs are named"""
     event_recall: float | None
     """share of the events that are found within the budget of false alarms; None without an event time"""
 
@@ -84,18 +84,14 @@ class Evaluation(Result):
     events: int | None
     false_alarms_a_night: float
     """the budget of `event_recall`"""
+    rejudged: tuple[str, ...]
+    """partitions that another calibration judged when they were scored; their alarms are those of the one in force"""
+    costs: Costs | None
     cost_of_silence: float | None
-    """of missing every anomaly"""
+    """expected a night of missing every anomaly"""
     contenders: tuple[Contender, ...]
     rounds: int
     seed: int
-
-
-class Costs(Result):
-    """What one false alarm and one missed anomaly cost, in the same unit."""
-
-    false_alarm: float
-    miss: float
 
 
 def evaluate(
@@ -113,25 +109,27 @@ def evaluate(
 ) -> Evaluation:
     """The scores of the nights from `first` to `last` held against their labels.
 
-    label: a source column; none: `[evaluate] anomaly`, or the job's only label. positive: its value of an anomaly.
+    Alarms are those of the calibration in force. label: a source column; none: `[evaluate] anomaly`, or the job's only
+    label. positive: its value of an anomaly. cost_false_alarm, cost_miss: in place of the job's; where the job names no
+    base rate, it is the share of anomalies among the rows.
     false_alarms: how many a night the recall of events allows. The yardsticks' PCA is kept beside the outputs; nothing
     else is written.
     Raises DataUnreadable where nothing is scored, SchemaMismatch without the column, EvaluationInvalid where labels,
     scores or nights support no measure, OptionInvalid for costs and budgets that are none.
     """
     job = read_job(job_path)
-    costs = _costs(cost_false_alarm, cost_miss)
+    _refuse_costs(job, cost_false_alarm, cost_miss)
     if not 0 <= false_alarms < math.inf:
         raise OptionInvalid(f"{false_alarms:g} false alarms a night are no budget: expected 0 or more")
     manifests = _chosen(job, first, last)
     _refuse_unlike(manifests)
     version = manifests[0].model_version.rpartition("/")[2]
-    model = TableModel.open(job.bundle_path / version, device=job.run.device)
-    scored = Scored(job, model, names={manifest.partition for manifest in manifests})
+    scored = Scored(job, open_model(job, version), names={manifest.partition for manifest in manifests})
     truth = _truth(scored, label, positive)
     judged = judge(scored, truth)
     Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is written
-    yardsticks = fit_yardsticks(scored, alpha=alpha_of(scored), progress=progress)
+    costs = _costs(job, judged, cost_false_alarm, cost_miss)
+    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
     return evaluate_judged(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
 
 
@@ -146,9 +144,14 @@ def evaluate_judged(
     seed: int = 0,
 ) -> Evaluation:
     """As `evaluate`, of rows that were chosen and yardsticks that were fitted before."""
-    nights = len(judged.nights)
+    nights, calibration = len(judged.nights), scored.model.bundle.calibration
     rounds = max(100, min(ROUNDS, _DRAWN // len(judged.truth)))
     budget = math.floor(false_alarms * nights)
+
+    def cost(false_alarm_rate: float, recall: float) -> float | None:
+        if costs is None:
+            return None
+        return len(judged.truth) / nights * costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
 
     def contender(name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
         found = confusion(judged.truth, flagged)
@@ -165,14 +168,13 @@ def evaluate_judged(
             f1=found.f_beta(),
             alarms_per_night=found.flagged / nights,
             false_alarms_per_night=found.false_positives / nights,
-            cost=None if costs is None else found.cost(false_alarm=costs.false_alarm, miss=costs.miss),
+            cost=cost(found.false_alarm_rate, found.recall),
             event_recall=None if events is None else events.recall,
         )
 
     ours = contender(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
     others = _scores_of(scored, judged, yardsticks)
     rivals = [contender(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all]
-    anomalies = int(judged.truth.sum())
     events = None
     if judged.in_time is not None:
         events = event_recall(judged.truth[judged.in_time], judged.scores[judged.in_time], false_alarms=budget).events
@@ -181,15 +183,17 @@ def evaluate_judged(
         truth=truth.words,
         partitions=tuple(night.manifest.partition for night in judged.nights),
         rows=len(judged.truth),
-        anomalies=anomalies,
+        anomalies=int(judged.truth.sum()),
         unscored=judged.unscored,
         unlabelled=judged.unlabelled,
         left_out=dict(judged.left_out),
-        alpha=alpha_of(scored),
-        threshold=_threshold(scored),
+        alpha=calibration.alpha,
+        threshold=calibration.threshold,
         events=events,
         false_alarms_a_night=false_alarms,
-        cost_of_silence=None if costs is None else costs.miss * anomalies,
+        rejudged=tuple(night.manifest.partition for night in judged.nights if not scored.is_in_force(night.manifest)),
+        costs=costs,
+        cost_of_silence=cost(0.0, 0.0),
         contenders=(ours, *rivals),
         rounds=rounds,
         seed=seed,
@@ -207,16 +211,25 @@ def _scores_of(scored: Scored, judged: Judged, yardsticks: Yardsticks) -> dict[s
     return {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
 
 
-def _costs(false_alarm: float | None, miss: float | None) -> Costs | None:
-    if false_alarm is None and miss is None:
-        return None
-    if false_alarm is None or miss is None:
+def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:
+    if job.calibration.costs is None and (false_alarm is None) != (miss is None):
         absent = "a false alarm" if false_alarm is None else "a miss"
         raise OptionInvalid(f"the cost of {absent} is needed too: name --cost-false-alarm and --cost-miss together")
     for name, cost in (("a false alarm", false_alarm), ("a miss", miss)):
-        if not 0 <= cost < math.inf:
+        if cost is not None and not 0 <= cost < math.inf:
             raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
-    return Costs(false_alarm=false_alarm, miss=miss)
+
+
+def _costs(job: Job, judged: Judged, false_alarm: float | None, miss: float | None) -> Costs | None:
+    """The job's cost table with these costs in place of its own, at the rows' own base rate where it names none."""
+    table = job.calibration.costs
+    if false_alarm is None or miss is None:
+        if table is None:
+            return None
+        false_alarm = table.false_alarm if false_alarm is None else false_alarm
+        miss = table.miss if miss is None else miss
+    base_rate = float(judged.truth.mean()) if table is None else table.base_rate
+    return Costs(false_alarm=false_alarm, miss=miss, base_rate=base_rate)
 
 
 def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest, ...]:
@@ -228,14 +241,12 @@ def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest, ..
 
 
 def _refuse_unlike(manifests: Sequence[Manifest]) -> None:
-    """Scores of two models, and alarms of two thresholds, cannot be put into one measure."""
-    judges: dict[str, list[str]] = {}
+    """Scores of two models cannot be put into one measure."""
+    nights: dict[str, list[str]] = {}
     for manifest in manifests:
-        details = manifest.details
-        by = f"{manifest.model_version} at alpha {details['alpha']:g} and threshold {details['threshold']:g}"
-        judges.setdefault(by, []).append(manifest.partition)
-    if len(judges) > 1:
-        each = "; ".join(f"{_span(names)} by {by}" for by, names in judges.items())
+        nights.setdefault(manifest.model_version, []).append(manifest.partition)
+    if len(nights) > 1:
+        each = "; ".join(f"{_span(names)} by {version}" for version, names in nights.items())
         raise EvaluationInvalid(
             f"the nights were not scored alike: {each}. Choose nights of one with --from and --to, or score them again."
         )
@@ -251,15 +262,6 @@ def _truth(scored: Scored, label: str | None, positive: str | None) -> Truth:
         raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
     files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details["inputs"]]
     return truth_of(scored.job, files, label=label, positive=positive)
-
-
-def alpha_of(scored: Scored) -> float:
-    """The share of normal rows that the nights were scored to flag."""
-    return float(scored.manifests[-1].details["alpha"])
-
-
-def _threshold(scored: Scored) -> float:
-    return float(scored.manifests[-1].details["threshold"])
 
 
 def _measured(found: Interval) -> Measured:

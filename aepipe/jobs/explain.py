@@ -15,6 +15,7 @@ from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.jobs.keys import find_rows, key_texts
 from aepipe.jobs.pictures import pictures_of
 from aepipe.jobs.result import Result
+from aepipe.jobs.scored import open_model
 from aepipe.layout import Layout
 from aepipe.partitions import Partition, discover
 from aepipe.report import wording
@@ -90,7 +91,7 @@ def explain(
     what is no image; JobInvalid where keys are asked for and no column is one.
     """
     job = read_job(job_path)
-    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    opened = open_model(job, model)
     columns = opened.bundle.encoding.columns_read
     if (row is None) == (not keys):
         raise OptionInvalid("which row? Name one key at least, or one row with --row PARTITION:INDEX, and not both")

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from aepipe import where
 from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
+from aepipe.batch.stream import STREAM
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
 from aepipe.jobs.evaluate import Contender, Measured
@@ -43,6 +44,8 @@ def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
         alias=alias,
         alpha=calibration.alpha,
         calibration_rows=calibration.n,
+        is_polluted=model.bundle.manifest.is_polluted,
+        is_adaptive=any(STREAM in manifest.details for manifest in scored.manifests),
     )
 
 
@@ -73,6 +76,25 @@ def scores(scored: Scored, model: TableModel) -> page.Scores:
     if len(night) > HISTOGRAM_ROWS:
         night = np.random.default_rng(0).choice(night, HISTOGRAM_ROWS, replace=False)
     return page.Scores(night=night, calibration=np.asarray(calibration.scores), threshold=calibration.threshold)
+
+
+def costs(model: TableModel) -> page.CostCurve | None:
+    """The choice of alpha; none where the job asked for it."""
+    calibration = model.bundle.calibration
+    choice = calibration.choice
+    if choice is None:
+        return None
+    points = sorted(choice.points, key=lambda point: point.alpha)
+    alpha, cost, alarms = (np.array([getattr(p, name) for p in points]) for name in ("alpha", "cost", "alarms"))
+    return page.CostCurve(
+        sentence=choice.sentence,
+        alpha=alpha,
+        cost=cost,
+        alarms=alarms,
+        chosen=calibration.alpha,
+        capacity=choice.capacity,
+        measures=choice.measures,
+    )
 
 
 def first_reasons(scored: Scored) -> dict[str, int]:

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aepipe import where
 from aepipe.batch.reader import READ_ROWS, read_footer, slices
+from aepipe.batch.stream import STREAM
 from aepipe.errors import EvaluationInvalid
 from aepipe.jobs.scored import Scored
-from aepipe.jobs.truth import Truth
+from aepipe.jobs.truth import Told, Truth
 from aepipe.storage import Manifest
 
 CHANGED = "its source is gone or was written again since it was scored"
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
     scores: NDArray[np.float64]
     """(B,), -inf where a row has no score: nothing raised an alarm for it"""
     flagged: NDArray[np.bool_]
-    """(B,), as it was written"""
+    """(B,), by the calibration in force"""
     in_time: NDArray[np.int64] | None
     """the rows that have an event time in its order; None where the job names no such column"""
     unlabelled: int
@@ -69,12 +69,6 @@ class Judged(NamedTuple):
         )
 
 
-class _Labels(NamedTuple):
-    truth: NDArray[np.bool_]
-    known: NDArray[np.bool_]
-    when: pa.ChunkedArray | None
-
-
 def judge(scored: Scored, truth: Truth) -> Judged:
     """Every row of the scored nights whose truth is known, if its source is still what was scored.
 
@@ -89,20 +83,19 @@ def judge(scored: Scored, truth: Truth) -> Judged:
         if why is not None:
             left_out[manifest.partition] = why
             continue
-        labels = _labels(scored, manifest, truth)
-        rows = np.flatnonzero(labels.known)
-        unlabelled += len(labels.known) - len(rows)
+        told, when = _labels(scored, manifest, truth)
+        rows = np.flatnonzero(told.known)
+        unlabelled += len(told.known) - len(rows)
         if not len(rows):
-            left_out[manifest.partition] = f"{truth.words} says nothing of its {len(labels.known):,} rows"
+            left_out[manifest.partition] = f"{truth.words} says nothing of its {len(told.known):,} rows"
             continue
-        written = scored.read("scores", manifest, ["score", "is_anomaly"])
-        found = written["score"].to_numpy().astype(np.float64)[rows]
+        found, flagged = _alarms(scored, manifest)
         nights.append(Night(manifest, rows))
-        truths.append(labels.truth[rows])
-        scores.append(np.where(np.isnan(found), -np.inf, found))
-        flags.append(written["is_anomaly"].to_numpy()[rows])
-        if labels.when is not None:
-            times.append(labels.when.take(pa.array(rows)))
+        truths.append(told.is_anomaly[rows])
+        scores.append(np.where(np.isnan(found), -np.inf, found)[rows])
+        flags.append(flagged[rows])
+        if when is not None:
+            times.append(when.take(pa.array(rows)))
     if not nights:
         raise EvaluationInvalid(
             f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known."
@@ -136,6 +129,8 @@ def _unfit(scored: Scored, manifest: Manifest, truth: Truth) -> str | None:
         return "it has no rows"
     if manifest.partition not in scored.unchanged:
         return CHANGED
+    if STREAM in manifest.details and not scored.is_in_force(manifest):
+        return "its alarms adapted along a stream, under another calibration than the one in force: score it again"
     for path in manifest.details["inputs"]:
         absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
         if absent:
@@ -143,16 +138,23 @@ def _unfit(scored: Scored, manifest: Manifest, truth: Truth) -> str | None:
     return None
 
 
-def _labels(scored: Scored, manifest: Manifest, truth: Truth) -> _Labels:
+def _alarms(scored: Scored, manifest: Manifest) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
+    written = scored.read("scores", manifest, ["score", "is_anomaly"])
+    scores = written["score"].to_numpy().astype(np.float64)
+    if scored.is_in_force(manifest):
+        return scores, written["is_anomaly"].to_numpy()
+    calibration = scored.model.bundle.calibration
+    return scores, calibration.is_anomaly(calibration.p_values(scores))
+
+
+def _labels(scored: Scored, manifest: Manifest, truth: Truth) -> tuple[Told, pa.ChunkedArray | None]:
+    """What is known of a night's rows, and when each happened."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [Path(path) for path in manifest.details["inputs"]]
     table = pa.Table.from_batches(list(slices(paths, columns, rows=READ_ROWS)))
-    held = where.apply(truth.condition, table).to_numpy(zero_copy_only=False)
-    known = np.ones(table.num_rows, np.bool_)
-    for name in truth.columns:
-        known &= ~pc.is_null(table[name], nan_is_null=True).to_numpy()
-    return _Labels(held, known, table[event_time] if event_time else None)
+    return truth.of(table), table[event_time] if event_time else None
 
 
 def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:

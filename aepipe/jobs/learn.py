@@ -16,6 +16,7 @@ import torch
 
 from aepipe import families, heads
 from aepipe.batch import conditions
+from aepipe.batch.reader import read_footer
 from aepipe.batch.runner import Runner, outputs_of
 from aepipe.batch.session import Session, usable_device
 from aepipe.bundle import BundleManifest, write_bundle
@@ -26,6 +27,7 @@ from aepipe.export import Exported, export_model
 from aepipe.family import Model
 from aepipe.golden import Golden, Latent
 from aepipe.heads.scorer import fit_scorer
+from aepipe.jobs import threshold
 from aepipe.jobs.card import model_card
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
@@ -72,7 +74,7 @@ def make_bundle(
     families.find(job.model.family)
     with _timed(seconds, "read", progress):
         learning = read_learning_rows(job, partitions)
-    check_support(_rows(learning.calibration), job.calibration.alpha)
+    check_support(_rows(learning.calibration), threshold.needed_alpha(job))
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
@@ -139,6 +141,7 @@ def _publish(
 ) -> Path:
     """Calibrate with the exported scorer, and write the bundle."""
     answers = _answers(trained.parts["scorer"].onnx, learning.calibration)
+    calibration = _calibration(job, partitions, learning, trained.parts["scorer"].onnx, answers["score"])
     resolved = families.plan(learning.encoding.layout, job.model).resolved
     manifest = BundleManifest(
         name=job.name,
@@ -165,7 +168,7 @@ def _publish(
         manifest,
         encoding=learning.encoding,
         onnx={name: part.onnx for name, part in trained.parts.items()},
-        calibration=Calibration.fit(answers["score"], alpha=job.calibration.alpha),
+        calibration=calibration,
         golden=golden,
         extras={
             "curve.json": trained.curve.model_dump_json(indent=1).encode(),
@@ -173,6 +176,22 @@ def _publish(
             **_conditions_file(learning.conditions),
         },
     )
+
+
+def _calibration(
+    job: Job, partitions: tuple[Partition, ...], learning: Learning, scorer: bytes, scores: np.ndarray
+) -> Calibration:
+    """Of the calibration rows' scores, with the alpha that the job asks for or that its cost table leads to."""
+    labelled = None
+    if learning.labelled:
+        found = _answers(scorer, learning.labelled)["score"]
+        fine = np.isfinite(found)
+        labelled = threshold.Labelled(found[fine], learning.is_anomaly[fine], "labelled rows kept from training")
+    rows = sum(read_footer(file).rows for partition in partitions for file in partition.files) / len(partitions)
+    calibration = threshold.calibrate(job, scores, threshold.Evidence(rows, labelled))
+    if calibration.choice is not None:
+        log.log(logging.WARNING if calibration.choice.by == "assumption" else logging.INFO, calibration.choice.sentence)
+    return calibration
 
 
 def _conditions_file(rows: pa.Table) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from aepipe.jobs import gather
 from aepipe.jobs.compare import Comparison, compare_scored
 from aepipe.jobs.gather_walks import walks
 from aepipe.jobs.result import Result
-from aepipe.jobs.scored import Scored
+from aepipe.jobs.scored import Scored, open_model
 from aepipe.progress import Progress
 from aepipe.report.html import render
 from aepipe.report.model import Night
@@ -28,7 +28,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     Raises BundleNotFound where there is no model, DataUnreadable where it has scored nothing yet.
     """
     job = read_job(job_path)
-    opened = TableModel.open(f"{job.bundle_path}@{model}", device=job.run.device)
+    opened = open_model(job, model)
     scored = Scored(job, opened)
     compared: Comparison | str = "the job names no [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
@@ -57,11 +57,17 @@ def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison |
         absent["comparisons"] = compared
     changed = [m.partition for m in scored.manifests if m.partition not in scored.unchanged]
     notices = [f"the source of {name} is gone or was written again since it was scored" for name in changed]
+    notices += [
+        f"{manifest.partition} was scored under another calibration; aepipe score judges it anew"
+        for manifest in scored.manifests
+        if not scored.is_in_force(manifest)
+    ]
     return Night(
         notices=tuple(notices),
         header=gather.header(scored, model, alias),
         partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),
         scores=gather.scores(scored, model),
+        costs=gather.costs(model),
         reasons=gather.first_reasons(scored),
         strange=strange,
         latents=gather.latents(scored),

@@ -17,13 +17,15 @@ from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
 from aepipe.jobs.inspect import infer_schema
+from aepipe.jobs.truth import stated_truth
 from aepipe.partitions import Partition
 from aepipe.schema import Schema, faults
 
 log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
-OWN_OF_SCORES = frozenset({"score", "p_value", "is_anomaly", "invalid_reason"})
+MOST_LABELLED = 200_000
+OWN_OF_SCORES = frozenset({"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"})
 OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 
 
@@ -35,6 +37,10 @@ class Learning(NamedTuple):
     dev: Arrays
     calibration: Arrays
     calibration_rows: pa.Table
+    labelled: Arrays
+    """Dev rows and, where `where` leaves rows out, those of them that are anomalies: all with a known truth. Empty
+    where the job has no cost table, or no [evaluate] anomaly."""
+    is_anomaly: np.ndarray
     conditions: pa.Table
     """The condition columns of at most 10,000 training rows, as they stand in the source."""
     rows_read: int
@@ -58,8 +64,12 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
     parts = split(schema, table, partitions=names)
     encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches())
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
-    (train, learned), (dev, _), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
-    return Learning(encoding, train, dev, calibration, source, _conditions(job, schema, learned), table.num_rows)
+    (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
+    labelled, is_anomaly = _labelled(job, schema, encoding, partitions, dev_rows)
+    conditions = _conditions(job, schema, learned)
+    return Learning(
+        encoding, train, dev, calibration, source, labelled, is_anomaly, conditions, rows_read=table.num_rows
+    )
 
 
 def _refuse_reserved(schema: Schema) -> None:
@@ -120,8 +130,8 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
     columns = list(schema.columns_read)
-    if job.train.where:
-        columns += sorted(where.columns(job.train.where) - set(columns))
+    for condition in (job.train.where, job.evaluate.anomaly if job.calibration.costs else None):
+        columns += sorted(where.columns(condition) - set(columns)) if condition else ()
     for partition in partitions:
         for batch in slices(partition.files, columns, rows=READ_ROWS):
             yield partition, batch
@@ -133,6 +143,25 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
         drawn = pa.array(generator.random(batch.num_rows) < share)
         keep = drawn if keep is None else pc.and_(keep, drawn)
     return keep
+
+
+def _labelled(
+    job: Job, schema: Schema, encoding: Encoding, partitions: tuple[Partition, ...], dev: pa.Table
+) -> tuple[Arrays, np.ndarray]:
+    """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
+    truth = stated_truth(job)
+    if truth is None or job.calibration.costs is None:
+        return {}, np.zeros(0, np.bool_)
+    tables = [dev]
+    if job.train.where:
+        found = f"({truth.condition}) and not ({job.train.where})"
+        tables += [
+            pa.Table.from_batches([batch.filter(where.apply(found, batch))]).select(dev.column_names)
+            for _, batch in _batches(job, schema, partitions)
+        ]
+    arrays, rows = _encode(encoding, pa.concat_tables(tables).slice(0, MOST_LABELLED))
+    known, is_anomaly = truth.of(rows)
+    return ({name: array[known] for name, array in arrays.items()} if known.any() else {}), is_anomaly[known]
 
 
 def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:

@@ -13,8 +13,9 @@ from aepipe.config import Device, Job, read_job
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import JobInvalid
 from aepipe.jobs.result import Result
-from aepipe.partitions import Partition, discover, select
+from aepipe.partitions import Partition, discover, natural_order, select
 from aepipe.progress import Progress
+from aepipe.recalibration import in_force
 
 
 class NightScore(Result):
@@ -66,14 +67,17 @@ def score(
     began = time.perf_counter()
     job = read_job(job_path)
     usable_device(device or job.run.device)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    chosen = _chosen(job, partitions)
+    bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
+    chosen = chosen_partitions(job, partitions)
+    if job.calibration.adaptive:
+        chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     results = run(bundle, [_spec(job, partition, device) for partition in chosen], progress=progress)
     nights = tuple(_night(job, result) for result in results)
     return ScoreResult(model_version=bundle.version, nights=nights, seconds=time.perf_counter() - began)
 
 
-def _chosen(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:
+def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:
+    """The named partitions, by default those that `[score]` names. Raises JobInvalid where there is none of a name."""
     found = discover(job)
     if not names:
         return select(found, job.score.first, job.score.last)
@@ -98,6 +102,7 @@ def _spec(job: Job, partition: Partition, device: Device | None) -> ScoreSpec:
         memory_mb=job.run.memory_mb,
         max_invalid_share=job.score.max_invalid_share,
         features=job.score.features,
+        adaptive=job.calibration.adaptive,
     )
 
 

@@ -9,12 +9,20 @@ import pyarrow as pa
 
 from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
+from aepipe.bundle import Bundle
 from aepipe.config import Job
 from aepipe.errors import DataUnreadable
+from aepipe.recalibration import in_force
 from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
 
 LATEST = 31
 """How many partitions a report looks back."""
+
+
+def open_model(job: Job, name: str) -> TableModel:
+    """A version of the job's model, or the one with this alias, judging by the calibration in force."""
+    bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{name}"))
+    return TableModel(bundle, device=job.run.device)
 
 
 class Scored:
@@ -52,6 +60,10 @@ class Scored:
     def sources(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
         """The rows that were scored, in the order of the scores. To be asked for `unchanged` partitions only."""
         return slices([Path(path) for path in manifest.details["inputs"]], None, rows=READ_ROWS)
+
+    def is_in_force(self, manifest: Manifest) -> bool:
+        """Whether the calibration in force is what judged a partition when it was scored."""
+        return manifest.details.get("calibration") == self.model.bundle.calibration.digest
 
     @cached_property
     def unchanged(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from aepipe.storage import digest_file, digest_of, lock
 log = logging.getLogger(__name__)
 
 CONTRACT = "train/1"
+CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacity"}
 
 
 class TrainResult(Result):
@@ -91,13 +92,14 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "columns": True,
             "model": True,
             "train": set(Train.model_fields) - {"alias"},
-            "calibration": True,
+            "calibration": CHOOSES_ALPHA,
             "score": {"head", "reasons", "clusters"},
             "samples": {"components"},
         }
     )
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
-    return digest_of(CONTRACT, shaping, *inputs)
+    labels = job.evaluate.anomaly if job.calibration.costs and job.evaluate.anomaly else ""
+    return digest_of(CONTRACT, shaping, labels, *inputs)
 
 
 def _name(job: Job, path: Path) -> None:

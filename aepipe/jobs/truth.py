@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from numpy.typing import NDArray
 
 from aepipe import where
 from aepipe.batch.reader import READ_ROWS, read_footer, slices
@@ -15,6 +17,18 @@ from aepipe.config import Job
 from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
 
 _SHOWN = 5
+
+
+class Told(NamedTuple):
+    """What labels say of rows: whether anything is known of each, and whether it is an anomaly, (B,) each."""
+
+    known: NDArray[np.bool_]
+    is_anomaly: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, rows: int) -> "Told":
+        """Of rows without labels."""
+        return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
 class Truth(NamedTuple):
@@ -29,6 +43,19 @@ class Truth(NamedTuple):
         """The source columns that it looks at."""
         return frozenset(where.columns(self.condition))
 
+    def of(self, rows: pa.Table) -> Told:
+        """What it says of rows that have its columns."""
+        known = np.ones(rows.num_rows, np.bool_)
+        for name in self.columns:
+            known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
+        return Told(known, where.apply(self.condition, rows).to_numpy(zero_copy_only=False))
+
+
+def stated_truth(job: Job) -> Truth | None:
+    """What the job says under `[evaluate]`; none where it says nothing."""
+    anomaly = job.evaluate.anomaly
+    return None if anomaly is None else Truth(anomaly, anomaly)
+
 
 def truth_of(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> Truth:
     """The truth by a label column; by `[evaluate] anomaly`, or the job's only label, where none is named.
@@ -37,13 +64,13 @@ def truth_of(job: Job, files: Iterable[Path], *, label: str | None, positive: st
     `[evaluate] anomaly` says of the column, or the rarer of two values.
     Raises SchemaMismatch where no file has the column, EvaluationInvalid where its values are not two.
     """
-    anomaly = job.evaluate.anomaly
-    if label is None and positive is None and anomaly is not None:
-        return Truth(anomaly, anomaly)
+    stated = stated_truth(job)
+    if label is None and positive is None and stated is not None:
+        return stated
     column = label or _only_label(job)
     counts = _counts(column, list(files))
-    if positive is None and anomaly is not None and where.columns(anomaly) == {column}:
-        return Truth(anomaly, anomaly)
+    if positive is None and stated is not None and stated.columns == {column}:
+        return stated
     return _by_value(column, counts, positive)
 
 
@@ -71,7 +98,7 @@ def _counts(column: str, files: list[Path]) -> dict[object, int]:
             if len(found) > _SHOWN * READ_ROWS:
                 raise _not_two(column, found)
     if not there:
-        raise SchemaMismatch("the scored nights", [f"have no column '{column}'{did_you_mean(column, known)}"])
+        raise SchemaMismatch("the rows", [f"have no column '{column}'{did_you_mean(column, known)}"])
     return found
 
 

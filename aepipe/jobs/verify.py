@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aepipe import recalibration
 from aepipe.batch.golden import check_golden
 from aepipe.bundle import Bundle
 from aepipe.config import read_job
@@ -29,7 +30,8 @@ def verify(path: str | Path) -> Verification:
         bundles = _verify_bundles(job.bundle_path)
         outputs = Outputs(job.out_path)
         checked = [f"{m.partition}: {', '.join(sorted(m.files))}" for run in OUTPUTS for m in outputs.manifests(run)]
-        return Verification(checked=(*bundles.checked, *checked), faults=(*bundles.faults, *outputs.verify()))
+        found = (*bundles.faults, *recalibration.faults(job.out_path), *outputs.verify())
+        return Verification(checked=(*bundles.checked, *checked), faults=found)
     return _verify_bundles(path)
 
 

@@ -1,7 +1,7 @@
 """What every score has to beat: random, the greatest |z| of a raw column, PCA, isolation forest.
 
-All of them learn from the very rows that the bundle learned from, and raise alarms at the same alpha, from a threshold
-that the same calibration rows set.
+All of them learn from the very rows that the bundle learned from, and raise alarms at the same alpha, from thresholds
+that the rows set which were kept from it for calibration.
 """
 
 from collections.abc import Callable, Mapping
@@ -116,7 +116,8 @@ def _pca_job(trained: Job, job: Job) -> Job:
     latent = job.model.options.get("latent")
     raw["name"] = "pca"
     raw["model"] = {"family": "pca"} | ({"latent": latent} if isinstance(latent, int) else {})
-    raw["score"] |= {"head": "reconstruction", "clusters": False}
+    raw["calibration"] = {"alpha": 0.5}  # any: yardsticks have thresholds of their own
+    raw["score"] |= {"head": "reconstruction", "clusters": False, "reasons": 0}
     raw["train"]["alias"] = "champion"
     for name, column in raw["columns"].items():
         if column["kind"] in ("target", "condition"):  # components take neither
@@ -132,7 +133,9 @@ def _for_yardstick(progress: Progress | None) -> Progress | None:
 
 
 def _threshold(scores: Scores, alpha: float) -> float:
-    return Calibration.fit(scores[np.isfinite(scores)], alpha=alpha).threshold
+    """At this alpha, or at the least that so many scores support: later calibrations may rest on more rows."""
+    finite = scores[np.isfinite(scores)]
+    return Calibration.fit(finite, alpha=max(alpha, 1 / (len(finite) + 1))).threshold
 
 
 def _random() -> Callable[[pa.Table], Scores]:

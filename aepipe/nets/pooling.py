@@ -63,6 +63,52 @@ def residual_pooling(layout: Layout) -> nn.Module:
     return nn.Sequential(Magnitude(), BlockMean(layout.rebuilt, side))
 
 
+def row_pooling(layout: Layout) -> nn.Module:
+    """The numbers that a network sees of a row (B, F) to at most `RESIDUAL_WIDTH` that keep distances between rows."""
+    image, series = layout.image, layout.series
+    if image is not None:
+        side = 1
+        while _blocks(image, side) > RESIDUAL_WIDTH:
+            side += 1
+        return BlockMean(image, side) if side > 1 else nn.Identity()
+    if series is not None:
+        spans = max(1, RESIDUAL_WIDTH // series.channels)
+        return StepMean(series, ceil(series.steps / spans)) if series.values > RESIDUAL_WIDTH else nn.Identity()
+    return RandomSums(len(layout.numbers)) if len(layout.numbers) > RESIDUAL_WIDTH else nn.Identity()
+
+
+class RandomSums(nn.Module):
+    """Sums of all numbers under random signs, scaled so that squared distances stay what they are in the mean.
+
+    (B, F) -> (B, RESIDUAL_WIDTH). Achlioptas 2003.
+    """
+
+    signs: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, (features, RESIDUAL_WIDTH), generator=generator).float() * 2 - 1
+        self.register_buffer("signs", signs * RESIDUAL_WIDTH**-0.5)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values @ self.signs
+
+
+class StepMean(nn.Module):
+    """Means over spans of `size` steps, each channel by itself: (B, T * F) -> (B, spans * F)."""
+
+    def __init__(self, series: Series, size: int) -> None:
+        super().__init__()
+        self.series, self.size = series, size
+
+    def forward(self, values: Tensor) -> Tensor:
+        series = self.series
+        steps = values.reshape(-1, series.steps, series.channels)
+        padded = F.pad(steps, (0, 0, 0, -series.steps % self.size))
+        return padded.reshape(-1, padded.shape[1] // self.size, self.size, series.channels).mean(2).flatten(1)
+
+
 class GroupSum(nn.Module):
     """Sums of features that belong together: (B, F) -> (B, groups)."""
 

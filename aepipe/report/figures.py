@@ -9,7 +9,7 @@ from aepipe.report import wording
 from aepipe.report.axes import legend_above, percentages, plain_numbers, stretch, thinned
 from aepipe.report.bins import bin_edges, fitting_scale, shares
 from aepipe.report.canvas import PALETTE, draw
-from aepipe.report.model import PartitionLine, Scores, Training
+from aepipe.report.model import CostCurve, PartitionLine, Scores, Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +54,33 @@ def flagged_shares(lines: Sequence[PartitionLine], alpha: float | None) -> str:
         legend_above(axes)
 
     return draw(paint, name="shares", label="Share of flagged rows, partition by partition", width=FULL, height=210)
+
+
+def cost_curve(costs: CostCurve) -> str:
+    """Expected cost and alarms of a night by alpha, with the chosen point and what can be looked at."""
+
+    def paint(figure: "Figure") -> None:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        above.plot(costs.alpha, costs.cost, color=PALETTE["night"], linewidth=1.6, label="expected cost of a night")
+        below.plot(costs.alpha, costs.alarms, color=PALETTE["night"], linewidth=1.6, label="alarms a night")
+        cost, alarms = (float(np.interp(costs.chosen, costs.alpha, values)) for values in (costs.cost, costs.alarms))
+        label = f"chosen, alpha {wording.percent(costs.chosen, trim=True)}: {wording.number(cost)}"
+        above.plot([costs.chosen], [cost], "o", color=PALETTE["flag"], markersize=6, label=label)
+        below.plot([costs.chosen], [alarms], "o", color=PALETTE["flag"], markersize=6, label=wording.number(alarms))
+        if costs.capacity is not None:
+            label = f"can be looked at, {wording.count(costs.capacity)}"
+            below.axhline(costs.capacity, color=PALETTE["ink"], linestyle=(0, (4, 3)), linewidth=1.0, label=label)
+        for axes in (above, below):
+            plain_numbers(axes.yaxis)
+            axes.grid(axis="y")
+            axes.set_ylim(bottom=0)
+            legend_above(axes)
+        below.set_xscale("log")
+        below.minorticks_off()
+        percentages(below.xaxis)
+        below.set_xlabel("alpha")
+
+    return draw(paint, name="costs", label="Expected cost of a night by alpha", width=FULL, height=300)
 
 
 def training_curve(training: Training) -> str:

@@ -71,6 +71,8 @@ def _figures(night: Night, missing: dict[str, str]) -> dict[str, Markup]:
         found["shares"] = figures.flagged_shares(night.partitions, night.header.alpha)
     if night.scores is not None and "scores" not in missing:
         found["scores"] = figures.score_histogram(night.scores)
+    if night.costs is not None and len(night.costs.alpha) > 1:
+        found["costs"] = figures.cost_curve(night.costs)
     if night.latents is not None and "latents" not in missing:
         found["latents"] = latents.latent_map(night.latents)
     if night.training is not None and "training" not in missing:

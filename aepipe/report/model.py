@@ -20,6 +20,8 @@ class Header(NamedTuple):
     alias: str | None = None
     alpha: float | None = None
     calibration_rows: int | None = None
+    is_polluted: bool = False  # anomalies may be among the calibration rows
+    is_adaptive: bool = False  # flags follow the stream of nights
 
 
 class PartitionLine(NamedTuple):
@@ -55,6 +57,21 @@ class Scores(NamedTuple):
     night: np.ndarray
     calibration: np.ndarray | None = None
     threshold: float | None = None  # the smallest score that is flagged
+
+
+class CostCurve(NamedTuple):
+    """What each alpha would cost in a night; `sentence` says what was chosen and on what grounds.
+
+    Without labels and scored nights there is no curve, and without labels there are no measures.
+    """
+
+    sentence: str
+    alpha: np.ndarray  # (T,), ascending
+    cost: np.ndarray
+    alarms: np.ndarray
+    chosen: float
+    capacity: int | None = None
+    measures: Mapping[str, float] = {}  # at the chosen alpha
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,14 +215,15 @@ class Card:
 class Night:
     """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
 
-    absent: by section: partitions, scores, reasons, strange, latents, samples, walks, comparisons, training, files,
-    card.
+    absent: by section: partitions, scores, costs, reasons, strange, latents, samples, walks, comparisons, training,
+    files, card.
     """
 
     header: Header
     notices: tuple[str, ...] = ()
     partitions: tuple[PartitionLine, ...] = ()
     scores: Scores | None = None
+    costs: CostCurve | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)  # first reasons of the flagged rows
     strange: StrangeRows | None = None
     latents: LatentMap | None = None

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from aepipe.report import wording
 from aepipe.report.latents import drawable
-from aepipe.report.model import Card, Comparison, FileLine, Header, Night, PartitionLine
+from aepipe.report.model import Card, Comparison, CostCurve, FileLine, Header, Night, PartitionLine
 
 MOST_PARTITIONS = 60
 MOST_FILES = 80
@@ -21,6 +21,7 @@ _STAGES = ("read", "encode", "infer", "write")
 TITLES = {
     "partitions": "Partitions",
     "scores": "Scores",
+    "costs": "What a threshold costs",
     "strange": "Strangest rows",
     "latents": "Latent map",
     "samples": "Samples",
@@ -34,6 +35,7 @@ TITLES = {
 _WHY_ABSENT = {
     "partitions": "No partition was scored.",
     "scores": "No row has a score.",
+    "costs": "The job asks for alpha and names no costs.",
     "strange": "No row has a score, so none is stranger than another.",
     "latents": "The features were not written.",
     "samples": "No samples were drawn.",
@@ -94,6 +96,7 @@ def absent(night: Night) -> dict[str, str]:
     present = {
         "partitions": bool(night.partitions),
         "scores": scored,
+        "costs": night.costs is not None,
         "strange": night.strange is not None and len(night.strange.scores) > 0,
         "latents": night.latents is not None and len(drawable(night.latents)) > 0,
         "samples": night.samples is not None and (night.samples.images is not None or night.samples.table is not None),
@@ -239,6 +242,11 @@ def facts(card: Card) -> list[tuple[str, str]]:
     return [(name, wording.text(value, most=200)) for name, value in found if value]
 
 
+def measures_of(costs: CostCurve) -> list[tuple[str, str]]:
+    """Precision, recall and the like as the page shows them."""
+    return [(name, wording.number(value)) for name, value in costs.measures.items()]
+
+
 def settings(values: Mapping[str, object]) -> list[tuple[str, str]]:
     """Names and values as the card shows them."""
     return [(wording.text(name), wording.cell(value, most=120)) for name, value in values.items()]
@@ -254,7 +262,7 @@ def parity_of(card: Card) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, .
 def meaning(header: Header) -> list[tuple[str, str]]:
     """The terms that a reader should not guess."""
     n = header.calibration_rows
-    least = f" With {_rows(n)} it cannot be less than {wording.number(1 / (n + 1))}." if n else ""
+    least = f" With {_rows(n)} it cannot be shown to be less than {wording.number(1 / (n + 1))}." if n else ""
     alpha = "alpha" if header.alpha is None else f"alpha = {wording.percent(header.alpha, trim=True)}"
     return [
         (
@@ -264,13 +272,15 @@ def meaning(header: Header) -> list[tuple[str, str]]:
         ),
         (
             "p-value",
-            "The share of calibration rows (ordinary ones that the network did not learn from) that score at least as"
-            f" high, counting the row itself.{least} It is not the probability that the row is ordinary.",
+            f"The share of calibration rows ({_calibrated_on(header)} that the network did not learn from) that score"
+            f" at least as high, counting the row itself.{least} Where it is less all the same, it is extrapolated"
+            " along the tail of the highest calibration scores: it ranks rows, its size is a guess. It is not the"
+            " probability that the row is ordinary.",
         ),
         (
             "flagged",
-            f"The p-value is at most {alpha}. About that share of ordinary rows is flagged by chance, as long as the"
-            " nights resemble the calibration rows: a flag asks for a look, it proves nothing.",
+            f"The p-value is at most {alpha}. {_share_flagged(header)}, as long as the nights resemble the calibration"
+            " rows: a flag asks for a look, it proves nothing.",
         ),
         (
             "reasons",
@@ -279,6 +289,20 @@ def meaning(header: Header) -> list[tuple[str, str]]:
             " has a z-score against ordinary rows. They say where the row departs, not what caused it.",
         ),
     ]
+
+
+def _calibrated_on(header: Header) -> str:
+    return "rows of all kinds, anomalies among them," if header.is_polluted else "ordinary ones"
+
+
+def _share_flagged(header: Header) -> str:
+    if header.is_adaptive:
+        return (
+            "Or rather it was so within the latest rows, at an alpha that adapts, which keeps about that share flagged"
+        )
+    if header.is_polluted:
+        return "The model was trained on data with anomalies in it: this is the share of all rows that is flagged"
+    return "About that share of ordinary rows is flagged by chance"
 
 
 def _partition_row(line: PartitionLine, stages: Sequence[str], factor: float) -> PartitionRow:

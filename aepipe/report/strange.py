@@ -9,7 +9,7 @@ from aepipe.report.model import StrangeRows
 from aepipe.report.pictures import difference, picture
 
 MOST_ROWS = 24
-_OURS = re.compile(r"score|p_value|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?")
+_OURS = re.compile(r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?")
 
 Facts = list[tuple[str, str]]
 Record = dict[str, object]
@@ -39,6 +39,7 @@ class StrangeRow(NamedTuple):
     carried: Facts
     score: str
     p_value: str
+    p_extrapolated: bool
     flagged: bool
     reasons: list[Reason]
     values: list[Value]
@@ -71,6 +72,7 @@ def _row(strange: StrangeRows, index: int, record: Record, source: Record, expec
         carried=_carried(strange, index, record),
         score=wording.number(_number(record.get("score"))),
         p_value=wording.number(_number(record.get("p_value"))),
+        p_extrapolated=record.get("p_extrapolated") is True,
         flagged=record.get("is_anomaly") is True,
         reasons=_bars(found),
         values=sorted((v for v in every if v.column in z_of), key=lambda v: order.index(v.column)),

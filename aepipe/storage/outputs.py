@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from aepipe.partitions import natural_order
 from aepipe.storage.commit import Commit, recover, release
 from aepipe.storage.files import put_json
 from aepipe.storage.locks import lock
-from aepipe.storage.places import OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
+from aepipe.storage.places import HIDDEN, OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
 from aepipe.storage.records import Manifest, read_manifest
 from aepipe.storage.verify import faults
 
@@ -65,6 +65,15 @@ class Outputs:
                 commit.end(failed=True)
                 raise
             commit.end(failed=False)
+
+    def names(self, run: Run = "score") -> tuple[str, ...]:
+        """The partitions that have a manifest, in no order."""
+        folder = manifests_folder(self.root, run)
+        return tuple(path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("*.json"))
+
+    def in_turn(self, *, wait_s: float) -> AbstractContextManager[None]:
+        """A lock that holders of several partitions share, for what must not happen to two of them at once."""
+        return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s)
 
     def quarantine(self, partition: str, reason: str, files: Sequence[Path]) -> Path:
         """The note that this partition cannot be scored, and why; its old outputs stay. A later commit removes it."""

@@ -33,6 +33,7 @@ _LEAST_STEPS = 16  # an epoch has so many, by smaller batches, where there are r
 _LEAST_BATCH_ROWS = 16
 _DEV_ROWS_A_CALL = 4_096
 _PREPARE_BYTES = 1 << 30
+_EPOCHS_BEFORE_TRIMMING = 3
 _WORTH_A_THREAD = 200_000_000  # multiplications
 
 
@@ -148,7 +149,8 @@ def _run_phase(room: Room, phase: int, standing: Standing, keeper: Keeper | None
             keeper.keep(lambda: _content(room, standing))
         progress("training", standing.epoch / options.epochs)
     room.model.load_state_dict(standing.best)
-    _, misfit = evaluate(room.model, players[0], room.held_out, options.seed)
+    kept = _kept(room, room.held_out, standing)
+    _, misfit = evaluate(room.model, players[0], room.held_out, options.seed, kept=kept)
     if misfit is not None:
         room.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
     if standing.waited >= options.patience:
@@ -161,7 +163,8 @@ def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epo
     means = _take_turns(room, players, standing)
     standing.seconds += time.perf_counter() - begun
     number = len(standing.curve) + 1
-    dev, _ = evaluate(room.model, players[0], room.held_out, room.options.seed)
+    kept = _kept(room, room.held_out, standing)
+    dev, _ = evaluate(room.model, players[0], room.held_out, room.options.seed, kept=kept)
     rate = standing.slowing * _base_rate(room, players[0])
     _check_finite({**means, f"{players[0].name} on dev rows": dev}, number, rate)
     train = means.pop(players[0].name)
@@ -173,8 +176,9 @@ def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epo
 
 def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> dict[str, float]:
     """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
-    steps = _steps(room.rows.rows, room.options.batch_rows)
-    orders = [_order(room, steps) for _ in players]
+    kept = _kept(room, room.rows, standing)
+    steps = _steps(room.rows.rows if kept is None else len(kept), room.options.batch_rows)
+    orders = [_order(room, steps, kept) for _ in players]
     for player in players:
         for group in room.optimizers[player.name].param_groups:
             group["lr"] = standing.slowing * _base_rate(room, player)
@@ -212,24 +216,29 @@ def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
 
 
 @torch.no_grad()
-def evaluate(model: Model, player: Player, rows: Resident, seed: int) -> tuple[float, Residual | None]:
+def evaluate(
+    model: Model, player: Player, rows: Resident, seed: int, *, kept: Tensor | None = None
+) -> tuple[float, Residual | None]:
     """The player's mean loss over these rows, at the sigma that suits them best, and their residuals; in eval mode.
 
-    The noise is the same in every call. An optimal sigma is judged at its optimum for these rows: a network that fits
-    its training rows ever better is not stopped for what a closed form puts right afterwards.
+    kept: the index of the rows that count; none: all. The noise is the same in every call. An optimal sigma is judged
+    at its optimum for these rows: a network that fits its training rows ever better is not stopped for what a closed
+    form puts right afterwards.
     """
     model.eval()
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
     total, misfit = torch.zeros((), device=model.device), None
-    for batch in rows.slices(_DEV_ROWS_A_CALL):
+    count = rows.rows if kept is None else len(kept)
+    some = rows.slices(_DEV_ROWS_A_CALL) if kept is None else map(rows.pick, torch.split(kept, _DEV_ROWS_A_CALL))
+    for batch in some:
         loss = player.loss(corrupted(model, batch, generator), Turn(1.0, generator))
         total = total + loss.total * len(batch.seen.dense)
         if loss.misfit is not None:
             misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
     if misfit is not None:
         total = total - model.likelihood.sigma.regret(misfit)
-    return float(total / rows.rows), misfit
+    return float(total / count), misfit
 
 
 @torch.no_grad()
@@ -254,10 +263,28 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _order(room: Room, steps: int) -> tuple[Tensor, ...]:
-    """All rows in a new order, cut into batches that differ by one row at most."""
+def _order(room: Room, steps: int, kept: Tensor | None) -> tuple[Tensor, ...]:
+    """All rows, or those kept, in a new order, cut into batches that differ by one row at most."""
     device = room.generator.device
-    return torch.randperm(room.rows.rows, generator=room.generator, device=device).tensor_split(steps)
+    rows = room.rows.rows if kept is None else len(kept)
+    order = torch.randperm(rows, generator=room.generator, device=device)
+    return (order if kept is None else kept[order]).tensor_split(steps)
+
+
+def _kept(room: Room, rows: Resident, standing: Standing) -> Tensor | None:
+    """The rows that are learned from now: without those that are rebuilt worst, once the network knows which."""
+    share = room.options.trimmed
+    if not share or len(standing.curve) < _EPOCHS_BEFORE_TRIMMING:
+        return None
+    losses = torch.cat([row_losses(room.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
+    return losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
+
+
+@torch.no_grad()
+def row_losses(model: Model, batch: Batch) -> Tensor:
+    """Negative log-likelihood of each row at its latents' means, (B,) in nats; in eval mode."""
+    model.eval()
+    return model.likelihood.nll(model.through(batch.seen).params, batch.clean).sum(1)
 
 
 def _base_rate(room: Room, player: Player) -> float:

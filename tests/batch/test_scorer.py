@@ -40,7 +40,12 @@ def test_p_values_and_flags_are_those_of_the_calibration(shop: Workshop) -> None
 
     scores, calibration = shop.read(), np.asarray(shop.bundle.calibration.scores)
     greater = (calibration[None] >= scores["score"].to_numpy()[:, None]).sum(axis=1)
-    np.testing.assert_allclose(scores["p_value"], (1 + greater) / (len(calibration) + 1))
+    counted, found = (1 + greater) / (len(calibration) + 1), scores["p_value"].to_numpy()
+    beyond = scores["score"].to_numpy() > calibration.max()
+    np.testing.assert_array_equal(scores["p_extrapolated"], beyond)
+    np.testing.assert_allclose(found[~beyond], counted[~beyond])
+    assert np.all((found[beyond] > 0) & (found[beyond] < 1 / (len(calibration) + 1)))
+    assert beyond.any()
     np.testing.assert_array_equal(scores["is_anomaly"], scores["p_value"].to_numpy() <= 0.05)
     assert 0 < scores["is_anomaly"].to_numpy(zero_copy_only=False).sum() < 200
 
@@ -108,6 +113,7 @@ def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
         "provider": "CPUExecutionProvider",
         "alpha": 0.05,
     }
+    assert details["alpha_means"] == "share of normal rows that is flagged"
     assert details["threshold"] == shop.bundle.calibration.threshold
     assert details["flagged"] == shop.read()["is_anomaly"].to_pylist().count(True)
     assert list(details["inputs"]) == [str(partition.files[0])]

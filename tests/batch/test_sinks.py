@@ -17,6 +17,7 @@ def answers(rows: int = 3, *, invalid: list[int] | None = None) -> Answers:
         reason=np.tile(np.array([2, 0], np.int32), (rows, 1)),
         reason_z=np.tile(np.array([1.5, 0.5], np.float32), (rows, 1)),
         p_value=np.linspace(0.1, 0.9, rows),
+        p_extrapolated=np.arange(rows) == 2,
         is_anomaly=np.arange(rows) == 0,
         invalid=np.array(invalid or [0] * rows, np.int16),
     )
@@ -34,6 +35,7 @@ def test_scores_have_the_promised_columns_in_the_promised_types() -> None:
         ("id", pa.int64()),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
+        ("p_extrapolated", pa.bool_()),
         ("is_anomaly", pa.bool_()),
         ("reason_1", TEXT),
         ("reason_2", TEXT),
@@ -49,6 +51,7 @@ def test_a_scored_row_reads_as_it_was_answered() -> None:
         "id": 1,
         "score": 1.0,
         "p_value": 0.5,
+        "p_extrapolated": False,
         "is_anomaly": False,
         "reason_1": "colour",
         "reason_2": "amount",
@@ -65,6 +68,7 @@ def test_an_invalid_row_is_null_and_says_why() -> None:
     assert found[1] == {
         **dict.fromkeys(found[0]),
         "id": 1,
+        "p_extrapolated": False,
         "is_anomaly": False,
         "invalid_reason": "amount is infinite",
         "model_version": "cells/1",
@@ -91,4 +95,5 @@ def test_no_rows_and_no_reasons_are_fine() -> None:
     found = answers(0)._replace(reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
 
     assert sheet(found).num_rows == 0
-    assert sheet(found).schema.names == ["id", "score", "p_value", "is_anomaly", "invalid_reason", "model_version"]
+    own = ["score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"]
+    assert sheet(found).schema.names == ["id", *own, "model_version"]

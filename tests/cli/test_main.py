@@ -13,6 +13,7 @@ COMMANDS = [
     "init",
     "inspect",
     "train",
+    "calibrate",
     "score",
     "sample",
     "report",

@@ -96,4 +96,5 @@ def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) 
     points = generator.normal(size=(rows, width)) @ mixing * np.linspace(0.3, 3, width)
     residual, z = (torch.from_numpy(half.astype(np.float32)) for half in (points[:, :residuals], points[:, residuals:]))
     losses = residual.square() / 2
-    return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1))
+    row = torch.from_numpy((points @ mixing.T)[:, :residuals].astype(np.float32))
+    return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row)

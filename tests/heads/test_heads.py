@@ -20,13 +20,13 @@ def test_a_misspelt_head_is_told_the_nearest_one() -> None:
 
 
 def test_an_unheard_of_head_is_told_all_of_them() -> None:
-    with pytest.raises(OptionInvalid, match="there are elbo, knn, mahalanobis, reconstruction, robust_mahalanobis"):
+    with pytest.raises(OptionInvalid, match="there are consensus, elbo, knn, knn_with_row, mahalanobis, recon"):
         heads.find("zzz")
 
 
 def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
-    assert heads.resolve("auto", "clean") == "knn"
-    assert heads.resolve("auto", "polluted") == "robust_mahalanobis"
+    assert heads.resolve("auto", "clean") == "knn_with_row"
+    assert heads.resolve("auto", "polluted") == "consensus"
     assert heads.resolve("elbo", "polluted") == "elbo"
 
 

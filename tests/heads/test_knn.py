@@ -3,15 +3,16 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from aepipe.head import Evidence, HeadStats
-from aepipe.heads.knn import BANK_ROWS, HEAD, SOFTENING
+from aepipe.head import Evidence, HeadStats, rows_of
+from aepipe.heads.knn import BANK_ROWS, HEAD, SOFTENING, nearest_neighbours
 from aepipe.heads.space import coordinates, standard_scaling
 from tests.heads.models import evidence
 
 
 def _oracle(train: Evidence, dev: Evidence, rows: Evidence) -> np.ndarray:
     center, scale = standard_scaling(train, dev)
-    tree = NearestNeighbors(n_neighbors=5).fit((coordinates(train) - center) / scale)
+    bank = np.concatenate([coordinates(train), coordinates(dev)])
+    tree = NearestNeighbors(n_neighbors=5).fit((bank - center) / scale)
     distances, _ = tree.kneighbors((coordinates(rows) - center) / scale)
     return np.asarray(np.sqrt(distances**2 / scale.size + SOFTENING**2).mean(axis=1))
 
@@ -52,13 +53,28 @@ def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
     np.testing.assert_allclose(found.numpy(), SOFTENING, rtol=1e-5)
 
 
-def test_the_bank_holds_a_thousand_rows_at_most_chosen_by_the_seed() -> None:
+def test_the_bank_holds_so_many_rows_at_most_chosen_by_the_seed() -> None:
     train, dev = evidence(3_000), evidence(100, seed=1)
 
     one, other = (HEAD.fit(HeadStats(train, dev, seed)).state_dict()["bank"] for seed in (0, 1))
 
     assert one.shape == (BANK_ROWS, 9)
     assert not torch.equal(one, other)
+
+
+def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
+    train, dev = evidence(300), evidence(60, seed=1)
+    head = nearest_neighbours(HeadStats(train, dev))
+
+    found = head.among_others(rows_of(train, torch.arange(20)))
+
+    for i in range(20):
+        others = rows_of(train, torch.tensor([j for j in range(300) if j != i]))
+        center, scale = standard_scaling(train, dev)
+        bank = (np.concatenate([coordinates(others), coordinates(dev)]) - center) / scale
+        point = (coordinates(train)[i] - center) / scale
+        distances = np.sort(np.sqrt(((bank - point) ** 2).mean(axis=1) + SOFTENING**2))[:5]
+        assert found[i].item() == pytest.approx(distances.mean(), rel=1e-5)
 
 
 def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:

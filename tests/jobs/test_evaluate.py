@@ -16,6 +16,7 @@ from aepipe.batch.model import TableModel
 from aepipe.cli.main import app
 from aepipe.config import read_job
 from aepipe.errors import AepipeError, DataUnreadable, EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.evaluate import evaluate
 from aepipe.jobs.judged import judge
 from aepipe.jobs.score import score
@@ -75,9 +76,10 @@ def test_every_measure_is_that_of_scikit_learn_on_what_was_written(scored: Path)
     assert ours.precision.value == pytest.approx(precision_score(truth, flagged))
     assert ours.recall.value == pytest.approx(recall_score(truth, flagged))
     assert ours.f1 == pytest.approx(f1_score(truth, flagged))
-    assert ours.cost == 2 * int((flagged & ~truth).sum()) + 30 * int((truth & ~flagged).sum())
+    costs = 2 * int((flagged & ~truth).sum()) + 30 * int((truth & ~flagged).sum())
+    assert ours.cost == pytest.approx(costs / 3)
     assert ours.alarms_per_night == pytest.approx(flagged.sum() / 3)
-    assert found.cost_of_silence == 30 * truth.sum()
+    assert found.cost_of_silence == pytest.approx(30 * truth.sum() / 3)
     assert [line.name for line in others] == ["random", "max |z|", "PCA reconstruction", "isolation forest"]
     for line in found.contenders:
         for measured in (line.auroc, line.average_precision, line.precision, line.recall):
@@ -169,12 +171,11 @@ def test_a_score_column_that_is_null_is_named(cells: Path) -> None:
         evaluate(cells)
 
 
-@pytest.mark.parametrize(("key", "value"), [("alpha", 0.2), ("threshold", 1.5)])
-def test_nights_of_two_calibrations_are_told_apart(scored: Path, key: str, value: float) -> None:
+def test_nights_of_two_models_are_told_apart(scored: Path) -> None:
     outputs = Outputs(scored.parent / "out")
     manifest = outputs.manifest(NIGHTS[2])
     assert manifest is not None
-    changed = manifest.model_copy(update={"details": {**manifest.details, key: value}})
+    changed = manifest.model_copy(update={"model_version": "cells/another"})
     (path,) = (scored.parent / "out" / ".aepipe").rglob(f"{NIGHTS[2]}.json")
     put_json(path, changed.model_dump(mode="json"))
 
@@ -182,6 +183,42 @@ def test_nights_of_two_calibrations_are_told_apart(scored: Path, key: str, value
         EvaluationInvalid, match=rf"not scored alike: 2 nights such as {NIGHTS[0]} by .*; {NIGHTS[2]} by"
     ):
         evaluate(scored)
+
+
+@pytest.mark.slow
+def test_alarms_and_costs_are_those_in_force(scored: Path) -> None:
+    table = "false_alarm_cost = 1\nmiss_cost = 50\nbase_rate = 0.05\n"
+    scored.write_text(scored.read_text().replace("[calibration]\n", f"[calibration]\n{table}"))
+    before = written(scored)["is_anomaly"].to_numpy()
+    chosen = calibrate(scored, label="diagnosis")
+
+    found = evaluate(scored, label="number")
+    dearer = evaluate(scored, label="number", cost_false_alarm=3.0)
+
+    truth = np.asarray(written(scored)["diagnosis"].to_pylist()) == "malignant"
+    flagged = written(scored)["score"].to_numpy() > chosen.threshold
+    rate, recall = flagged[~truth].mean(), flagged[truth].mean()
+    assert (flagged != before).any()
+    assert found.rejudged == NIGHTS
+    assert (found.alpha, found.threshold) == (chosen.alpha, chosen.threshold)
+    assert found.contenders[0].recall.value == pytest.approx(recall)
+    assert found.contenders[0].cost == pytest.approx(329 / 3 * (0.95 * rate + 0.05 * (1 - recall) * 50))
+    assert dearer.contenders[0].cost == pytest.approx(329 / 3 * (0.95 * rate * 3 + 0.05 * (1 - recall) * 50))
+    assert found.cost_of_silence == pytest.approx(329 / 3 * 0.05 * 50)
+    score(scored)
+    assert evaluate(scored, label="number") == found.model_copy(update={"rejudged": ()})
+
+
+def test_nights_whose_alarms_adapted_under_another_calibration_are_left_out(cells: Path) -> None:
+    cells.write_text(cells.read_text().replace("[calibration]\n", "[calibration]\nadaptive = true\n"))
+    score(cells)
+    cells.write_text(cells.read_text().replace("alpha = 0.05", "alpha = 0.1"))
+    calibrate(cells)
+
+    with pytest.raises(
+        EvaluationInvalid, match=r"adapted along a stream, under another calibration .*: score it again"
+    ):
+        evaluate(cells)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from aepipe.report.html import render
 from aepipe.report.model import (
     Card,
     Comparison,
+    CostCurve,
     FileLine,
     Header,
     LatentMap,
@@ -61,6 +62,11 @@ def training() -> Training:
     )
 
 
+def cost_curve(text: str) -> CostCurve:
+    alpha = np.linspace(0.01, 1, 40)
+    return CostCurve(text, alpha, (alpha - 0.3) ** 2, 100 * alpha, 0.3, 50, {"precision": 0.25, text: 0.5})
+
+
 def everything(text: str = "plain", **changes: object) -> Night:
     """A table's night with every section; `text` stands wherever a name or a value of the user's can."""
     rng = np.random.default_rng(0)
@@ -76,6 +82,7 @@ def everything(text: str = "plain", **changes: object) -> Night:
             PartitionLine("dt=2026-01-03", "quarantined", reason=text),
         ),
         "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
+        "costs": cost_curve(text),
         "reasons": {text: 3, "texture": 1},
         "strange": StrangeRows(
             scores=strange_scores(5, key=f"id {text}", reason=area, name=text),

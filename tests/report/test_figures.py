@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from aepipe.report.figures import flagged_shares, score_histogram, short_names, training_curve, wilson
-from aepipe.report.model import PartitionLine, Scores, Training
+from aepipe.report.figures import cost_curve, flagged_shares, score_histogram, short_names, training_curve, wilson
+from aepipe.report.model import CostCurve, PartitionLine, Scores, Training
 
 rng = np.random.default_rng(0)
 
@@ -49,6 +49,14 @@ def test_histogram_says_how_many_rows_and_how_many_beyond_the_threshold():
 )
 def test_histogram_of_odd_scores_is_drawn_without_a_warning(scores):
     assert "score (greater is stranger)" in texts(score_histogram(scores))
+
+
+def test_the_cost_curve_marks_the_choice_and_what_can_be_looked_at():
+    alpha = np.array([0.001, 0.01, 0.1, 1.0])
+
+    told = texts(cost_curve(CostCurve("chosen", alpha, np.array([9.0, 4, 7, 30]), 100 * alpha, 0.01, 12)))
+
+    assert {"chosen, alpha 1\N{NO-BREAK SPACE}%: 4.00", "1.00", "can be looked at, 12", "alpha"} <= set(told)
 
 
 def test_shares_name_the_quarantined_and_the_empty_nights_too():

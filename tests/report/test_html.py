@@ -133,7 +133,7 @@ def test_numbers_are_told_as_a_reader_expects_them(pages):
     assert "4 of 58 rows flagged at alpha 5 % (6.9 %)" in text
     assert "45,679" in text
     assert "12.3 kB" in text
-    assert "With 80 rows it cannot be less than 0.0123." in text
+    assert "With 80 rows it cannot be shown to be less than 0.0123." in text
 
 
 def test_images_stand_beside_what_the_model_expected(pages):

@@ -164,9 +164,23 @@ def test_parity_of_parts_with_other_measures_is_one_table():
     assert [values[1] for _, values in lines] == ["\N{EN DASH}", "0.500"]
 
 
+def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
+    clean, polluted = (dict(sections.meaning(header()._replace(is_polluted=found))) for found in (False, True))
+
+    assert "share of ordinary rows is flagged by chance" in clean["flagged"]
+    assert "share of all rows that is flagged" in polluted["flagged"]
+    assert "anomalies among them" in polluted["p-value"]
+
+
+def test_flags_that_adapt_are_told():
+    told = dict(sections.meaning(header()._replace(is_adaptive=True)))
+
+    assert "at an alpha that adapts" in told["flagged"]
+
+
 def test_meaning_states_the_least_p_value():
     told = dict(sections.meaning(header(calibration_rows=99)))
 
-    assert "cannot be less than 0.0100" in told["p-value"]
+    assert "cannot be shown to be less than 0.0100" in told["p-value"]
     assert "alpha = 5" in plain(told["flagged"])
     assert np.all([name in told for name in ("score", "reasons")])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from aepipe.bottleneck import real_space
 from aepipe.config import Model as Section
@@ -16,9 +18,11 @@ from aepipe.config import Train
 from aepipe.errors import TrainingDiverged
 from aepipe.families import build
 from aepipe.family import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Through, Turn, point
+from aepipe.layout import Layout, Number
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import LikelihoodOptions, make_likelihood
-from aepipe.training.loop import evaluate, fit
+from aepipe.training import loop
+from aepipe.training.loop import evaluate, fit, row_losses, take_turn
 from aepipe.training.resident import Resident
 from tests.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows
 
@@ -188,6 +192,46 @@ def test_the_checkpoint_of_a_finished_training_trains_no_more(tmp_path: Path) ->
 
     assert len(curve.epochs) == 6
     assert same(weights(first), weights(second))
+
+
+def test_rows_rebuilt_worst_are_left_out_once_the_network_knows_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+
+    def noted(model: Model, player: Player, optimizer: Optimizer, batch: Batch, turn: Turn) -> Loss:
+        seen.append(batch)
+        return take_turn(model, player, optimizer, batch, turn)
+
+    monkeypatch.setattr(loop, "take_turn", noted)
+
+    fit(make("ae"), correlated(200), correlated(50, 1), SHORT.model_copy(update={"trim": 0.25, "batch_rows": 1_000}))
+
+    assert sum(len(batch.seen.dense) for batch in seen) == 3 * 200 + 3 * 150
+
+
+def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out() -> None:
+    """A fifth of the rows, in which a column says nothing of the others: one latent learns them too, where it may."""
+    names = tuple("abcd")
+    layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
+    generator = np.random.default_rng(0)
+    strange = np.arange(400) % 5 == 0
+    rows = generator.standard_normal((400, 1)) + 0.1 * generator.standard_normal((400, 4))
+    rows[strange, 3] = 2 + 0.1 * generator.standard_normal(80)
+    arrays = {"num": rows.astype(np.float32)}
+    found = []
+    for trim in (0.0, 0.3):
+        model = build(layout, Section.model_validate({"family": "ae", "latent": 1}), 0)
+        fit(model, arrays, arrays, Train(epochs=80, patience=80, learning_rate=0.003, trim=trim))
+        batch = Resident(model.frontend, arrays, CPU).pick(torch.arange(400))
+        found.append(roc_auc_score(strange, row_losses(model, batch)))
+
+    assert found[0] < 0.9
+    assert found[1] > 0.98
+
+
+def test_polluted_rows_are_trimmed_where_nothing_is_said() -> None:
+    assert Train(data="polluted").trimmed == 0.3
+    assert Train(data="polluted", trim=0.0).trimmed == 0.0
+    assert Train().trimmed == 0.0
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_epoch_and_remedy() -> None:

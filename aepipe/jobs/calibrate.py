@@ -1,0 +1,227 @@
+"""Calibration and threshold anew for a model that stays as it is. Nothing here knows torch or pandas."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe import where
+from aepipe.batch.model import TableModel
+from aepipe.batch.reader import READ_ROWS, read_footer, slices
+from aepipe.bundle import Bundle
+from aepipe.calibration import Calibration
+from aepipe.config import Device, Job, read_job
+from aepipe.errors import CalibrationInvalid, OptionInvalid
+from aepipe.jobs import threshold
+from aepipe.jobs.result import Result
+from aepipe.jobs.score import chosen_partitions
+from aepipe.jobs.threshold import Evidence, Labelled
+from aepipe.jobs.truth import Told, Truth, stated_truth, truth_of
+from aepipe.partitions import Partition, natural_order
+from aepipe.progress import Progress, silent
+from aepipe.recalibration import in_force, put_in_force
+from aepipe.registry import current_user
+from aepipe.storage import Manifest, Outputs, read_parquet
+
+log = logging.getLogger(__name__)
+
+LATEST = 31
+"""How many scored nights a threshold is chosen by."""
+
+
+class CalibrateResult(Result):
+    """What judges the model's scores from now on; `created` is false where it did already."""
+
+    model_version: str
+    created: bool
+    digest: str
+    rows: int
+    alpha: float
+    threshold: float
+    alpha_before: float
+    threshold_before: float
+    sentence: str = ""
+    path: Path | None = None
+
+
+class _Rows(NamedTuple):
+    """What partitions hold: scores, which rows calibrate, and the truth as far as it is known, (B,) each."""
+
+    scores: NDArray[np.float64]
+    calibrates: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    is_anomaly: NDArray[np.bool_]
+
+    def of(self, chosen: NDArray[np.bool_]) -> "_Rows":
+        return _Rows(self.scores[chosen], self.calibrates[chosen], self.known[chosen], self.is_anomaly[chosen])
+
+
+def calibrate(
+    job_path: str | Path,
+    *,
+    partitions: Sequence[str] | None = None,
+    label: str | None = None,
+    positive: str | None = None,
+    model: str = "champion",
+    device: Device | None = None,
+    progress: Progress | None = None,
+) -> CalibrateResult:
+    """A calibration on the rows of these partitions, by default on the bundle's own rows, and the job's alpha or costs.
+
+    It lies beside the outputs and judges what the version scores from now on; nights that were scored under another
+    one are no longer done. The bundle stays as it is.
+    label, positive: as of `evaluate`, for the costs; none: `[evaluate] anomaly` alone says which rows are anomalies.
+    Raises CalibrationInvalid where the rows cannot be calibrated on, OptionInvalid for labels that no costs ask for,
+    and what reading and scoring the rows raises.
+    """
+    job = read_job(job_path)
+    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    nights = _scored_nights(job, bundle)
+    chosen = chosen_partitions(job, partitions) if partitions else ()
+    files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
+    truth = _truth(job, files, label, positive)
+    if partitions:
+        rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or silent)
+        evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
+        found = threshold.calibrate(job, rows.scores[rows.calibrates], evidence)
+    else:
+        found = threshold.choose(job, bundle.calibration, _evidence(job, bundle, nights, truth))
+    return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]))
+
+
+def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateResult:
+    before = in_force(job.out_path, bundle).calibration
+    created = found != before
+    path = None
+    if created:
+        path = put_in_force(job.out_path, bundle.version, found, who=current_user(), why=f"calibrated on {why}")
+    return CalibrateResult(
+        model_version=bundle.version,
+        created=created,
+        digest=found.digest,
+        rows=found.n,
+        alpha=found.alpha,
+        threshold=found.threshold,
+        alpha_before=before.alpha,
+        threshold_before=before.threshold,
+        sentence="" if found.choice is None else found.choice.sentence,
+        path=path,
+    )
+
+
+def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | None) -> Truth | None:
+    """What says which rows are anomalies, as far as costs are to be held against it."""
+    named = label is not None or positive is not None
+    if job.calibration.costs is None:
+        if named:
+            raise OptionInvalid(
+                "labels choose a threshold by what it costs, and the job names no costs: add false_alarm_cost, "
+                "miss_cost and base_rate under [calibration], or leave out --label"
+            )
+        return None
+    return truth_of(job, files, label=label, positive=positive) if named else stated_truth(job)
+
+
+def _files_of(job: Job, nights: Sequence[Manifest]) -> list[Path]:
+    return [job.out_path / night.files["scores"].path for night in nights]
+
+
+def _read(
+    job: Job, model: TableModel, partitions: Sequence[Partition], truth: Truth | None, progress: Progress
+) -> _Rows:
+    """The rows of partitions that can be scored. Raises CalibrationInvalid where the model learned from one."""
+    trained_on = model.bundle.manifest.train_partitions
+    learned = [partition.name for partition in partitions if partition.name in trained_on]
+    if learned:
+        raise CalibrationInvalid(
+            f"{model.version} learned from {', '.join(learned)}: calibrate on partitions that it has not seen, "
+            "or on none, which takes the rows that were kept from it"
+        )
+    found: list[_Rows] = []
+    for at, partition in enumerate(partitions):
+        progress("score", at / len(partitions))
+        found += [_judged(job, model, rows, truth) for rows in slices(partition.files, None, rows=READ_ROWS)]
+    rows = _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else None
+    scored = 0 if rows is None else int(np.isfinite(rows.scores).sum())
+    if rows is None or not scored:
+        names = ", ".join(partition.name for partition in partitions)
+        raise CalibrationInvalid(f"no row of {names} has a score: there is nothing to calibrate on, look at the source")
+    if scored < len(rows.scores):
+        log.warning("%d rows are left out, they cannot be scored", len(rows.scores) - scored)
+    return rows.of(np.isfinite(rows.scores))
+
+
+def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: Truth | None) -> _Rows:
+    table = pa.Table.from_batches([rows])
+    scores = model.score(table)["score"].to_numpy().astype(np.float64)
+    calibrates = np.ones(len(scores), np.bool_)
+    if job.train.where:
+        calibrates = where.apply(job.train.where, table).to_numpy(zero_copy_only=False)
+    told = Told.nothing(len(scores)) if truth is None else truth.of(table)
+    return _Rows(scores, calibrates, told.known, told.is_anomaly)
+
+
+def _scored_nights(job: Job, bundle: Bundle) -> tuple[Manifest, ...]:
+    """The latest nights that this version has scored."""
+    found = [night for night in Outputs(job.out_path).manifests("score") if night.model_version == bundle.version]
+    return tuple(sorted(found, key=lambda night: natural_order(night.partition))[-LATEST:])
+
+
+def _evidence(
+    job: Job,
+    bundle: Bundle,
+    nights: Sequence[Manifest],
+    truth: Truth | None,
+    *,
+    rows: _Rows | None = None,
+    partitions: int = 0,
+) -> Evidence:
+    """What the job's costs are held against: labels of these rows, else of scored nights, else those nights' scores."""
+    a_night = _rows_a_night(job, nights, rows, partitions)
+    if job.calibration.costs is None:
+        return Evidence(a_night)
+    if rows is not None and rows.known.any():
+        labelled = Labelled(rows.scores[rows.known], rows.is_anomaly[rows.known], "labelled rows of the partitions")
+        return Evidence(a_night, labelled)
+    if not nights:
+        return Evidence(a_night)
+    scores, known, is_anomaly = _of_nights(job, nights, truth)
+    if known.any():
+        return Evidence(a_night, Labelled(scores[known], is_anomaly[known], "labelled rows of the latest nights"))
+    # Calibrated on polluted rows, alpha is no share of false alarms: what is flagged beyond it are not the anomalies.
+    return Evidence(a_night, None, None if bundle.manifest.is_polluted else scores)
+
+
+def _of_nights(
+    job: Job, nights: Sequence[Manifest], truth: Truth | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Scores of the nights, and their truth where the scores carry the columns that tell it."""
+    scores, known, is_anomaly = [], [], []
+    for path in _files_of(job, nights):
+        table = read_parquet(path)
+        found = table["score"].to_numpy().astype(np.float64)
+        told = Told.nothing(len(found))
+        if truth is not None and truth.columns <= set(table.column_names):
+            told = truth.of(table)
+        fine = np.isfinite(found)
+        scores.append(found[fine])
+        known.append(told.known[fine])
+        is_anomaly.append(told.is_anomaly[fine])
+    if not sum(map(len, scores)):
+        names = f"{nights[0].partition} to {nights[-1].partition}"
+        raise CalibrationInvalid(f"the score column of {names} is null in every row: look at why, and score them again")
+    return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly)
+
+
+def _rows_a_night(job: Job, nights: Sequence[Manifest], rows: _Rows | None, partitions: int) -> float:
+    """The median of the scored nights, else of what there is."""
+    if nights:
+        return float(np.median([night.files["scores"].rows for night in nights]))
+    if rows is not None:
+        return len(rows.scores) / partitions
+    found = [sum(read_footer(file).rows for file in part.files) for part in chosen_partitions(job, None)]
+    return float(np.median(found))

@@ -1,0 +1,76 @@
+"""How scores go on beyond the highest ones that were seen: a generalised-Pareto tail. Nothing here knows p-values."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+SHARE = 0.1
+"""Of the scores, the highest of which a tail is fitted on."""
+
+FEWEST, MOST = 30, 1_000
+"""Exceedances that a tail is fitted on: fewer say nothing of a shape, more reach into the body."""
+
+_LEAST = float(np.finfo(np.float64).tiny)
+
+
+class Tail(BaseModel):
+    """Of scores above `start`, the share that is greater still; fitted by peaks over a threshold (Pickands 1975).
+
+    The excess of a generalised-Pareto variable over a higher threshold has the same shape and a scale that grows by
+    shape x distance, so that the law above the highest score seen needs no more than these three numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: FiniteFloat = Field(description="the highest score seen; the tail stands above it")
+    shape: FiniteFloat = Field(ge=0, description="0: exponential; the greater, the heavier")
+    scale: FiniteFloat = Field(gt=0, description="of the excess over `start`")
+
+    @classmethod
+    def fit(cls, ordered: NDArray[np.float64]) -> Self | None:
+        """The tail of scores (n,) in ascending order; None where too few differ for one.
+
+        A shape below 0 would end the tail at a score beyond which nothing could be told apart, and a p of 0: then the
+        tail is exponential, which errs upwards.
+        """
+        count = min(MOST, int(SHARE * len(ordered)))
+        if count < FEWEST:
+            return None
+        threshold, top = ordered[-count - 1], ordered[-count:]
+        excess = top[top > threshold] - threshold
+        if len(np.unique(excess)) < FEWEST:
+            return None
+        shape, scale = generalised_pareto(excess)
+        if shape <= 0:
+            shape, scale = 0.0, float(excess.mean())
+        return cls(start=float(ordered[-1]), shape=shape, scale=scale + shape * float(excess[-1]))
+
+    def beyond(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """P(S > s | S > start) of each score s, in (0, 1]: 1 up to `start`, falling above it, never 0.
+
+        >>> Tail(start=1.0, shape=0.5, scale=1.0).beyond(np.array([0.0, 1.0, 3.0])).tolist()
+        [1.0, 1.0, 0.25]
+        """
+        excess = np.maximum(np.asarray(scores, np.float64) - self.start, 0.0) / self.scale
+        decay = excess if self.shape == 0 else np.log1p(self.shape * excess) / self.shape
+        return np.asarray(np.maximum(np.exp(-decay), _LEAST))
+
+
+def generalised_pareto(excess: NDArray[np.float64]) -> tuple[float, float]:
+    """Shape and scale of a generalised-Pareto law for excesses > 0, (n,) in ascending order.
+
+    The quasi-Bayesian estimate of Zhang & Stephens 2009: the mean of b = -shape / scale over a grid, weighted by its
+    profile likelihood. It needs no optimiser, and exists for every sample where the maximum likelihood may not.
+    """
+    n = len(excess)
+    grid = 20 + int(np.sqrt(n))
+    quartile = excess[int(n / 4 + 0.5) - 1]
+    b = 1 / excess[-1] + (1 - np.sqrt(grid / (np.arange(grid) + 0.5))) / (3 * quartile)
+    shapes = np.log1p(-b[:, None] * excess).mean(axis=1)
+    likelihood = n * (np.log(-b / shapes) - shapes - 1)
+    weights = np.exp(likelihood - likelihood.max())
+    mean = float(np.sum(b * weights) / weights.sum())
+    shape = float(np.log1p(-mean * excess).mean())
+    return shape, -shape / mean
