@@ -36,7 +36,7 @@ class Marginals(Head):
 
     def forward(self, evidence: Evidence) -> Tensor:
         place = ((evidence.row - self.least) * self.per_width + 1).clamp(0, _NODES + 1)
-        before = place.detach().floor().clamp(max=_NODES)
+        before = place.floor().clamp(max=_NODES)
         share, index = place - before, before.long() + self.first
         low, high = (F.embedding(at, self.costs).squeeze(2) for at in (index, index + 1))
         return (low + share * (high - low)).sum(1)
