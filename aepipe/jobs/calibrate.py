@@ -19,18 +19,16 @@ from aepipe.errors import CalibrationInvalid
 from aepipe.jobs import threshold
 from aepipe.jobs.result import Result
 from aepipe.jobs.score import chosen_partitions
+from aepipe.jobs.scored import latest_nights
 from aepipe.jobs.threshold import Evidence, Labelled
 from aepipe.jobs.truth import truth_of
-from aepipe.partitions import Partition, natural_order
+from aepipe.partitions import Partition
 from aepipe.progress import Progress, silent
 from aepipe.recalibration import in_force, put_in_force
 from aepipe.registry import current_user
 from aepipe.storage import Manifest, Outputs, read_parquet
 
 log = logging.getLogger(__name__)
-
-LATEST = 31
-"""How many scored nights a threshold is chosen by."""
 
 
 class CalibrateResult(Result):
@@ -76,7 +74,7 @@ def calibrate(
     """
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    nights = _scored_nights(job, bundle)
+    nights = latest_nights(Outputs(job.out_path), bundle.version)
     if partitions:
         rows = _read(job, bundle, chosen_partitions(job, partitions), device, progress or silent)
         evidence = _evidence(job, bundle, nights, rows, len(partitions))
@@ -141,12 +139,6 @@ def _judged(job: Job, model: TableModel, rows: pa.RecordBatch) -> _Rows:
     return _Rows(scores, calibrates, known, is_anomaly)
 
 
-def _scored_nights(job: Job, bundle: Bundle) -> tuple[Manifest, ...]:
-    """The latest nights that this version has scored."""
-    found = [night for night in Outputs(job.out_path).manifests("score") if night.model_version == bundle.version]
-    return tuple(sorted(found, key=lambda night: natural_order(night.partition))[-LATEST:])
-
-
 def _evidence(job: Job, bundle: Bundle, nights: Sequence[Manifest], rows: _Rows | None, partitions: int) -> Evidence:
     """What the job's costs are held against: labels of these rows, else of scored nights, else those nights' scores."""
     a_night = _rows_a_night(job, nights, rows, partitions)
@@ -172,7 +164,7 @@ def _of_nights(
     needed = where.columns(anomaly) if anomaly else set()
     scores, known, truth = [], [], []
     for night in nights:
-        table = read_parquet(job.out_path / night.files["scores"].path)
+        table = read_parquet(job.out_path / night.files["scores"].path, ["score", *sorted(needed)])
         found = table["score"].to_numpy().astype(np.float64)
         nothing = np.zeros(len(found), np.bool_)
         told = truth_of(anomaly, table) if anomaly and needed <= set(table.column_names) else (nothing, nothing)

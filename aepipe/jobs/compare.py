@@ -21,6 +21,7 @@ from aepipe.layout import Layout
 from aepipe.metrics import auroc, average_precision
 from aepipe.partitions import discover, select
 from aepipe.progress import Progress
+from aepipe.storage import HIDDEN
 
 FOLDS = 5
 FEWEST_OF_A_CLASS = FOLDS
@@ -147,7 +148,7 @@ def _pca_job(job: Job) -> Job:
     for name, column in raw["columns"].items():
         if column["kind"] in ("target", "condition"):  # components take neither
             raw["columns"][name] = {"kind": "ignore"}
-    raw["output"]["exported"] = str(job.out_path / ".aepipe" / "yardsticks")
+    raw["output"]["exported"] = str(job.out_path / HIDDEN / "yardsticks")
     return parse_job(raw, source=job.source)
 
 

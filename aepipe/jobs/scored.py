@@ -14,7 +14,12 @@ from aepipe.errors import DataUnreadable
 from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
 
 LATEST = 31
-"""How many partitions a report looks back."""
+"""How many partitions a report or a threshold looks back."""
+
+
+def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
+    """The latest partitions that this version has scored, in their order."""
+    return tuple([night for night in outputs.manifests("score") if night.model_version == version][-LATEST:])
 
 
 class Scored:
@@ -24,9 +29,8 @@ class Scored:
         self.job = job
         self.model = model
         self.outputs = Outputs(job.out_path)
-        found = [m for m in self.outputs.manifests("score") if m.model_version == model.version]
-        self.manifests = tuple(found[-LATEST:])
-        if not found:
+        self.manifests = latest_nights(self.outputs, model.version)
+        if not self.manifests:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
 
     def read(self, output: str, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
