@@ -6,6 +6,7 @@ Training, heads, export and the batch wing know families by this file alone.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -87,6 +88,8 @@ class Part(NamedTuple):
     outputs: tuple[Port, ...]
     rtol: float = 1e-4
     atol: float = 1e-4
+    scales: Mapping[str, Sequence[float]] = MappingProxyType({})
+    """of outputs in source units: the spread of each column, beside which a difference is large or small"""
 
 
 class Posterior(NamedTuple):

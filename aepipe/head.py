@@ -41,6 +41,11 @@ class Head(nn.Module, ABC):
     def forward(self, evidence: Evidence) -> Tensor:
         """The scores, (B,), each of its own row alone."""
 
+    def among_others(self, evidence: Evidence) -> Tensor:
+        """The scores, (B,), that rows which a head holds others against would have if it did not hold them."""
+        scores: Tensor = self(evidence)
+        return scores
+
 
 def joined(stats: HeadStats) -> Evidence:
     """Training rows, then dev rows; training rows once where they stand for dev rows."""

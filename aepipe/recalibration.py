@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from aepipe.bundle import Bundle
 from aepipe.calibration import Calibration
 from aepipe.errors import CalibrationInvalid
-from aepipe.storage import append_line, digest_bytes, put_bytes
+from aepipe.storage import HIDDEN, append_line, digest_bytes, put_bytes
 
 log = logging.getLogger(__name__)
 
@@ -93,4 +93,4 @@ def _file(out: Path, digest: str) -> Path:
 
 
 def _folder(out: Path) -> Path:
-    return out / ".aepipe" / "calibration"
+    return out / HIDDEN / "calibration"

@@ -5,7 +5,6 @@ with X and y, 1 for an anomaly). Which score is calibrated does not matter to th
 """
 
 import argparse
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +15,11 @@ from scipy.stats import betabinom
 
 from aepipe.calibration import Calibration, rows_needed
 from aepipe.encoding.split import CALIBRATION, TRAIN
+from benchmarks.detection_tables import PATH_VARIABLE, data_path, load, names
 from benchmarks.page import measured, put_into, table
 
 Floats = NDArray[np.float64]
 
-PATH_VARIABLE = "AEPIPE_ADBENCH_DATA"
-DEFAULT_PATH = Path(__file__).parents[1] / ".." / "shared" / "data" / "adbench"
 ALPHA = 0.01
 SEEDS = 20
 MOST_ROWS = 10_000
@@ -91,11 +89,11 @@ def mahalanobis(train: Floats) -> Callable[[Floats], Floats]:
 
 def tables(folder: Path) -> Iterator[tuple[str, Floats]]:
     """Name and normal rows of each table that leaves rows enough for alpha to be calibrated."""
-    for path in sorted(folder.glob("*.npz"), key=lambda path: int(path.stem.partition("_")[0])):
-        with np.load(path) as arrays:
-            normal = np.asarray(arrays["X"], np.float64)[arrays["y"] == 0]
+    for name in names(folder):
+        found = load(folder, name)
+        normal = found.rows[~found.is_anomaly]
         if int(SHARES[CALIBRATION] * (min(len(normal), MOST_ROWS) // 2)) >= rows_needed(ALPHA):
-            yield path.stem.partition("_")[2], normal
+            yield name.partition("_")[2], normal
 
 
 def section(cases: Sequence[Case]) -> str:
@@ -153,7 +151,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
     page = arguments.parse_args().page
-    folder = Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
+    folder = data_path()
     cases = [measure(name, normal, seed) for name, normal in tables(folder) for seed in range(SEEDS)]
     if not cases:
         raise SystemExit(f"{folder} holds no table with enough rows: name the folder in {PATH_VARIABLE}")

@@ -3,6 +3,7 @@
 import argparse
 import fnmatch
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -12,6 +13,14 @@ from benchmarks.store import Values
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 RESULTS = Path(__file__).parent / ".results"
+
+
+_DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def data_path(variable: str, name: str) -> Path:
+    """Where the data of a benchmark are: the environment's word, or the usual place beside the checkout."""
+    return Path(os.environ.get(variable, _DATA / name)).resolve()
 
 
 class Task(Protocol):

@@ -1,12 +1,13 @@
 """Tables with known anomalies, and the two ways in which detectors meet them."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks import command
 
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -40,15 +41,14 @@ class Split(NamedTuple):
     """whether the test rows are the training rows"""
 
 
-def data_path() -> Path | None:
-    """The folder that the environment names."""
-    named = os.environ.get(PATH_VARIABLE)
-    return Path(named).resolve() if named else None
+def data_path() -> Path:
+    """The folder of the tables."""
+    return command.data_path(PATH_VARIABLE, "adbench")
 
 
-def names(folder: Path | None) -> list[str]:
+def names(folder: Path) -> list[str]:
     """The tables of a folder, in the order of their numbers. Exits where there are none."""
-    found = sorted(folder.glob("*.npz"), key=_number) if folder is not None else []
+    found = sorted(folder.glob("*.npz"), key=_number)
     if not found:
         raise SystemExit(
             f"no table in {folder}: name the folder of ADBench's classical npz files with --data or {PATH_VARIABLE}"

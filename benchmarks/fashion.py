@@ -1,7 +1,6 @@
 """Fashion-MNIST cut into the parts that benchmarks use, and a small classifier of it that judges pictures."""
 
 import hashlib
-import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks import command
+
 Images = NDArray[np.uint8]
 """(B, 1, 28, 28)"""
 Labels = NDArray[np.int64]
@@ -20,7 +21,6 @@ Floats = NDArray[np.float32]
 CLASSES = 10
 JUDGE_EPOCHS = 8
 PATH_VARIABLE = "AEPIPE_BENCHMARK_DATA"
-DEFAULT_PATH = Path(__file__).parents[1] / ".." / "shared" / "data" / "fashion_mnist.npz"
 
 _FEATURES = 64
 _JUDGE_BATCH = 64
@@ -52,8 +52,8 @@ class Fashion(NamedTuple):
 
 
 def data_path() -> Path:
-    """Where the npz is: the environment's word, or the default."""
-    return Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
+    """Where the npz is."""
+    return command.data_path(PATH_VARIABLE, "fashion_mnist.npz")
 
 
 def load(path: Path, *, train_rows: int, held_out_rows: int, judge_rows: int) -> Fashion:

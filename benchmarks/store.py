@@ -1,7 +1,6 @@
 """What was measured, one line of JSON for each run of an experiment, so that a benchmark can be taken up again."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -9,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from aepipe import installed
 
 Values = Mapping[str, float]
 
@@ -83,10 +84,4 @@ def machine() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and of what is measured."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **installed.versions(PACKAGES)}

@@ -7,7 +7,6 @@ Benchmark: <kind>/<series>.csv (timestamp,value) and combined_windows.json.
 import argparse
 import csv
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from aepipe.adaptive import Adaptive, State
 from aepipe.calibration import Calibration
+from benchmarks import command
 from benchmarks.page import measured, put_into, table
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,6 @@ Bools = NDArray[np.bool_]
 Times = NDArray[np.datetime64]
 
 PATH_VARIABLE = "AEPIPE_NAB_DATA"
-DEFAULT_PATH = Path(__file__).parents[1] / ".." / "shared" / "data" / "nab"
 ALPHA = 0.01
 WINDOW, COMPONENTS = 16, 3
 LEARNED = 0.15
@@ -171,7 +170,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
     page = arguments.parse_args().page
-    folder = Path(os.environ.get(PATH_VARIABLE, DEFAULT_PATH)).resolve()
+    folder = command.data_path(PATH_VARIABLE, "nab")
     if not (folder / "combined_windows.json").is_file():
         raise SystemExit(f"{folder} holds no combined_windows.json: name the folder in {PATH_VARIABLE}")
     text = section([replay(series) for series in all_series(folder)])

@@ -180,7 +180,7 @@ FIGURES: tuple[Figure, ...] = (
 AGAINST_PEERS: tuple[Figure, ...] = (
     _share("vae: -ELBO, nats", "vae-bernoulli", "negative_elbo", ("pythae-vae", "negative_elbo"), 1.0),
     _share(
-        "beta_tcvae, beta 10 against its 6: total correlation, nats",
+        "beta_tcvae, beta 12 against its 6: total correlation, nats",
         "beta_tcvae-stronger",
         "total_correlation",
         ("pythae-beta_tcvae", "total_correlation"),

@@ -1,8 +1,11 @@
 """Each family is exported once, each with another layout and head, and every test looks at the same files."""
 
 import logging
+import pickle
 import warnings
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +19,12 @@ from aepipe import families, heads
 from aepipe.cutting import BATCH_AXIS, DOMAINS
 from aepipe.errors import ExportFailed
 from aepipe.export import OPSET, Exported, export_model, export_parts
-from aepipe.family import Part
+from aepipe.family import Model, Part
 from aepipe.head import Evidence, Head, HeadStats
 from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.layout import Category, Layout, Number, Port
 from aepipe.priors import fit_priors
+from aepipe.storage import lock
 from tests.heads.models import Rows, cells, evidence, image_layout, random_rows, table_layout, train
 from tests.layouts import layout_for
 
@@ -44,6 +48,15 @@ class Case(NamedTuple):
     said: tuple[str, ...]
 
 
+_places: list[Path] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(shared_folder: Path) -> None:
+    """What one process has exported, the others read."""
+    _places[:] = [shared_folder]
+
+
 @cache
 def _case(family: str) -> Case:
     layout, head = CASES.get(family, (layout_for(family), "knn_with_row"))
@@ -51,6 +64,19 @@ def _case(family: str) -> Case:
     model = train(layout, rows, dev, epochs=1, family=family)
     scorer = fit_scorer(model, rows, dev, head=head, reasons=3)
     priors = fit_priors(model, rows, components=4)
+    kept = _places[0] / f"exported-{family}.pickle"
+    with lock(_places[0] / f"exported-{family}.lock", wait_s=300):
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(_exported(model, scorer, priors, dev)))
+    exported, said = pickle.loads(kept.read_bytes())
+    parts = (*model.parts(), scorer.part(), *priors)
+    return Case(scorer, parts, rows, exported, said)
+
+
+def _exported(
+    model: Model, scorer: Scorer, priors: Sequence[Part], dev: Rows
+) -> tuple[dict[str, Exported], tuple[str, ...]]:
+    """The files by the names of their parts, and what torch said meanwhile."""
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -59,8 +85,7 @@ def _case(family: str) -> Case:
         warnings.simplefilter("error")
         exported = export_model(model, scorer, priors, dev)
     logging.getLogger("torch.onnx").removeHandler(handler)
-    parts = (*model.parts(), scorer.part(), *priors)
-    return Case(scorer, parts, rows, {part.part: part for part in exported}, tuple(said))
+    return {part.part: part for part in exported}, tuple(said)
 
 
 def _session(file: bytes) -> ort.InferenceSession:
@@ -71,7 +96,7 @@ def _session(file: bytes) -> ort.InferenceSession:
 
 @pytest.fixture(scope="module", params=families.names())
 def family(request: pytest.FixtureRequest) -> str:
-    """Tests are run family by family, so that each is exported by one worker."""
+    """Tests are run family by family, so that most processes build few models."""
     name: str = request.param
     return name
 

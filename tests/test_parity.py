@@ -80,6 +80,19 @@ def test_the_tolerance_goes_by_the_size_of_the_column_whatever_its_unit(scale: f
     assert check_parity(part, _graph(factors.format(scale * (1 + 1e-3))), [_rows()]).faults != ()
 
 
+def test_answers_close_to_zero_are_measured_by_the_spread_of_the_column_where_it_is_known() -> None:
+    off = EXACT.replace("1.0", "1.000001")  # by 1e-6, where answers are 1e-6 in size
+    near_one_half = 0.5 + _rows(scale=5e-7)
+
+    faults = check_parity(_part(Affine(), REAL), _graph(off), [near_one_half]).faults
+    excused = check_parity(_part(Affine(), REAL)._replace(scales={"y": (1.0, 1.0)}), _graph(off), [near_one_half])
+    narrow = check_parity(_part(Affine(), REAL)._replace(scales={"y": (1.0, 1e-3)}), _graph(off), [near_one_half])
+
+    assert len(faults) == 3
+    assert excused.faults == ()
+    assert len(narrow.faults) == 3
+
+
 def test_a_batch_axis_that_counts_in_the_answer_is_found() -> None:
     class Mean(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from aepipe.heads.knn import bank_of, nearest_neighbours
 from aepipe.heads.mahalanobis import mahalanobis
 from aepipe.heads.marginals import marginals
 from aepipe.heads.robust_mahalanobis import robust_mahalanobis
-from aepipe.heads.space import MODEL, ROW
+from aepipe.heads.space import ROW, spaces_of
 from aepipe.heads.vote import Vote
 
 TRUSTED = 0.8
@@ -19,7 +19,7 @@ TRUSTED = 0.8
 
 
 def _fit(stats: HeadStats) -> Head:
-    spaces = (MODEL, ROW) if stats.train.row.shape[1] else (MODEL,)
+    spaces = spaces_of(stats.train)
     robust = [robust_mahalanobis(stats, fields) for fields in spaces]
     first = Vote([*robust, *_marginals(joined(stats))], joined(stats))
     trusted = _trusted(first, stats)
@@ -28,7 +28,7 @@ def _fit(stats: HeadStats) -> Head:
 
 
 def _marginals(rows: Evidence) -> list[Head]:
-    return [marginals(rows)] if rows.row.shape[1] else []
+    return [marginals(rows)] if ROW in spaces_of(rows) else []
 
 
 @torch.no_grad()

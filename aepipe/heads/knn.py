@@ -42,7 +42,6 @@ class NearestNeighbours(Head):
         return score
 
     def among_others(self, evidence: Evidence) -> Tensor:
-        """The scores that rows of the bank would have if they were not in it, (B,)."""
         own = 1 if len(self.bank) > 1 else 0
         distances = self._distances(evidence, min(self.neighbours + 1, len(self.bank)))
         return distances[:, own:].mean(1)

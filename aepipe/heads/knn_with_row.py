@@ -2,13 +2,12 @@
 
 from aepipe.head import Head, HeadSpec, HeadStats
 from aepipe.heads.knn import bank_of, nearest_neighbours
-from aepipe.heads.space import MODEL, ROW
+from aepipe.heads.space import spaces_of
 from aepipe.heads.vote import Vote
 
 
 def _fit(stats: HeadStats) -> Head:
-    spaces = (MODEL, ROW) if stats.train.row.shape[1] else (MODEL,)
-    return Vote([nearest_neighbours(stats, fields) for fields in spaces], bank_of(stats))
+    return Vote([nearest_neighbours(stats, fields) for fields in spaces_of(stats.train)], bank_of(stats))
 
 
 HEAD = HeadSpec("knn_with_row", "votes of knn in [residual, latent] and of knn on the row itself", _fit)

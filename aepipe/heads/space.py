@@ -26,6 +26,11 @@ ROW: Fields = ("row",)
 """The row itself."""
 
 
+def spaces_of(evidence: Evidence) -> tuple[Fields, ...]:
+    """The spaces that these rows have points in: rows without numbers are known to the model alone."""
+    return (MODEL, ROW) if evidence.row.shape[1] else (MODEL,)
+
+
 class Scaling(NamedTuple):
     """What each coordinate is centred at and divided by, (D,) each."""
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.head import Evidence, Head
-from aepipe.heads.knn import NearestNeighbours
 
 _LEAST_SPREAD = 1e-3
 
@@ -27,7 +26,7 @@ class Vote(Head):
         super().__init__()
         self.heads = nn.ModuleList(heads)
         with torch.no_grad():
-            scores = torch.stack([_usual(head, usual) for head in heads], 1).double().numpy()
+            scores = torch.stack([head.among_others(usual) for head in heads], 1).double().numpy()
         per_median = 1 / np.maximum(np.median(scores, axis=0), _LEAST_SPREAD)
         low, high = np.quantile(np.log1p(scores * per_median), [0.25, 0.75], axis=0)
         gain = 1 / (len(heads) * np.maximum(high - low, _LEAST_SPREAD))
@@ -37,8 +36,3 @@ class Vote(Head):
     def forward(self, evidence: Evidence) -> Tensor:
         scores = torch.stack([head(evidence) for head in self.heads], 1)
         return (torch.log1p(scores * self.per_median) * self.gain).sum(1)
-
-
-def _usual(head: Head, rows: Evidence) -> Tensor:
-    answer: Tensor = head.among_others(rows) if isinstance(head, NearestNeighbours) else head(rows)
-    return answer

@@ -19,18 +19,16 @@ from aepipe.errors import CalibrationInvalid, OptionInvalid
 from aepipe.jobs import threshold
 from aepipe.jobs.result import Result
 from aepipe.jobs.score import chosen_partitions
+from aepipe.jobs.scored import latest_nights
 from aepipe.jobs.threshold import Evidence, Labelled
 from aepipe.jobs.truth import Told, Truth, stated_truth, truth_of
-from aepipe.partitions import Partition, natural_order
+from aepipe.partitions import Partition
 from aepipe.progress import Progress, silent
 from aepipe.recalibration import in_force, put_in_force
 from aepipe.registry import current_user
 from aepipe.storage import Manifest, Outputs, read_parquet
 
 log = logging.getLogger(__name__)
-
-LATEST = 31
-"""How many scored nights a threshold is chosen by."""
 
 
 class CalibrateResult(Result):
@@ -80,7 +78,7 @@ def calibrate(
     """
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    nights = _scored_nights(job, bundle)
+    nights = latest_nights(Outputs(job.out_path), bundle.version)
     chosen = chosen_partitions(job, partitions) if partitions else ()
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
     truth = _truth(job, files, label, positive)
@@ -165,12 +163,6 @@ def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: Truth | No
     return _Rows(scores, calibrates, told.known, told.is_anomaly)
 
 
-def _scored_nights(job: Job, bundle: Bundle) -> tuple[Manifest, ...]:
-    """The latest nights that this version has scored."""
-    found = [night for night in Outputs(job.out_path).manifests("score") if night.model_version == bundle.version]
-    return tuple(sorted(found, key=lambda night: natural_order(night.partition))[-LATEST:])
-
-
 def _evidence(
     job: Job,
     bundle: Bundle,
@@ -201,11 +193,12 @@ def _of_nights(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Scores of the nights, and their truth where the scores carry the columns that tell it."""
     scores, known, is_anomaly = [], [], []
+    needed = set() if truth is None else truth.columns
     for path in _files_of(job, nights):
-        table = read_parquet(path)
+        table = read_parquet(path, ["score", *sorted(needed)])
         found = table["score"].to_numpy().astype(np.float64)
         told = Told.nothing(len(found))
-        if truth is not None and truth.columns <= set(table.column_names):
+        if truth is not None and needed <= set(table.column_names):
             told = truth.of(table)
         fine = np.isfinite(found)
         scores.append(found[fine])

@@ -1,10 +1,10 @@
 """What would stop the work tonight: libraries, devices, disk, and a job's own files."""
 
-import importlib.metadata
 import shutil
 import sys
 from pathlib import Path
 
+from aepipe import installed
 from aepipe.config import Job, read_job
 from aepipe.errors import AepipeError
 from aepipe.jobs.result import Result
@@ -50,26 +50,19 @@ def _libraries() -> list[Check]:
     checks = []
     for name in ("torch", "onnx", "pyarrow", "pandas"):
         checks.append(_installed(name))
-    runtime = [name for name in ("onnxruntime-gpu", "onnxruntime") if _version(name)]
-    found = ", ".join(f"{name} {_version(name)}" for name in runtime) or "not installed"
+    runtime = [name for name in ("onnxruntime-gpu", "onnxruntime") if installed.version(name)]
+    found = ", ".join(f"{name} {installed.version(name)}" for name in runtime) or "not installed"
     checks.append(Check(what="one onnxruntime", found=found, ok=len(runtime) == 1))
     for name, (low, high) in BOUNDS.items():
-        version = _version(name)
+        version = installed.version(name)
         ok = version is not None and _numbers(low) <= _numbers(version) < _numbers(high)
         checks.append(Check(what=f"{name} from {low}, below {high}", found=version or "not installed", ok=ok))
     return checks
 
 
 def _installed(name: str) -> Check:
-    version = _version(name)
+    version = installed.version(name)
     return Check(what=name, found=version or "not installed", ok=version is not None)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ point-adjusted F1, under which one alarm counts for a whole event and a random s
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from aepipe.config import Job, read_job
 from aepipe.costs import Costs
 from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
-from aepipe.events import event_recall
+from aepipe.events import EventRecall, event_recall
 from aepipe.jobs.judged import CHANGED, Judged, judge, sources
 from aepipe.jobs.result import Result
 from aepipe.jobs.scored import Scored, open_model
@@ -144,40 +145,14 @@ def evaluate_judged(
     seed: int = 0,
 ) -> Evaluation:
     """As `evaluate`, of rows that were chosen and yardsticks that were fitted before."""
-    nights, calibration = len(judged.nights), scored.model.bundle.calibration
-    rounds = max(100, min(ROUNDS, _DRAWN // len(judged.truth)))
-    budget = math.floor(false_alarms * nights)
-
-    def cost(false_alarm_rate: float, recall: float) -> float | None:
-        if costs is None:
-            return None
-        return len(judged.truth) / nights * costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
-
-    def contender(name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
-        found = confusion(judged.truth, flagged)
-        ranking = Ranking.of(judged.truth, scores)
-        events = None
-        if judged.in_time is not None:
-            events = event_recall(judged.truth[judged.in_time], scores[judged.in_time], false_alarms=budget)
-        return Contender(
-            name=name,
-            auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
-            average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
-            precision=_measured(bootstrap_confusion(_precision, found, seed=seed, rounds=ROUNDS)),
-            recall=_measured(bootstrap_confusion(_recall, found, seed=seed, rounds=ROUNDS)),
-            f1=found.f_beta(),
-            alarms_per_night=found.flagged / nights,
-            false_alarms_per_night=found.false_positives / nights,
-            cost=cost(found.false_alarm_rate, found.recall),
-            event_recall=None if events is None else events.recall,
-        )
-
-    ours = contender(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
+    calibration = scored.model.bundle.calibration
+    terms = _Terms(judged, costs, math.floor(false_alarms * len(judged.nights)), seed)
+    ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
     others = _scores_of(scored, judged, yardsticks)
-    rivals = [contender(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all]
-    events = None
-    if judged.in_time is not None:
-        events = event_recall(judged.truth[judged.in_time], judged.scores[judged.in_time], false_alarms=budget).events
+    rivals = [
+        terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all
+    ]
+    events = terms.events(judged.scores)
     return Evaluation(
         model_version=scored.model.version,
         truth=truth.words,
@@ -189,15 +164,58 @@ def evaluate_judged(
         left_out=dict(judged.left_out),
         alpha=calibration.alpha,
         threshold=calibration.threshold,
-        events=events,
+        events=None if events is None else events.events,
         false_alarms_a_night=false_alarms,
         rejudged=tuple(night.manifest.partition for night in judged.nights if not scored.is_in_force(night.manifest)),
         costs=costs,
-        cost_of_silence=cost(0.0, 0.0),
+        cost_of_silence=terms.cost(false_alarm_rate=0.0, recall=0.0),
         contenders=(ours, *rivals),
-        rounds=rounds,
+        rounds=terms.rounds,
         seed=seed,
     )
+
+
+class _Terms(NamedTuple):
+    """What every contender is measured by: the same rows, costs, budget of false alarms and draws."""
+
+    judged: Judged
+    costs: Costs | None
+    budget: int
+    seed: int
+
+    @property
+    def rounds(self) -> int:
+        return max(100, min(ROUNDS, _DRAWN // len(self.judged.truth)))
+
+    def measure(self, name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
+        nights, truth, rounds, seed = len(self.judged.nights), self.judged.truth, self.rounds, self.seed
+        found, ranking, events = confusion(truth, flagged), Ranking.of(truth, scores), self.events(scores)
+        return Contender(
+            name=name,
+            auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
+            average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
+            precision=_measured(bootstrap_confusion(_precision, found, seed=seed, rounds=ROUNDS)),
+            recall=_measured(bootstrap_confusion(_recall, found, seed=seed, rounds=ROUNDS)),
+            f1=found.f_beta(),
+            alarms_per_night=found.flagged / nights,
+            false_alarms_per_night=found.false_positives / nights,
+            cost=self.cost(false_alarm_rate=found.false_alarm_rate, recall=found.recall),
+            event_recall=None if events is None else events.recall,
+        )
+
+    def cost(self, *, false_alarm_rate: float, recall: float) -> float | None:
+        """Expected a night."""
+        if self.costs is None:
+            return None
+        rows = len(self.judged.truth) / len(self.judged.nights)
+        return rows * self.costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
+
+    def events(self, scores: NDArray[np.float64]) -> EventRecall | None:
+        """None where no event time is known."""
+        in_time = self.judged.in_time
+        if in_time is None:
+            return None
+        return event_recall(self.judged.truth[in_time], scores[in_time], false_alarms=self.budget)
 
 
 def _scores_of(scored: Scored, judged: Judged, yardsticks: Yardsticks) -> dict[str, NDArray[np.float64]]:

@@ -1,6 +1,5 @@
 """Learns from rows, exports and calibrates: from a job and its rows to a bundle's folder."""
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from aepipe import families, heads
+from aepipe import families, heads, installed
 from aepipe.batch import conditions
 from aepipe.batch.reader import read_footer
 from aepipe.batch.runner import Runner, outputs_of
@@ -34,7 +33,7 @@ from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
 from aepipe.priors import fit_priors, has_mixture, mixture_of
 from aepipe.progress import Progress
-from aepipe.storage import remove
+from aepipe.storage import HIDDEN, remove
 from aepipe.training.curve import Curve
 from aepipe.training.loop import fit, measure
 
@@ -155,7 +154,7 @@ def _publish(
         parts={name: part.info for name, part in trained.parts.items()},
         latent=trained.latent,
         reason_names=reason_names(learning.encoding.layout),
-        versions=_versions(),
+        versions=installed.versions(PACKAGES),
         metrics=dict(trained.facts),
         details={"device": trained.device, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
     )
@@ -209,7 +208,7 @@ def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 
 def _checkpoint(job: Job, key: str) -> Path:
-    return job.out_path / ".aepipe" / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
+    return job.out_path / HIDDEN / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
 
 
 def _counts(learning: Learning) -> dict[str, int]:
@@ -222,16 +221,6 @@ def _counts(learning: Learning) -> dict[str, int]:
 
 def _rows(arrays: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(arrays.values())))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 @contextmanager

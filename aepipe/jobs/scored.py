@@ -16,7 +16,16 @@ from aepipe.recalibration import in_force
 from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
 
 LATEST = 31
-"""How many partitions a report looks back."""
+"""How many partitions a report or a threshold looks back."""
+
+
+def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
+    """The latest partitions that this version has scored, in their order."""
+    return _nights(outputs, version)[-LATEST:]
+
+
+def _nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
+    return tuple(night for night in outputs.manifests("score") if night.model_version == version)
 
 
 def open_model(job: Job, name: str) -> TableModel:
@@ -32,8 +41,8 @@ class Scored:
         self.job = job
         self.model = model
         self.outputs = Outputs(job.out_path)
-        found = [m for m in self.outputs.manifests("score") if m.model_version == model.version]
-        self.manifests = tuple(found[-LATEST:] if names is None else [m for m in found if m.partition in names])
+        found = _nights(self.outputs, model.version)
+        self.manifests = found[-LATEST:] if names is None else tuple(m for m in found if m.partition in names)
         if not found:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
 

@@ -23,6 +23,7 @@ from aepipe.jobs.train import train_job
 from aepipe.layout import Layout
 from aepipe.partitions import Partition, discover
 from aepipe.progress import Progress
+from aepipe.storage import HIDDEN
 
 Scores = NDArray[np.float64]
 MOST_CODES = 64
@@ -122,7 +123,7 @@ def _pca_job(trained: Job, job: Job) -> Job:
     for name, column in raw["columns"].items():
         if column["kind"] in ("target", "condition"):  # components take neither
             raw["columns"][name] = {"kind": "ignore"}
-    raw["output"]["exported"] = str(job.out_path / ".aepipe" / "yardsticks")
+    raw["output"]["exported"] = str(job.out_path / HIDDEN / "yardsticks")
     return parse_job(raw, source=job.source)
 
 

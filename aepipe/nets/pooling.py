@@ -57,23 +57,18 @@ def residual_pooling(layout: Layout) -> nn.Module:
         return nn.Sequential(Magnitude(), SpanMean(layout.series, ceil(layout.series.steps / spans)))
     if layout.rebuilt is None:
         return nn.Sequential(Magnitude(), AdjacentMean(ceil(layout.features / RESIDUAL_WIDTH)))
-    side = 2
-    while _blocks(layout.rebuilt, side) > RESIDUAL_WIDTH:
-        side += 1
-    return nn.Sequential(Magnitude(), BlockMean(layout.rebuilt, side))
+    return nn.Sequential(Magnitude(), BlockMean(layout.rebuilt, _block_side(layout.rebuilt)))
 
 
 def row_pooling(layout: Layout) -> nn.Module:
     """The numbers that a network sees of a row (B, F) to at most `RESIDUAL_WIDTH` that keep distances between rows."""
     image, series = layout.image, layout.series
     if image is not None:
-        side = 1
-        while _blocks(image, side) > RESIDUAL_WIDTH:
-            side += 1
+        side = _block_side(image)
         return BlockMean(image, side) if side > 1 else nn.Identity()
     if series is not None:
         spans = max(1, RESIDUAL_WIDTH // series.channels)
-        return StepMean(series, ceil(series.steps / spans)) if series.values > RESIDUAL_WIDTH else nn.Identity()
+        return SpanMean(series, ceil(series.steps / spans)) if series.values > RESIDUAL_WIDTH else nn.Identity()
     return RandomSums(len(layout.numbers)) if len(layout.numbers) > RESIDUAL_WIDTH else nn.Identity()
 
 
@@ -93,20 +88,6 @@ class RandomSums(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return values @ self.signs
-
-
-class StepMean(nn.Module):
-    """Means over spans of `size` steps, each channel by itself: (B, T * F) -> (B, spans * F)."""
-
-    def __init__(self, series: Series, size: int) -> None:
-        super().__init__()
-        self.series, self.size = series, size
-
-    def forward(self, values: Tensor) -> Tensor:
-        series = self.series
-        steps = values.reshape(-1, series.steps, series.channels)
-        padded = F.pad(steps, (0, 0, 0, -series.steps % self.size))
-        return padded.reshape(-1, padded.shape[1] // self.size, self.size, series.channels).mean(2).flatten(1)
 
 
 class GroupSum(nn.Module):
@@ -216,6 +197,14 @@ def _single_steps(series: Series) -> list[str]:
 
 def _region_side(image: Image) -> int:
     return max(2, ceil(max(image.height, image.width) / _REGIONS_A_SIDE))
+
+
+def _block_side(image: Image) -> int:
+    """The least side of blocks of which an image has no more than `RESIDUAL_WIDTH`."""
+    side = 1
+    while _blocks(image, side) > RESIDUAL_WIDTH:
+        side += 1
+    return side
 
 
 def _blocks(image: Image, side: int) -> int:

@@ -6,10 +6,11 @@ from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, 
 from aepipe.storage.locks import lock
 from aepipe.storage.outputs import Outputs
 from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet, read_parquet
-from aepipe.storage.places import OUTPUTS, Run, check_partition
+from aepipe.storage.places import HIDDEN, OUTPUTS, Run, check_partition
 from aepipe.storage.records import FileRecord, Manifest
 
 __all__ = [
+    "HIDDEN",
     "OUTPUTS",
     "Commit",
     "FileRecord",

@@ -177,7 +177,7 @@ def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epo
 def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> dict[str, float]:
     """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
     kept = _kept(room, room.rows, standing)
-    steps = _steps(room.rows.rows if kept is None else len(kept), room.options.batch_rows)
+    steps = _steps(len(kept), room.options.batch_rows)
     orders = [_order(room, steps, kept) for _ in players]
     for player in players:
         for group in room.optimizers[player.name].param_groups:
@@ -229,16 +229,14 @@ def evaluate(
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
     total, misfit = torch.zeros((), device=model.device), None
-    count = rows.rows if kept is None else len(kept)
-    some = rows.slices(_DEV_ROWS_A_CALL) if kept is None else map(rows.pick, torch.split(kept, _DEV_ROWS_A_CALL))
-    for batch in some:
+    for batch in rows.slices(_DEV_ROWS_A_CALL, kept):
         loss = player.loss(corrupted(model, batch, generator), Turn(1.0, generator))
         total = total + loss.total * len(batch.seen.dense)
         if loss.misfit is not None:
             misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
     if misfit is not None:
         total = total - model.likelihood.sigma.regret(misfit)
-    return float(total / count), misfit
+    return float(total / (rows.rows if kept is None else len(kept))), misfit
 
 
 @torch.no_grad()
@@ -263,19 +261,17 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _order(room: Room, steps: int, kept: Tensor | None) -> tuple[Tensor, ...]:
-    """All rows, or those kept, in a new order, cut into batches that differ by one row at most."""
-    device = room.generator.device
-    rows = room.rows.rows if kept is None else len(kept)
-    order = torch.randperm(rows, generator=room.generator, device=device)
-    return (order if kept is None else kept[order]).tensor_split(steps)
+def _order(room: Room, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
+    """The rows kept in a new order, cut into batches that differ by one row at most."""
+    order = torch.randperm(len(kept), generator=room.generator, device=room.generator.device)
+    return kept[order].tensor_split(steps)
 
 
-def _kept(room: Room, rows: Resident, standing: Standing) -> Tensor | None:
-    """The rows that are learned from now: without those that are rebuilt worst, once the network knows which."""
+def _kept(room: Room, rows: Resident, standing: Standing) -> Tensor:
+    """The index of the rows that count now: not of those that are rebuilt worst, once the network knows which."""
     share = room.options.trimmed
     if not share or len(standing.curve) < _EPOCHS_BEFORE_TRIMMING:
-        return None
+        return rows.everything
     losses = torch.cat([row_losses(room.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
     return losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
 

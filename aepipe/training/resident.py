@@ -37,11 +37,16 @@ class Resident:
             row = self.frontend(tensors)
             return Batch(row, self.frontend.wanted(tensors, row))
 
-    def slices(self, rows: int) -> Iterator[Batch]:
-        """All rows in order, at most so many at a time."""
-        device = next(iter(self.tensors.values())).device
-        for begin in range(0, self.rows, rows):
-            yield self.pick(torch.arange(begin, min(begin + rows, self.rows), device=device))
+    @property
+    def everything(self) -> Tensor:
+        """The index of all rows, in order."""
+        return torch.arange(self.rows, device=next(iter(self.tensors.values())).device)
+
+    def slices(self, rows: int, index: Tensor | None = None) -> Iterator[Batch]:
+        """The rows of an index, or all, in order, at most so many at a time."""
+        index = self.everything if index is None else index
+        for begin in range(0, len(index), rows):
+            yield self.pick(index[begin : begin + rows])
 
     @torch.no_grad()
     def _table(self) -> Row:

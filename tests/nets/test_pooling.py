@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from aepipe.layout import Image, Layout, Number
-from aepipe.nets.pooling import RESIDUAL_WIDTH, reason_names, reason_pooling, residual_pooling
+from aepipe.layout import Image, Layout, Number, Series
+from aepipe.nets.pooling import RESIDUAL_WIDTH, reason_names, reason_pooling, residual_pooling, row_pooling
 from tests.heads.models import image_layout, mixed_layout
 
 
@@ -92,3 +92,47 @@ def test_residuals_of_a_large_image_enter_as_mean_magnitudes_of_squares(shape: t
 
 def test_an_image_of_a_few_pixels_is_one_region() -> None:
     assert reason_names(Layout(columns=(), image=Image(channels=1, height=2, width=1))) == ("rows 0-1, columns 0-0",)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_of_an_image_are_means_of_its_blocks(shape: tuple[int, int, int]) -> None:
+    layout = image_layout(*shape)
+    image = layout.image
+    assert image is not None
+    pixels = torch.rand(2, image.pixels)
+
+    pooled = row_pooling(layout)(pixels)
+
+    assert pooled.shape[1] <= RESIDUAL_WIDTH
+    if image.pixels <= RESIDUAL_WIDTH:
+        assert torch.equal(pooled, pixels)
+    else:
+        one = row_pooling(layout)(torch.ones(1, image.pixels))
+        assert one.max() == 1
+        torch.testing.assert_close(row_pooling(layout)(3 * pixels), 3 * pooled)
+
+
+def test_rows_of_a_long_series_are_means_of_its_steps() -> None:
+    names = ("a", "b")
+    numbers = tuple(Number(name=name, column=0) for name in names)
+    layout = Layout(columns=("window",), series=Series(numbers=numbers, steps=300, shortest=300, longest=300))
+    steps = torch.randn(3, 300, 2)
+
+    pooled = row_pooling(layout)(steps.flatten(1))
+
+    assert pooled.shape == (3, 200)
+    expected = steps.reshape(3, 100, 3, 2).mean(2).flatten(1)
+    torch.testing.assert_close(pooled, expected)
+
+
+def test_rows_of_a_wide_table_keep_their_distances() -> None:
+    layout = _wide_table(1_000)
+    rows = torch.randn(200, 1_000, generator=torch.Generator().manual_seed(0))
+
+    pooled = row_pooling(layout)(rows)
+
+    assert pooled.shape == (200, RESIDUAL_WIDTH)
+    ratio = torch.pdist(pooled) / torch.pdist(rows)
+    assert 0.97 < ratio.mean() < 1.03
+    assert ratio.std() < 0.06
+    assert torch.equal(row_pooling(_wide_table(RESIDUAL_WIDTH))(rows[:, :RESIDUAL_WIDTH]), rows[:, :RESIDUAL_WIDTH])
