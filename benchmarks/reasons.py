@@ -1,6 +1,6 @@
 """Plant a fault in one column of a clean row and ask for the first reason of its score; writes docs/benchmarks.md.
 
-python -m benchmarks.reasons --data TABLES             # a folder of npz with X (rows, columns) and y, 1 an anomaly
+python -m benchmarks.reasons
 python -m benchmarks.reasons --only 38_thyroid --families ae --no-page
 """
 
@@ -29,12 +29,12 @@ from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.partitions import discover
 from aepipe.storage import put_parquet
 from aepipe.training.loop import fit
+from benchmarks.detection_tables import PATH_VARIABLE, Table, data_path, load, names
 from benchmarks.page import put_into
 from benchmarks.store import machine
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
-VARIABLE = "AEPIPE_BENCHMARK_TABLES"
 
 FAULT = 8.0
 """Robust standard deviations by which a number is off."""
@@ -68,12 +68,13 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     found: dict[str, dict[str, Found]] = {}
-    for path in sorted(asked.data.glob("*.npz"), key=lambda path: int(path.stem.partition("_")[0])):
-        if asked.only and path.stem not in asked.only:
+    for name in names(asked.data):
+        if asked.only and name not in asked.only:
             continue
+        rows = normal_rows(load(asked.data, name))
         for family in asked.families:
-            found.setdefault(path.stem, {})[family] = result = measure(path, family, trials=asked.trials)
-            print(path.stem, family, *(f"{100 * share:.1f}" for share in result), flush=True)
+            found.setdefault(name, {})[family] = result = measure(rows, family, trials=asked.trials)
+            print(name, family, *(f"{100 * share:.1f}" for share in result), flush=True)
     text = section(found, trials=asked.trials)
     print(text)
     if not asked.no_page:
@@ -82,10 +83,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reasons", description=(__doc__ or "").split("\n")[0])
-    there = os.environ.get(VARIABLE)
-    parser.add_argument(
-        "--data", type=Path, default=there, required=there is None, help=f"folder of npz; or {VARIABLE}"
-    )
+    parser.add_argument("--data", type=Path, default=data_path(), help=f"folder of npz files; {PATH_VARIABLE}")
     parser.add_argument("--families", nargs="+", default=["ae", "vae", "pca"])
     parser.add_argument("--trials", type=int, default=1_000, help="faults planted in each table")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these tables")
@@ -93,17 +91,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(path: Path, family: str, *, trials: int) -> Found:
+def measure(normal: pa.Table, family: str, *, trials: int) -> Found:
     """One table and family: learn from 60 % of the normal rows, plant faults in the others."""
-    learned, others = _split(table_of(path))
+    learned, others = _split(normal)
     planted = plant(learned, others, trials=trials, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         job = _job(Path(folder), learned, family)
         learning = read_learning_rows(job, discover(job))
     scorer = _scorer(job, learning)
-    names = scorer.witness.model.layout.columns
-    right = np.array([names.index(column) for column in planted.columns])
-    rows = learning.encoding.encode_table(planted.rows.select(names), rows=MOST_ROWS).arrays
+    columns = scorer.witness.model.layout.columns
+    right = np.array([columns.index(column) for column in planted.columns])
+    rows = learning.encoding.encode_table(planted.rows.select(columns), rows=MOST_ROWS).arrays
     reasons = _reasons(scorer, rows)
     scale = LossScale(torch.cat([_losses(scorer, part) for part in (learning.train, learning.dev)]))
     by_loss = LossBlame(scale)
@@ -115,11 +113,9 @@ def measure(path: Path, family: str, *, trials: int) -> Found:
     )
 
 
-def table_of(path: Path) -> pa.Table:
-    """At most 3,000 normal rows of a file; columns of few values are text, those of one value are left out."""
-    with np.load(path) as file:
-        values, anomalous = np.asarray(file["X"], np.float64), np.asarray(file["y"])
-    normal = values[anomalous == 0]
+def normal_rows(table: Table) -> pa.Table:
+    """At most 3,000 normal rows of a table; columns of few values are text, those of one value are left out."""
+    normal = table.rows[~table.is_anomaly]
     rows = normal[np.random.default_rng(0).permutation(len(normal))[:MOST_ROWS]]
     columns = {}
     for index, column in enumerate(rows.T):
@@ -134,17 +130,17 @@ def plant(learned: pa.Table, others: pa.Table, *, trials: int, seed: int) -> Pla
     """Rows drawn from `others`, each with a fault in a column drawn from those that can have one."""
     generator = np.random.default_rng(seed)
     faults = {name: fault for name in learned.column_names if (fault := _fault(learned[name])) is not None}
-    names = generator.choice(sorted(faults), trials)
+    struck = generator.choice(sorted(faults), trials)
     rows = others.take(pa.array(generator.integers(0, others.num_rows, trials)))
     signs = generator.choice([-1.0, 1.0], trials)
     columns = {}
     for name in rows.column_names:
-        values, here = rows[name].to_pylist(), names == name
+        values, here = rows[name].to_pylist(), struck == name
         fault = faults.get(name)
         for at in np.flatnonzero(here):
             values[at] = values[at] + signs[at] * fault if isinstance(fault, float) else fault
         columns[name] = pa.array(values, rows[name].type)
-    return Planted(pa.table(columns), tuple(names.tolist()))
+    return Planted(pa.table(columns), tuple(struck.tolist()))
 
 
 def _fault(column: pa.ChunkedArray) -> float | str | None:
@@ -191,7 +187,7 @@ def section(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> str:
 
 
 def _lines(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> Iterator[str]:
-    names = list(next(iter(found.values())))
+    of = list(next(iter(found.values())))
     today = datetime.now(UTC).date().isoformat()
     yield "## The first reason"
     yield ""
@@ -202,12 +198,12 @@ def _lines(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> Iterator
         "the faults whose column is the first reason; in brackets, if columns were told apart by their losses."
     )
     yield ""
-    yield f"| table | {' | '.join(names)} |"
-    yield f"|---|{'---|' * len(names)}"
+    yield f"| table | {' | '.join(of)} |"
+    yield f"|---|{'---|' * len(of)}"
     for table, of_family in found.items():
-        yield f"| {table} | {' | '.join(_cell(of_family[name]) for name in names)} |"
-    for what, summary in (("mean", np.mean), ("least", np.min)):
-        cells = [Found(*summary([each[name] for each in found.values()], axis=0).tolist()) for name in names]
+        yield f"| {table} | {' | '.join(_cell(of_family[name]) for name in of)} |"
+    for what, summary in (("mean", np.mean), ("median", np.median), ("least", np.min)):
+        cells = [Found(*summary([each[name] for each in found.values()], axis=0).tolist()) for name in of]
         yield f"| **{what}** | {' | '.join(map(_cell, cells))} |"
 
 
