@@ -156,7 +156,11 @@ class Score(_Section):
 
     first: str | None = Field(None, alias="from", description="first partition that is scored; none: all")
     last: str | None = Field(None, alias="to", description="last partition that is scored, inclusive; none: all")
-    head: str = Field("auto", description="a file of aepipe/heads; auto: knn_with_row if clean, else consensus")
+    head: str = Field(
+        "auto",
+        description="a file of aepipe/heads; auto: knn_with_row if clean, else consensus; labelled: the best of all by "
+        "[evaluate] anomaly, on rows kept from training",
+    )
     reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
     max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
     features: bool = Field(True, description="write the latents too")
@@ -234,6 +238,11 @@ class Job(_Section):
             if roles.setdefault(name, role) != role:
                 raise ValueError(f"column '{name}' is named both as {roles[name]} and as {role}")
         return self
+
+    @property
+    def hears_labels(self) -> bool:
+        """Whether anything is asked for that labels choose: a threshold by its costs, or a head."""
+        return self.calibration.costs is not None or self.score.head == "labelled"
 
     @property
     def data_path(self) -> Path:

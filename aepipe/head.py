@@ -16,6 +16,7 @@ class Evidence(NamedTuple):
     magnitude of blocks (`residual_pooling`).
     z: (B, Z) latents. kl: (B,) nats. total: (B,) negative log-likelihood of the row, in nats.
     row: (B, W) the numbers of the row as the network sees them, of many fewer than there are (`row_pooling`).
+    summary: (B, 3) mean, 99.5 % quantile and mean of the greatest hundredth of its features' losses (`LossSummary`).
     """
 
     losses: Tensor
@@ -24,6 +25,7 @@ class Evidence(NamedTuple):
     kl: Tensor
     total: Tensor
     row: Tensor
+    summary: Tensor
 
 
 class HeadStats(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aepipe.family import Model, Posterior
 from aepipe.head import Evidence
 from aepipe.nets.frontend import Row
+from aepipe.nets.loss_summary import LossSummary
 from aepipe.nets.pooling import reason_pooling, residual_pooling, row_pooling
 from aepipe.parts import measured, named
 
@@ -34,6 +35,7 @@ class Witness(nn.Module):
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
         self.of_rows = row_pooling(model.layout)
+        self.summed_up = LossSummary(model.layout)
 
     def forward(self, *rows: Tensor) -> Testimony:
         model = self.model
@@ -50,6 +52,7 @@ class Witness(nn.Module):
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
             row=self.of_rows(row.dense.flatten(1)),
+            summary=self.summed_up(nll, wanted),
         )
         return Testimony(posterior, evidence, row)
 

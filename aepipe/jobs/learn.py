@@ -25,9 +25,11 @@ from aepipe.errors import OptionInvalid
 from aepipe.export import Exported, export_model
 from aepipe.family import Model
 from aepipe.golden import Golden, Latent
+from aepipe.heads.choice import HeadChoice
 from aepipe.heads.scorer import fit_scorer
 from aepipe.jobs import threshold
 from aepipe.jobs.card import model_card
+from aepipe.jobs.labelled_head import head_of, refuse_few, refuse_unlabelled
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
 from aepipe.partitions import Partition
@@ -57,7 +59,7 @@ class _Trained(NamedTuple):
     """What comes out of the learning wing."""
 
     parts: Mapping[str, Exported]
-    head: str
+    head: HeadChoice
     latent: Latent
     curve: Curve
     facts: Mapping[str, float]
@@ -70,10 +72,12 @@ def make_bundle(
     """A new version below exported/<name>; nothing bears its name yet."""
     seconds: dict[str, float] = {}
     heads.resolve(job.score.head, job.train.data)
+    refuse_unlabelled(job)
     families.find(job.model.family)
     with _timed(seconds, "read", progress):
         learning = read_learning_rows(job, partitions)
     check_support(_rows(learning.calibration), threshold.needed_alpha(job))
+    refuse_few(job, learning)
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
@@ -109,13 +113,13 @@ def _on_device(
         curve = fit(
             model, learning.train, learning.dev, job.train, device=device, checkpoint=checkpoint, progress=progress
         )
-    head = heads.resolve(job.score.head, job.train.data)
+    head = head_of(job, learning, model)
     seed, train, dev = job.train.seed, learning.train, learning.dev
     facts = measure(model, dev if _rows(dev) else train, seed=seed)
     with _timed(seconds, "export", progress):
         priors = fit_priors(model, train, components=job.samples.components, seed=seed)
         mixture = mixture_of(priors) if job.score.clusters else None
-        scorer = fit_scorer(model, train, dev, head=head, reasons=job.score.reasons, seed=seed, mixture=mixture)
+        scorer = fit_scorer(model, train, dev, head=head.name, reasons=job.score.reasons, seed=seed, mixture=mixture)
         parts = export_model(model, scorer, priors, train)
     latent = Latent(**model.latent._asdict(), has_clusters=mixture is not None)
     return _Trained({part.part: part for part in parts}, head, latent, curve, facts, device)
@@ -146,7 +150,7 @@ def _publish(
         name=job.name,
         family=str(resolved["family"]),
         trunk=str(resolved["trunk"]),
-        head=trained.head,
+        head=trained.head.name,
         training_key=key,
         job=job.model_dump(mode="json", by_alias=True) | {"model": resolved},
         train_partitions=tuple(partition.name for partition in partitions),
@@ -156,7 +160,11 @@ def _publish(
         reason_names=reason_names(learning.encoding.layout),
         versions=installed.versions(PACKAGES),
         metrics=dict(trained.facts),
-        details={"device": trained.device, "seconds": {name: round(value, 3) for name, value in seconds.items()}},
+        details={
+            "device": trained.device,
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            **({"head": trained.head._asdict()} if trained.head.sentence else {}),
+        },
     )
     kept = ("score", *trained.latent.features)
     golden = Golden(

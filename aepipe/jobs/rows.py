@@ -39,7 +39,7 @@ class Learning(NamedTuple):
     calibration_rows: pa.Table
     labelled: Arrays
     """Dev rows and, where `where` leaves rows out, those of them that are anomalies: all with a known truth. Empty
-    where the job has no cost table, or no [evaluate] anomaly."""
+    where the job asks for nothing that labels choose, or has no [evaluate] anomaly."""
     is_anomaly: np.ndarray
     conditions: pa.Table
     """The condition columns of at most 10,000 training rows, as they stand in the source."""
@@ -130,7 +130,7 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
     columns = list(schema.columns_read)
-    for condition in (job.train.where, job.evaluate.anomaly if job.calibration.costs else None):
+    for condition in (job.train.where, job.evaluate.anomaly if job.hears_labels else None):
         columns += sorted(where.columns(condition) - set(columns)) if condition else ()
     for partition in partitions:
         for batch in slices(partition.files, columns, rows=READ_ROWS):
@@ -150,7 +150,7 @@ def _labelled(
 ) -> tuple[Arrays, np.ndarray]:
     """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
     truth = stated_truth(job)
-    if truth is None or job.calibration.costs is None:
+    if truth is None or not job.hears_labels:
         return {}, np.zeros(0, np.bool_)
     tables = [dev]
     if job.train.where:

@@ -98,7 +98,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
         }
     )
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
-    labels = job.evaluate.anomaly if job.calibration.costs and job.evaluate.anomaly else ""
+    labels = job.evaluate.anomaly if job.hears_labels and job.evaluate.anomaly else ""
     return digest_of(CONTRACT, shaping, labels, *inputs)
 
 

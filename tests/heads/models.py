@@ -97,4 +97,5 @@ def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) 
     residual, z = (torch.from_numpy(half.astype(np.float32)) for half in (points[:, :residuals], points[:, residuals:]))
     losses = residual.square() / 2
     row = torch.from_numpy((points @ mixing.T)[:, :residuals].astype(np.float32))
-    return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row)
+    summary = torch.stack([losses.mean(1), losses.amax(1), losses.amax(1)], 1)
+    return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row, summary)

@@ -20,7 +20,7 @@ def test_a_misspelt_head_is_told_the_nearest_one() -> None:
 
 
 def test_an_unheard_of_head_is_told_all_of_them() -> None:
-    with pytest.raises(OptionInvalid, match="there are consensus, elbo, knn, knn_with_row, mahalanobis, recon"):
+    with pytest.raises(OptionInvalid, match="there are consensus, elbo, knn, knn_with_row, mahalanobis, mean_loss"):
         heads.find("zzz")
 
 

@@ -115,7 +115,7 @@ def test_malignant_cells_score_above_benign_ones() -> None:
         scorer = _scorer(learned, head=head)
         ill, well = _answers(scorer, malignant)[1], _answers(scorer, benign)[1]
 
-        assert (ill[:, None] > well[None]).mean() > 0.9
+        assert (ill[:, None] > well[None]).mean() > 0.85
 
 
 def test_the_scale_of_losses_is_halfway_between_their_own_spread_and_the_mean_one() -> None:

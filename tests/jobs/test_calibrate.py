@@ -12,10 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 import aepipe
+from aepipe import heads
 from aepipe.bundle import Bundle
 from aepipe.calibration import Calibration
 from aepipe.cli.main import app
-from aepipe.errors import CalibrationInvalid, OptionInvalid
+from aepipe.errors import AepipeError, CalibrationInvalid, JobInvalid, OptionInvalid
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
 from aepipe.jobs.report import report
 from aepipe.jobs.score import score
@@ -260,6 +261,39 @@ def test_training_with_labels_of_one_class_leaves_no_bundle(mill: Path) -> None:
     edit(mill, 'anomaly = "fault = true"', 'anomaly = "id < 0"')
 
     with pytest.raises(CalibrationInvalid, match=r"^all \d+ labelled rows are normal: a threshold of least cost needs"):
+        train(mill)
+    assert len(Registry(mill.parent / "exported" / "mill").versions()) == 1
+
+
+def test_labels_choose_the_head_on_rows_kept_from_training(mill: Path) -> None:
+    edit(mill, "[score]\n", '[score]\nhead = "labelled"\n')
+
+    manifest = Bundle.open(train(mill).bundle).manifest
+
+    told = manifest.details["head"]
+    assert set(told["average_precision"]) == set(heads.names())
+    assert manifest.head == told["name"]
+    assert f"{2 * ROWS // 20} anomalies among" in told["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("anomaly", "error", "sentence"),
+    [
+        (
+            'anomaly = "id < 0"',
+            OptionInvalid,
+            r"head = 'labelled': 0 anomalies and \d+ normal rows with labels",
+        ),
+        ("", JobInvalid, r"head = 'labelled' needs \[evaluate\] anomaly"),
+    ],
+)
+def test_without_labels_none_can_choose_a_head(
+    mill: Path, anomaly: str, error: type[AepipeError], sentence: str
+) -> None:
+    edit(mill, "[score]\n", '[score]\nhead = "labelled"\n')
+    edit(mill, 'anomaly = "fault = true"', anomaly)
+
+    with pytest.raises(error, match=sentence):
         train(mill)
     assert len(Registry(mill.parent / "exported" / "mill").versions()) == 1
 
