@@ -18,6 +18,7 @@ from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
 from aepipe.golden import Golden, Latent, golden_bytes, golden_of
 from aepipe.layout import Port
+from aepipe.open_set import OpenSet
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.files import json_bytes
 from aepipe.storage.folders import put_folder
@@ -72,6 +73,7 @@ class BundleManifest(_Frozen):
     parts: dict[str, PartInfo]
     latent: Latent
     reason_names: tuple[str, ...] = ()
+    open_set: OpenSet | None = Field(None, description="the classes that the scorer tells apart, if any")
     versions: dict[str, str] = Field(default_factory=dict, description="of the packages that made it")
     metrics: dict[str, FiniteFloat | None] = Field(default_factory=dict)
     details: dict[str, JsonValue] = Field(default_factory=dict, description="device, seconds, and the like")

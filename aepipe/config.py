@@ -162,6 +162,9 @@ class Score(_Section):
         "[evaluate] anomaly, on rows kept from training",
     )
     reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
+    classes: str | None = Field(
+        None, description="a label whose classes are told apart by the latents; rows of none of them are unknown"
+    )
     max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
     features: bool = Field(True, description="write the latents too")
     clusters: bool = Field(

@@ -97,7 +97,13 @@ class BlockScorer:
 
     def _make_sheets(self, bundle: Bundle, features: bool) -> dict[str, Sheet]:
         ports = {port.name: port for port in self.outputs}
-        sheets = {"scores": Sheet(self._carried, score_fields(bundle.reasons), model_version=bundle.version)}
+        sheets = {
+            "scores": Sheet(
+                self._carried,
+                score_fields(bundle.reasons, classes=bundle.manifest.open_set is not None),
+                model_version=bundle.version,
+            )
+        }
         if features:
             labels = bundle.encoding.schema.labels
             carried = [field for field in self._carried if field.name not in labels]

@@ -21,6 +21,8 @@ class Judge:
         self._calibration = bundle.calibration
         self._features = tuple(bundle.manifest.latent.features)
         self._reason_names = texts_of(bundle.manifest.reason_names)
+        self._open_set = bundle.manifest.open_set
+        self._class_names = texts_of(() if self._open_set is None else self._open_set.answers)
         self._invalid_column = texts_of(self.invalid_reasons)
 
     def answers(self, found: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Answers:
@@ -41,6 +43,8 @@ class Judge:
             score=score,
             reason=found.get("reason", none),
             reason_z=found.get("reason_z", none),
+            predicted=self._predicted(found, none),
+            confidence=found.get("class_confidence", none),
             p_value=p_value,
             p_extrapolated=p_extrapolated,
             is_anomaly=is_anomaly,
@@ -49,4 +53,14 @@ class Judge:
 
     def columns(self, answers: Answers) -> list[pa.Array]:
         """The columns of `score_fields`."""
-        return score_columns(answers, reason_names=self._reason_names, invalid_reasons=self._invalid_column)
+        return score_columns(
+            answers,
+            reason_names=self._reason_names,
+            class_names=self._class_names,
+            invalid_reasons=self._invalid_column,
+        )
+
+    def _predicted(self, found: Mapping[str, NDArray[np.generic]], none: NDArray[np.generic]) -> NDArray[np.generic]:
+        if self._open_set is None:
+            return none
+        return self._open_set.codes(found["class"], found["class_confidence"])

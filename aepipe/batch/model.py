@@ -63,10 +63,10 @@ class TableModel:
         return pa.Table.from_arrays(sinks.feature_columns(answers), schema=pa.schema(fields))
 
     def score(self, table: pa.Table) -> pa.Table:
-        """score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason of each row."""
+        """score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason of each row; its class, if any."""
         encoded = self._encoded(table)
         answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
-        fields = sinks.score_fields(answers.reason.shape[1])
+        fields = sinks.score_fields(answers.reason.shape[1], classes=answers.predicted.shape[1] > 0)
         return pa.Table.from_arrays(self._judge.columns(answers), schema=pa.schema(fields))
 
     def reconstruct(self, table: pa.Table) -> pa.Table:

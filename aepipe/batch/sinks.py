@@ -30,6 +30,10 @@ class Answers(NamedTuple):
     """(B,), whether p_value lies below what the calibration rows can show; false for invalid rows"""
     is_anomaly: NDArray[np.bool_]
     """(B,), false for invalid rows"""
+    predicted: NDArray[np.generic]
+    """(B, 1) int32, indices into the names of classes and unknown; of no width without classes"""
+    confidence: NDArray[np.generic]
+    """(B, 1) float32, of the class, or of no width"""
     invalid: NDArray[np.int16]
     """(B,), 0 for rows that are scored, else an index into the reasons why not"""
 
@@ -51,8 +55,8 @@ class Sheet:
         return pa.RecordBatch.from_arrays([*(carried[name] for name in self.carried), *own, stamp], schema=self.schema)
 
 
-def score_fields(reasons: int) -> list[pa.Field]:
-    """The columns of a score with this many reasons."""
+def score_fields(reasons: int, *, classes: bool) -> list[pa.Field]:
+    """The columns of a score with this many reasons, and with a class or without."""
     ranks = range(1, reasons + 1)
     return [
         pa.field("score", pa.float32()),
@@ -61,15 +65,19 @@ def score_fields(reasons: int) -> list[pa.Field]:
         pa.field("is_anomaly", pa.bool_()),
         *(pa.field(f"reason_{rank}", TEXT) for rank in ranks),
         *(pa.field(f"reason_{rank}_z", pa.float32()) for rank in ranks),
+        *([pa.field("predicted_class", TEXT), pa.field("class_confidence", pa.float32())] if classes else []),
         pa.field("invalid_reason", pa.string()),
     ]
 
 
-def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: pa.Array) -> list[pa.Array]:
+def score_columns(
+    answers: Answers, *, reason_names: pa.Array, class_names: pa.Array, invalid_reasons: pa.Array
+) -> list[pa.Array]:
     """The columns of `score_fields`. Rows that cannot be scored are null, not flagged, and say why."""
     invalid = _invalid(answers)
     ranks = range(answers.reason.shape[1])
     reasons = [_column(answers.reason[:, rank], invalid) for rank in ranks]
+    classes = [_column(predicted, invalid) for predicted in answers.predicted.T]
     return [
         _column(answers.score, invalid),
         _column(answers.p_value, invalid),
@@ -77,6 +85,8 @@ def score_columns(answers: Answers, *, reason_names: pa.Array, invalid_reasons: 
         array_of(answers.is_anomaly, pa.bool_()),
         *(pa.DictionaryArray.from_arrays(codes, reason_names) for codes in reasons),
         *(_column(answers.reason_z[:, rank], invalid) for rank in ranks),
+        *(pa.DictionaryArray.from_arrays(codes, class_names) for codes in classes),
+        *(_column(confidence, invalid) for confidence in answers.confidence.T),
         _invalid_reason(answers.invalid, invalid, invalid_reasons),
     ]
 

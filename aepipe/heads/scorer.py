@@ -11,6 +11,7 @@ from aepipe import heads
 from aepipe.family import Model, Part
 from aepipe.head import Head, HeadStats
 from aepipe.heads.blame import Blame, can_plant, fit_blame
+from aepipe.heads.classes import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.evidence import Testimony, Witness, gather
 from aepipe.latent import Mixture
@@ -60,11 +61,13 @@ class LossBlame(nn.Module):
 
 
 class Scorer(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance).
+    """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance,
+    class, class_confidence).
 
     z: (B, Z), pooled: (B, P), each left out where it is no feature. score: (B,). reason: (B, k) int32, indices into
     `reason_names(layout)`, the strongest first. reason_z: (B, k), how far each is above the usual. Both
-    are left out where k is 0. cluster: (B, 1) int32 and cluster_distance: (B, 1), where there are clusters.
+    are left out where k is 0. cluster: (B, 1) int32 and cluster_distance: (B, 1), where there are clusters; class:
+    (B, 1) int32 and class_confidence: (B, 1), where there are classes.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Scorer(nn.Module):
         *,
         reasons: int,
         clusters: Clusters | None = None,
+        classes: Classes | None = None,
     ) -> None:
         super().__init__()
         self.witness = witness
@@ -82,6 +86,7 @@ class Scorer(nn.Module):
         self.blame = blame
         self.reasons = min(reasons, len(reason_names(witness.model.layout)))
         self.clusters = clusters
+        self.classes = classes
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
         testimony: Testimony = self.witness(*rows)
@@ -92,7 +97,9 @@ class Scorer(nn.Module):
         if self.reasons:
             strongest = torch.topk(self.blame(testimony), self.reasons, dim=1)
             answers += (strongest.indices.to(torch.int32), strongest.values)
-        return answers if self.clusters is None else answers + self.clusters(testimony.posterior.mean)
+        if self.clusters is not None:
+            answers += self.clusters(testimony.posterior.mean)
+        return answers if self.classes is None else answers + self.classes(points(evidence.z, evidence.total))
 
     def part(self) -> Part:
         """The scorer as an ONNX file."""
@@ -103,6 +110,8 @@ class Scorer(nn.Module):
             outputs += (Port("reason", "int32", width), Port("reason_z", "float32", width))
         if self.clusters is not None:
             outputs += CLUSTER_PORTS
+        if self.classes is not None:
+            outputs += CLASS_PORTS
         return Part("scorer", self, model.layout.ports, outputs)
 
 
@@ -115,11 +124,12 @@ def fit_scorer(
     reasons: int,
     seed: int = 0,
     mixture: Mixture | None = None,
+    classes: Classes | None = None,
 ) -> Scorer:
     """The scorer of a trained model, put into eval mode: its head fitted on training rows, its scales on dev rows too.
 
-    head: a name of `heads.names()`. mixture: of the latents, whose components become clusters. Without dev rows,
-    training rows stand for them. Raises OptionInvalid.
+    head: a name of `heads.names()`. mixture: of the latents, whose components become clusters. classes: of the
+    latents, fitted. Without dev rows, training rows stand for them. Raises OptionInvalid.
     """
     spec = heads.find(head)
     witness = Witness(model).eval()
@@ -132,5 +142,5 @@ def fit_scorer(
     else:
         blame = LossBlame(LossScale(torch.cat([learned.losses, fresh.losses])))
     clusters = None if mixture is None else Clusters(mixture)
-    scorer = Scorer(witness, fitted, blame, reasons=reasons, clusters=clusters)
+    scorer = Scorer(witness, fitted, blame, reasons=reasons, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

@@ -29,6 +29,7 @@ from aepipe.heads.choice import HeadChoice
 from aepipe.heads.scorer import fit_scorer
 from aepipe.jobs import threshold
 from aepipe.jobs.card import model_card
+from aepipe.jobs.classes import FoundClasses, class_names, find_classes
 from aepipe.jobs.labelled_head import head_of, refuse_few, refuse_unlabelled
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.nets.pooling import reason_names
@@ -60,6 +61,7 @@ class _Trained(NamedTuple):
 
     parts: Mapping[str, Exported]
     head: HeadChoice
+    classes: FoundClasses | None
     latent: Latent
     curve: Curve
     facts: Mapping[str, float]
@@ -78,6 +80,7 @@ def make_bundle(
         learning = read_learning_rows(job, partitions)
     check_support(_rows(learning.calibration), threshold.needed_alpha(job))
     refuse_few(job, learning)
+    class_names(job, learning)
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
         path = _publish(job, partitions, key, learning, trained, seconds)
@@ -119,10 +122,21 @@ def _on_device(
     with _timed(seconds, "export", progress):
         priors = fit_priors(model, train, components=job.samples.components, seed=seed)
         mixture = mixture_of(priors) if job.score.clusters else None
-        scorer = fit_scorer(model, train, dev, head=head.name, reasons=job.score.reasons, seed=seed, mixture=mixture)
+        found = find_classes(job, learning, model)
+        scorer = fit_scorer(
+            model,
+            train,
+            dev,
+            head=head.name,
+            reasons=job.score.reasons,
+            seed=seed,
+            mixture=mixture,
+            classes=None if found is None else found.classes,
+        )
         parts = export_model(model, scorer, priors, train)
     latent = Latent(**model.latent._asdict(), has_clusters=mixture is not None)
-    return _Trained({part.part: part for part in parts}, head, latent, curve, facts, device)
+    facts = {**facts, **(found.facts if found is not None else {})}
+    return _Trained({part.part: part for part in parts}, head, found, latent, curve, facts, device)
 
 
 def _refuse_clusters(job: Job, model: Model) -> None:
@@ -158,6 +172,7 @@ def _publish(
         parts={name: part.info for name, part in trained.parts.items()},
         latent=trained.latent,
         reason_names=reason_names(learning.encoding.layout),
+        open_set=None if trained.classes is None else trained.classes.open_set,
         versions=installed.versions(PACKAGES),
         metrics=dict(trained.facts),
         details={

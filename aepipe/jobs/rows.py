@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
 MOST_LABELLED = 200_000
-OWN_OF_SCORES = frozenset({"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"})
+OWN_OF_SCORES = frozenset(
+    {"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "predicted_class", "class_confidence"}
+)
 OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 
 
@@ -41,9 +43,20 @@ class Learning(NamedTuple):
     """Dev rows and, where `where` leaves rows out, those of them that are anomalies: all with a known truth. Empty
     where the job asks for nothing that labels choose, or has no [evaluate] anomaly."""
     is_anomaly: np.ndarray
+    classed: "Classed | None"
+    """Of the label that `[score] classes` names; none where the job names none."""
     conditions: pa.Table
     """The condition columns of at most 10,000 training rows, as they stand in the source."""
     rows_read: int
+
+
+class Classed(NamedTuple):
+    """A label's values in the rows of the parts, and encoded rows that `[train] where` leaves out, with theirs."""
+
+    train: pa.ChunkedArray
+    dev: pa.ChunkedArray
+    others: Arrays
+    others_labels: pa.ChunkedArray
 
 
 def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
@@ -66,9 +79,17 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
     (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
     labelled, is_anomaly = _labelled(job, schema, encoding, partitions, dev_rows)
-    conditions = _conditions(job, schema, learned)
     return Learning(
-        encoding, train, dev, calibration, source, labelled, is_anomaly, conditions, rows_read=table.num_rows
+        encoding,
+        train,
+        dev,
+        calibration,
+        source,
+        labelled,
+        is_anomaly,
+        classed=_classed(job, encoding, partitions, learned, dev_rows),
+        conditions=_conditions(job, schema, learned),
+        rows_read=table.num_rows,
     )
 
 
@@ -93,6 +114,10 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
     for key, condition in conditions.items():
         for name in sorted(where.columns(condition) - known) if condition else ():
             faults.append(f"{key}: the table has no column '{name}'{did_you_mean(name, known)}")
+    classes = job.score.classes
+    if classes is not None and classes not in schema.labels:
+        hint = did_you_mean(classes, schema.labels) or ": name it under [data] labels"
+        faults.append(f"[score] classes: '{classes}' is no label of the table{hint}")
     for name in sorted(where.columns(job.samples.where) - set(schema.conditions)) if job.samples.where else ():
         hint = did_you_mean(name, schema.conditions) or '; name it as "condition" under [columns], or leave it out'
         faults.append(f"[samples] where: '{name}' is no condition{hint}")
@@ -152,16 +177,35 @@ def _labelled(
     truth = stated_truth(job)
     if truth is None or not job.hears_labels:
         return {}, np.zeros(0, np.bool_)
-    tables = [dev]
-    if job.train.where:
-        found = f"({truth.condition}) and not ({job.train.where})"
-        tables += [
-            pa.Table.from_batches([batch.filter(where.apply(found, batch))]).select(dev.column_names)
-            for _, batch in _batches(job, schema, partitions)
-        ]
-    arrays, rows = _encode(encoding, pa.concat_tables(tables).slice(0, MOST_LABELLED))
+    left_out = _left_out(job, schema, partitions, f"({truth.condition})", like=dev)
+    arrays, rows = _encode(encoding, pa.concat_tables([dev, left_out]).slice(0, MOST_LABELLED))
     known, is_anomaly = truth.of(rows)
     return ({name: array[known] for name, array in arrays.items()} if known.any() else {}), is_anomaly[known]
+
+
+def _left_out(
+    job: Job, schema: Schema, partitions: tuple[Partition, ...], condition: str | None, *, like: pa.Table
+) -> pa.Table:
+    """The rows that `[train] where` leaves out and for which a condition holds, with the columns of `like`."""
+    if not job.train.where:
+        return like.slice(0, 0)
+    not_learned = f"not ({job.train.where})"
+    found = f"{condition} and {not_learned}" if condition else not_learned
+    tables = [
+        pa.Table.from_batches([batch.filter(where.apply(found, batch))]).select(like.column_names)
+        for _, batch in _batches(job, schema, partitions)
+    ]
+    return pa.concat_tables(tables).slice(0, MOST_LABELLED)
+
+
+def _classed(
+    job: Job, encoding: Encoding, partitions: tuple[Partition, ...], train: pa.Table, dev: pa.Table
+) -> Classed | None:
+    column = job.score.classes
+    if column is None:
+        return None
+    others, rows = _encode(encoding, _left_out(job, encoding.schema, partitions, None, like=dev))
+    return Classed(train[column], dev[column], others, rows[column])
 
 
 def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:

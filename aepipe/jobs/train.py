@@ -93,7 +93,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "model": True,
             "train": set(Train.model_fields) - {"alias"},
             "calibration": CHOOSES_ALPHA,
-            "score": {"head", "reasons", "clusters"},
+            "score": {"head", "reasons", "clusters", "classes"},
             "samples": {"components"},
         }
     )

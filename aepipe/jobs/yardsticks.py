@@ -118,7 +118,7 @@ def _pca_job(trained: Job, job: Job) -> Job:
     raw["name"] = "pca"
     raw["model"] = {"family": "pca"} | ({"latent": latent} if isinstance(latent, int) else {})
     raw["calibration"] = {"alpha": 0.5}  # any: yardsticks have thresholds of their own
-    raw["score"] |= {"head": "reconstruction", "clusters": False, "reasons": 0}
+    raw["score"] |= {"head": "reconstruction", "clusters": False, "classes": None, "reasons": 0}
     raw["train"]["alias"] = "champion"
     for name, column in raw["columns"].items():
         if column["kind"] in ("target", "condition"):  # components take neither
