@@ -50,7 +50,7 @@ class CategoryCodec(Codec):
             reasons = np.where(missing, MISSING_VALUE, FINE).astype(np.int8)
         return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
         """Unseen and rare codes become the most frequent rare value; without one null, or the most frequent value."""
         texts = (*self.values, *self.rare[:1])
         if not texts:  # training had nothing but nulls

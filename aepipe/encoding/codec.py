@@ -56,5 +56,8 @@ class Codec(BaseModel, ABC):
         """The features of a column of any type that `arrow_types.carries` accepts for the source's."""
 
     @abstractmethod
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
-        """The column again, in its plain type `kind`: numbers (B, n) float64, codes (B, c) int32."""
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+        """The column again, in its plain type `kind`: numbers (B, n) float64, codes (B, c) int32.
+
+        uniform: (B, c) on [0, 1), where in its bin a value lies whose code stands for many.
+        """

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aepipe import where
 from aepipe.batch.model import TableModel
+from aepipe.batch.reader import READ_ROWS
 from aepipe.config import Job, parse_job, read_job
 from aepipe.errors import EvaluationInvalid, JobInvalid
 from aepipe.jobs.result import Result
@@ -83,7 +84,9 @@ def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Compa
     ours = _detection(f"aepipe {model.bundle.manifest.family}", truth, rows.scores)
     pca = TableModel.open(train_job(_pca_job(job), progress=_for_yardstick(progress)).bundle, device=job.run.device)
     learned = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
-    train, raw = _matrices(learned.train, model.arrays(rows.source), model.bundle.encoding.layout)
+    # As numbers, also where the model takes codes: yardsticks do better with them.
+    judged = learned.encoding.encode_table(rows.source, rows=READ_ROWS).arrays
+    train, raw = _matrices(learned.train, judged, learned.encoding.layout)
     detection = (
         ours,
         _detection("random", truth, np.random.default_rng(0).random(len(truth))),

@@ -70,9 +70,9 @@ def make_bundle(
     """A new version below exported/<name>; nothing bears its name yet."""
     seconds: dict[str, float] = {}
     heads.resolve(job.score.head, job.train.data)
-    families.find(job.model.family)
+    family = families.find(job.model.family)
     with _timed(seconds, "read", progress):
-        learning = read_learning_rows(job, partitions)
+        learning = read_learning_rows(job, partitions, as_codes=family.takes_codes)
     check_support(_rows(learning.calibration), threshold.needed_alpha(job))
     trained = _learn(job, learning, key, device=device, progress=progress, seconds=seconds)
     with _timed(seconds, "calibrate", progress):
