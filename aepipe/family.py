@@ -212,5 +212,7 @@ class Family(NamedTuple):
     build: Callable[[Layout, BaseModel, TrunkPlan, Likelihood], Model]
     faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
     """What of these options does not fit this layout, in sentences; looked at before anything is built."""
+    takes_codes: bool = False
+    """Whether a table's columns reach it as codes alone: numbers by atoms and quantile bins, `aepipe.encoding.bins`."""
     takes_conditions: bool = False
     """Whether it is built around condition columns; the others refuse them, and this one needs them."""

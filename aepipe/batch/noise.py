@@ -20,18 +20,18 @@ def noise(port: Port, *, stream: str, seed: int, start: int, rows: int) -> NDArr
     """
     width = int(np.prod(port.row_shape, dtype=np.int64))
     even = width + width % 2  # normals come in pairs
-    uniform = _uniform(f"{stream}.{port.name}", seed, start, rows, even)
+    uniform = uniforms(f"{stream}.{port.name}", seed=seed, start=start, rows=rows, width=even)
     values = _normal(uniform) if port.noise == "normal" else uniform
     # float32 rounds the last of [0, 1) up to 1
     limited = values if port.noise == "normal" else np.minimum(values, np.nextafter(np.float32(1), np.float32(0)))
     return np.ascontiguousarray(limited[:, :width].reshape(rows, *port.row_shape), np.float32)
 
 
-def _uniform(name: str, seed: int, start: int, rows: int, width: int) -> NDArray[np.float64]:
-    """(rows, width) on [0, 1), of 53 bits each."""
+def uniforms(stream: str, *, seed: int, start: int, rows: int, width: int) -> NDArray[np.float64]:
+    """(rows, width) on [0, 1), of 53 bits each, of `rows` rows from row `start` on."""
     counts = -(-width // _WORDS)
-    # 128 bits: every seed and name has a stream of its own.
-    key = int(digest_of(str(seed), name).removeprefix("xxh3:"), 16)
+    # 128 bits: every seed and stream has a stream of its own.
+    key = int(digest_of(str(seed), stream).removeprefix("xxh3:"), 16)
     generator = np.random.Philox(key=key, counter=start * counts)
     words = generator.random_raw(rows * counts * _WORDS).reshape(rows, counts * _WORDS)
     return (words[:, :width] >> np.uint64(11)).astype(np.float64) * 2.0**-53

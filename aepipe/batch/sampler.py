@@ -8,16 +8,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.batch.conditions import Bank
-from aepipe.batch.noise import noise
+from aepipe.batch.noise import noise, uniforms
 from aepipe.batch.session import Session
 from aepipe.batch.sizes import batch_rows
 from aepipe.bundle import Bundle
 from aepipe.config import Device
+from aepipe.encoding import Arrays
 from aepipe.errors import OptionInvalid
 
 Prior = Literal["mixture", "normal"]
 
 BLOCK_ROWS = 2_048
+_BINS = "bins"
+"""of uniforms: the stream that says where in its bin a value lies"""
 _PARTS: dict[Prior, str] = {"mixture": "prior", "normal": "prior_normal"}
 
 
@@ -77,8 +80,17 @@ class _Chain:
         """The rows of a block."""
         given = self._bank.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         z = self._run(self._prior, index)
-        drawn = self._bundle.encoding.decode(self._run("sampler", index, **z, **given.arrays))
+        drawn = self._decoded(self._run("sampler", index, **z, **given.arrays), index)
         return self._in_order(drawn, given.columns)
+
+    def _decoded(self, arrays: Arrays, index: int) -> pa.RecordBatch:
+        """The columns of a block's tensors; where a code stands for many values, one of them is drawn."""
+        encoding = self._bundle.encoding
+        if not encoding.has_bins:
+            return encoding.decode(arrays)
+        width = len(encoding.layout.categories)
+        start = index * self.rows
+        return encoding.decode(arrays, uniforms(_BINS, seed=self._seed, start=start, rows=self.rows, width=width))
 
     def _in_order(self, drawn: pa.RecordBatch, given: pa.RecordBatch) -> pa.RecordBatch:
         """What was drawn and what was given, in the order of the source's columns."""

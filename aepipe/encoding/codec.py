@@ -51,10 +51,18 @@ class Codec(BaseModel, ABC):
             f"{name} is infinite, or too large for float32",
         )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a code may stand for several values, of which decoding takes one by `uniform`."""
+        return False
+
     @abstractmethod
     def encode(self, array: pa.Array) -> Features:
         """The features of a column of any type that `arrow_types.carries` accepts for the source's."""
 
     @abstractmethod
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
-        """The column again, in its plain type `kind`: numbers (B, n) float64, codes (B, c) int32."""
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+        """The column again, in its plain type `kind`: numbers (B, n) float64, codes (B, c) int32.
+
+        uniform: (B, c) on [0, 1), where in its bin a value lies whose code stands for many.
+        """

@@ -12,11 +12,11 @@ from aepipe.arrow_arrays import array_of, nulls_of, plain_values, values_of
 from aepipe.columns import Column
 from aepipe.encoding import statistics
 from aepipe.encoding.codec import Codec, Features
-from aepipe.layout import FIRST_VALUE, MISSING, Category, Number
+from aepipe.layout import FIRST_VALUE, MISSING, Category, Number, absent_codes
 
 _DAY_S = 86_400
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_MONDAY = 3
+MONDAY = 3
 """1970-01-01 was a Thursday, three days after a Monday."""
 _LONGEST = 2**62
 
@@ -50,7 +50,7 @@ class DatetimeCodec(Codec):
         array = plain_values(array)
         nulls = nulls_of(array)
         days, seconds = _days_and_seconds(array, self.shift_s)
-        weeks, weekdays = np.divmod(days + _MONDAY, 7)
+        weeks, weekdays = np.divmod(days + MONDAY, 7)
         codes = (weekdays + FIRST_VALUE).astype(np.int32)
         numbers = [(weeks - self.first_week).astype(np.float64)]
         if self.time is not None:
@@ -60,13 +60,13 @@ class DatetimeCodec(Codec):
             numbers = [np.where(nulls, np.nan, values) for values in numbers]
         return Features(numbers=tuple(numbers), codes=(codes,))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
         if self.least is None or self.greatest is None:  # training had nothing but nulls
             return pa.nulls(len(numbers), kind)
         nulls = np.isnan(numbers[:, 0])
         weeks = np.where(nulls, 0.0, np.clip(numbers[:, 0], self.week.low, self.week.high))
         weekdays = np.maximum(codes[:, 0], FIRST_VALUE) - FIRST_VALUE
-        days = (np.rint(weeks).astype(np.int64) + self.first_week) * 7 + weekdays - _MONDAY
+        days = (np.rint(weeks).astype(np.int64) + self.first_week) * 7 + weekdays - MONDAY
         ticks = _ticks(days, self._time_of_day(numbers, kind), self.shift_s, kind)
         ticks = np.clip(ticks, self.least, self.greatest)
         return array_of(ticks, kind, nulls if self.week.may_be_missing else None)
@@ -95,7 +95,7 @@ class ClockCodec(Codec):
         nulls, seconds = nulls_of(array), _clock_seconds(array)
         return Features(numbers=(seconds if nulls is None else np.where(nulls, np.nan, seconds),))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
         if self.time.low is None or self.time.high is None:
             return pa.nulls(len(numbers), kind)
         nulls = np.isnan(numbers[:, 0])
@@ -109,16 +109,21 @@ def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> Datetim
     missing = values.null_count > 0
     if pt.is_time(values.type):
         return _fit_clock(column, index, known, missing)
-    shift_s = _shift_s(known)
+    shift_s = shift_of(known)
     days, seconds = _days_and_seconds(known, shift_s)
-    weeks = (days + _MONDAY) // 7
+    weeks = (days + MONDAY) // 7
     first_week = int(weeks.min()) if len(weeks) else 0
     ticks = values_of(known).astype(np.int64)
     week, time = f"{column.name}.week", f"{column.name}.time"
     return DatetimeCodec(
         name=column.name,
         week=_number((weeks - first_week).astype(np.float64), week, index, missing),
-        weekday=Category(name=f"{column.name}.weekday", column=index, size=FIRST_VALUE + 7),
+        weekday=Category(
+            name=f"{column.name}.weekday",
+            column=index,
+            size=FIRST_VALUE + 7,
+            absent=absent_codes(missing=missing, rare=False),
+        ),
         time=_number(seconds, time, index, missing) if seconds.any() else None,
         first_week=first_week,
         shift_s=shift_s,
@@ -185,7 +190,7 @@ def _clock_seconds(array: pa.Array) -> np.ndarray:
     return values_of(array) / _PER_SECOND[array.type.unit]
 
 
-def _shift_s(known: pa.Array) -> int:
+def shift_of(known: pa.Array) -> int:
     """The zone's offset from UTC at the median value; 0 without a zone."""
     if len(known) == 0 or not pt.is_timestamp(known.type) or known.type.tz is None:
         return 0

@@ -14,12 +14,16 @@ from aepipe.arrow_arrays import plain_values, restored
 from aepipe.arrow_types import plain, sort_of
 from aepipe.columns import Column, Schema
 from aepipe.encoding.category import fit_category
+from aepipe.encoding.category_codes import fit_category_codes
 from aepipe.encoding.datetime import fit_datetime
+from aepipe.encoding.datetime_codes import fit_datetime_codes
 from aepipe.encoding.image import ImageCodec, fit_image
 from aepipe.encoding.number import fit_number
+from aepipe.encoding.number_codes import fit_number_codes
 from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.vector import fit_vector
+from aepipe.encoding.vector_codes import fit_vector_codes
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.layout import Layout
 from aepipe.schema import faults
@@ -34,6 +38,13 @@ _FIT: dict[str, _Fit] = {
     "boolean": fit_category,
     "datetime": fit_datetime,
     "vector": fit_vector,
+}
+_FIT_CODES: dict[str, _Fit] = {
+    "number": fit_number_codes,
+    "category": fit_category_codes,
+    "boolean": fit_category,
+    "datetime": fit_datetime_codes,
+    "vector": fit_vector_codes,
 }
 _FIT_OF_SORT: dict[str, _Fit] = {
     "number": fit_number,
@@ -86,6 +97,11 @@ class Encoding(BaseModel):
             given_categories=tuple(category for codec in self.given for category in codec.categories),
         )
 
+    @property
+    def has_bins(self) -> bool:
+        """Whether a code may stand for several values, of which decoding draws one: those of a bin, or rare ones."""
+        return any(codec.is_shared for codec in self.codecs)
+
     @cached_property
     def invalid_reasons(self) -> tuple[str, ...]:
         """What `Encoded.invalid` means: "" for 0, then a sentence each."""
@@ -128,12 +144,15 @@ class Encoding(BaseModel):
             unseen.update(part.unseen)
         return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen))
 
-    def decode(self, arrays: Mapping[str, np.ndarray]) -> pa.RecordBatch:
+    def decode(self, arrays: Mapping[str, np.ndarray], uniform: np.ndarray | None = None) -> pa.RecordBatch:
         """The columns that the tensors stand for, in the source's types, order and ranges.
 
         Numbers keep to what training saw, integers are whole, floats are rounded as training's were; a code without a
         value becomes a rare value, null or the most frequent one. Conditions are among the columns where their tensors
         are given.
+
+        uniform: (B, C) on [0, 1), which of the values that share a code each is, where in a bin or which of the rare
+        ones; none: the one in the middle.
         """
         columns: dict[str, pa.Array] = {}
         for name, codec in (("image", self.image), ("target", self.target)):
@@ -143,7 +162,7 @@ class Encoding(BaseModel):
             kind = plain(self.schema_.arrow.field(self.series.name).type)
             columns[self.series.name] = self.series.decode(arrays["steps"], arrays["length"], kind)
         for prefix, table in (("", self._table), ("given_", self._given)):
-            columns |= self._decoded(table, arrays, prefix)
+            columns |= self._decoded(table, arrays, prefix, None if prefix else uniform)
         fields = [self.schema_.arrow.field(column.name) for column in self.schema_.modelled if column.name in columns]
         restored_columns = [restored(columns[field.name], field.type) for field in fields]
         types = [field.with_type(column.type) for column, field in zip(restored_columns, fields, strict=True)]
@@ -155,15 +174,18 @@ class Encoding(BaseModel):
         tensors = {"given_num": found.num, "given_cat": found.cat}
         return {port.name: tensors[port.name] for port in self.layout.given_ports}
 
-    def _decoded(self, table: TableEncoder, arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, pa.Array]:
+    def _decoded(
+        self, table: TableEncoder, arrays: Mapping[str, np.ndarray], prefix: str, uniform: np.ndarray | None
+    ) -> dict[str, pa.Array]:
         found = [arrays[name] for name in (f"{prefix}num", f"{prefix}cat") if name in arrays]
         if not found:
             return {}
         num = arrays.get(f"{prefix}num", np.zeros((len(found[0]), 0), np.float32))
         cat = arrays.get(f"{prefix}cat", np.zeros((len(found[0]), 0), np.int32))
+        within = np.full(cat.shape, 0.5) if uniform is None else uniform
         names = [codec.name for codec in table.codecs]
         kinds = [self.schema_.arrow.field(name).type for name in names]
-        return dict(zip(names, table.decode(num, cat, kinds), strict=True))
+        return dict(zip(names, table.decode(num, cat, kinds, within), strict=True))
 
     @cached_property
     def _table(self) -> TableEncoder:
@@ -194,9 +216,10 @@ class _Door:
         self.known = arrow
 
 
-def fit(schema: Schema, tables: Iterable[pa.RecordBatch]) -> Encoding:
+def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False) -> Encoding:
     """The encoding that training rows ask for; none but training rows may be among them.
 
+    as_codes: the columns of a table become categories alone, numbers by atoms and bins. Conditions stay as they are.
     Raises SchemaMismatch if a batch lacks a column, OptionInvalid if there is no row.
     """
     batches = list(tables)
@@ -206,14 +229,17 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch]) -> Encoding:
     if not any(batch.num_rows for batch in batches):
         raise OptionInvalid("no row is left to train on: widen [train] from, to or where")
     given = [column for column in schema.modelled if column.kind == "condition"]
-    conditions = tuple(_fitted(column, at, schema, batches) for at, column in enumerate(given))
+    conditions = tuple(_condition(column, at, schema, batches) for at, column in enumerate(given))
     if schema.described[0].kind == "image":
         target = next((fit_image(column) for column in schema.modelled if column.kind == "target"), None)
         return Encoding(schema_=schema, image=fit_image(schema.described[0]), target=target, given=conditions)
     if schema.described[0].kind == "series":
         series = fit_series(schema.described[0], _values(schema.described[0], schema, batches))
         return Encoding(schema_=schema, series=series, given=conditions)
-    codecs = tuple(_fitted(column, at, schema, batches) for at, column in enumerate(schema.described))
+    fits = _FIT_CODES if as_codes else _FIT
+    codecs = tuple(
+        fits[column.kind](column, at, _values(column, schema, batches)) for at, column in enumerate(schema.described)
+    )
     return Encoding(schema_=schema, codecs=codecs, given=conditions)
 
 
@@ -224,18 +250,14 @@ def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.nd
     return np.where((invalid == 0) & (reasons != 0), reasons + np.int16(known), invalid).astype(np.int16)
 
 
-def _fitted(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
-    kind = plain(schema.arrow.field(column.name).type)
-    return _fitter(column, kind)(column, index, _values(column, schema, batches))
+def _condition(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
+    fit_sort = _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)]
+    return fit_sort(column, index, _values(column, schema, batches))
 
 
 def _values(column: Column, schema: Schema, batches: list[pa.RecordBatch]) -> pa.ChunkedArray:
     kind = plain(schema.arrow.field(column.name).type)
     return _one_type([batch.column(column.name) for batch in batches], kind)
-
-
-def _fitter(column: Column, kind: pa.DataType) -> _Fit:
-    return _FIT_OF_SORT[sort_of(kind)] if column.kind == "condition" else _FIT[column.kind]
 
 
 def _one_type(arrays: list[pa.Array], kind: pa.DataType) -> pa.ChunkedArray:

@@ -37,7 +37,7 @@ class NumberCodec(Codec):
         array = numeric(array, self.unit)
         return Features(numbers=(self.differences(values_of(array), nulls_of(array)),))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
         values = numbers[:, 0]
         nulls = np.isnan(values)
         if self.least is None or self.greatest is None:  # training had nothing but nulls
@@ -48,7 +48,7 @@ class NumberCodec(Codec):
             return array_of(self._integers(values, kind), kind, nulls)
         values = np.clip(self._rounded(values + float(self.offset)), float(self.least), float(self.greatest))
         if pt.is_decimal(kind):
-            return array_of(_within(values, kind), pa.float64(), nulls).cast(kind)
+            return array_of(within(values, kind), pa.float64(), nulls).cast(kind)
         return array_of(values, kind, nulls)
 
     def differences(self, values: np.ndarray, nulls: np.ndarray | None) -> np.ndarray:
@@ -101,7 +101,7 @@ def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCod
         offset=offset,
         least=usable.min().item() if len(usable) else None,
         greatest=usable.max().item() if len(usable) else None,
-        decimals=None if whole else statistics.decimals(usable.astype(np.float64), _resolution(values.type)),
+        decimals=None if whole else statistics.decimals(usable.astype(np.float64), resolution(values.type)),
     )
 
 
@@ -148,11 +148,12 @@ def _integer_offset(values: np.ndarray) -> int:
     return round(statistics.offset(values.astype(np.float64)))
 
 
-def _resolution(kind: pa.DataType) -> float:
+def resolution(kind: pa.DataType) -> float:
+    """The relative distance of two neighbours of a type: floats as they are, all else as float64."""
     return float(np.finfo(dtype_of(kind)).eps) if pt.is_floating(kind) else 2.0**-52
 
 
-def _within(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
+def within(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
     """Rounding must not carry a decimal out of its precision."""
     top = 10.0 ** (kind.precision - kind.scale)
     last = min(top - 10.0**-kind.scale, float(np.nextafter(top, 0)))

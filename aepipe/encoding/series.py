@@ -92,9 +92,9 @@ class SeriesCodec(BaseModel):
         fixed = pt.is_fixed_size_list(kind)
         lengths = np.full(len(steps), kind.list_size) if fixed else np.clip(length, 1, self.steps).astype(np.int64)
         laid = steps[np.arange(self.steps) < lengths[:, None]].astype(np.float64)
-        no_codes = np.zeros((len(laid), 0), np.int32)
+        no_codes, no_places = np.zeros((len(laid), 0), np.int32), np.zeros((len(laid), 0))
         columns = [
-            codec.decode(laid[:, channel : channel + 1], no_codes, innermost(kind))
+            codec.decode(laid[:, channel : channel + 1], no_codes, innermost(kind), no_places)
             for channel, codec in enumerate(self.channels)
         ]
         nested = sort_of(kind.value_type) == "list"

@@ -12,13 +12,27 @@ from pydantic import Field
 from aepipe.arrow_types import plain
 from aepipe.encoding import statistics
 from aepipe.encoding.category import CategoryCodec
+from aepipe.encoding.category_codes import TwoLevelCodes
 from aepipe.encoding.codec import FINE, INFINITE_VALUE, MISSING_VALUE, Features
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
+from aepipe.encoding.datetime_codes import DatetimeCodes
 from aepipe.encoding.number import NumberCodec
+from aepipe.encoding.number_codes import NumberCodes
 from aepipe.encoding.vector import VectorCodec
+from aepipe.encoding.vector_codes import VectorCodes
 from aepipe.layout import FIRST_VALUE, MISSING
 
-AnyCodec: TypeAlias = NumberCodec | CategoryCodec | DatetimeCodec | ClockCodec | VectorCodec
+AnyCodec: TypeAlias = (
+    NumberCodec
+    | CategoryCodec
+    | DatetimeCodec
+    | ClockCodec
+    | VectorCodec
+    | NumberCodes
+    | DatetimeCodes
+    | VectorCodes
+    | TwoLevelCodes
+)
 TableCodec = Annotated[AnyCodec, Field(discriminator="kind")]
 
 
@@ -84,13 +98,16 @@ class TableEncoder:
         self._blame.what_is_not_finite(num, reasons)
         return Tensors(num, cat, reasons, unseen)
 
-    def decode(self, num: np.ndarray, cat: np.ndarray, kinds: Sequence[pa.DataType]) -> list[pa.Array]:
-        """The columns in their plain types."""
+    def decode(
+        self, num: np.ndarray, cat: np.ndarray, kinds: Sequence[pa.DataType], uniform: np.ndarray
+    ) -> list[pa.Array]:
+        """The columns in their plain types; uniform (B, C) on [0, 1): where in its bin each value lies."""
         return [
             place.codec.decode(
                 num[:, place.number : place.number + len(place.codec.numbers)].astype(np.float64),
                 cat[:, place.category : place.category + len(place.codec.categories)],
                 plain(kind),
+                uniform[:, place.category : place.category + len(place.codec.categories)],
             )
             for place, kind in zip(self._places, kinds, strict=True)
         ]

@@ -29,25 +29,22 @@ class VectorCodec(Codec):
         return (*super().reasons, f"{self.name} has another length than {len(self.elements)}")
 
     def encode(self, array: pa.Array) -> Features:
-        grid, wrong = _grid(array, len(self.elements))
+        grid, wrong = grid_of(array, len(self.elements))
         reasons = np.where(wrong, OTHER, FINE).astype(np.int8) if wrong.any() else None
         grid[wrong] = [number.mean for number in self.elements]
         return Features(numbers=tuple(grid.T), reasons=reasons)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
         nulls = np.isnan(numbers)
-        lost = nulls.all(axis=1) if nulls.size else np.zeros(len(numbers), np.bool_)
         low = [number.low or 0.0 for number in self.elements]
         high = [number.high or 0.0 for number in self.elements]
-        values = np.clip(np.where(nulls, 0.0, numbers), low, high).ravel()
-        flat_values = array_of(_as_type(values, kind.value_type), _fixed(kind.value_type), nulls.ravel())
-        return _lists(flat_values.cast(kind.value_type), lost, kind, len(self.elements))
+        return lists_of(np.clip(np.where(nulls, 0.0, numbers), low, high), nulls, kind)
 
 
 def fit_vector(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodec:
     """The codec of training lists; lists of another length than the schema's are left out."""
     length = (column.shape or (0,))[0]
-    grids = [grid[~wrong] for grid, wrong in (_grid(chunk, length) for chunk in values.chunks)]
+    grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
     elements = (_element(grid[:, at], f"{column.name}[{at}]", index) for at in range(length))
     return VectorCodec(name=column.name, elements=tuple(elements))
@@ -59,7 +56,7 @@ def _element(values: np.ndarray, name: str, index: int) -> Number:
     return statistics.number(usable, name=name, column=index, transform="linear", may_be_missing=missing)
 
 
-def _grid(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
+def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Elements (B, length) float64, NaN where missing; and which rows have another length, bool (B,)."""
     lists = flat(array)
     sizes = lists.ends - lists.starts
@@ -74,13 +71,20 @@ def _grid(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
     return grid, wrong
 
 
+def lists_of(values: np.ndarray, nulls: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """Lists of a plain type from elements (B, L) and which of them are missing (B, L): a row without any is null."""
+    lost = np.all(nulls, axis=1, keepdims=True)[:, 0] if nulls.size else np.zeros(len(values), np.bool_)
+    flat_values = array_of(_as_type(values.ravel(), kind.value_type), _fixed(kind.value_type), nulls.ravel())
+    return _lists(flat_values.cast(kind.value_type), lost, kind, values.shape[1])
+
+
 def _fixed(kind: pa.DataType) -> pa.DataType:
     return pa.float64() if pt.is_decimal(kind) else kind
 
 
 def _as_type(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
     """Rounded where the type has no fractions; kept inside its range, which float64 may round out of."""
-    if not (pt.is_integer(kind) or pt.is_duration(kind)):
+    if values.dtype.kind in "iu" or not (pt.is_integer(kind) or pt.is_duration(kind)):
         return values
     dtype = dtype_of(kind)
     edge = np.iinfo(dtype)

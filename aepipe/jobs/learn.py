@@ -75,9 +75,9 @@ def make_bundle(
     seconds: dict[str, float] = {}
     heads.resolve(job.score.head, job.train.data)
     refuse_unlabelled(job)
-    families.find(job.model.family)
+    family = families.find(job.model.family)
     with _timed(seconds, "read", progress):
-        learning = read_learning_rows(job, partitions)
+        learning = read_learning_rows(job, partitions, as_codes=family.takes_codes)
     check_support(_rows(learning.calibration), threshold.needed_alpha(job))
     refuse_few(job, learning)
     class_names(job, learning)

@@ -59,9 +59,10 @@ class Classed(NamedTuple):
     others_labels: pa.ChunkedArray
 
 
-def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
+def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> Learning:
     """The rows that `[train]` names, split 70 / 10 / 20 and encoded by the statistics of the training part.
 
+    as_codes: numbers too, as `encoding.fit` says; what a family asks for that `takes_codes`.
     Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
     """
     schema = infer_schema(job, partitions)
@@ -75,7 +76,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...]) -> Learning:
             f"{job.data_path}{chosen} holds {table.num_rows} rows to learn from, {FEWEST_ROWS} needed; widen [train]"
         )
     parts = split(schema, table, partitions=names)
-    encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches())
+    encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches(), as_codes=as_codes)
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
     (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
     labelled, is_anomaly = _labelled(job, schema, encoding, partitions, dev_rows)
