@@ -15,7 +15,8 @@ class Evidence(NamedTuple):
     residual: (B, P) distance from what was expected, in the units of `Row.dense`: signed, or of many features the mean
     magnitude of blocks (`residual_pooling`).
     z: (B, Z) latents. kl: (B,) nats. total: (B,) negative log-likelihood of the row, in nats.
-    row: (B, W) the numbers of the row as the network sees them, of many fewer than there are (`row_pooling`).
+    row: (B, W) the numbers of the row as the network sees them, then those that it sees as logarithms as they are, of
+    many fewer than there are (`row_pooling`).
     summary: (B, 3) mean, 99.5 % quantile and mean of the greatest hundredth of its features' losses (`LossSummary`).
     """
 

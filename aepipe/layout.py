@@ -132,6 +132,11 @@ class Layout(_Frozen):
         return self.target or self.image
 
     @property
+    def straight(self) -> int:
+        """How many numbers of a table networks see as logarithms, and distances of rows as they are too."""
+        return sum(number.transform == "log" for number in self.numbers) if self.kind == "table" else 0
+
+    @property
     def features(self) -> int:
         """How many losses a row has: one a number, category or pixel, in this order; one a value of a window.
 

@@ -51,7 +51,7 @@ class Witness(nn.Module):
             z=measured(posterior),
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
-            row=self.of_rows(row.dense.flatten(1)),
+            row=self.of_rows(torch.cat([row.dense.flatten(1), model.frontend.straight(inputs)], 1)),
             summary=self.summed_up(nll, wanted),
         )
         return Testimony(posterior, evidence, row)

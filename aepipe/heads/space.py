@@ -12,6 +12,16 @@ from aepipe.head import Evidence
 FLOOR = 1e-2
 """Least spread of a coordinate, in shares of the typical spread of its kind: below it, there is rounding noise only."""
 
+LEAST_SHARE = 0.3
+"""Least robust spread of a coordinate, in shares of its standard deviation, values beyond `REACH` counting as there.
+
+Of a column that hardly ever changes the interquartile range is 0, and a change would count for more than anything else.
+On 21 tables with their anomalies in them, robust distances of the rows alone have 3 points more of AUROC with it.
+"""
+
+REACH = 10.0
+"""In typical spreads of the coordinates of a kind."""
+
 _IQR_OF_NORMAL = 1.349
 
 Matrix = NDArray[np.float64]
@@ -72,8 +82,10 @@ def standard_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> 
 def robust_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> Scaling:
     """As `standard_scaling`, with medians and interquartile ranges: a tenth of strange rows moves them little."""
     learned, fresh = coordinates(train, fields), coordinates(dev, fields)
-    spread = np.maximum(_robust_spread(learned), _robust_spread(fresh))
-    return Scaling(np.median(learned, axis=0), _floored(spread, train, fields))
+    center, spread = np.median(learned, axis=0), np.maximum(_robust_spread(learned), _robust_spread(fresh))
+    reach = REACH * np.concatenate([np.full(len(kind), _typical(kind)) for kind in _kinds(spread, train, fields)])
+    whole = [np.clip(values - center, -reach, reach).std(axis=0) for values in (learned, fresh)]
+    return Scaling(center, _floored(np.maximum(spread, LEAST_SHARE * np.maximum(*whole)), train, fields))
 
 
 def _robust_spread(values: Matrix) -> Matrix:
@@ -82,9 +94,13 @@ def _robust_spread(values: Matrix) -> Matrix:
 
 
 def _floored(spread: Matrix, evidence: Evidence, fields: Fields) -> Matrix:
+    return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in _kinds(spread, evidence, fields)])
+
+
+def _kinds(spread: Matrix, evidence: Evidence, fields: Fields) -> list[Matrix]:
+    """The spreads of each field."""
     ends = np.cumsum([getattr(evidence, field).shape[1] for field in fields])[:-1]
-    kinds = [kind for kind in np.split(spread, ends) if len(kind)]
-    return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in kinds])
+    return [kind for kind in np.split(spread, ends) if len(kind)]
 
 
 def _typical(spread: Matrix) -> float:

@@ -82,6 +82,15 @@ class Frontend(nn.Module):
         first = inputs[self.layout.seen_ports[0].name]
         return self.numbers.mean.new_zeros((first.shape[0], 0))
 
+    def straight(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Numbers of a table whose logarithm is in `Row.dense`, standardised without it, missing ones 0, (B, L).
+
+        What a logarithm draws together may be what is strange of a row. Of no width without such numbers.
+        """
+        if not self.layout.straight:
+            return self._no_given(inputs)
+        return self.numbers.straight(inputs["num"])
+
     def restore(self, dense: Tensor) -> Tensor:
         """Standardised numbers (..., N) in source units, the host's offset still subtracted: forward's inverse."""
         return self.numbers.restore(dense)
@@ -154,6 +163,12 @@ class NumberScaling(nn.Module):
             return value, torch.ones_like(value)
         missing = torch.isnan(num)
         return torch.where(missing, torch.zeros_like(value), value), (~missing).to(value.dtype)
+
+    def straight(self, num: Tensor) -> Tensor:
+        """The numbers (B, N) of which forward takes the logarithm, standardised and softened without it, (B, L)."""
+        logged = self.is_log.nonzero().squeeze(1)
+        value = ((num - self.mean) * self.gain).index_select(1, logged)
+        return soften(torch.where(torch.isnan(value), torch.zeros_like(value), value))
 
     def restore(self, dense: Tensor) -> Tensor:
         """Numbers of standardised ones: forward's inverse."""

@@ -61,7 +61,7 @@ def residual_pooling(layout: Layout) -> nn.Module:
 
 
 def row_pooling(layout: Layout) -> nn.Module:
-    """The numbers that a network sees of a row (B, F) to at most `RESIDUAL_WIDTH` that keep distances between rows."""
+    """Numbers of rows that distances are taken of (B, F) to at most `RESIDUAL_WIDTH` that keep the distances."""
     image, series = layout.image, layout.series
     if image is not None:
         side = _block_side(image)
@@ -69,7 +69,8 @@ def row_pooling(layout: Layout) -> nn.Module:
     if series is not None:
         spans = max(1, RESIDUAL_WIDTH // series.channels)
         return SpanMean(series, ceil(series.steps / spans)) if series.values > RESIDUAL_WIDTH else nn.Identity()
-    return RandomSums(len(layout.numbers)) if len(layout.numbers) > RESIDUAL_WIDTH else nn.Identity()
+    numbers = len(layout.numbers) + layout.straight
+    return RandomSums(numbers) if numbers > RESIDUAL_WIDTH else nn.Identity()
 
 
 class RandomSums(nn.Module):

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from aepipe.heads.space import FLOOR, Space, coordinates, robust_scaling, standard_scaling
+from aepipe.heads.space import FLOOR, LEAST_SHARE, Space, coordinates, robust_scaling, standard_scaling
 from tests.heads.models import evidence
 
 
@@ -42,13 +43,26 @@ def test_a_column_that_hardly_varies_is_not_blown_up() -> None:
         assert scaling.scale[0] > 0.1 * FLOOR * scaling.scale[1:6].max()
 
 
-def test_robust_scaling_hardly_moves_for_a_tenth_of_outliers() -> None:
+def test_a_tenth_of_outliers_moves_robust_scaling_by_so_much_however_far_they_are() -> None:
     clean = evidence(1_000)
     residual = clean.residual.clone()
     residual[:100] = 1e6
     spoilt = clean._replace(residual=residual)
+    farther = clean._replace(residual=torch.where(residual == 1e6, 1e9, residual))
 
-    moved = robust_scaling(spoilt, spoilt).scale / robust_scaling(clean, clean).scale
+    scale, moved, again = (robust_scaling(rows, rows).scale for rows in (clean, spoilt, farther))
 
-    assert moved.max() < 1.3
-    assert torch.isfinite(torch.from_numpy(moved)).all()
+    assert np.median(moved / scale) < 1.3
+    assert (moved / scale).max() < 5
+    np.testing.assert_allclose(again, moved, rtol=1e-6)
+
+
+def test_a_coordinate_that_hardly_ever_changes_has_a_robust_spread_of_its_changes() -> None:
+    rows = evidence(1_000)
+    residual = rows.residual.clone()
+    residual[:, 0] = torch.where(torch.arange(1_000) % 50 == 0, 2.0, 0.0)
+    rare = rows._replace(residual=residual)
+
+    scale = robust_scaling(rare, rare).scale[0]
+
+    assert scale == pytest.approx(LEAST_SHARE * 2 * np.sqrt(0.02 * 0.98), rel=1e-3)

@@ -136,3 +136,18 @@ def test_pixels_are_shares_of_the_greatest_value() -> None:
     assert row.dense.tolist() == [[[[0.25, 1.0]]]]
     assert row.observed.tolist() == [[[[1.0, 1.0]]]]
     assert row.codes.shape == (1, 0)
+
+
+def test_numbers_seen_as_logarithms_are_also_there_as_they_are() -> None:
+    layout = Layout(
+        columns=("plain", "skewed"),
+        numbers=(
+            Number(name="plain", column=0),
+            Number(name="skewed", column=1, transform="log", center=3.0, scale=2.0, may_be_missing=True),
+        ),
+    )
+    num = torch.tensor([[1.0, 7.0], [1.0, 3.0], [0.0, float("nan")], [0.0, 3.0 + 2 * (10 + 255)]])
+
+    straight = Frontend(layout).straight({"num": num})
+
+    torch.testing.assert_close(straight, torch.tensor([[2.0], [0.0], [0.0], [22.0]]))
