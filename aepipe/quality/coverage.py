@@ -25,16 +25,16 @@ class Coverage(NamedTuple):
     expected: float
 
 
-def coverage(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> Coverage:
-    """Of both sides; neighbourhoods of at most 3,000 real rows and as many synthetic ones. All rows count for values.
+def coverage(columns: Columns, *, train: Rows, held_out: Rows, synthetic: Rows, seed: int) -> Coverage:
+    """Values and ranges of all training rows; neighbourhoods of at most 3,000 held-out rows, by as many synthetic ones.
 
     Values and ranges are SDMetrics' CategoryCoverage and RangeCoverage.
     """
-    values = {name: _values(real.codes[:, at], synthetic.codes[:, at]) for at, name in enumerate(columns.categories)}
-    ranges = {name: _range(real.numbers[:, at], synthetic.numbers[:, at]) for at, name in enumerate(columns.numbers)}
+    values = {name: _values(train.codes[:, at], synthetic.codes[:, at]) for at, name in enumerate(columns.categories)}
+    ranges = {name: _range(train.numbers[:, at], synthetic.numbers[:, at]) for at, name in enumerate(columns.numbers)}
     generator = np.random.default_rng(seed)
-    count = min(len(real), len(synthetic), MOST_ROWS)
-    sides = [rows.take(np.sort(generator.choice(len(rows), count, replace=False))) for rows in (real, synthetic)]
+    count = min(len(held_out), len(synthetic), MOST_ROWS)
+    sides = [rows.take(np.sort(generator.choice(len(rows), count, replace=False))) for rows in (held_out, synthetic)]
     return Coverage(values, ranges, neighbourhoods(*sides), expected_neighbourhoods(count, count))
 
 

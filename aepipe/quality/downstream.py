@@ -114,14 +114,14 @@ def _classes(task: _Task, column: str) -> NDArray[np.generic]:
     """The values that training and held-out rows have, the rarest last."""
     learned, counts = np.unique(task.targets[0], return_counts=True)
     classes = learned[np.argsort(-counts, kind="stable")]
-    classes = classes[np.isin(classes, task.targets[2])]
-    if len(classes) < 2:
+    known: NDArray[np.generic] = classes[np.isin(classes, task.targets[2])]
+    if len(known) < 2:
         raise EvaluationInvalid(f"'{column}' has one value among training and held-out rows: nothing to foretell")
     if len(learned) > MOST_CLASSES:
         raise EvaluationInvalid(
             f"'{column}' has {len(learned)} values, more than {MOST_CLASSES}: choose another column"
         )
-    return classes
+    return known
 
 
 def _fit_number(task: _Task, which: int, column: str, seed: int) -> tuple[Measure, Interval]:

@@ -42,8 +42,11 @@ def marginals(real: pa.Table, synthetic: pa.Table) -> list[Marginal]:
     return sorted((m for m in found if m is not None), key=lambda m: (-m.distance, m.name))
 
 
-def figure_of(shown: Sequence[Marginal]) -> str:
-    """A small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line."""
+def figure_of(shown: Sequence[Marginal], *, name: str = "marginals") -> str:
+    """A small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line.
+
+    name: distinct within a page.
+    """
     shown = shown[:MOST_COLUMNS]
     rows = -(-len(shown) // _ACROSS)
 
@@ -60,7 +63,7 @@ def figure_of(shown: Sequence[Marginal]) -> str:
         figure.legend(handles=_key(), loc="outside upper left", ncols=2)
 
     label = f"Histograms of {len(shown)} columns, real and synthetic"
-    return draw(paint, name="marginals", label=label, width=700, height=26 + 96 * rows)
+    return draw(paint, name=name, label=label, width=700, height=26 + 96 * rows)
 
 
 def _marginal(name: str, real: pa.ChunkedArray, synthetic: pa.ChunkedArray) -> Marginal | None:

@@ -103,7 +103,7 @@ def test_coverage_counts_values_and_the_range_that_come_back() -> None:
     real = Rows(np.array([[0.0, 5.0], [10.0, 5.0], [np.nan, 5.0]]), np.array([[1], [2], [3]], np.int32))
     drawn = Rows(np.array([[2.0, 5.0], [9.0, 6.0]]), np.array([[1], [0]], np.int32))
 
-    found = coverage(columns, real, drawn, seed=0)
+    found = coverage(columns, train=real, held_out=real, synthetic=drawn, seed=0)
 
     assert found.values == {"kind": pytest.approx(1 / 3)}
     assert found.ranges["x"] == pytest.approx(0.7)
