@@ -273,6 +273,29 @@ def sample(
 
 
 @app.command()
+def augment(
+    job: JobPath = HERE,
+    rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="The class, such as income=>50K.")] = "",
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Synthetic rows of it; by default as many as make it half of all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows.")] = 0,
+    model: ModelName = "champion",
+    json: Json = False,
+) -> None:
+    """Find out whether synthetic rows of a rare class help to learn it, beside class weights and copies of its rows.
+
+    Example: [bold]aepipe augment data/people/job.toml --rare "income=>50K"[/bold]
+    """
+    from aepipe.cli.sets import show_augmentation
+    from aepipe.jobs.augment import augment as compare
+
+    with progress_bar(quiet=json) as progress:
+        result = compare(job, rare, rows=rows, seed=seed, model=model, progress=progress)
+    show_augmentation(result, json=json)
+
+
+@app.command()
 def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = False) -> None:
     """Write one HTML page about the model and the nights scored with it.
 

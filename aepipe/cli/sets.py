@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import typer
 
-from aepipe.cli.console import print_json
+from aepipe.cli.console import print_json, print_table
 from aepipe.demands import parse_share
 from aepipe.errors import JobInvalid
+from aepipe.jobs.augment import AugmentResult
 from aepipe.jobs.sample import SampleResult
 
 
@@ -20,6 +21,24 @@ def shares_of(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | None
             raise JobInvalid("--share", [str(error)]) from None
         found.setdefault(column, {})[value] = share
     return found or None
+
+
+def show_augmentation(result: AugmentResult, *, json: bool) -> None:
+    """The ways to learn a class side by side."""
+    if json:
+        print_json(result)
+        return
+    header = ("learned from", "rows", "of the class", "average precision", "AUROC", "recall of as many")
+    measures = ("average_precision", "auroc", "recall_of_as_many")
+    lines = [(arm.name, arm.rows, arm.rare, *(_cell(getattr(arm, name)) for name in measures)) for arm in result.arms]
+    print_table(f"{result.rare}, {result.held_out:,} held-out rows", header, lines)
+    typer.echo(result.sentence)
+    typer.echo(f"wrote {result.path}")
+
+
+def _cell(interval: tuple[float, float, float]) -> str:
+    value, low, high = interval
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def show_set(result: SampleResult, *, json: bool) -> None:

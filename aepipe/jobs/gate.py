@@ -82,7 +82,8 @@ class Gate:
         for column, shares in self._shares.items():
             alike = alike.of_shares(column, shares, seed)
         synthetic = pa.Table.from_batches(self._batches)
-        return Sides(alike.train, alike.held_out, synthetic.select(alike.train.column_names))
+        names = [name for name in alike.train.column_names if name in synthetic.column_names]  # of two images, one
+        return Sides(alike.train.select(names), alike.held_out.select(names), synthetic.select(names))
 
     def _images(self, sides: Sides) -> dict[str, Any]:
         encoding = self._bundle.encoding

@@ -10,6 +10,7 @@ from aepipe.bundle import Bundle
 from aepipe.columns import Schema, did_you_mean
 from aepipe.config import Job
 from aepipe.errors import JobInvalid
+from aepipe.jobs.images import drawn_images, pooled_pixels
 from aepipe.quality.aligned import joined
 from aepipe.quality.downstream import MOST_CLASSES
 from aepipe.quality.judgement import Judgement, judge
@@ -48,8 +49,8 @@ def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int) -> Judgement:
             is_exchangeable=together,
         )
     else:
-        model = TableModel(bundle, device=job.run.device)
-        points = tuple(_points(model, side, seed) for side in sides)
+        model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
+        points = tuple(_points(bundle, model, side, seed) for side in sides)
         measures = measure_points(sides, points, seed=seed, is_exchangeable=together)
     return judge(measures, job.samples.quality)
 
@@ -78,11 +79,16 @@ def categories(schema: Schema) -> frozenset[str]:
     return frozenset(found | {name for name, sort in sorts.items() if sort in ("text", "boolean")})
 
 
-def _points(model: TableModel, rows: pa.Table, seed: int) -> NDArray[np.float64]:
-    """At most 5,000 rows in the space of the model's features; rows that it cannot score have none."""
-    chosen = np.random.default_rng(seed).permutation(rows.num_rows)[:MOST_POINTS]
-    latent = model.bundle.manifest.latent
-    features = model.encode(rows.take(pa.array(np.sort(chosen))))
+def _points(bundle: Bundle, model: TableModel | None, rows: pa.Table, seed: int) -> NDArray[np.float64]:
+    """At most 5,000 rows in the space of the model's features; rows that it cannot score have none.
+
+    Where images are rebuilt in place of others, samples hold nothing that an encoder takes: they are their own pixels.
+    """
+    chosen = rows.take(pa.array(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:MOST_POINTS])))
+    if model is None:
+        return pooled_pixels(drawn_images(bundle.encoding, chosen))
+    latent = bundle.manifest.latent
+    features = model.encode(chosen)
     names = latent.pooled or latent.columns
     points = np.column_stack([features[name].to_numpy().astype(np.float64) for name in names])
     fine: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]

@@ -42,6 +42,11 @@ def groups_of(
     return tuple(Group(count, _both(where, condition), condition) for count, condition in found if count)
 
 
+def condition_of(bundle: Bundle, column: str, value: str) -> str:
+    """The condition that a column has a value, which is written as text. Raises JobInvalid as `groups_of`."""
+    return f"{_quoted(column)} = {_literal(value, _type_of(bundle, column), column)}"
+
+
 def largest_remainders(total: int, shares: list[float]) -> list[int]:
     """Whole numbers in proportion to the shares, `total` together; what is left goes to the largest fractions.
 

@@ -9,7 +9,20 @@ from typer.testing import CliRunner
 
 from aepipe.cli.main import app
 
-COMMANDS = ["init", "inspect", "train", "calibrate", "score", "sample", "report", "run", "models", "verify", "doctor"]
+COMMANDS = [
+    "init",
+    "inspect",
+    "train",
+    "calibrate",
+    "score",
+    "sample",
+    "augment",
+    "report",
+    "run",
+    "models",
+    "verify",
+    "doctor",
+]
 
 
 def aepipe(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
