@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe import where
-from aepipe.batch.conditions import Bank
 from aepipe.bundle import Bundle
 from aepipe.config import Job, read_job
 from aepipe.errors import EvaluationInvalid, JobInvalid
@@ -83,7 +82,6 @@ def augment(
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     wanted = _rare(bundle, rare)
-    Bank(bundle, wanted.where)
     refuse_impossible(job.samples.constraints, bundle.encoding.schema)
     report("read", 0.0)
     reference = _bounded(reference_rows(job, bundle), seed)

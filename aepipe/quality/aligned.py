@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.arrow_arrays import nulls_of, plain_values, values_of
 from aepipe.arrow_types import plain, sort_of
 
+MOST_OF_A_VECTOR = 32
 MISSING = 0
 """The code of a category's missing value."""
 
@@ -48,9 +50,10 @@ class Rows:
 def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple[Columns, list[Rows]]:
     """The columns of the first table that are numbers or categories, and the rows of every table.
 
-    Times and durations are numbers in their unit; text, booleans and whatever `categories` names are categories. Lists,
-    images and columns without a value are left out.
+    Times and durations are numbers in their unit; text, booleans and whatever `categories` names are categories. Of
+    vectors at most 32 entries are numbers, evenly chosen. Other lists, images and columns without a value are left out.
     """
+    tables = _without_vectors(tables)
     first = tables[0].schema
     kinds = {name: _kind(plain(first.field(name).type), name in categories) for name in first.names}
     numbers = tuple(name for name, kind in kinds.items() if kind == "number")
@@ -92,6 +95,34 @@ def moments(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     center = np.where(known, numbers, 0.0).sum(axis=0) / count
     spread = np.sqrt((np.where(known, numbers - center, 0.0) ** 2).sum(axis=0) / count)
     return center, np.where(spread > 0, spread, 1.0)
+
+
+def _without_vectors(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """The tables with the entries of lists of one length as columns of their own, such as wave[0]; other lists gone."""
+    names = [field.name for field in tables[0].schema if sort_of(field.type) == "list"]
+    for name in names:
+        entries = [_entries(joined(table[name])) for table in tables]
+        tables = [table.drop_columns([name]) for table in tables]
+        width = entries[0].shape[1]
+        if sum(map(len, entries)) and all(side.shape[1] == width for side in entries if len(side)):
+            for at in np.unique(np.linspace(0, width - 1, min(width, MOST_OF_A_VECTOR)).astype(int)):
+                tables = [
+                    table.append_column(f"{name}[{at}]", pa.array(side[:, at] if len(side) else np.zeros(0)))
+                    for table, side in zip(tables, entries, strict=True)
+                ]
+    return tables
+
+
+def _entries(lists: pa.Array) -> NDArray[np.float64]:
+    """Numbers of lists of one length, (B, T), NaN in place of a missing list; (B, 0) where lists are anything else."""
+    lengths = pc.list_value_length(lists).drop_null().unique()
+    nothing = np.zeros((len(lists), 0))
+    if len(lengths) != 1 or sort_of(lists.type.value_type) != "number":
+        return nothing
+    found = np.full((len(lists), lengths[0].as_py()), np.nan)
+    known = np.asarray(lists.is_valid())
+    found[known] = _floats(plain_values(lists.drop_null().flatten())).reshape(-1, found.shape[1])
+    return found
 
 
 def _kind(kind: pa.DataType, is_named: bool) -> str | None:

@@ -9,6 +9,8 @@ from aepipe.quality.aligned import Rows
 from aepipe.quality.nearest import nearest, scaled
 
 MOST_ROWS = 10_000
+MOST_DIFFERENCES = 4_000_000_000
+FEWEST_REAL = 500
 Z_99 = 2.5758293035489004
 
 
@@ -33,10 +35,13 @@ def closeness(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> Clo
     """Of at most 10,000 synthetic rows, each beside equally many training and held-out rows; ties count half.
 
     Were training and held-out rows exchanged at random, the share would vary by what few real rows draw many synthetic
-    ones: its variance over all such exchanges is that of a sum drawn without replacement.
+    ones: its variance over all such exchanges is that of a sum drawn without replacement. Of wide tables fewer real
+    rows are looked at, so that at most 4e9 values are compared.
     """
     generator = np.random.default_rng(seed)
-    count = min(len(train), len(held_out), MOST_ROWS)
+    width = max(train.numbers.shape[1] + train.codes.shape[1], 1)
+    most = MOST_DIFFERENCES // (2 * width * max(min(len(synthetic), MOST_ROWS), 1))
+    count = min(len(train), len(held_out), MOST_ROWS, max(most, FEWEST_REAL))
     learned, kept = (_some(side, count, generator) for side in (train, held_out))
     drawn = _some(synthetic, min(len(synthetic), MOST_ROWS), generator)
     drawn, learned, kept = scaled(train, (drawn, learned, kept))

@@ -11,7 +11,7 @@ from aepipe.quality.aligned import Columns, Rows
 from aepipe.quality.intervals import Z_95, delong
 from aepipe.quality.matrices import one_thread, stacked, tree_matrix
 
-MOST_ROWS = 20_000
+MOST_ROWS, MOST_CELLS = 20_000, 800_000
 MOST_CLASSES = 20
 ROUNDS = 500
 
@@ -46,13 +46,14 @@ def downstream(columns: Columns, column: str, *, train: Rows, held_out: Rows, sy
     """AUROC where the column has two values, the classes' mean AUROC (one against the rest) where it has up to twenty
     others, R2 where it is a number; 95 % intervals over the test rows.
 
-    Both learn from equally many rows. Raises EvaluationInvalid where the column cannot be foretold: it is no column of
-    the rows, has one value among training or held-out rows, or is a category of more than twenty.
+    Both learn from equally many rows, at most 20,000, fewer of more than 40 columns. Raises EvaluationInvalid where the
+    column cannot be foretold: it is no column of the rows, has one value among training or held-out rows, or is a
+    category of more than twenty.
     """
     if column not in columns.names:
         raise EvaluationInvalid(f"there is no column '{column}' to foretell: there are {', '.join(columns.names)}")
     generator = np.random.default_rng(seed)
-    count = min(len(train), len(synthetic), MOST_ROWS)
+    count = min(len(train), len(synthetic), MOST_ROWS, MOST_CELLS // len(columns.names))
     sides = [_some(train, count, generator), _some(synthetic, count, generator), held_out]
     task = _task(columns, column, sides)
     fit = _fit_number if column in columns.numbers else _fit_classes

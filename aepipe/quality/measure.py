@@ -41,7 +41,7 @@ def measure_table(
     """
     columns, rows = align(sides, categories)
     memory = Measures(copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides))
-    if _too_few(sides):
+    if _too_few(sides) or not columns.names:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
     as_many = learned.take(slice(0, len(drawn)))

@@ -12,7 +12,8 @@ from aepipe.quality.intervals import delong, mean_of
 from aepipe.quality.matrices import linear_matrix, one_thread, stacked, tree_matrix
 
 FOLDS = 5
-MOST_ROWS = 5_000
+FEWEST_ROWS = 500
+MOST_ROWS, MOST_CELLS = 5_000, 200_000
 
 _Scores = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
@@ -26,12 +27,13 @@ class TwoSample(NamedTuple):
     """Of each side."""
 
 
-def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int, most_rows: int = MOST_ROWS) -> TwoSample:
+def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> TwoSample:
     """Means of five stratified folds over equally many rows of both sides. Lopez-Paz & Oquab 2017.
 
-    The interval takes the folds for independent, which makes it a little narrow.
+    At most 5,000 rows of each, fewer of more than 40 columns. The interval takes the folds for independent, which makes
+    it a little narrow.
     """
-    count = min(len(real), len(synthetic), most_rows)
+    count = min(len(real), len(synthetic), MOST_ROWS, max(MOST_CELLS // len(columns.names), FEWEST_ROWS))
     generator = np.random.default_rng(seed)
     sides = [rows.take(np.sort(generator.choice(len(rows), count, replace=False))) for rows in (real, synthetic)]
     both, truth = stacked(sides), np.repeat([False, True], count)
