@@ -20,6 +20,15 @@ MOST_JUDGED = 100_000
 MOST_IMAGES = 64
 
 
+def page_name(partition: str) -> str:
+    """Of the page about a published set, beside the nights' pages.
+
+    >>> page_name("dt=2026-01-01/hour=7")
+    'samples-dt=2026-01-01_hour=7.html'
+    """
+    return f"samples-{partition.replace('/', '_')}.html"
+
+
 class Verdict(NamedTuple):
     """A sentence for each bar missed, what was measured, and the page; all empty for a set that was not judged."""
 

@@ -19,6 +19,7 @@ from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.batch.stream import STREAM
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
+from aepipe.jobs.gate import page_name
 from aepipe.jobs.images import drawn_images, top_of
 from aepipe.jobs.scored import Scored
 from aepipe.partitions import discover, select
@@ -204,6 +205,8 @@ def samples(scored: Scored, model: TableModel) -> page.Samples | None:
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = scored.read("samples", latest).slice(0, REAL_ROWS), _real_rows(scored.job)
     shared = {"rows": latest.files["samples"].rows, "seed": latest.details["seed"], "prior": latest.details["prior"]}
+    if "quality" in latest.details:
+        shared["judged"] = page_name(latest.partition)
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
         pictures, reals = (drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))

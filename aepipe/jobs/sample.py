@@ -18,7 +18,7 @@ from aepipe.demands import check_shares
 from aepipe.errors import JobInvalid
 from aepipe.jobs.constraints import Rules, refuse_impossible
 from aepipe.jobs.draws import Source, drawn_rows
-from aepipe.jobs.gate import Gate, Verdict
+from aepipe.jobs.gate import Gate, Verdict, page_name
 from aepipe.jobs.judged import refuse_unjudgeable
 from aepipe.jobs.reference import Reference, reference_rows
 from aepipe.jobs.result import Result
@@ -201,7 +201,7 @@ def _reference(job: Job, bundle: Bundle, wanted: _Wanted) -> Reference | None:
 
 
 def _page_path(job: Job, name: str) -> Path:
-    return job.out_path / "reports" / f"samples-{name.replace('/', '_')}.html"
+    return job.out_path / "reports" / page_name(name)
 
 
 def _write(

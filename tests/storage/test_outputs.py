@@ -434,6 +434,7 @@ def test_rows_that_are_set_aside_are_no_output_and_what_was_there_stays(tmp_path
     assert path.suffix != ".parquet"
     assert (path.parent / "reason.txt").read_text() == "too few\n"
     assert outputs.quarantined() == {}
+    assert outputs.set_aside() == {"dt=1": "too few"}
     assert outputs.verify() == []
     with outputs.commit("dt=1", "good", run="sample") as commit:
         assert commit.done == good
