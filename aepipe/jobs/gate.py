@@ -9,7 +9,7 @@ import pyarrow as pa
 from aepipe.bundle import Bundle
 from aepipe.config import Job
 from aepipe.jobs.images import drawn_images, top_of
-from aepipe.jobs.judged import judged
+from aepipe.jobs.judged import Kind, judged
 from aepipe.jobs.reference import Reference
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
@@ -66,8 +66,10 @@ class Gate:
     def judge(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> Verdict:
         """What the bars make of the rows. Raises EvaluationInvalid where they cannot be judged."""
         progress("judge", 0.0)
-        sides = self._sides(seed)
-        found = judged(self._job, self._bundle, sides, seed=seed)
+        alike = self._alike(seed)
+        sides = self._sides(alike or self._reference)
+        kind: Kind = "all" if not self._asked() else "few" if alike is None else "some"
+        found = judged(self._job, self._bundle, sides, seed=seed, kind=kind)
         page = SetPage(
             job=self._job.name,
             model_version=self._bundle.version,
@@ -85,14 +87,17 @@ class Gate:
         progress("judge", 1.0)
         return Verdict(found.missed, found.numbers, render_set(page).encode())
 
-    def _sides(self, seed: int) -> Sides:
-        """Synthetic rows, and real ones of the kind that was asked for."""
-        alike = self._reference if self._where is None else self._reference.like(self._where)
+    def _alike(self, seed: int) -> Reference | None:
+        """Real rows of the kind that was asked for; none where they are few."""
+        found = self._reference if self._where is None else self._reference.like(self._where)
         for column, shares in self._shares.items():
-            alike = alike.of_shares(column, shares, seed)
+            found = None if found is None else found.of_shares(column, shares, seed)
+        return found
+
+    def _sides(self, real: Reference) -> Sides:
         synthetic = pa.Table.from_batches(self._batches)
-        names = [name for name in alike.train.column_names if name in synthetic.column_names]  # of two images, one
-        return Sides(alike.train.select(names), alike.held_out.select(names), synthetic.select(names))
+        names = [name for name in real.train.column_names if name in synthetic.column_names]  # of two images, one
+        return Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
 
     def _images(self, sides: Sides) -> dict[str, Any]:
         encoding = self._bundle.encoding

@@ -1,5 +1,7 @@
 """A set of synthetic rows held against real ones: what is measured of it, and what the job's bars make of that."""
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from aepipe.quality.judgement import Judgement, judge
 from aepipe.quality.measure import Sides, measure_points, measure_table
 
 MOST_POINTS = 5_000
+
+Kind = Literal["all", "some", "few"]
+"""Which real rows a set is held against: all, those of the kind that was asked for, or all since these are few."""
 
 
 def refuse_unjudgeable(job: Job, bundle: Bundle) -> None:
@@ -36,22 +41,26 @@ def refuse_unjudgeable(job: Job, bundle: Bundle) -> None:
         raise JobInvalid("[samples.quality]", faults)
 
 
-def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int) -> Judgement:
-    """The checks of a set. Raises EvaluationInvalid where the column to predict has one value."""
+def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "all") -> Judgement:
+    """The checks of a set; of distributions only where the real rows are of its kind.
+
+    Raises EvaluationInvalid where the column that the job has predicted has one value among all rows.
+    """
     schema = bundle.encoding.schema
     together = schema.event_time is None
     if bundle.encoding.layout.kind == "table":
         measures = measure_table(
             sides,
             categories=categories(schema),
-            predict=_foretold(job, schema, sides),
+            predict=_foretold(job, schema, sides, kind),
             seed=seed,
             is_exchangeable=together,
+            is_alike=kind != "few",
         )
     else:
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
-        measures = measure_points(sides, points, seed=seed, is_exchangeable=together)
+        measures = measure_points(sides, points, seed=seed, is_exchangeable=together, is_alike=kind != "few")
     return judge(measures, job.samples.quality)
 
 
@@ -63,10 +72,13 @@ def predicted(job: Job, schema: Schema) -> str | None:
     return next((name for name in schema.conditions if name in named), None)
 
 
-def _foretold(job: Job, schema: Schema, sides: Sides) -> str | None:
-    """The column to predict; none where nobody named it and it has one value, as in rows of one kind, or very many."""
+def _foretold(job: Job, schema: Schema, sides: Sides, kind: Kind) -> str | None:
+    """The column to predict.
+
+    None where it has one value among rows of one kind, or where nobody named it and it has one value or very many.
+    """
     column = predicted(job, schema)
-    if column is None or job.samples.quality.predict is not None:
+    if column is None or (job.samples.quality.predict is not None and kind == "all"):
         return column
     counts = [len(joined(rows[column]).drop_null().unique()) for rows in (sides.train, sides.held_out)]
     return column if min(counts) > 1 and max(counts) <= MOST_CLASSES else None

@@ -16,9 +16,9 @@ from aepipe.jobs.rows import read_chosen
 from aepipe.jobs.shares import text_of
 from aepipe.partitions import Partition, discover
 from aepipe.quality.copies import row_codes
+from aepipe.quality.measure import FEWEST_ROWS
 
 FEWEST_HELD_OUT = 10
-FEWEST_ALIKE = 100
 _REMEDY = "or set [samples.quality] check = false, which publishes synthetic rows unjudged"
 
 
@@ -28,16 +28,17 @@ class Reference(NamedTuple):
     train: pa.Table
     held_out: pa.Table
 
-    def like(self, condition: str) -> "Reference":
-        """The rows for which a condition holds; all of them where it holds for fewer than 100 held-out ones."""
-        chosen = Reference(*(rows.filter(where.apply(condition, rows)) for rows in self))
-        enough = chosen.held_out.num_rows >= FEWEST_ALIKE and chosen.train.num_rows >= FEWEST_ALIKE
-        return chosen if enough else self
+    def like(self, condition: str) -> "Reference | None":
+        """The rows for which a condition holds; none where it holds for fewer than fifty held-out ones."""
+        return Reference(*(rows.filter(where.apply(condition, rows)) for rows in self)).if_enough()
 
-    def of_shares(self, column: str, shares: Mapping[str, float], seed: int) -> "Reference":
-        """As many of the rows as have these shares of the column's values, written as text; all where that is few."""
-        chosen = Reference(*(_of_shares(rows, column, shares, seed) for rows in self))
-        return chosen if chosen.held_out.num_rows >= FEWEST_ALIKE else self
+    def of_shares(self, column: str, shares: Mapping[str, float], seed: int) -> "Reference | None":
+        """As many of the rows as have these shares of the column's values, written as text; none as for `like`."""
+        return Reference(*(_of_shares(rows, column, shares, seed) for rows in self)).if_enough()
+
+    def if_enough(self) -> "Reference | None":
+        """Itself, where there are fifty rows of either."""
+        return self if min(self.train.num_rows, self.held_out.num_rows) >= FEWEST_ROWS else None
 
 
 def reference_rows(job: Job, bundle: Bundle) -> Reference:

@@ -33,15 +33,24 @@ class Sides(NamedTuple):
 
 
 def measure_table(
-    sides: Sides, *, categories: Collection[str], predict: str | None, seed: int, is_exchangeable: bool = True
+    sides: Sides,
+    *,
+    categories: Collection[str],
+    predict: str | None,
+    seed: int,
+    is_exchangeable: bool = True,
+    is_alike: bool = True,
 ) -> Measures:
     """Of a table. categories: the columns that are such, though their type is a number's. predict: for learners.
 
+    is_alike: real rows are of the kind of the synthetic ones; where not, distributions are not compared.
     Raises EvaluationInvalid where `predict` cannot be foretold.
     """
     columns, rows = align(sides, categories)
-    memory = Measures(copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides))
-    if _too_few(sides) or not columns.names:
+    memory = Measures(
+        copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides, is_alike)
+    )
+    if _too_few(sides) or not is_alike or not columns.names:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
     as_many = learned.take(slice(0, len(drawn)))
@@ -62,12 +71,22 @@ def measure_table(
 
 
 def measure_points(
-    sides: Sides, points: tuple[NDArray[np.floating], ...], *, seed: int, is_exchangeable: bool = True
+    sides: Sides,
+    points: tuple[NDArray[np.floating], ...],
+    *,
+    seed: int,
+    is_exchangeable: bool = True,
+    is_alike: bool = True,
 ) -> Measures:
-    """Of rows that are points of a space, (B, Z) of each side; copies are equal in the source's own values."""
+    """Of rows that are points of a space, (B, Z) of each side; copies are equal in the source's own values.
+
+    is_alike: as for tables.
+    """
     rows = [Rows(np.asarray(side, np.float64), np.zeros((len(side), 0), np.int32)) for side in points]
-    memory = Measures(copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides))
-    if _too_few(sides):
+    memory = Measures(
+        copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides, is_alike)
+    )
+    if _too_few(sides) or not is_alike:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
     columns = Columns(tuple(f"z_{at:03d}" for at in range(points[0].shape[1])), (), ())
@@ -88,6 +107,8 @@ def _too_few(sides: Sides) -> bool:
     return bool(min(sides.held_out.num_rows, sides.synthetic.num_rows) < FEWEST_ROWS)
 
 
-def _why(sides: Sides) -> str:
+def _why(sides: Sides, is_alike: bool) -> str:
+    if not is_alike:
+        return f"fewer than {FEWEST_ROWS} held-out rows are of the kind that was asked for"
     drawn, held_out = sides.synthetic.num_rows, sides.held_out.num_rows
     return f"there are {drawn:,} synthetic and {held_out:,} held-out rows, {FEWEST_ROWS} of each are needed"

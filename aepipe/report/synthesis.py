@@ -57,7 +57,8 @@ class CheckLine(NamedTuple):
 def render_set(page: SetPage) -> str:
     """The page; the same SetPage gives the same bytes."""
     found = page.judgement
-    columns = marginals.marginals(page.real, page.synthetic) if page.images is None else []
+    compared = page.images is None and found.measures.shapes is not None
+    columns = marginals.marginals(page.real, page.synthetic) if compared else []
     return (
         environment()
         .get_template("samples.html")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from aepipe.cli.main import app
 from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs import reference
+from aepipe.jobs.reference import Reference
 from aepipe.jobs.sample import sample
 from aepipe.storage import Outputs
 from tests.conftest import UNJUDGED
@@ -82,6 +84,33 @@ def test_few_rows_are_judged_by_what_they_can_tell_and_a_bar_that_they_cannot_is
         "AUROC of boosted trees cannot be measured (there are 20 synthetic and 198 held-out rows, 50 of each are "
         "needed), and the job asks for at most 0.9",
     )
+
+
+def test_where_the_column_to_predict_is_what_was_asked_for_nothing_is_foretold(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, "quality = { predict = 'kind', closeness = 0.5 }")
+
+    result = sample(job, rows=60, seed=1, where="kind != 'boot' and kind != 'shirt'", partition="a")
+
+    assert result.missed == ()
+    assert "loss" not in result.quality
+    assert "trees" in result.quality
+
+
+def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_kinds(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    result = sample(shop_job(shared_folder, tmp_path, ""), rows=60, where="kind = 'boot'", partition="a")
+    few = Reference(pa.table({"kind": ["boot", "hat"] * 60}), pa.table({"kind": ["boot"] * 49 + ["hat"] * 51}))
+
+    assert "shapes" in result.quality
+    assert few.like("kind = 'boot'") is None
+    assert few.of_shares("kind", {"boot": 0.9}, 0) is not None
+    assert few.of_shares("kind", {"boot": 0.99}, 0) is None
+    kept = few.like("kind = 'hat'")
+    assert kept is not None
+    assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
 
 
 def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) -> None:
