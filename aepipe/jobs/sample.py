@@ -25,7 +25,7 @@ from aepipe.jobs.result import Result
 from aepipe.jobs.shares import Group, groups_of
 from aepipe.jobs.whole import whole_rows
 from aepipe.progress import Progress, silent
-from aepipe.storage import Commit, Manifest, Outputs, digest_of, put_bytes
+from aepipe.storage import Commit, Manifest, Outputs, digest_of, put_bytes, remove
 
 Prior = Literal["mixture", "normal"]
 
@@ -171,7 +171,7 @@ def _make(
     """Draw, judge, then publish or quarantine."""
     reference = _reference(job, bundle, wanted)
     rules = Rules(job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train)
-    is_judged = reference is not None and job.samples.quality.check
+    is_judged = reference is not None and job.samples.quality.check and wanted.rows > 0
     gate = Gate(job, bundle, reference, where=wanted.where, shares=wanted.shares) if reference and is_judged else None
     _write(commit, bundle, wanted, groups, rules, gate=gate, device=job.run.device, progress=progress)
     verdict = Verdict() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
@@ -181,6 +181,8 @@ def _make(
     page = _page_path(job, name)
     if verdict.page:
         put_bytes(page, verdict.page)
+    else:
+        remove(page)  # of a set that this one replaces
     judged = {"quality": dict(verdict.quality), "rejected": dict(rules.rejected)}
     details = wanted.details | {key: value for key, value in judged.items() if value}
     manifest = commit.publish(model_version=bundle.version, details=details)
@@ -196,8 +198,9 @@ def _made_before(outputs: Outputs, manifest: Manifest, page: Path) -> _Made:
 
 def _reference(job: Job, bundle: Bundle, wanted: _Wanted) -> Reference | None:
     """The real rows, where something is held against them."""
-    is_needed = job.samples.quality.check or any(each.combination for each in job.samples.constraints)
-    return reference_rows(job, bundle) if wanted.rows and is_needed else None
+    is_judged = job.samples.quality.check and wanted.rows > 0
+    is_needed = is_judged or any(each.combination for each in job.samples.constraints)
+    return reference_rows(job, bundle) if is_needed else None
 
 
 def _page_path(job: Job, name: str) -> Path:

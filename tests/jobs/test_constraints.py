@@ -43,6 +43,7 @@ def test_every_row_keeps_to_the_constraints_and_the_first_ones_are_the_same_wher
     assert pc.all(pc.less(drawn["size"].cast(pa.float64()), drawn["weight"].cast(pa.float64()))).as_py()
     assert drawn["id"].to_pylist() == [-1 - row for row in range(300)]
     assert drawn.slice(0, 100).equals(read(short))
+    assert read(sample(job, rows=0, partition="c")).schema.equals(drawn.schema)
     assert set(long.rejected) == {"size < weight", "combination of kind, colour"}
     assert long.rejected["size < weight"] >= short.rejected["size < weight"]
 

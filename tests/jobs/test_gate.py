@@ -40,6 +40,9 @@ def test_a_set_that_clears_its_bars_is_published_with_a_page_that_promises_no_pr
     assert "no privacy guarantee" in page
     assert "Published: 4 of 4 bars met" in page
     assert sample(job, rows=400, seed=1, partition="dt=2026-02-01").quality == result.quality
+    unjudged = shop_job(shared_folder, tmp_path, "quality = { check = false }")
+    assert sample(unjudged, rows=20, seed=1, partition="dt=2026-02-01").report is None
+    assert not result.report.exists()
 
 
 def test_a_set_that_misses_bars_is_quarantined_and_the_good_one_before_it_stays(
