@@ -12,8 +12,8 @@ from aepipe.batch.model import TableModel
 from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.config import Job, read_job
 from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.jobs.images import drawn_images
 from aepipe.jobs.keys import find_rows, key_texts
-from aepipe.jobs.pictures import pictures_of
 from aepipe.jobs.result import Result
 from aepipe.jobs.scored import open_model
 from aepipe.layout import Layout
@@ -222,7 +222,7 @@ def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: He
         raise OptionInvalid(f"{row.name} cannot be drawn: it has no score, or the job asks for no reasons")
     from aepipe.report.heat import heat_picture
 
-    image, guess = (pictures_of(model, table)[0] for table in (row.table, expected))
+    image, guess = (drawn_images(model.bundle.encoding, table)[0] for table in (row.table, expected))
     rebuilt = model.bundle.encoding.layout.rebuilt
     assert rebuilt is not None
     put_bytes(path, heat_picture(image, guess, np.asarray(heat.z), top=rebuilt.top, side=heat.side))

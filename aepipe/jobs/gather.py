@@ -20,9 +20,9 @@ from aepipe.batch.stream import STREAM
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
 from aepipe.jobs.evaluate import Contender, Measured
-from aepipe.jobs.pictures import pictures_of
+from aepipe.jobs.gate import page_name
+from aepipe.jobs.images import drawn_images, top_of
 from aepipe.jobs.scored import Scored
-from aepipe.layout import Layout
 from aepipe.partitions import discover, select
 from aepipe.report import model as page
 from aepipe.storage import Manifest
@@ -127,9 +127,9 @@ def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
     expected = model.reconstruct(source)
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, expectations = (pictures_of(model, rows) for rows in (source, expected))
+        pictures, expectations = (drawn_images(model.bundle.encoding, rows) for rows in (source, expected))
         return page.StrangeRows(
-            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=_top(layout)
+            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=top_of(layout)
         )
     columns = list(layout.columns)
     return page.StrangeRows(
@@ -206,17 +206,14 @@ def samples(scored: Scored, model: TableModel) -> page.Samples | None:
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = scored.read("samples", latest).slice(0, REAL_ROWS), _real_rows(scored.job)
     shared = {"rows": latest.files["samples"].rows, "seed": latest.details["seed"], "prior": latest.details["prior"]}
+    if "quality" in latest.details:
+        shared["judged"] = page_name(latest.partition)
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, reals = (pictures_of(model, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
-        return page.Samples(**shared, images=pictures, real_images=reals, top=_top(layout))
+        pictures, reals = (drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
+        return page.Samples(**shared, images=pictures, real_images=reals, top=top_of(layout))
     columns = layout.columns
     return page.Samples(**shared, table=drawn.select(columns), real=real.select(columns))
-
-
-def _top(layout: Layout) -> int:
-    """The greatest value of a picture's pixels."""
-    return 255 if layout.rebuilt is None else layout.rebuilt.top
 
 
 def _real_rows(job: Job) -> pa.Table:

@@ -62,6 +62,8 @@ def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison |
         for manifest in scored.manifests
         if not scored.is_in_force(manifest)
     ]
+    aside = scored.outputs.set_aside().items()
+    notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
     return Night(
         notices=tuple(notices),
         header=gather.header(scored, model, alias),

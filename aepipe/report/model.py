@@ -142,6 +142,7 @@ class Samples:
     top: int = 255
     table: pa.Table | None = None
     real: pa.Table | None = None
+    judged: str | None = None  # the page of their checks, beside this one
 
 
 class WalkLine(NamedTuple):

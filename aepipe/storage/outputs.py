@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aepipe.partitions import natural_order
-from aepipe.storage.commit import Commit, recover, release
+from aepipe.storage.commit import REASON, Commit, recover, release
 from aepipe.storage.files import put_json
 from aepipe.storage.locks import lock
 from aepipe.storage.places import HIDDEN, OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
@@ -86,8 +86,16 @@ class Outputs:
 
     def quarantined(self) -> dict[str, str]:
         """The reason of every partition in quarantine, by name."""
-        notes = [json.loads(path.read_bytes()) for path in quarantine_folder(self.root).rglob("*.json")]
+        folder = quarantine_folder(self.root)
+        paths = [path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_")]
+        notes = [json.loads(path.read_bytes()) for path in paths]
         return dict(sorted((note["partition"], note["reason"]) for note in notes))
+
+    def set_aside(self, run: Run = "sample") -> dict[str, str]:
+        """The reason of every partition whose rows were judged unfit, by name."""
+        folder = quarantine_folder(self.root) / f"_{OUTPUTS[run][-1]}"
+        notes = sorted(folder.rglob(REASON))
+        return {path.parent.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").strip() for path in notes}
 
     def verify(self, *, wait_s: float = 5.0) -> list[str]:
         """Every fault of the outputs, a sentence each: all files are read and compared with their manifests.

@@ -16,6 +16,7 @@ COMMANDS = [
     "calibrate",
     "score",
     "sample",
+    "augment",
     "report",
     "evaluate",
     "explain",

@@ -137,7 +137,9 @@ def images() -> Night:
             reconstructed=pixels[5:10],
             top=16,
         ),
-        samples=Samples(rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16),
+        samples=Samples(
+            rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16, judged="samples-a.html"
+        ),
         walks=(
             Walk(
                 title="scan 1 with one latent at a time moved",

@@ -144,6 +144,10 @@ def test_images_stand_beside_what_the_model_expected(pages):
     assert sum(alt.startswith("synthetic") for alt in told) == sum(alt.startswith("real") for alt in told) == 60
 
 
+def test_the_page_of_judged_samples_is_named(pages):
+    assert "judged in <b>samples-a.html</b>" in pages["images"]
+
+
 def test_same_night_gives_the_same_bytes_in_another_process(pages):
     code = (
         "import sys; sys.path.insert(0, 'tests/report'); import conftest; print(conftest.render(conftest.everything()))"

@@ -1,0 +1,98 @@
+"""What synthetic rows of a rare class are worth: where the answer is known."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, precision_score, recall_score
+
+from aepipe.errors import EvaluationInvalid
+from aepipe.metrics import Interval
+from aepipe.quality.aligned import Columns, Rows
+from aepipe.quality.augmentation import SYNTHETIC, Augmentation, _recall_of_as_many, augmentation
+
+COLUMNS = Columns(("x", "y"), ("label",), (3,))
+
+
+def rows(count: int, share: float, seed: int, *, wrong: bool = False) -> tuple[Rows, np.ndarray]:
+    """The rare class lies on a ring, the others within it; `wrong` puts both in one place."""
+    rng = np.random.default_rng(seed)
+    is_rare = rng.random(count) < share
+    angle = rng.uniform(0, 6.3, count)
+    radius = np.where(is_rare & (not wrong), 2.2, 1.0) + 0.5 * rng.standard_normal(count)
+    points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    return Rows(points, 1 + is_rare.astype(np.int32)[:, None]), is_rare
+
+
+def compared(synthetic: Rows) -> Augmentation:
+    (train, train_rare), (held_out, held_out_rare) = rows(1_500, 0.02, 0), rows(2_000, 0.1, 1)
+    return augmentation(
+        COLUMNS,
+        column="label",
+        is_rare=(train_rare, held_out_rare),
+        train=train,
+        held_out=held_out,
+        synthetic=synthetic,
+        seed=0,
+    )
+
+
+def test_new_rows_of_the_true_law_help_and_rows_that_are_wrong_do_harm_and_rivals_always_stand_beside() -> None:
+    good, bad = compared(rows(600, 1.0, 2)[0]), compared(rows(600, 1.0, 2, wrong=True)[0])
+
+    assert [arm.name for arm in good.arms] == [
+        "real rows alone",
+        "class weights",
+        "copies of real rows",
+        SYNTHETIC,
+    ]
+    assert good.gain.low > 0
+    assert "Synthetic rows help: +" in good.sentence
+    assert bad.gain.high < 0
+    assert "Synthetic rows do harm: -" in bad.sentence
+    assert good.arms[0] == bad.arms[0]
+    assert good.arms[2].rare == good.arms[3].rare == good.arms[0].rare + 600
+    for arm in good.arms:
+        for interval in (arm.average_precision, arm.auroc, arm.recall_of_as_many, arm.recall):
+            assert interval.low <= interval.value <= interval.high
+
+
+def test_no_difference_is_said_to_be_none() -> None:
+    found = compared(rows(600, 1.0, 2)[0])._replace(gain=Interval(0.01, -0.01, 0.02))
+
+    assert "make no difference that these rows can show: +0.010 average precision (-0.010 to +0.020)" in found.sentence
+
+
+def test_the_recall_of_as_many_is_that_of_the_highest_scores_and_ties_share_what_is_left() -> None:
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random(300) < 0.2, rng.standard_normal(300)
+    first = np.argsort(-scores)[: truth.sum()]
+    assert _recall_of_as_many(truth, scores) == pytest.approx(truth[first].mean())
+    assert _recall_of_as_many(truth, np.zeros(300)) == pytest.approx(truth.mean())
+
+
+def test_the_measures_of_an_arm_are_scikit_learn_s() -> None:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    (train, train_rare), (held_out, truth) = rows(1_500, 0.02, 0), rows(2_000, 0.1, 1)
+    learner = HistGradientBoostingClassifier(early_stopping=False, random_state=0).fit(train.numbers, train_rare)
+    scores = learner.decision_function(held_out.numbers)
+
+    real = compared(rows(50, 1.0, 2)[0]).arms[0]
+
+    assert real.average_precision.value == pytest.approx(average_precision_score(truth, scores))
+    assert real.recall.value == pytest.approx(recall_score(truth, scores > 0))
+    assert real.precision == pytest.approx(precision_score(truth, scores > 0))
+
+
+def test_too_few_rows_of_a_class_are_refused() -> None:
+    (train, train_rare), (held_out, held_out_rare) = rows(300, 0.01, 0), rows(300, 0.5, 1)
+
+    with pytest.raises(EvaluationInvalid, match="of the training rows 4 have this value of 'label' and"):
+        augmentation(
+            COLUMNS,
+            column="label",
+            is_rare=(train_rare, held_out_rare),
+            train=train,
+            held_out=held_out,
+            synthetic=held_out,
+            seed=0,
+        )
