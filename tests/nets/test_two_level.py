@@ -15,18 +15,19 @@ def distribution(size: int = SIZE) -> tuple[TwoLevel, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     level = TwoLevel(size, absent=(MISSING,)).double()
     with torch.no_grad():
-        level.bias.copy_(torch.randn(level.bias.shape, generator=generator, dtype=torch.float64))
+        level.table.copy_(torch.randn(level.table.shape, generator=generator, dtype=torch.float64))
     return level, torch.randn(1, level.width, generator=generator, dtype=torch.float64)
 
 
 def probabilities(level: TwoLevel, logits: torch.Tensor) -> np.ndarray:
     """Of every code, by the definition: a softmax over classes times one over the class's own members."""
-    classes = logits[0, : level.classes].softmax(0)
+    classes, features = logits[0, : level.classes].softmax(0), logits[0, level.classes :]
     found = []
     for code in range(level.size):
         first = code // level.members * level.members
         own = torch.arange(first, min(first + level.members, level.size)) - first
-        scores = logits[0, level.classes + own] + level.bias[code // level.members, own]
+        table = level.table[code // level.members].reshape(level.members, -1)[own]
+        scores = table[:, :-1] @ features + table[:, -1]
         found.append(classes[code // level.members] * scores.softmax(0)[code - first])
     return torch.stack(found).detach().numpy()
 
@@ -80,7 +81,7 @@ def test_columns_of_many_codes_stand_beside_those_of_few(sizes: tuple[int, ...])
 
     drawn, guessed = many.draw(logits, torch.rand(64, many.uniforms)), many.guess(logits)
 
-    assert many.width <= sum(min(size + 3, 2 * size**0.5 + 2) if size > MANY_CODES else size + 3 for size in sizes)
+    assert many.width <= sum(size**0.5 + 10 if size > MANY_CODES else size + 3 for size in sizes)
     for found in (drawn, guessed):
         assert (found >= FIRST_VALUE).all()
         assert (found < torch.tensor(sizes)).all()
