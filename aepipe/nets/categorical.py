@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
 from aepipe.losses import categorical_nll
-from aepipe.nets.two_level import IMPOSSIBLE, TwoLevel, inverse_cdf, log_of_shares
+from aepipe.nets.two_level import IMPOSSIBLE as _IMPOSSIBLE
+from aepipe.nets.two_level import TwoLevel, inverse_cdf, log_of_shares
 
 
 class _Block(NamedTuple):
@@ -146,6 +147,6 @@ def _masks(
             least = FIRST_VALUE if size > FIRST_VALUE else RARE
             allowed = (range(size), set(range(size)) - {UNSEEN, *absent[column]}, range(least, size))
             for mask, codes in zip(masks, allowed, strict=True):
-                mask += [0.0 if code in codes else IMPOSSIBLE for code in range(block.codes)]
+                mask += [0.0 if code in codes else _IMPOSSIBLE for code in range(block.codes)]
     possible, drawable, guessable = (torch.tensor(mask) for mask in masks)
     return possible, drawable, guessable

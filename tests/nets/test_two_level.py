@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from aepipe.config import Model as Section
+from aepipe.export import export_parts
+from aepipe.families import build
 from aepipe.layout import FIRST_VALUE, MANY_CODES, MISSING, RARE, UNSEEN, Category, Layout
 from aepipe.nets.categorical import Categoricals
 from aepipe.nets.frontend import Row
 from aepipe.nets.intake import Intake
 from aepipe.nets.two_level import TwoLevel
+from tests.layouts import CATEGORIES, random_rows
 
 SIZE = 37  # seven members a class, the last class has two
 
@@ -92,6 +96,17 @@ def test_columns_of_many_codes_stand_beside_those_of_few(sizes: tuple[int, ...])
         assert isinstance(level, TwoLevel)
         alone = level.nll(logits[:, begin : begin + level.width], codes[:, column])
         torch.testing.assert_close(at_once[:, column], alone)
+
+
+def test_columns_of_many_codes_answer_in_onnx_as_in_torch() -> None:
+    model = build(CATEGORIES, Section(family="vae", trunk="mlp"), 0).eval()
+    with torch.no_grad():  # trained, so to speak: else every member is as likely
+        for level in model.likelihood.get_submodule("categories.wide"):
+            level.table.normal_(generator=torch.Generator().manual_seed(0))
+
+    exported = export_parts(model.parts(), random_rows(CATEGORIES, 512))
+
+    assert [part.part for part in exported] == ["encoder", "decoder", "sampler"]
 
 
 def test_a_value_among_very_many_costs_a_row_of_an_embedding_and_nothing_where_none_is_asked_for() -> None:
