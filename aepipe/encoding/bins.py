@@ -92,10 +92,10 @@ class _Coder:
     def codes(self, values: np.ndarray) -> np.ndarray:
         ours = self._as_host(values)
         if self.by_value is None:
-            found: np.ndarray = self.code_at[np.searchsorted(self.breaks, ours, side="right")]
+            found: np.ndarray = self.code_at.take(np.searchsorted(self.breaks, ours, side="right"))
         else:  # its first and last entry stand for all values beyond
             first, last = self.breaks[0] - 1, self.breaks[-1]
-            found = self.by_value[np.clip(ours, first, last) - first]
+            found = self.by_value.take(np.clip(ours, first, last) - first)
         return found
 
     def _by_value(self) -> np.ndarray | None:

@@ -79,7 +79,7 @@ class CategoryCodec(Codec):
         """Values are looked up once a dictionary, rows are gathered."""
         known = self._lookup.codes_of_dictionary(array.dictionary)
         indices, nulls = values_of(array.indices), nulls_of(array.indices)
-        codes: np.ndarray = known[indices if nulls is None else np.where(nulls, len(known) - 1, indices)]
+        codes: np.ndarray = known.take(indices if nulls is None else np.where(nulls, len(known) - 1, indices))
         return codes
 
     @cached_property

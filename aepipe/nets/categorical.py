@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
 from aepipe.losses import categorical_nll
-from aepipe.nets.two_level import IMPOSSIBLE, TwoLevel, inverse_cdf
+from aepipe.nets.two_level import IMPOSSIBLE as _IMPOSSIBLE
+from aepipe.nets.two_level import TwoLevel, inverse_cdf, log_of_shares
 
 
 class _Block(NamedTuple):
@@ -90,7 +91,12 @@ class Categoricals(nn.Module):
 
     def logits_of(self, shares: Tensor) -> Tensor:
         """Logits (B, width) of what a linear model makes of indicators: shares below a hundredth count as one."""
-        return shares.clamp(min=0.01).log()
+        flat = log_of_shares(shares[:, : self.flat_width])
+        of_wide = (
+            level.logits_of(shares[:, begin:end])
+            for level, (begin, end) in zip(self._levels(), pairwise(self.begins), strict=True)
+        )
+        return torch.cat([flat, *of_wide], 1)
 
     def _wide(self, answer: Callable[[TwoLevel, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
         """What each column of two levels answers of its own logits, (B, 1) each."""
@@ -141,6 +147,6 @@ def _masks(
             least = FIRST_VALUE if size > FIRST_VALUE else RARE
             allowed = (range(size), set(range(size)) - {UNSEEN, *absent[column]}, range(least, size))
             for mask, codes in zip(masks, allowed, strict=True):
-                mask += [0.0 if code in codes else IMPOSSIBLE for code in range(block.codes)]
+                mask += [0.0 if code in codes else _IMPOSSIBLE for code in range(block.codes)]
     possible, drawable, guessable = (torch.tensor(mask) for mask in masks)
     return possible, drawable, guessable

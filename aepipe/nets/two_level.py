@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from aepipe.layout import FIRST_VALUE, UNSEEN
 from aepipe.losses import categorical_nll
 
+_FEATURES = 8
+
 IMPOSSIBLE = -1e9
 """Added to the logit of what must not be."""
 
 
 class TwoLevel(nn.Module):
-    """p(code) = p(code // members) p(code % members | code // members), of about 2 sqrt(size) logits; it sums to 1.
+    """p(code) = p(code // members) p(code % members | code // members), which sums to 1; sqrt(size) members a class.
 
     Classes for fast models, Goodman 2001. Codes come by falling frequency, so members of a class are about equally
-    frequent. Which member it is hangs on logits that all classes share and on a bias of its own: exact as likelihood
-    goes, but a row says less of the member than a softmax over all codes would.
+    frequent. The `width` parameters of a row are a logit a class and 8 features: a member's logit is the product of
+    these with 8 numbers of its own, plus a bias. Exact as likelihood goes; what is given up is a rank above 8.
     """
 
     never: Tensor
@@ -29,8 +31,9 @@ class TwoLevel(nn.Module):
         self.size = size
         self.members = math.isqrt(size - 1) + 1
         self.classes = -(-size // self.members)
-        self.width = self.classes + self.members
-        self.bias = nn.Parameter(torch.zeros(self.classes, self.members))
+        self.width = self.classes + _FEATURES
+        own = torch.randn(self.classes, self.members, _FEATURES) * _FEATURES**-0.5
+        self.table = nn.Parameter(torch.cat([own, torch.zeros(self.classes, self.members, 1)], 2).flatten(1))
         self.register_buffer("never", torch.tensor(sorted({UNSEEN, *absent})), persistent=False)
 
     def nll(self, logits: Tensor, codes: Tensor) -> Tensor:
@@ -54,9 +57,13 @@ class TwoLevel(nn.Module):
         return chosen * self.members + inverse_cdf(members.exp(), uniform[:, 1])
 
     def one_hot(self, codes: Tensor) -> Tensor:
-        """Indicators (B, width) of class and member."""
-        levels = (codes // self.members, self.classes), (codes % self.members, self.members)
-        return torch.cat([F.one_hot(each, size) for each, size in levels], 1).to(self.bias.dtype)
+        """Indicators (B, width) of the class; of a member a linear model is told nothing."""
+        of_class = F.one_hot(codes // self.members, self.classes).to(self.table.dtype)
+        return F.pad(of_class, (0, _FEATURES))
+
+    def logits_of(self, shares: Tensor) -> Tensor:
+        """Parameters (B, width) of what a linear model makes of such indicators: classes as shares, members alike."""
+        return F.pad(log_of_shares(shares[:, : self.classes]), (0, _FEATURES))
 
     def _of_classes(self, logits: Tensor) -> Tensor:
         return logits[:, : self.classes].log_softmax(1)
@@ -65,12 +72,19 @@ class TwoLevel(nn.Module):
         """Log-probabilities (B, members) in the chosen classes (B,)."""
         beyond = self._codes(chosen) >= self.size
         barred = beyond if barred is None else beyond | barred
-        known = logits[:, self.classes :] + self.bias[chosen] + IMPOSSIBLE * barred.to(logits.dtype)
+        own = F.embedding(chosen, self.table).reshape(-1, self.members, _FEATURES + 1)
+        features = F.pad(logits[:, self.classes :], (0, 1), value=1.0)  # times the bias
+        known: Tensor = (own @ features.unsqueeze(2)).squeeze(2) + IMPOSSIBLE * barred.to(logits.dtype)
         return known.log_softmax(1)
 
     def _codes(self, chosen: Tensor) -> Tensor:
         """The codes (B, members) of classes (B,)."""
         return chosen.unsqueeze(1) * self.members + torch.arange(self.members, device=chosen.device)
+
+
+def log_of_shares(shares: Tensor) -> Tensor:
+    """Logits of shares, those below a hundredth counting as one."""
+    return shares.clamp(min=0.01).log()
 
 
 def inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
