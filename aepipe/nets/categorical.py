@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
@@ -75,6 +76,15 @@ class Categoricals(nn.Module):
     def logits_of(self, shares: Tensor) -> Tensor:
         """Logits (B, width) of what a linear model makes of indicators: shares below a hundredth count as one."""
         return shares.clamp(min=0.01).log()
+
+    def laid_out(self, logits: Sequence[Tensor]) -> Tensor:
+        """Logits (B, width) of those of each column, (B, its size) each; padding is impossible."""
+        parts = [
+            F.pad(logits[column], (0, block.codes - self.sizes[column]), value=_IMPOSSIBLE)
+            for block in self.blocks
+            for column in block.columns
+        ]
+        return torch.cat(parts, 1)
 
     def _view(self, logits: Tensor, block: _Block) -> Tensor:
         columns = len(block.columns)
