@@ -4,11 +4,12 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.costs import Costs
+from aepipe.demands import Constraint, Quality, check_shares
 from aepipe.errors import JobInvalid
 
 Kind = Literal[
@@ -180,6 +181,17 @@ class Samples(_Section):
     )
     components: int = Field(20, ge=1, le=256, description="of the mixture fitted on the training latents")
     seed: int = Field(0, ge=0, description="with the partition's name it makes the seed of a set of samples")
+    shares: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description='of the values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',
+    )
+    constraints: tuple[Constraint, ...] = Field((), description="what holds for every row")
+    quality: Quality = Field(Quality(), description="what a set must be like to be published")
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_of_one_column(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        return check_shares(value)
 
 
 class Evaluate(_Section):
@@ -320,8 +332,9 @@ def _known_keys(path: tuple[str, ...]) -> list[str]:
         field = model.model_fields.get(part)
         if model is Job and part == "columns":
             model = ColumnSpec
-        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        elif field is not None:
+            kinds = (field.annotation, *get_args(field.annotation))  # of a section, or of each of several
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items() if name != "source"]
 
 

@@ -36,9 +36,30 @@ def job_reference() -> str:
     for name, field in Job.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            lines += [f"## [{name}]", "", (section.__doc__ or "").strip(), "", *_table(section), ""]
+            lines += _section(f"[{name}]", section)
     lines += ["## [columns]", "", "A kind by name, or a table of these:", "", *_table(ColumnSpec), ""]
     return "\n".join(lines)
+
+
+def _section(title: str, section: type[BaseModel]) -> Iterator[str]:
+    """A section, and then the sections within it."""
+    yield from (f"## {title}", "", _paragraph(section), "", *_table(section), "")
+    for name, field in section.model_fields.items():
+        inner, repeated = _section_of(field)
+        if inner is not None:
+            whole = f"{title[1:-1]}.{name}"
+            yield from _section(f"[[{whole}]]" if repeated else f"[{whole}]", inner)
+
+
+def _section_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
+    """The model that a field is, or has several of."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return found, found is not field.annotation
+
+
+def _paragraph(section: type[BaseModel]) -> str:
+    return " ".join((section.__doc__ or "").split())
 
 
 def family_reference() -> str:
@@ -87,6 +108,8 @@ def _table(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | default | meaning |"
     yield "|---|---|---|"
     for name, field in model.model_fields.items():
+        if _section_of(field)[0] is not None:
+            continue
         yield f"| `{field.alias or name}` | {_default(field)} | {_meaning(field)} |"
 
 

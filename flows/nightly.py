@@ -14,7 +14,7 @@ from aepipe.registry import Registry
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
 from flows.score import Scored, ScoreOptions, score_partitions, show_nights
-from flows.synthesize import SynthesizeOptions, sample, show_sample
+from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
 from flows.train import fit, show_training
 
@@ -42,7 +42,8 @@ class Night(NamedTuple):
 def nightly(options: NightOptions) -> Night:
     """Train if there is no model yet, score what is new, sample, and write the report.
 
-    A partition that cannot be scored stops nothing; the run ends Failed once the rest is done.
+    A partition that cannot be scored, and synthetic rows that miss a bar, stop nothing; the run ends Failed once the
+    rest is done.
     """
     job = read_job(options.job)
     trained = fit(options.job, options.device) if _needs_training(job, options.model) else None
@@ -51,6 +52,7 @@ def nightly(options: NightOptions) -> Night:
     page = _report(options, job.name, scored)
     night = Night(train=trained, nights=scored.nights, sample=drawn, report=page)
     scored.check(night)
+    check_set(drawn, night)
     return night
 
 

@@ -26,6 +26,10 @@ JobPath = Annotated[Path, typer.Argument(help="The job file, or the folder that 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="In place of the job's.")]
 ModelName = Annotated[str, typer.Option("--model", help="An alias or a version of the job's model.")]
+Shares = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN=VALUE:SHARE", help="The share of a value, such as income=>50K:0.5; may be repeated."),
+]
 HERE = Path("job.toml")
 
 
@@ -217,6 +221,7 @@ def sample(
     where: Annotated[
         str | None, typer.Option(help="Only at conditions for which this holds, in place of the job's.")
     ] = None,
+    share: Shares = None,
     partition: Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")] = None,
     interpolate: Annotated[
         tuple[str, str] | None, typer.Option(metavar="KEY KEY", help="Instead, the rows between the rows of two keys.")
@@ -235,30 +240,36 @@ def sample(
     model: ModelName = "champion",
     json: Json = False,
 ) -> None:
-    """Write synthetic rows, with the source's own columns and types.
+    """Write synthetic rows, with the source's own columns and types; those that miss a bar are quarantined (exit 1).
 
     Or a walk through the latents of given rows; a key of several columns is written a,b.
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
     Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
+    from aepipe.cli.sets import shares_of, show_set
     from aepipe.cli.walks import Asked, refuse_draws, run_walk
     from aepipe.jobs.sample import sample as draw
 
     asked = Asked(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     if asked.walk is not None:
-        refuse_draws(asked.walk, {"rows": rows, "seed": seed, "prior": prior, "where": where})
+        refuse_draws(asked.walk, {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share})
         run_walk(job, asked, partition=partition, model=model, json=json)
         return
 
     with progress_bar(quiet=json) as progress:
         result = draw(
-            job, rows=rows, seed=seed, prior=prior, where=where, partition=partition, model=model, progress=progress
+            job,
+            rows=rows,
+            seed=seed,
+            prior=prior,
+            where=where,
+            shares=shares_of(share),
+            partition=partition,
+            model=model,
+            progress=progress,
         )
-    if json:
-        print_json(result)
-    else:
-        typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+    show_set(result, json=json)
 
 
 @app.command()
@@ -292,7 +303,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
     else:
         for line in result.lines():
             typer.echo(line)
-    if result.score.failed:
+    if result.failed:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from aepipe import where
@@ -20,11 +19,10 @@ from aepipe.batch.reader import READ_ROWS, slices
 from aepipe.batch.stream import STREAM
 from aepipe.config import Job
 from aepipe.jobs.compare import Comparison
+from aepipe.jobs.images import drawn_images, top_of
 from aepipe.jobs.scored import Scored
-from aepipe.layout import Layout
 from aepipe.partitions import discover, select
 from aepipe.report import model as page
-from aepipe.report.windows import line_pictures
 from aepipe.storage import Manifest
 
 STRANGEST = 12
@@ -127,9 +125,9 @@ def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
     expected = model.reconstruct(source)
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, expectations = (_pictures(model, rows) for rows in (source, expected))
+        pictures, expectations = (drawn_images(model.bundle.encoding, rows) for rows in (source, expected))
         return page.StrangeRows(
-            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=_top(layout)
+            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=top_of(layout)
         )
     columns = list(layout.columns)
     return page.StrangeRows(
@@ -208,30 +206,10 @@ def samples(scored: Scored, model: TableModel) -> page.Samples | None:
     shared = {"rows": latest.files["samples"].rows, "seed": latest.details["seed"], "prior": latest.details["prior"]}
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, reals = (_pictures(model, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
-        return page.Samples(**shared, images=pictures, real_images=reals, top=_top(layout))
+        pictures, reals = (drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
+        return page.Samples(**shared, images=pictures, real_images=reals, top=top_of(layout))
     columns = layout.columns
     return page.Samples(**shared, table=drawn.select(columns), real=real.select(columns))
-
-
-def _top(layout: Layout) -> int:
-    """The greatest value of a picture's pixels."""
-    return 255 if layout.rebuilt is None else layout.rebuilt.top
-
-
-def _pictures(model: TableModel, rows: pa.Table) -> NDArray[np.uint8]:
-    """The images of rows, (B, C, H, W): the targets where there are any, since those are what is rebuilt and drawn.
-
-    Windows of a time series are drawn as lines.
-    """
-    encoding = model.bundle.encoding
-    if encoding.series is not None:
-        numbers = encoding.series.series.numbers
-        low, high = (np.array([getattr(number, end) or 0.0 for number in numbers]) for end in ("low", "high"))
-        return line_pictures(encoding.series.encode(rows[encoding.series.name].combine_chunks()).steps, low, high)
-    codec = encoding.target or encoding.image
-    assert codec is not None
-    return np.asarray(codec.encode(rows[codec.name].combine_chunks()).image)
 
 
 def _real_rows(job: Job) -> pa.Table:

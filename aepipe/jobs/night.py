@@ -23,6 +23,11 @@ class NightResult(Result):
     sample: SampleResult | None
     report: ReportResult | None
 
+    @property
+    def failed(self) -> bool:
+        """Whether a partition could not be scored, or synthetic rows missed a bar."""
+        return bool(self.score.failed or (self.sample is not None and self.sample.missed))
+
     def lines(self) -> list[str]:
         """For a terminal."""
         lines = [f"trained   {self.train.bundle}"] if self.train is not None and self.train.created else []
@@ -32,7 +37,9 @@ class NightResult(Result):
             f"scored    {len(written)} new partitions, {sum(n.rows for n in written):,} rows, {flagged:,} flagged"
         )
         lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
-        if self.sample is not None:
+        if self.sample is not None and self.sample.missed:
+            lines.append(f"FAILED    {self.sample.fault}")
+        elif self.sample is not None:
             lines.append(f"sampled   {self.sample.rows:,} rows in {self.sample.path}")
         return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 

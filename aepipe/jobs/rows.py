@@ -56,7 +56,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     _refuse_faults(schema, partitions)
-    table, names = _read(job, schema, partitions)
+    table, names = read_chosen(job, schema, partitions)
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
         raise DataUnreadable(
@@ -110,7 +110,7 @@ def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
         raise SchemaMismatch("the training partitions", found)
 
 
-def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
+def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
     """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
     total = sum(read_footer(file).rows for partition in partitions for file in partition.files)
     share = min(1.0, job.train.max_rows / max(total, 1))

@@ -1,31 +1,43 @@
-"""Writes synthetic rows, through ONNX only."""
+"""Writes synthetic rows, through ONNX only, and publishes those that clear the job's bars."""
 
 import time
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from aepipe.batch.conditions import Bank
-from aepipe.batch.sampler import draw
 from aepipe.bundle import Bundle
-from aepipe.config import Device, read_job
+from aepipe.config import Device, Job, read_job
+from aepipe.demands import check_shares
 from aepipe.errors import JobInvalid
+from aepipe.jobs.constraints import Rules, refuse_impossible
+from aepipe.jobs.draws import Source, drawn_rows
+from aepipe.jobs.gate import Gate, Verdict
+from aepipe.jobs.judged import refuse_unjudgeable
+from aepipe.jobs.reference import Reference, reference_rows
 from aepipe.jobs.result import Result
+from aepipe.jobs.shares import Group, groups_of
 from aepipe.jobs.whole import whole_rows
-from aepipe.progress import Progress
-from aepipe.storage import Commit, Outputs, digest_of
+from aepipe.progress import Progress, silent
+from aepipe.storage import Commit, Manifest, Outputs, digest_of, put_bytes
 
 Prior = Literal["mixture", "normal"]
 
-CONTRACT = "sample/1"
+CONTRACT = "sample/2"
+PAGE = "report.html"
 
 
 class SampleResult(Result):
-    """Where the rows are, and whether this call wrote them."""
+    """Where the rows are, and whether this call wrote them; `missed` has a sentence for each bar that was missed.
+
+    Rows that missed one are published nowhere: `path` is where they are quarantined.
+    """
 
     path: Path
     rows: int
@@ -35,11 +47,22 @@ class SampleResult(Result):
     model_version: str
     created: bool
     seconds: float
+    missed: tuple[str, ...] = ()
+    quality: dict[str, float] = Field({}, description="what was measured, by the names of the bars")
+    rejected: dict[str, int] = Field({}, description="rows that were drawn again, by constraint")
+    report: Path | None = None
 
     @property
     def rows_per_s(self) -> float:
-        """How fast rows were drawn and written; 0 where they were there already."""
+        """How fast rows were drawn, judged and written; 0 where they were there already."""
         return self.rows / self.seconds if self.created else 0.0
+
+    @property
+    def fault(self) -> str:
+        """One sentence that names each bar missed; empty where none was."""
+        if not self.missed:
+            return ""
+        return f"{self.rows:,} synthetic rows are quarantined in {self.path.parent}: {'; '.join(self.missed)}"
 
 
 class _Wanted(NamedTuple):
@@ -49,16 +72,28 @@ class _Wanted(NamedTuple):
     seed: int
     prior: Prior
     where: str | None
+    shares: Mapping[str, Mapping[str, float]]
 
-    def key(self, bundle: Bundle) -> str:
-        """What the rows depend on."""
-        given = () if self.where is None else (self.where,)
-        return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, *given)
+    def key(self, job: Job, bundle: Bundle) -> str:
+        """What the rows depend on, and whether they are published."""
+        given = [str(value) for value in (self.where, self.shares) if value]
+        demands = job.samples.model_dump_json(include={"constraints", "quality"})
+        return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, demands, *given)
 
     @property
     def details(self) -> dict[str, object]:
         """For the manifest."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value not in (None, {})}
+
+
+class _Made(NamedTuple):
+    """A set that was drawn, published or quarantined."""
+
+    path: Path
+    missed: tuple[str, ...]
+    quality: Mapping[str, float]
+    rejected: Mapping[str, int]
+    report: Path | None
 
 
 def sample(
@@ -68,17 +103,19 @@ def sample(
     seed: int | None = None,
     prior: str | None = None,
     where: str | None = None,
+    shares: Mapping[str, Mapping[str, float]] | None = None,
     partition: str | None = None,
     model: str = "champion",
     progress: Progress | None = None,
 ) -> SampleResult:
     """Synthetic rows in <out>/samples/<partition>, with the source's own columns and types, the seed and the model.
 
-    The same model, seed, prior and where give the same rows; asked for again, nothing is written. Without a seed, each
-    partition has its own, made of the job's and its name. where: a condition on the model's condition columns, which
-    have the values of training rows for which it holds.
-    Raises JobInvalid for a prior that is neither mixture nor normal or a where that can hold for no sample,
-    BundleNotFound where the family cannot sample.
+    The same model, seed, prior, where and shares give the same rows; asked for again, nothing is written. Without a
+    seed, each partition has its own, made of the job's and its name. where: a condition on the model's condition
+    columns, which have the values of training rows for which it holds. shares: of the values of one column.
+    A set that misses a bar of [samples.quality] is quarantined with its report; what was published before stays.
+    Raises JobInvalid for what can hold for no sample, BundleNotFound where the family cannot sample, DataUnreadable
+    where the rows to judge by are gone, EvaluationInvalid where they cannot be judged by.
     """
     began = time.perf_counter()
     job = read_job(job_path)
@@ -89,18 +126,19 @@ def sample(
         seed=seed_of(job.samples.seed, name) if seed is None else seed,
         prior=_prior(prior or job.samples.prior),
         where=where or job.samples.where,
+        shares=_shares(job.samples.shares if shares is None else shares),
     )
-    Bank(bundle, wanted.where)  # refused before anything is written
+    groups = _refuse_impossible(job, bundle, wanted)
     outputs = Outputs(job.out_path)
-    with outputs.commit(name, wanted.key(bundle), run="sample") as commit:
-        manifest = commit.done
-        if manifest is None:
-            _write(commit, bundle, wanted, device=job.run.device, progress=progress)
-            manifest = commit.publish(model_version=bundle.version, details=wanted.details)
+    with outputs.commit(name, wanted.key(job, bundle), run="sample") as commit:
+        if commit.done is None:
+            made = _make(commit, job, bundle, wanted, groups, name=name, progress=progress or silent)
+        else:
+            made = _made_before(outputs, commit.done, _page_path(job, name))
         created = commit.done is None
     return SampleResult(
-        path=outputs.root / manifest.files["samples"].path,
-        rows=manifest.files["samples"].rows,
+        **made._asdict(),
+        rows=wanted.rows,
         seed=wanted.seed,
         prior=wanted.prior,
         where=wanted.where,
@@ -110,23 +148,82 @@ def sample(
     )
 
 
+def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group, ...]:
+    """The groups to draw; what cannot be drawn or judged is refused before anything is written."""
+    groups = groups_of(bundle, wanted.rows, where=wanted.where, shares=wanted.shares)
+    for group in groups:
+        Bank(bundle, group.where)
+    refuse_impossible(job.samples.constraints, bundle.encoding.schema)
+    refuse_unjudgeable(job, bundle)
+    return groups
+
+
+def _make(
+    commit: Commit,
+    job: Job,
+    bundle: Bundle,
+    wanted: _Wanted,
+    groups: tuple[Group, ...],
+    *,
+    name: str,
+    progress: Progress,
+) -> _Made:
+    """Draw, judge, then publish or quarantine."""
+    reference = _reference(job, bundle, wanted)
+    rules = Rules(job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train)
+    is_judged = reference is not None and job.samples.quality.check
+    gate = Gate(job, bundle, reference, where=wanted.where, shares=wanted.shares) if reference and is_judged else None
+    _write(commit, bundle, wanted, groups, rules, gate=gate, device=job.run.device, progress=progress)
+    verdict = Verdict() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
+    if verdict.missed:
+        path = commit.set_aside("; ".join(verdict.missed), beside={PAGE: verdict.page})
+        return _Made(path, verdict.missed, verdict.quality, rules.rejected, path.with_name(PAGE))
+    page = _page_path(job, name)
+    if verdict.page:
+        put_bytes(page, verdict.page)
+    judged = {"quality": dict(verdict.quality), "rejected": dict(rules.rejected)}
+    details = wanted.details | {key: value for key, value in judged.items() if value}
+    manifest = commit.publish(model_version=bundle.version, details=details)
+    return _made_before(Outputs(job.out_path), manifest, page)
+
+
+def _made_before(outputs: Outputs, manifest: Manifest, page: Path) -> _Made:
+    details = manifest.details
+    report = page if "quality" in details else None
+    path = outputs.root / manifest.files["samples"].path
+    return _Made(path, (), details.get("quality", {}), details.get("rejected", {}), report)
+
+
+def _reference(job: Job, bundle: Bundle, wanted: _Wanted) -> Reference | None:
+    """The real rows, where something is held against them."""
+    is_needed = job.samples.quality.check or any(each.combination for each in job.samples.constraints)
+    return reference_rows(job, bundle) if wanted.rows and is_needed else None
+
+
+def _page_path(job: Job, name: str) -> Path:
+    return job.out_path / "reports" / f"samples-{name.replace('/', '_')}.html"
+
+
 def _write(
     commit: Commit,
     bundle: Bundle,
     wanted: _Wanted,
+    groups: tuple[Group, ...],
+    rules: Rules,
     *,
+    gate: Gate | None,
     device: Device,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     sink, at = None, 0
-    batches = draw(bundle, wanted.rows, seed=wanted.seed, prior=wanted.prior, where=wanted.where, device=device)
-    for drawn in batches:
+    for drawn in drawn_rows(Source(bundle, wanted.seed, wanted.prior, device), groups, rules):
         batch = _whole_row(bundle, drawn, seed=wanted.seed, start=at)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
         at += batch.num_rows
-        if progress is not None:
-            progress("sample", at / max(wanted.rows, 1))
+        if gate is not None:
+            gate.look(drawn)
+        progress("sample", at / max(wanted.rows, 1))
 
 
 def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
@@ -166,3 +263,10 @@ def _prior(name: str) -> Prior:
     if name not in {"mixture", "normal"}:
         raise JobInvalid("--prior", [f"is mixture or normal, found '{name}'"])
     return cast(Prior, name)
+
+
+def _shares(shares: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
+    try:
+        return check_shares({column: dict(wanted) for column, wanted in shares.items()})
+    except ValueError as error:
+        raise JobInvalid("--share", [str(error)]) from None

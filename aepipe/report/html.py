@@ -22,7 +22,7 @@ def render(night: Night) -> str:
     """The page; the same Night gives the same bytes."""
     missing = sections.absent(night)
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             night=night,
@@ -43,7 +43,8 @@ def render(night: Night) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates and their filters."""
     environment = Environment(
         loader=PackageLoader("aepipe.report"),
         autoescape=True,
@@ -83,12 +84,13 @@ def _figures(night: Night, missing: dict[str, str]) -> dict[str, Markup]:
 def _samples(samples: Samples) -> dict[str, object]:
     """Pictures of the synthetic (and real) images, or the head of the table and the columns furthest from the real."""
     if samples.images is not None:
-        return {"pictures": _gallery(samples.images, samples.top), "real": _gallery(samples.real_images, samples.top)}
+        return {"pictures": gallery(samples.images, samples.top), "real": gallery(samples.real_images, samples.top)}
     columns, rows = sections.head_of(samples.table)
     return {"columns": columns, "rows": rows, **_held_against(samples.real, samples.table)}
 
 
-def _gallery(images: "np.ndarray | None", top: int) -> list[str]:
+def gallery(images: "np.ndarray | None", top: int) -> list[str]:
+    """At most 64 images as `data:` URLs."""
     return [] if images is None else [picture(image, top, side=GALLERY_SIDE) for image in images[:MOST_PICTURES]]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aepipe.quality.shapes import kolmogorov_smirnov, total_variation
 from aepipe.report import wording
 from aepipe.report.axes import stretch
 from aepipe.report.bins import bin_edges, fitting_scale, shares
@@ -41,8 +42,11 @@ def marginals(real: pa.Table, synthetic: pa.Table) -> list[Marginal]:
     return sorted((m for m in found if m is not None), key=lambda m: (-m.distance, m.name))
 
 
-def figure_of(shown: Sequence[Marginal]) -> str:
-    """A small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line."""
+def figure_of(shown: Sequence[Marginal], *, name: str = "marginals") -> str:
+    """A small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line.
+
+    name: distinct within a page.
+    """
     shown = shown[:MOST_COLUMNS]
     rows = -(-len(shown) // _ACROSS)
 
@@ -59,28 +63,7 @@ def figure_of(shown: Sequence[Marginal]) -> str:
         figure.legend(handles=_key(), loc="outside upper left", ncols=2)
 
     label = f"Histograms of {len(shown)} columns, real and synthetic"
-    return draw(paint, name="marginals", label=label, width=700, height=26 + 96 * rows)
-
-
-def kolmogorov_smirnov(first: np.ndarray, second: np.ndarray) -> float:
-    """The largest gap between the two empirical distribution functions, 0 to 1.
-
-    >>> kolmogorov_smirnov(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
-    1.0
-    """
-    everything = np.concatenate([first, second])
-    gaps = _distribution(first, everything) - _distribution(second, everything)
-    return float(np.abs(gaps).max())
-
-
-def total_variation(first: np.ndarray, second: np.ndarray) -> float:
-    """Half the summed differences of the values' shares, 0 to 1.
-
-    >>> total_variation(np.array(["a", "b"]), np.array(["a", "a"]))
-    0.5
-    """
-    values = np.unique(np.concatenate([first, second]))
-    return float(0.5 * sum(abs(np.mean(first == value) - np.mean(second == value)) for value in values))
+    return draw(paint, name=name, label=label, width=700, height=26 + 96 * rows)
 
 
 def _marginal(name: str, real: pa.ChunkedArray, synthetic: pa.ChunkedArray) -> Marginal | None:
@@ -115,10 +98,6 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray | None:
     if not (pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None
     return np.array([wording.cell(value, most=40) for value in column.to_pylist()])
-
-
-def _distribution(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return np.searchsorted(np.sort(values), at, side="right") / len(values)
 
 
 def _paint_numbers(axes: "Axes", marginal: Marginal) -> None:

@@ -17,12 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from aepipe.storage.files import make_folder, put_json, remove, replace
+from aepipe.storage.files import make_folder, put_bytes, put_json, remove, replace
 from aepipe.storage.parquet import ParquetSink, StagedFile
-from aepipe.storage.places import HIDDEN, Place
+from aepipe.storage.places import FILE, HIDDEN, Place
 from aepipe.storage.records import FileRecord, Manifest, read_manifest
 
 _log = logging.getLogger(__name__)
+
+REASON = "reason.txt"
 
 
 class Commit:
@@ -67,6 +69,27 @@ class Commit:
         roll_forward(self._place, manifest)
         self._over = True
         return manifest
+
+    def set_aside(self, reason: str, *, beside: Mapping[str, bytes]) -> Path:
+        """The rows in the folder of what was judged unfit, with the reason and other files; nothing is published.
+
+        What was committed before stays. The file's name does not end in .parquet: no reader takes it for an output.
+        """
+        self._refuse_if_over()
+        output = self._place.outputs[-1]
+        staged = self._sinks.pop(output).close()
+        self._over = True
+        folder = self._place.set_aside
+        path = folder / f"{FILE}.quarantined"
+        for name, content in beside.items():
+            put_bytes(folder / name, content)
+        put_bytes(folder / REASON, f"{reason}\n".encode())
+        replace(staged.path, path)
+        for sink in self._sinks.values():
+            sink.abort()
+        discard(self._place)
+        _log.info("%s of %s are quarantined: %s", output, self._place.partition, reason)
+        return path
 
     def end(self, *, failed: bool) -> None:
         """No staged file is left, unless publishing began and broke off: the next commit finishes that."""
@@ -159,6 +182,10 @@ def release(place: Place) -> None:
     """The partition is out of quarantine, if this run could put it there."""
     if place.run == "score":
         remove(place.quarantine)
+    elif place.set_aside.is_dir():
+        for path in place.set_aside.iterdir():
+            if path.is_file():  # the partitions below it are others
+                remove(path)
 
 
 def _withdraw_wrong_manifest(place: Place) -> None:

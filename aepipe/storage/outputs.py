@@ -86,7 +86,9 @@ class Outputs:
 
     def quarantined(self) -> dict[str, str]:
         """The reason of every partition in quarantine, by name."""
-        notes = [json.loads(path.read_bytes()) for path in quarantine_folder(self.root).rglob("*.json")]
+        folder = quarantine_folder(self.root)
+        paths = [path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_")]
+        notes = [json.loads(path.read_bytes()) for path in paths]
         return dict(sorted((note["partition"], note["reason"]) for note in notes))
 
     def verify(self, *, wait_s: float = 5.0) -> list[str]:

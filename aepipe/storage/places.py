@@ -58,7 +58,13 @@ class Place(NamedTuple):
 
     @property
     def quarantine(self) -> Path:
+        """The note about a partition that cannot be scored."""
         return quarantine_folder(self.root) / f"{self.partition}.json"
+
+    @property
+    def set_aside(self) -> Path:
+        """The folder of rows that were written and judged unfit; no partition is called so, its name begins with _."""
+        return quarantine_folder(self.root) / f"_{self.outputs[-1]}" / self.partition
 
 
 def manifests_folder(root: Path, run: Run) -> Path:

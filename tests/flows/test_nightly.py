@@ -15,6 +15,7 @@ from flows.nightly import Night, NightOptions, nightly
 from flows.score import ScoreOptions, chunks, score
 from flows.synthesize import SynthesizeOptions, synthesize
 from flows.train import TrainOptions, train
+from tests.conftest import UNJUDGED
 
 on_a_server = pytest.mark.usefixtures("prefect_server")
 NIGHTS = ["dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07"]
@@ -122,6 +123,20 @@ def test_every_partition_of_samples_has_a_seed_of_its_own(cells: Path) -> None:
     assert (first.created, again.created, other.created) == (True, False, True)
     assert first.seed == again.seed != other.seed
     assert pq.read_table(first.path, partitioning=None) != pq.read_table(other.path, partitioning=None)
+
+
+@pytest.mark.slow
+@on_a_server
+def test_synthetic_rows_that_miss_a_bar_fail_the_run_with_a_sentence(cells: Path) -> None:
+    cells.write_text(cells.read_text().replace(UNJUDGED, "quality = { shapes = 0.9999 }\n"))
+
+    state = synthesize(SynthesizeOptions(job=cells, rows=100, partition="dt=a"), return_state=True)
+
+    assert state.is_failed()
+    assert state.message is not None
+    assert state.message.startswith("100 synthetic rows are quarantined in ")
+    assert "and the job asks for at least 0.9999" in state.message
+    assert not (cells.parent / "out" / "samples").exists()
 
 
 @on_a_server

@@ -37,6 +37,8 @@ epochs = 25
 to = "dt=2026-01-01"
 [run]
 device = "cpu"
+[samples]
+quality = { check = false }
 """
 IMAGE_JOB = TABLE_JOB.replace('kind = "condition"', 'kind = "condition"\nscan = {kind = "image", shape = [1, 8, 8]}')
 
@@ -138,7 +140,7 @@ def test_another_where_is_another_set_of_samples_and_the_same_one_is_not(shop: P
 def test_python_the_command_and_the_job_s_own_where_draw_the_same_rows(shop: Path, tmp_path: Path) -> None:
     where = "kind in ('boot', 'shirt')"
     job = tmp_path / "job.toml"
-    exported = f'[samples]\nwhere = "{where}"\n[output]\nexported = "{shop.parent / "exported"}"\n'
+    exported = f'where = "{where}"\n[output]\nexported = "{shop.parent / "exported"}"\n'
     job.write_text(shop.read_text().replace('path = "."', f'path = "{shop.parent}"') + exported)
     plain = tmp_path / "plain.toml"
     plain.write_text(job.read_text().replace(f'where = "{where}"\n', ""))
@@ -181,7 +183,7 @@ def test_a_where_on_a_model_without_conditions_is_refused(cells: Path) -> None:
 def test_a_where_of_the_job_on_what_is_no_condition_stops_before_training(shop: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     text = shop.read_text().replace('path = "."', f'path = "{shop.parent}"')
-    job.write_text(text + "[samples]\nwhere = \"colour = 'red'\"\n")
+    job.write_text(text + "where = \"colour = 'red'\"\n")
 
     with pytest.raises(JobInvalid, match=r"\[samples\] where: 'colour' is no condition"):
         train(job)

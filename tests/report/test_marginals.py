@@ -5,25 +5,10 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from scipy.stats import ks_2samp
 
-from aepipe.report.marginals import figure_of, kolmogorov_smirnov, marginals, total_variation
+from aepipe.report.marginals import figure_of, marginals
 
 rng = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.3, 5.0])
-def test_distance_of_numbers_is_kolmogorov_smirnovs(shift):
-    first, second = rng.normal(size=70), np.round(rng.normal(shift, 1, 90), 1)
-
-    assert kolmogorov_smirnov(first, second) == pytest.approx(ks_2samp(first, second).statistic)
-
-
-def test_distance_of_categories_is_half_the_summed_differences():
-    first, second = np.array(["a"] * 6 + ["b"] * 4), np.array(["a"] * 1 + ["c"] * 9)
-
-    assert total_variation(first, second) == pytest.approx((0.5 + 0.4 + 0.9) / 2)
 
 
 def table(shift: float) -> pa.Table:

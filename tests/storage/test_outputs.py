@@ -414,3 +414,27 @@ def test_verify_waits_for_a_commit_before_it_calls_something_a_fault(outputs: Ou
 
     assert fault.startswith("partition dt=1 is being written, verify again later: ")
     assert f"held by process {os.getpid()}" in fault
+
+
+def test_rows_that_are_set_aside_are_no_output_and_what_was_there_stays(tmp_path: Path) -> None:
+    outputs, schema = Outputs(tmp_path), pa.schema([("x", pa.int64())])
+    with outputs.commit("dt=1", "good", run="sample") as commit:
+        commit.open("samples", schema).write(pa.table({"x": [1, 2]}))
+        good = commit.publish(model_version="m/1")
+
+    with outputs.commit("dt=1", "bad", run="sample") as commit:
+        commit.open("samples", schema).write(pa.table({"x": [3]}))
+        path = commit.set_aside("too few", beside={"report.html": b"<p>"})
+        with pytest.raises(ValueError, match="takes no more rows"):
+            commit.publish(model_version="m/1")
+
+    assert outputs.manifest("dt=1", "sample") == good
+    assert pq.read_table(outputs.path("samples", "dt=1")).num_rows == 2
+    assert path.read_bytes()[:4] == b"PAR1"
+    assert path.suffix != ".parquet"
+    assert (path.parent / "reason.txt").read_text() == "too few\n"
+    assert outputs.quarantined() == {}
+    assert outputs.verify() == []
+    with outputs.commit("dt=1", "good", run="sample") as commit:
+        assert commit.done == good
+    assert not list(path.parent.iterdir())
