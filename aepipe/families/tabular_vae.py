@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aepipe.bottleneck import MOST, draw_from, real_space, split_gaussian, too_wide
 from aepipe.facts import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
-from aepipe.layout import Layout, Port
+from aepipe.layout import COMPLETER, OPENING, Layout, Port
 from aepipe.losses import free_bits, gaussian_nll, risen
 from aepipe.nets.column_chain import ColumnChain
 from aepipe.nets.column_graph import ColumnGraph
@@ -26,9 +26,6 @@ from aepipe.nets.likelihood import Likelihood, TableLikelihood
 from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior, standard_prior
 from aepipe.parts import standard_parts
-
-OPENING, COMPLETER = "opening", "completer"
-"""The parts that draw rows of which some codes are given, one after the other."""
 
 _LEARNING_RATE = 3e-3
 _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
