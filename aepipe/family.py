@@ -72,7 +72,7 @@ class Player(NamedTuple):
     epochs: int | None = None
     """How many suit it, at most, where a job names none; of a phase's first player."""
     anneals: bool = False
-    """Whether its learning rate falls along half a cosine to 0 over a phase's epochs, and is not halved on plateaus."""
+    """Whether its learning rate falls along half a cosine to 0 over a phase's epochs, not halved on plateaus."""
     averaged: float = 0.0
     """How much of their average the weights keep at a step: judged on dev rows and kept is the average; 0 is without."""
 

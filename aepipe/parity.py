@@ -124,8 +124,8 @@ def _share(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
 
 
 def _share_of_rows(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
-    """Of rows (B, C) whose columns follow from each other: one may always differ, in a handful it is more than the share."""
-    rows = differs.reshape(len(differs), -1).any(axis=1)
+    """Of rows (B, C) whose columns follow from each other; one may always differ, which is much of a handful."""
+    rows: NDArray[np.bool_] = np.asarray(differs.reshape(len(differs), -1).any(axis=1))
     fault = f"differs in {rows.sum()} of {len(rows)} rows" if rows.sum() > max(1, MOST_DIFFERING * len(rows)) else None
     return {"differ": float(rows.mean())}, fault
 

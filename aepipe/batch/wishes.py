@@ -63,7 +63,7 @@ class Wishes:
         Raises JobInvalid where the condition holds for none of 262,144 rows, and as `refuse_unknown`.
         """
         refuse_unknown(bundle, where)
-        found, seen, held = [], 0, 0
+        found, seen, held = list[Drawn](), 0, 0
         while held < ENOUGH_ROWS and seen < MOST_ROWS:
             block = draw(first + len(found))
             holds = condition.apply(where, block.columns)

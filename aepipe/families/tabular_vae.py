@@ -21,7 +21,7 @@ from aepipe.losses import free_bits, gaussian_nll, risen
 from aepipe.nets.column_chain import ColumnChain
 from aepipe.nets.column_graph import ColumnGraph
 from aepipe.nets.frontend import Row
-from aepipe.nets.given_columns import CodeSum, GivenColumns, GivenLatents
+from aepipe.nets.given_columns import CodeSum, GivenColumns, GivenLatents, Start
 from aepipe.nets.likelihood import Likelihood, TableLikelihood
 from aepipe.nets.noise import normal_like
 from aepipe.nets.prior import Prior, standard_prior
@@ -32,6 +32,7 @@ _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they wil
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
 _AVERAGED = 0.998
 _EXAMPLES = 512
+_FEWEST_COLUMNS = 2
 
 
 class Options(BaseModel):
@@ -40,7 +41,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(None, ge=1, description="width of the code; none: half of the columns, 2 to 16")
-    hidden: int = Field(128, ge=8, le=2_048, description="units that tell a column from those before it")
+    units: int = Field(128, ge=8, le=2_048, description="hidden ones, that tell a column from those before it")
     first: tuple[str, ...] = Field(
         (), description="columns that are told first: those that samples will be asked for, such as a rare class"
     )
@@ -59,7 +60,7 @@ class TabularVae(Model):
     def __init__(self, layout: Layout, options: Options, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options = options
-        categories, width = layout.categories, options.hidden
+        categories, width = layout.categories, options.units
         self.space = real_space(_latents(layout, options))
         latents = len(self.space.names)
         self.codes = CodeSum(categories, width, spread=len(categories) ** -0.5)
@@ -96,7 +97,9 @@ class TabularVae(Model):
 
     def through(self, row: Row) -> Through:
         posterior = self.posterior(row)
-        return Through(posterior, self._params(self.chain.log_probabilities(self.start(posterior.mean, None), row.codes)))
+        return Through(
+            posterior, self._params(self.chain.log_probabilities(self.start(posterior.mean, None), row.codes))
+        )
 
     def prior(self) -> Prior | None:
         return standard_prior(len(self.space.names))
@@ -107,7 +110,7 @@ class TabularVae(Model):
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)
-        (cat,), width = self.layout.rebuilt_ports, self.options.hidden
+        (cat,), width = self.layout.rebuilt_ports, self.options.units
         (z,), u = decoder.inputs, Port("u", "float32", (self.chain.uniforms,), "uniform")
         forced, state = cat._replace(name="forced"), Port("state", "float32", (width,))
         noise = Port("eps", "float32", z.row_shape, "normal"), Port("pick", "float32", (1,), "uniform")
@@ -186,25 +189,6 @@ class TabularVae(Model):
     def _params(self, log_probabilities: list[Tensor]) -> Tensor:
         assert isinstance(self.likelihood, TableLikelihood)
         return self.likelihood.categories.laid_out(log_probabilities)
-
-
-class Start(nn.Module):
-    """Where a chain of columns begins: latents (B, Z), and what the given columns say (B, H), to a state (B, H)."""
-
-    def __init__(self, latents: int, width: int) -> None:
-        super().__init__()
-        self.latents = nn.Linear(latents, width)
-        self.of_given = nn.Linear(width, width, bias=False)
-        self.answer = nn.Linear(width, width)
-        self.directly = nn.Linear(width, width, bias=False)
-
-    def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
-        inner = self.latents(z)
-        if given is None:
-            answer: Tensor = self.answer(torch.relu(inner))
-            return answer
-        answer = self.answer(torch.relu(inner + self.of_given(given))) + self.directly(given)
-        return answer
 
 
 class Drawn(nn.Module):
@@ -287,8 +271,8 @@ def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Lik
 def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
     asked = Options.model_validate(options)
     if layout.kind != "table" or layout.numbers:
-        yield f"family 'tabular_vae' takes tables of coded columns, these are {layout.kind} rows; take family 'vae'"
-    elif len(layout.categories) < 2:
+        yield "family 'tabular_vae' takes tables, whose columns it codes, and these are other rows; take family 'vae'"
+    elif len(layout.categories) < _FEWEST_COLUMNS:
         yield "family 'tabular_vae' tells columns from one another, and there is one alone; take family 'vae'"
     unknown = sorted(set(asked.first) - set(layout.columns))
     if unknown:

@@ -112,7 +112,8 @@ def sample(
 
     The same model, seed, prior, where and shares give the same rows; asked for again, nothing is written. Without a
     seed, each partition has its own, made of the job's and its name. where: a condition on the model's condition
-    columns, which have the values of training rows for which it holds; on any column of a family that can be asked. shares: of the values of one column.
+    columns, which have the values of training rows for which it holds; on any column of a family that can be asked.
+    shares: of the values of one column.
     A set that misses a bar of [samples.quality] is quarantined with its report; what was published before stays.
     Raises JobInvalid for what can hold for no sample, BundleNotFound where the family cannot sample, DataUnreadable
     where the rows to judge by are gone, EvaluationInvalid where they cannot be judged by.

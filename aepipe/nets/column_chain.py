@@ -1,7 +1,7 @@
 """Columns one after another: the distribution of each one's code given a start and the codes of those before it.
 
-Larochelle & Murray 2011 (NADE): what is known is a sum of embeddings, so that a column costs one addition more. A column
-of many codes is told as a group and a place in it (Goodman 2001), which costs the square root of its codes.
+Larochelle & Murray 2011 (NADE): what is known is a sum of embeddings, so that a column costs one addition more. A
+column of many codes is told as a group and a place in it (Goodman 2001), which costs the square root of its codes.
 """
 
 import math
@@ -144,7 +144,9 @@ class ColumnChain(nn.Module):
         at = group + torch.arange(len(group), device=group.device).unsqueeze(1) * self.of_group.shape[1]
         inner = torch.relu(states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1)))
         biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
-        within = _cross_entropy(torch.bmm(inner, self.place) + F.embedding(at, biases), codes[self.parted] - group * places)
+        within = _cross_entropy(
+            torch.bmm(inner, self.place) + F.embedding(at, biases), codes[self.parted] - group * places
+        )
         return losses.index_add(0, self.parted, within).T
 
     def log_probabilities(self, start: Tensor, codes: Tensor) -> list[Tensor]:
@@ -168,7 +170,7 @@ class ColumnChain(nn.Module):
         forced: (B, C), codes that are not drawn; -1 where one is.
         """
         drawn, state = [start] * len(self.sizes), start
-        parts = (uniform * SHORT_OF_ONE).split(self.parts, dim=1)
+        parts = torch.split(uniform * SHORT_OF_ONE, self.parts, dim=1)
         for at in self.order:
             column = self.column(at)
             code = _draw(column, state, parts[at])

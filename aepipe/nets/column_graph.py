@@ -131,7 +131,7 @@ class ColumnGraph:
     def _axis(self, axis: int) -> str:
         return self._constant(np.array([axis]))
 
-    def _add(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def _add(self, operator: str, *inputs: str, **attributes: int) -> str:
         name = f"n{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name

@@ -82,3 +82,19 @@ class GivenLatents(nn.Module):
         weights, mean, log_var = self.answer(given).split(self.split, dim=1)
         limited = log_var.reshape(self.shape).clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR)
         return weights.log_softmax(1), mean.reshape(self.shape), limited
+
+
+class Start(nn.Module):
+    """Where a chain of columns begins: latents (B, Z), and the vector of given columns (B, H), to a state (B, H)."""
+
+    def __init__(self, latents: int, width: int) -> None:
+        super().__init__()
+        self.latents = nn.Linear(latents, width)
+        self.of_given = nn.Linear(width, width, bias=False)
+        self.answer = nn.Linear(width, width)
+        self.directly = nn.Linear(width, width, bias=False)
+
+    def forward(self, z: Tensor, given: Tensor | None) -> Tensor:
+        inner = self.latents(z) if given is None else self.latents(z) + self.of_given(given)
+        answer: Tensor = self.answer(torch.relu(inner))
+        return answer if given is None else answer + self.directly(given)

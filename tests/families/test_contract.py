@@ -29,7 +29,7 @@ def cases() -> Iterator[Case]:
             for name, layout in LAYOUTS.items():
                 if trunk is not None and layout.kind not in trunks.find(trunk).kinds:
                     continue
-                if not find(family).takes_codes or layout.categories and not layout.numbers:
+                if not find(family).takes_codes or (layout.categories and not layout.numbers):
                     yield family, trunk, name
 
 
