@@ -74,7 +74,7 @@ class Player(NamedTuple):
     anneals: bool = False
     """Whether its learning rate falls along half a cosine to 0 over a phase's epochs, not halved on plateaus."""
     averaged: float = 0.0
-    """How much of their average the weights keep at a step: judged on dev rows and kept is the average; 0 is without."""
+    """How much of their average weights keep at a step: judged on dev rows and kept is the average; 0: without."""
 
 
 class LatentSpace(NamedTuple):
