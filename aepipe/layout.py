@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 MISSING, UNSEEN, RARE, FIRST_VALUE = 0, 1, 2, 3
 """Codes of a category, everywhere: 0 missing, 1 unseen in training, 2 rare, 3 ... its values."""
 
+MANY_CODES = 1_024
+"""A column of more codes than this has two levels of them on the way out."""
+
 Noise = Literal["normal", "uniform"]
 LatentKind = Literal["real", "code", "binary"]
 LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "binary": "int8"}
@@ -55,6 +58,17 @@ class Category(_Frozen):
     name: str
     column: int = Field(ge=0)
     size: int = Field(ge=FIRST_VALUE, description="how many codes there are, the three reserved ones included")
+    absent: tuple[int, ...] = Field((), description="reserved codes that training rows never had: never drawn")
+
+
+def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
+    """The reserved codes that are not drawn, by which of them training rows had.
+
+    >>> absent_codes(missing=True, rare=False)
+    (1, 2)
+    """
+    had = {MISSING: missing, UNSEEN: False, RARE: rare}
+    return tuple(code for code, is_there in had.items() if not is_there)
 
 
 class Image(_Frozen):

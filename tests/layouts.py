@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.families import find
-from aepipe.layout import MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series
+from aepipe.layout import MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series
 from aepipe.nets import trunk as trunks
 
 Arrays = dict[str, NDArray[Any]]
@@ -23,7 +23,7 @@ CATEGORIES = Layout(
     categories=(
         Category(name="shop", column=0, size=5),
         Category(name="kind", column=1, size=40),
-        Category(name="town", column=2, size=7),
+        Category(name="town", column=2, size=MANY_CODES + 6),
     ),
 )
 MIXED = Layout(

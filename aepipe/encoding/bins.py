@@ -22,6 +22,7 @@ ROWS_A_BIN = 10
 _BEYOND = 20
 """A value counts as unseen beyond the training range by more than this part of it."""
 
+_LONGEST_TABLE = 2**17
 _EDGES = {"int64": (-(2**63), 2**63 - 1), "uint64": (0, 2**64 - 1)}
 
 
@@ -86,10 +87,27 @@ class _Coder:
         self.place_of_atom = {atom: place for place, atom in enumerate(bins.atoms)}
         self.following = np.array(self._after_atoms() if bins.lows else [], self.host)
         self.breaks, self.code_at = self._changes()
+        self.by_value = self._by_value()
 
     def codes(self, values: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.code_at[np.searchsorted(self.breaks, self._as_host(values), side="right")]
+        ours = self._as_host(values)
+        if self.by_value is None:
+            found: np.ndarray = self.code_at.take(np.searchsorted(self.breaks, ours, side="right"))
+        else:  # its first and last entry stand for all values beyond
+            first, last = self.breaks[0] - 1, self.breaks[-1]
+            found = self.by_value.take(np.clip(ours, first, last) - first)
         return found
+
+    def _by_value(self) -> np.ndarray | None:
+        """The code of each integer of a short range: a gather takes a tenth of a search's time. None for others."""
+        if self.host != np.int64 or not len(self.breaks):
+            return None
+        first, last = int(self.breaks[0]), int(self.breaks[-1])
+        if first == self.least or last - first > _LONGEST_TABLE:
+            return None
+        every = np.arange(first - 1, last + 1)
+        codes: np.ndarray = self.code_at[np.searchsorted(self.breaks, every, side="right")]
+        return codes
 
     def values(self, codes: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         places = codes.astype(np.int64) - FIRST_VALUE

@@ -13,14 +13,16 @@ from aepipe.arrow_arrays import array_of, nulls_of, plain_values, texts_of, valu
 from aepipe.arrow_types import plain
 from aepipe.columns import Column
 from aepipe.encoding.codec import FINE, MISSING_VALUE, Codec, Features
-from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category
+from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category, absent_codes
 
-MOST_VALUES = 10_000
+MOST_VALUES = 500_000
 """So many values of a column have a code of their own; less frequent ones share RARE."""
+MOST_GIVEN = 10_000
+"""The same of a condition, which becomes a one-hot vector."""
 MOST_RARE = 100_000
 """So many rare values are remembered; beyond them a rare value counts as unseen."""
 _LEAST_COUNT = 2
-_ROWS_A_COUNT = 100_000
+_ROWS_A_COUNT = 1_000_000
 
 
 class CategoryCodec(Codec):
@@ -37,6 +39,10 @@ class CategoryCodec(Codec):
     def categories(self) -> tuple[Category, ...]:
         return (self.category,)
 
+    @property
+    def is_shared(self) -> bool:
+        return len(self.rare) > 1
+
     def encode(self, array: pa.Array) -> Features:
         if pt.is_dictionary(array.type):
             codes = self._of_dictionary(array)
@@ -51,25 +57,29 @@ class CategoryCodec(Codec):
         return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
 
     def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
-        """Unseen and rare codes become the most frequent rare value; without one null, or the most frequent value."""
-        texts = (*self.values, *self.rare[:1])
-        if not texts:  # training had nothing but nulls
+        """Unseen and rare codes become a rare value, by `uniform`; without one null, or the most frequent value."""
+        if not self.values and not self.rare:  # training had nothing but nulls
             return pa.nulls(len(codes), kind)
-        values = _typed(texts, kind)
         places = np.clip(codes[:, 0].astype(np.int64) - FIRST_VALUE, 0, max(len(self.values) - 1, 0))
         odd = (codes[:, 0] == UNSEEN) | (codes[:, 0] == RARE)
         nulls = codes[:, 0] == MISSING
         if self.rare:
-            places[odd] = len(self.values)
+            places[odd] = len(self.values) + (uniform[odd, 0] * len(self.rare)).astype(np.int64)
         else:
             nulls |= odd
-        return values.take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
+        return self._values(kind).take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
+
+    def _values(self, kind: pa.DataType) -> pa.Array:
+        """Values and rare ones as an array of the plain type, which is made once."""
+        if self._lookup.decoded is None or self._lookup.decoded.type != kind:
+            self._lookup.decoded = _typed((*self.values, *self.rare), kind)
+        return self._lookup.decoded
 
     def _of_dictionary(self, array: pa.DictionaryArray) -> np.ndarray:
         """Values are looked up once a dictionary, rows are gathered."""
         known = self._lookup.codes_of_dictionary(array.dictionary)
         indices, nulls = values_of(array.indices), nulls_of(array.indices)
-        codes: np.ndarray = known[indices if nulls is None else np.where(nulls, len(known) - 1, indices)]
+        codes: np.ndarray = known.take(indices if nulls is None else np.where(nulls, len(known) - 1, indices))
         return codes
 
     @cached_property
@@ -87,6 +97,7 @@ class _Lookup:
         kept = np.arange(len(codec.values)) + FIRST_VALUE
         codes = [kept, np.full(len(codec.rare), RARE), np.array([MISSING, UNSEEN])]
         self.code_of = np.concatenate(codes).astype(np.int32)
+        self.decoded: pa.Array | None = None
         self._last: tuple[pa.Array | None, np.ndarray] = (None, np.zeros(0, np.int32))
         self.by_value = dict(zip(self.known.to_pylist(), self.code_of.tolist(), strict=False))
 
@@ -121,7 +132,7 @@ def _same_memory(one: pa.Array, other: pa.Array) -> bool:
 
 
 def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec:
-    """The codec of training values. Rare are those seen once (a 100,000 rows), unless all are, and those beyond 10,000.
+    """The codec of training values. Rare are those seen once (a million rows), unless all are, and those past 500,000.
 
     There is a code for a value even where training had none: a distribution over nothing has no likelihood.
     """
@@ -131,7 +142,7 @@ def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> Categor
     missing = len(known) < len(values)
     names, counts = _by_frequency(known)
     frequent = int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_A_COUNT)))
-    kept = min(frequent or len(names), MOST_VALUES)
+    kept = min(frequent or len(names), MOST_GIVEN if column.kind == "condition" else MOST_VALUES)
     if pt.is_boolean(kind):
         names, kept = ["false", "true"], 2
     return CategoryCodec(
@@ -140,7 +151,12 @@ def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> Categor
         values=tuple(names[:kept]),
         rare=tuple(names[kept : kept + MOST_RARE]),
         may_be_missing=missing,
-        category=Category(name=column.name, column=index, size=FIRST_VALUE + max(kept, 1)),
+        category=Category(
+            name=column.name,
+            column=index,
+            size=FIRST_VALUE + max(kept, 1),
+            absent=absent_codes(missing=missing, rare=kept < len(names)),
+        ),
     )
 
 

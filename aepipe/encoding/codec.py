@@ -51,6 +51,11 @@ class Codec(BaseModel, ABC):
             f"{name} is infinite, or too large for float32",
         )
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether a code may stand for several values, of which decoding takes one by `uniform`."""
+        return False
+
     @abstractmethod
     def encode(self, array: pa.Array) -> Features:
         """The features of a column of any type that `arrow_types.carries` accepts for the source's."""

@@ -12,7 +12,7 @@ from aepipe.arrow_arrays import array_of, nulls_of, plain_values, values_of
 from aepipe.columns import Column
 from aepipe.encoding import statistics
 from aepipe.encoding.codec import Codec, Features
-from aepipe.layout import FIRST_VALUE, MISSING, Category, Number
+from aepipe.layout import FIRST_VALUE, MISSING, Category, Number, absent_codes
 
 _DAY_S = 86_400
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -118,7 +118,12 @@ def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> Datetim
     return DatetimeCodec(
         name=column.name,
         week=_number((weeks - first_week).astype(np.float64), week, index, missing),
-        weekday=Category(name=f"{column.name}.weekday", column=index, size=FIRST_VALUE + 7),
+        weekday=Category(
+            name=f"{column.name}.weekday",
+            column=index,
+            size=FIRST_VALUE + 7,
+            absent=absent_codes(missing=missing, rare=False),
+        ),
         time=_number(seconds, time, index, missing) if seconds.any() else None,
         first_week=first_week,
         shift_s=shift_s,

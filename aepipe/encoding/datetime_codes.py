@@ -13,7 +13,7 @@ from aepipe.encoding.bins import Bins, fit_bins
 from aepipe.encoding.codec import Codec, Features
 from aepipe.encoding.datetime import MONDAY, shift_of
 from aepipe.encoding.number_codes import coded, known_values
-from aepipe.layout import MISSING, Category
+from aepipe.layout import MISSING, Category, absent_codes
 
 _TICKS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
@@ -37,6 +37,10 @@ class DatetimeCodes(Codec):
     @property
     def categories(self) -> tuple[Category, ...]:
         return self.features
+
+    @property
+    def is_shared(self) -> bool:
+        return True
 
     def encode(self, array: pa.Array) -> Features:
         array = plain_values(array)
@@ -77,10 +81,13 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
     known, missing = known_values(values.chunks)
     ticks, day = known.astype(np.int64), _day_of(values.type)
     shift = 0 if pt.is_time(values.type) else shift_of(values.drop_null().combine_chunks()) * (day // 86_400)
+    absent = absent_codes(missing=missing, rare=False)
     parts = _parts(column.name, ticks, day, None if pt.is_time(values.type) else shift)
     return DatetimeCodes(
         name=column.name,
-        features=tuple(Category(name=name, column=index, size=bins.size) for name, bins in parts.items()),
+        features=tuple(
+            Category(name=name, column=index, size=bins.size, absent=absent) for name, bins in parts.items()
+        ),
         bins=tuple(parts.values()),
         day=day,
         shift=shift,

@@ -14,15 +14,16 @@ from aepipe.arrow_arrays import plain_values, restored
 from aepipe.arrow_types import plain, sort_of
 from aepipe.columns import Column, Schema
 from aepipe.encoding.category import fit_category
+from aepipe.encoding.category_codes import fit_category_codes
 from aepipe.encoding.datetime import fit_datetime
-from aepipe.encoding.datetime_codes import DatetimeCodes, fit_datetime_codes
+from aepipe.encoding.datetime_codes import fit_datetime_codes
 from aepipe.encoding.image import ImageCodec, fit_image
 from aepipe.encoding.number import fit_number
-from aepipe.encoding.number_codes import NumberCodes, fit_number_codes
+from aepipe.encoding.number_codes import fit_number_codes
 from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.vector import fit_vector
-from aepipe.encoding.vector_codes import VectorCodes, fit_vector_codes
+from aepipe.encoding.vector_codes import fit_vector_codes
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.layout import Layout
 from aepipe.schema import faults
@@ -40,7 +41,7 @@ _FIT: dict[str, _Fit] = {
 }
 _FIT_CODES: dict[str, _Fit] = {
     "number": fit_number_codes,
-    "category": fit_category,
+    "category": fit_category_codes,
     "boolean": fit_category,
     "datetime": fit_datetime_codes,
     "vector": fit_vector_codes,
@@ -98,8 +99,8 @@ class Encoding(BaseModel):
 
     @property
     def has_bins(self) -> bool:
-        """Whether decoding takes a place in a bin for each code."""
-        return any(isinstance(codec, NumberCodes | DatetimeCodes | VectorCodes) for codec in self.codecs)
+        """Whether a code may stand for several values, of which decoding draws one: those of a bin, or rare ones."""
+        return any(codec.is_shared for codec in self.codecs)
 
     @cached_property
     def invalid_reasons(self) -> tuple[str, ...]:
@@ -150,8 +151,8 @@ class Encoding(BaseModel):
         value becomes a rare value, null or the most frequent one. Conditions are among the columns where their tensors
         are given.
 
-        uniform: (B, C) on [0, 1), where in the bin of its code each value lies that was fitted `as_codes`; in the
-        middle where there is none.
+        uniform: (B, C) on [0, 1), which of the values that share a code each is, where in a bin or which of the rare
+        ones; none: the one in the middle.
         """
         columns: dict[str, pa.Array] = {}
         for name, codec in (("image", self.image), ("target", self.target)):

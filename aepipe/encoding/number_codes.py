@@ -14,7 +14,7 @@ from aepipe.encoding import statistics
 from aepipe.encoding.bins import Bins, fit_bins
 from aepipe.encoding.codec import FINE, INFINITE_VALUE, MISSING_VALUE, Codec, Features
 from aepipe.encoding.number import numeric, resolution, within
-from aepipe.layout import MISSING, UNSEEN, Category
+from aepipe.layout import MISSING, UNSEEN, Category, absent_codes
 
 
 class NumberCodes(Codec):
@@ -29,6 +29,10 @@ class NumberCodes(Codec):
     @property
     def categories(self) -> tuple[Category, ...]:
         return (self.category,)
+
+    @property
+    def is_shared(self) -> bool:
+        return True
 
     def encode(self, array: pa.Array) -> Features:
         array = numeric(array, self.unit)
@@ -49,7 +53,8 @@ def fit_number_codes(column: Column, index: int, values: pa.ChunkedArray) -> Num
     unit = values.type.unit if pt.is_duration(values.type) else None
     known, missing = known_values([numeric(chunk, unit) for chunk in values.chunks])
     bins = fit_bins(known, decimals=decimals(known, resolution(values.type)))
-    category = Category(name=column.name, column=index, size=bins.size)
+    absent = absent_codes(missing=missing, rare=False)
+    category = Category(name=column.name, column=index, size=bins.size, absent=absent)
     return NumberCodes(name=column.name, category=category, bins=bins, unit=unit, may_be_missing=missing)
 
 

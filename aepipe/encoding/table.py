@@ -12,6 +12,7 @@ from pydantic import Field
 from aepipe.arrow_types import plain
 from aepipe.encoding import statistics
 from aepipe.encoding.category import CategoryCodec
+from aepipe.encoding.category_codes import TwoLevelCodes
 from aepipe.encoding.codec import FINE, INFINITE_VALUE, MISSING_VALUE, Features
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
 from aepipe.encoding.datetime_codes import DatetimeCodes
@@ -22,7 +23,15 @@ from aepipe.encoding.vector_codes import VectorCodes
 from aepipe.layout import FIRST_VALUE, MISSING
 
 AnyCodec: TypeAlias = (
-    NumberCodec | CategoryCodec | DatetimeCodec | ClockCodec | VectorCodec | NumberCodes | DatetimeCodes | VectorCodes
+    NumberCodec
+    | CategoryCodec
+    | DatetimeCodec
+    | ClockCodec
+    | VectorCodec
+    | NumberCodes
+    | DatetimeCodes
+    | VectorCodes
+    | TwoLevelCodes
 )
 TableCodec = Annotated[AnyCodec, Field(discriminator="kind")]
 

@@ -13,7 +13,7 @@ from aepipe.encoding.codec import FINE, INFINITE_VALUE, MISSING_VALUE, OTHER, Co
 from aepipe.encoding.number import resolution
 from aepipe.encoding.number_codes import decimals
 from aepipe.encoding.vector import grid_of, lists_of
-from aepipe.layout import MISSING, UNSEEN, Category
+from aepipe.layout import MISSING, UNSEEN, Category, absent_codes
 
 
 class VectorCodes(Codec):
@@ -31,6 +31,10 @@ class VectorCodes(Codec):
     @property
     def reasons(self) -> tuple[str, ...]:
         return (*super().reasons, f"{self.name} has another length than {len(self.elements)}")
+
+    @property
+    def is_shared(self) -> bool:
+        return True
 
     def encode(self, array: pa.Array) -> Features:
         grid, wrong = grid_of(array, len(self.elements))
@@ -58,14 +62,17 @@ def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> Vec
     grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
     bins = tuple(_element(grid[:, at], values.type.value_type) for at in range(length))
-    return VectorCodes(
-        name=column.name,
-        elements=tuple(
-            Category(name=f"{column.name}[{at}]", column=index, size=each.size) for at, each in enumerate(bins)
-        ),
-        bins=bins,
-        may_be_missing=tuple(np.isnan(grid).any(axis=0).tolist()),
+    missing = tuple(np.isnan(grid).any(axis=0).tolist())
+    elements = tuple(
+        Category(
+            name=f"{column.name}[{at}]",
+            column=index,
+            size=each.size,
+            absent=absent_codes(missing=missing[at], rare=False),
+        )
+        for at, each in enumerate(bins)
     )
+    return VectorCodes(name=column.name, elements=elements, bins=bins, may_be_missing=missing)
 
 
 def _element(values: np.ndarray, kind: pa.DataType) -> Bins:

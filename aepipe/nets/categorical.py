@@ -1,20 +1,21 @@
 """Categorical distributions of many columns at once, over one flat vector of logits.
 
 Columns of like size share one padded block (B, columns, codes), so that a table of fifty categories is a few operations
-rather than fifty. Nothing here knows numbers or images.
+rather than fifty; columns of very many codes have two levels. Nothing here knows numbers or images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
 from aepipe.losses import categorical_nll
-
-_IMPOSSIBLE = -1e9
+from aepipe.nets.two_level import IMPOSSIBLE as _IMPOSSIBLE
+from aepipe.nets.two_level import TwoLevel, inverse_cdf, log_of_shares
 
 
 class _Block(NamedTuple):
@@ -26,56 +27,93 @@ class _Block(NamedTuple):
 
 
 class Categoricals(nn.Module):
-    """One categorical distribution a column, of `sizes` codes; `width` counts all logits, padding included."""
+    """One categorical distribution a column, of `sizes` codes; `width` counts all logits, padding included.
+
+    absent: reserved codes of each column that training never had, and that are never drawn.
+    """
 
     possible: Tensor
     drawable: Tensor
     guessable: Tensor
     order: Tensor
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], absent: Sequence[Collection[int]] | None = None) -> None:
         super().__init__()
         self.sizes = tuple(sizes)
+        never = [()] * len(self.sizes) if absent is None else [tuple(codes) for codes in absent]
         self.blocks = tuple(_blocks(self.sizes))
-        self.width = sum(block.codes * len(block.columns) for block in self.blocks)
-        columns = [column for block in self.blocks for column in block.columns]
+        self.flat_width = sum(block.codes * len(block.columns) for block in self.blocks)
+        self.wide_columns = tuple(column for column, size in enumerate(self.sizes) if size > MANY_CODES)
+        self.wide = nn.ModuleList(TwoLevel(self.sizes[column], never[column]) for column in self.wide_columns)
+        self.begins = tuple(accumulate((level.width for level in self._levels()), initial=self.flat_width))
+        self.width = self.begins[-1]
+        self.uniforms = len(self.sizes) + len(self.wide_columns)
+        columns = [column for block in self.blocks for column in block.columns] + list(self.wide_columns)
         self.in_order = columns == sorted(columns)
         self.register_buffer("order", torch.tensor(columns, dtype=torch.int64).argsort(), persistent=False)
-        for name, mask in zip(("possible", "drawable", "guessable"), _masks(self.sizes, self.blocks), strict=True):
+        for name, mask in zip(
+            ("possible", "drawable", "guessable"), _masks(self.sizes, self.blocks, never), strict=True
+        ):
             self.register_buffer(name, mask, persistent=False)
 
     def log_probabilities(self, logits: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
         """Of each block (B, columns, codes); padding has probability 0."""
-        masked = logits + (self.possible if mask is None else mask)
+        masked = logits[:, : self.flat_width] + (self.possible if mask is None else mask)
         return [self._view(masked, block).log_softmax(-1) for block in self.blocks]
 
     def nll(self, logits: Tensor, codes: Tensor) -> Tensor:
         """-log p of each column's code, (B, K); logits (B, width), codes (B, K)."""
         log_p = self.log_probabilities(logits)
         of_blocks = [categorical_nll(p, codes[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)]
-        return self._join(of_blocks)
+        return self._join(of_blocks + self._wide(lambda level, part, at: level.nll(part, codes[:, at]), logits))
 
     def guess(self, logits: Tensor) -> Tensor:
         """The likeliest value of each column, (B, K) int32: never missing, unseen, or rare where there are others."""
-        masked = logits + self.guessable
-        return self._join([self._view(masked, block).argmax(-1) for block in self.blocks]).int()
+        masked = logits[:, : self.flat_width] + self.guessable
+        of_blocks = [self._view(masked, block).argmax(-1) for block in self.blocks]
+        return self._join(of_blocks + self._wide(lambda level, part, at: level.guess(part), logits)).int()
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Codes drawn by the inverse distribution function of uniform (B, K), (B, K) int32; never unseen."""
+        """Codes drawn by the inverse distribution function of uniform (B, uniforms), (B, K) int32; never unseen."""
         log_p = self.log_probabilities(logits, mask=self.drawable)
-        return self._join(
-            [_inverse_cdf(p.exp(), uniform[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)]
-        ).int()
+        of_blocks = [
+            inverse_cdf(p.exp(), uniform[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)
+        ]
+        second = {column: len(self.sizes) + at for at, column in enumerate(self.wide_columns)}
+        of_wide = self._wide(lambda level, part, at: level.draw(part, uniform[:, (at, second[at])]), logits)
+        return self._join(of_blocks + of_wide).int()
 
     def one_hot(self, codes: Tensor) -> Tensor:
         """Codes (B, K) as indicators (B, width), laid out as the logits are."""
         ranges = [torch.arange(block.codes, device=codes.device) for block in self.blocks]
         hot = [codes[:, block.columns, None] == steps for block, steps in zip(self.blocks, ranges, strict=True)]
-        return torch.cat([each.flatten(1) for each in hot], 1).to(self.possible.dtype)
+        flat = [each.flatten(1).to(self.possible.dtype) for each in hot]
+        return torch.cat([*flat, *(level.one_hot(codes[:, at]) for level, at in self._wide_at())], 1)
 
     def logits_of(self, shares: Tensor) -> Tensor:
         """Logits (B, width) of what a linear model makes of indicators: shares below a hundredth count as one."""
-        return shares.clamp(min=0.01).log()
+        flat = log_of_shares(shares[:, : self.flat_width])
+        of_wide = (
+            level.logits_of(shares[:, begin:end])
+            for level, (begin, end) in zip(self._levels(), pairwise(self.begins), strict=True)
+        )
+        return torch.cat([flat, *of_wide], 1)
+
+    def _wide(self, answer: Callable[[TwoLevel, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
+        """What each column of two levels answers of its own logits, (B, 1) each."""
+        parts = pairwise(self.begins)
+        return [
+            answer(level, logits[:, begin:end], at).unsqueeze(1)
+            for (level, at), (begin, end) in zip(self._wide_at(), parts, strict=True)
+        ]
+
+    def _wide_at(self) -> Iterator[tuple[TwoLevel, int]]:
+        return zip(self._levels(), self.wide_columns, strict=True)
+
+    def _levels(self) -> Iterator[TwoLevel]:
+        for level in self.wide:
+            assert isinstance(level, TwoLevel)
+            yield level
 
     def laid_out(self, logits: Sequence[Tensor]) -> Tensor:
         """Logits (B, width) of those of each column, (B, its size) each; padding is impossible."""
@@ -96,15 +134,9 @@ class Categoricals(nn.Module):
         return joined if self.in_order else joined[:, self.order]
 
 
-def _inverse_cdf(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    cumulated = probabilities.cumsum(-1)
-    below = (uniform.unsqueeze(-1) * cumulated[..., -1:] > cumulated).to(torch.int64).sum(-1)
-    return below.clamp(max=probabilities.shape[-1] - 1)
-
-
 def _blocks(sizes: Sequence[int]) -> Iterator[_Block]:
     begin = 0
-    for codes in sorted({_padded(size) for size in sizes}):
+    for codes in sorted({_padded(size) for size in sizes if size <= MANY_CODES}):
         columns = tuple(column for column, size in enumerate(sizes) if _padded(size) == codes)
         yield _Block(begin, codes, columns)
         begin += codes * len(columns)
@@ -114,14 +146,16 @@ def _padded(size: int) -> int:
     return -(-size // 4) * 4 if size <= 32 else size
 
 
-def _masks(sizes: Sequence[int], blocks: Sequence[_Block]) -> tuple[Tensor, Tensor, Tensor]:
+def _masks(
+    sizes: Sequence[int], blocks: Sequence[_Block], absent: Sequence[Collection[int]]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Added to logits: 0 where a code is possible at all, may be drawn, may be guessed; far below elsewhere."""
     masks: list[list[float]] = [[], [], []]
     for block in blocks:
         for column in block.columns:
             size = sizes[column]
             least = FIRST_VALUE if size > FIRST_VALUE else RARE
-            allowed = (range(size), (set(range(size)) - {UNSEEN}), range(least, size))
+            allowed = (range(size), set(range(size)) - {UNSEEN, *absent[column]}, range(least, size))
             for mask, codes in zip(masks, allowed, strict=True):
                 mask += [0.0 if code in codes else _IMPOSSIBLE for code in range(block.codes)]
     possible, drawable, guessable = (torch.tensor(mask) for mask in masks)

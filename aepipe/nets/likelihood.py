@@ -150,10 +150,11 @@ class TableLikelihood(Likelihood):
         self.flags = self.numbers if any(may) else 0
         self.register_buffer("may_be_missing", torch.tensor(may), persistent=False)
         self.sigma = Sigma(options.sigma, self.numbers)
-        self.categories = Categoricals([category.size for category in layout.categories])
+        known = layout.categories
+        self.categories = Categoricals([each.size for each in known], [each.absent for each in known])
         self.width = self.numbers + self.flags + self.categories.width
         self.linear = self.numbers
-        self.noise = _noise(self.numbers, self.flags + len(layout.categories))
+        self.noise = _noise(self.numbers, self.flags + self.categories.uniforms)
 
     def nll(self, params: Tensor, row: Row) -> Tensor:
         mean, flags, logits = self._split(params)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding, fit
 from aepipe.encoding.bins import LEAST_COUNT, MOST_ATOMS, MOST_BINS, fit_bins
-from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN
+from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN
 from tests.encoding.tables import GENERATORS, batch_of, columns_of, comparable, crossed, schema_of, spec_of
 
 few = settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -208,6 +208,16 @@ def test_far_beyond_the_range_of_training_a_number_is_unseen_and_just_beyond_it_
     assert encoded.unseen == {"x": 3}
 
 
+@pytest.mark.parametrize("step", [1, 10_000], ids=["by gather", "by search"])
+def test_integers_beyond_the_range_of_training_are_unseen(step: int) -> None:
+    bins = fit_bins(np.arange(400) * step)
+    beyond = 399 * step // 20
+
+    codes = bins.codes(np.array([-beyond, 399 * step + beyond, -beyond - 1, 399 * step + beyond + 1, 2**62, -(2**63)]))
+
+    assert codes.tolist() == [FIRST_VALUE, FIRST_VALUE + len(bins.lows) - 1, *[UNSEEN] * 4]
+
+
 def test_a_missing_number_is_a_code_where_training_had_one_and_a_reason_where_it_had_none() -> None:
     may = coded(pa.array([1.0, None, 2.0]), "number").encode(batch_of(pa.array([None, float("nan"), float("inf")])))
     never = coded(pa.array([1.0, 2.0]), "number")
@@ -253,3 +263,38 @@ def test_few_dates_are_an_atom_each() -> None:
 
     assert [category.name for category in encoding.layout.categories] == ["x"]
     assert encoding.decode(codes, anywhere(encoding, len(firsts), 0)).column(0).equals(firsts)
+
+
+def test_very_many_values_are_two_codes_of_the_square_root_of_their_number_each() -> None:
+    names = [f"shop {number}" for number in range(5_000)]
+    array = pa.array([*names, *names, None, "once", "only"])
+    encoding = coded(array, "category")
+
+    codes = encoding.encode(batch_of(array)).arrays["cat"]
+    places = np.linspace(0, 1, len(array), endpoint=False)
+    decoded = encoding.decode({"cat": codes}, np.stack([places, places], axis=1)).column(0)
+
+    assert [category.size for category in encoding.layout.categories] == [FIRST_VALUE + 71, FIRST_VALUE + 71]
+    assert decoded[:-2].equals(array[:-2])
+    assert set(decoded[-2:].to_pylist()) <= {"once", "only"}
+    assert codes[-3:].tolist() == [[MISSING, MISSING], [RARE, RARE], [RARE, RARE]]
+
+
+def test_any_pair_of_levels_is_a_value_that_exists() -> None:
+    names = [f"shop {number}" for number in range(2_000)] * 2
+    encoding = coded(pa.array(names), "category")
+    pairs = np.stack(np.meshgrid(np.arange(60), np.arange(60)), axis=-1).reshape(-1, 2).astype(np.int32)
+
+    decoded = encoding.decode({"cat": pairs}).column(0)
+
+    assert decoded.null_count == 0
+    assert set(decoded.to_pylist()) == set(names)
+
+
+def test_rare_values_share_a_code_and_come_back_as_any_of_them() -> None:
+    rare = [f"r{number}" for number in range(50)]
+    encoding = coded(pa.array([*rare, *["often"] * 9]), "category")
+
+    drawn = encoding.decode({"cat": np.full((2_000, 1), RARE, np.int32)}, anywhere(encoding, 2_000, 0)).column(0)
+
+    assert set(drawn.to_pylist()) == set(rare)

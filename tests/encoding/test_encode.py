@@ -1,12 +1,18 @@
 """Every kind of column in every type it comes in: what goes in comes out, in the same type and order, nulls and all."""
 
+import importlib
+import pkgutil
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aepipe.encoding import Encoded, Encoding, fit
+from aepipe.encoding import Encoded, Encoding, __path__, fit
+from aepipe.encoding.codec import Codec
+from aepipe.encoding.table import AnyCodec
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.layout import Layout
 from tests.encoding.tables import (
@@ -55,6 +61,15 @@ def test_a_decoded_column_has_the_type_the_rows_and_the_nulls_of_its_source(
     missing = [value is None or value != value for value in comparable(array)]
     assert decoded.is_null().to_pylist() == missing
     assert not encoded.invalid.any()
+
+
+def test_every_encoder_of_the_folder_can_be_written_into_a_bundle() -> None:
+    modules = [importlib.import_module(f"aepipe.encoding.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    found = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+
+    codecs = {each for each in found if issubclass(each, Codec) and each is not Codec}
+
+    assert codecs == set(get_args(AnyCodec))
 
 
 @pytest.mark.parametrize("kind", GENERATORS)

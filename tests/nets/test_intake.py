@@ -10,7 +10,7 @@ from tests.layouts import LAYOUTS, random_rows
 def test_the_answer_is_linear_in_the_row_s_vector(name: str) -> None:
     layout = LAYOUTS[name]
     row = Frontend(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
-    intake = Intake(layout, 6)
+    intake = Intake(layout, 6, embeds=False)
     weight, bias = torch.randn(6, intake.dense + intake.codes), torch.randn(6)
 
     intake.become(weight, bias)

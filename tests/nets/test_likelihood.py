@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from torch.distributions import Bernoulli, Categorical, Normal
 from torch.optim import LBFGS
 
-from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN, Layout, Number
+from aepipe.layout import FIRST_VALUE, MANY_CODES, MISSING, UNSEEN, Layout, Number
 from aepipe.nets.frontend import Frontend, Row
 from aepipe.nets.likelihood import Likelihood, LikelihoodOptions, Residual, Sigma, make_likelihood
 from tests.layouts import CATEGORIES, COLOUR, GREY, LAYOUTS, MIXED, NUMBERS, random_rows
@@ -91,8 +91,11 @@ def test_parameters_of_a_row_expect_that_row(name: str) -> None:
 
     expected = likelihood.expected(likelihood.params_of(likelihood.targets(row)))
 
+    wide = [category.size > MANY_CODES for category in layout.categories]  # of these a class is told, no member
     for tensor, port in zip(expected, layout.ports, strict=True):
         observed = ~np.isnan(arrays[port.name])
+        if port.name == "cat":
+            observed[:, wide] = False
         np.testing.assert_allclose(tensor.numpy()[observed], arrays[port.name][observed], rtol=1e-4, atol=1e-4)
 
 

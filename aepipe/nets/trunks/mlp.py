@@ -44,7 +44,7 @@ class MlpEncoder(nn.Module):
         widths = (*hidden, outputs)
         self.intake = Intake(layout, widths[0])
         self.layers = nn.Sequential(*_layers(widths, options.activation))
-        self.shortcut = Intake(layout, outputs) if options.shortcut and hidden else None
+        self.shortcut = Intake(layout, outputs, embeds=False) if options.shortcut and hidden else None
         if self.shortcut is not None:
             _silence(self.layers)
 

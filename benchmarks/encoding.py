@@ -1,0 +1,199 @@
+"""Rows a CPU second from a table's columns to what networks take: our encodings beside the transformers of rdt.
+
+python -m benchmarks.encoding [--page docs/benchmarks.md], with AEPIPE_ADULT_DATA naming adult.csv. rdt's licence (BUSL)
+lets it be measured, not built on: `pip install rdt` beside aepipe, or it is left out.
+"""
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from aepipe.config import parse_job
+from aepipe.encoding import Encoding, fit
+from aepipe.schema import infer
+from benchmarks import command
+from benchmarks.page import measured, put_into, table
+
+REPEATS = 7
+GOAL = 100
+NUMBERS, CATEGORIES, ALL = "numbers", "categories", "all columns"
+
+PEERS: Mapping[str, Sequence[tuple[str, str]]] = {
+    NUMBERS: (("FloatFormatter", "HyperTransformer"), ("ClusterBasedNormalizer", "CTGAN and TVAE")),
+    CATEGORIES: (("UniformEncoder", "HyperTransformer"), ("OneHotEncoder", "CTGAN and TVAE"), ("LabelEncoder", "")),
+}
+"""rdt's transformers of each kind of column, and what chooses them by default."""
+LIKE: Mapping[str, str] = {"FloatFormatter": "tensors"}
+"""What ours makes of a column as that transformer does; codes, where nothing is said."""
+SETS: Mapping[str, tuple[str, str]] = {
+    "HyperTransformer's defaults": ("FloatFormatter", "UniformEncoder"),
+    "those of CTGAN and TVAE": ("ClusterBasedNormalizer", "OneHotEncoder"),
+}
+MISSING = "rdt is not installed, its rows are left out: pip install rdt"
+
+
+class Speed(NamedTuple):
+    """Rows a CPU second over all columns of a kind."""
+
+    columns: str
+    what: str
+    rows: float
+    beside: str = ""
+    """of a peer's: which of ours does the same"""
+
+
+def adult(path: Path) -> pa.Table:
+    """The table, text as dictionaries, as our reader hands it over."""
+    found = pa_csv.read_csv(path)
+    return pa.table(
+        {
+            name: column.dictionary_encode() if pa.types.is_string(column.type) else column
+            for name, column in zip(found.column_names, found.columns, strict=True)
+        }
+    ).combine_chunks()
+
+
+def names(source: pa.Table, kind: str) -> list[str]:
+    """The columns of a kind."""
+    of_text = [field.name for field in source.schema if pa.types.is_dictionary(field.type)]
+    if kind == ALL:
+        return list(source.column_names)
+    return [name for name in source.column_names if (name in of_text) == (kind == CATEGORIES)]
+
+
+def ours(source: pa.Table) -> Iterator[Speed]:
+    """Our encodings, fitted once: of numbers and codes as most families take them, and of codes alone."""
+    for kind in (NUMBERS, CATEGORIES, ALL):
+        chosen = source.select(names(source, kind))
+        forms = {"codes": (chosen, True)} | ({} if kind == CATEGORIES else {"tensors": (chosen, False)})
+        if kind == CATEGORIES:
+            forms["codes, of text that is no dictionary"] = (_as_text(chosen), True)
+        for what, (form, as_codes) in forms.items():
+            (batch,) = form.to_batches()
+            encoding = fitted(form, as_codes=as_codes)
+            yield Speed(kind, what, rows_a_second(partial(encoding.encode, batch), batch.num_rows))
+
+
+def fitted(source: pa.Table, *, as_codes: bool) -> Encoding:
+    """The encoding of all rows."""
+    job = parse_job({"name": "adult", "data": {"path": "rows"}}, source=Path("job.toml"))
+    return fit(infer(source.schema, job, source), source.to_batches(), as_codes=as_codes)
+
+
+def peers(source: pa.Table) -> Iterator[Speed]:
+    """rdt's transformers, one a column, fitted once; then whole tables of them."""
+    transformers = importlib.import_module("rdt.transformers")
+    frame = _as_text(source).to_pandas()
+    for kind, known in PEERS.items():
+        for name, chosen_by in known:
+            seconds = sum(_of_column(getattr(transformers, name)(), frame[[column]]) for column in names(source, kind))
+            what = f"{name}, the choice of {chosen_by}" if chosen_by else name
+            yield Speed(kind, what, len(frame) / seconds, LIKE.get(name, "codes"))
+    for what, (of_numbers, of_text) in SETS.items():
+        numeric = set(names(source, NUMBERS))
+        each = {name: getattr(transformers, of_numbers if name in numeric else of_text)() for name in frame}
+        yield Speed(
+            ALL, f"HyperTransformer with {what}", _of_table(each, numeric, frame), LIKE.get(of_numbers, "codes")
+        )
+
+
+def _of_column(transformer: Any, frame: Any) -> float:
+    """CPU seconds of one transform."""
+    transformer.fit(frame, frame.columns[0])
+    return len(frame) / rows_a_second(partial(transformer.transform, frame), len(frame))
+
+
+def _of_table(transformers: Mapping[str, Any], numeric: set[str], frame: Any) -> float:
+    whole = importlib.import_module("rdt").HyperTransformer()
+    types = {name: "numerical" if name in numeric else "categorical" for name in transformers}
+    whole.set_config({"sdtypes": types, "transformers": dict(transformers)})
+    whole.fit(frame)
+    return rows_a_second(partial(whole.transform, frame), len(frame))
+
+
+def rows_a_second(call: Callable[[], object], rows: int) -> float:
+    """Rows a CPU second of all threads, the median of seven calls after one that is not counted."""
+    call()
+    seconds = []
+    for _ in range(REPEATS):
+        before = time.process_time()
+        call()
+        seconds.append(time.process_time() - before)
+    return rows / float(np.median(seconds))
+
+
+def _as_text(source: pa.Table) -> pa.Table:
+    kinds = {name: pa.string() for name in names(source, CATEGORIES)}
+    fields = [pa.field(field.name, kinds.get(field.name, field.type)) for field in source.schema]
+    return source.cast(pa.schema(fields))
+
+
+def section(speeds: Sequence[Speed], rows: int) -> str:
+    """The table of all speeds, and how many times a peer's ours is that does the same."""
+    ratios = [ratio for speed in speeds if (ratio := times(speed, speeds)) is not None]
+    verdict = ""
+    if ratios:
+        met = sum(ratio >= GOAL for ratio in ratios)
+        verdict = (
+            f" **{min(ratios):,.0f} to {max(ratios):,.0f} times rdt's rows, in the middle {np.median(ratios):,.0f}** "
+            f"(goal: {GOAL} times, met beside {met} of {len(ratios)})."
+        )
+    lines = [
+        "## Encoding",
+        "",
+        f"Made by `python -m benchmarks.encoding` on the {rows:,} rows of adult, 6 columns of numbers and 9 of text: "
+        "what was fitted once transforms all rows, the median of seven times, in CPU seconds of all threads. Ours take "
+        "Arrow columns, text as the dictionaries that our reader hands over; `codes` are atoms and 64 bins of numbers, "
+        "and codes of text; `tensors` are float32 numbers and codes. rdt's take pandas columns; those of several "
+        "columns are added up. Beside FloatFormatter, which leaves numbers numbers, stand our tensors; beside the "
+        "others our codes.",
+        "",
+        measured() + verdict,
+        "",
+        *table(
+            ("columns", "what", "rows a CPU second", "ours, times as many"),
+            [_line(speed, speeds) for kind in (NUMBERS, CATEGORIES, ALL) for speed in speeds if speed.columns == kind],
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def times(speed: Speed, speeds: Sequence[Speed]) -> float | None:
+    """How many times a peer's rows ours are; None for ours."""
+    own = (each.rows for each in speeds if (each.columns, each.what) == (speed.columns, speed.beside))
+    return next(own, 0.0) / speed.rows if speed.beside else None
+
+
+def _line(speed: Speed, speeds: Sequence[Speed]) -> tuple[str, ...]:
+    ratio = times(speed, speeds)
+    name = "aepipe" if ratio is None else "rdt"
+    return speed.columns, f"{name}: {speed.what}", f"{speed.rows:,.0f}", "" if ratio is None else f"{ratio:,.0f}"
+
+
+def main() -> None:
+    """Measure, print, and put the table into a page."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
+    page = arguments.parse_args().page
+    source = adult(command.data_path("AEPIPE_ADULT_DATA", "adult.csv"))
+    speeds = list(ours(source))
+    if importlib.util.find_spec("rdt") is None:
+        print(MISSING)
+    else:
+        speeds += peers(source)
+    text = section(speeds, source.num_rows)
+    print(text)
+    if page is not None:
+        put_into(page, text, name="encoding")
+
+
+if __name__ == "__main__":
+    main()
