@@ -156,7 +156,8 @@ class TabularVae(Model):
         eps (B, Z) and pick (B, 1) draw the latents, from their density given these codes.
         """
         given = self.given(forced, (forced >= 0).to(eps.dtype))
-        return self.start(self.given_latents.draw(given, eps, pick), given)
+        state: Tensor = self.start(self.given_latents.draw(given, eps, pick), given)
+        return state
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
         """The negative bound; of the first rows of a step in training, what follows from some columns given."""

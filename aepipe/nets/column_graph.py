@@ -133,7 +133,9 @@ class ColumnGraph:
 
     def _add(self, operator: str, *inputs: str, **attributes: int) -> str:
         name = f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        node = helper.make_node(operator, inputs, [name])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(node)
         return name
 
     def _constant(self, values: Tensor | NDArray[np.generic] | np.generic) -> str:
