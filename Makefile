@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs benchmark-zoo benchmark-detection clean help
+.PHONY: demo test check fix docs benchmark-zoo benchmark-detection benchmark-synthesis clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -47,6 +47,10 @@ benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, beside pythae; 
 benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, beside PyOD's; DETECTION=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.detection $(DETECTION)
+
+benchmark-synthesis: $(READY) ## an hour: synthetic rows of a census table, beside TVAE if ctgan is there; SYNTHESIS=--quick
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
+	$(BIN)/python -m benchmarks.synthesis $(SYNTHESIS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/

@@ -87,7 +87,12 @@ class Train(_Section):
         le=0.5,
         description="share of the rows, those rebuilt worst, that an epoch leaves out; none: 0.3 if polluted, else 0",
     )
-    epochs: int = Field(200, ge=1, le=100_000, description="at most; early stopping usually ends before")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="at most; early stopping usually ends before; none: what suits the family, 200 for most",
+    )
     batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
     learning_rate: float | None = Field(
         None, gt=0, le=10, description="of AdamW at the start, halved on plateaus; none: what suits the network"

@@ -27,7 +27,12 @@ def cut(together: onnx.ModelProto, part: Part) -> bytes:
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
         values.extend(_value(port) for port in ports)
-    _strip(model, part.name)
+    return finished(model, part.name)
+
+
+def finished(model: onnx.ModelProto, name: str) -> bytes:
+    """The file of a part: plain operators that hang together, nothing of this machine."""
+    _strip(model, name)
     _refuse_foreign_operators(model)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

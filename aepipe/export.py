@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.bundle import PartInfo
-from aepipe.cutting import cut, tensor_names
+from aepipe.cutting import cut, finished, tensor_names
 from aepipe.errors import ExportFailed
 from aepipe.family import Model, Part
 from aepipe.heads.scorer import Scorer
@@ -89,6 +89,7 @@ def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list
     rehearsals = []
     for part in parts:
         ready = part._replace(module=modules[part.name])
+        known = {**known, **part.examples}
         if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
             raise ExportFailed(f"{part.name} takes {', '.join(unknown)}, which no earlier part answers")
         inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
@@ -110,17 +111,25 @@ def _noise(port: Port, generator: np.random.Generator) -> Array:
 
 def _convert(rehearsals: Sequence[Rehearsal]) -> list[bytes]:
     """The ONNX bytes of each part. Raises ExportFailed naming every part that cannot be converted."""
+    traced = [rehearsal for rehearsal in rehearsals if rehearsal.part.write is None]
     try:
-        return _split(_trace(rehearsals), rehearsals)
+        files = iter(_split(_trace(traced), traced) if traced else [])
+        return [_written(each.part) or next(files) for each in rehearsals]
     except Exception as error:
         faults = list(_faults_alone(rehearsals)) or [f"together, not alone: {_first_line(error)}"]
         raise ExportFailed(f"cannot be written as ONNX, nothing was published: {'; '.join(faults)}") from error
 
 
+def _written(part: Part) -> bytes | None:
+    """The ONNX bytes of a part that writes itself."""
+    return None if part.write is None else finished(part.write(part.module), part.name)
+
+
 def _faults_alone(rehearsals: Sequence[Rehearsal]) -> Iterator[str]:
     for rehearsal in rehearsals:
         try:
-            _split(_trace([rehearsal]), [rehearsal])
+            if _written(rehearsal.part) is None:
+                _split(_trace([rehearsal]), [rehearsal])
         except Exception as error:
             yield f"{rehearsal.part.name}: {_first_line(error)}"
 

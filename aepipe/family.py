@@ -9,7 +9,10 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
 from pydantic import BaseModel
 from torch import Tensor, nn
 
@@ -66,6 +69,12 @@ class Player(NamedTuple):
     """of AdamW; a critic follows what it judges better with a shorter memory"""
     warms_up: float = 0.0
     """Share of a phase's epochs in which its objective still changes, and a worse dev loss does not count."""
+    epochs: int | None = None
+    """How many suit it, at most, where a job names none; of a phase's first player."""
+    anneals: bool = False
+    """Whether its learning rate falls along half a cosine to 0 over a phase's epochs, not halved on plateaus."""
+    averaged: float = 0.0
+    """How much of their average weights keep at a step: judged on dev rows and kept is the average; 0: without."""
 
 
 class LatentSpace(NamedTuple):
@@ -90,6 +99,12 @@ class Part(NamedTuple):
     atol: float = 1e-4
     scales: Mapping[str, Sequence[float]] = MappingProxyType({})
     """of outputs in source units: the spread of each column, beside which a difference is large or small"""
+    chained: tuple[str, ...] = ()
+    """Names of integer outputs whose columns are drawn given those before: where one differs, so may all after it."""
+    examples: Mapping[str, NDArray[np.generic]] = MappingProxyType({})
+    """512 rows of inputs that are no noise, and that no earlier part answers, to try it on"""
+    write: Callable[[nn.Module], ModelProto] | None = None
+    """Writes the module, in eval mode on the CPU, as ONNX where to trace it would take minutes; none: it is traced."""
 
 
 class Posterior(NamedTuple):

@@ -20,6 +20,10 @@ LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "bina
 """numpy types of latents in graphs and in Parquet"""
 
 
+OPENING, COMPLETER = "opening", "completer"
+"""Parts that draw rows of which some codes are forced, one after the other; of a family that has them."""
+
+
 class Port(NamedTuple):
     """One tensor of an ONNX graph: name, numpy dtype, and the shape of one row (the batch axis comes first, free)."""
 

@@ -234,3 +234,19 @@ def test_answers_of_another_type_or_shape_are_a_fault() -> None:
 
 def test_the_text_graphs_of_these_tests_are_valid_onnx() -> None:
     onnx.checker.check_model(onnx.load_from_string(_graph(EXACT)), full_check=True)
+
+
+def test_of_rows_whose_columns_follow_from_each_other_one_may_differ_whatever_follows() -> None:
+    part = _part(Coded(), CODE)._replace(chained=("y",))
+    rows = _rows()
+    near = np.sort(np.abs(rows).min(axis=1))
+
+    def graph(value: float) -> bytes:
+        return _graph(POSITIVE.format(f"{value:.9f}"), "int32[rows, 2] y")
+
+    one = check_parity(part, graph((near[0] + near[1]) / 2), [np.abs(rows)])
+    many = check_parity(part, graph((near[9] + near[10]) / 2), [np.abs(rows)])
+
+    assert one.faults == ()
+    assert one.differences["512"]["y"]["differ"] == pytest.approx(1 / 512)
+    assert "part.y at 512 rows differs in 10 of 512 rows" in many.faults

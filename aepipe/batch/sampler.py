@@ -11,14 +11,18 @@ from aepipe.batch.conditions import Bank
 from aepipe.batch.noise import noise, uniforms
 from aepipe.batch.session import Session
 from aepipe.batch.sizes import batch_rows
+from aepipe.batch.wishes import Drawn, Wishes, can_be_asked, refuse_unknown
 from aepipe.bundle import Bundle
 from aepipe.config import Device
 from aepipe.encoding import Arrays
 from aepipe.errors import OptionInvalid
+from aepipe.layout import COMPLETER, OPENING
 
 Prior = Literal["mixture", "normal"]
 
 BLOCK_ROWS = 2_048
+_FAR = 1 << 40
+"""The first of the blocks that nobody draws as samples: wishes are found among their rows."""
 _BINS = "bins"
 """of uniforms: the stream that says where in its bin a value lies"""
 _PARTS: dict[Prior, str] = {"mixture": "prior", "normal": "prior_normal"}
@@ -37,10 +41,16 @@ def draw(
     """Rows start ... start + rows - 1 of the endless table that bundle, seed, prior and where stand for, by blocks.
 
     Their columns are the modelled ones, in the source's types; conditions are those of training rows for which `where`
-    holds. No rows are one empty batch. Raises as `Bank`, BundleNotFound where the family cannot sample, OptionInvalid
+    holds. Where any column can be asked for, those that `where` names have the values of rows of the model's own for
+    which it holds, and the others are drawn given them. No rows are one empty batch. Raises as `Bank`, as `Wishes`,
+    BundleNotFound where the family cannot sample, OptionInvalid
     where it has no such prior, DeviceUnavailable.
     """
-    chain = _Chain(bundle, _part(bundle, prior), Bank(bundle, where), device=device, seed=seed)
+    part = _part(bundle, prior)
+    if where is not None and can_be_asked(bundle):
+        chain: _Chain | _Asked = _Asked(_Chain(bundle, part, Bank(bundle), device=device, seed=seed), where)
+    else:
+        chain = _Chain(bundle, part, Bank(bundle, where), device=device, seed=seed)
     if rows == 0:
         yield chain.block(0).slice(0, 0)
     at, end = start, start + rows
@@ -49,6 +59,14 @@ def draw(
         count = min(chain.rows - first, end - at)
         yield chain.block(block).slice(first, count)
         at += count
+
+
+def refuse_where(bundle: Bundle, where: str | None) -> None:
+    """Raises as `draw` does for a condition that no sample can be asked for, as far as can be told without drawing."""
+    if where is not None and can_be_asked(bundle):
+        refuse_unknown(bundle, where)
+    else:
+        Bank(bundle, where)
 
 
 def _part(bundle: Bundle, prior: Prior) -> str:
@@ -74,7 +92,8 @@ class _Chain:
         self._bank = bank
         self._seed = seed
         self._prior = prior
-        self._sessions = {part: Session(bundle.part(part)[0], device=device) for part in (prior, "sampler")}
+        self._device: Device = device
+        self._sessions = {part: self._open(part) for part in (prior, "sampler")}
 
     def block(self, index: int) -> pa.RecordBatch:
         """The rows of a block."""
@@ -82,6 +101,23 @@ class _Chain:
         z = self._run(self._prior, index)
         drawn = self._decoded(self._run("sampler", index, **z, **given.arrays), index)
         return self._in_order(drawn, given.columns)
+
+    def codes(self, index: int) -> Drawn:
+        """The rows of a block of a table of codes, as codes too."""
+        arrays = self._run("sampler", index, **self._run(self._prior, index))
+        return Drawn(arrays["cat"].astype(np.int32, copy=False), self._decoded(arrays, index))
+
+    def wishes(self, where: str) -> Wishes:
+        """What samples are asked to have, for which `where` holds."""
+        return Wishes(self._bundle, where, self.codes, first=_FAR)
+
+    def completed(self, index: int, wishes: Wishes) -> pa.RecordBatch:
+        """The rows of a block that have what they are asked to."""
+        wish = wishes.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
+        state = self._run(OPENING, index, forced=wish.forced)
+        drawn = self._decoded(self._run(COMPLETER, index, forced=wish.forced, **state), index)
+        free = [name for name in drawn.schema.names if name not in wish.columns.schema.names]
+        return self._in_order(drawn.select(free), wish.columns)
 
     def _decoded(self, arrays: Arrays, index: int) -> pa.RecordBatch:
         """The columns of a block's tensors; where a code stands for many values, one of them is drawn."""
@@ -107,4 +143,22 @@ class _Chain:
             for port in info.inputs
             if port.noise is not None
         }
+        if part not in self._sessions:
+            self._sessions[part] = self._open(part)
         return self._sessions[part].run({**drawn, **given})
+
+    def _open(self, part: str) -> Session:
+        return Session(self._bundle.part(part)[0], device=self._device)
+
+
+class _Asked:
+    """A chain whose rows have what they are asked to have."""
+
+    def __init__(self, chain: _Chain, where: str) -> None:
+        self._chain = chain
+        self.rows = chain.rows
+        self._wishes = chain.wishes(where)
+
+    def block(self, index: int) -> pa.RecordBatch:
+        """The rows of a block."""
+        return self._chain.completed(index, self._wishes)

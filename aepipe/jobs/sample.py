@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from aepipe.batch.conditions import Bank
+from aepipe.batch.sampler import refuse_where
 from aepipe.bundle import Bundle
 from aepipe.config import Device, Job, read_job
 from aepipe.demands import check_shares
@@ -112,7 +112,8 @@ def sample(
 
     The same model, seed, prior, where and shares give the same rows; asked for again, nothing is written. Without a
     seed, each partition has its own, made of the job's and its name. where: a condition on the model's condition
-    columns, which have the values of training rows for which it holds. shares: of the values of one column.
+    columns, which have the values of training rows for which it holds; on any column of a family that can be asked.
+    shares: of the values of one column.
     A set that misses a bar of [samples.quality] is quarantined with its report; what was published before stays.
     Raises JobInvalid for what can hold for no sample, BundleNotFound where the family cannot sample, DataUnreadable
     where the rows to judge by are gone, EvaluationInvalid where they cannot be judged by.
@@ -152,7 +153,7 @@ def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group
     """The groups to draw; what cannot be drawn or judged is refused before anything is written."""
     groups = groups_of(bundle, wanted.rows, where=wanted.where, shares=wanted.shares)
     for group in groups:
-        Bank(bundle, group.where)
+        refuse_where(bundle, group.where)
     refuse_impossible(job.samples.constraints, bundle.encoding.schema)
     refuse_unjudgeable(job, bundle)
     return groups

@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
@@ -113,6 +114,15 @@ class Categoricals(nn.Module):
         for level in self.wide:
             assert isinstance(level, TwoLevel)
             yield level
+
+    def laid_out(self, logits: Sequence[Tensor]) -> Tensor:
+        """Logits (B, width) of those of each column, (B, its size) each; padding is impossible."""
+        parts = [
+            F.pad(logits[column], (0, block.codes - self.sizes[column]), value=_IMPOSSIBLE)
+            for block in self.blocks
+            for column in block.columns
+        ]
+        return torch.cat(parts, 1)
 
     def _view(self, logits: Tensor, block: _Block) -> Tensor:
         columns = len(block.columns)

@@ -20,8 +20,10 @@ from aepipe.errors import TrainingDiverged
 from aepipe.family import Batch, Loss, Model, Player, Turn
 from aepipe.nets.likelihood import Residual
 from aepipe.progress import Progress, silent
+from aepipe.training.average import Average, in_place
 from aepipe.training.checkpoint import Keeper
 from aepipe.training.curve import Curve, Epoch
+from aepipe.training.rates import epochs_of, rate_of
 from aepipe.training.resident import Resident
 from aepipe.training.standing import Standing
 
@@ -43,6 +45,7 @@ class Room(NamedTuple):
     model: Model
     players: tuple[Player, ...]
     optimizers: dict[str, AdamW]
+    averages: dict[str, Average]
     rows: Resident
     held_out: Resident
     options: Train
@@ -83,22 +86,23 @@ def fit(
 
 def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> Room:
     model.to(device)
-    players = model.players()
     rows, held_out = Resident(model.frontend, train, device), Resident(model.frontend, dev, device)
+    model.training_rows = rows.rows
+    players = model.players()
     generator = torch.Generator(device)
     generator.manual_seed(options.seed)
     optimizers = {
         player.name: AdamW(player.parameters, betas=player.betas, weight_decay=options.weight_decay, fused=True)
         for player in players
     }
-    return Room(model, players, optimizers, rows, held_out if held_out.rows else rows, options, generator)
+    averages = {player.name: Average(player.parameters, player.averaged) for player in players if player.averaged}
+    return Room(model, players, optimizers, averages, rows, held_out if held_out.rows else rows, options, generator)
 
 
 @torch.no_grad()
 def _prepare(room: Room) -> None:
     """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
     model = room.model.eval()
-    model.training_rows = room.rows.rows
     model.prepare(next(room.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
     if room.players:
         some = next(room.rows.slices(_DEV_ROWS_A_CALL))
@@ -140,14 +144,17 @@ def _run_phases(room: Room, keeper: Keeper | None, progress: Progress) -> tuple[
 def _run_phase(room: Room, phase: int, standing: Standing, keeper: Keeper | None, progress: Progress) -> str:
     """Epochs until there is no more to hope for, then the best weights; why it ended."""
     options, players = room.options, [player for player in room.players if player.phase == phase]
+    epochs, averages = epochs_of(options, players), _averages(room, players)
     standing.enter(phase)
-    while standing.epoch < options.epochs and standing.waited < options.patience:
-        epoch = _run_epoch(room, players, standing)
-        warm = standing.epoch >= players[0].warms_up * options.epochs
-        standing.note(epoch, room.model.state_dict(), options.patience, warm=warm)
+    while standing.epoch < epochs and standing.waited < options.patience:
+        train = _take_turns(room, players, standing, epochs)
+        warm = standing.epoch >= players[0].warms_up * epochs
+        with in_place(averages):
+            epoch = _judged(room, players[0], standing, train, epochs)
+            standing.note(epoch, room.model.state_dict(), options.patience, warm=warm)
         if keeper is not None:
             keeper.keep(lambda: _content(room, standing))
-        progress("training", standing.epoch / options.epochs)
+        progress("training", standing.epoch / epochs)
     room.model.load_state_dict(standing.best)
     kept = _kept(room, room.held_out, standing)
     _, misfit = evaluate(room.model, players[0], room.held_out, options.seed, kept=kept)
@@ -155,44 +162,58 @@ def _run_phase(room: Room, phase: int, standing: Standing, keeper: Keeper | None
         room.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
     if standing.waited >= options.patience:
         return f"no better loss on dev rows for {options.patience} epochs"
-    return f"all {options.epochs} epochs done"
+    return f"all {epochs} epochs done"
 
 
-def _run_epoch(room: Room, players: Sequence[Player], standing: Standing) -> Epoch:
+def _averages(room: Room, players: Sequence[Player]) -> list[Average]:
+    return [room.averages[player.name] for player in players if player.name in room.averages]
+
+
+def _judged(room: Room, player: Player, standing: Standing, passed: "_Pass", epochs: int) -> Epoch:
+    """The epoch that ends now: what was learned, and the loss on dev rows."""
     begun = time.perf_counter()
-    means = _take_turns(room, players, standing)
-    standing.seconds += time.perf_counter() - begun
-    number = len(standing.curve) + 1
+    number, means = len(standing.curve) + 1, dict(passed.means)
     kept = _kept(room, room.held_out, standing)
-    dev, _ = evaluate(room.model, players[0], room.held_out, room.options.seed, kept=kept)
-    rate = standing.slowing * _base_rate(room, players[0])
-    _check_finite({**means, f"{players[0].name} on dev rows": dev}, number, rate)
-    train = means.pop(players[0].name)
-    seconds = time.perf_counter() - begun
+    dev, _ = evaluate(room.model, player, room.held_out, room.options.seed, kept=kept)
+    rate = _rate(room, player, standing, standing.epoch / epochs)
+    _check_finite({**means, f"{player.name} on dev rows": dev}, number, rate)
+    train = means.pop(player.name)
+    seconds = passed.seconds + time.perf_counter() - begun
     return Epoch(
         epoch=number, phase=standing.phase, train=train, dev=dev, terms=means, learning_rate=rate, seconds=seconds
     )
 
 
-def _take_turns(room: Room, players: Sequence[Player], standing: Standing) -> dict[str, float]:
+class _Pass(NamedTuple):
+    """Mean losses and terms of a pass over the rows, and how long it took."""
+
+    means: Mapping[str, float]
+    seconds: float
+
+
+def _take_turns(room: Room, players: Sequence[Player], standing: Standing, epochs: int) -> _Pass:
     """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
+    begun = time.perf_counter()
     kept = _kept(room, room.rows, standing)
     steps = _steps(len(kept), room.options.batch_rows)
     orders = [_order(room, steps, kept) for _ in players]
-    for player in players:
-        for group in room.optimizers[player.name].param_groups:
-            group["lr"] = standing.slowing * _base_rate(room, player)
     seen: defaultdict[str, list[Tensor]] = defaultdict(list)
     room.model.train()
     for step in range(steps):
-        turn = Turn((standing.epoch + step / steps) / room.options.epochs, room.generator)
+        turn = Turn((standing.epoch + step / steps) / epochs, room.generator)
         for player, order in zip(players, orders, strict=True):
+            for group in room.optimizers[player.name].param_groups:
+                group["lr"] = _rate(room, player, standing, turn.progress)
             loss = take_turn(room.model, player, room.optimizers[player.name], room.rows.pick(order[step]), turn)
             seen[player.name].append(loss.total.detach())
             for name, term in loss.terms.items():
                 seen[f"{player.name}.{name}"].append(term)
+            if player.name in room.averages:
+                room.averages[player.name].follow()
     means = torch.stack([torch.stack(values).mean() for values in seen.values()])
-    return dict(zip(seen, means.tolist(), strict=True))
+    seconds = time.perf_counter() - begun
+    standing.seconds += seconds
+    return _Pass(dict(zip(seen, means.tolist(), strict=True)), seconds)
 
 
 def take_turn(model: Model, player: Player, optimizer: Optimizer, batch: Batch, turn: Turn) -> Loss:
@@ -283,9 +304,8 @@ def row_losses(model: Model, batch: Batch) -> Tensor:
     return model.likelihood.nll(model.through(batch.seen).params, batch.clean).sum(1)
 
 
-def _base_rate(room: Room, player: Player) -> float:
-    asked = room.options.learning_rate
-    return player.learning_rate if asked is None else asked * player.learning_rate / room.players[0].learning_rate
+def _rate(room: Room, player: Player, standing: Standing, progress: float) -> float:
+    return rate_of(room.options, player, room.players[0], slowing=standing.slowing, progress=progress)
 
 
 def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
@@ -304,6 +324,8 @@ def _resume(room: Room, keeper: Keeper | None) -> Standing:
     room.model.load_state_dict(found["model"])
     for name, optimizer in room.optimizers.items():
         optimizer.load_state_dict(found["optimizers"][name])
+    for name, average in room.averages.items():
+        average.restore(found["averages"][name])
     room.generator.set_state(found["generator"].cpu())
     standing = Standing.of(found["standing"])
     log.info("training goes on after epoch %d", len(standing.curve))
@@ -314,6 +336,7 @@ def _content(room: Room, standing: Standing) -> dict[str, object]:
     return {
         "model": room.model.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in room.optimizers.items()},
+        "averages": {name: average.content() for name, average in room.averages.items()},
         "generator": room.generator.get_state(),
         "standing": standing.content(),
     }
