@@ -15,9 +15,9 @@ def test_the_table_of_results_shows_means_and_the_ratio_to_the_peer() -> None:
 
     text = section(
         [
-            result("aepipe", 0, shapes=0.99, train_cpu_s=40.0, kept=1.0),
+            result("aepipe", 0, shapes=0.99, train_cpu_s=40.0, kept=1.0, copies=0.0),
             result("aepipe", 1, shapes=0.97, train_cpu_s=60.0, kept=1.0),
-            result("TVAE", 0, shapes=0.88, train_cpu_s=200.0, kept=0.05),
+            result("TVAE", 0, shapes=0.88, train_cpu_s=200.0, kept=0.05, copies=0.0),
             result("real rows", 0, shapes=0.995),
         ]
     )
