@@ -112,7 +112,7 @@ def section(results: Sequence[Result]) -> str:
         f"{TRAIN_ROWS:,} rows are learned from, of which aepipe keeps 30 % for early stopping and calibration; all "
         "figures are beside the other rows, means ± standard deviations over seeds, their number in brackets. aepipe: "
         "family `tabular_vae` with the defaults of its job, CPU seconds of the whole `aepipe train`, calibration and "
-        f"ONNX export too, rows a second of `aepipe sample`, {SPEED_ROWS:,} rows into Parquet without the quality gate. "
+        f"ONNX export too, rows a second of `aepipe sample`, {SPEED_ROWS:,} rows into Parquet without quality gate. "
         "TVAE: ctgan's defaults, `fit`, and `sample` into a DataFrame. The class that is asked for is "
         f"{ASKED.column} = {ASKED.value}, 4.8 % of the rows: by `--where`, or what TVAE's draws happen to hold of it.",
         "",
