@@ -13,7 +13,18 @@ from aepipe import installed
 
 Values = Mapping[str, float]
 
-PACKAGES = ("aepipe", "torch", "onnxruntime-gpu", "onnxruntime", "numpy", "scikit-learn", "pythae", "pyod")
+PACKAGES = (
+    "aepipe",
+    "torch",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "numpy",
+    "scikit-learn",
+    "pythae",
+    "pyod",
+    "ctgan",
+    "lightgbm",
+)
 
 
 class Result(NamedTuple):

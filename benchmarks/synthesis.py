@@ -104,22 +104,22 @@ def split(rows: pa.Table, train_rows: int, *, seed: int) -> tuple[pa.Table, pa.T
 def section(results: Sequence[Result]) -> str:
     """The table of what was measured, means over the seeds."""
     makers = [name for name in MAKERS if any(result.experiment == name for result in results)]
-    seeds = len({result.seed for result in results})
+    headers = [f"{name} ({len([result for result in results if result.experiment == name])})" for name in makers]
     lines = [
         "## Synthetic tables",
         "",
         f'Made by `python -m benchmarks.{NAME}` on the census table "adult" (32,561 rows, 15 columns): '
         f"{TRAIN_ROWS:,} rows are learned from, of which aepipe keeps 30 % for early stopping and calibration; all "
-        f"figures are beside the other rows, means ± standard deviations over {seeds} seeds. aepipe: family "
-        "`tabular_vae` with the defaults of its job, CPU seconds of the whole `aepipe train`, calibration and ONNX "
-        f"export too, rows a second of `aepipe sample` of {SPEED_ROWS:,} rows into Parquet without the quality gate. "
+        "figures are beside the other rows, means ± standard deviations over seeds, their number in brackets. aepipe: "
+        "family `tabular_vae` with the defaults of its job, CPU seconds of the whole `aepipe train`, calibration and "
+        f"ONNX export too, rows a second of `aepipe sample`, {SPEED_ROWS:,} rows into Parquet without quality gate. "
         "TVAE: ctgan's defaults, `fit`, and `sample` into a DataFrame. The class that is asked for is "
         f"{ASKED.column} = {ASKED.value}, 4.8 % of the rows: by `--where`, or what TVAE's draws happen to hold of it.",
         "",
         origin(results),
         "",
         *table(
-            ("measure", "must", "aim", *makers, "ratio to TVAE"),
+            ("measure", "must", "aim", *headers, "ratio to TVAE"),
             [(row.title, row.must, row.aim, *_cells(row, makers, results)) for row in ROWS],
         ),
     ]
@@ -133,7 +133,8 @@ def _cells(row: Row, makers: Sequence[str], results: Sequence[Result]) -> Iterat
         means[maker] = float(np.mean(values)) if values else float("nan")
         spread = f" ± {np.std(values):{row.shown}}" if len(values) > 1 else ""
         yield f"{means[maker]:{row.shown}}{spread}" if values else ""
-    ratio = means.get("aepipe", np.nan) / means.get(PEER, np.nan)
+    peer = means.get(PEER, np.nan)
+    ratio = means.get("aepipe", np.nan) / peer if peer else np.nan
     yield f"{ratio:.2f}" if np.isfinite(ratio) and not row.measure.startswith("copies") else ""
 
 
