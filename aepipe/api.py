@@ -1,6 +1,7 @@
 """The Python interface: a bundle on pandas or Arrow, answers in kind."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
@@ -68,6 +69,13 @@ class Model:
         """
         frame: pd.DataFrame = self._tables.sample(rows, seed=seed, prior=prior, where=where).to_pandas()
         return frame
+
+    def fill(self, rows: Frame, *, seed: int = 0) -> Frame:
+        """The rows with every modelled cell that is missing drawn given the others; all other cells as they are.
+
+        A seed is one imputation of many. Raises OptionInvalid where the family cannot draw some cells given others.
+        """
+        return self._answer(partial(self._tables.fill, seed=seed), rows)
 
     def interpolate(self, first: Frame, last: Frame, *, steps: int = 8, how: How = "slerp") -> Frame:
         """The rows between each row of `first` and the same one of `last`, in the source's columns and types.

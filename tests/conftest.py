@@ -1,6 +1,7 @@
 """Models trained once a test session and shared by its processes; tests that write work on copies."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def make_workshop(folder: Path, name: str) -> Path:
     WRITERS[name](folder)
     text = (ROOT / "data" / name / "job.toml").read_text()
     text = text.replace('"../../exported"', '"exported"').replace("[train]\n", f"[train]\n{SHORTER[name]}")
-    text = text.replace("[samples]\n", f"[samples]\n{UNJUDGED}")
+    text = re.sub(r"^quality = .*\n", "", text, flags=re.MULTILINE).replace("[samples]\n", f"[samples]\n{UNJUDGED}")
     job = folder / "job.toml"
     job.write_text(text)
     return job

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from aepipe.batch import sinks
 from aepipe.batch.blame import BLAME, with_blame
+from aepipe.batch.filling import Filler
 from aepipe.batch.golden import check_golden
 from aepipe.batch.judge import Judge
 from aepipe.batch.reader import READ_ROWS
@@ -119,6 +120,16 @@ class TableModel:
         chosen = prior or "mixture"
         batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=where, device=self.device))
         return pa.Table.from_batches(batches)
+
+    def fill(self, table: pa.Table, *, seed: int = 0) -> pa.Table:
+        """The rows with every modelled cell that is missing drawn given the others; all other cells as they are.
+
+        A seed is one imputation of many. Raises OptionInvalid where the family cannot draw some cells given others.
+        """
+        filler = Filler(self.bundle, seed=seed, device=self.device)
+        batches = table.combine_chunks().to_batches(filler.rows)
+        filled = [filler.block(index, batch).rows for index, batch in enumerate(batches)]
+        return pa.Table.from_batches(filled, filled[0].schema) if filled else table
 
     def interpolate(self, first: pa.Table, last: pa.Table, *, steps: int = 8, how: How = "slerp") -> pa.Table:
         """The rows between each row of `first` and the same one of `last`; conditions are the first row's.

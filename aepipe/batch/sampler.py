@@ -48,9 +48,9 @@ def draw(
     """
     part = _part(bundle, prior)
     if where is not None and can_be_asked(bundle):
-        chain: _Chain | _Asked = _Asked(_Chain(bundle, part, Bank(bundle), device=device, seed=seed), where)
+        chain: Chain | _Asked = _Asked(Chain(bundle, part, Bank(bundle), device=device, seed=seed), where)
     else:
-        chain = _Chain(bundle, part, Bank(bundle, where), device=device, seed=seed)
+        chain = Chain(bundle, part, Bank(bundle, where), device=device, seed=seed)
     if rows == 0:
         yield chain.block(0).slice(0, 0)
     at, end = start, start + rows
@@ -80,7 +80,7 @@ def _part(bundle: Bundle, prior: Prior) -> str:
     return part
 
 
-class _Chain:
+class Chain:
     """Prior and sampler, opened.
 
     They are always given whole blocks: the last bit of an answer varies with the number of rows.
@@ -114,10 +114,14 @@ class _Chain:
     def completed(self, index: int, wishes: Wishes) -> pa.RecordBatch:
         """The rows of a block that have what they are asked to."""
         wish = wishes.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
-        state = self._run(OPENING, index, forced=wish.forced)
-        drawn = self._decoded(self._run(COMPLETER, index, forced=wish.forced, **state), index)
+        drawn = self.given(index, wish.forced)
         free = [name for name in drawn.schema.names if name not in wish.columns.schema.names]
         return self._in_order(drawn.select(free), wish.columns)
+
+    def given(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
+        """The rows of a block given their codes (B, C) that are not -1."""
+        state = self._run(OPENING, index, forced=forced)
+        return self._decoded(self._run(COMPLETER, index, forced=forced, **state), index)
 
     def _decoded(self, arrays: Arrays, index: int) -> pa.RecordBatch:
         """The columns of a block's tensors; where a code stands for many values, one of them is drawn."""
@@ -154,7 +158,7 @@ class _Chain:
 class _Asked:
     """A chain whose rows have what they are asked to have."""
 
-    def __init__(self, chain: _Chain, where: str) -> None:
+    def __init__(self, chain: Chain, where: str) -> None:
         self._chain = chain
         self.rows = chain.rows
         self._wishes = chain.wishes(where)

@@ -246,6 +246,9 @@ def sample(
     traverse: Annotated[
         str | None, typer.Option(metavar="KEY", help="Instead, a row with one latent at a time moved.")
     ] = None,
+    fill: Annotated[
+        str | None, typer.Option(metavar="PARTITION", help="Instead, its rows with their missing cells drawn.")
+    ] = None,
     key: Annotated[list[str] | None, typer.Option(help="A row to shift; may be repeated.")] = None,
     amount: Annotated[float | None, typer.Option(help="How far rows are shifted; by default 1.")] = None,
     dimensions: Annotated[str | None, typer.Option(help="Latents to traverse, as z_000,z_003; by default all.")] = None,
@@ -256,12 +259,13 @@ def sample(
 ) -> None:
     """Write synthetic rows, with the source's own columns and types; those that miss a bar are quarantined (exit 1).
 
-    Or a walk through the latents of given rows; a key of several columns is written a,b.
+    Or a walk through the latents of given rows; a key of several columns is written a,b. Or rows of a partition, their
+    missing cells filled given the others.
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
     Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
-    from aepipe.cli.sets import shares_of, show_set
+    from aepipe.cli.sets import run_fill, shares_of, show_set
     from aepipe.cli.walks import Asked, refuse_draws, run_walk
     from aepipe.jobs.sample import sample as draw
 
@@ -269,6 +273,10 @@ def sample(
     if asked.walk is not None:
         refuse_draws(asked.walk, {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share})
         run_walk(job, asked, partition=partition, model=model, json=json)
+        return
+    if fill is not None:
+        stray = {"rows": rows, "prior": prior, "where": where, "share": share, "partition": partition}
+        run_fill(job, fill, stray, seed=seed, model=model, json=json)
         return
 
     with progress_bar(quiet=json) as progress:

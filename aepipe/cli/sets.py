@@ -1,10 +1,11 @@
 """What `aepipe sample` is asked of a set of rows, and what it prints of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import typer
 
-from aepipe.cli.console import print_json, print_table
+from aepipe.cli.console import print_json, print_table, progress_bar
 from aepipe.demands import parse_share
 from aepipe.errors import JobInvalid
 from aepipe.jobs.augment import AugmentResult
@@ -21,6 +22,26 @@ def shares_of(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | None
             raise JobInvalid("--share", [str(error)]) from None
         found.setdefault(column, {})[value] = share
     return found or None
+
+
+def run_fill(
+    job: Path, partition: str, stray: Mapping[str, object], *, seed: int | None, model: str, json: bool
+) -> None:
+    """Fill a partition and print where it is. Raises JobInvalid for options that do not go with it."""
+    from aepipe.jobs.fill import fill
+
+    given = [name for name, value in stray.items() if value is not None]
+    if given:
+        raise JobInvalid("aepipe sample", [f"--{given[0]} does not go with --fill, which takes the rows as they are"])
+    with progress_bar(quiet=json) as progress:
+        result = fill(job, partition, seed=seed, model=model, progress=progress)
+    if json:
+        print_json(result)
+        return
+    typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+    lines = [(name, count, result.left.get(name, 0)) for name, count in result.filled.items()]
+    if lines:
+        print_table("missing cells", ("column", "filled", "left"), lines)
 
 
 def show_augmentation(result: AugmentResult, *, json: bool) -> None:

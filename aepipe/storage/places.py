@@ -5,11 +5,12 @@ from typing import Literal, NamedTuple
 
 from aepipe.errors import PartitionInvalid
 
-Run = Literal["score", "sample", "walk"]
+Run = Literal["score", "sample", "fill", "walk"]
 
 OUTPUTS: dict[Run, tuple[str, ...]] = {
     "score": ("features", "scores"),
     "sample": ("samples",),
+    "fill": ("filled",),
     "walk": ("walks",),
 }
 """What a run may write, in the order of replacement; the last is always written, and replacing it is the commit."""

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import aepipe
 from aepipe.batch.sampler import draw
 from aepipe.bundle import Bundle
-from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.errors import JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.jobs.fill import fill
 from aepipe.jobs.sample import sample
 from aepipe.jobs.score import score
 from aepipe.jobs.train import train
@@ -23,10 +25,7 @@ path = "rows"
 keys = ["id"]
 [model]
 family = "tabular_vae"
-units = 32
 first = ["shop"]
-[train]
-epochs = 30
 [run]
 device = "cpu"
 [samples.quality]
@@ -134,3 +133,62 @@ def test_the_same_model_scores_rows_and_names_reasons(job: Path) -> None:
     assert result is not None
     assert scores.num_rows == 3_000
     assert set(scores["reason_1"].to_pylist()) <= {"amount", "pieces", "shop", None}
+
+
+def gappy(rows: int) -> pa.Table:
+    """Sales of which some cells are missing, with a shop that training never saw and a column that it did not have."""
+    table, rng = sales(rows), np.random.default_rng(1)
+    shops = table["shop"].cast(pa.string()).to_pylist()
+    shops = [None if rng.random() < 0.2 else shop for shop in shops]
+    shops[2] = "moon"
+    table = table.set_column(3, "shop", pa.array(shops).dictionary_encode())
+    return table.append_column("note", pa.array([f"n{row}" for row in range(rows)]))
+
+
+def test_missing_cells_are_filled_as_the_others_say_and_all_others_stay(job: Path) -> None:
+    source = gappy(2_500)
+    pq.write_table(source, job.parent / "rows" / "b.parquet")
+
+    result = fill(job, "b", seed=1)
+
+    found = pq.read_table(result.path)
+    assert found.column_names == [*source.column_names, "model_version"]
+    assert found.num_rows == source.num_rows
+    for name in source.column_names:
+        assert found.schema.field(name).type == source.schema.field(name).type
+        there = source[name].is_valid()
+        assert found[name].filter(there).to_pylist() == source[name].filter(there).to_pylist()
+    assert result.filled["shop"] == source["shop"].null_count
+    assert found["shop"].null_count == found["amount"].null_count == 0
+    assert result.left == {}
+    amounts = source["amount"].to_numpy()
+    told = np.asarray(source["shop"].is_null()) & ~np.isnan(amounts)
+    abroad, dear = np.array([shop == "abroad" for shop in found["shop"].to_pylist()]), amounts > 275
+    assert abroad[told & dear].mean() > 0.7
+    assert abroad[told & ~dear].mean() < 0.05
+    guessed = np.isnan(amounts) & ~np.asarray(source["shop"].is_null())
+    near = np.abs(found["amount"].to_numpy() - np.where(abroad, 500, 50)) < 40
+    assert near[guessed].mean() > 0.9
+    again, other = fill(job, "b", seed=1), fill(job, "b", seed=2)
+    assert not again.created
+    assert other.created
+
+
+def test_what_cannot_be_filled_is_refused(job: Path, bundle: Bundle) -> None:
+    with pytest.raises(JobInvalid, match="no partition 'c' in"):
+        fill(job, "c")
+    pq.write_table(gappy(5).drop_columns(["pieces"]), job.parent / "rows" / "b.parquet")
+    with pytest.raises(SchemaMismatch, match="pieces"):
+        fill(job, "b")
+    assert not (job.parent / "out" / "till" / "filled").exists()
+
+
+def test_python_fills_what_the_command_does(job: Path) -> None:
+    source = gappy(300)
+    pq.write_table(source, job.parent / "rows" / "b.parquet")
+
+    filled = aepipe.load(job.parent / "exported" / "till").fill(source, seed=1)
+
+    written = pq.read_table(fill(job, "b", seed=1).path)
+    assert filled["amount"].equals(written["amount"])
+    assert filled["shop"].to_pylist() == written["shop"].to_pylist()
