@@ -26,6 +26,7 @@ CATEGORIES = Layout(
         Category(name="town", column=2, size=MANY_CODES + 6),
     ),
 )
+CODES = Layout(columns=("shop", "kind"), categories=CATEGORIES.categories[:2])
 MIXED = Layout(
     columns=("amount", "age", "kind", "paid"),
     numbers=(
@@ -71,8 +72,10 @@ def with_conditions(layout: Layout) -> Layout:
 
 
 def layout_for(family: str) -> Layout:
-    """A layout that the family takes: mixed columns if it can, else a small image; conditions if it needs some."""
+    """A layout that the family takes: mixed columns if it can, else codes or a small image; conditions if it needs some."""
     found = find(family)
+    if found.takes_codes:
+        return CODES
     kinds = {kind for trunk in found.trunks for kind in trunks.find(trunk).kinds}
     layout = MIXED if not found.trunks or "table" in kinds else GREY
     return with_conditions(layout) if found.takes_conditions else layout

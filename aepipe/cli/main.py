@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aepipe import __version__
+from aepipe.cli import sample_options as options
 from aepipe.cli.console import print_json, print_table, progress_bar
 from aepipe.config import Device
 from aepipe.errors import AepipeError, JobInvalid, SchemaMismatch
@@ -26,10 +27,6 @@ JobPath = Annotated[Path, typer.Argument(help="The job file, or the folder that 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 DeviceOption = Annotated[Device | None, typer.Option(help="In place of the job's.")]
 ModelName = Annotated[str, typer.Option("--model", help="An alias or a version of the job's model.")]
-Shares = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN=VALUE:SHARE", help="The share of a value, such as income=>50K:0.5; may be repeated."),
-]
 HERE = Path("job.toml")
 
 
@@ -226,34 +223,21 @@ def score(
 @app.command()
 def sample(
     job: JobPath = HERE,
-    rows: Annotated[int | None, typer.Option(min=0, help="How many; by default the job's.")] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows; by default each partition has its own."),
-    ] = None,
-    prior: Annotated[str | None, typer.Option(help="mixture or normal, in place of the job's.")] = None,
-    where: Annotated[
-        str | None, typer.Option(help="Only at conditions for which this holds, in place of the job's.")
-    ] = None,
-    share: Shares = None,
-    partition: Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")] = None,
-    interpolate: Annotated[
-        tuple[str, str] | None, typer.Option(metavar="KEY KEY", help="Instead, the rows between the rows of two keys.")
-    ] = None,
-    shift: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="Instead, rows moved towards those for which this holds.")
-    ] = None,
-    traverse: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Instead, a row with one latent at a time moved.")
-    ] = None,
-    fill: Annotated[
-        str | None, typer.Option(metavar="PARTITION", help="Instead, its rows with their missing cells drawn.")
-    ] = None,
-    key: Annotated[list[str] | None, typer.Option(help="A row to shift; may be repeated.")] = None,
-    amount: Annotated[float | None, typer.Option(help="How far rows are shifted; by default 1.")] = None,
-    dimensions: Annotated[str | None, typer.Option(help="Latents to traverse, as z_000,z_003; by default all.")] = None,
-    steps: Annotated[int | None, typer.Option(min=2, help="Of each walk; by default 8, of a traversal 7.")] = None,
-    how: Annotated[str | None, typer.Option(help="Interpolate by slerp, along the arc, or by lerp, straight.")] = None,
+    rows: options.Rows = None,
+    seed: options.Seed = None,
+    prior: options.Prior = None,
+    where: options.Where = None,
+    share: options.Shares = None,
+    partition: options.Partition = None,
+    fill: options.Fill = None,
+    interpolate: options.Interpolate = None,
+    shift: options.Shift = None,
+    traverse: options.Traverse = None,
+    key: options.Keys = None,
+    amount: options.Amount = None,
+    dimensions: options.Dimensions = None,
+    steps: options.Steps = None,
+    how: options.How = None,
     model: ModelName = "champion",
     json: Json = False,
 ) -> None:

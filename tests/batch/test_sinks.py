@@ -7,10 +7,11 @@ from aepipe.batch.sinks import TEXT, Answers, Sheet, feature_columns, feature_fi
 from aepipe.layout import Port
 
 REASONS = pa.array(["amount", "age", "colour"])
+CLASSES = pa.array(["bag", "boot", "unknown"])
 INVALID = pa.array(["", "amount is infinite"])
 
 
-def answers(rows: int = 3, *, invalid: list[int] | None = None) -> Answers:
+def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = False) -> Answers:
     return Answers(
         features=(np.arange(2 * rows, dtype=np.float32).reshape(rows, 2), np.ones((rows, 1), np.int32)),
         score=np.arange(rows, dtype=np.float32),
@@ -19,14 +20,17 @@ def answers(rows: int = 3, *, invalid: list[int] | None = None) -> Answers:
         p_value=np.linspace(0.1, 0.9, rows),
         p_extrapolated=np.arange(rows) == 2,
         is_anomaly=np.arange(rows) == 0,
+        predicted=np.arange(rows, dtype=np.int32)[:, None][:, : int(classes)],
+        confidence=np.full((rows, int(classes)), 0.75, np.float32),
         invalid=np.array(invalid or [0] * rows, np.int16),
     )
 
 
 def sheet(found: Answers) -> pa.RecordBatch:
     fields = [pa.field("id", pa.int64(), metadata={"some": "thing"})]
-    columns = score_columns(found, reason_names=REASONS, invalid_reasons=INVALID)
-    made = Sheet(fields, score_fields(found.reason.shape[1]), model_version="cells/1")
+    columns = score_columns(found, reason_names=REASONS, class_names=CLASSES, invalid_reasons=INVALID)
+    own = score_fields(found.reason.shape[1], classes=found.predicted.shape[1] > 0)
+    made = Sheet(fields, own, model_version="cells/1")
     return made.rows({"id": pa.array(range(len(found.score)))}, columns)
 
 
@@ -75,6 +79,14 @@ def test_an_invalid_row_is_null_and_says_why() -> None:
     }
     assert found[0] == sheet(answers()).to_pylist()[0]
     assert found[2] == sheet(answers()).to_pylist()[2]
+
+
+def test_a_class_stands_before_the_reason_why_a_row_is_invalid_and_is_null_where_it_is() -> None:
+    found = sheet(answers(invalid=[0, 1, 0], classes=True))
+
+    assert found.schema.names[-4:] == ["predicted_class", "class_confidence", "invalid_reason", "model_version"]
+    assert found["predicted_class"].to_pylist() == ["bag", None, "unknown"]
+    assert found["class_confidence"].to_pylist() == [0.75, None, 0.75]
 
 
 def test_features_are_a_column_for_each_latent_and_null_for_invalid_rows() -> None:
