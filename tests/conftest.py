@@ -13,9 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from hypothesis import settings
 
+from aepipe.jobs.compare import compare
 from aepipe.jobs.examples import write_cells, write_digits
+from aepipe.jobs.score import score
 from aepipe.jobs.train import train
-from aepipe.storage import lock
+from aepipe.storage import HIDDEN, lock
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -66,6 +68,27 @@ def trained_cells(shared_folder: Path) -> Path:
 def trained_digits(shared_folder: Path) -> Path:
     """The folder of the digits example with its champion; read only."""
     return _trained(shared_folder, "digits")
+
+
+@pytest.fixture(scope="session")
+def cells_yardsticks(shared_folder: Path, trained_cells: Path) -> Path:
+    """The yardsticks that belong to the outputs of the cells example, fitted once; read only."""
+    folder = shared_folder / "cells_judged"
+    with lock(shared_folder / "cells_judged.lock", wait_s=300):
+        if not (folder / "done").exists():
+            job = Path(shutil.copytree(trained_cells, folder)) / "job.toml"
+            score(job)
+            compare(job)
+            (folder / "done").touch()
+    return folder / "out" / HIDDEN / "yardsticks"
+
+
+@pytest.fixture
+def scored_cells(cells: Path, cells_yardsticks: Path) -> Path:
+    """A copy of the trained cells example with its nights scored: the path of its job."""
+    score(cells)
+    shutil.copytree(cells_yardsticks, cells.parent / "out" / HIDDEN / "yardsticks")
+    return cells
 
 
 @pytest.fixture

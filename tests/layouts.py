@@ -72,7 +72,7 @@ def with_conditions(layout: Layout) -> Layout:
 
 
 def layout_for(family: str) -> Layout:
-    """A layout that the family takes: mixed columns if it can, else codes or a small image; conditions if it needs some."""
+    """A layout that the family takes: mixed columns if it can, codes, or a small image; conditions if it needs some."""
     found = find(family)
     if found.takes_codes:
         return CODES

@@ -35,12 +35,6 @@ def scored_by_champion(job: Path) -> Scored:
     return Scored(read_job(job), TableModel.open(job.parent / "exported" / "cells"))
 
 
-@pytest.fixture
-def scored_cells(cells: Path) -> Path:
-    score(cells)
-    return cells
-
-
 def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> None:
     found = compare(scored_cells)
 
