@@ -22,6 +22,8 @@ LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "bina
 
 OPENING, COMPLETER = "opening", "completer"
 """Parts that draw rows of which some codes are forced, one after the other; of a family that has them."""
+FREE = -1
+"""In the place of a forced code: this one is drawn."""
 
 
 class Port(NamedTuple):

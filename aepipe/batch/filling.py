@@ -14,11 +14,11 @@ from aepipe.batch.wishes import can_be_asked
 from aepipe.bundle import Bundle
 from aepipe.config import Device
 from aepipe.errors import OptionInvalid
+from aepipe.layout import FREE
 
 ROUNDS = 16
 """Times that a row is drawn at most, again where a cell came out missing; what is missing then stays so."""
 
-_FREE = -1
 _APART = 1 << 32
 """Blocks between the numbers of one round and those of the next."""
 
@@ -63,13 +63,13 @@ class Filler:
         return _filled(batch, missing, found)
 
     def _forced(self, batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]]) -> NDArray[np.int32]:
-        """Codes of a whole block: -1 where a cell is missing, or has a value that training never had."""
+        """Codes of a whole block: `FREE` where a cell is missing, or has a value that training never had."""
         layout = self._bundle.encoding.layout
         codes = self._bundle.encoding.encode(batch).arrays["cat"]
-        forced = np.full((self.rows, len(layout.categories)), _FREE, np.int32)
+        forced = np.full((self.rows, len(layout.categories)), FREE, np.int32)
         for at, category in enumerate(layout.categories):
             unknown = missing[layout.columns[category.column]] | np.isin(codes[:, at], category.absent)
-            forced[: len(codes), at] = np.where(unknown, _FREE, codes[:, at])
+            forced[: len(codes), at] = np.where(unknown, FREE, codes[:, at])
         return forced
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aepipe.batch.conditions import Bank
 from aepipe.batch.noise import noise, uniforms
-from aepipe.batch.session import Session
+from aepipe.batch.session import Session, usable_device
 from aepipe.batch.sizes import batch_rows
 from aepipe.batch.wishes import Drawn, Wishes, can_be_asked, refuse_unknown
 from aepipe.bundle import Bundle
@@ -81,7 +81,7 @@ def _part(bundle: Bundle, prior: Prior) -> str:
 
 
 class Chain:
-    """Prior and sampler, opened.
+    """Prior and sampler, opener and completer, each opened when it is first run.
 
     They are always given whole blocks: the last bit of an answer varies with the number of rows.
     """
@@ -92,8 +92,8 @@ class Chain:
         self._bank = bank
         self._seed = seed
         self._prior = prior
-        self._device: Device = device
-        self._sessions = {part: self._open(part) for part in (prior, "sampler")}
+        self._device, _ = usable_device(device)  # refused here, not when the first part is run
+        self._sessions = dict[str, Session]()
 
     def block(self, index: int) -> pa.RecordBatch:
         """The rows of a block."""
@@ -119,7 +119,7 @@ class Chain:
         return self._in_order(drawn.select(free), wish.columns)
 
     def given(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
-        """The rows of a block given their codes (B, C) that are not -1."""
+        """The rows of a block given their codes (B, C) that are not `FREE`."""
         state = self._run(OPENING, index, forced=forced)
         return self._decoded(self._run(COMPLETER, index, forced=forced, **state), index)
 
@@ -140,7 +140,7 @@ class Chain:
         return pa.RecordBatch.from_arrays([found[name][name] for name in names], schema=pa.schema(fields))
 
     def _run(self, part: str, index: int, **given: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-        _, info = self._bundle.part(part)
+        onnx, info = self._bundle.part(part)
         start = index * self.rows
         drawn = {
             port.name: noise(port, stream=part, seed=self._seed, start=start, rows=self.rows)
@@ -148,11 +148,8 @@ class Chain:
             if port.noise is not None
         }
         if part not in self._sessions:
-            self._sessions[part] = self._open(part)
+            self._sessions[part] = Session(onnx, device=self._device)
         return self._sessions[part].run({**drawn, **given})
-
-    def _open(self, part: str) -> Session:
-        return Session(self._bundle.part(part)[0], device=self._device)
 
 
 class _Asked:

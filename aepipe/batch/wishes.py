@@ -15,7 +15,7 @@ from aepipe.batch.noise import noise
 from aepipe.bundle import Bundle
 from aepipe.columns import did_you_mean
 from aepipe.errors import JobInvalid
-from aepipe.layout import COMPLETER, OPENING, Port
+from aepipe.layout import COMPLETER, FREE, OPENING, Port
 
 ENOUGH_ROWS = 4_096
 """So many rows for which the condition holds are looked for."""
@@ -24,7 +24,6 @@ MOST_ROWS = 1 << 18
 
 _STREAM = "wishes"
 _CHOICE = Port("row", "float32", (1,), "uniform")
-_FREE = -1
 
 
 class Drawn(NamedTuple):
@@ -35,7 +34,7 @@ class Drawn(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What B samples have: codes (B, C), -1 where one is drawn, and the columns that the condition names."""
+    """What B samples have: codes (B, C), `FREE` where one is drawn, and the columns that the condition names."""
 
     forced: NDArray[np.int32]
     columns: pa.RecordBatch
@@ -73,7 +72,7 @@ class Wishes:
             raise JobInvalid("where", [f"{where} holds for none of {seen:,} rows that {bundle.version} drew"])
         layout, named = bundle.encoding.layout, condition.columns(where)
         asked = [layout.columns[category.column] in named for category in layout.categories]
-        self._forced = np.where(asked, np.concatenate([each.codes for each in found]), _FREE).astype(np.int32)
+        self._forced = np.where(asked, np.concatenate([each.codes for each in found]), FREE).astype(np.int32)
         names = [name for name in found[0].columns.schema.names if name in named]
         table = pa.Table.from_batches([each.columns.select(names) for each in found]).combine_chunks()
         self._columns = table.unify_dictionaries().combine_chunks()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aepipe.bottleneck import MOST, draw_from, real_space, split_gaussian, too_wide
 from aepipe.facts import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
-from aepipe.layout import COMPLETER, OPENING, Layout, Port
+from aepipe.layout import COMPLETER, FREE, OPENING, Layout, Port
 from aepipe.losses import free_bits, gaussian_nll, risen
 from aepipe.nets.column_chain import ColumnChain
 from aepipe.nets.column_graph import ColumnGraph
@@ -151,7 +151,7 @@ class TabularVae(Model):
         return self.chain.draw(self.start(z, None), uniform)
 
     def opened(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
-        """Where the chain begins (B, H) when the codes (B, C) that are not -1 are given.
+        """Where the chain begins (B, H) when the codes (B, C) that are not `FREE` are given.
 
         eps (B, Z) and pick (B, 1) draw the latents, from their density given these codes.
         """
@@ -204,7 +204,7 @@ class Drawn(nn.Module):
 
 
 class Opened(nn.Module):
-    """Forced codes, -1 where there is none, and noise to where the chain of columns begins."""
+    """Forced codes, `FREE` where there is none, and noise to where the chain of columns begins."""
 
     def __init__(self, model: TabularVae) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ def _some_forced(layout: Layout) -> np.ndarray:
     generator = np.random.default_rng(0)
     sizes = [category.size for category in layout.categories]
     codes = generator.integers(0, sizes, (_EXAMPLES, len(sizes)))
-    return np.where(generator.random(codes.shape) < 0.5, codes, -1).astype(np.int32)
+    return np.where(generator.random(codes.shape) < 0.5, codes, FREE).astype(np.int32)
 
 
 def _latents(layout: Layout, options: Options) -> int:
