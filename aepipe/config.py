@@ -155,6 +155,10 @@ class Calibration(_Section):
         return self.costs is not None or self.capacity is not None
 
 
+LABELLED = "labelled"
+"""What `[score] head` says where labels have to choose among the heads."""
+
+
 class Score(_Section):
     """Which partitions are scored, and what is written for each row."""
 
@@ -262,7 +266,7 @@ class Job(_Section):
     @property
     def hears_labels(self) -> bool:
         """Whether anything is asked for that labels choose: a threshold by its costs, or a head."""
-        return self.calibration.costs is not None or self.score.head == "labelled"
+        return self.calibration.costs is not None or self.score.head == LABELLED
 
     @property
     def data_path(self) -> Path:

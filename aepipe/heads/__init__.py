@@ -6,6 +6,7 @@ import pkgutil
 from functools import cache
 from typing import Literal
 
+from aepipe.config import LABELLED
 from aepipe.errors import OptionInvalid
 from aepipe.head import HeadSpec
 
@@ -28,11 +29,8 @@ def find(name: str) -> HeadSpec:
     raise OptionInvalid(f"[score] head: there is no head '{name}', {hint}")
 
 
-LABELLED = "labelled"
-"""What `[score] head` says where labels have to choose among the heads."""
-
 CHOSEN = frozenset({"auto", LABELLED})
-"""What it says where they may."""
+"""What `[score] head` says where labels may choose among the heads."""
 
 
 def resolve(name: str, data: Literal["clean", "polluted"]) -> str:

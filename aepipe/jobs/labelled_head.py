@@ -3,7 +3,7 @@
 import logging
 
 from aepipe import heads
-from aepipe.config import Job
+from aepipe.config import LABELLED, Job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.family import Model
 from aepipe.head import HeadStats
@@ -33,17 +33,17 @@ def head_of(job: Job, learning: Learning, model: Model) -> HeadChoice:
 
 def refuse_unlabelled(job: Job) -> None:
     """Raises JobInvalid where labels have to choose the head, and nothing says what they mean."""
-    if job.score.head == heads.LABELLED and job.evaluate.anomaly is None:
-        fault = f"[score] head = '{heads.LABELLED}' needs [evaluate] anomaly, such as digit = 9"
+    if job.score.head == LABELLED and job.evaluate.anomaly is None:
+        fault = f"[score] head = '{LABELLED}' needs [evaluate] anomaly, such as digit = 9"
         raise JobInvalid(str(job.source), [fault])
 
 
 def refuse_few(job: Job, learning: Learning) -> None:
     """Raises OptionInvalid where labels have to choose the head, and too few rows have one."""
     anomalies, normal = _counts(learning)
-    if job.score.head == heads.LABELLED and min(anomalies, normal) < FEWEST:
+    if job.score.head == LABELLED and min(anomalies, normal) < FEWEST:
         raise OptionInvalid(
-            f"[score] head = '{heads.LABELLED}': {anomalies} anomalies and {normal} normal rows with labels are kept "
+            f"[score] head = '{LABELLED}': {anomalies} anomalies and {normal} normal rows with labels are kept "
             f"from training, {FEWEST} of each are needed; name a head, or widen [train]"
         )
 
