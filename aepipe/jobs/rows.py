@@ -1,7 +1,7 @@
 """The rows that a model learns from: read, chosen, split, encoded."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +69,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     _refuse_faults(schema, partitions)
-    table, names = read_chosen(job, schema, partitions)
+    table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
         raise DataUnreadable(
@@ -79,7 +79,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches(), as_codes=as_codes)
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
     (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
-    labelled, is_anomaly = _labelled(job, schema, encoding, partitions, dev_rows)
+    labelled, is_anomaly = _labelled(job, encoding, dev_rows, anomalies)
     return Learning(
         encoding,
         train,
@@ -88,7 +88,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
         source,
         labelled,
         is_anomaly,
-        classed=_classed(job, encoding, partitions, learned, dev_rows),
+        classed=_classed(job, encoding, learned, dev_rows, others),
         conditions=_conditions(job, schema, learned),
         rows_read=table.num_rows,
     )
@@ -137,6 +137,20 @@ def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
 
 def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
     """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
+    read = _read(job, schema, partitions, beside=())
+    return read.chosen, read.partitions
+
+
+class _Read(NamedTuple):
+    """The chosen rows, the partition that each came from, and a table of each condition that was asked for beside."""
+
+    chosen: pa.Table
+    partitions: pa.Array
+    beside: tuple[pa.Table, ...]
+
+
+def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[str | None]) -> _Read:
+    """Every row is read once. beside: conditions, each with the first 200,000 rows for which it holds; none: no row."""
     total = sum(read_footer(file).rows for partition in partitions for file in partition.files)
     share = min(1.0, job.train.max_rows / max(total, 1))
     if share < 1:
@@ -146,12 +160,18 @@ def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> 
     generator = np.random.default_rng(job.train.seed)
     tables: list[pa.RecordBatch] = []
     names: list[pa.Array] = []
+    found: list[list[pa.RecordBatch]] = [[] for _ in beside]
     for partition, batch in _batches(job, schema, partitions):
         keep = _kept(job, batch, share, generator)
         chosen = batch.filter(keep) if keep is not None else batch
         tables.append(chosen)
         names.append(pa.repeat(partition.name, chosen.num_rows))
-    return pa.Table.from_batches(tables), pa.concat_arrays(names)
+        for condition, held in zip(beside, found, strict=True):
+            if condition is not None and sum(rows.num_rows for rows in held) < MOST_LABELLED:
+                held.append(batch.filter(where.apply(condition, batch)))
+    table = pa.Table.from_batches(tables)
+    others = (pa.Table.from_batches(held, table.schema).slice(0, MOST_LABELLED) for held in found)
+    return _Read(table, pa.concat_arrays(names), tuple(others))
 
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
@@ -171,42 +191,40 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
     return keep
 
 
-def _labelled(
-    job: Job, schema: Schema, encoding: Encoding, partitions: tuple[Partition, ...], dev: pa.Table
-) -> tuple[Arrays, np.ndarray]:
+def _of_anomalies(job: Job) -> str | None:
+    """The condition of anomalies that `[train] where` leaves out; none where no labels are heard."""
+    truth, others = stated_truth(job), _left_out(job)
+    if truth is None or others is None or not job.hears_labels:
+        return None
+    return f"({truth.condition}) and {others}"
+
+
+def _of_others(job: Job) -> str | None:
+    """The condition of all rows that `[train] where` leaves out; none where no classes are told apart."""
+    return None if job.score.classes is None else _left_out(job)
+
+
+def _left_out(job: Job) -> str | None:
+    """What holds for rows that `[train] where` leaves out; rows of which it cannot be judged are neither."""
+    return f"not ({job.train.where})" if job.train.where else None
+
+
+def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
     """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
     truth = stated_truth(job)
     if truth is None or not job.hears_labels:
         return {}, np.zeros(0, np.bool_)
-    left_out = _left_out(job, schema, partitions, f"({truth.condition})", like=dev)
-    arrays, rows = _encode(encoding, pa.concat_tables([dev, left_out]).slice(0, MOST_LABELLED))
+    arrays, rows = _encode(encoding, pa.concat_tables([dev, anomalies]).slice(0, MOST_LABELLED))
     known, is_anomaly = truth.of(rows)
     return ({name: array[known] for name, array in arrays.items()} if known.any() else {}), is_anomaly[known]
 
 
-def _left_out(
-    job: Job, schema: Schema, partitions: tuple[Partition, ...], condition: str | None, *, like: pa.Table
-) -> pa.Table:
-    """The rows that `[train] where` leaves out and for which a condition holds, with the columns of `like`."""
-    if not job.train.where:
-        return like.slice(0, 0)
-    not_learned = f"not ({job.train.where})"
-    found = f"{condition} and {not_learned}" if condition else not_learned
-    tables = [
-        pa.Table.from_batches([batch.filter(where.apply(found, batch))]).select(like.column_names)
-        for _, batch in _batches(job, schema, partitions)
-    ]
-    return pa.concat_tables(tables).slice(0, MOST_LABELLED)
-
-
-def _classed(
-    job: Job, encoding: Encoding, partitions: tuple[Partition, ...], train: pa.Table, dev: pa.Table
-) -> Classed | None:
+def _classed(job: Job, encoding: Encoding, train: pa.Table, dev: pa.Table, others: pa.Table) -> Classed | None:
     column = job.score.classes
     if column is None:
         return None
-    others, rows = _encode(encoding, _left_out(job, encoding.schema, partitions, None, like=dev))
-    return Classed(train[column], dev[column], others, rows[column])
+    arrays, rows = _encode(encoding, others)
+    return Classed(train[column], dev[column], arrays, rows[column])
 
 
 def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:
