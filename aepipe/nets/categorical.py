@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
 from aepipe.losses import categorical_nll
-from aepipe.nets.two_level import IMPOSSIBLE as _IMPOSSIBLE
-from aepipe.nets.two_level import TwoLevel, inverse_cdf, log_of_shares
+from aepipe.nets.two_level import IMPOSSIBLE, TwoLevel, inverse_cdf, log_of_shares
 
 
 class _Block(NamedTuple):
@@ -118,7 +117,7 @@ class Categoricals(nn.Module):
     def laid_out(self, logits: Sequence[Tensor]) -> Tensor:
         """Logits (B, width) of those of each column, (B, its size) each; padding is impossible."""
         parts = [
-            F.pad(logits[column], (0, block.codes - self.sizes[column]), value=_IMPOSSIBLE)
+            F.pad(logits[column], (0, block.codes - self.sizes[column]), value=IMPOSSIBLE)
             for block in self.blocks
             for column in block.columns
         ]
@@ -157,6 +156,6 @@ def _masks(
             least = FIRST_VALUE if size > FIRST_VALUE else RARE
             allowed = (range(size), set(range(size)) - {UNSEEN, *absent[column]}, range(least, size))
             for mask, codes in zip(masks, allowed, strict=True):
-                mask += [0.0 if code in codes else _IMPOSSIBLE for code in range(block.codes)]
+                mask += [0.0 if code in codes else IMPOSSIBLE for code in range(block.codes)]
     possible, drawable, guessable = (torch.tensor(mask) for mask in masks)
     return possible, drawable, guessable

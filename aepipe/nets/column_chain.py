@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.nets.two_level import IMPOSSIBLE
 
 SHORT_OF_ONE = 1 - 2.0**-20
 """Uniforms are scaled by it, so that rounding never draws a code beyond the last that can be."""
 
 _MOST_OF_ONE_LEVEL = 24
-_IMPOSSIBLE = -1e9
 _LEAST_COUNT = 0.5  # of a code that no training row has
 _SPREAD = 0.1  # of embeddings at the start
 
@@ -103,8 +103,8 @@ class ColumnChain(nn.Module):
         self.register_buffer("offsets", columns.cumsum(0) - columns, persistent=False)
         self.register_buffer("places", torch.tensor([levels.places for levels in self.levels]), persistent=False)
         self.register_buffer("parted", torch.tensor(parted, dtype=torch.int64), persistent=False)
-        self.register_buffer("possible", torch.where(grids >= 0, 0.0, _IMPOSSIBLE), persistent=False)
-        self.register_buffer("drawable", torch.where((grids >= 0) & (grids != UNSEEN), 0.0, _IMPOSSIBLE))
+        self.register_buffer("possible", torch.where(grids >= 0, 0.0, IMPOSSIBLE), persistent=False)
+        self.register_buffer("drawable", torch.where((grids >= 0) & (grids != UNSEEN), 0.0, IMPOSSIBLE))
 
     def _numbers(self, parted: int, width: int, most: Levels) -> None:
         columns, bound = len(self.sizes), width**-0.5
@@ -121,7 +121,7 @@ class ColumnChain(nn.Module):
         for column, (size, levels) in enumerate(zip(self.sizes, self.levels, strict=True)):
             counts = torch.bincount(codes[:, column], minlength=size)
             grid = F.pad(counts, (0, levels.groups * levels.places - size)).reshape(levels)
-            self.drawable[column, : levels.groups, : levels.places][grid == 0] = _IMPOSSIBLE
+            self.drawable[column, : levels.groups, : levels.places][grid == 0] = IMPOSSIBLE
             possible = self.possible[column, : levels.groups, : levels.places]
             logs = (grid + _LEAST_COUNT).log().to(possible) + possible
             self.group_bias[column, : levels.groups] = logs.logsumexp(1) - logs.logsumexp((0, 1))
@@ -251,4 +251,4 @@ def _grid(size: int, levels: Levels, most: Levels) -> Tensor:
 
 def _least(logs: Tensor) -> float:
     """Of what is possible."""
-    return min(-1.0, float((logs - logs.logsumexp((0, 1)))[logs > _IMPOSSIBLE / 2].min()))
+    return min(-1.0, float((logs - logs.logsumexp((0, 1)))[logs > IMPOSSIBLE / 2].min()))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from aepipe.layout import Port
 from aepipe.nets.column_chain import SHORT_OF_ONE, Column, ColumnChain
+from aepipe.nets.two_level import IMPOSSIBLE
 
-_IMPOSSIBLE = -1e9
 _OPSET, _IR = 20, 10
 
 
@@ -100,7 +100,7 @@ class ColumnGraph:
         logits = self._add(
             "Gemm", self._add("Relu", state), self._constant(column.group), self._constant(column.group_bias)
         )
-        mask = np.where(np.arange(column.size) < column.least_guess, _IMPOSSIBLE, 0).astype(np.float32)
+        mask = np.where(np.arange(column.size) < column.least_guess, IMPOSSIBLE, 0).astype(np.float32)
         if column.of_group is not None and column.place is not None and column.place_bias is not None:
             inner = self._add("Add", self._add("Unsqueeze", state, self._axis(1)), self._constant(column.of_group))
             within = self._add("MatMul", self._add("Relu", inner), self._constant(column.place))
@@ -108,7 +108,7 @@ class ColumnGraph:
             of_group = self._add("Unsqueeze", self._add("LogSoftmax", logits, axis=1), self._axis(2))
             both = self._add("Add", of_group, self._add("LogSoftmax", within, axis=2))
             logits = self._add("Reshape", both, self._constant(np.array([-1, column.drawable.numel()])))
-            mask = np.pad(mask, (0, column.drawable.numel() - column.size), constant_values=_IMPOSSIBLE)
+            mask = np.pad(mask, (0, column.drawable.numel() - column.size), constant_values=IMPOSSIBLE)
         return self._add("ArgMax", self._add("Add", logits, self._constant(mask)), axis=1, keepdims=0)
 
     def _known(self, column: Column, state: str, code: str) -> str:
