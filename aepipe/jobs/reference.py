@@ -9,12 +9,12 @@ import pyarrow as pa
 from aepipe import where
 from aepipe.batch.reader import READ_ROWS
 from aepipe.bundle import Bundle
-from aepipe.config import Job, parse_job
+from aepipe.config import Job
 from aepipe.encoding.split import CALIBRATION, TRAIN, split
 from aepipe.errors import DataUnreadable
 from aepipe.jobs.rows import read_chosen
 from aepipe.jobs.shares import text_of
-from aepipe.partitions import Partition, discover
+from aepipe.jobs.trained import as_trained
 from aepipe.quality.copies import row_codes
 from aepipe.quality.measure import FEWEST_ROWS
 
@@ -46,8 +46,9 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
 
     Raises DataUnreadable where they are gone or have changed, or fewer than ten were held out.
     """
-    trained = _as_trained(job, bundle)
-    table, names = read_chosen(trained, bundle.encoding.schema, _partitions(trained, bundle))
+    trained = as_trained(bundle, job)
+    _refuse_gone(job, bundle, trained.gone)
+    table, names = read_chosen(trained.job, bundle.encoding.schema, trained.partitions)
     parts = split(bundle.encoding.schema, table, partitions=names)
     train, held_out = (table.filter(pa.array(parts == part)) for part in (TRAIN, CALIBRATION))
     encoded = bundle.encoding.encode_table(held_out, rows=READ_ROWS)
@@ -62,23 +63,12 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
     return Reference(train.select(columns), held_out.select(columns))
 
 
-def _as_trained(job: Job, bundle: Bundle) -> Job:
-    """The job that the bundle was made by, where the data lie today."""
-    raw = dict(bundle.manifest.job)
-    return parse_job(raw | {"data": job.data.model_dump(mode="json")}, source=job.source).model_copy(
-        update={"data": job.data}
-    )
-
-
-def _partitions(job: Job, bundle: Bundle) -> tuple[Partition, ...]:
-    found = {partition.name: partition for partition in discover(job)}
-    absent = [name for name in bundle.manifest.train_partitions if name not in found]
-    if absent:
+def _refuse_gone(job: Job, bundle: Bundle, gone: tuple[str, ...]) -> None:
+    if gone:
         raise DataUnreadable(
-            f"{job.data_path} has no partition {absent[0]}, which {bundle.version} learned from and synthetic rows are "
+            f"{job.data_path} has no partition {gone[0]}, which {bundle.version} learned from and synthetic rows are "
             f"judged by: put it back, {_REMEDY}"
         )
-    return tuple(found[name] for name in bundle.manifest.train_partitions)
 
 
 def _refuse_others(bundle: Bundle, held_out: pa.Table) -> None:

@@ -5,7 +5,7 @@ that the rows set which were kept from it for calibration.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,8 @@ from aepipe.errors import EvaluationInvalid
 from aepipe.jobs.rows import Learning, read_learning_rows
 from aepipe.jobs.scored import Scored
 from aepipe.jobs.train import train_job
+from aepipe.jobs.trained import as_trained
 from aepipe.layout import Layout
-from aepipe.partitions import Partition, discover
 from aepipe.progress import Progress
 from aepipe.storage import HIDDEN
 
@@ -72,11 +72,12 @@ def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = 
     PCA runs through a bundle of its own, kept beside the outputs. Raises EvaluationInvalid where a partition that the
     model learned from is gone.
     """
-    job, partitions = learned_from(scored)
-    of_pca = _pca_job(job, scored.job)
-    trained = train_job(of_pca, partitions=partitions, progress=_for_yardstick(progress))
-    pca = TableModel.open(trained.bundle, device=scored.job.run.device)
-    learning = read_learning_rows(of_pca, partitions)
+    trained = as_trained(scored.model.bundle, scored.job)
+    _refuse_gone(scored.model.version, trained.gone)
+    of_pca = _pca_job(trained.job, scored.job)
+    result = train_job(of_pca, partitions=trained.partitions, progress=_for_yardstick(progress))
+    pca = TableModel.open(result.bundle, device=scored.job.run.device)
+    learning = read_learning_rows(of_pca, trained.partitions)
     raw = RawColumns(learning)
     forest = _isolation_forest(raw)
     detectors: dict[str, Callable[[pa.Table], Scores]] = {
@@ -95,20 +96,12 @@ def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = 
     )
 
 
-def learned_from(scored: Scored) -> tuple[Job, tuple[Partition, ...]]:
-    """The job that a bundle was trained by, on the data of today's, and the partitions that it learned from."""
-    manifest = scored.model.bundle.manifest
-    raw: dict[str, Any] = dict(manifest.job)
-    raw["data"] = {**raw["data"], "path": str(scored.job.data.path)}
-    raw["output"] = scored.job.output.model_dump(mode="json")
-    partitions = tuple(p for p in discover(scored.job) if p.name in manifest.train_partitions)
-    gone = sorted(set(manifest.train_partitions) - {p.name for p in partitions})
+def _refuse_gone(version: str, gone: tuple[str, ...]) -> None:
     if gone:
         raise EvaluationInvalid(
-            f"{scored.model.version} learned from {', '.join(gone)}, which is gone: what it is held against has to "
+            f"{version} learned from {', '.join(sorted(gone))}, which is gone: what it is held against has to "
             "learn from the same rows. Bring it back, or train again."
         )
-    return parse_job(raw, source=scored.job.source), partitions
 
 
 def _pca_job(trained: Job, job: Job) -> Job:
