@@ -5,20 +5,19 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from aepipe.batch.filling import Filled, Filler
 from aepipe.batch.reader import read_footer, slices
 from aepipe.bundle import Bundle
 from aepipe.config import read_job
-from aepipe.errors import SchemaMismatch
+from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.result import Result
 from aepipe.jobs.sample import seed_of
 from aepipe.jobs.score import chosen_partitions
+from aepipe.jobs.whole import stamp
 from aepipe.partitions import Partition
 from aepipe.progress import Progress, silent
-from aepipe.schema import faults
 from aepipe.storage import Commit, Outputs, digest_file, digest_of
 
 CONTRACT = "fill/1"
@@ -58,7 +57,7 @@ def fill(
     (source,) = chosen_partitions(job, [partition])
     chosen = seed_of(job.samples.seed, source.name) if seed is None else seed
     filler = Filler(bundle, seed=chosen, device=job.run.device)
-    _refuse_faults(bundle, source)
+    refuse_faults(bundle.encoding.schema, source.files, source.name)
     key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))
     outputs = Outputs(job.out_path)
     with outputs.commit(source.name, key, run="fill") as commit:
@@ -79,14 +78,6 @@ def fill(
     )
 
 
-def _refuse_faults(bundle: Bundle, source: Partition) -> None:
-    """Every fault of every file at once, before anything is written."""
-    schema = bundle.encoding.schema
-    found = [f"{file}: {fault}" for file in source.files for fault in faults(schema, read_footer(file).schema)]
-    if found:
-        raise SchemaMismatch(source.name, found)
-
-
 def _write(
     commit: Commit, bundle: Bundle, filler: Filler, source: Partition, progress: Progress
 ) -> dict[str, dict[str, int]]:
@@ -95,8 +86,7 @@ def _write(
     filled, left = Counter[str](), Counter[str]()
     for block in _blocks(filler, source):
         rows = block.rows
-        version = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), [bundle.version])
-        whole = rows.append_column("model_version", version)
+        whole = rows.append_column("model_version", stamp(bundle.version, rows.num_rows))
         sink = sink or commit.open("filled", whole.schema)
         sink.write(whole)
         filled.update(block.filled)

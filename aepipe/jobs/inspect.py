@@ -1,5 +1,6 @@
 """Looks at a table: its partitions, and what each column would be taken for."""
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from aepipe.batch.reader import read_footer, slices
 from aepipe.config import ColumnSpec, Job, parse_job, read_job
-from aepipe.errors import DataUnreadable
+from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.result import Result
 from aepipe.partitions import Partition, discover
 from aepipe.schema import Column, Schema, extra_columns, faults, infer
@@ -67,6 +68,17 @@ def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
     ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(footer.schema.names) - set(job.columns)}
     return infer(footer.schema, job.model_copy(update={"columns": ignored | job.columns}), sample)
+
+
+def refuse_faults(schema: Schema, files: Iterable[Path], source: str, *, need_labels: bool = False) -> None:
+    """Raises SchemaMismatch of the source with every fault of every file, as `schema.faults` finds them."""
+    found = [
+        f"{file}: {fault}"
+        for file in files
+        for fault in faults(schema, read_footer(file).schema, need_labels=need_labels)
+    ]
+    if found:
+        raise SchemaMismatch(source, found)
 
 
 def _seen(partition: Partition) -> PartitionSeen:

@@ -16,10 +16,10 @@ from aepipe.config import Job
 from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.encoding.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
-from aepipe.jobs.inspect import infer_schema
+from aepipe.jobs.inspect import infer_schema, refuse_faults
 from aepipe.jobs.truth import stated_truth
 from aepipe.partitions import Partition
-from aepipe.schema import Schema, faults
+from aepipe.schema import Schema
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     schema = infer_schema(job, partitions)
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
-    _refuse_faults(schema, partitions)
+    files = [file for partition in partitions for file in partition.files]
+    refuse_faults(schema, files, "the training partitions", need_labels=True)
     table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
@@ -124,15 +125,6 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
         faults.append(f"[samples] where: '{name}' is no condition{hint}")
     if faults:
         raise JobInvalid(str(job.source), faults)
-
-
-def _refuse_faults(schema: Schema, partitions: tuple[Partition, ...]) -> None:
-    found = []
-    for partition in partitions:
-        for file in partition.files:
-            found += [f"{file}: {fault}" for fault in faults(schema, read_footer(file).schema, need_labels=True)]
-    if found:
-        raise SchemaMismatch("the training partitions", found)
 
 
 def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:

@@ -31,5 +31,9 @@ def whole_rows(
             columns[column.name] = keys(column.name, kind)
         else:
             columns[column.name] = pa.nulls(made.num_rows, kind)
-    version = pa.DictionaryArray.from_arrays(np.zeros(made.num_rows, np.int32), [bundle.version])
-    return columns | {**own, "model_version": version}
+    return columns | {**own, "model_version": stamp(bundle.version, made.num_rows)}
+
+
+def stamp(version: str, rows: int) -> pa.DictionaryArray:
+    """The version of a model in each of so many rows."""
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [version])
