@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aepipe.heads.whitening import whitened_squares
 from aepipe.layout import Port
 
 CLASS_PORTS = (Port("class", "int32", (1,)), Port("class_confidence", "float32", (1,)))
@@ -76,8 +77,7 @@ class Classes(nn.Module):
 
     def joint(self, points: Tensor) -> Tensor:
         """Log of share times density, up to a constant, of each class and of all others, (B, K + 1)."""
-        squares = ((points.unsqueeze(0) - self.means) @ self.whitening).square().sum(2).T
-        return self.log_heights - 0.5 * squares
+        return self.log_heights - 0.5 * whitened_squares(points, self.means, self.whitening)
 
 
 def fit_classes(

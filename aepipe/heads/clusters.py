@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from aepipe.heads.whitening import whitened_squares
 from aepipe.latent import Mixture
 from aepipe.layout import Port
 
@@ -23,6 +24,6 @@ class Clusters(nn.Module):
         self.register_buffer("whitening", torch.tensor(mixture.whitening, dtype=torch.float32))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        squares = ((z.unsqueeze(0) - self.means) @ self.whitening).square().sum(2).T
+        squares = whitened_squares(z, self.means, self.whitening)
         cluster = (self.log_heights - 0.5 * squares).argmax(1, keepdim=True)
         return cluster.to(torch.int32), squares.gather(1, cluster).sqrt()

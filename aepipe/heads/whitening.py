@@ -32,6 +32,15 @@ class WhitenedDistance(Head):
         return length
 
 
+def whitened_squares(points: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
+    """Squared Mahalanobis distance of each point to each of K centres, (B, K).
+
+    points: (B, D). means: (K, 1, D). whitening: (K, D, D), centred points times it have unit covariance.
+    """
+    squares: Tensor = ((points.unsqueeze(0) - means) @ whitening).square().sum(2).T
+    return squares
+
+
 def whitening_projection(covariance: Matrix) -> Matrix:
     """W (D, D) with W W^T the inverse of the covariance, its eigenvalues raised to `LEAST_EIGENVALUE` of their mean."""
     values, vectors = np.linalg.eigh(covariance)
