@@ -46,6 +46,10 @@ class Rows:
         """The rows at some places."""
         return Rows(self.numbers[places], self.codes[places])
 
+    def some(self, count: int, generator: np.random.Generator) -> "Rows":
+        """That many rows, drawn without replacement, in their order."""
+        return self.take(np.sort(generator.choice(len(self), count, replace=False)))
+
 
 def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple[Columns, list[Rows]]:
     """The columns of the first table that are numbers or categories, and the rows of every table.

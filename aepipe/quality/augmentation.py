@@ -10,7 +10,8 @@ from aepipe.errors import EvaluationInvalid
 from aepipe.metrics import Interval, average_precision
 from aepipe.quality.aligned import Columns, Rows
 from aepipe.quality.intervals import delong, mean_of
-from aepipe.quality.matrices import one_thread, stacked, tree_matrix
+from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.matrices import stacked, tree_matrix
 
 MOST_ROWS = 100_000
 FEWEST_OF_A_CLASS = 10
@@ -124,14 +125,7 @@ def _refuse_few(column: str, is_rare: tuple[NDArray[np.bool_], NDArray[np.bool_]
 def _scores(
     training: _Training, test: NDArray[np.float64], is_category: NDArray[np.bool_], seed: int
 ) -> NDArray[np.float64]:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    learner = HistGradientBoostingClassifier(
-        categorical_features=is_category,
-        class_weight="balanced" if training.is_weighted else None,
-        early_stopping=False,
-        random_state=seed & 0xFFFFFFFF,
-    )
+    learner = boosted_trees(is_category, seed=seed, is_weighted=training.is_weighted)
     return np.asarray(learner.fit(training.values, training.truth).decision_function(test), np.float64)
 
 

@@ -42,8 +42,8 @@ def closeness(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> Clo
     width = max(train.numbers.shape[1] + train.codes.shape[1], 1)
     most = MOST_DIFFERENCES // (2 * width * max(min(len(synthetic), MOST_ROWS), 1))
     count = min(len(train), len(held_out), MOST_ROWS, max(most, FEWEST_REAL))
-    learned, kept = (_some(side, count, generator) for side in (train, held_out))
-    drawn = _some(synthetic, min(len(synthetic), MOST_ROWS), generator)
+    learned, kept = (side.some(count, generator) for side in (train, held_out))
+    drawn = synthetic.some(min(len(synthetic), MOST_ROWS), generator)
     drawn, learned, kept = scaled(train, (drawn, learned, kept))
     to_learned, to_kept = nearest(drawn, learned), nearest(drawn, kept)
     wins = np.where(to_learned.distance == to_kept.distance, 0.5, to_learned.distance < to_kept.distance)
@@ -55,11 +55,6 @@ def closeness(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> Clo
     )
     half = Z_99 * _exchange_deviation(weights / len(drawn))
     return Closeness(float(wins.mean()), 0.5 - half, 0.5 + half, len(drawn), count)
-
-
-def _some(rows: Rows, count: int, generator: np.random.Generator) -> Rows:
-    """That many rows, drawn without replacement."""
-    return rows.take(np.sort(generator.choice(len(rows), count, replace=False)))
 
 
 def _exchange_deviation(weights: NDArray[np.float64]) -> float:

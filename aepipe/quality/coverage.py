@@ -34,7 +34,7 @@ def coverage(columns: Columns, *, train: Rows, held_out: Rows, synthetic: Rows, 
     ranges = {name: _range(train.numbers[:, at], synthetic.numbers[:, at]) for at, name in enumerate(columns.numbers)}
     generator = np.random.default_rng(seed)
     count = min(len(held_out), len(synthetic), MOST_ROWS)
-    sides = [rows.take(np.sort(generator.choice(len(rows), count, replace=False))) for rows in (held_out, synthetic)]
+    sides = [rows.some(count, generator) for rows in (held_out, synthetic)]
     return Coverage(values, ranges, neighbourhoods(*sides), expected_neighbourhoods(count, count))
 
 

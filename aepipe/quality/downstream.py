@@ -9,7 +9,8 @@ from aepipe.errors import EvaluationInvalid
 from aepipe.metrics import Interval
 from aepipe.quality.aligned import Columns, Rows
 from aepipe.quality.intervals import Z_95, delong
-from aepipe.quality.matrices import one_thread, stacked, tree_matrix
+from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.matrices import stacked, tree_matrix
 
 MOST_ROWS, MOST_CELLS = 20_000, 800_000
 MOST_CLASSES = 20
@@ -54,17 +55,13 @@ def downstream(columns: Columns, column: str, *, train: Rows, held_out: Rows, sy
         raise EvaluationInvalid(f"there is no column '{column}' to foretell: there are {', '.join(columns.names)}")
     generator = np.random.default_rng(seed)
     count = min(len(train), len(synthetic), MOST_ROWS, MOST_CELLS // len(columns.names))
-    sides = [_some(train, count, generator), _some(synthetic, count, generator), held_out]
+    sides = [train.some(count, generator), synthetic.some(count, generator), held_out]
     task = _task(columns, column, sides)
     fit = _fit_number if column in columns.numbers else _fit_classes
     with one_thread():
         measure, real = fit(task, 0, column, seed)
         _, drawn = fit(task, 1, column, seed)
     return Downstream(column, measure, real, drawn, count)
-
-
-def _some(rows: Rows, count: int, generator: np.random.Generator) -> Rows:
-    return rows.take(np.sort(generator.choice(len(rows), count, replace=False)))
 
 
 def _task(columns: Columns, column: str, sides: list[Rows]) -> _Task:
@@ -89,15 +86,11 @@ def _task(columns: Columns, column: str, sides: list[Rows]) -> _Task:
 
 
 def _fit_classes(task: _Task, which: int, column: str, seed: int) -> tuple[Measure, Interval]:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     classes = _classes(task, column)
     target = task.targets[which]
     scores = np.zeros((len(task.targets[2]), len(classes)))
     if len(np.unique(target)) > 1:  # of one value nothing can be learned: every row scores the same
-        learner = HistGradientBoostingClassifier(
-            categorical_features=task.is_category, early_stopping=False, random_state=seed & 0xFFFFFFFF
-        )
+        learner = boosted_trees(task.is_category, seed=seed)
         found = learner.fit(task.matrices[which], target).predict_proba(task.matrices[2])
         for at, value in enumerate(learner.classes_):
             if value in classes:

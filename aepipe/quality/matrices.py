@@ -1,7 +1,6 @@
 """Rows as the matrices that learners take: one for trees, one for linear models."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,15 +41,6 @@ def linear_matrix(rows: Rows) -> NDArray[np.float64]:
 def stacked(sides: Sequence[Rows]) -> Rows:
     """The rows of all sides, one after another."""
     return Rows(np.concatenate([side.numbers for side in sides]), np.concatenate([side.codes for side in sides]))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Learners of small tables wait for each other on several threads."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
 
 
 def _frequent(codes: NDArray[np.int32], most: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """All measures of a set: of a table by its columns, of images and windows by the features that a model has of them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,9 +47,7 @@ def measure_table(
     Raises EvaluationInvalid where `predict` cannot be foretold.
     """
     columns, rows = align(sides, categories)
-    memory = Measures(
-        copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides, is_alike)
-    )
+    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_alike))
     if _too_few(sides) or not is_alike or not columns.names:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
@@ -83,9 +81,7 @@ def measure_points(
     is_alike: as for tables.
     """
     rows = [Rows(np.asarray(side, np.float64), np.zeros((len(side), 0), np.int32)) for side in points]
-    memory = Measures(
-        copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=_why(sides, is_alike)
-    )
+    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_alike))
     if _too_few(sides) or not is_alike:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
@@ -96,6 +92,11 @@ def measure_points(
         frechet=frechet_distance(held_out.numbers, drawn.numbers),
         of_real=OfReal(frechet=frechet_distance(held_out.numbers, learned.take(slice(0, len(drawn))).numbers)),
     )
+
+
+def _memory(sides: Sides, rows: Sequence[Rows], *, seed: int, is_exchangeable: bool, why: str) -> Measures:
+    """What is measured of every set, however small."""
+    return Measures(copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=why)
 
 
 def _some(rows: Rows, seed: int) -> Rows:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from aepipe.metrics import Interval
 from aepipe.quality.aligned import Columns, Rows
 from aepipe.quality.intervals import delong, mean_of
-from aepipe.quality.matrices import linear_matrix, one_thread, stacked, tree_matrix
+from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.matrices import linear_matrix, stacked, tree_matrix
 
 FOLDS = 5
 FEWEST_ROWS = 500
@@ -35,10 +36,10 @@ def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> T
     """
     count = min(len(real), len(synthetic), MOST_ROWS, max(MOST_CELLS // len(columns.names), FEWEST_ROWS))
     generator = np.random.default_rng(seed)
-    sides = [rows.take(np.sort(generator.choice(len(rows), count, replace=False))) for rows in (real, synthetic)]
+    sides = [rows.some(count, generator) for rows in (real, synthetic)]
     both, truth = stacked(sides), np.repeat([False, True], count)
     with one_thread():
-        trees = _auroc(truth, _boosted_trees(columns, both, truth, seed), seed)
+        trees = _auroc(truth, _trees(columns, both, truth, seed), seed)
         logistic = _auroc(truth, _logistic(both, truth), seed)
     return TwoSample(trees, logistic, count)
 
@@ -50,15 +51,11 @@ def _auroc(truth: NDArray[np.bool_], scores: _Scores, seed: int) -> Interval:
     return mean_of([delong(truth[test], scores(train, test)) for train, test in folds.split(truth, truth)])
 
 
-def _boosted_trees(columns: Columns, rows: Rows, truth: NDArray[np.bool_], seed: int) -> _Scores:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+def _trees(columns: Columns, rows: Rows, truth: NDArray[np.bool_], seed: int) -> _Scores:
     matrix = tree_matrix(columns, rows)
 
     def scores(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
-        learner = HistGradientBoostingClassifier(
-            categorical_features=matrix.is_category, early_stopping=False, random_state=seed & 0xFFFFFFFF
-        )
+        learner = boosted_trees(matrix.is_category, seed=seed)
         return np.asarray(learner.fit(matrix.values[train], truth[train]).decision_function(matrix.values[test]))
 
     return scores

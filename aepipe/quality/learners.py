@@ -1,0 +1,34 @@
+"""Boosted trees as the measures ask for them, and how many threads they get."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+
+def boosted_trees(
+    is_category: NDArray[np.bool_], *, seed: int, is_weighted: bool = False
+) -> "HistGradientBoostingClassifier":
+    """scikit-learn's classifier at its defaults, without early stopping. is_weighted: classes count alike."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        categorical_features=is_category,
+        class_weight="balanced" if is_weighted else None,
+        early_stopping=False,
+        random_state=seed & 0xFFFFFFFF,
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Learners of small tables wait for each other on several threads."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
