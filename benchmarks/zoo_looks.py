@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from aepipe.quality.frechet import frechet_distance
 from benchmarks.fashion import CLASSES, Floats, Pictures, shares
 from benchmarks.zoo_measures import (
     active_units,
     code_moments,
-    frechet,
     from_position_marginals,
     greatest_difference,
     mean_squared_error,
@@ -167,7 +167,7 @@ def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 def distance(world: World, pictures: Floats) -> float:
     """Frechet distance of pictures, (B, 784) in [0, 1], from the set's test rows, in the judge's features."""
     real = world.judge.features(shares(world.fashion.reference.images))
-    return frechet(real, world.judge.features(pictures))
+    return frechet_distance(real, world.judge.features(pictures))
 
 
 def _ours(subject: Subject) -> Ours:

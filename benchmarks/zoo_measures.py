@@ -65,17 +65,6 @@ def through_principal_components(train: Floats, test: Floats, latents: int) -> D
     return rebuilt
 
 
-def frechet(first: Floats, second: Floats) -> float:
-    """Squared Frechet distance between Gaussians fitted to features (B, F) and (B', F). Heusel et al. 2017, eq. 6."""
-    means = [rows.mean(axis=0, dtype=np.float64) for rows in (first, second)]
-    covariances = [np.cov(rows.astype(np.float64), rowvar=False) for rows in (first, second)]
-    root = _root(covariances[0])
-    # tr (S1 S2)^(1/2) is that of the symmetric S1^(1/2) S2 S1^(1/2): real, and stable where a feature is constant.
-    crossed = np.sqrt(np.clip(np.linalg.eigvalsh(root @ covariances[1] @ root), 0, None)).sum()
-    traces = np.trace(covariances[0]) + np.trace(covariances[1])
-    return float(np.square(means[0] - means[1]).sum() + traces - 2 * crossed)
-
-
 def total_correlation(posteriors: Gaussians, *, draws: int, seed: int) -> float:
     """TC of the aggregated posterior, KL(q(z) || prod_j q(z_j)), in nats.
 
@@ -230,10 +219,3 @@ def correlated(rows: int, covariance: Floats, *, seed: int) -> Doubles:
     factor = cholesky(np.asarray(covariance, dtype=np.float64), lower=True)
     drawn: Doubles = np.random.default_rng(seed).standard_normal((rows, len(factor))) @ factor.T
     return drawn
-
-
-def _root(covariance: Doubles) -> Doubles:
-    """The symmetric square root of a covariance."""
-    values, vectors = np.linalg.eigh(covariance)
-    root: Doubles = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root

@@ -6,13 +6,13 @@ from scipy.linalg import sqrtm
 from scipy.stats import bernoulli, multivariate_normal
 from sklearn.decomposition import PCA
 
+from aepipe.quality.frechet import frechet_distance
 from benchmarks.zoo_measures import (
     Gaussians,
     active_units,
     bernoulli_nll,
     code_moments,
     correlated,
-    frechet,
     from_position_marginals,
     greatest_difference,
     mutual_information_gap,
@@ -63,13 +63,13 @@ def test_kl_to_the_prior_is_the_mean_log_ratio(generator: np.random.Generator) -
 def test_frechet_distance_of_rows_to_themselves_is_zero(generator: np.random.Generator) -> None:
     rows = generator.standard_normal((500, 4))
 
-    assert frechet(rows, rows) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(rows, rows) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_distance_of_a_shift_is_its_square(generator: np.random.Generator) -> None:
     rows = generator.standard_normal((500, 3))
 
-    assert frechet(rows, rows + np.asarray([3.0, 0.0, 4.0])) == pytest.approx(25)
+    assert frechet_distance(rows, rows + np.asarray([3.0, 0.0, 4.0])) == pytest.approx(25)
 
 
 def test_frechet_distance_agrees_with_the_matrix_square_root(generator: np.random.Generator) -> None:
@@ -78,7 +78,7 @@ def test_frechet_distance_agrees_with_the_matrix_square_root(generator: np.rando
     covariances = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     crossed = sqrtm(covariances[0] @ covariances[1]).real
 
-    distance = frechet(first, second)
+    distance = frechet_distance(first, second)
 
     shift = np.square(first.mean(0) - second.mean(0)).sum()
     assert distance == pytest.approx(shift + np.trace(covariances[0] + covariances[1] - 2 * crossed))
@@ -88,7 +88,7 @@ def test_frechet_distance_bears_a_feature_that_never_changes(generator: np.rando
     first, second = generator.standard_normal((2, 300, 3))
     first[:, 1] = second[:, 1] = 0.0
 
-    assert 0 <= frechet(first, second) < 0.1
+    assert 0 <= frechet_distance(first, second) < 0.1
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 0.9])
