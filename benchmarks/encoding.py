@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from aepipe.config import parse_job
 from aepipe.encoding import Encoding, fit
 from aepipe.schema import infer
-from benchmarks import command
+from benchmarks import adult
 from benchmarks.page import measured, put_into, table
 
 REPEATS, FEWER, SLOW_S = 7, 3, 0.5
@@ -48,17 +47,6 @@ class Speed(NamedTuple):
     rows: float
     beside: str = ""
     """of a peer's: which of ours does the same"""
-
-
-def adult(path: Path) -> pa.Table:
-    """The table, text as dictionaries, as our reader hands it over."""
-    found = pa_csv.read_csv(path)
-    return pa.table(
-        {
-            name: column.dictionary_encode() if pa.types.is_string(column.type) else column
-            for name, column in zip(found.column_names, found.columns, strict=True)
-        }
-    ).combine_chunks()
 
 
 def names(source: pa.Table, kind: str) -> list[str]:
@@ -185,7 +173,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--page", type=Path, help="put the table there too, such as docs/benchmarks.md")
     page = arguments.parse_args().page
-    source = adult(command.data_path("AEPIPE_ADULT_DATA", "adult.csv"))
+    source = adult.as_dictionaries(adult.read(adult.data_path()))
     speeds = list(ours(source))
     if importlib.util.find_spec("rdt") is None:
         print(MISSING)

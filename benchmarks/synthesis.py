@@ -1,6 +1,6 @@
 """Synthetic rows of a census table: how good they are and what they cost, beside SDV's TVAE.
 
-python -m benchmarks.synthesis, with AEPIPE_BENCHMARK_ADULT naming the census table "adult" as CSV. ctgan is no
+python -m benchmarks.synthesis, with AEPIPE_ADULT_DATA naming the census table "adult" as CSV. ctgan is no
 dependency, for its licence forbids that: install it by hand.
 """
 
@@ -13,17 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pc_csv
-import pyarrow.types as pt
 
-from benchmarks import command
+from benchmarks import adult, command
 from benchmarks.page import origin, put_into, table
 from benchmarks.store import Result, Store, Values, key_of
 from benchmarks.synthesis_makers import MAKERS, SPEED_ROWS, Asked
 
 NAME = "synthesis"
-PATH_VARIABLE = "AEPIPE_BENCHMARK_ADULT"
 TRAIN_ROWS = 20_000
 PREDICT = "income"
 ASKED = Asked("relationship", "Wife")
@@ -78,7 +74,7 @@ def perform(task: Task) -> Values:
 
     torch.set_num_threads(1)
     pa.set_cpu_count(1)
-    train, held_out = split(read(task.data), task.rows, seed=task.seed)
+    train, held_out = split(adult.read(task.data), task.rows, seed=task.seed)
     made = MAKERS[task.maker](train, ASKED, task.rows, task.seed)
     costs = {"train_cpu_s": made.train_cpu_s, "rows_a_cpu_s": made.rows_a_cpu_s, "kept": made.kept}
     return {
@@ -86,13 +82,6 @@ def perform(task: Task) -> Values:
         **of_class(ASKED.of(held_out), made.asked, seed=task.seed),
         **{name: value for name, value in costs.items() if np.isfinite(value)},
     }
-
-
-def read(path: Path) -> pa.Table:
-    """The table, without the spaces that follow its commas."""
-    found = pc_csv.read_csv(path)
-    columns = [pc.utf8_trim_whitespace(column) if pt.is_string(column.type) else column for column in found.columns]
-    return pa.table(columns, names=[name.strip() for name in found.column_names])
 
 
 def split(rows: pa.Table, train_rows: int, *, seed: int) -> tuple[pa.Table, pa.Table]:
@@ -150,7 +139,7 @@ def key(maker: str, rows: int) -> str:
 def main() -> int:
     """Measure what has no result yet, and put the table into the page."""
     parser = command.parser(NAME, (__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, default=command.data_path(PATH_VARIABLE, "adult.csv"), help="the CSV")
+    parser.add_argument("--data", type=Path, default=adult.data_path(), help="the CSV")
     asked = parser.parse_args()
     if asked.list:
         print("\n".join(MAKERS))

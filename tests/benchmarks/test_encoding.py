@@ -3,7 +3,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from benchmarks.encoding import ALL, CATEGORIES, NUMBERS, Speed, adult, ours, section, times
+from benchmarks.adult import as_dictionaries, read
+from benchmarks.encoding import ALL, CATEGORIES, NUMBERS, Speed, ours, section, times
 
 
 def test_a_peer_stands_beside_ours_that_does_the_same() -> None:
@@ -26,7 +27,7 @@ def test_every_kind_of_column_is_encoded(tmp_path, monkeypatch: pytest.MonkeyPat
     rows = {"age": np.arange(200) % 70, "work": np.resize(["a", "b"], 200), "gain": np.arange(200) % 3}
     pa_csv.write_csv(pa.table(rows), tmp_path / "adult.csv")
 
-    speeds = list(ours(adult(tmp_path / "adult.csv")))
+    speeds = list(ours(as_dictionaries(read(tmp_path / "adult.csv"))))
 
     assert [(speed.columns, speed.what) for speed in speeds if speed.columns != CATEGORIES] == [
         (NUMBERS, "codes"), (NUMBERS, "tensors"), (ALL, "codes"), (ALL, "tensors"),

@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.adult import read
 from benchmarks.store import Result
-from benchmarks.synthesis import read, section, split
+from benchmarks.synthesis import section, split
 from benchmarks.synthesis_makers import Asked
 
 

@@ -1,0 +1,34 @@
+"""The census table "adult" as CSV, where it is and how it is read."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.types as pt
+
+from benchmarks import command
+
+PATH_VARIABLE = "AEPIPE_ADULT_DATA"
+
+
+def data_path() -> Path:
+    """Where the table is: what AEPIPE_ADULT_DATA says, or the usual place beside the checkout."""
+    return command.data_path(PATH_VARIABLE, "adult.csv")
+
+
+def read(path: Path) -> pa.Table:
+    """The table, without the spaces that follow its commas."""
+    found = pa_csv.read_csv(path)
+    columns = [pc.utf8_trim_whitespace(column) if pt.is_string(column.type) else column for column in found.columns]
+    return pa.table(columns, names=[name.strip() for name in found.column_names])
+
+
+def as_dictionaries(rows: pa.Table) -> pa.Table:
+    """The rows in one piece, text as dictionaries, as our reader hands it over."""
+    return pa.table(
+        {
+            name: column.dictionary_encode() if pt.is_string(column.type) else column
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+        }
+    ).combine_chunks()
