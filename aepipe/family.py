@@ -29,6 +29,8 @@ class Batch(NamedTuple):
 
     seen: Row
     clean: Row
+    places: Tensor | None = None
+    """(B,) which of the table's rows these are, the same in every epoch; none where nobody has counted them"""
 
 
 class Turn(NamedTuple):

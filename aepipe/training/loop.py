@@ -233,7 +233,7 @@ def take_turn(model: Model, player: Player, optimizer: Optimizer, batch: Batch, 
 @torch.no_grad()
 def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
     """The rows as a network in training sees them."""
-    return Batch(model.corruption(batch.seen, generator), batch.clean)
+    return batch._replace(seen=model.corruption(batch.seen, generator))
 
 
 @torch.no_grad()

@@ -31,11 +31,11 @@ class Resident:
             seen = observed.index_select(0, index) if self.has_missing else observed[: len(index)]
             known = given.index_select(0, index) if given.shape[1] else given[: len(index)]
             row = Row(dense.index_select(0, index), seen, codes.index_select(0, index), known)
-            return Batch(row, row)
+            return Batch(row, row, index)
         with torch.no_grad():
             tensors = {name: tensor.index_select(0, index) for name, tensor in self.tensors.items()}
             row = self.frontend(tensors)
-            return Batch(row, self.frontend.wanted(tensors, row))
+            return Batch(row, self.frontend.wanted(tensors, row), index)
 
     @property
     def everything(self) -> Tensor:

@@ -16,6 +16,7 @@ def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
 
     oracle = frontend({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
     assert picked.seen is picked.clean
+    assert picked.places is index
     for one, other in zip(picked.seen, oracle, strict=True):
         assert torch.equal(one, other)
 

@@ -4,7 +4,7 @@ A linear path runs beside the hidden layers and begins at the principal componen
 best linear code and has the rest to learn: on 140 rows of 30 columns it halved the error on rows not seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
@@ -43,10 +43,10 @@ class MlpEncoder(nn.Module):
         super().__init__()
         widths = (*hidden, outputs)
         self.intake = Intake(layout, widths[0])
-        self.layers = nn.Sequential(*_layers(widths, options.activation))
+        self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = Intake(layout, outputs, embeds=False) if options.shortcut and hidden else None
         if self.shortcut is not None:
-            _silence(self.layers)
+            silence(self.layers)
 
     def forward(self, row: Row) -> Tensor:
         answer: Tensor = self.layers(self.intake(row))
@@ -60,28 +60,28 @@ class MlpDecoder(nn.Module):
         super().__init__()
         widths = (*hidden, outputs)
         self.intake = nn.Linear(inputs, widths[0])
-        self.layers = nn.Sequential(*_layers(widths, options.activation))
+        self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = nn.Linear(inputs, outputs) if options.shortcut and hidden else None
         if self.shortcut is not None:
-            _silence(self.layers)
+            silence(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
         answer: Tensor = self.layers(self.intake(z))
         return answer if self.shortcut is None else answer + self.shortcut(z)
 
 
-def _layers(widths: Sequence[int], activation: Activation) -> list[nn.Module]:
+def steps(
+    widths: Sequence[int], activation: Activation, linear: Callable[[int, int], nn.Module] = nn.Linear
+) -> list[nn.Module]:
     """An activation and a linear layer for each step from one width to the next."""
-    steps = [(make_activation(activation), nn.Linear(before, after)) for before, after in pairwise(widths)]
-    return [module for step in steps for module in step]
+    pairs = [(make_activation(activation), linear(before, after)) for before, after in pairwise(widths)]
+    return [module for pair in pairs for module in pair]
 
 
-def _silence(layers: nn.Sequential) -> None:
+def silence(layers: nn.Sequential) -> None:
     """The last layer answers nothing yet: the linear path speaks alone at first."""
-    last = layers[-1]
-    assert isinstance(last, nn.Linear)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
 
 
 def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
@@ -91,7 +91,8 @@ def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows:
         start_linear(encoder.shortcut, decoder.shortcut, likelihood, rows, wanted)
 
 
-def _hidden(layout: Layout, options: Options) -> tuple[int, ...]:
+def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
+    """Of the encoder: those asked for, or one layer that suits the columns."""
     if options.hidden is not None:
         return options.hidden
     width = min(512, max(64, 16 * -(-layout.features // 8)))
@@ -107,12 +108,12 @@ def _rate(layout: Layout) -> float:
 
 def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
     known = Options.model_validate(options)
-    return MlpEncoder(layout, _hidden(layout, known), outputs, known)
+    return MlpEncoder(layout, hidden_widths(layout, known), outputs, known)
 
 
 def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
     known = Options.model_validate(options)
-    return MlpDecoder(inputs, _hidden(layout, known)[::-1], likelihood.width, known)
+    return MlpDecoder(inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
 
 
 TRUNK = Trunk("mlp", "fully connected layers", Options, ("table", "image"), _encoder, _decoder, _rate, _start)
