@@ -1,4 +1,4 @@
-"""Small autoencoders side by side, each of its own share of the rows: a row is rebuilt as the mean of what they say.
+"""Small autoencoders side by side, each of its own share of the rows: a row's loss is the mean of theirs.
 
 Bootstrap aggregation, Breiman 1996, with Poisson counts as in Oza & Russell 2001; of autoencoders, Chen et al. 2017
 (RandNet). Members train together and are exported together: a layer of all of them is one batched product.
@@ -28,9 +28,11 @@ from aepipe.family import (
 )
 from aepipe.layout import Layout
 from aepipe.nets.frontend import Row
+from aepipe.nets.intake import Intake
 from aepipe.nets.likelihood import Likelihood
 from aepipe.nets.linear_start import principal_components
-from aepipe.nets.members import MemberDecoders, MemberEncoders, apart, begin, together
+from aepipe.nets.member_likelihood import MemberLikelihood
+from aepipe.nets.members import MemberDecoders, MemberEncoders, MemberLinear, apart, begin, together
 from aepipe.nets.trunks.mlp import Options as Mlp
 from aepipe.nets.trunks.mlp import hidden_widths
 from aepipe.parts import standard_parts
@@ -56,8 +58,11 @@ class Options(BaseModel):
 class EnsembleAutoencoder(Model):
     """M encoders, M decoders; latents are the members' codes, one after another."""
 
+    counts: Tensor
+    """(M, rows): how often each member counts each training row"""
+
     def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, likelihood)
+        super().__init__(layout, MemberLikelihood(likelihood, options.members))
         self.options, self.rate = options, trunk.learning_rate
         mlp = Mlp.model_validate(trunk.options or Mlp())
         members, latents, hidden = options.members, latents_for(layout, options.latent), hidden_widths(layout, mlp)
@@ -67,8 +72,11 @@ class EnsembleAutoencoder(Model):
         self.seed = int(torch.randint(1 << 31, ()))
         self.register_buffer("counts", torch.ones(members, 0), persistent=False)
 
-    counts: Tensor
-    """(M, rows): how often each member counts each training row"""
+    @property
+    def joint(self) -> MemberLikelihood:
+        """The likelihood, as the members'."""
+        assert isinstance(self.likelihood, MemberLikelihood)
+        return self.likelihood
 
     @property
     def latent(self) -> LatentSpace:
@@ -82,17 +90,19 @@ class EnsembleAutoencoder(Model):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Each member begins at the principal components of its own rows."""
+        """Which rows each member learns from, and the principal components of these, where it begins."""
         if self.options.bootstrap:
             generator = torch.Generator().manual_seed(self.seed)
             ones = torch.ones(self.options.members, self.training_rows)
             self.counts = torch.poisson(ones, generator).to(self.device)
         encoder, decoder = self.encoder.shortcut, self.decoder.shortcut
-        if encoder is None or decoder is None:
-            return
+        if encoder is not None and decoder is not None:
+            self._begin(encoder, decoder, batch)
+
+    def _begin(self, encoder: Intake, decoder: MemberLinear, batch: Batch) -> None:
         latents = len(self.space.names) // self.options.members
         own = [(_repeated(batch.seen, counts), _repeated(batch.clean, counts)) for counts in self._counts(batch)]
-        starts = [principal_components(encoder, latents, self.likelihood, *rows) for rows in own]
+        starts = [principal_components(encoder, latents, self.joint.one, *rows) for rows in own]
         known = [start for start in starts if start is not None]
         if len(known) == len(starts):
             begin(encoder, decoder, known)
@@ -101,12 +111,7 @@ class EnsembleAutoencoder(Model):
         return point(together(self.encoder(row)).to(row.dense.dtype))
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
-        return self.each(z).mean(0)
-
-    def each(self, z: Tensor) -> Tensor:
-        """Parameters of the likelihood as each member has them, (M, B, width), at latents (B, Z)."""
-        params: Tensor = self.decoder(apart(z, self.options.members))
-        return params
+        return together(self.decoder(apart(z, self.options.members)))
 
     def through(self, row: Row) -> Through:
         posterior = self.posterior(row)
@@ -116,37 +121,23 @@ class EnsembleAutoencoder(Model):
         return standard_parts(self)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
-        params = self.each(self.posterior(batch.seen).mean)
-        return {**rebuilding_facts(self, batch), "member_nll": float(self._nll_of_each(params, batch.clean).mean())}
+        facts = rebuilding_facts(self, batch)
+        mean = self.joint.mean(self.through(batch.seen).params)
+        of_mean = float(self.joint.one.nll(mean, batch.clean).sum(1).mean())
+        return {**facts, "disagreement": facts["nll"] - of_mean}
 
     def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        """In training members learn each by itself; rows held out judge what they say together."""
-        z = self.posterior(batch.seen).mean
-        params, decay = self.each(z), self.options.code_decay * z.square().sum(1).mean() / self.options.members
-        if not self.training:
-            mean = params.mean(0)
-            nll = self.likelihood.nll(mean, batch.clean).sum(1).mean()
-            return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(mean, batch.clean))
-        nll = (self._counts(batch) * self._nll_of_each(params, batch.clean)).mean()
-        misfit = self.likelihood.misfit(params.flatten(0, 1), _stacked(batch.clean, self.options.members))
-        return Loss(nll + decay, {"nll": nll.detach()}, misfit)
-
-    def _nll_of_each(self, params: Tensor, row: Row) -> Tensor:
-        """(M, B) in nats, of params (M, B, width)."""
-        members = len(params)
-        nll = self.likelihood.nll(params.flatten(0, 1), _stacked(row, members)).sum(1)
-        return nll.reshape(members, -1)
+        posterior, params = self.through(batch.seen)
+        of_each = self.joint.nll_of_each(params, batch.clean).sum(2)
+        nll = (of_each * self._counts(batch) if self.training else of_each).mean()
+        decay = self.options.code_decay * posterior.mean.square().sum(1).mean() / self.options.members
+        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
     def _counts(self, batch: Batch) -> Tensor:
         """How often each member counts these rows, (M, B); once where nobody knows which they are."""
         if batch.places is None or not self.counts.shape[1]:
             return self.counts.new_ones((self.options.members, len(batch.clean.dense)))
         return self.counts[:, batch.places]
-
-
-def _stacked(row: Row, members: int) -> Row:
-    """The rows (M * B), once for each member."""
-    return Row(*(torch.cat([part] * members) for part in row))
 
 
 def _repeated(row: Row, counts: Tensor) -> Row:
@@ -164,7 +155,7 @@ def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
 
 FAMILY = Family(
     "ensemble_ae",
-    "small autoencoders of bootstrapped rows, trained side by side, whose mean rebuilds a row",
+    "small autoencoders of bootstrapped rows, trained side by side, that also score by how much they disagree",
     Options,
     ("mlp",),
     _build,
