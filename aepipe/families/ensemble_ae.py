@@ -1,7 +1,18 @@
 """Small autoencoders side by side, each of its own share of the rows: a row's loss is the mean of theirs.
 
 Bootstrap aggregation, Breiman 1996, with Poisson counts as in Oza & Russell 2001; of autoencoders, Chen et al. 2017
-(RandNet). Members train together and are exported together: a layer of all of them is one batched product.
+(RandNet). Members train together and are exported together: a layer of all of them is one batched product. On 14 tables
+of ADBench, of at most 3,000 rows each and one seed, five members beside one `ae` had these mean AUROC:
+
+| head | clean, `ae` | clean, five | polluted, `ae` | polluted, five |
+|---|---|---|---|---|
+| reconstruction | 83.2 | 84.1 | 69.1 | 72.3 |
+| knn; robust_mahalanobis if polluted | 88.3 | 89.1 | 77.1 | 81.0 |
+| auto | 89.6 | 89.8 | 83.5 | 83.5 |
+
+for 1.3 and 1.7 times the CPU seconds of training. If polluted, 28_pendigits, where that one `ae` failed and that of
+another seed did not, makes nearly all of the first difference and 2.6 points of the second.
+Elsewhere heads that look at the model alone gain about a point; the default ones, which look at the row too, nothing.
 """
 
 from collections.abc import Sequence
@@ -43,7 +54,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    members: int = Field(5, ge=1, le=64, description="autoencoders in the ensemble")
+    members: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="autoencoders in the ensemble; on 14 ADBench tables five had a point of AUROC more than one `ae` "
+        "with heads that see the model alone, and no better with the default heads, which see the row too",
+    )
     latent: int | None = Field(
         None, ge=1, description="width of each member's code; none: a quarter of the columns, 16 for images"
     )
