@@ -27,6 +27,9 @@ Twice the faults, of 2 and of 16, make the first reason right less often (-.5 po
 ADBench, +1.4 to -4.0) and cost 1.5 us a row of 64 columns in place of .9.
 """
 
+OPPOSITE = -0.9
+"""Cosine, of whitened clues, below which the traces of a fault to either side count as one."""
+
 PLANTED_ROWS = 128
 """Training rows that every fault is planted in."""
 
@@ -49,7 +52,11 @@ def can_plant(layout: Layout) -> bool:
 
 
 class Clues(nn.Module):
-    """What is known of a row to clues (B, D): residuals, standardised numbers, missing flags, surprise at its codes."""
+    """What is known of a row to its clues: residuals, standardised numbers, missing flags, surprise at its codes.
+
+    A tensor (B, n) of each kind that there is, D numbers in all: put side by side they would be copied first, which
+    takes as long as a third of the product with them.
+    """
 
     flagged: Tensor
     surprise: Tensor
@@ -66,14 +73,14 @@ class Clues(nn.Module):
         begins = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
         self.register_buffer("begins", torch.tensor(begins, dtype=torch.int64))
 
-    def forward(self, testimony: Testimony) -> Tensor:
+    def forward(self, testimony: Testimony) -> list[Tensor]:
         row = testimony.seen
         clues = [testimony.evidence.residual, row.dense]
         if len(self.flagged):
             clues.append(1 - row.observed.index_select(1, self.flagged))
         if len(self.begins):
             clues.append(self.surprise[row.codes + self.begins])
-        return torch.cat(clues, 1)
+        return clues
 
 
 class Blame(nn.Module):
@@ -82,25 +89,62 @@ class Blame(nn.Module):
     A column's blame is that of its gravest fault: how far the row lies from the usual along the fault's trace, in
     standard deviations of training rows and given all other clues. Of a fault that is large enough for its trace to
     stand out, the blame of the right column is the greatest (by the Cauchy-Schwarz inequality).
+
+    A trace to either side is one product, taken by its magnitude. Columns with further faults have theirs in `others`,
+    round by round, and `place` lays the gravest of them where their columns are.
     """
 
-    traces: Tensor
-    bias: Tensor
+    first: Tensor
+    first_bias: Tensor
+    is_sided: Tensor
+    others: Tensor
+    others_bias: Tensor
+    place: Tensor
 
     def __init__(self, clues: Clues, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]) -> None:
-        """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column."""
+        """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column.
+
+        A column of one fault has a trace to either side.
+        """
         super().__init__()
         self.clues = clues
-        self.columns, self.most = len(of_column), max(map(len, of_column))
-        # Every column's first fault, then every column's second: the gravest is then taken without moving a number.
-        order = [faults[min(place, len(faults) - 1)] for place in range(self.most) for faults in of_column]
-        self.register_buffer("traces", torch.tensor(traces[order], dtype=torch.float32))
-        self.register_buffer("bias", torch.tensor(-traces[order] @ center, dtype=torch.float32))
+        sided = [column for column, faults in enumerate(of_column) if len(faults) > 1]
+        self.sided, self.columns = len(sided), len(of_column)
+        self.rounds = max((len(faults) for faults in of_column), default=1) - 1
+        order = [
+            faults[min(1 + nth, len(faults) - 1)]
+            for nth in range(self.rounds)
+            for faults in (of_column[column] for column in sided)
+        ]
+        self._keep("first", traces[[faults[0] for faults in of_column]], center)
+        self._keep("others", traces[order].reshape(-1, traces.shape[1]), center)
+        self.register_buffer("is_sided", torch.tensor([len(faults) > 1 for faults in of_column]))
+        self.register_buffer("place", F.one_hot(torch.tensor(sided, dtype=torch.int64), self.columns).float())
 
     def forward(self, testimony: Testimony) -> Tensor:
-        along = F.linear(self.clues(testimony), self.traces, self.bias)
-        gravest: Tensor = along.reshape(-1, self.most, self.columns).amax(1)
-        return gravest
+        clues = self.clues(testimony)
+        along = _product(clues, self.first, self.first_bias)
+        if not self.sided:
+            return along.abs()
+        others = _product(clues, self.others, self.others_bias).reshape(-1, self.rounds, self.sided).amax(1)
+        if self.sided == self.columns:
+            return torch.maximum(along, others)
+        # What is placed nowhere is 0, which is no more than a magnitude.
+        return torch.maximum(torch.where(self.is_sided, along, along.abs()), others @ self.place)
+
+    def _keep(self, name: str, traces: Matrix, center: Matrix) -> None:
+        self.register_buffer(name, torch.tensor(traces, dtype=torch.float32))
+        self.register_buffer(f"{name}_bias", torch.tensor(-traces @ center, dtype=torch.float32))
+
+
+def _product(clues: Sequence[Tensor], traces: Tensor, bias: Tensor) -> Tensor:
+    """All clues times the traces, (B, traces)."""
+    end = clues[0].shape[1]
+    product = F.linear(clues[0], traces[:, :end], bias)
+    for clue in clues[1:]:
+        begin, end = end, end + clue.shape[1]
+        product = torch.addmm(product, clue, traces[:, begin:end].T)
+    return product
 
 
 def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: int) -> Blame:
@@ -119,14 +163,32 @@ def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: 
 
     some = chosen_rows(train, PLANTED_ROWS, seed)
     before = _clues(witness, clues, some)
-    traces: list[Matrix] = []
-    of_column: list[list[int]] = [[] for _ in layout.columns]
+    moved: list[list[Matrix]] = [[] for _ in layout.columns]
     for column, rows in planted(layout, train, some):
-        trace = (_clues(witness, clues, rows) - before).mean(axis=0) / scale
-        of_column[column].append(len(traces))
-        explained = trace @ precision
-        traces.append(explained / np.sqrt(max(float(explained @ trace), 1e-12)) / scale)
+        moved[column].append((_clues(witness, clues, rows) - before).mean(axis=0) / scale)
+    traces: list[Matrix] = []
+    of_column: list[list[int]] = []
+    for ways in moved:
+        kept = _merged(ways, precision)
+        of_column.append(list(range(len(traces), len(traces) + len(kept))))
+        traces += [_explaining(way, precision) / scale for way in kept]
     return Blame(clues, center=center, traces=np.stack(traces), of_column=of_column)
+
+
+def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
+    """How faults of a column move the clues; of two that move them to opposite sides, one that stands for both."""
+    if len(ways) != 2:
+        return ways
+    down, up = ways
+    cosine = (down @ precision @ up) / np.sqrt(max(float((down @ precision @ down) * (up @ precision @ up)), 1e-24))
+    return [(up - down) / 2] if cosine < OPPOSITE else ways
+
+
+def _explaining(way: Matrix, precision: Matrix) -> Matrix:
+    """What clues are multiplied with: of usual rows the product has unit variance."""
+    explained = way @ precision
+    scaled: Matrix = explained / np.sqrt(max(float(explained @ way), 1e-12))
+    return scaled
 
 
 def planted(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
@@ -162,7 +224,9 @@ def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.
 
 @torch.no_grad()
 def _clues(witness: Witness, clues: Clues, rows: Arrays) -> Matrix:
-    return np.concatenate([clues(testimony).double().cpu().numpy() for testimony in testify(witness, rows)])
+    return np.concatenate(
+        [torch.cat(clues(testimony), 1).double().cpu().numpy() for testimony in testify(witness, rows)]
+    )
 
 
 def _limited(usual: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
