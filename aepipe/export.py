@@ -21,6 +21,7 @@ from aepipe.errors import ExportFailed
 from aepipe.family import Model, Part
 from aepipe.heads.scorer import Scorer
 from aepipe.layout import Port
+from aepipe.lowering import lowerable
 from aepipe.parity import ROWS, Array, check_parity, torch_answers
 
 OPSET = 20
@@ -164,12 +165,16 @@ def _trace(rehearsals: Sequence[Rehearsal]) -> onnx.ModelProto:
     # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
     axes = [torch.export.Dim(f"rows_{index}") for index, part in enumerate(parts) for _ in part.inputs]
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
+        traced = torch.export.export(
             _Together(parts).eval(),
             tuple(inputs),
+            dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
+            strict=False,
+        )
+        program = torch.onnx.export(
+            lowerable(traced),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
             input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
             output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
             verbose=False,
