@@ -8,12 +8,14 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from aepipe.bundle import PartInfo
 from aepipe.cutting import cut, finished, tensor_names
@@ -23,6 +25,8 @@ from aepipe.heads.scorer import Scorer
 from aepipe.layout import Port
 from aepipe.lowering import lowerable
 from aepipe.parity import ROWS, Array, check_parity, torch_answers
+
+log = logging.getLogger(__name__)
 
 OPSET = 20
 
@@ -165,22 +169,31 @@ def _trace(rehearsals: Sequence[Rehearsal]) -> onnx.ModelProto:
     # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
     axes = [torch.export.Dim(f"rows_{index}") for index, part in enumerate(parts) for _ in part.inputs]
     with _quiet(), torch.no_grad():
-        traced = torch.export.export(
+        captured = partial(
+            torch.export.export,
             _Together(parts).eval(),
             tuple(inputs),
             dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
             strict=False,
         )
-        program = torch.onnx.export(
-            lowerable(traced),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
-            output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
+        try:
+            return _translated(lowerable(captured()), parts)
+        except Exception as error:  # whatever another torch does otherwise inside; its own way works everywhere
+            log.debug("operators are lowered by torch, which takes longer: %s", _first_line(error))
+            return _translated(captured(), parts)
+
+
+def _translated(program: ExportedProgram, parts: Sequence[Part]) -> onnx.ModelProto:
+    translated = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
+        output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
+        verbose=False,
+    )
+    assert translated is not None
+    return translated.model_proto
 
 
 @contextmanager

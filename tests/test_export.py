@@ -284,6 +284,17 @@ def test_a_part_that_takes_what_nobody_answers_is_named() -> None:
         export_parts([_tiny("tiny", Fine())], {"w": ROWS["x"]})
 
 
+def test_where_operators_cannot_be_lowered_one_by_one_torch_lowers_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def another_torch(program: object) -> object:
+        raise AttributeError("what is private may change")
+
+    monkeypatch.setattr("aepipe.export.lowerable", another_torch)
+
+    (found,) = export_parts([_tiny("fine", Fine())], ROWS)
+
+    np.testing.assert_array_equal(_session(found.onnx).run(None, ROWS)[0], 2 * ROWS["x"])
+
+
 def test_inputs_may_bear_the_names_that_the_exporter_gives_to_its_own_tensors() -> None:
     class Concatenated(nn.Module):
         def forward(self, cat: Tensor, mul: Tensor) -> Tensor:
