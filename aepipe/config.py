@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from aepipe.costs import Costs
+from aepipe.cost_table import Costs
 from aepipe.demands import Constraint, Quality, check_shares
 from aepipe.errors import JobInvalid
 
@@ -100,6 +100,7 @@ class Train(_Section):
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     patience: int = Field(20, ge=1, description="epochs without a better dev loss before stopping")
     max_rows: int = Field(1_000_000, ge=10, description="more rows are sampled down to this many")
+    memory_mb: int = Field(4_096, ge=1, description="what rows may take while they are learned from; more: as above")
     seed: int = Field(0, ge=0, description="of weights, batches and noise: the same seed gives the same model")
     alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="the name that a new bundle is given")
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from aepipe.costs import Costs
+from aepipe.cost_table import Costs
 
 UNKNOWN = "unknown"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from aepipe.calibration import Calibration
 from aepipe.config import Job, parse_job
-from aepipe.costs import Choice, Costs, Curve, cheapest, curve_of_labels, curve_of_nights, f_beta
+from aepipe.cost_table import Costs
+from aepipe.costs import Choice, Curve, cheapest, curve_of_labels, curve_of_nights, f_beta
 from aepipe.errors import CalibrationInvalid, JobInvalid
 from aepipe.jobs.threshold import Evidence, Labelled, calibrate
 from aepipe.metrics import Confusion

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepipe.costs import Costs
+from aepipe.cost_table import Costs
 from aepipe.open_set import OpenSet, cheapest_confidence, usual_confidence
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.config import Job, read_job
-from aepipe.costs import Costs
+from aepipe.cost_table import Costs
 from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
 from aepipe.events import EventRecall, event_recall
 from aepipe.jobs.judged import CHANGED, Judged, judge, sources

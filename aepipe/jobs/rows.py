@@ -24,6 +24,8 @@ from aepipe.schema import Schema
 log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
+_FORMS = 5
+"""A row is there as it was read, chosen, encoded, and twice as networks see it."""
 MOST_LABELLED = 200_000
 OWN_OF_SCORES = frozenset(
     {"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "predicted_class", "class_confidence"}
@@ -143,12 +145,7 @@ class _Read(NamedTuple):
 
 def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[str | None]) -> _Read:
     """Every row is read once. beside: conditions, each with the first 200,000 rows for which it holds; none: no row."""
-    total = sum(read_footer(file).rows for partition in partitions for file in partition.files)
-    share = min(1.0, job.train.max_rows / max(total, 1))
-    if share < 1:
-        log.warning(
-            "%s rows are more than [train] max_rows: %.1f %% of them are learned from", f"{total:,}", 100 * share
-        )
+    share = _share(job, schema, partitions)
     generator = np.random.default_rng(job.train.seed)
     tables: list[pa.RecordBatch] = []
     names: list[pa.Array] = []
@@ -164,6 +161,22 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside
     table = pa.Table.from_batches(tables)
     others = (pa.Table.from_batches(held, table.schema).slice(0, MOST_LABELLED) for held in found)
     return _Read(table, pa.concat_arrays(names), tuple(others))
+
+
+def _share(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> float:
+    """Of all rows, how many are learned from; said where it is not all."""
+    footers = [read_footer(file, schema.columns_read) for partition in partitions for file in partition.files]
+    total = sum(footer.rows for footer in footers)
+    row_bytes = _FORMS * max((footer.row_bytes for footer in footers), default=1)
+    limits = {"max_rows": job.train.max_rows, "memory_mb": (job.train.memory_mb << 20) // max(1, row_bytes)}
+    key = min(limits, key=limits.__getitem__)
+    if limits[key] >= total:
+        return 1.0
+    share = limits[key] / total
+    log.warning(
+        "%s rows are more than [train] %s allows: %.1f %% of them are learned from", f"{total:,}", key, 100 * share
+    )
+    return share
 
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from aepipe.calibration import Calibration, check_support
 from aepipe.config import Job
-from aepipe.costs import Choice, Costs, curve_of_labels, curve_of_nights
+from aepipe.cost_table import Costs
+from aepipe.costs import Choice, curve_of_labels, curve_of_nights
 from aepipe.errors import CalibrationInvalid
 
 Floats = NDArray[np.floating]

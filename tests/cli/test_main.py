@@ -72,6 +72,20 @@ def test_scoring_never_imports_torch_or_what_starts_slowly(cells: Path) -> None:
     assert (cells.parent / "out" / "scores" / "dt=2026-01-07" / "part-0.parquet").exists()
 
 
+def test_help_loads_neither_numpy_nor_arrow() -> None:
+    code = (
+        "import sys; from aepipe.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit as done: assert not done.code, done.code\n"
+        "heavy = {'numpy', 'pyarrow', 'onnxruntime', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = aepipe("score", tmp_path / "absent.toml", code=2)
 

@@ -117,6 +117,21 @@ def test_more_rows_than_max_rows_are_sampled_down(cells: Path) -> None:
     assert 80 < learning.rows_read < 160
 
 
+def test_rows_beyond_the_memory_are_sampled_down_and_the_log_says_so(
+    cells: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in cells.parent.glob("dt=*/*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(pa.concat_tables([table] * 20), path)
+    job = read_job(edited(cells, "[train]\n", "[train]\nmemory_mb = 1\n"))
+
+    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+
+    allowed = (1 << 20) / (5 * 8 * (len(learning.encoding.layout.columns) + 2))
+    assert 0.5 * allowed < learning.rows_read < 1.2 * allowed
+    assert "rows are more than [train] memory_mb allows" in caplog.text
+
+
 def test_every_fault_of_every_training_file_is_named_before_training(cells: Path) -> None:
     for night, column in (("dt=2026-01-02", "mean_area"), ("dt=2026-01-03", "mean_radius")):
         path = cells.parent / night / "part-0.parquet"
