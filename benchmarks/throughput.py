@@ -1,0 +1,169 @@
+"""A night's rows from Parquet to Parquet: aepipe, what people write today, and what the machine needs at least.
+
+python -m benchmarks.throughput [--quick]; `pip install "ray[data]<2.64"` and pyod beside aepipe, or their rows are left
+out. Tables of some GB are made once, in --folder.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import command
+from benchmarks.page import put_into
+from benchmarks.store import Result, Store, key_of
+from benchmarks.throughput_contenders import CONTENDERS, OURS, RAY
+from benchmarks.throughput_costs import COSTS
+from benchmarks.throughput_floors import FLOORS
+from benchmarks.throughput_report import MEMORY_ROWS, START, Ran, section
+from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN, Night, ready
+
+NAME = "throughput"
+NEEDS = {RAY: "ray", "PyOD": "pyod"}
+TABLES_ALONE = {RAY, "PyOD"}
+"""Who scores the table of numbers alone."""
+QUICK_SHARE = 20
+_ROOT = Path(__file__).parents[1]
+_STARTS = 5
+_LIMIT_S = 600
+
+
+class Task(NamedTuple):
+    """One process."""
+
+    who: str
+    night: Night
+
+    @property
+    def ran(self) -> Ran:
+        return Ran(self.night.kind.name, self.night.layout, self.night.rows, self.who)
+
+
+def contenders(kind: str) -> list[str]:
+    """Who can score it, as far as installed."""
+    known = [*FLOORS, *CONTENDERS, *COSTS]
+    known = [who for who in known if kind == "numbers" or who not in TABLES_ALONE]
+    return [who for who in known if importlib.util.find_spec(NEEDS.get(who, "aepipe")) is not None]
+
+
+def perform(task: Task) -> dict[str, float]:
+    """What one process says of one run. Raises RuntimeError with its last words where it fails."""
+    night = task.night
+    words = [task.who, night.kind.name, night.layout, str(night.rows), str(night.folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.throughput_run", *words],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{task.who} on {night.kind.name}: {done.stderr.strip().splitlines()[-1:]}")
+    said: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return said
+
+
+def starts(folder: Path) -> dict[str, float]:
+    """CPU seconds of `aepipe --help`, and of `aepipe score` on a partition of 1,000 rows; medians of five."""
+    aepipe = str(Path(sys.executable).with_name("aepipe"))
+    night = Night(KINDS["numbers"], PLAIN, 1_000, folder)
+    ready(night)
+    helped = [_cpu_s([aepipe, "--help"]) for _ in range(_STARTS)]
+    scored = []
+    for _ in range(_STARTS):
+        shutil.rmtree(night.out, ignore_errors=True)
+        scored.append(_cpu_s([aepipe, "score", str(night.job_path)]))
+    return {"help_s": statistics.median(helped), "score_s": statistics.median(scored)}
+
+
+def _cpu_s(words: Sequence[str]) -> float:
+    """Of a command that succeeds, in a process of its own."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(words, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def tasks(asked: argparse.Namespace) -> Iterator[Task]:
+    """All of one round, who takes turns one after another."""
+    share = QUICK_SHARE if asked.quick else 1
+    for kind in command.chosen(KINDS, asked.kinds):
+        for layout in LAYOUTS:
+            night = Night(KINDS[kind], layout, KINDS[kind].rows // share, asked.folder)
+            for who in contenders(kind):
+                if who in command.chosen([*FLOORS, *CONTENDERS, *COSTS], asked.only):
+                    yield Task(who, night)
+
+
+def memory_tasks(asked: argparse.Namespace) -> list[Task]:
+    """aepipe alone, on few and on many rows."""
+    share = QUICK_SHARE if asked.quick else 1
+    nights = [
+        Night(KINDS["numbers"], layout, rows // share, asked.folder)
+        for layout in (PARTS, PLAIN)
+        for rows in MEMORY_ROWS
+    ]
+    return [Task(OURS, night) for night in nights]
+
+
+def measure(asked: argparse.Namespace, store: Store) -> None:
+    """Every contender on every night, in turns, as often as asked; then memory and start."""
+    rounds = [(number, list(tasks(asked))) for number in range(asked.seeds)]
+    if asked.only is None:
+        rounds.append((0, memory_tasks(asked)))
+    for number, round_ in rounds:
+        for task in round_:
+            if f"{_key(task)}/{number}" in store.read() and not asked.fresh:
+                continue
+            ready(task.night)
+            try:
+                values = perform(task)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                print(f"{task.ran.title} failed: {error}", flush=True)
+                continue
+            store.add(task.ran.experiment, number, _key(task), values)
+            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"{task.ran.title}, round {number}: {told}", flush=True)
+    if asked.only is None:
+        store.add(START, 0, key_of({"what": START}), starts(asked.folder))
+
+
+def _key(task: Task) -> str:
+    return key_of({**task.ran._asdict(), "sections": task.night.kind.sections})
+
+
+def main() -> None:
+    """Measure, print, and put the tables into the page."""
+    parser = command.parser(NAME, (__doc__ or "").split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=command.RESULTS / NAME, help="where the tables are kept")
+    parser.add_argument("--kinds", nargs="+", metavar="NAME", help=f"of {', '.join(KINDS)}")
+    asked = parser.parse_args()
+    asked.folder = asked.folder.resolve()
+    if asked.list:
+        print("\n".join([*FLOORS, *CONTENDERS, *COSTS]))
+        return
+    if asked.quick:
+        asked.results, asked.seeds = asked.results / "quick", 1
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    store = Store(asked.results, NAME)
+    if not asked.report:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        measure(asked, store)
+    results: list[Result] = list(store.read().values())
+    text = section(results, share=QUICK_SHARE if asked.quick else 1)
+    print(text)
+    if not (asked.quick or asked.no_page):
+        put_into(command.PAGE, text, name=NAME)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Who scores a night: aepipe, and what people write today with pandas, onnxruntime, torch, Ray Data and PyOD.
+
+Everyone but PyOD does the same work: reads the files, runs the same network, and writes latents, scores, p-values and
+three reasons a row. PyOD's decision function gives scores alone. Each is given the batch size that suits it best.
+"""
+
+import functools
+import importlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.bundle import Bundle
+from aepipe.encoding.category import CategoryCodec
+from aepipe.layout import FIRST_VALUE
+from benchmarks.throughput_tables import LEARNED_ROWS, SIDE, Night
+
+Work = Callable[[], Mapping[str, float] | None]
+Arrays = dict[str, NDArray[np.generic]]
+Scorer = Callable[[Arrays], Arrays]
+"""Encoded rows -> z, score, reason, reason_z"""
+
+OURS, RAY = "aepipe", "Ray Data + onnxruntime"
+
+BATCHES = (1_024, 2_048, 4_096, 16_384, 65_536)
+"""Rows of a call that are tried for a peer; the fastest counts."""
+_TRIED_ROWS = 65_536
+
+
+def ours(night: Night) -> Work:
+    """`aepipe score`, everything on."""
+    from aepipe.jobs.score import score
+
+    def work() -> Mapping[str, float]:
+        result = score(night.job_path)
+        if result.failed:
+            raise RuntimeError("; ".join(each.reason for each in result.nights))
+        stages: dict[str, float] = {}
+        for each in result.nights:
+            for stage, seconds in each.seconds.items():
+                stages[stage] = stages.get(stage, 0.0) + seconds
+        return {f"{stage}_s": seconds for stage, seconds in stages.items()}
+
+    return work
+
+
+class _Frames:
+    """What a script in pandas does around a network."""
+
+    def __init__(self, night: Night) -> None:
+        self.bundle = Bundle.open(night.bundle)
+        self.out = night.out
+        self.numbers = [number.name for number in self.bundle.encoding.layout.numbers]
+        codecs = self.bundle.encoding.codecs
+        self.values = {codec.name: codec.values for codec in codecs if isinstance(codec, CategoryCodec)}
+        self.reasons = list(self.bundle.manifest.reason_names)
+
+    def encoded(self, frame: Any) -> Arrays:
+        """The arrays that the network takes."""
+        import pandas as pd
+
+        if not self.numbers:
+            image = np.frombuffer(b"".join(frame["image"]), np.uint8)
+            return {"image": image.reshape(-1, 1, SIDE, SIDE)}
+        arrays: Arrays = {"num": np.ascontiguousarray(frame[self.numbers].to_numpy(np.float32))}
+        if self.values:
+            codes = [pd.Categorical(frame[name], known).codes + FIRST_VALUE for name, known in self.values.items()]
+            arrays["cat"] = np.stack(codes, axis=1).astype(np.int32)
+        return arrays
+
+    def write(self, frame: Any, found: Arrays, name: str) -> None:
+        """Scores and features, as Parquet."""
+        import pandas as pd
+
+        calibration = self.bundle.calibration
+        ordered, n = np.asarray(calibration.scores), calibration.n
+        p_values = (1 + n - np.searchsorted(ordered, found["score"])) / (n + 1)
+        scores = {"id": frame["id"], "score": found["score"], "p_value": p_values}
+        scores["is_anomaly"] = p_values <= calibration.alpha
+        for rank in range(found["reason"].shape[1]):
+            codes: Any = found["reason"][:, rank]
+            scores[f"reason_{rank + 1}"] = pd.Categorical.from_codes(codes, pd.Index(self.reasons))
+            scores[f"reason_{rank + 1}_z"] = found["reason_z"][:, rank]
+        latents = {f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}
+        self.out.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(scores).to_parquet(self.out / f"scores-{name}.parquet", index=False)
+        pd.DataFrame({"id": frame["id"], **latents}).to_parquet(self.out / f"features-{name}.parquet", index=False)
+
+
+def _in_batches(scorer: Scorer, arrays: Arrays, rows: int) -> Arrays:
+    length = len(next(iter(arrays.values())))
+    answers = [scorer({k: v[at : at + rows] for k, v in arrays.items()}) for at in range(0, length, rows)]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _some(night: Night) -> Any:
+    """As many rows as batch sizes are tried on."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    batch = next(pq.ParquetFile(night.files[0]).iter_batches(_TRIED_ROWS))
+    return pd.DataFrame(batch.to_pandas())
+
+
+def _best_batch(scorer: Scorer, arrays: Arrays) -> int:
+    def seconds(rows: int) -> float:
+        began = time.perf_counter()
+        _in_batches(scorer, arrays, rows)
+        return time.perf_counter() - began
+
+    _in_batches(scorer, {name: values[:1_024] for name, values in arrays.items()}, 1_024)
+    return min(BATCHES, key=seconds)
+
+
+def _with_pandas(night: Night, make: Callable[[Bundle], Scorer]) -> Work:
+    """`read_parquet`, a network, `to_parquet`, a file at a time."""
+    import pandas as pd
+
+    frames = _Frames(night)
+    scorer = make(frames.bundle)
+    rows = _best_batch(scorer, frames.encoded(_some(night)))
+
+    def work() -> Mapping[str, float]:
+        for path in night.files:
+            frame = pd.read_parquet(path)
+            frames.write(frame, _in_batches(scorer, frames.encoded(frame), rows), path.parent.name)
+        return {"batch_rows": rows}
+
+    return work
+
+
+def _onnxruntime(bundle: Bundle) -> Scorer:
+    """The exported scorer in a session as onnxruntime makes it by default."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(bundle.part("scorer")[0], providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    inputs = [node.name for node in session.get_inputs()]
+    return lambda arrays: dict(zip(names, session.run(names, {name: arrays[name] for name in inputs}), strict=True))
+
+
+def _torch(bundle: Bundle) -> Scorer:
+    """A network of the same widths in torch, its squared errors and the greatest three of them."""
+    import torch
+    from torch import nn
+
+    layout = bundle.encoding.layout
+    network = _images_network(nn) if layout.image is not None else _table_network(nn, layout.features)
+    network.eval()
+    sizes = torch.tensor([category.size for category in layout.categories], dtype=torch.float32)
+
+    @torch.inference_mode()
+    def scorer(arrays: Arrays) -> Arrays:
+        parts = [torch.from_numpy(values).float() for values in arrays.values()]
+        if sizes.numel():
+            parts[1] = parts[1] / sizes
+        x = parts[0] / 255 if layout.image is not None else torch.cat(parts, 1)
+        z = network[0](x)
+        errors = (network[1](z) - x).square()
+        score = errors.flatten(1).sum(1)
+        if layout.image is not None:
+            errors = nn.functional.avg_pool2d(errors, SIDE // 7)
+        top = errors.flatten(1).topk(3)
+        return {"z": z.numpy(), "score": score.numpy(), "reason": top.indices.numpy(), "reason_z": top.values.numpy()}
+
+    return scorer
+
+
+def _table_network(nn: Any, width: int) -> Any:
+    def layers(*widths: int) -> Any:
+        pairs = [each for a, b in pairwise(widths) for each in (nn.Linear(a, b), nn.ReLU())]
+        return nn.Sequential(*pairs[:-1])
+
+    return nn.ModuleList([layers(width, 128, 64, 16), layers(16, 64, 128, width)])
+
+
+def _images_network(nn: Any) -> Any:
+    """The layers of the trunk `conv` for images of 28 x 28."""
+    encoder = [nn.Conv2d(1, 32, 3, 2, 1), nn.SiLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.SiLU()]
+    grown = [nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.SiLU()]
+    decoder = [nn.Linear(16, 64 * 49), nn.SiLU(), nn.Unflatten(1, (64, 7, 7)), *grown, nn.Conv2d(16, 1, 3, 1, 1)]
+    return nn.ModuleList([nn.Sequential(*encoder, nn.Flatten(), nn.Linear(64 * 49, 16)), nn.Sequential(*decoder)])
+
+
+def ray(night: Night) -> Work:
+    """Ray Data: `read_parquet`, an actor a core with the exported scorer, `write_parquet`."""
+    ray = importlib.import_module("ray")
+    importlib.import_module("ray.data")
+    cores = os.cpu_count() or 1
+    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    bundle = str(night.bundle)
+
+    class Actor:
+        def __init__(self) -> None:
+            self.frames = _Frames(night)
+            import onnxruntime as ort
+
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = 1
+            onnx = Bundle.open(bundle).part("scorer")[0]
+            self.session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+            self.names = [node.name for node in self.session.get_outputs()]
+
+        def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+            num = np.stack([rows[name] for name in self.frames.numbers], axis=1)
+            found = dict(zip(self.names, self.session.run(self.names, {"num": num}), strict=True))
+            calibration = self.frames.bundle.calibration
+            n = calibration.n
+            p_values = (1 + n - np.searchsorted(np.asarray(calibration.scores), found["score"])) / (n + 1)
+            columns = {"id": rows["id"], "score": found["score"], "p_value": p_values}
+            columns["is_anomaly"] = p_values <= calibration.alpha
+            names = np.asarray(self.frames.reasons)
+            for rank in range(found["reason"].shape[1]):
+                columns[f"reason_{rank + 1}"] = names[found["reason"][:, rank]]
+                columns[f"reason_{rank + 1}_z"] = found["reason_z"][:, rank]
+            return {**columns, **{f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}}
+
+    def work() -> None:
+        rows = ray.data.read_parquet(str(night.data))
+        scored = rows.map_batches(Actor, batch_format="numpy", batch_size=2_048 * 8, concurrency=cores)
+        scored.write_parquet(str(night.out))
+
+    return work
+
+
+def pyod(night: Night) -> Work:
+    """PyOD's AutoEncoder of the same widths: `read_parquet`, `decision_function`, `to_parquet` of the score."""
+    import pandas as pd
+    from pyod.models.auto_encoder import AutoEncoder
+
+    frames = _Frames(night)
+    some = frames.encoded(_some(night))["num"]
+    model = AutoEncoder(hidden_neuron_list=[128, 64, 16], epoch_num=1, verbose=0, random_state=0)
+    model.fit(np.asarray(some[:LEARNED_ROWS]))
+
+    def seconds(rows: int) -> float:
+        began = time.perf_counter()
+        model.decision_function(some, batch_size=rows)
+        return time.perf_counter() - began
+
+    rows = min(BATCHES, key=seconds)
+
+    def work() -> Mapping[str, float]:
+        for path in night.files:
+            frame = pd.read_parquet(path)
+            score = model.decision_function(frames.encoded(frame)["num"], batch_size=rows)
+            night.out.mkdir(parents=True, exist_ok=True)
+            written = pd.DataFrame({"id": frame["id"], "score": score})
+            written.to_parquet(night.out / f"{path.parent.name}.parquet", index=False)
+        return {"batch_rows": rows}
+
+    return work
+
+
+CONTENDERS: Mapping[str, Callable[[Night], Work]] = {
+    OURS: ours,
+    "pandas + onnxruntime": functools.partial(_with_pandas, make=_onnxruntime),
+    "pandas + torch": functools.partial(_with_pandas, make=_torch),
+    RAY: ray,
+    "PyOD": pyod,
+}
