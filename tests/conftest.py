@@ -84,11 +84,17 @@ def cells_yardsticks(shared_folder: Path, trained_cells: Path) -> Path:
 
 
 @pytest.fixture
-def scored_cells(cells: Path, cells_yardsticks: Path) -> Path:
-    """A copy of the trained cells example with its nights scored: the path of its job."""
-    score(cells)
+def judged_cells(cells: Path, cells_yardsticks: Path) -> Path:
+    """A copy of the trained cells example with its yardsticks: the path of its job."""
     shutil.copytree(cells_yardsticks, cells.parent / "out" / HIDDEN / "yardsticks")
     return cells
+
+
+@pytest.fixture
+def scored_cells(judged_cells: Path) -> Path:
+    """A copy of the trained cells example with its nights scored: the path of its job."""
+    score(judged_cells)
+    return judged_cells
 
 
 @pytest.fixture

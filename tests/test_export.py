@@ -182,6 +182,17 @@ def test_exporting_says_nothing_and_leaves_the_model_as_it_was(family: str) -> N
     assert all(parameter.requires_grad for parameter in case.scorer.witness.model.parameters())
 
 
+def test_every_loop_over_steps_is_one_scan_of_tens_of_nodes() -> None:
+    case = _case("vrnn")
+
+    for name in ("encoder", "decoder", "sampler", "prior"):
+        graph = onnx.load_from_string(case.exported[name].onnx).graph
+        scans = [node for node in graph.node if node.op_type == "Scan"]
+        assert len(scans) == 1, name
+        assert len(onnx.helper.get_node_attr_value(scans[0], "body").node) < 60
+        assert len(graph.node) < 250
+
+
 def test_the_exported_prior_draws_as_numpy_does() -> None:
     case = _case("ae")
     prior = next(part for part in case.parts if part.name == "prior").module

@@ -162,13 +162,13 @@ def test_every_level_is_used_and_the_prior_draws_what_rows_look_like() -> None:
     rows = (np.sqrt(2) * (rows + generator.normal(0, 0.05, rows.shape))).astype(np.float32)
     model = build(RING, Section.model_validate({"family": "hierarchical_vae", "levels": (2, 2)}), 0)
 
-    fit(model, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=60))
+    fit(model, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=20))
 
     facts = measure(model, {"num": rows[1_600:]}, seed=0)
     assert facts["kl.z0"] > 0.5
     assert facts["kl.z1"] > 0.5
     flat = build(RING, Section.model_validate({"family": "vae", "latent": 4}), 0)
-    fit(flat, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=60))
+    fit(flat, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=20))
     assert facts["elbo"] > measure(flat, {"num": rows[1_600:]}, seed=0)["elbo"]
 
 

@@ -178,10 +178,10 @@ def test_the_prior_learns_what_follows_what_and_draws_it() -> None:
     rng = np.random.default_rng(0)
     kinds = np.zeros((2, 1, 8, 8), np.uint8)
     kinds[0, :, :, ::2], kinds[1, :, 2:6] = 16, 16
-    arrays = {"image": kinds[rng.integers(0, 2, 400)]}
+    arrays = {"image": kinds[rng.integers(0, 2, 200)]}
     model = build(GREY, Section.model_validate({"family": "vq_vae", "codebook": 8, "codebook_decay": 0.8}), 0)
 
-    fit(model, arrays, arrays, Train(epochs=12, batch_rows=16))
+    fit(model, arrays, arrays, Train(epochs=6, batch_rows=16))
 
     with torch.no_grad():
         facts = model.facts(_batch(model, arrays), torch.Generator())

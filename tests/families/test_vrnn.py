@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch import Tensor
@@ -12,13 +11,11 @@ from torch.distributions import Normal, kl_divergence
 from aepipe.config import Model as Section
 from aepipe.config import Train
 from aepipe.errors import OptionInvalid
-from aepipe.export import export_parts
 from aepipe.families import build, plan
 from aepipe.families.vrnn import StepPrior, VariationalRecurrentNetwork
-from aepipe.family import Batch, Part, Turn
+from aepipe.family import Batch, Turn
 from aepipe.layout import Layout, Number, Series
 from aepipe.nets.frontend import Row
-from aepipe.parts import latent_port
 from aepipe.training.loop import fit, measure
 from tests.layouts import COLOUR, GREY, MIXED, SERIES, random_rows
 
@@ -97,11 +94,12 @@ def test_the_bound_lies_below_the_likelihood_which_importance_weights_reach() ->
 
     nll, kl, _ = model._drawn(Batch(many, many), generator)
     bound = -(nll + kl).reshape(3, -1).mean(1)
-    weighted = model.importance_weighted(Batch(row, row), generator, draws=4_000)
+    weighted = model.importance_weighted(Batch(many, many), generator, draws=20).reshape(3, -1)
+    weighted = weighted.logsumexp(1) - math.log(2_000)
 
     exact = torch.tensor([by_quadrature(model, x) for x in row.dense[:, :, 0]], dtype=torch.float64)
     assert (bound < exact).all()
-    torch.testing.assert_close(weighted, exact, atol=0.03, rtol=0)
+    torch.testing.assert_close(weighted, exact, atol=0.015, rtol=0)
 
 
 @torch.no_grad()
@@ -238,7 +236,7 @@ def test_latents_learn_what_the_steps_before_cannot_tell() -> None:
     for stochastic in (True, False):
         section = Section.model_validate({"family": "vrnn", "stochastic": stochastic, "state": 32})
         model = build(layout, section, 0)
-        fit(model, coin_windows(600, 0), coin_windows(100, 1), Train(epochs=25, batch_rows=32, patience=25))
+        fit(model, coin_windows(600, 0), coin_windows(100, 1), Train(epochs=6, batch_rows=32, patience=6))
         bounds[stochastic] = measure(model, coin_windows(200, 2), seed=0)["elbo"]
 
     # Two Gaussians of one spread know nothing of a jump: 1.42 nats a value. One bit a step is .69 nats.
@@ -260,21 +258,3 @@ def test_what_does_not_fit_is_refused_before_training(layout: Layout, keys: dict
         plan(layout, Section.model_validate({"family": "vrnn", **keys}))
 
     assert sentence in str(refused.value)
-
-
-@pytest.mark.slow
-def test_every_loop_is_one_scan_of_tens_of_nodes_and_answers_as_torch_does() -> None:
-    model, _ = make()
-    model = model.float()
-    prior = StepPrior(model)
-
-    exported = export_parts(
-        (*model.parts(), Part("prior", prior, prior.noise, (latent_port(model),))), random_rows(SERIES, 512)
-    )
-
-    for part in exported:
-        graph = onnx.load_from_string(part.onnx).graph
-        scans = [node for node in graph.node if node.op_type == "Scan"]
-        assert len(scans) == 1, part.part
-        assert len(scans[0].attribute[0].g.node or scans[0].attribute[-1].g.node) < 60
-        assert len(graph.node) < 250

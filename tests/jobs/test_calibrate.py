@@ -18,12 +18,13 @@ from aepipe.calibration import Calibration
 from aepipe.cli.main import app
 from aepipe.errors import AepipeError, CalibrationInvalid, JobInvalid, OptionInvalid
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
+from aepipe.jobs.compare import compare
 from aepipe.jobs.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train import train
 from aepipe.jobs.verify import verify
 from aepipe.registry import Registry
-from aepipe.storage import Outputs, lock
+from aepipe.storage import HIDDEN, Outputs, lock
 
 JOB = """name = "mill"
 
@@ -90,9 +91,29 @@ def trained(shared_folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def yardsticks(shared_folder: Path, trained: Path) -> Path:
+    """What reports hold the mill's scores against, fitted once; read only."""
+    folder = shared_folder / "mill_judged"
+    with lock(shared_folder / "mill_judged.lock", wait_s=300):
+        if not (folder / "done").exists():
+            job = Path(shutil.copytree(trained, folder)) / "job.toml"
+            score(job)
+            compare(job)
+            (folder / "done").touch()
+    return folder / "out" / HIDDEN / "yardsticks"
+
+
 @pytest.fixture
 def mill(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "mill")) / "job.toml"
+
+
+@pytest.fixture
+def judged_mill(mill: Path, yardsticks: Path) -> Path:
+    """A mill of which a report takes no training."""
+    shutil.copytree(yardsticks, mill.parent / "out" / HIDDEN / "yardsticks")
+    return mill
 
 
 def edit(job: Path, old: str, new: str) -> Path:
@@ -181,19 +202,19 @@ def test_the_command_says_what_moved_and_prints_json(mill: Path) -> None:
     assert json.loads(third.stdout)["created"] is False
 
 
-def test_flags_adapt_along_the_nights_where_the_job_says_so(mill: Path) -> None:
+def test_flags_adapt_along_the_nights_where_the_job_says_so(judged_mill: Path) -> None:
     for day, name in enumerate(NIGHTS[2:], 3):
-        write(mill.parent, name, night(day, shift=6.0))
-    fixed = score(mill)
-    edit(mill, "alpha = 0.05", "alpha = 0.05\nadaptive = true")
+        write(judged_mill.parent, name, night(day, shift=6.0))
+    fixed = score(judged_mill)
+    edit(judged_mill, "alpha = 0.05", "alpha = 0.05\nadaptive = true")
 
-    adapted = score(mill, partitions=NIGHTS[:1:-1])
+    adapted = score(judged_mill, partitions=NIGHTS[:1:-1])
 
-    manifests = [Outputs(mill.parent / "out").manifest(name) for name in NIGHTS[2:]]
+    manifests = [Outputs(judged_mill.parent / "out").manifest(name) for name in NIGHTS[2:]]
     assert [found and found.details["stream"]["after"] for found in manifests] == [None, *NIGHTS[2:4]]
     assert [found.partition for found in adapted.nights] == list(NIGHTS[2:])
     assert sum(found.flagged for found in adapted.nights) < sum(found.flagged for found in fixed.nights) / 2
-    assert "at an alpha that adapts" in report(mill).path.read_text()
+    assert "at an alpha that adapts" in report(judged_mill).path.read_text()
 
 
 def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Path) -> None:
@@ -211,15 +232,17 @@ def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Pa
 
 
 @pytest.mark.parametrize("partitions", [[NIGHTS[2]], None])
-def test_costs_choose_by_labels_of_the_partitions_or_of_scored_nights(mill: Path, partitions: list[str] | None) -> None:
-    score(mill)
-    edit(mill, "[calibration]\n", f"[calibration]\n{COSTS}")
+def test_costs_choose_by_labels_of_the_partitions_or_of_scored_nights(
+    judged_mill: Path, partitions: list[str] | None
+) -> None:
+    score(judged_mill)
+    edit(judged_mill, "[calibration]\n", f"[calibration]\n{COSTS}")
 
-    result = calibrate(mill, partitions=partitions)
+    result = calibrate(judged_mill, partitions=partitions)
 
     what = "labelled rows of the latest nights" if partitions is None else "labelled rows of the partitions"
     assert what in result.sentence
-    page = report(mill).path.read_text()
+    page = report(judged_mill).path.read_text()
     assert "has the least expected cost" in page
     assert "expected cost of a night" in page
     assert "F4.47" in page

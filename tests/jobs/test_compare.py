@@ -91,15 +91,15 @@ def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> N
     assert "is gone" in page
 
 
-def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(cells: Path) -> None:
-    put_parquet(source(cells, NIGHTS[1]), read(source(cells, NIGHTS[1])).slice(0, 0))
-    put_parquet(source(cells, NIGHTS[2]), read(source(cells, NIGHTS[2])).drop_columns(["diagnosis"]))
+def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(judged_cells: Path) -> None:
+    put_parquet(source(judged_cells, NIGHTS[1]), read(source(judged_cells, NIGHTS[1])).slice(0, 0))
+    put_parquet(source(judged_cells, NIGHTS[2]), read(source(judged_cells, NIGHTS[2])).drop_columns(["diagnosis"]))
 
-    result = night(cells)
+    result = night(judged_cells)
 
     assert not result.score.failed
     assert result.report is not None
-    assert compare(cells).evaluation.rows == 110
+    assert compare(judged_cells).evaluation.rows == 110
 
 
 def without_labels(job: Path) -> Path:
@@ -117,10 +117,10 @@ def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_wh
     assert "Score one whose labels are known" in report(cells).path.read_text()
 
 
-def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cells: Path) -> None:
-    cells.write_text(cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
+def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(judged_cells: Path) -> None:
+    judged_cells.write_text(judged_cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
 
-    found = compare(without_labels(cells))
+    found = compare(without_labels(judged_cells))
 
     assert found.evaluation.anomalies > 0
     assert found.label is None

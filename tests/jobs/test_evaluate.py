@@ -53,14 +53,14 @@ def untouched(job: Path) -> set[Path]:
 
 
 @pytest.fixture
-def scored(cells: Path) -> Path:
+def scored(judged_cells: Path) -> Path:
     """Nights with a label of every kind, scored."""
-    relabelled(cells, lambda malignant: malignant.astype(np.int8), "number")
-    relabelled(cells, lambda malignant: malignant, "truth")
-    relabelled(cells, lambda malignant: np.zeros(len(malignant), np.int8), "calm")
-    relabelled(cells, lambda malignant: np.arange(len(malignant)) % 3, "three")
-    score(cells)
-    return cells
+    relabelled(judged_cells, lambda malignant: malignant.astype(np.int8), "number")
+    relabelled(judged_cells, lambda malignant: malignant, "truth")
+    relabelled(judged_cells, lambda malignant: np.zeros(len(malignant), np.int8), "calm")
+    relabelled(judged_cells, lambda malignant: np.arange(len(malignant)) % 3, "three")
+    score(judged_cells)
+    return judged_cells
 
 
 @pytest.mark.slow
@@ -222,24 +222,24 @@ def test_nights_whose_alarms_adapted_under_another_calibration_are_left_out(cell
 
 
 @pytest.mark.slow
-def test_events_are_runs_in_time_and_rows_without_a_score_find_none(cells: Path) -> None:
+def test_events_are_runs_in_time_and_rows_without_a_score_find_none(judged_cells: Path) -> None:
     generator = np.random.default_rng(0)
     for name in NIGHTS:
-        table = read(source(cells, name))
+        table = read(source(judged_cells, name))
         area = table["mean_area"].to_pylist()
         area[5] = None
         times = pa.array(generator.permutation(table.num_rows) + 1_000 * int(name[-1]))
         table = table.set_column(table.column_names.index("mean_area"), "mean_area", pa.array(area))
-        put_parquet(source(cells, name), table.append_column(TIME, times))
-    score(cells)
-    cells.write_text(cells.read_text().replace("[data]\n", f'[data]\nevent_time = "{TIME}"\n'))
+        put_parquet(source(judged_cells, name), table.append_column(TIME, times))
+    score(judged_cells)
+    judged_cells.write_text(judged_cells.read_text().replace("[data]\n", f'[data]\nevent_time = "{TIME}"\n'))
 
-    found = evaluate(cells, false_alarms=2.0)
+    found = evaluate(judged_cells, false_alarms=2.0)
 
-    source_rows = pa.concat_tables([read(source(cells, name)) for name in NIGHTS])
+    source_rows = pa.concat_tables([read(source(judged_cells, name)) for name in NIGHTS])
     order = np.argsort(source_rows[TIME].to_numpy())
     truth = (np.asarray(source_rows["diagnosis"].to_pylist()) == "malignant")[order]
-    values = np.nan_to_num(written(cells)["score"].to_numpy(), nan=-np.inf)[order]
+    values = np.nan_to_num(written(judged_cells)["score"].to_numpy(), nan=-np.inf)[order]
     threshold = np.sort(values[~truth])[-1 - 6]
     events = np.split(np.flatnonzero(truth), np.flatnonzero(np.diff(np.flatnonzero(truth)) > 1) + 1)
     assert found.events == len(events)
