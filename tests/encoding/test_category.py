@@ -11,7 +11,7 @@ from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN
 from tests.encoding.tables import CATEGORIES, batch_of, comparable, encoding_of, one_column
 
 many = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

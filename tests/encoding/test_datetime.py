@@ -12,7 +12,7 @@ from aepipe.layout import FIRST_VALUE, MISSING
 from tests.encoding.tables import DATETIMES, PER_SECOND, batch_of, comparable, encoding_of, one_column
 
 many = settings(
-    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

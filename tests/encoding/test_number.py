@@ -11,7 +11,7 @@ from aepipe.encoding.number import NumberCodec
 from tests.encoding.tables import NUMBERS, batch_of, comparable, encoding_of, one_column
 
 many = settings(
-    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -28,6 +28,7 @@ def test_codes_go_all_the_way(name: str, tmp_path: Path) -> None:
     job = make_workshop(tmp_path / name, name)
     text = job.read_text()
     assert old in text
+    text = text.replace('[evaluate]\nanomaly = "digit = 9"\n', "")  # cells are compared with the yardsticks, scans not
     job.write_text(text.replace(old, f"{new}codebook = 32\n"))
 
     bundle = Bundle.open(train(job).bundle)

@@ -33,7 +33,7 @@ kind = "condition"
 family = "cvae"
 latent = 2
 [train]
-epochs = 25
+epochs = 15
 to = "dt=2026-01-01"
 [run]
 device = "cpu"
