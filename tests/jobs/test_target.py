@@ -147,6 +147,7 @@ def test_samples_hold_coloured_images_and_no_grey_ones(job: Path) -> None:
     assert colours[:, 0].mean() > colours[:, 2].mean() + 0.1
 
 
+@pytest.mark.parametrize("trained", ["conv"], indirect=True)
 def test_the_page_shows_the_coloured_images(job: Path) -> None:
     score(job)
     sample(job, rows=16, partition="dt=2026-02-01")

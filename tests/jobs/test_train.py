@@ -68,7 +68,7 @@ def test_a_changed_option_or_a_changed_row_is_another_bundle(cells: Path) -> Non
 def test_an_alias_of_the_job_keeps_the_champion(cells: Path) -> None:
     champion = Registry(cells.parent / "exported" / "cells").resolve("champion")
     edited(cells, "[train]\n", '[train]\nalias = "challenger"\n')
-    edited(cells, "latent = 8", "latent = 5")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
 
     result = train(cells)
 
