@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs benchmark-zoo benchmark-detection benchmark-synthesis clean help
+.PHONY: demo test check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,11 @@ benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, besi
 benchmark-synthesis: $(READY) ## an hour: synthetic rows of a census table, beside TVAE if ctgan is there; SYNTHESIS=--quick
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.synthesis $(SYNTHESIS)
+
+benchmark-throughput: $(READY) ## half an hour: rows a second, beside pandas, Ray Data and PyOD; THROUGHPUT=--quick for minutes
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
+	$(BIN)/python -m benchmarks.throughput $(THROUGHPUT)
+	$(BIN)/python -m benchmarks.training
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/

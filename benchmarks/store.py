@@ -24,6 +24,9 @@ PACKAGES = (
     "pyod",
     "ctgan",
     "lightgbm",
+    "pandas",
+    "pyarrow",
+    "ray",
 )
 
 

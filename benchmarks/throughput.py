@@ -26,7 +26,7 @@ from benchmarks.throughput_floors import FLOORS
 from benchmarks.throughput_report import MEMORY_ROWS, START, Ran, section
 from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN, Night, ready
 
-NAME = "throughput"
+NAME, NUMBERS = "throughput", "numbers"
 NEEDS = {RAY: "ray", "PyOD": "pyod"}
 TABLES_ALONE = {RAY, "PyOD"}
 """Who scores the table of numbers alone."""
@@ -50,7 +50,7 @@ class Task(NamedTuple):
 def contenders(kind: str) -> list[str]:
     """Who can score it, as far as installed."""
     known = [*FLOORS, *CONTENDERS, *COSTS]
-    known = [who for who in known if kind == "numbers" or who not in TABLES_ALONE]
+    known = [who for who in known if kind == NUMBERS or who not in TABLES_ALONE]
     return [who for who in known if importlib.util.find_spec(NEEDS.get(who, "aepipe")) is not None]
 
 
@@ -75,7 +75,7 @@ def perform(task: Task) -> dict[str, float]:
 def starts(folder: Path) -> dict[str, float]:
     """CPU seconds of `aepipe --help`, and of `aepipe score` on a partition of 1,000 rows; medians of five."""
     aepipe = str(Path(sys.executable).with_name("aepipe"))
-    night = Night(KINDS["numbers"], PLAIN, 1_000, folder)
+    night = Night(KINDS[NUMBERS], PLAIN, 1_000, folder)
     ready(night)
     helped = [_cpu_s([aepipe, "--help"]) for _ in range(_STARTS)]
     scored = []
@@ -97,7 +97,7 @@ def tasks(asked: argparse.Namespace) -> Iterator[Task]:
     """All of one round, who takes turns one after another."""
     share = QUICK_SHARE if asked.quick else 1
     for kind in command.chosen(KINDS, asked.kinds):
-        for layout in LAYOUTS:
+        for layout in LAYOUTS if kind == NUMBERS else (PARTS,):
             night = Night(KINDS[kind], layout, KINDS[kind].rows // share, asked.folder)
             for who in contenders(kind):
                 if who in command.chosen([*FLOORS, *CONTENDERS, *COSTS], asked.only):
@@ -108,16 +108,17 @@ def memory_tasks(asked: argparse.Namespace) -> list[Task]:
     """aepipe alone, on few and on many rows."""
     share = QUICK_SHARE if asked.quick else 1
     nights = [
-        Night(KINDS["numbers"], layout, rows // share, asked.folder)
-        for layout in (PARTS, PLAIN)
-        for rows in MEMORY_ROWS
+        Night(KINDS[NUMBERS], layout, rows // share, asked.folder) for layout in (PARTS, PLAIN) for rows in MEMORY_ROWS
     ]
     return [Task(OURS, night) for night in nights]
 
 
 def measure(asked: argparse.Namespace, store: Store) -> None:
     """Every contender on every night, in turns, as often as asked; then memory and start."""
-    rounds = [(number, list(tasks(asked))) for number in range(asked.seeds)]
+    # What is added is measured by medians of its own.
+    every = [task for task in tasks(asked) if task.who not in COSTS]
+    rounds = [(0, [task for task in tasks(asked) if task.who in COSTS])]
+    rounds += [(number, every) for number in range(asked.seeds)]
     if asked.only is None:
         rounds.append((0, memory_tasks(asked)))
     for number, round_ in rounds:

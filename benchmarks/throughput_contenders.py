@@ -223,7 +223,8 @@ def ray(night: Night) -> Work:
 
     def work() -> None:
         rows = ray.data.read_parquet(str(night.data))
-        scored = rows.map_batches(Actor, batch_format="numpy", batch_size=2_048 * 8, concurrency=cores)
+        # Half a core an actor: with whole ones nothing is left to read with, and nothing ever moves.
+        scored = rows.map_batches(Actor, batch_format="numpy", batch_size=2_048 * 8, concurrency=cores, num_cpus=0.5)
         scored.write_parquet(str(night.out))
 
     return work

@@ -71,11 +71,15 @@ def _read(night: Night, *, checked: bool) -> Callable[[], object]:
 
     def call() -> None:
         for path in night.files:
-            with pq.ParquetFile(path, buffer_size=1 << 16, page_checksum_verification=checked) as file:
+            with _opened(path, checked) as file:
                 for _ in file.iter_batches(BLOCK, columns=columns, use_threads=False):
                     pass
 
     return call
+
+
+def _opened(path: Path, checked: bool) -> pq.ParquetFile:
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16, page_checksum_verification=checked)
 
 
 def _write(night: Night, tables: list[pa.Table], *, checked: bool) -> Callable[[], object]:

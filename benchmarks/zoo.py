@@ -95,19 +95,16 @@ def _tasks(chosen: Iterable[Experiment], scale: Scale, asked: argparse.Namespace
 
 
 def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
-    """All tasks, those that measure seconds after the others and one by one; how many failed."""
+    """All tasks; how many failed."""
     if not tasks:
         return 0
     known = experiments()
     world(tasks[0].scale, tasks[0].data, tasks[0].folder)  # the judge, once, before processes need it
-    together = [task for task in tasks if not known[task.experiment].alone]
-    alone = [task for task in tasks if known[task.experiment].alone]
 
     def note(task: Task, values: Values) -> None:
         store.add(task.experiment, task.seed, key(known[task.experiment], task.scale), values)
 
-    failed = command.in_processes(perform, together, note, workers=workers)
-    return failed + command.in_processes(perform, alone, note, workers=1)
+    return command.in_processes(perform, tasks, note, workers=workers)
 
 
 def _results(known: Mapping[str, Experiment], scale: Scale, store: Store) -> list[Result]:

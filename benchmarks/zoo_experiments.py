@@ -1,16 +1,10 @@
 """The experiments: which model is trained, for how long, and what is looked at in it."""
 
-import statistics
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from aepipe import families
-from aepipe.config import Model as Section
-from aepipe.config import Train
-from aepipe.layout import Layout, Number
-from aepipe.training.loop import fit
 from benchmarks import zoo_looks as looks
 from benchmarks import zoo_models, zoo_peers
 from benchmarks.fashion import Pictures, shares
@@ -18,7 +12,7 @@ from benchmarks.shapes import render
 from benchmarks.zoo_looks import CODES, NOISE, Look
 from benchmarks.zoo_measures import mutual_information_gap
 from benchmarks.zoo_models import grid_networks, train_ours
-from benchmarks.zoo_peers import table_trainer, train_peer
+from benchmarks.zoo_peers import train_peer
 from benchmarks.zoo_world import World
 
 MLP: Mapping[str, object] = {"trunk": "mlp", "hidden": (512, 256), "latent": 16}
@@ -122,9 +116,6 @@ LOOKS: Mapping[str, tuple[Look, ...]] = {
 _SHAPES = ("vae", "beta_tcvae", "factor_vae")
 _SHAPES_LATENTS, _INFORMATION_DRAWS = 10, 8
 
-_TABLE_ROWS, _TABLE_COLUMNS, _TABLE_HIDDEN, _TABLE_LATENTS, _TABLE_BATCH = 20_000, 30, 64, 8, 1_000
-_TABLE_EPOCHS, _TABLE_RUNS = 10, 3
-
 
 class Experiment(NamedTuple):
     """One run a seed, on its own."""
@@ -138,8 +129,6 @@ class Experiment(NamedTuple):
     of_peer: bool = False
     seeds: int | None = None
     """how many, where it is not as many as were asked for"""
-    alone: bool = False
-    """whether nothing else may run meanwhile: it measures seconds"""
 
     @property
     def lacks(self) -> str | None:
@@ -157,7 +146,6 @@ def experiments() -> dict[str, Experiment]:
     made += [_ours(name) for name in OURS]
     made += [_peer(name) for name in PEERS]
     made += [_shapes(family) for family in _SHAPES]
-    made.append(Experiment("table-speed", _table_speed, {"looks": "rows_per_s"}, of_peer=True, seeds=1, alone=True))
     return {each.name: each for each in made}
 
 
@@ -254,29 +242,3 @@ def _shapes(family: str) -> Experiment:
 
     configuration = {"options": section, "epochs": SHAPES_EPOCHS, "draws": _INFORMATION_DRAWS}
     return Experiment(f"shapes-{family}", run, configuration, family=family, seeds=SHAPES_SEEDS)
-
-
-def _table_speed(world: World, seed: int) -> Mapping[str, float]:
-    """Training rows a second of a 30-64-8 VAE at batch 1,000, one thread: ours and pythae's in turns, medians."""
-    generator = np.random.default_rng(seed)
-    mixing = generator.standard_normal((_TABLE_LATENTS, _TABLE_COLUMNS))
-    rows = (generator.standard_normal((_TABLE_ROWS, _TABLE_LATENTS)) @ mixing).astype(np.float32)
-    rows /= rows.std(axis=0)
-    ours, theirs = [], []
-    with zoo_peers.silent():
-        trainer = table_trainer(rows, latent=_TABLE_LATENTS, hidden=_TABLE_HIDDEN, batch_rows=_TABLE_BATCH, seed=seed)
-        for _ in range(_TABLE_RUNS):
-            ours.append(_our_rows_per_s(rows, seed))
-            theirs.append(zoo_peers.rows_per_s(trainer, len(rows), _TABLE_EPOCHS))
-    return {"rows_per_s": statistics.median(ours), "pythae_rows_per_s": statistics.median(theirs)}
-
-
-def _our_rows_per_s(rows: np.ndarray[Any, np.dtype[np.float32]], seed: int) -> float:
-    names = tuple(f"c{j}" for j in range(rows.shape[1]))
-    layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
-    section = {"family": "vae", "trunk": "mlp", "hidden": (_TABLE_HIDDEN,), "latent": _TABLE_LATENTS}
-    model = families.build(layout, Section.model_validate(section), seed)
-    options = Train(epochs=_TABLE_EPOCHS, batch_rows=_TABLE_BATCH, seed=seed)
-    curve = fit(model, {"num": rows}, {"num": rows[:_TABLE_BATCH]}, options)
-    assert curve.rows_per_s is not None
-    return curve.rows_per_s

@@ -210,14 +210,6 @@ AGAINST_PEERS: tuple[Figure, ...] = (
     _share("vq_vae: training without the prior, CPU s", "vq_vae", "model_cpu_s", ("pythae-vq_vae", "cpu_s"), 1.0),
     _share("adversarial_ae: training, CPU s", "adversarial_ae", "cpu_s", ("pythae-adversarial_ae", "cpu_s"), 1.0),
     Figure(
-        "vae of a table, 30-64-8, batch 1,000, one thread: rows/s",
-        "table-speed",
-        "rows_per_s",
-        low=3.0,
-        against=("table-speed", "pythae_rows_per_s"),
-        how="ratio",
-    ),
-    Figure(
         "vae: difference of features encoded twice, in units of what is allowed",
         "vae-bernoulli",
         "feature_difference",

@@ -252,7 +252,7 @@ def _coders(
 
 
 def table_trainer(rows: Floats, *, latent: int, hidden: int, batch_rows: int, seed: int) -> Any:
-    """pythae's trainer of a small VAE on a table (B, F), ready for `rows_per_s`."""
+    """pythae's trainer of a small VAE on a table (B, F), ready for `train_step`."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -268,14 +268,6 @@ def table_trainer(rows: Floats, *, latent: int, hidden: int, batch_rows: int, se
         trainer = BaseTrainer(model, BaseDataset(torch.from_numpy(rows), torch.zeros(len(rows))), None, config)
         trainer.prepare_training()
     return trainer
-
-
-def rows_per_s(trainer: Any, rows: int, epochs: int) -> float:
-    """Rows that a trainer learns from in a second, over so many epochs."""
-    begun = time.perf_counter()
-    for epoch in range(epochs):
-        trainer.train_step(epoch)
-    return rows * epochs / (time.perf_counter() - begun)
 
 
 def _parts(pictures: Pictures) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """Each family is exported once, each with another layout and head, and every test looks at the same files."""
 
+import json
 import logging
 import pickle
 import warnings
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from aepipe import families, heads
+from aepipe.batch.session import CPU, CUDA, usable_device
 from aepipe.cutting import BATCH_AXIS, DOMAINS
 from aepipe.errors import ExportFailed
 from aepipe.export import OPSET, Exported, export_model, export_parts
@@ -173,6 +175,23 @@ def test_the_number_of_rows_never_changes_a_score(family: str) -> None:
     whole = score(300)
     for rows in (1, 2, 7, 64):
         np.testing.assert_allclose(score(rows), whole, rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(usable_device("auto")[0] != "cuda", reason="there is no GPU")
+def test_on_a_gpu_only_sizes_are_left_to_the_cpu(family: str, tmp_path: Path) -> None:
+    case = _case(family)
+    options = ort.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
+    session = ort.InferenceSession(case.exported["scorer"].onnx, options, providers=[CUDA, CPU])
+
+    session.run(None, {port.name: case.rows[port.name] for port in case.exported["scorer"].info.inputs})
+
+    events = json.loads(Path(session.end_profiling()).read_text())
+    nodes = [event["args"] for event in events if event.get("cat") == "Node" and "provider" in event["args"]]
+    on_cpu = {node["op_name"] for node in nodes if node["provider"] == CPU}
+    assert {node["provider"] for node in nodes} >= {CUDA}
+    assert on_cpu <= {"Shape", "Size", "Gather", "Concat", "Squeeze", "Unsqueeze", "Slice", "Cast", "Range", "Mul"}
 
 
 def test_exporting_says_nothing_and_leaves_the_model_as_it_was(family: str) -> None:

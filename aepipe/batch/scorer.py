@@ -192,6 +192,7 @@ class Scoring:
             "provider": runner.graph.provider,
             "batch_rows": runner.batch_rows,
             "seconds": {stage: round(seconds, 4) for stage, seconds in tally.seconds.items()},
+            "over_io": round(tally.over_io, 3),
             "wall_s": round(wall_s, 4),
             "rows_per_s": round(tally.rows / wall_s, 1),
         }

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STAGES = ("digest", "read", "encode", "infer", "write", "commit")
+OF_PARQUET = ("digest", "read", "write", "commit")
 
 
 @dataclass(slots=True)
@@ -29,6 +30,12 @@ class Tally:
         self.unseen.update(other.unseen)
         for stage, seconds in other.seconds.items():
             self.seconds[stage] += seconds
+
+    @property
+    def over_io(self) -> float:
+        """How many times the seconds of its own reading and writing the whole took: 1 is as fast as the Parquet."""
+        parquet = sum(self.seconds[stage] for stage in OF_PARQUET)
+        return sum(self.seconds.values()) / parquet if parquet else 1.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

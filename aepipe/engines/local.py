@@ -5,12 +5,10 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 
-import pyarrow as pa
-
 from aepipe.batch.golden import check_golden
+from aepipe.batch.memory import keep_freed_memory
 from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_partition
 from aepipe.batch.session import Session, usable_device
@@ -50,7 +48,7 @@ class _Crew:
     """What the workers of one run share: a bundle that was checked, and a session each, or one GPU for all."""
 
     def __init__(self, bundle: Bundle, spec: ScoreSpec) -> None:
-        _keep_freed_memory()
+        keep_freed_memory()
         self.bundle = bundle
         self.workers = spec.workers or _cores()
         self._device, _ = usable_device(spec.device)
@@ -73,17 +71,6 @@ class _Crew:
         onnx, _ = self.bundle.part("scorer")
         make = partial(Session, onnx, device=self._device)
         return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
-
-
-def _keep_freed_memory() -> None:
-    """Arrow takes its memory from jemalloc where that is built in, unless the environment names another pool.
-
-    Its default, mimalloc, gives pages back that the next file needs at once: a tenth of the CPU seconds of a night of
-    eight partitions, and a tenth more memory at the peak.
-    """
-    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:
-        with suppress(NotImplementedError):
-            pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 def _cores() -> int:

@@ -60,6 +60,7 @@ def line(manifest: Manifest) -> page.PartitionLine:
         unseen=details["unseen"],
         seconds=details["seconds"],
         wall_s=details.get("wall_s"),
+        over_io=details.get("over_io"),
     )
 
 

@@ -35,6 +35,7 @@ class PartitionLine(NamedTuple):
     unseen: Mapping[str, int] = {}  # values that training never saw, by column
     seconds: Mapping[str, float] = {}  # by stage: read, encode, infer, write; summed over workers
     wall_s: float | None = None  # none: the stages added up
+    over_io: float | None = None  # all stages over those of reading and writing
     reason: str = ""
 
     @property

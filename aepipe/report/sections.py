@@ -80,6 +80,7 @@ class PartitionRow(NamedTuple):
     unseen: str
     stages: tuple[str, ...]
     rate: str
+    over_io: str
 
 
 class ComparisonRow(NamedTuple):
@@ -314,6 +315,7 @@ def _partition_row(line: PartitionLine, stages: Sequence[str], factor: float) ->
         unseen=wording.text(wording.tally(line.unseen.items()), most=300),
         stages=tuple(wording.number(_times(factor, line.seconds.get(stage))) for stage in stages),
         rate=wording.number(line.rows / elapsed) if elapsed > 0 and line.rows else wording.NONE,
+        over_io=wording.number(line.over_io),
     )
 
 

@@ -37,6 +37,34 @@ def test_only_the_outputs_that_are_asked_for_are_written_in_place() -> None:
     np.testing.assert_allclose(score, [-1, *np.abs(x).sum(axis=1), -1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("names", [["z", "score", "reason", "reason_z"], ["score"]])
+def test_buffers_that_are_kept_answer_the_same_in_batches_of_any_size(names: list[str]) -> None:
+    onnx, _ = scorer(LAYOUT, 2)
+    kept, x = Session(onnx, device="cpu", keeps_buffers=True), rows(16)
+
+    for size in (7, 7, 16, 7):
+        expected = Session(onnx, device="cpu").run({"num": x[:size]})
+        found = {name: np.zeros_like(expected[name]) for name in names}
+        kept.run_into({"num": np.asfortranarray(x[:size])}, found)
+
+        for name in names:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_threads_share_the_buffers_that_are_kept() -> None:
+    session, x = Session(scorer(LAYOUT, 2)[0], device="cpu", keeps_buffers=True), rows(64)
+
+    def scored(row: np.ndarray) -> float:
+        score = np.empty(1, np.float32)
+        session.run_into({"num": row[None]}, {"score": score})
+        return float(score[0])
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(scored, x))
+
+    np.testing.assert_allclose(found, np.abs(x).sum(axis=1), rtol=1e-6)
+
+
 def test_no_rows_are_answered_with_the_right_shapes_and_types() -> None:
     found = Session(scorer(LAYOUT, 2)[0], device="cpu").run({"num": rows(0)})
 
