@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from aepipe.cost_table import Costs
 from aepipe.demands import Constraint, Quality, check_shares
+from aepipe.device import Device as Device
 from aepipe.errors import JobInvalid
 
 Kind = Literal[
@@ -26,7 +27,6 @@ Kind = Literal[
     "key",
     "ignore",
 ]
-Device = Literal["auto", "cuda", "cpu"]
 
 
 class _Section(BaseModel):

@@ -148,9 +148,9 @@ def section(found: Mapping[str, Run]) -> str:
         f"Made by `python -m benchmarks.training`: {ROWS:,} rows of {COLUMNS} numbers, networks "
         f"{COLUMNS}-{HIDDEN}-{LATENTS} with a linear path beside the hidden layer, batches of {BATCH_ROWS:,}, {EPOCHS} "
         f"epochs, Adam at .001, one thread; the trainers take turns, medians of {RUNS} runs. Losses are half the "
-        "squared error and the KL, in nats a row. aepipe's seconds count its start at the principal components, which "
-        "is why its first epochs are ahead, and dev rows after every epoch; PyOD has no VAE's loss here, and its `fit` "
-        "scores the rows.",
+        "squared error and the KL, in nats a row; aepipe begins at the principal components, and lets the KL count in "
+        "full after its first epochs only, which is why they are lower. Its seconds count that start and dev rows "
+        "after every epoch. PyOD has no VAE's loss here, and its `fit` scores the rows.",
         "",
         measured() + verdict,
         "",

@@ -4,11 +4,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
-from pydantic import BaseModel
 
 from aepipe.progress import Progress
+
+if TYPE_CHECKING:  # help is shown without it
+    from pydantic import BaseModel
 
 
 @contextmanager
@@ -44,14 +47,14 @@ def _lines() -> Progress:
     return show
 
 
-def print_json(value: BaseModel | Sequence[BaseModel] | dict[str, object]) -> None:
+def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
     """One JSON document on standard output."""
-    if isinstance(value, BaseModel):
-        typer.echo(value.model_dump_json(indent=1))
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         typer.echo(json.dumps(value, indent=1, default=str))
-    else:
+    elif isinstance(value, Sequence):
         typer.echo(json.dumps([item.model_dump(mode="json") for item in value], indent=1))
+    else:
+        typer.echo(value.model_dump_json(indent=1))
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -11,7 +11,7 @@ import typer
 from aepipe import __version__
 from aepipe.cli import sample_options as options
 from aepipe.cli.console import print_json, print_table, progress_bar
-from aepipe.config import Device
+from aepipe.device import Device
 from aepipe.errors import AepipeError, JobInvalid, SchemaMismatch
 
 app = typer.Typer(

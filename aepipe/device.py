@@ -1,0 +1,5 @@
+"""Where graphs may run. The command line names it without loading what jobs are read with."""
+
+from typing import Literal
+
+Device = Literal["auto", "cuda", "cpu"]
