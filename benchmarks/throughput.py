@@ -20,16 +20,14 @@ from typing import NamedTuple
 from benchmarks import command
 from benchmarks.page import put_into
 from benchmarks.store import Result, Store, key_of
-from benchmarks.throughput_contenders import CONTENDERS, OURS, RAY
+from benchmarks.throughput_contenders import CONTENDERS, OURS, PYOD, RAY, on
 from benchmarks.throughput_costs import COSTS
 from benchmarks.throughput_floors import FLOORS
 from benchmarks.throughput_report import MEMORY_ROWS, START, Ran, section
 from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN, Night, ready
 
 NAME, NUMBERS = "throughput", "numbers"
-NEEDS = {RAY: "ray", "PyOD": "pyod"}
-TABLES_ALONE = {RAY, "PyOD"}
-"""Who scores the table of numbers alone."""
+NEEDS = {RAY: "ray", PYOD: "pyod"}
 QUICK_SHARE = 20
 _ROOT = Path(__file__).parents[1]
 _STARTS = 5
@@ -49,8 +47,7 @@ class Task(NamedTuple):
 
 def contenders(kind: str) -> list[str]:
     """Who can score it, as far as installed."""
-    known = [*FLOORS, *CONTENDERS, *COSTS]
-    known = [who for who in known if kind == NUMBERS or who not in TABLES_ALONE]
+    known = [*FLOORS, *on(kind), *COSTS]
     return [who for who in known if importlib.util.find_spec(NEEDS.get(who, "aepipe")) is not None]
 
 

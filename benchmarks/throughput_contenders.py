@@ -25,7 +25,9 @@ Arrays = dict[str, NDArray[np.generic]]
 Scorer = Callable[[Arrays], Arrays]
 """Encoded rows -> z, score, reason, reason_z"""
 
-OURS, RAY = "aepipe", "Ray Data + onnxruntime"
+OURS, TORCH, RAY, PYOD = "aepipe", "pandas + torch", "Ray Data + onnxruntime", "PyOD"
+ONLY_ON = {TORCH: ("numbers", "images"), RAY: ("numbers",), PYOD: ("numbers",)}
+"""Kinds of tables: a script in torch for categories would be another network, or most of a library."""
 
 BATCHES = (1_024, 2_048, 4_096, 16_384, 65_536)
 """Rows of a call that are tried for a peer; the fastest counts."""
@@ -152,14 +154,11 @@ def _torch(bundle: Bundle) -> Scorer:
     layout = bundle.encoding.layout
     network = _images_network(nn) if layout.image is not None else _table_network(nn, layout.features)
     network.eval()
-    sizes = torch.tensor([category.size for category in layout.categories], dtype=torch.float32)
 
     @torch.inference_mode()
     def scorer(arrays: Arrays) -> Arrays:
-        parts = [torch.from_numpy(values).float() for values in arrays.values()]
-        if sizes.numel():
-            parts[1] = parts[1] / sizes
-        x = parts[0] / 255 if layout.image is not None else torch.cat(parts, 1)
+        (values,) = arrays.values()
+        x = torch.from_numpy(values).float() / 255 if layout.image is not None else torch.from_numpy(values)
         z = network[0](x)
         errors = (network[1](z) - x).square()
         score = errors.flatten(1).sum(1)
@@ -259,10 +258,15 @@ def pyod(night: Night) -> Work:
     return work
 
 
+def on(kind: str) -> list[str]:
+    """Who scores tables of this kind."""
+    return [who for who in CONTENDERS if kind in ONLY_ON.get(who, (kind,))]
+
+
 CONTENDERS: Mapping[str, Callable[[Night], Work]] = {
     OURS: ours,
     "pandas + onnxruntime": functools.partial(_with_pandas, make=_onnxruntime),
-    "pandas + torch": functools.partial(_with_pandas, make=_torch),
+    TORCH: functools.partial(_with_pandas, make=_torch),
     RAY: ray,
-    "PyOD": pyod,
+    PYOD: pyod,
 }

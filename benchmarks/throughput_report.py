@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.page import origin, table
 from benchmarks.store import Result
-from benchmarks.throughput_contenders import CONTENDERS, OURS, RAY
+from benchmarks.throughput_contenders import OURS, RAY, on
 from benchmarks.throughput_floors import FLOORS
 from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN
 
@@ -86,7 +86,7 @@ def section(results: Sequence[Result], *, share: int = 1) -> str:
         for layout in LAYOUTS:
             of_night = {
                 who: found[ran.experiment]
-                for who in (*FLOORS, *CONTENDERS, _COSTS)
+                for who in (*FLOORS, *on(kind.name), _COSTS)
                 if (ran := Ran(kind.name, layout, rows, who)).experiment in found
             }
             if OURS in of_night and set(FLOORS) <= set(of_night):
