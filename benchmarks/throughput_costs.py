@@ -3,15 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aepipe.bundle import Bundle
 from aepipe.storage import digest_file
-from benchmarks.throughput_floors import BLOCK, Work, outputs, over_resident
+from benchmarks.throughput_floors import BLOCK, Work, output_files, outputs, over_resident, read, writing
 from benchmarks.throughput_tables import Night
 
 _REPEATS = 3
@@ -22,21 +20,16 @@ def costs(night: Night) -> Work:
 
     def work() -> Mapping[str, float]:
         written = outputs(night)
+        plain = writing(night, written)
         return {
-            "checksums of pages read_s": _difference(_read(night, checked=True), _read(night, checked=False)),
-            "checksums of pages written_s": _difference(
-                _write(night, written, checked=True), _write(night, written, checked=False)
-            ),
+            "checksums of pages read_s": _difference(read(night, checked=True), read(night)),
+            "checksums of pages written_s": _difference(writing(night, written, checked=True), plain),
             "digests of inputs_s": _median(lambda: [digest_file(path) for path in night.files]),
-            "digests of outputs_s": _median(lambda: [digest_file(path) for path in _files(night)]),
+            "digests of outputs_s": _median(lambda: [digest_file(path) for path in output_files(night)]),
             "reasons in the graph_s": _difference(_infer(night, reasons=True), _infer(night, reasons=False)),
-            "reasons written_s": _difference(
-                _write(night, written, checked=False), _write(night, _without(written, "reason_"), checked=False)
-            ),
+            "reasons written_s": _difference(plain, writing(night, _without(written, "reason_"))),
             "p-values_s": _median(_p_values(night, written)),
-            "p-values written_s": _difference(
-                _write(night, written, checked=False), _write(night, _without(written, "p_"), checked=False)
-            ),
+            "p-values written_s": _difference(plain, writing(night, _without(written, "p_"))),
             "waiting for fsync, wall_s": _fsync(night),
         }
 
@@ -60,39 +53,6 @@ def _difference(more: Callable[[], object], less: Callable[[], object]) -> float
     """Of calls that take turns."""
     taken = [(_cpu_s(more), _cpu_s(less)) for _ in range(_REPEATS)]
     return float(np.median([first for first, _ in taken]) - np.median([second for _, second in taken]))
-
-
-def _files(night: Night) -> list[Path]:
-    return [path for path in sorted(night.out.rglob("part-*.parquet")) if ".aepipe" not in path.parts]
-
-
-def _read(night: Night, *, checked: bool) -> Callable[[], object]:
-    columns = list(Bundle.open(night.bundle).encoding.columns_read)
-
-    def call() -> None:
-        for path in night.files:
-            with _opened(path, checked) as file:
-                for _ in file.iter_batches(BLOCK, columns=columns, use_threads=False):
-                    pass
-
-    return call
-
-
-def _opened(path: Path, checked: bool) -> pq.ParquetFile:
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16, page_checksum_verification=checked)
-
-
-def _write(night: Night, tables: list[pa.Table], *, checked: bool) -> Callable[[], object]:
-    def call() -> None:
-        for table in tables:
-            texts = [f.name for f in table.schema if pa.types.is_dictionary(f.type) or pa.types.is_string(f.type)]
-            path = night.folder / "cost.parquet"
-            with pq.ParquetWriter(path, table.schema, use_dictionary=texts, write_page_checksum=checked) as writer:
-                for begin in range(0, table.num_rows, BLOCK):
-                    writer.write_table(table.slice(begin, BLOCK))
-            path.unlink()
-
-    return call
 
 
 def _without(tables: list[pa.Table], prefix: str) -> list[pa.Table]:
@@ -139,7 +99,7 @@ def _p_values(night: Night, tables: list[pa.Table]) -> Callable[[], object]:
 def _fsync(night: Night) -> float:
     """Seconds on the clock, for outputs of this size that were just written."""
     waited = 0.0
-    for path in _files(night):
+    for path in output_files(night):
         copy = night.folder / "cost.parquet"
         copy.write_bytes(path.read_bytes())
         with copy.open("rb") as file:

@@ -1,6 +1,7 @@
 """What a night costs at least: reading its columns alone, running the graph alone on resident rows, writing alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,13 +20,15 @@ _RESIDENT = 32
 Work = Callable[[], Mapping[str, float] | None]
 
 
-def read(night: Night) -> Work:
-    """Arrow's batches of every file, without checksums."""
+def read(night: Night, *, checked: bool = False) -> Work:
+    """Arrow's batches of every file, without checksums unless they are asked for."""
     columns = list(Bundle.open(night.bundle).encoding.columns_read)
 
     def work() -> None:
         for path in night.files:
-            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16) as file:
+            with pq.ParquetFile(
+                path, pre_buffer=False, buffer_size=1 << 16, page_checksum_verification=checked
+            ) as file:
                 for _ in file.iter_batches(BLOCK, columns=columns, use_threads=False):
                     pass
 
@@ -58,14 +61,17 @@ def over_resident(night: Night, bundle: Bundle, onnx: bytes) -> Callable[[], Non
 
 def write(night: Night) -> Work:
     """The night's own outputs from memory into files, without checksums, digests or waiting for the disk."""
-    tables = outputs(night)
+    return writing(night, outputs(night))
+
+
+def writing(night: Night, tables: Sequence[pa.Table], *, checked: bool = False) -> Callable[[], None]:
+    """These tables into files of the night's folder, as aepipe encodes them."""
 
     def work() -> None:
-        night.out.mkdir(parents=True, exist_ok=True)
         for at, table in enumerate(tables):
-            text = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
-            path = night.out / f"{at}.parquet"
-            with pq.ParquetWriter(path, table.schema, use_dictionary=[*text, "invalid_reason"]) as writer:
+            texts = [f.name for f in table.schema if pa.types.is_dictionary(f.type) or pa.types.is_string(f.type)]
+            path = night.folder / f"written-{at}.parquet"
+            with pq.ParquetWriter(path, table.schema, use_dictionary=texts, write_page_checksum=checked) as writer:
                 for begin in range(0, table.num_rows, BLOCK):
                     writer.write_table(table.slice(begin, BLOCK))
 
@@ -77,8 +83,12 @@ def outputs(night: Night) -> list[pa.Table]:
     from aepipe.jobs.score import score
 
     score(night.job_path)
-    written = [path for path in sorted(night.out.rglob("part-*.parquet")) if ".aepipe" not in path.parts]
-    return [pq.ParquetFile(path).read() for path in written]
+    return [pq.ParquetFile(path).read() for path in output_files(night)]
+
+
+def output_files(night: Night) -> list[Path]:
+    """What aepipe has written of the night."""
+    return [path for path in sorted(night.out.rglob("part-*.parquet")) if ".aepipe" not in path.parts]
 
 
 FLOORS: Mapping[str, Callable[[Night], Work]] = {"read": read, "infer": infer, "write": write}

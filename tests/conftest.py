@@ -29,6 +29,17 @@ UNJUDGED = "quality = { check = false }\n"
 SHORTER = {"cells": "epochs = 60\n", "digits": "epochs = 4\n"}
 
 
+def yardsticks_of(trained: Path, folder: Path) -> Path:
+    """The yardsticks of a job, which is copied into `folder` and scored there; once, whichever process is first."""
+    with lock(folder.with_name(f"{folder.name}.lock"), wait_s=300):
+        if not (folder / "done").exists():
+            job = Path(shutil.copytree(trained, folder)) / "job.toml"
+            score(job)
+            compare(job)
+            (folder / "done").touch()
+    return folder / "out" / HIDDEN / "yardsticks"
+
+
 def make_workshop(folder: Path, name: str) -> Path:
     """The example table and its job, with its bundles beside it and a shorter training; returns the job's path."""
     WRITERS[name](folder)
@@ -73,14 +84,7 @@ def trained_digits(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def cells_yardsticks(shared_folder: Path, trained_cells: Path) -> Path:
     """The yardsticks that belong to the outputs of the cells example, fitted once; read only."""
-    folder = shared_folder / "cells_judged"
-    with lock(shared_folder / "cells_judged.lock", wait_s=300):
-        if not (folder / "done").exists():
-            job = Path(shutil.copytree(trained_cells, folder)) / "job.toml"
-            score(job)
-            compare(job)
-            (folder / "done").touch()
-    return folder / "out" / HIDDEN / "yardsticks"
+    return yardsticks_of(trained_cells, shared_folder / "cells_judged")
 
 
 @pytest.fixture

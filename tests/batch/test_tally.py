@@ -1,27 +1,17 @@
-"""Counts and seconds."""
+"""Counts and seconds of several threads, added up."""
 
-import time
+import pytest
 
 from aepipe.batch.tally import STAGES, Tally
 
 
-def test_tallies_add_up() -> None:
-    one, other = Tally(rows=2, flagged=1), Tally(rows=3)
-    one.invalid["infinite"] = 1
-    other.invalid["infinite"] = 2
-    other.unseen["colour"] = 4
-    one.seconds["read"], other.seconds["read"] = 0.25, 0.5
+def test_how_many_times_its_own_reading_and_writing_a_night_took() -> None:
+    tally = Tally(rows=1)
+    tally.add(Tally(rows=2, seconds=dict(zip(STAGES, (0.1, 0.4, 0.3, 2.0, 0.4, 0.1), strict=True))))
 
-    one.add(other)
-
-    assert (one.rows, one.flagged, one.invalid, one.unseen) == (5, 1, {"infinite": 3}, {"colour": 4})
-    assert one.seconds == {**dict.fromkeys(STAGES, 0.0), "read": 0.75}
+    assert tally.rows == 3
+    assert tally.over_io == pytest.approx(3.3 / 1.0)
 
 
-def test_seconds_are_those_of_the_block() -> None:
-    tally = Tally()
-
-    with tally.timed("infer"):
-        time.sleep(0.01)
-
-    assert tally.seconds["infer"] >= 0.01
+def test_a_night_that_took_no_time_took_as_long_as_its_parquet() -> None:
+    assert Tally().over_io == 1.0

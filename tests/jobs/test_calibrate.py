@@ -18,13 +18,13 @@ from aepipe.calibration import Calibration
 from aepipe.cli.main import app
 from aepipe.errors import AepipeError, CalibrationInvalid, JobInvalid, OptionInvalid
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
-from aepipe.jobs.compare import compare
 from aepipe.jobs.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train import train
 from aepipe.jobs.verify import verify
 from aepipe.registry import Registry
 from aepipe.storage import HIDDEN, Outputs, lock
+from tests.conftest import yardsticks_of
 
 JOB = """name = "mill"
 
@@ -94,14 +94,7 @@ def trained(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def yardsticks(shared_folder: Path, trained: Path) -> Path:
     """What reports hold the mill's scores against, fitted once; read only."""
-    folder = shared_folder / "mill_judged"
-    with lock(shared_folder / "mill_judged.lock", wait_s=300):
-        if not (folder / "done").exists():
-            job = Path(shutil.copytree(trained, folder)) / "job.toml"
-            score(job)
-            compare(job)
-            (folder / "done").touch()
-    return folder / "out" / HIDDEN / "yardsticks"
+    return yardsticks_of(trained, shared_folder / "mill_judged")
 
 
 @pytest.fixture
