@@ -21,7 +21,7 @@ def cut(together: onnx.ModelProto, part: Part) -> bytes:
     """The part's own graph: its ports by their names, a free batch axis, plain operators, nothing of this machine."""
     inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
     model = onnx.ModelProto(ir_version=together.ir_version, opset_import=together.opset_import)
-    model.graph.CopyFrom(_own_graph(together.graph, inputs, outputs))
+    model.graph.CopyFrom(own_graph(together.graph, inputs, outputs))
     _refuse_fixed_batch(model.graph)
     _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
@@ -38,7 +38,7 @@ def finished(model: onnx.ModelProto, name: str) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _own_graph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
+def own_graph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
     """What leads from these inputs to these outputs, in the order of the whole.
 
     `onnx.utils.Extractor` forgets what the body of a loop takes from the graph around it.

@@ -174,9 +174,10 @@ class Model(nn.Module, ABC):
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         """Parameters of the likelihood, (B, likelihood.width), at latents z (B, Z) and conditions (B, G)."""
 
-    @abstractmethod
     def through(self, row: Row) -> Through:
-        """Rows to their latents and back; most decode the posterior's mean."""
+        """Rows to their latents and back: the posterior's mean, decoded, where a family does not say otherwise."""
+        posterior = self.posterior(row)
+        return Through(posterior, self.decode(posterior.mean, row.given))
 
     @abstractmethod
     def prior(self) -> Prior | None:

@@ -7,7 +7,6 @@ out. Tables of some GB are made once, in --folder.
 import argparse
 import importlib.util
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -92,35 +91,31 @@ def _cpu_s(words: Sequence[str]) -> float:
 
 def tasks(asked: argparse.Namespace) -> Iterator[Task]:
     """All of one round, who takes turns one after another."""
-    share = QUICK_SHARE if asked.quick else 1
+    meant = command.chosen([*FLOORS, *CONTENDERS, *COSTS], asked.only)
     for kind in command.chosen(KINDS, asked.kinds):
         for layout in LAYOUTS if kind == NUMBERS else (PARTS,):
-            night = Night(KINDS[kind], layout, KINDS[kind].rows // share, asked.folder)
-            for who in contenders(kind):
-                if who in command.chosen([*FLOORS, *CONTENDERS, *COSTS], asked.only):
-                    yield Task(who, night)
+            night = Night(KINDS[kind], layout, KINDS[kind].rows // _share(asked), asked.folder)
+            yield from (Task(who, night) for who in contenders(kind) if who in meant)
 
 
 def memory_tasks(asked: argparse.Namespace) -> list[Task]:
     """aepipe alone, on few and on many rows."""
-    share = QUICK_SHARE if asked.quick else 1
-    nights = [
-        Night(KINDS[NUMBERS], layout, rows // share, asked.folder) for layout in (PARTS, PLAIN) for rows in MEMORY_ROWS
-    ]
+    sizes = [rows // _share(asked) for rows in MEMORY_ROWS]
+    nights = [Night(KINDS[NUMBERS], layout, rows, asked.folder) for layout in (PARTS, PLAIN) for rows in sizes]
     return [Task(OURS, night) for night in nights]
 
 
 def measure(asked: argparse.Namespace, store: Store) -> None:
     """Every contender on every night, in turns, as often as asked; then memory and start."""
     # What is added is measured by medians of its own.
-    every = [task for task in tasks(asked) if task.who not in COSTS]
-    rounds = [(0, [task for task in tasks(asked) if task.who in COSTS])]
-    rounds += [(number, every) for number in range(asked.seeds)]
+    known, done = list(tasks(asked)), store.read()
+    rounds = [(0, [task for task in known if task.who in COSTS])]
+    rounds += [(number, [task for task in known if task.who not in COSTS]) for number in range(asked.seeds)]
     if asked.only is None:
         rounds.append((0, memory_tasks(asked)))
     for number, round_ in rounds:
         for task in round_:
-            if f"{_key(task)}/{number}" in store.read() and not asked.fresh:
+            if f"{_key(task)}/{number}" in done and not asked.fresh:
                 continue
             ready(task.night)
             try:
@@ -133,6 +128,11 @@ def measure(asked: argparse.Namespace, store: Store) -> None:
             print(f"{task.ran.title}, round {number}: {told}", flush=True)
     if asked.only is None:
         store.add(START, 0, key_of({"what": START}), starts(asked.folder))
+
+
+def _share(asked: argparse.Namespace) -> int:
+    """One row in so many is there."""
+    return QUICK_SHARE if asked.quick else 1
 
 
 def _key(task: Task) -> str:
@@ -154,10 +154,9 @@ def main() -> None:
     asked.folder.mkdir(parents=True, exist_ok=True)
     store = Store(asked.results, NAME)
     if not asked.report:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         measure(asked, store)
     results: list[Result] = list(store.read().values())
-    text = section(results, share=QUICK_SHARE if asked.quick else 1)
+    text = section(results, share=_share(asked))
     print(text)
     if not (asked.quick or asked.no_page):
         put_into(command.PAGE, text, name=NAME)

@@ -79,19 +79,27 @@ class _Frames:
         """Scores and features, as Parquet."""
         import pandas as pd
 
+        scores = self.scores(found, lambda codes: pd.Categorical.from_codes(codes, pd.Index(self.reasons)))
+        self.out.mkdir(parents=True, exist_ok=True)
+        for sheet, columns in (("scores", scores), ("features", latents(found))):
+            written = pd.DataFrame({"id": frame["id"], **columns})
+            written.to_parquet(self.out / f"{sheet}-{name}.parquet", index=False)
+
+    def scores(self, found: Arrays, named: Callable[[Any], Any]) -> dict[str, Any]:
+        """Columns of scores, p-values, alarms and reasons. named: codes of reasons to their names."""
         calibration = self.bundle.calibration
         ordered, n = np.asarray(calibration.scores), calibration.n
         p_values = (1 + n - np.searchsorted(ordered, found["score"])) / (n + 1)
-        scores = {"id": frame["id"], "score": found["score"], "p_value": p_values}
-        scores["is_anomaly"] = p_values <= calibration.alpha
+        columns = {"score": found["score"], "p_value": p_values, "is_anomaly": p_values <= calibration.alpha}
         for rank in range(found["reason"].shape[1]):
-            codes: Any = found["reason"][:, rank]
-            scores[f"reason_{rank + 1}"] = pd.Categorical.from_codes(codes, pd.Index(self.reasons))
-            scores[f"reason_{rank + 1}_z"] = found["reason_z"][:, rank]
-        latents = {f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}
-        self.out.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(scores).to_parquet(self.out / f"scores-{name}.parquet", index=False)
-        pd.DataFrame({"id": frame["id"], **latents}).to_parquet(self.out / f"features-{name}.parquet", index=False)
+            columns[f"reason_{rank + 1}"] = named(found["reason"][:, rank])
+            columns[f"reason_{rank + 1}_z"] = found["reason_z"][:, rank]
+        return columns
+
+
+def latents(found: Arrays) -> dict[str, Any]:
+    """A column for each latent."""
+    return {f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}
 
 
 def _in_batches(scorer: Scorer, arrays: Arrays, rows: int) -> Arrays:
@@ -110,12 +118,18 @@ def _some(night: Night) -> Any:
 
 
 def _best_batch(scorer: Scorer, arrays: Arrays) -> int:
+    _in_batches(scorer, {name: values[:1_024] for name, values in arrays.items()}, 1_024)
+    return _fastest(lambda rows: _in_batches(scorer, arrays, rows))
+
+
+def _fastest(scores: Callable[[int], object]) -> int:
+    """The batch size at which a call takes the least time."""
+
     def seconds(rows: int) -> float:
         began = time.perf_counter()
-        _in_batches(scorer, arrays, rows)
+        scores(rows)
         return time.perf_counter() - began
 
-    _in_batches(scorer, {name: values[:1_024] for name, values in arrays.items()}, 1_024)
     return min(BATCHES, key=seconds)
 
 
@@ -136,11 +150,13 @@ def _with_pandas(night: Night, make: Callable[[Bundle], Scorer]) -> Work:
     return work
 
 
-def _onnxruntime(bundle: Bundle) -> Scorer:
-    """The exported scorer in a session as onnxruntime makes it by default."""
+def _onnxruntime(bundle: Bundle, *, threads: int = 0) -> Scorer:
+    """The exported scorer in a session as onnxruntime makes it by default, with a thread a core where none are said."""
     import onnxruntime as ort
 
-    session = ort.InferenceSession(bundle.part("scorer")[0], providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(bundle.part("scorer")[0], options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_outputs()]
     inputs = [node.name for node in session.get_inputs()]
     return lambda arrays: dict(zip(names, session.run(names, {name: arrays[name] for name in inputs}), strict=True))
@@ -193,32 +209,17 @@ def ray(night: Night) -> Work:
     cores = os.cpu_count() or 1
     ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
-    bundle = str(night.bundle)
 
     class Actor:
         def __init__(self) -> None:
             self.frames = _Frames(night)
-            import onnxruntime as ort
-
-            options = ort.SessionOptions()
-            options.intra_op_num_threads = 1
-            onnx = Bundle.open(bundle).part("scorer")[0]
-            self.session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-            self.names = [node.name for node in self.session.get_outputs()]
+            self.scorer = _onnxruntime(self.frames.bundle, threads=1)
+            self.names = np.asarray(self.frames.reasons)
 
         def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
             num = np.stack([rows[name] for name in self.frames.numbers], axis=1)
-            found = dict(zip(self.names, self.session.run(self.names, {"num": num}), strict=True))
-            calibration = self.frames.bundle.calibration
-            n = calibration.n
-            p_values = (1 + n - np.searchsorted(np.asarray(calibration.scores), found["score"])) / (n + 1)
-            columns = {"id": rows["id"], "score": found["score"], "p_value": p_values}
-            columns["is_anomaly"] = p_values <= calibration.alpha
-            names = np.asarray(self.frames.reasons)
-            for rank in range(found["reason"].shape[1]):
-                columns[f"reason_{rank + 1}"] = names[found["reason"][:, rank]]
-                columns[f"reason_{rank + 1}_z"] = found["reason_z"][:, rank]
-            return {**columns, **{f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}}
+            found = self.scorer({"num": num})
+            return {"id": rows["id"], **self.frames.scores(found, self.names.__getitem__), **latents(found)}
 
     def work() -> None:
         rows = ray.data.read_parquet(str(night.data))
@@ -238,13 +239,7 @@ def pyod(night: Night) -> Work:
     some = frames.encoded(_some(night))["num"]
     model = AutoEncoder(hidden_neuron_list=[128, 64, 16], epoch_num=1, verbose=0, random_state=0)
     model.fit(np.asarray(some[:LEARNED_ROWS]))
-
-    def seconds(rows: int) -> float:
-        began = time.perf_counter()
-        model.decision_function(some, batch_size=rows)
-        return time.perf_counter() - began
-
-    rows = min(BATCHES, key=seconds)
+    rows = _fastest(lambda rows: model.decision_function(some, batch_size=rows))
 
     def work() -> Mapping[str, float]:
         for path in night.files:

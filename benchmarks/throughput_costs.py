@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundle import Bundle
+from aepipe.cutting import own_graph
 from aepipe.storage import digest_file
 from benchmarks.throughput_floors import BLOCK, Work, output_files, outputs, over_resident, read, writing
 from benchmarks.throughput_tables import Night
@@ -72,15 +73,7 @@ def _pruned(onnx: bytes, outputs: list[str]) -> bytes:
     import onnx as graphs
 
     model = graphs.load_from_string(onnx)
-    needed, nodes = set(outputs), []
-    for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            nodes.append(node)
-            needed |= set(node.input)
-    answers = [output for output in model.graph.output if output.name in outputs]
-    del model.graph.node[:], model.graph.output[:]
-    model.graph.node.extend(reversed(nodes))
-    model.graph.output.extend(answers)
+    model.graph.CopyFrom(own_graph(model.graph, [value.name for value in model.graph.input], outputs))
     return bytes(model.SerializeToString())
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.config import Job, parse_job
+from aepipe.config import parse_job
 from aepipe.jobs.train import train_job
 
 PARTS, ONE, PLAIN = "8 partitions", "one file of pandas'", "one file of Arrow's"
 LAYOUTS = (PARTS, ONE)
-_FOLDERS = {PARTS: "parts", ONE: "one", PLAIN: "plain"}
 """`PLAIN` is `ONE` without dictionaries and with row groups of 65,536, for tables that pandas could not hold."""
+_FOLDERS = {PARTS: "parts", ONE: "one", PLAIN: "plain"}
 PARTITIONS = 8
 GROUP_ROWS = 1_000_000
 LEARNED_ROWS = 20_000
@@ -110,9 +110,7 @@ class Night(NamedTuple):
 
     @property
     def data(self) -> Path:
-        return (
-            self.folder / f"{self.kind.name}-{self.rows}-{LAYOUTS.index(self.layout) if self.layout in LAYOUTS else 2}"
-        )
+        return self.folder / f"{self.kind.name}-{self.rows}-{_FOLDERS[self.layout]}"
 
     @property
     def job_path(self) -> Path:
@@ -188,11 +186,6 @@ def _sections(night: Night, data: Path) -> dict[str, Any]:
         "output": {"path": str(night.out), "exported": str(night.folder / "exported")},
         **night.kind.sections,
     }
-
-
-def job_of(night: Night) -> Job:
-    """The job that scores the night."""
-    return parse_job(_sections(night, night.data), source=night.job_path)
 
 
 def _job_file(night: Night) -> str:

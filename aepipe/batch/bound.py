@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aepipe.layout import Port
 
-Arrays = Mapping[str, NDArray[np.generic]]
+Tensors = Mapping[str, NDArray[np.generic]]
 
 
 class Bound:
@@ -36,7 +36,7 @@ class Bound:
         """Whether batches of so many rows with these outputs can be run."""
         return rows == self.rows and set(names) == set(self._outputs)
 
-    def run_into(self, tensors: Arrays, out: Arrays) -> None:
+    def run_into(self, tensors: Tensors, out: Tensors) -> None:
         """Writes the outputs into the arrays of `out`, which has all of them and no other, `rows` rows each."""
         with self._turn:
             for name, room in self._inputs.items():

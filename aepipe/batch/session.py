@@ -5,7 +5,7 @@ import ctypes
 import functools
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from aepipe.batch.bound import Bound
+from aepipe.batch.bound import Tensors as Tensors
 from aepipe.config import Device
 from aepipe.errors import BundleCorrupt, DeviceUnavailable
 from aepipe.layout import Port
 
 log = logging.getLogger(__name__)
-
-Tensors = Mapping[str, NDArray[np.generic]]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_OPTIONS = {

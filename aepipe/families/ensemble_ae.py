@@ -32,7 +32,6 @@ from aepipe.family import (
     Part,
     Player,
     Posterior,
-    Through,
     TrunkPlan,
     Turn,
     point,
@@ -129,10 +128,6 @@ class EnsembleAutoencoder(Model):
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return together(self.decoder(apart(z, self.options.members)))
-
-    def through(self, row: Row) -> Through:
-        posterior = self.posterior(row)
-        return Through(posterior, self.decode(posterior.mean, row.given))
 
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aepipe.bottleneck import latents_for, real_space, too_wide
 from aepipe.facts import rebuilding_facts
-from aepipe.family import Batch, Family, LatentSpace, Model, Part, Player, Posterior, Through, TrunkPlan, point
+from aepipe.family import Batch, Family, LatentSpace, Model, Part, Player, Posterior, TrunkPlan, point
 from aepipe.layout import Layout
 from aepipe.nets.frontend import Row
 from aepipe.nets.likelihood import Likelihood
@@ -71,10 +71,6 @@ class PrincipalComponents(Model):
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return self.likelihood.params_of((z * self.spread) @ self.components + self.center)
-
-    def through(self, row: Row) -> Through:
-        posterior = self.posterior(row)
-        return Through(posterior, self.decode(posterior.mean, row.given))
 
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aepipe.bottleneck import latents_for
 from aepipe.facts import rebuilding_facts
-from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, Through, TrunkPlan, Turn
+from aepipe.family import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn
 from aepipe.layout import Layout, Port
 from aepipe.nets.code_prior import CodePrior, Grid
 from aepipe.nets.codebook import Codebook, perplexity, shares_of
@@ -83,10 +83,6 @@ class VectorQuantised(Model):
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         answer: Tensor = self.decoder(self.codebook.look_up(z))
         return answer
-
-    def through(self, row: Row) -> Through:
-        posterior = self.posterior(row)
-        return Through(posterior, self.decode(posterior.mean, row.given))
 
     def prior(self) -> CodePrior:
         return self.code_prior
