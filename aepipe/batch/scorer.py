@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +27,8 @@ from aepipe.partitions import Partition
 from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CONTRACT = "score/2"
 """Part of every key: raised when the same rows and model would be written otherwise."""
@@ -73,7 +75,7 @@ def score_partition(
     """Scores and features of a partition, committed; nothing is written where they are already there.
 
     workers: how many threads may help at most. announce: told of the scoring as soon as they can. progress: told the
-    share of the rows that is written. check: called while the files are digested, when nobody can stop a scoring yet;
+    share of the rows that is written. check: called while the files are digested, which `Scoring.stop` does not end;
     what it raises ends the work.
     Raises DataUnreadable, SchemaMismatch and TooManyInvalid, which leave the old outputs as they are, and Busy.
     """
@@ -81,16 +83,23 @@ def score_partition(
     name, files = spec.partition
     stamps = _stamps(files)
     tally = Tally()
-    with tally.timed("digest"):
-        inputs = {str(file): digest_file(file, check=check) for file in files}
-    key = partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive)
     outputs = Outputs(spec.out)
-    with outputs.commit(name, key, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
+
+    def take_key() -> dict[str, str]:
+        with tally.timed("digest"):
+            inputs = {str(file): digest_file(file, check=check) for file in files}
+        commit.take_key(partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive))
+        return inputs
+
+    with outputs.commit(name, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
+        inputs = None if commit.is_first else take_key()
         if commit.done is not None:
             return PartitionResult(name, "already done", commit.done)
         flow = stream_before(outputs, name, bundle) if spec.adaptive else None
         scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress, flow=flow)
         announce(scoring)
+        if inputs is None:  # no key to compare with: others score meanwhile, .4 s of a file of 560 MB
+            inputs = scoring.beside(take_key)
         scoring.help(runner)
         scoring.finish()
         _refuse_changed(files, stamps)
@@ -161,6 +170,15 @@ class Scoring:
     def help(self, runner: Runner[Session]) -> None:
         """Scores blocks until none is left; errors are kept for `finish`."""
         self._line.work(partial(self._step, runner))
+
+    def beside(self, work: Callable[[], T]) -> T:
+        """What the work returns that is done while others help; an error of it ends the scoring too."""
+        try:
+            return work()
+        except BaseException as error:
+            self.stop(error)
+            self._line.finish()
+            raise
 
     def stop(self, error: BaseException) -> None:
         """Takes no more blocks; `finish` raises the error."""

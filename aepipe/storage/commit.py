@@ -30,16 +30,28 @@ REASON = "reason.txt"
 class Commit:
     """The outputs of one partition under one key, in the making; made by `Outputs.commit`.
 
-    `done` is the manifest of a commit under the same key, if there is one: nothing is to be written then.
+    `done` is the manifest of a commit under the same key, if there is one: nothing is to be written then. `is_first`:
+    nothing of the partition was ever committed, so that no key can be done.
     """
 
-    def __init__(self, place: Place, key: str, done: Manifest | None) -> None:
-        self.done = done
-        self.key = key
+    def __init__(self, place: Place) -> None:
+        self.done: Manifest | None = None
+        self.key: str | None = None
+        self.is_first = read_manifest(place.manifest) is None
         self._place = place
         self._sinks: dict[str, ParquetSink] = {}
         self._publishing = False
         self._over = False
+
+    def take_key(self, key: str) -> Manifest | None:
+        """From now on the outputs are those of this key, which is told once; `done` of it."""
+        if self.key is not None:
+            raise ValueError(f"partition {self._place.partition!r} has key {self.key!r}, found {key!r}")
+        self.key = key
+        self.done = done_under(self._place, key)
+        if self.done is not None:
+            release(self._place)
+        return self.done
 
     def open(self, output: str, schema: pa.Schema, *, compression: str = "snappy") -> ParquetSink:
         """A staged file for the rows of this output."""
@@ -56,12 +68,15 @@ class Commit:
     def publish(self, *, model_version: str, details: Mapping[str, Any] | None = None) -> Manifest:
         """The manifest of the outputs, which readers see from now on; outputs that were not opened are gone.
 
-        Raises ValueError if the outputs differ in rows, or the one whose replacement is the commit was not opened.
+        Raises ValueError if the outputs differ in rows, the one whose replacement is the commit was not opened, or no
+        key was taken.
         """
         self._refuse_if_over()
+        if self.key is None:
+            raise ValueError(f"partition {self._place.partition!r} is to be published under no key")
         staged = {output: sink.close() for output, sink in self._sinks.items()}
         self._refuse_unequal(staged)
-        manifest = self._manifest(staged, model_version, dict(details or {}))
+        manifest = self._manifest(self.key, staged, model_version, dict(details or {}))
         put_json(self._place.staged_manifest, manifest.model_dump(mode="json"))
         for output in manifest.files:
             self._make_final_folder(self._place.final(output).parent)
@@ -122,20 +137,31 @@ class Commit:
         if folder.stat().st_dev != self._place.staging.stat().st_dev:
             raise OSError(errno.EXDEV, f"must lie on the file system of {self._place.root / HIDDEN}", str(folder))
 
-    def _manifest(self, staged: Mapping[str, StagedFile], model_version: str, details: dict[str, Any]) -> Manifest:
+    def _manifest(
+        self, key: str, staged: Mapping[str, StagedFile], model_version: str, details: dict[str, Any]
+    ) -> Manifest:
         files = {
             output: FileRecord(path=self._place.relative(output), rows=file.rows, bytes=file.bytes, digest=file.digest)
             for output, file in staged.items()
         }
         return Manifest(
             partition=self._place.partition,
-            key=self.key,
+            key=key,
             kind_of_run=self._place.run,
             files=files,
             model_version=model_version,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=details,
         )
+
+
+def done_under(place: Place, key: str) -> Manifest | None:
+    """The manifest under this key, if its files are there with their sizes and no interrupted commit waits."""
+    manifest = read_manifest(place.manifest)
+    if manifest is None or manifest.key != key or place.staged_manifest.exists():
+        return None
+    there = all(record.has_size(place.root / record.path) for record in manifest.files.values())
+    return manifest if there else None
 
 
 def recover(place: Place) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aepipe.partitions import natural_order
-from aepipe.storage.commit import REASON, Commit, recover, release
+from aepipe.storage.commit import REASON, Commit, done_under, recover
 from aepipe.storage.files import put_json
 from aepipe.storage.locks import lock
 from aepipe.storage.places import HIDDEN, OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
@@ -40,25 +40,23 @@ class Outputs:
 
     def done(self, partition: str, key: str, run: Run = "score") -> Manifest | None:
         """The manifest under this key, if its files are there with their sizes and no interrupted commit waits."""
-        place = self._place(partition, run)
-        manifest = read_manifest(place.manifest)
-        if manifest is None or manifest.key != key or place.staged_manifest.exists():
-            return None
-        there = all(record.has_size(self.root / record.path) for record in manifest.files.values())
-        return manifest if there else None
+        return done_under(self._place(partition, run), key)
 
     @contextmanager
-    def commit(self, partition: str, key: str, *, run: Run = "score", wait_s: float = 0.0) -> Iterator[Commit]:
+    def commit(
+        self, partition: str, key: str | None = None, *, run: Run = "score", wait_s: float = 0.0
+    ) -> Iterator[Commit]:
         """A commit of this partition, alone in its lock, after what a killed process left has been put right.
 
-        A block that raises, or never publishes, changes nothing. Raises Busy and PartitionInvalid.
+        key: where it is known later, `Commit.take_key` is told it. A block that raises, or never publishes, changes
+        nothing. Raises Busy and PartitionInvalid.
         """
         place = self._place(partition, run)
         with lock(place.lock, wait_s=wait_s):
             recover(place)
-            commit = Commit(place, key, self.done(partition, key, run))
-            if commit.done is not None:
-                release(place)
+            commit = Commit(place)
+            if key is not None:
+                commit.take_key(key)
             try:
                 yield commit
             except BaseException:

@@ -1,6 +1,8 @@
 """One partition through hand-made graphs: what is written, and when."""
 
 import itertools
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,10 @@ import pytest
 
 from aepipe.batch.model import TableModel
 from aepipe.batch.runner import Runner
-from aepipe.batch.scorer import ScoreSpec, partition_key, score_partition
+from aepipe.batch.scorer import ScoreSpec, Scoring, partition_key, score_partition
 from aepipe.batch.session import Session
 from aepipe.bundle import Bundle
 from aepipe.errors import Busy
-from aepipe.partitions import Partition
 from aepipe.storage import Outputs
 from tests.batch.linear import make_bundle, numbers, pictures, weights
 from tests.batch.workshop import NAME, Workshop, matrix
@@ -135,9 +136,8 @@ def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
     assert not shop.snapshot()
 
 
-def test_an_interrupt_between_files_leaves_the_others_unread(shop: Workshop) -> None:
+def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Workshop) -> None:
     partition = shop.write(numbers(100), numbers(100))
-    gone = Partition(NAME, (*partition.files, shop.folder / "absent.parquet"))
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
     answers = iter([None, KeyboardInterrupt()])
 
@@ -146,8 +146,49 @@ def test_an_interrupt_between_files_leaves_the_others_unread(shop: Workshop) -> 
             raise error
 
     with pytest.raises(KeyboardInterrupt):
-        score_partition(shop.bundle, ScoreSpec(gone, shop.out), runner, check=check)
-    assert not shop.out.exists()
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, check=check)
+    assert not shop.snapshot()
+
+
+def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    make = partial(Runner, lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    done: list[float] = []
+
+    def announce(scoring: Scoring) -> None:
+        helper = threading.Thread(target=scoring.help, args=(make(),))
+        helper.start()
+        helpers.append(helper)
+
+    def check() -> None:
+        helpers[0].join(timeout=30)
+        seen_while_digesting.append(sum(done))
+
+    helpers: list[threading.Thread] = []
+    seen_while_digesting: list[float] = []
+    spec = ScoreSpec(partition, shop.out)
+    result = score_partition(shop.bundle, spec, make(), workers=2, announce=announce, progress=done.append, check=check)
+
+    assert seen_while_digesting == [1.0]
+    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert shop.score(partition).status == "already done"
+
+
+def test_a_partition_that_may_be_done_is_not_begun_before_its_digest_is_known(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(100)))
+    partition = shop.write(numbers(100, seed=5))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    order: list[str] = []
+
+    score_partition(
+        shop.bundle,
+        ScoreSpec(partition, shop.out),
+        runner,
+        announce=lambda scoring: order.append("announced"),
+        check=lambda: order.append("digested"),
+    )
+
+    assert order == ["digested", "announced"]
 
 
 def test_scored_again_nothing_is_written(shop: Workshop) -> None:

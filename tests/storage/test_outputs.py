@@ -83,6 +83,28 @@ def test_a_second_run_with_the_same_key_writes_no_byte(outputs: Outputs) -> None
     assert snapshot(outputs.root) == before
 
 
+def test_a_key_may_be_told_while_rows_are_written(outputs: Outputs) -> None:
+    with outputs.commit("dt=1") as commit:
+        write(commit, "scores")
+        assert commit.is_first
+        assert commit.take_key("late") is None
+        manifest = commit.publish(model_version="m/1")
+
+    assert manifest.key == "late"
+    with outputs.commit("dt=1") as commit:
+        assert not commit.is_first
+        assert commit.take_key("late") == commit.done == manifest
+        with pytest.raises(ValueError, match="has key 'late', found 'other'"):
+            commit.take_key("other")
+
+
+def test_nothing_is_published_without_a_key(outputs: Outputs) -> None:
+    with pytest.raises(ValueError, match="under no key"), outputs.commit("dt=1") as commit:
+        write(commit, "scores")
+        commit.publish(model_version="m/1")
+    assert not snapshot(outputs.root)
+
+
 def test_nothing_can_be_written_under_a_key_that_is_done(outputs: Outputs) -> None:
     put(outputs)
 
