@@ -79,7 +79,7 @@ class Clues(nn.Module):
         if len(self.flagged):
             clues.append(1 - row.observed.index_select(1, self.flagged))
         if len(self.begins):
-            clues.append(self.surprise[row.codes + self.begins])
+            clues.append(F.embedding(row.codes + self.begins, self.surprise.unsqueeze(1)).squeeze(2))
         return clues
 
 

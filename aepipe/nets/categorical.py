@@ -63,7 +63,7 @@ class Categoricals(nn.Module):
     def nll(self, logits: Tensor, codes: Tensor) -> Tensor:
         """-log p of each column's code, (B, K); logits (B, width), codes (B, K)."""
         log_p = self.log_probabilities(logits)
-        of_blocks = [categorical_nll(p, codes[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)]
+        of_blocks = [categorical_nll(p, _of(codes, block)) for p, block in zip(log_p, self.blocks, strict=True)]
         return self._join(of_blocks + self._wide(lambda level, part, at: level.nll(part, codes[:, at]), logits))
 
     def guess(self, logits: Tensor) -> Tensor:
@@ -75,9 +75,7 @@ class Categoricals(nn.Module):
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """Codes drawn by the inverse distribution function of uniform (B, uniforms), (B, K) int32; never unseen."""
         log_p = self.log_probabilities(logits, mask=self.drawable)
-        of_blocks = [
-            inverse_cdf(p.exp(), uniform[:, block.columns]) for p, block in zip(log_p, self.blocks, strict=True)
-        ]
+        of_blocks = [inverse_cdf(p.exp(), _of(uniform, block)) for p, block in zip(log_p, self.blocks, strict=True)]
         second = {column: len(self.sizes) + at for at, column in enumerate(self.wide_columns)}
         of_wide = self._wide(lambda level, part, at: level.draw(part, uniform[:, (at, second[at])]), logits)
         return self._join(of_blocks + of_wide).int()
@@ -85,7 +83,7 @@ class Categoricals(nn.Module):
     def one_hot(self, codes: Tensor) -> Tensor:
         """Codes (B, K) as indicators (B, width), laid out as the logits are."""
         ranges = [torch.arange(block.codes, device=codes.device) for block in self.blocks]
-        hot = [codes[:, block.columns, None] == steps for block, steps in zip(self.blocks, ranges, strict=True)]
+        hot = [_of(codes, block).unsqueeze(2) == steps for block, steps in zip(self.blocks, ranges, strict=True)]
         flat = [each.flatten(1).to(self.possible.dtype) for each in hot]
         return torch.cat([*flat, *(level.one_hot(codes[:, at]) for level, at in self._wide_at())], 1)
 
@@ -139,6 +137,14 @@ def _blocks(sizes: Sequence[int]) -> Iterator[_Block]:
         columns = tuple(column for column, size in enumerate(sizes) if _padded(size) == codes)
         yield _Block(begin, codes, columns)
         begin += codes * len(columns)
+
+
+def _of(values: Tensor, block: _Block) -> Tensor:
+    """The columns (B, K) of a block, as a slice where they stand side by side: ONNX gathers others one by one."""
+    first, last = block.columns[0], block.columns[-1]
+    if block.columns == tuple(range(first, last + 1)):
+        return values[:, first : last + 1]
+    return values.index_select(1, torch.tensor(block.columns, device=values.device))
 
 
 def _padded(size: int) -> int:

@@ -6,11 +6,12 @@ from aepipe.nets.intake import Intake
 from tests.layouts import LAYOUTS, random_rows
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.kind != "series"])
-def test_the_answer_is_linear_in_the_row_s_vector(name: str) -> None:
+def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> None:
     layout = LAYOUTS[name]
     row = Frontend(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
-    intake = Intake(layout, 6, embeds=False)
+    intake = Intake(layout, 6, embeds=False).train(learns)
     weight, bias = torch.randn(6, intake.dense + intake.codes), torch.randn(6)
 
     intake.become(weight, bias)
