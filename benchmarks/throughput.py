@@ -7,6 +7,7 @@ out. Tables of some GB are made once, in --folder.
 import argparse
 import importlib.util
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -26,6 +27,7 @@ from benchmarks.throughput_report import MEMORY_ROWS, START, Ran, section
 from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN, Night, ready
 
 NAME, NUMBERS = "throughput", "numbers"
+ALIKE = {OURS, *FLOORS, *COSTS}
 NEEDS = {RAY: "ray", PYOD: "pyod"}
 QUICK_SHARE = 20
 _ROOT = Path(__file__).parents[1]
@@ -53,12 +55,14 @@ def contenders(kind: str) -> list[str]:
 def perform(task: Task) -> dict[str, float]:
     """What one process says of one run. Raises RuntimeError with its last words where it fails."""
     night = task.night
+    # A peer keeps the allocator that Arrow has where nobody chooses one.
     words = [task.who, night.kind.name, night.layout, str(night.rows), str(night.folder)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.throughput_run", *words],
         capture_output=True,
         text=True,
         cwd=_ROOT,
+        env={**os.environ, **({} if task.who in ALIKE else {"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"})},
         timeout=_LIMIT_S,
         check=False,
     )

@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-from aepipe.batch.memory import keep_freed_memory
 from benchmarks.throughput_contenders import CONTENDERS, RAY
 from benchmarks.throughput_costs import COSTS
 from benchmarks.throughput_floors import FLOORS
@@ -24,8 +23,6 @@ _KB_A_MB = 1 << 10
 
 def run(name: str, night: Night) -> dict[str, float]:
     """wall_s and cpu_s of the work, peak_mb of the process, and what else a contender says."""
-    if name in FLOORS:
-        keep_freed_memory()  # as aepipe does
     work = {**CONTENDERS, **FLOORS, **COSTS}[name](night)
     shutil.rmtree(night.out, ignore_errors=True)
     os.sync()

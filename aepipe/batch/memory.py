@@ -9,10 +9,9 @@ _VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 def keep_freed_memory() -> None:
-    """Arrow takes its memory from jemalloc where that is built in, unless the environment names another pool.
+    """Half of what `import aepipe` does where Arrow was loaded before it: batches, not pages, come from jemalloc.
 
-    Its default, mimalloc, gives pages back that the next file needs at once: a tenth of the CPU seconds of a night of
-    eight partitions, and a tenth more memory at the peak.
+    A pool that the environment names stays, and so does Arrow's default where jemalloc is not built in.
     """
     if _VARIABLE not in os.environ:
         with suppress(NotImplementedError):

@@ -19,6 +19,8 @@ READ_ROWS = 65_536
 # Pages are read as they are needed, so that memory does not grow with the size of a row group. Memory-mapping is no
 # faster, counts as resident, and ends the process with SIGBUS if the file is cut short meanwhile.
 _BUFFER = 64 << 10
+_LARGE_GROUPS = 8
+"""Batches after which a batch may be cut short by the end of a row group."""
 _VARIABLE_BYTES = 64  # taken for a value of a type without a fixed width, if the file does not say more
 
 
@@ -57,21 +59,39 @@ def slices(
 
 def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
     done = 0
-    # Threads of Arrow's own cost more than they bring: whoever asks for batches is one of several workers.
-    batches = file.iter_batches(rows, columns=columns, use_threads=False)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (OSError, pa.ArrowException) as error:
-            place = _place(file.metadata, done, rows)
-            raise DataUnreadable(f"{path}, {place}, cannot be read: {_said(error)}. Write the file again.") from None
-        if batch is None:
-            break
-        done += batch.num_rows
-        yield batch
+    for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * rows):
+        # Threads of Arrow's own cost more than they bring: whoever asks for batches is one of several workers.
+        batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (OSError, pa.ArrowException) as error:
+                place = _place(file.metadata, done, rows)
+                raise DataUnreadable(
+                    f"{path}, {place}, cannot be read: {_said(error)}. Write the file again."
+                ) from None
+            if batch is None:
+                break
+            done += batch.num_rows
+            yield batch
+        del batches  # with the dictionaries of its columns, before those of the next are read
     if done != file.metadata.num_rows:
         promised = file.metadata.num_rows
         raise DataUnreadable(f"{path} promises {promised:,} rows and holds {done:,}. Write the file again.")
+
+
+def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[int]]:
+    """Row groups that are read in one go: one after another, small ones together until they have so many rows."""
+    gathered: list[int] = []
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        gathered.append(group)
+        rows += metadata.row_group(group).num_rows
+        if rows >= at_least:
+            yield gathered
+            gathered, rows = [], 0
+    if gathered:
+        yield gathered
 
 
 def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
