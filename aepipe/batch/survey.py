@@ -11,6 +11,8 @@ from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.schema import extra_columns, faults
 
+_TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
+
 
 class Reading(NamedTuple):
     """What to read of one file."""
@@ -58,7 +60,7 @@ def carried_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[s
 def _reading(footer: Footer, encoding: Encoding) -> Reading:
     columns = tuple(name for name in encoding.columns_read if name in footer.schema.names)
     categories = {category.name for category in encoding.layout.categories}
-    as_codes = tuple(n for n in columns if n in categories and pa.types.is_string(footer.schema.field(n).type))
+    as_codes = tuple(name for name in columns if name in categories and footer.schema.field(name).type in _TEXT)
     return Reading(footer.path, columns, as_codes)
 
 

@@ -4,10 +4,17 @@ import datetime
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from aepipe.batch.reader import slices
+from aepipe.batch.survey import survey
+from aepipe.config import parse_job
+from aepipe.encoding import fit
 from aepipe.errors import SchemaMismatch
+from aepipe.schema import infer
 from tests.batch.linear import make_bundle, numbers
 from tests.batch.workshop import Workshop
 
@@ -90,3 +97,20 @@ def test_a_key_with_the_name_of_an_output_column_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(SchemaMismatch, match="column 'score' has the name of a column of scores: rename it"):
         shop.score(shop.write(table))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_text_of_every_type_is_read_as_codes_of_a_dictionary(tmp_path: Path, kind: pa.DataType) -> None:
+    colours = pa.array(["red", "blue", None, "red"] * 20)
+    table = pa.table({"colour": colours, "size": pa.array(range(80), pa.float32())})
+    job = parse_job({"name": "text", "data": {"path": "."}}, source=tmp_path / "job.toml")
+    encoding = fit(infer(table.schema, job, table), table.to_batches())
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table.set_column(0, "colour", colours.cast(kind)), path)
+
+    (reading,) = survey([path], encoding).readings
+    (read,) = slices([reading.path], reading.columns, rows=80, as_codes=reading.as_codes)
+
+    assert pa.types.is_dictionary(read.schema.field("colour").type)
+    for one, other in zip(encoding.encode(read), encoding.encode(table.to_batches()[0]), strict=True):
+        np.testing.assert_equal(one, other)
