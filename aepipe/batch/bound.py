@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from aepipe.batch.pinned import pinned
 from aepipe.layout import Port
 
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -28,7 +29,8 @@ class Bound:
         self._session = session
         self._binding = session.io_binding()
         self._inputs = {port.name: self._room(port, rows, device) for port in inputs}
-        self._outputs = {port.name: self._answer(port, rows) for port in outputs}
+        self._staged = {port.name: _host(port, rows, device) for port in inputs}
+        self._outputs = {port.name: self._answer(port, rows, device) for port in outputs}
         self._turn = threading.Lock()
         self.rows = rows
 
@@ -40,7 +42,8 @@ class Bound:
         """Writes the outputs into the arrays of `out`, which has all of them and no other, `rows` rows each."""
         with self._turn:
             for name, room in self._inputs.items():
-                room.update_inplace(np.ascontiguousarray(tensors[name]))
+                self._staged[name][...] = tensors[name]
+                room.update_inplace(self._staged[name])
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()
             for name, values in self._outputs.items():
@@ -52,8 +55,14 @@ class Bound:
         self._binding.bind_ortvalue_input(port.name, room)
         return room
 
-    def _answer(self, port: Port, rows: int) -> NDArray[np.generic]:
-        values: NDArray[np.generic] = np.empty((rows, *port.row_shape), port.dtype)
+    def _answer(self, port: Port, rows: int, device: str) -> NDArray[np.generic]:
+        values = _host(port, rows, device)
         kind = values.dtype.type
         self._binding.bind_output(port.name, "cpu", 0, kind, list(values.shape), values.ctypes.data)
         return values
+
+
+def _host(port: Port, rows: int, device: str) -> NDArray[np.generic]:
+    """Room in memory, from where and to where the device copies."""
+    values: NDArray[np.generic] = np.empty((rows, *port.row_shape), port.dtype)
+    return pinned(values) if device == "cuda" else values

@@ -70,6 +70,13 @@ class Runner(Generic[G]):
                 else:
                     at += size
 
+    def limit(self, rows: int) -> None:
+        """Batches are padded to no more rows than this: who hands over fewer at a time would pay for the rest."""
+        with self._turn:
+            if self._padded and rows < self.batch_rows:
+                self.batch_rows = rows
+                self._padding.clear()
+
     def _run(self, tensors: Tensors, out: Tensors, size: int) -> None:
         if not self._padded or size == self.batch_rows:
             self.graph.run_into(tensors, out)

@@ -51,6 +51,8 @@ class ScoreSpec:
     """Flags adapt along the stream of partitions, which then are to be scored in their order."""
     wait_s: float = 600.0
     """How long to wait for another process that is writing the partition."""
+    gpu_memory_mb: int | None = None
+    """What a session may take of a GPU; None: what there is."""
 
 
 class PartitionResult(NamedTuple):
@@ -154,7 +156,7 @@ class Scoring:
         self._scorer = BlockScorer(bundle, self._survey.carried, features=spec.features)
         self._sinks = {name: commit.open(name, sheet.schema) for name, sheet in self._scorer.sheets.items()}
         row_bytes = self._survey.row_bytes + self._scorer.answer_bytes
-        rows = block_rows(row_bytes, memory_mb=spec.memory_mb, workers=workers)
+        rows = self._block_rows = block_rows(row_bytes, memory_mb=spec.memory_mb, workers=workers)
         self._line: Line[Block, Buffers, Scored] = Line(
             self._blocks(rows),
             make_buffer=partial(self._scorer.buffers, rows),
@@ -169,6 +171,7 @@ class Scoring:
 
     def help(self, runner: Runner[Session]) -> None:
         """Scores blocks until none is left; errors are kept for `finish`."""
+        runner.limit(self._block_rows)
         self._line.work(partial(self._step, runner))
 
     def beside(self, work: Callable[[], T]) -> T:

@@ -50,13 +50,22 @@ class Session:
     """
 
     def __init__(
-        self, onnx: bytes, *, device: Device = "auto", threads: int = 1, keeps_buffers: bool | None = None
+        self,
+        onnx: bytes,
+        *,
+        device: Device = "auto",
+        threads: int = 1,
+        keeps_buffers: bool | None = None,
+        gpu_memory_mb: int | None = None,
     ) -> None:
-        """keeps_buffers: `run_into` allocates nothing while batches are of one size; none: on a GPU."""
+        """keeps_buffers: `run_into` allocates nothing while batches are of one size; none: on a GPU.
+
+        gpu_memory_mb: what the session's arena may take of a GPU; none: what there is.
+        """
         self.device, _ = usable_device(device)
         self._keeps_buffers = self.device == "cuda" if keeps_buffers is None else keeps_buffers
         self._bound: Bound | None = None
-        self._session = _open(onnx, self.device, threads)
+        self._session = _open(onnx, self.device, threads, gpu_memory_mb=gpu_memory_mb)
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
 
@@ -137,8 +146,10 @@ def _driver_fault() -> str | None:
     return None if count.value else "the NVIDIA driver finds no GPU"
 
 
-def _open(onnx: bytes, device: Literal["cpu", "cuda"], threads: int) -> ort.InferenceSession:
-    providers = [(CUDA, _CUDA_OPTIONS), CPU] if device == "cuda" else [CPU]
+def _open(
+    onnx: bytes, device: Literal["cpu", "cuda"], threads: int, *, gpu_memory_mb: int | None = None
+) -> ort.InferenceSession:
+    providers = [(CUDA, cuda_options(gpu_memory_mb)), CPU] if device == "cuda" else [CPU]
     try:
         session = ort.InferenceSession(onnx, _options(threads), providers=providers)
     except (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph) as error:
@@ -147,6 +158,15 @@ def _open(onnx: bytes, device: Literal["cpu", "cuda"], threads: int) -> ort.Infe
     if device == "cuda" and session.get_providers()[0] != CUDA:
         raise DeviceUnavailable(f"onnxruntime {ort.__version__} could not start CUDA: are its nvidia-* packages there?")
     return session
+
+
+def cuda_options(memory_mb: int | None) -> dict[str, str]:
+    """How the CUDA provider is set up; beyond `memory_mb` it is out of memory, which halves the batch.
+
+    >>> cuda_options(None) == _CUDA_OPTIONS, cuda_options(512)["gpu_mem_limit"]
+    (True, '536870912')
+    """
+    return _CUDA_OPTIONS if memory_mb is None else _CUDA_OPTIONS | {"gpu_mem_limit": str(memory_mb << 20)}
 
 
 def _options(threads: int) -> ort.SessionOptions:

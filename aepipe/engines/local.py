@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Literal
 
 from aepipe.batch.golden import check_golden
 from aepipe.batch.memory import keep_freed_memory
@@ -22,6 +23,8 @@ from aepipe.storage import Outputs
 __all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]
 
 log = logging.getLogger(__name__)
+
+_ON_A_GPU = 2
 
 
 def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None = None) -> list[PartitionResult]:
@@ -45,7 +48,7 @@ def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None
 
 
 class _Crew:
-    """What the workers of one run share: a bundle that was checked, and a session each, or one GPU for all."""
+    """What the workers of one run share: a bundle that was checked, and a session each, or two on a GPU for all."""
 
     def __init__(self, bundle: Bundle, spec: ScoreSpec) -> None:
         keep_freed_memory()
@@ -53,24 +56,35 @@ class _Crew:
         self.workers = spec.workers or _cores()
         self._device, _ = usable_device(spec.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=spec.batch_rows, device=self._device)
-        self._first = self._make_runner()
-        self._unused = [self._first]
+        self._gpu_memory_mb = spec.gpu_memory_mb
+        self._runners = [self._make_runner()]
+        self._most = sessions(self._device, workers=self.workers)
+        self._handed = 0
         self._handing = threading.Lock()
-        check_golden(bundle, self._first)
+        check_golden(bundle, self._runners[0])
 
     def runner(self) -> Runner[Session]:
-        """For one worker."""
-        if self._device == "cuda":
-            return self._first
+        """For one worker; others may have the same."""
         with self._handing:
-            if self._unused:
-                return self._unused.pop()
-        return self._make_runner()
+            at = self._handed % self._most
+            self._handed += 1
+            if at == len(self._runners):
+                self._runners.append(self._make_runner())
+            return self._runners[at]
 
     def _make_runner(self) -> Runner[Session]:
         onnx, _ = self.bundle.part("scorer")
-        make = partial(Session, onnx, device=self._device)
+        make = partial(Session, onnx, device=self._device, gpu_memory_mb=self._gpu_memory_mb)
         return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
+
+
+def sessions(device: Literal["cpu", "cuda"], *, workers: int) -> int:
+    """How many sessions so many workers share: one each on a CPU, two on a GPU, where one copies and one computes.
+
+    >>> sessions("cpu", workers=16), sessions("cuda", workers=16), sessions("cuda", workers=1)
+    (16, 2, 1)
+    """
+    return workers if device == "cpu" else min(workers, _ON_A_GPU)
 
 
 def _cores() -> int:

@@ -100,6 +100,7 @@ def _spec(job: Job, partition: Partition, device: Device | None) -> ScoreSpec:
         workers=job.run.workers,
         batch_rows=job.run.batch_rows,
         memory_mb=job.run.memory_mb,
+        gpu_memory_mb=job.run.gpu_memory_mb,
         max_invalid_share=job.score.max_invalid_share,
         features=job.score.features,
         adaptive=job.calibration.adaptive,

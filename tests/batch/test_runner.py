@@ -95,6 +95,27 @@ def test_padded_batches_all_have_one_size_and_the_answers_of_the_rows_alone() ->
     assert runner.graph.batches == [4, 4, 4, 4]
 
 
+def test_batches_are_padded_to_what_is_handed_over_at_a_time() -> None:
+    runner = Runner(Doubler, batch_rows=8, padded=True)
+    doubled(runner, 3)
+
+    runner.limit(5)
+    doubled(runner, 5)
+    doubled(runner, 2)
+    runner.limit(7)
+    doubled(runner, 7)
+
+    assert runner.graph.batches == [8, 5, 5, 5, 5]
+
+
+def test_what_needs_no_padding_is_not_limited() -> None:
+    runner = Runner(Doubler, batch_rows=8)
+
+    runner.limit(5)
+
+    assert runner.batch_rows == 8
+
+
 class Turnstile(Doubler):
     """Lets other threads in while it runs, and remembers how many were in at once."""
 

@@ -8,13 +8,15 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.session import usable_device
+from aepipe.batch.session import Session, usable_device
 from aepipe.bundle import Bundle
+from aepipe.engines import local
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
 from aepipe.partitions import Partition
@@ -68,6 +70,24 @@ def test_every_partition_is_scored_whatever_the_number_of_workers(
 
     assert [result.partition for result in results] == [partition.name for partition in nights.partitions]
     assert statuses(results) == ["written"] * 5
+    for index in range(5):
+        np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
+
+
+def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    nights = Nights(tmp_path)
+    made: list[Session] = []
+
+    class Counted(Session):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(local, "sessions", lambda device, workers: 2)
+    monkeypatch.setattr(local, "Session", Counted)
+    run(bundle, nights.specs(workers=5))
+
+    assert len(made) == 2
     for index in range(5):
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
