@@ -1,7 +1,8 @@
 """Who scores a night: aepipe, and what people write today with pandas, onnxruntime, torch, Ray Data and PyOD.
 
 Everyone but PyOD does the same work: reads the files, runs the same network, and writes latents, scores, p-values and
-three reasons a row. PyOD's decision function gives scores alone. Each is given the batch size that suits it best.
+three reasons a row. PyOD's decision function gives scores alone. Each is given the batch size that suits it best, but
+for one script that runs a file's rows in one call, as people write it who do not measure.
 """
 
 import functools
@@ -26,7 +27,8 @@ Scorer = Callable[[Arrays], Arrays]
 """Encoded rows -> z, score, reason, reason_z"""
 
 OURS, TORCH, RAY, PYOD = "aepipe", "pandas + torch", "Ray Data + onnxruntime", "PyOD"
-ONLY_ON = {TORCH: ("numbers", "images"), RAY: ("numbers",), PYOD: ("numbers",)}
+WHOLE = "pandas + onnxruntime, a call a file"
+ONLY_ON = {WHOLE: ("numbers", "mixed"), TORCH: ("numbers", "images"), RAY: ("numbers",), PYOD: ("numbers",)}
 """Kinds of tables: a script in torch for categories would be another network, or most of a library."""
 
 BATCHES = (1_024, 2_048, 4_096, 16_384, 65_536)
@@ -133,13 +135,13 @@ def _fastest(scores: Callable[[int], object]) -> int:
     return min(BATCHES, key=seconds)
 
 
-def _with_pandas(night: Night, make: Callable[[Bundle], Scorer]) -> Work:
+def _with_pandas(night: Night, make: Callable[[Bundle], Scorer], *, in_batches: bool = True) -> Work:
     """`read_parquet`, a network, `to_parquet`, a file at a time."""
     import pandas as pd
 
     frames = _Frames(night)
     scorer = make(frames.bundle)
-    rows = _best_batch(scorer, frames.encoded(_some(night)))
+    rows = _best_batch(scorer, frames.encoded(_some(night))) if in_batches else night.rows
 
     def work() -> Mapping[str, float]:
         for path in night.files:
@@ -261,6 +263,7 @@ def on(kind: str) -> list[str]:
 CONTENDERS: Mapping[str, Callable[[Night], Work]] = {
     OURS: ours,
     "pandas + onnxruntime": functools.partial(_with_pandas, make=_onnxruntime),
+    WHOLE: functools.partial(_with_pandas, make=_onnxruntime, in_batches=False),
     TORCH: functools.partial(_with_pandas, make=_torch),
     RAY: ray,
     PYOD: pyod,

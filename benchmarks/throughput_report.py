@@ -73,7 +73,8 @@ def section(results: Sequence[Result], *, share: int = 1) -> str:
         "process of its own; the contenders take turns, and figures are medians of their runs. Imports and models are "
         "loaded before the clock starts, for everyone. All but PyOD read the files, run the same network and write "
         "keys, latents, scores, p-values and three reasons a row; PyOD's decision function gives a score. pandas and "
-        "PyOD run batches of the size that was the fastest for them on 65,536 rows. aepipe has everything on: "
+        "PyOD run batches of the size that was the fastest for them on 65,536 rows, but for one script that runs a "
+        "file in one call, as people write it who do not measure. aepipe has everything on: "
         "checksums of pages, digests of inputs and outputs, reasons, p-values, and a commit that is synced to the "
         "disk. The ideal is the CPU seconds of reading alone, of the graph alone on resident rows and of writing "
         "alone, without checksums and digests, over the cores. CPU seconds of Ray are those that the machine was busy.",
