@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import device
 from benchmarks.store import Result
 from benchmarks.throughput_contenders import CONTENDERS, OURS
 from benchmarks.throughput_costs import COSTS
@@ -52,6 +53,16 @@ def test_additions_are_measured_on_the_nights_own_files(night: Night) -> None:
     assert found is not None
     assert found["digests of inputs_s"] > 0
     assert found["p-values_s"] > 0
+
+
+def test_a_device_is_measured_alone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_SECONDS", 0.01)
+
+    assert device.scored(night, "cpu") > 1_000
+    assert device.learned(1_000, "cpu") > 1_000
+    found = [device.Figure("rows", 2e6, 1e6), device.Figure("share", 0.5, 0.9)]
+    assert "| rows | 2,000,000 | 1,000,000 | yes |" in device.section(found, "cpu")
+    assert "| share | 0.50 | 0.90 | **no** |" in device.section(found, "cpu")
 
 
 def _results(**wall_s: float) -> list[Result]:
