@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundle import Bundle
-from aepipe.cutting import own_graph
 from aepipe.storage import digest_file
 from benchmarks.throughput_floors import BLOCK, Work, output_files, outputs, over_resident, read, writing
 from benchmarks.throughput_tables import Night
@@ -71,6 +70,8 @@ def _infer(night: Night, *, reasons: bool) -> Callable[[], object]:
 def _pruned(onnx: bytes, outputs: list[str]) -> bytes:
     """The graph with these outputs and what they need alone."""
     import onnx as graphs
+
+    from aepipe.cutting import own_graph
 
     model = graphs.load_from_string(onnx)
     model.graph.CopyFrom(own_graph(model.graph, [value.name for value in model.graph.input], outputs))

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.config import parse_job
-from aepipe.jobs.train import train_job
 
 PARTS, ONE, PLAIN = "8 partitions", "one file of pandas'", "one file of Arrow's"
 LAYOUTS = (PARTS, ONE)
@@ -144,6 +143,8 @@ def ready(night: Night) -> None:
 
 def learn(night: Night) -> None:
     """The kind's bundle, by a job that learns from rows of its own."""
+    from aepipe.jobs.train import train_job  # loads torch, whose memory would count as that of whoever scores
+
     path = night.folder / f"{night.kind.name}-learned" / "rows.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

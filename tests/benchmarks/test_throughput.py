@@ -1,5 +1,7 @@
 """What throughput scores and says: that everyone does the same work, and that goals are held against what was found."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,12 @@ def test_a_script_with_pandas_writes_what_aepipe_writes(night: Night) -> None:
     np.testing.assert_allclose(ours["reason_1_z"], theirs["reason_1_z"], rtol=1e-3, atol=1e-3)
     inside = ours["p_value"] > 0.01  # below, ours goes on along the tail
     np.testing.assert_allclose(ours["p_value"][inside], theirs["p_value"][inside], rtol=0.05)
+
+
+def test_whoever_scores_has_loaded_nothing_that_it_does_not_need() -> None:
+    code = "import sys, benchmarks.throughput_run; print({'torch', 'pandas', 'onnx', 'ray', 'pyod'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_additions_are_measured_on_the_nights_own_files(night: Night) -> None:
