@@ -228,7 +228,9 @@ class Run(_Section):
     engine: Literal["local"] = Field("local", description="who runs the partitions")
     workers: int | None = Field(None, ge=1, description="none: one a core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows of one call of the graph on a CPU")
-    memory_mb: int = Field(600, ge=128, description="how much a scoring process may hold")
+    memory_mb: int | None = Field(
+        None, ge=128, description="how much a scoring process may hold; none: 400 and 100 a worker, 600 on two cores"
+    )
     gpu_memory_mb: int | None = Field(
         None,
         ge=64,

@@ -21,6 +21,8 @@ READ_ROWS = 65_536
 _BUFFER = 64 << 10
 _LARGE_GROUPS = 8
 """Batches after which a batch may be cut short by the end of a row group."""
+_OPEN_BYTES = 9 << 18
+"""Of a column at most: writers end dictionaries and pages at a MiB; 64 columns of floats took 150 MB."""
 _VARIABLE_BYTES = 64  # taken for a value of a type without a fixed width, if the file does not say more
 
 
@@ -32,14 +34,18 @@ class Footer(NamedTuple):
     rows: int
     row_bytes: int
     """About how many bytes a row takes in memory."""
+    open_bytes: int
+    """About how many bytes its largest row group takes beside the rows while it is read: dictionaries and pages."""
 
 
 def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
-    """The footer of a file; `row_bytes` counts these columns alone. Raises DataUnreadable."""
+    """The footer of a file; its bytes count these columns alone. Raises DataUnreadable."""
     with _open(path) as file:
         schema = file.schema_arrow
         wanted = [field for field in schema if columns is None or field.name in columns]
-        return Footer(path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted))
+        return Footer(
+            path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted), _open_bytes(file.metadata, wanted)
+        )
 
 
 def slices(
@@ -130,10 +136,21 @@ def _row_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
     if metadata.num_row_groups == 0:
         return by_type
     group = metadata.row_group(0)
+    stored = sum(_stored_bytes(group, fields))
+    return max(by_type, -(-stored // max(1, int(group.num_rows))))
+
+
+def _open_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
+    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+    largest = max(groups, key=lambda group: group.num_rows, default=None)
+    return 0 if largest is None else sum(min(2 * stored, _OPEN_BYTES) for stored in _stored_bytes(largest, fields))
+
+
+def _stored_bytes(group: pq.RowGroupMetaData, fields: Sequence[pa.Field]) -> Iterator[int]:
+    """Of each of these columns, before compression."""
     names = {field.name for field in fields}
-    chunks = [group.column(index) for index in range(group.num_columns)]
-    stored = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
-    return max(by_type, -(-int(stored) // max(1, int(group.num_rows))))
+    chunks = (group.column(index) for index in range(group.num_columns))
+    return (int(chunk.total_uncompressed_size) for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
 
 
 def _type_bytes(kind: pa.DataType) -> int:

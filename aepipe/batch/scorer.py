@@ -16,7 +16,7 @@ from aepipe.batch.line import Line
 from aepipe.batch.reader import slices
 from aepipe.batch.runner import Runner
 from aepipe.batch.session import Session
-from aepipe.batch.sizes import block_rows
+from aepipe.batch.sizes import block_rows, default_memory_mb
 from aepipe.batch.stream import STREAM, Stream, stream_before
 from aepipe.batch.survey import survey
 from aepipe.batch.tally import Tally
@@ -44,7 +44,8 @@ class ScoreSpec:
     workers: int | None = None
     """None: one a core."""
     batch_rows: int = 2_048
-    memory_mb: int = 600
+    memory_mb: int | None = None
+    """None: 400 and 100 a worker."""
     max_invalid_share: float = 0.1
     features: bool = True
     adaptive: bool = False
@@ -156,7 +157,9 @@ class Scoring:
         self._scorer = BlockScorer(bundle, self._survey.carried, features=spec.features)
         self._sinks = {name: commit.open(name, sheet.schema) for name, sheet in self._scorer.sheets.items()}
         row_bytes = self._survey.row_bytes + self._scorer.answer_bytes
-        rows = self._block_rows = block_rows(row_bytes, memory_mb=spec.memory_mb, workers=workers)
+        rows = self._block_rows = block_rows(
+            row_bytes, memory_mb=spec.memory_mb or default_memory_mb(workers), workers=workers
+        )
         self._line: Line[Block, Buffers, Scored] = Line(
             self._blocks(rows),
             make_buffer=partial(self._scorer.buffers, rows),

@@ -29,6 +29,26 @@ def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) ->
     return max(1, min(asked if device == "cpu" else max(asked, _LARGEST_BLOCK), most))
 
 
+def default_memory_mb(workers: int) -> int:
+    """What a scoring process may hold where nobody says: each worker may have a partition open.
+
+    >>> default_memory_mb(2)
+    600
+    """
+    return 400 + 100 * workers
+
+
+def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
+    """How many partitions may be read at the same time; workers that begin none help with those.
+
+    open_bytes: what a file takes beside its rows while it is read.
+
+    >>> partitions_at_once(150 << 20, memory_mb=600, workers=2), partitions_at_once(150 << 20, memory_mb=450, workers=2)
+    (2, 1)
+    """
+    return max(1, min(workers, (memory_mb - _RESERVED_MB << 20) // max(1, open_bytes)))
+
+
 def block_rows(row_bytes: int, *, memory_mb: int, workers: int) -> int:
     """Rows that a worker reads, scores and hands over at a time.
 

@@ -8,11 +8,23 @@ from aepipe.progress import Progress
 
 
 class Board:
-    """The partitions of a run, for the threads of one process. in_turn: one begins when the one before has ended."""
+    """The partitions of a run, for the threads of one process.
 
-    def __init__(self, names: Sequence[str], progress: Progress | None = None, *, in_turn: bool = False) -> None:
+    in_turn: one begins when the one before has ended. at_once: so many are read at a time at most, none: any number.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        progress: Progress | None = None,
+        *,
+        in_turn: bool = False,
+        at_once: int | None = None,
+    ) -> None:
         self._names = names
         self._in_turn = in_turn
+        self._at_once = at_once or len(names)
+        self._unannounced: set[int] = set()
         self._progress = progress
         self._shares = [0.0] * len(names)
         self._results: list[PartitionResult | None] = [None] * len(names)
@@ -28,6 +40,7 @@ class Board:
         with self._changed:
             while self._error is None:
                 if self._begun < len(self._names) and self._is_free:
+                    self._unannounced.add(self._begun)
                     self._begun += 1
                     return self._begun - 1
                 scoring = next((scoring for scoring in self._running if scoring.takes_help), None)
@@ -38,12 +51,16 @@ class Board:
 
     @property
     def _is_free(self) -> bool:
-        """Whether a partition may begin: where they take turns, when all that were begun have ended."""
-        return not self._in_turn or all(self._results[: self._begun])
+        """Whether a partition may begin: fewer are read than may be, or, where they take turns, none."""
+        if self._in_turn:
+            return all(self._results[: self._begun])
+        reading = len(self._unannounced) + sum(scoring.takes_help for scoring in self._running)
+        return reading < self._at_once
 
-    def announce(self, scoring: Scoring) -> None:
-        """From now on others may help with this one."""
+    def announce(self, index: int, scoring: Scoring) -> None:
+        """From now on others may help with this partition."""
         with self._changed:
+            self._unannounced.discard(index)
             self._running = [running for running in self._running if running.takes_help] + [scoring]
             self._changed.notify_all()
             if self._error is not None:
@@ -65,6 +82,7 @@ class Board:
         """A partition has its result."""
         self.advance(index, 1.0)
         with self._changed:
+            self._unannounced.discard(index)
             self._results[index] = result
             self._changed.notify_all()
 

@@ -10,10 +10,11 @@ from typing import Literal
 
 from aepipe.batch.golden import check_golden
 from aepipe.batch.memory import keep_freed_memory
+from aepipe.batch.reader import read_footer
 from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_partition
 from aepipe.batch.session import Session, usable_device
-from aepipe.batch.sizes import batch_rows
+from aepipe.batch.sizes import batch_rows, default_memory_mb, partitions_at_once
 from aepipe.bundle import Bundle
 from aepipe.engines.board import Board
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
@@ -36,7 +37,8 @@ def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None
     if not specs:
         return []
     crew = _Crew(bundle, specs[0])
-    board = Board([spec.partition.name for spec in specs], progress, in_turn=specs[0].adaptive)
+    names = [spec.partition.name for spec in specs]
+    board = Board(names, progress, in_turn=specs[0].adaptive, at_once=_at_once(bundle, specs, crew.workers))
     with ThreadPoolExecutor(crew.workers, thread_name_prefix="aepipe") as threads:
         try:
             for future in [threads.submit(_work, crew, board, specs) for _ in range(crew.workers)]:
@@ -87,6 +89,19 @@ def sessions(device: Literal["cpu", "cuda"], *, workers: int) -> int:
     return workers if device == "cpu" else min(workers, _ON_A_GPU)
 
 
+def _at_once(bundle: Bundle, specs: Sequence[ScoreSpec], workers: int) -> int:
+    """How many partitions may be open, if all are as the largest file is."""
+    files = [file for spec in specs for file in spec.partition.files if file.exists()]
+    if not files:
+        return workers
+    try:
+        footer = read_footer(max(files, key=lambda file: file.stat().st_size), bundle.encoding.columns_read)
+    except DataUnreadable:  # what is wrong with it is said when its turn comes
+        return workers
+    memory_mb = specs[0].memory_mb or default_memory_mb(workers)
+    return partitions_at_once(footer.open_bytes, memory_mb=memory_mb, workers=workers)
+
+
 def _cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -116,7 +131,7 @@ def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec:
             spec,
             runner,
             workers=crew.workers,
-            announce=board.announce,
+            announce=partial(board.announce, index),
             progress=progress,
             check=board.check,
         )

@@ -122,3 +122,15 @@ def test_a_footer_knows_rows_schema_and_about_the_bytes_of_a_row(tmp_path: Path)
     assert (footer.rows, footer.schema.names) == (1000, ["a", "b", "c"])
     assert 16 <= footer.row_bytes <= 20
     assert read_footer(tmp_path / "x.parquet").row_bytes >= 16 + 64
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_largest_row_group_says_what_an_open_file_takes(tmp_path: Path, groups: int) -> None:
+    rows = 400_000
+    table = pa.table({name: np.random.default_rng(0).standard_normal(rows, np.float32) for name in "ab"})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=rows // groups, use_dictionary=False)
+
+    found = read_footer(tmp_path / "x.parquet").open_bytes
+
+    assert found == pytest.approx(2 * min(2 * 4 * rows // groups, 9 << 18), rel=0.01)
+    assert read_footer(tmp_path / "x.parquet", ["a"]).open_bytes == found // 2

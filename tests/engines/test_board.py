@@ -1,8 +1,11 @@
 """What there is to do, and what is told of it."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
-from aepipe.batch.scorer import PartitionResult
+from aepipe.batch.scorer import PartitionResult, Scoring
 from aepipe.engines.board import Board
 from aepipe.errors import Busy
 
@@ -20,6 +23,28 @@ def test_partitions_are_begun_in_their_order_and_none_is_left_when_all_have_resu
 
     assert board.take() is None
     assert [result.partition for result in board.results()] == ["a", "b"]
+
+
+def test_no_more_are_read_at_a_time_than_may_be_and_who_is_left_without_one_helps() -> None:
+    board = Board(["a", "b", "c"], at_once=2)
+    first, second = (cast(Scoring, SimpleNamespace(takes_help=True)) for _ in range(2))
+
+    assert [board.take(), board.take()] == [0, 1]
+    board.announce(0, first)
+    assert board.take() is first
+    board.announce(1, second)
+    assert board.take() is first
+    first.takes_help = False  # type: ignore[misc]
+    assert board.take() == 2
+
+
+def test_what_ends_before_anybody_could_help_makes_room() -> None:
+    board = Board(["a", "b"], at_once=1)
+
+    assert board.take() == 0
+    board.end(0, PartitionResult("a", "already done"))
+
+    assert board.take() == 1
 
 
 def test_progress_is_the_mean_of_the_shares() -> None:

@@ -17,6 +17,7 @@ import pytest
 from aepipe.batch.session import Session, usable_device
 from aepipe.bundle import Bundle
 from aepipe.engines import local
+from aepipe.engines.board import Board
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
 from aepipe.partitions import Partition
@@ -88,6 +89,26 @@ def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch:
     run(bundle, nights.specs(workers=5))
 
     assert len(made) == 2
+    for index in range(5):
+        np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("memory_mb", "at_once"), [(None, 3), (260, 3), (250, 1), (128, 1)])
+def test_little_memory_opens_fewer_partitions_and_all_are_scored(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, memory_mb: int | None, at_once: int
+) -> None:
+    nights = Nights(tmp_path)
+    asked: list[int] = []
+
+    class Asked(Board):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            asked.append(options["at_once"])
+
+    monkeypatch.setattr(local, "Board", Asked)
+    run(bundle, nights.specs(workers=3, memory_mb=memory_mb))
+
+    assert asked == [at_once]
     for index in range(5):
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
