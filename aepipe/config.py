@@ -229,12 +229,12 @@ class Run(_Section):
     workers: int | None = Field(None, ge=1, description="none: one a core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows of one call of the graph on a CPU")
     memory_mb: int | None = Field(
-        None, ge=128, description="how much a scoring process may hold; none: 400 and 100 a worker, 600 on two cores"
+        None, ge=128, description="how much a scoring process may hold; none: 300 and 150 a worker, 2000 at most"
     )
     gpu_memory_mb: int | None = Field(
         None,
         ge=64,
-        description="what each of two sessions may take of a GPU, batches are halved to fit; none: all",
+        description="what each of two sessions may take of a GPU in scoring, batches are halved to fit; none: all",
     )
 
 

@@ -42,7 +42,7 @@ class Bound:
         """Writes the outputs into the arrays of `out`, which has all of them and no other, `rows` rows each."""
         with self._turn:
             for name, room in self._inputs.items():
-                self._staged[name][...] = tensors[name]
+                np.copyto(self._staged[name], tensors[name], casting="no")
                 room.update_inplace(self._staged[name])
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()

@@ -23,6 +23,7 @@ _LARGE_GROUPS = 8
 """Batches after which a batch may be cut short by the end of a row group."""
 _OPEN_BYTES = 9 << 18
 """Of a column at most: writers end dictionaries and pages at a MiB; 64 columns of floats took 150 MB."""
+_HEADERS = 128  # bytes of a column of a row group that hold no values
 _VARIABLE_BYTES = 64  # taken for a value of a type without a fixed width, if the file does not say more
 
 
@@ -64,15 +65,16 @@ def slices(
 
 
 def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-    done = 0
+    done = end = 0
     for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * rows):
+        end += sum(file.metadata.row_group(group).num_rows for group in groups)
         # Threads of Arrow's own cost more than they bring: whoever asks for batches is one of several workers.
         batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
-                place = _place(file.metadata, done, rows)
+                place = _place(file.metadata, done, min(rows, end - done))
                 raise DataUnreadable(
                     f"{path}, {place}, cannot be read: {_said(error)}. Write the file again."
                 ) from None
@@ -150,7 +152,8 @@ def _stored_bytes(group: pq.RowGroupMetaData, fields: Sequence[pa.Field]) -> Ite
     """Of each of these columns, before compression."""
     names = {field.name for field in fields}
     chunks = (group.column(index) for index in range(group.num_columns))
-    return (int(chunk.total_uncompressed_size) for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
+    wanted = (chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
+    return (max(0, int(chunk.total_uncompressed_size) - _HEADERS) for chunk in wanted)
 
 
 def _type_bytes(kind: pa.DataType) -> int:

@@ -44,12 +44,18 @@ class Runner(Generic[G]):
     """
 
     def __init__(self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False) -> None:
-        self.graph: G = make()
+        self._graph: G = make()
         self.batch_rows = batch_rows
         self._make = make
         self._padded = padded
         self._padding: dict[str, NDArray[np.generic]] = {}
         self._turn = threading.Lock()
+
+    @property
+    def graph(self) -> G:
+        """The graph that is open now; waits while another is opened in its place."""
+        with self._turn:
+            return self._graph
 
     def run_into(self, tensors: Tensors, out: Tensors) -> None:
         """Writes the outputs that `out` names into its arrays, B rows each.
@@ -66,9 +72,12 @@ class Runner(Generic[G]):
                 except Exception as error:  # onnxruntime has no class for it
                     if not is_short_of_memory(error):
                         raise
-                    self._halve(size, error)
+                    said = str(error)
                 else:
                     at += size
+                    continue
+                # Out of the handler: the error's frames hold the graph, and with it the memory.
+                self._halve(self.batch_rows if self._padded else size, said)
 
     def limit(self, rows: int) -> None:
         """Batches are padded to no more rows than this: who hands over fewer at a time would pay for the rest."""
@@ -79,11 +88,11 @@ class Runner(Generic[G]):
 
     def _run(self, tensors: Tensors, out: Tensors, size: int) -> None:
         if not self._padded or size == self.batch_rows:
-            self.graph.run_into(tensors, out)
+            self._graph.run_into(tensors, out)
             return
         padded = {name: self._pad(name, values) for name, values in tensors.items()}
         answers = {name: np.empty((self.batch_rows, *v.shape[1:]), v.dtype) for name, v in out.items()}
-        self.graph.run_into(padded, answers)
+        self._graph.run_into(padded, answers)
         for name, values in out.items():
             values[...] = answers[name][:size]
 
@@ -94,14 +103,16 @@ class Runner(Generic[G]):
         padding[: len(values)] = values
         return padding
 
-    def _halve(self, size: int, error: Exception) -> None:
+    def _halve(self, size: int, said: str) -> None:
         if size == 1:
-            raise DeviceUnavailable(f"the memory does not do for one row: {error}. Take a smaller model.") from error
+            raise DeviceUnavailable(
+                f"the memory does not do for one row: {said}. Take a smaller model, or raise [run] gpu_memory_mb."
+            )
         self.batch_rows = size // 2
         self._padding.clear()
         log.warning("%d rows at a time are too many for the memory, going on with %d", size, self.batch_rows)
-        del self.graph  # the memory it holds is needed for the next
-        self.graph = self._make()
+        del self._graph  # the memory it holds is needed for the next
+        self._graph = self._make()
 
 
 def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[np.generic]]:

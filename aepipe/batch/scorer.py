@@ -45,7 +45,7 @@ class ScoreSpec:
     """None: one a core."""
     batch_rows: int = 2_048
     memory_mb: int | None = None
-    """None: 400 and 100 a worker."""
+    """None: 300 and 150 a worker, 2,000 at most."""
     max_invalid_share: float = 0.1
     features: bool = True
     adaptive: bool = False
@@ -71,15 +71,16 @@ def score_partition(
     runner: Runner[Session],
     *,
     workers: int = 1,
+    enter: Callable[[], None] = lambda: None,
     announce: Callable[["Scoring"], None] = lambda scoring: None,
     progress: Callable[[float], None] = lambda share: None,
     check: Callable[[], None] = lambda: None,
 ) -> PartitionResult:
     """Scores and features of a partition, committed; nothing is written where they are already there.
 
-    workers: how many threads may help at most. announce: told of the scoring as soon as they can. progress: told the
-    share of the rows that is written. check: called while the files are digested, which `Scoring.stop` does not end;
-    what it raises ends the work.
+    workers: how many threads may help at most. enter: called before the files are opened to be read. announce: told of
+    the scoring as soon as others can help. progress: told the share of the rows that is written. check: called while
+    the files are digested, which `Scoring.stop` does not end; what it raises ends the work.
     Raises DataUnreadable, SchemaMismatch and TooManyInvalid, which leave the old outputs as they are, and Busy.
     """
     began = perf_counter()
@@ -99,6 +100,7 @@ def score_partition(
         if commit.done is not None:
             return PartitionResult(name, "already done", commit.done)
         flow = stream_before(outputs, name, bundle) if spec.adaptive else None
+        enter()
         scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress, flow=flow)
         announce(scoring)
         if inputs is None:  # no key to compare with: others score meanwhile, .4 s of a file of 560 MB
@@ -158,7 +160,10 @@ class Scoring:
         self._sinks = {name: commit.open(name, sheet.schema) for name, sheet in self._scorer.sheets.items()}
         row_bytes = self._survey.row_bytes + self._scorer.answer_bytes
         rows = self._block_rows = block_rows(
-            row_bytes, memory_mb=spec.memory_mb or default_memory_mb(workers), workers=workers
+            row_bytes,
+            memory_mb=spec.memory_mb or default_memory_mb(workers),
+            workers=workers,
+            open_bytes=self._survey.open_bytes,
         )
         self._line: Line[Block, Buffers, Scored] = Line(
             self._blocks(rows),

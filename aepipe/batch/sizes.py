@@ -30,12 +30,12 @@ def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) ->
 
 
 def default_memory_mb(workers: int) -> int:
-    """What a scoring process may hold where nobody says: each worker may have a partition open.
+    """What a scoring process may hold where nobody says: each worker may have a partition of 64 columns open.
 
-    >>> default_memory_mb(2)
-    600
+    >>> default_memory_mb(2), default_memory_mb(64)
+    (600, 2000)
     """
-    return 400 + 100 * workers
+    return min(2_000, 300 + 150 * workers)
 
 
 def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
@@ -49,14 +49,15 @@ def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
     return max(1, min(workers, (memory_mb - _RESERVED_MB << 20) // max(1, open_bytes)))
 
 
-def block_rows(row_bytes: int, *, memory_mb: int, workers: int) -> int:
+def block_rows(row_bytes: int, *, memory_mb: int, workers: int, open_bytes: int = 0) -> int:
     """Rows that a worker reads, scores and hands over at a time.
 
     row_bytes: of a row as it is read and of its answers. One block a worker is held, and one that waits for its turn;
-    each may be there twice for a moment, in Parquet's and in Arrow's form.
+    each may be there twice for a moment, in Parquet's and in Arrow's form. open_bytes: as of `partitions_at_once`.
 
     >>> block_rows(1_000, memory_mb=600, workers=2), block_rows(1_000_000, memory_mb=600, workers=2)
     (32768, 61)
     """
-    available = max(memory_mb - _RESERVED_MB, memory_mb // 8) << 20
+    files = open_bytes * partitions_at_once(open_bytes, memory_mb=memory_mb, workers=workers)
+    available = max((memory_mb - _RESERVED_MB << 20) - files, memory_mb << 17)  # an eighth at least
     return max(1, min(_LARGEST_BLOCK, available // (2 * (workers + 1) * row_bytes)))

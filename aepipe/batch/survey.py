@@ -30,6 +30,7 @@ class Survey(NamedTuple):
     readings: tuple[Reading, ...]
     rows: int
     row_bytes: int
+    open_bytes: int
     carried: tuple[pa.Field, ...]
     """Keys, event time and the labels that any file has, with a type that holds the values of all files."""
     extra_columns: tuple[str, ...]
@@ -47,6 +48,7 @@ def survey(files: Sequence[Path], encoding: Encoding) -> Survey:
         readings=tuple(_reading(footer, encoding) for footer in footers),
         rows=sum(footer.rows for footer in footers),
         row_bytes=max(footer.row_bytes for footer in footers),
+        open_bytes=max(footer.open_bytes for footer in footers),
         carried=tuple(field for field in fields if isinstance(field, pa.Field)),
         extra_columns=tuple(sorted({n for footer in footers for n in extra_columns(encoding.schema, footer.schema)})),
     )

@@ -11,6 +11,7 @@ class Board:
     """The partitions of a run, for the threads of one process.
 
     in_turn: one begins when the one before has ended. at_once: so many are read at a time at most, none: any number.
+    Others may have begun: they are digested, wait for another process, or commit.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class Board:
         self._names = names
         self._in_turn = in_turn
         self._at_once = at_once or len(names)
-        self._unannounced: set[int] = set()
+        self._entered: set[int] = set()
         self._progress = progress
         self._shares = [0.0] * len(names)
         self._results: list[PartitionResult | None] = [None] * len(names)
@@ -40,7 +41,6 @@ class Board:
         with self._changed:
             while self._error is None:
                 if self._begun < len(self._names) and self._is_free:
-                    self._unannounced.add(self._begun)
                     self._begun += 1
                     return self._begun - 1
                 scoring = next((scoring for scoring in self._running if scoring.takes_help), None)
@@ -51,16 +51,29 @@ class Board:
 
     @property
     def _is_free(self) -> bool:
-        """Whether a partition may begin: fewer are read than may be, or, where they take turns, none."""
-        if self._in_turn:
-            return all(self._results[: self._begun])
-        reading = len(self._unannounced) + sum(scoring.takes_help for scoring in self._running)
-        return reading < self._at_once
+        """Whether a partition may begin: where they take turns, when all that were begun have ended."""
+        return not self._in_turn or all(self._results[: self._begun])
+
+    def enter(self, index: int) -> Scoring | None:
+        """None: there is room to read this partition. Else a scoring to help with before asking again.
+
+        Raises what has stopped the run, if anything has.
+        """
+        with self._changed:
+            while self._error is None:
+                reading = [scoring for scoring in self._running if scoring.takes_help]
+                if len(self._entered) + len(reading) < self._at_once:
+                    self._entered.add(index)
+                    return None
+                if reading:
+                    return reading[0]
+                self._changed.wait()
+            raise self._error
 
     def announce(self, index: int, scoring: Scoring) -> None:
         """From now on others may help with this partition."""
         with self._changed:
-            self._unannounced.discard(index)
+            self._entered.discard(index)
             self._running = [running for running in self._running if running.takes_help] + [scoring]
             self._changed.notify_all()
             if self._error is not None:
@@ -82,7 +95,7 @@ class Board:
         """A partition has its result."""
         self.advance(index, 1.0)
         with self._changed:
-            self._unannounced.discard(index)
+            self._entered.discard(index)
             self._results[index] = result
             self._changed.notify_all()
 

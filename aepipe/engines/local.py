@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from aepipe.batch.golden import check_golden
@@ -59,20 +60,31 @@ class _Crew:
         self._device, _ = usable_device(spec.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=spec.batch_rows, device=self._device)
         self._gpu_memory_mb = spec.gpu_memory_mb
-        self._runners = [self._make_runner()]
-        self._most = sessions(self._device, workers=self.workers)
+        self._first = self._make_runner()
+        self._shared = self._open_shared(sessions_to_share(self._device, workers=self.workers))
         self._handed = 0
         self._handing = threading.Lock()
-        check_golden(bundle, self._runners[0])
+        check_golden(bundle, self._first)
 
     def runner(self) -> Runner[Session]:
-        """For one worker; others may have the same."""
+        """For one worker; on a GPU others have the same."""
         with self._handing:
-            at = self._handed % self._most
             self._handed += 1
-            if at == len(self._runners):
-                self._runners.append(self._make_runner())
-            return self._runners[at]
+            if self._shared:
+                return self._shared[self._handed % len(self._shared)]
+            if self._handed == 1:
+                return self._first
+        return self._make_runner()
+
+    def _open_shared(self, most: int) -> list[Runner[Session]]:
+        """So many sessions, or as many as can be had."""
+        shared = [self._first] if most else []
+        try:
+            while len(shared) < most:
+                shared.append(self._make_runner())
+        except Exception as error:  # the memory of a GPU that others use too
+            log.warning("%d sessions share the work, for the next could not be opened: %s", len(shared), error)
+        return shared
 
     def _make_runner(self) -> Runner[Session]:
         onnx, _ = self.bundle.part("scorer")
@@ -80,26 +92,37 @@ class _Crew:
         return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
 
 
-def sessions(device: Literal["cpu", "cuda"], *, workers: int) -> int:
-    """How many sessions so many workers share: one each on a CPU, two on a GPU, where one copies and one computes.
+def sessions_to_share(device: Literal["cpu", "cuda"], *, workers: int) -> int:
+    """How many sessions so many workers share on a GPU, where one copies while one computes; 0: each has its own.
 
-    >>> sessions("cpu", workers=16), sessions("cuda", workers=16), sessions("cuda", workers=1)
-    (16, 2, 1)
+    >>> [sessions_to_share("cuda", workers=workers) for workers in (1, 16)], sessions_to_share("cpu", workers=16)
+    ([1, 2], 0)
     """
-    return workers if device == "cpu" else min(workers, _ON_A_GPU)
+    return 0 if device == "cpu" else min(workers, _ON_A_GPU)
 
 
 def _at_once(bundle: Bundle, specs: Sequence[ScoreSpec], workers: int) -> int:
-    """How many partitions may be open, if all are as the largest file is."""
-    files = [file for spec in specs for file in spec.partition.files if file.exists()]
-    if not files:
-        return workers
+    """How many partitions may be read at a time, if all are as the largest file is."""
+    largest = max((file for spec in specs for file in spec.partition.files), key=_size, default=None)
     try:
-        footer = read_footer(max(files, key=lambda file: file.stat().st_size), bundle.encoding.columns_read)
+        footer = None if largest is None else read_footer(largest, bundle.encoding.columns_read)
     except DataUnreadable:  # what is wrong with it is said when its turn comes
+        footer = None
+    if footer is None:
         return workers
     memory_mb = specs[0].memory_mb or default_memory_mb(workers)
-    return partitions_at_once(footer.open_bytes, memory_mb=memory_mb, workers=workers)
+    at_once = partitions_at_once(footer.open_bytes, memory_mb=memory_mb, workers=workers)
+    if at_once < min(workers, len(specs)):
+        needed = footer.open_bytes >> 20
+        log.info("%d partitions are read at a time: one takes %d MB, and memory_mb is %d", at_once, needed, memory_mb)
+    return at_once
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _cores() -> int:
@@ -121,6 +144,12 @@ def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:
         raise
 
 
+def _enter(board: Board, index: int, runner: Runner[Session]) -> None:
+    """Returns when there is room to read a partition; helps with others until then."""
+    while (other := board.enter(index)) is not None:
+        other.help(runner)
+
+
 def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
     """Scores a partition of one's own and puts its result on the board."""
     name, files = spec.partition
@@ -131,6 +160,7 @@ def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec:
             spec,
             runner,
             workers=crew.workers,
+            enter=partial(_enter, board, index, runner),
             announce=partial(board.announce, index),
             progress=progress,
             check=board.check,

@@ -43,15 +43,14 @@ class Commit:
         self._publishing = False
         self._over = False
 
-    def take_key(self, key: str) -> Manifest | None:
-        """From now on the outputs are those of this key, which is told once; `done` of it."""
+    def take_key(self, key: str) -> None:
+        """From now on the outputs are those of this key, which is told once; `done` may be known then."""
         if self.key is not None:
             raise ValueError(f"partition {self._place.partition!r} has key {self.key!r}, found {key!r}")
         self.key = key
         self.done = done_under(self._place, key)
         if self.done is not None:
             release(self._place)
-        return self.done
 
     def open(self, output: str, schema: pa.Schema, *, compression: str = "snappy") -> ParquetSink:
         """A staged file for the rows of this output."""

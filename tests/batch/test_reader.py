@@ -107,6 +107,27 @@ def test_a_fault_in_a_batch_that_spans_row_groups_names_them_all(tmp_path: Path)
         list(slices([path], None, rows=5000))
 
 
+def test_a_fault_in_the_last_batch_of_a_large_row_group_does_not_name_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.parquet"
+    pq.write_table(
+        table(3000).select(["a"]),
+        path,
+        row_group_size=1000,
+        data_page_size=64,
+        write_batch_size=10,
+        write_page_checksum=True,
+        use_dictionary=False,
+        compression="none",
+    )
+    chunk = pq.read_metadata(path).row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 2] ^= 1
+    path.write_bytes(bytes(data))
+
+    with pytest.raises(DataUnreadable, match="row group 1, cannot be read"):
+        list(slices([path], None, rows=75))
+
+
 def test_columns_that_a_file_does_not_have_are_all_named(tmp_path: Path) -> None:
     put_parquet(tmp_path / "x.parquet", table(10))
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -114,6 +115,28 @@ def test_what_needs_no_padding_is_not_limited() -> None:
     runner.limit(5)
 
     assert runner.batch_rows == 8
+
+
+def test_a_padded_batch_is_halved_from_what_was_run() -> None:
+    runner = Runner(lambda: Doubler(memory_rows=5), batch_rows=16, padded=True)
+
+    doubled(runner, 1)
+
+    assert runner.batch_rows == 4
+
+
+def test_a_graph_is_gone_before_the_next_is_opened() -> None:
+    opened: list[weakref.ref[Doubler]] = []
+
+    def make() -> Doubler:
+        assert all(graph() is None for graph in opened)
+        graph = Doubler(memory_rows=5)
+        opened.append(weakref.ref(graph))
+        return graph
+
+    doubled(Runner(make, batch_rows=16), 16)
+
+    assert len(opened) == 3
 
 
 class Turnstile(Doubler):

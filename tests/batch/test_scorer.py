@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from aepipe.batch.model import TableModel
 from aepipe.batch.runner import Runner
 from aepipe.batch.scorer import ScoreSpec, Scoring, partition_key, score_partition
-from aepipe.batch.session import Session
+from aepipe.batch.session import Session, Tensors
 from aepipe.bundle import Bundle
 from aepipe.errors import Busy
 from aepipe.storage import Outputs
@@ -147,6 +148,35 @@ def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Works
 
     with pytest.raises(KeyboardInterrupt):
         score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, check=check)
+    assert not shop.snapshot()
+
+
+def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    begun, interrupted, through = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Session):
+        def run_into(self, tensors: Tensors, out: Tensors) -> None:
+            begun.set()
+            interrupted.wait(timeout=30)
+            time.sleep(0.05)
+            super().run_into(tensors, out)
+            through.set()
+
+    def announce(scoring: Scoring) -> None:
+        runner = Runner(lambda: Slow(shop.bundle.part("scorer")[0], device="cpu"))
+        threading.Thread(target=scoring.help, args=(runner,)).start()
+
+    def check() -> None:
+        begun.wait(timeout=30)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, announce=announce, check=check)
+
+    assert through.is_set()
     assert not shop.snapshot()
 
 

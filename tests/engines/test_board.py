@@ -1,5 +1,6 @@
 """What there is to do, and what is told of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import cast
 
@@ -25,26 +26,45 @@ def test_partitions_are_begun_in_their_order_and_none_is_left_when_all_have_resu
     assert [result.partition for result in board.results()] == ["a", "b"]
 
 
-def test_no_more_are_read_at_a_time_than_may_be_and_who_is_left_without_one_helps() -> None:
-    board = Board(["a", "b", "c"], at_once=2)
-    first, second = (cast(Scoring, SimpleNamespace(takes_help=True)) for _ in range(2))
+def test_no_more_are_read_at_a_time_than_may_be_and_who_has_no_room_helps() -> None:
+    board = Board(["a", "b", "c"], at_once=1)
+    first = cast(Scoring, SimpleNamespace(takes_help=True))
 
-    assert [board.take(), board.take()] == [0, 1]
+    assert [board.take(), board.take(), board.take()] == [0, 1, 2]
+    assert board.enter(0) is None
     board.announce(0, first)
-    assert board.take() is first
-    board.announce(1, second)
-    assert board.take() is first
+    assert board.enter(1) is first
     first.takes_help = False  # type: ignore[misc]
-    assert board.take() == 2
+    assert board.enter(1) is None
 
 
-def test_what_ends_before_anybody_could_help_makes_room() -> None:
+def test_who_finds_no_room_waits_for_one_who_entered_to_need_help_or_to_end() -> None:
+    board = Board(["a", "b", "c"], at_once=1)
+    first = cast(Scoring, SimpleNamespace(takes_help=True))
+    assert board.enter(0) is None
+
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(board.enter, 1)
+        assert not waiting.done()
+        board.announce(0, first)
+        assert waiting.result(timeout=30) is first
+
+        first.takes_help = False  # type: ignore[misc]
+        assert board.enter(1) is None
+        waiting = threads.submit(board.enter, 2)
+        board.end(1, PartitionResult("b", "quarantined"))
+        assert waiting.result(timeout=30) is None
+
+
+def test_who_waits_for_room_hears_that_the_run_has_stopped() -> None:
     board = Board(["a", "b"], at_once=1)
+    board.enter(0)
 
-    assert board.take() == 0
-    board.end(0, PartitionResult("a", "already done"))
-
-    assert board.take() == 1
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(board.enter, 1)
+        board.stop(Busy("stopped"))
+        with pytest.raises(Busy, match="stopped"):
+            waiting.result(timeout=30)
 
 
 def test_progress_is_the_mean_of_the_shares() -> None:

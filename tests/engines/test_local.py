@@ -84,13 +84,33 @@ def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch:
             super().__init__(*arguments, **options)
             made.append(self)
 
-    monkeypatch.setattr(local, "sessions", lambda device, workers: 2)
+    monkeypatch.setattr(local, "sessions_to_share", lambda device, workers: 2)
     monkeypatch.setattr(local, "Session", Counted)
     run(bundle, nights.specs(workers=5))
 
     assert len(made) == 2
     for index in range(5):
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
+
+
+def test_a_session_that_cannot_be_opened_leaves_the_others_to_share(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights = Nights(tmp_path)
+    left = [True]
+
+    def opened_once(*arguments: Any, **options: Any) -> Session:
+        if not left:
+            raise RuntimeError("CUDA failure 2: out of memory")
+        left.pop()
+        return Session(*arguments, **options)
+
+    monkeypatch.setattr(local, "sessions_to_share", lambda device, workers: 2)
+    monkeypatch.setattr(local, "Session", opened_once)
+    results = run(bundle, nights.specs(workers=3))
+
+    assert statuses(results) == ["written"] * 5
+    assert "1 sessions share the work" in caplog.text
 
 
 @pytest.mark.parametrize(("memory_mb", "at_once"), [(None, 3), (260, 3), (250, 1), (128, 1)])
