@@ -62,7 +62,8 @@ class Calibration(BaseModel):
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
         """The same scores at another alpha. Raises CalibrationInvalid where they are too few for it."""
         check_support(self.n, alpha)
-        return self.model_copy(update={"alpha": alpha, "choice": choice})
+        # No model_copy: it takes along what is cached, the digest too.
+        return type(self)(**dict(self) | {"alpha": alpha, "choice": choice})
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -108,7 +109,7 @@ class Calibration(BaseModel):
         """Every alpha that the rows support with its threshold, the strictest first."""
         return Steps(self._steps[:0:-1], self._ordered[::-1])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names this calibration among all: equal where alpha and scores are, and how they came about."""
         return digest_bytes(self.to_json())

@@ -175,6 +175,8 @@ def test_the_digest_tells_calibrations_apart_and_not_the_order_of_rows() -> None
     assert Calibration.fit(scores[::-1], alpha=0.05).digest == first.digest
     assert Calibration.fit(scores, alpha=0.06).digest != first.digest
     assert Calibration.fit(scores[1:], alpha=0.05).digest != first.digest
+    assert first.with_alpha(0.06) == Calibration.fit(scores, alpha=0.06)
+    assert first.with_alpha(0.06).digest == Calibration.fit(scores, alpha=0.06).digest
 
 
 def test_calibrations_are_equal_where_their_contents_are() -> None:

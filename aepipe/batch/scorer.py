@@ -71,16 +71,17 @@ def score_partition(
     runner: Runner[Session],
     *,
     workers: int = 1,
-    enter: Callable[[], None] = lambda: None,
+    enter: Callable[[bool], bool] = lambda wait: True,
     announce: Callable[["Scoring"], None] = lambda scoring: None,
     progress: Callable[[float], None] = lambda share: None,
     check: Callable[[], None] = lambda: None,
 ) -> PartitionResult:
     """Scores and features of a partition, committed; nothing is written where they are already there.
 
-    workers: how many threads may help at most. enter: called before the files are opened to be read. announce: told of
-    the scoring as soon as others can help. progress: told the share of the rows that is written. check: called while
-    the files are digested, which `Scoring.stop` does not end; what it raises ends the work.
+    workers: how many threads may help at most. enter: whether the files may be opened to be read now; asked to wait, it
+    comes back when they may. announce: told of the scoring as soon as others can help. progress: told the share of the
+    rows that is written. check: called while the files are digested, which `Scoring.stop` does not end; what it raises
+    ends the work.
     Raises DataUnreadable, SchemaMismatch and TooManyInvalid, which leave the old outputs as they are, and Busy.
     """
     began = perf_counter()
@@ -96,11 +97,13 @@ def score_partition(
         return inputs
 
     with outputs.commit(name, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
-        inputs = None if commit.is_first else take_key()
+        is_entered = commit.is_first and enter(False)
+        inputs = None if is_entered else take_key()
         if commit.done is not None:
             return PartitionResult(name, "already done", commit.done)
+        if not is_entered:
+            enter(True)
         flow = stream_before(outputs, name, bundle) if spec.adaptive else None
-        enter()
         scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress, flow=flow)
         announce(scoring)
         if inputs is None:  # no key to compare with: others score meanwhile, .4 s of a file of 560 MB

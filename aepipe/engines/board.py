@@ -43,7 +43,7 @@ class Board:
                 if self._begun < len(self._names) and self._is_free:
                     self._begun += 1
                     return self._begun - 1
-                scoring = next((scoring for scoring in self._running if scoring.takes_help), None)
+                scoring = next(iter(self._read_now), None)
                 if scoring is not None or all(self._results):
                     return scoring
                 self._changed.wait()
@@ -54,27 +54,37 @@ class Board:
         """Whether a partition may begin: where they take turns, when all that were begun have ended."""
         return not self._in_turn or all(self._results[: self._begun])
 
+    def enters(self, index: int) -> bool:
+        """Whether there is room to read this partition now, which then is taken."""
+        with self._changed:
+            has_room = len(self._entered) + len(self._read_now) < self._at_once
+            if has_room:
+                self._entered.add(index)
+            return has_room
+
     def enter(self, index: int) -> Scoring | None:
-        """None: there is room to read this partition. Else a scoring to help with before asking again.
+        """None: there is room, and it is taken. Else a scoring to help with before asking again; waits for one.
 
         Raises what has stopped the run, if anything has.
         """
         with self._changed:
             while self._error is None:
-                reading = [scoring for scoring in self._running if scoring.takes_help]
-                if len(self._entered) + len(reading) < self._at_once:
-                    self._entered.add(index)
+                if self.enters(index):
                     return None
-                if reading:
+                if reading := self._read_now:
                     return reading[0]
                 self._changed.wait()
             raise self._error
+
+    @property
+    def _read_now(self) -> list[Scoring]:
+        return [scoring for scoring in self._running if scoring.takes_help]
 
     def announce(self, index: int, scoring: Scoring) -> None:
         """From now on others may help with this partition."""
         with self._changed:
             self._entered.discard(index)
-            self._running = [running for running in self._running if running.takes_help] + [scoring]
+            self._running = [*self._read_now, scoring]
             self._changed.notify_all()
             if self._error is not None:
                 scoring.stop(self._error)

@@ -144,10 +144,13 @@ def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:
         raise
 
 
-def _enter(board: Board, index: int, runner: Runner[Session]) -> None:
-    """Returns when there is room to read a partition; helps with others until then."""
+def _enter(board: Board, index: int, runner: Runner[Session], wait: bool) -> bool:
+    """Whether there is room to read a partition; asked to wait, helps with others until there is."""
+    if not wait:
+        return board.enters(index)
     while (other := board.enter(index)) is not None:
         other.help(runner)
+    return True
 
 
 def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
