@@ -109,10 +109,10 @@ class Calibration(BaseModel):
         """Every alpha that the rows support with its threshold, the strictest first."""
         return Steps(self._steps[:0:-1], self._ordered[::-1])
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Names this calibration among all: equal where alpha and scores are, and how they came about."""
-        return digest_bytes(self.to_json())
+        return self._digest
 
     def to_json(self) -> bytes:
         """The file form, the same bytes for the same calibration."""
@@ -127,6 +127,10 @@ class Calibration(BaseModel):
 
     def _key(self) -> tuple[object, ...]:
         return self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest_bytes(self.to_json())
 
     @cached_property
     def _ordered(self) -> NDArray[np.float64]:
