@@ -126,7 +126,7 @@ def test_little_memory_opens_fewer_partitions_and_all_are_scored(
             asked.append(options["at_once"])
 
     monkeypatch.setattr(local, "Board", Asked)
-    run(bundle, nights.specs(workers=6, memory_mb=memory_mb))
+    run(bundle, nights.specs(workers=3, memory_mb=memory_mb))
 
     assert asked == [at_once]
     for index in range(5):
