@@ -8,11 +8,11 @@ from typing import Literal, TypeVar, cast
 import pandas as pd
 import pyarrow as pa
 
-from aepipe.batch.model import TableModel
-from aepipe.bundle import Bundle
-from aepipe.config import Device
-from aepipe.latent import How
-from aepipe.recalibration import in_force
+from aepipe.bundles.active_calibration import in_force
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Device
+from aepipe.inference.table_model import TableModel
+from aepipe.latent_math import How
 
 Frame = TypeVar("Frame", bound=pd.DataFrame | pa.Table)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom
 
-from aepipe.calibration import Calibration, rows_needed
-from aepipe.encoding.split import CALIBRATION, TRAIN
+from aepipe.calibration.conformal import Calibration, rows_needed
+from aepipe.jobs.train.split import CALIBRATION, TRAIN
 from benchmarks.detection_tables import PATH_VARIABLE, data_path, load, names
 from benchmarks.page import measured, put_into, table
 

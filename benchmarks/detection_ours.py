@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.batch.model import TableModel
-from aepipe.config import parse_job
-from aepipe.jobs.train import train_job
+from aepipe.config.job import parse_job
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.train.train import train_job
 from benchmarks.detection_detectors import Clock, Detector
 from benchmarks.detection_tables import Doubles, Split
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from aepipe.batch.model import TableModel
-from aepipe.batch.runner import Runner
-from aepipe.batch.session import Session
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
+from aepipe.inference.table_model import TableModel
 from benchmarks.detection_detectors import Clock
 from benchmarks.detection_ours import Sections, arrow, trained
 from benchmarks.detection_peers import PEERS, make

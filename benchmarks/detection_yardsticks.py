@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from aepipe.heads.knn import NEIGHBOURS
-from aepipe.heads.robust_mahalanobis import concentrate
+from aepipe.heads.scores.knn import NEIGHBOURS
+from aepipe.heads.scores.robust_mahalanobis import concentrate
 from aepipe.heads.whitening import mahalanobis_squared
 from benchmarks.detection_detectors import Clock, Detector, Score
 from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised

@@ -16,12 +16,12 @@ import onnxruntime as ort
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aepipe import families
-from aepipe.batch.session import CPU, CUDA, cuda_options, usable_device
-from aepipe.bundle import Bundle
-from aepipe.config import Model as Section
-from aepipe.config import Train
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Model as Section
+from aepipe.config.job import Train
+from aepipe.inference.session import CPU, CUDA, cuda_options, usable_device
 from aepipe.layout import Layout, Number
+from aepipe.models import families
 from aepipe.training.loop import fit
 from benchmarks import command
 from benchmarks.page import measured, put_into, table

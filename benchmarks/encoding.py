@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aepipe.config import parse_job
+from aepipe.config.job import parse_job
 from aepipe.encoding import Encoding, fit
-from aepipe.schema import infer
+from aepipe.tables.schema_check import infer
 from benchmarks import adult
 from benchmarks.page import measured, put_into, table
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.nets.categorical import Categoricals
+from aepipe.models.layers.categorical import Categoricals
 from benchmarks.page import measured, put_into, table
 
 VALUES, ROWS, DRAWN = 300_000, 1_000_000, 100_000
@@ -65,9 +65,9 @@ def measure(values: int) -> Cost:
 
 
 def _measure(values: int) -> Cost:
-    from aepipe.batch.model import TableModel
-    from aepipe.config import parse_job
-    from aepipe.jobs.train import train_job
+    from aepipe.config.job import parse_job
+    from aepipe.inference.table_model import TableModel
+    from aepipe.jobs.train.train import train_job
 
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(rows(values), Path(folder) / "rows.parquet", row_group_size=100_000)

@@ -21,13 +21,13 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from aepipe import families
-from aepipe.config import Job, parse_job
-from aepipe.heads.evidence import gather
+from aepipe.config.job import Job, parse_job
+from aepipe.heads.model_outputs import gather
 from aepipe.heads.scorer import FITTED_ROWS, LossBlame, LossScale, Scorer, fit_scorer
-from aepipe.jobs.rows import Learning, read_learning_rows
-from aepipe.partitions import discover
+from aepipe.jobs.train.training_data import Learning, read_learning_rows
+from aepipe.models import families
 from aepipe.storage import put_parquet
+from aepipe.tables.partitions import discover
 from aepipe.training.loop import fit
 from benchmarks.detection_tables import PATH_VARIABLE, Table, data_path, load, names
 from benchmarks.page import put_into

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from aepipe import installed
+from aepipe import versions as installed
 
 Values = Mapping[str, float]
 

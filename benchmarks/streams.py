@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.adaptive import Adaptive, State
-from aepipe.calibration import Calibration
+from aepipe.calibration.adaptive import Adaptive, State
+from aepipe.calibration.conformal import Calibration
 from benchmarks import command
 from benchmarks.page import measured, put_into, table
 

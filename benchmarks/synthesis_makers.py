@@ -51,8 +51,8 @@ Maker = Callable[[pa.Table, Asked, int, int], Made]
 
 def aepipe(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
     """Job file, `aepipe train` with its defaults and `aepipe sample`, each as a person would call it."""
-    from aepipe.jobs.sample import sample
-    from aepipe.jobs.train import train as train_job
+    from aepipe.jobs.sample.sample import sample
+    from aepipe.jobs.train.train import train as train_job
 
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.toml"

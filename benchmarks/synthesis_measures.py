@@ -5,12 +5,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from aepipe.quality.aligned import Columns, Rows, align
-from aepipe.quality.closeness import closeness
-from aepipe.quality.copies import copies
-from aepipe.quality.shapes import column_shapes
-from aepipe.quality.trends import pair_trends
-from aepipe.quality.two_sample import two_sample
+from aepipe.quality.alignment import Columns, Rows, align
+from aepipe.quality.classifier_two_sample import two_sample
+from aepipe.quality.column_pair_trends import pair_trends
+from aepipe.quality.column_shapes import column_shapes
+from aepipe.quality.distance_to_closest import closeness
+from aepipe.quality.exact_copies import copies
 from benchmarks.store import Values
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.bundle import Bundle
+from aepipe.bundles.bundle import Bundle
 from aepipe.encoding.category import CategoryCodec
 from aepipe.layout import FIRST_VALUE
 from benchmarks.throughput_tables import LEARNED_ROWS, SIDE, Night

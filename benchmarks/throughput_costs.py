@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from aepipe.bundle import Bundle
+from aepipe.bundles.bundle import Bundle
 from aepipe.storage import digest_file
 from benchmarks.throughput_floors import BLOCK, Work, output_files, outputs, over_resident, read, writing
 from benchmarks.throughput_tables import Night
@@ -71,7 +71,7 @@ def _pruned(onnx: bytes, outputs: list[str]) -> bytes:
     """The graph with these outputs and what they need alone."""
     import onnx as graphs
 
-    from aepipe.cutting import own_graph
+    from aepipe.export.graph_split import own_graph
 
     model = graphs.load_from_string(onnx)
     model.graph.CopyFrom(own_graph(model.graph, [value.name for value in model.graph.input], outputs))

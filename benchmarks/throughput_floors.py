@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.batch.runner import BATCH_ROWS
-from aepipe.batch.session import Session
-from aepipe.batch.sizes import batch_rows
-from aepipe.bundle import Bundle
+from aepipe.bundles.bundle import Bundle
+from aepipe.inference.batch_runner import BATCH_ROWS
+from aepipe.inference.memory_budget import batch_rows
+from aepipe.inference.session import Session
 from benchmarks.throughput_tables import Night
 
 BLOCK = 32_768

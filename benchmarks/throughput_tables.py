@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.config import parse_job
+from aepipe.config.job import parse_job
 
 PARTS, ONE, PLAIN = "8 partitions", "one file of pandas'", "one file of Arrow's"
 LAYOUTS = (PARTS, ONE)
@@ -143,7 +143,7 @@ def ready(night: Night) -> None:
 
 def learn(night: Night) -> None:
     """The kind's bundle, by a job that learns from rows of its own."""
-    from aepipe.jobs.train import train_job  # loads torch, whose memory would count as that of whoever scores
+    from aepipe.jobs.train.train import train_job  # loads torch, whose memory would count as that of whoever scores
 
     path = night.folder / f"{night.kind.name}-learned" / "rows.parquet"
     if not path.exists():

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from aepipe import families
-from aepipe.config import Model as Section
-from aepipe.config import Train
+from aepipe.config.job import Model as Section
+from aepipe.config.job import Train
 from aepipe.layout import Layout, Number
+from aepipe.models import families
 from aepipe.training.loop import fit
 from benchmarks import command, zoo_peers
 from benchmarks.page import measured, put_into, table

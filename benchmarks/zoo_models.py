@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe import families
-from aepipe.batch.session import Session
-from aepipe.config import Model as Section
-from aepipe.config import Train
-from aepipe.export import export_parts
-from aepipe.family import Batch, Model
+from aepipe.config.job import Model as Section
+from aepipe.config.job import Train
+from aepipe.export.export import export_parts
+from aepipe.inference.session import Session
 from aepipe.layout import FIRST_VALUE, Category, Image, Layout, Port
-from aepipe.nets.frontend import Row
-from aepipe.priors import fit_priors
-from aepipe.training.curve import Curve
+from aepipe.models import families
+from aepipe.models.base import Batch, Model
+from aepipe.models.latent_priors import fit_priors
+from aepipe.models.layers.preprocessing import Row
+from aepipe.training.history import Curve
 from aepipe.training.loop import fit
 from benchmarks.fashion import CLASSES, Labels, Pictures
 from benchmarks.zoo_measures import Doubles, Floats, Gaussians, Integers

@@ -8,11 +8,12 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from aepipe import families, heads
-from aepipe.config import ColumnSpec, Job
-from aepipe.nets import trunk
-from aepipe.nets.corruption import CorruptionOptions
-from aepipe.nets.likelihood import LikelihoodOptions
+from aepipe.config.job import ColumnSpec, Job
+from aepipe.heads import scores as heads
+from aepipe.models import backbone as trunk
+from aepipe.models import families
+from aepipe.models.layers.corruption import CorruptionOptions
+from aepipe.models.layers.likelihood import LikelihoodOptions
 from aepipe.storage import put_bytes
 
 DOCS = Path(__file__).parent

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.cli.console import print_table
-from aepipe.jobs.evaluate import Contender
-from aepipe.jobs.examples import NIGHTS, write_cells, write_digits
+from aepipe.jobs.evaluate.evaluate import Contender
+from aepipe.jobs.example_data import NIGHTS, write_cells, write_digits
 from flows.nightly import Night, NightOptions, nightly
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _show(name: str, night: Night) -> None:
-    from aepipe.jobs.compare import compare
+    from aepipe.jobs.evaluate.compare import compare
 
     found = compare(ROOT / "data" / name / "job.toml")
     title = f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later nights"

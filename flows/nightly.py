@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
-from aepipe.aliases import CHAMPION
+from aepipe.bundles.aliases import CHAMPION
+from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
-from aepipe.config import Job, read_job
-from aepipe.jobs.sample import SampleResult
+from aepipe.config.job import Job, read_job
+from aepipe.jobs.sample.sample import SampleResult
 from aepipe.jobs.score import NightScore
-from aepipe.registry import Registry
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
 from flows.score import Scored, ScoreOptions, score_partitions, show_nights
@@ -19,8 +19,8 @@ from flows.terminal import run
 from flows.train import fit, show_training
 
 if TYPE_CHECKING:
-    from aepipe.jobs.report import ReportResult
-    from aepipe.jobs.train import TrainResult
+    from aepipe.jobs.report.report import ReportResult
+    from aepipe.jobs.train.train import TrainResult
 
 
 class NightOptions(ScoreOptions):
@@ -59,7 +59,7 @@ def nightly(options: NightOptions) -> Night:
 @step
 def write_report(job: Path, model: str) -> "ReportResult":
     """One HTML page about the model and the nights scored with it."""
-    from aepipe.jobs.report import report as report_job  # torch again, for the yardsticks
+    from aepipe.jobs.report.report import report as report_job  # torch again, for the yardsticks
 
     with progress_bar(quiet=False) as progress:
         return report_job(job, model=model, progress=progress)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from pydantic import Field
 
 from aepipe.cli.console import print_table
-from aepipe.config import Device, read_job
+from aepipe.config.job import Device, read_job
 from aepipe.errors import AepipeError, Busy
 from aepipe.jobs.score import NightScore, ScoreResult
 from aepipe.jobs.score import score as score_job
-from aepipe.partitions import discover, select
+from aepipe.tables.partitions import discover, select
 from flows.artifacts import publish_night
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.options import Options

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from aepipe.jobs.sample import SampleResult
-from aepipe.jobs.sample import sample as sample_job
+from aepipe.jobs.sample.sample import SampleResult
+from aepipe.jobs.sample.sample import sample as sample_job
 from flows.engine import Unfinished, pipeline, run_log, step
 from flows.options import Options
 from flows.terminal import run

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from aepipe.cli.console import progress_bar
-from aepipe.config import Device
+from aepipe.config.job import Device
 from flows.engine import pipeline, step
 from flows.options import Options
 from flows.terminal import run
 
 if TYPE_CHECKING:
-    from aepipe.jobs.train import TrainResult
+    from aepipe.jobs.train.train import TrainResult
 
 
 class TrainOptions(Options):
@@ -31,7 +31,7 @@ def train(options: TrainOptions) -> "TrainResult":
 @step
 def fit(job: Path, device: Device | None, force: bool = False) -> "TrainResult":
     """A bundle. Killed and started again, training goes on from its last checkpoint."""
-    from aepipe.jobs.train import train as train_job  # torch: a night that trains nothing goes without
+    from aepipe.jobs.train.train import train as train_job  # torch: a night that trains nothing goes without
 
     with progress_bar(quiet=False) as progress:
         return train_job(job, device=device, force=force, progress=progress)

@@ -13,11 +13,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 from hypothesis import settings
 
-from aepipe.jobs.compare import compare
-from aepipe.jobs.examples import write_cells, write_digits
+from aepipe.bundles.bundle import Bundle
+from aepipe.jobs.evaluate.compare import compare
+from aepipe.jobs.example_data import write_cells, write_digits
 from aepipe.jobs.score import score
-from aepipe.jobs.train import train
+from aepipe.jobs.train.train import train
 from aepipe.storage import HIDDEN, lock
+from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.workshop import Workshop
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -111,3 +114,15 @@ def cells(trained_cells: Path, tmp_path: Path) -> Path:
 def digits(trained_digits: Path, tmp_path: Path) -> Path:
     """A copy of the trained digits example: the path of its job."""
     return Path(shutil.copytree(trained_digits, tmp_path / "digits")) / "job.toml"
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle made by hand, without training."""
+    return make_bundle(tmp_path_factory.mktemp("linear"), numbers(500), data={"keys": ["id"]})
+
+
+@pytest.fixture
+def shop(tmp_path: Path, linear: Bundle) -> Workshop:
+    """A folder to score with that bundle."""
+    return Workshop(tmp_path, linear)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "aepipe").rglob("*.py"))
 HEAVY = ("matplotlib", "pandas", "prefect", "scipy", "sklearn", "torch")
-MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION = 500, 60
+MOST_LINES_OF_A_MODULE, MOST_LINES_OF_A_FUNCTION, MOST_LOOSE_MODULES = 500, 60, 8
 
 WRITERS = {
     "builtins": {"open"},
@@ -49,7 +49,7 @@ def _nodes(path: Path) -> Iterator[ast.AST]:
     return ast.walk(ast.parse(path.read_text(), filename=str(path)))
 
 
-@pytest.mark.parametrize("module", ["aepipe", "aepipe.batch.scorer", "aepipe.jobs.score", "aepipe.cli.main"])
+@pytest.mark.parametrize("module", ["aepipe", "aepipe.batch.partition_scorer", "aepipe.jobs.score", "aepipe.cli.main"])
 def test_scoring_imports_nothing_heavy(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(name for name in {HEAVY} if name in sys.modules)))"
 
@@ -185,28 +185,70 @@ def _long_functions(path: Path) -> Iterator[tuple[str, int]]:
                 yield node.name, lines
 
 
-def _contract(name: str, key: str) -> list[str]:
-    """The module names in a contract of .importlinter, highest floor first."""
+def _contract(name: str, key: str) -> list[list[str]]:
+    """The module names in a contract of .importlinter, a list per line."""
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter")
-    return contracts[f"importlinter:contract:{name}"][key].replace(":", " ").split()
+    lines = contracts[f"importlinter:contract:{name}"][key].strip().split("\n")
+    return [line.replace(":", " ").split() for line in lines]
 
 
-def test_every_module_has_a_floor() -> None:
-    rooms = {path.relative_to(ROOT / "aepipe").parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
-    floors = [module.removeprefix("aepipe.") for module in _contract("floors", "layers") if module != "flows"]
+def test_every_package_has_a_layer() -> None:
+    packages = {path.relative_to(ROOT / "aepipe").parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    layers = [module.removeprefix("aepipe.") for line in _contract("layers", "layers") for module in line]
 
-    assert sorted(floors) == sorted(rooms)
+    assert sorted(set(layers) - {"flows"}) == sorted(packages)
 
 
-def test_the_floors_below_both_wings_are_kept_as_light_as_the_batch_wing() -> None:
-    contracts = configparser.ConfigParser()
-    contracts.read(ROOT / ".importlinter")
-    floors = contracts["importlinter:contract:floors"]["layers"].split("\n")
-    wings = next(number for number, floor in enumerate(floors) if "aepipe.nets" in floor)
-    below = " ".join(floors[wings + 1 :]).replace(":", " ").split()
+def test_at_most_eight_modules_are_loose() -> None:
+    loose = [path.name for path in MODULES if path.parent == ROOT / "aepipe"]
 
-    light = set(_contract("batch-wing", "source_modules"))
-    assert set(below) <= light
-    assert {"aepipe.batch", "aepipe.engines", "aepipe.jobs.score", "aepipe.registry"} <= light
-    assert set(_contract("batch-wing", "forbidden_modules")) == set(HEAVY)
+    assert len(loose) <= MOST_LOOSE_MODULES, loose
+
+
+def test_the_scoring_wing_is_light() -> None:
+    layers = [set(line) for line in _contract("layers", "layers")]
+    below = set().union(*layers[next(at for at, layer in enumerate(layers) if "aepipe.models" in layer) + 1 :])
+    light = {module for line in _contract("light", "source_modules") for module in line}
+
+    assert below <= light
+    assert {"aepipe.batch", "aepipe.engines", "aepipe.inference", "aepipe.jobs.score", "aepipe.bundles"} <= light
+    assert [module for line in _contract("light", "forbidden_modules") for module in line] == list(HEAVY)
+
+
+def test_no_import_cycle_joins_two_modules() -> None:
+    graph = {_module_of(path): _imported(path) for path in MODULES}
+
+    _expect_none([" -> ".join(cycle) for cycle in _cycles(graph)])
+
+
+def _module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path: Path) -> set[str]:
+    """The modules of aepipe that a module imports when it is imported itself."""
+    known = {_module_of(each) for each in MODULES}
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & known
+            found |= {node.module} & known
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known
+    own = _module_of(path)
+    return {module for module in found if module != own and not own.startswith(f"{module}.")}
+
+
+def _cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Every module that can reach itself, as the shortest way back."""
+    for start in graph:
+        ways = {module: [start, module] for module in graph[start]}
+        frontier = list(ways)
+        while frontier and start not in ways:
+            module = frontier.pop(0)
+            for after in graph.get(module, set()) - ways.keys():
+                ways[after] = [*ways[module], after]
+                frontier.append(after)
+        if start in ways:
+            yield ways[start]

@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 from pydantic import BaseModel
 
-from aepipe import families
-from aepipe.config import ColumnSpec, Job
-from aepipe.nets import trunk
-from aepipe.nets.likelihood import LikelihoodOptions
+from aepipe.config.job import ColumnSpec, Job
+from aepipe.models import backbone as trunk
+from aepipe.models import families
+from aepipe.models.layers.likelihood import LikelihoodOptions
 
 DOCS = Path(__file__).parent.parent / "docs"
 

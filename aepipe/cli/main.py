@@ -11,7 +11,7 @@ import typer
 from aepipe import __version__
 from aepipe.cli import sample_options as options
 from aepipe.cli.console import print_json, print_table, progress_bar
-from aepipe.device import Device
+from aepipe.config.device import Device
 from aepipe.errors import AepipeError, JobInvalid, SchemaMismatch
 
 app = typer.Typer(
@@ -131,7 +131,7 @@ def train(
     A run that was interrupted goes on from its last checkpoint.
     Example: [bold]aepipe train data/cells/job.toml[/bold]
     """
-    from aepipe.jobs.train import train as learn
+    from aepipe.jobs.train.train import train as learn
 
     with progress_bar(quiet=json) as progress:
         result = learn(job, device=device, force=force, progress=progress)
@@ -249,9 +249,9 @@ def sample(
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
     Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
-    from aepipe.cli.sets import run_fill, shares_of, show_set
-    from aepipe.cli.walks import Asked, refuse_draws, run_walk
-    from aepipe.jobs.sample import sample as draw
+    from aepipe.cli.sample_output import run_fill, shares_of, show_set
+    from aepipe.cli.traverse_output import Asked, refuse_draws, run_walk
+    from aepipe.jobs.sample.sample import sample as draw
 
     asked = Asked(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     if asked.walk is not None:
@@ -293,8 +293,8 @@ def augment(
 
     Example: [bold]aepipe augment data/people/job.toml --rare "income=>50K"[/bold]
     """
-    from aepipe.cli.sets import show_augmentation
-    from aepipe.jobs.augment import augment as compare
+    from aepipe.cli.sample_output import show_augmentation
+    from aepipe.jobs.sample.augment import augment as compare
 
     with progress_bar(quiet=json) as progress:
         result = compare(job, rare, rows=rows, seed=seed, model=model, progress=progress)
@@ -307,7 +307,7 @@ def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = Fals
 
     Example: [bold]aepipe report data/cells/job.toml[/bold]
     """
-    from aepipe.jobs.report import report as write
+    from aepipe.jobs.report.report import report as write
 
     with progress_bar(quiet=json) as progress:
         result = write(job, model=model, progress=progress)
@@ -344,8 +344,8 @@ def evaluate(
 
     Example: [bold]aepipe evaluate data/cells/job.toml --cost-false-alarm 1 --cost-miss 20[/bold]
     """
-    from aepipe.cli.evaluation import show
-    from aepipe.jobs.evaluate import evaluate as hold_against
+    from aepipe.cli.evaluate_output import show
+    from aepipe.jobs.evaluate.evaluate import evaluate as hold_against
 
     with progress_bar(quiet=json) as progress:
         result = hold_against(
@@ -385,7 +385,7 @@ def explain(
 
     Example: [bold]aepipe explain data/cells/job.toml case-017[/bold]
     """
-    from aepipe.cli.explanation import show
+    from aepipe.cli.explain_output import show
     from aepipe.jobs.explain import explain as find_reasons
 
     found = find_reasons(job, keys or (), row=row, picture=picture, model=model)
@@ -402,7 +402,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
 
     Example: [bold]aepipe run data/cells/job.toml[/bold]
     """
-    from aepipe.jobs.night import night
+    from aepipe.jobs.nightly import night
 
     with progress_bar(quiet=json) as progress:
         result = night(job, device=device, progress=progress)

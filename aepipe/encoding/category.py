@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
-from aepipe.arrow_types import plain
-from aepipe.columns import Column
-from aepipe.encoding.codec import FINE, MISSING_VALUE, Codec, Features
+from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, Features
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category, absent_codes
+from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
+from aepipe.tables.arrow_types import plain
+from aepipe.tables.schema import Column
 
 MOST_VALUES = 500_000
 """So many values of a column have a code of their own; less frequent ones share RARE."""

@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.arrow_arrays import array_of, nulls_of, plain_values, values_of
-from aepipe.columns import Column
-from aepipe.encoding import statistics
-from aepipe.encoding.codec import Codec, Features
+from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.base import Codec, Features
 from aepipe.layout import FIRST_VALUE, MISSING, Category, Number, absent_codes
+from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
+from aepipe.tables.schema import Column
 
 _DAY_S = 86_400
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel, ConfigDict
 
-from aepipe import image_bytes
-from aepipe.arrow_arrays import array_of, bytes_of, nulls_of, plain_values, values_of
-from aepipe.arrow_types import innermost, sort_of
-from aepipe.columns import Column
-from aepipe.encoding.lists import flat
+from aepipe.encoding.nested_lists import flat
 from aepipe.layout import Image
+from aepipe.tables import image_codec as image_bytes
+from aepipe.tables.arrow_arrays import array_of, bytes_of, nulls_of, plain_values, values_of
+from aepipe.tables.arrow_types import innermost, sort_of
+from aepipe.tables.schema import Column
 
 _FINE, _MISSING, _SHAPE, _UNREADABLE, _RANGE = range(5)
 

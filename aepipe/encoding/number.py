@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.arrow_arrays import array_of, dtype_of, nulls_of, plain_values, values_of
-from aepipe.columns import Column
-from aepipe.encoding import statistics
-from aepipe.encoding.codec import Codec, Features
+from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.base import Codec, Features
 from aepipe.layout import Number
+from aepipe.tables.arrow_arrays import array_of, dtype_of, nulls_of, plain_values, values_of
+from aepipe.tables.schema import Column
 
 _EXACT = 2**24
 """float32 holds every integer up to here."""

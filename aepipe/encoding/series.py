@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import BaseModel, ConfigDict, Field
 
-from aepipe.arrow_arrays import array_of, nulls_of, plain_values, values_of
-from aepipe.arrow_types import innermost, sort_of
-from aepipe.columns import Column
-from aepipe.encoding import statistics
-from aepipe.encoding.lists import is_lists, outermost
+from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.nested_lists import is_lists, outermost
 from aepipe.encoding.number import NumberCodec, fit_number, numeric
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Series
+from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
+from aepipe.tables.arrow_types import innermost, sort_of
+from aepipe.tables.schema import Column
 
 _FINE, _EMPTY, _LONG, _CHANNELS, _MISSING, _INFINITE = range(6)
 _ANY_LENGTH = 2**31

@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.arrow_types import plain
-from aepipe.encoding import statistics
+from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, Features
+from aepipe.encoding.binned.category import TwoLevelCodes
+from aepipe.encoding.binned.datetime import DatetimeCodes
+from aepipe.encoding.binned.number import NumberCodes
+from aepipe.encoding.binned.vector import VectorCodes
 from aepipe.encoding.category import CategoryCodec
-from aepipe.encoding.category_codes import TwoLevelCodes
-from aepipe.encoding.codec import FINE, INFINITE_VALUE, MISSING_VALUE, Features
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
-from aepipe.encoding.datetime_codes import DatetimeCodes
 from aepipe.encoding.number import NumberCodec
-from aepipe.encoding.number_codes import NumberCodes
 from aepipe.encoding.vector import VectorCodec
-from aepipe.encoding.vector_codes import VectorCodes
 from aepipe.layout import FIRST_VALUE, MISSING
+from aepipe.tables.arrow_types import plain
 
 AnyCodec: TypeAlias = (
     NumberCodec

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from aepipe.arrow_arrays import array_of, dtype_of, nulls_of, values_of
-from aepipe.columns import Column
-from aepipe.encoding import statistics
-from aepipe.encoding.codec import FINE, OTHER, Codec, Features
-from aepipe.encoding.lists import flat
+from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.base import FINE, OTHER, Codec, Features
+from aepipe.encoding.nested_lists import flat
 from aepipe.layout import Number
+from aepipe.tables.arrow_arrays import array_of, dtype_of, nulls_of, values_of
+from aepipe.tables.schema import Column
 
 
 class VectorCodec(Codec):

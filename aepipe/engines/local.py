@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from aepipe.batch.golden import check_golden
-from aepipe.batch.memory import keep_freed_memory
-from aepipe.batch.reader import read_footer
-from aepipe.batch.runner import Runner
-from aepipe.batch.scorer import PartitionResult, ScoreSpec, Scoring, score_partition
-from aepipe.batch.session import Session, usable_device
-from aepipe.batch.sizes import batch_rows, default_memory_mb, partitions_at_once
-from aepipe.bundle import Bundle
-from aepipe.engines.board import Board
+from aepipe.batch.partition_scorer import PartitionResult, ScoreSpec, Scoring, score_partition
+from aepipe.bundles.bundle import Bundle
+from aepipe.engines.scheduler import Board
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.golden_check import check_golden
+from aepipe.inference.memory_budget import batch_rows, default_memory_mb, partitions_at_once
+from aepipe.inference.session import Session, usable_device
 from aepipe.progress import Progress
 from aepipe.storage import Outputs
+from aepipe.tables.arrow_memory import keep_freed_memory
+from aepipe.tables.parquet_reader import read_footer
 
 __all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]
 

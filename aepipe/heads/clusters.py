@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.heads.whitening import whitened_squares
-from aepipe.latent import Mixture
+from aepipe.latent_math import Mixture
 from aepipe.layout import Port
 
 CLUSTER_PORTS = (Port("cluster", "int32", (1,)), Port("cluster_distance", "float32", (1,)))

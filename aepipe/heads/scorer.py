@@ -7,17 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe import heads
-from aepipe.family import Model, Part
-from aepipe.head import Head, HeadStats
-from aepipe.heads.blame import Blame, can_plant, fit_blame
-from aepipe.heads.classes import CLASS_PORTS, Classes, points
+from aepipe.heads import scores as heads
+from aepipe.heads.attribution import Blame, can_plant, fit_blame
+from aepipe.heads.base import Head, HeadStats
+from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
-from aepipe.heads.evidence import Testimony, Witness, gather
-from aepipe.latent import Mixture
+from aepipe.heads.model_outputs import Testimony, Witness, gather
+from aepipe.latent_math import Mixture
 from aepipe.layout import Port
-from aepipe.nets.pooling import reason_names
-from aepipe.parts import feature_ports, latent_tensors
+from aepipe.models.base import Model, Part
+from aepipe.models.export_parts import feature_ports, latent_tensors
+from aepipe.models.layers.loss_pooling import reason_names
 
 FITTED_ROWS = 20_000
 """Heads are fitted on at most this many training rows, and as many dev rows."""

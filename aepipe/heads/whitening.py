@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aepipe.head import Evidence, Head
-from aepipe.heads.space import MODEL, Fields, Matrix, Scaling, Space
+from aepipe.heads.base import Evidence, Head
+from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space
 
 LEAST_EIGENVALUE = 1e-3
 """In shares of the mean one: a projection then grows by 32 at most, and float32 keeps five digits of a distance."""

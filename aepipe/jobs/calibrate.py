@@ -9,24 +9,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe import where
-from aepipe.batch.model import TableModel
-from aepipe.batch.reader import READ_ROWS, read_footer, slices
-from aepipe.bundle import Bundle
-from aepipe.calibration import Calibration
-from aepipe.config import Device, Job, read_job
+from aepipe.bundles.active_calibration import in_force, put_in_force
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import current_user
+from aepipe.calibration.conformal import Calibration
+from aepipe.config.job import Device, Job, read_job
 from aepipe.errors import CalibrationInvalid, OptionInvalid
-from aepipe.jobs import threshold
-from aepipe.jobs.result import Result
+from aepipe.expressions import evaluate as where
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs import threshold_selection as threshold
+from aepipe.jobs.ground_truth import Told, Truth, stated_truth, truth_of
+from aepipe.jobs.results import Result
 from aepipe.jobs.score import chosen_partitions
-from aepipe.jobs.scored import latest_nights
-from aepipe.jobs.threshold import Evidence, Labelled
-from aepipe.jobs.truth import Told, Truth, stated_truth, truth_of
-from aepipe.partitions import Partition
+from aepipe.jobs.scored_partitions import latest_nights
+from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, silent
-from aepipe.recalibration import in_force, put_in_force
-from aepipe.registry import current_user
 from aepipe.storage import Manifest, Outputs, read_parquet
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
 

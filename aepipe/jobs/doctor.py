@@ -4,10 +4,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from aepipe import installed
-from aepipe.config import Job, read_job
+from aepipe import versions as installed
+from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError
-from aepipe.jobs.result import Result
+from aepipe.jobs.results import Result
 
 BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
 """Outside of these the scheduler's server does not start, or never creates a scheduled run."""
@@ -70,7 +70,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _device() -> Check:
-    from aepipe.batch.session import usable_device
+    from aepipe.inference.session import usable_device
 
     device, why = usable_device("auto")
     return Check(what="device", found=f"{device} ({why})", ok=True)
@@ -94,7 +94,7 @@ def _job_checks(job_path: str | Path) -> list[Check]:
 
 def _options(job: Job) -> Check:
     """The options that need no data to be judged."""
-    from aepipe.families import find
+    from aepipe.models.families import find
 
     try:
         family = find(job.model.family)
@@ -104,7 +104,7 @@ def _options(job: Job) -> Check:
 
 
 def _device_of(job: Job) -> Check:
-    from aepipe.batch.session import usable_device
+    from aepipe.inference.session import usable_device
 
     try:
         device, why = usable_device(job.run.device)
@@ -127,7 +127,7 @@ def _table(job: Job) -> Check:
 
 
 def _bundle(job: Job) -> Check:
-    from aepipe.bundle import Bundle
+    from aepipe.bundles.bundle import Bundle
 
     try:
         bundle = Bundle.open(job.bundle_path)

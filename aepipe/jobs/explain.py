@@ -8,18 +8,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aepipe.batch.model import TableModel
-from aepipe.batch.reader import READ_ROWS, slices
-from aepipe.config import Job, read_job
+from aepipe.config.job import Job, read_job
 from aepipe.errors import JobInvalid, OptionInvalid
-from aepipe.jobs.images import drawn_images
-from aepipe.jobs.keys import find_rows, key_texts
-from aepipe.jobs.result import Result
-from aepipe.jobs.scored import open_model
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.results import Result
+from aepipe.jobs.row_images import drawn_images
+from aepipe.jobs.row_lookup import find_rows, key_texts
+from aepipe.jobs.scored_partitions import open_model
 from aepipe.layout import Layout
-from aepipe.partitions import Partition, discover
-from aepipe.report import wording
+from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
+from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.partitions import Partition, discover
 
 NEAR = 3
 
@@ -220,7 +220,7 @@ def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tup
 def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: Heat | None) -> None:
     if heat is None:
         raise OptionInvalid(f"{row.name} cannot be drawn: it has no score, or the job asks for no reasons")
-    from aepipe.report.heat import heat_picture
+    from aepipe.report.figures.heatmap_png import heat_picture
 
     image, guess = (drawn_images(model.bundle.encoding, table)[0] for table in (row.table, expected))
     rebuilt = model.bundle.encoding.layout.rebuilt

@@ -5,12 +5,12 @@ import os
 import re
 from pathlib import Path
 
-from aepipe.config import parse_job
+from aepipe.config.job import parse_job
 from aepipe.errors import JobInvalid
 from aepipe.jobs.inspect import infer_schema
-from aepipe.partitions import discover
-from aepipe.schema import Column
 from aepipe.storage import put_bytes
+from aepipe.tables.partitions import discover
+from aepipe.tables.schema_check import Column
 
 
 def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> Path:

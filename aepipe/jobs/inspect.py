@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from aepipe.batch.reader import read_footer, slices
-from aepipe.config import ColumnSpec, Job, parse_job, read_job
+from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable, SchemaMismatch
-from aepipe.jobs.result import Result
-from aepipe.partitions import Partition, discover
-from aepipe.schema import Column, Schema, extra_columns, faults, infer
+from aepipe.jobs.results import Result
+from aepipe.tables.parquet_reader import read_footer, slices
+from aepipe.tables.partitions import Partition, discover
+from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
 
 SAMPLE_ROWS = 10_000
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from aepipe.bundle import Bundle
-from aepipe.config import Job, read_job
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import Registry, current_user
+from aepipe.config.job import Job, read_job
 from aepipe.errors import BundleNotFound
-from aepipe.jobs.result import Result
-from aepipe.registry import Registry, current_user
+from aepipe.jobs.results import Result
 
 
 class Version(Result):

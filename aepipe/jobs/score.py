@@ -7,15 +7,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from aepipe.batch.session import usable_device
-from aepipe.bundle import Bundle
-from aepipe.config import Device, Job, read_job
+from aepipe.bundles.active_calibration import in_force
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.errors import JobInvalid
-from aepipe.jobs.result import Result
-from aepipe.partitions import Partition, discover, natural_order, select
+from aepipe.inference.session import usable_device
+from aepipe.jobs.results import Result
 from aepipe.progress import Progress
-from aepipe.recalibration import in_force
+from aepipe.tables.partitions import Partition, discover, natural_order, select
 
 
 class NightScore(Result):

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from aepipe import recalibration
-from aepipe.batch.golden import check_golden
-from aepipe.bundle import Bundle
-from aepipe.config import read_job
+from aepipe.bundles import active_calibration as recalibration
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import Registry
+from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, BundleNotFound
-from aepipe.jobs.result import Result
-from aepipe.registry import Registry
+from aepipe.inference.golden_check import check_golden
+from aepipe.jobs.results import Result
 from aepipe.storage import OUTPUTS, Outputs
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.errors import EvaluationInvalid
-from aepipe.metrics import Interval, average_precision
-from aepipe.quality.aligned import Columns, Rows
+from aepipe.metrics.ranking import Interval, average_precision
+from aepipe.quality.alignment import Columns, Rows
+from aepipe.quality.design_matrix import stacked, tree_matrix
 from aepipe.quality.intervals import delong, mean_of
 from aepipe.quality.learners import boosted_trees, one_thread
-from aepipe.quality.matrices import stacked, tree_matrix
 
 MOST_ROWS = 100_000
 FEWEST_OF_A_CLASS = 10

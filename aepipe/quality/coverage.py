@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aepipe.quality.aligned import MISSING, Columns, Rows
-from aepipe.quality.nearest import nearest, radii, scaled
+from aepipe.quality.alignment import MISSING, Columns, Rows
+from aepipe.quality.nearest_neighbours import nearest, radii, scaled
 
 NEIGHBOURS = 5
 MOST_ROWS = 3_000

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aepipe.metrics import Interval
+from aepipe.metrics.ranking import Interval
 
 Z_95 = 1.959963984540054
 

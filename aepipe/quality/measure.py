@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.quality.aligned import Columns, Rows, align
-from aepipe.quality.closeness import closeness
-from aepipe.quality.copies import copies
+from aepipe.quality.alignment import Columns, Rows, align
+from aepipe.quality.checks import Measures, OfReal
+from aepipe.quality.classifier_two_sample import two_sample
+from aepipe.quality.column_pair_trends import pair_trends
+from aepipe.quality.column_shapes import column_shapes
 from aepipe.quality.coverage import coverage
-from aepipe.quality.downstream import downstream
+from aepipe.quality.distance_to_closest import closeness
+from aepipe.quality.exact_copies import copies
 from aepipe.quality.frechet import frechet_distance
-from aepipe.quality.judgement import Measures, OfReal
-from aepipe.quality.shapes import column_shapes
-from aepipe.quality.trends import pair_trends
-from aepipe.quality.two_sample import two_sample
+from aepipe.quality.tstr import downstream
 
 FEWEST_ROWS = 50
 """Of synthetic and of held-out rows each, for measures that learn or compare whole distributions."""

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aepipe.metrics import Interval
+from aepipe.metrics.ranking import Interval
 from aepipe.quality.augmentation import SYNTHETIC, Arm, Augmentation
-from aepipe.report import wording
-from aepipe.report.html import environment
+from aepipe.report import formatting as wording
+from aepipe.report.render import environment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aepipe.report import wording
-from aepipe.report.latents import drawable
-from aepipe.report.model import Card, Comparison, CostCurve, FileLine, Header, Night, PartitionLine
+from aepipe.report import formatting as wording
+from aepipe.report.figures.latent_map import drawable
+from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Header, Night, PartitionLine
 
 MOST_PARTITIONS = 60
 MOST_FILES = 80

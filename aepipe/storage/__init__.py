@@ -1,13 +1,13 @@
 """Every write of the project: atomic files, digests, locks, Parquet with checksums, and the commit of a partition."""
 
+from aepipe.storage.atomic_files import append_line, make_folder, put_bytes, put_json, remove, replace
 from aepipe.storage.commit import Commit
 from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes
-from aepipe.storage.files import append_line, make_folder, put_bytes, put_json, remove, replace
 from aepipe.storage.locks import lock
-from aepipe.storage.outputs import Outputs
-from aepipe.storage.parquet import ParquetSink, StagedFile, put_parquet, read_parquet
-from aepipe.storage.places import HIDDEN, OUTPUTS, Run, check_partition
-from aepipe.storage.records import FileRecord, Manifest
+from aepipe.storage.manifest import FileRecord, Manifest
+from aepipe.storage.output_store import Outputs
+from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
+from aepipe.storage.paths import HIDDEN, OUTPUTS, Run, check_partition
 
 __all__ = [
     "HIDDEN",

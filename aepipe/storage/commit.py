@@ -17,10 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from aepipe.storage.files import make_folder, put_bytes, put_json, remove, replace
-from aepipe.storage.parquet import ParquetSink, StagedFile
-from aepipe.storage.places import FILE, HIDDEN, Place
-from aepipe.storage.records import FileRecord, Manifest, read_manifest
+from aepipe.storage.atomic_files import make_folder, put_bytes, put_json, remove, replace
+from aepipe.storage.manifest import FileRecord, Manifest, read_manifest
+from aepipe.storage.parquet_writer import ParquetSink, StagedFile
+from aepipe.storage.paths import FILE, HIDDEN, Place
 
 _log = logging.getLogger(__name__)
 

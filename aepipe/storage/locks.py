@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aepipe.errors import Busy
-from aepipe.storage.files import make_folder
+from aepipe.storage.atomic_files import make_folder
 
 _POLL_S = 0.02
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from aepipe.errors import Busy, DataUnreadable
 from aepipe.storage.digests import digest_file
 from aepipe.storage.locks import lock
-from aepipe.storage.places import FILE, OUTPUTS, Place, Run, manifests_folder
-from aepipe.storage.records import FileRecord, read_manifest
+from aepipe.storage.manifest import FileRecord, read_manifest
+from aepipe.storage.paths import FILE, OUTPUTS, Place, Run, manifests_folder
 
 _REMEDY = "Delete it and run the partition again."
 

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from aepipe.config import Train
+from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.family import Batch, Loss, Model, Player, Turn
-from aepipe.nets.likelihood import Residual
+from aepipe.models.base import Batch, Loss, Model, Player, Turn
+from aepipe.models.layers.likelihood import Residual
 from aepipe.progress import Progress, silent
-from aepipe.training.average import Average, in_place
 from aepipe.training.checkpoint import Keeper
-from aepipe.training.curve import Curve, Epoch
-from aepipe.training.rates import epochs_of, rate_of
-from aepipe.training.resident import Resident
-from aepipe.training.standing import Standing
+from aepipe.training.device_dataset import Resident
+from aepipe.training.history import Curve, Epoch
+from aepipe.training.schedule import epochs_of, rate_of
+from aepipe.training.state import Standing
+from aepipe.training.weight_average import Average, in_place
 
 log = logging.getLogger(__name__)
 

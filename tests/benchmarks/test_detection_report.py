@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import EllipticEnvelope
 
-from aepipe.config import parse_job
+from aepipe.config.job import parse_job
 from benchmarks import detection_yardsticks
 from benchmarks.detection import FULL, QUICK, Case, detectors, key
 from benchmarks.detection_detectors import Clock, quality

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from aepipe.encoding import category
 from aepipe.encoding.category import CategoryCodec
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN
-from tests.encoding.tables import CATEGORIES, batch_of, comparable, encoding_of, one_column
+from tests.support.columns import CATEGORIES, batch_of, comparable, encoding_of, one_column
 
 many = settings(
     max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

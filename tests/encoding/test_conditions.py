@@ -10,8 +10,8 @@ import torch
 from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN
-from aepipe.nets.frontend import GIVEN_SCALE, Frontend
-from tests.encoding.tables import encoding_of, schema_of
+from aepipe.models.layers.preprocessing import GIVEN_SCALE, Frontend
+from tests.support.columns import encoding_of, schema_of
 
 DAYS = pa.array([datetime(2026, 1, day, 12) for day in (1, 2, 3, 4, 5, 6)], pa.timestamp("us"))
 COLUMNS = {

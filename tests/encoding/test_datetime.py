@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aepipe.encoding.datetime import DatetimeCodec
 from aepipe.layout import FIRST_VALUE, MISSING
-from tests.encoding.tables import DATETIMES, PER_SECOND, batch_of, comparable, encoding_of, one_column
+from tests.support.columns import DATETIMES, PER_SECOND, batch_of, comparable, encoding_of, one_column
 
 many = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aepipe.encoding import Encoding
-from tests.encoding.tables import IMAGES, batch_of, encoding_of, one_column
+from tests.support.columns import IMAGES, batch_of, encoding_of, one_column
 
 SPEC = {"kind": "image", "shape": [1, 2, 3]}
 FINE = ""

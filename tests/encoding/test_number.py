@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding
 from aepipe.encoding.number import NumberCodec
-from tests.encoding.tables import NUMBERS, batch_of, comparable, encoding_of, one_column
+from tests.support.columns import NUMBERS, batch_of, comparable, encoding_of, one_column
 
 many = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from aepipe.column_kinds import infer
-from aepipe.config import parse_job
+from aepipe.config.job import parse_job
 from aepipe.encoding import fit
+from aepipe.tables.kind_inference import infer
 
 
 def test_integers_with_gaps_from_pandas_are_scored_but_for_the_gaps() -> None:

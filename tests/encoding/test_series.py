@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aepipe.encoding import Encoding
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Port
-from tests.encoding.tables import batch_of, one_column, schema_of
+from tests.support.columns import batch_of, one_column, schema_of
 
 many = settings(
     max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.encoding.tables import VECTORS, batch_of, one_column
+from tests.support.columns import VECTORS, batch_of, one_column
 
 many = settings(
     max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)

@@ -14,15 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.session import Session, usable_device
-from aepipe.bundle import Bundle
+from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
-from aepipe.engines.board import Board
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
+from aepipe.engines.scheduler import Board
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
-from aepipe.partitions import Partition
+from aepipe.inference.session import Session, usable_device
 from aepipe.storage import Outputs
-from tests.batch.linear import make_bundle, numbers
+from aepipe.tables.partitions import Partition
+from tests.support.linear_bundle import make_bundle, numbers
 
 has_gpu = usable_device("auto")[0] == "cuda"
 
@@ -301,7 +301,7 @@ def test_no_partitions_are_no_results(bundle: Bundle) -> None:
 
 def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
     heavy = "{'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'prefect', 'onnx'}"
-    code = f"import sys, aepipe.engines.local, aepipe.batch.sampler; print({heavy} & set(sys.modules))"
+    code = f"import sys, aepipe.engines.local, aepipe.inference.sampler; print({heavy} & set(sys.modules))"
 
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -309,12 +309,13 @@ def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
-from aepipe.bundle import Bundle
+from aepipe.bundles.bundle import Bundle
 from aepipe.engines.local import ScoreSpec, run
-from aepipe.partitions import Partition
+from aepipe.tables.partitions import Partition
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
 bundle, folder = Bundle.open(sys.argv[1]), Path(sys.argv[2])
 specs = [ScoreSpec(Partition("p", (folder / "p.parquet",) * 40), folder / "out", device="cpu", workers=2)]
 run(bundle, specs, progress=lambda what, share: print(share, flush=True))

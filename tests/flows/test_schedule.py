@@ -10,7 +10,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ParameterTypeError
 from prefect.flows import load_flow_from_entrypoint
 
-from aepipe.config import read_job
+from aepipe.config.job import read_job
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "prefect.yaml").read_text()

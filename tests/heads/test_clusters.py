@@ -7,9 +7,9 @@ from sklearn.mixture import GaussianMixture
 
 from aepipe.heads.clusters import Clusters
 from aepipe.heads.scorer import fit_scorer
-from aepipe.nets.prior import fit_mixture
-from aepipe.priors import draw_latents
-from tests.heads.models import cells, table_layout, train
+from aepipe.models.latent_priors import draw_latents
+from aepipe.models.layers.prior import fit_mixture
+from tests.support.head_models import cells, table_layout, train
 
 
 def _as_fitted(latents: np.ndarray) -> tuple[GaussianMixture, Clusters]:

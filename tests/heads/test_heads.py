@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from aepipe import heads
 from aepipe.errors import OptionInvalid
-from aepipe.head import Evidence, HeadStats
-from tests.heads.models import evidence
+from aepipe.heads import scores as heads
+from aepipe.heads.base import Evidence, HeadStats
+from tests.support.head_models import evidence
 
 
 def test_every_head_says_its_name_and_what_it_measures() -> None:

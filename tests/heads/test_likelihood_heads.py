@@ -1,8 +1,8 @@
 import torch
 
-from aepipe.head import HeadStats
-from aepipe.heads import find
-from tests.heads.models import evidence
+from aepipe.heads.base import HeadStats
+from aepipe.heads.scores import find
+from tests.support.head_models import evidence
 
 
 def test_reconstruction_is_the_negative_log_likelihood_of_the_row() -> None:

@@ -3,12 +3,12 @@ import pytest
 import torch
 from sklearn import datasets
 
-from aepipe import heads
 from aepipe.errors import OptionInvalid
-from aepipe.head import HeadStats
-from aepipe.heads.evidence import Witness, gather
+from aepipe.heads import scores as heads
+from aepipe.heads.base import HeadStats
+from aepipe.heads.model_outputs import Witness, gather
 from aepipe.heads.scorer import LossScale, Scorer, fit_scorer
-from tests.heads.models import cells, image_layout, mixed_layout, random_rows, table_layout, train
+from tests.support.head_models import cells, image_layout, mixed_layout, random_rows, table_layout, train
 
 FAULT = 8.0  # robust standard deviations
 

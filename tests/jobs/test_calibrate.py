@@ -12,17 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 import aepipe
-from aepipe import heads
-from aepipe.bundle import Bundle
-from aepipe.calibration import Calibration
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import Registry
+from aepipe.calibration.conformal import Calibration
 from aepipe.cli.main import app
 from aepipe.errors import AepipeError, CalibrationInvalid, JobInvalid, OptionInvalid
+from aepipe.heads import scores as heads
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
-from aepipe.jobs.report import report
+from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
-from aepipe.jobs.train import train
+from aepipe.jobs.train.train import train
 from aepipe.jobs.verify import verify
-from aepipe.registry import Registry
 from aepipe.storage import HIDDEN, Outputs, lock
 from tests.conftest import yardsticks_of
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.bundle import Bundle
-from aepipe.jobs.report import report
-from aepipe.jobs.sample import sample
+from aepipe.bundles.bundle import Bundle
+from aepipe.jobs.report.report import report
+from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
-from aepipe.jobs.train import train
+from aepipe.jobs.train.train import train
 from tests.conftest import make_workshop
 
 NIGHT = "dt=2026-01-07"

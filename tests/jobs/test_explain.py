@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from aepipe.batch.model import TableModel
-from aepipe.cli.explanation import heat_lines
+from aepipe.cli.explain_output import heat_lines
 from aepipe.cli.main import app
 from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.inference.table_model import TableModel
 from aepipe.jobs.explain import Heat, explain
 from aepipe.storage import put_parquet
 

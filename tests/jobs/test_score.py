@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 import aepipe
 from aepipe.jobs.score import score
-from aepipe.metrics import auroc
+from aepipe.metrics.ranking import auroc
 from aepipe.storage import Outputs
 
 NIGHT = "dt=2026-01-07"

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.model import TableModel
-from aepipe.bundle import Bundle
-from aepipe.jobs.report import report
-from aepipe.jobs.sample import sample
+from aepipe.bundles.bundle import Bundle
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.report.report import report
+from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
-from aepipe.jobs.train import train
+from aepipe.jobs.train.train import train
 
 STEPS = 12
 JOB = """

@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from aepipe.errors import EvaluationInvalid
-from aepipe.metrics import Interval
-from aepipe.quality.aligned import Columns, Rows
+from aepipe.metrics.ranking import Interval
+from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.augmentation import SYNTHETIC, Augmentation, _recall_of_as_many, augmentation
 
 COLUMNS = Columns(("x", "y"), ("label",), (3,))

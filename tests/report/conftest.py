@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aepipe.report.html import render
-from aepipe.report.model import (
+from aepipe.report.page_model import (
     Card,
     Comparison,
     CostCurve,
@@ -24,6 +23,7 @@ from aepipe.report.model import (
     Walk,
     WalkLine,
 )
+from aepipe.report.render import render
 
 ROWS = 60
 WHEN = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)

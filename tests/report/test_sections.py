@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import betabinom
 
 from aepipe.report import sections
-from aepipe.report.model import Card, Comparison, FileLine, Header, PartitionLine
+from aepipe.report.page_model import Card, Comparison, FileLine, Header, PartitionLine
 
 WHEN = datetime(2026, 11, 21)
 

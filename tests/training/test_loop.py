@@ -12,19 +12,19 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aepipe.bottleneck import real_space
-from aepipe.config import Model as Section
-from aepipe.config import Train
+from aepipe.config.job import Model as Section
+from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.families import build
-from aepipe.family import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Through, Turn, point
 from aepipe.layout import Layout, Number
-from aepipe.nets.frontend import Row
-from aepipe.nets.likelihood import LikelihoodOptions, make_likelihood
+from aepipe.models.base import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Through, Turn, point
+from aepipe.models.families import build
+from aepipe.models.latent_space import real_space
+from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
+from aepipe.models.layers.preprocessing import Row
 from aepipe.training import loop
+from aepipe.training.device_dataset import Resident
 from aepipe.training.loop import evaluate, fit, row_losses, take_turn
-from aepipe.training.resident import Resident
-from tests.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows
+from tests.support.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows
 
 CPU = torch.device("cpu")
 SHORT = Train(epochs=6, patience=6, learning_rate=0.003)

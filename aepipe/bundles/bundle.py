@@ -1,0 +1,253 @@
+"""One model version as a folder of checked files: written once, read whole. Nothing here knows torch or onnxruntime."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
+
+from aepipe.bundles.aliases import MANIFEST, locate
+from aepipe.bundles.golden_rows import Golden, Latent, golden_bytes, golden_of
+from aepipe.calibration.conformal import Calibration
+from aepipe.calibration.open_set import OpenSet
+from aepipe.encoding import Encoding
+from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
+from aepipe.layout import Port
+from aepipe.storage import lock, sha256_bytes
+from aepipe.storage.atomic_files import json_bytes
+from aepipe.storage.atomic_folders import put_folder
+
+CONTRACT = 1
+"""What the files of a bundle mean; raised when an older aepipe could no longer read them right."""
+
+SCHEMA, CALIBRATION, GOLDEN = "schema.json", "calibration.json", "golden.parquet"
+LOCK = ".lock"
+
+_STAMP = "%Y-%m-%dT%H:%M:%SZ"
+_WAIT_S = 60.0
+_RESTORE = "restore the bundle from a copy, or train again"
+_logger = logging.getLogger(__name__)
+
+NamedPort = Annotated[Port, PlainSerializer(lambda port: port._asdict())]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PartInfo(_Frozen):
+    """One ONNX file: its tensors, how it is called, and how far it was from torch when it was exported."""
+
+    inputs: tuple[NamedPort, ...]
+    outputs: tuple[NamedPort, ...]
+    rtol: float = Field(1e-4, ge=0)
+    atol: float = Field(1e-4, ge=0)
+    parity: dict[str, JsonValue] = Field(default_factory=dict, description="greatest differences from torch, by rows")
+
+
+class FileEntry(_Frozen):
+    """What a file of the bundle must be, byte for byte."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class BundleManifest(_Frozen):
+    """What a bundle is and where it comes from; `write_bundle` fills in the last two."""
+
+    contract: int = CONTRACT
+    name: str = Field(min_length=1, description="of the job; versions lie in exported/<name>")
+    family: str
+    trunk: str | None = None
+    head: str
+    training_key: str = Field(description="digest of the job and the data: equal keys need no second training")
+    job: dict[str, JsonValue] = Field(default_factory=dict, description="the job as it was read, defaults and all")
+    train_partitions: tuple[str, ...] = ()
+    rows: dict[str, int] = Field(description="of each share of the split: train, dev, calibration")
+    parts: dict[str, PartInfo]
+    latent: Latent
+    reason_names: tuple[str, ...] = ()
+    open_set: OpenSet | None = Field(None, description="the classes that the scorer tells apart, if any")
+    versions: dict[str, str] = Field(default_factory=dict, description="of the packages that made it")
+    metrics: dict[str, FiniteFloat | None] = Field(default_factory=dict)
+    details: dict[str, JsonValue] = Field(default_factory=dict, description="device, seconds, and the like")
+    created_at: str = ""
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+    @property
+    def is_polluted(self) -> bool:
+        """Whether anomalies may be among the rows that it learned from and was calibrated on."""
+        train = self.job.get("train")
+        return isinstance(train, dict) and train.get("data") == "polluted"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A version whose every byte was checked when it was opened; nothing is read from disk again."""
+
+    path: Path
+    manifest: BundleManifest
+    encoding: Encoding
+    calibration: Calibration
+    golden: Golden
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
+
+        Raises BundleNotFound, BundleTooNew, or BundleCorrupt, which names the file that is not what was exported.
+        """
+        folder = locate(Path(path).resolve())
+        manifest = read_manifest(folder)
+        files = _read_checked(folder, manifest)
+        try:
+            return cls(
+                path=folder,
+                manifest=manifest,
+                encoding=Encoding.model_validate_json(files[SCHEMA]),
+                calibration=Calibration.model_validate_json(files[CALIBRATION]),
+                golden=golden_of(files[GOLDEN], manifest.latent),
+                files=MappingProxyType(files),
+            )
+        except (KeyError, ValidationError, pa.ArrowException) as error:
+            raise _unreadable(folder, error) from error
+
+    @property
+    def version(self) -> str:
+        """Name and version, such as cells/20261121T130501Z-1a2b3c4d."""
+        return f"{self.manifest.name}/{self.path.name}"
+
+    @property
+    def reasons(self) -> int:
+        """How many reasons a score has."""
+        return next((port.row_shape[0] for port in self.manifest.parts["scorer"].outputs if port.name == "reason"), 0)
+
+    def part(self, name: str) -> tuple[bytes, PartInfo]:
+        """The ONNX bytes of a part and what is known of it. Raises BundleNotFound where the family has none."""
+        if name not in self.manifest.parts:
+            known = ", ".join(sorted(self.manifest.parts))
+            raise BundleNotFound(f"{self.path} has no part '{name}': a {self.manifest.family} has {known}")
+        return self.files[f"{name}.onnx"], self.manifest.parts[name]
+
+
+def write_bundle(
+    folder: Path,
+    manifest: BundleManifest,
+    *,
+    encoding: Encoding,
+    onnx: Mapping[str, bytes],
+    calibration: Calibration,
+    golden: Golden,
+    extras: Mapping[str, bytes] | None = None,
+    now: datetime | None = None,
+) -> Path:
+    """The folder of a new version below exported/<name>, complete and synced; a crash leaves nothing that is read.
+
+    onnx: by part name, the same names as `manifest.parts`. extras: more files by name, such as curve.json, card.md.
+    Raises Busy where another process writes a bundle of the same name.
+    """
+    created = (now or datetime.now(UTC)).astimezone(UTC)
+    files = _named_files(manifest, encoding, onnx, calibration, golden, extras or {})
+    entries = {name: FileEntry(sha256=sha256_bytes(data), bytes=len(data)) for name, data in files.items()}
+    complete = manifest.model_copy(update={"created_at": created.strftime(_STAMP), "files": entries})
+    files[MANIFEST] = json_bytes(complete.model_dump(mode="json"))
+    final = folder / _version_name(complete.created_at, files[MANIFEST])
+    with lock(folder / LOCK, wait_s=_WAIT_S):
+        if not final.exists():
+            put_folder(final, files)
+    _logger.info("wrote bundle %s", final)
+    return final
+
+
+def read_manifest(folder: Path) -> BundleManifest:
+    """The manifest of a version, checked against the folder's name. Raises BundleCorrupt or BundleTooNew."""
+    path = folder / MANIFEST
+    data = _read(path)
+    if not folder.name.endswith(f"-{_short_digest(data)}"):
+        raise BundleCorrupt(
+            f"{path} has the digest {_short_digest(data)}, which its folder's name does not end with: "
+            f"it was edited, or the folder renamed; {_RESTORE}"
+        )
+    raw = json.loads(data)
+    if raw["contract"] > CONTRACT:
+        raise BundleTooNew(
+            f"{path} is of contract {raw['contract']}; this aepipe reads {CONTRACT}: upgrade aepipe, or train again"
+        )
+    try:
+        manifest = BundleManifest.model_validate_json(data)
+    except ValidationError as error:
+        raise _unreadable(path, error) from error
+    if folder.name != _version_name(manifest.created_at, data):
+        raise BundleCorrupt(
+            f"{path} was made at {manifest.created_at}, which its folder's name does not say: {_RESTORE}"
+        )
+    return manifest
+
+
+def _version_name(created_at: str, manifest: bytes) -> str:
+    """Time and digest, such as 20261121T130501Z-1a2b3c4d."""
+    return f"{created_at.replace('-', '').replace(':', '')}-{_short_digest(manifest)}"
+
+
+def _short_digest(data: bytes) -> str:
+    return sha256_bytes(data)[:8]
+
+
+def _named_files(
+    manifest: BundleManifest,
+    encoding: Encoding,
+    onnx: Mapping[str, bytes],
+    calibration: Calibration,
+    golden: Golden,
+    extras: Mapping[str, bytes],
+) -> dict[str, bytes]:
+    if set(onnx) != set(manifest.parts):
+        raise ValueError(f"the manifest has the parts {sorted(manifest.parts)}, the ONNX files are {sorted(onnx)}")
+    files = {f"{name}.onnx": data for name, data in onnx.items()}
+    files[SCHEMA] = json_bytes(encoding.model_dump(mode="json", by_alias=True))
+    files[CALIBRATION] = calibration.to_json()
+    files[GOLDEN] = golden_bytes(golden, manifest.latent)
+    for name, data in extras.items():
+        if name in files or name == MANIFEST or name.startswith(".") or Path(name).name != name:
+            raise ValueError(f"a bundle cannot hold another file named {name!r}")
+        files[name] = data
+    return files
+
+
+def _read_checked(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
+    """Every file by name, each the one that was exported."""
+    present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
+    if extra := sorted(present - set(manifest.files)):
+        raise BundleCorrupt(f"{folder / extra[0]} is not part of the bundle: take it out of the folder")
+    files = {}
+    for name, expected in sorted(manifest.files.items()):
+        data = files[name] = _read(folder / name)
+        if len(data) != expected.bytes:
+            raise BundleCorrupt(f"{folder / name} has {len(data)} bytes, expected {expected.bytes}: {_RESTORE}")
+        if sha256_bytes(data) != expected.sha256:
+            raise BundleCorrupt(f"{folder / name} is not the file that was exported, its sha256 differs: {_RESTORE}")
+    return files
+
+
+def _unreadable(path: Path, error: Exception) -> BundleCorrupt:
+    what = error.args[0] if isinstance(error, KeyError) else str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        what = f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return BundleCorrupt(f"{path} is whole, but this version of aepipe cannot read it ({what}): train again")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleCorrupt(f"{path} is missing: {_RESTORE}") from None
+    except OSError as error:
+        raise BundleCorrupt(f"{path} cannot be read ({error.strerror}): {_RESTORE}") from None

@@ -1,0 +1,62 @@
+"""A category of very many values as two codes: a class of about equally frequent values, and a member of it."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.category import CategoryCodec, fit_category
+from aepipe.layout import FIRST_VALUE, MANY_CODES, Category
+from aepipe.tables.schema import Column
+
+
+class TwoLevelCodes(Codec):
+    """`.class` and `.member` of the code that `whole` gives, both reserved where that one is."""
+
+    kind: Literal["two_level_codes"] = "two_level_codes"
+    whole: CategoryCodec
+    features: tuple[Category, ...] = Field(description="class and member")
+    members: int = Field(ge=1, description="of a class; the last class may have fewer")
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return self.features
+
+    @property
+    def is_shared(self) -> bool:
+        return self.whole.is_shared
+
+    def encode(self, array: pa.Array) -> Features:
+        found = self.whole.encode(array)
+        (codes,) = found.codes
+        levels = np.divmod(codes - FIRST_VALUE, self.members)
+        of_levels = tuple(np.where(codes < FIRST_VALUE, codes, level + FIRST_VALUE) for level in levels)
+        return Features(codes=of_levels, unseen=found.unseen, reasons=found.reasons)
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+        """A member that its class does not have becomes the last value, a reserved one the first of the class."""
+        of_class, member = (np.maximum(level.astype(np.int64) - FIRST_VALUE, 0) for level in codes.T)
+        values = np.minimum(of_class * self.members + np.minimum(member, self.members - 1), self._last)
+        whole = np.where(codes[:, 0] < FIRST_VALUE, codes[:, 0], values + FIRST_VALUE)
+        return self.whole.decode(numbers, whole[:, None], kind, uniform[:, :1])
+
+    @property
+    def _last(self) -> int:
+        return max(len(self.whole.values) - 1, 0)
+
+
+def fit_category_codes(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec | TwoLevelCodes:
+    """The codec of training values: one code up to 1,024 of them, two levels beyond."""
+    whole = fit_category(column, index, values)
+    if whole.category.size <= MANY_CODES:
+        return whole
+    members = math.isqrt(len(whole.values) - 1) + 1
+    sizes = {"class": -(-len(whole.values) // members), "member": members}
+    features = tuple(
+        Category(name=f"{column.name}.{level}", column=index, size=FIRST_VALUE + size, absent=whole.category.absent)
+        for level, size in sizes.items()
+    )
+    return TwoLevelCodes(name=column.name, whole=whole, features=features, members=members)

@@ -1,0 +1,130 @@
+"""Dates, timestamps and times of day as codes: few moments are an atom each, many keep week, weekday and time apart."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+from pydantic import Field
+
+from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.binned.number import coded, known_values
+from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
+from aepipe.encoding.datetime import MONDAY, shift_of
+from aepipe.layout import MISSING, Category, absent_codes
+from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
+from aepipe.tables.schema import Column
+
+_TICKS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+class DatetimeCodes(Codec):
+    """`.week`, `.weekday` and, unless all are midnight, `.time` of day; or one code, where each moment is an atom.
+
+    A decoded moment is of a weekday and a time of day that training had. Both are those of the zone's offset at the
+    median training row: summer time would make an hour a year ambiguous.
+    """
+
+    kind: Literal["datetime_codes"] = "datetime_codes"
+    features: tuple[Category, ...] = Field(description="one, or week, weekday and, unless all are midnight, time")
+    bins: tuple[Bins, ...] = Field(description="of each feature, in the training unit; days are numbered from Monday")
+    day: int = Field(description="ticks of a day in the training unit: 1 for dates in days")
+    shift: int = Field(0, description="ticks added to UTC")
+    may_be_missing: bool = False
+    least: int = Field(0, description="in training, in its unit: nothing below is decoded")
+    greatest: int = 0
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return self.features
+
+    @property
+    def is_shared(self) -> bool:
+        return True
+
+    def encode(self, array: pa.Array) -> Features:
+        array = plain_values(array)
+        ticks, nulls = _in_days_of(self.day, array), nulls_of(array)
+        columns = _calendar(ticks, self.day, self.shift) if len(self.bins) > 1 else (ticks,)
+        found = [
+            coded(bins, column, nulls, may_be_missing=self.may_be_missing)
+            for bins, column in zip(self.bins, columns, strict=False)  # no time where all are midnight
+        ]
+        return Features(
+            codes=tuple(codes for each in found for codes in each.codes),
+            unseen=max(each.unseen for each in found),
+            reasons=found[0].reasons,
+        )
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+        """A moment without a week is missing."""
+        if self.bins[0].is_empty:
+            return pa.nulls(len(codes), kind)  # training had nothing but nulls
+        drawn = [bins.values(codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
+        ticks = drawn[0] if len(drawn) == 1 else self._moments(drawn)
+        nulls = codes[:, 0] == MISSING if self.may_be_missing else None
+        return array_of(np.clip(ticks, self.least, self.greatest), kind, nulls)
+
+    def _moments(self, drawn: list[np.ndarray]) -> np.ndarray:
+        """Those beyond the training range move by a week, which keeps weekday and time."""
+        furthest = (2**63 - 1) // self.day - 2
+        days = np.clip(drawn[0] * 7 + drawn[1] - MONDAY, -furthest, furthest)
+        moments: np.ndarray = days * self.day - self.shift + (drawn[2] if len(drawn) == 3 else 0)
+        early, late = moments < self.least, moments > self.greatest
+        moments[early] += 7 * self.day
+        moments[late] -= 7 * self.day
+        return moments
+
+
+def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> DatetimeCodes:
+    """The codec of training values of the source's plain type."""
+    known, missing = known_values(values.chunks)
+    ticks, day = known.astype(np.int64), _day_of(values.type)
+    shift = 0 if pt.is_time(values.type) else shift_of(values.drop_null().combine_chunks()) * (day // 86_400)
+    absent = absent_codes(missing=missing, rare=False)
+    parts = _parts(column.name, ticks, day, None if pt.is_time(values.type) else shift)
+    return DatetimeCodes(
+        name=column.name,
+        features=tuple(
+            Category(name=name, column=index, size=bins.size, absent=absent) for name, bins in parts.items()
+        ),
+        bins=tuple(parts.values()),
+        day=day,
+        shift=shift,
+        may_be_missing=missing,
+        least=int(ticks.min()) if len(ticks) else 0,
+        greatest=int(ticks.max()) if len(ticks) else 0,
+    )
+
+
+def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[str, Bins]:
+    """The bins of each feature by its name; shift: none for times of day."""
+    whole = fit_bins(ticks)
+    if whole.is_exact or shift is None:
+        return {name: whole}
+    weeks, weekdays, times = _calendar(ticks, day, shift)
+    parts = {f"{name}.week": fit_bins(weeks), f"{name}.weekday": fit_bins(weekdays)}
+    return parts | ({f"{name}.time": fit_bins(times)} if times.any() else {})
+
+
+def _calendar(ticks: np.ndarray, day: int, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weeks since 1969-12-29, weekdays from Monday = 0, ticks since midnight; rounded down before 1970 as after."""
+    days, of_day = np.divmod(ticks, day)
+    # Moved within the day: adding the shift to nanoseconds overflows at the ends of their range.
+    more, of_day = np.divmod(of_day + shift, day)
+    weeks, weekdays = np.divmod(days + more + MONDAY, 7)
+    return weeks, weekdays, of_day
+
+
+def _day_of(kind: pa.DataType) -> int:
+    if pt.is_date32(kind):
+        return 1
+    return _TICKS["ms" if pt.is_date64(kind) else kind.unit]
+
+
+def _in_days_of(day: int, array: pa.Array) -> np.ndarray:
+    """Ticks int64 of which a day has so many, of any column of times; finer ones are rounded down."""
+    if pt.is_null(array.type):
+        return np.zeros(len(array), np.int64)
+    ticks, own = values_of(array).astype(np.int64), _day_of(array.type)
+    return ticks * (day // own) if day >= own else ticks // (own // day)

@@ -1,0 +1,81 @@
+"""Lists of numbers, all of one length: a code an element."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, OTHER, Codec, Features
+from aepipe.encoding.binned.number import decimals
+from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
+from aepipe.encoding.number import resolution
+from aepipe.encoding.vector import grid_of, lists_of
+from aepipe.layout import MISSING, UNSEEN, Category, absent_codes
+from aepipe.tables.arrow_arrays import dtype_of
+from aepipe.tables.schema import Column
+
+
+class VectorCodes(Codec):
+    """`cat[:, j]` of element j by its `Bins`: a null list is missing in all, a list of another length is invalid."""
+
+    kind: Literal["vector_codes"] = "vector_codes"
+    elements: tuple[Category, ...]
+    bins: tuple[Bins, ...]
+    may_be_missing: tuple[bool, ...]
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        return self.elements
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return (*super().reasons, f"{self.name} has another length than {len(self.elements)}")
+
+    @property
+    def is_shared(self) -> bool:
+        return True
+
+    def encode(self, array: pa.Array) -> Features:
+        grid, wrong = grid_of(array, len(self.elements))
+        codes = [bins.codes(grid[:, at]) for at, bins in enumerate(self.bins)]
+        missing, infinite = np.isnan(grid), np.isinf(grid)
+        for at, column in enumerate(codes):
+            column[missing[:, at] | infinite[:, at]] = MISSING
+        reasons = np.full(len(grid), FINE, np.int8)
+        reasons[(missing & ~np.array(self.may_be_missing, np.bool_)).any(axis=1)] = MISSING_VALUE
+        reasons[infinite.any(axis=1)] = INFINITE_VALUE
+        reasons[wrong] = OTHER
+        unseen = sum(int(np.count_nonzero(column == UNSEEN)) for column in codes)
+        return Features(codes=tuple(codes), unseen=unseen, reasons=reasons if reasons.any() else None)
+
+    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+        columns = [bins.values(codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
+        values = np.stack(columns, axis=1) if columns else np.zeros((len(codes), 0))
+        can = [may or bins.is_empty for may, bins in zip(self.may_be_missing, self.bins, strict=True)]
+        return lists_of(values, (codes == MISSING) & np.array(can, np.bool_), kind)
+
+
+def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodes:
+    """The codec of training lists; lists of another length than the schema's are left out."""
+    length = (column.shape or (0,))[0]
+    grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
+    grid = np.concatenate([*grids, np.zeros((0, length))])
+    bins = tuple(_element(grid[:, at], values.type.value_type) for at in range(length))
+    missing = tuple(np.isnan(grid).any(axis=0).tolist())
+    elements = tuple(
+        Category(
+            name=f"{column.name}[{at}]",
+            column=index,
+            size=each.size,
+            absent=absent_codes(missing=missing[at], rare=False),
+        )
+        for at, each in enumerate(bins)
+    )
+    return VectorCodes(name=column.name, elements=elements, bins=bins, may_be_missing=missing)
+
+
+def _element(values: np.ndarray, kind: pa.DataType) -> Bins:
+    known = values[np.isfinite(values)]
+    known = known if pt.is_decimal(kind) else known.astype(dtype_of(kind))
+    return fit_bins(known, decimals=decimals(known, resolution(kind)))

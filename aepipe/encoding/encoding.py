@@ -1,0 +1,267 @@
+"""One encoding of a whole row: what training learned of each column, and the way there and back."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+from pydantic import BaseModel, ConfigDict, Field
+
+from aepipe.encoding.binned.category import fit_category_codes
+from aepipe.encoding.binned.datetime import fit_datetime_codes
+from aepipe.encoding.binned.number import fit_number_codes
+from aepipe.encoding.binned.vector import fit_vector_codes
+from aepipe.encoding.category import fit_category
+from aepipe.encoding.datetime import fit_datetime
+from aepipe.encoding.image import ImageCodec, fit_image
+from aepipe.encoding.number import fit_number
+from aepipe.encoding.series import SeriesCodec, fit_series
+from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
+from aepipe.encoding.vector import fit_vector
+from aepipe.errors import OptionInvalid, SchemaMismatch
+from aepipe.layout import Layout
+from aepipe.tables.arrow_arrays import plain_values, restored
+from aepipe.tables.arrow_types import plain, sort_of
+from aepipe.tables.schema import Column, Schema
+from aepipe.tables.schema_check import faults
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+"""Row tensors by the names of `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
+
+_Fit: TypeAlias = Callable[[Column, int, pa.ChunkedArray], AnyCodec]
+_FIT: dict[str, _Fit] = {
+    "number": fit_number,
+    "category": fit_category,
+    "boolean": fit_category,
+    "datetime": fit_datetime,
+    "vector": fit_vector,
+}
+_FIT_CODES: dict[str, _Fit] = {
+    "number": fit_number_codes,
+    "category": fit_category_codes,
+    "boolean": fit_category,
+    "datetime": fit_datetime_codes,
+    "vector": fit_vector_codes,
+}
+_FIT_OF_SORT: dict[str, _Fit] = {
+    "number": fit_number,
+    "text": fit_category,
+    "boolean": fit_category,
+    "time": fit_datetime,
+}
+
+
+class Encoded(NamedTuple):
+    """Rows as tensors."""
+
+    arrays: Arrays
+    invalid: np.ndarray
+    """int16 (B,): 0 is fine, else an index into `Encoding.invalid_reasons`; such rows hold finite placeholders."""
+    unseen: dict[str, int]
+    """How many values training never saw, by column; columns without one are left out."""
+
+
+class Encoding(BaseModel):
+    """schema.json of a bundle: pure data, read back with `Encoding.model_validate_json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    # A field `schema` would shadow a method of pydantic's.
+    schema_: Schema = Field(alias="schema", description="the columns of the source")
+    codecs: tuple[TableCodec, ...] = Field((), description="of a table: one a modelled column, in their order")
+    image: ImageCodec | None = Field(None, description="of an image")
+    series: SeriesCodec | None = Field(None, description="of windows of a time series")
+    target: ImageCodec | None = Field(None, description="of the image that is rebuilt in its place")
+    given: tuple[TableCodec, ...] = Field((), description="of conditions, in their order")
+
+    @property
+    def schema(self) -> Schema:  # type: ignore[override]
+        """The columns of the source."""
+        return self.schema_
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The shape of an encoded row."""
+        return Layout(
+            columns=tuple(column.name for column in self.schema_.described),
+            numbers=tuple(number for codec in self.codecs for number in codec.numbers),
+            categories=tuple(category for codec in self.codecs for category in codec.categories),
+            image=None if self.image is None else self.image.image,
+            series=None if self.series is None else self.series.series,
+            target=None if self.target is None else self.target.image,
+            conditions=self.schema_.conditions,
+            given_numbers=tuple(number for codec in self.given for number in codec.numbers),
+            given_categories=tuple(category for codec in self.given for category in codec.categories),
+        )
+
+    @property
+    def has_bins(self) -> bool:
+        """Whether a code may stand for several values, of which decoding draws one: those of a bin, or rare ones."""
+        return any(codec.is_shared for codec in self.codecs)
+
+    @cached_property
+    def invalid_reasons(self) -> tuple[str, ...]:
+        """What `Encoded.invalid` means: "" for 0, then a sentence each."""
+        alone = (codec for codec in (self.image, self.target, self.series) if codec is not None)
+        return ("", *(reason for codec in (*self.codecs, *alone, *self.given) for reason in codec.reasons))
+
+    @cached_property
+    def columns_read(self) -> tuple[str, ...]:
+        """What a reader has to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
+        return self.schema_.columns_read
+
+    def encode(self, batch: pa.RecordBatch) -> Encoded:
+        """The tensors of a batch, C-contiguous; columns are taken by name. Raises SchemaMismatch."""
+        self._door.check(batch.schema)
+        tensors: Arrays = {}
+        invalid, unseen, known = np.zeros(batch.num_rows, np.int16), dict[str, int](), 0
+        for name, codec in (("image", self.image), ("target", self.target)):
+            if codec is not None:
+                tensors[name], reasons = codec.encode(batch.column(codec.name))
+                invalid, known = _first_reason(invalid, reasons, known), known + len(codec.reasons)
+        if self.series is not None:
+            windows = self.series.encode(batch.column(self.series.name))
+            tensors |= {"steps": windows.steps, "length": windows.length}
+            invalid, known = _first_reason(invalid, windows.reasons, known), known + len(self.series.reasons)
+        for prefix, table in (("", self._table), ("given_", self._given)):
+            if table.codecs:
+                found = table.encode(batch)
+                tensors |= {f"{prefix}num": found.num, f"{prefix}cat": found.cat}
+                invalid, known = _first_reason(invalid, found.reasons, known), known + table.reasons
+                unseen |= found.unseen
+        return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen)
+
+    def encode_table(self, table: pa.Table, *, rows: int) -> Encoded:
+        """The tensors of a whole table, encoded so many rows at a time. Raises SchemaMismatch."""
+        batches = table.to_batches(rows) or [pa.RecordBatch.from_pylist([], table.schema)]
+        parts = [self.encode(batch) for batch in batches]
+        arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+        unseen = Counter[str]()
+        for part in parts:
+            unseen.update(part.unseen)
+        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen))
+
+    def decode(self, arrays: Mapping[str, np.ndarray], uniform: np.ndarray | None = None) -> pa.RecordBatch:
+        """The columns that the tensors stand for, in the source's types, order and ranges.
+
+        Numbers keep to what training saw, integers are whole, floats are rounded as training's were; a code without a
+        value becomes a rare value, null or the most frequent one. Conditions are among the columns where their tensors
+        are given.
+
+        uniform: (B, C) on [0, 1), which of the values that share a code each is, where in a bin or which of the rare
+        ones; none: the one in the middle.
+        """
+        columns: dict[str, pa.Array] = {}
+        for name, codec in (("image", self.image), ("target", self.target)):
+            if codec is not None and name in arrays:
+                columns[codec.name] = codec.decode(arrays[name], plain(self.schema_.arrow.field(codec.name).type))
+        if self.series is not None and "steps" in arrays:
+            kind = plain(self.schema_.arrow.field(self.series.name).type)
+            columns[self.series.name] = self.series.decode(arrays["steps"], arrays["length"], kind)
+        for prefix, table in (("", self._table), ("given_", self._given)):
+            columns |= self._decoded(table, arrays, prefix, None if prefix else uniform)
+        fields = [self.schema_.arrow.field(column.name) for column in self.schema_.modelled if column.name in columns]
+        restored_columns = [restored(columns[field.name], field.type) for field in fields]
+        types = [field.with_type(column.type) for column, field in zip(restored_columns, fields, strict=True)]
+        return pa.RecordBatch.from_arrays(restored_columns, schema=pa.schema(types))
+
+    def encode_given(self, batch: pa.RecordBatch) -> Arrays:
+        """The tensors of conditions alone, of a batch that holds their columns."""
+        found = self._given.encode(batch)
+        tensors = {"given_num": found.num, "given_cat": found.cat}
+        return {port.name: tensors[port.name] for port in self.layout.given_ports}
+
+    def _decoded(
+        self, table: TableEncoder, arrays: Mapping[str, np.ndarray], prefix: str, uniform: np.ndarray | None
+    ) -> dict[str, pa.Array]:
+        found = [arrays[name] for name in (f"{prefix}num", f"{prefix}cat") if name in arrays]
+        if not found:
+            return {}
+        num = arrays.get(f"{prefix}num", np.zeros((len(found[0]), 0), np.float32))
+        cat = arrays.get(f"{prefix}cat", np.zeros((len(found[0]), 0), np.int32))
+        within = np.full(cat.shape, 0.5) if uniform is None else uniform
+        names = [codec.name for codec in table.codecs]
+        kinds = [self.schema_.arrow.field(name).type for name in names]
+        return dict(zip(names, table.decode(num, cat, kinds, within), strict=True))
+
+    @cached_property
+    def _table(self) -> TableEncoder:
+        return TableEncoder(self.codecs)
+
+    @cached_property
+    def _given(self) -> TableEncoder:
+        return TableEncoder(self.given)
+
+    @cached_property
+    def _door(self) -> "_Door":
+        return _Door(self.schema_)
+
+
+class _Door:
+    """Lets in batches whose Arrow schema fits, and remembers the last one that did: comparing costs 0.1 us."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema.without_keys()
+        self.known: pa.Schema | None = None
+
+    def check(self, arrow: pa.Schema) -> None:
+        if self.known is not None and arrow.equals(self.known):
+            return
+        found = faults(self.schema, arrow)
+        if found:
+            raise SchemaMismatch("the batch", found)
+        self.known = arrow
+
+
+def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False) -> Encoding:
+    """The encoding that training rows ask for; none but training rows may be among them.
+
+    as_codes: the columns of a table become categories alone, numbers by atoms and bins. Conditions stay as they are.
+    Raises SchemaMismatch if a batch lacks a column, OptionInvalid if there is no row.
+    """
+    batches = list(tables)
+    door = _Door(schema)
+    for batch in batches:
+        door.check(batch.schema)
+    if not any(batch.num_rows for batch in batches):
+        raise OptionInvalid("no row is left to train on: widen [train] from, to or where")
+    given = [column for column in schema.modelled if column.kind == "condition"]
+    conditions = tuple(_condition(column, at, schema, batches) for at, column in enumerate(given))
+    if schema.described[0].kind == "image":
+        target = next((fit_image(column) for column in schema.modelled if column.kind == "target"), None)
+        return Encoding(schema_=schema, image=fit_image(schema.described[0]), target=target, given=conditions)
+    if schema.described[0].kind == "series":
+        series = fit_series(schema.described[0], _values(schema.described[0], schema, batches))
+        return Encoding(schema_=schema, series=series, given=conditions)
+    fits = _FIT_CODES if as_codes else _FIT
+    codecs = tuple(
+        fits[column.kind](column, at, _values(column, schema, batches)) for at, column in enumerate(schema.described)
+    )
+    return Encoding(schema_=schema, codecs=codecs, given=conditions)
+
+
+def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.ndarray:
+    """Of several reasons a row keeps the first; those of one more encoder begin after `known`."""
+    if not reasons.any():
+        return invalid
+    return np.where((invalid == 0) & (reasons != 0), reasons + np.int16(known), invalid).astype(np.int16)
+
+
+def _condition(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
+    fit_sort = _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)]
+    return fit_sort(column, index, _values(column, schema, batches))
+
+
+def _values(column: Column, schema: Schema, batches: list[pa.RecordBatch]) -> pa.ChunkedArray:
+    kind = plain(schema.arrow.field(column.name).type)
+    return _one_type([batch.column(column.name) for batch in batches], kind)
+
+
+def _one_type(arrays: list[pa.Array], kind: pa.DataType) -> pa.ChunkedArray:
+    """Chunks of the source's plain type, whatever layout or narrower type each file has; decimals as float64."""
+    kind = pa.float64() if pt.is_decimal(kind) else kind
+    plains = (plain_values(array) for array in arrays)
+    return pa.chunked_array([array if array.type == kind else array.cast(kind, safe=False) for array in plains], kind)

@@ -1,0 +1,66 @@
+"""Lists, nested or not, as one run of values and where each row's begin and end."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
+
+
+class FlatLists(NamedTuple):
+    """Row i holds `values[starts[i]:ends[i]]`, all levels of nesting laid end to end."""
+
+    values: pa.Array
+    starts: np.ndarray
+    ends: np.ndarray
+    nulls: np.ndarray
+
+
+def flat(array: pa.Array) -> FlatLists:
+    """The rows of a list array of any layout, slices and offsets taken care of."""
+    array = _plain_lists(array)
+    nulls = _nulls(array)
+    starts = np.arange(len(array), dtype=np.int64)
+    ends = starts + 1
+    while is_lists(array):
+        array, starts, ends = _one_level(array, starts, ends)
+    return FlatLists(plain_values(array), starts, ends, nulls)
+
+
+def outermost(array: pa.Array) -> FlatLists:
+    """The rows of a list array, one level of nesting taken off: `values` may be lists again, and none but the rows'."""
+    array = _plain_lists(array)
+    starts = np.arange(len(array), dtype=np.int64)
+    values, starts, ends = _one_level(array, starts, starts + 1)
+    first, last = (int(starts.min()), int(ends.max())) if len(starts) else (0, 0)
+    return FlatLists(values.slice(first, last - first), starts - first, ends - first, _nulls(array))
+
+
+def is_lists(array: pa.Array) -> bool:
+    """Whether the values are lists."""
+    kind = array.type
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
+
+
+def _nulls(array: pa.Array) -> np.ndarray:
+    nulls = nulls_of(array)
+    return np.zeros(len(array), np.bool_) if nulls is None else nulls
+
+
+def _plain_lists(array: pa.Array) -> pa.Array:
+    if isinstance(array.type, pa.BaseExtensionType):
+        return array.storage
+    return array.cast(pa.list_(pa.float64())) if pt.is_null(array.type) else array
+
+
+def _one_level(array: pa.Array, starts: np.ndarray, ends: np.ndarray) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    array = _plain_lists(array)
+    if pt.is_fixed_size_list(array.type):
+        size, first = array.type.list_size, array.offset
+        return array.values, (starts + first) * size, (ends + first) * size
+    # `offsets` knows of the array's own offset, `values` are the whole run
+    offsets = values_of(array.offsets).astype(np.int64)
+    return array.values, offsets[starts], offsets[ends]

@@ -1,0 +1,215 @@
+"""Torch modules to ONNX files, checked. Nothing here writes files or knows families.
+
+All parts are exported in one call and taken apart afterwards: most of a call's seconds go into setting the exporter up.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from aepipe.bundles.bundle import PartInfo
+from aepipe.errors import ExportFailed
+from aepipe.export.decomposition import lowerable
+from aepipe.export.graph_split import cut, finished, tensor_names
+from aepipe.export.parity import ROWS, Array, check_parity, torch_answers
+from aepipe.heads.scorer import Scorer
+from aepipe.layout import Port
+from aepipe.models.base import Model, Part
+
+log = logging.getLogger(__name__)
+
+OPSET = 20
+
+_TRACED_ROWS = 3
+_NOISE_SEED = 0
+
+
+class Exported(NamedTuple):
+    """One ONNX file and what is known of it."""
+
+    part: str
+    onnx: bytes
+    info: PartInfo
+
+
+class Rehearsal(NamedTuple):
+    """A part, on the CPU and in eval mode, and the rows that it is tried on, 512 of each input."""
+
+    part: Part
+    inputs: tuple[Array, ...]
+
+
+def export_model(
+    model: Model, scorer: Scorer, priors: Sequence[Part], sample_arrays: Mapping[str, Array]
+) -> list[Exported]:
+    """Every part of a trained model, its scorer and its priors, each checked on rows like `sample_arrays`.
+
+    Raises ExportFailed with every fault of every part.
+    """
+    return export_parts((*model.parts(), scorer.part(), *priors), sample_arrays)
+
+
+def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[Exported]:
+    """The ONNX files of parts, each checked.
+
+    sample_arrays: encoded rows, by the names of their ports. Inputs that are not among them are what earlier parts
+    answered (`z` is the encoder's); noise is drawn. Raises ExportFailed with every fault of every part.
+    """
+    rehearsals = _rehearse(parts, sample_arrays)
+    files = _convert(rehearsals)
+    exported: list[Exported] = []
+    faults: list[str] = []
+    for (part, inputs), file in zip(rehearsals, files, strict=True):
+        parity = check_parity(part, file, inputs)
+        faults += parity.faults
+        info = PartInfo(
+            inputs=part.inputs,
+            outputs=part.outputs,
+            rtol=part.rtol,
+            atol=part.atol,
+            parity=parity.differences,
+        )
+        exported.append(Exported(part.name, file, info))
+    if faults:
+        raise ExportFailed(f"the graph does not answer as torch does, nothing was published: {'; '.join(faults)}")
+    return exported
+
+
+def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[Rehearsal]:
+    # One copy of all, so that what parts share stays shared.
+    modules = copy.deepcopy(nn.ModuleDict({part.name: part.module for part in parts}))
+    modules.cpu().eval().requires_grad_(False)
+    known = {name: _repeated(array) for name, array in sample_arrays.items()}
+    generator = np.random.default_rng(_NOISE_SEED)
+    rehearsals = []
+    for part in parts:
+        ready = part._replace(module=modules[part.name])
+        known = {**known, **part.examples}
+        if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
+            raise ExportFailed(f"{part.name} takes {', '.join(unknown)}, which no earlier part answers")
+        inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
+        rehearsals.append(Rehearsal(ready, inputs))
+        known = torch_answers(ready, inputs) | known
+    return rehearsals
+
+
+def _repeated(array: Array) -> Array:
+    """The rows again and again, up to as many as a check takes."""
+    return np.ascontiguousarray(array[np.arange(max(ROWS)) % len(array)])
+
+
+def _noise(port: Port, generator: np.random.Generator) -> Array:
+    shape = (max(ROWS), *port.row_shape)
+    drawn = generator.standard_normal(shape) if port.noise == "normal" else generator.random(shape)
+    return drawn.astype(port.dtype)
+
+
+def _convert(rehearsals: Sequence[Rehearsal]) -> list[bytes]:
+    """The ONNX bytes of each part. Raises ExportFailed naming every part that cannot be converted."""
+    traced = [rehearsal for rehearsal in rehearsals if rehearsal.part.write is None]
+    try:
+        files = iter(_split(_trace(traced), traced) if traced else [])
+        return [_written(each.part) or next(files) for each in rehearsals]
+    except Exception as error:
+        faults = list(_faults_alone(rehearsals)) or [f"together, not alone: {_first_line(error)}"]
+        raise ExportFailed(f"cannot be written as ONNX, nothing was published: {'; '.join(faults)}") from error
+
+
+def _written(part: Part) -> bytes | None:
+    """The ONNX bytes of a part that writes itself."""
+    return None if part.write is None else finished(part.write(part.module), part.name)
+
+
+def _faults_alone(rehearsals: Sequence[Rehearsal]) -> Iterator[str]:
+    for rehearsal in rehearsals:
+        try:
+            if _written(rehearsal.part) is None:
+                _split(_trace([rehearsal]), [rehearsal])
+        except Exception as error:
+            yield f"{rehearsal.part.name}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+class _Together(nn.Module):
+    """Every part side by side, each with inputs and outputs of its own."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({part.name: part.module for part in parts})
+        self.widths = [len(part.inputs) for part in parts]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        answers: list[Tensor] = []
+        begin = 0
+        for module, width in zip(self.parts.values(), self.widths, strict=True):
+            answer = module(*tensors[begin : begin + width])
+            answers += answer if isinstance(answer, tuple) else (answer,)
+            begin += width
+        return tuple(answers)
+
+
+def _trace(rehearsals: Sequence[Rehearsal]) -> onnx.ModelProto:
+    """One graph of all parts, whose tensors are named by part, side and port."""
+    parts = [rehearsal.part for rehearsal in rehearsals]
+    inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for rehearsal in rehearsals for array in rehearsal.inputs]
+    # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
+    axes = [torch.export.Dim(f"rows_{index}") for index, part in enumerate(parts) for _ in part.inputs]
+    with _quiet(), torch.no_grad():
+        captured = partial(
+            torch.export.export,
+            _Together(parts).eval(),
+            tuple(inputs),
+            dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
+            strict=False,
+        )
+        try:
+            return _translated(lowerable(captured()), parts)
+        except Exception as error:  # whatever another torch does otherwise inside; its own way works everywhere
+            log.debug("operators are lowered by torch, which takes longer: %s", _first_line(error))
+            return _translated(captured(), parts)
+
+
+def _translated(program: ExportedProgram, parts: Sequence[Part]) -> onnx.ModelProto:
+    translated = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
+        output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
+        verbose=False,
+    )
+    assert translated is not None
+    return translated.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of itself: torchvision, which nobody asked for, and its own outdated calls."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", r"# The axis name: rows_\d+ will not be used", UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _split(together: onnx.ModelProto, rehearsals: Sequence[Rehearsal]) -> list[bytes]:
+    return [cut(together, rehearsal.part) for rehearsal in rehearsals]

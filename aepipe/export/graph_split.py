@@ -1,0 +1,136 @@
+"""One graph of all parts, taken apart: each part's own file, with nothing in it of the machine that made it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from aepipe.layout import Port
+from aepipe.models.base import Part
+
+DOMAINS = frozenset({"", "ai.onnx.ml"})
+BATCH_AXIS = "rows"
+
+
+def tensor_names(part: str, side: str, ports: Sequence[Port]) -> list[str]:
+    """What the tensors of a part are called in the graph of all parts."""
+    return [f"{part}/{side}/{port.name}" for port in ports]
+
+
+def cut(together: onnx.ModelProto, part: Part) -> bytes:
+    """The part's own graph: its ports by their names, a free batch axis, plain operators, nothing of this machine."""
+    inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
+    model = onnx.ModelProto(ir_version=together.ir_version, opset_import=together.opset_import)
+    model.graph.CopyFrom(own_graph(together.graph, inputs, outputs))
+    _refuse_fixed_batch(model.graph)
+    _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
+    for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
+        del values[:]
+        values.extend(_value(port) for port in ports)
+    return finished(model, part.name)
+
+
+def finished(model: onnx.ModelProto, name: str) -> bytes:
+    """The file of a part: plain operators that hang together, nothing of this machine."""
+    _strip(model, name)
+    _refuse_foreign_operators(model)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def own_graph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
+    """What leads from these inputs to these outputs, in the order of the whole.
+
+    `onnx.utils.Extractor` forgets what the body of a loop takes from the graph around it.
+    """
+    made_by = {name: at for at, node in enumerate(graph.node) for name in node.output}
+    needed, kept, waiting = set[str](), set[int](), list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name in needed or name in inputs:
+            continue
+        needed.add(name)
+        if name in made_by and made_by[name] not in kept:
+            kept.add(made_by[name])
+            waiting += _taken(graph.node[made_by[name]])
+    values = {value.name: value for value in (*graph.input, *graph.output)}
+    return onnx.helper.make_graph(
+        [graph.node[at] for at in sorted(kept)],
+        "part",
+        [values[name] for name in inputs],
+        [values[name] for name in outputs],
+        initializer=[tensor for tensor in graph.initializer if tensor.name in needed],
+    )
+
+
+def _taken(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node reads, those that its body reads from the graph around it among them."""
+    taken = set(node.input)
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            body = attribute.g
+            own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+            for inner in body.node:
+                taken |= _taken(inner) - own
+                own |= set(inner.output)
+            taken |= {value.name for value in body.output} - own
+    return taken - {""}
+
+
+def _value(port: Port) -> onnx.ValueInfoProto:
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
+    return onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape])
+
+
+def _refuse_fixed_batch(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise ValueError(f"the batch axis of {value.name} is not free")
+
+
+def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
+    nodes = [node for graph in _graphs(model.graph) for node in graph.node]
+    foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in DOMAINS}
+    if foreign or model.functions:
+        raise ValueError(f"needs operators beyond the standard: {', '.join(sorted(foreign)) or 'local functions'}")
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Give tensors these names; others that bear one of them already step aside."""
+    taken = set(names.values())
+
+    def renamed(name: str) -> str:
+        return names.get(name) or (f"{name}.inner" if name in taken else name)
+
+    for each in _graphs(graph):
+        for node in each.node:
+            node.input[:] = [renamed(name) for name in node.input]
+            node.output[:] = [renamed(name) for name in node.output]
+        for named in (*each.initializer, *each.input, *each.output):
+            named.name = renamed(named.name)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph, and the bodies of its loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _strip(model: onnx.ModelProto, name: str) -> None:
+    """Drop what the exporter noted down for its debugging: stack traces with this machine's paths, inner shapes."""
+    model.graph.name = name
+    model.producer_name = "aepipe"
+    graphs = list(_graphs(model.graph))
+    for graph in graphs:
+        del graph.value_info[:]
+        graph.ClearField("metadata_props")
+        for noted in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+            noted.ClearField("metadata_props")
+            noted.ClearField("doc_string")
+    used = {node.domain for graph in graphs for node in graph.node} | {""}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

@@ -1,0 +1,234 @@
+"""A small language that chooses rows: `diagnosis = 'benign' and (age >= 18 or income is null)`.
+
+Comparisons (= == != <> < <= > >=), `in (...)`, `not in (...)`, `is null`, `is not null`, `and`, `or`, `not`,
+parentheses, and a boolean column by itself. Text and dates stand in single quotes; a column whose name is no plain word
+stands in double quotes or backticks. Unknown is unknown, as in SQL: a comparison with a missing value (null or NaN)
+holds for no row, and neither does its negation.
+"""
+
+import datetime
+import difflib
+from collections.abc import Callable
+from decimal import Decimal
+from functools import reduce
+from typing import NamedTuple, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.expressions.parser import All, Any, Column, Compare, Holds, In, IsNull, Literal, Node, Not, fault, tree
+from aepipe.expressions.parser import columns as _columns
+
+_COMPARE: dict[str, Callable[..., pa.Array]] = {
+    "=": pc.equal,
+    "!=": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
+_Values: TypeAlias = "pa.Array | pa.ChunkedArray | pc.Expression"
+
+
+class _Operand(NamedTuple):
+    """Values of a column; `type` is None where the table is not known yet."""
+
+    values: _Values
+    type: pa.DataType | None
+
+
+_Resolve = Callable[[Column], _Operand]
+
+
+def parse(text: str) -> pc.Expression:
+    """The condition as an Arrow expression, its literals as they are written: a quoted date stays text.
+
+    Raises OptionInvalid with a caret under the fault.
+    """
+    return _evaluate(tree(text), lambda column: _Operand(pc.field(column.name), None), text)
+
+
+def columns(text: str) -> set[str]:
+    """The columns that a condition names.
+
+    >>> sorted(columns("age >= 18 and not (income is null or income = spent)"))
+    ['age', 'income', 'spent']
+    """
+    return {column.name for column in _columns(tree(text))}
+
+
+def apply(text: str, table: pa.Table | pa.RecordBatch) -> pa.BooleanArray:
+    """Which rows of a table the condition holds for: one boolean a row, never null (unknown is false).
+
+    Literals take the type of the column that they are compared with: `opened < '2026-02-01'` works on dates and on
+    timestamps (in the column's own time zone), `amount = 0.1` on float32. Raises OptionInvalid.
+    """
+    mask = _evaluate(tree(text), lambda column: _operand(column, table, text), text)
+    mask = pc.fill_null(mask, False)
+    return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+
+
+def _evaluate(node: Node, resolve: _Resolve, text: str) -> _Values:
+    match node:
+        case All(parts):
+            return reduce(pc.and_kleene, [_evaluate(part, resolve, text) for part in parts])
+        case Any(parts):
+            return reduce(pc.or_kleene, [_evaluate(part, resolve, text) for part in parts])
+        case Not(inner):
+            return pc.invert(_evaluate(inner, resolve, text))
+        case IsNull(column):
+            return _is_null(resolve(column))
+        case Holds(column):
+            return _truth(column, resolve(column), text)
+        case In(column, values):
+            operand = resolve(column)
+            return reduce(pc.or_kleene, [_compared("=", column, operand, value, resolve, text) for value in values])
+        case Compare(sign, left, right):
+            return _compared(sign, left, resolve(left), right, resolve, text)
+
+
+def _is_null(operand: _Operand) -> _Values:
+    return pc.is_null(operand.values, nan_is_null=operand.type is None or pt.is_floating(operand.type))
+
+
+def _truth(column: Column, operand: _Operand, text: str) -> _Values:
+    if operand.type is not None and not pt.is_boolean(operand.type):
+        raise fault(
+            text, column.at, f"column '{column.name}' is {operand.type}, not true or false: compare it with a value"
+        )
+    return operand.values
+
+
+def _compared(
+    sign: str, column: Column, operand: _Operand, right: Column | Literal, resolve: _Resolve, text: str
+) -> _Values:
+    if isinstance(right, Column):
+        other = resolve(right)
+        try:
+            return _COMPARE[sign](operand.values, other.values)
+        except pa.ArrowException:
+            message = f"'{column.name}' ({operand.type}) and '{right.name}' ({other.type}) cannot be compared"
+            raise fault(text, right.at, message) from None
+    if operand.type is None:
+        return _COMPARE[sign](operand.values, pa.scalar(right.value))
+    if pt.is_null(operand.type):
+        return operand.values.cast(pa.bool_())
+    literal = _scalar(right, operand.type)
+    if literal is None:
+        raise fault(
+            text, right.at, f"{right.written} cannot be compared with column '{column.name}', {_wanted(operand.type)}"
+        )
+    if literal.type != operand.type and pt.is_floating(literal.type):
+        return _COMPARE[sign](operand.values.cast(literal.type, safe=False), literal)
+    return _COMPARE[sign](operand.values, literal)
+
+
+def _operand(column: Column, table: pa.Table | pa.RecordBatch, text: str) -> _Operand:
+    names = table.schema.names
+    if names.count(column.name) != 1:
+        raise fault(text, column.at, _unknown(column, names))
+    values = table.column(column.name)
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        values, kind = values.cast(kind.storage_type), kind.storage_type
+    if pt.is_dictionary(kind):
+        values, kind = values.cast(kind.value_type), kind.value_type
+    plain = _PLAIN.get(kind, kind)
+    if plain != kind:
+        values = values.cast(plain)
+    if pt.is_floating(plain):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, plain), values)
+    return _Operand(values, plain)
+
+
+_PLAIN = {
+    pa.float16(): pa.float32(),
+    pa.string_view(): pa.string(),
+    pa.time32("s"): pa.time64("us"),
+    pa.time32("ms"): pa.time64("us"),
+}
+"""Types that Arrow cannot compare, and what stands for them."""
+
+
+def _unknown(column: Column, names: list[str]) -> str:
+    if column.name in names:
+        return f"there are several columns '{column.name}'"
+    near = difflib.get_close_matches(column.name, names, n=1)
+    hint = f", did you mean '{near[0]}'?" if near else f"; there are {', '.join(names[:20])}"
+    text = f" (text stands in single quotes: '{column.name}')" if column.quoted else ""
+    return f"no column '{column.name}'{text}{hint}"
+
+
+def _wanted(kind: pa.DataType) -> str:
+    if pt.is_string(kind) or pt.is_large_string(kind):
+        return f"which is {kind}: write text, in single quotes"
+    if pt.is_date(kind) or pt.is_timestamp(kind):
+        return f"which is {kind}: write a date such as '2026-01-31'" + (
+            " or '2026-01-31 23:59'" if pt.is_timestamp(kind) else ""
+        )
+    if pt.is_time(kind):
+        return f"which is {kind}: write a time such as '23:59'"
+    if pt.is_boolean(kind):
+        return "which is boolean: write true or false"
+    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind):
+        return f"which is {kind}: write a number"
+    return f"which is {kind}: only 'is null' works on it"
+
+
+def _scalar(literal: Literal, kind: pa.DataType) -> pa.Scalar | None:
+    """The literal in a type that the column can be compared with; None if there is none."""
+    value = literal.value
+    try:
+        if pt.is_boolean(kind):
+            return pa.scalar(bool(value)) if value in (0, 1) else None
+        if isinstance(value, bool):
+            return None
+        if pt.is_string(kind) or pt.is_large_string(kind):
+            return pa.scalar(value, kind) if isinstance(value, str) else None
+        if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind):
+            return _number(literal.written.strip("'"), kind)
+        return _moment(value, kind) if isinstance(value, str) else None
+    except (ValueError, ArithmeticError, pa.ArrowException):
+        return None
+
+
+def _number(written: str, kind: pa.DataType) -> pa.Scalar:
+    """Of the column's own type where it fits, else float64."""
+    exact = Decimal(written)
+    if pt.is_floating(kind):
+        return pa.scalar(float(exact)).cast(kind)
+    try:
+        return pa.scalar(exact).cast(kind)
+    except pa.ArrowException:
+        return pa.scalar(float(exact))
+
+
+def _moment(written: str, kind: pa.DataType) -> pa.Scalar | None:
+    if pt.is_date(kind):
+        return pa.scalar(written).cast(kind)
+    if pt.is_time(kind):
+        return pa.scalar(datetime.time.fromisoformat(written), pa.time64("us"))
+    if not pt.is_timestamp(kind):
+        return None
+    return _timestamp(written, kind)
+
+
+def _timestamp(written: str, kind: pa.TimestampType) -> pa.Scalar:
+    """Without an offset of its own the text is wall time in the column's zone."""
+    for unit in dict.fromkeys((kind.unit, "us", "ns")):
+        for read in (_wall_time, _with_offset):
+            try:
+                return read(pa.scalar(written), pa.timestamp(unit, tz=kind.tz))
+            except pa.ArrowException:
+                continue
+    raise ValueError(written)
+
+
+def _wall_time(written: pa.Scalar, kind: pa.TimestampType) -> pa.Scalar:
+    naive = written.cast(pa.timestamp(kind.unit))
+    return pc.assume_timezone(naive, kind.tz, ambiguous="earliest", nonexistent="earliest") if kind.tz else naive
+
+
+def _with_offset(written: pa.Scalar, kind: pa.TimestampType) -> pa.Scalar:
+    return written.cast(pa.timestamp(kind.unit, tz="UTC")).cast(kind)

@@ -1,0 +1,23 @@
+"""What heads of one number of a row's loss summary share."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from aepipe.heads.base import Evidence, Head, HeadStats
+
+
+class Summarised(Head):
+    """One column of `nets.loss_summary.LossSummary`, in nats."""
+
+    def __init__(self, column: int) -> None:
+        super().__init__()
+        self.column = column
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        return evidence.summary[:, self.column]
+
+
+def of_column(column: int) -> Callable[[HeadStats], Head]:
+    """A head of this column: there is nothing to fit."""
+    return lambda stats: Summarised(column)

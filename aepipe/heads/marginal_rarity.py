@@ -1,0 +1,58 @@
+"""How rare the numbers of a row are, each by itself: what distances miss where most columns are as usual."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aepipe.heads.base import Evidence, Head
+from aepipe.heads.distance_space import Matrix
+
+_NODES = 20
+_PSEUDO_COUNT = 0.5
+_LEAST_WIDTH = 1e-2  # between nodes, in standard deviations: of a column with one value, all others are far
+
+
+class Marginals(Head):
+    """Negative log-likelihood of the row's numbers under a histogram of each, summed, (B,) in nats.
+
+    Goldstein & Dengel 2012 (HBOS), as frequency polygons (Scott 1985): between two nodes the cost is interpolated, so
+    that rounding, which puts a value on this or that side of an edge, changes nothing. Beyond the least and the
+    greatest known value it rises, within one step, to that of half a row.
+    """
+
+    least: Tensor
+    per_width: Tensor
+    costs: Tensor
+    first: Tensor
+
+    def __init__(self, least: Matrix, width: Matrix, costs: Matrix) -> None:
+        """least, width: (W,), where the first node lies, and how far apart they are. costs: (W, nodes + 2)."""
+        super().__init__()
+        self.register_buffer("least", torch.tensor(least, dtype=torch.float32))
+        self.register_buffer("per_width", torch.tensor(1 / width, dtype=torch.float32))
+        self.register_buffer("costs", torch.tensor(costs.reshape(-1, 1), dtype=torch.float32))
+        self.register_buffer("first", torch.arange(len(costs)) * costs.shape[1])
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        place = ((evidence.row - self.least) * self.per_width + 1).clamp(0, _NODES + 1)
+        before = place.floor().clamp(max=_NODES)
+        share, index = place - before, before.long() + self.first
+        low, high = (F.embedding(at, self.costs).squeeze(2) for at in (index, index + 1))
+        return (low + share * (high - low)).sum(1)
+
+
+def marginals(rows: Evidence) -> Marginals:
+    """The frequency polygons of these rows."""
+    values = rows.row.double().numpy()
+    least = values.min(axis=0)
+    width = np.maximum((values.max(axis=0) - least) / (_NODES - 1), _LEAST_WIDTH)
+    place = (values - least) / width
+    before = np.clip(np.floor(place), 0, _NODES - 2).astype(np.int64)
+    share = place - before
+    costs = []
+    for column in range(values.shape[1]):
+        mass = np.bincount(before[:, column] + 1, 1 - share[:, column], _NODES + 2)
+        mass += np.bincount(before[:, column] + 2, share[:, column], _NODES + 2)
+        costs.append(-np.log((mass + _PSEUDO_COUNT) / (len(values) + _PSEUDO_COUNT * (_NODES + 2))))
+    return Marginals(least, width, np.reshape(costs, (values.shape[1], _NODES + 2)))

@@ -1,0 +1,80 @@
+"""What a trained model says of rows: the module that heads sit on, and its answers over many rows."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aepipe.heads.base import Evidence
+from aepipe.models.base import Model, Posterior
+from aepipe.models.export_parts import measured, named
+from aepipe.models.layers.loss_pooling import reason_pooling, residual_pooling, row_pooling
+from aepipe.models.layers.loss_summary import LossSummary
+from aepipe.models.layers.preprocessing import Row
+
+_ROWS_A_CALL = 4_096
+
+
+class Testimony(NamedTuple):
+    """What a witness says: the latents, what heads make a score of, and the row as the network saw it."""
+
+    posterior: Posterior
+    evidence: Evidence
+    seen: Row
+
+
+class Witness(nn.Module):
+    """Row tensors, in the order of `Layout.ports`, to a `Testimony`."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.of_reasons = reason_pooling(model.layout)
+        self.of_residuals = residual_pooling(model.layout)
+        self.of_rows = row_pooling(model.layout)
+        self.summed_up = LossSummary(model.layout)
+
+    def forward(self, *rows: Tensor) -> Testimony:
+        model = self.model
+        inputs = named(model.layout, rows)
+        row = model.frontend(inputs)
+        wanted = model.frontend.wanted(inputs, row)
+        posterior, params = model.through(row)
+        nll = model.likelihood.nll(params, wanted)
+        residual = model.likelihood.residual(params, wanted)
+        evidence = Evidence(
+            losses=self.of_reasons(nll),
+            residual=self.of_residuals(residual),
+            z=measured(posterior),
+            kl=posterior.kl.sum(1),
+            total=nll.sum(1),
+            row=self.of_rows(torch.cat([row.dense.flatten(1), model.frontend.straight(inputs)], 1)),
+            summary=self.summed_up(nll, wanted),
+        )
+        return Testimony(posterior, evidence, row)
+
+
+@torch.no_grad()
+def gather(witness: Witness, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int) -> Evidence:
+    """Evidence of rows, on the CPU; of more than `most` rows, of a seeded choice of them."""
+    said = testify(witness, chosen_rows(arrays, most, seed))
+    calls = [Evidence(*(answer.cpu() for answer in testimony.evidence)) for testimony in said]
+    return Evidence(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
+
+
+def chosen_rows(arrays: Mapping[str, NDArray[np.generic]], most: int, seed: int) -> Mapping[str, NDArray[np.generic]]:
+    """The rows, or a seeded choice of `most` of them, in their order."""
+    rows = len(next(iter(arrays.values())))
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
+    return {name: array[chosen] for name, array in arrays.items()}
+
+
+def testify(witness: Witness, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[Testimony]:
+    """What a witness says of rows, a bounded number at a time."""
+    names = [port.name for port in witness.model.layout.ports]
+    device = next(iter(witness.model.state_dict().values())).device
+    for begin in range(0, len(arrays[names[0]]), _ROWS_A_CALL):
+        yield witness(*(torch.from_numpy(arrays[name][begin : begin + _ROWS_A_CALL]).to(device) for name in names))

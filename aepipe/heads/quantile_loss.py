@@ -1,7 +1,0 @@
-"""99.5 % quantile of the losses of a row's features, in nats: how badly all but the very worst are rebuilt."""
-
-from aepipe.head import HeadSpec
-from aepipe.heads.summarised import of_column
-from aepipe.nets.loss_summary import QUANTILE
-
-HEAD = HeadSpec("quantile_loss", "99.5 % quantile of the losses of pixels, steps or columns", of_column(QUANTILE))

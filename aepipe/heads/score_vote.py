@@ -1,0 +1,38 @@
+"""Several scores as one: each on a logarithmic scale, in units of its spread."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aepipe.heads.base import Evidence, Head
+
+_LEAST_SPREAD = 1e-3
+
+
+class Vote(Head):
+    """Mean over heads of log(1 + score / median) in interquartile ranges, both as rows of the bank have them.
+
+    The logarithm keeps one head from outvoting the others far out; the median beneath it, from making much of what
+    lies close together.
+    """
+
+    per_median: Tensor
+    gain: Tensor
+
+    def __init__(self, heads: Sequence[Head], usual: Evidence) -> None:
+        """usual: rows of which those heads that hold rows against a bank hold the same bank."""
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+        with torch.no_grad():
+            scores = torch.stack([head.among_others(usual) for head in heads], 1).double().numpy()
+        per_median = 1 / np.maximum(np.median(scores, axis=0), _LEAST_SPREAD)
+        low, high = np.quantile(np.log1p(scores * per_median), [0.25, 0.75], axis=0)
+        gain = 1 / (len(heads) * np.maximum(high - low, _LEAST_SPREAD))
+        self.register_buffer("per_median", torch.tensor(per_median, dtype=torch.float32))
+        self.register_buffer("gain", torch.tensor(gain, dtype=torch.float32))
+
+    def forward(self, evidence: Evidence) -> Tensor:
+        scores = torch.stack([head(evidence) for head in self.heads], 1)
+        return (torch.log1p(scores * self.per_median) * self.gain).sum(1)

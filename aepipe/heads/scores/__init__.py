@@ -1,0 +1,53 @@
+"""The heads, found by listing this folder: a file with a `HEAD` is one."""
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from typing import Literal
+
+from aepipe.config.job import LABELLED
+from aepipe.errors import OptionInvalid
+from aepipe.heads.base import HeadSpec
+
+
+def names() -> tuple[str, ...]:
+    """The heads there are.
+
+    >>> {"reconstruction", "elbo", "knn", "mahalanobis"} <= set(names())
+    True
+    """
+    return tuple(_heads())
+
+
+def find(name: str) -> HeadSpec:
+    """The head of that name. Raises OptionInvalid with the nearest one."""
+    if name in _heads():
+        return _heads()[name]
+    near = difflib.get_close_matches(name, names(), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}"
+    raise OptionInvalid(f"[score] head: there is no head '{name}', {hint}")
+
+
+CHOSEN = frozenset({"auto", LABELLED})
+"""What `[score] head` says where labels may choose among the heads."""
+
+
+def resolve(name: str, data: Literal["clean", "polluted"]) -> str:
+    """The head that `[score] head` means: `auto` follows what the training rows are known to be, as does `labelled`
+    before labels are heard.
+
+    On 21 tables knn_with_row scored best after clean training, consensus after polluted training; no head won both.
+
+    >>> resolve("auto", "polluted")
+    'consensus'
+    """
+    if name in CHOSEN:
+        return "knn_with_row" if data == "clean" else "consensus"
+    return find(name).name
+
+
+@cache
+def _heads() -> dict[str, HeadSpec]:
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    return {module.HEAD.name: module.HEAD for module in modules if hasattr(module, "HEAD")}

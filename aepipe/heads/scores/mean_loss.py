@@ -1,0 +1,7 @@
+"""Mean of the losses of a row's features, in nats: how badly it is rebuilt, however many steps or values it has."""
+
+from aepipe.heads.base import HeadSpec
+from aepipe.heads.loss_summary_head import of_column
+from aepipe.models.layers.loss_summary import MEAN
+
+HEAD = HeadSpec("mean_loss", "mean loss of a row's features: windows of uneven length compare", of_column(MEAN))

@@ -1,0 +1,137 @@
+"""Any number of rows through a graph, a batch at a time. Nothing here knows onnxruntime."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.errors import DeviceUnavailable
+from aepipe.inference.session import Session, Tensors
+
+log = logging.getLogger(__name__)
+
+_SHORT_OF_MEMORY = (
+    "failed to allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "bfcarena",
+    "alloc_failed",
+    "cuda_error_out_of_memory",
+)
+
+
+class Graph(Protocol):
+    """What a runner runs: a `Session`, for one."""
+
+    def run_into(self, tensors: Tensors, out: Tensors) -> None:
+        """Writes the outputs that `out` names into its arrays, B rows each."""
+
+
+G = TypeVar("G", bound=Graph)
+
+BATCH_ROWS = 2_048
+"""Rows at a time where nothing asks for fewer."""
+
+
+class Runner(Generic[G]):
+    """Runs batches of at most `batch_rows`, halved for good whenever memory runs short. Threads take turns.
+
+    make: opens the graph, again after each halving.
+    padded: every batch has `batch_rows` rows, so that a GPU tunes its kernels for one shape.
+    """
+
+    def __init__(self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False) -> None:
+        self._graph: G = make()
+        self.batch_rows = batch_rows
+        self._make = make
+        self._padded = padded
+        self._padding: dict[str, NDArray[np.generic]] = {}
+        self._turn = threading.Lock()
+
+    @property
+    def graph(self) -> G:
+        """The graph that is open now; waits while another is opened in its place."""
+        with self._turn:
+            return self._graph
+
+    def run_into(self, tensors: Tensors, out: Tensors) -> None:
+        """Writes the outputs that `out` names into its arrays, B rows each.
+
+        Raises DeviceUnavailable where the memory does not do for one row.
+        """
+        rows = min(map(len, tensors.values()))
+        at = 0
+        with self._turn:
+            while at < rows:
+                size = min(self.batch_rows, rows - at)
+                try:
+                    self._run(_cut(tensors, at, size), _cut(out, at, size), size)
+                except Exception as error:  # onnxruntime has no class for it
+                    if not is_short_of_memory(error):
+                        raise
+                    said = str(error)
+                else:
+                    at += size
+                    continue
+                # Out of the handler: the error's frames hold the graph, and with it the memory.
+                self._halve(self.batch_rows if self._padded else size, said)
+
+    def limit(self, rows: int) -> None:
+        """Batches are padded to no more rows than this: who hands over fewer at a time would pay for the rest."""
+        with self._turn:
+            if self._padded and rows < self.batch_rows:
+                self.batch_rows = rows
+                self._padding.clear()
+
+    def _run(self, tensors: Tensors, out: Tensors, size: int) -> None:
+        if not self._padded or size == self.batch_rows:
+            self._graph.run_into(tensors, out)
+            return
+        padded = {name: self._pad(name, values) for name, values in tensors.items()}
+        answers = {name: np.empty((self.batch_rows, *v.shape[1:]), v.dtype) for name, v in out.items()}
+        self._graph.run_into(padded, answers)
+        for name, values in out.items():
+            values[...] = answers[name][:size]
+
+    def _pad(self, name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        if name not in self._padding:
+            self._padding[name] = np.zeros((self.batch_rows, *values.shape[1:]), values.dtype)
+        padding = self._padding[name]
+        padding[: len(values)] = values
+        return padding
+
+    def _halve(self, size: int, said: str) -> None:
+        if size == 1:
+            raise DeviceUnavailable(
+                f"the memory does not do for one row: {said}. Take a smaller model, or raise [run] gpu_memory_mb."
+            )
+        self.batch_rows = size // 2
+        self._padding.clear()
+        log.warning("%d rows at a time are too many for the memory, going on with %d", size, self.batch_rows)
+        del self._graph  # the memory it holds is needed for the next
+        self._graph = self._make()
+
+
+def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[np.generic]]:
+    """Every output of the graph by its name, for all rows of the tensors."""
+    rows = len(next(iter(tensors.values())))
+    out = {port.name: np.empty((rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
+    runner.run_into(tensors, out)
+    return out
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether this is what onnxruntime says when an allocation fails.
+
+    >>> is_short_of_memory(RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for 4096 bytes"))
+    True
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in _SHORT_OF_MEMORY)
+
+
+def _cut(tensors: Tensors, at: int, size: int) -> dict[str, NDArray[np.generic]]:
+    return {name: values[at : at + size] for name, values in tensors.items()}

@@ -1,0 +1,159 @@
+"""What every score has to beat: random, the greatest |z| of a raw column, PCA, isolation forest.
+
+All of them learn from the very rows that the bundle learned from, and raise alarms at the same alpha, from thresholds
+that the rows set which were kept from it for calibration.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.calibration.conformal import Calibration
+from aepipe.config.job import Job, parse_job
+from aepipe.encoding import Encoding
+from aepipe.errors import EvaluationInvalid
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.train.train import train_job
+from aepipe.jobs.train.training_data import Learning, read_learning_rows
+from aepipe.jobs.training_provenance import as_trained
+from aepipe.layout import Layout
+from aepipe.progress import Progress
+from aepipe.storage import HIDDEN
+from aepipe.tables.parquet_reader import READ_ROWS
+
+Scores = NDArray[np.float64]
+MOST_CODES = 64
+"""Of a category, as columns of the yardsticks."""
+
+
+class Yardstick(NamedTuple):
+    """A detector, and the score above which it raises an alarm."""
+
+    name: str
+    score: Callable[[pa.Table], Scores]
+    threshold: float
+
+
+class RawColumns:
+    """Rows as matrices of raw columns: missing numbers at their mean in training, codes one-hot."""
+
+    def __init__(self, learning: Learning) -> None:
+        self._encoding: Encoding = learning.encoding
+        wide = _wide(learning.train, self._encoding.layout)
+        known = np.where(np.isfinite(wide).any(axis=0), wide, 0.0)
+        self._mean = np.nan_to_num(np.nanmean(known, axis=0))
+        self.train = self._filled(wide)
+
+    def of(self, table: pa.Table) -> NDArray[np.float64]:
+        """The rows of a table, (B, D)."""
+        schema = self._encoding.schema.without_keys()
+        encoded = self._encoding.encode_table(table.select([c.name for c in schema.columns]), rows=READ_ROWS)
+        return self._filled(_wide(encoded.arrays, self._encoding.layout))
+
+    def _filled(self, wide: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isfinite(wide), wide, self._mean)
+
+
+class Yardsticks(NamedTuple):
+    """The detectors, and what they see of a row."""
+
+    all: tuple[Yardstick, ...]
+    raw: RawColumns
+    pca: TableModel
+
+
+def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = None) -> Yardsticks:
+    """The yardsticks of a model, to be asked for rows that it scored.
+
+    PCA runs through a bundle of its own, kept beside the outputs. Raises EvaluationInvalid where a partition that the
+    model learned from is gone.
+    """
+    trained = as_trained(scored.model.bundle, scored.job)
+    _refuse_gone(scored.model.version, trained.gone)
+    of_pca = _pca_job(trained.job, scored.job)
+    result = train_job(of_pca, partitions=trained.partitions, progress=_for_yardstick(progress))
+    pca = TableModel.open(result.bundle, device=scored.job.run.device)
+    learning = read_learning_rows(of_pca, trained.partitions)
+    raw = RawColumns(learning)
+    forest = _isolation_forest(raw)
+    detectors: dict[str, Callable[[pa.Table], Scores]] = {
+        "random": _random(),
+        "max |z|": _greatest_z(raw),
+        "PCA reconstruction": lambda table: pca.score(table)["score"].to_numpy().astype(np.float64),
+        "isolation forest": lambda table: forest(raw.of(table)),
+    }
+    return Yardsticks(
+        tuple(
+            Yardstick(name, score, _threshold(score(learning.calibration_rows), alpha))
+            for name, score in detectors.items()
+        ),
+        raw,
+        pca,
+    )
+
+
+def _refuse_gone(version: str, gone: tuple[str, ...]) -> None:
+    if gone:
+        raise EvaluationInvalid(
+            f"{version} learned from {', '.join(sorted(gone))}, which is gone: what it is held against has to "
+            "learn from the same rows. Bring it back, or train again."
+        )
+
+
+def _pca_job(trained: Job, job: Job) -> Job:
+    """The same job with PCA in place of the model, in a folder that belongs to the outputs."""
+    raw = trained.model_dump(mode="json", by_alias=True, exclude={"source"})
+    latent = job.model.options.get("latent")
+    raw["name"] = "pca"
+    raw["model"] = {"family": "pca"} | ({"latent": latent} if isinstance(latent, int) else {})
+    raw["calibration"] = {"alpha": 0.5}  # any: yardsticks have thresholds of their own
+    raw["score"] |= {"head": "reconstruction", "clusters": False, "classes": None, "reasons": 0}
+    raw["train"]["alias"] = "champion"
+    for name, column in raw["columns"].items():
+        if column["kind"] in ("target", "condition"):  # components take neither
+            raw["columns"][name] = {"kind": "ignore"}
+    raw["output"]["exported"] = str(job.out_path / HIDDEN / "yardsticks")
+    return parse_job(raw, source=job.source)
+
+
+def _for_yardstick(progress: Progress | None) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda what, share: progress(f"PCA to compare with: {what}", share)
+
+
+def _threshold(scores: Scores, alpha: float) -> float:
+    """At this alpha, or at the least that so many scores support: later calibrations may rest on more rows."""
+    finite = scores[np.isfinite(scores)]
+    return Calibration.fit(finite, alpha=max(alpha, 1 / (len(finite) + 1))).threshold
+
+
+def _random() -> Callable[[pa.Table], Scores]:
+    generator = np.random.default_rng(0)
+    return lambda table: generator.random(table.num_rows)
+
+
+def _greatest_z(raw: RawColumns) -> Callable[[pa.Table], Scores]:
+    """How far the farthest raw column is from its mean, in standard deviations; columns that never vary are no help."""
+    mean, std = raw.train.mean(axis=0), raw.train.std(axis=0)
+    gain = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
+    return lambda table: np.abs((raw.of(table) - mean) * gain).max(axis=1, initial=0.0)
+
+
+def _isolation_forest(raw: RawColumns) -> Callable[[NDArray[np.float64]], Scores]:
+    from sklearn.ensemble import IsolationForest
+
+    forest = IsolationForest(random_state=0).fit(raw.train)
+    return lambda rows: -np.asarray(forest.score_samples(rows), dtype=np.float64)
+
+
+def _wide(arrays: Mapping[str, np.ndarray], layout: Layout) -> NDArray[np.float64]:
+    blocks = [arrays[name].reshape(len(arrays[name]), -1) for name in ("num", "image", "steps") if name in arrays]
+    for index, category in enumerate(layout.categories):
+        shown = np.arange(min(category.size, MOST_CODES))
+        blocks.append(arrays["cat"][:, index : index + 1] == shown)
+    return np.concatenate(blocks, axis=1).astype(np.float64)

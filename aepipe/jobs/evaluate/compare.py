@@ -1,0 +1,104 @@
+"""The model beside what it has to beat: its scores beside the yardsticks', its features beside raw columns and PCA."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.config.job import read_job
+from aepipe.errors import JobInvalid
+from aepipe.jobs.evaluate.baselines import Yardsticks, fit_yardsticks
+from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_judged
+from aepipe.jobs.evaluate.labelled_scores import Judged, judge, sources
+from aepipe.jobs.ground_truth import stated_truth
+from aepipe.jobs.results import Result
+from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.metrics.ranking import Ranking
+from aepipe.progress import Progress
+
+FOLDS = 5
+FEWEST_OF_A_CLASS = FOLDS
+MOST_ROWS = 50_000
+
+
+class Downstream(Result):
+    """How well a logistic regression tells the label from some features: mean share of right answers of five folds."""
+
+    name: str
+    width: int
+    accuracy: float
+
+
+class Comparison(Result):
+    """Everything on the same rows."""
+
+    label: str | None
+    """what the features tell; None where there is nothing to tell"""
+    evaluation: Evaluation
+    features: tuple[Downstream, ...]
+
+
+def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
+    """The scores and features that a model wrote, beside the yardsticks on the same rows.
+
+    Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies, or where
+    no scored partition has a column that tells them apart.
+    """
+    job = read_job(job_path)
+    opened = open_model(job, model)
+    return compare_scored(Scored(job, opened), progress=progress)
+
+
+def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Comparison:
+    """As `compare`, on at most 50,000 rows."""
+    job = scored.job
+    truth = stated_truth(job)
+    if truth is None:
+        raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
+    judged = judge(scored, truth).sample(MOST_ROWS)
+    Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is learned
+    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    evaluation = evaluate_judged(scored, judged, yardsticks, truth=truth)
+    features = _downstream(job.data.labels[0], scored, judged, yardsticks) if job.data.labels else ()
+    return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)
+
+
+def _downstream(label: str, scored: Scored, judged: Judged, yardsticks: Yardsticks) -> tuple[Downstream, ...]:
+    """Of the rows that have a score, features and a label; none where a label has too few rows for a fold."""
+    latents = _latents(scored, judged)
+    if latents is None:
+        return ()
+    table = pa.concat_tables(list(sources(scored, judged)), promote_options="permissive")
+    if label not in table.column_names:
+        return ()
+    whole = np.isfinite(latents).all(axis=1) & table[label].is_valid().to_numpy()
+    table, latents = table.filter(pa.array(whole)), latents[whole]
+    target = np.asarray(table[label].to_pylist(), dtype=str)
+    classes, counts = np.unique(target, return_counts=True)
+    if len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
+        return ()
+    encoded = yardsticks.pca.encode(table)
+    components = np.column_stack([encoded[name].to_numpy() for name in encoded.column_names if name.startswith("z_")])
+    kinds = (("latents", latents), ("raw columns", yardsticks.raw.of(table)), ("PCA", components))
+    return tuple(
+        Downstream(name=name, width=matrix.shape[1], accuracy=_accuracy(matrix, target)) for name, matrix in kinds
+    )
+
+
+def _latents(scored: Scored, judged: Judged) -> NDArray[np.floating] | None:
+    """The features of the rows, (B, Z); None where a night has none."""
+    found = [(scored.latents(night.manifest), night.rows) for night in judged.nights]
+    parts = [z[rows] for z, rows in found if z is not None]
+    return np.concatenate(parts) if len(parts) == len(found) else None
+
+
+def _accuracy(matrix: NDArray[np.floating], target: NDArray[np.str_]) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    return float(cross_val_score(classifier, matrix, target, cv=folds).mean())

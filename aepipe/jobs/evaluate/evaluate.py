@@ -1,0 +1,294 @@
+"""How well scored nights find the rows that were anomalies, beside what every score has to beat.
+
+Accuracy is not among the measures: where one row in a hundred is an anomaly, silence is 99 % accurate. Neither is
+point-adjusted F1, under which one alarm counts for a whole event and a random score reaches 0.945.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.config.cost_table import Costs
+from aepipe.config.job import Job, read_job
+from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
+from aepipe.jobs.evaluate.baselines import Yardsticks, fit_yardsticks
+from aepipe.jobs.evaluate.labelled_scores import CHANGED, Judged, judge, sources
+from aepipe.jobs.ground_truth import Truth, truth_of
+from aepipe.jobs.results import Result
+from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.metrics.events import EventRecall, event_recall
+from aepipe.metrics.ranking import (
+    Confusion,
+    Interval,
+    Ranking,
+    bootstrap,
+    bootstrap_confusion,
+    confusion,
+    ranking_auroc,
+    ranking_average_precision,
+)
+from aepipe.progress import Progress
+from aepipe.storage import Manifest, Outputs
+from aepipe.tables.partitions import Partition, select
+
+ROUNDS = 1_000
+_DRAWN = 100_000_000
+"""Rows drawn for one interval at most: of many rows an interval is narrow, and fewer rounds tell how narrow."""
+
+
+class Measured(Result):
+    """A measure, and the 95 % interval of a bootstrap that draws rows again within each class."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Contender(Result):
+    """What one score is worth. Where it raises alarms, those above its own threshold at the same alpha are counted."""
+
+    name: str
+    auroc: Measured
+    average_precision: Measured
+    precision: Measured
+    recall: Measured
+    f1: float
+    alarms_per_night: float
+    false_alarms_per_night: float
+    cost: float | None
+    """expected of its false alarms and misses a night; None where no costs are named"""
+    event_recall: float | None
+    """share of the events that are found within the budget of false alarms; None without an event time"""
+
+
+class Evaluation(Result):
+    """The model first, then the yardsticks, all on the same rows."""
+
+    model_version: str
+    truth: str
+    """which rows are anomalies"""
+    partitions: tuple[str, ...]
+    rows: int
+    anomalies: int
+    unscored: int
+    """rows without a score, which count as rows that nothing raised an alarm for"""
+    unlabelled: int
+    """rows that are left out, since nothing says what they are"""
+    left_out: dict[str, str]
+    """partitions that are left out, and why"""
+    alpha: float
+    threshold: float
+    events: int | None
+    false_alarms_a_night: float
+    """the budget of `event_recall`"""
+    rejudged: tuple[str, ...]
+    """partitions that another calibration judged when they were scored; their alarms are those of the one in force"""
+    costs: Costs | None
+    cost_of_silence: float | None
+    """expected a night of missing every anomaly"""
+    contenders: tuple[Contender, ...]
+    rounds: int
+    seed: int
+
+
+def evaluate(
+    job_path: str | Path,
+    *,
+    label: str | None = None,
+    positive: str | None = None,
+    first: str | None = None,
+    last: str | None = None,
+    cost_false_alarm: float | None = None,
+    cost_miss: float | None = None,
+    false_alarms: float = 1.0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """The scores of the nights from `first` to `last` held against their labels.
+
+    Alarms are those of the calibration in force. label: a source column; none: `[evaluate] anomaly`, or the job's only
+    label. positive: its value of an anomaly. cost_false_alarm, cost_miss: in place of the job's; where the job names no
+    base rate, it is the share of anomalies among the rows.
+    false_alarms: how many a night the recall of events allows. The yardsticks' PCA is kept beside the outputs; nothing
+    else is written.
+    Raises DataUnreadable where nothing is scored, SchemaMismatch without the column, EvaluationInvalid where labels,
+    scores or nights support no measure, OptionInvalid for costs and budgets that are none.
+    """
+    job = read_job(job_path)
+    _refuse_costs(job, cost_false_alarm, cost_miss)
+    if not 0 <= false_alarms < math.inf:
+        raise OptionInvalid(f"{false_alarms:g} false alarms a night are no budget: expected 0 or more")
+    manifests = _chosen(job, first, last)
+    _refuse_unlike(manifests)
+    version = manifests[0].model_version.rpartition("/")[2]
+    scored = Scored(job, open_model(job, version), names={manifest.partition for manifest in manifests})
+    truth = _truth(scored, label, positive)
+    judged = judge(scored, truth)
+    Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is written
+    costs = _costs(job, judged, cost_false_alarm, cost_miss)
+    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    return evaluate_judged(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
+
+
+def evaluate_judged(
+    scored: Scored,
+    judged: Judged,
+    yardsticks: Yardsticks,
+    *,
+    truth: Truth,
+    costs: Costs | None = None,
+    false_alarms: float = 1.0,
+    seed: int = 0,
+) -> Evaluation:
+    """As `evaluate`, of rows that were chosen and yardsticks that were fitted before."""
+    calibration = scored.model.bundle.calibration
+    terms = _Terms(judged, costs, math.floor(false_alarms * len(judged.nights)), seed)
+    ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
+    others = _scores_of(scored, judged, yardsticks)
+    rivals = [
+        terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all
+    ]
+    events = terms.events(judged.scores)
+    return Evaluation(
+        model_version=scored.model.version,
+        truth=truth.words,
+        partitions=tuple(night.manifest.partition for night in judged.nights),
+        rows=len(judged.truth),
+        anomalies=int(judged.truth.sum()),
+        unscored=judged.unscored,
+        unlabelled=judged.unlabelled,
+        left_out=dict(judged.left_out),
+        alpha=calibration.alpha,
+        threshold=calibration.threshold,
+        events=None if events is None else events.events,
+        false_alarms_a_night=false_alarms,
+        rejudged=tuple(night.manifest.partition for night in judged.nights if not scored.is_in_force(night.manifest)),
+        costs=costs,
+        cost_of_silence=terms.cost(false_alarm_rate=0.0, recall=0.0),
+        contenders=(ours, *rivals),
+        rounds=terms.rounds,
+        seed=seed,
+    )
+
+
+class _Terms(NamedTuple):
+    """What every contender is measured by: the same rows, costs, budget of false alarms and draws."""
+
+    judged: Judged
+    costs: Costs | None
+    budget: int
+    seed: int
+
+    @property
+    def rounds(self) -> int:
+        return max(100, min(ROUNDS, _DRAWN // len(self.judged.truth)))
+
+    def measure(self, name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
+        nights, truth, rounds, seed = len(self.judged.nights), self.judged.truth, self.rounds, self.seed
+        found, ranking, events = confusion(truth, flagged), Ranking.of(truth, scores), self.events(scores)
+        return Contender(
+            name=name,
+            auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
+            average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
+            precision=_measured(bootstrap_confusion(_precision, found, seed=seed, rounds=ROUNDS)),
+            recall=_measured(bootstrap_confusion(_recall, found, seed=seed, rounds=ROUNDS)),
+            f1=found.f_beta(),
+            alarms_per_night=found.flagged / nights,
+            false_alarms_per_night=found.false_positives / nights,
+            cost=self.cost(false_alarm_rate=found.false_alarm_rate, recall=found.recall),
+            event_recall=None if events is None else events.recall,
+        )
+
+    def cost(self, *, false_alarm_rate: float, recall: float) -> float | None:
+        """Expected a night."""
+        if self.costs is None:
+            return None
+        rows = len(self.judged.truth) / len(self.judged.nights)
+        return rows * self.costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
+
+    def events(self, scores: NDArray[np.float64]) -> EventRecall | None:
+        """None where no event time is known."""
+        in_time = self.judged.in_time
+        if in_time is None:
+            return None
+        return event_recall(self.judged.truth[in_time], scores[in_time], false_alarms=self.budget)
+
+
+def _scores_of(scored: Scored, judged: Judged, yardsticks: Yardsticks) -> dict[str, NDArray[np.float64]]:
+    """What the yardsticks say of the rows; of rows without a score of ours, as little."""
+    found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in yardsticks.all}
+    for table in sources(scored, judged):
+        for each in yardsticks.all:
+            found[each.name].append(each.score(table))
+    nothing = np.isneginf(judged.scores)
+    whole = {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
+
+
+def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:
+    if job.calibration.costs is None and (false_alarm is None) != (miss is None):
+        absent = "a false alarm" if false_alarm is None else "a miss"
+        raise OptionInvalid(f"the cost of {absent} is needed too: name --cost-false-alarm and --cost-miss together")
+    for name, cost in (("a false alarm", false_alarm), ("a miss", miss)):
+        if cost is not None and not 0 <= cost < math.inf:
+            raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
+
+
+def _costs(job: Job, judged: Judged, false_alarm: float | None, miss: float | None) -> Costs | None:
+    """The job's cost table with these costs in place of its own, at the rows' own base rate where it names none."""
+    table = job.calibration.costs
+    if false_alarm is None or miss is None:
+        if table is None:
+            return None
+        false_alarm = table.false_alarm if false_alarm is None else false_alarm
+        miss = table.miss if miss is None else miss
+    base_rate = float(judged.truth.mean()) if table is None else table.base_rate
+    return Costs(false_alarm=false_alarm, miss=miss, base_rate=base_rate)
+
+
+def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest, ...]:
+    found = {manifest.partition: manifest for manifest in Outputs(job.out_path).manifests("score")}
+    if not found:
+        raise DataUnreadable(f"{job.out_path} holds no scores; run: aepipe score {job.source}")
+    partitions = [Partition(name, ()) for name in found]
+    return tuple(found[partition.name] for partition in select(partitions, first, last))
+
+
+def _refuse_unlike(manifests: Sequence[Manifest]) -> None:
+    """Scores of two models cannot be put into one measure."""
+    nights: dict[str, list[str]] = {}
+    for manifest in manifests:
+        nights.setdefault(manifest.model_version, []).append(manifest.partition)
+    if len(nights) > 1:
+        each = "; ".join(f"{_span(names)} by {version}" for version, names in nights.items())
+        raise EvaluationInvalid(
+            f"the nights were not scored alike: {each}. Choose nights of one with --from and --to, or score them again."
+        )
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} nights such as {names[0]}"
+
+
+def _truth(scored: Scored, label: str | None, positive: str | None) -> Truth:
+    names = scored.unchanged
+    if not names:
+        raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
+    files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details["inputs"]]
+    return truth_of(scored.job, files, label=label, positive=positive)
+
+
+def _measured(found: Interval) -> Measured:
+    return Measured(value=found.value, low=found.low, high=found.high)
+
+
+def _precision(found: Confusion) -> float:
+    return found.precision
+
+
+def _recall(found: Confusion) -> float:
+    return found.recall

@@ -1,0 +1,184 @@
+"""The scored rows whose truth is known: which of them are anomalies, what they scored, and where they stand."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aepipe.batch.adaptive_stream import STREAM
+from aepipe.errors import EvaluationInvalid
+from aepipe.jobs.ground_truth import Told, Truth
+from aepipe.jobs.scored_partitions import Scored
+from aepipe.storage import Manifest
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+
+CHANGED = "its source is gone or was written again since it was scored"
+
+
+class Night(NamedTuple):
+    """The rows of a partition whose truth is known; `rows` are where they stand in it."""
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+
+
+class Judged(NamedTuple):
+    """Rows of several nights, one after the other, and what is known of each of them."""
+
+    nights: tuple[Night, ...]
+    truth: NDArray[np.bool_]
+    """(B,)"""
+    scores: NDArray[np.float64]
+    """(B,), -inf where a row has no score: nothing raised an alarm for it"""
+    flagged: NDArray[np.bool_]
+    """(B,), by the calibration in force"""
+    in_time: NDArray[np.int64] | None
+    """the rows that have an event time in its order; None where the job names no such column"""
+    unlabelled: int
+    """rows of these nights that are left out, since nothing says what they are"""
+    left_out: Mapping[str, str]
+    """partitions without a row here, and why"""
+
+    @property
+    def unscored(self) -> int:
+        """How many rows have no score."""
+        return int(np.isneginf(self.scores).sum())
+
+    def sample(self, most: int, *, seed: int = 0) -> "Judged":
+        """At most so many of the rows, drawn at random and kept in their order."""
+        if len(self.truth) <= most:
+            return self
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self.truth), most, replace=False))
+        ends = np.cumsum([len(night.rows) for night in self.nights])
+        parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+        begins = ends - [len(night.rows) for night in self.nights]
+        nights = [
+            night._replace(rows=night.rows[part - begin])
+            for night, part, begin in zip(self.nights, parts, begins, strict=True)
+        ]
+        return self._replace(
+            nights=tuple(nights),
+            truth=self.truth[chosen],
+            scores=self.scores[chosen],
+            flagged=self.flagged[chosen],
+            in_time=None,  # with gaps, one event would count as several
+        )
+
+
+def judge(scored: Scored, truth: Truth) -> Judged:
+    """Every row of the scored nights whose truth is known, if its source is still what was scored.
+
+    Raises EvaluationInvalid where no night has such rows, or where none of them has a score.
+    """
+    left_out: dict[str, str] = {}
+    nights: list[Night] = []
+    truths, scores, flags, times = [], [], [], []
+    unlabelled = 0
+    for manifest in scored.manifests:
+        why = _unfit(scored, manifest, truth)
+        if why is not None:
+            left_out[manifest.partition] = why
+            continue
+        told, when = _labels(scored, manifest, truth)
+        rows = np.flatnonzero(told.known)
+        unlabelled += len(told.known) - len(rows)
+        if not len(rows):
+            left_out[manifest.partition] = f"{truth.words} says nothing of its {len(told.known):,} rows"
+            continue
+        found, flagged = _alarms(scored, manifest)
+        nights.append(Night(manifest, rows))
+        truths.append(told.is_anomaly[rows])
+        scores.append(np.where(np.isnan(found), -np.inf, found)[rows])
+        flags.append(flagged[rows])
+        if when is not None:
+            times.append(when.take(pa.array(rows)))
+    if not nights:
+        raise EvaluationInvalid(
+            f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known."
+        )
+    _refuse_null(nights, np.concatenate(scores))
+    return Judged(
+        tuple(nights),
+        np.concatenate(truths),
+        np.concatenate(scores),
+        np.concatenate(flags),
+        _in_time(times) if len(times) == len(nights) else None,
+        unlabelled,
+        left_out,
+    )
+
+
+def sources(scored: Scored, judged: Judged) -> Iterator[pa.Table]:
+    """The rows as they stand in the source, in their order, a bounded number at a time."""
+    for manifest, rows in judged.nights:
+        begin = 0
+        for batch in scored.sources(manifest):
+            inside = rows[(rows >= begin) & (rows < begin + batch.num_rows)] - begin
+            begin += batch.num_rows
+            if len(inside):
+                yield pa.Table.from_batches([batch.take(pa.array(inside))])
+
+
+def _unfit(scored: Scored, manifest: Manifest, truth: Truth) -> str | None:
+    """Why nothing can be said of a night, if so."""
+    if not manifest.details["rows"]:
+        return "it has no rows"
+    if manifest.partition not in scored.unchanged:
+        return CHANGED
+    if STREAM in manifest.details and not scored.is_in_force(manifest):
+        return "its alarms adapted along a stream, under another calibration than the one in force: score it again"
+    for path in manifest.details["inputs"]:
+        absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
+        if absent:
+            return f"it has no column '{absent[0]}'"
+    return None
+
+
+def _alarms(scored: Scored, manifest: Manifest) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
+    written = scored.read("scores", manifest, ["score", "is_anomaly"])
+    scores = written["score"].to_numpy().astype(np.float64)
+    if scored.is_in_force(manifest):
+        return scores, written["is_anomaly"].to_numpy()
+    calibration = scored.model.bundle.calibration
+    return scores, calibration.is_anomaly(calibration.p_values(scores))
+
+
+def _labels(scored: Scored, manifest: Manifest, truth: Truth) -> tuple[Told, pa.ChunkedArray | None]:
+    """What is known of a night's rows, and when each happened."""
+    event_time = scored.job.data.event_time
+    columns = sorted(truth.columns | ({event_time} if event_time else set()))
+    paths = [Path(path) for path in manifest.details["inputs"]]
+    table = pa.Table.from_batches(list(slices(paths, columns, rows=READ_ROWS)))
+    return truth.of(table), table[event_time] if event_time else None
+
+
+def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
+    """The rows in the order of their event time, those of one moment in the order they stand in; none without one."""
+    values = pa.chunked_array([chunk for column in times for chunk in column.chunks])
+    order = np.asarray(pc.array_sort_indices(values.combine_chunks()), np.int64)
+    return order[: len(order) - values.null_count]
+
+
+def _refuse_null(nights: Sequence[Night], scores: NDArray[np.float64]) -> None:
+    if np.isneginf(scores).all():
+        names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
+        raise EvaluationInvalid(
+            f"the score column of {names} is null in all {len(scores):,} rows: invalid_reason in the scores says why"
+        )
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    """Each reason once, with the nights that it holds for."""
+    nights: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        nights.setdefault(why, []).append(name)
+    return "; ".join(f"{_first(names)}: {why}" for why, names in nights.items())
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -1,0 +1,164 @@
+"""What says which rows are anomalies: the job's condition, or a label column with two values."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from aepipe.config.job import Job
+from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.expressions import evaluate as where
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.schema import did_you_mean
+
+_SHOWN = 5
+
+
+class Told(NamedTuple):
+    """What labels say of rows: whether anything is known of each, and whether it is an anomaly, (B,) each."""
+
+    known: NDArray[np.bool_]
+    is_anomaly: NDArray[np.bool_]
+
+    @classmethod
+    def nothing(cls, rows: int) -> "Told":
+        """Of rows without labels."""
+        return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
+
+
+class Truth(NamedTuple):
+    """A condition on source columns that holds for anomalies; where one of them is null, nothing is known."""
+
+    condition: str
+    words: str
+    """the condition as a reader is told it"""
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The source columns that it looks at."""
+        return frozenset(where.columns(self.condition))
+
+    def of(self, rows: pa.Table) -> Told:
+        """What it says of rows that have its columns."""
+        known = np.ones(rows.num_rows, np.bool_)
+        for name in self.columns:
+            known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
+        return Told(known, where.apply(self.condition, rows).to_numpy(zero_copy_only=False))
+
+
+def stated_truth(job: Job) -> Truth | None:
+    """What the job says under `[evaluate]`; none where it says nothing."""
+    anomaly = job.evaluate.anomaly
+    return None if anomaly is None else Truth(anomaly, anomaly)
+
+
+def truth_of(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> Truth:
+    """The truth by a label column; by `[evaluate] anomaly`, or the job's only label, where none is named.
+
+    files: the sources that the labels stand in. positive: the label of an anomaly, as text; none: 1 or true, or what
+    `[evaluate] anomaly` says of the column, or the rarer of two values.
+    Raises SchemaMismatch where no file has the column, EvaluationInvalid where its values are not two.
+    """
+    stated = stated_truth(job)
+    if label is None and positive is None and stated is not None:
+        return stated
+    column = label or _only_label(job)
+    counts = _counts(column, list(files))
+    if positive is None and stated is not None and stated.columns == {column}:
+        return stated
+    return _by_value(column, counts, positive)
+
+
+def _only_label(job: Job) -> str:
+    if len(job.data.labels) == 1:
+        return job.data.labels[0]
+    fault = 'name the label column with --label, or say which rows are anomalies, such as [evaluate] anomaly = "x = 1"'
+    raise JobInvalid(str(job.source), [fault])
+
+
+def _counts(column: str, files: list[Path]) -> dict[object, int]:
+    """How often each value stands in the files that have the column, nulls left out."""
+    known: dict[str, None] = {}
+    found: dict[object, int] = {}
+    there = False
+    for file in files:
+        names = read_footer(file).schema.names
+        known |= dict.fromkeys(names)
+        if column not in names:
+            continue
+        there = True
+        for batch in slices([file], [column], rows=READ_ROWS):
+            for value, count in _value_counts(column, batch.column(0)):
+                found[value] = found.get(value, 0) + count
+            if len(found) > _SHOWN * READ_ROWS:
+                raise _not_two(column, found)
+    if not there:
+        raise SchemaMismatch("the rows", [f"have no column '{column}'{did_you_mean(column, known)}"])
+    return found
+
+
+def _value_counts(column: str, values: pa.Array) -> list[tuple[object, int]]:
+    if pt.is_nested(values.type):
+        raise EvaluationInvalid(f"label column '{column}' is {values.type}: it has to have two values, such as 0 and 1")
+    if pt.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    counted = pc.value_counts(values.drop_null())
+    return [(each["values"], each["counts"]) for each in counted.to_pylist() if each["values"] == each["values"]]
+
+
+def _by_value(column: str, counts: dict[object, int], positive: str | None) -> Truth:
+    if not counts:
+        raise EvaluationInvalid(f"label column '{column}' is null in every row: nothing is known of any")
+    if positive is not None:
+        named = [value for value in counts if _text(value) == positive]
+        if not named:
+            raise OptionInvalid(f"no row has {column} = '{positive}': its values are {_values(counts)}")
+        return _truth(column, named[0])
+    if set(counts) <= {0, 1}:
+        _refuse_one_class(column, counts)
+        return _truth(column, next(value for value in counts if value == 1))
+    if len(counts) > 2:
+        raise _not_two(column, counts)
+    _refuse_one_class(column, counts)
+    rarest = min(counts, key=lambda value: (counts[value], _text(value)))
+    return _truth(column, rarest, note=", the rarer of its two values")
+
+
+def _refuse_one_class(column: str, counts: dict[object, int]) -> None:
+    if len(counts) == 1:
+        ((value, rows),) = counts.items()
+        raise EvaluationInvalid(
+            f"label column '{column}' is {_text(value)} in all {rows:,} rows: rows of both classes are needed"
+        )
+
+
+def _not_two(column: str, counts: dict[object, int]) -> EvaluationInvalid:
+    return EvaluationInvalid(
+        f"label column '{column}' has the values {_values(counts)}: expected 0 and 1, true and false, or any two; "
+        "name that of an anomaly with --positive, or say [evaluate] anomaly in the job"
+    )
+
+
+def _truth(column: str, value: object, note: str = "") -> Truth:
+    """The condition that a column has a value; its words."""
+    name = column.replace('"', '""')
+    words = f"{column} = {_text(value)}{note}"
+    if isinstance(value, bool):
+        return Truth(f'"{name}"' if value else f'not "{name}"', words)
+    quoted = _text(value).replace("'", "''")
+    return Truth(f"\"{name}\" = '{quoted}'", words)
+
+
+def _values(counts: dict[object, int]) -> str:
+    texts = sorted(_text(value) for value in counts)
+    more = f" and {len(texts) - _SHOWN:,} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
+
+
+def _text(value: object) -> str:
+    return str(value)

@@ -1,0 +1,63 @@
+"""The night without a scheduler: train if needed, score what is new, sample, report."""
+
+from pathlib import Path
+
+from aepipe.bundles.registry import Registry
+from aepipe.config.job import Device, Job, read_job
+from aepipe.jobs.report.report import ReportResult, report
+from aepipe.jobs.results import Result
+from aepipe.jobs.sample.sample import SampleResult, sample, today
+from aepipe.jobs.score import ScoreResult, score
+from aepipe.jobs.train.train import TrainResult, train
+from aepipe.progress import Progress
+from aepipe.storage import Outputs
+
+
+class NightResult(Result):
+    """What each step did; `train` is None where there was a champion already, `sample` where no rows are wanted or
+    today has some,
+    `report` where no partition has scores."""
+
+    train: TrainResult | None
+    score: ScoreResult
+    sample: SampleResult | None
+    report: ReportResult | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a partition could not be scored, or synthetic rows missed a bar."""
+        return bool(self.score.failed or (self.sample is not None and self.sample.missed))
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lines = [f"trained   {self.train.bundle}"] if self.train is not None and self.train.created else []
+        written = [night for night in self.score.nights if night.status == "written"]
+        flagged = sum(night.flagged for night in written)
+        lines.append(
+            f"scored    {len(written)} new partitions, {sum(n.rows for n in written):,} rows, {flagged:,} flagged"
+        )
+        lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
+        if self.sample is not None and self.sample.missed:
+            lines.append(f"FAILED    {self.sample.fault}")
+        elif self.sample is not None:
+            lines.append(f"sampled   {self.sample.rows:,} rows in {self.sample.path}")
+        return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
+
+
+def night(job_path: str | Path, *, device: Device | None = None, progress: Progress | None = None) -> NightResult:
+    """Everything that a night needs. An existing champion is used as it is: retraining is a decision of its own."""
+    job = read_job(job_path)
+    trained = None
+    if not Registry(job.bundle_path).has_champion:
+        trained = train(job_path, device=device, progress=progress)
+    scored = score(job_path, device=device, progress=progress)
+    drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
+    has_scores = any(night.status != "quarantined" for night in scored.nights)
+    page = report(job_path, progress=progress) if has_scores else None
+    return NightResult(train=trained, score=scored, sample=drawn, report=page)
+
+
+def _has_samples(job: Job, scored: ScoreResult) -> bool:
+    """Whether today has samples of this model already: others than the night's may have been asked for by hand."""
+    there = Outputs(job.out_path).manifest(today(), "sample")
+    return there is not None and there.model_version == scored.model_version

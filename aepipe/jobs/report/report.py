@@ -1,0 +1,83 @@
+"""Writes the page about a model and the nights scored with it."""
+
+from pathlib import Path
+
+from aepipe.config.job import read_job
+from aepipe.errors import EvaluationInvalid
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.evaluate.compare import Comparison, compare_scored
+from aepipe.jobs.report import page_data as gather
+from aepipe.jobs.report.traversal_data import walks
+from aepipe.jobs.results import Result
+from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.progress import Progress
+from aepipe.report.page_model import Night
+from aepipe.report.render import render
+from aepipe.storage import put_bytes
+
+
+class ReportResult(Result):
+    """Where the page is."""
+
+    path: Path
+
+
+def report(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> ReportResult:
+    """One HTML page about a model and the nights that it scored, in <out>/reports.
+
+    Raises BundleNotFound where there is no model, DataUnreadable where it has scored nothing yet.
+    """
+    job = read_job(job_path)
+    opened = open_model(job, model)
+    scored = Scored(job, opened)
+    compared: Comparison | str = "the job names no [evaluate] anomaly"
+    if job.evaluate.anomaly is not None:
+        compared = _compared(scored, progress)
+    night = _night(scored, opened, model, compared)
+    path = job.out_path / "reports" / f"{scored.manifests[-1].partition.replace('/', '_')}.html"
+    put_bytes(path, render(night).encode())
+    return ReportResult(path=path)
+
+
+def _compared(scored: Scored, progress: Progress | None) -> Comparison | str:
+    """The comparison, or why there is none: a night without labels has its report all the same."""
+    try:
+        return compare_scored(scored, progress=progress)
+    except EvaluationInvalid as error:
+        return str(error)
+
+
+def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison | str) -> Night:
+    strange = gather.strangest(scored, model)
+    samples = gather.samples(scored, model)
+    absent = {"walks": "no walk was made with this model: aepipe sample --interpolate, --shift or --traverse makes one"}
+    if samples is None:
+        absent["samples"] = "nothing was sampled with this model yet"
+    if isinstance(compared, str):
+        absent["comparisons"] = compared
+    changed = [m.partition for m in scored.manifests if m.partition not in scored.unchanged]
+    notices = [f"the source of {name} is gone or was written again since it was scored" for name in changed]
+    notices += [
+        f"{manifest.partition} was scored under another calibration; aepipe score judges it anew"
+        for manifest in scored.manifests
+        if not scored.is_in_force(manifest)
+    ]
+    aside = scored.outputs.set_aside().items()
+    notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
+    return Night(
+        notices=tuple(notices),
+        header=gather.header(scored, model, alias),
+        partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),
+        scores=gather.scores(scored, model),
+        costs=gather.costs(model),
+        reasons=gather.first_reasons(scored),
+        strange=strange,
+        latents=gather.latents(scored),
+        samples=samples,
+        walks=walks(scored.outputs, model),
+        comparisons=() if isinstance(compared, str) else gather.comparisons(compared),
+        training=gather.training(model),
+        files=gather.files(scored),
+        card=gather.card(model),
+        absent=absent,
+    )

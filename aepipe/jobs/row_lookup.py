@@ -1,0 +1,107 @@
+"""Rows of a job's data, found by their keys as text."""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.config.job import Job
+from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.expressions import evaluate as where
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.partitions import Partition, discover
+
+Place = tuple[Partition, Path, int]
+"""A row: its partition, its file, and where it stands in that."""
+
+
+def find_rows(
+    job: Job,
+    texts: Sequence[str],
+    *,
+    columns: Sequence[str],
+    near: Callable[[Job, str], str] = lambda job, text: "",
+) -> pa.Table:
+    """One row for each key, in their order, with those of `columns` that its file has.
+
+    texts: values of the key column, or of several in the order of `[data] keys`, parted by commas. near: what a message
+    adds of keys like one that is not found.
+    Raises JobInvalid where no column is a key, OptionInvalid where a key is of no row or of several.
+    """
+    keys = job.data.keys
+    if not keys:
+        raise JobInvalid(str(job.source), ["rows are found by their key: name the columns of it as [data] keys"])
+    wanted = {text: _condition(keys, text) for text in texts}
+    found: dict[str, list[Place]] = {text: [] for text in texts}
+    for partition in discover(job):
+        for file in partition.files:
+            for text, row in _matches(file, keys, wanted):
+                found[text].append((partition, file, row))
+    places = [_the_one(job, text, found[text], near) for text in texts]
+    return pa.concat_tables([_read(file, row, columns) for _, file, row in places], promote_options="permissive")
+
+
+def key_texts(job: Job) -> Iterator[str]:
+    """The key of every row, as `find_rows` takes it."""
+    keys = job.data.keys
+    for partition in discover(job):
+        for batch in slices(partition.files, keys, rows=READ_ROWS):
+            for values in zip(*(batch.column(name).to_pylist() for name in keys), strict=True):
+                yield ",".join(map(str, values))
+
+
+def _condition(keys: Sequence[str], text: str) -> str:
+    """Such as `"shop" = 'north' and "id" = '12'`: numbers and dates are compared as what they are."""
+    values = [text] if len(keys) == 1 else next(csv.reader([text], skipinitialspace=True), [])
+    if len(values) != len(keys):
+        raise OptionInvalid(f"key '{text}' has {len(values)} parts, and a row has {len(keys)}: {', '.join(keys)}")
+    pairs = ((name.replace('"', '""'), value.replace("'", "''")) for name, value in zip(keys, values, strict=True))
+    return " and ".join(f"\"{name}\" = '{value}'" for name, value in pairs)
+
+
+def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    begin = 0
+    for batch in slices([file], keys, rows=READ_ROWS):
+        for text, condition in wanted.items():
+            for row in np.flatnonzero(_holds(batch, text, condition, keys)):
+                yield text, begin + int(row)
+        begin += batch.num_rows
+
+
+def _holds(batch: pa.RecordBatch, text: str, condition: str, keys: Sequence[str]) -> np.ndarray:
+    try:
+        held = where.apply(condition, batch)
+    except OptionInvalid:
+        types = ", ".join(f"{name} ({batch.schema.field(name).type})" for name in keys)
+        raise OptionInvalid(f"key '{text}' cannot be compared with {types}") from None
+    return np.asarray(held.cast(pa.uint8()).to_numpy(zero_copy_only=False))
+
+
+def _the_one(job: Job, text: str, places: Sequence[Place], near: Callable[[Job, str], str]) -> Place:
+    keys = ", ".join(job.data.keys)
+    if not places:
+        raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{near(job, text)}")
+    if len(places) > 1:
+        rows = ", ".join(f"{partition.name}:{_row(partition, file, row)}" for partition, file, row in places[:5])
+        more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+        raise OptionInvalid(f"{len(places)} rows have the key {keys} = '{text}': {rows}{more}; one is needed")
+    return places[0]
+
+
+def _row(partition: Partition, file: Path, row: int) -> int:
+    """Where a row of a file stands in its partition."""
+    before = partition.files[: partition.files.index(file)]
+    return row + sum(read_footer(path).rows for path in before)
+
+
+def _read(file: Path, row: int, columns: Sequence[str]) -> pa.Table:
+    there = read_footer(file).schema.names
+    wanted = [name for name in columns if name in there]
+    begin = 0
+    for batch in slices([file], wanted, rows=READ_ROWS):
+        if row < begin + batch.num_rows:
+            return pa.Table.from_batches([batch.take(pa.array([row - begin]))])
+        begin += batch.num_rows
+    raise AssertionError(f"{file} has no row {row}")

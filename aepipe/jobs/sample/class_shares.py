@@ -1,0 +1,104 @@
+"""Rows of a wanted share of a column's values: exact counts, in an order that the seed shuffles."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.errors import JobInvalid
+from aepipe.tables.arrow_types import plain, sort_of
+from aepipe.tables.schema import did_you_mean
+
+
+class Group(NamedTuple):
+    """Rows of one kind: how many, the condition that they are drawn at, and what sets their seed apart."""
+
+    rows: int
+    where: str | None
+    name: str = ""
+
+
+def groups_of(
+    bundle: Bundle, rows: int, *, where: str | None, shares: Mapping[str, Mapping[str, float]]
+) -> tuple[Group, ...]:
+    """The groups that make up so many rows: one where no shares are asked for; the last is that of all other values.
+
+    Raises JobInvalid where the column is none of the model's, or its values cannot be written into a condition.
+    """
+    if not shares:
+        return (Group(rows, where),)
+    ((column, wanted),) = shares.items()
+    kind = _type_of(bundle, column)
+    literals = {value: _literal(value, kind, column) for value in wanted}
+    rest = 1 - sum(wanted.values())
+    counts = largest_remainders(rows, [*wanted.values(), max(rest, 0.0)])
+    name = _quoted(column)
+    conditions = [f"{name} = {literal}" for literal in literals.values()]
+    conditions.append(f"({name} not in ({', '.join(literals.values())}) or {name} is null)")
+    found = zip(counts, conditions, strict=True)
+    return tuple(Group(count, _both(where, condition), condition) for count, condition in found if count)
+
+
+def condition_of(bundle: Bundle, column: str, value: str) -> str:
+    """The condition that a column has a value, which is written as text. Raises JobInvalid as `groups_of`."""
+    return f"{_quoted(column)} = {_literal(value, _type_of(bundle, column), column)}"
+
+
+def largest_remainders(total: int, shares: list[float]) -> list[int]:
+    """Whole numbers in proportion to the shares, `total` together; what is left goes to the largest fractions.
+
+    >>> largest_remainders(10, [0.55, 0.25, 0.2])
+    [6, 2, 2]
+    """
+    exact = total * np.array(shares) / max(sum(shares), 1e-12)
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    order = np.argsort(counts - exact, kind="stable")
+    counts[order[: total - int(counts.sum())]] += 1
+    return [int(count) for count in counts]
+
+
+def shuffled(groups: tuple[Group, ...], seed: int) -> NDArray[np.int64]:
+    """The group of each row of the set."""
+    places = np.repeat(np.arange(len(groups)), [group.rows for group in groups])
+    return places if len(groups) == 1 else np.random.Generator(np.random.Philox(seed)).permutation(places)
+
+
+def text_of(value: object) -> str | None:
+    """A value as shares name it.
+
+    >>> text_of(True), text_of(3), text_of(">50K"), text_of(None)
+    ('true', '3', '>50K', None)
+    """
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _type_of(bundle: Bundle, column: str) -> pa.DataType:
+    schema = bundle.encoding.schema
+    names = [each.name for each in schema.modelled]
+    if column not in names:
+        hint = did_you_mean(column, names) or f"; there are {', '.join(names[:20])}"
+        raise JobInvalid("shares", [f"{bundle.version} has no modelled column '{column}'{hint}"])
+    return plain(schema.arrow.field(column).type)
+
+
+def _literal(value: str, kind: pa.DataType, column: str) -> str:
+    match sort_of(kind):
+        case "text":
+            return "'" + value.replace("'", "''") + "'"
+        case "number" | "boolean":
+            return value
+        case _:
+            raise JobInvalid("shares", [f"'{column}' is {kind}: shares are of text, numbers or booleans"])
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _both(first: str | None, second: str) -> str:
+    return second if first is None else f"({first}) and {second}"

@@ -1,0 +1,107 @@
+"""Writes the rows of a partition with their missing cells filled, through ONNX only."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import read_job
+from aepipe.inference.imputation import Filled, Filler
+from aepipe.jobs.inspect import refuse_faults
+from aepipe.jobs.results import Result
+from aepipe.jobs.sample.output_rows import stamp
+from aepipe.jobs.sample.sample import seed_of
+from aepipe.jobs.score import chosen_partitions
+from aepipe.progress import Progress, silent
+from aepipe.storage import Commit, Outputs, digest_file, digest_of
+from aepipe.tables.parquet_reader import read_footer, slices
+from aepipe.tables.partitions import Partition
+
+CONTRACT = "fill/1"
+
+
+class FillResult(Result):
+    """Where the rows are, whether this call wrote them, and how many cells of each column were filled and left."""
+
+    path: Path
+    rows: int
+    seed: int
+    filled: dict[str, int]
+    left: dict[str, int]
+    model_version: str
+    created: bool
+    seconds: float
+
+
+def fill(
+    job_path: str | Path,
+    partition: str,
+    *,
+    seed: int | None = None,
+    model: str = "champion",
+    progress: Progress | None = None,
+) -> FillResult:
+    """The rows of a source partition in <out>/filled/<partition>, every modelled cell that was missing drawn given the
+    others; all other cells, keys and labels among them, as they are.
+
+    The same model, rows and seed give the same values; asked for again, nothing is written. Values of several seeds are
+    several imputations. Raises OptionInvalid where the family cannot draw some cells given others, JobInvalid where
+    there is no such partition, SchemaMismatch where it has other columns.
+    """
+    began = time.perf_counter()
+    job = read_job(job_path)
+    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    (source,) = chosen_partitions(job, [partition])
+    chosen = seed_of(job.samples.seed, source.name) if seed is None else seed
+    filler = Filler(bundle, seed=chosen, device=job.run.device)
+    refuse_faults(bundle.encoding.schema, source.files, source.name)
+    key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))
+    outputs = Outputs(job.out_path)
+    with outputs.commit(source.name, key, run="fill") as commit:
+        manifest = commit.done
+        if manifest is None:
+            counts = _write(commit, bundle, filler, source, progress or silent)
+            manifest = commit.publish(model_version=bundle.version, details={"seed": chosen, **counts})
+        created = commit.done is None
+    return FillResult(
+        path=outputs.root / manifest.files["filled"].path,
+        rows=manifest.files["filled"].rows,
+        seed=chosen,
+        filled=manifest.details["filled"],
+        left=manifest.details["left"],
+        model_version=bundle.version,
+        created=created,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _write(
+    commit: Commit, bundle: Bundle, filler: Filler, source: Partition, progress: Progress
+) -> dict[str, dict[str, int]]:
+    total = sum(read_footer(file).rows for file in source.files)
+    sink, at = None, 0
+    filled, left = Counter[str](), Counter[str]()
+    for block in _blocks(filler, source):
+        rows = block.rows
+        whole = rows.append_column("model_version", stamp(bundle.version, rows.num_rows))
+        sink = sink or commit.open("filled", whole.schema)
+        sink.write(whole)
+        filled.update(block.filled)
+        left.update(block.left)
+        at += rows.num_rows
+        progress("fill", at / max(total, 1))
+    return {"filled": dict(filled), "left": {name: count for name, count in left.items() if count}}
+
+
+def _blocks(filler: Filler, source: Partition) -> Iterator[Filled]:
+    """An empty partition is one empty block."""
+    found = False
+    for index, batch in enumerate(slices(source.files, None, rows=filler.rows)):
+        found = True
+        yield filler.block(index, batch)
+    if not found:
+        nothing = pa.RecordBatch.from_pylist([], schema=read_footer(source.files[0]).schema)
+        yield filler.block(0, nothing)

@@ -1,0 +1,107 @@
+"""The rows of one set as they are drawn: group by group, kept where the constraints hold, in the order of the seed."""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Device
+from aepipe.errors import JobInvalid
+from aepipe.inference.sampler import Prior, draw
+from aepipe.jobs.sample.class_shares import Group, shuffled
+from aepipe.jobs.sample.constraints import Rules
+
+BATCH_ROWS = 2_048
+DRAWS_A_ROW = 100
+FEWEST_DRAWS = 20_000
+
+
+class Source(NamedTuple):
+    """What rows are drawn from."""
+
+    bundle: Bundle
+    seed: int
+    prior: Prior
+    device: Device
+
+
+def drawn_rows(source: Source, groups: Sequence[Group], rules: Rules) -> Iterator[pa.RecordBatch]:
+    """The rows of all groups, modelled columns alone; the same seed gives the same rows. No rows are one empty batch.
+
+    Raises as `draw`, and JobInvalid where so few rows keep to the constraints that 100 draws a row do not suffice.
+    """
+    if len(groups) == 1 and not rules:
+        yield from draw(
+            source.bundle,
+            groups[0].rows,
+            seed=source.seed,
+            prior=source.prior,
+            where=groups[0].where,
+            device=source.device,
+        )
+        return
+    streams = [_Stream(source, group, rules) for group in groups]
+    order = shuffled(tuple(groups), source.seed)
+    if not len(order):
+        yield from draw(source.bundle, 0, seed=source.seed, prior=source.prior, device=source.device)
+    for start in range(0, len(order), BATCH_ROWS):
+        yield _one_batch(streams, order[start : start + BATCH_ROWS])
+
+
+def seed_of_group(seed: int, group: Group) -> int:
+    """A seed of its own for each group, so that no two share their noise."""
+    return seed if not group.name else zlib.crc32(group.name.encode(), seed & 0xFFFFFFFF)
+
+
+class _Stream:
+    """The kept rows of one group, in order."""
+
+    def __init__(self, source: Source, group: Group, rules: Rules) -> None:
+        self._rules = rules
+        self._group = group
+        self._draws = max(FEWEST_DRAWS, DRAWS_A_ROW * group.rows)
+        self._batches = draw(
+            source.bundle,
+            self._draws,
+            seed=seed_of_group(source.seed, group),
+            prior=source.prior,
+            where=group.where,
+            device=source.device,
+        )
+        self._kept: list[pa.RecordBatch] = []
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows."""
+        there = sum(batch.num_rows for batch in self._kept)
+        while there < rows:
+            self._kept.append(self._next())
+            there += self._kept[-1].num_rows
+        table = pa.Table.from_batches(self._kept).combine_chunks()
+        self._kept = table.slice(rows).to_batches()
+        return table.slice(0, rows)
+
+    def _next(self) -> pa.RecordBatch:
+        batch = next(self._batches, None)
+        if batch is None:
+            title, share = self._rules.hardest()
+            raise JobInvalid(
+                "[[samples.constraints]]",
+                [
+                    f"{title} holds for {100 * share:.2g} % of the rows drawn: {self._draws:,} draws did not give "
+                    f"{self._group.rows:,} rows; ask for fewer, or leave it out"
+                ],
+            )
+        return self._rules.keep(batch)
+
+
+def _one_batch(streams: Sequence[_Stream], order: np.ndarray) -> pa.RecordBatch:
+    """The next rows of the streams, each at the places that `order` gives it."""
+    counts = np.bincount(order, minlength=len(streams))
+    parts = [stream.take(int(count)) for stream, count in zip(streams, counts, strict=True) if count]
+    table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    places = np.argsort(np.argsort(order, kind="stable"), kind="stable")
+    (batch,) = table.take(pa.array(places)).combine_chunks().to_batches()
+    return batch

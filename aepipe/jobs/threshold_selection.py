@@ -1,0 +1,87 @@
+"""Which alpha a job gets: the one it asks for, or the cheapest that labels, scored nights or an assumption allow."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.calibration.conformal import Calibration, check_support
+from aepipe.calibration.cost_curve import Choice, curve_of_labels, curve_of_nights
+from aepipe.config.cost_table import Costs
+from aepipe.config.job import Job
+from aepipe.errors import CalibrationInvalid
+
+Floats = NDArray[np.floating]
+
+
+class Labelled(NamedTuple):
+    """Scores of rows that nothing was fitted on, and whether each is an anomaly, (B,); `what` names them."""
+
+    scores: Floats
+    is_anomaly: NDArray[np.bool_]
+    what: str
+
+
+class Evidence(NamedTuple):
+    """What is known beside the calibration scores."""
+
+    rows: float
+    """of a night"""
+    labelled: Labelled | None = None
+    nights: Floats | None = None
+    """scores of the latest nights, of unknown truth"""
+
+
+def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
+    """The calibration of these scores with the job's alpha, or with the one that its cost table leads to.
+
+    Raises CalibrationInvalid where the scores are too few, all equal or not finite, or the labels of one class.
+    """
+    return choose(job, Calibration.fit(scores, alpha=needed_alpha(job)), evidence)
+
+
+def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
+    """The same scores with the alpha that the job asks for or that its cost table leads to."""
+    asked = job.calibration
+    if not asked.chooses:
+        return calibration.with_alpha(asked.alpha)
+    costs = asked.costs
+    choice = None if costs is None else _cheapest(calibration, costs, asked.capacity, evidence)
+    if choice is not None and choice.chosen is not None:
+        return calibration.with_alpha(choice.chosen.alpha, choice=choice)
+    return _assumed(job, calibration, costs, evidence.rows)
+
+
+def needed_alpha(job: Job) -> float:
+    """The alpha that calibration rows must support whatever is chosen later."""
+    return 0.5 if job.calibration.chooses else job.calibration.alpha
+
+
+def _cheapest(calibration: Calibration, costs: Costs, capacity: int | None, evidence: Evidence) -> Choice | None:
+    steps, rows, labelled = calibration.steps, evidence.rows, evidence.labelled
+    if labelled is not None:
+        curve = curve_of_labels(steps, labelled.scores, labelled.is_anomaly, costs, rows=rows)
+        anomalies = int(labelled.is_anomaly.sum())
+        on = f"{len(labelled.scores):,} {labelled.what}, {anomalies:,} of them anomalies"
+        return Choice.of(curve, costs, capacity=capacity, rows=rows, by="labels", on=on)
+    if evidence.nights is not None:
+        curve = curve_of_nights(steps, evidence.nights, costs, rows=rows)
+        on = (
+            f"{len(evidence.nights):,} scores of the latest nights without labels, taking the base rate "
+            f"{costs.base_rate:g} and the calibration rows at their word"
+        )
+        return Choice.of(curve, costs, capacity=capacity, rows=rows, by="nights", on=on)
+    return None
+
+
+def _assumed(job: Job, calibration: Calibration, costs: Costs | None, rows: float) -> Calibration:
+    alpha, capacity = job.calibration.alpha, job.calibration.capacity
+    if capacity is not None and rows > 0:
+        alpha = min(alpha, capacity / rows)
+    try:
+        check_support(calibration.n, alpha)
+    except CalibrationInvalid as error:
+        if alpha == job.calibration.alpha:
+            raise
+        raise CalibrationInvalid(f"[calibration] capacity {capacity} in a night of {rows:,.0f} rows: {error}") from None
+    return calibration.with_alpha(alpha, choice=Choice.assumed(alpha, costs, capacity=capacity, rows=rows))

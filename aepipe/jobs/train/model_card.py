@@ -1,0 +1,41 @@
+"""The model card of a bundle: what it is, what it learned from, and what was measured of it."""
+
+from collections.abc import Iterator
+
+from aepipe.bundles.bundle import BundleManifest
+from aepipe.training.history import Curve
+
+
+def model_card(manifest: BundleManifest, curve: Curve) -> str:
+    """Markdown, of facts on rows that the model did not learn from."""
+    return "\n".join(_lines(manifest, curve)) + "\n"
+
+
+def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
+    rows = manifest.rows
+    yield f"# {manifest.name}: {manifest.family}"
+    yield ""
+    yield f"- network: {manifest.trunk}; score: {manifest.head}; features: {len(manifest.latent.columns)}"
+    yield f"- learned from {rows['train']:,} rows; judged on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
+    yield f"- partitions: {', '.join(manifest.train_partitions) or 'all'}"
+    yield f"- training: {len(curve.epochs)} epochs, best {curve.best_epoch}; {curve.stopped_because}"
+    yield ""
+    yield "## Measured on rows that it did not learn from (nats a row)"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for name, value in manifest.metrics.items():
+        yield f"| {name.replace('_', ' ')} | {value:.4g} |"
+    yield ""
+    yield "## Options"
+    yield ""
+    yield "| | |"
+    yield "|---|---|"
+    for name, option in dict(_options(manifest)).items():
+        yield f"| {name} | {option} |"
+
+
+def _options(manifest: BundleManifest) -> Iterator[tuple[str, object]]:
+    model = manifest.job.get("model")
+    if isinstance(model, dict):
+        yield from model.items()

@@ -1,0 +1,247 @@
+"""The rows that a model learns from: read, chosen, split, encoded."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aepipe.config.job import Job
+from aepipe.encoding import Arrays, Encoding, fit
+from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
+from aepipe.expressions import evaluate as where
+from aepipe.inference.condition_bank import MOST_ROWS
+from aepipe.jobs.ground_truth import stated_truth
+from aepipe.jobs.inspect import infer_schema, refuse_faults
+from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.partitions import Partition
+from aepipe.tables.schema import did_you_mean
+from aepipe.tables.schema_check import Schema
+
+log = logging.getLogger(__name__)
+
+FEWEST_ROWS = 20
+_FORMS = 5
+"""A row is there as it was read, chosen, encoded, and twice as networks see it."""
+MOST_LABELLED = 200_000
+OWN_OF_SCORES = frozenset(
+    {"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "predicted_class", "class_confidence"}
+)
+OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
+
+
+class Learning(NamedTuple):
+    """Encoded rows of the three parts, and the calibration rows as they stand in the source."""
+
+    encoding: Encoding
+    train: Arrays
+    dev: Arrays
+    calibration: Arrays
+    calibration_rows: pa.Table
+    labelled: Arrays
+    """Dev rows and, where `where` leaves rows out, those of them that are anomalies: all with a known truth. Empty
+    where the job asks for nothing that labels choose, or has no [evaluate] anomaly."""
+    is_anomaly: np.ndarray
+    classed: "Classed | None"
+    """Of the label that `[score] classes` names; none where the job names none."""
+    conditions: pa.Table
+    """The condition columns of at most 10,000 training rows, as they stand in the source."""
+    rows_read: int
+
+
+class Classed(NamedTuple):
+    """A label's values in the rows of the parts, and encoded rows that `[train] where` leaves out, with theirs."""
+
+    train: pa.ChunkedArray
+    dev: pa.ChunkedArray
+    others: Arrays
+    others_labels: pa.ChunkedArray
+
+
+def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> Learning:
+    """The rows that `[train]` names, split 70 / 10 / 20 and encoded by the statistics of the training part.
+
+    as_codes: numbers too, as `encoding.fit` says; what a family asks for that `takes_codes`.
+    Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
+    """
+    schema = infer_schema(job, partitions)
+    _refuse_reserved(schema)
+    _refuse_unknown_columns(job, schema)
+    files = [file for partition in partitions for file in partition.files]
+    refuse_faults(schema, files, "the training partitions", need_labels=True)
+    table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
+    if table.num_rows < FEWEST_ROWS:
+        chosen = f" where {job.train.where}" if job.train.where else ""
+        raise DataUnreadable(
+            f"{job.data_path}{chosen} holds {table.num_rows} rows to learn from, {FEWEST_ROWS} needed; widen [train]"
+        )
+    parts = split(schema, table, partitions=names)
+    encoding = fit(schema, table.filter(pa.array(parts == TRAIN)).to_batches(), as_codes=as_codes)
+    rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
+    (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
+    labelled, is_anomaly = _labelled(job, encoding, dev_rows, anomalies)
+    return Learning(
+        encoding,
+        train,
+        dev,
+        calibration,
+        source,
+        labelled,
+        is_anomaly,
+        classed=_classed(job, encoding, learned, dev_rows, others),
+        conditions=_conditions(job, schema, learned),
+        rows_read=table.num_rows,
+    )
+
+
+def _refuse_reserved(schema: Schema) -> None:
+    """Scores have own columns beside those carried through, samples beside every column of the source."""
+    taken = [
+        name
+        for name in schema.columns_read
+        if name in OWN_OF_SAMPLES or (name in OWN_OF_SCORES and name in schema.carried)
+    ]
+    if taken:
+        raise SchemaMismatch(
+            "the table", [f"has a column '{name}', a name of the outputs: rename it" for name in taken]
+        )
+
+
+def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
+    """A condition that cannot be judged is found now, not after a training."""
+    known = {column.name for column in schema.columns}
+    conditions = {"[train] where": job.train.where, "[evaluate] anomaly": job.evaluate.anomaly}
+    faults = []
+    for key, condition in conditions.items():
+        for name in sorted(where.columns(condition) - known) if condition else ():
+            faults.append(f"{key}: the table has no column '{name}'{did_you_mean(name, known)}")
+    classes = job.score.classes
+    if classes is not None and classes not in schema.labels:
+        hint = did_you_mean(classes, schema.labels) or ": name it under [data] labels"
+        faults.append(f"[score] classes: '{classes}' is no label of the table{hint}")
+    for name in sorted(where.columns(job.samples.where) - set(schema.conditions)) if job.samples.where else ():
+        hint = did_you_mean(name, schema.conditions) or '; name it as "condition" under [columns], or leave it out'
+        faults.append(f"[samples] where: '{name}' is no condition{hint}")
+    if faults:
+        raise JobInvalid(str(job.source), faults)
+
+
+def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
+    """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
+    read = _read(job, schema, partitions, beside=())
+    return read.chosen, read.partitions
+
+
+class _Read(NamedTuple):
+    """The chosen rows, the partition that each came from, and a table of each condition that was asked for beside."""
+
+    chosen: pa.Table
+    partitions: pa.Array
+    beside: tuple[pa.Table, ...]
+
+
+def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[str | None]) -> _Read:
+    """Every row is read once. beside: conditions, each with the first 200,000 rows for which it holds; none: no row."""
+    share = _share(job, schema, partitions)
+    generator = np.random.default_rng(job.train.seed)
+    tables: list[pa.RecordBatch] = []
+    names: list[pa.Array] = []
+    found: list[list[pa.RecordBatch]] = [[] for _ in beside]
+    for partition, batch in _batches(job, schema, partitions):
+        keep = _kept(job, batch, share, generator)
+        chosen = batch.filter(keep) if keep is not None else batch
+        tables.append(chosen)
+        names.append(pa.repeat(partition.name, chosen.num_rows))
+        for condition, held in zip(beside, found, strict=True):
+            if condition is not None and sum(rows.num_rows for rows in held) < MOST_LABELLED:
+                held.append(batch.filter(where.apply(condition, batch)))
+    table = pa.Table.from_batches(tables)
+    others = (pa.Table.from_batches(held, table.schema).slice(0, MOST_LABELLED) for held in found)
+    return _Read(table, pa.concat_arrays(names), tuple(others))
+
+
+def _share(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> float:
+    """Of all rows, how many are learned from; said where it is not all."""
+    footers = [read_footer(file, schema.columns_read) for partition in partitions for file in partition.files]
+    total = sum(footer.rows for footer in footers)
+    row_bytes = _FORMS * max((footer.row_bytes for footer in footers), default=1)
+    limits = {"max_rows": job.train.max_rows, "memory_mb": (job.train.memory_mb << 20) // max(1, row_bytes)}
+    key = min(limits, key=limits.__getitem__)
+    if limits[key] >= total:
+        return 1.0
+    share = limits[key] / total
+    log.warning(
+        "%s rows are more than [train] %s allows: %.1f %% of them are learned from", f"{total:,}", key, 100 * share
+    )
+    return share
+
+
+def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+    columns = list(schema.columns_read)
+    for condition in (job.train.where, job.evaluate.anomaly if job.hears_labels else None):
+        columns += sorted(where.columns(condition) - set(columns)) if condition else ()
+    for partition in partitions:
+        for batch in slices(partition.files, columns, rows=READ_ROWS):
+            yield partition, batch
+
+
+def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Generator) -> pa.Array | None:
+    keep = where.apply(job.train.where, batch) if job.train.where else None
+    if share < 1:
+        drawn = pa.array(generator.random(batch.num_rows) < share)
+        keep = drawn if keep is None else pc.and_(keep, drawn)
+    return keep
+
+
+def _of_anomalies(job: Job) -> str | None:
+    """The condition of anomalies that `[train] where` leaves out; none where no labels are heard."""
+    truth, others = stated_truth(job), _left_out(job)
+    if truth is None or others is None or not job.hears_labels:
+        return None
+    return f"({truth.condition}) and {others}"
+
+
+def _of_others(job: Job) -> str | None:
+    """The condition of all rows that `[train] where` leaves out; none where no classes are told apart."""
+    return None if job.score.classes is None else _left_out(job)
+
+
+def _left_out(job: Job) -> str | None:
+    """What holds for rows that `[train] where` leaves out; rows of which it cannot be judged are neither."""
+    return f"not ({job.train.where})" if job.train.where else None
+
+
+def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
+    """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
+    truth = stated_truth(job)
+    if truth is None or not job.hears_labels:
+        return {}, np.zeros(0, np.bool_)
+    arrays, rows = _encode(encoding, pa.concat_tables([dev, anomalies]).slice(0, MOST_LABELLED))
+    known, is_anomaly = truth.of(rows)
+    return ({name: array[known] for name, array in arrays.items()} if known.any() else {}), is_anomaly[known]
+
+
+def _classed(job: Job, encoding: Encoding, train: pa.Table, dev: pa.Table, others: pa.Table) -> Classed | None:
+    column = job.score.classes
+    if column is None:
+        return None
+    arrays, rows = _encode(encoding, others)
+    return Classed(train[column], dev[column], arrays, rows[column])
+
+
+def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:
+    rows = np.random.default_rng(job.train.seed).permutation(learned.num_rows)[:MOST_ROWS]
+    return learned.select(schema.conditions).take(pa.array(np.sort(rows)))
+
+
+def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
+    """The encoded rows and their sources; rows that cannot be scored are left out, and said so."""
+    encoded = encoding.encode_table(table, rows=READ_ROWS)
+    fine = encoded.invalid == 0
+    if fine.all():
+        return encoded.arrays, table
+    log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
+    return {name: array[fine] for name, array in encoded.arrays.items()}, table.filter(pa.array(fine))

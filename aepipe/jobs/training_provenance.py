@@ -1,0 +1,30 @@
+"""The job that a bundle was made by, on the data of today, and the partitions that it learned from."""
+
+from typing import Any, NamedTuple
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Job, parse_job
+from aepipe.tables.partitions import Partition, discover
+
+
+class Trained(NamedTuple):
+    """What a bundle was made by, and from."""
+
+    job: Job
+    partitions: tuple[Partition, ...]
+    """in the order in which they were learned from"""
+    gone: tuple[str, ...]
+    """names of those that are no longer there"""
+
+
+def as_trained(bundle: Bundle, job: Job) -> Trained:
+    """The bundle's own job and partitions, data and outputs where `job` has them. Raises as `discover`."""
+    raw: dict[str, Any] = dict(bundle.manifest.job)
+    raw["data"] = {**raw["data"], "path": str(job.data.path)}
+    raw["output"] = job.output.model_dump(mode="json")
+    found, names = {partition.name: partition for partition in discover(job)}, bundle.manifest.train_partitions
+    return Trained(
+        job=parse_job(raw, source=job.source),
+        partitions=tuple(found[name] for name in names if name in found),
+        gone=tuple(name for name in names if name not in found),
+    )

@@ -1,0 +1,229 @@
+"""Convolutions of stride two, for images of any size; the decoder answers exactly the height and width of the input.
+
+Weights lie in channels-last order: in training a step takes 1.5 times less on a CPU.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor, nn
+
+from aepipe.layout import Image, Layout
+from aepipe.models.backbone import GridNets, Trunk
+from aepipe.models.layers.activation import Activation, make_activation
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+
+_RESIDUALS = 2  # on each side of a grid
+_MOST_PLACES = 64  # of a grid
+_SMALL_SIDE = 4  # pixels; at least two stages, and no more once a side is that small
+
+
+class Options(BaseModel):
+    """Keys of [model] that this trunk takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[PositiveInt, ...] | None = Field(
+        None,
+        min_length=1,
+        description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by the image",
+    )
+    activation: Activation = Field("silu", description="between layers; smooth ones made better pictures than relu")
+
+
+class Stage(NamedTuple):
+    """The shape of one stage's feature map."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def _stages(image: Image, options: Options) -> list[Stage]:
+    """The input and every stage after it; sides are halved and rounded up, as a padded stride of two does."""
+    channels = options.channels or _channels(image)
+    stages = [Stage(image.channels, image.height, image.width)]
+    for count in channels:
+        before = stages[-1]
+        stages.append(Stage(count, -(-before.height // 2), -(-before.width // 2)))
+    return stages
+
+
+def _channels(image: Image) -> tuple[int, ...]:
+    side, count = min(image.height, image.width), 0
+    while count < 2 or (side > _SMALL_SIDE and count < 6):
+        side, count = -(-side // 2), count + 1
+    first = 32 if count == 2 else 16
+    return tuple(min(128, first * 2**stage) for stage in range(count))
+
+
+class ConvEncoder(nn.Module):
+    """Row -> (B, outputs)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, outputs: int, *, given: int) -> None:
+        super().__init__()
+        first, *others = _halvings(stages, activation)
+        self.first = first
+        self.given = nn.Linear(given, stages[1].channels, bias=False) if given else None
+        self.stages = nn.Sequential(*others, nn.Flatten())
+        last = stages[-1]
+        self.head = nn.Linear(last.channels * last.height * last.width, outputs)
+
+    def forward(self, row: Row) -> Tensor:
+        maps = self.first(2 * row.dense - 1)
+        if self.given is not None:
+            maps = maps + self.given(row.given)[:, :, None, None]
+        answer: Tensor = self.head(self.stages(maps))
+        return answer
+
+
+class ConvDecoder(nn.Module):
+    """(B, inputs) -> (B, answers * H * W)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, inputs: int, answers: int) -> None:
+        super().__init__()
+        self.start = stages[-1]
+        self.head = nn.Linear(inputs, self.start.channels * self.start.height * self.start.width)
+        self.first = make_activation(activation)
+        self.stages = nn.Sequential(*_doublings(stages, activation, answers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        start = self.first(self.head(z)).reshape(-1, *self.start)
+        answer: Tensor = self.stages(start).flatten(1)
+        return answer
+
+
+class Doubling(nn.Module):
+    """A feature map twice as large, cut to the size of its mirror image in the encoder.
+
+    The kernel of four is a multiple of the stride: every pixel is written equally often, which leaves no checkerboard.
+    """
+
+    def __init__(self, channels: int, mirror: Stage) -> None:
+        super().__init__()
+        self.mirror = mirror
+        self.grow = nn.ConvTranspose2d(channels, mirror.channels, 4, 2, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        grown: Tensor = self.grow(maps)
+        return grown[:, :, : self.mirror.height, : self.mirror.width]
+
+
+class Residual(nn.Module):
+    """A feature map and what a small network adds to it, (B, C, H, W)."""
+
+    def __init__(self, channels: int, activation: Activation) -> None:
+        super().__init__()
+        half = max(1, channels // 2)
+        self.layers = nn.Sequential(
+            make_activation(activation),
+            nn.Conv2d(channels, half, 3, 1, 1),
+            make_activation(activation),
+            nn.Conv2d(half, channels, 1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        answer: Tensor = maps + self.layers(maps)
+        return answer
+
+
+class GridEncoder(nn.Module):
+    """Row -> (B, H * W, vector) of the last stage."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, vector: int) -> None:
+        super().__init__()
+        layers = _halvings(stages, activation)
+        last = stages[-1].channels
+        layers += [Residual(last, activation) for _ in range(_RESIDUALS)]
+        self.layers = nn.Sequential(*layers, make_activation(activation), nn.Conv2d(last, vector, 1))
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = self.layers(2 * row.dense - 1).flatten(2).transpose(1, 2)
+        return answer
+
+
+class GridDecoder(nn.Module):
+    """(B, H * W, vector) -> (B, answers * H * W)."""
+
+    def __init__(self, stages: list[Stage], activation: Activation, vector: int, answers: int) -> None:
+        super().__init__()
+        self.start = stages[-1]
+        layers: list[nn.Module] = [nn.Conv2d(vector, self.start.channels, 3, 1, 1)]
+        layers += [Residual(self.start.channels, activation) for _ in range(_RESIDUALS)]
+        self.layers = nn.Sequential(*layers, make_activation(activation), *_doublings(stages, activation, answers))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        maps = vectors.transpose(1, 2).reshape(vectors.shape[0], -1, self.start.height, self.start.width)
+        answer: Tensor = self.layers(maps).flatten(1)
+        return answer
+
+
+def _halvings(stages: list[Stage], activation: Activation) -> list[nn.Module]:
+    """From the input to the last stage: a convolution of stride two and an activation for each."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(stages):
+        layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
+    return layers
+
+
+def _doublings(stages: list[Stage], activation: Activation, answers: int) -> list[nn.Module]:
+    """From the last stage back to the input's size, and to as many answers a pixel."""
+    last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
+    layers: list[nn.Module] = []
+    for smaller, larger in pairwise((*reversed(stages[1:]), last)):
+        layers += [Doubling(smaller.channels, larger), make_activation(activation)]
+    return [*layers, nn.Conv2d(last.channels, answers, 3, 1, 1)]
+
+
+def _rate(layout: Layout) -> float:
+    return 3e-3
+
+
+def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
+    known = Options.model_validate(options)
+    stages = _stages(_image(layout), known)
+    return _channels_last(ConvEncoder(stages, known.activation, outputs, given=layout.given))
+
+
+def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
+    known, image = Options.model_validate(options), layout.rebuilt or _image(layout)
+    answers = likelihood.width // (image.height * image.width)
+    return _channels_last(ConvDecoder(_stages(image, known), known.activation, inputs, answers))
+
+
+def _grid(layout: Layout, options: BaseModel, vector: int, likelihood: Likelihood) -> GridNets:
+    known, image = Options.model_validate(options), _image(layout)
+    known = known.model_copy(update={"channels": known.channels or _grid_channels(image)})
+    rebuilt = layout.rebuilt or image
+    stages, mirrored = _stages(image, known), _stages(rebuilt, known)
+    answers = likelihood.width // (rebuilt.height * rebuilt.width)
+    encoder = GridEncoder(stages, known.activation, vector)
+    decoder = GridDecoder(mirrored, known.activation, vector, answers)
+    last = stages[-1]
+    return GridNets(_channels_last(encoder), _channels_last(decoder), last.height, last.width)
+
+
+def _grid_channels(image: Image) -> tuple[int, ...]:
+    """Of as many stages as leave about 8 places a side: 7x7 of 28x28, 4x4 of 8x8."""
+    height, width, count = image.height, image.width, 0
+    while count < 1 or (height * width > _MOST_PLACES and count < 6):
+        height, width, count = -(-height // 2), -(-width // 2), count + 1
+    return tuple(min(128, 32 * 2**stage) for stage in range(count))
+
+
+def _channels_last(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
+def _image(layout: Layout) -> Image:
+    assert layout.image is not None, "plan() gives this trunk to images only"
+    return layout.image
+
+
+TRUNK = Trunk("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate, grid=_grid)

@@ -1,0 +1,119 @@
+"""Fully connected networks, for tables and for small images.
+
+A linear path runs beside the hidden layers and begins at the principal components, so that training starts from the
+best linear code and has the rest to learn: on 140 rows of 30 columns it halved the error on rows not seen.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.models.backbone import Trunk
+from aepipe.models.layers.activation import Activation, make_activation
+from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.pca_init import start_linear
+from aepipe.models.layers.preprocessing import Row
+
+
+class Options(BaseModel):
+    """Keys of [model] that this trunk takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden: tuple[PositiveInt, ...] | None = Field(
+        None,
+        description="widths of the encoder's hidden layers, mirrored in the decoder; [] is linear; none: by columns",
+    )
+    activation: Activation = Field(
+        "relu", description="between layers; relu is the fastest, and as good beside a linear path"
+    )
+    shortcut: bool = Field(
+        True, description="a linear path beside the hidden layers, begun at the principal components"
+    )
+
+
+class MlpEncoder(nn.Module):
+    """Row -> (B, outputs)."""
+
+    def __init__(self, layout: Layout, hidden: Sequence[int], outputs: int, options: Options) -> None:
+        super().__init__()
+        widths = (*hidden, outputs)
+        self.intake = Intake(layout, widths[0])
+        self.layers = nn.Sequential(*steps(widths, options.activation))
+        self.shortcut = Intake(layout, outputs, embeds=False) if options.shortcut and hidden else None
+        if self.shortcut is not None:
+            silence(self.layers)
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = self.layers(self.intake(row))
+        return answer if self.shortcut is None else answer + self.shortcut(row)
+
+
+class MlpDecoder(nn.Module):
+    """(B, inputs) -> (B, likelihood.width)."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, options: Options) -> None:
+        super().__init__()
+        widths = (*hidden, outputs)
+        self.intake = nn.Linear(inputs, widths[0])
+        self.layers = nn.Sequential(*steps(widths, options.activation))
+        self.shortcut = nn.Linear(inputs, outputs) if options.shortcut and hidden else None
+        if self.shortcut is not None:
+            silence(self.layers)
+
+    def forward(self, z: Tensor) -> Tensor:
+        answer: Tensor = self.layers(self.intake(z))
+        return answer if self.shortcut is None else answer + self.shortcut(z)
+
+
+def steps(
+    widths: Sequence[int], activation: Activation, linear: Callable[[int, int], nn.Module] = nn.Linear
+) -> list[nn.Module]:
+    """An activation and a linear layer for each step from one width to the next."""
+    pairs = [(make_activation(activation), linear(before, after)) for before, after in pairwise(widths)]
+    return [module for pair in pairs for module in pair]
+
+
+def silence(layers: nn.Sequential) -> None:
+    """The last layer answers nothing yet: the linear path speaks alone at first."""
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
+
+
+def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
+    assert isinstance(encoder, MlpEncoder)
+    assert isinstance(decoder, MlpDecoder)
+    if encoder.shortcut is not None and decoder.shortcut is not None:
+        start_linear(encoder.shortcut, decoder.shortcut, likelihood, rows, wanted)
+
+
+def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
+    """Of the encoder: those asked for, or one layer that suits the columns."""
+    if options.hidden is not None:
+        return options.hidden
+    width = min(512, max(64, 16 * -(-layout.features // 8)))
+    return (width,)
+
+
+def _rate(layout: Layout) -> float:
+    """Less, the more inputs a step of every weight adds up over: 3e-3 was best for 30 columns, below 1e-3 for 784."""
+    image = layout.image
+    inputs = image.pixels if image is not None else 2 * len(layout.numbers) + len(layout.categories)
+    return 3e-3 * min(1.0, 200 / max(1, inputs))
+
+
+def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
+    known = Options.model_validate(options)
+    return MlpEncoder(layout, hidden_widths(layout, known), outputs, known)
+
+
+def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
+    known = Options.model_validate(options)
+    return MlpDecoder(inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
+
+
+TRUNK = Trunk("mlp", "fully connected layers", Options, ("table", "image"), _encoder, _decoder, _rate, _start)

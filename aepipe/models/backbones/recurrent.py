@@ -1,0 +1,90 @@
+"""Gated recurrent units, for windows of a time series, and for images read row by row.
+
+The encoder sums a window up in its last state and the mean of its states; steps beyond a window's end count for
+nothing. The decoder runs its own recurrence from the latents, without seeing what it has answered.
+"""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.models.backbone import Trunk
+from aepipe.models.layers.gru import Gru
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.sequence import Reading, laid_out, last_of, mean_of, step_width, steps_of
+
+
+class Options(BaseModel):
+    """Keys of [model] that this trunk takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: int | None = Field(
+        None, ge=1, le=4_096, description="width of the recurrent state; none: by the width of a step, 64 to 256"
+    )
+
+
+def state_width(layout: Layout, options: BaseModel) -> int:
+    """The width asked for, or one that suits a step."""
+    known = Options.model_validate(options)
+    return known.state or min(256, max(64, 8 * step_width(layout)))
+
+
+class RecurrentEncoder(nn.Module):
+    """Row -> (B, outputs)."""
+
+    def __init__(self, layout: Layout, state: int, outputs: int) -> None:
+        super().__init__()
+        self.reading = Reading(layout)
+        self.gru = Gru(self.reading.width, state)
+        self.start = nn.Linear(layout.given, state, bias=False) if layout.given else None
+        self.head = nn.Linear(2 * state, outputs)
+        self.state = state
+
+    def forward(self, row: Row) -> Tensor:
+        steps, valid = self.reading(row)
+        begin = steps.new_zeros((steps.shape[1], self.state)) if self.start is None else self.start(row.given).tanh()
+        states = self.gru(steps, begin)
+        answer: Tensor = self.head(torch.cat([last_of(states, valid), mean_of(states, valid)], 1))
+        return answer
+
+
+class RecurrentDecoder(nn.Module):
+    """(B, inputs) -> (B, likelihood.width)."""
+
+    def __init__(self, layout: Layout, state: int, inputs: int, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.layout = layout
+        self.steps = steps_of(layout)
+        values = self.steps * step_width(layout)
+        self.start = nn.Linear(inputs, state)
+        self.each = nn.Linear(inputs, state)
+        # Without a place of its own every step is told the same, and the state alone has to count them.
+        self.place = nn.Parameter(0.1 * torch.randn(self.steps, 1, state))
+        self.gru = Gru(state, state)
+        self.head = nn.Linear(state, step_width(layout) * (likelihood.width // values))
+        self.length = nn.Linear(inputs, likelihood.width % values) if likelihood.width % values else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        states = self.gru(torch.tanh(self.each(z) + self.place), torch.tanh(self.start(z)))
+        answer = laid_out(self.layout, self.head(states))
+        return answer if self.length is None else torch.cat([answer, self.length(z)], 1)
+
+
+def _rate(layout: Layout) -> float:
+    return 2e-3
+
+
+def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
+    return RecurrentEncoder(layout, state_width(layout, options), outputs)
+
+
+def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
+    return RecurrentDecoder(layout, state_width(layout, options), inputs, likelihood)
+
+
+TRUNK = Trunk(
+    "recurrent", "gated recurrent units, a step at a time", Options, ("series", "image"), _encoder, _decoder, _rate
+)

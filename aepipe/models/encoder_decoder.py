@@ -1,0 +1,61 @@
+"""The plain build of most families: an encoder and a decoder of one trunk, and a vector of real latents between."""
+
+from abc import ABC
+
+import torch
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, LatentSpace, Model, Part, Posterior, Through, TrunkPlan
+from aepipe.models.export_parts import standard_parts
+from aepipe.models.latent_space import split_gaussian
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.prior import Prior, standard_prior
+
+
+class Coder(Model, ABC):
+    """Encoder, latents, decoder. Families say what the encoder's answer means, and how the two are trained."""
+
+    def __init__(
+        self, layout: Layout, trunk: TrunkPlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
+    ) -> None:
+        """answers: how many numbers the encoder gives for each latent."""
+        super().__init__(layout, likelihood)
+        self.trunk = trunk
+        self.space = space
+        latents = len(space.names)
+        self.encoder = trunk.encoder(layout, answers * latents)
+        self.decoder = trunk.decoder(layout, latents + layout.given, likelihood)
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    def prepare(self, batch: Batch) -> None:
+        self.trunk.start(self.encoder, self.decoder, self.likelihood, batch.seen, batch.clean)
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        inputs = torch.cat([z, given], 1) if self.layout.given else z
+        answer: Tensor = self.decoder(inputs)
+        return answer
+
+    def through(self, row: Row) -> Through:
+        posterior = self.posterior(row)
+        return Through(posterior, self.decode(posterior.mean, row.given))
+
+    def parts(self) -> tuple[Part, ...]:
+        return standard_parts(self)
+
+
+class GaussianCoder(Coder, ABC):
+    """A coder whose encoder answers diagonal Gaussians, which training pulls towards N(0, I)."""
+
+    def __init__(self, layout: Layout, trunk: TrunkPlan, likelihood: Likelihood, space: LatentSpace) -> None:
+        super().__init__(layout, trunk, likelihood, space, answers=2)
+
+    def posterior(self, row: Row) -> Posterior:
+        return split_gaussian(self.encoder(row), row.dense.dtype)
+
+    def prior(self) -> Prior | None:
+        return standard_prior(len(self.space.names))

@@ -1,0 +1,133 @@
+"""The usual three ONNX files of a family: rows to latents, latents to rows, latents and noise to a drawn row."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from aepipe.layout import LATENT_TYPES, Layout, Port
+from aepipe.models.base import Model, Part, Posterior
+from aepipe.models.layers.preprocessing import Row
+
+
+def standard_parts(model: Model) -> tuple[Part, ...]:
+    """Encoder (row -> z), decoder (z -> the likeliest row) and sampler (z, noise -> a drawn row).
+
+    Each takes the conditions too, where there are any.
+    """
+    layout, z = model.layout, latent_port(model)
+    atol = 1.0 if layout.rebuilt is not None else 1e-4  # one grey level: a half may round either way
+    noise, scales = model.likelihood.noise, _scales(layout)
+    given, rebuilt = layout.given_ports, layout.rebuilt_ports
+    return (
+        Part("encoder", Encoder(model), layout.encoded_ports, latent_ports(model)),
+        Part("decoder", Decoder(model), (z, *given), rebuilt, atol=atol, scales=scales),
+        Part(
+            "sampler", Sampler(model), (z, *layout.given_ports, *noise), layout.rebuilt_ports, atol=atol, scales=scales
+        ),
+    )
+
+
+def _scales(layout: Layout) -> dict[str, tuple[float, ...]]:
+    """The spread of every number in source units, by the name of its tensor."""
+    name, numbers = ("num", layout.numbers) if layout.series is None else ("steps", layout.series.numbers)
+    spreads = tuple(number.scale if number.transform == "log" else number.std for number in numbers)
+    return {name: spreads} if spreads else {}
+
+
+def latent_port(model: Model) -> Port:
+    """The tensor that a decoder takes, `z`."""
+    latent = model.latent
+    return Port("z", LATENT_TYPES[latent.kind], (len(latent.names),))
+
+
+def latent_ports(model: Model) -> tuple[Port, ...]:
+    """What an encoder answers: `z`, and `pooled` where the family sums its latents up."""
+    pooled = model.latent.pooled
+    return (latent_port(model), *((Port("pooled", "float32", (len(pooled),)),) if pooled else ()))
+
+
+def latent_tensors(model: Model, posterior: Posterior) -> tuple[Tensor, ...]:
+    """The tensors of `latent_ports`."""
+    z = posterior.mean.to(_TYPES[model.latent.kind])
+    return (z, posterior.pooled) if model.latent.pooled else (z,)
+
+
+def feature_ports(model: Model) -> tuple[Port, ...]:
+    """Those of `latent_ports` that are written as features."""
+    ports = latent_ports(model)
+    return ports if model.latent.is_written else ports[1:]
+
+
+def measured(posterior: Posterior) -> Tensor:
+    """The latents that distances are taken of, (B, Z or P) real: the pooled ones, or all."""
+    return posterior.pooled if posterior.pooled.shape[1] else posterior.mean.to(posterior.pooled.dtype)
+
+
+def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Row tensors under the names of their ports, as `Frontend` takes them."""
+    return _by_name(layout.ports, tensors)
+
+
+def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
+    """The rows of tensors in the order of `encoded_ports`."""
+    row: Row = model.frontend(_by_name(model.layout.encoded_ports, tensors))
+    return row
+
+
+def _by_name(ports: Sequence[Port], tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {port.name: tensor for port, tensor in zip(ports, tensors, strict=True)}
+
+
+class Encoder(nn.Module):
+    """Row tensors, seen and given, to latents without noise (B, Z), and pooled ones (B, P)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *row: Tensor) -> tuple[Tensor, ...]:
+        return latent_tensors(self.model, self.model.posterior(seen(self.model, row)))
+
+
+class Decoder(nn.Module):
+    """Latents (B, Z) and conditions to the likeliest row, in source units."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        return self.model.likelihood.expected(_decoded(self.model, z, given))
+
+
+class Sampler(nn.Module):
+    """Latents (B, Z), conditions and the likelihood's noise to a drawn row, in source units."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor, *given_and_noise: Tensor) -> tuple[Tensor, ...]:
+        given = len(self.model.layout.given_ports)
+        params = _decoded(self.model, z, given_and_noise[:given])
+        return self.model.likelihood.draw(params, *given_and_noise[given:])
+
+
+def _decoded(model: Model, z: Tensor, given: Sequence[Tensor]) -> Tensor:
+    if model.latent.kind == "code":
+        z = z.long()
+    elif model.latent.kind == "binary":
+        z = z.to(model.frontend.numbers.mean.dtype)
+    return model.decode(z, conditions(model, given, like=z))
+
+
+def conditions(model: Model, given: Sequence[Tensor], *, like: Tensor) -> Tensor:
+    """Tensors of `given_ports` as one vector (B, G); of no width, and as many rows as `like`, where there are none."""
+    if not given:
+        return model.frontend.numbers.mean.new_zeros((like.shape[0], 0))
+    vector: Tensor = model.frontend.given(_by_name(model.layout.given_ports, given))
+    return vector
+
+
+_TYPES = {"real": torch.float32, "code": torch.int32, "binary": torch.int8}

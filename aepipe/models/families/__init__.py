@@ -1,0 +1,183 @@
+"""The families there are: the folder is the registry. From [model] of a job to a network that can be trained."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from aepipe.config import job as config
+from aepipe.errors import OptionInvalid
+from aepipe.layout import Layout
+from aepipe.models import backbone as trunks
+from aepipe.models.base import Family, Model, TrunkPlan
+from aepipe.models.layers.corruption import Corruption, CorruptionOptions, corruption_faults
+from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
+
+NO_TRUNK = "none"
+
+
+PRESETS: dict[str, tuple[str, dict[str, object]]] = {
+    "denoising_ae": ("ae", {"corruption": "gaussian"}),
+    "denoising_vae": ("vae", {"corruption": "gaussian"}),
+}
+"""Names for a family with other defaults."""
+
+
+class Plan(NamedTuple):
+    """A model that can be built: everything about it is known, and fits the layout."""
+
+    family: Family
+    options: BaseModel
+    trunk: TrunkPlan
+    likelihood: LikelihoodOptions
+    corruption: CorruptionOptions
+    resolved: dict[str, object]
+    """[model] with every default in its place, for the model card"""
+
+
+def names() -> tuple[str, ...]:
+    """The families there are, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def find(name: str) -> Family:
+    """The family of that name, or behind that preset. Raises OptionInvalid with the nearest right name."""
+    known = (*names(), *PRESETS)
+    if name not in known:
+        raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, sorted(known))}.")
+    name = PRESETS[name][0] if name in PRESETS else name
+    family: Family = importlib.import_module(f"{__name__}.{name}").FAMILY
+    return family
+
+
+def build(layout: Layout, model: config.Model, seed: int) -> Model:
+    """The untrained network of [model] for this layout; the same seed gives the same weights. Raises OptionInvalid."""
+    planned = plan(layout, model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        likelihood = make_likelihood(layout, planned.likelihood)
+        built = planned.family.build(layout, planned.options, planned.trunk, likelihood)
+    built.corruption = Corruption(planned.corruption)
+    return built
+
+
+def plan(layout: Layout, model: config.Model) -> Plan:
+    """[model] against the layout: which family, trunk and options. Raises OptionInvalid with every fault at once."""
+    family = find(model.family)
+    trunk = _trunk_name(family, layout, model.trunk)
+    groups: dict[str, type[BaseModel]] = {"family": family.options, "likelihood": LikelihoodOptions}
+    if trunk != NO_TRUNK:
+        groups |= {"trunk": trunks.find(trunk).options, "corruption": CorruptionOptions}
+    _, preset = PRESETS.get(model.family, (family.name, {}))
+    options = _sorted_into(groups, preset | model.options)
+    likelihood = LikelihoodOptions.model_validate(options["likelihood"])
+    corruption = CorruptionOptions.model_validate(options.get("corruption", {}))
+    faults = [*_condition_faults(family, layout), *family.faults(layout, options["family"])]
+    faults += corruption_faults(layout, corruption)
+    if faults:
+        raise OptionInvalid(f"[model] {'; '.join(faults)}.")
+    resolved: dict[str, object] = {"family": model.family, "trunk": trunk}
+    for each in options.values():
+        resolved |= each.model_dump(mode="json")
+    plan_of_trunk = _trunk_plan(trunk, layout, options.get("trunk"))
+    return Plan(family, options["family"], plan_of_trunk, likelihood, corruption, resolved)
+
+
+def _condition_faults(family: Family, layout: Layout) -> Iterator[str]:
+    if family.takes_conditions and not layout.given:
+        yield (
+            f"family '{family.name}' is given conditions, and no column is one: "
+            f'name one as "condition" under [columns]'
+        )
+    if layout.given and not family.takes_conditions:
+        which = ", ".join(f"'{name}'" for name in layout.conditions)
+        takers = " or ".join(name for name in names() if find(name).takes_conditions)
+        yield f"family '{family.name}' takes no conditions, and {which} is one: take {takers}, or model it as a column"
+
+
+def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
+    if not family.trunks:
+        if asked is not None:
+            raise OptionInvalid(f"[model] family '{family.name}' has no trunk; leave out trunk = '{asked}'.")
+        return NO_TRUNK
+    if asked is None:
+        return _best_trunk(family, layout)
+    if asked not in family.trunks:
+        raise OptionInvalid(
+            f"[model] trunk = '{asked}' is not one of family '{family.name}'{_nearest(asked, family.trunks)}."
+        )
+    kinds = trunks.find(asked).kinds
+    if layout.kind not in kinds:
+        raise OptionInvalid(
+            f"[model] trunk = '{asked}' takes {' or '.join(kinds)} rows, these are {layout.kind} rows; "
+            f"take trunk = '{trunks.best_for(layout.kind)}'."
+        )
+    return asked
+
+
+def _best_trunk(family: Family, layout: Layout) -> str:
+    """What the job gets that names none: the trunk that suits the rows best, else one that takes them at all."""
+    best = trunks.best_for(layout.kind)
+    able = [name for name in family.trunks if layout.kind in trunks.find(name).kinds]
+    if not able:
+        raise OptionInvalid(
+            f"[model] family '{family.name}' takes no {layout.kind} rows: its trunks are {', '.join(family.trunks)}."
+        )
+    return best if best in able else able[0]
+
+
+def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, object]) -> dict[str, BaseModel]:
+    """The options of each group, validated. Raises OptionInvalid with every fault at once."""
+    known = {key for group in groups.values() for key in group.model_fields}
+    faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in given if key not in known]
+    options = {}
+    for name, group in groups.items():
+        mine = {key: value for key, value in given.items() if key in group.model_fields}
+        try:
+            options[name] = group.model_validate(mine)
+        except ValidationError as error:
+            faults += [f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
+    if faults:
+        raise OptionInvalid(f"[model] {'; '.join(faults)}.")
+    return options
+
+
+def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> TrunkPlan:
+    if options is None:
+        return TrunkPlan(NO_TRUNK, _no_network, _no_network)
+    trunk = trunks.find(name)
+
+    def encoder(layout: Layout, outputs: int) -> nn.Module:
+        return trunk.encoder(layout, options, outputs)
+
+    def decoder(layout: Layout, inputs: int, likelihood: Likelihood) -> nn.Module:
+        return trunk.decoder(layout, options, inputs, likelihood)
+
+    of_grid = trunk.grid
+    grid = None if of_grid is None else partial(_grid, of_grid, options)
+    return TrunkPlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start, grid, options)
+
+
+def _grid(
+    make: Callable[[Layout, BaseModel, int, Likelihood], trunks.GridNets],
+    options: BaseModel,
+    layout: Layout,
+    width: int,
+    likelihood: Likelihood,
+) -> trunks.GridNets:
+    return make(layout, options, width, likelihood)
+
+
+def _no_network(*_: object) -> nn.Module:
+    raise AssertionError("a family without trunks asked for a network")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f", did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,148 @@
+"""The adversarial autoencoder: a deterministic code whose rows together are made to look like N(0, I) by a critic.
+
+Makhzani et al. 2015. The penalty on the critic's gradient is R1 of Mescheder, Geiger & Nowozin 2018, without which the
+two run away from each other; that on the moments of a batch is ours.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.encoder_decoder import Coder
+from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.layers.critic import Critic, critic_nll
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.prior import Prior, standard_prior
+
+_CRITIC, _CRITIC_BETAS = (128, 128), (0.5, 0.9)
+_CRITIC_RATE = 1e-3
+_LEAST_VAR = 1e-6
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    match: float = Field(
+        100.0, gt=0, description="weight of looking like N(0, I), against a row's negative log-likelihood in nats"
+    )
+    r1: float = Field(0.03, ge=0, description="gamma of the penalty on the critic's gradient at draws of N(0, I)")
+
+
+class AdversarialAutoencoder(Coder):
+    """Encoder and decoder, and a critic that tells codes from draws of N(0, I)."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        latents = latents_for(layout, options.latent)
+        super().__init__(layout, trunk, likelihood, real_space(latents), answers=1)
+        self.options = options
+        self.critic = Critic(latents, _CRITIC)
+
+    def players(self) -> tuple[Player, ...]:
+        rate = self.trunk.learning_rate
+        own = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
+        critics = tuple(self.critic.parameters())
+        return (
+            Player("autoencoder", own, self._loss, learning_rate=rate),
+            Player("critic", critics, self._critic_loss, learning_rate=_CRITIC_RATE, betas=_CRITIC_BETAS),
+        )
+
+    def prepare(self, batch: Batch) -> None:
+        """Nothing: codes that begin at the principal components keep the clusters of those, whatever the critic says.
+
+        From random weights, pictures of N(0, I) came closer to real ones on Fashion-MNIST: Frechet distance 92 for 97.
+        """
+
+    def posterior(self, row: Row) -> Posterior:
+        return point(self.encoder(row).to(row.dense.dtype))
+
+    def prior(self) -> Prior | None:
+        return standard_prior(len(self.space.names))
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        z = self.posterior(batch.seen).mean
+        right = torch.cat([self.critic(z) < 0, self.critic(normal_like(z, generator)) > 0])
+        return {**rebuilding_facts(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        posterior, params = self.through(batch.seen)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        told = F.softplus(-self.critic(posterior.mean)).mean()
+        apart = moments_apart(posterior.mean)
+        terms = {"nll": nll.detach(), "told": told.detach(), "apart": apart.detach()}
+        return Loss(nll + self.options.match * (told + apart), terms, self.likelihood.misfit(params, batch.clean))
+
+    def _critic_loss(self, batch: Batch, turn: Turn) -> Loss:
+        """Codes of half of the rows against as many draws of N(0, I): the critic is small, and the encoder is not."""
+        half = -(-len(batch.seen.dense) // 2)
+        with torch.no_grad():
+            z = self.posterior(Row(*(part[:half] for part in batch.seen))).mean
+        drawn = normal_like(z, turn.generator)
+        told = critic_nll(self.critic(drawn), self.critic(z))
+        penalty = slope_penalty(self.critic, drawn)
+        total = told + 0.5 * self.options.r1 * penalty
+        return Loss(total, {"told": told.detach(), "slope": penalty.detach()})
+
+
+def slope_penalty(critic: nn.Module, z: Tensor) -> Tensor:
+    """Mean squared length of the critic's gradient at latents z (B, Z), a scalar through which gradients pass.
+
+    Half of gamma times this is R1: Mescheder, Geiger & Nowozin 2018, equation 9.
+    """
+    with torch.enable_grad():
+        at = z.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+    return slopes.square().sum(1).mean()
+
+
+def moments_apart(z: Tensor) -> Tensor:
+    """KL(N(mean, var) || N(0, 1)) of the means and variances of latents z (B, Z) over their rows, summed, a scalar.
+
+    What the critic alone leaves: codes drawn together, to where draws of N(0, I) are densest.
+    """
+    var, mean = torch.var_mean(z, 0, correction=0)
+    return 0.5 * (mean.square() + var - 1 - torch.log(var.clamp(min=_LEAST_VAR))).sum()
+
+
+def _moments(z: Tensor) -> dict[str, float]:
+    """How far codes (B, Z) are from N(0, I), by the worst latent or pair."""
+    std = z.std(0, correction=0)
+    scaled = (z - z.mean(0)) / std.clamp(min=1e-9)
+    correlation = scaled.T @ scaled / len(z)
+    correlation.fill_diagonal_(0.0)
+    return {
+        "greatest_mean": float(z.mean(0).abs().max()),
+        "least_std": float(std.min()),
+        "greatest_std": float(std.max()),
+        "greatest_correlation": float(correlation.abs().max()),
+    }
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return AdversarialAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+
+
+FAMILY = Family(
+    "adversarial_ae",
+    "a deterministic code that a critic cannot tell from N(0, I)",
+    Options,
+    ("mlp", "conv"),
+    _build,
+    _faults,
+)

@@ -1,0 +1,70 @@
+"""The autoencoder: a row through a narrow code and back, by maximum likelihood.
+
+Deep, convolutional or linear by its trunk. Hinton & Salakhutdinov 2006.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.encoder_decoder import Coder
+from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    code_decay: float = Field(
+        1e-3, ge=0, description="weight of the code's mean square, which keeps its scale in bounds"
+    )
+
+
+class Autoencoder(Coder):
+    """Encoder and decoder with a deterministic code between them."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
+        self.options = options
+
+    def players(self) -> tuple[Player, ...]:
+        rate = self.trunk.learning_rate
+        return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
+
+    def posterior(self, row: Row) -> Posterior:
+        return point(self.encoder(row).to(row.dense.dtype))
+
+    def prior(self) -> None:
+        return None
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return rebuilding_facts(self, batch)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        posterior, params = self.through(batch.seen)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        decay = self.options.code_decay * posterior.mean.square().sum(1).mean()
+        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return Autoencoder(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+
+
+FAMILY = Family(
+    "ae", "a narrow deterministic code, by maximum likelihood", Options, ("mlp", "conv", "recurrent"), _build, _faults
+)

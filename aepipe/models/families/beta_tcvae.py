@@ -1,0 +1,97 @@
+"""The beta-TC-VAE: a Gaussian code whose latents are kept independent, by the total correlation of all rows' codes.
+
+Chen et al. 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn
+from aepipe.models.card_metrics import independence_facts
+from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.latent_space import draw_from, latents_for, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.losses import gaussian_nll, risen
+from aepipe.models.total_correlation import Densities, stratified
+
+_MOST_LATENTS = 256  # every pair of rows of a group is compared in every latent
+_GROUP_ROWS = 512  # of which all pairs are compared, so that time and memory grow with rows, not with their square
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    alpha: float = Field(1.0, ge=0, description="weight of what the code knows of the row, their mutual information")
+    beta: float = Field(6.0, ge=0, description="weight of the total correlation; 1 is the plain VAE")
+    gamma: float = Field(1.0, ge=0, description="weight of each latent's own KL to N(0, 1), summed")
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which these three rise from 0 to their weight"
+    )
+
+
+class BetaTcVae(GaussianCoder):
+    """Encoder to a diagonal Gaussian, decoder from a draw of it; the KL is taken apart in three."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+        self.options = options
+
+    def players(self) -> tuple[Player, ...]:
+        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_facts(self, batch, generator)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        options, posterior = self.options, self.posterior(batch.seen)
+        z = draw_from(posterior, turn.generator)
+        params = self.decode(z, batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        kl = posterior.kl.sum(1).mean()
+        correlation, information = self._dependence(z, posterior)
+        # MI, TC and the latents' own KL add up to the KL, which is exact: estimates pay what differs from gamma alone.
+        price = options.gamma * kl + (options.beta - options.gamma) * correlation
+        price = price + (options.alpha - options.gamma) * information
+        terms = {"nll": nll, "kl": kl, "tc": correlation, "mi": information}
+        return Loss(
+            nll + risen(turn.progress, options.warm_up) * price,
+            {name: term.detach() for name, term in terms.items()},
+            self.likelihood.misfit(params, batch.clean),
+        )
+
+    def _dependence(self, z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
+        """Total correlation and mutual information, estimated in groups of rows: scalars, in nats."""
+        mean, log_var = posterior.mean, posterior.log_var
+        assert log_var is not None
+        rows, groups = max(self.training_rows, len(z)), -(-len(z) // _GROUP_ROWS)
+        parts = [
+            stratified(*part, rows=rows)
+            for part in zip(*(tensor.tensor_split(groups) for tensor in (z, mean, log_var)), strict=True)
+        ]
+        densities = Densities(*map(torch.cat, zip(*parts, strict=True)))
+        own = -gaussian_nll(z - mean, 0.5 * log_var).sum(1)
+        return densities.total_correlation, (own - densities.joint).mean()
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return BetaTcVae(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=_MOST_LATENTS)
+
+
+FAMILY = Family(
+    "beta_tcvae", "a Gaussian code of independent latents, by a heavier total correlation", Options, ("mlp", "conv"),
+    _build, _faults,
+)  # fmt: skip

@@ -1,0 +1,83 @@
+"""The beta-VAE: a Gaussian code whose KL weighs more, or is held at a capacity that rises.
+
+Higgins et al. 2017; the capacity as in Burgess et al. 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.card_metrics import independence_facts
+from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.losses import risen
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; not used with a capacity")
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0; none with a capacity"
+    )
+    capacity: float | None = Field(
+        None, ge=0, description="nats of KL that a row is held at in the end, in the place of beta; none: beta"
+    )
+    capacity_rise: float = Field(
+        0.5, ge=0, le=1, description="share of the epochs over which the capacity rises from 0 to its end"
+    )
+    gamma: float = Field(100.0, ge=0, description="weight of |KL - capacity|")
+
+
+class BetaVae(GaussianCoder):
+    """Encoder to a diagonal Gaussian, decoder from a draw of it."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+        self.options = options
+
+    def players(self) -> tuple[Player, ...]:
+        warms_up = self.options.warm_up if self.options.capacity is None else self.options.capacity_rise
+        rate = self.trunk.learning_rate
+        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_facts(self, batch, generator)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        posterior = self.posterior(batch.seen)
+        params = self.decode(draw_from(posterior, turn.generator), batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        kl = posterior.kl.sum(1).mean()
+        total = nll + self._price(kl, turn.progress)
+        return Loss(total, {"nll": nll.detach(), "kl": kl.detach()}, self.likelihood.misfit(params, batch.clean))
+
+    def _price(self, kl: Tensor, progress: float) -> Tensor:
+        """beta KL, Higgins et al. 2017, equation 4; or gamma |KL - C|, Burgess et al. 2018, equation 8."""
+        options = self.options
+        if options.capacity is None:
+            return options.beta * risen(progress, options.warm_up) * kl
+        return options.gamma * (kl - options.capacity * risen(progress, options.capacity_rise)).abs()
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return BetaVae(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=MOST)
+
+
+FAMILY = Family(
+    "beta_vae", "a Gaussian code under a heavier KL, or a rising capacity", Options, ("mlp", "conv"), _build, _faults
+)

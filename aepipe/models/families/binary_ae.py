@@ -1,0 +1,166 @@
+"""The autoencoder with a binary code: bits, or groups of which one entry is 1.
+
+Bits are trained by the straight-through estimator, Bengio, Léonard & Courville 2013; groups by straight-through
+Gumbel-softmax, Jang, Gu & Poole 2017. Codes of new rows are drawn from a causal model of the codes, trained after them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.encoder_decoder import Coder
+from aepipe.models.latent_space import MOST, latents_for
+from aepipe.models.layers.autoregressive_bits import CausalChoices, grouped
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.prior import Prior
+
+_BITS_A_LATENT = 4  # where the job names none: so many bits for each real number that suits the layout
+_CHOICES = 8
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codes: Literal["bits", "one_hot"] = Field("bits", description="independent bits, or groups with one 1 each")
+    latent: int | None = Field(
+        None, ge=1, description="how many bits or groups; none: 64 bits or 16 groups for images, by columns for tables"
+    )
+    choices: int = Field(_CHOICES, ge=2, description="of codes one_hot: entries of a group")
+    temperature: float = Field(
+        0.5, gt=0, description="of the draws that training learns from, at its end; it falls from twice as much"
+    )
+
+
+class BinaryAutoencoder(Coder):
+    """Encoder to logits, a code of 0 and 1, decoder; and a model of the codes."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        groups = options.latent or _groups_for(layout, options)
+        super().__init__(layout, trunk, likelihood, _space(groups, options), answers=1)
+        self.options = options
+        self.choices = options.choices if options.codes == "one_hot" else 1
+        self.of_codes = CausalChoices(groups, self.choices)
+
+    def players(self) -> tuple[Player, ...]:
+        rate = self.trunk.learning_rate
+        coder = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
+        return (
+            Player("autoencoder", coder, self._loss, learning_rate=rate),
+            Player("prior", tuple(self.of_codes.parameters()), self._prior_loss, phase=1, learning_rate=1e-2),
+        )
+
+    def posterior(self, row: Row) -> Posterior:
+        z = harden(self._logits(row), self.choices)
+        return point(z)._replace(kl=self.of_codes.nll(z))
+
+    def prior(self) -> Prior | None:
+        return self.of_codes
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.seen)
+        often = posterior.mean.mean(0)
+        return {
+            **rebuilding_facts(self, batch),
+            "code_nats": float(posterior.kl.sum(1).mean()),
+            "code_nats_if_independent": float(_entropy(often, self.choices)),
+            "constant_latents": float(((often == 0) | (often == 1)).sum()),
+        }
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        logits = self._logits(batch.seen)
+        temperature = self.options.temperature * (2 - turn.progress)
+        noise = turn.generator if self.training else None
+        z = straight_through(logits, self.choices, temperature=temperature, generator=noise)
+        params = self.decode(z, batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        return Loss(nll, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
+
+    def _prior_loss(self, batch: Batch, turn: Turn) -> Loss:
+        with torch.no_grad():
+            z = harden(self._logits(batch.seen), self.choices)
+        nats = self.of_codes.nll(z).sum(1).mean()
+        return Loss(nats, {"code_nats": nats.detach()})
+
+    def _logits(self, row: Row) -> Tensor:
+        answer: Tensor = self.encoder(row).to(row.dense.dtype)
+        return answer
+
+
+def harden(logits: Tensor, choices: int) -> Tensor:
+    """The likeliest code, (B, Z) of 0 and 1: a bit where choices is 1, else a one-hot group."""
+    if choices == 1:
+        return (logits > 0).to(logits.dtype)
+    likeliest = grouped(logits, choices).argmax(2)
+    return F.one_hot(likeliest, choices).to(logits.dtype).flatten(1)
+
+
+def straight_through(logits: Tensor, choices: int, *, temperature: float, generator: torch.Generator | None) -> Tensor:
+    """A drawn code of 0 and 1, (B, Z), the likeliest without a generator; gradients are those of soft values.
+
+    Logistic noise on a bit and Gumbel noise on a group make the draws exact: P(bit) = sigmoid(logit), and P(choice) =
+    softmax(logits). The soft values are taken at the temperature.
+    """
+    if generator is not None:
+        u = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=logits.dtype)
+        u = u.clamp(1e-6, 1 - 1e-6)
+        logits = logits + (torch.logit(u) if choices == 1 else -torch.log(-torch.log(u)))
+    hard = harden(logits, choices)
+    if choices == 1:
+        soft = torch.sigmoid(logits / temperature)
+    else:
+        soft = grouped(logits / temperature, choices).softmax(2).flatten(1)
+    return hard.detach() + soft - soft.detach()
+
+
+def _entropy(often: Tensor, choices: int) -> Tensor:
+    """Nats of a code whose bits or groups are independent; often: (Z,), the share of ones of each entry."""
+    entries = often if choices > 1 else torch.cat([often, 1 - often])
+    nats: Tensor = torch.special.entr(entries).sum()
+    return nats
+
+
+def _space(groups: int, options: Options) -> LatentSpace:
+    if options.codes == "bits":
+        return LatentSpace(tuple(f"z_{index:03d}" for index in range(groups)), "binary")
+    names = (f"z_{index:03d}_{choice}" for index in range(groups) for choice in range(options.choices))
+    return LatentSpace(tuple(names), "binary")
+
+
+def _groups_for(layout: Layout, options: Options) -> int:
+    latents = latents_for(layout, None)
+    return _BITS_A_LATENT * latents if options.codes == "bits" else latents
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return BinaryAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    known = Options.model_validate(options)
+    faults = []
+    if known.codes == "bits" and known.choices != _CHOICES:
+        faults.append("choices belongs to codes = 'one_hot'; leave it out, or name those codes")
+    width = (known.latent or _groups_for(layout, known)) * (known.choices if known.codes == "one_hot" else 1)
+    if width > MOST:
+        faults.append(f"the code is {width} wide, {MOST} at most; take fewer latent or choices")
+    return faults
+
+
+FAMILY = Family(
+    "binary_ae",
+    "a code of bits, or of groups with one 1 each, that can be sampled",
+    Options,
+    ("mlp", "conv"),
+    _build,
+    _faults,
+)

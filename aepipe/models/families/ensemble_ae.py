@@ -1,0 +1,163 @@
+"""Small autoencoders side by side, each of its own share of the rows: a row's loss is the mean of theirs.
+
+Bootstrap aggregation, Breiman 1996, with Poisson counts as in Oza & Russell 2001; of autoencoders, Chen et al. 2017
+(RandNet). Members train together and are exported together: a layer of all of them is one batched product. On 14 tables
+of ADBench, of at most 3,000 rows each and one seed, five members beside one `ae` had these mean AUROC:
+
+| head | clean, `ae` | clean, five | polluted, `ae` | polluted, five |
+|---|---|---|---|---|
+| reconstruction | 83.2 | 84.1 | 69.1 | 72.3 |
+| knn; robust_mahalanobis if polluted | 88.3 | 89.1 | 77.1 | 81.0 |
+| auto | 89.6 | 89.8 | 83.5 | 83.5 |
+
+for 1.3 and 1.7 times the CPU seconds of training. If polluted, 28_pendigits, where that one `ae` failed and that of
+another seed did not, makes nearly all of the first difference and 2.6 points of the second.
+Elsewhere heads that look at the model alone gain about a point; the default ones, which look at the row too, nothing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.backbones.mlp import Options as Mlp
+from aepipe.models.backbones.mlp import hidden_widths
+from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.export_parts import standard_parts
+from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.layers.batched_ensemble import MemberDecoders, MemberEncoders, MemberLinear, apart, begin, together
+from aepipe.models.layers.ensemble_likelihood import MemberLikelihood
+from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.pca_init import principal_components
+from aepipe.models.layers.preprocessing import Row
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    members: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="autoencoders in the ensemble; on 14 ADBench tables five had a point of AUROC more than one `ae` "
+        "with heads that see the model alone, and no better with the default heads, which see the row too",
+    )
+    latent: int | None = Field(
+        None, ge=1, description="width of each member's code; none: a quarter of the columns, 16 for images"
+    )
+    bootstrap: bool = Field(
+        True, description="each member counts each row a Poisson(1) number of times; false: all rows once"
+    )
+    code_decay: float = Field(
+        1e-3, ge=0, description="weight of the codes' mean square, which keeps their scale in bounds"
+    )
+
+
+class EnsembleAutoencoder(Model):
+    """M encoders, M decoders; latents are the members' codes, one after another."""
+
+    counts: Tensor
+    """(M, rows): how often each member counts each training row"""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, MemberLikelihood(likelihood, options.members))
+        self.options, self.rate = options, trunk.learning_rate
+        mlp = Mlp.model_validate(trunk.options or Mlp())
+        members, latents, hidden = options.members, latents_for(layout, options.latent), hidden_widths(layout, mlp)
+        self.space = real_space(members * latents)
+        self.encoder = MemberEncoders(layout, members, (*hidden, latents), mlp)
+        self.decoder = MemberDecoders(latents, members, (*hidden[::-1], likelihood.width), mlp)
+        self.seed = int(torch.randint(1 << 31, ()))
+        self.register_buffer("counts", torch.ones(members, 0), persistent=False)
+
+    @property
+    def joint(self) -> MemberLikelihood:
+        """The likelihood, as the members'."""
+        assert isinstance(self.likelihood, MemberLikelihood)
+        return self.likelihood
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    def players(self) -> tuple[Player, ...]:
+        return (Player("ensemble", tuple(self.parameters()), self._loss, learning_rate=self.rate),)
+
+    def prior(self) -> None:
+        return None
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        """Which rows each member learns from, and the principal components of these, where it begins."""
+        if self.options.bootstrap:
+            generator = torch.Generator().manual_seed(self.seed)
+            ones = torch.ones(self.options.members, self.training_rows)
+            self.counts = torch.poisson(ones, generator).to(self.device)
+        encoder, decoder = self.encoder.shortcut, self.decoder.shortcut
+        if encoder is not None and decoder is not None:
+            self._begin(encoder, decoder, batch)
+
+    def _begin(self, encoder: Intake, decoder: MemberLinear, batch: Batch) -> None:
+        latents = len(self.space.names) // self.options.members
+        own = [(_repeated(batch.seen, counts), _repeated(batch.clean, counts)) for counts in self._counts(batch)]
+        starts = [principal_components(encoder, latents, self.joint.one, *rows) for rows in own]
+        known = [start for start in starts if start is not None]
+        if len(known) == len(starts):
+            begin(encoder, decoder, known)
+
+    def posterior(self, row: Row) -> Posterior:
+        return point(together(self.encoder(row)).to(row.dense.dtype))
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        return together(self.decoder(apart(z, self.options.members)))
+
+    def parts(self) -> tuple[Part, ...]:
+        return standard_parts(self)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        facts = rebuilding_facts(self, batch)
+        mean = self.joint.mean(self.through(batch.seen).params)
+        of_mean = float(self.joint.one.nll(mean, batch.clean).sum(1).mean())
+        return {**facts, "disagreement": facts["nll"] - of_mean}
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        posterior, params = self.through(batch.seen)
+        of_each = self.joint.nll_of_each(params, batch.clean).sum(2)
+        nll = (of_each * self._counts(batch) if self.training else of_each).mean()
+        decay = self.options.code_decay * posterior.mean.square().sum(1).mean() / self.options.members
+        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
+
+    def _counts(self, batch: Batch) -> Tensor:
+        """How often each member counts these rows, (M, B); once where nobody knows which they are."""
+        if batch.places is None or not self.counts.shape[1]:
+            return self.counts.new_ones((self.options.members, len(batch.clean.dense)))
+        return self.counts[:, batch.places]
+
+
+def _repeated(row: Row, counts: Tensor) -> Row:
+    """Each row as often as it counts, (B,)."""
+    return Row(*(part.repeat_interleave(counts.long(), 0) for part in row))
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return EnsembleAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+
+
+FAMILY = Family(
+    "ensemble_ae",
+    "small autoencoders of bootstrapped rows, trained side by side, that also score by how much they disagree",
+    Options,
+    ("mlp",),
+    _build,
+    _faults,
+)

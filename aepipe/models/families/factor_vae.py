@@ -1,0 +1,93 @@
+"""The factor-VAE: a Gaussian code whose latents are kept independent, by a critic that tells codes from shuffled codes.
+
+Kim & Mnih 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.card_metrics import independence_facts
+from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.layers.critic import Critic, critic_nll
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.losses import risen
+from aepipe.models.total_correlation import permuted
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    beta: float = Field(
+        3.0, ge=0, description="weight of the KL; the paper has 1, where a critic sees little of what 10,000 rows have"
+    )
+    gamma: float = Field(10.0, ge=0, description="weight of the total correlation as the critic sees it")
+    critic_hidden: tuple[PositiveInt, ...] = Field((256, 256, 256), description="widths of the critic's hidden layers")
+    critic_rate: float = Field(1e-3, gt=0, description="learning rate of the critic")
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which the KL and gamma rise from 0 to their weight"
+    )
+
+
+class FactorVae(GaussianCoder):
+    """Encoder to a diagonal Gaussian, decoder from a draw of it, and a critic of the draws."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+        self.options = options
+        self.critic = Critic(len(self.space.names), options.critic_hidden)
+
+    def players(self) -> tuple[Player, ...]:
+        options, critic = self.options, tuple(self.critic.parameters())
+        own = self.parameters_but(critic)
+        return (
+            Player("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
+            Player("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
+        )
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_facts(self, batch, generator)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        """nll + beta KL + gamma TC, of the whole batch; TC is the critic's mean logit. Kim & Mnih 2018, eq. 2 and 3."""
+        posterior = self.posterior(batch.seen)
+        z = draw_from(posterior, turn.generator)
+        params = self.decode(z, batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        kl = posterior.kl.sum(1).mean()
+        correlation = self.critic(z).mean()
+        price = self.options.beta * kl + self.options.gamma * correlation
+        total = nll + risen(turn.progress, self.options.warm_up) * price
+        terms = {"nll": nll.detach(), "kl": kl.detach(), "tc": correlation.detach()}
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+
+    def _critic_loss(self, batch: Batch, turn: Turn) -> Loss:
+        """Draws of half of the rows as they are, those of the others shuffled: two batches, as in algorithm 2."""
+        with torch.no_grad():
+            z = draw_from(self.posterior(batch.seen), turn.generator)
+        drawn, others = z.tensor_split(2)
+        of_drawn, of_shuffled = self.critic(drawn), self.critic(permuted(others, turn.generator))
+        right = torch.cat([of_drawn > 0, of_shuffled <= 0]).to(z.dtype).mean()
+        return Loss(critic_nll(of_drawn, of_shuffled), {"accuracy": right})
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return FactorVae(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    return too_wide(layout, Options.model_validate(options).latent, most=MOST)
+
+
+FAMILY = Family(
+    "factor_vae", "a Gaussian code of independent latents, by a critic", Options, ("mlp", "conv"), _build, _faults
+)

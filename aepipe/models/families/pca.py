@@ -1,0 +1,98 @@
+"""Principal components: the best linear code, in closed form; the yardstick of every other family.
+
+Numbers, missing flags, one-hot codes or pixels are one vector; Jolliffe 2002. Latents have unit variance over the
+training rows.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, LatentSpace, Model, Part, Player, Posterior, TrunkPlan, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.export_parts import standard_parts
+from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.preprocessing import Row
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"
+    )
+
+
+class PrincipalComponents(Model):
+    """An orthogonal projection and its transpose."""
+
+    center: Tensor
+    components: Tensor
+    spread: Tensor
+
+    def __init__(self, layout: Layout, options: Options, likelihood: Likelihood) -> None:
+        super().__init__(layout, likelihood)
+        self.space = real_space(latents_for(layout, options.latent))
+        self.register_buffer("center", torch.zeros(likelihood.width))
+        self.register_buffer("components", torch.zeros(len(self.space.names), likelihood.width))
+        self.register_buffer("spread", torch.ones(len(self.space.names)))
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    def prior(self) -> None:
+        return None
+
+    def players(self) -> tuple[Player, ...]:
+        return ()
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        targets = self.likelihood.targets(batch.seen).double()
+        center = targets.mean(0)
+        variances, directions = torch.linalg.eigh((targets - center).T @ (targets - center) / len(targets))
+        latents = len(self.space.names)
+        largest = variances.flip(0)[:latents].clamp(min=1e-12)
+        self.center.copy_(center)
+        self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
+        self.spread.copy_(largest.sqrt())
+        self.likelihood.sigma.settle(self.likelihood.misfit(self.through(batch.seen).params, batch.clean))
+
+    def posterior(self, row: Row) -> Posterior:
+        centered = self.likelihood.targets(row) - self.center
+        return point(centered @ self.components.T / self.spread)
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        return self.likelihood.params_of((z * self.spread) @ self.components + self.center)
+
+    def parts(self) -> tuple[Part, ...]:
+        return standard_parts(self)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return rebuilding_facts(self, batch)
+
+
+def _signed(directions: Tensor) -> Tensor:
+    """Each direction (Z, F) with its largest entry positive, so that machines agree."""
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    return directions * torch.where(largest < 0, -1.0, 1.0)
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return PrincipalComponents(layout, Options.model_validate(options), likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    if layout.target is not None:
+        return ("family 'pca' rebuilds what it sees, and the rows have a target; take another family",)
+    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+
+
+FAMILY = Family("pca", "principal components, in closed form", Options, (), _build, _faults)

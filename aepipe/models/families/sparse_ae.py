@@ -1,0 +1,179 @@
+"""The sparse autoencoder: a code, often wider than the row, of which few numbers are more than zero at a time.
+
+An L1 penalty on rectified codes, or the KL penalty on the mean activity of codes in (0, 1), Ng 2011 (CS294A lecture
+notes). A decoder could undo either: with large weights, codes may be as small as one likes and say as much. Therefore
+active codes carry noise of a fixed size in training: what is no larger than the noise says nothing, however much a
+decoder enlarges it. Noise on active codes alone leaves the cost of a latent in proportion to its use.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.encoder_decoder import Coder
+from aepipe.models.latent_space import MOST, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.losses import risen
+
+NOISE = 0.1
+"""Standard deviation of what is added to active codes in training, and so the unit that their sizes are measured in."""
+
+NEAR_ZERO = NOISE / 10
+"""An activation below it is as good as none."""
+
+_ACTIVITY = 0.05
+_LEAST_ACTIVITY = 1e-4
+_LEAST_STD = 1e-3
+_ROWS_TO_CENTRE = 4_096
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: twice the columns, 64 at most, and 64 for images"
+    )
+    penalty: Literal["l1", "kl"] = Field(
+        "l1",
+        description="l1: rectified codes, each costs its size; kl: codes in (0, 1), the mean of each is drawn to "
+        "`activity`",
+    )
+    sparsity: float = Field(1.0, ge=0, description="weight of the penalty, in nats a unit; the more, the more zeros")
+    warm_up: float = Field(
+        0.3, ge=0, le=1, description="share of the epochs over which the penalty's weight rises from 0"
+    )
+    activity: float = Field(
+        _ACTIVITY, gt=0, lt=1, description="of penalty kl: the mean activation of a latent over rows"
+    )
+
+
+class SparseAutoencoder(Coder):
+    """Encoder and decoder with a deterministic code between them, most of it zero."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        width = options.latent or _width_for(layout)
+        super().__init__(layout, _centring(trunk), likelihood, real_space(width), answers=1)
+        self.options = options
+
+    def players(self) -> tuple[Player, ...]:
+        rate = self.trunk.learning_rate
+        warms_up = self.options.warm_up
+        return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+
+    def posterior(self, row: Row) -> Posterior:
+        answer = self.encoder(row).to(row.dense.dtype)
+        return point(torch.relu(answer) if self.options.penalty == "l1" else torch.sigmoid(answer))
+
+    def prior(self) -> None:
+        return None
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        z = self.posterior(batch.seen).mean
+        return {
+            **rebuilding_facts(self, batch),
+            "near_zero_share": float((z < NEAR_ZERO).double().mean()),
+            "never_active_latents": float((z < NEAR_ZERO).all(0).sum()),
+            "mean_activation": float(z.mean()),
+        }
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        z = self.posterior(batch.seen).mean
+        params = self.decode(self._noisy(z, turn.generator), batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        if self.options.penalty == "l1":
+            penalty = z.sum(1).mean()
+        else:
+            penalty = activity_kl(z.mean(0), self.options.activity).sum()
+        weight = self.options.sparsity * risen(turn.progress, self.options.warm_up)
+        terms = {"nll": nll.detach(), "penalty": penalty.detach()}
+        return Loss(nll + weight * penalty, terms, self.likelihood.misfit(params, batch.clean))
+
+    def _noisy(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.training:
+            return z
+        return z + NOISE * normal_like(z, generator) * (z > 0)
+
+
+class Centred(nn.Module):
+    """An encoder whose answers have mean 0 and variance 1 over the rows that it begins with, (B, Z).
+
+    Salimans & Kingma 2016, section 3: otherwise the mean of all rows decides which latents a rectifier lets through,
+    and the rest never learn.
+    """
+
+    center: Tensor
+    gain: Tensor
+
+    def __init__(self, encoder: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("center", torch.zeros(outputs))
+        self.register_buffer("gain", torch.ones(outputs))
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = (self.encoder(row) - self.center) * self.gain
+        return answer
+
+    @torch.no_grad()
+    def settle(self, row: Row) -> None:
+        """Take the moments of these rows."""
+        answers = self.encoder(row)
+        self.center.copy_(answers.mean(0))
+        self.gain.copy_(1 / answers.std(0, correction=0).clamp(min=_LEAST_STD))
+
+
+def _centring(trunk: TrunkPlan) -> TrunkPlan:
+    """The trunk, with a start of its own: principal components would be cut in half by the rectifier."""
+
+    def encoder(layout: Layout, outputs: int) -> nn.Module:
+        return Centred(trunk.encoder(layout, outputs), outputs)
+
+    def start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
+        assert isinstance(encoder, Centred)
+        encoder.settle(Row(*(part[:_ROWS_TO_CENTRE] for part in rows)))
+
+    return trunk._replace(encoder=encoder, start=start)
+
+
+def activity_kl(means: Tensor, target: float) -> Tensor:
+    """KL(Bernoulli(target) || Bernoulli(mean)) of each latent, (Z,), in nats; means (Z,). Ng 2011, section 3."""
+    means = means.clamp(_LEAST_ACTIVITY, 1 - _LEAST_ACTIVITY)
+    wanted = torch.full_like(means, target)
+    return wanted * (wanted / means).log() + (1 - wanted) * ((1 - wanted) / (1 - means)).log()
+
+
+def _width_for(layout: Layout) -> int:
+    return 64 if layout.image is not None else min(64, 2 * layout.features)
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return SparseAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    known = Options.model_validate(options)
+    unused = known.activity != _ACTIVITY and known.penalty == "l1"
+    return (
+        *too_wide(layout, known.latent, most=MOST),
+        *(("activity belongs to penalty = 'kl'; leave it out, or name that penalty",) if unused else ()),
+    )
+
+
+FAMILY = Family(
+    "sparse_ae",
+    "a code of few active numbers, that may be wider than the row",
+    Options,
+    ("mlp", "conv"),
+    _build,
+    _faults,
+)

@@ -1,0 +1,304 @@
+"""A variational autoencoder of tables whose decoder tells the columns one after another, each as a code.
+
+Kingma & Welling 2013, with the columns as in Larochelle & Murray 2011 (NADE); any columns may be given, Ivanov,
+Figurnov & Vetrov 2019 (VAEAC); free bits as in Kingma et al. 2016.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from onnx import ModelProto
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import COMPLETER, FREE, OPENING, Layout, Port
+from aepipe.models.base import (
+    Batch,
+    Family,
+    LatentSpace,
+    Loss,
+    Model,
+    Part,
+    Player,
+    Posterior,
+    Through,
+    TrunkPlan,
+    Turn,
+)
+from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
+from aepipe.models.export_parts import standard_parts
+from aepipe.models.latent_space import MOST, draw_from, real_space, split_gaussian, too_wide
+from aepipe.models.layers.autoregressive_columns import ColumnChain
+from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
+from aepipe.models.layers.column_conditioning import CodeSum, GivenColumns, GivenLatents, Start
+from aepipe.models.layers.likelihood import Likelihood, TableLikelihood
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.prior import Prior, standard_prior
+from aepipe.models.losses import free_bits, gaussian_nll, risen
+
+_LEARNING_RATE = 3e-3
+_ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
+_FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
+_AVERAGED = 0.998
+_EXAMPLES = 512
+_FEWEST_COLUMNS = 2
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(None, ge=1, description="width of the code; none: half of the columns, 2 to 16")
+    units: int = Field(128, ge=8, le=2_048, description="hidden ones, that tell a column from those before it")
+    first: tuple[str, ...] = Field(
+        (), description="columns that are told first: those that samples will be asked for, such as a rare class"
+    )
+    given: float = Field(
+        0.5, ge=0, le=0.9, description="share of a step's rows that learn what follows from some of their columns"
+    )
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+    )
+    free_bits: float = Field(0.4, ge=0, description="nats below which a latent dimension's KL is not pushed")
+
+
+class TabularVae(Model):
+    """Encoder of the sum of the codes' embeddings; a chain of columns that begins at the latents."""
+
+    def __init__(self, layout: Layout, options: Options, likelihood: Likelihood) -> None:
+        super().__init__(layout, likelihood)
+        self.options = options
+        categories, width = layout.categories, options.units
+        self.space = real_space(_latents(layout, options))
+        latents = len(self.space.names)
+        self.codes = CodeSum(categories, width, spread=len(categories) ** -0.5)
+        self.encoder = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * latents))
+        self.given = GivenColumns(categories, width)
+        self.given_latents = GivenLatents(width, latents)
+        self.start = Start(latents, width)
+        self.chain = ColumnChain([category.size for category in categories], width, order_of(layout, options.first))
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    def players(self) -> tuple[Player, ...]:
+        epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, _ROWS_TO_SEE // max(1, self.training_rows)))
+        return (
+            Player(
+                "vae",
+                tuple(self.parameters()),
+                self._loss,
+                learning_rate=_LEARNING_RATE,
+                warms_up=self.options.warm_up,
+                epochs=epochs,
+                anneals=True,
+                averaged=_AVERAGED,
+            ),
+        )
+
+    def posterior(self, row: Row) -> Posterior:
+        return split_gaussian(self.encoder(self.codes(row.codes)), self.codes.table.dtype)
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        return self._params(self.chain.likeliest(self.start(z, None)))
+
+    def through(self, row: Row) -> Through:
+        posterior = self.posterior(row)
+        return Through(
+            posterior, self._params(self.chain.log_probabilities(self.start(posterior.mean, None), row.codes))
+        )
+
+    def prior(self) -> Prior | None:
+        return standard_prior(len(self.space.names))
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        self.chain.begin(batch.clean.codes)
+
+    def parts(self) -> tuple[Part, ...]:
+        encoder, decoder, _ = standard_parts(self)
+        (cat,), width = self.layout.rebuilt_ports, self.options.units
+        (z,), u = decoder.inputs, Port("u", "float32", (self.chain.uniforms,), "uniform")
+        forced, state = cat._replace(name="forced"), Port("state", "float32", (width,))
+        noise = Port("eps", "float32", z.row_shape, "normal"), Port("pick", "float32", (1,), "uniform")
+        drawn, completed = (z, u), (state, forced, u)
+        told, some = (cat.name,), {"forced": _some_forced(self.layout)}
+        return (
+            encoder,
+            decoder._replace(chained=told, write=lambda module: _graph(module, (z,), cat)),
+            Part("sampler", Drawn(self), drawn, (cat,), chained=told, write=lambda module: _graph(module, drawn, cat)),
+            Part(OPENING, Opened(self), (forced, *noise), (state,), examples=some),
+            Part(
+                COMPLETER,
+                Completed(self),
+                completed,
+                (cat,),
+                chained=told,
+                examples=some,
+                write=lambda module: _graph(module, completed, cat),
+            ),
+        )
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.seen)
+        by_latent = posterior.kl.mean(0)
+        nll = float(self._nll(draw_from(posterior, generator), batch).mean())
+        kl = float(by_latent.sum())
+        log_weights = partial(self._log_weights, batch, posterior, generator)
+        return {
+            **rebuilding_facts(self, batch),
+            "elbo": -(nll + kl),
+            "kl": kl,
+            "active_latents": float((by_latent > ACTIVE_NATS).sum()),
+            "log_likelihood": float(importance_weighted(log_weights, draws=16).mean()),
+        }
+
+    def draw(self, z: Tensor, uniform: Tensor) -> Tensor:
+        """Codes (B, C) int32 of latents (B, Z), by uniform (B, U)."""
+        return self.chain.draw(self.start(z, None), uniform)
+
+    def opened(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
+        """Where the chain begins (B, H) when the codes (B, C) that are not `FREE` are given.
+
+        eps (B, Z) and pick (B, 1) draw the latents, from their density given these codes.
+        """
+        given = self.given(forced, (forced >= 0).to(eps.dtype))
+        state: Tensor = self.start(self.given_latents.draw(given, eps, pick), given)
+        return state
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        """The negative bound; of the first rows of a step in training, what follows from some columns given."""
+        codes, posterior = batch.seen.codes, self.posterior(batch.seen)
+        z = draw_from(posterior, turn.generator)
+        rows = int(self.options.given * len(codes)) if self.training else 0
+        is_given = _given_sets(rows, codes, turn.generator)
+        given = self.given(codes[:rows], is_given)
+        nothing = given.new_zeros((len(codes) - rows, given.shape[1]))
+        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.clean.codes)
+        asked = torch.cat([1 - is_given, torch.ones_like(losses[rows:])])
+        nll = (losses * asked).sum(1).mean()
+        kl = posterior.kl.mean(0)
+        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        if rows:
+            total = total + self.given_latents.nll(z[:rows].detach(), given).sum() / len(codes)
+        return Loss(total, {"nll": nll.detach(), "kl": kl.detach().sum()})
+
+    def _nll(self, z: Tensor, batch: Batch) -> Tensor:
+        return self.chain.nll(self.start(z, None), batch.clean.codes).sum(1)
+
+    def _log_weights(self, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Tensor:
+        """log p(x, z) / q(z|x) of one draw, (B,) in nats."""
+        assert posterior.log_var is not None
+        noise = normal_like(posterior.mean, generator)
+        z = posterior.mean + noise * torch.exp(0.5 * posterior.log_var)
+        own = gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
+        return own - gaussian_nll(z, torch.zeros_like(z)).sum(1) - self._nll(z, batch)
+
+    def _params(self, log_probabilities: list[Tensor]) -> Tensor:
+        assert isinstance(self.likelihood, TableLikelihood)
+        return self.likelihood.categories.laid_out(log_probabilities)
+
+
+class Drawn(nn.Module):
+    """Latents and uniforms to drawn codes."""
+
+    def __init__(self, model: TabularVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor, uniform: Tensor) -> Tensor:
+        return self.model.draw(z, uniform)
+
+
+class Opened(nn.Module):
+    """Forced codes, `FREE` where there is none, and noise to where the chain of columns begins."""
+
+    def __init__(self, model: TabularVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
+        return self.model.opened(forced, eps, pick)
+
+
+class Completed(nn.Module):
+    """The start of a chain, forced codes and uniforms to whole rows of codes, of which those that are forced are so."""
+
+    def __init__(self, model: TabularVae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, state: Tensor, forced: Tensor, uniform: Tensor) -> Tensor:
+        return self.model.chain.draw(state, uniform, forced)
+
+
+def _graph(module: nn.Module, inputs: tuple[Port, ...], output: Port) -> ModelProto:
+    """A part that goes through the chain, as ONNX: rows that are guessed, drawn or completed."""
+    model = module.model
+    assert isinstance(model, TabularVae)
+    graph = ColumnGraph(model.chain)
+    if isinstance(module, Completed):
+        return graph.model(graph.drawn("state", "u", "forced"), inputs, output)
+    state = graph.start("z", (model.start.latents, model.start.answer))
+    codes = graph.drawn(state, "u") if isinstance(module, Drawn) else graph.likeliest(state)
+    return graph.model(codes, inputs, output)
+
+
+def order_of(layout: Layout, first: tuple[str, ...]) -> tuple[int, ...]:
+    """The features of a row in the order in which they are told: those of the columns named first, then the others."""
+    ranks = {name: rank for rank, name in enumerate(first)}
+    names = [layout.columns[category.column] for category in layout.categories]
+    return tuple(sorted(range(len(names)), key=lambda at: ranks.get(names[at], len(ranks))))
+
+
+def _given_sets(rows: int, codes: Tensor, generator: torch.Generator) -> Tensor:
+    """Which columns of each row are given, (rows, C) of 0 and 1: of every other row one, else 1 to C - 1 at random."""
+    columns, device = codes.shape[1], codes.device
+    order = torch.rand((rows, columns), generator=generator, device=device).argsort(1)
+    counts = torch.randint(1, columns, (rows, 1), generator=generator, device=device)
+    counts[::2] = 1
+    return (order < counts).to(torch.get_default_dtype())
+
+
+def _some_forced(layout: Layout) -> np.ndarray:
+    """Rows (512, C) of which half of the codes are forced, to try the completer on."""
+    generator = np.random.default_rng(0)
+    sizes = [category.size for category in layout.categories]
+    codes = generator.integers(0, sizes, (_EXAMPLES, len(sizes)))
+    return np.where(generator.random(codes.shape) < 0.5, codes, FREE).astype(np.int32)
+
+
+def _latents(layout: Layout, options: Options) -> int:
+    return options.latent or min(16, max(2, round(len(layout.categories) / 2)))
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return TabularVae(layout, Options.model_validate(options), likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
+    asked = Options.model_validate(options)
+    if layout.kind != "table" or layout.numbers:
+        yield "family 'tabular_vae' takes tables, whose columns it codes, and these are other rows; take family 'vae'"
+    elif len(layout.categories) < _FEWEST_COLUMNS:
+        yield "family 'tabular_vae' tells columns from one another, and there is one alone; take family 'vae'"
+    unknown = sorted(set(asked.first) - set(layout.columns))
+    if unknown:
+        yield f"first = {unknown} are no modelled columns; there are {', '.join(layout.columns)}"
+    yield from too_wide(layout, asked.latent, most=MOST)
+
+
+FAMILY = Family(
+    "tabular_vae",
+    "tables whose columns are told one after another: for synthetic rows, also at given columns",
+    Options,
+    (),
+    _build,
+    lambda layout, options: tuple(_faults(layout, options)),
+    takes_codes=True,
+)

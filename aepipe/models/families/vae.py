@@ -1,0 +1,16 @@
+"""The variational autoencoder: a Gaussian code that training pulls towards N(0, I), by the evidence lower bound.
+
+Kingma & Welling 2013.
+"""
+
+from aepipe.models.base import Family
+from aepipe.models.vae_base import ElboOptions, build_elbo, elbo_faults
+
+FAMILY = Family(
+    "vae",
+    "a Gaussian code that can be sampled, by the evidence lower bound",
+    ElboOptions,
+    ("mlp", "conv", "recurrent"),
+    build_elbo,
+    elbo_faults,
+)

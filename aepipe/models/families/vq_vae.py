@@ -1,0 +1,208 @@
+"""The vector-quantised autoencoder: a row becomes a few codes of a learned book, and a prior over codes draws new rows.
+
+van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained once the codes have settled.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Layout, Port
+from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn
+from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.export_parts import latent_port, standard_parts
+from aepipe.models.latent_space import latents_for
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.pixelcnn_prior import CodePrior, Grid
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.vector_quantizer import Codebook, perplexity, shares_of
+
+_WIDTH_ON_GRIDS, _WIDTH = 32, 4
+_STARTING_ROWS = 1_000
+_PRIOR_RATE = 2e-3
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codebook: int = Field(256, ge=2, le=65_536, description="how many codes there are to choose from")
+    codes: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="codes of a row; none: a grid of them with the conv trunk, else as many as `ae` has latents",
+    )
+    code_width: int | None = Field(
+        None, ge=1, le=1_024, description="numbers that a code stands for; none: 32 on a grid, else 4"
+    )
+    commitment: float = Field(
+        0.25, gt=0, description="weight of the distance of encodings to their codes, whatever the batch"
+    )
+    codebook_decay: float = Field(0.97, ge=0, lt=1, description="of the averages that codes follow, a step")
+    reset_below: float = Field(
+        0.1, ge=0, lt=1, description="a code used less than this share of the average begins anew; 0: none does"
+    )
+    prior_width: int = Field(64, ge=1, le=1_024, description="channels of the prior over codes")
+
+
+class VectorQuantised(Model):
+    """Encoder to P vectors, the nearest code of each, decoder from the codes' vectors."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, likelihood)
+        self.options = options
+        self.trunk = trunk
+        self.encoder, self.decoder, self.grid, self.width = _networks(layout, options, trunk, likelihood)
+        self.codebook = Codebook(
+            options.codebook, self.width, decay=options.codebook_decay, reset_below=options.reset_below
+        )
+        self.code_prior = CodePrior(self.grid, options.codebook, channels=options.prior_width)
+
+    @property
+    def latent(self) -> LatentSpace:
+        codes = tuple(f"c_{index:03d}" for index in range(self.grid.positions))
+        pooled = self._pool(torch.zeros(1, self.grid.positions, self.width)).shape[1]
+        return LatentSpace(codes, "code", tuple(f"z_{index:03d}" for index in range(pooled)))
+
+    def players(self) -> tuple[Player, ...]:
+        of_prior = tuple(self.code_prior.parameters())
+        return (
+            Player("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.trunk.learning_rate),
+            Player("code_prior", of_prior, self._prior_loss, phase=1, learning_rate=_PRIOR_RATE),
+        )
+
+    def posterior(self, row: Row) -> Posterior:
+        codes = self.codebook(self._encode(row))
+        # A code is certain, so that its KL to the prior is -log p(code).
+        return Posterior(codes, None, self.code_prior.nll(codes), self._pool(self.codebook.look_up(codes)))
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        answer: Tensor = self.decoder(self.codebook.look_up(z))
+        return answer
+
+    def prior(self) -> CodePrior:
+        return self.code_prior
+
+    def prepare(self, batch: Batch) -> None:
+        if isinstance(self.encoder, _Split) and isinstance(self.decoder, _Joined):
+            self.trunk.start(self.encoder.network, self.decoder.network, self.likelihood, batch.seen, batch.clean)
+        step = -(-len(batch.seen.dense) // _STARTING_ROWS)
+        self.codebook.start(self._encode(Row(*(part[::step] for part in batch.seen))))
+
+    def parts(self) -> tuple[Part, ...]:
+        shape = (self.grid.positions, self.options.codebook)
+        logits = Port("logits", "float32", shape)
+        return (*standard_parts(self), Part("code_prior", Logits(self.code_prior), (latent_port(self),), (logits,)))
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.seen)
+        shares = shares_of(posterior.mean, self.options.codebook)
+        usual = self.codebook.uses / self.codebook.uses.sum()
+        rebuilt = rebuilding_facts(self, batch)
+        return {
+            **rebuilt,
+            "elbo": -(rebuilt["nll"] + float(posterior.kl.sum(1).mean())),
+            "perplexity": float(perplexity(shares)),
+            "codes_in_use": float((shares > 0).sum()),
+            "prior_nats_per_code": float(posterior.kl.mean()),
+            "unigram_nats_per_code": float(-(shares * usual.clamp(min=1e-9).log()).sum()),
+        }
+
+    def _pool(self, vectors: Tensor) -> Tensor:
+        """What sums vectors (B, P, D) up: the mean over the places of a grid, else all side by side."""
+        return vectors.flatten(1) if isinstance(self.encoder, _Split) else vectors.mean(1)
+
+    def _encode(self, row: Row) -> Tensor:
+        """(B, P, D), out of autocast's narrow types."""
+        vectors: Tensor = self.encoder(row)
+        return vectors.to(row.dense.dtype)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        vectors = self._encode(batch.seen)
+        codes = self.codebook(vectors.detach())
+        nearest = self.codebook.look_up(codes)
+        if self.training:
+            self.codebook.follow(vectors, codes, turn.generator)
+        params = self.decoder(vectors + (nearest - vectors).detach())  # straight through
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        # A mean over rows and numbers, times the features that the likelihood is summed over: neither the batch nor
+        # the number of codes changes what is given up for it.
+        apart = self.layout.features * (vectors - nearest).square().mean()
+        used = perplexity(shares_of(codes, self.options.codebook))
+        terms = {"nll": nll.detach(), "commitment": apart.detach(), "perplexity": used}
+        misfit = self.likelihood.misfit(params, batch.clean)
+        return Loss(nll + self.options.commitment * apart, terms, misfit)
+
+    def _prior_loss(self, batch: Batch, turn: Turn) -> Loss:
+        with torch.no_grad():
+            codes = self.codebook(self._encode(batch.seen))
+        nll = self.code_prior.nll(codes)
+        return Loss(nll.sum(1).mean(), {"nats_per_code": nll.detach().mean()})
+
+
+class Logits(nn.Module):
+    """Codes (B, P) int32 to the logits of each given those before it, (B, P, K)."""
+
+    def __init__(self, prior: CodePrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.prior.logits(codes.long())
+
+
+class _Split(nn.Module):
+    """A network's answer (B, P * D) as vectors (B, P, D)."""
+
+    def __init__(self, network: nn.Module, codes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.codes = codes
+
+    def forward(self, row: Row) -> Tensor:
+        answer: Tensor = self.network(row)
+        return answer.reshape(answer.shape[0], self.codes, -1)
+
+
+class _Joined(nn.Module):
+    """Vectors (B, P, D) side by side into a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        answer: Tensor = self.network(vectors.flatten(1))
+        return answer
+
+
+def _networks(
+    layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood
+) -> tuple[nn.Module, nn.Module, Grid, int]:
+    """Encoder, decoder, where codes lie, and the width of their vectors."""
+    if trunk.grid is not None and options.codes is None and _is_mirrored(layout):
+        width = options.code_width or _WIDTH_ON_GRIDS
+        nets = trunk.grid(layout, width, likelihood)
+        return nets.encoder, nets.decoder, Grid(nets.height, nets.width), width
+    codes, width = options.codes or latents_for(layout, None), options.code_width or _WIDTH
+    encoder, decoder = trunk.encoder(layout, codes * width), trunk.decoder(layout, codes * width, likelihood)
+    return _Split(encoder, codes), _Joined(decoder), Grid(1, codes), width
+
+
+def _is_mirrored(layout: Layout) -> bool:
+    """Whether what is rebuilt is as large as what is seen."""
+    image, rebuilt = layout.image, layout.rebuilt
+    if image is None or rebuilt is None:
+        return False
+    return (image.height, image.width) == (rebuilt.height, rebuilt.width)
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return VectorQuantised(layout, Options.model_validate(options), trunk, likelihood)
+
+
+FAMILY = Family("vq_vae", "codes of a learned book, and a prior that draws them", Options, ("mlp", "conv"), _build)

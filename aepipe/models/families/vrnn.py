@@ -1,0 +1,251 @@
+"""The variational recurrent network: latents at every step, whose prior is learned from the steps before.
+
+Chung, Kastner, Dinh, Goel, Courville & Bengio 2015. Windows of a time series go step by step, images row by row. Rows
+are heard as they are when they are scored; where latents are decoded, the network hears the means of its own answers.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import Layout, Port
+from aepipe.models.backbones.recurrent import Options as RecurrentOptions
+from aepipe.models.backbones.recurrent import state_width
+from aepipe.models.base import (
+    Batch,
+    Family,
+    LatentSpace,
+    Loss,
+    Model,
+    Part,
+    Player,
+    Posterior,
+    Through,
+    TrunkPlan,
+    Turn,
+)
+from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
+from aepipe.models.export_parts import seen, standard_parts
+from aepipe.models.layers.gaussian import kl_between
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.prior import Prior
+from aepipe.models.layers.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
+from aepipe.models.layers.vrnn_cell import Heard, VariationalGru
+from aepipe.models.losses import gaussian_nll, risen
+
+_MOST_A_STEP = 256
+_LEAST_COUNT = 0.5  # of a length that no training row has
+
+
+class Options(BaseModel):
+    """Keys of [model] that this family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="latents of a step; none: twice its channels, 2 to 8, or 16 for rows of an image"
+    )
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+    )
+    stochastic: bool = Field(
+        True, description="false: the same network with its latents held at 0, to see what they are worth"
+    )
+
+
+class VariationalRecurrentNetwork(Model):
+    """A recurrence that hears a row step by step, and answers each step from its latents and the steps before it."""
+
+    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, likelihood)
+        self.options, self.rate = options, trunk.learning_rate
+        self.reading = Reading(layout)
+        self.network = VariationalGru(
+            width=self.reading.width,
+            latents=_latents(layout, options),
+            state=state_width(layout, trunk.options or RecurrentOptions()),
+            answers=step_width(layout),
+            is_stochastic=options.stochastic,
+        )
+        lengths = likelihood.width - self.reading.steps * step_width(layout)
+        self.length = nn.Parameter(torch.zeros(lengths)) if lengths else None
+        self.space = _space(self.reading.steps, self.network.latents, self.network.state)
+
+    @property
+    def latent(self) -> LatentSpace:
+        return self.space
+
+    def players(self) -> tuple[Player, ...]:
+        parameters = tuple(self.parameters())
+        return (Player("vrnn", parameters, self._loss, learning_rate=self.rate, warms_up=self.options.warm_up),)
+
+    def posterior(self, row: Row) -> Posterior:
+        return self.through(row).posterior
+
+    def decode(self, z: Tensor, given: Tensor) -> Tensor:
+        return self._params(self._generated(z, as_noise=False)[1])
+
+    def through(self, row: Row) -> Through:
+        sequence = self.reading(row)
+        heard: Heard = self.network(sequence, None)
+        pooled = torch.cat([mean_of(heard.z, sequence.valid), heard.state], 1)
+        mean, log_var, kl = (_by_row(each * sequence.valid) for each in (heard.z, heard.own.log_var, self._kl(heard)))
+        return Through(Posterior(mean, log_var, kl, pooled), self._params(heard.answers))
+
+    def prior(self) -> Prior:
+        return StepPrior(self)
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> None:
+        if self.length is not None:
+            counts = torch.bincount(batch.clean.codes[:, 0], minlength=len(self.length)) + _LEAST_COUNT
+            self.length.copy_((counts / counts.sum()).log())
+
+    def parts(self) -> tuple[Part, ...]:
+        losses = Port("losses", "float32", (self.reading.steps,))
+        return (*standard_parts(self), Part("steps", StepLosses(self), self.layout.encoded_ports, (losses,)))
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        nll, kl, _ = self._drawn(batch, generator)
+        by_step = self.through(batch.seen).posterior.kl.reshape(-1, self.reading.steps, self.network.latents)
+        by_latent = by_step.sum(1).mean(0)
+        return {
+            **rebuilding_facts(self, batch),
+            "elbo": -float((nll + kl).mean()),
+            "kl": float(kl.mean()),
+            "active_latents": float((by_latent > ACTIVE_NATS).sum()),
+            "log_likelihood": float(self.importance_weighted(batch, generator).mean()),
+        }
+
+    def importance_weighted(self, batch: Batch, generator: torch.Generator, *, draws: int = 16) -> Tensor:
+        """log p(row) from below, (B,) in nats, of whole sequences of draws."""
+        return importance_weighted(lambda: self._drawn(batch, generator)[2], draws=draws)
+
+    def step_losses(self, row: Row) -> Tensor:
+        """Negative evidence lower bound of each step at its posterior mean, (B, T) in nats; NaN beyond a row's end."""
+        posterior, params = self.through(row)
+        steps, width = self.reading.steps, step_width(self.layout)
+        nll = self.likelihood.nll(params, row)[:, : steps * width]
+        kl = posterior.kl.reshape(-1, steps, self.network.latents).sum(2)
+        valid = self.reading(row).valid.squeeze(2).T
+        losses = in_steps(self.layout, nll).sum(2).T + kl
+        return torch.where(valid > 0, losses, torch.full_like(losses, math.nan))
+
+    def generate(self, eps: Tensor) -> Tensor:
+        """Latents (B, T * Z) drawn step by step from the learned prior with noise eps (B, T, Z)."""
+        return _by_row(self._generated(eps.flatten(1), as_noise=True)[0])
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        sequence = self.reading(batch.seen)
+        heard: Heard = self.network(sequence, self._noise(sequence, turn.generator))
+        params = self._params(heard.answers)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        kl = (self._kl(heard) * sequence.valid).sum((0, 2)).mean()
+        total = nll + risen(turn.progress, self.options.warm_up) * kl
+        terms = {"nll": nll.detach(), "kl": kl.detach()}
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+
+    def _drawn(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one draw of each row's latents, (B,) in nats each: -log p(x|z), exact KL of every step, log p(x,z)/q(z|x).
+
+        The KL of a step is exact given the latents before it, which are drawn.
+        """
+        sequence = self.reading(batch.seen)
+        noise = self._noise(sequence, generator)
+        heard: Heard = self.network(sequence, noise)
+        nll = self.likelihood.nll(self._params(heard.answers), batch.clean).sum(1)
+        kl = (self._kl(heard) * sequence.valid).sum((0, 2))
+        if not self.options.stochastic:
+            return nll, kl, -nll
+        own = gaussian_nll(heard.z - heard.own.mean, 0.5 * heard.own.log_var)
+        prior = gaussian_nll(heard.z - heard.prior.mean, 0.5 * heard.prior.log_var)
+        return nll, kl, ((own - prior) * sequence.valid).sum((0, 2)) - nll
+
+    def _kl(self, heard: Heard) -> Tensor:
+        """Of each step and latent, (T, B, Z)."""
+        return kl_between(heard.own, heard.prior) if self.options.stochastic else torch.zeros_like(heard.z)
+
+    def _noise(self, sequence: Sequence, generator: torch.Generator) -> Tensor:
+        return normal_like(sequence.valid.expand(-1, -1, self.network.latents), generator)
+
+    def _generated(self, latents: Tensor, *, as_noise: bool) -> tuple[Tensor, Tensor]:
+        steps = latents.reshape(-1, self.reading.steps, self.network.latents).transpose(0, 1)
+        return self.network.generate(steps, self._heard_again, as_noise=as_noise)
+
+    def _heard_again(self, answers: Tensor) -> Tensor:
+        """An answered step (B, V) as the step that is heard next (B, W)."""
+        return self.reading.again(answers if self.likelihood.linear else torch.sigmoid(answers))
+
+    def _params(self, answers: Tensor) -> Tensor:
+        params = laid_out(self.layout, answers)
+        return params if self.length is None else torch.cat([params, self.length.expand(params.shape[0], -1)], 1)
+
+
+class StepPrior(Prior):
+    """Noise of every step, eps (B, T, Z), to latents z (B, T * Z), each step drawn given those before it."""
+
+    def __init__(self, model: VariationalRecurrentNetwork) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def noise(self) -> tuple[Port, ...]:
+        return (Port("eps", "float32", (self.model.reading.steps, self.model.network.latents), "normal"),)
+
+    def forward(self, eps: Tensor) -> Tensor:
+        return self.model.generate(eps)
+
+
+class StepLosses(nn.Module):
+    """Row tensors to what each step costs, (B, T) in nats; NaN beyond a row's end."""
+
+    def __init__(self, model: VariationalRecurrentNetwork) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *row: Tensor) -> Tensor:
+        return self.model.step_losses(seen(self.model, row))
+
+
+def _by_row(steps: Tensor) -> Tensor:
+    """(T, B, Z) to (B, T * Z)."""
+    return steps.transpose(0, 1).flatten(1)
+
+
+def _latents(layout: Layout, options: Options) -> int:
+    if options.latent is not None:
+        return options.latent
+    return 16 if layout.image is not None else min(8, max(2, 2 * step_width(layout)))
+
+
+def _space(steps: int, latents: int, state: int) -> LatentSpace:
+    names = tuple(f"z_{step:03d}_{index:03d}" for step in range(steps) for index in range(latents))
+    pooled = (*(f"z_{index:03d}" for index in range(latents)), *(f"h_{index:03d}" for index in range(state)))
+    return LatentSpace(names, pooled=pooled, is_written=False)
+
+
+def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    return VariationalRecurrentNetwork(layout, Options.model_validate(options), trunk, likelihood)
+
+
+def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
+    latent = Options.model_validate(options).latent
+    if latent is not None and latent > _MOST_A_STEP:
+        yield f"latent = {latent} a step is more than {_MOST_A_STEP}; take fewer"
+    if layout.target is not None:
+        yield "family 'vrnn' hears what it answers: it cannot rebuild a target in the image's place"
+
+
+FAMILY = Family(
+    "vrnn",
+    "latents at every step of a sequence, with a prior learned from the steps before",
+    Options,
+    ("recurrent",),
+    _build,
+    lambda layout, options: tuple(_faults(layout, options)),
+)

@@ -1,0 +1,72 @@
+"""What a trained model's latents are drawn from, as ONNX files: the mixture fitted on them, and the plain Gaussian."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aepipe.latent_math import Mixture
+from aepipe.models.base import LatentSpace, Model, Part
+from aepipe.models.export_parts import latent_port, named
+from aepipe.models.layers.prior import MixturePrior, Prior, fit_mixture, fit_normal
+
+MIXTURE, NORMAL = "prior", "prior_normal"
+"""Names of the parts: noise in, latents out."""
+
+_ROWS_A_CALL = 4_096
+
+
+def fit_priors(
+    model: Model, train: Mapping[str, NDArray[np.generic]], *, components: int, seed: int = 0
+) -> tuple[Part, ...]:
+    """The mixture of at most `components` Gaussians of the training rows' latents, and the plain Gaussian.
+
+    The plain one is the model's own where training knew a prior, else it has the moments of the latents. Latents that
+    no Gaussian describes, codes and those of every step, are drawn from the model's own prior alone.
+    """
+    own, latent = model.prior(), model.latent
+    if not has_mixture(latent):
+        return () if own is None else (_part(MIXTURE, model, own),)
+    latents = draw_latents(model, train, seed=seed)
+    mixture = fit_mixture(latents, components=components, seed=seed)
+    return _part(MIXTURE, model, mixture), _part(NORMAL, model, own or fit_normal(latents))
+
+
+def has_mixture(latent: LatentSpace) -> bool:
+    """Whether Gaussians describe these latents: real ones, one vector a row."""
+    return latent.kind == "real" and latent.is_written
+
+
+def mixture_of(priors: Sequence[Part]) -> Mixture | None:
+    """The mixture that was fitted on the latents, if any was."""
+    return next((part.module.mixture for part in priors if isinstance(part.module, MixturePrior)), None)
+
+
+@torch.no_grad()
+def draw_latents(
+    model: Model, arrays: Mapping[str, NDArray[np.generic]], *, seed: int, most: int = 50_000
+) -> NDArray[np.float64]:
+    """A draw from the posterior of each row, (B, Z), of real latents: what a decoder was trained on.
+
+    Of more than `most` rows, of a seeded choice of them. The model is put into eval mode.
+    """
+    model.eval()
+    generator = np.random.default_rng(seed)
+    columns = [arrays[port.name] for port in model.layout.ports]
+    chosen = np.sort(generator.permutation(len(columns[0]))[:most])
+    device = next(iter(model.state_dict().values())).device
+    drawn = []
+    for begin in range(0, len(chosen), _ROWS_A_CALL):
+        part = chosen[begin : begin + _ROWS_A_CALL]
+        tensors = [torch.from_numpy(column[part]).to(device) for column in columns]
+        posterior = model.posterior(model.frontend(named(model.layout, tensors)))
+        z = posterior.mean.double().cpu().numpy()
+        if posterior.log_var is not None:
+            z += generator.standard_normal(z.shape) * np.exp(0.5 * posterior.log_var.double().cpu().numpy())
+        drawn.append(z)
+    return np.concatenate(drawn)
+
+
+def _part(name: str, model: Model, prior: Prior) -> Part:
+    return Part(name, prior, prior.noise, (latent_port(model),))

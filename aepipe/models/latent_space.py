@@ -1,0 +1,56 @@
+"""The narrow place of a family: how many latents suit a layout, what they are called, and how one is drawn."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aepipe.layout import Layout
+from aepipe.models.base import LatentSpace, Posterior
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.losses import kl_by_dimension
+
+MOST = 4096
+_LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
+
+
+def latents_for(layout: Layout, asked: int | None) -> int:
+    """The number of latents asked for, or one that suits the layout: a quarter of the columns, 16 for most images.
+
+    >>> latents_for(Layout(columns=("a",)), 3)
+    3
+    """
+    if asked is not None:
+        return asked
+    if layout.image is not None:
+        return min(16 if layout.features <= 4_096 else 32, max(2, layout.features // 4))
+    return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
+
+
+def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
+    """What is wrong with so many latents, in a sentence, or nothing."""
+    if asked is None or asked <= most:
+        return ()
+    what = "pixels" if layout.image is not None else "columns"
+    limit = f"the {most} {what} of a row" if most == layout.features else f"{most}"
+    return (f"latent = {asked} is wider than {limit}; take fewer",)
+
+
+def real_space(latents: int) -> LatentSpace:
+    """Real latents, `z_000` and on."""
+    return LatentSpace(tuple(f"z_{index:03d}" for index in range(latents)))
+
+
+def split_gaussian(answer: Tensor, dtype: torch.dtype) -> Posterior:
+    """The Gaussians of an encoder's answer (B, 2Z), mean and log-variance, out of autocast's narrow types."""
+    mean, log_var = answer.to(dtype).chunk(2, dim=1)
+    log_var = log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR)
+    return Posterior(mean, log_var, kl_by_dimension(mean, log_var), mean[:, :0])
+
+
+def draw_from(posterior: Posterior, generator: torch.Generator) -> Tensor:
+    """One draw for each row, (B, Z), through which gradients pass; the mean where the posterior is a point."""
+    if posterior.log_var is None:
+        return posterior.mean
+    mean = posterior.mean
+    return mean + normal_like(mean, generator) * torch.exp(0.5 * posterior.log_var)

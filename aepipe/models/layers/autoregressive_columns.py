@@ -1,0 +1,254 @@
+"""Columns one after another: the distribution of each one's code given a start and the codes of those before it.
+
+Larochelle & Murray 2011 (NADE): what is known is a sum of embeddings, so that a column costs one addition more. A
+column of many codes is told as a group and a place in it (Goodman 2001), which costs the square root of its codes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
+
+SHORT_OF_ONE = 1 - 2.0**-20
+"""Uniforms are scaled by it, so that rounding never draws a code beyond the last that can be."""
+
+_MOST_OF_ONE_LEVEL = 24
+_LEAST_COUNT = 0.5  # of a code that no training row has
+_SPREAD = 0.1  # of embeddings at the start
+
+
+class Levels(NamedTuple):
+    """How many groups a column's codes have, and places in each; one place where a code is a group of its own."""
+
+    groups: int
+    places: int
+
+
+def levels_of(size: int) -> Levels:
+    """Of a column of so many codes.
+
+    >>> levels_of(24), levels_of(25), levels_of(10_003)
+    (Levels(groups=24, places=1), Levels(groups=5, places=5), Levels(groups=100, places=101))
+    """
+    if size <= _MOST_OF_ONE_LEVEL:
+        return Levels(size, 1)
+    places = math.ceil(math.sqrt(size))
+    return Levels(-(-size // places), places)
+
+
+class Column(NamedTuple):
+    """The numbers of one column, for those who go through them one by one. G groups, P places, H units, V codes."""
+
+    group: Tensor
+    """(H, G) weights of the groups' logits"""
+    group_bias: Tensor
+    """(G,)"""
+    embedding: Tensor
+    """(V, H): what a known code adds to the state"""
+    drawable: Tensor
+    """(G, P) of 0, and far below where no training row has the code"""
+    of_group: Tensor | None
+    """(G, H): what a known group adds while its places are told; none in one level"""
+    place: Tensor | None
+    """(H, P)"""
+    place_bias: Tensor | None
+    """(G, P), impossible places far below"""
+
+    @property
+    def size(self) -> int:
+        return len(self.embedding)
+
+    @property
+    def places(self) -> int:
+        return self.drawable.shape[1]
+
+    @property
+    def least_guess(self) -> int:
+        """The first code that a guess may be: none missing, unseen, or rare where there are others."""
+        return FIRST_VALUE if self.size > FIRST_VALUE else RARE
+
+
+class ColumnChain(nn.Module):
+    """Start states (B, H) to codes (B, C) of columns of these sizes, told in `order`, a permutation of columns."""
+
+    before: Tensor
+    position: Tensor
+    offsets: Tensor
+    places: Tensor
+    parted: Tensor
+    possible: Tensor
+    drawable: Tensor
+
+    def __init__(self, sizes: Sequence[int], width: int, order: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes, self.order = tuple(sizes), tuple(order)
+        self.levels = [levels_of(size) for size in sizes]
+        self.parts = [1 + (levels.places > 1) for levels in self.levels]
+        self.uniforms = sum(self.parts)
+        parted = [column for column, levels in enumerate(self.levels) if levels.places > 1]
+        most = Levels(*(max(counts) for counts in zip(*self.levels, strict=True)))
+        grids = torch.stack([_grid(size, levels, most) for size, levels in zip(sizes, self.levels, strict=True)])
+        self._numbers(len(parted), width, most)
+        columns = torch.tensor(sizes)
+        position = torch.tensor(self.order).argsort()
+        self.is_in_order = self.order == tuple(range(len(self.sizes)))
+        self.register_buffer("before", torch.ones(len(sizes), len(sizes)).tril(), persistent=False)
+        self.register_buffer("position", position, persistent=False)
+        self.register_buffer("offsets", columns.cumsum(0) - columns, persistent=False)
+        self.register_buffer("places", torch.tensor([levels.places for levels in self.levels]), persistent=False)
+        self.register_buffer("parted", torch.tensor(parted, dtype=torch.int64), persistent=False)
+        self.register_buffer("possible", torch.where(grids >= 0, 0.0, IMPOSSIBLE), persistent=False)
+        self.register_buffer("drawable", torch.where((grids >= 0) & (grids != UNSEEN), 0.0, IMPOSSIBLE))
+
+    def _numbers(self, parted: int, width: int, most: Levels) -> None:
+        columns, bound = len(self.sizes), width**-0.5
+        self.group = nn.Parameter(torch.empty(columns, width, most.groups).uniform_(-bound, bound))
+        self.group_bias = nn.Parameter(torch.zeros(columns, most.groups))
+        self.embedding = nn.Parameter(_SPREAD * torch.randn(sum(self.sizes), width))
+        self.of_group = nn.Parameter(_SPREAD * torch.randn(parted, most.groups, width)) if parted else None
+        self.place = nn.Parameter(torch.empty(parted, width, most.places).uniform_(-bound, bound)) if parted else None
+        self.place_bias = nn.Parameter(torch.zeros(parted, most.groups, most.places)) if parted else None
+
+    @torch.no_grad()
+    def begin(self, codes: Tensor) -> None:
+        """Start from how often training rows (B, C) have each code, and never draw one that none of them has."""
+        for column, (size, levels) in enumerate(zip(self.sizes, self.levels, strict=True)):
+            counts = torch.bincount(codes[:, column], minlength=size)
+            grid = F.pad(counts, (0, levels.groups * levels.places - size)).reshape(levels)
+            self.drawable[column, : levels.groups, : levels.places][grid == 0] = IMPOSSIBLE
+            possible = self.possible[column, : levels.groups, : levels.places]
+            logs = (grid + _LEAST_COUNT).log().to(possible) + possible
+            self.group_bias[column, : levels.groups] = logs.logsumexp(1) - logs.logsumexp((0, 1))
+            if levels.places > 1:
+                assert self.place_bias is not None
+                bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * _least(logs))
+                self.place_bias[self._parted_at(column), : levels.groups, : levels.places] = bias
+
+    def nll(self, start: Tensor, codes: Tensor) -> Tensor:
+        """-log p of each column's code given those before it, (B, C) in nats."""
+        states, codes = self._states(start, codes), codes.T
+        groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
+        bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
+        losses = _cross_entropy(torch.baddbmm(bias, torch.relu(states), self.group), groups)
+        if self.of_group is None:
+            return losses.T
+        assert self.place is not None
+        assert self.place_bias is not None
+        group, places = groups[self.parted], self.places[self.parted].unsqueeze(1)
+        at = group + torch.arange(len(group), device=group.device).unsqueeze(1) * self.of_group.shape[1]
+        inner = torch.relu(states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1)))
+        biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
+        within = _cross_entropy(
+            torch.bmm(inner, self.place) + F.embedding(at, biases), codes[self.parted] - group * places
+        )
+        return losses.index_add(0, self.parted, within).T
+
+    def log_probabilities(self, start: Tensor, codes: Tensor) -> list[Tensor]:
+        """Of every code of each column, (B, size), given the codes (B, C) before it."""
+        states = self._states(start, codes)
+        return [log_probabilities(self.column(at), states[at]) for at in range(len(self.sizes))]
+
+    def likeliest(self, start: Tensor) -> list[Tensor]:
+        """As `log_probabilities`, given the likeliest value of every column before: none missing, unseen or rare."""
+        answers, state = [start] * len(self.sizes), start
+        for at in self.order:
+            column = self.column(at)
+            answers[at] = log_probabilities(column, state)
+            guess = answers[at][:, column.least_guess :].argmax(1) + column.least_guess
+            state = state + F.embedding(guess, column.embedding)
+        return answers
+
+    def draw(self, start: Tensor, uniform: Tensor, forced: Tensor | None = None) -> Tensor:
+        """Codes (B, C) int32 by inverse distribution functions of uniform (B, `uniforms`), a column's part each.
+
+        forced: (B, C), codes that are not drawn; -1 where one is.
+        """
+        drawn, state = [start] * len(self.sizes), start
+        parts = torch.split(uniform * SHORT_OF_ONE, self.parts, dim=1)
+        for at in self.order:
+            column = self.column(at)
+            code = _draw(column, state, parts[at])
+            if forced is not None:
+                code = torch.where(forced[:, at] < 0, code, forced[:, at].clamp(max=column.size - 1).long())
+            drawn[at] = code
+            state = state + F.embedding(code, column.embedding)
+        return torch.stack(drawn, 1).to(torch.int32)
+
+    def column(self, at: int) -> Column:
+        """The numbers of one column, without padding."""
+        groups, places = self.levels[at]
+        group, bias = self.group[at, :, :groups], self.group_bias[at, :groups]
+        begin = sum(self.sizes[:at])
+        embedding = self.embedding[begin : begin + self.sizes[at]]
+        drawable = self.drawable[at, :groups, :places]
+        if places == 1:
+            return Column(group, bias, embedding, drawable, None, None, None)
+        assert self.of_group is not None
+        assert self.place is not None
+        assert self.place_bias is not None
+        own = self._parted_at(at)
+        place_bias = self.place_bias[own, :groups, :places] + self.possible[at, :groups, :places]
+        of_group, place = self.of_group[own, :groups], self.place[own, :, :places]
+        return Column(group, bias, embedding, drawable, of_group, place, place_bias)
+
+    def _parted_at(self, column: int) -> int:
+        return sum(parts > 1 for parts in self.parts[:column])
+
+    def _states(self, start: Tensor, codes: Tensor) -> Tensor:
+        """What is known when each column is told, (C, B, H)."""
+        order = torch.tensor(self.order[:-1], dtype=torch.int64, device=codes.device)
+        known = F.embedding((codes + self.offsets).T[order], self.embedding)
+        columns = torch.cat([start.unsqueeze(0), known])
+        # One product: a running sum took four times as long, and a sum of few rows is exact either way.
+        states = (self.before @ columns.flatten(1)).reshape(columns.shape)
+        return states if self.is_in_order else states.index_select(0, self.position)
+
+
+def log_probabilities(column: Column, state: Tensor) -> Tensor:
+    """Of every code of a column at a state (B, H), (B, size): of its group, and of its place there."""
+    of_group = torch.addmm(column.group_bias, torch.relu(state), column.group).log_softmax(1)
+    if column.of_group is None or column.place is None or column.place_bias is None:
+        return of_group
+    within = torch.relu(state.unsqueeze(1) + column.of_group) @ column.place + column.place_bias
+    return (of_group.unsqueeze(2) + within.log_softmax(2)).flatten(1)[:, : column.size]
+
+
+def _draw(column: Column, state: Tensor, uniform: Tensor) -> Tensor:
+    """Codes (B,) int64 that some training row has, by uniform (B, levels)."""
+    bias = column.group_bias + column.drawable.amax(1)
+    group = _inverse_cdf(torch.addmm(bias, torch.relu(state), column.group), uniform[:, :1])
+    if column.of_group is None or column.place is None or column.place_bias is None:
+        return group
+    biases = column.place_bias + column.drawable
+    within = torch.relu(state + F.embedding(group, column.of_group)) @ column.place + F.embedding(group, biases)
+    return (group * column.places + _inverse_cdf(within, uniform[:, 1:])).clamp(max=column.size - 1)
+
+
+def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """(B,) of logits (B, n): how many codes end at or below the uniform (B, 1)."""
+    ends = logits.softmax(1).cumsum(1)[:, :-1]
+    return (uniform >= ends).to(torch.int64).sum(1)
+
+
+def _cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
+    """-log p of codes (C, B) at logits (C, B, n), (C, B)."""
+    return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").reshape(codes.shape)
+
+
+def _grid(size: int, levels: Levels, most: Levels) -> Tensor:
+    """Codes by group and place, -1 where there is none, padded."""
+    codes = torch.full(most, -1)
+    own = torch.arange(levels.groups * levels.places).reshape(levels)
+    codes[: levels.groups, : levels.places] = torch.where(own < size, own, -1)
+    return codes
+
+
+def _least(logs: Tensor) -> float:
+    """Of what is possible."""
+    return min(-1.0, float((logs - logs.logsumexp((0, 1)))[logs > IMPOSSIBLE / 2].min()))

@@ -1,0 +1,150 @@
+"""A chain of columns as ONNX, written node by node: to trace so long a program takes a second a column.
+
+What is written answers as `ColumnChain.draw` and `ColumnChain.likeliest` do, which every export checks.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from aepipe.layout import Port
+from aepipe.models.layers.autoregressive_columns import SHORT_OF_ONE, Column, ColumnChain
+from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
+
+_OPSET, _IR = 20, 10
+
+
+class ColumnGraph:
+    """A graph that is being written. Methods add nodes and answer the name of what these give."""
+
+    def __init__(self, chain: ColumnChain) -> None:
+        self.chain = chain
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, onnx.TensorProto] = {}
+
+    def start(self, z: str, layers: Sequence[nn.Linear]) -> str:
+        """Linear layers with what is positive between them, of z (B, Z): the state (B, H)."""
+        for at, layer in enumerate(layers):
+            z = z if at == 0 else self._add("Relu", z)
+            z = self._add("Gemm", z, self._constant(layer.weight), self._constant(layer.bias), transB=1)
+        return z
+
+    def drawn(self, state: str, uniform: str, forced: str | None = None) -> str:
+        """Codes (B, C) int32 from a state (B, H), by uniform (B, U); forced (B, C): -1 where a code is drawn."""
+        chain, codes = self.chain, [""] * len(self.chain.sizes)
+        scaled = self._add("Mul", uniform, self._constant(np.float32(SHORT_OF_ONE)))
+        parts = iter(self._split(scaled, chain.uniforms))
+        uniforms = [[next(parts) for _ in range(count)] for count in chain.parts]
+        wanted = None if forced is None else self._split(forced, len(codes))
+        for at in chain.order:
+            column = chain.column(at)
+            codes[at] = self._drawn(column, state, uniforms[at])
+            if wanted is not None:
+                codes[at] = self._forced(column, codes[at], wanted[at])
+            state = self._known(column, state, codes[at])
+        return self._together(codes)
+
+    def likeliest(self, state: str) -> str:
+        """Codes (B, C) int32, of each column the likeliest given those before it."""
+        codes = [""] * len(self.chain.sizes)
+        for at in self.chain.order:
+            column = self.chain.column(at)
+            codes[at] = self._guess(column, state)
+            state = self._known(column, state, codes[at])
+        return self._together(codes)
+
+    def model(self, codes: str, inputs: Sequence[Port], output: Port) -> onnx.ModelProto:
+        """The graph from these inputs to the codes (B, C)."""
+        self.nodes.append(helper.make_node("Cast", [codes], [output.name], to=TensorProto.INT32))
+        graph = helper.make_graph(
+            self.nodes,
+            "columns",
+            [_value(port) for port in inputs],
+            [_value(output)],
+            initializer=list(self.constants.values()),
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+
+    def _drawn(self, column: Column, state: str, uniform: Sequence[str]) -> str:
+        """(B,) int64."""
+        bias = column.group_bias + column.drawable.amax(1)
+        logits = self._add("Gemm", self._add("Relu", state), self._constant(column.group), self._constant(bias))
+        group = self._inverse_cdf(logits, uniform[0], column.group.shape[1])
+        if column.of_group is None or column.place is None or column.place_bias is None:
+            return group
+        inner = self._add("Add", state, self._row_of(column.of_group, group))
+        within = self._add("MatMul", self._add("Relu", inner), self._constant(column.place))
+        logits = self._add("Add", within, self._row_of(column.place_bias + column.drawable, group))
+        place = self._inverse_cdf(logits, uniform[1], column.places)
+        code = self._add("Add", self._add("Mul", group, self._constant(np.int64(column.places))), place)
+        return self._add("Min", code, self._constant(np.int64(column.size - 1)))
+
+    def _inverse_cdf(self, logits: str, uniform: str, count: int) -> str:
+        # A product with a triangle: onnxruntime sums a batch of short rows up three times slower.
+        triangle = np.triu(np.ones((count, count - 1), np.float32))
+        ends = self._add("MatMul", self._add("Softmax", logits, axis=1), self._constant(triangle))
+        passed = self._add("Cast", self._add("GreaterOrEqual", uniform, ends), to=TensorProto.FLOAT)
+        counted = self._add("ReduceSum", passed, self._constant(np.array([1], np.int64)), keepdims=0)
+        return self._add("Cast", counted, to=TensorProto.INT64)
+
+    def _forced(self, column: Column, code: str, wanted: str) -> str:
+        flat = self._add("Reshape", self._add("Cast", wanted, to=TensorProto.INT64), self._constant(np.array([-1])))
+        limited = self._add("Min", flat, self._constant(np.int64(column.size - 1)))
+        return self._add("Where", self._add("Less", flat, self._constant(np.int64(0))), code, limited)
+
+    def _guess(self, column: Column, state: str) -> str:
+        logits = self._add(
+            "Gemm", self._add("Relu", state), self._constant(column.group), self._constant(column.group_bias)
+        )
+        mask = np.where(np.arange(column.size) < column.least_guess, IMPOSSIBLE, 0).astype(np.float32)
+        if column.of_group is not None and column.place is not None and column.place_bias is not None:
+            inner = self._add("Add", self._add("Unsqueeze", state, self._axis(1)), self._constant(column.of_group))
+            within = self._add("MatMul", self._add("Relu", inner), self._constant(column.place))
+            within = self._add("Add", within, self._constant(column.place_bias))
+            of_group = self._add("Unsqueeze", self._add("LogSoftmax", logits, axis=1), self._axis(2))
+            both = self._add("Add", of_group, self._add("LogSoftmax", within, axis=2))
+            logits = self._add("Reshape", both, self._constant(np.array([-1, column.drawable.numel()])))
+            mask = np.pad(mask, (0, column.drawable.numel() - column.size), constant_values=IMPOSSIBLE)
+        return self._add("ArgMax", self._add("Add", logits, self._constant(mask)), axis=1, keepdims=0)
+
+    def _known(self, column: Column, state: str, code: str) -> str:
+        return self._add("Add", state, self._row_of(column.embedding, code))
+
+    def _row_of(self, table: Tensor, at: str) -> str:
+        return self._add("Gather", self._constant(table), at, axis=0)
+
+    def _together(self, codes: Sequence[str]) -> str:
+        return self._add("Concat", *(self._add("Unsqueeze", code, self._axis(1)) for code in codes), axis=1)
+
+    def _split(self, tensor: str, count: int) -> list[str]:
+        """The columns of (B, count), (B, 1) each."""
+        if count == 1:
+            return [tensor]
+        names = [f"{tensor}.{at}" for at in range(count)]
+        self.nodes.append(helper.make_node("Split", [tensor], names, axis=1, num_outputs=count))
+        return names
+
+    def _axis(self, axis: int) -> str:
+        return self._constant(np.array([axis]))
+
+    def _add(self, operator: str, *inputs: str, **attributes: int) -> str:
+        name = f"n{len(self.nodes)}"
+        node = helper.make_node(operator, inputs, [name])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(node)
+        return name
+
+    def _constant(self, values: Tensor | NDArray[np.generic] | np.generic) -> str:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        name = f"c{len(self.constants)}"
+        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        return name
+
+
+def _value(port: Port) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
+    return helper.make_tensor_value_info(port.name, element, ["rows", *port.row_shape])

@@ -1,0 +1,128 @@
+"""What a denoising model has to undo: noise on the rows that it sees, not on those that it is to rebuild.
+
+Vincent et al. 2010 (Gaussian, masking, salt and pepper). Swap noise is what tables stand best: it keeps each column's
+distribution as it is.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from aepipe.layout import MISSING, Layout
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.preprocessing import Row
+
+PEPPER, SALT = -3.0, 3.0
+"""What salt and pepper make of a number, in its standard deviations; a pixel becomes black or white."""
+
+_AMOUNTS = {"gaussian": 0.3, "masking": 0.2, "swap": 0.15, "salt_and_pepper": 0.1}
+_IMAGE_AMOUNTS = {"gaussian": 0.2, "masking": 0.3, "swap": 0.15, "salt_and_pepper": 0.15}
+
+
+class CorruptionOptions(BaseModel):
+    """Keys of [model] that every trained family takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    corruption: Literal["none", "gaussian", "masking", "swap", "salt_and_pepper"] = Field(
+        "none", description="noise on what the encoder sees in training; what is rebuilt stays clean"
+    )
+    corruption_amount: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="standard deviation of gaussian noise, in those of a column or in shares of the greatest pixel; "
+        "else the share of the cells; none: what suits",
+    )
+
+
+def corruption_faults(layout: Layout, options: CorruptionOptions) -> Iterator[str]:
+    """What of these options does not fit this layout, in sentences."""
+    kind = options.corruption
+    if kind == "none" and options.corruption_amount is not None:
+        yield "corruption_amount needs a corruption: gaussian, masking, swap or salt_and_pepper"
+    has_reals = layout.kind != "table" or bool(layout.numbers)
+    if kind in ("gaussian", "salt_and_pepper") and not has_reals:
+        yield f"corruption = '{kind}' changes numbers, and every column is a category; take masking or swap"
+
+
+class Corruption(nn.Module):
+    """Rows to noisy rows of the same shapes; `given` stays as it is, and what is missing stays missing.
+
+    A cell is a number with its flag, a code, or a pixel: each is hit by itself.
+    """
+
+    def __init__(self, options: CorruptionOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, row: Row, generator: torch.Generator) -> Row:
+        if self.options.corruption == "none":
+            return row
+        is_image = row.dense.dim() == 4
+        amount = self.options.corruption_amount or (_IMAGE_AMOUNTS if is_image else _AMOUNTS)[self.options.corruption]
+        match self.options.corruption:
+            case "gaussian":
+                return _gaussian(row, amount, generator)
+            case "masking":
+                return _masking(row, amount, generator)
+            case "swap":
+                return _swap(row, amount, generator)
+            case _:
+                return _salt_and_pepper(row, amount, generator)
+
+
+def _gaussian(row: Row, std: float, generator: torch.Generator) -> Row:
+    """Normal noise on numbers and pixels; a pixel stays within what a scan can hold, codes stay as they are."""
+    like = row.dense
+    noisy = like + std * normal_like(like, generator) * row.observed
+    return row._replace(dense=noisy.clamp(0, 1) if like.dim() == 4 else noisy)
+
+
+def _masking(row: Row, share: float, generator: torch.Generator) -> Row:
+    """This share of the cells is missing: a number is not observed and 0, its mean; a pixel is black."""
+    kept = (_uniform(row.dense, generator) >= share).to(row.dense.dtype)
+    masked = _uniform(row.codes, generator) < share
+    codes = row.codes if _is_series(row) else row.codes.masked_fill(masked, MISSING)
+    return row._replace(dense=row.dense * kept, observed=row.observed * kept, codes=codes)
+
+
+def _swap(row: Row, share: float, generator: torch.Generator) -> Row:
+    """This share of the cells takes what another row has in the same column, its being missing too."""
+    hit = (_uniform(row.dense, generator) < share) & (row.observed > 0)
+    donors = _donors(row.dense, generator)
+    dense = torch.where(hit, row.dense.gather(0, donors), row.dense)
+    observed = torch.where(hit, row.observed.gather(0, donors), row.observed)
+    hit = (_uniform(row.codes, generator) < share) & (row.codes != MISSING)
+    codes = torch.where(hit, row.codes.gather(0, _donors(row.codes, generator)), row.codes)
+    codes = row.codes if _is_series(row) else codes
+    return row._replace(dense=dense, observed=observed, codes=codes)
+
+
+def _salt_and_pepper(row: Row, share: float, generator: torch.Generator) -> Row:
+    """This share of the numbers and pixels becomes very small or very large, half of it each; codes stay."""
+    pepper, salt = (0.0, 1.0) if row.dense.dim() == 4 else (PEPPER, SALT)
+    u = _uniform(row.dense, generator)
+    seen = row.observed > 0
+    dense = row.dense.masked_fill((u < share / 2) & seen, pepper).masked_fill((u >= 1 - share / 2) & seen, salt)
+    return row._replace(dense=dense)
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device)
+
+
+def _donors(like: Tensor, generator: torch.Generator) -> Tensor:
+    """For each cell (B, ...) the index of a row other than its own; its own where there is no other."""
+    rows = len(like)
+    step = torch.randint(1, max(2, rows), like.shape, generator=generator, device=like.device)
+    own = torch.arange(rows, device=like.device).reshape(-1, *(1,) * (like.dim() - 1))
+    return (own + step) % max(1, rows)
+
+
+def _is_series(row: Row) -> bool:
+    """Whether the codes of a row are its length, which no noise changes."""
+    return row.dense.dim() == 3

@@ -1,0 +1,46 @@
+"""The losses of a row's features as three numbers: what a few strange pixels or steps do is lost in a sum over all."""
+
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from aepipe.layout import Layout
+from aepipe.models.layers.preprocessing import Row
+
+MEAN, QUANTILE, TOP = range(3)
+"""Where in a summary the mean is, the 99.5 % quantile, and the mean of the greatest hundredth."""
+
+_BEYOND_QUANTILE = 0.005
+_TOP = 0.01
+
+
+class LossSummary(nn.Module):
+    """Losses of features (B, F) to (B, 3), of those features alone that a row has.
+
+    Steps beyond the end of a window and values that are missing in it count for nothing, so that short windows compare
+    with long ones. A quantile is the least loss that no more than that share of the features exceed; the greatest
+    hundredth is one feature at least.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.values = layout.features if layout.series is None else layout.series.values
+        self.has_gaps = layout.series is not None
+        self.most = max(1, ceil(_TOP * self.values))
+
+    def forward(self, losses: Tensor, row: Row) -> Tensor:
+        there, counts = losses[:, : self.values], losses.new_full((losses.shape[0], 1), float(self.values))
+        if self.has_gaps:
+            observed = row.observed.flatten(1)
+            there, counts = there * observed, observed.sum(1, keepdim=True).clamp(min=1)
+            ranked = torch.where(observed > 0, there, torch.full_like(there, -torch.inf))
+        else:
+            ranked = there
+        greatest = ranked.topk(self.most, dim=1).values
+        place = torch.arange(self.most, dtype=losses.dtype, device=losses.device)
+        counted = (place < torch.clamp((_TOP * counts).ceil(), min=1)).to(losses.dtype)
+        exceeding = (_BEYOND_QUANTILE * counts).floor().clamp(max=self.most - 1).long()
+        top = torch.where(counted > 0, greatest, torch.zeros_like(greatest)).sum(1, keepdim=True)
+        mean = there.sum(1, keepdim=True) / counts
+        return torch.cat([mean, greatest.gather(1, exceeding), top / counted.sum(1, keepdim=True)], 1)

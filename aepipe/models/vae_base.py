@@ -1,0 +1,65 @@
+"""Trained by the evidence lower bound: a diagonal Gaussian that is pulled towards N(0, I), with warm-up and free bits.
+
+Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from aepipe.layout import Layout
+from aepipe.models.base import Batch, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.card_metrics import gaussian_facts
+from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.losses import free_bits, risen
+
+
+class ElboOptions(BaseModel):
+    """Keys of [model] of a family that is trained so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    latent: int | None = Field(
+        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
+    )
+    warm_up: float = Field(
+        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+    )
+    free_bits: float = Field(0.0, ge=0, description="nats below which a latent dimension's KL is not pushed")
+
+
+class ElboCoder(GaussianCoder):
+    """Encoder to a diagonal Gaussian, decoder from a draw of it; both given the conditions, where there are any."""
+
+    def __init__(self, layout: Layout, options: ElboOptions, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+        self.options = options
+
+    def players(self) -> tuple[Player, ...]:
+        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+
+    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return gaussian_facts(self, batch, generator)
+
+    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+        posterior = self.posterior(batch.seen)
+        params = self.decode(draw_from(posterior, turn.generator), batch.seen.given)
+        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        kl = posterior.kl.mean(0)
+        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
+        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+
+
+def build_elbo(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+    """The model, as `Family.build` asks for it."""
+    return ElboCoder(layout, ElboOptions.model_validate(options), trunk, likelihood)
+
+
+def elbo_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    """What is wrong with the options, as `Family.faults` asks for it."""
+    return too_wide(layout, ElboOptions.model_validate(options).latent, most=MOST)

@@ -1,0 +1,152 @@
+"""Rows of several tables as arrays of one meaning: the same numbers, and one code a value in all of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+from numpy.typing import NDArray
+
+from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
+from aepipe.tables.arrow_types import plain, sort_of
+
+MOST_OF_A_VECTOR = 32
+MISSING = 0
+"""The code of a category's missing value."""
+
+
+class Columns(NamedTuple):
+    """Which columns there are, in the order of the arrays."""
+
+    numbers: tuple[str, ...]
+    categories: tuple[str, ...]
+    sizes: tuple[int, ...]
+    """How many codes each category has, that of the missing value among them."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Numbers first."""
+        return self.numbers + self.categories
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table: numbers (B, N) float64, NaN where missing, and codes (B, C) int32, 0 where missing."""
+
+    numbers: NDArray[np.float64]
+    codes: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, places: NDArray[np.int64] | slice) -> "Rows":
+        """The rows at some places."""
+        return Rows(self.numbers[places], self.codes[places])
+
+    def some(self, count: int, generator: np.random.Generator) -> "Rows":
+        """That many rows, drawn without replacement, in their order."""
+        return self.take(np.sort(generator.choice(len(self), count, replace=False)))
+
+
+def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple[Columns, list[Rows]]:
+    """The columns of the first table that are numbers or categories, and the rows of every table.
+
+    Times and durations are numbers in their unit; text, booleans and whatever `categories` names are categories. Of
+    vectors at most 32 entries are numbers, evenly chosen. Other lists, images and columns without a value are left out.
+    """
+    tables = _without_vectors(tables)
+    first = tables[0].schema
+    kinds = {name: _kind(plain(first.field(name).type), name in categories) for name in first.names}
+    numbers = tuple(name for name, kind in kinds.items() if kind == "number")
+    named = tuple(name for name, kind in kinds.items() if kind == "category")
+    ends = np.cumsum([table.num_rows for table in tables])[:-1]
+    width = sum(table.num_rows for table in tables)
+    columns = [_numbers([joined(table[name]) for table in tables]) for name in numbers]
+    coded = [coded_together([joined(table[name]) for table in tables]) for name in named]
+    values = np.stack(columns, axis=1) if columns else np.zeros((width, 0))
+    codes = np.stack([codes for codes, _ in coded], axis=1) if coded else np.zeros((width, 0), np.int32)
+    rows = [Rows(*parts) for parts in zip(np.split(values, ends), np.split(codes, ends), strict=True)]
+    return Columns(numbers, named, tuple(size for _, size in coded)), rows
+
+
+def joined(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array of its plain type."""
+    chunks = [plain_values(chunk) for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.nulls(0, plain(column.type))
+
+
+def coded_together(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.int32], int]:
+    """One code a distinct value over all arrays, (B,) of them in a row, 0 where missing; and how many codes there are.
+
+    >>> coded_together([pa.array(["a", None]), pa.array(["b", "a"])])
+    (array([1, 0, 2, 1], dtype=int32), 3)
+    """
+    kind = next((array.type for array in arrays if not pt.is_null(array.type)), pa.null())
+    same = [array if array.type == kind else array.cast(kind, safe=False) for array in arrays]
+    packed = pa.concat_arrays(same).dictionary_encode()
+    codes = np.asarray(values_of(packed.indices), np.int32) + 1
+    nulls = nulls_of(packed.indices)
+    return codes if nulls is None else np.where(nulls, np.int32(MISSING), codes), len(packed.dictionary) + 1
+
+
+def moments(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each column over its known values, (N,); a spread of 1 where it is constant."""
+    known = ~np.isnan(numbers)
+    count = np.maximum(known.sum(axis=0), 1)
+    center = np.where(known, numbers, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, numbers - center, 0.0) ** 2).sum(axis=0) / count)
+    return center, np.where(spread > 0, spread, 1.0)
+
+
+def _without_vectors(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """The tables with the entries of lists of one length as columns of their own, such as wave[0]; other lists gone."""
+    names = [field.name for field in tables[0].schema if sort_of(field.type) == "list"]
+    for name in names:
+        entries = [_entries(joined(table[name])) for table in tables]
+        tables = [table.drop_columns([name]) for table in tables]
+        width = entries[0].shape[1]
+        if sum(map(len, entries)) and all(side.shape[1] == width for side in entries if len(side)):
+            for at in np.unique(np.linspace(0, width - 1, min(width, MOST_OF_A_VECTOR)).astype(int)):
+                tables = [
+                    table.append_column(f"{name}[{at}]", pa.array(side[:, at] if len(side) else np.zeros(0)))
+                    for table, side in zip(tables, entries, strict=True)
+                ]
+    return tables
+
+
+def _entries(lists: pa.Array) -> NDArray[np.float64]:
+    """Numbers of lists of one length, (B, T), NaN in place of a missing list; (B, 0) where lists are anything else."""
+    lengths = pc.list_value_length(lists).drop_null().unique()
+    nothing = np.zeros((len(lists), 0))
+    if len(lengths) != 1 or sort_of(lists.type.value_type) != "number":
+        return nothing
+    found = np.full((len(lists), lengths[0].as_py()), np.nan)
+    known = np.asarray(lists.is_valid())
+    found[known] = _floats(plain_values(lists.drop_null().flatten())).reshape(-1, found.shape[1])
+    return found
+
+
+def _kind(kind: pa.DataType, is_named: bool) -> str | None:
+    sort = sort_of(kind)
+    if sort in ("text", "boolean") or (is_named and sort in ("number", "time", "bytes")):
+        return "category"
+    return "number" if sort in ("number", "time") else None
+
+
+def _numbers(arrays: Sequence[pa.Array]) -> NDArray[np.float64]:
+    kind = arrays[0].type
+    return np.concatenate([_floats(array if array.type == kind else array.cast(kind, safe=False)) for array in arrays])
+
+
+def _floats(array: pa.Array) -> NDArray[np.float64]:
+    if pt.is_decimal(array.type):
+        array = array.cast(pa.float64())
+    values = np.array(values_of(array), np.float64)
+    nulls = nulls_of(array)
+    if nulls is not None:
+        values[nulls] = np.nan
+    values[~np.isfinite(values)] = np.nan
+    return values

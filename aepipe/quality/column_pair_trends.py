@@ -1,0 +1,105 @@
+"""Columns two at a time: how alike the relations of real and of synthetic columns are, 0 to 1.
+
+The scores are those of SDMetrics (CorrelationSimilarity, ContingencySimilarity; DataCebo, MIT licence).
+"""
+
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.quality.alignment import Columns, Rows, moments
+
+BINS = 10
+MOST_TABLES = 3_000
+"""Pairs whose contingency tables are counted; of more an even random share is."""
+
+
+class Trends(NamedTuple):
+    """Of P columns, numbers first: the similarity of each pair, (P, P), NaN where unknown or not looked at."""
+
+    names: tuple[str, ...]
+    similarity: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """The mean over the pairs that are known; NaN where none is."""
+        found = self.similarity[np.triu_indices(len(self.names), 1)]
+        found = found[np.isfinite(found)]
+        return float(found.mean()) if len(found) else float("nan")
+
+    @property
+    def worst(self) -> tuple[str, str, float] | None:
+        """The pair that is least alike."""
+        upper = np.where(np.tri(len(self.names), dtype=np.bool_), np.nan, self.similarity)
+        if not np.isfinite(upper).any():
+            return None
+        first, second = np.unravel_index(int(np.nanargmin(upper)), upper.shape)
+        return self.names[int(first)], self.names[int(second)], float(upper[first, second])
+
+
+def pair_trends(columns: Columns, real: Rows, synthetic: Rows, *, seed: int = 0) -> Trends:
+    """Of two numbers 1 - |difference of their correlations| / 2; of others 1 - the total variation of their tables.
+
+    Correlations are Pearson's over rows where both are known, and unknown where a column is constant. In a table with
+    a category, a number is one of ten bins of equal width over the real range, open at both ends; a missing value is a
+    value. seed: of the choice among more than MOST_TABLES tables.
+    """
+    width = len(columns.numbers)
+    similarity = np.full((len(columns.names), len(columns.names)), np.nan)
+    similarity[:width, :width] = 1 - np.abs(correlations(real.numbers) - correlations(synthetic.numbers)) / 2
+    binned = _binned(real, synthetic)
+    for first, second in _tables(width, len(columns.names), seed):
+        alike = 1 - _joint_variation(*(side[:, [first, second]] for side in binned))
+        similarity[first, second] = similarity[second, first] = alike
+    np.fill_diagonal(similarity, 1.0)
+    return Trends(columns.names, similarity)
+
+
+def correlations(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's correlation of each pair of columns over the rows where both are known, (N, N); NaN where one is
+    constant there."""
+    known = ~np.isnan(numbers)
+    center, scale = moments(numbers)
+    x = np.where(known, (np.nan_to_num(numbers) - center) / scale, 0.0)
+    mask = known.astype(np.float64)
+    n = np.maximum(mask.T @ mask, 1.0)
+    mean = (x.T @ mask) / n  # of column i over the rows where i and j are known
+    square = (x**2).T @ mask / n - mean**2
+    product = np.where((square > 1e-12) & (square.T > 1e-12), square * square.T, np.nan)
+    found: NDArray[np.float64] = ((x.T @ x) / n - mean * mean.T) / np.sqrt(product)
+    return found
+
+
+def _binned(real: Rows, synthetic: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every column as codes from 0, (B, P) of each side."""
+    sides = tuple(np.zeros((len(side), side.numbers.shape[1]), np.int64) for side in (real, synthetic))
+    for at in range(real.numbers.shape[1]):
+        values = real.numbers[:, at]
+        values = values[~np.isnan(values)]
+        edges = np.histogram_bin_edges(values if len(values) else np.zeros(1), BINS)[1:-1]
+        for side, rows in zip(sides, (real, synthetic), strict=True):
+            column = rows.numbers[:, at]
+            side[:, at] = np.where(np.isnan(column), BINS, np.digitize(column, edges))
+    return np.hstack([sides[0], real.codes]), np.hstack([sides[1], synthetic.codes])
+
+
+def _tables(numbers: int, columns: int, seed: int) -> list[tuple[int, int]]:
+    pairs = [pair for pair in combinations(range(columns), 2) if pair[1] >= numbers]
+    if len(pairs) <= MOST_TABLES:
+        return pairs
+    chosen = np.random.default_rng(seed).choice(len(pairs), MOST_TABLES, replace=False)
+    return [pairs[at] for at in np.sort(chosen)]
+
+
+def _joint_variation(real: NDArray[np.int64], synthetic: NDArray[np.int64]) -> float:
+    width = int(max(real[:, 1].max(initial=0), synthetic[:, 1].max(initial=0))) + 1
+    joint = [side[:, 0] * width + side[:, 1] for side in (real, synthetic)]
+    cells = int(max(side.max(initial=0) for side in joint)) + 1
+    if cells > 4 * (len(real) + len(synthetic)) + 10_000:  # two columns of many values: most cells are empty
+        _, places = np.unique(np.concatenate(joint), return_inverse=True)
+        joint = list(np.split(places, [len(real)]))
+        cells = int(places.max(initial=0)) + 1
+    shares = [np.bincount(side, minlength=cells) / max(len(side), 1) for side in joint]
+    return float(0.5 * np.abs(shares[0] - shares[1]).sum())

@@ -1,0 +1,73 @@
+"""Columns one at a time: how alike the distributions of real and synthetic values are, 0 to 1.
+
+The scores are those of SDMetrics (KSComplement, TVComplement, MissingValueSimilarity; DataCebo, MIT licence).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.quality.alignment import MISSING, Columns, Rows
+
+
+class Shapes(NamedTuple):
+    """By column: 1 - the distance of its distributions among known values, and of its shares of missing ones."""
+
+    known: dict[str, float]
+    missing: dict[str, float]
+
+    @property
+    def score(self) -> float:
+        """The mean over the columns that have values on both sides; NaN where none has."""
+        scores = [score for score in self.known.values() if np.isfinite(score)]
+        return float(np.mean(scores)) if scores else float("nan")
+
+
+def column_shapes(columns: Columns, real: Rows, synthetic: Rows) -> Shapes:
+    """1 - Kolmogorov-Smirnov's distance for numbers and times, 1 - the total variation for categories.
+
+    NaN where a side has no value.
+    """
+    known = {}
+    for at, name in enumerate(columns.numbers):
+        pair = [values[~np.isnan(values)] for values in (real.numbers[:, at], synthetic.numbers[:, at])]
+        known[name] = 1 - kolmogorov_smirnov(*pair) if all(map(len, pair)) else float("nan")
+    for at, name in enumerate(columns.categories):
+        codes = [values[values != MISSING] for values in (real.codes[:, at], synthetic.codes[:, at])]
+        known[name] = 1 - total_variation(*codes) if all(map(len, codes)) else float("nan")
+    apart = np.abs(_missing(real) - _missing(synthetic))
+    return Shapes(known, dict(zip(columns.names, (1 - apart).tolist(), strict=True)))
+
+
+def kolmogorov_smirnov(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """The largest gap between the two empirical distribution functions, 0 to 1.
+
+    >>> kolmogorov_smirnov(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
+    1.0
+    """
+    everything = np.concatenate([first, second])
+    gaps = _distribution(first, everything) - _distribution(second, everything)
+    return float(np.abs(gaps).max())
+
+
+def total_variation(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
+    """Half the summed differences of the values' shares, 0 to 1.
+
+    >>> total_variation(np.array(["a", "b"]), np.array(["a", "a"]))
+    0.5
+    """
+    values, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    counts = [np.bincount(part, minlength=len(values)) for part in (codes[: len(first)], codes[len(first) :])]
+    return float(0.5 * np.abs(counts[0] / len(first) - counts[1] / len(second)).sum())
+
+
+def _distribution(values: NDArray[np.floating], at: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.searchsorted(np.sort(values), at, side="right") / len(values)
+
+
+def _missing(rows: Rows) -> NDArray[np.float64]:
+    shares: NDArray[np.float64] = np.concatenate(
+        [np.isnan(rows.numbers).mean(axis=0), (rows.codes == MISSING).mean(axis=0)]
+    )
+    return shares

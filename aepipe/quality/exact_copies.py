@@ -1,0 +1,84 @@
+"""Rows that are equal to others, value by value: is a synthetic row a copy more often than a held-out one is?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from aepipe.quality.alignment import coded_together, joined
+from aepipe.quality.intervals import upper_bound
+from aepipe.tables.arrow_arrays import bytes_of, values_of
+from aepipe.tables.arrow_types import innermost, sort_of
+
+LEVEL = 0.99
+
+
+class Copies(NamedTuple):
+    """Shares of rows that equal a training row; `bound` lies above the hold-out's true share in 99 of 100 cases."""
+
+    share: float
+    held_out: float
+    bound: float
+    rows: int
+    held_out_rows: int
+
+    @property
+    def is_within(self) -> bool:
+        """Whether synthetic rows are copies no more often than the hold-out's own rate allows."""
+        return self.share <= self.bound
+
+
+def copies(train: pa.Table, held_out: pa.Table, synthetic: pa.Table) -> Copies:
+    """How many rows of either are in `train` too, by the columns of `synthetic`. The bound is Clopper and Pearson's."""
+    learned, kept, drawn = row_codes([table.select(synthetic.column_names) for table in (train, held_out, synthetic)])
+    hits = int(np.isin(kept, learned).sum())
+    return Copies(
+        share=float(np.isin(drawn, learned).mean()) if len(drawn) else 0.0,
+        held_out=hits / max(len(kept), 1),
+        bound=upper_bound(hits, len(kept), level=LEVEL),
+        rows=len(drawn),
+        held_out_rows=len(kept),
+    )
+
+
+def row_codes(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
+    """A number for each row of each table; rows have the same one where they have the same values in all columns.
+
+    Missing equals missing.
+    """
+    ends = np.cumsum([table.num_rows for table in tables])[:-1]
+    found = np.zeros(sum(table.num_rows for table in tables), np.int64)
+    for name in tables[0].column_names:
+        codes, size = coded_together([_comparable(joined(table[name])) for table in tables])
+        _, found = np.unique(found * size + codes, return_inverse=True)
+    return list(np.split(found.astype(np.int64), ends))
+
+
+def _comparable(array: pa.Array) -> pa.Array:
+    """Lists as the bytes of their values; -0.0 as 0.0."""
+    if sort_of(array.type) == "list":
+        return _packed(array)
+    return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
+
+
+def _packed(array: pa.Array) -> pa.Array:
+    starts, values = np.arange(len(array) + 1), array
+    while sort_of(values.type) == "list":
+        starts, values = _offsets(values)[starts], values.flatten()
+    numbers = np.ascontiguousarray(values_of(values.cast(innermost(values.type))))
+    known = np.asarray(array.is_valid())
+    return bytes_of(
+        [
+            numbers[a:b].tobytes() if is_known else None
+            for a, b, is_known in zip(starts, starts[1:], known, strict=False)
+        ]
+    )
+
+
+def _offsets(lists: pa.Array) -> NDArray[np.int64]:
+    """Where each list begins among the flattened values, and where the last one ends."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

@@ -1,0 +1,139 @@
+"""Train on synthetic, test on real: what a learner of one column loses when synthetic rows stand for the real ones."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.errors import EvaluationInvalid
+from aepipe.metrics.ranking import Interval
+from aepipe.quality.alignment import Columns, Rows
+from aepipe.quality.design_matrix import stacked, tree_matrix
+from aepipe.quality.intervals import Z_95, delong
+from aepipe.quality.learners import boosted_trees, one_thread
+
+MOST_ROWS, MOST_CELLS = 20_000, 800_000
+MOST_CLASSES = 20
+ROUNDS = 500
+
+Measure = Literal["AUROC", "mean AUROC", "R2"]
+
+
+class Downstream(NamedTuple):
+    """How well boosted trees foretell a column of held-out real rows, by what they learned from."""
+
+    column: str
+    measure: Measure
+    from_real: Interval
+    from_synthetic: Interval
+    rows: int
+    """That either learned from."""
+
+    @property
+    def lost(self) -> float:
+        """How much worse synthetic rows are to learn from."""
+        return self.from_real.value - self.from_synthetic.value
+
+
+class _Task(NamedTuple):
+    """Features and target of the training rows of both kinds and of the test rows."""
+
+    matrices: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    targets: tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]
+    is_category: NDArray[np.bool_]
+
+
+def downstream(columns: Columns, column: str, *, train: Rows, held_out: Rows, synthetic: Rows, seed: int) -> Downstream:
+    """AUROC where the column has two values, the classes' mean AUROC (one against the rest) where it has up to twenty
+    others, R2 where it is a number; 95 % intervals over the test rows.
+
+    Both learn from equally many rows, at most 20,000, fewer of more than 40 columns. Raises EvaluationInvalid where the
+    column cannot be foretold: it is no column of the rows, has one value among training or held-out rows, or is a
+    category of more than twenty.
+    """
+    if column not in columns.names:
+        raise EvaluationInvalid(f"there is no column '{column}' to foretell: there are {', '.join(columns.names)}")
+    generator = np.random.default_rng(seed)
+    count = min(len(train), len(synthetic), MOST_ROWS, MOST_CELLS // len(columns.names))
+    sides = [train.some(count, generator), synthetic.some(count, generator), held_out]
+    task = _task(columns, column, sides)
+    fit = _fit_number if column in columns.numbers else _fit_classes
+    with one_thread():
+        measure, real = fit(task, 0, column, seed)
+        _, drawn = fit(task, 1, column, seed)
+    return Downstream(column, measure, real, drawn, count)
+
+
+def _task(columns: Columns, column: str, sides: list[Rows]) -> _Task:
+    """Rows whose target is missing are left out."""
+    everything = stacked(sides)
+    matrix = tree_matrix(columns, everything)
+    at = columns.names.index(column)
+    if column in columns.numbers:
+        target: NDArray[np.generic] = everything.numbers[:, at]
+        known = ~np.isnan(everything.numbers[:, at])
+    else:
+        target = everything.codes[:, at - len(columns.numbers)]
+        known = target != 0
+    side = np.repeat(np.arange(3), [len(rows) for rows in sides])
+    values = np.delete(matrix.values, at, axis=1)
+    first, second, third = (np.flatnonzero(known & (side == which)) for which in range(3))
+    return _Task(
+        (values[first], values[second], values[third]),
+        (target[first], target[second], target[third]),
+        np.delete(matrix.is_category, at),
+    )
+
+
+def _fit_classes(task: _Task, which: int, column: str, seed: int) -> tuple[Measure, Interval]:
+    classes = _classes(task, column)
+    target = task.targets[which]
+    scores = np.zeros((len(task.targets[2]), len(classes)))
+    if len(np.unique(target)) > 1:  # of one value nothing can be learned: every row scores the same
+        learner = boosted_trees(task.is_category, seed=seed)
+        found = learner.fit(task.matrices[which], target).predict_proba(task.matrices[2])
+        for at, value in enumerate(learner.classes_):
+            if value in classes:
+                scores[:, np.flatnonzero(classes == value)[0]] = found[:, at]
+    truth = task.targets[2]
+    judged = classes if len(classes) > 2 else classes[1:]
+    estimates = [delong(truth == value, scores[:, np.flatnonzero(classes == value)[0]]) for value in judged]
+    value = float(np.mean([auroc for auroc, _ in estimates]))
+    # The classes' measures hang together: their mean is no surer than they are.
+    half = Z_95 * float(np.mean([np.sqrt(variance) for _, variance in estimates]))
+    return ("AUROC" if len(judged) == 1 else "mean AUROC"), Interval(value, value - half, value + half)
+
+
+def _classes(task: _Task, column: str) -> NDArray[np.generic]:
+    """The values that training and held-out rows have, the rarest last."""
+    learned, counts = np.unique(task.targets[0], return_counts=True)
+    classes = learned[np.argsort(-counts, kind="stable")]
+    known: NDArray[np.generic] = classes[np.isin(classes, task.targets[2])]
+    if len(known) < 2:
+        raise EvaluationInvalid(f"'{column}' has one value among training and held-out rows: nothing to foretell")
+    if len(learned) > MOST_CLASSES:
+        raise EvaluationInvalid(
+            f"'{column}' has {len(learned)} values, more than {MOST_CLASSES}: choose another column"
+        )
+    return known
+
+
+def _fit_number(task: _Task, which: int, column: str, seed: int) -> tuple[Measure, Interval]:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    truth = np.asarray(task.targets[2], np.float64)
+    if len(np.unique(truth)) < 2 or len(np.unique(task.targets[0])) < 2:
+        raise EvaluationInvalid(f"'{column}' has one value among training or held-out rows: nothing to foretell")
+    learner = HistGradientBoostingRegressor(
+        categorical_features=task.is_category, early_stopping=False, random_state=seed & 0xFFFFFFFF
+    )
+    found = learner.fit(task.matrices[which], task.targets[which]).predict(task.matrices[2])
+    generator = np.random.default_rng(seed)
+    drawn = [_r2(truth, found, generator.integers(0, len(truth), len(truth))) for _ in range(ROUNDS)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return "R2", Interval(_r2(truth, found, np.arange(len(truth))), float(low), float(high))
+
+
+def _r2(truth: NDArray[np.float64], found: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
+    spread = float(((truth[rows] - truth[rows].mean()) ** 2).sum())
+    return 1 - float(((truth[rows] - found[rows]) ** 2).sum()) / spread if spread > 0 else 0.0

@@ -1,0 +1,138 @@
+"""Arrow arrays as numpy arrays and back, by their buffers.
+
+`pa.array`, `pa.scalar` and `Array.to_numpy` import pandas wherever it is installed; what stands here does not, so that
+scoring starts in the time that scoring takes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.tables.arrow_types import plain
+
+_DTYPES = {
+    kind.id: np.dtype(name)
+    for name, kinds in {
+        "bool": [pa.bool_()],
+        "int8": [pa.int8()],
+        "int16": [pa.int16()],
+        "int32": [pa.int32(), pa.date32(), pa.time32("s")],
+        "int64": [pa.int64(), pa.date64(), pa.time64("us"), pa.timestamp("us"), pa.duration("us")],
+        "uint8": [pa.uint8()],
+        "uint16": [pa.uint16()],
+        "uint32": [pa.uint32()],
+        "uint64": [pa.uint64()],
+        "float16": [pa.float16()],
+        "float32": [pa.float32()],
+        "float64": [pa.float64()],
+    }.items()
+    for kind in kinds
+}
+"""By type id: comparing types or their names costs more than reading a small array."""
+_PLAIN = {*_DTYPES, pa.string().id, pa.binary().id, pa.binary(1).id, pa.null().id}
+
+
+def dtype_of(kind: pa.DataType) -> np.dtype:
+    """The numpy type of a fixed-width Arrow type's bytes; times are integers in their unit.
+
+    >>> dtype_of(pa.timestamp("us")), dtype_of(pa.time32("s"))
+    (dtype('int64'), dtype('int32'))
+    """
+    return _DTYPES[kind.id]
+
+
+def values_of(array: pa.Array) -> np.ndarray:
+    """The values of a fixed-width array, not writable; a null's slot holds anything."""
+    dtype = dtype_of(array.type)
+    if len(array) == 0:
+        return np.zeros(0, dtype)
+    content = array.buffers()[1]
+    if dtype == np.bool_:
+        return _bits(content, array.offset, len(array))
+    return np.frombuffer(content, dtype, count=len(array), offset=array.offset * dtype.itemsize)
+
+
+def nulls_of(array: pa.Array) -> np.ndarray | None:
+    """Which values are null, bool (B,); None where none is."""
+    if array.null_count == 0:
+        return None
+    if pt.is_null(array.type):
+        return np.ones(len(array), np.bool_)
+    return ~_bits(array.buffers()[0], array.offset, len(array))
+
+
+def array_of(values: np.ndarray, kind: pa.DataType, nulls: np.ndarray | None = None) -> pa.Array:
+    """An Arrow array of a fixed-width type from numpy values of any dtype that converts to its bytes."""
+    dtype = dtype_of(kind)
+    if dtype == np.bool_:
+        content = np.packbits(np.asarray(values, np.bool_), bitorder="little")
+    else:
+        content = np.ascontiguousarray(values, dtype)
+    valid = None if nulls is None or not nulls.any() else pa.py_buffer(np.packbits(~nulls, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(content)])
+
+
+def texts_of(texts: Sequence[str]) -> pa.Array:
+    """A string array.
+
+    >>> texts_of(["a", "bc"]).to_pylist()
+    ['a', 'bc']
+    """
+    return bytes_of([text.encode() for text in texts]).cast(pa.string())
+
+
+def bytes_of(contents: Sequence[bytes | None]) -> pa.Array:
+    """A binary array."""
+    lengths = np.fromiter((len(content or b"") for content in contents), np.int64, len(contents))
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    nulls = np.fromiter((content is None for content in contents), np.bool_, len(contents))
+    valid = pa.py_buffer(np.packbits(~nulls, bitorder="little")) if nulls.any() else None
+    joined = pa.py_buffer(b"".join(content or b"" for content in contents))
+    return pa.Array.from_buffers(pa.binary(), len(contents), [valid, pa.py_buffer(offsets), joined])
+
+
+def plain_values(array: pa.Array) -> pa.Array:
+    """The values themselves, of the type that `arrow_types.plain` names."""
+    kind = array.type
+    if kind.id in _PLAIN:
+        return array
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_values(array.storage)
+    if pt.is_dictionary(kind):
+        values = plain_values(array.dictionary)
+        return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    if pt.is_run_end_encoded(kind):
+        return plain_values(pc.run_end_decode(array))
+    return array if kind == plain(kind) else array.cast(plain(kind))
+
+
+def restored(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The inverse of `plain_values`: values of a plain type in the source's own."""
+    if array.type == kind:
+        return array
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, restored(array, kind.storage_type))
+    if pt.is_dictionary(kind):
+        return _dictionary(array, kind)
+    if pt.is_run_end_encoded(kind):
+        return pc.run_end_encode(restored(array, kind.value_type), kind.run_end_type)
+    return array.cast(kind)
+
+
+def _dictionary(array: pa.Array, kind: pa.DictionaryType) -> pa.Array:
+    packed = array.dictionary_encode()
+    indices, values = packed.indices, restored(packed.dictionary, kind.value_type)
+    fits = len(values) <= np.iinfo(dtype_of(kind.index_type)).max + 1
+    # A dictionary a batch holds few values, all of them together may be too many for its index type.
+    indices = indices.cast(kind.index_type) if fits else indices
+    return pa.DictionaryArray.from_arrays(indices, values, ordered=kind.ordered)
+
+
+def _bits(content: pa.Buffer, offset: int, length: int) -> np.ndarray:
+    first = offset // 8
+    count = offset % 8 + length
+    whole = np.frombuffer(content, np.uint8, count=(count + 7) // 8, offset=first)
+    return np.unpackbits(whole, count=count, bitorder="little")[offset % 8 :].view(np.bool_)

@@ -1,0 +1,287 @@
+"""Which kind each column of a Parquet file is, by stated rules, unless the job says so."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.config.job import ColumnSpec, Job, Kind
+from aepipe.errors import SchemaMismatch
+from aepipe.tables import image_codec as image_bytes
+from aepipe.tables.arrow_arrays import plain_values
+from aepipe.tables.arrow_types import innermost, plain, sort_of
+from aepipe.tables.list_inference import REMEDY as _REMEDY
+from aepipe.tables.list_inference import ListsRefused, kind_of_lists
+from aepipe.tables.schema import Column, Schema, did_you_mean
+
+_NAMES_A_ROW = 100
+"""From so many sampled rows on, text that never repeats is taken for a name of the row."""
+_PICTURES_SAMPLED = 64
+
+
+class _Refused(Exception):
+    """A clause that goes on from the file's name."""
+
+
+class _Found(NamedTuple):
+    kind: Kind
+    why: str
+    shape: tuple[int, ...] | None = None
+    packed: bool = False
+
+
+def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
+    """What each column is. `sample` holds some first rows, to count distinct values and to look at pictures.
+
+    Raises SchemaMismatch with every fault at once.
+    """
+    faults = list(_unknown_names(arrow, job))
+    columns: list[Column] = []
+    for field in arrow:
+        try:
+            columns.append(_column(field, job, sample))
+        except _Refused as refused:
+            faults.append(str(refused))
+    columns, more = _one_alone(columns, job)
+    faults += more
+    schema = Schema.of(columns, arrow, event_time=job.data.event_time)
+    if not faults and not schema.described:
+        faults.append("has no column to model: every one is a key, a label, a condition or ignored")
+    if faults:
+        raise SchemaMismatch(str(job.data_path), faults)
+    return schema
+
+
+def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
+    named = [(name, "data.keys") for name in job.data.keys] + [(name, "data.labels") for name in job.data.labels]
+    named += [(name, "[columns]") for name in job.columns]
+    if job.data.event_time is not None:
+        named.append((job.data.event_time, "data.event_time"))
+    for name, where in named:
+        if name not in arrow.names:
+            yield f"has no column '{name}', which {where} names{did_you_mean(name, arrow.names)}"
+    for name in dict.fromkeys(name for name in arrow.names if arrow.names.count(name) > 1):
+        yield f"has {arrow.names.count(name)} columns '{name}': rename all but one"
+
+
+def _column(field: pa.Field, job: Job, sample: pa.Table | None) -> Column:
+    spec = job.columns.get(field.name, ColumnSpec())
+    kind = _named_kind(field.name, job, spec)
+    values = None if sample is None or field.name not in sample.schema.names else sample.column(field.name)
+    if kind is not None:
+        found = _checked(field, kind, spec, values)
+    elif field.name == job.data.event_time:
+        found = _event_time(field)
+    elif field.name == job.data.partition:
+        found = _Found("ignore", "names the partition")
+    elif field.name.startswith("__index_level_"):
+        found = _Found("ignore", "an index that pandas wrote; name it under [columns] to use it")
+    else:
+        found = _by_type(field, spec, values)
+    _check_options(field, found.kind, spec)
+    return Column(
+        name=field.name,
+        kind=found.kind,
+        type=str(field.type),
+        nullable=field.nullable,
+        why=found.why,
+        shape=found.shape,
+        resize=spec.resize,
+        top=spec.top,
+        packed=found.packed,
+        transform=spec.transform,
+    )
+
+
+def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
+    if spec.kind is not None:
+        return spec.kind
+    if name in job.data.keys:
+        return "key"
+    return "label" if name in job.data.labels else None
+
+
+def _refused(field: pa.Field, what: str) -> _Refused:
+    return _Refused(f"has column '{field.name}' ({field.type}), {what}")
+
+
+def _check_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
+    if kind not in ("image", "target") and (
+        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
+    ):
+        raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
+    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
+        raise _refused(field, f"a {kind}: transform is an option of a number")
+
+
+def _event_time(field: pa.Field) -> _Found:
+    if sort_of(field.type) not in ("time", "number", "text"):
+        raise _refused(field, "which data.event_time names: it has no order; take a timestamp, a date or a number")
+    return _Found(
+        "ignore", "the event time: orders the rows and is carried through; name it under [columns] to model it too"
+    )
+
+
+def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    if kind in ("key", "label", "ignore"):
+        return _Found(kind, "named in the job")
+    if kind in ("image", "target"):
+        return _image(field, spec, values)._replace(kind=kind)
+    if kind in ("vector", "series"):
+        return _lists(field, spec, values)
+    allowed = _ALLOWED[kind]
+    if sort_of(field.type) not in allowed or (kind == "category" and not _has_text_form(field.type)):
+        raise _refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
+    return _Found(kind, "named in the job")
+
+
+_ALLOWED: dict[Kind, tuple[str, ...]] = {
+    "number": ("number",),
+    "category": ("text", "number", "boolean", "time", "null"),
+    "boolean": ("boolean",),
+    "datetime": ("time",),
+    "condition": ("text", "number", "boolean", "time"),
+}
+_INSTEAD = {
+    "text": 'name it "category", or write it in the wanted type',
+    "boolean": 'name it "boolean" or "category"',
+    "time": 'name it "datetime"',
+    "number": 'name it "number" or "category"',
+}
+
+
+def _has_text_form(kind: pa.DataType) -> bool:
+    """Whether a category's values survive as text: timestamps, times and durations lose zone or unit."""
+    kind = plain(kind)
+    return not (pt.is_timestamp(kind) or pt.is_time(kind) or pt.is_duration(kind))
+
+
+def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    sort = sort_of(field.type)
+    if pt.is_dictionary(field.type) and sort in ("text", "number", "boolean"):
+        return _category(field, values)
+    if sort == "number":
+        return _Found("number", f"{field.type}")
+    if sort == "boolean":
+        return _Found("boolean", f"{field.type}")
+    if sort == "time":
+        return _Found("datetime", f"{field.type}")
+    if sort == "text":
+        return _category(field, values)
+    if sort == "null":
+        return _Found("ignore", "holds nothing but nulls")
+    if sort == "bytes" or (sort == "list" and spec.shape is not None):
+        return _image(field, spec, values)
+    if sort == "list":
+        return _lists(field, spec, values)
+    raise _refused(field, f"which cannot be modelled: {_REMEDY}")
+
+
+def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
+    if values is None:
+        return _Found("category", f"{field.type}")
+    texts = _plain(values)
+    rows = len(texts) - texts.null_count
+    distinct = pc.count_distinct(texts).as_py()
+    if distinct == rows >= _NAMES_A_ROW:
+        why = f"all {rows:,} sampled values differ, so it seems to name a row"
+        return _Found("ignore", f'{why}; name it "key" to carry it through, or "category"')
+    return _Found("category", f"{field.type} with {distinct:,} distinct values in the first {len(texts):,} rows")
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([plain_values(chunk) for chunk in values.chunks], plain(values.type))
+
+
+def _lists(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    asked: Literal["vector", "series"] | None = spec.kind if spec.kind in ("vector", "series") else None
+    try:
+        found = kind_of_lists(field.type, values, asked=asked, shape=spec.shape)
+    except ListsRefused as refused:
+        raise _refused(field, str(refused)) from None
+    return _Found(found.kind, found.why, found.shape)
+
+
+def _image(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    sort = sort_of(field.type)
+    if sort not in ("bytes", "list") or (sort == "list" and not pt.is_integer(innermost(field.type))):
+        raise _refused(field, "which cannot be an image: pixels are bytes, lists of integers, or PNG or JPEG bytes")
+    if spec.shape is not None and (len(spec.shape) != 3 or min(spec.shape) < 1):
+        raise _refused(field, f"whose shape is [channels, height, width], found {list(spec.shape)}")
+    formats, shape = _pictures(values) if pt.is_binary(plain(field.type)) else ("", None)
+    if spec.shape is not None:
+        return _shaped_image(field, spec.shape, formats)
+    if shape is None:
+        example = f'{field.name} = {{kind = "image", shape = [1, 28, 28]}}'
+        raise _refused(
+            field, f"raw bytes or numbers whose shape nothing says: write {example} under [columns], or {_REMEDY}"
+        )
+    size = "x".join(map(str, shape))
+    why = f"{formats} bytes; most of the first pictures are {size} (channels x height x width)"
+    return _Found("image", why, shape, packed=True)
+
+
+def _shaped_image(field: pa.Field, shape: tuple[int, ...], formats: str) -> _Found:
+    pixels = shape[0] * shape[1] * shape[2]
+    kind = plain(field.type)
+    size = (
+        kind.byte_width if pt.is_fixed_size_binary(kind) else kind.list_size if pt.is_fixed_size_list(kind) else pixels
+    )
+    nested = pt.is_fixed_size_list(kind) and sort_of(kind.value_type) == "list"
+    if not formats and not nested and size != pixels:
+        raise _refused(
+            field, f"whose rows hold {size} pixels, but the job's shape {list(shape)} has {pixels}: correct the shape"
+        )
+    if formats and not image_bytes.can_decode(shape[0]):
+        raise _refused(
+            field, f"{formats} bytes, which have 1, 2, 3 or 4 channels: the job's shape {list(shape)} has {shape[0]}"
+        )
+    why = "the job gives its shape" + (f"; {formats} bytes" if formats else "")
+    return _Found("image", why, shape, packed=bool(formats))
+
+
+def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | None]:
+    """Formats of the first values, if most of them are pictures, and the shape that most of those have."""
+    if values is None:
+        return "", None
+    contents = _plain(values).drop_null().slice(0, _PICTURES_SAMPLED).to_pylist()
+    formats = [name for content in contents if (name := image_bytes.format_of(content))]
+    if 2 * len(formats) <= len(contents):  # a bright row of raw pixels begins as a JPEG does
+        return "", None
+    shapes = [shape for content in contents if (shape := image_bytes.shape_of(content))]
+    return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
+
+
+def _one_alone(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
+    """An image or a series is modelled alone: what is beside it is ignored, unless the job names it, a fault."""
+    alone = [column for column in columns if column.kind in ("image", "series")]
+    faults = list(_target_faults(columns))
+    if not alone:
+        return columns, faults
+    one = f"the {alone[0].kind} '{alone[0].name}'"
+    if len(alone) > 1:
+        both = " and ".join(f"{column.kind} '{column.name}'" for column in alone[:2])
+        return columns, [*faults, f"has {both}, a model takes one: {_REMEDY} all but one"]
+    kept = []
+    for column in columns:
+        beside = column.kind not in ("image", "series", "target", "condition", "key", "label", "ignore")
+        if beside and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
+            faults.append(f"has column '{column.name}' beside {one}, which is modelled alone: {_REMEDY}")
+        ignored = {"kind": "ignore", "why": f"beside {one}, which is modelled alone"}
+        kept.append(column.model_copy(update=ignored) if beside else column)
+    return kept, faults
+
+
+def _target_faults(columns: list[Column]) -> Iterator[str]:
+    targets, images = ([column for column in columns if column.kind == kind] for kind in ("target", "image"))
+    if not targets:
+        return
+    if not images:
+        yield f"has the target '{targets[0].name}' but no image: a target is what an image is rebuilt as"
+    elif (targets[0].shape or ())[1:] != (images[0].shape or ())[1:]:
+        yield f"has the target '{targets[0].name}' of another height and width than the image '{images[0].name}'"
+    if len(targets) > 1:
+        clause = f"an image is rebuilt as one: {_REMEDY} all but one"
+        yield f"has the targets '{targets[0].name}' and '{targets[1].name}', {clause}"

@@ -1,0 +1,99 @@
+"""What a column of lists of numbers is: vectors of one length, or windows of a time series."""
+
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.tables.arrow_types import innermost, plain, sort_of
+
+REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
+_EXAMPLE = '{kind = "image", shape = [1, 28, 28]}'
+
+
+class ListsRefused(Exception):
+    """A clause that goes on from the column's name."""
+
+
+class ListKind(NamedTuple):
+    """What the lists are, by which rule, and of which shape where that is fixed before training."""
+
+    kind: Literal["vector", "series"]
+    why: str
+    shape: tuple[int, ...] | None = None
+
+
+def kind_of_lists(
+    kind: pa.DataType,
+    values: pa.ChunkedArray | None,
+    *,
+    asked: Literal["vector", "series"] | None,
+    shape: tuple[int, ...] | None,
+) -> ListKind:
+    """What lists of this type are, whose first rows are `values`: vectors where all have one length, else windows.
+
+    asked, shape: what the job says. Raises ListsRefused.
+    """
+    kind = plain(kind)
+    depth = _depth(kind)
+    if sort_of(innermost(kind)) != "number" or not 1 <= depth <= 2 or (depth == 2 and asked == "vector"):
+        wanted = "series" if asked == "series" else "vector"
+        raise ListsRefused(f"which is no {wanted} of numbers: {REMEDY}")
+    if asked == "series":
+        return ListKind("series", "named in the job", _checked_shape(kind, shape))
+    if depth == 2:
+        return ListKind("series", f"{_found(kind, values)}: windows of a time series; an image needs {_EXAMPLE}")
+    if pt.is_fixed_size_list(kind):
+        return ListKind("vector", f"lists of {kind.list_size} numbers", (kind.list_size,))
+    if shape is not None and len(shape) == 1:
+        return ListKind("vector", "the job gives its length", shape)
+    return _by_lengths(kind, values, asked)
+
+
+def _by_lengths(kind: pa.DataType, values: pa.ChunkedArray | None, asked: str | None) -> ListKind:
+    lengths = _lengths(values)
+    if not lengths or lengths[-1] == 0 or (len(lengths) > 1 and asked == "vector"):
+        found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
+        raise ListsRefused(f"{found}, which are no vector: give all the same length, or {REMEDY}")
+    if len(lengths) > 1:
+        return ListKind("series", f"{_found(kind, values)}: windows of a time series")
+    rows = len(values or ())
+    why = f"lists of {lengths[0]} numbers in the first {rows:,} rows; an image needs its shape in the job"
+    return ListKind("vector", why, (lengths[0],))
+
+
+def _checked_shape(kind: pa.DataType, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The job's [steps, channels], where it agrees with the type."""
+    if shape is None:
+        return None
+    if len(shape) != 2 or min(shape) < 1:
+        raise ListsRefused(f"whose shape is [steps, channels], found {list(shape)}: correct the shape")
+    steps = kind.list_size if pt.is_fixed_size_list(kind) else shape[0]
+    inner = kind.value_type
+    channels = 1 if sort_of(inner) != "list" else inner.list_size if pt.is_fixed_size_list(inner) else shape[1]
+    if (steps, channels) != shape:
+        raise ListsRefused(f"windows of {steps} x {channels}, but the job's shape is {list(shape)}: correct the shape")
+    return shape
+
+
+def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
+    lengths = _lengths(values)
+    span = (
+        " to ".join(str(length) for length in dict.fromkeys((lengths[0], lengths[-1]))) if lengths else "any number of"
+    )
+    what = "numbers" if _depth(kind) == 1 else f"lists of {_numbers(kind.value_type)}"
+    return f"lists of {span} {what}" + (f" in the first {len(values):,} rows" if values is not None else "")
+
+
+def _numbers(inner: pa.DataType) -> str:
+    return f"{inner.list_size} numbers" if pt.is_fixed_size_list(inner) else "numbers"
+
+
+def _lengths(values: pa.ChunkedArray | None) -> list[int]:
+    """The lengths that there are, sorted; nulls have none."""
+    return [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
+
+
+def _depth(kind: pa.DataType) -> int:
+    return 1 + _depth(kind.value_type) if sort_of(kind) == "list" else 0

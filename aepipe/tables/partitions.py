@@ -1,0 +1,160 @@
+"""Which Parquet files make which partition. Only names are read, no file is opened."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from aepipe.config.job import Job
+from aepipe.errors import DataUnreadable
+
+_Tokens = tuple[str | int, ...]
+
+
+class Partition(NamedTuple):
+    """A unit of work: `name` is `dt=2026-01-01`, `dt=2026-01-01/hour=3` or a file's stem; `files` are sorted."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+def discover(job: Job) -> tuple[Partition, ...]:
+    """Every partition of the job's data, in the order of their names (hour=9 comes before hour=10).
+
+    Folders called `key=value` are a partition each, nested or not; without them every file is one, named by its stem.
+    The job's own outputs and bundles, and names that start with `.` or `_`, are passed over.
+    Raises DataUnreadable if there is no partition, or no telling which.
+    """
+    root = job.data_path
+    if not root.exists():
+        raise DataUnreadable(
+            f"{root} does not exist; set data.path in {job.source} to a folder of Parquet files, or one file"
+        )
+    if root.is_file():
+        return (Partition(root.stem, (root,)),)
+    skipped = {job.out_path.resolve(), job.exported_path.resolve()}
+    found: dict[str, list[Path]] = defaultdict(list)
+    try:
+        for file in _parquet_files(root, skipped):
+            found[_partition_of(file.relative_to(root))].append(file)
+    except OSError as error:
+        raise DataUnreadable(f"{root} cannot be listed: {error}") from None
+    _check(found, job)
+    return tuple(Partition(name, tuple(sorted(found[name]))) for name in sorted(found, key=natural_order))
+
+
+def select(partitions: Sequence[Partition], first: str | None, last: str | None) -> tuple[Partition, ...]:
+    """The partitions from `first` to `last`, both included.
+
+    `2026-01-01` stands for `dt=2026-01-01`, and a bound that is cut short covers every name that goes on from it:
+    `to = "2026-01"` takes the whole month. Raises DataUnreadable if none is left.
+    """
+    names = [partition.name for partition in partitions]
+    low = _bound(first, names) if first is not None else None
+    high = _bound(last, names) if last is not None else None
+    kept = tuple(p for p in partitions if _within(p.name, low, high))
+    if not kept:
+        span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
+        there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
+        raise DataUnreadable(
+            f"no partition lies {span}: {there}; change the first and last partition that are asked for"
+        )
+    return kept
+
+
+def _parquet_files(folder: Path, skipped: set[Path]) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        hidden = entry.name.startswith((".", "_"))
+        if entry.is_dir():
+            if (not hidden or _is_hive(entry.name)) and entry.resolve() not in skipped:
+                yield from _parquet_files(entry, skipped)
+        elif entry.suffix == ".parquet" and not hidden:
+            yield entry
+
+
+def _is_hive(name: str) -> bool:
+    key, equals, value = name.partition("=")
+    return bool(key and equals and value)
+
+
+def _partition_of(file: Path) -> str:
+    """`dt=a/hour=b` of dt=a/hour=b/part-0.parquet, `x` of x.parquet, `./sub` of a plain folder's file."""
+    folders = file.parts[:-1]
+    if not folders:
+        return file.stem
+    if all(_is_hive(folder) for folder in folders):
+        return str(PurePosixPath(*folders))
+    return "./" + str(PurePosixPath(*folders))
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """The keys of a partition's name; none for a file's stem."""
+    return tuple(part.partition("=")[0] for part in name.split("/")) if "=" in name else ()
+
+
+def _check(found: dict[str, list[Path]], job: Job) -> None:
+    """Takes out plain sub-folders, and raises DataUnreadable where the partitions are not of one kind."""
+    root, wanted = job.data_path, job.data.partition
+    plain = [name for name in found if name.startswith("./")]
+    for name in plain:
+        del found[name]
+    if not found:
+        deeper = f"; there are some in {root / plain[0]}: name that folder, or call folders key=value" if plain else ""
+        raise DataUnreadable(f"{root} holds no .parquet file{deeper or '; set data.path to where they are'}")
+    kinds = {_folder_keys(files[0], root): files[0].relative_to(root) for files in found.values()}
+    if len(kinds) > 1:
+        several = " and ".join(f"'{file}'" for file in list(kinds.values())[:2])
+        raise DataUnreadable(
+            f"{root} holds partitions of more than one kind, such as {several}; keep one kind in a folder"
+        )
+    keys = next(iter(kinds))
+    if wanted is not None and wanted not in keys:
+        has = f"the folders' keys are {', '.join(keys)}" if keys else "no folder is called key=value"
+        raise DataUnreadable(f"{root} is not partitioned by '{wanted}': {has}; change data.partition in {job.source}")
+
+
+def _folder_keys(file: Path, root: Path) -> tuple[str, ...]:
+    return tuple(part.partition("=")[0] for part in file.relative_to(root).parts[:-1])
+
+
+def natural_order(name: str) -> tuple[_Tokens, str]:
+    """Numbers sort as numbers; the name itself settles ties such as 1 and 01."""
+    return _tokens(name), name
+
+
+def _tokens(text: str) -> _Tokens:
+    """Text and numbers in turn.
+
+    >>> _tokens("dt=2026-01")
+    ('dt=', 2026, '-', 1)
+    """
+    parts = re.split(r"([0-9]+)", text)
+    tokens = tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
+    return tokens[:-1] if tokens[-1] == "" else tokens
+
+
+class _Bound(NamedTuple):
+    tokens: _Tokens
+    whole: bool
+    """The bound is the name of a partition, so it covers no longer names."""
+
+
+def _bound(text: str, names: Sequence[str]) -> _Bound:
+    keys = _keys(names[0]) if names else ()
+    given = _keys(text)
+    if not given and keys:
+        text = f"{keys[0]}={text}"
+    elif given != keys[: len(given)]:
+        kind = f"partitions are called {'/'.join(f'{key}=...' for key in keys)}" if keys else "partitions are files"
+        raise DataUnreadable(
+            f"'{text}' names no partition: {kind}, such as '{names[0]}'" if names else "there are no partitions"
+        )
+    return _Bound(_tokens(text), text in names)
+
+
+def _within(name: str, low: _Bound | None, high: _Bound | None) -> bool:
+    tokens = _tokens(name)
+    if low is not None and tokens < low.tokens:
+        return False
+    return high is None or (tokens if high.whole else tokens[: len(high.tokens)]) <= high.tokens

@@ -1,0 +1,53 @@
+"""The schema of a table: inferred, and compared with other data."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from aepipe.tables.arrow_types import carries
+from aepipe.tables.kind_inference import infer
+from aepipe.tables.schema import Column, Schema, did_you_mean
+
+__all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
+
+
+def faults(schema: Schema, arrow: pa.Schema, *, need_labels: bool = False) -> list[str]:
+    """What keeps data of an Arrow schema from a model of this schema, a clause each that goes on from the file's name.
+
+    Integers may come narrower or where floats are expected, floats narrower, timestamps in another unit, text in
+    another layout; a column of nothing but nulls stands for any type. Labels are needed for training and evaluation.
+    """
+    return list(_faults(schema, arrow, need_labels))
+
+
+def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
+    """The columns of the data that the schema does not know: ignored, and reported."""
+    known = {column.name for column in schema.columns}
+    return [name for name in dict.fromkeys(arrow.names) if name not in known]
+
+
+def _faults(schema: Schema, arrow: pa.Schema, need_labels: bool) -> Iterator[str]:
+    modelled = {column.name for column in schema.modelled}
+    for column in schema.columns:
+        key = column.kind == "key" or column.name == schema.event_time
+        if column.name in modelled or key or (need_labels and column.kind == "label"):
+            yield from _column_faults(column, schema, arrow, typed=column.name in modelled)
+
+
+def _column_faults(column: Column, schema: Schema, arrow: pa.Schema, *, typed: bool) -> Iterator[str]:
+    name = column.name
+    places = arrow.get_all_field_indices(name)
+    if not places:
+        role = "which the model was trained on" if typed else _ROLES.get(column.kind, "which is the event time")
+        hint = did_you_mean(name, set(arrow.names) - {known.name for known in schema.columns})
+        yield f"has no column '{name}' ({column.type}), {role}: put it back, or change the job and train again{hint}"
+    elif len(places) > 1:
+        yield f"has {len(places)} columns '{name}': rename all but one"
+    elif typed:
+        found, wanted = arrow.field(places[0]).type, schema.arrow.field(name).type
+        if not carries(found, wanted):
+            remedy = f"write it as {wanted}, or train again"
+            yield f"has column '{name}' as {found}, the model was trained on {wanted}: {remedy}"
+
+
+_ROLES = {"key": "which the job names as a key", "label": "which the job names as a label"}

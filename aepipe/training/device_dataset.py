@@ -1,0 +1,59 @@
+"""Rows that stay on the device, ready to be picked by index."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aepipe.models.base import Batch
+from aepipe.models.layers.preprocessing import Frontend, Row
+
+_ROWS_A_CALL = 65_536
+
+
+class Resident:
+    """Rows as networks see them: tables go through the frontend once; images stay bytes, a quarter of the memory."""
+
+    def __init__(self, frontend: Frontend, arrays: Mapping[str, NDArray[np.generic]], device: torch.device) -> None:
+        self.frontend = frontend
+        self.tensors = {port.name: _to(device, arrays[port.name]) for port in frontend.layout.ports}
+        self.rows = len(next(iter(self.tensors.values())))
+        layout = frontend.layout
+        self.has_missing = layout.series is not None or any(number.may_be_missing for number in layout.numbers)
+        self.table = None if frontend.layout.image is not None else self._table()
+
+    def pick(self, index: Tensor) -> Batch:
+        """The rows of this index (B,), in its order, as they are."""
+        if self.table is not None:
+            dense, observed, codes, given = self.table
+            seen = observed.index_select(0, index) if self.has_missing else observed[: len(index)]
+            known = given.index_select(0, index) if given.shape[1] else given[: len(index)]
+            row = Row(dense.index_select(0, index), seen, codes.index_select(0, index), known)
+            return Batch(row, row, index)
+        with torch.no_grad():
+            tensors = {name: tensor.index_select(0, index) for name, tensor in self.tensors.items()}
+            row = self.frontend(tensors)
+            return Batch(row, self.frontend.wanted(tensors, row), index)
+
+    @property
+    def everything(self) -> Tensor:
+        """The index of all rows, in order."""
+        return torch.arange(self.rows, device=next(iter(self.tensors.values())).device)
+
+    def slices(self, rows: int, index: Tensor | None = None) -> Iterator[Batch]:
+        """The rows of an index, or all, in order, at most so many at a time."""
+        index = self.everything if index is None else index
+        for begin in range(0, len(index), rows):
+            yield self.pick(index[begin : begin + rows])
+
+    @torch.no_grad()
+    def _table(self) -> Row:
+        starts = range(0, max(1, self.rows), _ROWS_A_CALL)
+        rows = [self.frontend({k: v[i : i + _ROWS_A_CALL] for k, v in self.tensors.items()}) for i in starts]
+        return Row(*(torch.cat(part) for part in zip(*rows, strict=True)))
+
+
+def _to(device: torch.device, array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)

@@ -1,0 +1,58 @@
+"""Where training stands: what is remembered from one epoch to the next."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import Tensor
+
+from aepipe.training.history import Epoch
+
+_RATES = 4  # learning rates tried within one patience, each half of the one before
+
+
+@dataclass
+class Standing:
+    """The state of the loop. `epoch` counts within a phase, the curve over all phases."""
+
+    phase: int = -1
+    epoch: int = 0
+    best_dev: float = math.inf
+    best_epoch: int = 0
+    waited: int = 0
+    slowing: float = 1.0
+    seconds: float = 0.0
+    curve: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def enter(self, phase: int) -> None:
+        """Begin a phase, whose dev loss is another one; a phase that was begun already goes on."""
+        if phase != self.phase:
+            self.phase, self.epoch, self.best_dev, self.waited, self.slowing = phase, 0, math.inf, 0, 1.0
+
+    def note(self, epoch: Epoch, weights: dict[str, Tensor], patience: int, *, warm: bool = True) -> None:
+        """One more epoch: keep its weights if it is the best, learn more slowly if the best one is long ago.
+
+        Before a player is `warm`, a worse epoch is no reason to wait less for a better one.
+        """
+        self.epoch += 1
+        self.curve.append(epoch)
+        if epoch.dev < self.best_dev:
+            self.best_dev, self.best_epoch, self.waited = epoch.dev, epoch.epoch, 0
+            self.best = {name: tensor.clone() for name, tensor in weights.items()}
+            return
+        if not warm:
+            return
+        self.waited += 1
+        if self.waited % max(1, patience // _RATES) == 0:
+            self.slowing /= 2
+
+    def content(self) -> dict[str, Any]:
+        """All of it, as plain values and tensors."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "curve": [epoch.model_dump() for epoch in self.curve]}
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> "Standing":
+        """The inverse of `content`."""
+        return cls(**{**content, "curve": [Epoch(**epoch) for epoch in content["curve"]]})

@@ -1,0 +1,271 @@
+"""One partition through hand-made graphs: what is written, and when."""
+
+import itertools
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aepipe.batch.partition_scorer import ScoreSpec, Scoring, partition_key, score_partition
+from aepipe.bundles.bundle import Bundle
+from aepipe.errors import Busy
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session, Tensors
+from aepipe.inference.table_model import TableModel
+from aepipe.storage import Outputs
+from tests.support.linear_bundle import make_bundle, numbers, pictures, weights
+from tests.support.workshop import NAME, Workshop, matrix
+
+
+def test_every_row_has_the_answers_of_numpy_beside_its_key(shop: Workshop) -> None:
+    table = numbers(1000, seed=1, first_id=70)
+
+    result = shop.score(shop.write(table))
+
+    scores, features, x = shop.read(), shop.read("features"), matrix(table)
+    assert result.status == "written"
+    assert scores["id"].equals(table["id"])
+    assert features["id"].equals(table["id"])
+    np.testing.assert_allclose(scores["score"], np.abs(x).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose([features["z_000"], features["z_001"]], (x @ weights(3)).T, rtol=1e-5, atol=1e-6)
+    order = np.argsort(-np.abs(x), axis=1)
+    assert scores["reason_2"].to_pylist() == ["abc"[index] for index in order[:, 1]]
+    np.testing.assert_allclose(scores["reason_1_z"], np.abs(x).max(axis=1), rtol=1e-6)
+
+
+def test_p_values_and_flags_are_those_of_the_calibration(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(1000, seed=1)))
+
+    scores, calibration = shop.read(), np.asarray(shop.bundle.calibration.scores)
+    greater = (calibration[None] >= scores["score"].to_numpy()[:, None]).sum(axis=1)
+    counted, found = (1 + greater) / (len(calibration) + 1), scores["p_value"].to_numpy()
+    beyond = scores["score"].to_numpy() > calibration.max()
+    np.testing.assert_array_equal(scores["p_extrapolated"], beyond)
+    np.testing.assert_allclose(found[~beyond], counted[~beyond])
+    assert np.all((found[beyond] > 0) & (found[beyond] < 1 / (len(calibration) + 1)))
+    assert beyond.any()
+    np.testing.assert_array_equal(scores["is_anomaly"], scores["p_value"].to_numpy() <= 0.05)
+    assert 0 < scores["is_anomaly"].to_numpy(zero_copy_only=False).sum() < 200
+
+
+@pytest.mark.parametrize(
+    ("batch_rows", "group", "files"), [*itertools.product([7, 2048], [50, 10_000], [1, 3])], ids=str
+)
+def test_neither_batches_nor_row_groups_nor_files_change_the_scores(
+    shop: Workshop, batch_rows: int, group: int, files: int
+) -> None:
+    table = numbers(700, seed=2)
+    x = np.abs(matrix(table)).sum(axis=1)
+    parts = [table.slice(at, 701 // files + 1) for at in range(0, 700, 701 // files + 1)]
+
+    shop.score(shop.write(*parts, group=group), batch_rows=batch_rows)
+
+    assert len(parts) == files
+    assert shop.read()["id"].equals(table["id"])
+    np.testing.assert_allclose(shop.read()["score"], x, rtol=1e-5)
+
+
+def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) -> None:
+    table = pictures(200, side=100)
+    bundle = make_bundle(tmp_path, table, columns={"scan": {"shape": [1, 100, 100]}})
+    shop = Workshop(tmp_path, bundle)
+    seen: list[float] = []
+    runner = Runner(lambda: Session(bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+    spec = ScoreSpec(shop.write(table), shop.out, memory_mb=128)
+
+    score_partition(bundle, spec, runner, workers=10, progress=seen.append)
+
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    pixels = np.stack([np.frombuffer(row.as_py(), np.uint8) for row in table["scan"]])
+    np.testing.assert_allclose(shop.read()["score"], pixels.sum(axis=1), rtol=1e-5)
+
+
+def test_columns_may_have_names_of_the_scores_that_they_are_not_written_beside(tmp_path: Path) -> None:
+    table = numbers(50).rename_columns(["id", "score", "p_value", "is_anomaly"])
+    bundle = make_bundle(tmp_path, table, data={"keys": ["id"]})
+    shop = Workshop(tmp_path, bundle)
+
+    shop.score(shop.write(table))
+
+    expected = np.abs(np.stack([table[name].to_numpy() for name in ("score", "p_value", "is_anomaly")])).sum(axis=0)
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-5)
+    np.testing.assert_allclose(TableModel(bundle).score(table)["score"], expected, rtol=1e-5)
+
+
+def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
+    table = numbers(100, seed=1).append_column("new", pa.array(range(100)))
+    partition = shop.write(table)
+
+    manifest = shop.score(partition).manifest
+
+    assert manifest is not None
+    details = manifest.details
+    assert manifest.model_version == shop.bundle.version
+    assert {key: details[key] for key in ("rows", "invalid", "unseen", "extra_columns", "provider", "alpha")} == {
+        "rows": 100,
+        "invalid": {},
+        "unseen": {},
+        "extra_columns": ["new"],
+        "provider": "CPUExecutionProvider",
+        "alpha": 0.05,
+    }
+    assert details["alpha_means"] == "share of normal rows that is flagged"
+    assert details["threshold"] == shop.bundle.calibration.threshold
+    assert details["flagged"] == shop.read()["is_anomaly"].to_pylist().count(True)
+    assert list(details["inputs"]) == [str(partition.files[0])]
+    assert set(details["seconds"]) == {"digest", "read", "encode", "infer", "write", "commit"}
+    assert all(seconds >= 0 for seconds in details["seconds"].values())
+    assert details["over_io"] >= 1
+    assert details["rows_per_s"] == pytest.approx(100 / details["wall_s"], rel=0.01)
+
+
+def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=interrupt)
+    assert not shop.snapshot()
+
+
+def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Workshop) -> None:
+    partition = shop.write(numbers(100), numbers(100))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+    answers = iter([None, KeyboardInterrupt()])
+
+    def check() -> None:
+        if (error := next(answers)) is not None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, check=check)
+    assert not shop.snapshot()
+
+
+def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    begun, interrupted, through = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Session):
+        def run_into(self, tensors: Tensors, out: Tensors) -> None:
+            begun.set()
+            interrupted.wait(timeout=30)
+            time.sleep(0.05)
+            super().run_into(tensors, out)
+            through.set()
+
+    def announce(scoring: Scoring) -> None:
+        runner = Runner(lambda: Slow(shop.bundle.part("scorer")[0], device="cpu"))
+        threading.Thread(target=scoring.help, args=(runner,)).start()
+
+    def check() -> None:
+        begun.wait(timeout=30)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, announce=announce, check=check)
+
+    assert through.is_set()
+    assert not shop.snapshot()
+
+
+def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    make = partial(Runner, lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    done: list[float] = []
+
+    def announce(scoring: Scoring) -> None:
+        helper = threading.Thread(target=scoring.help, args=(make(),))
+        helper.start()
+        helpers.append(helper)
+
+    def check() -> None:
+        helpers[0].join(timeout=30)
+        seen_while_digesting.append(sum(done))
+
+    helpers: list[threading.Thread] = []
+    seen_while_digesting: list[float] = []
+    spec = ScoreSpec(partition, shop.out)
+    result = score_partition(shop.bundle, spec, make(), workers=2, announce=announce, progress=done.append, check=check)
+
+    assert seen_while_digesting == [1.0]
+    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert shop.score(partition).status == "already done"
+
+
+def test_a_partition_that_may_be_done_is_not_begun_before_its_digest_is_known(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(100)))
+    partition = shop.write(numbers(100, seed=5))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
+    order: list[str] = []
+
+    score_partition(
+        shop.bundle,
+        ScoreSpec(partition, shop.out),
+        runner,
+        announce=lambda scoring: order.append("announced"),
+        check=lambda: order.append("digested"),
+    )
+
+    assert order == ["digested", "announced"]
+
+
+def test_scored_again_nothing_is_written(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    shop.score(partition)
+    before = shop.snapshot()
+
+    result = shop.score(partition)
+
+    assert result.status == "already done"
+    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert shop.snapshot() == before
+
+
+def test_other_rows_are_scored_again(shop: Workshop) -> None:
+    shop.score(shop.write(numbers(100)))
+
+    assert shop.score(shop.write(numbers(100, seed=5))).status == "written"
+
+
+def test_features_that_are_switched_off_are_taken_away(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    shop.score(partition)
+
+    result = shop.score(partition, features=False)
+
+    assert result.status == "written"
+    assert set(result.manifest.files) == {"scores"}  # type: ignore[union-attr]
+    assert not (shop.out / "features" / NAME / "part-0.parquet").exists()
+
+
+def test_the_key_names_all_that_the_outputs_depend_on(tmp_path: Path, linear: Bundle) -> None:
+    stricter = make_bundle(tmp_path, numbers(500), data={"keys": ["id"]}, alpha=0.01)
+
+    keys = {
+        partition_key(linear, ["one", "two"], features=True),
+        partition_key(linear, ["two", "one"], features=True),
+        partition_key(linear, ["onetwo"], features=True),
+        partition_key(linear, ["one", "two"], features=False),
+        partition_key(stricter, ["one", "two"], features=True),
+    }
+
+    assert len(keys) == 5
+
+
+def test_a_partition_that_another_process_writes_is_waited_for_and_then_named(shop: Workshop) -> None:
+    partition = shop.write(numbers(10))
+
+    with Outputs(shop.out).commit(NAME, "another"), pytest.raises(Busy, match="is held by process"):
+        shop.score(partition, wait_s=0.05)

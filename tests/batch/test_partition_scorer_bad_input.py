@@ -1,0 +1,155 @@
+"""What bad input does to a partition, and to its old outputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.batch.partition_scorer import ScoreSpec, score_partition
+from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
+from aepipe.layout import UNSEEN
+from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.workshop import Workshop, matrix, spoiled
+
+
+def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their_scores(shop: Workshop) -> None:
+    table = spoiled({3: np.nan, 8: np.inf, 99: -np.inf})
+
+    result = shop.score(shop.write(table), batch_rows=9)
+
+    scores, features = shop.read(), shop.read("features")
+    fine = [row for row in range(100) if row not in {3, 8, 99}]
+    assert [row for row in range(100) if scores["score"][row].as_py() is None] == [3, 8, 99]
+    assert [row for row in range(100) if features["z_000"][row].as_py() is None] == [3, 8, 99]
+    assert "missing" in scores["invalid_reason"][3].as_py()
+    assert "infinite" in scores["invalid_reason"][99].as_py()
+    assert scores["invalid_reason"].null_count == 97
+    assert not scores["is_anomaly"][8].as_py()
+    np.testing.assert_allclose(scores["score"].take(fine), np.abs(matrix(table)).sum(axis=1)[fine], rtol=1e-6)
+    assert result.manifest is not None
+    assert sorted(result.manifest.details["invalid"].values()) == [1, 2]
+
+
+def test_missing_values_are_scored_where_training_had_some(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path, make_bundle(tmp_path, spoiled({1: np.nan}), data={"keys": ["id"]}))
+    table = spoiled({5: np.nan})
+
+    shop.score(shop.write(table))
+
+    expected = np.abs(np.nan_to_num(matrix(table))).sum(axis=1)
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
+
+
+def test_a_score_that_is_not_finite_is_null_and_says_so(shop: Workshop) -> None:
+    table = spoiled({4: 3e38}).set_column(3, "c", pa.array(np.full(100, 3e38, np.float32)))
+
+    with np.errstate(all="ignore"):
+        shop.score(shop.write(table), max_invalid_share=1.0)
+
+    assert shop.read()["invalid_reason"][4].as_py() == "the score is not finite"
+    assert shop.read()["invalid_reason"].null_count == 99
+    assert shop.read()["p_value"].null_count == 1
+
+
+def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
+    def coloured(names: Sequence[str]) -> pa.Table:
+        return numbers(len(names)).append_column("colour", pa.array(names))
+
+    shop = Workshop(tmp_path, make_bundle(tmp_path, coloured(["red", "blue"] * 50), data={"keys": ["id"]}))
+
+    table = coloured(["red", "pink", "blue", "pink"] * 5)
+    result = shop.score(shop.write(table, group=7), batch_rows=1)
+
+    assert result.manifest is not None
+    assert result.manifest.details["unseen"] == {"colour": 10}
+    codes = {"red": 4, "blue": 3, "pink": UNSEEN}
+    expected = np.abs(matrix(table)).sum(axis=1) + [codes[name] for name in table["colour"].to_pylist()]
+    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
+
+
+def test_an_empty_partition_gives_empty_files_with_the_right_schema(shop: Workshop) -> None:
+    partition = shop.write(numbers(10))
+    shop.score(partition)
+    full = {output: shop.read(output).schema for output in ("scores", "features")}
+    shop.write(numbers(0))
+
+    result = shop.score(partition)
+
+    assert result.status == "written"
+    assert [shop.read(output).num_rows for output in full] == [0, 0]
+    assert all(shop.read(output).schema.equals(schema) for output, schema in full.items())
+
+
+def test_missing_columns_and_changed_types_of_all_files_are_one_error(shop: Workshop) -> None:
+    changed = numbers(10).set_column(1, "a", pa.array(["x"] * 10))
+    partition = shop.write(numbers(10).drop_columns(["b", "id"]), changed)
+
+    with pytest.raises(SchemaMismatch) as raised:
+        shop.score(partition)
+
+    text = str(raised.value)
+    assert len(raised.value.faults) == 3
+    assert text.startswith(str(partition.files[0]))
+    assert all(f"'{name}'" in text for name in ("a", "b", "id"))
+    assert f"{partition.files[1]} has column 'a' as string" in text
+    assert not shop.out.joinpath("scores").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_a_truncated_file_leaves_the_old_outputs_as_they_are(shop: Workshop, kept: int) -> None:
+    partition = shop.write(numbers(100), numbers(100))
+    shop.score(partition)
+    before = shop.snapshot()
+    partition.files[1].write_bytes(partition.files[1].read_bytes()[:kept])
+
+    with pytest.raises(DataUnreadable, match=r"part-1\.parquet"):
+        shop.score(partition)
+
+    assert shop.snapshot() == before
+
+
+def test_a_page_that_breaks_half_way_leaves_the_old_outputs_as_they_are(shop: Workshop) -> None:
+    partition = shop.write(numbers(5000))
+    shop.score(partition)
+    before = shop.snapshot()
+    pq.write_table(
+        numbers(5000), partition.files[0], row_group_size=500, write_page_checksum=True, use_dictionary=False
+    )
+    chunk = pq.read_metadata(partition.files[0]).row_group(9).column(2)
+    data = bytearray(partition.files[0].read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 9] ^= 1
+    partition.files[0].write_bytes(bytes(data))
+
+    with pytest.raises(DataUnreadable, match=r"part-0\.parquet, row group"):
+        shop.score(partition)
+
+    assert shop.snapshot() == before
+
+
+def test_more_invalid_rows_than_allowed_stop_the_partition_with_the_reasons(shop: Workshop) -> None:
+    partition = shop.write(spoiled(dict.fromkeys(range(11), np.inf) | {50: np.nan}))
+
+    with pytest.raises(
+        TooManyInvalid, match=r"12 of 100 rows .+ \(11 x b is infinite.*; 1 x b is missing.*\).* 10\.0%"
+    ):
+        shop.score(partition, max_invalid_share=0.1)
+    assert not shop.snapshot()
+
+    assert shop.score(partition, max_invalid_share=0.12).status == "written"
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(shop: Workshop) -> None:
+    partition = shop.write(numbers(100))
+    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+
+    def meddle(share: float) -> None:
+        shop.write(numbers(100, seed=9))
+
+    with pytest.raises(DataUnreadable, match=r"part-0\.parquet changed while it was read"):
+        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=meddle)
+    assert not shop.snapshot()

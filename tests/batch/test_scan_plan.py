@@ -1,0 +1,116 @@
+"""Columns that are carried through, whatever the files of a partition make of them."""
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.batch.scan_plan import survey
+from aepipe.config.job import parse_job
+from aepipe.encoding import fit
+from aepipe.errors import SchemaMismatch
+from aepipe.tables.parquet_reader import slices
+from aepipe.tables.schema_check import infer
+from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.workshop import Workshop
+
+CARRIED = pa.table(
+    {
+        "key": pa.array([2**62 + row for row in range(60)], pa.int64()),
+        "text": pa.array([f"é\x00{row}" for row in range(60)]),
+        "blob": pa.array([bytes([row, 0, 255]) for row in range(60)], pa.binary()),
+        "price": pa.array([Decimal(row) / 100 for row in range(60)], pa.decimal128(12, 2)),
+        "pet": pa.array(["cat", None, "dog"] * 20).dictionary_encode(),
+        "when": pa.array([datetime.datetime(2026, 1, 1, 0, 0, row) for row in range(60)], pa.timestamp("ns", "UTC")),
+        "truth": pa.array([True, False, None] * 20),
+    }
+)
+
+
+def carrying(folder: Path) -> tuple[Workshop, pa.Table]:
+    table = numbers(60)
+    for name in CARRIED.column_names:
+        table = table.append_column(name, CARRIED[name])
+    roles = {"keys": ["id", "key", "text", "blob", "price", "pet"], "labels": ["truth"], "event_time": "when"}
+    return Workshop(folder, make_bundle(folder, table, data=roles)), table
+
+
+def test_keys_event_time_and_labels_come_through_unchanged(tmp_path: Path) -> None:
+    shop, table = carrying(tmp_path)
+
+    shop.score(shop.write(table, group=7))
+
+    scores, features = shop.read(), shop.read("features")
+    assert scores.schema.names[:8] == ["id", "key", "text", "blob", "price", "pet", "when", "truth"]
+    assert features.schema.names == [
+        "id",
+        "key",
+        "text",
+        "blob",
+        "price",
+        "pet",
+        "when",
+        "z_000",
+        "z_001",
+        "model_version",
+    ]
+    for name in CARRIED.column_names:
+        assert scores[name].to_pylist() == table[name].to_pylist()
+        assert scores.schema.field(name).type == table.schema.field(name).type
+
+
+def test_labels_may_be_absent_from_some_files_or_all(tmp_path: Path) -> None:
+    shop, table = carrying(tmp_path)
+    unlabelled = table.drop_columns("truth")
+
+    shop.score(shop.write(unlabelled.slice(0, 30), table.slice(30)))
+    some = shop.read()
+    shop.score(shop.write(unlabelled, unlabelled))
+
+    assert some["truth"].to_pylist() == [None] * 30 + table["truth"].to_pylist()[30:]
+    assert "truth" not in shop.read().schema.names
+
+
+def test_keys_of_several_types_get_one_that_holds_them_all(shop: Workshop) -> None:
+    wide = numbers(10, first_id=2**40)
+    narrow = numbers(10).set_column(0, "id", pa.array(range(10), pa.int16()))
+
+    shop.score(shop.write(narrow, wide))
+
+    assert shop.read()["id"].to_pylist() == [*range(10), *range(2**40, 2**40 + 10)]
+
+
+def test_keys_whose_types_have_nothing_in_common_are_refused(shop: Workshop) -> None:
+    named = numbers(10).set_column(0, "id", pa.array([f"row {row}" for row in range(10)]))
+
+    with pytest.raises(SchemaMismatch, match=r"part-0\.parquet and the other files .+ 'id' as int64 and string"):
+        shop.score(shop.write(numbers(10), named))
+
+
+def test_a_key_with_the_name_of_an_output_column_is_refused(tmp_path: Path) -> None:
+    table = numbers(60).rename_columns(["score", "a", "b", "c"])
+    shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={"keys": ["score"]}))
+
+    with pytest.raises(SchemaMismatch, match="column 'score' has the name of a column of scores: rename it"):
+        shop.score(shop.write(table))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_text_of_every_type_is_read_as_codes_of_a_dictionary(tmp_path: Path, kind: pa.DataType) -> None:
+    colours = pa.array(["red", "blue", None, "red"] * 20)
+    table = pa.table({"colour": colours, "size": pa.array(range(80), pa.float32())})
+    job = parse_job({"name": "text", "data": {"path": "."}}, source=tmp_path / "job.toml")
+    encoding = fit(infer(table.schema, job, table), table.to_batches())
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table.set_column(0, "colour", colours.cast(kind)), path)
+
+    (reading,) = survey([path], encoding).readings
+    (read,) = slices([reading.path], reading.columns, rows=80, as_codes=reading.as_codes)
+
+    assert pa.types.is_dictionary(read.schema.field("colour").type)
+    for one, other in zip(encoding.encode(read), encoding.encode(table.to_batches()[0]), strict=True):
+        np.testing.assert_equal(one, other)

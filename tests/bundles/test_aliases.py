@@ -1,0 +1,114 @@
+"""Names of versions: found in the log, or refused with what there is."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from aepipe.bundles.aliases import current, locate, read_log, resolve, versions
+from aepipe.errors import BundleCorrupt, BundleNotFound
+
+OLD, NEW = "20261120T020000Z-aaaaaaaa", "20261121T020000Z-bbbbbbbb"
+LINE = '{{"alias":"{}","version":"{}","previous":null,"who":"ada","why":"trained","when":"2026-11-2{}T02:00:00Z"}}\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """exported/sales with two versions: the newer is champion, and the older was."""
+    folder = tmp_path / "exported" / "sales"
+    for version in (OLD, NEW):
+        (folder / version).mkdir(parents=True)
+    log = LINE.format("champion", OLD, 0) + LINE.format("challenger", NEW, 1) + LINE.format("champion", NEW, 1)
+    (folder / "aliases.jsonl").write_text(log)
+    return folder
+
+
+def test_versions_are_listed_oldest_first_and_nothing_else_is(folder: Path) -> None:
+    (folder / ".staging").mkdir()
+    (folder / "20261122T020000Z-cccccccc").write_text("a file")
+    (folder / "20261122T020000Z").mkdir()
+
+    assert versions(folder) == (OLD, NEW)
+    assert versions(folder / "absent") == ()
+
+
+def test_the_last_naming_counts(folder: Path) -> None:
+    assert current(folder) == {"champion": NEW, "challenger": NEW}
+    assert [naming.version for naming in read_log(folder)] == [OLD, NEW, NEW]
+
+
+def test_a_folder_without_a_log_has_no_names(tmp_path: Path) -> None:
+    assert current(tmp_path) == {}
+
+
+def test_half_a_line_that_a_crash_left_is_passed_over_with_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (folder / "aliases.jsonl").open("a") as log:
+        log.write('{"alias":"champion","ver\n' + LINE.format("champion", OLD, 2) + '{"al')
+
+    with caplog.at_level(logging.WARNING):
+        assert current(folder)["champion"] == OLD
+
+    assert [record.getMessage().split(" line ")[1] for record in caplog.records] == [
+        "4 is half a line, and is passed over",
+        "6 is half a line, and is passed over",
+    ]
+
+
+def test_a_line_that_is_whole_and_wrong_is_refused(folder: Path) -> None:
+    with (folder / "aliases.jsonl").open("a") as log:
+        log.write('{"alias":"champion"}\n')
+
+    with pytest.raises(BundleCorrupt, match=r"aliases\.jsonl line 4 is no naming of a version: restore the file$"):
+        current(folder)
+
+
+def test_a_bundle_is_named_in_full_or_by_its_champion_or_by_an_alias(folder: Path) -> None:
+    assert locate(folder / OLD) == folder / OLD
+    assert locate(folder) == folder / NEW
+    assert locate(folder.with_name("sales@challenger")) == folder / NEW
+    assert locate(folder.with_name(f"sales@{OLD}")) == folder / OLD
+    assert resolve(folder) == folder / NEW
+    assert resolve(folder, OLD) == folder / OLD
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (f"sales/{OLD[:-1]}0", f"sales/{OLD[:-1]}0 does not exist: did you mean {OLD}?"),
+        ("sale", "sale does not exist: did you mean sales?"),
+        ("xyz", "xyz does not exist: there are sales"),
+        ("sales@champoin", "sales has no 'champoin': did you mean champion?"),
+        ("sales@best", "sales has no 'best': there are challenger, champion"),
+        (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0: did you mean {OLD}?"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_the_nearest_that_is(folder: Path, name: str, sentence: str) -> None:
+    with pytest.raises(BundleNotFound) as refused:
+        locate(folder.parent / name)
+
+    assert str(refused.value) == f"{folder.parent}/{sentence}"
+
+
+def test_a_folder_without_bundles_asks_for_training(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFound, match=r" holds no bundle yet: train one$"):
+        locate(tmp_path)
+    with pytest.raises(BundleNotFound, match=r"sales does not exist: there is none; train one$"):
+        locate(tmp_path / "exported" / "sales")
+
+
+def test_versions_without_a_champion_ask_for_one(folder: Path) -> None:
+    (folder / "aliases.jsonl").unlink()
+
+    with pytest.raises(
+        BundleNotFound, match=f" has 2 versions and none is the champion: give one the name; the latest is {NEW}$"
+    ):
+        locate(folder)
+
+
+def test_an_alias_of_a_version_that_is_gone_is_refused(folder: Path) -> None:
+    (folder / NEW).rmdir()
+
+    with pytest.raises(BundleNotFound, match=f"{NEW}, the champion, is gone: restore that folder, or give the name"):
+        locate(folder)

@@ -1,0 +1,134 @@
+"""Versions and their names over time."""
+
+import logging
+import multiprocessing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import Registry
+from aepipe.errors import BundleCorrupt, BundleNotFound, OptionInvalid
+from tests.support.bundles import NOON, make_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three versions that differ in their training key; none has a name."""
+    folder = tmp_path / "exported" / "sales"
+    for day in range(3):
+        make_bundle(folder, now=NOON + timedelta(days=day), training_key=f"key {day}")
+    return folder
+
+
+def _name(folder: Path, alias: str, version: str) -> str:
+    return Registry(folder).set_alias(alias, version, who="ada", why="fewer alarms").version
+
+
+def test_a_name_is_given_passed_on_and_given_back(folder: Path) -> None:
+    registry = Registry(folder)
+    first, second, _ = registry.versions()
+
+    _name(folder, "champion", first)
+    _name(folder, "champion", second)
+    _name(folder, "champion", first)
+
+    assert registry.aliases() == {"champion": first}
+    assert registry.resolve() == folder / first
+    assert Bundle.open(folder).path == folder / first
+    assert [(naming.version, naming.previous) for naming in registry.history()] == [
+        (first, None),
+        (second, first),
+        (first, second),
+    ]
+
+
+def test_the_log_says_who_when_and_why(folder: Path) -> None:
+    before = datetime.now(UTC)
+    _name(folder, "champion", Registry(folder).versions()[0])
+
+    (naming,) = Registry(folder).history()
+    assert (naming.who, naming.why) == ("ada", "fewer alarms")
+    assert before <= naming.when <= datetime.now(UTC)
+
+
+def test_a_name_may_be_given_to_what_another_name_stands_for(folder: Path) -> None:
+    _, _, latest = Registry(folder).versions()
+    _name(folder, "challenger", latest)
+
+    assert _name(folder, "champion", "challenger") == latest
+
+
+def test_who_was_champion_at_a_time_has_an_answer(folder: Path) -> None:
+    registry = Registry(folder)
+    first, second, _ = registry.versions()
+    _name(folder, "champion", first)
+    _name(folder, "challenger", second)
+    _name(folder, "champion", second)
+    one, _, three = (naming.when for naming in registry.history())
+
+    assert registry.alias_at("champion", one - timedelta(seconds=1)) is None
+    assert registry.alias_at("champion", one) == first
+    assert registry.alias_at("champion", three - timedelta(microseconds=1)) == first
+    assert registry.alias_at("champion", three) == second
+    assert registry.alias_at("nobody", three) is None
+
+
+def test_times_never_run_backwards_though_the_clock_does(folder: Path) -> None:
+    registry = Registry(folder)
+    first, second, _ = registry.versions()
+    _name(folder, "champion", first)
+    log = folder / "aliases.jsonl"
+    log.write_text(log.read_text().replace('"when":"20', '"when":"21'))
+
+    _name(folder, "champion", second)
+
+    earlier, later = registry.history()
+    assert earlier.when <= later.when
+    assert registry.alias_at("champion", later.when) == second
+
+
+@pytest.mark.parametrize("alias", ["", "Champion", "20261121T020000Z-bbbbbbbb", "a b", "é", "a" * 65, "champion\n"])
+def test_an_alias_that_could_be_taken_for_something_else_is_refused(folder: Path, alias: str) -> None:
+    with pytest.raises(OptionInvalid, match=r"cannot be an alias: a lower-case letter, then letters, digits, - and _$"):
+        _name(folder, alias, Registry(folder).versions()[0])
+    assert Registry(folder).history() == ()
+
+
+def test_a_version_that_is_absent_or_corrupt_gets_no_name(folder: Path) -> None:
+    version = Registry(folder).versions()[0]
+    (folder / version / "scorer.onnx").write_bytes(b"another")
+
+    with pytest.raises(BundleCorrupt, match=r"scorer\.onnx has 7 bytes, expected 8"):
+        _name(folder, "champion", version)
+    with pytest.raises(BundleNotFound, match="has no version 20200101T000000Z-00000000"):
+        _name(folder, "champion", "20200101T000000Z-00000000")
+    assert not (folder / "aliases.jsonl").exists()
+
+
+def test_names_given_by_several_processes_at_once_follow_from_each_other(folder: Path) -> None:
+    versions = Registry(folder).versions()
+
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.starmap(_name, [(folder, "champion", versions[turn % 3]) for turn in range(10)])
+
+    history = Registry(folder).history()
+    assert len(history) == 10
+    assert [naming.previous for naming in history] == [None, *(naming.version for naming in history[:-1])]
+    assert [naming.when for naming in history] == sorted(naming.when for naming in history)
+
+
+def test_the_newest_whole_version_of_a_training_key_is_found(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry(folder)
+    again = make_bundle(folder, now=NOON + timedelta(days=9), training_key="key 1")
+
+    assert registry.find_by_training_key("key 1") == again
+    assert registry.find_by_training_key("key 2") == folder / registry.versions()[2]
+    assert registry.find_by_training_key("key 7") is None
+    assert Registry(folder / "absent").find_by_training_key("key 1") is None
+
+    (again / "encoder.onnx").write_bytes(b"AN encoder")
+    with caplog.at_level(logging.WARNING):
+        assert registry.find_by_training_key("key 1") == folder / registry.versions()[1]
+    assert "encoder.onnx is not the file that was exported" in caplog.text

@@ -1,0 +1,109 @@
+"""Adaptive alpha against a plain reading of its rule, on streams whose rate is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from aepipe.calibration.adaptive import HIGHEST, STEP, Adaptive, State, buffer_rows
+from aepipe.calibration.conformal import KEPT, Calibration
+
+
+def plainly(scores: list[float], alpha: float, state: State) -> tuple[list[bool], float, list[float]]:
+    """The rule, by counting."""
+    buffer, at, flags = list(state.scores), state.alpha, []
+    for score in scores:
+        p = (1 + sum(other >= score for other in buffer)) / (len(buffer) + 1)
+        flags.append(p <= at)
+        at = min(max(at + STEP * alpha * (alpha - flags[-1]), 0.0), HIGHEST * alpha, 1.0)
+        buffer = [*buffer, score][-buffer_rows(alpha) :]
+    return flags, at, buffer
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    st.lists(st.integers(0, 40), max_size=80),
+    st.sampled_from([0.5, 0.25, 0.125]),
+)
+def test_flags_are_those_of_counting_in_the_buffer(first: list[int], scores: list[int], alpha: float) -> None:
+    state = State(alpha=alpha, scores=tuple(map(float, first)))
+    judge = Adaptive(alpha, state)
+
+    found = judge.flags(np.array(scores, float))
+
+    flags, at, buffer = plainly([float(score) for score in scores], alpha, state)
+    assert found.tolist() == flags
+    assert judge.state == State(alpha=at, scores=tuple(buffer))
+
+
+@given(st.integers(0, 1_500), st.integers(0, 1_500))
+def test_where_a_stream_is_cut_into_nights_changes_nothing(one: int, other: int) -> None:
+    scores = np.random.default_rng(0).normal(size=1_500)
+    state = State.of(Calibration.fit(np.random.default_rng(1).normal(size=700), alpha=0.01))
+    whole = Adaptive(0.01, state)
+    expected = whole.flags(scores)
+    found = []
+
+    for part in np.split(scores, sorted((one, other))):
+        judge = Adaptive(0.01, State.model_validate_json(state.model_dump_json()))
+        found.append(judge.flags(part))
+        state = judge.state
+
+    assert np.array_equal(np.concatenate(found), expected)
+    assert state == whole.state
+
+
+def stream(kind: str) -> NDArray[np.float64]:
+    generator = np.random.default_rng(2)
+    scores = generator.normal(size=20_000)
+    if kind == "shifted":
+        return scores + 5
+    if kind == "drifting":
+        return scores + np.linspace(0, 30, len(scores))
+    if kind == "wider":
+        return scores * 4
+    return scores
+
+
+@pytest.mark.parametrize("kind", ["calm", "shifted", "drifting", "wider"])
+def test_the_share_flagged_comes_back_to_alpha_where_a_fixed_threshold_drowns(kind: str) -> None:
+    calibration = Calibration.fit(np.random.default_rng(1).normal(size=2_000), alpha=0.01)
+    scores = stream(kind)
+
+    share = Adaptive(0.01, State.of(calibration)).flags(scores).mean()
+
+    assert 0.009 <= share <= 0.0125
+    if kind != "calm":
+        assert calibration.is_anomaly(calibration.p_values(scores)).mean() > 0.2
+
+
+def test_alpha_stays_within_its_bounds_and_a_flat_stretch_stores_up_no_alarms() -> None:
+    calibration = Calibration.fit(np.arange(99.0), alpha=0.01)
+    judge = Adaptive(0.01, State.of(calibration))
+
+    assert not judge.flags(np.zeros(50_000)).any()
+    assert judge.state.alpha == pytest.approx(0.1)
+    assert judge.flags(np.arange(1.0, 200.0)).sum() < 20
+
+
+def test_missing_scores_are_not_flagged_and_leave_the_state_as_it_is() -> None:
+    state = State.of(Calibration.fit(np.arange(99.0), alpha=0.01))
+    judge = Adaptive(0.01, state)
+
+    assert judge.flags(np.array([np.nan, np.inf, -np.inf])).tolist() == [False] * 3
+    assert judge.state == state
+
+
+@pytest.mark.parametrize("rows", [99, 5_000, KEPT + 30_000])
+def test_a_stream_starts_with_quantiles_of_the_calibration(rows: int) -> None:
+    held_out = np.random.default_rng(3).normal(size=rows)
+    calibration = Calibration.fit(held_out, alpha=0.01)
+
+    state = State.of(calibration)
+
+    assert len(state.scores) == min(rows, 500)
+    assert max(state.scores) == held_out.max()
+    np.testing.assert_allclose(
+        np.quantile(state.scores, [0.25, 0.5, 0.9]), np.quantile(held_out, [0.25, 0.5, 0.9]), atol=0.05
+    )

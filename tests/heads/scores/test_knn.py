@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from aepipe.heads.base import Evidence, HeadStats, rows_of
+from aepipe.heads.distance_space import coordinates, standard_scaling
+from aepipe.heads.scores.knn import BANK_ROWS, HEAD, SOFTENING, nearest_neighbours
+from tests.support.head_models import evidence
+
+
+def _oracle(train: Evidence, dev: Evidence, rows: Evidence) -> np.ndarray:
+    center, scale = standard_scaling(train, dev)
+    bank = np.concatenate([coordinates(train), coordinates(dev)])
+    tree = NearestNeighbors(n_neighbors=5).fit((bank - center) / scale)
+    distances, _ = tree.kneighbors((coordinates(rows) - center) / scale)
+    return np.asarray(np.sqrt(distances**2 / scale.size + SOFTENING**2).mean(axis=1))
+
+
+@pytest.mark.parametrize(("residuals", "latents"), [(6, 3), (1, 1), (200, 16)])
+def test_the_score_is_the_mean_distance_to_the_nearest_rows_of_scikit_learn(residuals: int, latents: int) -> None:
+    train, dev, rows = (evidence(n, residuals=residuals, latents=latents, seed=n) for n in (900, 100, 150))
+
+    found = HEAD.fit(HeadStats(train, dev))(rows)
+
+    np.testing.assert_allclose(found.numpy(), _oracle(train, dev, rows), rtol=1e-5)
+
+
+def test_a_row_far_out_loses_no_digits() -> None:
+    train, dev = evidence(900), evidence(100, seed=1)
+    far = Evidence(*(1e4 * part for part in evidence(50, seed=2)))
+
+    found = HEAD.fit(HeadStats(train, dev))(far)
+
+    np.testing.assert_allclose(found.numpy(), _oracle(train, dev, far), rtol=1e-5)
+
+
+def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
+    train, dev = evidence(900), evidence(100, seed=1)
+    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
+    beside = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))
+
+    found = HEAD.fit(HeadStats(repeated, dev))(beside)
+
+    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, beside), rtol=1e-5)
+
+
+def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
+    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in evidence(900)))
+
+    found = HEAD.fit(HeadStats(repeated, evidence(100, seed=1)))(repeated)
+
+    np.testing.assert_allclose(found.numpy(), SOFTENING, rtol=1e-5)
+
+
+def test_the_bank_holds_so_many_rows_at_most_chosen_by_the_seed() -> None:
+    train, dev = evidence(3_000), evidence(100, seed=1)
+
+    one, other = (HEAD.fit(HeadStats(train, dev, seed)).state_dict()["bank"] for seed in (0, 1))
+
+    assert one.shape == (BANK_ROWS, 9)
+    assert not torch.equal(one, other)
+
+
+def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
+    train, dev = evidence(300), evidence(60, seed=1)
+    head = nearest_neighbours(HeadStats(train, dev))
+
+    found = head.among_others(rows_of(train, torch.arange(20)))
+
+    for i in range(20):
+        others = rows_of(train, torch.tensor([j for j in range(300) if j != i]))
+        center, scale = standard_scaling(train, dev)
+        bank = (np.concatenate([coordinates(others), coordinates(dev)]) - center) / scale
+        point = (coordinates(train)[i] - center) / scale
+        distances = np.sort(np.sqrt(((bank - point) ** 2).mean(axis=1) + SOFTENING**2))[:5]
+        assert found[i].item() == pytest.approx(distances.mean(), rel=1e-5)
+
+
+def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:
+    train, rows = evidence(3), evidence(10, seed=1)
+
+    found = HEAD.fit(HeadStats(train, train))(rows)
+
+    center, scale = standard_scaling(train, train)
+    points, bank = ((coordinates(part) - center) / scale for part in (rows, train))
+    squares = ((points[:, None] - bank[None]) ** 2).mean(axis=2)
+    wanted = np.sqrt(squares + SOFTENING**2).mean(axis=1)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)

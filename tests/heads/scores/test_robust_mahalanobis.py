@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+from sklearn.covariance import EmpiricalCovariance, MinCovDet
+
+from aepipe.heads.base import Evidence, HeadStats
+from aepipe.heads.scores import find
+from aepipe.heads.scores.robust_mahalanobis import chi_squared_median, concentrate
+from tests.support.head_models import evidence
+
+
+def _polluted(rows: int, share: float) -> tuple[Evidence, np.ndarray]:
+    """Evidence of which a share is a tight clump of strange rows, and which ones they are."""
+    clean = evidence(rows)
+    strange = np.arange(rows) < share * rows
+    residual, z = clean.residual.clone(), clean.z.clone()
+    residual[strange] = 0.3 * residual[strange] + 8 * clean.residual.std(0)
+    z[strange] = 0.3 * z[strange] - 8 * clean.z.std(0)
+    return clean._replace(residual=residual, z=z), strange
+
+
+def _ranks_strange_above_usual(name: str, share: float) -> float:
+    """The share of pairs of a strange row and a usual one that the head puts in the right order."""
+    rows, strange = _polluted(1_000, share)
+    score = find(name).fit(HeadStats(rows, evidence(200, seed=5)))(rows).numpy()
+    return float((score[strange][:, None] > score[~strange][None]).mean())
+
+
+def test_a_tenth_of_planted_outliers_misleads_the_plain_head_but_not_the_robust_one() -> None:
+    assert _ranks_strange_above_usual("robust_mahalanobis", 0.1) > 0.999
+    assert _ranks_strange_above_usual("mahalanobis", 0.1) < 0.99
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3])
+def test_up_to_three_tenths_of_outliers_do_not_mislead_the_robust_head(share: float) -> None:
+    assert _ranks_strange_above_usual("robust_mahalanobis", share) > 0.99
+
+
+def test_its_center_and_distances_are_close_to_those_of_the_minimum_covariance_determinant() -> None:
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(1_000, 4)) @ np.array([[1, 0.8, 0, 0], [0, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    points[:100] += 10
+
+    mean, covariance = concentrate(points)
+
+    oracle = MinCovDet(random_state=0).fit(points)
+    np.testing.assert_allclose(mean, oracle.location_, atol=0.1)
+    np.testing.assert_allclose(covariance, oracle.covariance_, atol=0.2)
+
+
+def test_on_gaussian_rows_its_covariance_is_the_plain_one_in_shape_and_size() -> None:
+    points = np.random.default_rng(0).normal(size=(20_000, 5)) * [1, 2, 3, 4, 5]
+
+    _, covariance = concentrate(points / [1, 2, 3, 4, 5])
+
+    plain = EmpiricalCovariance().fit(points / [1, 2, 3, 4, 5]).covariance_
+    np.testing.assert_allclose(covariance, plain, atol=0.1)
+
+
+def test_a_typical_row_scores_about_one() -> None:
+    rows = evidence(4_000)
+
+    score = find("robust_mahalanobis").fit(HeadStats(rows, rows))(rows)
+
+    assert 0.9 < float(torch.median(score)) < 1.1
+
+
+@pytest.mark.parametrize("degrees", [2, 5, 30, 200])
+def test_the_median_of_chi_squared_is_that_of_scipy(degrees: int) -> None:
+    assert chi_squared_median(degrees) == pytest.approx(chi2.median(degrees), rel=0.02)

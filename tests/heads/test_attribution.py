@@ -1,0 +1,42 @@
+"""Blame of columns against the definition: the greatest product with any fault's trace."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aepipe.heads.attribution import Blame
+
+ROWS, WIDTHS = 40, (3, 5, 2)
+
+
+class _Clues(nn.Module):
+    """Stands in for what is known of rows: clues of three kinds."""
+
+    def forward(self, testimony: Tensor) -> list[Tensor]:
+        return list(torch.split(testimony, list(WIDTHS), 1))
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param((1, 1, 1, 1), id="numbers to either side"),
+        pytest.param((2, 3, 2, 4), id="every column has several faults"),
+        pytest.param((1, 4, 1, 1, 2, 1), id="columns of both sorts, mixed"),
+        pytest.param((3,), id="one column"),
+    ],
+)
+def test_the_blame_of_a_column_is_its_gravest_fault(faults: tuple[int, ...]) -> None:
+    generator = np.random.default_rng(len(faults))
+    traces = generator.standard_normal((sum(faults), sum(WIDTHS)))
+    center = generator.standard_normal(sum(WIDTHS))
+    clues = generator.standard_normal((ROWS, sum(WIDTHS))).astype(np.float32)
+    ends = np.cumsum(faults).tolist()
+    of_column = [range(end - count, end) for end, count in zip(ends, faults, strict=True)]
+
+    blame = Blame(_Clues(), center=center, traces=traces, of_column=of_column)  # type: ignore[arg-type]
+
+    along = (clues - center) @ traces.T
+    expected = [np.abs(along[:, own[0]]) if len(own) == 1 else along[:, list(own)].max(axis=1) for own in of_column]
+    found = blame(torch.from_numpy(clues))
+    np.testing.assert_allclose(found.numpy(), np.stack(expected, axis=1), rtol=1e-5, atol=1e-5)

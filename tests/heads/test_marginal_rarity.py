@@ -1,0 +1,45 @@
+import numpy as np
+import torch
+
+from aepipe.heads.marginal_rarity import marginals
+from tests.support.head_models import evidence
+
+
+def test_a_row_costs_what_numpy_interpolates_between_the_nodes() -> None:
+    known, rows = evidence(500), evidence(50, seed=1)
+
+    found = marginals(known)(rows)
+
+    expected = np.zeros(50)
+    for column, values in zip(known.row.double().numpy().T, rows.row.double().numpy().T, strict=True):
+        nodes = np.linspace(column.min(), column.max(), 20)
+        step = nodes[1] - nodes[0]
+        mass = np.maximum(0, 1 - np.abs(column[:, None] - nodes) / step).sum(axis=0)
+        costs = -np.log((np.concatenate([[0], mass, [0]]) + 0.5) / (500 + 0.5 * 22))
+        expected += np.interp(values, np.concatenate([[nodes[0] - step], nodes, [nodes[-1] + step]]), costs)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
+
+
+def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
+    """Whole numbers, many of which lie on a node, and the least and greatest of all."""
+    known = evidence(400)
+    known.row[:, :] = torch.randint(0, 20, known.row.shape, generator=torch.Generator().manual_seed(0)).float()
+    head = marginals(known)
+
+    above, below = (head(known._replace(row=known.row * (1 + sign * 1e-6) + sign * 1e-6)) for sign in (1, -1))
+
+    torch.testing.assert_close(above, below, rtol=1e-4, atol=1e-3)
+
+
+def test_a_column_of_one_value_tells_it_from_every_other() -> None:
+    known = evidence(100)
+    known.row[:, 0] = 3.0
+    rows = evidence(3, seed=1)
+    rows.row[:, :] = known.row[:3]
+    rows.row[1, 0] = 3.1
+
+    found = marginals(known)(rows)
+
+    usual = marginals(known)(known)[:3]
+    torch.testing.assert_close(found[[0, 2]], usual[[0, 2]])
+    assert found[1] > usual[1] + 4

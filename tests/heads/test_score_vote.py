@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from aepipe.heads import scores as heads
+from aepipe.heads.base import Evidence, HeadStats, joined, rows_of
+from aepipe.heads.score_vote import Vote
+from aepipe.heads.scores.mahalanobis import mahalanobis
+from aepipe.heads.scores.reconstruction import Reconstruction
+from tests.support.head_models import evidence
+
+
+def test_a_vote_is_the_mean_of_logarithms_in_spreads() -> None:
+    train, rows = evidence(400), evidence(30, seed=2)
+    views = [Reconstruction(), mahalanobis(HeadStats(train, train))]
+
+    found = Vote(views, train)(rows)
+
+    expected = np.zeros(30)
+    for view in views:
+        usual, scores = view(train).double().numpy(), view(rows).double().numpy()
+        low, high = np.quantile(np.log1p(usual / np.median(usual)), [0.25, 0.75])
+        expected += np.log1p(scores / np.median(usual)) / (high - low) / 2
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
+def test_dev_rows_that_are_the_training_rows_are_not_counted_twice() -> None:
+    train = evidence(40)
+
+    assert len(joined(HeadStats(train, train)).total) == 40
+    assert len(joined(HeadStats(train, evidence(7, seed=1))).total) == 47
+
+
+def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> None:
+    """Residual and latents are those of usual rows; what knn is held against says nothing."""
+    train, dev, odd = evidence(500), evidence(60, seed=1), evidence(40, seed=2)
+    odd = odd._replace(row=odd.row + 4 * train.row.std(0))
+    usual = evidence(40, seed=3)
+    truth = np.repeat([0, 1], 40)
+    rows = Evidence(*map(torch.cat, zip(usual, odd, strict=True)))
+
+    alone, together = (heads.find(name).fit(HeadStats(train, dev))(rows) for name in ("knn", "knn_with_row"))
+
+    assert roc_auc_score(truth, alone) < 0.7
+    assert roc_auc_score(truth, together) > 0.95
+
+
+@pytest.mark.parametrize("name", ["knn_with_row", "consensus"])
+def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
+    def bare(rows: Evidence) -> Evidence:
+        return rows._replace(row=rows.row[:, :0])
+
+    head = heads.find(name).fit(HeadStats(bare(evidence(200)), bare(evidence(50, seed=1))))
+
+    assert torch.isfinite(head(bare(evidence(9, seed=2)))).all()
+
+
+def test_a_consensus_is_moved_less_by_strange_rows_than_the_heads_it_is_made_of() -> None:
+    """A tenth of the rows lies close together, far off: near to each other, and within the covariance of all."""
+    strange = evidence(60, seed=5)
+    strange = Evidence(*(0.05 * part + 6 * part.std(0) for part in strange))
+    train = Evidence(*map(torch.cat, zip(evidence(540), strange, strict=True)))
+    stats = HeadStats(train, evidence(60, seed=1))
+    rows = Evidence(*map(torch.cat, zip(evidence(200, seed=2), rows_of(strange, torch.arange(20)), strict=True)))
+    truth = np.repeat([0, 1], [200, 20])
+
+    found = {name: roc_auc_score(truth, heads.find(name).fit(stats)(rows)) for name in ("knn", "consensus")}
+
+    assert found["knn"] < 0.7
+    assert found["consensus"] > 0.98

@@ -1,0 +1,59 @@
+"""The output that is added to a scorer's graph, on graphs made by hand."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from aepipe.inference.attribution_output import BLAME, with_blame
+from aepipe.inference.session import Session
+
+COLUMNS = 5
+
+
+def graph(*, reasons: int) -> bytes:
+    """Twice each number of a row, its sum as a score, and the greatest few of them as reasons."""
+    nodes = [
+        helper.make_node("Add", ["num", "num"], ["twice"]),
+        helper.make_node("ReduceSum", ["twice", "axis"], ["score"], keepdims=0),
+    ]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows"])]
+    if reasons:
+        nodes += [
+            helper.make_node("TopK", ["twice", "k"], ["greatest", "places"], axis=1),
+            helper.make_node("Cast", ["places"], ["reason"], to=TensorProto.INT32),
+            helper.make_node("Identity", ["greatest"], ["reason_z"]),
+        ]
+        outputs += [
+            helper.make_tensor_value_info("reason", TensorProto.INT32, ["rows", reasons]),
+            helper.make_tensor_value_info("reason_z", TensorProto.FLOAT, ["rows", reasons]),
+        ]
+    made = helper.make_graph(
+        nodes,
+        "scorer",
+        [helper.make_tensor_value_info("num", TensorProto.FLOAT, ["rows", COLUMNS])],
+        outputs,
+        [
+            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("k", TensorProto.INT64, [1], [reasons]),
+        ],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def test_all_that_the_reasons_are_the_greatest_of_is_answered_and_the_rest_is_as_before() -> None:
+    rows = np.random.default_rng(0).normal(size=(7, COLUMNS)).astype(np.float32)
+    plain = graph(reasons=2)
+
+    answers = Session(with_blame(plain, reasons=COLUMNS), device="cpu").run({"num": rows})
+
+    np.testing.assert_array_equal(answers[BLAME], 2 * rows)
+    for name, before in Session(plain, device="cpu").run({"num": rows}).items():
+        np.testing.assert_array_equal(answers[name], before)
+
+
+def test_a_graph_without_reasons_stays_as_it_is() -> None:
+    plain = graph(reasons=0)
+
+    assert with_blame(plain, reasons=COLUMNS) == plain

@@ -1,0 +1,24 @@
+"""A bundle that answers otherwise than when it was made is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from aepipe.errors import BundleCorrupt
+from aepipe.inference.golden_check import check_golden
+from aepipe.inference.session import Session
+from tests.support.linear_bundle import make_bundle, numbers
+
+
+def test_a_bundle_that_answers_as_it_did_is_fine(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path, numbers(100), data={"keys": ["id"]})
+
+    check_golden(bundle)
+    check_golden(bundle, Session(bundle.part("scorer")[0], device="cpu"))
+
+
+def test_another_answer_is_named_with_its_row(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path, numbers(100), data={"keys": ["id"]}, shift=0.05)
+
+    with pytest.raises(BundleCorrupt, match=r"score of golden row \d is [\d.]+, expected [\d.]+\. Restore the bundle"):
+        check_golden(bundle)

@@ -1,0 +1,149 @@
+"""What a model is held against, and what a report shows, when nights are not as they were when they were scored."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from aepipe.config.job import read_job
+from aepipe.errors import EvaluationInvalid
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.evaluate.compare import compare
+from aepipe.jobs.nightly import night
+from aepipe.jobs.report import page_data as gather
+from aepipe.jobs.report.report import report
+from aepipe.jobs.score import score
+from aepipe.jobs.scored_partitions import Scored
+from aepipe.storage import put_parquet
+
+NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
+
+
+def source(job: Path, name: str) -> Path:
+    return job.parent / name / "part-0.parquet"
+
+
+def read(path: Path) -> pa.Table:
+    return pq.read_table(path, partitioning=None)
+
+
+def scored_by_champion(job: Path) -> Scored:
+    return Scored(read_job(job), TableModel.open(job.parent / "exported" / "cells"))
+
+
+def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> None:
+    found = compare(scored_cells)
+
+    written = pa.concat_tables([read(scored_cells.parent / "out" / "scores" / n / "part-0.parquet") for n in NIGHTS])
+    truth, values = np.asarray(written["diagnosis"].to_pylist()) == "malignant", written["score"].to_numpy()
+    ours, *others = found.evaluation.contenders
+    assert ours.auroc.value == pytest.approx(roc_auc_score(truth, values))
+    assert ours.average_precision.value == pytest.approx(average_precision_score(truth, values))
+    assert found.evaluation.rows == 329
+    assert found.evaluation.anomalies == 212
+    assert [line.name for line in others] == ["random", "max |z|", "PCA reconstruction", "isolation forest"]
+    assert {line.name: line.width for line in found.features} == {"latents": 8, "raw columns": 30, "PCA": 8}
+    assert all(line.accuracy > 0.85 for line in found.features)
+
+
+def test_strange_rows_stand_beside_their_own_source(scored_cells: Path) -> None:
+    strange = gather.strangest(scored := scored_by_champion(scored_cells), scored.model)
+
+    assert strange is not None
+    assert strange.source is not None
+    assert strange.partitions is not None
+    for index, (name, case) in enumerate(zip(strange.partitions, strange.scores["case_id"].to_pylist(), strict=True)):
+        table = read(source(scored_cells, name))
+        row = table["case_id"].to_pylist().index(case)
+        assert strange.source["mean_area"][index].as_py() == table["mean_area"][row].as_py()
+    assert strange.scores["score"].to_pylist() == sorted(strange.scores["score"].to_pylist(), reverse=True)
+
+
+def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells: Path) -> None:
+    before = gather.first_reasons(scored_by_champion(scored_cells))
+
+    scored_cells.write_text(scored_cells.read_text().replace("[score]\n", "[score]\nreasons = 0\n"))
+
+    assert read_job(scored_cells).score.reasons == 0
+    assert gather.first_reasons(scored_by_champion(scored_cells)) == before
+    assert before
+
+
+def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells: Path) -> None:
+    path = source(scored_cells, NIGHTS[0])
+    put_parquet(path, read(path).slice(1))
+
+    assert scored_by_champion(scored_cells).unchanged == set(NIGHTS[1:])
+    assert compare(scored_cells).evaluation.rows == 219
+    assert "written again" in report(scored_cells).path.read_text()
+
+
+def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> None:
+    shutil.rmtree(source(scored_cells, NIGHTS[0]).parent)
+
+    page = report(scored_cells).path.read_text()
+
+    assert NIGHTS[0] in page
+    assert "is gone" in page
+
+
+def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(judged_cells: Path) -> None:
+    put_parquet(source(judged_cells, NIGHTS[1]), read(source(judged_cells, NIGHTS[1])).slice(0, 0))
+    put_parquet(source(judged_cells, NIGHTS[2]), read(source(judged_cells, NIGHTS[2])).drop_columns(["diagnosis"]))
+
+    result = night(judged_cells)
+
+    assert not result.score.failed
+    assert result.report is not None
+    assert compare(judged_cells).evaluation.rows == 110
+
+
+def without_labels(job: Path) -> Path:
+    for name in NIGHTS:
+        put_parquet(source(job, name), read(source(job, name)).drop_columns(["diagnosis"]))
+    score(job)
+    return job
+
+
+def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_why(cells: Path) -> None:
+    without_labels(cells)
+
+    with pytest.raises(EvaluationInvalid, match="and 2 more: it has no column 'diagnosis'"):
+        compare(cells)
+    assert "Score one whose labels are known" in report(cells).path.read_text()
+
+
+def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(judged_cells: Path) -> None:
+    judged_cells.write_text(judged_cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
+
+    found = compare(without_labels(judged_cells))
+
+    assert found.evaluation.anomalies > 0
+    assert found.label is None
+    assert found.features == ()
+
+
+def test_a_report_needs_no_anomalies(cells: Path) -> None:
+    for name in NIGHTS:
+        table = read(source(cells, name))
+        put_parquet(source(cells, name), table.filter(pa.compute.equal(table["diagnosis"], "benign")))
+    score(cells)
+
+    with pytest.raises(EvaluationInvalid):
+        compare(cells)
+    assert report(cells).path.exists()
+
+
+def test_a_night_of_corrupt_files_is_answered_and_has_no_report(cells: Path) -> None:
+    for name in NIGHTS:
+        source(cells, name).write_bytes(b"no parquet")
+
+    result = night(cells)
+
+    assert result.score.failed
+    assert result.report is None
+    assert len(result.score.nights) == 3

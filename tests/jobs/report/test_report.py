@@ -1,0 +1,48 @@
+"""The page of a night, from what really lies on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from aepipe.errors import DataUnreadable
+from aepipe.jobs.report.report import report
+from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.score import score
+
+
+def test_the_page_shows_the_night_and_needs_no_network(digits: Path) -> None:
+    score(digits)
+    sample(digits, rows=32, partition="dt=2026-02-01")
+
+    text = report(digits).path.read_text()
+
+    for shown in (
+        "dt=2026-01-07",
+        "flagged",
+        "scan-",
+        "isolation forest",
+        "PCA reconstruction",
+        "<svg",
+        "data:image/png",
+    ):
+        assert shown in text, shown
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "https://" not in text
+    assert "<script" not in text
+
+
+def test_a_quarantined_partition_is_on_the_page_with_its_reason(cells: Path) -> None:
+    (cells.parent / "dt=2026-01-06" / "part-0.parquet").write_bytes(b"no parquet")
+    text = cells.read_text()
+    cells.write_text(text.replace("[evaluate]\nanomaly = \"diagnosis = 'malignant'\"\n", ""))
+    score(cells)
+
+    page = report(cells).path.read_text()
+
+    assert "quarantined" in page
+    assert "dt=2026-01-06" in page
+
+
+def test_without_scores_there_is_nothing_to_report(cells: Path) -> None:
+    with pytest.raises(DataUnreadable, match="run: aepipe score"):
+        report(cells)

@@ -1,0 +1,66 @@
+"""The page about a rare class, through the real job."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aepipe.cli.main import app
+from aepipe.errors import AepipeError, EvaluationInvalid, JobInvalid
+from aepipe.jobs.sample.augment import augment
+from tests.support.shop import shop_job
+
+
+def test_synthetic_rows_are_shown_beside_class_weights_and_copies(shared_folder: Path, tmp_path: Path) -> None:
+    job = shop_job(shared_folder, tmp_path, "")
+
+    done = CliRunner().invoke(app, ["augment", str(job), "--rare", "kind=boot", "--rows", "50", "--json"])
+
+    found = json.loads(done.stdout)
+    assert [arm["name"] for arm in found["arms"]] == [
+        "real rows alone",
+        "class weights",
+        "copies of real rows",
+        "synthetic rows",
+    ]
+    assert found["arms"][3]["rows"] == found["arms"][2]["rows"] == found["arms"][0]["rows"] + 50
+    assert found["arms"][3]["auroc"][0] > 0.9
+    page = Path(found["path"]).read_text()
+    for arm in found["arms"]:
+        assert arm["name"] in page
+    assert "no privacy guarantee" in page
+    assert "--where &#39;&#34;kind&#34; = &#39;\\&#39;&#39;boot" in page
+    assert not (tmp_path / "out" / "samples").exists()
+
+
+@pytest.mark.parametrize(
+    ("rare", "error", "message"),
+    [
+        ("kind", JobInvalid, "is written column=value, such as income=>50K, found 'kind'"),
+        ("size=3", JobInvalid, r"'size' is no category of shop/\S+; there are colour, kind"),
+        ("kind=hat", JobInvalid, "holds for none of the rows"),
+        ("colour=red", JobInvalid, "'colour' is no condition of"),
+    ],
+)
+def test_a_class_that_cannot_be_asked_for_is_refused_and_nothing_is_written(
+    rare: str, error: type[AepipeError], message: str, shared_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        augment(shop_job(shared_folder, tmp_path, ""), rare)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_are_refused(digits: Path) -> None:
+    with pytest.raises(JobInvalid, match="is of images or series: learners take tables"):
+        augment(digits, "digit=1")
+
+
+def test_a_class_of_few_held_out_rows_is_refused(
+    shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aepipe.quality.augmentation.FEWEST_OF_A_CLASS", 100)
+
+    with pytest.raises(EvaluationInvalid, match=r"of the held-out rows \d+ have this value of 'kind' and \d+ have not"):
+        augment(shop_job(shared_folder, tmp_path, ""), "kind=boot", rows=20)

@@ -1,0 +1,245 @@
+"""A conditional model through the real jobs: trained, scored, and sampled at a condition."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import aepipe
+from aepipe.bundles.bundle import Bundle
+from aepipe.cli.main import app
+from aepipe.errors import JobInvalid
+from aepipe.inference.sampler import draw
+from aepipe.jobs.report.report import report
+from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.score import score
+from aepipe.jobs.train.train import train
+from aepipe.storage import lock
+
+CENTERS = {"sandal": -6.0, "boot": 6.0, "shirt": 0.0}
+NIGHTS = ("dt=2026-01-01", "dt=2026-01-02")
+TABLE_JOB = """
+name = "shop"
+[data]
+path = "."
+keys = ["id"]
+[columns]
+kind = "condition"
+[model]
+family = "cvae"
+latent = 2
+[train]
+epochs = 15
+to = "dt=2026-01-01"
+[run]
+device = "cpu"
+[samples]
+quality = { check = false }
+"""
+IMAGE_JOB = TABLE_JOB.replace('kind = "condition"', 'kind = "condition"\nscan = {kind = "image", shape = [1, 8, 8]}')
+
+
+def goods(rows: int, seed: int) -> pa.Table:
+    """Sizes and weights that follow a kind, and a colour that does not."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice(list(CENTERS), rows)
+    centers = np.array([CENTERS[kind] for kind in kinds])
+    return pa.table(
+        {
+            "id": np.arange(rows),
+            "size": centers + rng.standard_normal(rows),
+            "weight": (2 * centers + 30 + rng.standard_normal(rows)).astype(np.float32),
+            "kind": pa.array(kinds).dictionary_encode(),
+            "colour": rng.choice(["red", "green"], rows),
+        }
+    )
+
+
+def scans(rows: int, seed: int) -> pa.Table:
+    """Pictures whose lower or upper half is bright, as their kind says."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice(["low", "high"], rows)
+    pixels = rng.integers(0, 60, (rows, 8, 8), dtype=np.uint8)
+    pixels[kinds == "low", 4:] += 180
+    pixels[kinds == "high", :4] += 180
+    bytes_of = [picture.tobytes() for picture in pixels]
+    return pa.table({"id": np.arange(rows), "kind": kinds, "scan": pa.array(bytes_of, pa.binary())})
+
+
+def trained(shared: Path, name: str, text: str) -> Path:
+    """The job of a model trained once a test run; its partitions are scored."""
+    folder = shared / name
+    with lock(shared / f"{name}.lock", wait_s=300):
+        if not (folder / "done").exists():
+            for seed, night in enumerate(NIGHTS):
+                (folder / night).mkdir(parents=True, exist_ok=True)
+                table = (goods if text == TABLE_JOB else scans)(1_000 if seed == 0 else 200, seed)
+                pq.write_table(table, folder / night / "part-0.parquet")
+            (folder / "job.toml").write_text(text)
+            train(folder / "job.toml")
+            (folder / "done").touch()
+    return folder / "job.toml"
+
+
+@pytest.fixture(scope="session")
+def shop(shared_folder: Path) -> Path:
+    return trained(shared_folder, "conditional-shop", TABLE_JOB)
+
+
+@pytest.fixture(scope="session")
+def pictures(shared_folder: Path) -> Path:
+    return trained(shared_folder, "conditional-scans", IMAGE_JOB)
+
+
+def read(path: Path) -> pa.Table:
+    return pq.read_table(path, partitioning=None)
+
+
+def test_samples_carry_the_conditions_of_training_rows_and_follow_them(shop: Path) -> None:
+    drawn = read(sample(shop, rows=2_000, seed=1, partition="all").path).to_pandas()
+
+    shares = drawn["kind"].value_counts(normalize=True)
+    assert set(shares.index) == set(CENTERS)
+    assert shares.between(0.27, 0.4).all()
+    for kind, center in CENTERS.items():
+        of_kind = drawn[drawn["kind"] == kind]
+        assert abs(of_kind["size"].mean() - center) < 0.5, kind
+        assert abs(of_kind["weight"].mean() - 2 * center - 30) < 1, kind
+        assert of_kind["size"].std() < 2, kind
+
+
+def test_samples_have_the_source_s_columns_and_types(shop: Path) -> None:
+    drawn = read(sample(shop, rows=10, seed=1, partition="types").path)
+
+    source = read(shop.parent / NIGHTS[0] / "part-0.parquet")
+    assert drawn.select(source.column_names).schema.types == source.schema.types
+
+
+def test_a_where_keeps_to_the_rows_for_which_it_holds(shop: Path) -> None:
+    result = sample(shop, rows=300, seed=1, where="kind = 'boot'", partition="boots")
+
+    drawn = read(result.path).to_pandas()
+    assert result.where == "kind = 'boot'"
+    assert set(drawn["kind"]) == {"boot"}
+    assert abs(drawn["size"].mean() - CENTERS["boot"]) < 0.5
+
+
+def test_another_where_is_another_set_of_samples_and_the_same_one_is_not(shop: Path) -> None:
+    first = sample(shop, rows=20, seed=1, where="kind = 'boot'", partition="twice")
+    again = sample(shop, rows=20, seed=1, where="kind = 'boot'", partition="twice")
+    other = sample(shop, rows=20, seed=1, where="kind != 'boot'", partition="twice")
+
+    assert [first.created, again.created, other.created] == [True, False, True]
+    assert "boot" not in read(other.path)["kind"].to_pylist()
+
+
+def test_python_the_command_and_the_job_s_own_where_draw_the_same_rows(shop: Path, tmp_path: Path) -> None:
+    where = "kind in ('boot', 'shirt')"
+    job = tmp_path / "job.toml"
+    exported = f'where = "{where}"\n[output]\nexported = "{shop.parent / "exported"}"\n'
+    job.write_text(shop.read_text().replace('path = "."', f'path = "{shop.parent}"') + exported)
+    plain = tmp_path / "plain.toml"
+    plain.write_text(job.read_text().replace(f'where = "{where}"\n', ""))
+
+    written = read(sample(job, rows=30, seed=5, partition="a").path)
+    words = ["sample", str(plain), "--rows", "30", "--seed", "5", "--partition", "b", "--where", where]
+    command = CliRunner().invoke(app, words)
+    drawn = aepipe.load(shop.parent / "exported" / "shop").sample(30, seed=5, where=where)
+
+    assert command.exit_code == 0, command.output
+    assert read(tmp_path / "out" / "shop" / "samples" / "b" / "part-0.parquet").equals(written)
+    assert drawn["kind"].tolist() == written["kind"].to_pylist()
+    np.testing.assert_allclose(drawn["size"], written["size"])
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("knid = 'boot'", r"where: 'knid' is no condition of shop/\S+; did you mean 'kind'\?"),
+        ("colour = 'red'", r"where: 'colour' is no condition of shop/\S+; there are kind"),
+        ("kind = 'hat'", r"where: kind = 'hat' holds for none of the rows that shop/\S+ learned from"),
+    ],
+)
+def test_a_where_that_can_hold_for_no_sample_is_refused_and_nothing_is_written(
+    shop: Path, where: str, message: str
+) -> None:
+    with pytest.raises(JobInvalid, match=message):
+        sample(shop, rows=5, where=where, partition="refused")
+
+    assert not list((shop.parent / "out").rglob("*refused*"))
+
+
+def test_a_where_on_a_model_without_conditions_is_refused(cells: Path) -> None:
+    with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no conditions"):
+        sample(cells, rows=5, where="diagnosis = 'benign'", partition="refused")
+
+    assert not list((cells.parent / "out").rglob("*refused*"))
+
+
+def test_a_where_of_the_job_on_what_is_no_condition_stops_before_training(shop: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    text = shop.read_text().replace('path = "."', f'path = "{shop.parent}"')
+    job.write_text(text + "where = \"colour = 'red'\"\n")
+
+    with pytest.raises(JobInvalid, match=r"\[samples\] where: 'colour' is no condition"):
+        train(job)
+
+
+def test_rows_are_scored_against_what_their_own_condition_lets_expect(shop: Path) -> None:
+    model = aepipe.load(shop.parent / "exported" / "shop")
+    weights = np.array([42, 42], np.float32)
+    boots = pd.DataFrame({"size": [6.0, 6.0], "weight": weights, "kind": ["boot", "sandal"], "colour": ["red"] * 2})
+
+    answers = model.score(boots)
+    rebuilt = model.reconstruct(boots)
+
+    assert answers["is_anomaly"].tolist() == [False, True]
+    assert abs(rebuilt["size"][0] - 6) < 1
+    assert rebuilt["kind"].tolist() == ["boot", "sandal"]
+
+
+@pytest.mark.parametrize("start", [1, 2_047, 2_048, 2_500])
+def test_a_sample_s_conditions_depend_on_the_seed_and_its_number_alone(shop: Path, start: int) -> None:
+    bundle = Bundle.open(shop.parent / "exported" / "shop")
+    whole = pa.Table.from_batches(draw(bundle, 3_000, seed=3))
+
+    rest = pa.Table.from_batches(draw(bundle, 3_000 - start, seed=3, start=start))
+
+    assert rest.equals(whole.slice(start))
+    other = pa.Table.from_batches(draw(bundle, 3_000, seed=4))
+    assert not other["kind"].equals(whole["kind"])
+
+
+def test_the_bundle_keeps_the_conditions_of_training_rows_and_nothing_else_of_them(shop: Path) -> None:
+    bundle = Bundle.open(shop.parent / "exported" / "shop")
+
+    kept = pq.read_table(pa.BufferReader(bundle.files["conditions.parquet"]))
+
+    source = read(shop.parent / NIGHTS[0] / "part-0.parquet")
+    assert kept.schema.names == ["kind"]
+    assert kept.schema.types == source.select(["kind"]).schema.types
+    assert kept.num_rows == bundle.manifest.rows["train"]
+
+
+def test_a_night_is_scored_and_reported(shop: Path) -> None:
+    result = score(shop)
+    sample(shop, rows=50, partition="reported")
+
+    page = report(shop)
+
+    assert not result.failed
+    assert page.path.exists()
+    assert "kind" not in pq.read_schema(shop.parent / "out" / "shop" / "scores" / NIGHTS[1] / "part-0.parquet").names
+
+
+def test_pictures_are_drawn_at_their_condition(pictures: Path) -> None:
+    drawn = read(sample(pictures, rows=100, seed=1, where="kind = 'low'", partition="low").path)
+
+    shades = np.stack([np.frombuffer(scan, np.uint8).reshape(8, 8) for scan in drawn["scan"].to_pylist()])
+    assert set(drawn["kind"].to_pylist()) == {"low"}
+    assert shades[:, 4:].mean() > 150
+    assert shades[:, :4].mean() < 90

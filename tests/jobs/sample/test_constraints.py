@@ -1,0 +1,152 @@
+"""Constraints hold in every row, shares are exact, and either is the same for the same seed."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.config.sample_requirements import Constraint
+from aepipe.errors import JobInvalid
+from aepipe.jobs.sample.class_shares import largest_remainders
+from aepipe.jobs.sample.constraints import Rules, refuse_impossible
+from aepipe.jobs.sample.sample import SampleResult, sample
+from tests.support.bundles import encoding
+from tests.support.shop import shop_job
+
+UNJUDGED = "quality = { check = false }\n"
+ORDER = '[[samples.constraints]]\nlow = "size"\nhigh = "weight"\n'
+
+
+def read(result: SampleResult) -> pa.Table:
+    return pq.read_table(result.path, partitioning=None)
+
+
+def test_every_row_keeps_to_the_constraints_and_the_first_ones_are_the_same_where_more_are_asked_for(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    free = sample(shop_job(shared_folder, tmp_path, UNJUDGED), rows=600, seed=3, partition="free")
+    more = f'{UNJUDGED}[[samples.constraints]]\nlow = "weight"\nhigh = "size"\nstrict = true\n'
+    more += '[[samples.constraints]]\ncombination = ["kind", "colour"]\n[[samples.constraints]]\nunique = ["id"]\n'
+    weight_is_less = read(free).filter(pc.less(read(free)["weight"], read(free)["size"]))
+    job = shop_job(shared_folder, tmp_path, more.replace('"weight"\nhigh = "size"', '"size"\nhigh = "weight"'))
+
+    short = sample(job, rows=100, seed=3, partition="a")
+    long = sample(job, rows=300, seed=3, partition="b")
+
+    assert weight_is_less.num_rows < 600
+    drawn = read(long)
+    assert drawn.num_rows == 300
+    assert pc.all(pc.less(drawn["size"].cast(pa.float64()), drawn["weight"].cast(pa.float64()))).as_py()
+    assert drawn["id"].to_pylist() == [-1 - row for row in range(300)]
+    assert drawn.slice(0, 100).equals(read(short))
+    assert read(sample(job, rows=0, partition="c")).schema.equals(drawn.schema)
+    assert set(long.rejected) == {"size < weight", "combination of kind, colour"}
+    assert long.rejected["size < weight"] >= short.rejected["size < weight"]
+
+
+def test_what_hardly_any_row_keeps_to_is_named_with_its_share_and_nothing_is_written(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, f'{UNJUDGED}[[samples.constraints]]\nunique = ["colour"]\n')
+
+    with pytest.raises(JobInvalid, match=r"unique colour holds for 0\.01 % of the rows drawn: 20,000 draws"):
+        sample(job, rows=5, seed=3, partition="a")
+
+    assert not (tmp_path / "out" / "samples").exists()
+
+
+def test_shares_are_exact_and_the_other_values_share_the_rest_as_in_training(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, UNJUDGED)
+
+    drawn = read(sample(job, rows=501, seed=3, shares={"kind": {"boot": 0.8}}, partition="a"))
+    again = read(sample(job, rows=501, seed=3, shares={"kind": {"boot": 0.8}}, partition="b"))
+
+    kinds = Counter(drawn["kind"].to_pylist())
+    assert kinds["boot"] == 401
+    assert 30 < kinds["sandal"] < 70
+    assert kinds["sandal"] + kinds["shirt"] == 100
+    assert 60 < Counter(drawn["kind"].to_pylist()[:100])["boot"] < 95  # shuffled
+    boots = drawn.filter(pc.equal(drawn["kind"].cast(pa.string()), "boot"))
+    assert abs(pc.mean(boots["size"]).as_py() - 6) < 0.5
+    assert drawn.equals(again)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"knid": {"boot": 0.5}}, r"has no modelled column 'knid'; did you mean 'kind'\?"),
+        ({"kind": {"hat": 0.5}}, "holds for none of the rows"),
+        ({"kind": {"boot": 0.7, "shirt": 0.4}}, "the shares of 'kind' are 1.1 together, more than 1"),
+        ({"kind": {"boot": 1.5}}, "a share of 'kind' lies above 0 and is 1 at most, found boot: 1.5"),
+        ({"kind": {"boot": 0.5}, "colour": {"red": 0.5}}, "shares are of one column, found kind and colour"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(
+    shares: dict[str, dict[str, float]], message: str, shared_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(JobInvalid, match=message):
+        sample(shop_job(shared_folder, tmp_path, UNJUDGED), rows=10, shares=shares, partition="a")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_largest_remainders_are_whole_and_add_up() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        shares = rng.dirichlet(np.ones(4)).tolist()
+        counts = largest_remainders(97, shares)
+        assert sum(counts) == 97
+        assert all(abs(count - 97 * share) < 1 for count, share in zip(counts, shares, strict=True))
+
+
+ROWS = pa.RecordBatch.from_pydict(
+    {"amount": [1.0, 2.0, None, 2.0, 5.0], "shop": ["north", "south", "north", "south", "south"]}
+)
+
+
+def test_an_unknown_value_breaks_no_order_and_rejected_rows_take_no_unique_value() -> None:
+    train = pa.table({"amount": [2.0, 5.0, None], "shop": ["south", "south", "north"]})
+    order = Rules([Constraint(low="amount", high="amount", strict=True)], encoding().schema, None)
+    both = [Constraint(unique=("shop",)), Constraint(combination=("amount", "shop"))]
+    rules = Rules(both, encoding().schema, train)
+
+    assert order.keep(ROWS)["amount"].to_pylist() == [None]
+    assert rules.keep(ROWS).to_pylist() == [{"amount": 2.0, "shop": "south"}, {"amount": None, "shop": "north"}]
+    assert rules.rejected == {"combination of amount, shop": 1, "unique shop": 2}
+
+
+def test_constraints_on_what_is_not_there_or_has_no_order_are_refused_together() -> None:
+    wrong = [
+        Constraint(low="amount", high="shop"),
+        Constraint(combination=("shop", "amuont")),
+        Constraint(unique=("nothing",)),
+    ]
+
+    with pytest.raises(JobInvalid) as error:
+        refuse_impossible(wrong, encoding().schema)
+
+    assert error.value.faults == (
+        "amount <= shop: 'amount' (double) and 'shop' (string) have no order; name two numbers, or two times",
+        "combination of shop, amuont: the model has no column 'amuont'; did you mean 'amount'?",
+        "unique nothing: the model has no column 'nothing'; there are amount, shop, id",
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"low": "a"}, "an order needs low and high"),
+        ({}, "a constraint is one of low and high, combination, or unique"),
+        ({"combination": ["a"]}, "a combination takes two columns or more"),
+        ({"unique": ["a"], "strict": True}, "strict goes with low and high"),
+    ],
+)
+def test_a_constraint_says_one_whole_thing(keys: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Constraint.model_validate(keys)

@@ -1,0 +1,165 @@
+"""The gate before synthetic rows: what is published, what is quarantined, and what it says."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from aepipe.cli.main import app
+from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.jobs.sample import reference_data as reference
+from aepipe.jobs.sample.reference_data import Reference
+from aepipe.jobs.sample.sample import sample
+from aepipe.storage import Outputs
+from tests.conftest import UNJUDGED
+from tests.support.shop import shop_job
+
+
+def judged(job: Path, bars: str = "") -> Path:
+    """The job with its gate on."""
+    job.write_text(job.read_text().replace(UNJUDGED, f"quality = {{ {bars} }}\n"))
+    return job
+
+
+def test_a_set_that_clears_its_bars_is_published_with_a_page_that_promises_no_privacy(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, "quality = { shapes = 0.5, loss = 0.5 }")
+
+    result = sample(job, rows=400, seed=1, partition="dt=2026-02-01")
+
+    assert result.missed == ()
+    assert result.created
+    assert set(result.quality) == {"copies", "closeness", "shapes", "trends", "trees", "logistic", "coverage", "loss"}
+    assert result.quality["copies"] == 0.0
+    assert 0.5 < result.quality["shapes"] <= 1
+    assert result.report == tmp_path / "out" / "reports" / "samples-dt=2026-02-01.html"
+    page = result.report.read_text()
+    assert "no privacy guarantee" in page
+    assert "Published: 4 of 4 bars met" in page
+    assert sample(job, rows=400, seed=1, partition="dt=2026-02-01").quality == result.quality
+    unjudged = shop_job(shared_folder, tmp_path, "quality = { check = false }")
+    assert sample(unjudged, rows=20, seed=1, partition="dt=2026-02-01").report is None
+    assert not result.report.exists()
+
+
+def test_a_set_that_misses_bars_is_quarantined_and_the_good_one_before_it_stays(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    good = sample(shop_job(shared_folder, tmp_path, "quality = { check = false }"), rows=50, partition="a")
+    before = good.path.read_bytes()
+    job = shop_job(shared_folder, tmp_path, "quality = { shapes = 0.999, coverage = 1.0 }")
+
+    done = CliRunner().invoke(app, ["sample", str(job), "--rows", "200", "--seed", "1", "--partition", "a"])
+
+    assert done.exit_code == 1
+    assert "likeness of columns is 0." in done.stderr
+    assert "and the job asks for at least 0.999" in done.stderr
+    assert "coverage of neighbourhoods" in done.stderr
+    assert good.path.read_bytes() == before
+    folder = tmp_path / "out" / ".aepipe" / "quarantine" / "_samples" / "a"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "part-0.parquet.quarantined",
+        "reason.txt",
+        "report.html",
+    ]
+    assert pq.read_table(folder / "part-0.parquet.quarantined").num_rows == 200
+    assert "Quarantined: 2 of 4 bars missed" in (folder / "report.html").read_text()
+    assert Outputs(tmp_path / "out").quarantined() == {}
+    assert not (tmp_path / "out" / "reports").exists()
+
+    sample(shop_job(shared_folder, tmp_path, ""), rows=60, seed=1, partition="a")
+
+    assert list(folder.iterdir()) == []
+
+
+def test_few_rows_are_judged_by_what_they_can_tell_and_a_bar_that_they_cannot_is_missed(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, "quality = { trees = 0.9 }")
+
+    result = sample(job, rows=20, seed=1, partition="a")
+
+    assert set(result.quality) == {"copies", "closeness"}
+    assert result.missed == (
+        "AUROC of boosted trees cannot be measured (there are 20 synthetic and 198 held-out rows, 50 of each are "
+        "needed), and the job asks for at most 0.9",
+    )
+
+
+def test_where_the_column_to_predict_is_what_was_asked_for_nothing_is_foretold(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, "quality = { predict = 'kind', closeness = 0.5 }")
+
+    result = sample(job, rows=60, seed=1, where="kind != 'boot' and kind != 'shirt'", partition="a")
+
+    assert result.missed == ()
+    assert "loss" not in result.quality
+    assert "trees" in result.quality
+
+
+def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_kinds(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    result = sample(shop_job(shared_folder, tmp_path, ""), rows=60, where="kind = 'boot'", partition="a")
+    few = Reference(pa.table({"kind": ["boot", "hat"] * 60}), pa.table({"kind": ["boot"] * 49 + ["hat"] * 51}))
+
+    assert "shapes" in result.quality
+    assert few.like("kind = 'boot'") is None
+    assert few.of_shares("kind", {"boot": 0.9}, 0) is not None
+    assert few.of_shares("kind", {"boot": 0.99}, 0) is None
+    kept = few.like("kind = 'hat'")
+    assert kept is not None
+    assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
+
+
+def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) -> None:
+    result = sample(judged(digits), rows=200, seed=1, partition="a")
+
+    assert set(result.quality) == {"copies", "closeness", "trees", "logistic", "coverage", "frechet"}
+    assert result.missed == ()
+    assert result.report is not None
+    assert "data:image/png" in result.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("bars", "message"),
+    [
+        ("shapes = 1.2", r"samples.quality.shapes: Input should be less than or equal to 1, found 1.2"),
+        ("predict = 'kid'", r"predict: the model has no column 'kid'; did you mean 'kind'\?"),
+        ("frechet = 3.0", "frechet is no measure of tables: leave it out"),
+    ],
+)
+def test_bars_that_cannot_be_are_refused_and_nothing_is_written(
+    bars: str, message: str, shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, f"quality = {{ {bars} }}")
+
+    with pytest.raises(JobInvalid, match=message):
+        sample(job, rows=50, partition="a")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_rows_that_were_learned_from_nothing_is_judged_and_nothing_written(
+    cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = judged(cells)
+    (job.parent / "dt=2026-01-02" / "part-0.parquet").rename(job.parent / "kept")
+    with pytest.raises(DataUnreadable, match=r"has no partition dt=2026-01-02, which cells/.* learned from"):
+        sample(job, rows=50, partition="a")
+    night = pq.read_table(job.parent / "kept", partitioning=None)
+    pq.write_table(night.slice(3), job.parent / "dt=2026-01-02" / "part-0.parquet")
+    with pytest.raises(DataUnreadable, match="have changed since: synthetic rows cannot be judged by them"):
+        sample(job, rows=50, partition="a")
+    (job.parent / "kept").rename(job.parent / "dt=2026-01-02" / "part-0.parquet")
+    monkeypatch.setattr(reference, "FEWEST_HELD_OUT", 1_000)
+    with pytest.raises(
+        DataUnreadable, match=r"rows that it never learned from, 1000 are needed to judge .* check = false"
+    ):
+        sample(job, rows=50, partition="a")
+
+    assert not (job.parent / "out" / "samples").exists()

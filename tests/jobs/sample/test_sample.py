@@ -1,0 +1,86 @@
+"""Synthetic rows as they lie on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import aepipe
+from aepipe.errors import JobInvalid
+from aepipe.jobs.sample.sample import sample
+
+PLACE = "dt=2026-02-01"
+
+
+def test_samples_have_the_source_s_columns_types_and_ranges(cells: Path) -> None:
+    result = sample(cells, rows=300, seed=1, partition=PLACE)
+
+    drawn = pq.read_table(result.path, partitioning=None)
+    source = pq.read_table(cells.parent / "dt=2026-01-01" / "part-0.parquet", partitioning=None)
+    learned = [
+        pq.read_table(cells.parent / f"dt=2026-01-{day:02d}" / "part-0.parquet", partitioning=None)
+        for day in range(1, 5)
+    ]
+    assert drawn.num_rows == 300
+    assert drawn.column_names == [*source.column_names, "seed", "model_version"]
+    for name in source.column_names:
+        assert drawn.schema.field(name).type == source.schema.field(name).type, name
+    assert drawn["diagnosis"].null_count == 300
+    assert pc.count_distinct(drawn["case_id"]).as_py() == 300
+    for name in ("mean_radius", "worst_area"):
+        values = np.concatenate([table[name].to_numpy() for table in learned])
+        assert drawn[name].to_numpy().min() >= values.min()
+        assert drawn[name].to_numpy().max() <= values.max()
+        assert abs(drawn[name].to_numpy().mean() - values.mean()) < values.std() / 2
+        assert 0.5 < drawn[name].to_numpy().std() / values.std() < 1.5
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cells: Path) -> None:
+    first = pq.read_table(sample(cells, rows=50, seed=1, partition="a").path, partitioning=None)
+    same = pq.read_table(sample(cells, rows=80, seed=1, partition="b").path, partitioning=None)
+    other = pq.read_table(sample(cells, rows=50, seed=2, partition="c").path, partitioning=None)
+
+    assert same.slice(0, 50).equals(first)
+    assert not other["mean_radius"].equals(first["mean_radius"])
+
+
+def test_asked_for_again_nothing_is_written(cells: Path) -> None:
+    first = sample(cells, rows=50, seed=1, partition=PLACE)
+    before = first.path.stat().st_mtime_ns
+
+    second = sample(cells, rows=50, seed=1, partition=PLACE)
+
+    assert first.created
+    assert not second.created
+    assert second.path.stat().st_mtime_ns == before
+
+
+def test_python_draws_the_same_rows(cells: Path) -> None:
+    written = pq.read_table(sample(cells, rows=40, seed=5, partition=PLACE).path, partitioning=None).to_pandas()
+
+    drawn = aepipe.load(cells.parent / "exported" / "cells").sample(40, seed=5)
+
+    np.testing.assert_allclose(drawn["worst_area"], written["worst_area"])
+
+
+def test_no_rows_are_an_empty_file_with_the_right_schema(cells: Path) -> None:
+    empty, some = sample(cells, rows=0, partition="a"), sample(cells, rows=5, partition="b")
+
+    assert pq.read_metadata(empty.path).num_rows == 0
+    assert pq.read_schema(empty.path).equals(pq.read_schema(some.path))
+
+
+def test_images_come_out_in_the_source_s_bytes(digits: Path) -> None:
+    result = sample(digits, rows=20, seed=1, partition=PLACE)
+
+    scans = pq.read_table(result.path, partitioning=None)["scan"].to_pylist()
+    assert {len(scan) for scan in scans} == {64}
+    assert max(max(scan) for scan in scans) <= 16
+    assert len(set(scans)) == 20
+
+
+def test_an_unknown_prior_is_refused(cells: Path) -> None:
+    with pytest.raises(JobInvalid, match="mixture or normal, found 'mixtrue'"):
+        sample(cells, prior="mixtrue")

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from aepipe.layout import Image, Layout
+from aepipe.models.backbones.conv import TRUNK, Options
+from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
+from aepipe.models.layers.preprocessing import Row
+
+
+@pytest.mark.parametrize("height,width", [(7, 13), (5, 5), (8, 8), (28, 28), (1, 9), (3, 2), (33, 64)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_decoder_answers_every_pixel_of_the_input(height: int, width: int, channels: int) -> None:
+    layout = Layout(columns=("i",), image=Image(channels=channels, height=height, width=width))
+    likelihood = make_likelihood(layout, LikelihoodOptions())
+    row = Row(torch.rand(2, channels, height, width), torch.ones(0), torch.ones(0), torch.ones(0))
+
+    code = TRUNK.encoder(layout, Options(), 4)(row)
+    params = TRUNK.decoder(layout, Options(), 4, likelihood)(code)
+
+    assert code.shape == (2, 4)
+    assert params.shape == (2, channels * height * width)
+
+
+def test_every_pixel_depends_on_the_code_and_the_code_on_every_pixel() -> None:
+    layout = Layout(columns=("i",), image=Image(channels=2, height=7, width=13))
+    likelihood = make_likelihood(layout, LikelihoodOptions())
+    encoder = TRUNK.encoder(layout, Options(), 4)
+    decoder = TRUNK.decoder(layout, Options(), 4, likelihood)
+    pixels = torch.rand(1, 2, 7, 13, requires_grad=True)
+
+    encoder(Row(pixels, torch.ones(0), torch.ones(0), torch.ones(0))).square().sum().backward()
+    params = decoder(torch.randn(1, 4)) - decoder(torch.randn(1, 4))
+
+    assert pixels.grad is not None
+    assert (pixels.grad != 0).all()
+    assert (params != 0).all()
+
+
+def test_as_many_channels_as_asked_for_halve_the_image_as_often() -> None:
+    layout = Layout(columns=("i",), image=Image(channels=1, height=28, width=28))
+
+    encoder = TRUNK.encoder(layout, Options(channels=(4, 8)), 4)
+
+    assert [tuple(p.shape[:2]) for p in encoder.parameters() if p.dim() == 4] == [(4, 1), (8, 4)]

@@ -1,0 +1,132 @@
+"""What a broken adversarial autoencoder would fail: its penalty in closed form, and codes that look like N(0, I)."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.stats import kstest
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from aepipe.config.job import Model as Section
+from aepipe.config.job import Train
+from aepipe.layout import Layout, Number
+from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.families import build
+from aepipe.models.families.adversarial_ae import slope_penalty
+from aepipe.models.layers.preprocessing import Row
+from aepipe.training.loop import fit, measure
+from tests.support.layouts import NUMBERS, random_rows
+
+SKEWED = Layout(columns=tuple("abcdef"), numbers=tuple(Number(name=name, column=j) for j, name in enumerate("abcdef")))
+
+
+def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
+    section = Section.model_validate({"family": "adversarial_ae", "latent": 2, **keys})
+    model = build(NUMBERS, section, 0).double().eval()
+    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    model.prepare(Batch(row, row))
+    return model, row
+
+
+def turn() -> Turn:
+    return Turn(1.0, torch.Generator().manual_seed(0))
+
+
+def test_the_penalty_of_a_linear_critic_is_its_squared_slope_everywhere() -> None:
+    critic = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)).double()
+    slope = critic[0].weight
+
+    penalty = slope_penalty(critic, torch.randn(7, 3).double())
+
+    assert penalty.item() == pytest.approx(slope.square().sum().item())
+    penalty.backward()
+    torch.testing.assert_close(slope.grad, 2 * slope.detach())
+
+
+def test_the_penalty_is_the_mean_squared_slope_by_differences() -> None:
+    model, _ = make()
+    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double()
+    steps = 1e-6 * torch.eye(2).double()
+
+    penalty = slope_penalty(model.critic, z)
+
+    slopes = torch.stack([(model.critic(z + step) - model.critic(z - step)) / 2e-6 for step in steps])
+    assert penalty.item() == pytest.approx(slopes.square().sum(0).mean().item(), rel=1e-4)
+
+
+def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> None:
+    model, row = make(r1=3.0)
+    drawn = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    loss = model.players()[1].loss(Batch(row, row), turn())
+
+    logits = torch.cat([model.critic(drawn), model.critic(model.posterior(row).mean[:32])])
+    is_drawn = torch.cat([torch.ones(32), torch.zeros(32)]).double()
+    told = F.binary_cross_entropy_with_logits(logits, is_drawn)
+    assert loss.total.item() == pytest.approx((told + 1.5 * slope_penalty(model.critic, drawn)).item())
+
+
+def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() -> None:
+    model, row = make(sigma=1.0, match=2.0)
+
+    loss = model.players()[0].loss(Batch(row, row), turn())
+
+    posterior, params = model.through(row)
+    nll = model.likelihood.nll(params, row).sum(1).mean()
+    found_out = -torch.sigmoid(model.critic(posterior.mean)).log().mean()
+    assert loss.terms["nll"].item() == pytest.approx(nll.item())
+    moments = Normal(posterior.mean.mean(0), posterior.mean.std(0, correction=0))
+    apart = kl_divergence(moments, Normal(torch.zeros(2), 1.0)).sum()
+    assert loss.total.item() == pytest.approx((nll + 2.0 * (found_out + apart)).item())
+
+
+def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right() -> None:
+    model, row = make(rows=500)
+    with torch.no_grad():
+        z = model.posterior(row).mean.numpy()
+
+        facts = model.facts(Batch(row, row), torch.Generator().manual_seed(3))
+
+    drawn = torch.randn(500, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    right = (model.critic(torch.from_numpy(z)) < 0).sum() + (model.critic(drawn) > 0).sum()
+    assert facts["greatest_mean"] == pytest.approx(np.abs(z.mean(0)).max(), abs=1e-12)
+    assert facts["least_std"] == pytest.approx(z.std(0).min())
+    assert facts["greatest_std"] == pytest.approx(z.std(0).max())
+    assert facts["greatest_correlation"] == pytest.approx(abs(np.corrcoef(z.T)[0, 1]))
+    assert facts["critic_accuracy"] == pytest.approx(right.item() / 1_000)
+
+
+def test_codes_of_skewed_rows_look_like_n01() -> None:
+    """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
+    rows = skewed_rows(3_000)
+    model = build(SKEWED, Section.model_validate({"family": "adversarial_ae", "latent": 2}), 0)
+    row = model.frontend({"num": torch.from_numpy(rows[2_000:])})
+    model.prepare(Batch(row, row))
+    before = _distance(model, row)
+
+    fit(model, {"num": rows[:2_000]}, {"num": rows[2_000:]}, Train(epochs=40, patience=40))
+
+    facts = measure(model, {"num": rows[2_000:]}, seed=0)
+    assert before > 0.1
+    assert _distance(model, row) < 0.6 * before
+    assert facts["greatest_mean"] < 0.15
+    assert 0.85 < facts["least_std"] <= facts["greatest_std"] < 1.15
+    assert facts["greatest_correlation"] < 0.15
+    assert facts["critic_accuracy"] < 0.9
+
+
+def skewed_rows(rows: int) -> NDArray[np.float32]:
+    """Two exponential variables, turned into six columns, and some noise."""
+    generator = np.random.default_rng(0)
+    directions = np.linalg.qr(generator.standard_normal((len(SKEWED.columns), 2)))[0]
+    skewed = generator.exponential(1.0, (rows, 2)) * (2.0, 1.0) @ directions.T
+    return (skewed + 0.1 * generator.standard_normal(skewed.shape)).astype(np.float32)
+
+
+def _distance(model: Model, row: Row) -> float:
+    """Kolmogorov's distance from N(0, 1), of the latent that is further from it."""
+    with torch.no_grad():
+        z = model.posterior(row).mean.numpy()
+    return max(float(kstest(latent, "norm").statistic) for latent in z.T)

@@ -1,0 +1,196 @@
+"""What every family promises, on every trunk and every kind of row: a new one is tested with no edit here."""
+
+import copy
+import functools
+import io
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.optim import SGD
+
+from aepipe.config.job import Model as Section
+from aepipe.export.export import export_parts
+from aepipe.layout import Category, Layout
+from aepipe.models import backbone as trunks
+from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.export_parts import latent_tensors, named
+from aepipe.models.families import build, find, names
+from aepipe.models.layers.preprocessing import Row
+from aepipe.training.loop import take_turn
+from tests.support.layouts import LAYOUTS, random_rows, with_conditions
+
+Case = tuple[str, str | None, str]
+
+
+def cases() -> Iterator[Case]:
+    for family in names():
+        for trunk in find(family).trunks or (None,):
+            for name, layout in LAYOUTS.items():
+                if trunk is not None and layout.kind not in trunks.find(trunk).kinds:
+                    continue
+                if not find(family).takes_codes or (layout.categories and not layout.numbers):
+                    yield family, trunk, name
+
+
+def layout_of(case: Case) -> Layout:
+    layout = LAYOUTS[case[2]]
+    if find(case[0]).takes_codes:  # a column of many codes reaches it as two of few
+        layout = layout.model_copy(update={"categories": tuple(map(_of_few_codes, layout.categories))})
+    return with_conditions(layout) if find(case[0]).takes_conditions else layout
+
+
+def _of_few_codes(category: Category) -> Category:
+    return category.model_copy(update={"size": min(category.size, 40)})
+
+
+every_case = pytest.mark.parametrize("case", list(cases()), ids=lambda case: "-".join(map(str, case)))
+
+
+def make(case: Case) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
+    """A model of this case that has seen some rows, those rows as tensors, and as networks see them."""
+    return copy.deepcopy(_made(case))
+
+
+@functools.cache  # what a family prepares may take seconds
+def _made(case: Case, rows: int = 40, seed: int = 0) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
+    layout = layout_of(case)
+    model = build(layout, Section(family=case[0], trunk=case[1]), seed)
+    tensors = tuple(torch.from_numpy(random_rows(layout, rows)[port.name]) for port in layout.ports)
+    row = model.frontend(named(layout, tensors))
+    model.prepare(Batch(row, row))
+    return model.eval(), tensors, row
+
+
+@every_case
+def test_shapes_follow_the_layout(case: Case) -> None:
+    model, _, row = make(case)
+    latents = len(model.latent.names)
+
+    posterior = model.posterior(row)
+    params = model.through(row).params
+
+    assert posterior.mean.shape == (40, latents)
+    assert posterior.log_var is None or posterior.log_var.shape == (40, latents)
+    assert params.shape == (40, model.likelihood.width)
+    assert model.likelihood.nll(params, row).shape == (40, model.layout.features)
+    assert model.likelihood.residual(params, row).shape == (40, model.layout.features)
+    assert posterior.kl.shape[0] == 40
+    assert (posterior.kl.sum(1) >= 0).all()
+    assert posterior.pooled.shape == (40, len(model.latent.pooled))
+    assert len(set(model.latent.names)) == latents
+
+
+@every_case
+def test_a_turn_gives_finite_gradients_to_its_own_parameters_and_to_no_other(case: Case) -> None:
+    model, _, row = make(case)
+    generator = torch.Generator().manual_seed(0)
+    model.train()
+
+    for player in model.players():
+        model.zero_grad()
+        loss = take_turn(model, player, SGD(player.parameters, lr=0.0), Batch(row, row), Turn(0.5, generator))
+
+        own = {id(parameter) for parameter in player.parameters}
+        assert loss.total.shape == ()
+        assert all(not term.requires_grad and term.isfinite() for term in loss.terms.values())
+        for name, parameter in model.named_parameters():
+            if id(parameter) in own:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+            else:
+                assert parameter.grad is None, name
+
+
+@every_case
+def test_every_parameter_belongs_to_one_player(case: Case) -> None:
+    model, _, _ = make(case)
+
+    owned = [id(parameter) for player in model.players() for parameter in player.parameters]
+
+    trained = model.parameters() if model.players() else ()  # a closed form trains none
+    assert sorted(owned) == sorted(id(parameter) for parameter in trained)
+
+
+@every_case
+def test_answers_do_not_change_from_call_to_call_or_with_the_batch(case: Case) -> None:
+    model, _, row = make(case)
+
+    first, again = model.posterior(row).mean, model.posterior(row).mean
+    single = torch.cat([model.posterior(Row(*(part[i : i + 1] for part in row))).mean for i in range(5)])
+
+    assert torch.equal(first, again)
+    assert torch.equal(model.decode(first, row.given), model.decode(again, row.given))
+    torch.testing.assert_close(first[:5], single, rtol=1e-5, atol=1e-5)
+
+
+@every_case
+def test_a_saved_model_answers_as_before(case: Case) -> None:
+    model, _, row = make(case)
+    other = build(model.layout, Section(family=case[0], trunk=case[1]), 1).eval()
+    file = io.BytesIO()
+
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+
+    params, others = (each.through(row).params for each in (model, other))
+    assert torch.equal(params, others)
+    assert torch.equal(model.likelihood.nll(params, row), other.likelihood.nll(params, row))
+
+
+@every_case
+def test_parts_answer_what_their_ports_say(case: Case) -> None:
+    model, tensors, row = make(case)
+    known = dict(zip((port.name for port in model.layout.ports), tensors, strict=True))
+    known["z"] = latent_tensors(model, model.posterior(row))[0]
+
+    for part in model.parts():
+        noise = {port.name: torch.rand(40, *port.row_shape) for port in part.inputs if port.noise}
+        examples = {name: torch.from_numpy(rows[:40]) for name, rows in part.examples.items()}
+        answer = part.module(*((known | noise | examples)[port.name] for port in part.inputs))
+        for port, tensor in zip(part.outputs, answer if isinstance(answer, tuple) else (answer,), strict=True):
+            assert tensor.shape == (40, *port.row_shape), (part.name, port.name)
+            assert tensor.detach().numpy().dtype == port.dtype, (part.name, port.name)
+            known.setdefault(port.name, tensor)
+
+
+@every_case
+def test_the_same_seed_builds_the_same_weights_and_leaves_torch_s_own_noise_alone(case: Case) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    section = Section(family=case[0], trunk=case[1])
+
+    first, same, other = (build(layout_of(case), section, seed).state_dict() for seed in (3, 3, 4))
+
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(tensor, same[name]) for name, tensor in first.items())
+    assert case[0] == "pca" or not all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+@pytest.mark.parametrize("family", names())
+def test_a_family_says_what_it_is(family: str) -> None:
+    found = find(family)
+
+    assert found.name == family
+    assert found.summary
+    assert all(field.description for field in found.options.model_fields.values())
+    assert set(found.trunks) <= set(trunks.names())
+
+
+def test_keys_of_families_trunks_and_likelihoods_never_mean_two_things() -> None:
+    of_trunks = {key for name in trunks.names() for key in trunks.find(name).options.model_fields}
+    of_families = {key for name in names() for key in find(name).options.model_fields}
+
+    assert not of_trunks & of_families
+    assert not (of_trunks | of_families) & {"sigma", "pixels", "family", "trunk"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trunk", trunks.names())
+def test_an_autoencoder_of_every_trunk_is_exported_as_torch_answers(trunk: str) -> None:
+    name = next(name for name, layout in reversed(LAYOUTS.items()) if layout.kind in trunks.find(trunk).kinds)
+
+    exported = export_parts(make(("ae", trunk, name))[0].parts(), random_rows(LAYOUTS[name], 512))
+
+    assert [part.part for part in exported] == ["encoder", "decoder", "sampler"]

@@ -1,0 +1,168 @@
+"""A chain of columns: one distribution, whether it is summed up, told, drawn or forced; and the same one in ONNX."""
+
+import itertools
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from torch import Tensor, nn
+
+from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN, Port
+from aepipe.models.layers.autoregressive_columns import ColumnChain
+from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
+
+SIZES, ORDER = (5, 40, 7, 300), (2, 1, 3, 0)
+
+
+def make(sizes: tuple[int, ...] = SIZES, order: tuple[int, ...] = ORDER, *, scale: float = 5.0) -> ColumnChain:
+    """A chain whose weights are large enough for columns to depend on each other, in float64."""
+    torch.manual_seed(0)
+    chain = ColumnChain(sizes, 8, order).double().eval()
+    for parameter in chain.parameters():
+        parameter.data.mul_(scale)
+    return chain
+
+
+def rows(sizes: tuple[int, ...] = SIZES, count: int = 400) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.stack([torch.randint(0, size, (count,), generator=generator) for size in sizes], 1)
+
+
+def starts(count: int, seed: int = 2) -> Tensor:
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_what_is_trained_is_the_log_probability_that_is_told_of_every_code() -> None:
+    chain, codes, start = make(), rows(), starts(400)
+
+    losses = chain.nll(start, codes)
+    told = chain.log_probabilities(start, codes)
+
+    for column, of_codes in enumerate(told):
+        assert of_codes.shape == (400, SIZES[column])
+        torch.testing.assert_close(of_codes.exp().sum(1), torch.ones(400, dtype=torch.float64))
+        torch.testing.assert_close(losses[:, column], -of_codes.gather(1, codes[:, [column]]).squeeze(1))
+
+
+def test_a_column_depends_on_those_before_it_in_the_order_alone() -> None:
+    chain, start = make(), starts(50)
+    codes = rows(count=50)
+
+    for place, column in enumerate(ORDER):
+        changed = codes.clone()
+        changed[:, column] = (changed[:, column] + 1) % SIZES[column]
+        before, after = chain.log_probabilities(start, codes), chain.log_probabilities(start, changed)
+        for other in range(len(SIZES)):
+            is_later = ORDER.index(other) > place
+            assert torch.allclose(before[other], after[other], atol=1e-12) != is_later
+
+
+def test_draws_have_the_joint_distribution_that_is_told() -> None:
+    sizes, draws = (4, 5, 4), 200_000
+    chain = make(sizes, (1, 2, 0))
+    chain.begin(torch.tensor(list(itertools.product(*map(range, sizes)))))
+    start = starts(1).expand(draws, -1)
+
+    drawn = chain.draw(start, torch.rand(draws, chain.uniforms, generator=torch.Generator().manual_seed(3)).double())
+
+    every = torch.tensor([row for row in itertools.product(*map(range, sizes)) if UNSEEN not in row])
+    joint = (-chain.nll(start[: len(every)], every).sum(1)).exp().detach()
+    counts = torch.zeros(sizes)
+    counts.index_put_(tuple(drawn.long().T), torch.ones(draws), accumulate=True)
+    found = counts[tuple(every.T)] / draws
+    assert float(counts[:, UNSEEN].sum() + counts[UNSEEN].sum()) == 0
+    assert joint.sum() < 1  # of codes that are never drawn there is some probability
+    conditional = _without_unseen(chain, start[:1], every)
+    assert (found - conditional).abs().max() < 4 * (0.25 / draws) ** 0.5
+
+
+def _without_unseen(chain: ColumnChain, start: Tensor, every: Tensor) -> Tensor:
+    """The probability of rows where each column is told anew without the code that is never drawn."""
+    told = chain.log_probabilities(start.expand(len(every), -1), every)
+    logs = torch.zeros(len(every), dtype=torch.float64)
+    for column, of_codes in enumerate(told):
+        possible = of_codes.clone()
+        possible[:, UNSEEN] = -torch.inf
+        logs += possible.log_softmax(1).gather(1, every[:, [column]]).squeeze(1)
+    return logs.exp().detach()
+
+
+def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniforms() -> None:
+    chain = ColumnChain(SIZES, 8, ORDER)
+    seen = rows(count=30)
+    chain.begin(seen)
+    uniform = torch.rand(20_000, chain.uniforms, generator=torch.Generator().manual_seed(0))
+    uniform[:200] = float(np.nextafter(np.float32(1), np.float32(0)))
+    uniform[200:300] = 0
+
+    drawn = chain.draw(torch.randn(20_000, 8), uniform)
+
+    for column in range(len(SIZES)):
+        assert set(drawn[:, column].tolist()) <= set(seen[:, column].tolist()) - {UNSEEN}
+
+
+def test_a_chain_that_has_begun_tells_the_shares_of_the_training_rows() -> None:
+    chain, codes = ColumnChain(SIZES, 8, ORDER), rows(count=5_000)
+    codes[:, 3] = codes[:, 3] % 50 + FIRST_VALUE
+    chain.begin(codes)
+    for name in ("group", "of_group", "place", "embedding"):
+        getattr(chain, name).data.zero_()
+
+    told = chain.log_probabilities(torch.zeros(1, 8), codes[:1])
+
+    for column, of_codes in enumerate(told):
+        shares = torch.bincount(codes[:, column], minlength=SIZES[column]) / len(codes)
+        torch.testing.assert_close(of_codes[0].exp(), shares, atol=0.003, rtol=0.05)
+
+
+def test_forced_codes_are_kept_and_the_others_are_drawn_given_those_before_them() -> None:
+    chain, start = make(), starts(300)
+    forced = torch.where(torch.rand(300, 4, generator=torch.Generator().manual_seed(5)) < 0.5, rows(count=300), -1)
+    uniform = torch.rand(300, chain.uniforms, generator=torch.Generator().manual_seed(6)).double()
+
+    drawn = chain.draw(start, uniform, forced)
+
+    assert torch.equal(drawn[forced >= 0].long(), forced[forced >= 0])
+    assert torch.equal(chain.draw(start, uniform, drawn), drawn)
+    free = chain.draw(start, uniform)
+    first = forced[:, ORDER[0]] < 0
+    assert torch.equal(drawn[first, ORDER[0]], free[first, ORDER[0]])
+
+
+def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -> None:
+    chain, start = make(), starts(60)
+
+    answers = chain.likeliest(start)
+
+    guess = torch.stack([each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in answers], 1)
+    for found, told in zip(answers, chain.log_probabilities(start, guess), strict=True):
+        torch.testing.assert_close(found, told)
+    assert MISSING not in guess
+
+
+@pytest.mark.parametrize("sizes", [SIZES, (4, 9)], ids=["two levels", "one level"])
+def test_the_graph_answers_as_the_chain_does(sizes: tuple[int, ...]) -> None:
+    order = tuple(reversed(range(len(sizes))))
+    chain = ColumnChain(sizes, 8, order).eval()
+    chain.begin(rows(sizes))
+    layers = (nn.Linear(3, 8), nn.Linear(8, 8))
+    z, uniform = torch.randn(700, 3), torch.rand(700, chain.uniforms)
+    forced = torch.where(torch.rand(700, len(sizes)) < 0.5, rows(sizes, 700), -1).int()
+    start = layers[1](torch.relu(layers[0](z)))
+    ports = Port("z", "float32", (3,)), Port("u", "float32", (chain.uniforms,)), Port("f", "int32", (len(sizes),))
+    cat = Port("cat", "int32", (len(sizes),))
+    drawing, forcing, guessing = (ColumnGraph(chain) for _ in range(3))
+
+    drawn = drawing.model(drawing.drawn(drawing.start("z", layers), "u"), ports[:2], cat)
+    kept = forcing.model(forcing.drawn(forcing.start("z", layers), "u", "f"), ports, cat)
+    guessed = guessing.model(guessing.likeliest(guessing.start("z", layers)), ports[:1], cat)
+
+    feeds = {"z": z.numpy(), "u": uniform.numpy(), "f": forced.numpy()}
+    likeliest = torch.stack([each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in chain.likeliest(start)], 1)
+    expected = (chain.draw(start, uniform), chain.draw(start, uniform, forced), likeliest.int())
+    for model, wanted, inputs in zip((drawn, kept, guessed), expected, (ports[:2], ports, ports[:1]), strict=True):
+        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {port.name: feeds[port.name] for port in inputs})
+        assert found.dtype == np.int32
+        assert (found == wanted.numpy()).all(axis=1).mean() > 0.995

@@ -1,0 +1,87 @@
+"""What learners can tell apart, and how sure that is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from aepipe.errors import EvaluationInvalid
+from aepipe.quality.alignment import Columns, Rows
+from aepipe.quality.classifier_two_sample import two_sample
+from aepipe.quality.intervals import delong, upper_bound
+from aepipe.quality.tstr import downstream
+
+COLUMNS = Columns(("x", "y"), ("kind",), (3,))
+
+
+def rows(count: int, seed: int, *, slope: float = 1.0) -> Rows:
+    """y follows x by the slope, and the kind follows y."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(count)
+    y = slope * x + 0.3 * rng.standard_normal(count)
+    return Rows(np.column_stack([x, y]), 1 + (y > 1).astype(np.int32)[:, None])
+
+
+def test_delong_is_the_double_loop_over_pairs() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.repeat([True, False], [13, 17])
+    score = np.round(rng.standard_normal(30) + truth, 1)
+
+    value, variance = delong(truth, score)
+
+    wins = (score[truth][:, None] > score[~truth]) + 0.5 * (score[truth][:, None] == score[~truth])
+    assert value == pytest.approx(roc_auc_score(truth, score))
+    assert variance == pytest.approx(wins.mean(1).var(ddof=1) / 13 + wins.mean(0).var(ddof=1) / 17)
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(0, 50), (3, 50), (50, 50)])
+def test_below_the_upper_bound_so_few_hits_come_in_one_case_of_a_hundred(hits: int, rows: int) -> None:
+    from scipy.stats import binom
+
+    bound = upper_bound(hits, rows, level=0.99)
+
+    assert bound == 1.0 if hits == rows else binom.cdf(hits, rows, bound) == pytest.approx(0.01)
+
+
+def test_rows_of_one_law_are_not_told_apart_and_a_broken_relation_is_seen_by_trees_alone() -> None:
+    same = two_sample(COLUMNS, rows(600, 0), rows(600, 1), seed=0)
+    broken = rows(600, 1)
+    broken.numbers[:, 1] = np.random.default_rng(2).permutation(broken.numbers[:, 1])
+
+    told = two_sample(COLUMNS, rows(600, 0), replace(broken, codes=rows(600, 0).codes), seed=0)
+
+    assert same.trees.low - 0.03 < 0.5 < same.trees.high + 0.03
+    assert told.trees.low > 0.75
+    assert told.logistic.high < 0.6
+
+
+def test_a_learner_of_synthetic_rows_loses_what_they_do_not_tell() -> None:
+    sides = {"train": rows(800, 0), "held_out": rows(400, 1)}
+
+    good = downstream(COLUMNS, "kind", **sides, synthetic=rows(800, 2), seed=0)
+    useless = downstream(COLUMNS, "y", **sides, synthetic=rows(800, 2, slope=-1.0), seed=0)
+
+    assert good.measure == "AUROC"
+    assert good.from_real.value > 0.99
+    assert abs(good.lost) < 0.01
+    assert useless.measure == "R2"
+    assert useless.from_real.value > 0.8
+    assert useless.from_synthetic.high < 0
+
+
+def test_synthetic_rows_of_one_class_teach_nothing() -> None:
+    one_class = replace(rows(100, 2), codes=np.ones((100, 1), np.int32))
+
+    found = downstream(COLUMNS, "kind", train=rows(100, 0), held_out=rows(100, 1), synthetic=one_class, seed=0)
+
+    assert found.from_synthetic.value == 0.5
+
+
+def test_what_cannot_be_foretold_is_refused() -> None:
+    constant = Rows(rows(50, 0).numbers, np.ones((50, 1), np.int32))
+
+    with pytest.raises(EvaluationInvalid, match="'kind' has one value among training and held-out rows"):
+        downstream(COLUMNS, "kind", train=constant, held_out=constant, synthetic=constant, seed=0)
+    with pytest.raises(EvaluationInvalid, match="no column 'knid' to foretell: there are x, y, kind"):
+        downstream(COLUMNS, "knid", train=constant, held_out=constant, synthetic=constant, seed=0)

@@ -1,0 +1,75 @@
+"""The page of a set of synthetic rows."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aepipe.config.sample_requirements import Quality
+from aepipe.quality.checks import judge
+from aepipe.quality.measure import Sides, measure_table
+from aepipe.report.figures.pair_heatmap import heat_map
+from aepipe.report.sample_page import SetPage, meaning, render_set
+from tests.support.quality_tables import real, synthetic
+
+BARS = Quality(shapes=0.99, trees=0.99)
+
+
+@pytest.fixture(scope="module")
+def page() -> SetPage:
+    """Of a set that repeats training rows."""
+    learned, held_out = real().slice(0, 250), real().slice(250)
+    sides = Sides(learned, held_out, pa.concat_tables([learned, synthetic().slice(0, 50)]))
+    measures = measure_table(sides, categories=(), predict="owner", seed=0)
+    return SetPage(
+        job="people <b>",
+        model_version="people/1",
+        partition="dt=2026-02-01",
+        written_at=datetime(2026, 2, 1, tzinfo=UTC),
+        rows=300,
+        seed=7,
+        judgement=judge(measures, BARS),
+        real=sides.held_out,
+        synthetic=sides.synthetic,
+        asked="town = 'Ulm'",
+        rejected={"low < high": 12},
+    )
+
+
+def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: SetPage) -> None:
+    checks = {check.key: check for check in page.judgement.checks}
+
+    assert checks["copies"].value == pytest.approx(250 / 300)
+    assert checks["copies"].is_met is False
+    assert checks["closeness"].value > 0.7
+    assert checks["closeness"].is_met is False
+    assert checks["shapes"].is_met is False
+    assert checks["trees"].is_met
+    assert checks["trends"].is_met is None
+    assert any("likeness of columns is 0." in sentence for sentence in page.judgement.missed)
+
+
+def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SetPage) -> None:
+    html = render_set(page)
+
+    assert "no privacy guarantee" in html
+    assert "Quarantined:" in html
+    assert "people &lt;b&gt;" in html
+    assert "low &lt; high" in html
+    assert html.count("<svg") == 2
+    for title, text in meaning(page.judgement):
+        assert title in html, title
+        assert text[:40].split("'")[0] in html
+    assert html == render_set(page)
+
+
+def test_the_map_leaves_out_the_columns_that_are_most_alike() -> None:
+    similarity = np.full((40, 40), 0.99)
+    similarity[3, 39] = similarity[39, 3] = 0.2
+
+    drawn = heat_map([f"column {at}" for at in range(40)], similarity)
+
+    assert "column 3<" in drawn
+    assert "column 39<" in drawn
+    assert drawn.count(">column ") == 2 * 30  # below and beside the map

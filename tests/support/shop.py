@@ -1,0 +1,15 @@
+"""A shop whose model takes conditions, trained once a test run, under jobs of any [samples]."""
+
+from pathlib import Path
+
+from tests.jobs.sample.test_conditional_model import TABLE_JOB, trained
+
+
+def shop_job(shared: Path, folder: Path, samples: str) -> Path:
+    """The path of a job in `folder` that has the shop's model and data, own outputs, and these keys of [samples]."""
+    shop = trained(shared, "conditional-shop", TABLE_JOB)
+    text = shop.read_text().replace('path = "."', f"path = '{shop.parent}'")
+    text = text.replace("quality = { check = false }\n", f"{samples}\n")
+    job = folder / "job.toml"
+    job.write_text(f"{text}[output]\npath = 'out'\nexported = '{shop.parent / 'exported'}'\n")
+    return job

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from aepipe.models.layers.preprocessing import Frontend
+from aepipe.training.device_dataset import Resident
+from tests.support.layouts import LAYOUTS, random_rows
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
+    arrays = random_rows(LAYOUTS[name], 50)
+    frontend = Frontend(LAYOUTS[name])
+    index = torch.tensor([7, 3, 3, 49])
+
+    picked = Resident(frontend, arrays, torch.device("cpu")).pick(index)
+
+    oracle = frontend({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
+    assert picked.seen is picked.clean
+    assert picked.places is index
+    for one, other in zip(picked.seen, oracle, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_slices_are_all_rows_in_order(name: str) -> None:
+    arrays = random_rows(LAYOUTS[name], 50)
+    resident = Resident(Frontend(LAYOUTS[name]), arrays, torch.device("cpu"))
+
+    slices = list(resident.slices(20))
+
+    assert [len(batch.seen.dense) for batch in slices] == [20, 20, 10]
+    whole = resident.pick(torch.arange(50)).seen
+    for part, oracle in zip(zip(*(batch.seen for batch in slices), strict=True), whole, strict=True):
+        assert torch.equal(torch.cat(part), oracle)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_no_rows_are_none(name: str) -> None:
+    arrays = {key: array[:0] for key, array in random_rows(LAYOUTS[name], 1).items()}
+
+    assert Resident(Frontend(LAYOUTS[name]), arrays, torch.device("cpu")).rows == 0
+
+
+def test_rows_that_cannot_be_written_to_are_taken_without_a_warning() -> None:
+    arrays = random_rows(LAYOUTS["numbers"], 5)
+    arrays["num"].setflags(write=False)
+
+    assert Resident(Frontend(LAYOUTS["numbers"]), arrays, torch.device("cpu")).rows == 5
