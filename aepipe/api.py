@@ -8,7 +8,7 @@ from typing import Literal, TypeVar, cast
 import pandas as pd
 import pyarrow as pa
 
-from aepipe.bundles.active_calibration import in_force
+from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.inference.table_model import TableModel
@@ -128,7 +128,9 @@ def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | Non
     CalibrationInvalid.
     """
     bundle = Bundle.open(path)
-    return Model(TableModel(bundle if outputs is None else in_force(Path(outputs), bundle), device=device))
+    return Model(
+        TableModel(bundle if outputs is None else with_active_calibration(Path(outputs), bundle), device=device)
+    )
 
 
 def _like(rows: Frame, answer: pa.Table) -> Frame:

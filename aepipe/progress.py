@@ -6,5 +6,5 @@ Progress = Callable[[str, float], None]
 """Told what was just worked on, and which share of everything is done."""
 
 
-def silent(what: str, share: float) -> None:
+def no_progress(what: str, share: float) -> None:
     """Progress that nobody asked for."""

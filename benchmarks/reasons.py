@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from aepipe.config.job import Job, parse_job
-from aepipe.heads.model_outputs import gather
-from aepipe.heads.scorer import FITTED_ROWS, LossBlame, LossScale, Scorer, fit_scorer
-from aepipe.jobs.train.training_data import Learning, read_learning_rows
+from aepipe.heads.model_outputs import collect_outputs
+from aepipe.heads.scorer import FITTED_ROWS, LossAttribution, LossScale, Scorer, fit_scorer
+from aepipe.jobs.train.training_data import TrainingData, read_training_data
 from aepipe.models import families
 from aepipe.storage import put_parquet
 from aepipe.tables.partitions import discover
@@ -97,15 +97,15 @@ def measure(normal: pa.Table, family: str, *, trials: int) -> Found:
     planted = plant(learned, others, trials=trials, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         job = _job(Path(folder), learned, family)
-        learning = read_learning_rows(job, discover(job))
+        learning = read_training_data(job, discover(job))
     scorer = _scorer(job, learning)
-    columns = scorer.witness.model.layout.columns
+    columns = scorer.probe.model.layout.columns
     right = np.array([columns.index(column) for column in planted.columns])
     rows = learning.encoding.encode_table(planted.rows.select(columns), rows=MOST_ROWS).arrays
     reasons = _reasons(scorer, rows)
     scale = LossScale(torch.cat([_losses(scorer, part) for part in (learning.train, learning.dev)]))
-    by_loss = LossBlame(scale)
-    plain = Scorer(scorer.witness, scorer.head, by_loss, reasons=1)
+    by_loss = LossAttribution(scale)
+    plain = Scorer(scorer.probe, scorer.head, by_loss, reasons=1)
     return Found(
         float((reasons[:, 0] == right).mean()),
         float((reasons[:, :3] == right[:, None]).any(axis=1).mean()),
@@ -165,19 +165,19 @@ def _job(folder: Path, learned: pa.Table, family: str) -> Job:
     )
 
 
-def _scorer(job: Job, learning: Learning) -> Scorer:
+def _scorer(job: Job, learning: TrainingData) -> Scorer:
     model = families.build(learning.encoding.layout, job.model, job.train.seed)
     fit(model, learning.train, learning.dev, job.train)
     return fit_scorer(model, learning.train, learning.dev, head="knn", reasons=3)
 
 
 def _losses(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> torch.Tensor:
-    return gather(scorer.witness, rows, most=FITTED_ROWS, seed=0).losses
+    return collect_outputs(scorer.probe, rows, most=FITTED_ROWS, seed=0).losses
 
 
 @torch.no_grad()
 def _reasons(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int32]:
-    ports = scorer.witness.model.layout.ports
+    ports = scorer.probe.model.layout.ports
     return np.asarray(scorer(*(torch.from_numpy(rows[port.name]) for port in ports))[-2].numpy())
 
 

@@ -72,7 +72,7 @@ def ours(rows: Floats, seed: int) -> Run:
 
 def pythae(rows: Floats, seed: int) -> Run:
     """Its own trainer, Adam at .001, of a VAE with the same layers."""
-    with zoo_peers.silent():
+    with zoo_peers.no_progress():
         trainer = zoo_peers.table_trainer(rows, latent=LATENTS, hidden=HIDDEN, batch_rows=BATCH_ROWS, seed=seed)
         for group in trainer.optimizer.param_groups:
             group["lr"] = 1e-3
@@ -118,7 +118,7 @@ def pyod(rows: Floats, seed: int) -> Run:
         hidden_neuron_list=[HIDDEN, LATENTS], batch_size=BATCH_ROWS, epoch_num=EPOCHS, verbose=0, random_state=seed
     )
     begun = time.perf_counter()
-    with zoo_peers.silent():
+    with zoo_peers.no_progress():
         model.fit(rows)
     return Run(len(rows) * EPOCHS / (time.perf_counter() - begun))
 

@@ -120,7 +120,7 @@ class Ours(Subject):
 
     @torch.no_grad()
     def rebuilt(self, pictures: Pictures) -> Floats:
-        return self._pictures([self.model.through(row).params for row in self._rows(pictures)])
+        return self._pictures([self.model.reconstruct(row).params for row in self._rows(pictures)])
 
     def decoded(self, z: Doubles | Integers) -> Floats:
         return self.decoded_given(z, None)

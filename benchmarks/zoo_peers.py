@@ -35,7 +35,7 @@ def there() -> bool:
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[None]:
+def no_progress() -> Iterator[None]:
     """Without what pythae says on the console: progress bars, loggers with handlers of their own."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -128,7 +128,7 @@ def train_peer(
 
     networks: encoder and decoder of a model of codes; the others have those of aepipe's mlp trunk.
     """
-    with silent():
+    with no_progress():
         importlib.import_module("pythae.trainers")  # before the clock runs
         torch.manual_seed(seed)
         model = _make(kind, latent, options, networks)

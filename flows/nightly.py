@@ -13,7 +13,7 @@ from aepipe.jobs.sample.sample import SampleResult
 from aepipe.jobs.score import NightScore
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
-from flows.score import Scored, ScoreOptions, score_partitions, show_nights
+from flows.score import ScoredPartitions, ScoreOptions, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
 from flows.train import fit, show_training
@@ -65,7 +65,7 @@ def write_report(job: Path, model: str) -> "ReportResult":
         return report_job(job, model=model, progress=progress)
 
 
-def _report(options: NightOptions, name: str, scored: Scored) -> "ReportResult | None":
+def _report(options: NightOptions, name: str, scored: ScoredPartitions) -> "ReportResult | None":
     """None where nothing was scored, or where what spoils a partition spoils the page too."""
     if not scored.nights:
         return None

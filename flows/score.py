@@ -30,7 +30,7 @@ class ScoreOptions(Options):
     device: Device | None = Field(None, description="in place of the job's")
 
 
-class Scored(NamedTuple):
+class ScoredPartitions(NamedTuple):
     """What became of every partition; `faults` says of each that has no new scores why."""
 
     nights: tuple[NightScore, ...]
@@ -59,7 +59,7 @@ def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | No
     return result
 
 
-def score_partitions(options: ScoreOptions) -> Scored:
+def score_partitions(options: ScoreOptions) -> ScoredPartitions:
     """Give every partition its turn. To be called by a flow.
 
     One after the other: a partition takes every core, and one that fails stops no other.
@@ -77,7 +77,7 @@ def score_partitions(options: ScoreOptions) -> Scored:
         else:
             faults |= dict.fromkeys(chunk, f"{type(answer).__name__}: {answer}")
     publish_night(job.name, nights, faults)
-    return Scored(tuple(nights), faults)
+    return ScoredPartitions(tuple(nights), faults)
 
 
 def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[str]]:

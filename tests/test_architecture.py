@@ -76,9 +76,9 @@ def _run(code: str) -> str:
 
 
 def test_every_public_function_and_class_says_what_it_gives() -> None:
-    silent = [f"{_name(path)}: {name}" for path in MODULES for name in _without_docstring(path)]
+    no_progress = [f"{_name(path)}: {name}" for path in MODULES for name in _without_docstring(path)]
 
-    _expect_none(silent)
+    _expect_none(no_progress)
 
 
 def _without_docstring(path: Path) -> Iterator[str]:

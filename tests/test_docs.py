@@ -41,11 +41,11 @@ def models() -> Iterator[type[BaseModel]]:
 
 
 def test_every_key_of_a_job_says_what_it_means() -> None:
-    silent = [
+    no_progress = [
         f"{model.__module__}.{model.__name__}.{name}"
         for model in models()
         for name, field in model.model_fields.items()
         if not field.description
     ]
 
-    assert silent == []
+    assert no_progress == []

@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.batch.run_stats import Tally
-from aepipe.batch.scan_plan import carried_columns
+from aepipe.batch.run_stats import RunStats
+from aepipe.batch.scan_plan import passthrough_columns
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import SchemaMismatch
 from aepipe.inference.batch_runner import Runner
-from aepipe.inference.output_schema import Answers, Sheet, feature_columns, feature_fields, score_fields
-from aepipe.inference.predictions import Judge
+from aepipe.inference.output_schema import Predictions, Sheet, feature_columns, feature_fields, score_fields
+from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.session import Session
 from aepipe.layout import Port
 
@@ -29,11 +29,11 @@ class Buffers:
         self.invalid = np.empty(rows, np.int16)
 
 
-class Scored(NamedTuple):
+class ScoredBlock(NamedTuple):
     """Rows of the outputs. They lie in buffers and are gone when those are used again."""
 
     rows: dict[str, pa.RecordBatch]
-    tally: Tally
+    stats: RunStats
 
 
 class BlockScorer:
@@ -44,7 +44,7 @@ class BlockScorer:
 
     def __init__(self, bundle: Bundle, carried: tuple[pa.Field, ...], *, features: bool) -> None:
         self._encoding = bundle.encoding
-        self._judge = Judge(bundle)
+        self._judge = PostProcessor(bundle)
         self._carried = carried
         self.outputs = tuple(bundle.part("scorer")[1].outputs)
         self.sheets = self._make_sheets(bundle, features)
@@ -58,38 +58,38 @@ class BlockScorer:
         """Room for a block."""
         return Buffers(self.outputs, rows)
 
-    def score(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session]) -> Scored:
+    def score(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session]) -> ScoredBlock:
         """The outputs of the rows of a batch, in their order."""
-        tally = Tally(rows=batch.num_rows)
-        self._infer(batch, buffers, runner, tally)
-        with tally.timed("write"):
+        stats = RunStats(rows=batch.num_rows)
+        self._infer(batch, buffers, runner, stats)
+        with stats.timed("write"):
             found = {name: values[: batch.num_rows] for name, values in buffers.answers.items()}
             answers = self._judge.answers(found, buffers.invalid[: batch.num_rows])
-            tally.flagged = int(np.count_nonzero(answers.is_anomaly))
-            self._count_invalid(answers.invalid, tally)
-            return Scored(self._sheet_rows(batch, answers), tally)
+            stats.flagged = int(np.count_nonzero(answers.is_anomaly))
+            self._count_invalid(answers.invalid, stats)
+            return ScoredBlock(self._sheet_rows(batch, answers), stats)
 
-    def _infer(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session], tally: Tally) -> None:
+    def _infer(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session], stats: RunStats) -> None:
         at = 0
         while at < batch.num_rows:
             rows = batch.slice(at, _ENCODED_BATCHES * runner.batch_rows)
             end = at + rows.num_rows
-            with tally.timed("encode"):
+            with stats.timed("encode"):
                 encoded = self._encoding.encode(rows)
-            with tally.timed("infer"):
+            with stats.timed("infer"):
                 runner.run_into(encoded.arrays, {name: values[at:end] for name, values in buffers.answers.items()})
             buffers.invalid[at:end] = encoded.invalid
-            tally.unseen.update(encoded.unseen)
+            stats.unseen.update(encoded.unseen)
             at = end
 
-    def _count_invalid(self, invalid: NDArray[np.int16], tally: Tally) -> None:
+    def _count_invalid(self, invalid: NDArray[np.int16], stats: RunStats) -> None:
         if invalid.any():
             counts = np.bincount(invalid, minlength=len(self._judge.invalid_reasons))
             met = np.flatnonzero(counts[1:]) + 1
-            tally.invalid.update({self._judge.invalid_reasons[code]: int(counts[code]) for code in met})
+            stats.invalid.update({self._judge.invalid_reasons[code]: int(counts[code]) for code in met})
 
-    def _sheet_rows(self, batch: pa.RecordBatch, answers: Answers) -> dict[str, pa.RecordBatch]:
-        carried = carried_columns(batch, self._carried)
+    def _sheet_rows(self, batch: pa.RecordBatch, answers: Predictions) -> dict[str, pa.RecordBatch]:
+        carried = passthrough_columns(batch, self._carried)
         rows = {"scores": self.sheets["scores"].rows(carried, self._judge.columns(answers))}
         if "features" in self.sheets:
             rows["features"] = self.sheets["features"].rows(carried, feature_columns(answers))

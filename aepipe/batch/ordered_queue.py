@@ -13,7 +13,7 @@ Buffer = TypeVar("Buffer")
 Done = TypeVar("Done")
 
 
-class Line(Generic[Item, Buffer, Done]):
+class OrderedQueue(Generic[Item, Buffer, Done]):
     """Takes items in turn, has them worked on at one of a few buffers, and delivers what was done, one at a time.
 
     items: asked by one thread at a time. make_buffer: what an item needs until it is delivered; made when first needed,

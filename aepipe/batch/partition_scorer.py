@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from aepipe.batch.adaptive_stream import STREAM, Stream, stream_before
-from aepipe.batch.block_scorer import BlockScorer, Buffers, Scored
-from aepipe.batch.ordered_queue import Line
-from aepipe.batch.run_stats import Tally
+from aepipe.batch.adaptive_stream import STREAM, AdaptiveStream, stream_before
+from aepipe.batch.block_scorer import BlockScorer, Buffers, ScoredBlock
+from aepipe.batch.ordered_queue import OrderedQueue
+from aepipe.batch.run_stats import RunStats
 from aepipe.batch.scan_plan import survey
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
@@ -87,11 +87,11 @@ def score_partition(
     began = perf_counter()
     name, files = spec.partition
     stamps = _stamps(files)
-    tally = Tally()
+    stats = RunStats()
     outputs = Outputs(spec.out)
 
     def take_key() -> dict[str, str]:
-        with tally.timed("digest"):
+        with stats.timed("digest"):
             inputs = {str(file): digest_file(file, check=check) for file in files}
         commit.take_key(partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive))
         return inputs
@@ -104,7 +104,7 @@ def score_partition(
         if not is_entered:
             enter(True)
         flow = stream_before(outputs, name, bundle) if spec.adaptive else None
-        scoring = Scoring(bundle, spec, commit, workers=workers, tally=tally, progress=progress, flow=flow)
+        scoring = Scoring(bundle, spec, commit, workers=workers, stats=stats, progress=progress, flow=flow)
         announce(scoring)
         if inputs is None:  # no key to compare with: others score meanwhile, .4 s of a file of 560 MB
             inputs = scoring.beside(take_key)
@@ -146,14 +146,14 @@ class Scoring:
         commit: Commit,
         *,
         workers: int,
-        tally: Tally,
+        stats: RunStats,
         progress: Callable[[float], None],
-        flow: Stream | None = None,
+        flow: AdaptiveStream | None = None,
     ) -> None:
         self._bundle = bundle
         self._flow = flow
         self._spec = spec
-        self._tally = tally
+        self._tally = stats
         self._progress = progress
         self._survey = survey(spec.partition.files, bundle.encoding)
         if self._survey.extra_columns:
@@ -168,7 +168,7 @@ class Scoring:
             workers=workers,
             open_bytes=self._survey.open_bytes,
         )
-        self._line: Line[Block, Buffers, Scored] = Line(
+        self._line: OrderedQueue[Block, Buffers, ScoredBlock] = OrderedQueue(
             self._blocks(rows),
             make_buffer=partial(self._scorer.buffers, rows),
             buffers=workers + 1,
@@ -208,12 +208,12 @@ class Scoring:
 
     def details(self, runner: Runner[Session], *, wall_s: float) -> dict[str, Any]:
         """What the manifest says of the run. The seconds of the commit are those of writing the last pages to disk."""
-        tally, calibration = self._tally, self._bundle.calibration
+        stats, calibration = self._tally, self._bundle.calibration
         return {
-            "rows": tally.rows,
-            "flagged": tally.flagged,
-            "invalid": dict(tally.invalid),
-            "unseen": dict(tally.unseen),
+            "rows": stats.rows,
+            "flagged": stats.flagged,
+            "invalid": dict(stats.invalid),
+            "unseen": dict(stats.unseen),
             "extra_columns": list(self._survey.extra_columns),
             "alpha": calibration.alpha,
             "alpha_means": f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
@@ -223,10 +223,10 @@ class Scoring:
             **({} if self._flow is None else {STREAM: self._flow.details()}),
             "provider": runner.graph.provider,
             "batch_rows": runner.batch_rows,
-            "seconds": {stage: round(seconds, 4) for stage, seconds in tally.seconds.items()},
-            "over_io": round(tally.over_io, 3),
+            "seconds": {stage: round(seconds, 4) for stage, seconds in stats.seconds.items()},
+            "over_io": round(stats.over_io, 3),
             "wall_s": round(wall_s, 4),
-            "rows_per_s": round(tally.rows / wall_s, 1),
+            "rows_per_s": round(stats.rows / wall_s, 1),
         }
 
     def _blocks(self, rows: int) -> Iterator[Block]:
@@ -239,16 +239,16 @@ class Scoring:
                     break
                 yield Block(batch, perf_counter() - began)
 
-    def _step(self, runner: Runner[Session], block: Block, buffers: Buffers) -> Scored:
+    def _step(self, runner: Runner[Session], block: Block, buffers: Buffers) -> ScoredBlock:
         scored = self._scorer.score(block.rows, buffers, runner)
-        scored.tally.seconds["read"] += block.read_s
+        scored.stats.seconds["read"] += block.read_s
         return scored
 
-    def _write(self, scored: Scored) -> None:
+    def _write(self, scored: ScoredBlock) -> None:
         if self._flow is not None:
             with self._tally.timed("write"):
                 self._flow.judge(scored)
-        self._tally.add(scored.tally)
+        self._tally.add(scored.stats)
         with self._tally.timed("write"):
             for name, sink in self._sinks.items():
                 sink.write(scored.rows[name])
@@ -288,6 +288,10 @@ def _stamp(file: Path) -> _Stamp | None:
 
 def _refuse_changed(files: Sequence[Path], stamps: Sequence[_Stamp | None]) -> None:
     """The key names what was digested: raises DataUnreadable if that is not what was read."""
-    changed = [str(file) for file, stamp in zip(files, stamps, strict=True) if _stamp(file) != stamp]
+    changed = [
+        str(file)
+        for file, model_version_column in zip(files, stamps, strict=True)
+        if _stamp(file) != model_version_column
+    ]
     if changed:
         raise DataUnreadable(f"{' and '.join(changed)} changed while it was read. Run the partition again.")

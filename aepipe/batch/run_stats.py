@@ -11,7 +11,7 @@ OF_PARQUET = ("digest", "read", "write", "commit")
 
 
 @dataclass(slots=True)
-class Tally:
+class RunStats:
     """Counts of rows; `seconds` add up over threads, so that they can exceed those on the clock."""
 
     rows: int = 0
@@ -22,7 +22,7 @@ class Tally:
     """Values that training never saw, by column."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RunStats") -> None:
         """Counts the rows of another as well."""
         self.rows += other.rows
         self.flagged += other.flagged

@@ -14,7 +14,7 @@ from aepipe.tables.schema_check import extra_columns, faults
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
 
 
-class Reading(NamedTuple):
+class FileScan(NamedTuple):
     """What to read of one file."""
 
     path: Path
@@ -24,10 +24,10 @@ class Reading(NamedTuple):
     """Text that is modelled as categories: 2.3 times faster to read, and twice to encode, as codes of a dictionary."""
 
 
-class Survey(NamedTuple):
+class ScanPlan(NamedTuple):
     """The files of one partition, which fit the encoding."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[FileScan, ...]
     rows: int
     row_bytes: int
     open_bytes: int
@@ -36,7 +36,7 @@ class Survey(NamedTuple):
     extra_columns: tuple[str, ...]
 
 
-def survey(files: Sequence[Path], encoding: Encoding) -> Survey:
+def survey(files: Sequence[Path], encoding: Encoding) -> ScanPlan:
     """What the files hold. Raises DataUnreadable, and SchemaMismatch with every fault of every file."""
     footers = [read_footer(path, encoding.columns_read) for path in files]
     found = [(footer.path, fault) for footer in footers for fault in faults(encoding.schema, footer.schema)]
@@ -44,7 +44,7 @@ def survey(files: Sequence[Path], encoding: Encoding) -> Survey:
     found += [(footers[0].path, fault) for fault in fields if isinstance(fault, str)]
     if found:
         raise SchemaMismatch(str(found[0][0]), _sentences(found))
-    return Survey(
+    return ScanPlan(
         readings=tuple(_reading(footer, encoding) for footer in footers),
         rows=sum(footer.rows for footer in footers),
         row_bytes=max(footer.row_bytes for footer in footers),
@@ -54,16 +54,16 @@ def survey(files: Sequence[Path], encoding: Encoding) -> Survey:
     )
 
 
-def carried_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
+def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
     """The carried columns of rows, in the types of `fields`; null where a file lacks a label."""
     return {field.name: _column(batch, field) for field in fields}
 
 
-def _reading(footer: Footer, encoding: Encoding) -> Reading:
+def _reading(footer: Footer, encoding: Encoding) -> FileScan:
     columns = tuple(name for name in encoding.columns_read if name in footer.schema.names)
     categories = {category.name for category in encoding.layout.categories}
     as_codes = tuple(name for name in columns if name in categories and footer.schema.field(name).type in _TEXT)
-    return Reading(footer.path, columns, as_codes)
+    return FileScan(footer.path, columns, as_codes)
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 LOG = "log.jsonl"
 
 
-def in_force(out: Path, bundle: Bundle) -> Bundle:
+def with_active_calibration(out: Path, bundle: Bundle) -> Bundle:
     """The bundle with the calibration that was last made for its version beside these outputs, else as it is.
 
     Raises CalibrationInvalid where that file is gone or not what was written.
@@ -30,7 +30,7 @@ def in_force(out: Path, bundle: Bundle) -> Bundle:
     return dataclasses.replace(bundle, calibration=_read(_file(out, digest), digest))
 
 
-def put_in_force(out: Path, version: str, calibration: Calibration, *, who: str, why: str) -> Path:
+def activate_calibration(out: Path, version: str, calibration: Calibration, *, who: str, why: str) -> Path:
     """From now on this calibration judges what the version scores; returns its file, `<digest>.json`."""
     path = _file(out, calibration.digest)
     put_bytes(path, calibration.to_json())

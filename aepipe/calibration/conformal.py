@@ -85,7 +85,7 @@ class Calibration(BaseModel):
         found[order] = self._steps[np.searchsorted(self._ordered, values[order], side="left")]
         found[np.isnan(values)] = np.nan
         if self.tail is not None and (above := self.is_extrapolated(values)).any():
-            found[above] *= self.tail.beyond(values[above])
+            found[above] *= self.tail.survival(values[above])
         return found
 
     def is_extrapolated(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:

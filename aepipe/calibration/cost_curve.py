@@ -124,8 +124,8 @@ class Choice(_Frozen):
         index = cheapest(curve, capacity)
         point = _point(curve, index)
         limit = "" if capacity is None else f" under {capacity:,} alarms a night"
-        beyond = capacity is not None and point.alarms > capacity
-        excess = "; even that is more than can be looked at" if beyond else ""
+        survival = capacity is not None and point.alarms > capacity
+        excess = "; even that is more than can be looked at" if survival else ""
         sentence = (
             f"alpha = {point.alpha:.4g} has the least expected cost{limit}, judged by {on}: {point.alarms:,.1f} alarms "
             f"and a cost of {point.cost:,.4g} a night of {rows:,.0f} rows{excess}"

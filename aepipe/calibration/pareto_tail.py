@@ -47,10 +47,10 @@ class Tail(BaseModel):
             shape, scale = 0.0, float(excess.mean())
         return cls(start=float(ordered[-1]), shape=shape, scale=scale + shape * float(excess[-1]))
 
-    def beyond(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    def survival(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """P(S > s | S > start) of each score s, in (0, 1]: 1 up to `start`, falling above it, never 0.
 
-        >>> Tail(start=1.0, shape=0.5, scale=1.0).beyond(np.array([0.0, 1.0, 3.0])).tolist()
+        >>> Tail(start=1.0, shape=0.5, scale=1.0).survival(np.array([0.0, 1.0, 3.0])).tolist()
         [1.0, 1.0, 0.25]
         """
         excess = np.maximum(np.asarray(scores, np.float64) - self.start, 0.0) / self.scale

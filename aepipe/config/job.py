@@ -151,7 +151,7 @@ class Calibration(_Section):
         return Costs(false_alarm=self.false_alarm_cost, miss=self.miss_cost, base_rate=self.base_rate)
 
     @property
-    def chooses(self) -> bool:
+    def selects_alpha(self) -> bool:
         """Whether alpha is chosen by what it brings, and not asked for alone."""
         return self.costs is not None or self.capacity is not None
 
@@ -272,7 +272,7 @@ class Job(_Section):
         return self
 
     @property
-    def hears_labels(self) -> bool:
+    def uses_labels(self) -> bool:
         """Whether anything is asked for that labels choose: a threshold by its costs, or a head."""
         return self.calibration.costs is not None or self.score.head == LABELLED
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from aepipe.batch.partition_scorer import PartitionResult, ScoreSpec, Scoring, score_partition
 from aepipe.bundles.bundle import Bundle
-from aepipe.engines.scheduler import Board
+from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.golden_check import check_golden
@@ -39,7 +39,9 @@ def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None
         return []
     crew = _Crew(bundle, specs[0])
     names = [spec.partition.name for spec in specs]
-    board = Board(names, progress, in_turn=specs[0].adaptive, at_once=_at_once(bundle, specs, crew.workers))
+    board = PartitionScheduler(
+        names, progress, in_turn=specs[0].adaptive, at_once=_at_once(bundle, specs, crew.workers)
+    )
     with ThreadPoolExecutor(crew.workers, thread_name_prefix="aepipe") as threads:
         try:
             for future in [threads.submit(_work, crew, board, specs) for _ in range(crew.workers)]:
@@ -130,7 +132,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:
+def _work(crew: _Crew, board: PartitionScheduler, specs: Sequence[ScoreSpec]) -> None:
     """What a worker does until nothing is left."""
     try:
         runner = crew.runner()
@@ -144,7 +146,7 @@ def _work(crew: _Crew, board: Board, specs: Sequence[ScoreSpec]) -> None:
         raise
 
 
-def _enter(board: Board, index: int, runner: Runner[Session], wait: bool) -> bool:
+def _enter(board: PartitionScheduler, index: int, runner: Runner[Session], wait: bool) -> bool:
     """Whether there is room to read a partition; asked to wait, helps with others until there is."""
     if not wait:
         return board.enters(index)
@@ -153,7 +155,7 @@ def _enter(board: Board, index: int, runner: Runner[Session], wait: bool) -> boo
     return True
 
 
-def _score(crew: _Crew, board: Board, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
+def _score(crew: _Crew, board: PartitionScheduler, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
     """Scores a partition of one's own and puts its result on the board."""
     name, files = spec.partition
     try:

@@ -7,7 +7,7 @@ from aepipe.batch.partition_scorer import PartitionResult, Scoring
 from aepipe.progress import Progress
 
 
-class Board:
+class PartitionScheduler:
     """The partitions of a run, for the threads of one process.
 
     in_turn: one begins when the one before has ended. at_once: so many are read at a time at most, none: any number.

@@ -42,7 +42,7 @@ class Exported(NamedTuple):
     info: PartInfo
 
 
-class Rehearsal(NamedTuple):
+class ExportCase(NamedTuple):
     """A part, on the CPU and in eval mode, and the rows that it is tried on, 512 of each input."""
 
     part: Part
@@ -85,7 +85,7 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     return exported
 
 
-def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[Rehearsal]:
+def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[ExportCase]:
     # One copy of all, so that what parts share stays shared.
     modules = copy.deepcopy(nn.ModuleDict({part.name: part.module for part in parts}))
     modules.cpu().eval().requires_grad_(False)
@@ -98,7 +98,7 @@ def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list
         if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
             raise ExportFailed(f"{part.name} takes {', '.join(unknown)}, which no earlier part answers")
         inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
-        rehearsals.append(Rehearsal(ready, inputs))
+        rehearsals.append(ExportCase(ready, inputs))
         known = torch_answers(ready, inputs) | known
     return rehearsals
 
@@ -114,7 +114,7 @@ def _noise(port: Port, generator: np.random.Generator) -> Array:
     return drawn.astype(port.dtype)
 
 
-def _convert(rehearsals: Sequence[Rehearsal]) -> list[bytes]:
+def _convert(rehearsals: Sequence[ExportCase]) -> list[bytes]:
     """The ONNX bytes of each part. Raises ExportFailed naming every part that cannot be converted."""
     traced = [rehearsal for rehearsal in rehearsals if rehearsal.part.write is None]
     try:
@@ -130,7 +130,7 @@ def _written(part: Part) -> bytes | None:
     return None if part.write is None else finished(part.write(part.module), part.name)
 
 
-def _faults_alone(rehearsals: Sequence[Rehearsal]) -> Iterator[str]:
+def _faults_alone(rehearsals: Sequence[ExportCase]) -> Iterator[str]:
     for rehearsal in rehearsals:
         try:
             if _written(rehearsal.part) is None:
@@ -162,7 +162,7 @@ class _Together(nn.Module):
         return tuple(answers)
 
 
-def _trace(rehearsals: Sequence[Rehearsal]) -> onnx.ModelProto:
+def _trace(rehearsals: Sequence[ExportCase]) -> onnx.ModelProto:
     """One graph of all parts, whose tensors are named by part, side and port."""
     parts = [rehearsal.part for rehearsal in rehearsals]
     inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for rehearsal in rehearsals for array in rehearsal.inputs]
@@ -211,5 +211,5 @@ def _quiet() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def _split(together: onnx.ModelProto, rehearsals: Sequence[Rehearsal]) -> list[bytes]:
+def _split(together: onnx.ModelProto, rehearsals: Sequence[ExportCase]) -> list[bytes]:
     return [cut(together, rehearsal.part) for rehearsal in rehearsals]

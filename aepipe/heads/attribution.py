@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads.distance_space import FLOOR, Matrix
-from aepipe.heads.model_outputs import Testimony, Witness, chosen_rows, testify
+from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, chosen_rows, run_model
 from aepipe.heads.whitening import shrunk_covariance, whitening_projection
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Layout
 from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH
@@ -46,12 +46,12 @@ _IQR_OF_NORMAL = 1.349
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def can_plant(layout: Layout) -> bool:
+def supports_perturbation(layout: Layout) -> bool:
     """Whether rows have columns that faults can be planted in, and not too many of them for one matrix product."""
     return layout.kind == "table" and layout.features <= RESIDUAL_WIDTH
 
 
-class Clues(nn.Module):
+class AttributionFeatures(nn.Module):
     """What is known of a row to its clues: residuals, standardised numbers, missing flags, surprise at its codes.
 
     A tensor (B, n) of each kind that there is, D numbers in all: put side by side they would be copied first, which
@@ -59,7 +59,7 @@ class Clues(nn.Module):
     """
 
     flagged: Tensor
-    surprise: Tensor
+    information_content: Tensor
     begins: Tensor
 
     def __init__(self, layout: Layout, codes: NDArray[np.integer]) -> None:
@@ -68,22 +68,24 @@ class Clues(nn.Module):
         flagged = [index for index, number in enumerate(layout.numbers) if number.may_be_missing]
         self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64))
         sizes = [category.size for category in layout.categories]
-        nats = [_surprise(codes[:, index], size) for index, size in enumerate(sizes)]
-        self.register_buffer("surprise", torch.tensor(np.concatenate([*nats, np.zeros(0)]), dtype=torch.float32))
+        nats = [_information_content(codes[:, index], size) for index, size in enumerate(sizes)]
+        self.register_buffer(
+            "information_content", torch.tensor(np.concatenate([*nats, np.zeros(0)]), dtype=torch.float32)
+        )
         begins = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
         self.register_buffer("begins", torch.tensor(begins, dtype=torch.int64))
 
-    def forward(self, testimony: Testimony) -> list[Tensor]:
-        row = testimony.seen
-        clues = [testimony.evidence.residual, row.dense]
+    def forward(self, model_outputs: ModelOutputs) -> list[Tensor]:
+        row = model_outputs.seen
+        clues = [model_outputs.evidence.residual, row.dense]
         if len(self.flagged):
             clues.append(1 - row.observed.index_select(1, self.flagged))
         if len(self.begins):
-            clues.append(F.embedding(row.codes + self.begins, self.surprise.unsqueeze(1)).squeeze(2))
+            clues.append(F.embedding(row.codes + self.begins, self.information_content.unsqueeze(1)).squeeze(2))
         return clues
 
 
-class Blame(nn.Module):
+class Attribution(nn.Module):
     """What is known of a row to the blame of each column, (B, columns).
 
     A column's blame is that of its gravest fault: how far the row lies from the usual along the fault's trace, in
@@ -101,7 +103,9 @@ class Blame(nn.Module):
     others_bias: Tensor
     place: Tensor
 
-    def __init__(self, clues: Clues, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, clues: AttributionFeatures, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]
+    ) -> None:
         """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column.
 
         A column of one fault has a trace to either side.
@@ -121,8 +125,8 @@ class Blame(nn.Module):
         self.register_buffer("is_sided", torch.tensor([len(faults) > 1 for faults in of_column]))
         self.register_buffer("place", F.one_hot(torch.tensor(sided, dtype=torch.int64), self.columns).float())
 
-    def forward(self, testimony: Testimony) -> Tensor:
-        clues = self.clues(testimony)
+    def forward(self, model_outputs: ModelOutputs) -> Tensor:
+        clues = self.clues(model_outputs)
         along = _product(clues, self.first, self.first_bias)
         if not self.sided:
             return along.abs()
@@ -147,13 +151,16 @@ def _product(clues: Sequence[Tensor], traces: Tensor, bias: Tensor) -> Tensor:
     return product
 
 
-def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: int) -> Blame:
-    """The blame of a trained model's columns, from at most so many rows of each kind; of layouts that `can_plant`."""
-    layout = witness.model.layout
+def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int, seed: int) -> Attribution:
+    """Fit the attribution of a trained model from at most `most` rows of each split.
+
+    The layout must pass `supports_perturbation`.
+    """
+    layout = probe.model.layout
     none = np.zeros((len(next(iter(train.values()))), 0), np.int32)
-    clues = Clues(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(witness))
+    clues = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(probe))
     known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
-    usual = np.concatenate([_clues(witness, clues, chosen_rows(rows, most, seed)) for rows in known])
+    usual = np.concatenate([_clues(probe, clues, chosen_rows(rows, most, seed)) for rows in known])
     usual = _limited(usual, of_numbers=len(layout.numbers), of_all=layout.features)
     center, spread = usual.mean(axis=0), usual.std(axis=0)
     scale = np.maximum(spread, FLOOR * (float(np.sqrt(np.mean(spread**2))) or 1.0))
@@ -162,17 +169,17 @@ def fit_blame(witness: Witness, train: Arrays, dev: Arrays, *, most: int, seed: 
     precision = whitening @ whitening.T
 
     some = chosen_rows(train, PLANTED_ROWS, seed)
-    before = _clues(witness, clues, some)
+    before = _clues(probe, clues, some)
     moved: list[list[Matrix]] = [[] for _ in layout.columns]
-    for column, rows in planted(layout, train, some):
-        moved[column].append((_clues(witness, clues, rows) - before).mean(axis=0) / scale)
+    for column, rows in perturbed(layout, train, some):
+        moved[column].append((_clues(probe, clues, rows) - before).mean(axis=0) / scale)
     traces: list[Matrix] = []
     of_column: list[list[int]] = []
     for ways in moved:
         kept = _merged(ways, precision)
         of_column.append(list(range(len(traces), len(traces) + len(kept))))
         traces += [_explaining(way, precision) / scale for way in kept]
-    return Blame(clues, center=center, traces=np.stack(traces), of_column=of_column)
+    return Attribution(clues, center=center, traces=np.stack(traces), of_column=of_column)
 
 
 def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
@@ -191,7 +198,7 @@ def _explaining(way: Matrix, precision: Matrix) -> Matrix:
     return scaled
 
 
-def planted(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
+def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
     """Column by column the same rows with a fault in it: numbers off to both sides or missing, rare categories."""
     found: list[tuple[int, Arrays]] = []
     for index, number in enumerate(layout.numbers):
@@ -223,9 +230,9 @@ def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.
 
 
 @torch.no_grad()
-def _clues(witness: Witness, clues: Clues, rows: Arrays) -> Matrix:
+def _clues(probe: ModelProbe, clues: AttributionFeatures, rows: Arrays) -> Matrix:
     return np.concatenate(
-        [torch.cat(clues(testimony), 1).double().cpu().numpy() for testimony in testify(witness, rows)]
+        [torch.cat(clues(model_outputs), 1).double().cpu().numpy() for model_outputs in run_model(probe, rows)]
     )
 
 
@@ -247,12 +254,12 @@ def _robust_spread(values: Matrix) -> float:
     return float((high - low) / _IQR_OF_NORMAL) or float(known.std())
 
 
-def _surprise(codes: NDArray[np.integer], size: int) -> Matrix:
+def _information_content(codes: NDArray[np.integer], size: int) -> Matrix:
     """-log of the share of training rows with each code, one row of each added, (size,)."""
     counts = np.bincount(np.clip(codes, 0, size - 1).astype(np.int64), minlength=size) + 1.0
     return np.asarray(-np.log(counts / counts.sum()))
 
 
-def _device(witness: Witness) -> torch.device:
-    device: torch.device = next(iter(witness.model.state_dict().values())).device
+def _device(probe: ModelProbe) -> torch.device:
+    device: torch.device = next(iter(probe.model.state_dict().values())).device
     return device

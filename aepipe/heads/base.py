@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Evidence(NamedTuple):
+class ScoringInputs(NamedTuple):
     """What a model says of rows, without noise.
 
     losses: (B, R) negative log-likelihood of each reason (a source column, or a region of an image), in nats.
@@ -32,8 +32,8 @@ class Evidence(NamedTuple):
 class HeadStats(NamedTuple):
     """What a head is fitted on: rows that the network learned from, rows that it did not, and a seed for choices."""
 
-    train: Evidence
-    dev: Evidence
+    train: ScoringInputs
+    dev: ScoringInputs
     seed: int = 0
 
 
@@ -41,25 +41,25 @@ class Head(nn.Module, ABC):
     """Evidence to one score a row, (B,): the greater, the stranger. Subclasses are final."""
 
     @abstractmethod
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         """The scores, (B,), each of its own row alone."""
 
-    def among_others(self, evidence: Evidence) -> Tensor:
+    def among_others(self, evidence: ScoringInputs) -> Tensor:
         """The scores, (B,), that rows which a head holds others against would have if it did not hold them."""
         scores: Tensor = self(evidence)
         return scores
 
 
-def joined(stats: HeadStats) -> Evidence:
+def joined(stats: HeadStats) -> ScoringInputs:
     """Training rows, then dev rows; training rows once where they stand for dev rows."""
     if stats.dev is stats.train:
         return stats.train
-    return Evidence(*map(torch.cat, zip(stats.train, stats.dev, strict=True)))
+    return ScoringInputs(*map(torch.cat, zip(stats.train, stats.dev, strict=True)))
 
 
-def rows_of(evidence: Evidence, index: Tensor) -> Evidence:
+def rows_of(evidence: ScoringInputs, index: Tensor) -> ScoringInputs:
     """The rows of this index, in its order."""
-    return Evidence(*(part[index] for part in evidence))
+    return ScoringInputs(*(part[index] for part in evidence))
 
 
 class HeadSpec(NamedTuple):

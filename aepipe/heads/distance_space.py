@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.heads.base import Evidence
+from aepipe.heads.base import ScoringInputs
 
 FLOOR = 1e-2
 """Least spread of a coordinate, in shares of the typical spread of its kind: below it, there is rounding noise only."""
@@ -27,7 +27,7 @@ _IQR_OF_NORMAL = 1.349
 Matrix = NDArray[np.float64]
 
 Fields = tuple[str, ...]
-"""Those of `Evidence` that make a point, side by side."""
+"""Those of `ScoringInputs` that make a point, side by side."""
 
 MODEL: Fields = ("residual", "z")
 """What the model makes of a row: [residual, latent]."""
@@ -36,7 +36,7 @@ ROW: Fields = ("row",)
 """The row itself."""
 
 
-def spaces_of(evidence: Evidence) -> tuple[Fields, ...]:
+def spaces_of(evidence: ScoringInputs) -> tuple[Fields, ...]:
     """The spaces that these rows have points in: rows without numbers are known to the model alone."""
     return (MODEL, ROW) if evidence.row.shape[1] else (MODEL,)
 
@@ -60,16 +60,16 @@ class Space(nn.Module):
         self.register_buffer("center", torch.tensor(scaling.center, dtype=torch.float32))
         self.register_buffer("gain", torch.tensor(1 / scaling.scale, dtype=torch.float32))
 
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         return (torch.cat([getattr(evidence, field) for field in self.fields], dim=1) - self.center) * self.gain
 
 
-def coordinates(evidence: Evidence, fields: Fields = MODEL) -> Matrix:
+def coordinates(evidence: ScoringInputs, fields: Fields = MODEL) -> Matrix:
     """The fields side by side, unscaled, (B, D) float64."""
     return torch.cat([getattr(evidence, field) for field in fields], dim=1).double().cpu().numpy()
 
 
-def standard_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> Scaling:
+def standard_scaling(train: ScoringInputs, dev: ScoringInputs, fields: Fields = MODEL) -> Scaling:
     """Means, and the greater of the standard deviations on training rows and dev rows.
 
     Dev rows show how far the network is off where it did not learn; training rows show the values that are rare.
@@ -79,7 +79,7 @@ def standard_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> 
     return Scaling(learned.mean(axis=0), _floored(spread, train, fields))
 
 
-def robust_scaling(train: Evidence, dev: Evidence, fields: Fields = MODEL) -> Scaling:
+def robust_scaling(train: ScoringInputs, dev: ScoringInputs, fields: Fields = MODEL) -> Scaling:
     """As `standard_scaling`, with medians and interquartile ranges: a tenth of strange rows moves them little."""
     learned, fresh = coordinates(train, fields), coordinates(dev, fields)
     center, spread = np.median(learned, axis=0), np.maximum(_robust_spread(learned), _robust_spread(fresh))
@@ -93,11 +93,11 @@ def _robust_spread(values: Matrix) -> Matrix:
     return np.asarray((high - low) / _IQR_OF_NORMAL)
 
 
-def _floored(spread: Matrix, evidence: Evidence, fields: Fields) -> Matrix:
+def _floored(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> Matrix:
     return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in _kinds(spread, evidence, fields)])
 
 
-def _kinds(spread: Matrix, evidence: Evidence, fields: Fields) -> list[Matrix]:
+def _kinds(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> list[Matrix]:
     """The spreads of each field."""
     ends = np.cumsum([getattr(evidence, field).shape[1] for field in fields])[:-1]
     return [kind for kind in np.split(spread, ends) if len(kind)]

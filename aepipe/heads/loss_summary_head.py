@@ -4,20 +4,20 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head, HeadStats
+from aepipe.heads.base import Head, HeadStats, ScoringInputs
 
 
-class Summarised(Head):
+class LossSummaryHead(Head):
     """One column of `nets.loss_summary.LossSummary`, in nats."""
 
     def __init__(self, column: int) -> None:
         super().__init__()
         self.column = column
 
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         return evidence.summary[:, self.column]
 
 
 def of_column(column: int) -> Callable[[HeadStats], Head]:
     """A head of this column: there is nothing to fit."""
-    return lambda stats: Summarised(column)
+    return lambda stats: LossSummaryHead(column)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head
+from aepipe.heads.base import Head, ScoringInputs
 from aepipe.heads.distance_space import Matrix
 
 _NODES = 20
@@ -34,7 +34,7 @@ class Marginals(Head):
         self.register_buffer("costs", torch.tensor(costs.reshape(-1, 1), dtype=torch.float32))
         self.register_buffer("first", torch.arange(len(costs)) * costs.shape[1])
 
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         place = ((evidence.row - self.least) * self.per_width + 1).clamp(0, _NODES + 1)
         before = place.floor().clamp(max=_NODES)
         share, index = place - before, before.long() + self.first
@@ -42,7 +42,7 @@ class Marginals(Head):
         return (low + share * (high - low)).sum(1)
 
 
-def marginals(rows: Evidence) -> Marginals:
+def marginals(rows: ScoringInputs) -> Marginals:
     """The frequency polygons of these rows."""
     values = rows.row.double().numpy()
     least = values.min(axis=0)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.heads.base import Evidence
+from aepipe.heads.base import ScoringInputs
 from aepipe.models.base import Model, Posterior
 from aepipe.models.export_parts import measured, named
 from aepipe.models.layers.loss_pooling import reason_pooling, residual_pooling, row_pooling
@@ -18,16 +18,16 @@ from aepipe.models.layers.preprocessing import Row
 _ROWS_A_CALL = 4_096
 
 
-class Testimony(NamedTuple):
-    """What a witness says: the latents, what heads make a score of, and the row as the network saw it."""
+class ModelOutputs(NamedTuple):
+    """What a probe says: the latents, what heads make a score of, and the row as the network saw it."""
 
     posterior: Posterior
-    evidence: Evidence
+    evidence: ScoringInputs
     seen: Row
 
 
-class Witness(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to a `Testimony`."""
+class ModelProbe(nn.Module):
+    """Row tensors, in the order of `Layout.ports`, to a `ModelOutputs`."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -37,15 +37,15 @@ class Witness(nn.Module):
         self.of_rows = row_pooling(model.layout)
         self.summed_up = LossSummary(model.layout)
 
-    def forward(self, *rows: Tensor) -> Testimony:
+    def forward(self, *rows: Tensor) -> ModelOutputs:
         model = self.model
         inputs = named(model.layout, rows)
         row = model.frontend(inputs)
         wanted = model.frontend.wanted(inputs, row)
-        posterior, params = model.through(row)
+        posterior, params = model.reconstruct(row)
         nll = model.likelihood.nll(params, wanted)
         residual = model.likelihood.residual(params, wanted)
-        evidence = Evidence(
+        evidence = ScoringInputs(
             losses=self.of_reasons(nll),
             residual=self.of_residuals(residual),
             z=measured(posterior),
@@ -54,15 +54,17 @@ class Witness(nn.Module):
             row=self.of_rows(torch.cat([row.dense.flatten(1), model.frontend.straight(inputs)], 1)),
             summary=self.summed_up(nll, wanted),
         )
-        return Testimony(posterior, evidence, row)
+        return ModelOutputs(posterior, evidence, row)
 
 
 @torch.no_grad()
-def gather(witness: Witness, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int) -> Evidence:
+def collect_outputs(
+    probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int
+) -> ScoringInputs:
     """Evidence of rows, on the CPU; of more than `most` rows, of a seeded choice of them."""
-    said = testify(witness, chosen_rows(arrays, most, seed))
-    calls = [Evidence(*(answer.cpu() for answer in testimony.evidence)) for testimony in said]
-    return Evidence(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
+    said = run_model(probe, chosen_rows(arrays, most, seed))
+    calls = [ScoringInputs(*(answer.cpu() for answer in model_outputs.evidence)) for model_outputs in said]
+    return ScoringInputs(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
 
 
 def chosen_rows(arrays: Mapping[str, NDArray[np.generic]], most: int, seed: int) -> Mapping[str, NDArray[np.generic]]:
@@ -72,9 +74,9 @@ def chosen_rows(arrays: Mapping[str, NDArray[np.generic]], most: int, seed: int)
     return {name: array[chosen] for name, array in arrays.items()}
 
 
-def testify(witness: Witness, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[Testimony]:
-    """What a witness says of rows, a bounded number at a time."""
-    names = [port.name for port in witness.model.layout.ports]
-    device = next(iter(witness.model.state_dict().values())).device
+def run_model(probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[ModelOutputs]:
+    """What a probe says of rows, a bounded number at a time."""
+    names = [port.name for port in probe.model.layout.ports]
+    device = next(iter(probe.model.state_dict().values())).device
     for begin in range(0, len(arrays[names[0]]), _ROWS_A_CALL):
-        yield witness(*(torch.from_numpy(arrays[name][begin : begin + _ROWS_A_CALL]).to(device) for name in names))
+        yield probe(*(torch.from_numpy(arrays[name][begin : begin + _ROWS_A_CALL]).to(device) for name in names))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aepipe.heads.base import Evidence, Head
+from aepipe.heads.base import Head, ScoringInputs
 
 _LEAST_SPREAD = 1e-3
 
@@ -21,7 +21,7 @@ class Vote(Head):
     per_median: Tensor
     gain: Tensor
 
-    def __init__(self, heads: Sequence[Head], usual: Evidence) -> None:
+    def __init__(self, heads: Sequence[Head], usual: ScoringInputs) -> None:
         """usual: rows of which those heads that hold rows against a bank hold the same bank."""
         super().__init__()
         self.heads = nn.ModuleList(heads)
@@ -33,6 +33,6 @@ class Vote(Head):
         self.register_buffer("per_median", torch.tensor(per_median, dtype=torch.float32))
         self.register_buffer("gain", torch.tensor(gain, dtype=torch.float32))
 
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         scores = torch.stack([head(evidence) for head in self.heads], 1)
         return (torch.log1p(scores * self.per_median) * self.gain).sum(1)

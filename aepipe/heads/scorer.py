@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads import scores as heads
-from aepipe.heads.attribution import Blame, can_plant, fit_blame
+from aepipe.heads.attribution import Attribution, fit_attribution, supports_perturbation
 from aepipe.heads.base import Head, HeadStats
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
-from aepipe.heads.model_outputs import Testimony, Witness, gather
+from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
 from aepipe.latent_math import Mixture
 from aepipe.layout import Port
 from aepipe.models.base import Model, Part
@@ -30,7 +30,7 @@ class LossScale(nn.Module):
     """Losses of reasons (B, R) as multiples of their spread above what is usual: so regions and steps compare.
 
     A spread is an interquartile range drawn halfway to the mean of all: by its own alone, a reason that is always
-    rebuilt well is blamed for what a fault in another one did to the latents. Columns of a table have `Blame`.
+    rebuilt well is blamed for what a fault in another one did to the latents. Columns of a table have `Attribution`.
     """
 
     center: Tensor
@@ -48,15 +48,15 @@ class LossScale(nn.Module):
         return (losses - self.center) * self.gain
 
 
-class LossBlame(nn.Module):
+class LossAttribution(nn.Module):
     """What is known of a row to the scaled losses of its reasons, (B, R)."""
 
     def __init__(self, scale: LossScale) -> None:
         super().__init__()
         self.scale = scale
 
-    def forward(self, testimony: Testimony) -> Tensor:
-        scaled: Tensor = self.scale(testimony.evidence.losses)
+    def forward(self, model_outputs: ModelOutputs) -> Tensor:
+        scaled: Tensor = self.scale(model_outputs.evidence.losses)
         return scaled
 
 
@@ -72,38 +72,38 @@ class Scorer(nn.Module):
 
     def __init__(
         self,
-        witness: Witness,
+        probe: ModelProbe,
         head: Head,
-        blame: Blame | LossBlame,
+        blame: Attribution | LossAttribution,
         *,
         reasons: int,
         clusters: Clusters | None = None,
         classes: Classes | None = None,
     ) -> None:
         super().__init__()
-        self.witness = witness
+        self.probe = probe
         self.head = head
         self.blame = blame
-        self.reasons = min(reasons, len(reason_names(witness.model.layout)))
+        self.reasons = min(reasons, len(reason_names(probe.model.layout)))
         self.clusters = clusters
         self.classes = classes
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        testimony: Testimony = self.witness(*rows)
-        evidence = testimony.evidence
-        model = self.witness.model
-        features = latent_tensors(model, testimony.posterior)[-len(feature_ports(model)) :]
+        model_outputs: ModelOutputs = self.probe(*rows)
+        evidence = model_outputs.evidence
+        model = self.probe.model
+        features = latent_tensors(model, model_outputs.posterior)[-len(feature_ports(model)) :]
         answers: tuple[Tensor, ...] = (*features, self.head(evidence))
         if self.reasons:
-            strongest = torch.topk(self.blame(testimony), self.reasons, dim=1)
+            strongest = torch.topk(self.blame(model_outputs), self.reasons, dim=1)
             answers += (strongest.indices.to(torch.int32), strongest.values)
         if self.clusters is not None:
-            answers += self.clusters(testimony.posterior.mean)
+            answers += self.clusters(model_outputs.posterior.mean)
         return answers if self.classes is None else answers + self.classes(points(evidence.z, evidence.total))
 
     def part(self) -> Part:
         """The scorer as an ONNX file."""
-        model = self.witness.model
+        model = self.probe.model
         outputs = (*feature_ports(model), Port("score", "float32", ()))
         if self.reasons:
             width = (self.reasons,)
@@ -132,15 +132,15 @@ def fit_scorer(
     latents, fitted. Without dev rows, training rows stand for them. Raises OptionInvalid.
     """
     spec = heads.find(head)
-    witness = Witness(model).eval()
-    learned = gather(witness, train, most=FITTED_ROWS, seed=seed)
-    fresh = gather(witness, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
+    probe = ModelProbe(model).eval()
+    learned = collect_outputs(probe, train, most=FITTED_ROWS, seed=seed)
+    fresh = collect_outputs(probe, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
-    blame: Blame | LossBlame
-    if reasons and can_plant(model.layout):
-        blame = fit_blame(witness, train, dev, most=FITTED_ROWS, seed=seed)
+    blame: Attribution | LossAttribution
+    if reasons and supports_perturbation(model.layout):
+        blame = fit_attribution(probe, train, dev, most=FITTED_ROWS, seed=seed)
     else:
-        blame = LossBlame(LossScale(torch.cat([learned.losses, fresh.losses])))
+        blame = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
     clusters = None if mixture is None else Clusters(mixture)
-    scorer = Scorer(witness, fitted, blame, reasons=reasons, clusters=clusters, classes=classes)
+    scorer = Scorer(probe, fitted, blame, reasons=reasons, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

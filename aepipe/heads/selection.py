@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from aepipe.heads import scores as heads
-from aepipe.heads.base import Evidence, HeadStats
+from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.metrics.ranking import Ranking, ranking_average_precision
 
 FEWEST = 10
@@ -27,7 +27,9 @@ class HeadChoice(NamedTuple):
 
 
 @torch.no_grad()
-def choose_head(stats: HeadStats, labelled: Evidence, is_anomaly: NDArray[np.bool_], *, default: str) -> HeadChoice:
+def choose_head(
+    stats: HeadStats, labelled: ScoringInputs, is_anomaly: NDArray[np.bool_], *, default: str
+) -> HeadChoice:
     """The head of the greatest average precision on labelled rows, if it beats the default by more than chance.
 
     stats: what heads are fitted on, without labels and without the labelled rows. labelled, is_anomaly: (B,) rows that

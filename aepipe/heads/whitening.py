@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head
+from aepipe.heads.base import Head, ScoringInputs
 from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space
 
 LEAST_EIGENVALUE = 1e-3
@@ -26,7 +26,7 @@ class WhitenedDistance(Head):
         self.register_buffer("projection", torch.tensor(projection, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(-projection @ mean, dtype=torch.float32))
 
-    def forward(self, evidence: Evidence) -> Tensor:
+    def forward(self, evidence: ScoringInputs) -> Tensor:
         whitened = F.linear(self.space(evidence), self.projection, self.bias)
         length: Tensor = torch.linalg.vector_norm(whitened, dim=1)
         return length

@@ -29,7 +29,7 @@ class Given(NamedTuple):
     arrays: Arrays
 
 
-class Bank:
+class ConditionPool:
     """Rows of conditions, all equally likely. A sample's draw depends on the seed and the sample's number alone."""
 
     def __init__(self, bundle: Bundle, where: str | None = None) -> None:

@@ -33,14 +33,14 @@ class Drawn(NamedTuple):
     columns: pa.RecordBatch
 
 
-class Wish(NamedTuple):
+class ConditionSample(NamedTuple):
     """What B samples have: codes (B, C), `FREE` where one is drawn, and the columns that the condition names."""
 
     forced: NDArray[np.int32]
     columns: pa.RecordBatch
 
 
-def can_be_asked(bundle: Bundle) -> bool:
+def supports_conditioning(bundle: Bundle) -> bool:
     """Whether any column of the model's can be asked for."""
     return {OPENING, COMPLETER} <= set(bundle.manifest.parts)
 
@@ -53,7 +53,7 @@ def refuse_unknown(bundle: Bundle, where: str) -> None:
         raise JobInvalid("where", [f"'{name}' is no column of {bundle.version}{_hint(name, known)}" for name in others])
 
 
-class Wishes:
+class ConditionSampler:
     """Rows for which a condition holds. A sample's wish depends on the seed and the sample's number alone."""
 
     def __init__(self, bundle: Bundle, where: str, draw: Callable[[int], Drawn], *, first: int) -> None:
@@ -77,12 +77,12 @@ class Wishes:
         table = pa.Table.from_batches([each.columns.select(names) for each in found]).combine_chunks()
         self._columns = table.unify_dictionaries().combine_chunks()
 
-    def draw(self, *, seed: int, start: int, rows: int) -> Wish:
+    def draw(self, *, seed: int, start: int, rows: int) -> ConditionSample:
         """The wishes of samples start ... start + rows - 1."""
         uniform = noise(_CHOICE, stream=_STREAM, seed=seed, start=start, rows=rows)[:, 0]
         chosen = (uniform.astype(np.float64) * len(self._forced)).astype(np.int64)
         (columns,) = self._columns.take(pa.array(chosen)).combine_chunks().to_batches()
-        return Wish(self._forced[chosen], columns)
+        return ConditionSample(self._forced[chosen], columns)
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.errors import OptionInvalid
-from aepipe.inference.condition_bank import Bank
-from aepipe.inference.conditional import can_be_asked
+from aepipe.inference.condition_bank import ConditionPool
+from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.sampler import Chain
 from aepipe.layout import FREE
 from aepipe.tables.arrow_arrays import plain_values, restored
@@ -36,12 +36,12 @@ class Filler:
 
     def __init__(self, bundle: Bundle, *, seed: int, device: Device = "auto") -> None:
         """Raises OptionInvalid where the family cannot draw some columns given others."""
-        if not can_be_asked(bundle):
+        if not supports_conditioning(bundle):
             raise OptionInvalid(
                 f"a {bundle.manifest.family} cannot draw some cells of a row given the others: tabular_vae can"
             )
         self._bundle = bundle
-        self._chain = Chain(bundle, "prior", Bank(bundle), device=device, seed=seed)
+        self._chain = Chain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
         self.rows = self._chain.rows
 
     def block(self, index: int, batch: pa.RecordBatch) -> Filled:

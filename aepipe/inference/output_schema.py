@@ -13,7 +13,7 @@ from aepipe.tables.arrow_arrays import array_of, texts_of
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What is known of B rows. Scores, p-values and latents of invalid rows mean nothing."""
 
     features: tuple[NDArray[np.generic], ...]
@@ -51,8 +51,12 @@ class Sheet:
 
     def rows(self, carried: Mapping[str, pa.Array], own: Sequence[pa.Array]) -> pa.RecordBatch:
         """The rows whose carried and own columns these are."""
-        stamp = pa.DictionaryArray.from_arrays(array_of(np.zeros(len(own[0]), np.int32), pa.int32()), self._version)
-        return pa.RecordBatch.from_arrays([*(carried[name] for name in self.carried), *own, stamp], schema=self.schema)
+        model_version_column = pa.DictionaryArray.from_arrays(
+            array_of(np.zeros(len(own[0]), np.int32), pa.int32()), self._version
+        )
+        return pa.RecordBatch.from_arrays(
+            [*(carried[name] for name in self.carried), *own, model_version_column], schema=self.schema
+        )
 
 
 def score_fields(reasons: int, *, classes: bool) -> list[pa.Field]:
@@ -71,7 +75,7 @@ def score_fields(reasons: int, *, classes: bool) -> list[pa.Field]:
 
 
 def score_columns(
-    answers: Answers, *, reason_names: pa.Array, class_names: pa.Array, invalid_reasons: pa.Array
+    answers: Predictions, *, reason_names: pa.Array, class_names: pa.Array, invalid_reasons: pa.Array
 ) -> list[pa.Array]:
     """The columns of `score_fields`. Rows that cannot be scored are null, not flagged, and say why."""
     invalid = _invalid(answers)
@@ -97,7 +101,7 @@ def feature_fields(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]
     return [pa.field(name, types[output]) for output, columns in names.items() for name in columns]
 
 
-def feature_columns(answers: Answers) -> list[pa.Array]:
+def feature_columns(answers: Predictions) -> list[pa.Array]:
     """The columns of `feature_fields`, null for rows that cannot be scored."""
     invalid = _invalid(answers)
     return [_column(values, invalid) for features in answers.features for values in features.T]
@@ -107,7 +111,7 @@ def _plain(fields: Sequence[pa.Field]) -> list[pa.Field]:
     return [pa.field(field.name, field.type) for field in fields]
 
 
-def _invalid(answers: Answers) -> NDArray[np.bool_] | None:
+def _invalid(answers: Predictions) -> NDArray[np.bool_] | None:
     """Which rows are null; None where none is, so that columns need not be copied."""
     return answers.invalid != 0 if answers.invalid.any() else None
 

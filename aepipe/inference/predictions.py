@@ -7,13 +7,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.inference.output_schema import Answers, score_columns
+from aepipe.inference.output_schema import Predictions, score_columns
 from aepipe.tables.arrow_arrays import texts_of
 
 NOT_FINITE = "the score is not finite"
 
 
-class Judge:
+class PostProcessor:
     """The calibration of a bundle and its words."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -25,7 +25,7 @@ class Judge:
         self._class_names = texts_of(() if self._open_set is None else self._open_set.answers)
         self._invalid_column = texts_of(self.invalid_reasons)
 
-    def answers(self, found: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Answers:
+    def answers(self, found: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Predictions:
         """What is known of rows. found: the scorer's outputs; invalid: (B,), changed where a score is not finite."""
         score = found["score"].astype(np.float32, copy=False)
         finite = np.isfinite(score)
@@ -38,7 +38,7 @@ class Judge:
             is_anomaly &= invalid == 0
             p_extrapolated &= invalid == 0
         none = np.empty((len(score), 0), np.int32)
-        return Answers(
+        return Predictions(
             features=tuple(found[output] for output in self._features),
             score=score,
             reason=found.get("reason", none),
@@ -51,7 +51,7 @@ class Judge:
             invalid=invalid,
         )
 
-    def columns(self, answers: Answers) -> list[pa.Array]:
+    def columns(self, answers: Predictions) -> list[pa.Array]:
         """The columns of `score_fields`."""
         return score_columns(
             answers,

@@ -11,8 +11,8 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.encoding import Arrays
 from aepipe.errors import OptionInvalid
-from aepipe.inference.condition_bank import Bank
-from aepipe.inference.conditional import Drawn, Wishes, can_be_asked, refuse_unknown
+from aepipe.inference.condition_bank import ConditionPool
+from aepipe.inference.conditional import ConditionSampler, Drawn, refuse_unknown, supports_conditioning
 from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.inference.memory_budget import batch_rows
 from aepipe.inference.session import Session, usable_device
@@ -42,15 +42,15 @@ def draw(
 
     Their columns are the modelled ones, in the source's types; conditions are those of training rows for which `where`
     holds. Where any column can be asked for, those that `where` names have the values of rows of the model's own for
-    which it holds, and the others are drawn given them. No rows are one empty batch. Raises as `Bank`, as `Wishes`,
-    BundleNotFound where the family cannot sample, OptionInvalid
+    which it holds, and the others are drawn given them. No rows are one empty batch.
+    Raises as `ConditionPool`, as `ConditionSampler`, BundleNotFound where the family cannot sample, OptionInvalid
     where it has no such prior, DeviceUnavailable.
     """
     part = _part(bundle, prior)
-    if where is not None and can_be_asked(bundle):
-        chain: Chain | _Asked = _Asked(Chain(bundle, part, Bank(bundle), device=device, seed=seed), where)
+    if where is not None and supports_conditioning(bundle):
+        chain: Chain | _Asked = _Asked(Chain(bundle, part, ConditionPool(bundle), device=device, seed=seed), where)
     else:
-        chain = Chain(bundle, part, Bank(bundle, where), device=device, seed=seed)
+        chain = Chain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
     if rows == 0:
         yield chain.block(0).slice(0, 0)
     at, end = start, start + rows
@@ -63,10 +63,10 @@ def draw(
 
 def refuse_where(bundle: Bundle, where: str | None) -> None:
     """Raises as `draw` does for a condition that no sample can be asked for, as far as can be told without drawing."""
-    if where is not None and can_be_asked(bundle):
+    if where is not None and supports_conditioning(bundle):
         refuse_unknown(bundle, where)
     else:
-        Bank(bundle, where)
+        ConditionPool(bundle, where)
 
 
 def _part(bundle: Bundle, prior: Prior) -> str:
@@ -86,7 +86,7 @@ class Chain:
     They are always given whole blocks: the last bit of an answer varies with the number of rows.
     """
 
-    def __init__(self, bundle: Bundle, prior: str, bank: Bank, *, device: Device, seed: int) -> None:
+    def __init__(self, bundle: Bundle, prior: str, bank: ConditionPool, *, device: Device, seed: int) -> None:
         self.rows = batch_rows(bundle.encoding.layout, asked=BLOCK_ROWS, device="cpu")
         self._bundle = bundle
         self._bank = bank
@@ -107,11 +107,11 @@ class Chain:
         arrays = self._run("sampler", index, **self._run(self._prior, index))
         return Drawn(arrays["cat"].astype(np.int32, copy=False), self._decoded(arrays, index))
 
-    def wishes(self, where: str) -> Wishes:
+    def wishes(self, where: str) -> ConditionSampler:
         """What samples are asked to have, for which `where` holds."""
-        return Wishes(self._bundle, where, self.codes, first=_FAR)
+        return ConditionSampler(self._bundle, where, self.codes, first=_FAR)
 
-    def completed(self, index: int, wishes: Wishes) -> pa.RecordBatch:
+    def completed(self, index: int, wishes: ConditionSampler) -> pa.RecordBatch:
         """The rows of a block that have what they are asked to."""
         wish = wishes.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         drawn = self.given(index, wish.forced)

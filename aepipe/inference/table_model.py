@@ -17,7 +17,7 @@ from aepipe.inference.attribution_output import BLAME, with_blame
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.golden_check import check_golden
 from aepipe.inference.imputation import Filler
-from aepipe.inference.predictions import Judge
+from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw
 from aepipe.inference.session import Session
@@ -170,8 +170,8 @@ class TableModel:
         return Walker(self.bundle, encode=self._encoded, run=self._run)
 
     @cached_property
-    def _judge(self) -> Judge:
-        return Judge(self.bundle)
+    def _judge(self) -> PostProcessor:
+        return PostProcessor(self.bundle)
 
     @cached_property
     def _ports(self) -> dict[str, Port]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.bundles.active_calibration import in_force, put_in_force
+from aepipe.bundles.active_calibration import activate_calibration, with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import current_user
 from aepipe.calibration.conformal import Calibration
@@ -18,12 +18,12 @@ from aepipe.errors import CalibrationInvalid, OptionInvalid
 from aepipe.expressions import evaluate as where
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs import threshold_selection as threshold
-from aepipe.jobs.ground_truth import Told, Truth, stated_truth, truth_of
+from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule, resolve_label_rule
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.threshold_selection import Evidence, Labelled
-from aepipe.progress import Progress, silent
+from aepipe.progress import Progress, no_progress
 from aepipe.storage import Manifest, Outputs, read_parquet
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -83,7 +83,7 @@ def calibrate(
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
     truth = _truth(job, files, label, positive)
     if partitions:
-        rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or silent)
+        rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
         found = threshold.calibrate(job, rows.scores[rows.calibrates], evidence)
     else:
@@ -92,11 +92,11 @@ def calibrate(
 
 
 def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateResult:
-    before = in_force(job.out_path, bundle).calibration
+    before = with_active_calibration(job.out_path, bundle).calibration
     created = found != before
     path = None
     if created:
-        path = put_in_force(job.out_path, bundle.version, found, who=current_user(), why=f"calibrated on {why}")
+        path = activate_calibration(job.out_path, bundle.version, found, who=current_user(), why=f"calibrated on {why}")
     return CalibrateResult(
         model_version=bundle.version,
         created=created,
@@ -111,7 +111,7 @@ def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateRes
     )
 
 
-def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | None) -> Truth | None:
+def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | None) -> LabelRule | None:
     """What says which rows are anomalies, as far as costs are to be held against it."""
     named = label is not None or positive is not None
     if job.calibration.costs is None:
@@ -121,7 +121,7 @@ def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | N
                 "miss_cost and base_rate under [calibration], or leave out --label"
             )
         return None
-    return truth_of(job, files, label=label, positive=positive) if named else stated_truth(job)
+    return resolve_label_rule(job, files, label=label, positive=positive) if named else label_rule(job)
 
 
 def _files_of(job: Job, nights: Sequence[Manifest]) -> list[Path]:
@@ -129,7 +129,7 @@ def _files_of(job: Job, nights: Sequence[Manifest]) -> list[Path]:
 
 
 def _read(
-    job: Job, model: TableModel, partitions: Sequence[Partition], truth: Truth | None, progress: Progress
+    job: Job, model: TableModel, partitions: Sequence[Partition], truth: LabelRule | None, progress: Progress
 ) -> _Rows:
     """The rows of partitions that can be scored. Raises CalibrationInvalid where the model learned from one."""
     trained_on = model.bundle.manifest.train_partitions
@@ -153,13 +153,13 @@ def _read(
     return rows.of(np.isfinite(rows.scores))
 
 
-def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: Truth | None) -> _Rows:
+def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule | None) -> _Rows:
     table = pa.Table.from_batches([rows])
     scores = model.score(table)["score"].to_numpy().astype(np.float64)
     calibrates = np.ones(len(scores), np.bool_)
     if job.train.where:
         calibrates = where.apply(job.train.where, table).to_numpy(zero_copy_only=False)
-    told = Told.nothing(len(scores)) if truth is None else truth.of(table)
+    told = Labels.nothing(len(scores)) if truth is None else truth.of(table)
     return _Rows(scores, calibrates, told.known, told.is_anomaly)
 
 
@@ -167,7 +167,7 @@ def _evidence(
     job: Job,
     bundle: Bundle,
     nights: Sequence[Manifest],
-    truth: Truth | None,
+    truth: LabelRule | None,
     *,
     rows: _Rows | None = None,
     partitions: int = 0,
@@ -189,7 +189,7 @@ def _evidence(
 
 
 def _of_nights(
-    job: Job, nights: Sequence[Manifest], truth: Truth | None
+    job: Job, nights: Sequence[Manifest], truth: LabelRule | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Scores of the nights, and their truth where the scores carry the columns that tell it."""
     scores, known, is_anomaly = [], [], []
@@ -197,7 +197,7 @@ def _of_nights(
     for path in _files_of(job, nights):
         table = read_parquet(path, ["score", *sorted(needed)])
         found = table["score"].to_numpy().astype(np.float64)
-        told = Told.nothing(len(found))
+        told = Labels.nothing(len(found))
         if truth is not None and needed <= set(table.column_names):
             told = truth.of(table)
         fine = np.isfinite(found)

@@ -19,19 +19,19 @@ from aepipe.tables.schema import did_you_mean
 _SHOWN = 5
 
 
-class Told(NamedTuple):
+class Labels(NamedTuple):
     """What labels say of rows: whether anything is known of each, and whether it is an anomaly, (B,) each."""
 
     known: NDArray[np.bool_]
     is_anomaly: NDArray[np.bool_]
 
     @classmethod
-    def nothing(cls, rows: int) -> "Told":
+    def nothing(cls, rows: int) -> "Labels":
         """Of rows without labels."""
         return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
-class Truth(NamedTuple):
+class LabelRule(NamedTuple):
     """A condition on source columns that holds for anomalies; where one of them is null, nothing is known."""
 
     condition: str
@@ -43,28 +43,28 @@ class Truth(NamedTuple):
         """The source columns that it looks at."""
         return frozenset(where.columns(self.condition))
 
-    def of(self, rows: pa.Table) -> Told:
+    def of(self, rows: pa.Table) -> Labels:
         """What it says of rows that have its columns."""
         known = np.ones(rows.num_rows, np.bool_)
         for name in self.columns:
             known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
-        return Told(known, where.apply(self.condition, rows).to_numpy(zero_copy_only=False))
+        return Labels(known, where.apply(self.condition, rows).to_numpy(zero_copy_only=False))
 
 
-def stated_truth(job: Job) -> Truth | None:
+def label_rule(job: Job) -> LabelRule | None:
     """What the job says under `[evaluate]`; none where it says nothing."""
     anomaly = job.evaluate.anomaly
-    return None if anomaly is None else Truth(anomaly, anomaly)
+    return None if anomaly is None else LabelRule(anomaly, anomaly)
 
 
-def truth_of(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> Truth:
+def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> LabelRule:
     """The truth by a label column; by `[evaluate] anomaly`, or the job's only label, where none is named.
 
     files: the sources that the labels stand in. positive: the label of an anomaly, as text; none: 1 or true, or what
     `[evaluate] anomaly` says of the column, or the rarer of two values.
     Raises SchemaMismatch where no file has the column, EvaluationInvalid where its values are not two.
     """
-    stated = stated_truth(job)
+    stated = label_rule(job)
     if label is None and positive is None and stated is not None:
         return stated
     column = label or _only_label(job)
@@ -111,7 +111,7 @@ def _value_counts(column: str, values: pa.Array) -> list[tuple[object, int]]:
     return [(each["values"], each["counts"]) for each in counted.to_pylist() if each["values"] == each["values"]]
 
 
-def _by_value(column: str, counts: dict[object, int], positive: str | None) -> Truth:
+def _by_value(column: str, counts: dict[object, int], positive: str | None) -> LabelRule:
     if not counts:
         raise EvaluationInvalid(f"label column '{column}' is null in every row: nothing is known of any")
     if positive is not None:
@@ -144,14 +144,14 @@ def _not_two(column: str, counts: dict[object, int]) -> EvaluationInvalid:
     )
 
 
-def _truth(column: str, value: object, note: str = "") -> Truth:
+def _truth(column: str, value: object, note: str = "") -> LabelRule:
     """The condition that a column has a value; its words."""
     name = column.replace('"', '""')
     words = f"{column} = {_text(value)}{note}"
     if isinstance(value, bool):
-        return Truth(f'"{name}"' if value else f'not "{name}"', words)
+        return LabelRule(f'"{name}"' if value else f'not "{name}"', words)
     quoted = _text(value).replace("'", "''")
-    return Truth(f"\"{name}\" = '{quoted}'", words)
+    return LabelRule(f"\"{name}\" = '{quoted}'", words)
 
 
 def _values(counts: dict[object, int]) -> str:

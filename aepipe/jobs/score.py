@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aepipe.bundles.active_calibration import in_force
+from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
@@ -67,7 +67,7 @@ def score(
     began = time.perf_counter()
     job = read_job(job_path)
     usable_device(device or job.run.device)
-    bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
+    bundle = with_active_calibration(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
     chosen = chosen_partitions(job, partitions)
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))

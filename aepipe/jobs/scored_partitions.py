@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aepipe.bundles.active_calibration import in_force
+from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
@@ -30,11 +30,11 @@ def _nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
 
 def open_model(job: Job, name: str) -> TableModel:
     """A version of the job's model, or the one with this alias, judging by the calibration in force."""
-    bundle = in_force(job.out_path, Bundle.open(f"{job.bundle_path}@{name}"))
+    bundle = with_active_calibration(job.out_path, Bundle.open(f"{job.bundle_path}@{name}"))
     return TableModel(bundle, device=job.run.device)
 
 
-class Scored:
+class ScoredPartitions:
     """Partitions of a job that this very version has scored, in their order: those of these names, or the latest."""
 
     def __init__(self, job: Job, model: TableModel, *, names: Collection[str] | None = None) -> None:

@@ -43,7 +43,7 @@ def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
     """The same scores with the alpha that the job asks for or that its cost table leads to."""
     asked = job.calibration
-    if not asked.chooses:
+    if not asked.selects_alpha:
         return calibration.with_alpha(asked.alpha)
     costs = asked.costs
     choice = None if costs is None else _cheapest(calibration, costs, asked.capacity, evidence)
@@ -54,7 +54,7 @@ def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibratio
 
 def needed_alpha(job: Job) -> float:
     """The alpha that calibration rows must support whatever is chosen later."""
-    return 0.5 if job.calibration.chooses else job.calibration.alpha
+    return 0.5 if job.calibration.selects_alpha else job.calibration.alpha
 
 
 def _cheapest(calibration: Calibration, costs: Costs, capacity: int | None, evidence: Evidence) -> Choice | None:

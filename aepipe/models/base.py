@@ -20,7 +20,7 @@ from aepipe.layout import LatentKind, Layout, Port
 from aepipe.models.backbone import GridNets, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 from aepipe.models.layers.prior import Prior
 
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     """(B,) which of the table's rows these are, the same in every epoch; none where nobody has counted them"""
 
 
-class Turn(NamedTuple):
+class StepContext(NamedTuple):
     """Where training is: `progress` runs from 0 to 1 over a phase's epochs, `generator` is the only source of noise.
 
     Dev rows are looked at with progress 1 and the same noise each time, so that losses of different epochs compare.
@@ -54,7 +54,7 @@ class Loss(NamedTuple):
     misfit: Residual | None = None
 
 
-class Player(NamedTuple):
+class Objective(NamedTuple):
     """A group of parameters with an objective of its own.
 
     Players of a phase take turns, each with rows of its own; the loss of a phase's first player on dev rows ends it.
@@ -63,7 +63,7 @@ class Player(NamedTuple):
 
     name: str
     parameters: tuple[nn.Parameter, ...]
-    loss: Callable[[Batch, Turn], Loss]
+    loss: Callable[[Batch, StepContext], Loss]
     phase: int = 0
     learning_rate: float = 1e-3
     """What suits its networks. A job's own rate is the first player's; the others keep their proportion to it."""
@@ -128,7 +128,7 @@ def point(mean: Tensor, *, pooled: Tensor | None = None) -> Posterior:
     return Posterior(mean, None, nothing, nothing if pooled is None else pooled)
 
 
-class Through(NamedTuple):
+class Reconstruction(NamedTuple):
     """Rows through a model and back, without noise: the posterior, and the likelihood's parameters (B, width)."""
 
     posterior: Posterior
@@ -141,7 +141,7 @@ class Model(nn.Module, ABC):
     def __init__(self, layout: Layout, likelihood: Likelihood) -> None:
         super().__init__()
         self.layout = layout
-        self.frontend = Frontend(layout)
+        self.frontend = Preprocessing(layout)
         self.likelihood = likelihood
         self.corruption = Corruption(CorruptionOptions())
         self.training_rows = 0
@@ -163,7 +163,7 @@ class Model(nn.Module, ABC):
         """The space of the latents and features."""
 
     @abstractmethod
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """Who takes turns in training; none where `prepare` solves the model in closed form."""
 
     @abstractmethod
@@ -174,10 +174,10 @@ class Model(nn.Module, ABC):
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         """Parameters of the likelihood, (B, likelihood.width), at latents z (B, Z) and conditions (B, G)."""
 
-    def through(self, row: Row) -> Through:
+    def reconstruct(self, row: Row) -> Reconstruction:
         """Rows to their latents and back: the posterior's mean, decoded, where a family does not say otherwise."""
         posterior = self.posterior(row)
-        return Through(posterior, self.decode(posterior.mean, row.given))
+        return Reconstruction(posterior, self.decode(posterior.mean, row.given))
 
     @abstractmethod
     def prior(self) -> Prior | None:
@@ -196,7 +196,7 @@ class Model(nn.Module, ABC):
         """What the model card says of it, measured on rows that it did not learn from, in eval mode."""
 
 
-class TrunkPlan(NamedTuple):
+class BackbonePlan(NamedTuple):
     """A trunk and its validated options, ready to make networks of given widths."""
 
     name: str
@@ -227,7 +227,7 @@ class Family(NamedTuple):
     options: type[BaseModel]
     trunks: tuple[str, ...]
     """Names of the trunks that it may be made of; none for a closed form."""
-    build: Callable[[Layout, BaseModel, TrunkPlan, Likelihood], Model]
+    build: Callable[[Layout, BaseModel, BackbonePlan, Likelihood], Model]
     faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
     """What of these options does not fit this layout, in sentences; looked at before anything is built."""
     takes_codes: bool = False

@@ -20,7 +20,7 @@ _IMPORTANCE_DRAWS = 64
 
 def rebuilding_facts(model: Model, batch: Batch) -> dict[str, float]:
     """The mean negative log-likelihood of a row, in nats, and the mean squared residual of a feature."""
-    params = model.through(batch.seen).params
+    params = model.reconstruct(batch.seen).params
     return {
         "nll": float(model.likelihood.nll(params, batch.clean).sum(1).mean()),
         "mse": float(model.likelihood.residual(params, batch.clean).square().mean()),

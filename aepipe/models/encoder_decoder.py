@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, LatentSpace, Model, Part, Posterior, Through, TrunkPlan
+from aepipe.models.base import BackbonePlan, Batch, LatentSpace, Model, Part, Posterior, Reconstruction
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import split_gaussian
 from aepipe.models.layers.likelihood import Likelihood
@@ -14,11 +14,11 @@ from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior, standard_prior
 
 
-class Coder(Model, ABC):
+class EncoderDecoder(Model, ABC):
     """Encoder, latents, decoder. Families say what the encoder's answer means, and how the two are trained."""
 
     def __init__(
-        self, layout: Layout, trunk: TrunkPlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
+        self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
     ) -> None:
         """answers: how many numbers the encoder gives for each latent."""
         super().__init__(layout, likelihood)
@@ -40,18 +40,18 @@ class Coder(Model, ABC):
         answer: Tensor = self.decoder(inputs)
         return answer
 
-    def through(self, row: Row) -> Through:
+    def reconstruct(self, row: Row) -> Reconstruction:
         posterior = self.posterior(row)
-        return Through(posterior, self.decode(posterior.mean, row.given))
+        return Reconstruction(posterior, self.decode(posterior.mean, row.given))
 
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)
 
 
-class GaussianCoder(Coder, ABC):
+class GaussianEncoderDecoder(EncoderDecoder, ABC):
     """A coder whose encoder answers diagonal Gaussians, which training pulls towards N(0, I)."""
 
-    def __init__(self, layout: Layout, trunk: TrunkPlan, likelihood: Likelihood, space: LatentSpace) -> None:
+    def __init__(self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace) -> None:
         super().__init__(layout, trunk, likelihood, space, answers=2)
 
     def posterior(self, row: Row) -> Posterior:

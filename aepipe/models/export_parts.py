@@ -65,7 +65,7 @@ def measured(posterior: Posterior) -> Tensor:
 
 
 def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Row tensors under the names of their ports, as `Frontend` takes them."""
+    """Row tensors under the names of their ports, as `Preprocessing` takes them."""
     return _by_name(layout.ports, tensors)
 
 

@@ -64,10 +64,10 @@ MIN_LOG_SIGMA = math.log(1e-2)
 """Of standardised numbers and of pixels in [0, 1]: below a hundredth, a residual is rounding."""
 
 
-def risen(progress: float, share: float) -> float:
+def linear_ramp(progress: float, share: float) -> float:
     """What rises evenly from 0 to 1 over this share of training, of which `progress` is done.
 
-    >>> risen(0.25, 0.5), risen(0.75, 0.5), risen(0.0, 0.0)
+    >>> linear_ramp(0.25, 0.5), risen(0.75, 0.5), risen(0.0, 0.0)
     (0.5, 1.0, 1.0)
     """
     return min(1.0, progress / share) if share else 1.0

@@ -9,15 +9,15 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.base import BackbonePlan, Batch, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_facts
-from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.losses import free_bits, risen
+from aepipe.models.losses import free_bits, linear_ramp
 
 
-class ElboOptions(BaseModel):
+class VaeOptions(BaseModel):
     """Keys of [model] of a family that is trained so."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,35 +31,35 @@ class ElboOptions(BaseModel):
     free_bits: float = Field(0.0, ge=0, description="nats below which a latent dimension's KL is not pushed")
 
 
-class ElboCoder(GaussianCoder):
+class VaeBase(GaussianEncoderDecoder):
     """Encoder to a diagonal Gaussian, decoder from a draw of it; both given the conditions, where there are any."""
 
-    def __init__(self, layout: Layout, options: ElboOptions, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: VaeOptions, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate, warms_up = self.trunk.learning_rate, self.options.warm_up
-        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return gaussian_facts(self, batch, generator)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         posterior = self.posterior(batch.seen)
-        params = self.decode(draw_from(posterior, turn.generator), batch.seen.given)
+        params = self.decode(draw_from(posterior, context.generator), batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = posterior.kl.mean(0)
-        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
 
-def build_elbo(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def build_vae(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     """The model, as `Family.build` asks for it."""
-    return ElboCoder(layout, ElboOptions.model_validate(options), trunk, likelihood)
+    return VaeBase(layout, VaeOptions.model_validate(options), trunk, likelihood)
 
 
-def elbo_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+def vae_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
     """What is wrong with the options, as `Family.faults` asks for it."""
-    return too_wide(layout, ElboOptions.model_validate(options).latent, most=MOST)
+    return too_wide(layout, VaeOptions.model_validate(options).latent, most=MOST)

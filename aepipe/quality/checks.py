@@ -63,7 +63,7 @@ class OfReal(NamedTuple):
     frechet: float | None = None
 
 
-class Judgement(NamedTuple):
+class CheckReport(NamedTuple):
     """Every check, and the measures that they come from."""
 
     checks: tuple[Check, ...]
@@ -80,7 +80,7 @@ class Judgement(NamedTuple):
         return {check.key: check.value for check in self.checks if math.isfinite(check.value)}
 
 
-def judge(measures: Measures, bars: Quality) -> Judgement:
+def run_checks(measures: Measures, bars: Quality) -> CheckReport:
     """The measures against the bars of a job."""
     real, told = measures.of_real or OfReal(), measures.two_sample
     shapes = None if measures.shapes is None else measures.shapes.score
@@ -98,7 +98,7 @@ def judge(measures: Measures, bars: Quality) -> Judgement:
     )
     explained = (check if math.isfinite(check.value) else check._replace(note=measures.why) for check in found)
     kept = (check for check in explained if math.isfinite(check.value) or check.is_met is False)
-    return Judgement(tuple(kept), measures)
+    return CheckReport(tuple(kept), measures)
 
 
 def _copies(copies: Copies, bars: Quality) -> Check:

@@ -214,7 +214,7 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Night:
+class ReportPage:
     """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
 
     absent: by section: partitions, scores, costs, reasons, strange, latents, samples, walks, comparisons, training,

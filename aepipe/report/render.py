@@ -14,7 +14,7 @@ from aepipe.report import traversals as walks
 from aepipe.report.figures import column_distributions as marginals
 from aepipe.report.figures import latent_map as latents
 from aepipe.report.figures import scores as figures
-from aepipe.report.page_model import LatentMap, Night, Samples
+from aepipe.report.page_model import LatentMap, ReportPage, Samples
 from aepipe.report.thumbnails import GALLERY_SIDE, picture
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_PICTURES = 64
 
 
-def render(night: Night) -> str:
+def render(night: ReportPage) -> str:
     """The page; the same Night gives the same bytes."""
     missing = sections.absent(night)
     return (
@@ -71,7 +71,7 @@ def environment() -> Environment:
     return environment
 
 
-def _figures(night: Night, missing: dict[str, str]) -> dict[str, Markup]:
+def _figures(night: ReportPage, missing: dict[str, str]) -> dict[str, Markup]:
     """The drawings of the sections that are there. Their texts were escaped when the SVG was written."""
     found = {}
     if night.partitions and len(night.partitions) > 1:

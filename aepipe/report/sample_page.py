@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from aepipe.quality.checks import Check, Judgement
+from aepipe.quality.checks import Check, CheckReport
 from aepipe.report import formatting as wording
 from aepipe.report.figures import column_distributions as marginals
 from aepipe.report.figures.pair_heatmap import heat_map
@@ -32,7 +32,7 @@ class SetPage:
     written_at: datetime
     rows: int
     seed: int
-    judgement: Judgement
+    judgement: CheckReport
     real: pa.Table
     synthetic: pa.Table
     asked: str = ""
@@ -82,7 +82,7 @@ def render_set(page: SetPage) -> str:
     )
 
 
-def meaning(judgement: Judgement) -> list[tuple[str, str]]:
+def meaning(judgement: CheckReport) -> list[tuple[str, str]]:
     """What each check shows, and what it does not."""
     said = {
         "copies": "Rows that equal a training row in every column. Some real rows do too, by chance: a set may hold as"
@@ -126,12 +126,12 @@ def _figures(columns: list[marginals.Marginal]) -> list[Markup]:
     return [Markup(marginals.figure_of(columns[at : at + step], name=f"marginals{at}")) for at in starts]
 
 
-def _heat(judgement: Judgement) -> Markup | None:
+def _heat(judgement: CheckReport) -> Markup | None:
     trends = judgement.measures.trends
     return None if trends is None or len(trends.names) < 2 else Markup(heat_map(trends.names, trends.similarity))
 
 
-def _lost(judgement: Judgement) -> list[tuple[str, str]]:
+def _lost(judgement: CheckReport) -> list[tuple[str, str]]:
     """Columns that come back with fewer values or a narrower range, the worst first."""
     coverage = judgement.measures.coverage
     if coverage is None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from aepipe.report import formatting as wording
 from aepipe.report.figures.latent_map import drawable
-from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Header, Night, PartitionLine
+from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Header, PartitionLine, ReportPage
 
 MOST_PARTITIONS = 60
 MOST_FILES = 80
@@ -91,7 +91,7 @@ class ComparisonRow(NamedTuple):
     cells: tuple[tuple[str, float, bool], ...]
 
 
-def absent(night: Night) -> dict[str, str]:
+def absent(night: ReportPage) -> dict[str, str]:
     """The sections that have nothing to show, and why."""
     scored = night.scores is not None and bool(np.isfinite(night.scores.night).any())
     present = {

@@ -15,7 +15,7 @@ from aepipe.storage import put_bytes
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class Checkpointer:
     """A file that is written at most every so many seconds, under a key that says what it belongs to."""
 
     def __init__(self, path: Path, key: str, every_s: float) -> None:

@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aepipe.models.base import Batch
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 
 _ROWS_A_CALL = 65_536
 
 
-class Resident:
+class DeviceDataset:
     """Rows as networks see them: tables go through the frontend once; images stay bytes, a quarter of the memory."""
 
-    def __init__(self, frontend: Frontend, arrays: Mapping[str, NDArray[np.generic]], device: torch.device) -> None:
+    def __init__(
+        self, frontend: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
+    ) -> None:
         self.frontend = frontend
         self.tensors = {port.name: _to(device, arrays[port.name]) for port in frontend.layout.ports}
         self.rows = len(next(iter(self.tensors.values())))

@@ -17,14 +17,14 @@ from torch.optim import AdamW, Optimizer
 
 from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.models.base import Batch, Loss, Model, Player, Turn
+from aepipe.models.base import Batch, Loss, Model, Objective, StepContext
 from aepipe.models.layers.likelihood import Residual
-from aepipe.progress import Progress, silent
-from aepipe.training.checkpoint import Keeper
-from aepipe.training.device_dataset import Resident
+from aepipe.progress import Progress, no_progress
+from aepipe.training.checkpoint import Checkpointer
+from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
 from aepipe.training.schedule import epochs_of, rate_of
-from aepipe.training.state import Standing
+from aepipe.training.state import TrainingState
 from aepipe.training.weight_average import Average, in_place
 
 log = logging.getLogger(__name__)
@@ -39,15 +39,15 @@ _EPOCHS_BEFORE_TRIMMING = 3
 _WORTH_A_THREAD = 200_000_000  # multiplications
 
 
-class Room(NamedTuple):
+class TrainingContext(NamedTuple):
     """What does not change while training runs."""
 
     model: Model
-    players: tuple[Player, ...]
+    objectives: tuple[Objective, ...]
     optimizers: dict[str, AdamW]
     averages: dict[str, Average]
-    rows: Resident
-    held_out: Resident
+    rows: DeviceDataset
+    held_out: DeviceDataset
     options: Train
     generator: torch.Generator
 
@@ -70,47 +70,55 @@ def fit(
     """
     room = _furnish(model, train, dev, options, torch.device(device))
     _prepare(room)
-    if not room.players:
+    if not room.objectives:
         return Curve(stopped_because="solved in closed form")
-    keeper = None if checkpoint is None else Keeper(checkpoint, _key(room), every_s)
+    keeper = None if checkpoint is None else Checkpointer(checkpoint, _key(room), every_s)
     with _enough_threads(room):
-        standing, reason = _run_phases(room, keeper, progress or silent)
-    log.info("trained %d epochs, best %d: %s", len(standing.curve), standing.best_epoch, reason)
+        training_state, reason = _run_phases(room, keeper, progress or no_progress)
+    log.info("trained %d epochs, best %d: %s", len(training_state.curve), training_state.best_epoch, reason)
     return Curve(
-        epochs=tuple(standing.curve),
-        best_epoch=standing.best_epoch,
+        epochs=tuple(training_state.curve),
+        best_epoch=training_state.best_epoch,
         stopped_because=reason,
-        rows_per_s=len(standing.curve) * room.rows.rows / max(standing.seconds, 1e-9),
+        rows_per_s=len(training_state.curve) * room.rows.rows / max(training_state.seconds, 1e-9),
     )
 
 
-def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> Room:
+def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> TrainingContext:
     model.to(device)
-    rows, held_out = Resident(model.frontend, train, device), Resident(model.frontend, dev, device)
+    rows, held_out = DeviceDataset(model.frontend, train, device), DeviceDataset(model.frontend, dev, device)
     model.training_rows = rows.rows
-    players = model.players()
+    objectives = model.objectives()
     generator = torch.Generator(device)
     generator.manual_seed(options.seed)
     optimizers = {
-        player.name: AdamW(player.parameters, betas=player.betas, weight_decay=options.weight_decay, fused=True)
-        for player in players
+        objective.name: AdamW(
+            objective.parameters, betas=objective.betas, weight_decay=options.weight_decay, fused=True
+        )
+        for objective in objectives
     }
-    averages = {player.name: Average(player.parameters, player.averaged) for player in players if player.averaged}
-    return Room(model, players, optimizers, averages, rows, held_out if held_out.rows else rows, options, generator)
+    averages = {
+        objective.name: Average(objective.parameters, objective.averaged)
+        for objective in objectives
+        if objective.averaged
+    }
+    return TrainingContext(
+        model, objectives, optimizers, averages, rows, held_out if held_out.rows else rows, options, generator
+    )
 
 
 @torch.no_grad()
-def _prepare(room: Room) -> None:
+def _prepare(room: TrainingContext) -> None:
     """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
     model = room.model.eval()
     model.prepare(next(room.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
-    if room.players:
+    if room.objectives:
         some = next(room.rows.slices(_DEV_ROWS_A_CALL))
-        model.likelihood.sigma.follow(model.likelihood.misfit(model.through(some.seen).params, some.clean), 1.0)
+        model.likelihood.sigma.follow(model.likelihood.misfit(model.reconstruct(some.seen).params, some.clean), 1.0)
 
 
 @contextmanager
-def _enough_threads(room: Room) -> Iterator[None]:
+def _enough_threads(room: TrainingContext) -> Iterator[None]:
     """One thread for small steps: to hand a few kilobytes to a second one costs more than it saves.
 
     On two busy cores, a table of 30 columns trained 5 to 10 times faster so, and images of 8x8 3 to 5 times.
@@ -124,63 +132,67 @@ def _enough_threads(room: Room) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _multiplications(room: Room) -> int:
+def _multiplications(room: TrainingContext) -> int:
     """About how many a step takes forwards; convolutions take some thousands a pixel."""
     rows = -(-room.rows.rows // _steps(room.rows.rows, room.options.batch_rows))
     if room.model.layout.image is not None:
         return rows * room.model.layout.image.pixels * 2_500
     steps = 1 if room.model.layout.series is None else room.model.layout.series.steps
-    return rows * steps * sum(parameter.numel() for player in room.players for parameter in player.parameters)
+    return rows * steps * sum(parameter.numel() for objective in room.objectives for parameter in objective.parameters)
 
 
-def _run_phases(room: Room, keeper: Keeper | None, progress: Progress) -> tuple[Standing, str]:
-    standing, reason = _resume(room, keeper), ""
-    for phase in sorted({player.phase for player in room.players}):
-        if phase >= standing.phase:
-            reason = _run_phase(room, phase, standing, keeper, progress)
-    return standing, reason
+def _run_phases(room: TrainingContext, keeper: Checkpointer | None, progress: Progress) -> tuple[TrainingState, str]:
+    training_state, reason = _resume(room, keeper), ""
+    for phase in sorted({objective.phase for objective in room.objectives}):
+        if phase >= training_state.phase:
+            reason = _run_phase(room, phase, training_state, keeper, progress)
+    return training_state, reason
 
 
-def _run_phase(room: Room, phase: int, standing: Standing, keeper: Keeper | None, progress: Progress) -> str:
+def _run_phase(
+    room: TrainingContext, phase: int, training_state: TrainingState, keeper: Checkpointer | None, progress: Progress
+) -> str:
     """Epochs until there is no more to hope for, then the best weights; why it ended."""
-    options, players = room.options, [player for player in room.players if player.phase == phase]
-    epochs, averages = epochs_of(options, players), _averages(room, players)
-    standing.enter(phase)
-    while standing.epoch < epochs and standing.waited < options.patience:
-        train = _take_turns(room, players, standing, epochs)
-        warm = standing.epoch >= players[0].warms_up * epochs
+    options, objectives = room.options, [objective for objective in room.objectives if objective.phase == phase]
+    epochs, averages = epochs_of(options, objectives), _averages(room, objectives)
+    training_state.enter(phase)
+    while training_state.epoch < epochs and training_state.waited < options.patience:
+        train = _take_turns(room, objectives, training_state, epochs)
+        warm = training_state.epoch >= objectives[0].warms_up * epochs
         with in_place(averages):
-            epoch = _judged(room, players[0], standing, train, epochs)
-            standing.note(epoch, room.model.state_dict(), options.patience, warm=warm)
+            epoch = _judged(room, objectives[0], training_state, train, epochs)
+            training_state.note(epoch, room.model.state_dict(), options.patience, warm=warm)
         if keeper is not None:
-            keeper.keep(lambda: _content(room, standing))
-        progress("training", standing.epoch / epochs)
-    room.model.load_state_dict(standing.best)
-    kept = _kept(room, room.held_out, standing)
-    _, misfit = evaluate(room.model, players[0], room.held_out, options.seed, kept=kept)
+            keeper.keep(lambda: _content(room, training_state))
+        progress("training", training_state.epoch / epochs)
+    room.model.load_state_dict(training_state.best)
+    kept = _kept(room, room.held_out, training_state)
+    _, misfit = evaluate(room.model, objectives[0], room.held_out, options.seed, kept=kept)
     if misfit is not None:
         room.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
-    if standing.waited >= options.patience:
+    if training_state.waited >= options.patience:
         return f"no better loss on dev rows for {options.patience} epochs"
     return f"all {epochs} epochs done"
 
 
-def _averages(room: Room, players: Sequence[Player]) -> list[Average]:
-    return [room.averages[player.name] for player in players if player.name in room.averages]
+def _averages(room: TrainingContext, objectives: Sequence[Objective]) -> list[Average]:
+    return [room.averages[objective.name] for objective in objectives if objective.name in room.averages]
 
 
-def _judged(room: Room, player: Player, standing: Standing, passed: "_Pass", epochs: int) -> Epoch:
+def _judged(
+    room: TrainingContext, objective: Objective, training_state: TrainingState, passed: "_Pass", epochs: int
+) -> Epoch:
     """The epoch that ends now: what was learned, and the loss on dev rows."""
     begun = time.perf_counter()
-    number, means = len(standing.curve) + 1, dict(passed.means)
-    kept = _kept(room, room.held_out, standing)
-    dev, _ = evaluate(room.model, player, room.held_out, room.options.seed, kept=kept)
-    rate = _rate(room, player, standing, standing.epoch / epochs)
-    _check_finite({**means, f"{player.name} on dev rows": dev}, number, rate)
-    train = means.pop(player.name)
+    number, means = len(training_state.curve) + 1, dict(passed.means)
+    kept = _kept(room, room.held_out, training_state)
+    dev, _ = evaluate(room.model, objective, room.held_out, room.options.seed, kept=kept)
+    rate = _rate(room, objective, training_state, training_state.epoch / epochs)
+    _check_finite({**means, f"{objective.name} on dev rows": dev}, number, rate)
+    train = means.pop(objective.name)
     seconds = passed.seconds + time.perf_counter() - begun
     return Epoch(
-        epoch=number, phase=standing.phase, train=train, dev=dev, terms=means, learning_rate=rate, seconds=seconds
+        epoch=number, phase=training_state.phase, train=train, dev=dev, terms=means, learning_rate=rate, seconds=seconds
     )
 
 
@@ -191,39 +203,45 @@ class _Pass(NamedTuple):
     seconds: float
 
 
-def _take_turns(room: Room, players: Sequence[Player], standing: Standing, epochs: int) -> _Pass:
+def _take_turns(
+    room: TrainingContext, objectives: Sequence[Objective], training_state: TrainingState, epochs: int
+) -> _Pass:
     """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
     begun = time.perf_counter()
-    kept = _kept(room, room.rows, standing)
+    kept = _kept(room, room.rows, training_state)
     steps = _steps(len(kept), room.options.batch_rows)
-    orders = [_order(room, steps, kept) for _ in players]
+    orders = [_order(room, steps, kept) for _ in objectives]
     seen: defaultdict[str, list[Tensor]] = defaultdict(list)
     room.model.train()
     for step in range(steps):
-        turn = Turn((standing.epoch + step / steps) / epochs, room.generator)
-        for player, order in zip(players, orders, strict=True):
-            for group in room.optimizers[player.name].param_groups:
-                group["lr"] = _rate(room, player, standing, turn.progress)
-            loss = take_turn(room.model, player, room.optimizers[player.name], room.rows.pick(order[step]), turn)
-            seen[player.name].append(loss.total.detach())
+        context = StepContext((training_state.epoch + step / steps) / epochs, room.generator)
+        for objective, order in zip(objectives, orders, strict=True):
+            for group in room.optimizers[objective.name].param_groups:
+                group["lr"] = _rate(room, objective, training_state, context.progress)
+            loss = optimizer_step(
+                room.model, objective, room.optimizers[objective.name], room.rows.pick(order[step]), context
+            )
+            seen[objective.name].append(loss.total.detach())
             for name, term in loss.terms.items():
-                seen[f"{player.name}.{name}"].append(term)
-            if player.name in room.averages:
-                room.averages[player.name].follow()
+                seen[f"{objective.name}.{name}"].append(term)
+            if objective.name in room.averages:
+                room.averages[objective.name].follow()
     means = torch.stack([torch.stack(values).mean() for values in seen.values()])
     seconds = time.perf_counter() - begun
-    standing.seconds += seconds
+    training_state.seconds += seconds
     return _Pass(dict(zip(seen, means.tolist(), strict=True)), seconds)
 
 
-def take_turn(model: Model, player: Player, optimizer: Optimizer, batch: Batch, turn: Turn) -> Loss:
+def optimizer_step(
+    model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, context: StepContext
+) -> Loss:
     """One step of one player: its own parameters change, and an optimal sigma follows; nothing else."""
     dense = batch.seen.dense
     with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
-        loss = player.loss(corrupted(model, batch, turn.generator), turn)
-    for parameter in player.parameters:
+        loss = objective.loss(corrupted(model, batch, context.generator), context)
+    for parameter in objective.parameters:
         parameter.grad = None
-    torch.autograd.backward(loss.total, inputs=player.parameters)
+    torch.autograd.backward(loss.total, inputs=objective.parameters)
     optimizer.step()
     if loss.misfit is not None:
         model.likelihood.sigma.follow(loss.misfit)
@@ -238,7 +256,7 @@ def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
 
 @torch.no_grad()
 def evaluate(
-    model: Model, player: Player, rows: Resident, seed: int, *, kept: Tensor | None = None
+    model: Model, objective: Objective, rows: DeviceDataset, seed: int, *, kept: Tensor | None = None
 ) -> tuple[float, Residual | None]:
     """The player's mean loss over these rows, at the sigma that suits them best, and their residuals; in eval mode.
 
@@ -251,7 +269,7 @@ def evaluate(
     generator.manual_seed(seed)
     total, misfit = torch.zeros((), device=model.device), None
     for batch in rows.slices(_DEV_ROWS_A_CALL, kept):
-        loss = player.loss(corrupted(model, batch, generator), Turn(1.0, generator))
+        loss = objective.loss(corrupted(model, batch, generator), StepContext(1.0, generator))
         total = total + loss.total * len(batch.seen.dense)
         if loss.misfit is not None:
             misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
@@ -267,7 +285,7 @@ def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
     some = {name: array[:_DEV_ROWS_A_CALL] for name, array in arrays.items()}
-    batch = next(Resident(model.frontend, some, model.device).slices(_DEV_ROWS_A_CALL))
+    batch = next(DeviceDataset(model.frontend, some, model.device).slices(_DEV_ROWS_A_CALL))
     facts = model.facts(batch, generator)
     return {name: value for name, value in facts.items() if math.isfinite(value)}
 
@@ -282,16 +300,16 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _order(room: Room, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
+def _order(room: TrainingContext, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
     """The rows kept in a new order, cut into batches that differ by one row at most."""
     order = torch.randperm(len(kept), generator=room.generator, device=room.generator.device)
     return kept[order].tensor_split(steps)
 
 
-def _kept(room: Room, rows: Resident, standing: Standing) -> Tensor:
+def _kept(room: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:
     """The index of the rows that count now: not of those that are rebuilt worst, once the network knows which."""
     share = room.options.trimmed
-    if not share or len(standing.curve) < _EPOCHS_BEFORE_TRIMMING:
+    if not share or len(training_state.curve) < _EPOCHS_BEFORE_TRIMMING:
         return rows.everything
     losses = torch.cat([row_losses(room.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
     return losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
@@ -301,11 +319,11 @@ def _kept(room: Room, rows: Resident, standing: Standing) -> Tensor:
 def row_losses(model: Model, batch: Batch) -> Tensor:
     """Negative log-likelihood of each row at its latents' means, (B,) in nats; in eval mode."""
     model.eval()
-    return model.likelihood.nll(model.through(batch.seen).params, batch.clean).sum(1)
+    return model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1)
 
 
-def _rate(room: Room, player: Player, standing: Standing, progress: float) -> float:
-    return rate_of(room.options, player, room.players[0], slowing=standing.slowing, progress=progress)
+def _rate(room: TrainingContext, objective: Objective, training_state: TrainingState, progress: float) -> float:
+    return rate_of(room.options, objective, room.objectives[0], slowing=training_state.slowing, progress=progress)
 
 
 def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
@@ -317,32 +335,32 @@ def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
         )
 
 
-def _resume(room: Room, keeper: Keeper | None) -> Standing:
+def _resume(room: TrainingContext, keeper: Checkpointer | None) -> TrainingState:
     found = None if keeper is None else keeper.find(room.model.device)
     if found is None:
-        return Standing()
+        return TrainingState()
     room.model.load_state_dict(found["model"])
     for name, optimizer in room.optimizers.items():
         optimizer.load_state_dict(found["optimizers"][name])
     for name, average in room.averages.items():
         average.restore(found["averages"][name])
     room.generator.set_state(found["generator"].cpu())
-    standing = Standing.of(found["standing"])
-    log.info("training goes on after epoch %d", len(standing.curve))
-    return standing
+    training_state = TrainingState.of(found["standing"])
+    log.info("training goes on after epoch %d", len(training_state.curve))
+    return training_state
 
 
-def _content(room: Room, standing: Standing) -> dict[str, object]:
+def _content(room: TrainingContext, training_state: TrainingState) -> dict[str, object]:
     return {
         "model": room.model.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in room.optimizers.items()},
         "averages": {name: average.content() for name, average in room.averages.items()},
         "generator": room.generator.get_state(),
-        "standing": standing.content(),
+        "standing": training_state.content(),
     }
 
 
-def _key(room: Room) -> str:
+def _key(room: TrainingContext) -> str:
     """What a checkpoint belongs to: the network, the rows' number and the options."""
     shapes = {name: tuple(tensor.shape) for name, tensor in room.model.state_dict().items()}
     return (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from aepipe.config.job import Train
-from aepipe.models.base import Player
+from aepipe.models.base import Objective
 
 EPOCHS = 200
 """At most, where neither job nor player says otherwise."""
@@ -12,16 +12,16 @@ EPOCHS = 200
 _RISE = 0.03  # of the epochs: Adam's first steps are of full length in directions that it has hardly seen
 
 
-def epochs_of(options: Train, players: Sequence[Player]) -> int:
+def epochs_of(options: Train, objectives: Sequence[Objective]) -> int:
     """How many epochs a phase of these players takes at most."""
-    return options.epochs or players[0].epochs or EPOCHS
+    return options.epochs or objectives[0].epochs or EPOCHS
 
 
-def rate_of(options: Train, player: Player, first: Player, *, slowing: float, progress: float) -> float:
+def rate_of(options: Train, objective: Objective, first: Objective, *, slowing: float, progress: float) -> float:
     """The learning rate of a player when so much of its phase is done; `first` is the one whose rate a job names."""
     asked = options.learning_rate
-    base = player.learning_rate if asked is None else asked * player.learning_rate / first.learning_rate
-    return base * (annealed(progress) if player.anneals else slowing)
+    base = objective.learning_rate if asked is None else asked * objective.learning_rate / first.learning_rate
+    return base * (annealed(progress) if objective.anneals else slowing)
 
 
 def annealed(progress: float) -> float:

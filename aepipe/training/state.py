@@ -12,7 +12,7 @@ _RATES = 4  # learning rates tried within one patience, each half of the one bef
 
 
 @dataclass
-class Standing:
+class TrainingState:
     """The state of the loop. `epoch` counts within a phase, the curve over all phases."""
 
     phase: int = -1
@@ -53,6 +53,6 @@ class Standing:
         return {**values, "curve": [epoch.model_dump() for epoch in self.curve]}
 
     @classmethod
-    def of(cls, content: dict[str, Any]) -> "Standing":
+    def of(cls, content: dict[str, Any]) -> "TrainingState":
         """The inverse of `content`."""
         return cls(**{**content, "curve": [Epoch(**epoch) for epoch in content["curve"]]})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from aepipe.batch.ordered_queue import Line
+from aepipe.batch.ordered_queue import OrderedQueue
 
 THREADS = 4
 
@@ -19,7 +19,7 @@ class Ledger:
         self.delivered: list[int] = []
         self.made = 0
         self.busy = threading.Lock()
-        self.line = Line(items, make_buffer=self.make, buffers=buffers, deliver=self.deliver)
+        self.line = OrderedQueue(items, make_buffer=self.make, buffers=buffers, deliver=self.deliver)
 
     def make(self) -> list[int]:
         self.made += 1

@@ -2,16 +2,16 @@
 
 import pytest
 
-from aepipe.batch.run_stats import STAGES, Tally
+from aepipe.batch.run_stats import STAGES, RunStats
 
 
 def test_how_many_times_its_own_reading_and_writing_a_night_took() -> None:
-    tally = Tally(rows=1)
-    tally.add(Tally(rows=2, seconds=dict(zip(STAGES, (0.1, 0.4, 0.3, 2.0, 0.4, 0.1), strict=True))))
+    tally = RunStats(rows=1)
+    tally.add(RunStats(rows=2, seconds=dict(zip(STAGES, (0.1, 0.4, 0.3, 2.0, 0.4, 0.1), strict=True))))
 
     assert tally.rows == 3
     assert tally.over_io == pytest.approx(3.3 / 1.0)
 
 
 def test_a_night_that_took_no_time_took_as_long_as_its_parquet() -> None:
-    assert Tally().over_io == 1.0
+    assert RunStats().over_io == 1.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aepipe.bundles.active_calibration import LOG, faults, in_force, put_in_force
+from aepipe.bundles.active_calibration import LOG, activate_calibration, faults, with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from tests.support.bundles import calibration, make_bundle
 
@@ -17,32 +17,32 @@ def bundle(tmp_path: Path) -> Bundle:
 def test_the_last_line_of_a_version_decides_and_other_versions_keep_theirs(tmp_path: Path, bundle: Bundle) -> None:
     first, last = calibration().with_alpha(0.1), calibration().with_alpha(0.2)
 
-    put_in_force(tmp_path, bundle.version, first, who="a", why="b")
-    put_in_force(tmp_path, bundle.version, last, who="a", why="b")
-    put_in_force(tmp_path, "sales/other", first, who="a", why="b")
+    activate_calibration(tmp_path, bundle.version, first, who="a", why="b")
+    activate_calibration(tmp_path, bundle.version, last, who="a", why="b")
+    activate_calibration(tmp_path, "sales/other", first, who="a", why="b")
 
-    assert in_force(tmp_path, bundle).calibration == last
-    assert in_force(tmp_path, bundle).manifest == bundle.manifest
+    assert with_active_calibration(tmp_path, bundle).calibration == last
+    assert with_active_calibration(tmp_path, bundle).manifest == bundle.manifest
     assert faults(tmp_path) == []
 
 
 def test_without_a_line_the_bundle_is_as_it_is(tmp_path: Path, bundle: Bundle) -> None:
-    assert in_force(tmp_path, bundle) is bundle
-    put_in_force(tmp_path, "sales/other", calibration().with_alpha(0.1), who="a", why="b")
-    assert in_force(tmp_path, bundle) is bundle
+    assert with_active_calibration(tmp_path, bundle) is bundle
+    activate_calibration(tmp_path, "sales/other", calibration().with_alpha(0.1), who="a", why="b")
+    assert with_active_calibration(tmp_path, bundle) is bundle
 
 
 def test_a_line_that_a_power_cut_left_unfinished_is_passed_over(tmp_path: Path, bundle: Bundle) -> None:
     first = calibration().with_alpha(0.1)
-    folder = put_in_force(tmp_path, bundle.version, first, who="a", why="b").parent
+    folder = activate_calibration(tmp_path, bundle.version, first, who="a", why="b").parent
     with (folder / LOG).open("a") as file:
         file.write('{"version": "' + bundle.version)
 
-    assert in_force(tmp_path, bundle).calibration == first
+    assert with_active_calibration(tmp_path, bundle).calibration == first
 
 
 def test_a_file_that_is_gone_is_a_fault(tmp_path: Path, bundle: Bundle) -> None:
-    path = put_in_force(tmp_path, bundle.version, calibration().with_alpha(0.1), who="a", why="b")
+    path = activate_calibration(tmp_path, bundle.version, calibration().with_alpha(0.1), who="a", why="b")
     path.unlink()
 
     assert faults(tmp_path) == [f"{path} cannot be read (No such file or directory): run aepipe calibrate again"]

@@ -26,7 +26,7 @@ def test_the_estimate_is_that_of_maximum_likelihood_within_its_error(shape: floa
 def test_beyond_its_start_the_tail_is_the_law_of_scipy(shape: float) -> None:
     tail, scores = Tail(start=5.0, shape=shape, scale=0.7), np.linspace(5, 40, 50)
 
-    np.testing.assert_allclose(tail.beyond(scores), genpareto.sf(scores, shape, loc=5.0, scale=0.7), rtol=1e-9)
+    np.testing.assert_allclose(tail.survival(scores), genpareto.sf(scores, shape, loc=5.0, scale=0.7), rtol=1e-9)
 
 
 def test_the_tail_above_the_highest_score_is_the_fitted_one_given_that_it_is_exceeded() -> None:
@@ -34,12 +34,12 @@ def test_the_tail_above_the_highest_score_is_the_fitted_one_given_that_it_is_exc
     tail = Tail.fit(scores)
     threshold = scores[-101]
     shape, scale = generalised_pareto(scores[-100:] - threshold)
-    beyond = scores[-1] + np.array([0.5, 3.0, 100.0])
+    survival = scores[-1] + np.array([0.5, 3.0, 100.0])
 
-    expected = genpareto.sf(beyond, shape, threshold, scale) / genpareto.sf(scores[-1], shape, threshold, scale)
+    expected = genpareto.sf(survival, shape, threshold, scale) / genpareto.sf(scores[-1], shape, threshold, scale)
 
     assert tail is not None
-    np.testing.assert_allclose(tail.beyond(beyond), expected, rtol=1e-9)
+    np.testing.assert_allclose(tail.survival(survival), expected, rtol=1e-9)
 
 
 def test_scores_with_an_end_get_an_exponential_tail_which_has_none() -> None:
@@ -50,7 +50,7 @@ def test_scores_with_an_end_get_an_exponential_tail_which_has_none() -> None:
     assert tail is not None
     assert tail.shape == 0
     assert tail.scale == pytest.approx(np.mean(scores[-200:] - scores[-201]))
-    assert tail.beyond(np.array([1e9, np.inf])).min() > 0
+    assert tail.survival(np.array([1e9, np.inf])).min() > 0
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_too_few_rows_or_too_many_ties_have_no_tail(scores: np.ndarray) -> None:
 
 def test_extrapolated_p_values_are_right_within_a_factor_where_the_law_is_known() -> None:
     generator = np.random.default_rng(3)
-    beyond = expon.isf([1e-4, 1e-5])
+    survival = expon.isf([1e-4, 1e-5])
 
-    found = [Calibration.fit(generator.exponential(size=1_000), alpha=0.01).p_values(beyond) for _ in range(200)]
+    found = [Calibration.fit(generator.exponential(size=1_000), alpha=0.01).p_values(survival) for _ in range(200)]
 
     ratios = np.median(found, axis=0) / [1e-4, 1e-5]
     assert np.all((ratios > 0.5) & (ratios < 6.0)), ratios

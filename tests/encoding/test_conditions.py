@@ -10,7 +10,7 @@ import torch
 from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN
-from aepipe.models.layers.preprocessing import GIVEN_SCALE, Frontend
+from aepipe.models.layers.preprocessing import GIVEN_SCALE, Preprocessing
 from tests.support.columns import encoding_of, schema_of
 
 DAYS = pa.array([datetime(2026, 1, day, 12) for day in (1, 2, 3, 4, 5, 6)], pa.timestamp("us"))
@@ -67,7 +67,7 @@ def test_the_tensors_and_the_vector_have_the_shapes_that_the_layout_says(name: s
     encoding = fitted(COLUMNS[name])
 
     arrays = encoding.encode(batch(COLUMNS[name])).arrays
-    row = Frontend(encoding.layout)({port: torch.from_numpy(array) for port, array in arrays.items()})
+    row = Preprocessing(encoding.layout)({port: torch.from_numpy(array) for port, array in arrays.items()})
 
     assert list(arrays) == [port.name for port in encoding.layout.ports]
     for port in encoding.layout.ports:
@@ -92,7 +92,7 @@ def test_a_number_is_standardised_and_a_category_one_hot_both_scaled() -> None:
     encoding = encoding_of(table, {"given": "condition", "colour": "condition"})
     tensors = {name: torch.from_numpy(array) for name, array in encoding.encode(table.to_batches()[0]).arrays.items()}
 
-    given = Frontend(encoding.layout)(tensors).given.numpy() / GIVEN_SCALE
+    given = Preprocessing(encoding.layout)(tensors).given.numpy() / GIVEN_SCALE
 
     values = COLUMNS["number"].to_numpy()
     np.testing.assert_allclose(given[:, 0], (values - values.mean()) / values.std(), rtol=1e-5)
@@ -108,7 +108,7 @@ def test_nulls_that_training_had_are_conditions_of_their_own() -> None:
     encoding = encoding_of(table, {"given": "condition", "colour": "condition"})
 
     encoded = encoding.encode(table.to_batches()[0])
-    row = Frontend(encoding.layout)({name: torch.from_numpy(array) for name, array in encoded.arrays.items()})
+    row = Preprocessing(encoding.layout)({name: torch.from_numpy(array) for name, array in encoded.arrays.items()})
 
     missing = numbers.is_null().to_pylist()
     assert not encoded.invalid.any()

@@ -17,7 +17,7 @@ import pytest
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
 from aepipe.engines.local import PartitionResult, ScoreSpec, run
-from aepipe.engines.scheduler import Board
+from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
 from aepipe.inference.session import Session, usable_device
 from aepipe.storage import Outputs
@@ -120,12 +120,12 @@ def test_little_memory_opens_fewer_partitions_and_all_are_scored(
     nights = Nights(tmp_path)
     asked: list[int] = []
 
-    class Asked(Board):
+    class Asked(PartitionScheduler):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             asked.append(options["at_once"])
 
-    monkeypatch.setattr(local, "Board", Asked)
+    monkeypatch.setattr(local, "PartitionScheduler", Asked)
     run(bundle, nights.specs(workers=3, memory_mb=memory_mb))
 
     assert asked == [at_once]

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from aepipe.batch.partition_scorer import PartitionResult, Scoring
-from aepipe.engines.scheduler import Board
+from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import Busy
 
 
@@ -16,7 +16,7 @@ def written(name: str) -> PartitionResult:
 
 
 def test_partitions_are_begun_in_their_order_and_none_is_left_when_all_have_results() -> None:
-    board = Board(["a", "b"])
+    board = PartitionScheduler(["a", "b"])
 
     assert [board.take(), board.take()] == [0, 1]
     board.end(1, written("b"))
@@ -27,7 +27,7 @@ def test_partitions_are_begun_in_their_order_and_none_is_left_when_all_have_resu
 
 
 def test_no_more_are_read_at_a_time_than_may_be_and_who_has_no_room_helps() -> None:
-    board = Board(["a", "b", "c"], at_once=1)
+    board = PartitionScheduler(["a", "b", "c"], at_once=1)
     first = cast(Scoring, SimpleNamespace(takes_help=True))
 
     assert [board.take(), board.take(), board.take()] == [0, 1, 2]
@@ -39,7 +39,7 @@ def test_no_more_are_read_at_a_time_than_may_be_and_who_has_no_room_helps() -> N
 
 
 def test_who_finds_no_room_waits_for_one_who_entered_to_need_help_or_to_end() -> None:
-    board = Board(["a", "b", "c"], at_once=1)
+    board = PartitionScheduler(["a", "b", "c"], at_once=1)
     first = cast(Scoring, SimpleNamespace(takes_help=True))
     assert board.enter(0) is None
 
@@ -57,7 +57,7 @@ def test_who_finds_no_room_waits_for_one_who_entered_to_need_help_or_to_end() ->
 
 
 def test_who_waits_for_room_hears_that_the_run_has_stopped() -> None:
-    board = Board(["a", "b"], at_once=1)
+    board = PartitionScheduler(["a", "b"], at_once=1)
     board.enter(0)
 
     with ThreadPoolExecutor(1) as threads:
@@ -69,7 +69,7 @@ def test_who_waits_for_room_hears_that_the_run_has_stopped() -> None:
 
 def test_progress_is_the_mean_of_the_shares() -> None:
     told: list[tuple[str, float]] = []
-    board = Board(["a", "b"], lambda what, share: told.append((what, share)))
+    board = PartitionScheduler(["a", "b"], lambda what, share: told.append((what, share)))
 
     board.advance(0, 0.5)
     board.end(1, written("b"))
@@ -79,7 +79,7 @@ def test_progress_is_the_mean_of_the_shares() -> None:
 
 
 def test_after_a_failure_the_others_go_on_and_the_error_comes_at_the_end() -> None:
-    board = Board(["a", "b"])
+    board = PartitionScheduler(["a", "b"])
 
     board.fail(0, Busy("a is held"))
     board.take()
@@ -92,7 +92,7 @@ def test_after_a_failure_the_others_go_on_and_the_error_comes_at_the_end() -> No
 
 
 def test_once_stopped_nothing_is_begun_and_who_asks_is_told() -> None:
-    board = Board(["a", "b"])
+    board = PartitionScheduler(["a", "b"])
 
     board.check()
     board.stop(KeyboardInterrupt())

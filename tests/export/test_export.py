@@ -20,7 +20,7 @@ from aepipe.errors import ExportFailed
 from aepipe.export.export import OPSET, Exported, export_model, export_parts
 from aepipe.export.graph_split import BATCH_AXIS, DOMAINS
 from aepipe.heads import scores as heads
-from aepipe.heads.base import Evidence, Head, HeadStats
+from aepipe.heads.base import Head, HeadStats, ScoringInputs
 from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.inference.session import CPU, CUDA, usable_device
 from aepipe.layout import Category, Layout, Number, Port
@@ -199,7 +199,7 @@ def test_exporting_says_nothing_and_leaves_the_model_as_it_was(family: str) -> N
     case = _case(family)
 
     assert case.said == ()
-    assert all(parameter.requires_grad for parameter in case.scorer.witness.model.parameters())
+    assert all(parameter.requires_grad for parameter in case.scorer.probe.model.parameters())
 
 
 def test_every_loop_over_steps_is_one_scan_of_tens_of_nodes() -> None:
@@ -238,16 +238,16 @@ class OfEvidence(nn.Module):
         self.head = head
 
     def forward(self, *evidence: Tensor) -> Tensor:
-        score: Tensor = self.head(Evidence(*evidence))
+        score: Tensor = self.head(ScoringInputs(*evidence))
         return score
 
 
 def test_every_head_can_be_exported() -> None:
     rows = evidence(600)
     inputs = tuple(
-        Port(name, "float32", tuple(tensor.shape[1:])) for name, tensor in zip(Evidence._fields, rows, strict=True)
+        Port(name, "float32", tuple(tensor.shape[1:])) for name, tensor in zip(ScoringInputs._fields, rows, strict=True)
     )
-    arrays = {name: tensor.numpy() for name, tensor in zip(Evidence._fields, rows, strict=True)}
+    arrays = {name: tensor.numpy() for name, tensor in zip(ScoringInputs._fields, rows, strict=True)}
     fitted = {name: heads.find(name).fit(HeadStats(rows, evidence(100, seed=1))) for name in heads.names()}
     needed = [Part(name, OfEvidence(head), inputs, (Port("score", "float32", ()),)) for name, head in fitted.items()]
 

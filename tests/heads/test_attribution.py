@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aepipe.heads.attribution import Blame
+from aepipe.heads.attribution import Attribution
 
 ROWS, WIDTHS = 40, (3, 5, 2)
 
@@ -13,8 +13,8 @@ ROWS, WIDTHS = 40, (3, 5, 2)
 class _Clues(nn.Module):
     """Stands in for what is known of rows: clues of three kinds."""
 
-    def forward(self, testimony: Tensor) -> list[Tensor]:
-        return list(torch.split(testimony, list(WIDTHS), 1))
+    def forward(self, model_outputs: Tensor) -> list[Tensor]:
+        return list(torch.split(model_outputs, list(WIDTHS), 1))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_blame_of_a_column_is_its_gravest_fault(faults: tuple[int, ...]) -> 
     ends = np.cumsum(faults).tolist()
     of_column = [range(end - count, end) for end, count in zip(ends, faults, strict=True)]
 
-    blame = Blame(_Clues(), center=center, traces=traces, of_column=of_column)  # type: ignore[arg-type]
+    blame = Attribution(_Clues(), center=center, traces=traces, of_column=of_column)  # type: ignore[arg-type]
 
     along = (clues - center) @ traces.T
     expected = [np.abs(along[:, own[0]]) if len(own) == 1 else along[:, list(own)].max(axis=1) for own in of_column]

@@ -4,7 +4,7 @@ import torch
 
 from aepipe.errors import OptionInvalid
 from aepipe.heads import scores as heads
-from aepipe.heads.base import Evidence, HeadStats
+from aepipe.heads.base import HeadStats, ScoringInputs
 from tests.support.head_models import evidence
 
 
@@ -47,7 +47,7 @@ def test_a_score_depends_on_its_own_row_alone(name: str) -> None:
     rows = evidence(64, seed=2)
 
     together = head(rows)
-    alone = torch.cat([head(Evidence(*(part[i : i + 1] for part in rows))) for i in range(64)])
+    alone = torch.cat([head(ScoringInputs(*(part[i : i + 1] for part in rows))) for i in range(64)])
 
     torch.testing.assert_close(alone, together, rtol=1e-5, atol=0)
 
@@ -65,7 +65,7 @@ def test_the_same_rows_and_seed_give_the_same_head(name: str) -> None:
 def test_rows_far_from_all_others_score_higher(name: str) -> None:
     head = heads.find(name).fit(HeadStats(evidence(500), evidence(100, seed=1)))
     usual = evidence(200, seed=2)
-    far = Evidence(*(100 * part for part in usual))
+    far = ScoringInputs(*(100 * part for part in usual))
 
     assert head(far).min() > head(usual).max()
 
@@ -75,14 +75,14 @@ def test_rows_far_from_all_others_score_higher(name: str) -> None:
     "case", ["constant column", "duplicate column", "fewer rows than columns", "one row", "all zero"]
 )
 def test_degenerate_training_rows_still_give_finite_scores(name: str, case: str) -> None:
-    def spoil(rows: Evidence) -> Evidence:
+    def spoil(rows: ScoringInputs) -> ScoringInputs:
         residual = rows.residual.clone()
         if case == "constant column":
             residual[:, 0] = 0
         if case == "duplicate column":
             residual[:, 1] = residual[:, 0]
         if case == "all zero":
-            return Evidence(*(torch.zeros_like(part) for part in rows))
+            return ScoringInputs(*(torch.zeros_like(part) for part in rows))
         return rows._replace(residual=residual)
 
     rows = {"fewer rows than columns": 5, "one row": 1}.get(case, 100)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from aepipe.config import job as config
-from aepipe.heads.model_outputs import Witness, gather
+from aepipe.heads.model_outputs import ModelProbe, collect_outputs
 from aepipe.layout import Layout
 from aepipe.models import families
 from aepipe.models.base import Model
@@ -22,7 +22,7 @@ def test_evidence_is_what_model_and_likelihood_say(layout: Layout) -> None:
     tensors = [torch.from_numpy(arrays[port.name]) for port in layout.ports]
 
     with torch.no_grad():
-        found = Witness(model)(*tensors).evidence
+        found = ModelProbe(model)(*tensors).evidence
 
         row = model.frontend(named(layout, tensors))
         posterior = model.posterior(row)
@@ -39,20 +39,20 @@ def test_the_losses_of_one_column_are_summed() -> None:
     tensors = [torch.from_numpy(arrays[port.name]) for port in layout.ports]
 
     with torch.no_grad():
-        found = Witness(model)(*tensors).evidence.losses
+        found = ModelProbe(model)(*tensors).evidence.losses
 
         row = model.frontend(named(layout, tensors))
-        nll = model.likelihood.nll(model.through(row).params, row)
+        nll = model.likelihood.nll(model.reconstruct(row).params, row)
     wanted = torch.stack([nll[:, 0], nll[:, 1] + nll[:, 2], nll[:, 3], nll[:, 4]], dim=1)
     torch.testing.assert_close(found, wanted)
 
 
 def test_rows_beyond_the_most_are_a_seeded_choice() -> None:
     layout = mixed_layout()
-    witness, arrays = Witness(_model(layout)), random_rows(layout, 300)
+    probe, arrays = ModelProbe(_model(layout)), random_rows(layout, 300)
 
     all_rows, chosen, again, other = (
-        gather(witness, arrays, most=most, seed=seed).total.numpy()
+        collect_outputs(probe, arrays, most=most, seed=seed).total.numpy()
         for most, seed in ((300, 0), (50, 0), (50, 0), (50, 1))
     )
 
@@ -64,10 +64,10 @@ def test_rows_beyond_the_most_are_a_seeded_choice() -> None:
 
 def test_many_rows_are_gathered_call_by_call_in_order() -> None:
     layout = image_layout(2, 2)
-    witness, arrays = Witness(_model(layout)), random_rows(layout, 9_000)
+    probe, arrays = ModelProbe(_model(layout)), random_rows(layout, 9_000)
 
-    gathered = gather(witness, arrays, most=9_000, seed=0)
+    gathered = collect_outputs(probe, arrays, most=9_000, seed=0)
 
     with torch.no_grad():
-        at_once = witness(torch.from_numpy(arrays["image"])).evidence
+        at_once = probe(torch.from_numpy(arrays["image"])).evidence
     torch.testing.assert_close(gathered, at_once)

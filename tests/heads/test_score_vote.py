@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from aepipe.heads import scores as heads
-from aepipe.heads.base import Evidence, HeadStats, joined, rows_of
+from aepipe.heads.base import HeadStats, ScoringInputs, joined, rows_of
 from aepipe.heads.score_vote import Vote
 from aepipe.heads.scores.mahalanobis import mahalanobis
 from aepipe.heads.scores.reconstruction import Reconstruction
@@ -38,7 +38,7 @@ def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> No
     odd = odd._replace(row=odd.row + 4 * train.row.std(0))
     usual = evidence(40, seed=3)
     truth = np.repeat([0, 1], 40)
-    rows = Evidence(*map(torch.cat, zip(usual, odd, strict=True)))
+    rows = ScoringInputs(*map(torch.cat, zip(usual, odd, strict=True)))
 
     alone, together = (heads.find(name).fit(HeadStats(train, dev))(rows) for name in ("knn", "knn_with_row"))
 
@@ -48,7 +48,7 @@ def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> No
 
 @pytest.mark.parametrize("name", ["knn_with_row", "consensus"])
 def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
-    def bare(rows: Evidence) -> Evidence:
+    def bare(rows: ScoringInputs) -> ScoringInputs:
         return rows._replace(row=rows.row[:, :0])
 
     head = heads.find(name).fit(HeadStats(bare(evidence(200)), bare(evidence(50, seed=1))))
@@ -59,10 +59,10 @@ def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
 def test_a_consensus_is_moved_less_by_strange_rows_than_the_heads_it_is_made_of() -> None:
     """A tenth of the rows lies close together, far off: near to each other, and within the covariance of all."""
     strange = evidence(60, seed=5)
-    strange = Evidence(*(0.05 * part + 6 * part.std(0) for part in strange))
-    train = Evidence(*map(torch.cat, zip(evidence(540), strange, strict=True)))
+    strange = ScoringInputs(*(0.05 * part + 6 * part.std(0) for part in strange))
+    train = ScoringInputs(*map(torch.cat, zip(evidence(540), strange, strict=True)))
     stats = HeadStats(train, evidence(60, seed=1))
-    rows = Evidence(*map(torch.cat, zip(evidence(200, seed=2), rows_of(strange, torch.arange(20)), strict=True)))
+    rows = ScoringInputs(*map(torch.cat, zip(evidence(200, seed=2), rows_of(strange, torch.arange(20)), strict=True)))
     truth = np.repeat([0, 1], [200, 20])
 
     found = {name: roc_auc_score(truth, heads.find(name).fit(stats)(rows)) for name in ("knn", "consensus")}

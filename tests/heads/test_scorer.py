@@ -6,7 +6,7 @@ from sklearn import datasets
 from aepipe.errors import OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.heads.base import HeadStats
-from aepipe.heads.model_outputs import Witness, gather
+from aepipe.heads.model_outputs import ModelProbe, collect_outputs
 from aepipe.heads.scorer import LossScale, Scorer, fit_scorer
 from tests.support.head_models import cells, image_layout, mixed_layout, random_rows, table_layout, train
 
@@ -84,7 +84,7 @@ def test_reasons_are_the_most_blamed_columns_in_order() -> None:
     _, _, reason, reason_z = _answers(scorer, rows)
 
     with torch.no_grad():
-        blame = scorer.blame(scorer.witness(torch.from_numpy(rows))).numpy()
+        blame = scorer.blame(scorer.probe(torch.from_numpy(rows))).numpy()
     np.testing.assert_array_equal(reason, np.argsort(-blame, axis=1, kind="stable")[:, :4])
     np.testing.assert_allclose(reason_z, -np.sort(-blame, axis=1)[:, :4], rtol=1e-5)
     assert reason.dtype == np.int32
@@ -97,9 +97,9 @@ def test_scores_and_latents_are_those_of_head_and_encoder() -> None:
 
     z, score, _, _ = _answers(scorer, rows)
 
-    witness = Witness(scorer.witness.model)
+    probe = ModelProbe(scorer.probe.model)
     train_rows, dev_rows, evidence = (
-        gather(witness, {"num": numbers}, most=1_000, seed=0) for numbers in (learned[20:], learned[:20], rows)
+        collect_outputs(probe, {"num": numbers}, most=1_000, seed=0) for numbers in (learned[20:], learned[:20], rows)
     )
     head = heads.find("mahalanobis").fit(HeadStats(train_rows, dev_rows))
     np.testing.assert_allclose(score, head(evidence).numpy(), rtol=1e-6)

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from aepipe.heads import scores as heads
-from aepipe.heads.base import Evidence, HeadStats
+from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.heads.selection import choose_head
 from tests.support.head_models import evidence
 
 
-def _labelled(strange: bool) -> tuple[Evidence, np.ndarray]:
+def _labelled(strange: bool) -> tuple[ScoringInputs, np.ndarray]:
     """Rows of which a tenth are anomalies that reconstruction alone can tell, if any can."""
     rows, is_anomaly = evidence(400, seed=2), np.arange(400) % 10 == 0
     total = rows.total + (1_000 * torch.from_numpy(is_anomaly) if strange else 0)

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from aepipe.inference.output_schema import (
     TEXT,
-    Answers,
+    Predictions,
     Sheet,
     feature_columns,
     feature_fields,
@@ -19,8 +19,8 @@ CLASSES = pa.array(["bag", "boot", "unknown"])
 INVALID = pa.array(["", "amount is infinite"])
 
 
-def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = False) -> Answers:
-    return Answers(
+def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = False) -> Predictions:
+    return Predictions(
         features=(np.arange(2 * rows, dtype=np.float32).reshape(rows, 2), np.ones((rows, 1), np.int32)),
         score=np.arange(rows, dtype=np.float32),
         reason=np.tile(np.array([2, 0], np.int32), (rows, 1)),
@@ -34,7 +34,7 @@ def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = 
     )
 
 
-def sheet(found: Answers) -> pa.RecordBatch:
+def sheet(found: Predictions) -> pa.RecordBatch:
     fields = [pa.field("id", pa.int64(), metadata={"some": "thing"})]
     columns = score_columns(found, reason_names=REASONS, class_names=CLASSES, invalid_reasons=INVALID)
     own = score_fields(found.reason.shape[1], classes=found.predicted.shape[1] > 0)

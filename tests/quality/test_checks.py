@@ -4,7 +4,7 @@ import pytest
 
 from aepipe.config.sample_requirements import Quality
 from aepipe.metrics.ranking import Interval
-from aepipe.quality.checks import Judgement, Measures, judge
+from aepipe.quality.checks import CheckReport, Measures, run_checks
 from aepipe.quality.classifier_two_sample import TwoSample
 from aepipe.quality.distance_to_closest import Closeness
 from aepipe.quality.exact_copies import Copies
@@ -18,12 +18,12 @@ MEASURES = Measures(
 )
 
 
-def verdicts(judgement: Judgement) -> dict[str, bool | None]:
+def verdicts(judgement: CheckReport) -> dict[str, bool | None]:
     return {check.key: check.is_met for check in judgement.checks}
 
 
 def test_copies_and_closeness_have_bars_by_themselves_and_the_rest_is_reported() -> None:
-    found = judge(MEASURES, Quality())
+    found = run_checks(MEASURES, Quality())
 
     assert verdicts(found) == {"copies": True, "closeness": False, "trees": None, "logistic": None, "loss": None}
     assert found.missed == (
@@ -35,7 +35,7 @@ def test_copies_and_closeness_have_bars_by_themselves_and_the_rest_is_reported()
 def test_a_bar_is_met_on_its_very_edge_and_chance_is_no_fault() -> None:
     chance = MEASURES._replace(closeness=MEASURES.closeness._replace(low=0.42, high=0.58))
 
-    found = judge(chance, Quality(trees=0.7, logistic=0.51, loss=0.03))
+    found = run_checks(chance, Quality(trees=0.7, logistic=0.51, loss=0.03))
 
     assert verdicts(found) == {"copies": True, "closeness": True, "trees": True, "logistic": False, "loss": True}
     assert found.missed == ("AUROC of logistic regression is 0.52, and the job asks for at most 0.51",)
@@ -44,12 +44,12 @@ def test_a_bar_is_met_on_its_very_edge_and_chance_is_no_fault() -> None:
 def test_rows_split_by_time_are_held_to_closeness_only_where_the_job_says_so() -> None:
     by_time = MEASURES._replace(is_exchangeable=False)
 
-    assert verdicts(judge(by_time, Quality()))["closeness"] is None
-    assert verdicts(judge(by_time, Quality(closeness=0.05)))["closeness"] is False
+    assert verdicts(run_checks(by_time, Quality()))["closeness"] is None
+    assert verdicts(run_checks(by_time, Quality(closeness=0.05)))["closeness"] is False
 
 
 def test_a_bar_on_what_was_not_measured_is_missed_and_a_job_may_do_without_any() -> None:
-    found = judge(MEASURES._replace(why="there are 20 rows"), Quality(coverage=0.5, copies=False, closeness=None))
+    found = run_checks(MEASURES._replace(why="there are 20 rows"), Quality(coverage=0.5, copies=False, closeness=None))
 
     assert verdicts(found)["copies"] is None
     assert found.missed == (

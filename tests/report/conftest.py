@@ -14,8 +14,8 @@ from aepipe.report.page_model import (
     FileLine,
     Header,
     LatentMap,
-    Night,
     PartitionLine,
+    ReportPage,
     Samples,
     Scores,
     StrangeRows,
@@ -67,7 +67,7 @@ def cost_curve(text: str) -> CostCurve:
     return CostCurve(text, alpha, (alpha - 0.3) ** 2, 100 * alpha, 0.3, 50, {"precision": 0.25, text: 0.5})
 
 
-def everything(text: str = "plain", **changes: object) -> Night:
+def everything(text: str = "plain", **changes: object) -> ReportPage:
     """A table's night with every section; `text` stands wherever a name or a value of the user's can."""
     rng = np.random.default_rng(0)
     scores = rng.lognormal(0, 1, ROWS)
@@ -123,10 +123,10 @@ def everything(text: str = "plain", **changes: object) -> Night:
         ),
         **changes,
     }
-    return Night(**parts)
+    return ReportPage(**parts)
 
 
-def images() -> Night:
+def images() -> ReportPage:
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 17, (ROWS, 1, 8, 8), dtype=np.uint8)
     return everything(
@@ -155,13 +155,13 @@ def images() -> Night:
 
 
 @pytest.fixture(scope="session")
-def nights() -> MappingProxyType[str, Night]:
-    bare = Night(header=Header("bare", "bare/1", WHEN))
+def nights() -> MappingProxyType[str, ReportPage]:
+    bare = ReportPage(header=Header("bare", "bare/1", WHEN))
     return MappingProxyType({"table": everything(), "images": images(), "hostile": everything(HOSTILE), "bare": bare})
 
 
 @pytest.fixture(scope="session")
-def pages(nights: MappingProxyType[str, Night]) -> MappingProxyType[str, str]:
+def pages(nights: MappingProxyType[str, ReportPage]) -> MappingProxyType[str, str]:
     return MappingProxyType({name: render(night) for name, night in nights.items()})
 
 

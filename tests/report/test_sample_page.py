@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from aepipe.config.sample_requirements import Quality
-from aepipe.quality.checks import judge
+from aepipe.quality.checks import run_checks
 from aepipe.quality.measure import Sides, measure_table
 from aepipe.report.figures.pair_heatmap import heat_map
 from aepipe.report.sample_page import SetPage, meaning, render_set
@@ -29,7 +29,7 @@ def page() -> SetPage:
         written_at=datetime(2026, 2, 1, tzinfo=UTC),
         rows=300,
         seed=7,
-        judgement=judge(measures, BARS),
+        judgement=run_checks(measures, BARS),
         real=sides.held_out,
         synthetic=sides.synthetic,
         asked="town = 'Ulm'",

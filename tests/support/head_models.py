@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn import datasets
 
 from aepipe.config import job as config
-from aepipe.heads.base import Evidence
+from aepipe.heads.base import ScoringInputs
 from aepipe.layout import Category, Image, Layout, Number
 from aepipe.models import families
 from aepipe.models.base import Model
@@ -89,7 +89,7 @@ def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return benign[order[:250]], benign[order[250:]]
 
 
-def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> Evidence:
+def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> ScoringInputs:
     """Evidence as it might be, correlated and of unlike scales."""
     generator = np.random.default_rng(seed)
     width = residuals + latents
@@ -99,4 +99,4 @@ def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) 
     losses = residual.square() / 2
     row = torch.from_numpy((points @ mixing.T)[:, :residuals].astype(np.float32))
     summary = torch.stack([losses.mean(1), losses.amax(1), losses.amax(1)], 1)
-    return Evidence(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row, summary)
+    return ScoringInputs(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row, summary)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aepipe.training.checkpoint import Keeper
+from aepipe.training.checkpoint import Checkpointer
 
 CPU = torch.device("cpu")
 
@@ -12,12 +12,12 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     path = tmp_path / "deep" / "at.pt"
-    Keeper(path, "key", 0).keep(lambda: {"weights": {"a": torch.arange(3)}, "epochs": [1.5, "two", None]})
+    Checkpointer(path, "key", 0).keep(lambda: {"weights": {"a": torch.arange(3)}, "epochs": [1.5, "two", None]})
     return path
 
 
 def test_what_was_kept_is_found(kept: Path) -> None:
-    found = Keeper(kept, "key", 0).find(CPU)
+    found = Checkpointer(kept, "key", 0).find(CPU)
 
     assert found is not None
     assert found["weights"]["a"].tolist() == [0, 1, 2]
@@ -25,12 +25,12 @@ def test_what_was_kept_is_found(kept: Path) -> None:
 
 
 def test_nothing_is_found_where_nothing_was_kept(tmp_path: Path) -> None:
-    assert Keeper(tmp_path / "none.pt", "key", 0).find(CPU) is None
+    assert Checkpointer(tmp_path / "none.pt", "key", 0).find(CPU) is None
 
 
 def test_the_checkpoint_of_another_training_is_not_taken(kept: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert Keeper(kept, "other", 0).find(CPU) is None
+        assert Checkpointer(kept, "other", 0).find(CPU) is None
 
     assert "is of another training" in caplog.text
 
@@ -40,7 +40,7 @@ def test_a_broken_checkpoint_is_not_taken(kept: Path, damage: bytes | None, capl
     kept.write_bytes(kept.read_bytes()[:-200] if damage is None else damage)
 
     with caplog.at_level(logging.WARNING):
-        assert Keeper(kept, "key", 0).find(CPU) is None
+        assert Checkpointer(kept, "key", 0).find(CPU) is None
 
     assert "training begins anew" in caplog.text
 
@@ -52,12 +52,12 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
     torch.save({"key": "key", "harm": Harm()}, tmp_path / "at.pt")
 
-    assert Keeper(tmp_path / "at.pt", "key", 0).find(CPU) is None
+    assert Checkpointer(tmp_path / "at.pt", "key", 0).find(CPU) is None
     assert not (tmp_path / "harm").exists()
 
 
 def test_it_is_written_no_more_often_than_asked(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "at.pt", "key", 1_000)
+    keeper = Checkpointer(tmp_path / "at.pt", "key", 1_000)
 
     keeper.keep(lambda: pytest.fail("it is not time yet"))
 

@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from aepipe.models.layers.preprocessing import Frontend
-from aepipe.training.device_dataset import Resident
+from aepipe.models.layers.preprocessing import Preprocessing
+from aepipe.training.device_dataset import DeviceDataset
 from tests.support.layouts import LAYOUTS, random_rows
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
     arrays = random_rows(LAYOUTS[name], 50)
-    frontend = Frontend(LAYOUTS[name])
+    frontend = Preprocessing(LAYOUTS[name])
     index = torch.tensor([7, 3, 3, 49])
 
-    picked = Resident(frontend, arrays, torch.device("cpu")).pick(index)
+    picked = DeviceDataset(frontend, arrays, torch.device("cpu")).pick(index)
 
     oracle = frontend({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
     assert picked.seen is picked.clean
@@ -24,7 +24,7 @@ def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_slices_are_all_rows_in_order(name: str) -> None:
     arrays = random_rows(LAYOUTS[name], 50)
-    resident = Resident(Frontend(LAYOUTS[name]), arrays, torch.device("cpu"))
+    resident = DeviceDataset(Preprocessing(LAYOUTS[name]), arrays, torch.device("cpu"))
 
     slices = list(resident.slices(20))
 
@@ -38,11 +38,11 @@ def test_slices_are_all_rows_in_order(name: str) -> None:
 def test_no_rows_are_none(name: str) -> None:
     arrays = {key: array[:0] for key, array in random_rows(LAYOUTS[name], 1).items()}
 
-    assert Resident(Frontend(LAYOUTS[name]), arrays, torch.device("cpu")).rows == 0
+    assert DeviceDataset(Preprocessing(LAYOUTS[name]), arrays, torch.device("cpu")).rows == 0
 
 
 def test_rows_that_cannot_be_written_to_are_taken_without_a_warning() -> None:
     arrays = random_rows(LAYOUTS["numbers"], 5)
     arrays["num"].setflags(write=False)
 
-    assert Resident(Frontend(LAYOUTS["numbers"]), arrays, torch.device("cpu")).rows == 5
+    assert DeviceDataset(Preprocessing(LAYOUTS["numbers"]), arrays, torch.device("cpu")).rows == 5

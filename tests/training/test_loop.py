@@ -16,14 +16,25 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
 from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, LatentSpace, Loss, Model, Part, Player, Posterior, Through, Turn, point
+from aepipe.models.base import (
+    Batch,
+    LatentSpace,
+    Loss,
+    Model,
+    Objective,
+    Part,
+    Posterior,
+    Reconstruction,
+    StepContext,
+    point,
+)
 from aepipe.models.families import build
 from aepipe.models.latent_space import real_space
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training import loop
-from aepipe.training.device_dataset import Resident
-from aepipe.training.loop import evaluate, fit, row_losses, take_turn
+from aepipe.training.device_dataset import DeviceDataset
+from aepipe.training.loop import evaluate, fit, optimizer_step, row_losses
 from tests.support.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows
 
 CPU = torch.device("cpu")
@@ -69,7 +80,7 @@ def test_the_weights_kept_are_the_best_on_dev_rows() -> None:
 
     losses = [epoch.dev for epoch in curve.epochs]
     assert curve.best_epoch == 1 + int(np.argmin(losses))
-    found, _ = evaluate(model, model.players()[0], Resident(model.frontend, dev, CPU), seed=0)
+    found, _ = evaluate(model, model.objectives()[0], DeviceDataset(model.frontend, dev, CPU), seed=0)
     assert found == pytest.approx(min(losses), rel=1e-6)
     assert not model.training
 
@@ -119,7 +130,7 @@ def test_an_optimal_sigma_ends_at_what_is_left_on_dev_rows() -> None:
     fit(model, correlated(200), dev, SHORT)
 
     row = model.frontend({"num": torch.from_numpy(dev["num"])})
-    left = row.dense - model.through(row).params
+    left = row.dense - model.reconstruct(row).params
 
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item(), rel=1e-5)
 
@@ -162,8 +173,8 @@ def test_an_interrupted_training_comes_to_the_same_weights_bit_for_bit(tmp_path:
     train, dev = random_rows(MIXED, 200), random_rows(MIXED, 50, 1)
     section = Section(family=family)
     options = Train(epochs=9, patience=4, learning_rate=0.01)
-    through, resumed = build(MIXED, section, 0), build(MIXED, section, 0)
-    whole = fit(through, train, dev, options)
+    reconstruct, resumed = build(MIXED, section, 0), build(MIXED, section, 0)
+    whole = fit(reconstruct, train, dev, options)
 
     for epochs in (3, 2):
         with pytest.raises(Interrupted):
@@ -178,7 +189,7 @@ def test_an_interrupted_training_comes_to_the_same_weights_bit_for_bit(tmp_path:
             )
     curve = fit(resumed, train, dev, options, checkpoint=tmp_path / "at.pt", every_s=0)
 
-    assert same(weights(through), weights(resumed))
+    assert same(weights(reconstruct), weights(resumed))
     assert [epoch.dev for epoch in curve.epochs] == [epoch.dev for epoch in whole.epochs]
     assert (curve.best_epoch, curve.stopped_because) == (whole.best_epoch, whole.stopped_because)
 
@@ -197,11 +208,11 @@ def test_the_checkpoint_of_a_finished_training_trains_no_more(tmp_path: Path) ->
 def test_rows_rebuilt_worst_are_left_out_once_the_network_knows_which(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Batch] = []
 
-    def noted(model: Model, player: Player, optimizer: Optimizer, batch: Batch, turn: Turn) -> Loss:
+    def noted(model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, context: StepContext) -> Loss:
         seen.append(batch)
-        return take_turn(model, player, optimizer, batch, turn)
+        return optimizer_step(model, objective, optimizer, batch, context)
 
-    monkeypatch.setattr(loop, "take_turn", noted)
+    monkeypatch.setattr(loop, "optimizer_step", noted)
 
     fit(make("ae"), correlated(200), correlated(50, 1), SHORT.model_copy(update={"trim": 0.25, "batch_rows": 1_000}))
 
@@ -221,7 +232,7 @@ def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out(
     for trim in (0.0, 0.3):
         model = build(layout, Section.model_validate({"family": "ae", "latent": 1}), 0)
         fit(model, arrays, arrays, Train(epochs=80, patience=80, learning_rate=0.003, trim=trim))
-        batch = Resident(model.frontend, arrays, CPU).pick(torch.arange(400))
+        batch = DeviceDataset(model.frontend, arrays, CPU).pick(torch.arange(400))
         found.append(roc_auc_score(strange, row_losses(model, batch)))
 
     assert found[0] < 0.9
@@ -288,7 +299,7 @@ def test_few_rows_of_many_columns_are_learned_better_than_by_principal_component
         model = build(layout, Section(family=family), 0)
         fit(model, {"num": train}, {"num": dev}, Train())
         row = model.frontend({"num": torch.from_numpy(test)})
-        left = model.likelihood.residual(model.through(row).params, row)
+        left = model.likelihood.residual(model.reconstruct(row).params, row)
         errors[family] = left.square().mean().item()
 
     assert errors["ae"] < errors["pca"]
@@ -324,11 +335,11 @@ class Duel(Model):
     def prepare(self, batch: Batch) -> None:
         self.late.requires_grad_(True)
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         return (
-            Player("first", tuple(self.first.parameters()), self._first),
-            Player("second", tuple(self.second.parameters()), self._second, learning_rate=5e-4),
-            Player("late", tuple(self.late.parameters()), self._late, phase=1),
+            Objective("first", tuple(self.first.parameters()), self._first),
+            Objective("second", tuple(self.second.parameters()), self._second, learning_rate=5e-4),
+            Objective("late", tuple(self.late.parameters()), self._late, phase=1),
         )
 
     def posterior(self, row: Row) -> Posterior:
@@ -337,8 +348,8 @@ class Duel(Model):
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return z
 
-    def through(self, row: Row) -> Through:
-        return Through(self.posterior(row), self.first(row.dense))
+    def reconstruct(self, row: Row) -> Reconstruction:
+        return Reconstruction(self.posterior(row), self.first(row.dense))
 
     def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         return {}
@@ -346,14 +357,14 @@ class Duel(Model):
     def parts(self) -> tuple[Part, ...]:
         return ()
 
-    def _first(self, batch: Batch, turn: Turn) -> Loss:
+    def _first(self, batch: Batch, context: StepContext) -> Loss:
         z = self.first(batch.seen.dense)
         return self._answer("first", (z - batch.clean.dense).square().mean() + 0.01 * self.second(z).square().mean())
 
-    def _second(self, batch: Batch, turn: Turn) -> Loss:
+    def _second(self, batch: Batch, context: StepContext) -> Loss:
         return self._answer("second", (self.second(self.first(batch.seen.dense)) - 1).square().mean())
 
-    def _late(self, batch: Batch, turn: Turn) -> Loss:
+    def _late(self, batch: Batch, context: StepContext) -> Loss:
         return self._answer("late", (self.late(self.first(batch.seen.dense)) - batch.clean.dense).square().mean())
 
     def _answer(self, name: str, total: Tensor) -> Loss:
@@ -381,7 +392,7 @@ def test_a_later_phase_changes_its_own_players_only() -> None:
     fit(model, correlated(64), correlated(50, 1), SHORT)
     whole = weights(model)
     other = Duel()
-    other.players = lambda: Duel.players(other)[:2]  # type: ignore[method-assign]
+    other.objectives = lambda: Duel.objectives(other)[:2]  # type: ignore[method-assign]
 
     fit(other, correlated(64), correlated(50, 1), SHORT)
 
@@ -392,12 +403,12 @@ def test_a_later_phase_changes_its_own_players_only() -> None:
 
 def test_a_training_interrupted_in_its_second_phase_is_taken_up_there(tmp_path: Path) -> None:
     train, dev = correlated(64), correlated(50, 1)
-    through, resumed = Duel(), Duel()
-    fit(through, train, dev, SHORT)
+    reconstruct, resumed = Duel(), Duel()
+    fit(reconstruct, train, dev, SHORT)
     with pytest.raises(Interrupted):
         fit(Duel(), train, dev, SHORT, checkpoint=tmp_path / "at.pt", every_s=0, progress=stop_after(9))
 
     fit(resumed, train, dev, SHORT, checkpoint=tmp_path / "at.pt")
 
-    assert same(weights(through), weights(resumed))
+    assert same(weights(reconstruct), weights(resumed))
     assert set(resumed.turns) == {"late"}

@@ -2,68 +2,73 @@ import pytest
 import torch
 
 from aepipe.training.history import Epoch
-from aepipe.training.state import Standing
+from aepipe.training.state import TrainingState
 
 
-def note(standing: Standing, *losses: float, patience: int = 8) -> None:
+def note(training_state: TrainingState, *losses: float, patience: int = 8) -> None:
     for dev in losses:
-        number = len(standing.curve) + 1
+        number = len(training_state.curve) + 1
         epoch = Epoch(epoch=number, train=0.0, dev=dev, learning_rate=0.1, seconds=1.0)
-        standing.note(epoch, {"w": torch.tensor(float(number))}, patience)
+        training_state.note(epoch, {"w": torch.tensor(float(number))}, patience)
 
 
 def test_the_best_weights_are_a_copy() -> None:
-    standing, weight = Standing(), torch.zeros(1)
+    training_state, weight = TrainingState(), torch.zeros(1)
     epoch = Epoch(epoch=1, train=0.0, dev=1.0, learning_rate=0.1, seconds=1.0)
 
-    standing.note(epoch, {"w": weight}, 8)
+    training_state.note(epoch, {"w": weight}, 8)
     weight += 1
 
-    assert standing.best["w"].item() == 0
+    assert training_state.best["w"].item() == 0
 
 
 def test_a_worse_epoch_counts_as_waiting_and_a_better_one_ends_it() -> None:
-    standing = Standing()
+    training_state = TrainingState()
 
-    note(standing, 3.0, 4.0, 3.0, 2.0, 5.0)
+    note(training_state, 3.0, 4.0, 3.0, 2.0, 5.0)
 
-    assert (standing.best_epoch, standing.best["w"].item(), standing.waited) == (4, 4.0, 1)
+    assert (training_state.best_epoch, training_state.best["w"].item(), training_state.waited) == (4, 4.0, 1)
 
 
 @pytest.mark.parametrize("waited,slowing", [(0, 1.0), (1, 1.0), (2, 0.5), (4, 0.25), (7, 0.125)])
 def test_learning_slows_by_half_each_quarter_of_the_patience(waited: int, slowing: float) -> None:
-    standing = Standing()
+    training_state = TrainingState()
 
-    note(standing, *([1.0] * (waited + 1)))
+    note(training_state, *([1.0] * (waited + 1)))
 
-    assert standing.slowing == slowing
+    assert training_state.slowing == slowing
 
 
 def test_before_it_is_warm_a_worse_epoch_does_not_count() -> None:
-    standing = Standing()
-    note(standing, 1.0)
+    training_state = TrainingState()
+    note(training_state, 1.0)
     worse = Epoch(epoch=2, train=0.0, dev=2.0, learning_rate=0.1, seconds=1.0)
 
-    standing.note(worse, {}, 1, warm=False)
+    training_state.note(worse, {}, 1, warm=False)
 
-    assert (standing.waited, standing.slowing, standing.best_epoch) == (0, 1.0, 1)
+    assert (training_state.waited, training_state.slowing, training_state.best_epoch) == (0, 1.0, 1)
 
 
 def test_a_new_phase_begins_afresh_and_an_old_one_goes_on() -> None:
-    standing = Standing()
-    standing.enter(0)
-    note(standing, 1.0, 2.0, 2.0)
+    training_state = TrainingState()
+    training_state.enter(0)
+    note(training_state, 1.0, 2.0, 2.0)
 
-    standing.enter(0)
-    assert (standing.epoch, standing.waited) == (3, 2)
-    standing.enter(1)
-    assert (standing.epoch, standing.waited, standing.slowing, len(standing.curve)) == (0, 0, 1.0, 3)
+    training_state.enter(0)
+    assert (training_state.epoch, training_state.waited) == (3, 2)
+    training_state.enter(1)
+    assert (training_state.epoch, training_state.waited, training_state.slowing, len(training_state.curve)) == (
+        0,
+        0,
+        1.0,
+        3,
+    )
 
 
 def test_its_content_makes_it_again() -> None:
-    standing = Standing()
-    note(standing, 3.0, 4.0)
+    training_state = TrainingState()
+    note(training_state, 3.0, 4.0)
 
-    again = Standing.of(standing.content())
+    again = TrainingState.of(training_state.content())
 
-    assert again.content() == standing.content()
+    assert again.content() == training_state.content()

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from aepipe.config.job import Train
-from aepipe.models.base import Loss, Player
+from aepipe.models.base import Loss, Objective
 from aepipe.training.schedule import EPOCHS, epochs_of, rate_of
 from aepipe.training.weight_average import Average, in_place
 
 
-def player(**changes: object) -> Player:
-    return Player("a", (), lambda batch, turn: Loss(torch.zeros(()), {}), **changes)  # type: ignore[arg-type]
+def objective(**changes: object) -> Objective:
+    return Objective("a", (), lambda batch, context: Loss(torch.zeros(()), {}), **changes)  # type: ignore[arg-type]
 
 
 def test_the_mean_fades_by_what_each_step_keeps() -> None:
@@ -54,16 +54,16 @@ def test_a_mean_goes_on_from_a_checkpoint_as_it_was() -> None:
 
 
 def test_a_rate_that_anneals_follows_the_cosine_and_one_that_does_not_is_slowed() -> None:
-    options, own = Train(), player(learning_rate=0.02, anneals=True)
+    options, own = Train(), objective(learning_rate=0.02, anneals=True)
 
     assert rate_of(options, own, own, slowing=0.5, progress=0.5) == pytest.approx(0.01)
     assert rate_of(options, own, own, slowing=0.5, progress=1.0) == pytest.approx(0.0)
-    assert rate_of(options, player(learning_rate=0.02), own, slowing=0.5, progress=0.5) == pytest.approx(0.01)
+    assert rate_of(options, objective(learning_rate=0.02), own, slowing=0.5, progress=0.5) == pytest.approx(0.01)
     asked = Train(learning_rate=0.1)
-    assert rate_of(asked, own, player(learning_rate=0.01), slowing=1.0, progress=0.5) == pytest.approx(0.1)
+    assert rate_of(asked, own, objective(learning_rate=0.01), slowing=1.0, progress=0.5) == pytest.approx(0.1)
 
 
 def test_a_job_says_how_many_epochs_there_are_then_a_player_then_the_house() -> None:
-    assert epochs_of(Train(epochs=3), [player(epochs=7)]) == 3
-    assert epochs_of(Train(), [player(epochs=7)]) == 7
-    assert epochs_of(Train(), [player()]) == EPOCHS
+    assert epochs_of(Train(epochs=3), [objective(epochs=7)]) == 3
+    assert epochs_of(Train(), [objective(epochs=7)]) == 7
+    assert epochs_of(Train(), [objective()]) == EPOCHS

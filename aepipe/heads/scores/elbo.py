@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head, HeadSpec, HeadStats
+from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs
 
 
 class Elbo(Head):
     """Negative evidence lower bound at the posterior mean, in nats: `reconstruction` where a family has no prior."""
 
-    def forward(self, evidence: Evidence) -> Tensor:
-        return evidence.total + evidence.kl
+    def forward(self, inputs: ScoringInputs) -> Tensor:
+        return inputs.total + inputs.kl
 
 
 def _fit(stats: HeadStats) -> Head:

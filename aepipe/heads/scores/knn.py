@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head, HeadSpec, HeadStats, joined, rows_of
+from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs, joined, rows_of
 from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space, coordinates, standard_scaling
 
 NEIGHBOURS = 5
@@ -37,18 +37,18 @@ class NearestNeighbours(Head):
         self.register_buffer("bank", torch.tensor(bank, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(-(bank**2).sum(axis=1) / 2, dtype=torch.float32))
 
-    def forward(self, evidence: Evidence) -> Tensor:
-        score: Tensor = self._distances(evidence, self.neighbours).mean(1)
+    def forward(self, inputs: ScoringInputs) -> Tensor:
+        score: Tensor = self._distances(inputs, self.neighbours).mean(1)
         return score
 
-    def among_others(self, evidence: Evidence) -> Tensor:
+    def among_others(self, inputs: ScoringInputs) -> Tensor:
         own = 1 if len(self.bank) > 1 else 0
-        distances = self._distances(evidence, min(self.neighbours + 1, len(self.bank)))
+        distances = self._distances(inputs, min(self.neighbours + 1, len(self.bank)))
         return distances[:, own:].mean(1)
 
-    def _distances(self, evidence: Evidence, neighbours: int) -> Tensor:
+    def _distances(self, inputs: ScoringInputs, neighbours: int) -> Tensor:
         """(B, neighbours), the nearest first."""
-        points = self.space(evidence)
+        points = self.space(inputs)
         closeness = F.linear(points, self.bank, self.bias)
         nearest = F.embedding(closeness.topk(neighbours, dim=1).indices, self.bank)
         squares = (points.unsqueeze(1) - nearest).square().mean(2)
@@ -56,7 +56,7 @@ class NearestNeighbours(Head):
         return distances
 
 
-def bank_of(stats: HeadStats) -> Evidence:
+def bank_of(stats: HeadStats) -> ScoringInputs:
     """The rows that others are held against: a seeded choice of all that may be known, calibration rows not."""
     rows = joined(stats)
     chosen = np.random.default_rng(stats.seed).permutation(len(rows.total))[:BANK_ROWS]

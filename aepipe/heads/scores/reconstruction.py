@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from aepipe.heads.base import Evidence, Head, HeadSpec, HeadStats
+from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs
 
 
 class Reconstruction(Head):
     """Negative log-likelihood of the row, summed over its columns, in nats."""
 
-    def forward(self, evidence: Evidence) -> Tensor:
-        return evidence.total
+    def forward(self, inputs: ScoringInputs) -> Tensor:
+        return inputs.total
 
 
 def _fit(stats: HeadStats) -> Head:

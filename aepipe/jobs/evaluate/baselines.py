@@ -16,9 +16,9 @@ from aepipe.config.job import Job, parse_job
 from aepipe.encoding import Encoding
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
-from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.jobs.train.train import train_job
-from aepipe.jobs.train.training_data import Learning, read_learning_rows
+from aepipe.jobs.train.training_data import TrainingData, read_training_data
 from aepipe.jobs.training_provenance import as_trained
 from aepipe.layout import Layout
 from aepipe.progress import Progress
@@ -30,7 +30,7 @@ MOST_CODES = 64
 """Of a category, as columns of the yardsticks."""
 
 
-class Yardstick(NamedTuple):
+class Baseline(NamedTuple):
     """A detector, and the score above which it raises an alarm."""
 
     name: str
@@ -41,7 +41,7 @@ class Yardstick(NamedTuple):
 class RawColumns:
     """Rows as matrices of raw columns: missing numbers at their mean in training, codes one-hot."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: TrainingData) -> None:
         self._encoding: Encoding = learning.encoding
         wide = _wide(learning.train, self._encoding.layout)
         known = np.where(np.isfinite(wide).any(axis=0), wide, 0.0)
@@ -58,15 +58,15 @@ class RawColumns:
         return np.where(np.isfinite(wide), wide, self._mean)
 
 
-class Yardsticks(NamedTuple):
+class Baselines(NamedTuple):
     """The detectors, and what they see of a row."""
 
-    all: tuple[Yardstick, ...]
+    all: tuple[Baseline, ...]
     raw: RawColumns
     pca: TableModel
 
 
-def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = None) -> Yardsticks:
+def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress | None = None) -> Baselines:
     """The yardsticks of a model, to be asked for rows that it scored.
 
     PCA runs through a bundle of its own, kept beside the outputs. Raises EvaluationInvalid where a partition that the
@@ -77,7 +77,7 @@ def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = 
     of_pca = _pca_job(trained.job, scored.job)
     result = train_job(of_pca, partitions=trained.partitions, progress=_for_yardstick(progress))
     pca = TableModel.open(result.bundle, device=scored.job.run.device)
-    learning = read_learning_rows(of_pca, trained.partitions)
+    learning = read_training_data(of_pca, trained.partitions)
     raw = RawColumns(learning)
     forest = _isolation_forest(raw)
     detectors: dict[str, Callable[[pa.Table], Scores]] = {
@@ -86,9 +86,9 @@ def fit_yardsticks(scored: Scored, *, alpha: float, progress: Progress | None = 
         "PCA reconstruction": lambda table: pca.score(table)["score"].to_numpy().astype(np.float64),
         "isolation forest": lambda table: forest(raw.of(table)),
     }
-    return Yardsticks(
+    return Baselines(
         tuple(
-            Yardstick(name, score, _threshold(score(learning.calibration_rows), alpha))
+            Baseline(name, score, _threshold(score(learning.calibration_rows), alpha))
             for name, score in detectors.items()
         ),
         raw,

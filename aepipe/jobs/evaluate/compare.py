@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from aepipe.config.job import read_job
 from aepipe.errors import JobInvalid
-from aepipe.jobs.evaluate.baselines import Yardsticks, fit_yardsticks
-from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_judged
-from aepipe.jobs.evaluate.labelled_scores import Judged, judge, sources
-from aepipe.jobs.ground_truth import stated_truth
+from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
+from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_labelled
+from aepipe.jobs.evaluate.labelled_scores import LabelledScores, join_labels, sources
+from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.results import Result
-from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.ranking import Ranking
 from aepipe.progress import Progress
 
@@ -47,24 +47,26 @@ def compare(job_path: str | Path, *, model: str = "champion", progress: Progress
     """
     job = read_job(job_path)
     opened = open_model(job, model)
-    return compare_scored(Scored(job, opened), progress=progress)
+    return compare_scored(ScoredPartitions(job, opened), progress=progress)
 
 
-def compare_scored(scored: Scored, *, progress: Progress | None = None) -> Comparison:
+def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None) -> Comparison:
     """As `compare`, on at most 50,000 rows."""
     job = scored.job
-    truth = stated_truth(job)
+    truth = label_rule(job)
     if truth is None:
         raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
-    judged = judge(scored, truth).sample(MOST_ROWS)
+    judged = join_labels(scored, truth).sample(MOST_ROWS)
     Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is learned
-    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    evaluation = evaluate_judged(scored, judged, yardsticks, truth=truth)
+    yardsticks = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    evaluation = evaluate_labelled(scored, judged, yardsticks, truth=truth)
     features = _downstream(job.data.labels[0], scored, judged, yardsticks) if job.data.labels else ()
     return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)
 
 
-def _downstream(label: str, scored: Scored, judged: Judged, yardsticks: Yardsticks) -> tuple[Downstream, ...]:
+def _downstream(
+    label: str, scored: ScoredPartitions, judged: LabelledScores, yardsticks: Baselines
+) -> tuple[Downstream, ...]:
     """Of the rows that have a score, features and a label; none where a label has too few rows for a fold."""
     latents = _latents(scored, judged)
     if latents is None:
@@ -86,7 +88,7 @@ def _downstream(label: str, scored: Scored, judged: Judged, yardsticks: Yardstic
     )
 
 
-def _latents(scored: Scored, judged: Judged) -> NDArray[np.floating] | None:
+def _latents(scored: ScoredPartitions, judged: LabelledScores) -> NDArray[np.floating] | None:
     """The features of the rows, (B, Z); None where a night has none."""
     found = [(scored.latents(night.manifest), night.rows) for night in judged.nights]
     parts = [z[rows] for z, rows in found if z is not None]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job, read_job
 from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
-from aepipe.jobs.evaluate.baselines import Yardsticks, fit_yardsticks
-from aepipe.jobs.evaluate.labelled_scores import CHANGED, Judged, judge, sources
-from aepipe.jobs.ground_truth import Truth, truth_of
+from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
+from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
+from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
-from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
     Confusion,
@@ -125,21 +125,21 @@ def evaluate(
     manifests = _chosen(job, first, last)
     _refuse_unlike(manifests)
     version = manifests[0].model_version.rpartition("/")[2]
-    scored = Scored(job, open_model(job, version), names={manifest.partition for manifest in manifests})
+    scored = ScoredPartitions(job, open_model(job, version), names={manifest.partition for manifest in manifests})
     truth = _truth(scored, label, positive)
-    judged = judge(scored, truth)
+    judged = join_labels(scored, truth)
     Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is written
     costs = _costs(job, judged, cost_false_alarm, cost_miss)
-    yardsticks = fit_yardsticks(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    return evaluate_judged(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
+    yardsticks = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    return evaluate_labelled(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
 
 
-def evaluate_judged(
-    scored: Scored,
-    judged: Judged,
-    yardsticks: Yardsticks,
+def evaluate_labelled(
+    scored: ScoredPartitions,
+    judged: LabelledScores,
+    yardsticks: Baselines,
     *,
-    truth: Truth,
+    truth: LabelRule,
     costs: Costs | None = None,
     false_alarms: float = 1.0,
     seed: int = 0,
@@ -178,7 +178,7 @@ def evaluate_judged(
 class _Terms(NamedTuple):
     """What every contender is measured by: the same rows, costs, budget of false alarms and draws."""
 
-    judged: Judged
+    judged: LabelledScores
     costs: Costs | None
     budget: int
     seed: int
@@ -218,7 +218,9 @@ class _Terms(NamedTuple):
         return event_recall(self.judged.truth[in_time], scores[in_time], false_alarms=self.budget)
 
 
-def _scores_of(scored: Scored, judged: Judged, yardsticks: Yardsticks) -> dict[str, NDArray[np.float64]]:
+def _scores_of(
+    scored: ScoredPartitions, judged: LabelledScores, yardsticks: Baselines
+) -> dict[str, NDArray[np.float64]]:
     """What the yardsticks say of the rows; of rows without a score of ours, as little."""
     found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in yardsticks.all}
     for table in sources(scored, judged):
@@ -238,7 +240,7 @@ def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> No
             raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
 
 
-def _costs(job: Job, judged: Judged, false_alarm: float | None, miss: float | None) -> Costs | None:
+def _costs(job: Job, judged: LabelledScores, false_alarm: float | None, miss: float | None) -> Costs | None:
     """The job's cost table with these costs in place of its own, at the rows' own base rate where it names none."""
     table = job.calibration.costs
     if false_alarm is None or miss is None:
@@ -274,12 +276,12 @@ def _span(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} nights such as {names[0]}"
 
 
-def _truth(scored: Scored, label: str | None, positive: str | None) -> Truth:
+def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) -> LabelRule:
     names = scored.unchanged
     if not names:
         raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
     files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details["inputs"]]
-    return truth_of(scored.job, files, label=label, positive=positive)
+    return resolve_label_rule(scored.job, files, label=label, positive=positive)
 
 
 def _measured(found: Interval) -> Measured:

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 
 from aepipe.batch.adaptive_stream import STREAM
 from aepipe.errors import EvaluationInvalid
-from aepipe.jobs.ground_truth import Told, Truth
-from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.ground_truth import LabelRule, Labels
+from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 CHANGED = "its source is gone or was written again since it was scored"
 
 
-class Night(NamedTuple):
+class ScoredPartition(NamedTuple):
     """The rows of a partition whose truth is known; `rows` are where they stand in it."""
 
     manifest: Manifest
     rows: NDArray[np.int64]
 
 
-class Judged(NamedTuple):
+class LabelledScores(NamedTuple):
     """Rows of several nights, one after the other, and what is known of each of them."""
 
-    nights: tuple[Night, ...]
+    nights: tuple[ScoredPartition, ...]
     truth: NDArray[np.bool_]
     """(B,)"""
     scores: NDArray[np.float64]
@@ -48,7 +48,7 @@ class Judged(NamedTuple):
         """How many rows have no score."""
         return int(np.isneginf(self.scores).sum())
 
-    def sample(self, most: int, *, seed: int = 0) -> "Judged":
+    def sample(self, most: int, *, seed: int = 0) -> "LabelledScores":
         """At most so many of the rows, drawn at random and kept in their order."""
         if len(self.truth) <= most:
             return self
@@ -69,13 +69,13 @@ class Judged(NamedTuple):
         )
 
 
-def judge(scored: Scored, truth: Truth) -> Judged:
+def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     """Every row of the scored nights whose truth is known, if its source is still what was scored.
 
     Raises EvaluationInvalid where no night has such rows, or where none of them has a score.
     """
     left_out: dict[str, str] = {}
-    nights: list[Night] = []
+    nights: list[ScoredPartition] = []
     truths, scores, flags, times = [], [], [], []
     unlabelled = 0
     for manifest in scored.manifests:
@@ -90,7 +90,7 @@ def judge(scored: Scored, truth: Truth) -> Judged:
             left_out[manifest.partition] = f"{truth.words} says nothing of its {len(told.known):,} rows"
             continue
         found, flagged = _alarms(scored, manifest)
-        nights.append(Night(manifest, rows))
+        nights.append(ScoredPartition(manifest, rows))
         truths.append(told.is_anomaly[rows])
         scores.append(np.where(np.isnan(found), -np.inf, found)[rows])
         flags.append(flagged[rows])
@@ -101,7 +101,7 @@ def judge(scored: Scored, truth: Truth) -> Judged:
             f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known."
         )
     _refuse_null(nights, np.concatenate(scores))
-    return Judged(
+    return LabelledScores(
         tuple(nights),
         np.concatenate(truths),
         np.concatenate(scores),
@@ -112,7 +112,7 @@ def judge(scored: Scored, truth: Truth) -> Judged:
     )
 
 
-def sources(scored: Scored, judged: Judged) -> Iterator[pa.Table]:
+def sources(scored: ScoredPartitions, judged: LabelledScores) -> Iterator[pa.Table]:
     """The rows as they stand in the source, in their order, a bounded number at a time."""
     for manifest, rows in judged.nights:
         begin = 0
@@ -123,7 +123,7 @@ def sources(scored: Scored, judged: Judged) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch.take(pa.array(inside))])
 
 
-def _unfit(scored: Scored, manifest: Manifest, truth: Truth) -> str | None:
+def _unfit(scored: ScoredPartitions, manifest: Manifest, truth: LabelRule) -> str | None:
     """Why nothing can be said of a night, if so."""
     if not manifest.details["rows"]:
         return "it has no rows"
@@ -138,7 +138,7 @@ def _unfit(scored: Scored, manifest: Manifest, truth: Truth) -> str | None:
     return None
 
 
-def _alarms(scored: Scored, manifest: Manifest) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _alarms(scored: ScoredPartitions, manifest: Manifest) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
     written = scored.read("scores", manifest, ["score", "is_anomaly"])
     scores = written["score"].to_numpy().astype(np.float64)
@@ -148,7 +148,7 @@ def _alarms(scored: Scored, manifest: Manifest) -> tuple[NDArray[np.float64], ND
     return scores, calibration.is_anomaly(calibration.p_values(scores))
 
 
-def _labels(scored: Scored, manifest: Manifest, truth: Truth) -> tuple[Told, pa.ChunkedArray | None]:
+def _labels(scored: ScoredPartitions, manifest: Manifest, truth: LabelRule) -> tuple[Labels, pa.ChunkedArray | None]:
     """What is known of a night's rows, and when each happened."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
@@ -164,7 +164,7 @@ def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
     return order[: len(order) - values.null_count]
 
 
-def _refuse_null(nights: Sequence[Night], scores: NDArray[np.float64]) -> None:
+def _refuse_null(nights: Sequence[ScoredPartition], scores: NDArray[np.float64]) -> None:
     if np.isneginf(scores).all():
         names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
         raise EvaluationInvalid(

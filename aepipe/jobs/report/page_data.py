@@ -21,7 +21,7 @@ from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.quality_gate import page_name
-from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model as page
 from aepipe.storage import Manifest
 from aepipe.tables.parquet_reader import READ_ROWS, slices
@@ -34,7 +34,7 @@ REAL_ROWS = 1_000
 SAMPLE_IMAGES = 64
 
 
-def header(scored: Scored, model: TableModel, alias: str) -> page.Header:
+def header(scored: ScoredPartitions, model: TableModel, alias: str) -> page.Header:
     """Job, model and alpha; the time is that of the latest commit."""
     calibration = model.bundle.calibration
     return page.Header(
@@ -64,13 +64,13 @@ def line(manifest: Manifest) -> page.PartitionLine:
     )
 
 
-def quarantined(scored: Scored) -> list[page.PartitionLine]:
+def quarantined(scored: ScoredPartitions) -> list[page.PartitionLine]:
     """The partitions that could not be scored, with their reasons."""
     found = scored.outputs.quarantined().items()
     return [page.PartitionLine(name=name, status="quarantined", reason=reason) for name, reason in found]
 
 
-def scores(scored: Scored, model: TableModel) -> page.Scores:
+def scores(scored: ScoredPartitions, model: TableModel) -> page.Scores:
     """The nights' scores, at most 200,000 of them, beside those of calibration."""
     calibration = model.bundle.calibration
     night = np.concatenate([scored.scores(manifest) for manifest in scored.manifests])
@@ -98,7 +98,7 @@ def costs(model: TableModel) -> page.CostCurve | None:
     )
 
 
-def first_reasons(scored: Scored) -> dict[str, int]:
+def first_reasons(scored: ScoredPartitions) -> dict[str, int]:
     """How many flagged rows have each first reason, the most frequent first."""
     found: Counter[str] = Counter()
     for manifest in scored.manifests:
@@ -109,7 +109,7 @@ def first_reasons(scored: Scored) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
+def strangest(scored: ScoredPartitions, model: TableModel) -> page.StrangeRows | None:
     """The rows of the greatest scores over all nights; with their sources where those are still what was scored."""
     places = _strangest_places(scored)
     if not places:
@@ -142,7 +142,7 @@ def strangest(scored: Scored, model: TableModel) -> page.StrangeRows | None:
     )
 
 
-def _strangest_places(scored: Scored) -> list[tuple[str, int]]:
+def _strangest_places(scored: ScoredPartitions) -> list[tuple[str, int]]:
     """Partition and row of the greatest scores, the greatest first."""
     found: list[tuple[float, str, int]] = []
     for manifest in scored.manifests:
@@ -162,7 +162,7 @@ def _in_order(places: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table])
     return pa.concat_tables(rows, promote_options="permissive")
 
 
-def _source_rows(scored: Scored, manifest: Manifest, rows: Sequence[int]) -> pa.Table:
+def _source_rows(scored: ScoredPartitions, manifest: Manifest, rows: Sequence[int]) -> pa.Table:
     found: dict[int, pa.RecordBatch] = {}
     begin = 0
     for batch in scored.sources(manifest):
@@ -171,7 +171,7 @@ def _source_rows(scored: Scored, manifest: Manifest, rows: Sequence[int]) -> pa.
     return pa.concat_tables([pa.Table.from_batches([found[row]]) for row in rows], promote_options="permissive")
 
 
-def latents(scored: Scored) -> page.LatentMap | None:
+def latents(scored: ScoredPartitions) -> page.LatentMap | None:
     """Up to 5,000 latents, evenly over the nights."""
     step = max(1, sum(manifest.details["rows"] for manifest in scored.manifests) // POINTS)
     label = scored.job.data.labels[0] if scored.job.data.labels else None
@@ -199,7 +199,7 @@ def latents(scored: Scored) -> page.LatentMap | None:
     )
 
 
-def samples(scored: Scored, model: TableModel) -> page.Samples | None:
+def samples(scored: ScoredPartitions, model: TableModel) -> page.Samples | None:
     """The latest samples of this model, beside rows that it learned from."""
     found = [m for m in scored.outputs.manifests("sample") if m.model_version == model.version]
     if not found:
@@ -283,7 +283,7 @@ def training(model: TableModel) -> page.Training | None:
     )
 
 
-def files(scored: Scored) -> tuple[page.FileLine, ...]:
+def files(scored: ScoredPartitions) -> tuple[page.FileLine, ...]:
     """What was read and written, of the latest nights."""
     lines = []
     for manifest in scored.manifests:

@@ -9,9 +9,9 @@ from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data as gather
 from aepipe.jobs.report.traversal_data import walks
 from aepipe.jobs.results import Result
-from aepipe.jobs.scored_partitions import Scored, open_model
+from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
-from aepipe.report.page_model import Night
+from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
 from aepipe.storage import put_bytes
 
@@ -29,7 +29,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     """
     job = read_job(job_path)
     opened = open_model(job, model)
-    scored = Scored(job, opened)
+    scored = ScoredPartitions(job, opened)
     compared: Comparison | str = "the job names no [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
         compared = _compared(scored, progress)
@@ -39,7 +39,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     return ReportResult(path=path)
 
 
-def _compared(scored: Scored, progress: Progress | None) -> Comparison | str:
+def _compared(scored: ScoredPartitions, progress: Progress | None) -> Comparison | str:
     """The comparison, or why there is none: a night without labels has its report all the same."""
     try:
         return compare_scored(scored, progress=progress)
@@ -47,7 +47,7 @@ def _compared(scored: Scored, progress: Progress | None) -> Comparison | str:
         return str(error)
 
 
-def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison | str) -> Night:
+def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:
     strange = gather.strangest(scored, model)
     samples = gather.samples(scored, model)
     absent = {"walks": "no walk was made with this model: aepipe sample --interpolate, --shift or --traverse makes one"}
@@ -64,7 +64,7 @@ def _night(scored: Scored, model: TableModel, alias: str, compared: Comparison |
     ]
     aside = scored.outputs.set_aside().items()
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
-    return Night(
+    return ReportPage(
         notices=tuple(notices),
         header=gather.header(scored, model, alias),
         partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),

@@ -18,7 +18,7 @@ from aepipe.jobs.sample.constraints import Rules, refuse_impossible
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, drawn_rows
 from aepipe.jobs.sample.sample_quality import categories
-from aepipe.progress import Progress, silent
+from aepipe.progress import Progress, no_progress
 from aepipe.quality.alignment import align
 from aepipe.quality.augmentation import MOST_ROWS, Arm, Augmentation, augmentation
 from aepipe.report.augmentation import AugmentPage, render_augmentation
@@ -78,7 +78,7 @@ def augment(
     than ten rows among training or held-out ones, DataUnreadable where those are gone.
     """
     began = time.perf_counter()
-    report = progress or silent
+    report = progress or no_progress
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     wanted = _rare(bundle, rare)

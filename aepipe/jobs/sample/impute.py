@@ -12,10 +12,10 @@ from aepipe.config.job import read_job
 from aepipe.inference.imputation import Filled, Filler
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
-from aepipe.jobs.sample.output_rows import stamp
+from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.sample import seed_of
 from aepipe.jobs.score import chosen_partitions
-from aepipe.progress import Progress, silent
+from aepipe.progress import Progress, no_progress
 from aepipe.storage import Commit, Outputs, digest_file, digest_of
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -63,7 +63,7 @@ def fill(
     with outputs.commit(source.name, key, run="fill") as commit:
         manifest = commit.done
         if manifest is None:
-            counts = _write(commit, bundle, filler, source, progress or silent)
+            counts = _write(commit, bundle, filler, source, progress or no_progress)
             manifest = commit.publish(model_version=bundle.version, details={"seed": chosen, **counts})
         created = commit.done is None
     return FillResult(
@@ -86,7 +86,7 @@ def _write(
     filled, left = Counter[str](), Counter[str]()
     for block in _blocks(filler, source):
         rows = block.rows
-        whole = rows.append_column("model_version", stamp(bundle.version, rows.num_rows))
+        whole = rows.append_column("model_version", model_version_column(bundle.version, rows.num_rows))
         sink = sink or commit.open("filled", whole.schema)
         sink.write(whole)
         filled.update(block.filled)

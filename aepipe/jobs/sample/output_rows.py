@@ -11,7 +11,7 @@ from aepipe.bundles.bundle import Bundle
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
-def whole_rows(
+def to_source_rows(
     bundle: Bundle,
     made: pa.RecordBatch | pa.Table,
     *,
@@ -31,9 +31,9 @@ def whole_rows(
             columns[column.name] = keys(column.name, kind)
         else:
             columns[column.name] = pa.nulls(made.num_rows, kind)
-    return columns | {**own, "model_version": stamp(bundle.version, made.num_rows)}
+    return columns | {**own, "model_version": model_version_column(bundle.version, made.num_rows)}
 
 
-def stamp(version: str, rows: int) -> pa.DictionaryArray:
+def model_version_column(version: str, rows: int) -> pa.DictionaryArray:
     """The version of a model in each of so many rows."""
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [version])

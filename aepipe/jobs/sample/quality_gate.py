@@ -29,7 +29,7 @@ def page_name(partition: str) -> str:
     return f"samples-{partition.replace('/', '_')}.html"
 
 
-class Verdict(NamedTuple):
+class GateResult(NamedTuple):
     """A sentence for each bar missed, what was measured, and the page; all empty for a set that was not judged."""
 
     missed: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
     page: bytes = b""
 
 
-class Gate:
+class QualityGate:
     """Gathers the rows of a set as they are drawn, and judges them at the end."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Gate:
             self._batches.append(batch.slice(0, MOST_JUDGED - self._rows))
         self._rows += batch.num_rows
 
-    def judge(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> Verdict:
+    def judge(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> GateResult:
         """What the bars make of the rows. Raises EvaluationInvalid where they cannot be judged."""
         progress("judge", 0.0)
         alike = self._alike(seed)
@@ -85,7 +85,7 @@ class Gate:
             **self._images(sides),
         )
         progress("judge", 1.0)
-        return Verdict(found.missed, found.numbers, render_set(page).encode())
+        return GateResult(found.missed, found.numbers, render_set(page).encode())
 
     def _alike(self, seed: int) -> Reference | None:
         """Real rows of the kind that was asked for; none where they are few."""

@@ -19,12 +19,12 @@ from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, groups_of
 from aepipe.jobs.sample.constraints import Rules, refuse_impossible
-from aepipe.jobs.sample.output_rows import whole_rows
-from aepipe.jobs.sample.quality_gate import Gate, Verdict, page_name
+from aepipe.jobs.sample.output_rows import to_source_rows
+from aepipe.jobs.sample.quality_gate import GateResult, QualityGate, page_name
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, drawn_rows
 from aepipe.jobs.sample.sample_quality import refuse_unjudgeable
-from aepipe.progress import Progress, silent
+from aepipe.progress import Progress, no_progress
 from aepipe.storage import Commit, Manifest, Outputs, digest_of, put_bytes, remove
 
 Prior = Literal["mixture", "normal"]
@@ -133,7 +133,7 @@ def sample(
     outputs = Outputs(job.out_path)
     with outputs.commit(name, wanted.key(job, bundle), run="sample") as commit:
         if commit.done is None:
-            made = _make(commit, job, bundle, wanted, groups, name=name, progress=progress or silent)
+            made = _make(commit, job, bundle, wanted, groups, name=name, progress=progress or no_progress)
         else:
             made = _made_before(outputs, commit.done, _page_path(job, name))
         created = commit.done is None
@@ -173,9 +173,15 @@ def _make(
     reference = _reference(job, bundle, wanted)
     rules = Rules(job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train)
     is_judged = reference is not None and job.samples.quality.check and wanted.rows > 0
-    gate = Gate(job, bundle, reference, where=wanted.where, shares=wanted.shares) if reference and is_judged else None
+    gate = (
+        QualityGate(job, bundle, reference, where=wanted.where, shares=wanted.shares)
+        if reference and is_judged
+        else None
+    )
     _write(commit, bundle, wanted, groups, rules, gate=gate, device=job.run.device, progress=progress)
-    verdict = Verdict() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
+    verdict = (
+        GateResult() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
+    )
     if verdict.missed:
         path = commit.set_aside("; ".join(verdict.missed), beside={PAGE: verdict.page})
         return _Made(path, verdict.missed, verdict.quality, rules.rejected, path.with_name(PAGE))
@@ -215,7 +221,7 @@ def _write(
     groups: tuple[Group, ...],
     rules: Rules,
     *,
-    gate: Gate | None,
+    gate: QualityGate | None,
     device: Device,
     progress: Progress,
 ) -> None:
@@ -237,7 +243,7 @@ def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) 
         return _new_keys(kind, drawn.num_rows, seed=seed, start=start)
 
     seeds = pa.array(np.full(drawn.num_rows, seed, np.int64))
-    return pa.RecordBatch.from_pydict(whole_rows(bundle, drawn, keys=keys, own={"seed": seeds}))
+    return pa.RecordBatch.from_pydict(to_source_rows(bundle, drawn, keys=keys, own={"seed": seeds}))
 
 
 def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Array:

@@ -12,7 +12,7 @@ from aepipe.errors import JobInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels
 from aepipe.quality.alignment import joined
-from aepipe.quality.checks import Judgement, judge
+from aepipe.quality.checks import CheckReport, run_checks
 from aepipe.quality.measure import Sides, measure_points, measure_table
 from aepipe.quality.tstr import MOST_CLASSES
 from aepipe.tables.arrow_types import plain, sort_of
@@ -41,7 +41,7 @@ def refuse_unjudgeable(job: Job, bundle: Bundle) -> None:
         raise JobInvalid("[samples.quality]", faults)
 
 
-def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "all") -> Judgement:
+def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "all") -> CheckReport:
     """The checks of a set; of distributions only where the real rows are of its kind.
 
     Raises EvaluationInvalid where the column that the job has predicted has one value among all rows.
@@ -61,7 +61,7 @@ def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "a
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
         measures = measure_points(sides, points, seed=seed, is_exchangeable=together, is_alike=kind != "few")
-    return judge(measures, job.samples.quality)
+    return run_checks(measures, job.samples.quality)
 
 
 def predicted(job: Job, schema: Schema) -> str | None:

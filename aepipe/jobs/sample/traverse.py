@@ -18,7 +18,7 @@ from aepipe.inference.table_model import TableModel
 from aepipe.inference.traversal import MeanLatents, refuse_unwalkable, step_between
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_lookup import find_rows
-from aepipe.jobs.sample.output_rows import whole_rows
+from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.traversal_changes import Change, changes
 from aepipe.latent_math import How
 from aepipe.report import formatting as wording
@@ -208,7 +208,7 @@ def _whole_rows(bundle: Bundle, source: pa.Table, table: pa.Table) -> pa.Table:
     """Rows of the source with the keys of the row set out from, their place on the walk and their model."""
     of = table["walk_row"].combine_chunks()
     place = {name: table[name] for name in table.column_names if name.startswith("walk_")}
-    return pa.table(whole_rows(bundle, table, keys=lambda name, _: source[name].take(of), own=place))
+    return pa.table(to_source_rows(bundle, table, keys=lambda name, _: source[name].take(of), own=place))
 
 
 def _bytes_of(rows: pa.Table) -> bytes:

@@ -30,7 +30,7 @@ from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.classification import FoundClasses, class_names, find_classes
 from aepipe.jobs.train.head_selection import head_of, refuse_few, refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
-from aepipe.jobs.train.training_data import Learning, read_learning_rows
+from aepipe.jobs.train.training_data import TrainingData, read_training_data
 from aepipe.models import families
 from aepipe.models.base import Model
 from aepipe.models.latent_priors import fit_priors, has_mixture, mixture_of
@@ -79,7 +79,7 @@ def make_bundle(
     refuse_unlabelled(job)
     family = families.find(job.model.family)
     with _timed(seconds, "read", progress):
-        learning = read_learning_rows(job, partitions, as_codes=family.takes_codes)
+        learning = read_training_data(job, partitions, as_codes=family.takes_codes)
     check_support(_rows(learning.calibration), threshold.needed_alpha(job))
     refuse_few(job, learning)
     class_names(job, learning)
@@ -93,7 +93,7 @@ def make_bundle(
 
 
 def _learn(
-    job: Job, learning: Learning, key: str, *, device: Device | None, progress: Progress, seconds: dict[str, float]
+    job: Job, learning: TrainingData, key: str, *, device: Device | None, progress: Progress, seconds: dict[str, float]
 ) -> _Trained:
     """Network, head, priors and their ONNX files; an interrupted training goes on from its checkpoint."""
     used, why = usable_device(device or job.run.device)
@@ -104,7 +104,7 @@ def _learn(
 
 def _on_device(
     job: Job,
-    learning: Learning,
+    learning: TrainingData,
     key: str,
     device: Literal["cpu", "cuda"],
     *,
@@ -154,7 +154,7 @@ def _publish(
     job: Job,
     partitions: tuple[Partition, ...],
     key: str,
-    learning: Learning,
+    learning: TrainingData,
     trained: _Trained,
     seconds: dict[str, float],
 ) -> Path:
@@ -203,7 +203,7 @@ def _publish(
 
 
 def _calibration(
-    job: Job, partitions: tuple[Partition, ...], learning: Learning, scorer: bytes, scores: np.ndarray
+    job: Job, partitions: tuple[Partition, ...], learning: TrainingData, scorer: bytes, scores: np.ndarray
 ) -> Calibration:
     """Of the calibration rows' scores, with the alpha that the job asks for or that its cost table leads to."""
     labelled = None
@@ -236,7 +236,7 @@ def _checkpoint(job: Job, key: str) -> Path:
     return job.out_path / HIDDEN / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
 
 
-def _counts(learning: Learning) -> dict[str, int]:
+def _counts(learning: TrainingData) -> dict[str, int]:
     return {
         "train": _rows(learning.train),
         "dev": _rows(learning.dev),
@@ -249,7 +249,7 @@ def _rows(arrays: Mapping[str, np.ndarray]) -> int:
 
 
 @contextmanager
-def _one_thread_if_small(learning: Learning) -> Iterator[None]:
+def _one_thread_if_small(learning: TrainingData) -> Iterator[None]:
     """Two threads of a small step wait for each other: beside other work, 840 scans took 8 times one thread's CPU."""
     values = _rows(learning.train) * learning.encoding.layout.features
     threads = torch.get_num_threads()

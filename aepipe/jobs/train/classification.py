@@ -14,8 +14,8 @@ from aepipe.calibration.open_set import UNKNOWN, OpenSet, cheapest_confidence, u
 from aepipe.config.job import Job
 from aepipe.errors import EvaluationInvalid
 from aepipe.heads.class_discriminant import FEWEST, Classes, fit_classes, points
-from aepipe.heads.model_outputs import Witness, gather
-from aepipe.jobs.train.training_data import MOST_LABELLED, Learning
+from aepipe.heads.model_outputs import ModelProbe, collect_outputs
+from aepipe.jobs.train.training_data import MOST_LABELLED, TrainingData
 from aepipe.models.base import Model
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class _Kept(NamedTuple):
         return np.asarray(self.told == self.truth)
 
 
-def class_names(job: Job, learning: Learning) -> tuple[str, ...]:
+def class_names(job: Job, learning: TrainingData) -> tuple[str, ...]:
     """The classes with rows enough to learn from, by name; none where the job asks for none.
 
     Raises EvaluationInvalid where fewer than two have, more than `MOST_CLASSES`, or one is called unknown.
@@ -71,14 +71,14 @@ def class_names(job: Job, learning: Learning) -> tuple[str, ...]:
     return names
 
 
-def find_classes(job: Job, learning: Learning, model: Model) -> FoundClasses | None:
+def find_classes(job: Job, learning: TrainingData, model: Model) -> FoundClasses | None:
     """Of a trained model; none where the job asks for none."""
     names = class_names(job, learning)
     if learning.classed is None or not names:
         return None
-    witness, column, classed = Witness(model.eval()), str(job.score.classes), learning.classed
+    probe, column, classed = ModelProbe(model.eval()), str(job.score.classes), learning.classed
     train, dev, others = (
-        _points(witness, rows, codes(labels, names), seed=job.train.seed)
+        _points(probe, rows, codes(labels, names), seed=job.train.seed)
         for rows, labels in (
             (learning.train, classed.train),
             (learning.dev, classed.dev),
@@ -111,14 +111,14 @@ def codes(labels: pa.Array | pa.ChunkedArray, names: tuple[str, ...]) -> NDArray
 
 
 def _points(
-    witness: Witness, rows: Mapping[str, NDArray[np.generic]], labels: NDArray[np.int64], *, seed: int
+    probe: ModelProbe, rows: Mapping[str, NDArray[np.generic]], labels: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points and codes of the labelled rows, at most `MOST_ROWS` of them."""
     at = np.flatnonzero(labels >= _NO_CLASS)
     at = np.sort(np.random.default_rng(seed).permutation(at)[:MOST_ROWS])
     if not len(at):
         return np.zeros((0, 0)), labels[:0]
-    chosen = gather(witness, {name: array[at] for name, array in rows.items()}, most=MOST_LABELLED, seed=seed)
+    chosen = collect_outputs(probe, {name: array[at] for name, array in rows.items()}, most=MOST_LABELLED, seed=seed)
     return points(chosen.z, chosen.total).double().numpy(), labels[at]
 
 

@@ -6,16 +6,16 @@ from aepipe.config.job import LABELLED, Job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.heads.base import HeadStats
-from aepipe.heads.model_outputs import Witness, gather
+from aepipe.heads.model_outputs import ModelProbe, collect_outputs
 from aepipe.heads.scorer import FITTED_ROWS
 from aepipe.heads.selection import FEWEST, HeadChoice, choose_head
-from aepipe.jobs.train.training_data import MOST_LABELLED, Learning
+from aepipe.jobs.train.training_data import MOST_LABELLED, TrainingData
 from aepipe.models.base import Model
 
 log = logging.getLogger(__name__)
 
 
-def head_of(job: Job, learning: Learning, model: Model) -> HeadChoice:
+def head_of(job: Job, learning: TrainingData, model: Model) -> HeadChoice:
     """The head that the job names, or that its labels speak for.
 
     Labelled rows are dev rows among others, so the heads that labels choose from are fitted on training rows alone.
@@ -23,9 +23,9 @@ def head_of(job: Job, learning: Learning, model: Model) -> HeadChoice:
     default = heads.resolve(job.score.head, job.train.data)
     if job.score.head not in heads.CHOSEN or min(_counts(learning)) < FEWEST:
         return HeadChoice(default, {}, "")
-    witness, seed = Witness(model.eval()), job.train.seed
-    learned = gather(witness, learning.train, most=FITTED_ROWS, seed=seed)
-    labelled = gather(witness, learning.labelled, most=MOST_LABELLED, seed=seed)
+    probe, seed = ModelProbe(model.eval()), job.train.seed
+    learned = collect_outputs(probe, learning.train, most=FITTED_ROWS, seed=seed)
+    labelled = collect_outputs(probe, learning.labelled, most=MOST_LABELLED, seed=seed)
     chosen = choose_head(HeadStats(learned, learned, seed), labelled, learning.is_anomaly, default=default)
     log.info("%s", chosen.sentence)
     return chosen
@@ -38,7 +38,7 @@ def refuse_unlabelled(job: Job) -> None:
         raise JobInvalid(str(job.source), [fault])
 
 
-def refuse_few(job: Job, learning: Learning) -> None:
+def refuse_few(job: Job, learning: TrainingData) -> None:
     """Raises OptionInvalid where labels have to choose the head, and too few rows have one."""
     anomalies, normal = _counts(learning)
     if job.score.head == LABELLED and min(anomalies, normal) < FEWEST:
@@ -48,6 +48,6 @@ def refuse_few(job: Job, learning: Learning) -> None:
         )
 
 
-def _counts(learning: Learning) -> tuple[int, int]:
+def _counts(learning: TrainingData) -> tuple[int, int]:
     anomalies = int(learning.is_anomaly.sum())
     return anomalies, len(learning.is_anomaly) - anomalies

@@ -8,7 +8,7 @@ from pydantic import Field
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.results import Result
-from aepipe.progress import Progress, silent
+from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_file, digest_of, lock
 from aepipe.tables.partitions import Partition, discover, select
 
@@ -70,7 +70,7 @@ def _train(
 ) -> TrainResult:
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
-    made = make_bundle(job, partitions, key, device=device, progress=progress or silent)
+    made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
     _name(job, made.path)
     return TrainResult(
         bundle=made.path,
@@ -98,7 +98,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
         }
     )
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
-    labels = job.evaluate.anomaly if job.hears_labels and job.evaluate.anomaly else ""
+    labels = job.evaluate.anomaly if job.uses_labels and job.evaluate.anomaly else ""
     return digest_of(CONTRACT, shaping, labels, *inputs)
 
 

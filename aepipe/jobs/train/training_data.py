@@ -13,7 +13,7 @@ from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
 from aepipe.expressions import evaluate as where
 from aepipe.inference.condition_bank import MOST_ROWS
-from aepipe.jobs.ground_truth import stated_truth
+from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, refuse_faults
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
@@ -33,7 +33,7 @@ OWN_OF_SCORES = frozenset(
 OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 
 
-class Learning(NamedTuple):
+class TrainingData(NamedTuple):
     """Encoded rows of the three parts, and the calibration rows as they stand in the source."""
 
     encoding: Encoding
@@ -61,7 +61,7 @@ class Classed(NamedTuple):
     others_labels: pa.ChunkedArray
 
 
-def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> Learning:
+def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingData:
     """The rows that `[train]` names, split 70 / 10 / 20 and encoded by the statistics of the training part.
 
     as_codes: numbers too, as `encoding.fit` says; what a family asks for that `takes_codes`.
@@ -83,7 +83,7 @@ def read_learning_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     rows = {part: _encode(encoding, table.filter(pa.array(parts == part))) for part in (TRAIN, DEV, CALIBRATION)}
     (train, learned), (dev, dev_rows), (calibration, source) = rows[TRAIN], rows[DEV], rows[CALIBRATION]
     labelled, is_anomaly = _labelled(job, encoding, dev_rows, anomalies)
-    return Learning(
+    return TrainingData(
         encoding,
         train,
         dev,
@@ -181,7 +181,7 @@ def _share(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> float
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
     columns = list(schema.columns_read)
-    for condition in (job.train.where, job.evaluate.anomaly if job.hears_labels else None):
+    for condition in (job.train.where, job.evaluate.anomaly if job.uses_labels else None):
         columns += sorted(where.columns(condition) - set(columns)) if condition else ()
     for partition in partitions:
         for batch in slices(partition.files, columns, rows=READ_ROWS):
@@ -198,8 +198,8 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
 
 def _of_anomalies(job: Job) -> str | None:
     """The condition of anomalies that `[train] where` leaves out; none where no labels are heard."""
-    truth, others = stated_truth(job), _left_out(job)
-    if truth is None or others is None or not job.hears_labels:
+    truth, others = label_rule(job), _left_out(job)
+    if truth is None or others is None or not job.uses_labels:
         return None
     return f"({truth.condition}) and {others}"
 
@@ -216,8 +216,8 @@ def _left_out(job: Job) -> str | None:
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
     """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
-    truth = stated_truth(job)
-    if truth is None or not job.hears_labels:
+    truth = label_rule(job)
+    if truth is None or not job.uses_labels:
         return {}, np.zeros(0, np.bool_)
     arrays, rows = _encode(encoding, pa.concat_tables([dev, anomalies]).slice(0, MOST_LABELLED))
     known, is_anomaly = truth.of(rows)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from aepipe.layout import Layout
 from aepipe.models.backbone import Trunk
 from aepipe.models.layers.activation import Activation, make_activation
-from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.layers.pca_init import start_linear
+from aepipe.models.layers.pca_init import init_from_pca
 from aepipe.models.layers.preprocessing import Row
 
 
@@ -42,9 +42,9 @@ class MlpEncoder(nn.Module):
     def __init__(self, layout: Layout, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
         widths = (*hidden, outputs)
-        self.intake = Intake(layout, widths[0])
+        self.intake = InputProjection(layout, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation))
-        self.shortcut = Intake(layout, outputs, embeds=False) if options.shortcut and hidden else None
+        self.shortcut = InputProjection(layout, outputs, embeds=False) if options.shortcut and hidden else None
         if self.shortcut is not None:
             silence(self.layers)
 
@@ -88,7 +88,7 @@ def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows:
     assert isinstance(encoder, MlpEncoder)
     assert isinstance(decoder, MlpDecoder)
     if encoder.shortcut is not None and decoder.shortcut is not None:
-        start_linear(encoder.shortcut, decoder.shortcut, likelihood, rows, wanted)
+        init_from_pca(encoder.shortcut, decoder.shortcut, likelihood, rows, wanted)
 
 
 def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from aepipe.config import job as config
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout
 from aepipe.models import backbone as trunks
-from aepipe.models.base import Family, Model, TrunkPlan
+from aepipe.models.base import BackbonePlan, Family, Model
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions, corruption_faults
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
 
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
     family: Family
     options: BaseModel
-    trunk: TrunkPlan
+    trunk: BackbonePlan
     likelihood: LikelihoodOptions
     corruption: CorruptionOptions
     resolved: dict[str, object]
@@ -148,9 +148,9 @@ def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, obje
     return options
 
 
-def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> TrunkPlan:
+def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> BackbonePlan:
     if options is None:
-        return TrunkPlan(NO_TRUNK, _no_network, _no_network)
+        return BackbonePlan(NO_TRUNK, _no_network, _no_network)
     trunk = trunks.find(name)
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:
@@ -161,7 +161,7 @@ def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> TrunkPl
 
     of_grid = trunk.grid
     grid = None if of_grid is None else partial(_grid, of_grid, options)
-    return TrunkPlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start, grid, options)
+    return BackbonePlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start, grid, options)
 
 
 def _grid(

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
-from aepipe.models.encoder_decoder import Coder
+from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import latents_for, real_space, too_wide
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
@@ -41,22 +41,22 @@ class Options(BaseModel):
     r1: float = Field(0.03, ge=0, description="gamma of the penalty on the critic's gradient at draws of N(0, I)")
 
 
-class AdversarialAutoencoder(Coder):
+class AdversarialAutoencoder(EncoderDecoder):
     """Encoder and decoder, and a critic that tells codes from draws of N(0, I)."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         latents = latents_for(layout, options.latent)
         super().__init__(layout, trunk, likelihood, real_space(latents), answers=1)
         self.options = options
         self.critic = Critic(latents, _CRITIC)
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate = self.trunk.learning_rate
         own = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
         critics = tuple(self.critic.parameters())
         return (
-            Player("autoencoder", own, self._loss, learning_rate=rate),
-            Player("critic", critics, self._critic_loss, learning_rate=_CRITIC_RATE, betas=_CRITIC_BETAS),
+            Objective("autoencoder", own, self._loss, learning_rate=rate),
+            Objective("critic", critics, self._critic_loss, learning_rate=_CRITIC_RATE, betas=_CRITIC_BETAS),
         )
 
     def prepare(self, batch: Batch) -> None:
@@ -76,20 +76,20 @@ class AdversarialAutoencoder(Coder):
         right = torch.cat([self.critic(z) < 0, self.critic(normal_like(z, generator)) > 0])
         return {**rebuilding_facts(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        posterior, params = self.through(batch.seen)
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+        posterior, params = self.reconstruct(batch.seen)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         told = F.softplus(-self.critic(posterior.mean)).mean()
         apart = moments_apart(posterior.mean)
         terms = {"nll": nll.detach(), "told": told.detach(), "apart": apart.detach()}
         return Loss(nll + self.options.match * (told + apart), terms, self.likelihood.misfit(params, batch.clean))
 
-    def _critic_loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _critic_loss(self, batch: Batch, context: StepContext) -> Loss:
         """Codes of half of the rows against as many draws of N(0, I): the critic is small, and the encoder is not."""
         half = -(-len(batch.seen.dense) // 2)
         with torch.no_grad():
             z = self.posterior(Row(*(part[:half] for part in batch.seen))).mean
-        drawn = normal_like(z, turn.generator)
+        drawn = normal_like(z, context.generator)
         told = critic_nll(self.critic(drawn), self.critic(z))
         penalty = slope_penalty(self.critic, drawn)
         total = told + 0.5 * self.options.r1 * penalty
@@ -130,7 +130,7 @@ def _moments(z: Tensor) -> dict[str, float]:
     }
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return AdversarialAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

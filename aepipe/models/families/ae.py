@@ -9,9 +9,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
-from aepipe.models.encoder_decoder import Coder
+from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
@@ -30,16 +30,16 @@ class Options(BaseModel):
     )
 
 
-class Autoencoder(Coder):
+class Autoencoder(EncoderDecoder):
     """Encoder and decoder with a deterministic code between them."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
         self.options = options
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate = self.trunk.learning_rate
-        return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
+        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
 
     def posterior(self, row: Row) -> Posterior:
         return point(self.encoder(row).to(row.dense.dtype))
@@ -50,14 +50,14 @@ class Autoencoder(Coder):
     def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         return rebuilding_facts(self, batch)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        posterior, params = self.through(batch.seen)
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+        posterior, params = self.reconstruct(batch.seen)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         decay = self.options.code_decay * posterior.mean.square().sum(1).mean()
         return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return Autoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import independence_facts
-from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.losses import gaussian_nll, risen
+from aepipe.models.losses import gaussian_nll, linear_ramp
 from aepipe.models.total_correlation import Densities, stratified
 
 _MOST_LATENTS = 256  # every pair of rows of a group is compared in every latent
@@ -38,23 +38,23 @@ class Options(BaseModel):
     )
 
 
-class BetaTcVae(GaussianCoder):
+class BetaTcVae(GaussianEncoderDecoder):
     """Encoder to a diagonal Gaussian, decoder from a draw of it; the KL is taken apart in three."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate, warms_up = self.trunk.learning_rate, self.options.warm_up
-        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return independence_facts(self, batch, generator)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         options, posterior = self.options, self.posterior(batch.seen)
-        z = draw_from(posterior, turn.generator)
+        z = draw_from(posterior, context.generator)
         params = self.decode(z, batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
@@ -64,7 +64,7 @@ class BetaTcVae(GaussianCoder):
         price = price + (options.alpha - options.gamma) * information
         terms = {"nll": nll, "kl": kl, "tc": correlation, "mi": information}
         return Loss(
-            nll + risen(turn.progress, options.warm_up) * price,
+            nll + linear_ramp(context.progress, options.warm_up) * price,
             {name: term.detach() for name, term in terms.items()},
             self.likelihood.misfit(params, batch.clean),
         )
@@ -83,7 +83,7 @@ class BetaTcVae(GaussianCoder):
         return densities.total_correlation, (own - densities.joint).mean()
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return BetaTcVae(layout, Options.model_validate(options), trunk, likelihood)
 
 

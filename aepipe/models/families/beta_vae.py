@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
-from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.losses import risen
+from aepipe.models.losses import linear_ramp
 
 
 class Options(BaseModel):
@@ -39,38 +39,38 @@ class Options(BaseModel):
     gamma: float = Field(100.0, ge=0, description="weight of |KL - capacity|")
 
 
-class BetaVae(GaussianCoder):
+class BetaVae(GaussianEncoderDecoder):
     """Encoder to a diagonal Gaussian, decoder from a draw of it."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         warms_up = self.options.warm_up if self.options.capacity is None else self.options.capacity_rise
         rate = self.trunk.learning_rate
-        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return independence_facts(self, batch, generator)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         posterior = self.posterior(batch.seen)
-        params = self.decode(draw_from(posterior, turn.generator), batch.seen.given)
+        params = self.decode(draw_from(posterior, context.generator), batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
-        total = nll + self._price(kl, turn.progress)
+        total = nll + self._price(kl, context.progress)
         return Loss(total, {"nll": nll.detach(), "kl": kl.detach()}, self.likelihood.misfit(params, batch.clean))
 
     def _price(self, kl: Tensor, progress: float) -> Tensor:
         """beta KL, Higgins et al. 2017, equation 4; or gamma |KL - C|, Burgess et al. 2018, equation 8."""
         options = self.options
         if options.capacity is None:
-            return options.beta * risen(progress, options.warm_up) * kl
-        return options.gamma * (kl - options.capacity * risen(progress, options.capacity_rise)).abs()
+            return options.beta * linear_ramp(progress, options.warm_up) * kl
+        return options.gamma * (kl - options.capacity * linear_ramp(progress, options.capacity_rise)).abs()
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return BetaVae(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -13,11 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    LatentSpace,
+    Loss,
+    Model,
+    Objective,
+    Posterior,
+    StepContext,
+    point,
+)
 from aepipe.models.card_metrics import rebuilding_facts
-from aepipe.models.encoder_decoder import Coder
+from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, latents_for
-from aepipe.models.layers.autoregressive_bits import CausalChoices, grouped
+from aepipe.models.layers.autoregressive_bits import AutoregressiveBits, grouped
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior
@@ -41,22 +52,22 @@ class Options(BaseModel):
     )
 
 
-class BinaryAutoencoder(Coder):
+class BinaryAutoencoder(EncoderDecoder):
     """Encoder to logits, a code of 0 and 1, decoder; and a model of the codes."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         groups = options.latent or _groups_for(layout, options)
         super().__init__(layout, trunk, likelihood, _space(groups, options), answers=1)
         self.options = options
         self.choices = options.choices if options.codes == "one_hot" else 1
-        self.of_codes = CausalChoices(groups, self.choices)
+        self.of_codes = AutoregressiveBits(groups, self.choices)
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate = self.trunk.learning_rate
         coder = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
         return (
-            Player("autoencoder", coder, self._loss, learning_rate=rate),
-            Player("prior", tuple(self.of_codes.parameters()), self._prior_loss, phase=1, learning_rate=1e-2),
+            Objective("autoencoder", coder, self._loss, learning_rate=rate),
+            Objective("prior", tuple(self.of_codes.parameters()), self._prior_loss, phase=1, learning_rate=1e-2),
         )
 
     def posterior(self, row: Row) -> Posterior:
@@ -76,16 +87,16 @@ class BinaryAutoencoder(Coder):
             "constant_latents": float(((often == 0) | (often == 1)).sum()),
         }
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         logits = self._logits(batch.seen)
-        temperature = self.options.temperature * (2 - turn.progress)
-        noise = turn.generator if self.training else None
+        temperature = self.options.temperature * (2 - context.progress)
+        noise = context.generator if self.training else None
         z = straight_through(logits, self.choices, temperature=temperature, generator=noise)
         params = self.decode(z, batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         return Loss(nll, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
-    def _prior_loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _prior_loss(self, batch: Batch, context: StepContext) -> Loss:
         with torch.no_grad():
             z = harden(self._logits(batch.seen), self.choices)
         nats = self.of_codes.nll(z).sum(1).mean()
@@ -141,7 +152,7 @@ def _groups_for(layout: Layout, options: Options) -> int:
     return _BITS_A_LATENT * latents if options.codes == "bits" else latents
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return BinaryAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -5,14 +5,14 @@ Yan 2015, with the bound, warm-up and free bits of `vae`.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.vae_base import ElboOptions, build_elbo, elbo_faults
+from aepipe.models.vae_base import VaeOptions, build_vae, vae_faults
 
 FAMILY = Family(
     "cvae",
     "a Gaussian code beside given columns, sampled at a condition",
-    ElboOptions,
+    VaeOptions,
     ("mlp", "conv"),
-    build_elbo,
-    elbo_faults,
+    build_vae,
+    vae_faults,
     takes_conditions=True,
 )

@@ -24,13 +24,25 @@ from torch import Tensor
 from aepipe.layout import Layout
 from aepipe.models.backbones.mlp import Options as Mlp
 from aepipe.models.backbones.mlp import hidden_widths
-from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    LatentSpace,
+    Loss,
+    Model,
+    Objective,
+    Part,
+    Posterior,
+    StepContext,
+    point,
+)
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import latents_for, real_space, too_wide
 from aepipe.models.layers.batched_ensemble import MemberDecoders, MemberEncoders, MemberLinear, apart, begin, together
-from aepipe.models.layers.ensemble_likelihood import MemberLikelihood
-from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.ensemble_likelihood import EnsembleLikelihood
+from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.pca_init import principal_components
 from aepipe.models.layers.preprocessing import Row
@@ -65,8 +77,8 @@ class EnsembleAutoencoder(Model):
     counts: Tensor
     """(M, rows): how often each member counts each training row"""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, MemberLikelihood(likelihood, options.members))
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, EnsembleLikelihood(likelihood, options.members))
         self.options, self.rate = options, trunk.learning_rate
         mlp = Mlp.model_validate(trunk.options or Mlp())
         members, latents, hidden = options.members, latents_for(layout, options.latent), hidden_widths(layout, mlp)
@@ -77,17 +89,17 @@ class EnsembleAutoencoder(Model):
         self.register_buffer("counts", torch.ones(members, 0), persistent=False)
 
     @property
-    def joint(self) -> MemberLikelihood:
+    def joint(self) -> EnsembleLikelihood:
         """The likelihood, as the members'."""
-        assert isinstance(self.likelihood, MemberLikelihood)
+        assert isinstance(self.likelihood, EnsembleLikelihood)
         return self.likelihood
 
     @property
     def latent(self) -> LatentSpace:
         return self.space
 
-    def players(self) -> tuple[Player, ...]:
-        return (Player("ensemble", tuple(self.parameters()), self._loss, learning_rate=self.rate),)
+    def objectives(self) -> tuple[Objective, ...]:
+        return (Objective("ensemble", tuple(self.parameters()), self._loss, learning_rate=self.rate),)
 
     def prior(self) -> None:
         return None
@@ -103,7 +115,7 @@ class EnsembleAutoencoder(Model):
         if encoder is not None and decoder is not None:
             self._begin(encoder, decoder, batch)
 
-    def _begin(self, encoder: Intake, decoder: MemberLinear, batch: Batch) -> None:
+    def _begin(self, encoder: InputProjection, decoder: MemberLinear, batch: Batch) -> None:
         latents = len(self.space.names) // self.options.members
         own = [(_repeated(batch.seen, counts), _repeated(batch.clean, counts)) for counts in self._counts(batch)]
         starts = [principal_components(encoder, latents, self.joint.one, *rows) for rows in own]
@@ -122,12 +134,12 @@ class EnsembleAutoencoder(Model):
 
     def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         facts = rebuilding_facts(self, batch)
-        mean = self.joint.mean(self.through(batch.seen).params)
+        mean = self.joint.mean(self.reconstruct(batch.seen).params)
         of_mean = float(self.joint.one.nll(mean, batch.clean).sum(1).mean())
         return {**facts, "disagreement": facts["nll"] - of_mean}
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        posterior, params = self.through(batch.seen)
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+        posterior, params = self.reconstruct(batch.seen)
         of_each = self.joint.nll_of_each(params, batch.clean).sum(2)
         nll = (of_each * self._counts(batch) if self.training else of_each).mean()
         decay = self.options.code_decay * posterior.mean.square().sum(1).mean() / self.options.members
@@ -145,7 +157,7 @@ def _repeated(row: Row, counts: Tensor) -> Row:
     return Row(*(part.repeat_interleave(counts.long(), 0) for part in row))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return EnsembleAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -9,13 +9,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, TrunkPlan, Turn
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
-from aepipe.models.encoder_decoder import GaussianCoder
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.losses import risen
+from aepipe.models.losses import linear_ramp
 from aepipe.models.total_correlation import permuted
 
 
@@ -38,49 +38,49 @@ class Options(BaseModel):
     )
 
 
-class FactorVae(GaussianCoder):
+class FactorVae(GaussianEncoderDecoder):
     """Encoder to a diagonal Gaussian, decoder from a draw of it, and a critic of the draws."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
         self.critic = Critic(len(self.space.names), options.critic_hidden)
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         options, critic = self.options, tuple(self.critic.parameters())
         own = self.parameters_but(critic)
         return (
-            Player("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
-            Player("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
+            Objective("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
+            Objective("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
         )
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return independence_facts(self, batch, generator)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         """nll + beta KL + gamma TC, of the whole batch; TC is the critic's mean logit. Kim & Mnih 2018, eq. 2 and 3."""
         posterior = self.posterior(batch.seen)
-        z = draw_from(posterior, turn.generator)
+        z = draw_from(posterior, context.generator)
         params = self.decode(z, batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
         correlation = self.critic(z).mean()
         price = self.options.beta * kl + self.options.gamma * correlation
-        total = nll + risen(turn.progress, self.options.warm_up) * price
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * price
         terms = {"nll": nll.detach(), "kl": kl.detach(), "tc": correlation.detach()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
-    def _critic_loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _critic_loss(self, batch: Batch, context: StepContext) -> Loss:
         """Draws of half of the rows as they are, those of the others shuffled: two batches, as in algorithm 2."""
         with torch.no_grad():
-            z = draw_from(self.posterior(batch.seen), turn.generator)
+            z = draw_from(self.posterior(batch.seen), context.generator)
         drawn, others = z.tensor_split(2)
-        of_drawn, of_shuffled = self.critic(drawn), self.critic(permuted(others, turn.generator))
+        of_drawn, of_shuffled = self.critic(drawn), self.critic(permuted(others, context.generator))
         right = torch.cat([of_drawn > 0, of_shuffled <= 0]).to(z.dtype).mean()
         return Loss(critic_nll(of_drawn, of_shuffled), {"accuracy": right})
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return FactorVae(layout, Options.model_validate(options), trunk, likelihood)
 
 

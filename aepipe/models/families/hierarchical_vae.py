@@ -13,17 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Player, Posterior, TrunkPlan, Turn
+from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Loss, Model, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
-from aepipe.models.encoder_decoder import Coder
+from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, latents_for, split_gaussian
 from aepipe.models.layers.gaussian import Gaussian
-from aepipe.models.layers.hierarchical_latents import Descent, Ladder, LadderPrior, log_ratio
+from aepipe.models.layers.hierarchical_latents import Descent, HierarchicalLatents, HierarchicalPrior, log_ratio
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior
-from aepipe.models.losses import free_bits, risen
+from aepipe.models.losses import free_bits, linear_ramp
 
 _LEAST_LEVELS = 2
 
@@ -42,25 +42,25 @@ class Options(BaseModel):
     free_bits: float = Field(1.0, ge=0, description="nats below which the KL of a level is not pushed")
 
 
-class HierarchicalAutoencoder(Coder):
+class HierarchicalAutoencoder(EncoderDecoder):
     """Encoder to a message about every level, a ladder of levels, decoder from a draw of all of them."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         widths = levels_for(layout, options.levels)
         super().__init__(layout, trunk, likelihood, space_of(widths), answers=2)
         self.options = options
-        self.ladder = Ladder(widths)
+        self.ladder = HierarchicalLatents(widths)
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate, warms_up = self.trunk.learning_rate, self.options.warm_up
-        return (Player("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def posterior(self, row: Row) -> Posterior:
         found = self.ladder.descend(self._messages(row))
         return Posterior(*found.posterior, found.kl, found.z[:, :0])
 
     def prior(self) -> Prior | None:
-        return LadderPrior(self.ladder)
+        return HierarchicalPrior(self.ladder)
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         messages = self._messages(batch.seen)
@@ -78,12 +78,12 @@ class HierarchicalAutoencoder(Coder):
             **{f"kl.z{level}": nats for level, nats in enumerate(by_level)},
         }
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
-        found = self._drawn(self._messages(batch.seen), turn.generator)
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+        found = self._drawn(self._messages(batch.seen), context.generator)
         params = self.decode(found.z, batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = torch.stack([level.sum() for level in found.kl.mean(0).split_with_sizes(self.ladder.widths)])
-        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), **{f"kl_{level}": nats for level, nats in enumerate(kl.detach())}}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
@@ -122,7 +122,7 @@ def space_of(widths: Sequence[int]) -> LatentSpace:
     return LatentSpace(tuple(f"z{level}_{index:03d}" for level, width in enumerate(widths) for index in range(width)))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return HierarchicalAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, LatentSpace, Model, Part, Player, Posterior, TrunkPlan, point
+from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Model, Objective, Part, Posterior, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import latents_for, real_space, too_wide
@@ -50,7 +50,7 @@ class PrincipalComponents(Model):
     def prior(self) -> None:
         return None
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         return ()
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class PrincipalComponents(Model):
         self.center.copy_(center)
         self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
         self.spread.copy_(largest.sqrt())
-        self.likelihood.sigma.settle(self.likelihood.misfit(self.through(batch.seen).params, batch.clean))
+        self.likelihood.sigma.settle(self.likelihood.misfit(self.reconstruct(batch.seen).params, batch.clean))
 
     def posterior(self, row: Row) -> Posterior:
         centered = self.likelihood.targets(row) - self.center
@@ -85,7 +85,7 @@ def _signed(directions: Tensor) -> Tensor:
     return directions * torch.where(largest < 0, -1.0, 1.0)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return PrincipalComponents(layout, Options.model_validate(options), likelihood)
 
 

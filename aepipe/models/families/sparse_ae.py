@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Family, Loss, Model, Player, Posterior, TrunkPlan, Turn, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
-from aepipe.models.encoder_decoder import Coder
+from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
-from aepipe.models.losses import risen
+from aepipe.models.losses import linear_ramp
 
 NOISE = 0.1
 """Standard deviation of what is added to active codes in training, and so the unit that their sizes are measured in."""
@@ -57,18 +57,18 @@ class Options(BaseModel):
     )
 
 
-class SparseAutoencoder(Coder):
+class SparseAutoencoder(EncoderDecoder):
     """Encoder and decoder with a deterministic code between them, most of it zero."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         width = options.latent or _width_for(layout)
         super().__init__(layout, _centring(trunk), likelihood, real_space(width), answers=1)
         self.options = options
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         rate = self.trunk.learning_rate
         warms_up = self.options.warm_up
-        return (Player("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def posterior(self, row: Row) -> Posterior:
         answer = self.encoder(row).to(row.dense.dtype)
@@ -86,15 +86,15 @@ class SparseAutoencoder(Coder):
             "mean_activation": float(z.mean()),
         }
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         z = self.posterior(batch.seen).mean
-        params = self.decode(self._noisy(z, turn.generator), batch.seen.given)
+        params = self.decode(self._noisy(z, context.generator), batch.seen.given)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         if self.options.penalty == "l1":
             penalty = z.sum(1).mean()
         else:
             penalty = activity_kl(z.mean(0), self.options.activity).sum()
-        weight = self.options.sparsity * risen(turn.progress, self.options.warm_up)
+        weight = self.options.sparsity * linear_ramp(context.progress, self.options.warm_up)
         terms = {"nll": nll.detach(), "penalty": penalty.detach()}
         return Loss(nll + weight * penalty, terms, self.likelihood.misfit(params, batch.clean))
 
@@ -132,7 +132,7 @@ class Centred(nn.Module):
         self.gain.copy_(1 / answers.std(0, correction=0).clamp(min=_LEAST_STD))
 
 
-def _centring(trunk: TrunkPlan) -> TrunkPlan:
+def _centring(trunk: BackbonePlan) -> BackbonePlan:
     """The trunk, with a start of its own: principal components would be cut in half by the rectifier."""
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:
@@ -156,7 +156,7 @@ def _width_for(layout: Layout) -> int:
     return 64 if layout.image is not None else min(64, 2 * layout.features)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return SparseAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
 
 

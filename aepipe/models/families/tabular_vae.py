@@ -15,29 +15,29 @@ from torch import Tensor, nn
 
 from aepipe.layout import COMPLETER, FREE, OPENING, Layout, Port
 from aepipe.models.base import (
+    BackbonePlan,
     Batch,
     Family,
     LatentSpace,
     Loss,
     Model,
+    Objective,
     Part,
-    Player,
     Posterior,
-    Through,
-    TrunkPlan,
-    Turn,
+    Reconstruction,
+    StepContext,
 )
 from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import MOST, draw_from, real_space, split_gaussian, too_wide
-from aepipe.models.layers.autoregressive_columns import ColumnChain
+from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns
 from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
-from aepipe.models.layers.column_conditioning import CodeSum, GivenColumns, GivenLatents, Start
+from aepipe.models.layers.column_conditioning import CodeSum, GivenLatents, PartialEncoder, Start
 from aepipe.models.layers.likelihood import Likelihood, TableLikelihood
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior, standard_prior
-from aepipe.models.losses import free_bits, gaussian_nll, risen
+from aepipe.models.losses import free_bits, gaussian_nll, linear_ramp
 
 _LEARNING_RATE = 3e-3
 _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
@@ -77,19 +77,21 @@ class TabularVae(Model):
         latents = len(self.space.names)
         self.codes = CodeSum(categories, width, spread=len(categories) ** -0.5)
         self.encoder = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * latents))
-        self.given = GivenColumns(categories, width)
+        self.given = PartialEncoder(categories, width)
         self.given_latents = GivenLatents(width, latents)
         self.start = Start(latents, width)
-        self.chain = ColumnChain([category.size for category in categories], width, order_of(layout, options.first))
+        self.chain = AutoregressiveColumns(
+            [category.size for category in categories], width, order_of(layout, options.first)
+        )
 
     @property
     def latent(self) -> LatentSpace:
         return self.space
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         epochs = min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, _ROWS_TO_SEE // max(1, self.training_rows)))
         return (
-            Player(
+            Objective(
                 "vae",
                 tuple(self.parameters()),
                 self._loss,
@@ -107,9 +109,9 @@ class TabularVae(Model):
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return self._params(self.chain.likeliest(self.start(z, None)))
 
-    def through(self, row: Row) -> Through:
+    def reconstruct(self, row: Row) -> Reconstruction:
         posterior = self.posterior(row)
-        return Through(
+        return Reconstruction(
             posterior, self._params(self.chain.log_probabilities(self.start(posterior.mean, None), row.codes))
         )
 
@@ -171,19 +173,19 @@ class TabularVae(Model):
         state: Tensor = self.start(self.given_latents.draw(given, eps, pick), given)
         return state
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         """The negative bound; of the first rows of a step in training, what follows from some columns given."""
         codes, posterior = batch.seen.codes, self.posterior(batch.seen)
-        z = draw_from(posterior, turn.generator)
+        z = draw_from(posterior, context.generator)
         rows = int(self.options.given * len(codes)) if self.training else 0
-        is_given = _given_sets(rows, codes, turn.generator)
+        is_given = _given_sets(rows, codes, context.generator)
         given = self.given(codes[:rows], is_given)
         nothing = given.new_zeros((len(codes) - rows, given.shape[1]))
         losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.clean.codes)
         asked = torch.cat([1 - is_given, torch.ones_like(losses[rows:])])
         nll = (losses * asked).sum(1).mean()
         kl = posterior.kl.mean(0)
-        total = nll + risen(turn.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         if rows:
             total = total + self.given_latents.nll(z[:rows].detach(), given).sum() / len(codes)
         return Loss(total, {"nll": nll.detach(), "kl": kl.detach().sum()})
@@ -277,7 +279,7 @@ def _latents(layout: Layout, options: Options) -> int:
     return options.latent or min(16, max(2, round(len(layout.categories) / 2)))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return TabularVae(layout, Options.model_validate(options), likelihood)
 
 

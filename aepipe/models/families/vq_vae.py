@@ -10,14 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from aepipe.layout import Layout, Port
-from aepipe.models.base import Batch, Family, LatentSpace, Loss, Model, Part, Player, Posterior, TrunkPlan, Turn
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    LatentSpace,
+    Loss,
+    Model,
+    Objective,
+    Part,
+    Posterior,
+    StepContext,
+)
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.export_parts import latent_port, standard_parts
 from aepipe.models.latent_space import latents_for
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.layers.pixelcnn_prior import CodePrior, Grid
+from aepipe.models.layers.pixelcnn_prior import Grid, PixelCnnPrior
 from aepipe.models.layers.preprocessing import Row
-from aepipe.models.layers.vector_quantizer import Codebook, perplexity, shares_of
+from aepipe.models.layers.vector_quantizer import VectorQuantizer, perplexity, shares_of
 
 _WIDTH_ON_GRIDS, _WIDTH = 32, 4
 _STARTING_ROWS = 1_000
@@ -52,15 +63,15 @@ class Options(BaseModel):
 class VectorQuantised(Model):
     """Encoder to P vectors, the nearest code of each, decoder from the codes' vectors."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options = options
         self.trunk = trunk
         self.encoder, self.decoder, self.grid, self.width = _networks(layout, options, trunk, likelihood)
-        self.codebook = Codebook(
+        self.codebook = VectorQuantizer(
             options.codebook, self.width, decay=options.codebook_decay, reset_below=options.reset_below
         )
-        self.code_prior = CodePrior(self.grid, options.codebook, channels=options.prior_width)
+        self.code_prior = PixelCnnPrior(self.grid, options.codebook, channels=options.prior_width)
 
     @property
     def latent(self) -> LatentSpace:
@@ -68,11 +79,11 @@ class VectorQuantised(Model):
         pooled = self._pool(torch.zeros(1, self.grid.positions, self.width)).shape[1]
         return LatentSpace(codes, "code", tuple(f"z_{index:03d}" for index in range(pooled)))
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         of_prior = tuple(self.code_prior.parameters())
         return (
-            Player("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.trunk.learning_rate),
-            Player("code_prior", of_prior, self._prior_loss, phase=1, learning_rate=_PRIOR_RATE),
+            Objective("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.trunk.learning_rate),
+            Objective("code_prior", of_prior, self._prior_loss, phase=1, learning_rate=_PRIOR_RATE),
         )
 
     def posterior(self, row: Row) -> Posterior:
@@ -84,7 +95,7 @@ class VectorQuantised(Model):
         answer: Tensor = self.decoder(self.codebook.look_up(z))
         return answer
 
-    def prior(self) -> CodePrior:
+    def prior(self) -> PixelCnnPrior:
         return self.code_prior
 
     def prepare(self, batch: Batch) -> None:
@@ -121,12 +132,12 @@ class VectorQuantised(Model):
         vectors: Tensor = self.encoder(row)
         return vectors.to(row.dense.dtype)
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         vectors = self._encode(batch.seen)
         codes = self.codebook(vectors.detach())
         nearest = self.codebook.look_up(codes)
         if self.training:
-            self.codebook.follow(vectors, codes, turn.generator)
+            self.codebook.follow(vectors, codes, context.generator)
         params = self.decoder(vectors + (nearest - vectors).detach())  # straight through
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         # A mean over rows and numbers, times the features that the likelihood is summed over: neither the batch nor
@@ -137,7 +148,7 @@ class VectorQuantised(Model):
         misfit = self.likelihood.misfit(params, batch.clean)
         return Loss(nll + self.options.commitment * apart, terms, misfit)
 
-    def _prior_loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _prior_loss(self, batch: Batch, context: StepContext) -> Loss:
         with torch.no_grad():
             codes = self.codebook(self._encode(batch.seen))
         nll = self.code_prior.nll(codes)
@@ -147,7 +158,7 @@ class VectorQuantised(Model):
 class Logits(nn.Module):
     """Codes (B, P) int32 to the logits of each given those before it, (B, P, K)."""
 
-    def __init__(self, prior: CodePrior) -> None:
+    def __init__(self, prior: PixelCnnPrior) -> None:
         super().__init__()
         self.prior = prior
 
@@ -181,7 +192,7 @@ class _Joined(nn.Module):
 
 
 def _networks(
-    layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood
+    layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood
 ) -> tuple[nn.Module, nn.Module, Grid, int]:
     """Encoder, decoder, where codes lie, and the width of their vectors."""
     if trunk.grid is not None and options.codes is None and _is_mirrored(layout):
@@ -201,7 +212,7 @@ def _is_mirrored(layout: Layout) -> bool:
     return (image.height, image.width) == (rebuilt.height, rebuilt.width)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return VectorQuantised(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -15,17 +15,17 @@ from aepipe.layout import Layout, Port
 from aepipe.models.backbones.recurrent import Options as RecurrentOptions
 from aepipe.models.backbones.recurrent import state_width
 from aepipe.models.base import (
+    BackbonePlan,
     Batch,
     Family,
     LatentSpace,
     Loss,
     Model,
+    Objective,
     Part,
-    Player,
     Posterior,
-    Through,
-    TrunkPlan,
-    Turn,
+    Reconstruction,
+    StepContext,
 )
 from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.models.export_parts import seen, standard_parts
@@ -35,8 +35,8 @@ from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior
 from aepipe.models.layers.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
-from aepipe.models.layers.vrnn_cell import Heard, VariationalGru
-from aepipe.models.losses import gaussian_nll, risen
+from aepipe.models.layers.vrnn_cell import Heard, VrnnCell
+from aepipe.models.losses import gaussian_nll, linear_ramp
 
 _MOST_A_STEP = 256
 _LEAST_COUNT = 0.5  # of a length that no training row has
@@ -61,11 +61,11 @@ class Options(BaseModel):
 class VariationalRecurrentNetwork(Model):
     """A recurrence that hears a row step by step, and answers each step from its latents and the steps before it."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: TrunkPlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options, self.rate = options, trunk.learning_rate
         self.reading = Reading(layout)
-        self.network = VariationalGru(
+        self.network = VrnnCell(
             width=self.reading.width,
             latents=_latents(layout, options),
             state=state_width(layout, trunk.options or RecurrentOptions()),
@@ -80,22 +80,22 @@ class VariationalRecurrentNetwork(Model):
     def latent(self) -> LatentSpace:
         return self.space
 
-    def players(self) -> tuple[Player, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         parameters = tuple(self.parameters())
-        return (Player("vrnn", parameters, self._loss, learning_rate=self.rate, warms_up=self.options.warm_up),)
+        return (Objective("vrnn", parameters, self._loss, learning_rate=self.rate, warms_up=self.options.warm_up),)
 
     def posterior(self, row: Row) -> Posterior:
-        return self.through(row).posterior
+        return self.reconstruct(row).posterior
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return self._params(self._generated(z, as_noise=False)[1])
 
-    def through(self, row: Row) -> Through:
+    def reconstruct(self, row: Row) -> Reconstruction:
         sequence = self.reading(row)
         heard: Heard = self.network(sequence, None)
         pooled = torch.cat([mean_of(heard.z, sequence.valid), heard.state], 1)
         mean, log_var, kl = (_by_row(each * sequence.valid) for each in (heard.z, heard.own.log_var, self._kl(heard)))
-        return Through(Posterior(mean, log_var, kl, pooled), self._params(heard.answers))
+        return Reconstruction(Posterior(mean, log_var, kl, pooled), self._params(heard.answers))
 
     def prior(self) -> Prior:
         return StepPrior(self)
@@ -112,7 +112,7 @@ class VariationalRecurrentNetwork(Model):
 
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         nll, kl, _ = self._drawn(batch, generator)
-        by_step = self.through(batch.seen).posterior.kl.reshape(-1, self.reading.steps, self.network.latents)
+        by_step = self.reconstruct(batch.seen).posterior.kl.reshape(-1, self.reading.steps, self.network.latents)
         by_latent = by_step.sum(1).mean(0)
         return {
             **rebuilding_facts(self, batch),
@@ -128,7 +128,7 @@ class VariationalRecurrentNetwork(Model):
 
     def step_losses(self, row: Row) -> Tensor:
         """Negative evidence lower bound of each step at its posterior mean, (B, T) in nats; NaN beyond a row's end."""
-        posterior, params = self.through(row)
+        posterior, params = self.reconstruct(row)
         steps, width = self.reading.steps, step_width(self.layout)
         nll = self.likelihood.nll(params, row)[:, : steps * width]
         kl = posterior.kl.reshape(-1, steps, self.network.latents).sum(2)
@@ -140,13 +140,13 @@ class VariationalRecurrentNetwork(Model):
         """Latents (B, T * Z) drawn step by step from the learned prior with noise eps (B, T, Z)."""
         return _by_row(self._generated(eps.flatten(1), as_noise=True)[0])
 
-    def _loss(self, batch: Batch, turn: Turn) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         sequence = self.reading(batch.seen)
-        heard: Heard = self.network(sequence, self._noise(sequence, turn.generator))
+        heard: Heard = self.network(sequence, self._noise(sequence, context.generator))
         params = self._params(heard.answers)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
         kl = (self._kl(heard) * sequence.valid).sum((0, 2)).mean()
-        total = nll + risen(turn.progress, self.options.warm_up) * kl
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * kl
         terms = {"nll": nll.detach(), "kl": kl.detach()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
@@ -229,7 +229,7 @@ def _space(steps: int, latents: int, state: int) -> LatentSpace:
     return LatentSpace(names, pooled=pooled, is_written=False)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: TrunkPlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
     return VariationalRecurrentNetwork(layout, Options.model_validate(options), trunk, likelihood)
 
 

@@ -9,7 +9,7 @@ from aepipe.models.layers.prior import Prior
 from aepipe.models.layers.scan import State, unroll
 
 
-class CausalChoices(Prior):
+class AutoregressiveBits(Prior):
     """Logistic regression of each group on the groups before it; of bits a fully visible belief net (Frey 1998).
 
     Codes are (B, Z) of 0 and 1: groups of `choices` with one 1 each, or bits where choices is 1.

@@ -74,7 +74,7 @@ class Column(NamedTuple):
         return FIRST_VALUE if self.size > FIRST_VALUE else RARE
 
 
-class ColumnChain(nn.Module):
+class AutoregressiveColumns(nn.Module):
     """Start states (B, H) to codes (B, C) of columns of these sizes, told in `order`, a permutation of columns."""
 
     before: Tensor

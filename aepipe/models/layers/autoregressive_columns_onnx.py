@@ -1,6 +1,6 @@
 """A chain of columns as ONNX, written node by node: to trace so long a program takes a second a column.
 
-What is written answers as `ColumnChain.draw` and `ColumnChain.likeliest` do, which every export checks.
+The graphs compute what `AutoregressiveColumns.draw` and `likeliest` do; every export checks it.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from aepipe.layout import Port
-from aepipe.models.layers.autoregressive_columns import SHORT_OF_ONE, Column, ColumnChain
+from aepipe.models.layers.autoregressive_columns import SHORT_OF_ONE, AutoregressiveColumns, Column
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
 
 _OPSET, _IR = 20, 10
@@ -21,7 +21,7 @@ _OPSET, _IR = 20, 10
 class ColumnGraph:
     """A graph that is being written. Methods add nodes and answer the name of what these give."""
 
-    def __init__(self, chain: ColumnChain) -> None:
+    def __init__(self, chain: AutoregressiveColumns) -> None:
         self.chain = chain
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}

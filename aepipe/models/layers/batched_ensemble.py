@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from aepipe.layout import Layout
 from aepipe.models.backbones.mlp import Options, silence, steps
-from aepipe.models.layers.input_projection import Intake
-from aepipe.models.layers.pca_init import LinearStart
+from aepipe.models.layers.input_projection import InputProjection
+from aepipe.models.layers.pca_init import PcaInit
 from aepipe.models.layers.preprocessing import Row
 
 
@@ -33,10 +33,10 @@ class MemberEncoders(nn.Module):
         """widths: of the hidden layers, then the outputs."""
         super().__init__()
         self.members = members
-        self.intake = Intake(layout, members * widths[0])
+        self.intake = InputProjection(layout, members * widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation, partial(MemberLinear, members)))
         has_shortcut = options.shortcut and len(widths) > 1
-        self.shortcut = Intake(layout, members * widths[-1], embeds=False) if has_shortcut else None
+        self.shortcut = InputProjection(layout, members * widths[-1], embeds=False) if has_shortcut else None
         if self.shortcut is not None:
             silence(self.layers)
 
@@ -64,7 +64,7 @@ class MemberDecoders(nn.Module):
 
 
 @torch.no_grad()
-def begin(encoder: Intake, decoder: MemberLinear, starts: Sequence[LinearStart]) -> None:
+def begin(encoder: InputProjection, decoder: MemberLinear, starts: Sequence[PcaInit]) -> None:
     """Linear paths answer as these starts do, one a member."""
     encoder.become(*(torch.cat(part) for part in zip(*(start[:2] for start in starts), strict=True)))
     decoder.weight.copy_(torch.stack([start.slopes.T for start in starts]))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, RARE, UNSEEN
-from aepipe.models.layers.two_level_softmax import IMPOSSIBLE, TwoLevel, inverse_cdf, log_of_shares
+from aepipe.models.layers.two_level_softmax import IMPOSSIBLE, ClassFactoredSoftmax, inverse_cdf, log_of_shares
 from aepipe.models.losses import categorical_nll
 
 
@@ -43,7 +43,9 @@ class Categoricals(nn.Module):
         self.blocks = tuple(_blocks(self.sizes))
         self.flat_width = sum(block.codes * len(block.columns) for block in self.blocks)
         self.wide_columns = tuple(column for column, size in enumerate(self.sizes) if size > MANY_CODES)
-        self.wide = nn.ModuleList(TwoLevel(self.sizes[column], never[column]) for column in self.wide_columns)
+        self.wide = nn.ModuleList(
+            ClassFactoredSoftmax(self.sizes[column], never[column]) for column in self.wide_columns
+        )
         self.begins = tuple(accumulate((level.width for level in self._levels()), initial=self.flat_width))
         self.width = self.begins[-1]
         self.uniforms = len(self.sizes) + len(self.wide_columns)
@@ -96,7 +98,7 @@ class Categoricals(nn.Module):
         )
         return torch.cat([flat, *of_wide], 1)
 
-    def _wide(self, answer: Callable[[TwoLevel, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
+    def _wide(self, answer: Callable[[ClassFactoredSoftmax, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
         """What each column of two levels answers of its own logits, (B, 1) each."""
         parts = pairwise(self.begins)
         return [
@@ -104,12 +106,12 @@ class Categoricals(nn.Module):
             for (level, at), (begin, end) in zip(self._wide_at(), parts, strict=True)
         ]
 
-    def _wide_at(self) -> Iterator[tuple[TwoLevel, int]]:
+    def _wide_at(self) -> Iterator[tuple[ClassFactoredSoftmax, int]]:
         return zip(self._levels(), self.wide_columns, strict=True)
 
-    def _levels(self) -> Iterator[TwoLevel]:
+    def _levels(self) -> Iterator[ClassFactoredSoftmax]:
         for level in self.wide:
-            assert isinstance(level, TwoLevel)
+            assert isinstance(level, ClassFactoredSoftmax)
             yield level
 
     def laid_out(self, logits: Sequence[Tensor]) -> Tensor:

@@ -37,7 +37,7 @@ class CodeSum(nn.Module):
         return (rows if counts is None else rows * counts.unsqueeze(2)).sum(1)
 
 
-class GivenColumns(nn.Module):
+class PartialEncoder(nn.Module):
     """Codes (B, C) and which of them are given, (B, C) of 0 and 1, to a vector (B, width): 0 where none is."""
 
     def __init__(self, categories: tuple[Category, ...], width: int) -> None:

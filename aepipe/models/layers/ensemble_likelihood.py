@@ -7,7 +7,7 @@ from aepipe.models.layers.likelihood import Likelihood, Residual
 from aepipe.models.layers.preprocessing import Row
 
 
-class MemberLikelihood(Likelihood):
+class EnsembleLikelihood(Likelihood):
     """Members' parameters (B, M * width of one), a member after another.
 
     The mean of Gaussian members' losses is the loss of their mean and their variance around it (Krogh & Vedelsby 1995,

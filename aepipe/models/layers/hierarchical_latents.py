@@ -31,7 +31,7 @@ class Descent(NamedTuple):
     """exact, of each latent's posterior to its prior, both given the levels above"""
 
 
-class Ladder(nn.Module):
+class HierarchicalLatents(nn.Module):
     """Levels of these widths, the top one first. The top's prior is N(0, I); the others' are learned, and begin there.
 
     So a ladder begins as a flat Gaussian code, of which it is a generalisation.
@@ -78,10 +78,10 @@ def log_ratio(found: Descent) -> Tensor:
     return (_nll(found.z, found.posterior) - _nll(found.z, found.prior)).sum(1)
 
 
-class LadderPrior(Prior):
+class HierarchicalPrior(Prior):
     """Ancestral draws: eps (B, Z) standard normal to z (B, Z)."""
 
-    def __init__(self, ladder: Ladder) -> None:
+    def __init__(self, ladder: HierarchicalLatents) -> None:
         super().__init__()
         self.ladder = ladder
 

@@ -11,7 +11,7 @@ _EMBEDDED = 16
 """Numbers that stand for a value of a column of very many."""
 
 
-class Intake(nn.Module):
+class InputProjection(nn.Module):
     """Row -> (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; and in what is given.
 
     Of the one-hot codes' weights only the rows that the codes name are read. A column of more than 1,024 codes costs 16

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
@@ -14,11 +14,11 @@ _MOST_WIDE = 1_024  # beyond it the eigenvectors take longer than the training t
 _LEAST_SHARE = 1e-6
 
 
-class LinearStart(NamedTuple):
+class PcaInit(NamedTuple):
     """A linear code of rows, and what a linear decoder makes of it."""
 
     weight: Tensor
-    """(Z, V) of what `Intake.vector` answers"""
+    """(Z, V) of what `InputProjection.vector` answers"""
     bias: Tensor
     """(Z,)"""
     given: Tensor
@@ -33,8 +33,8 @@ class LinearStart(NamedTuple):
 
 @torch.no_grad()
 def principal_components(
-    encoder: Intake, latents: int, likelihood: Likelihood, rows: Row, wanted: Row
-) -> LinearStart | None:
+    encoder: InputProjection, latents: int, likelihood: Likelihood, rows: Row, wanted: Row
+) -> PcaInit | None:
     """Codes are the principal components, with unit variance; the decoder's means are their regression on the rows.
 
     Log-variances are those of probabilistic components, Tipping & Bishop 1999. Beside conditions, components are those
@@ -57,7 +57,7 @@ def principal_components(
     log_var = torch.log((noise / largest).clamp(1e-3, 1.0))
     linear = torch.arange(likelihood.width, device=slopes.device) < likelihood.linear
     middle = likelihood.params_of(targets.mean.to(rows.dense.dtype).unsqueeze(0)).squeeze(0)
-    return LinearStart(
+    return PcaInit(
         weight,
         -weight @ vectors.at_none,
         -vectors.slopes @ weight.T,
@@ -68,7 +68,7 @@ def principal_components(
 
 
 @torch.no_grad()
-def start_linear(encoder: Intake, decoder: nn.Linear, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
+def init_from_pca(encoder: InputProjection, decoder: nn.Linear, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
     """Both become the principal components, or stay where there are none.
 
     An encoder of twice the decoder's inputs answers log-variances too. wanted: what is rebuilt of the rows.

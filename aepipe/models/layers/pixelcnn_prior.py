@@ -105,7 +105,7 @@ class Block(nn.Module):
         return now + self.mix(F.silu(self.look.at(past, kept, valid))), kept
 
 
-class CodePrior(Prior):
+class PixelCnnPrior(Prior):
     """p(codes) = prod_p p(code_p | codes before it): u (B, P) uniform to codes (B, P) int32.
 
     A draw is one loop over positions that keeps each layer's latest activations, so that it costs about what one pass

@@ -35,7 +35,7 @@ class Row(NamedTuple):
     """(B, G) conditions, times GIVEN_SCALE: standardised numbers, missing flags, one-hot codes; of no width without"""
 
 
-class Frontend(nn.Module):
+class Preprocessing(nn.Module):
     """Raw row tensors, named as in `Layout.ports`, to a `Row`."""
 
     last_code: Tensor

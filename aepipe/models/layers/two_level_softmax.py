@@ -16,7 +16,7 @@ IMPOSSIBLE = -1e9
 """Added to the logit of what must not be."""
 
 
-class TwoLevel(nn.Module):
+class ClassFactoredSoftmax(nn.Module):
     """p(code) = p(code // members) p(code % members | code // members), which sums to 1; sqrt(size) members a class.
 
     Classes for fast models, Goodman 2001. Codes come by falling frequency, so members of a class are about equally

@@ -12,7 +12,7 @@ _STARTING_VECTORS = 20_000
 _STARTING_ROUNDS = 10
 
 
-class Codebook(nn.Module):
+class VectorQuantizer(nn.Module):
     """K vectors of D numbers, which follow the vectors that they stand for: no gradient reaches them.
 
     Moving averages as in van den Oord, Vinyals & Kavukcuoglu 2017, appendix A.1. Codes that fall out of use begin anew

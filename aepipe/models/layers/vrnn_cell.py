@@ -32,7 +32,7 @@ class Heard(NamedTuple):
     """(B, S) after the last valid step"""
 
 
-class VariationalGru(nn.Module):
+class VrnnCell(nn.Module):
     """Steps (T, B, W) to latents and back to parameters of steps (T, B, V), with a state of S numbers.
 
     `hear` and `say` are the feature extractors of x and z. Layers over two things are sums of a layer over each, so

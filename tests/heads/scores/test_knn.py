@@ -3,13 +3,13 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from aepipe.heads.base import Evidence, HeadStats, rows_of
+from aepipe.heads.base import HeadStats, ScoringInputs, rows_of
 from aepipe.heads.distance_space import coordinates, standard_scaling
 from aepipe.heads.scores.knn import BANK_ROWS, HEAD, SOFTENING, nearest_neighbours
 from tests.support.head_models import evidence
 
 
-def _oracle(train: Evidence, dev: Evidence, rows: Evidence) -> np.ndarray:
+def _oracle(train: ScoringInputs, dev: ScoringInputs, rows: ScoringInputs) -> np.ndarray:
     center, scale = standard_scaling(train, dev)
     bank = np.concatenate([coordinates(train), coordinates(dev)])
     tree = NearestNeighbors(n_neighbors=5).fit((bank - center) / scale)
@@ -28,7 +28,7 @@ def test_the_score_is_the_mean_distance_to_the_nearest_rows_of_scikit_learn(resi
 
 def test_a_row_far_out_loses_no_digits() -> None:
     train, dev = evidence(900), evidence(100, seed=1)
-    far = Evidence(*(1e4 * part for part in evidence(50, seed=2)))
+    far = ScoringInputs(*(1e4 * part for part in evidence(50, seed=2)))
 
     found = HEAD.fit(HeadStats(train, dev))(far)
 
@@ -37,7 +37,7 @@ def test_a_row_far_out_loses_no_digits() -> None:
 
 def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
     train, dev = evidence(900), evidence(100, seed=1)
-    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
+    repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
     beside = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))
 
     found = HEAD.fit(HeadStats(repeated, dev))(beside)
@@ -46,7 +46,7 @@ def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
 
 
 def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
-    repeated = Evidence(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in evidence(900)))
+    repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in evidence(900)))
 
     found = HEAD.fit(HeadStats(repeated, evidence(100, seed=1)))(repeated)
 

@@ -4,13 +4,13 @@ import torch
 from scipy.stats import chi2
 from sklearn.covariance import EmpiricalCovariance, MinCovDet
 
-from aepipe.heads.base import Evidence, HeadStats
+from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.heads.scores import find
 from aepipe.heads.scores.robust_mahalanobis import chi_squared_median, concentrate
 from tests.support.head_models import evidence
 
 
-def _polluted(rows: int, share: float) -> tuple[Evidence, np.ndarray]:
+def _polluted(rows: int, share: float) -> tuple[ScoringInputs, np.ndarray]:
     """Evidence of which a share is a tight clump of strange rows, and which ones they are."""
     clean = evidence(rows)
     strange = np.arange(rows) < share * rows

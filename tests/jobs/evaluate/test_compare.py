@@ -17,7 +17,7 @@ from aepipe.jobs.nightly import night
 from aepipe.jobs.report import page_data as gather
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
-from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import put_parquet
 
 NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
@@ -31,8 +31,8 @@ def read(path: Path) -> pa.Table:
     return pq.read_table(path, partitioning=None)
 
 
-def scored_by_champion(job: Path) -> Scored:
-    return Scored(read_job(job), TableModel.open(job.parent / "exported" / "cells"))
+def scored_by_champion(job: Path) -> ScoredPartitions:
+    return ScoredPartitions(read_job(job), TableModel.open(job.parent / "exported" / "cells"))
 
 
 def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> None:

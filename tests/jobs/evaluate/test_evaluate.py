@@ -18,10 +18,10 @@ from aepipe.errors import AepipeError, DataUnreadable, EvaluationInvalid, JobInv
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.evaluate.evaluate import evaluate
-from aepipe.jobs.evaluate.labelled_scores import judge
-from aepipe.jobs.ground_truth import truth_of
+from aepipe.jobs.evaluate.labelled_scores import join_labels
+from aepipe.jobs.ground_truth import resolve_label_rule
 from aepipe.jobs.score import score
-from aepipe.jobs.scored_partitions import Scored
+from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Outputs, put_json, put_parquet
 
 NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
@@ -114,10 +114,10 @@ def test_every_measure_is_that_of_scikit_learn_on_what_was_written(scored: Path)
 def test_a_label_of_every_kind_says_which_rows_are_anomalies(
     scored: Path, label: str, positive: str | None, wanted: str
 ) -> None:
-    nights = Scored(read_job(scored), TableModel.open(scored.parent / "exported" / "cells"))
+    nights = ScoredPartitions(read_job(scored), TableModel.open(scored.parent / "exported" / "cells"))
     files = [source(scored, name) for name in NIGHTS]
 
-    judged = judge(nights, truth_of(nights.job, files, label=label, positive=positive))
+    judged = join_labels(nights, resolve_label_rule(nights.job, files, label=label, positive=positive))
 
     np.testing.assert_array_equal(judged.truth, np.asarray(written(scored)["diagnosis"].to_pylist()) == wanted)
 

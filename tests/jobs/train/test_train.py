@@ -13,7 +13,7 @@ from aepipe.bundles.registry import Registry
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import CalibrationInvalid, DataUnreadable, OptionInvalid, SchemaMismatch
 from aepipe.jobs.train.train import train
-from aepipe.jobs.train.training_data import read_learning_rows
+from aepipe.jobs.train.training_data import read_training_data
 from aepipe.tables.partitions import discover, select
 
 PARTS = {"encoder", "decoder", "sampler", "scorer", "prior", "prior_normal"}
@@ -81,7 +81,7 @@ def test_the_split_is_disjoint_reproducible_and_only_of_the_chosen_rows(cells: P
     job = read_job(edited(cells, 'to = "2026-01-04"', 'to = "2026-01-06"'))
     partitions = select(discover(job), job.train.first, job.train.last)
 
-    learning, again = (read_learning_rows(job, partitions) for _ in range(2))
+    learning, again = (read_training_data(job, partitions) for _ in range(2))
 
     parts = [learning.train["num"], learning.dev["num"], learning.calibration["num"]]
     rows = [tuple(row) for part in parts for row in part]
@@ -100,7 +100,7 @@ def test_with_an_event_time_the_latest_rows_calibrate(cells: Path) -> None:
         pq.write_table(table.append_column("seen_at", pa.array(times)), path)
     job = read_job(edited(cells, 'partition = "dt"', 'partition = "dt"\nevent_time = "seen_at"'))
 
-    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+    learning = read_training_data(job, select(discover(job), job.train.first, job.train.last))
 
     held_out = learning.calibration_rows["seen_at"].to_pylist()
     assert len(learning.train["num"]) == 168
@@ -112,7 +112,7 @@ def test_with_an_event_time_the_latest_rows_calibrate(cells: Path) -> None:
 def test_more_rows_than_max_rows_are_sampled_down(cells: Path) -> None:
     job = read_job(edited(cells, "[train]\n", "[train]\nmax_rows = 120\n"))
 
-    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+    learning = read_training_data(job, select(discover(job), job.train.first, job.train.last))
 
     assert 80 < learning.rows_read < 160
 
@@ -125,7 +125,7 @@ def test_rows_beyond_the_memory_are_sampled_down_and_the_log_says_so(
         pq.write_table(pa.concat_tables([table] * 20), path)
     job = read_job(edited(cells, "[train]\n", "[train]\nmemory_mb = 1\n"))
 
-    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+    learning = read_training_data(job, select(discover(job), job.train.first, job.train.last))
 
     allowed = (1 << 20) / (5 * 8 * (len(learning.encoding.layout.columns) + 2))
     assert 0.5 * allowed < learning.rows_read < 1.2 * allowed
@@ -179,7 +179,7 @@ def test_a_row_that_cannot_be_scored_is_left_out_of_training(cells: Path) -> Non
     pq.write_table(table.set_column(table.column_names.index("mean_radius"), "mean_radius", pa.array(values)), path)
     job = read_job(cells)
 
-    learning = read_learning_rows(job, select(discover(job), job.train.first, job.train.last))
+    learning = read_training_data(job, select(discover(job), job.train.first, job.train.last))
 
     kept = sum(len(part["num"]) for part in (learning.train, learning.dev, learning.calibration))
     assert kept == learning.rows_read - 1
@@ -206,6 +206,6 @@ def test_a_name_of_the_outputs_is_refused_where_two_columns_would_bear_it(
 
     if is_taken:
         with pytest.raises(SchemaMismatch, match=f"has a column '{name}', a name of the outputs: rename it"):
-            read_learning_rows(job, discover(job))
+            read_training_data(job, discover(job))
     else:
-        assert read_learning_rows(job, discover(job)).encoding.layout.columns == ("x", name)
+        assert read_training_data(job, discover(job)).encoding.layout.columns == ("x", name)

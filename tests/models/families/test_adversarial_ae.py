@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.families.adversarial_ae import slope_penalty
 from aepipe.models.layers.preprocessing import Row
@@ -30,8 +30,8 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     return model, row
 
 
-def turn() -> Turn:
-    return Turn(1.0, torch.Generator().manual_seed(0))
+def context() -> StepContext:
+    return StepContext(1.0, torch.Generator().manual_seed(0))
 
 
 def test_the_penalty_of_a_linear_critic_is_its_squared_slope_everywhere() -> None:
@@ -60,7 +60,7 @@ def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> No
     model, row = make(r1=3.0)
     drawn = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    loss = model.players()[1].loss(Batch(row, row), turn())
+    loss = model.objectives()[1].loss(Batch(row, row), context())
 
     logits = torch.cat([model.critic(drawn), model.critic(model.posterior(row).mean[:32])])
     is_drawn = torch.cat([torch.ones(32), torch.zeros(32)]).double()
@@ -71,9 +71,9 @@ def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> No
 def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() -> None:
     model, row = make(sigma=1.0, match=2.0)
 
-    loss = model.players()[0].loss(Batch(row, row), turn())
+    loss = model.objectives()[0].loss(Batch(row, row), context())
 
-    posterior, params = model.through(row)
+    posterior, params = model.reconstruct(row)
     nll = model.likelihood.nll(params, row).sum(1).mean()
     found_out = -torch.sigmoid(model.critic(posterior.mean)).log().mean()
     assert loss.terms["nll"].item() == pytest.approx(nll.item())

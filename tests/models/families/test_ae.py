@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.layout import Image, Layout, Number
-from aepipe.models.base import Batch, Turn
+from aepipe.models.base import Batch, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit
@@ -52,7 +52,7 @@ def test_one_latent_of_a_parabola_beats_the_principal_component() -> None:
 
     with torch.no_grad():
         row = model.frontend({"num": torch.from_numpy(dev["num"])})
-        error = float((model.through(row).params - row.dense).square().mean())
+        error = float((model.reconstruct(row).params - row.dense).square().mean())
     pca = PCA(1).fit(train["num"])
     of_pca = np.square(pca.inverse_transform(pca.transform(dev["num"])) - dev["num"]).mean()
     assert of_pca > 0.3
@@ -64,10 +64,10 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_halves() -> None:
     arrays = random_rows(MIXED, 64)
     row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
     halves = [Row(*(part[half] for part in row)) for half in (slice(32), slice(32, 64))]
-    turn = Turn(1.0, torch.Generator())
-    loss = model.players()[0].loss
+    context = StepContext(1.0, torch.Generator())
+    loss = model.objectives()[0].loss
 
-    whole, first, second = (loss(Batch(each, each), turn).total.item() for each in (row, *halves))
+    whole, first, second = (loss(Batch(each, each), context).total.item() for each in (row, *halves))
 
     assert whole == pytest.approx((first + second) / 2, rel=1e-12)
 
@@ -76,7 +76,7 @@ def test_the_loss_is_the_nll_and_the_decay_of_the_code() -> None:
     model = build(MIXED, Section.model_validate({"family": "ae", "code_decay": 0.5}), 0).double().eval()
     row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
 
-    loss = model.players()[0].loss(Batch(row, row), Turn(1.0, torch.Generator()))
+    loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator()))
 
     z = model.posterior(row).mean
     nll = model.likelihood.nll(model.decode(z, row.given), row).sum() / 64
@@ -96,7 +96,7 @@ def test_an_extreme_row_scores_high_and_finite_and_the_more_extreme_the_higher()
     far = torch.zeros(6, 6)
     far[:, 2] = steps
     row = model.frontend({"num": far})
-    nll = model.likelihood.nll(model.through(row).params, row).sum(1)
+    nll = model.likelihood.nll(model.reconstruct(row).params, row).sum(1)
 
     assert nll.isfinite().all()
     assert (nll.diff() > 0).all()
@@ -109,7 +109,7 @@ def test_what_is_rebuilt_of_an_image_of_any_size_has_its_exact_shape(height: int
     model = build(layout, Section.model_validate({"family": "ae", "trunk": trunk, "latent": 2}), 0).eval()
     row = model.frontend({"image": torch.from_numpy(random_rows(layout, 3)["image"])})
 
-    params = model.through(row).params
+    params = model.reconstruct(row).params
 
     (rebuilt,) = model.likelihood.expected(params)
     assert rebuilt.shape == (3, 2, height, width)

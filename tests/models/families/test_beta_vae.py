@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit, measure
@@ -22,8 +22,8 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
 
 
 def loss_of(model: Model, row: Row, progress: float = 1.0) -> tuple[float, dict[str, float]]:
-    turn = Turn(progress, torch.Generator().manual_seed(0))
-    loss = model.players()[0].loss(Batch(row, row), turn)
+    context = StepContext(progress, torch.Generator().manual_seed(0))
+    loss = model.objectives()[0].loss(Batch(row, row), context)
     return loss.total.item(), {name: term.item() for name, term in loss.terms.items()}
 
 

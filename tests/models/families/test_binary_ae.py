@@ -16,7 +16,7 @@ from aepipe.models.export_parts import latent_tensors
 from aepipe.models.families import build, plan
 from aepipe.models.families.binary_ae import harden, straight_through
 from aepipe.models.latent_priors import fit_priors
-from aepipe.models.layers.autoregressive_bits import CausalChoices
+from aepipe.models.layers.autoregressive_bits import AutoregressiveBits
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import Arrays, fit, measure
 from tests.support.layouts import GREY, MIXED, random_rows
@@ -46,8 +46,8 @@ def trained(request: pytest.FixtureRequest) -> Model:
     return model
 
 
-def random_prior(groups: int, choices: int) -> CausalChoices:
-    prior = CausalChoices(groups, choices).double().requires_grad_(False)
+def random_prior(groups: int, choices: int) -> AutoregressiveBits:
+    prior = AutoregressiveBits(groups, choices).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -82,7 +82,7 @@ def test_codes_are_drawn_as_often_as_they_are_probable(groups: int, choices: int
 
 
 def test_noise_at_its_ends_still_draws_one_choice_a_group() -> None:
-    prior = CausalChoices(3, 4)
+    prior = AutoregressiveBits(3, 4)
 
     for end in (torch.zeros(2, 3), torch.full((2, 3), np.nextafter(np.float32(1), np.float32(0)))):
         assert prior.requires_grad_(False)(end).unflatten(1, (3, 4)).sum(2).tolist() == [[1, 1, 1]] * 2

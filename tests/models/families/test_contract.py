@@ -13,11 +13,11 @@ from aepipe.config.job import Model as Section
 from aepipe.export.export import export_parts
 from aepipe.layout import Category, Layout
 from aepipe.models import backbone as trunks
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
 from aepipe.models.families import build, find, names
 from aepipe.models.layers.preprocessing import Row
-from aepipe.training.loop import take_turn
+from aepipe.training.loop import optimizer_step
 from tests.support.layouts import LAYOUTS, random_rows, with_conditions
 
 Case = tuple[str, str | None, str]
@@ -68,7 +68,7 @@ def test_shapes_follow_the_layout(case: Case) -> None:
     latents = len(model.latent.names)
 
     posterior = model.posterior(row)
-    params = model.through(row).params
+    params = model.reconstruct(row).params
 
     assert posterior.mean.shape == (40, latents)
     assert posterior.log_var is None or posterior.log_var.shape == (40, latents)
@@ -87,11 +87,13 @@ def test_a_turn_gives_finite_gradients_to_its_own_parameters_and_to_no_other(cas
     generator = torch.Generator().manual_seed(0)
     model.train()
 
-    for player in model.players():
+    for objective in model.objectives():
         model.zero_grad()
-        loss = take_turn(model, player, SGD(player.parameters, lr=0.0), Batch(row, row), Turn(0.5, generator))
+        loss = optimizer_step(
+            model, objective, SGD(objective.parameters, lr=0.0), Batch(row, row), StepContext(0.5, generator)
+        )
 
-        own = {id(parameter) for parameter in player.parameters}
+        own = {id(parameter) for parameter in objective.parameters}
         assert loss.total.shape == ()
         assert all(not term.requires_grad and term.isfinite() for term in loss.terms.values())
         for name, parameter in model.named_parameters():
@@ -106,9 +108,9 @@ def test_a_turn_gives_finite_gradients_to_its_own_parameters_and_to_no_other(cas
 def test_every_parameter_belongs_to_one_player(case: Case) -> None:
     model, _, _ = make(case)
 
-    owned = [id(parameter) for player in model.players() for parameter in player.parameters]
+    owned = [id(parameter) for objective in model.objectives() for parameter in objective.parameters]
 
-    trained = model.parameters() if model.players() else ()  # a closed form trains none
+    trained = model.parameters() if model.objectives() else ()  # a closed form trains none
     assert sorted(owned) == sorted(id(parameter) for parameter in trained)
 
 
@@ -134,7 +136,7 @@ def test_a_saved_model_answers_as_before(case: Case) -> None:
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
 
-    params, others = (each.through(row).params for each in (model, other))
+    params, others = (each.reconstruct(row).params for each in (model, other))
     assert torch.equal(params, others)
     assert torch.equal(model.likelihood.nll(params, row), other.likelihood.nll(params, row))
 

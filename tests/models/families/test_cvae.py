@@ -10,7 +10,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import FIRST_VALUE, Category, Layout, Number
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit
@@ -49,7 +49,7 @@ def test_the_loss_is_the_negative_bound_given_the_conditions() -> None:
     spread = (0.5 * posterior.log_var).exp()
     eps = torch.randn(64, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    loss = model.players()[0].loss(Batch(row, row), Turn(1.0, torch.Generator().manual_seed(0)))
+    loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator().manual_seed(0)))
 
     mean = model.decode(posterior.mean + spread * eps, row.given)
     nll = -Normal(mean, 0.7).log_prob(row.dense).sum(1).mean().item()

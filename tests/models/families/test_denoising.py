@@ -9,7 +9,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import PRESETS, build, find, plan
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.training.loop import Arrays, fit
@@ -50,7 +50,7 @@ def error(model: Model, arrays: Arrays, kind: str, seed: int = 9) -> float:
     row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
     noise = Corruption(CorruptionOptions.model_validate({"corruption": kind}))
     seen = noise(row, torch.Generator().manual_seed(seed))
-    return float(model.likelihood.residual(model.through(seen).params, row).square().mean())
+    return float(model.likelihood.residual(model.reconstruct(seen).params, row).square().mean())
 
 
 def trained(layout: Layout, train: Arrays, dev: Arrays, epochs: int, **keys: object) -> Model:
@@ -107,7 +107,7 @@ def test_the_loss_is_against_the_clean_row(preset: str) -> None:
     clean = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
     seen = Corruption(CorruptionOptions(corruption="masking"))(clean, torch.Generator().manual_seed(0))
 
-    loss = model.players()[0].loss(Batch(seen, clean), Turn(1.0, torch.Generator().manual_seed(1)))
+    loss = model.objectives()[0].loss(Batch(seen, clean), StepContext(1.0, torch.Generator().manual_seed(1)))
 
     noise = torch.Generator().manual_seed(1)
     posterior = model.posterior(seen)
@@ -138,4 +138,4 @@ def test_answers_of_a_trained_model_are_without_noise() -> None:
     model = build(MIXED, section(family="denoising_ae", corruption="masking"), 0).eval()
     row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 20).items()})
 
-    assert torch.equal(model.through(row).params, model.through(row).params)
+    assert torch.equal(model.reconstruct(row).params, model.reconstruct(row).params)

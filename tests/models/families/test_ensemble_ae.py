@@ -9,7 +9,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout
-from aepipe.models.base import Batch, Turn
+from aepipe.models.base import Batch, StepContext
 from aepipe.models.families import build
 from aepipe.models.families.ensemble_ae import EnsembleAutoencoder
 from aepipe.models.layers.preprocessing import Row
@@ -68,9 +68,9 @@ def test_a_member_answers_as_an_autoencoder_of_its_weights(name: str, hidden: li
         weights = {key: _of_member(key, values, member) for key, values in model.named_parameters()}
         alone.load_state_dict(weights, strict=False)
         assert set(weights) == {key for key, _ in alone.named_parameters()}
-        through = alone.through(row)
-        torch.testing.assert_close(z[:, 2 * member : 2 * member + 2], through.posterior.mean)
-        torch.testing.assert_close(each[member], through.params)
+        reconstruct = alone.reconstruct(row)
+        torch.testing.assert_close(z[:, 2 * member : 2 * member + 2], reconstruct.posterior.mean)
+        torch.testing.assert_close(each[member], reconstruct.params)
 
 
 def test_each_member_counts_each_row_a_poisson_number_of_times_the_same_in_every_epoch() -> None:
@@ -97,7 +97,7 @@ def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_th
     rows = Row(*(part[some] for part in batch.clean))
     model.train()
 
-    loss = model.players()[0].loss(Batch(rows, rows, some), Turn(1.0, torch.Generator()))
+    loss = model.objectives()[0].loss(Batch(rows, rows, some), StepContext(1.0, torch.Generator()))
 
     z = model.posterior(rows).mean
     each, nll = model.decode(z, rows.given).chunk(MEMBERS, 1), 0.0
@@ -111,7 +111,7 @@ def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_th
 def test_each_member_begins_at_the_principal_components_of_its_own_rows() -> None:
     model, batch = begun(NUMBERS)
 
-    each = model.through(batch.seen).params.detach().chunk(MEMBERS, 1)
+    each = model.reconstruct(batch.seen).params.detach().chunk(MEMBERS, 1)
 
     dense = batch.seen.dense.numpy()
     for member, counts in enumerate(model.counts.long().numpy()):
@@ -126,7 +126,7 @@ def test_rows_held_out_count_once_and_members_disagree_about_them() -> None:
     row = model.frontend({name: torch.from_numpy(rows) for name, rows in random_rows(MIXED, ROWS).items()})
 
     with torch.no_grad():
-        loss = model.players()[0].loss(Batch(row, row, torch.arange(ROWS)), Turn(1.0, torch.Generator()))
+        loss = model.objectives()[0].loss(Batch(row, row, torch.arange(ROWS)), StepContext(1.0, torch.Generator()))
         facts = model.facts(Batch(row, row), torch.Generator())
 
     assert loss.terms["nll"].item() == pytest.approx(facts["nll"], rel=1e-5)

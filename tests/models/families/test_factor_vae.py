@@ -6,7 +6,7 @@ from torch import nn
 
 from aepipe.config.job import Model as Section
 from aepipe.errors import OptionInvalid
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from tests.support.layouts import NUMBERS, random_rows
@@ -19,8 +19,8 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     return model, row
 
 
-def turn(progress: float = 1.0) -> Turn:
-    return Turn(progress, torch.Generator().manual_seed(0))
+def context(progress: float = 1.0) -> StepContext:
+    return StepContext(progress, torch.Generator().manual_seed(0))
 
 
 def critic_of(model: Model) -> nn.Module:
@@ -30,14 +30,14 @@ def critic_of(model: Model) -> nn.Module:
 def draws(model: Model, row: Row) -> torch.Tensor:
     posterior = model.posterior(row)
     assert posterior.log_var is not None
-    eps = torch.randn(posterior.mean.shape, generator=turn().generator, dtype=torch.float64)
+    eps = torch.randn(posterior.mean.shape, generator=context().generator, dtype=torch.float64)
     return posterior.mean + eps * (0.5 * posterior.log_var).exp()
 
 
 def test_the_loss_is_the_likelihood_beta_kls_and_gamma_times_the_critic_s_mean_logit() -> None:
     model, row = make(beta=2.0, gamma=6.0)
 
-    loss = model.players()[0].loss(Batch(row, row), turn())
+    loss = model.objectives()[0].loss(Batch(row, row), context())
 
     terms = {name: term.item() for name, term in loss.terms.items()}
     assert terms["tc"] == pytest.approx(critic_of(model)(draws(model, row)).mean().item())
@@ -48,7 +48,7 @@ def test_the_loss_is_the_likelihood_beta_kls_and_gamma_times_the_critic_s_mean_l
 def test_the_critic_s_loss_never_reaches_encoder_or_decoder() -> None:
     model, row = make()
 
-    model.players()[1].loss(Batch(row, row), turn()).total.backward()
+    model.objectives()[1].loss(Batch(row, row), context()).total.backward()
 
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == name.startswith("critic."), name
@@ -58,7 +58,7 @@ def test_the_total_correlation_reaches_the_encoder_through_the_critic() -> None:
     grads = []
     for gamma in (0.0, 20.0):
         model, row = make(gamma=gamma)
-        model.players()[0].loss(Batch(row, row), turn()).total.backward()
+        model.objectives()[0].loss(Batch(row, row), context()).total.backward()
         grads.append(torch.cat([p.grad.flatten() for p in model.get_submodule("encoder").parameters()
                                 if p.grad is not None]))  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_the_total_correlation_reaches_the_encoder_through_the_critic() -> None:
 def test_the_critic_is_a_player_of_its_own_with_a_shorter_memory() -> None:
     model, _ = make()
 
-    vae, critic = model.players()
+    vae, critic = model.objectives()
 
     assert critic.betas == (0.5, 0.9)
     assert {id(p) for p in critic.parameters} == {id(p) for p in critic_of(model).parameters()}
@@ -80,7 +80,7 @@ def test_the_critic_looks_at_half_of_the_rows_as_they_are_and_at_the_others_shuf
     seen: list[torch.Tensor] = []
     critic_of(model).register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
 
-    model.players()[1].loss(Batch(row, row), turn())
+    model.objectives()[1].loss(Batch(row, row), context())
 
     z = draws(model, row)
     assert torch.equal(seen[0], z[:32])
@@ -91,7 +91,7 @@ def test_the_critic_looks_at_half_of_the_rows_as_they_are_and_at_the_others_shuf
 def test_the_critic_s_accuracy_is_that_of_its_logits() -> None:
     model, row = make(rows=4_000)
 
-    untrained = model.players()[1].loss(Batch(row, row), turn()).terms["accuracy"].item()
+    untrained = model.objectives()[1].loss(Batch(row, row), context()).terms["accuracy"].item()
 
     assert untrained == pytest.approx(0.5, abs=0.05)
 
@@ -99,14 +99,14 @@ def test_the_critic_s_accuracy_is_that_of_its_logits() -> None:
 def test_a_critic_of_one_row_has_a_finite_loss() -> None:
     model, row = make(rows=1)
 
-    assert model.players()[1].loss(Batch(row, row), turn()).total.isfinite()
+    assert model.objectives()[1].loss(Batch(row, row), context()).total.isfinite()
 
 
 def test_the_weights_warm_up_from_nothing() -> None:
     model, row = make(beta=1.0, warm_up=0.2)
 
     for progress, weight in {0.0: 0.0, 0.1: 0.5, 0.2: 1.0, 0.9: 1.0}.items():
-        loss = model.players()[0].loss(Batch(row, row), turn(progress))
+        loss = model.objectives()[0].loss(Batch(row, row), context(progress))
         terms = {name: term.item() for name, term in loss.terms.items()}
         assert loss.total.item() == pytest.approx(terms["nll"] + weight * (terms["kl"] + 10.0 * terms["tc"]))
 

@@ -10,7 +10,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, Loss, Model, Turn
+from aepipe.models.base import Batch, Loss, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit, measure
@@ -34,7 +34,7 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
 
 
 def loss_of(model: Model, row: Row, progress: float = 1.0) -> Loss:
-    return model.players()[0].loss(Batch(row, row), Turn(progress, torch.Generator().manual_seed(0)))
+    return model.objectives()[0].loss(Batch(row, row), StepContext(progress, torch.Generator().manual_seed(0)))
 
 
 def prior_of(model: Model, level: int, above: Tensor) -> Normal:

@@ -35,7 +35,7 @@ def test_reconstruction_and_subspace_are_scikit_learn_s() -> None:
     model, row = solved(3)
     pca = PCA(3).fit(row.dense)
 
-    decoded = model.through(row).params.numpy()
+    decoded = model.reconstruct(row).params.numpy()
 
     np.testing.assert_allclose(decoded, pca.inverse_transform(pca.transform(row.dense)), rtol=1e-6, atol=1e-9)
     directions = (
@@ -48,19 +48,19 @@ def test_reconstruction_and_subspace_are_scikit_learn_s() -> None:
 def test_as_many_components_as_columns_lose_nothing() -> None:
     model, row = solved(5)
 
-    torch.testing.assert_close(model.through(row).params, row.dense)
+    torch.testing.assert_close(model.reconstruct(row).params, row.dense)
 
 
 def test_sigma_is_what_the_components_leave() -> None:
     model, row = solved(3)
-    left = row.dense - model.through(row).params
+    left = row.dense - model.reconstruct(row).params
 
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item())
 
 
 def test_learned_sigmas_are_what_is_left_of_each_column() -> None:
     model, row = solved(3, sigma="learned")
-    left = row.dense - model.through(row).params
+    left = row.dense - model.reconstruct(row).params
 
     torch.testing.assert_close(model.likelihood.sigma().exp(), left.square().mean(0).sqrt(), rtol=2e-3, atol=2e-3)
 
@@ -76,7 +76,7 @@ def test_training_is_one_solution_without_epochs() -> None:
     flat = images.reshape(len(images), -1) / 16
     pca = PCA(16).fit(flat[:1_000])
     row = model.frontend({"image": torch.from_numpy(images[1_000:])})
-    decoded = model.through(row).params.numpy()
+    decoded = model.reconstruct(row).params.numpy()
     np.testing.assert_allclose(decoded, pca.inverse_transform(pca.transform(flat[1_000:])), atol=1e-3)
 
 
@@ -88,7 +88,7 @@ def test_categories_are_reconstructed_better_than_by_their_frequencies() -> None
 
     model.prepare(Batch(row, row))
 
-    nll = model.likelihood.nll(model.through(row).params, row)
+    nll = model.likelihood.nll(model.reconstruct(row).params, row)
     assert nll[:, 3].mean().item() < 0.5 * np.log(2)
 
 

@@ -11,7 +11,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build, plan
 from aepipe.models.families.sparse_ae import activity_kl
 from aepipe.models.layers.preprocessing import Row
@@ -37,9 +37,9 @@ def see(model: Model, arrays: Arrays) -> Row:
 
 
 def loss_of(model: Model, row: Row, progress: float = 1.0) -> tuple[float, dict[str, float]]:
-    turn = Turn(progress, torch.Generator().manual_seed(0))
+    context = StepContext(progress, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        loss = model.players()[0].loss(Batch(row, row), turn)
+        loss = model.objectives()[0].loss(Batch(row, row), context)
     return loss.total.item(), {name: term.item() for name, term in loss.terms.items()}
 
 
@@ -166,7 +166,7 @@ def test_most_atoms_of_an_over_complete_dictionary_are_found(dictionary: Model) 
 @pytest.mark.slow
 def test_small_codes_and_large_decoder_weights_do_not_pay(dictionary: Model) -> None:
     row = see(dictionary, mixtures(1_000, 3))
-    before = dictionary.through(row).params.detach().clone()
+    before = dictionary.reconstruct(row).params.detach().clone()
     dictionary.train()
     honest, of_honest = loss_of(dictionary, row)
     encoder, decoder = dictionary.get_submodule("encoder"), dictionary.get_submodule("decoder.layers")
@@ -176,7 +176,7 @@ def test_small_codes_and_large_decoder_weights_do_not_pay(dictionary: Model) -> 
         dictionary.get_parameter("decoder.intake.weight").mul_(10)
     cheating, of_cheating = loss_of(dictionary, row)
     dictionary.eval()
-    after = dictionary.through(row).params
+    after = dictionary.reconstruct(row).params
     with torch.no_grad():
         encoder.get_buffer("gain").mul_(10)
         dictionary.get_parameter("decoder.intake.weight").div_(10)

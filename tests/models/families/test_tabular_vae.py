@@ -15,7 +15,7 @@ from aepipe.models.base import Batch
 from aepipe.models.families import build
 from aepipe.models.families.tabular_vae import TabularVae, order_of
 from aepipe.models.layers.preprocessing import Row
-from aepipe.training.device_dataset import Resident
+from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.loop import evaluate, fit
 from tests.support.layouts import CATEGORIES, MIXED, random_rows
 
@@ -96,8 +96,8 @@ def test_a_column_that_is_told_late_says_what_the_earlier_ones_are(model: Tabula
 
 
 def test_the_loss_on_dev_rows_is_the_bound_of_whole_rows(model: TabularVae) -> None:
-    rows = Resident(model.frontend, throws(300, 5), torch.device("cpu"))
-    dev, _ = evaluate(model, model.players()[0], rows, seed=7)
+    rows = DeviceDataset(model.frontend, throws(300, 5), torch.device("cpu"))
+    dev, _ = evaluate(model, model.objectives()[0], rows, seed=7)
     (batch,) = rows.slices(300)
     generator = torch.Generator().manual_seed(7)
     posterior = model.posterior(batch.seen)
@@ -136,14 +136,14 @@ def test_an_interrupted_training_with_averaged_weights_comes_to_the_same_weights
         if share > 0.4:
             raise Interrupted
 
-    train, dev, through, resumed = throws(300), throws(60, 1), built(), built()
-    fit(through, train, dev, SHORT)
+    train, dev, reconstruct, resumed = throws(300), throws(60, 1), built(), built()
+    fit(reconstruct, train, dev, SHORT)
     with pytest.raises(Interrupted):
         fit(built(), train, dev, SHORT, checkpoint=tmp_path / "at.pt", every_s=0, progress=stop)
 
     fit(resumed, train, dev, SHORT, checkpoint=tmp_path / "at.pt", every_s=0)
 
-    assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in through.state_dict().items())
+    assert all(torch.equal(tensor, resumed.state_dict()[name]) for name, tensor in reconstruct.state_dict().items())
 
 
 def test_what_it_cannot_take_is_refused() -> None:

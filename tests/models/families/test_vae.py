@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from aepipe.config.job import Model as Section
-from aepipe.models.base import Batch, Model, Turn
+from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from tests.support.layouts import MIXED, NUMBERS, random_rows
@@ -19,8 +19,8 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
 
 
 def loss_of(model: Model, row: Row, progress: float = 1.0, seed: int = 0) -> tuple[float, dict[str, float]]:
-    turn = Turn(progress, torch.Generator().manual_seed(seed))
-    loss = model.players()[0].loss(Batch(row, row), turn)
+    context = StepContext(progress, torch.Generator().manual_seed(seed))
+    loss = model.objectives()[0].loss(Batch(row, row), context)
     return loss.total.item(), {name: term.item() for name, term in loss.terms.items()}
 
 
@@ -52,12 +52,12 @@ def test_the_kl_of_a_row_is_exact() -> None:
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_parts() -> None:
     model, row = make()
-    turn = Turn(1.0, torch.Generator().manual_seed(0))
-    loss = model.players()[0].loss
+    context = StepContext(1.0, torch.Generator().manual_seed(0))
+    loss = model.objectives()[0].loss
     # torch draws noise in groups of 16: quarters of 16 rows draw, one after another, what the whole draws at once
     parts = [Row(*(part[begin : begin + 16] for part in row)) for begin in range(0, 64, 16)]
 
-    totals = [loss(Batch(part, part), turn).total.item() for part in parts]
+    totals = [loss(Batch(part, part), context).total.item() for part in parts]
 
     assert loss_of(model, row)[0] == pytest.approx(sum(totals) / 4, rel=1e-9)
 

@@ -9,7 +9,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Image, Layout
-from aepipe.models.base import Batch, Loss, Turn
+from aepipe.models.base import Batch, Loss, StepContext
 from aepipe.models.export_parts import named
 from aepipe.models.families import build
 from aepipe.models.families.vq_vae import VectorQuantised
@@ -31,8 +31,8 @@ def make(layout: Layout = GREY, rows: int = 32, **options: object) -> tuple[Vect
     return model.eval(), batch
 
 
-def turn() -> Turn:
-    return Turn(0.5, torch.Generator().manual_seed(0))
+def context() -> StepContext:
+    return StepContext(0.5, torch.Generator().manual_seed(0))
 
 
 def repeated(batch: Batch) -> Batch:
@@ -41,7 +41,7 @@ def repeated(batch: Batch) -> Batch:
 
 
 def autoencoder_loss(model: VectorQuantised, batch: Batch) -> Loss:
-    return model.players()[0].loss(batch, turn())
+    return model.objectives()[0].loss(batch, context())
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_images_become_grids_of_codes_and_come_back_in_their_own_size(height: in
     layout = Layout(columns=("scan",), image=Image(channels=1, height=height, width=width))
     model, batch = make(layout, 3)
 
-    through = model.through(batch.seen)
+    reconstruct = model.reconstruct(batch.seen)
 
-    assert through.posterior.mean.shape == (3, codes)
-    assert through.posterior.mean.dtype == torch.int64
-    assert through.posterior.pooled.shape == (3, 32)
-    assert through.params.shape == (3, height * width)
+    assert reconstruct.posterior.mean.shape == (3, codes)
+    assert reconstruct.posterior.mean.dtype == torch.int64
+    assert reconstruct.posterior.pooled.shape == (3, 32)
+    assert reconstruct.params.shape == (3, height * width)
 
 
 def test_tables_and_images_that_ask_for_it_become_vectors_of_codes() -> None:
@@ -74,9 +74,9 @@ def test_a_target_of_another_size_is_rebuilt_from_a_vector_of_codes() -> None:
     arrays = random_rows(GREY, 4) | {"target": np.zeros((4, 3, 12, 12), np.uint8)}
     model = build(layout, Section(family="vq_vae", trunk="conv"), 0)
 
-    through = model.through(model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()}))
+    reconstruct = model.reconstruct(model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()}))
 
-    assert through.params.shape == (4, 3 * 12 * 12)
+    assert reconstruct.params.shape == (4, 3 * 12 * 12)
     assert len(model.latent.names) == 16
 
 
@@ -84,12 +84,12 @@ def test_each_position_takes_the_nearest_vector_and_the_decoder_sees_nothing_els
     model, batch = make()
     encoded, vectors = model.encoder(batch.seen), model.codebook.vectors
 
-    through = model.through(batch.seen)
+    reconstruct = model.reconstruct(batch.seen)
 
     codes = (encoded.unsqueeze(2) - vectors).square().sum(3).argmin(2)
-    assert torch.equal(through.posterior.mean, codes)
-    torch.testing.assert_close(through.params, model.decoder(vectors[codes]))
-    torch.testing.assert_close(through.posterior.pooled, vectors[codes].mean(1))
+    assert torch.equal(reconstruct.posterior.mean, codes)
+    torch.testing.assert_close(reconstruct.params, model.decoder(vectors[codes]))
+    torch.testing.assert_close(reconstruct.posterior.pooled, vectors[codes].mean(1))
 
 
 def test_gradients_pass_the_codes_straight_through() -> None:
@@ -114,7 +114,7 @@ def test_commitment_is_the_mean_distance_to_the_code_and_weighs_the_same_in_any_
     model, batch = make(layout, commitment=3.0)
     encoded = model.encoder(batch.seen)
     apart = (encoded - model.codebook.vectors[model.codebook(encoded)]).square().mean() * layout.features
-    nll = model.likelihood.nll(model.through(batch.seen).params, batch.clean).sum(1).mean()
+    nll = model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1).mean()
 
     once, twice = autoencoder_loss(model, batch), autoencoder_loss(model, repeated(batch))
 
@@ -124,23 +124,23 @@ def test_commitment_is_the_mean_distance_to_the_code_and_weighs_the_same_in_any_
 
 def test_the_codebook_follows_in_training_alone_and_in_its_own_phase_alone() -> None:
     model, batch = make()
-    autoencoder, prior = model.players()
+    autoencoder, prior = model.objectives()
     before = model.codebook.vectors.clone()
 
-    autoencoder.loss(batch, turn())
+    autoencoder.loss(batch, context())
     model.train()
-    prior.loss(batch, turn())
+    prior.loss(batch, context())
     assert torch.equal(model.codebook.vectors, before)
 
-    autoencoder.loss(batch, turn())
+    autoencoder.loss(batch, context())
     assert not torch.equal(model.codebook.vectors, before)
 
 
 def test_the_prior_trains_after_the_codes_and_reaches_nothing_but_itself() -> None:
     model, batch = make()
-    autoencoder, prior = model.players()
+    autoencoder, prior = model.objectives()
 
-    prior.loss(batch, turn()).total.backward()
+    prior.loss(batch, context()).total.backward()
 
     assert (autoencoder.phase, prior.phase) == (0, 1)
     assert all(parameter.grad is None for parameter in autoencoder.parameters)
@@ -155,7 +155,7 @@ def test_the_kl_of_a_row_is_what_the_prior_says_of_its_codes() -> None:
     logits = model.parts()[-1].module(posterior.mean.int())
     expected = -torch.distributions.Categorical(logits=logits).log_prob(posterior.mean)
     torch.testing.assert_close(posterior.kl, expected)
-    torch.testing.assert_close(model.players()[1].loss(batch, turn()).total, expected.sum(1).mean())
+    torch.testing.assert_close(model.objectives()[1].loss(batch, context()).total, expected.sum(1).mean())
 
 
 def test_the_model_card_counts_codes_as_numpy_does() -> None:

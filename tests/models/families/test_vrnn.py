@@ -12,7 +12,7 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout, Number, Series
-from aepipe.models.base import Batch, Turn
+from aepipe.models.base import Batch, StepContext
 from aepipe.models.families import build, plan
 from aepipe.models.families.vrnn import StepPrior, VariationalRecurrentNetwork
 from aepipe.models.layers.preprocessing import Row
@@ -69,7 +69,7 @@ def test_the_loss_is_the_bound_that_the_equations_give_step_by_step(layout: Layo
     steps, valid = model.reading(row)
     eps = torch.randn((*steps.shape[:2], 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    loss = model.players()[0].loss(Batch(row, row), Turn(1.0, torch.Generator().manual_seed(0)))
+    loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator().manual_seed(0)))
 
     state, kl, answers = steps.new_zeros(40, 5), steps.new_zeros(40), []
     for at, x in enumerate(steps):
@@ -128,7 +128,7 @@ def test_a_row_goes_through_at_the_means_of_its_latents(layout: Layout) -> None:
     model, row = make(layout)
     steps, valid = model.reading(row)
 
-    posterior, params = model.through(row)
+    posterior, params = model.reconstruct(row)
 
     state, means = steps.new_zeros(40, 5), []
     for at, x in enumerate(steps):
@@ -180,7 +180,7 @@ def test_what_is_beyond_a_window_s_end_changes_nothing() -> None:
     model, _ = make()
 
     rows = [model.frontend({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, other)]
-    (one, one_params), (two, two_params) = (model.through(row) for row in rows)
+    (one, one_params), (two, two_params) = (model.reconstruct(row) for row in rows)
 
     assert torch.equal(one.pooled, two.pooled)
     assert torch.equal(one.kl, two.kl)
@@ -193,7 +193,7 @@ def test_the_losses_of_steps_add_up_to_the_window_s() -> None:
 
     losses = model.step_losses(row)
 
-    posterior, params = model.through(row)
+    posterior, params = model.reconstruct(row)
     nll = model.likelihood.nll(params, row)[:, :-1].sum(1)  # the last one is the length's
     torch.testing.assert_close(losses.nansum(1), nll + posterior.kl.sum(1))
     assert torch.equal(losses.isfinite().sum(1), row.codes[:, 0] + 1)
@@ -211,10 +211,10 @@ def test_lengths_are_as_frequent_as_in_training() -> None:
 def test_without_its_latents_the_network_costs_no_kl_and_answers_the_same_for_any() -> None:
     model, row = make(stochastic=False)
 
-    loss = model.players()[0].loss(Batch(row, row), Turn(1.0, torch.Generator()))
+    loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator()))
 
     assert loss.terms["kl"] == 0
-    assert not model.through(row).posterior.kl.any()
+    assert not model.reconstruct(row).posterior.kl.any()
     eps = torch.randn(40, 9, 2, dtype=torch.float64)
     assert not StepPrior(model)(eps).any()
 

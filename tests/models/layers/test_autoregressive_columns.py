@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN, Port
-from aepipe.models.layers.autoregressive_columns import ColumnChain
+from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns
 from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
 
 SIZES, ORDER = (5, 40, 7, 300), (2, 1, 3, 0)
 
 
-def make(sizes: tuple[int, ...] = SIZES, order: tuple[int, ...] = ORDER, *, scale: float = 5.0) -> ColumnChain:
+def make(
+    sizes: tuple[int, ...] = SIZES, order: tuple[int, ...] = ORDER, *, scale: float = 5.0
+) -> AutoregressiveColumns:
     """A chain whose weights are large enough for columns to depend on each other, in float64."""
     torch.manual_seed(0)
-    chain = ColumnChain(sizes, 8, order).double().eval()
+    chain = AutoregressiveColumns(sizes, 8, order).double().eval()
     for parameter in chain.parameters():
         parameter.data.mul_(scale)
     return chain
@@ -77,7 +79,7 @@ def test_draws_have_the_joint_distribution_that_is_told() -> None:
     assert (found - conditional).abs().max() < 4 * (0.25 / draws) ** 0.5
 
 
-def _without_unseen(chain: ColumnChain, start: Tensor, every: Tensor) -> Tensor:
+def _without_unseen(chain: AutoregressiveColumns, start: Tensor, every: Tensor) -> Tensor:
     """The probability of rows where each column is told anew without the code that is never drawn."""
     told = chain.log_probabilities(start.expand(len(every), -1), every)
     logs = torch.zeros(len(every), dtype=torch.float64)
@@ -89,7 +91,7 @@ def _without_unseen(chain: ColumnChain, start: Tensor, every: Tensor) -> Tensor:
 
 
 def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniforms() -> None:
-    chain = ColumnChain(SIZES, 8, ORDER)
+    chain = AutoregressiveColumns(SIZES, 8, ORDER)
     seen = rows(count=30)
     chain.begin(seen)
     uniform = torch.rand(20_000, chain.uniforms, generator=torch.Generator().manual_seed(0))
@@ -103,7 +105,7 @@ def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniform
 
 
 def test_a_chain_that_has_begun_tells_the_shares_of_the_training_rows() -> None:
-    chain, codes = ColumnChain(SIZES, 8, ORDER), rows(count=5_000)
+    chain, codes = AutoregressiveColumns(SIZES, 8, ORDER), rows(count=5_000)
     codes[:, 3] = codes[:, 3] % 50 + FIRST_VALUE
     chain.begin(codes)
     for name in ("group", "of_group", "place", "embedding"):
@@ -144,7 +146,7 @@ def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -
 @pytest.mark.parametrize("sizes", [SIZES, (4, 9)], ids=["two levels", "one level"])
 def test_the_graph_answers_as_the_chain_does(sizes: tuple[int, ...]) -> None:
     order = tuple(reversed(range(len(sizes))))
-    chain = ColumnChain(sizes, 8, order).eval()
+    chain = AutoregressiveColumns(sizes, 8, order).eval()
     chain.begin(rows(sizes))
     layers = (nn.Linear(3, 8), nn.Linear(8, 8))
     z, uniform = torch.randn(700, 3), torch.rand(700, chain.uniforms)

@@ -4,7 +4,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from aepipe.layout import Category
-from aepipe.models.layers.column_conditioning import CodeSum, GivenColumns, GivenLatents
+from aepipe.models.layers.column_conditioning import CodeSum, GivenLatents, PartialEncoder
 
 CATEGORIES = tuple(Category(name=str(size), column=at, size=size) for at, size in enumerate((4, 30, 6)))
 
@@ -25,7 +25,7 @@ def test_sums_are_the_same_in_training_and_afterwards() -> None:
 
 
 def test_what_is_not_given_says_nothing() -> None:
-    given = GivenColumns(CATEGORIES, 8).eval()
+    given = PartialEncoder(CATEGORIES, 8).eval()
     is_given = torch.tensor([[1.0, 0.0, 0.0]]).expand(50, 3)
     other = codes()
     other[:, 1:] = -1

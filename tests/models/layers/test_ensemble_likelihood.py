@@ -2,19 +2,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from aepipe.models.layers.ensemble_likelihood import MemberLikelihood
+from aepipe.models.layers.ensemble_likelihood import EnsembleLikelihood
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 from tests.support.layouts import GREY, MIXED, NUMBERS, random_rows
 
 
-def made(layout_name: str, members: int) -> tuple[Likelihood, MemberLikelihood, Row, Tensor]:
+def made(layout_name: str, members: int) -> tuple[Likelihood, EnsembleLikelihood, Row, Tensor]:
     """A likelihood, that of members, rows, and parameters of each member (M, B, width)."""
     layout = {"numbers": NUMBERS, "mixed": MIXED, "grey": GREY}[layout_name]
     one = make_likelihood(layout, LikelihoodOptions()).double()
-    row = Frontend(layout).double()({key: torch.from_numpy(array) for key, array in random_rows(layout, 20).items()})
+    row = Preprocessing(layout).double()(
+        {key: torch.from_numpy(array) for key, array in random_rows(layout, 20).items()}
+    )
     params = torch.randn(members, 20, one.width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return one, MemberLikelihood(one, members), row, params
+    return one, EnsembleLikelihood(one, members), row, params
 
 
 every_layout = pytest.mark.parametrize("name", ["numbers", "mixed", "grey"])

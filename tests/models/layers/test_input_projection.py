@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from aepipe.models.layers.input_projection import Intake
-from aepipe.models.layers.preprocessing import Frontend
+from aepipe.models.layers.input_projection import InputProjection
+from aepipe.models.layers.preprocessing import Preprocessing
 from tests.support.layouts import LAYOUTS, random_rows
 
 
@@ -10,8 +10,8 @@ from tests.support.layouts import LAYOUTS, random_rows
 @pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.kind != "series"])
 def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> None:
     layout = LAYOUTS[name]
-    row = Frontend(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
-    intake = Intake(layout, 6, embeds=False).train(learns)
+    row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
+    intake = InputProjection(layout, 6, embeds=False).train(learns)
     weight, bias = torch.randn(6, intake.dense + intake.codes), torch.randn(6)
 
     intake.become(weight, bias)
@@ -21,9 +21,9 @@ def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> No
 
 def test_a_number_that_may_be_missing_comes_with_a_flag() -> None:
     layout = LAYOUTS["mixed"]
-    row = Frontend(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 99).items()})
+    row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 99).items()})
 
-    vector = Intake(layout, 2).vector(row)
+    vector = InputProjection(layout, 2).vector(row)
 
     assert torch.equal(vector[:, 2], 1 - row.observed[:, 0])
     assert vector[:, 2].sum() > 3

@@ -9,7 +9,7 @@ from torch.optim import LBFGS
 
 from aepipe.layout import FIRST_VALUE, MANY_CODES, MISSING, UNSEEN, Layout, Number
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, Residual, Sigma, make_likelihood
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 from tests.support.layouts import CATEGORIES, COLOUR, GREY, LAYOUTS, MIXED, NUMBERS, random_rows
 
 
@@ -19,7 +19,7 @@ def options(**keys: object) -> LikelihoodOptions:
 
 def row_of(layout: Layout, rows: int = 20, seed: int = 0) -> Row:
     arrays = random_rows(layout, rows, seed)
-    row: Row = Frontend(layout).double()({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row: Row = Preprocessing(layout).double()({name: torch.from_numpy(array) for name, array in arrays.items()})
     return row
 
 
@@ -86,7 +86,7 @@ def test_parameters_of_a_row_expect_that_row(name: str) -> None:
     arrays = random_rows(layout, 30, seed=3)
     if layout.categories:
         arrays["cat"] = np.maximum(arrays["cat"], FIRST_VALUE)
-    row = Frontend(layout)({key: torch.from_numpy(array) for key, array in arrays.items()})
+    row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in arrays.items()})
     likelihood = make_likelihood(layout, options())
 
     expected = likelihood.expected(likelihood.params_of(likelihood.targets(row)))

@@ -8,7 +8,7 @@ from aepipe.config.job import Model
 from aepipe.layout import MANY_CODES, Layout, Number
 from aepipe.models.base import Batch
 from aepipe.models.families import build
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 from tests.support.layouts import CATEGORIES, MIXED, random_rows
 
 
@@ -22,7 +22,7 @@ def cells() -> tuple[Layout, Row]:
             Number(name=f"c{j}", column=j, mean=float(mean), std=float(std)) for j, (mean, std) in enumerate(moments)
         ),
     )
-    return layout, Frontend(layout)({"num": torch.from_numpy(numbers)})
+    return layout, Preprocessing(layout)({"num": torch.from_numpy(numbers)})
 
 
 @pytest.mark.parametrize("family", ["ae", "vae"])
@@ -55,7 +55,7 @@ def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tupl
 @pytest.mark.parametrize("layout", [CATEGORIES, MIXED], ids=["categories", "mixed"])
 def test_categories_begin_with_their_frequencies(layout: Layout) -> None:
     arrays = random_rows(layout, 400)
-    row = Frontend(layout)({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = Preprocessing(layout)({name: torch.from_numpy(array) for name, array in arrays.items()})
     model = build(layout, Model(family="ae", latent=1), 0)
 
     model.prepare(Batch(row, row))

@@ -8,15 +8,15 @@ from torch import Tensor
 from aepipe.export.export import export_parts
 from aepipe.layout import Port
 from aepipe.models.base import Part
-from aepipe.models.layers.pixelcnn_prior import CodePrior, Grid
+from aepipe.models.layers.pixelcnn_prior import Grid, PixelCnnPrior
 
 GRIDS = [Grid(7, 7), Grid(3, 5), Grid(5, 2), Grid(4, 1), Grid(1, 6), Grid(1, 1), Grid(2, 9)]
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: f"{grid.height}x{grid.width}")
 
 
-def make(grid: Grid, size: int = 5) -> CodePrior:
+def make(grid: Grid, size: int = 5) -> PixelCnnPrior:
     torch.manual_seed(0)
-    prior = CodePrior(grid, size, channels=8).double()
+    prior = PixelCnnPrior(grid, size, channels=8).double()
     for parameter in prior.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return prior.requires_grad_(False)

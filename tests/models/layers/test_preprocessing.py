@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepipe.layout import Category, Image, Layout, Number
-from aepipe.models.layers.preprocessing import TAIL, Frontend, Row, harden, soften
+from aepipe.models.layers.preprocessing import TAIL, Preprocessing, Row, harden, soften
 
 
-def frontend_of(*numbers: Number) -> Frontend:
-    return Frontend(Layout(columns=tuple(n.name for n in numbers), numbers=numbers)).double()
+def frontend_of(*numbers: Number) -> Preprocessing:
+    return Preprocessing(Layout(columns=tuple(n.name for n in numbers), numbers=numbers)).double()
 
 
-def see(frontend: Frontend, *values: float) -> Row:
+def see(frontend: Preprocessing, *values: float) -> Row:
     answer: Row = frontend({"num": torch.tensor([values], dtype=torch.float64)})
     return answer
 
@@ -57,7 +57,7 @@ def test_a_missing_number_is_0_and_not_observed() -> None:
 @pytest.mark.parametrize("value", [3.4e38, -3.4e38, math.inf, -math.inf])
 def test_the_greatest_numbers_stay_finite_and_far_out(value: float) -> None:
     numbers = (Number(name="a", column=0, std=1e-3), Number(name="b", column=1, transform="log", std=1e-3))
-    frontend = Frontend(Layout(columns=("a", "b"), numbers=numbers))
+    frontend = Preprocessing(Layout(columns=("a", "b"), numbers=numbers))
 
     dense = frontend({"num": torch.full((1, 2), value)}).dense
 
@@ -120,7 +120,7 @@ def test_restoring_undoes_the_frontend(
 
 
 def test_codes_beyond_a_category_are_its_last_one() -> None:
-    frontend = Frontend(Layout(columns=("k",), categories=(Category(name="k", column=0, size=5),)))
+    frontend = Preprocessing(Layout(columns=("k",), categories=(Category(name="k", column=0, size=5),)))
 
     row = frontend({"cat": torch.tensor([[0], [4], [9], [-1]], dtype=torch.int32)})
 
@@ -129,7 +129,7 @@ def test_codes_beyond_a_category_are_its_last_one() -> None:
 
 
 def test_pixels_are_shares_of_the_greatest_value() -> None:
-    frontend = Frontend(Layout(columns=("i",), image=Image(channels=1, height=1, width=2, top=16)))
+    frontend = Preprocessing(Layout(columns=("i",), image=Image(channels=1, height=1, width=2, top=16)))
 
     row = frontend({"image": torch.tensor([[[[4, 16]]]], dtype=torch.uint8)})
 
@@ -148,6 +148,6 @@ def test_numbers_seen_as_logarithms_are_also_there_as_they_are() -> None:
     )
     num = torch.tensor([[1.0, 7.0], [1.0, 3.0], [0.0, float("nan")], [0.0, 3.0 + 2 * (10 + 255)]])
 
-    straight = Frontend(layout).straight({"num": num})
+    straight = Preprocessing(layout).straight({"num": num})
 
     torch.testing.assert_close(straight, torch.tensor([[2.0], [0.0], [0.0], [22.0]]))

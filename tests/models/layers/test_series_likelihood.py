@@ -6,7 +6,7 @@ from torch.distributions import Categorical, Normal
 from aepipe.layout import Layout, Number, Series
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH, reason_names, reason_pooling, residual_pooling
-from aepipe.models.layers.preprocessing import Frontend, Row
+from aepipe.models.layers.preprocessing import Preprocessing, Row
 from tests.support.layouts import SERIES, random_rows
 
 EVEN = Layout(
@@ -21,7 +21,7 @@ def long_series(steps: int, channels: int, shortest: int = 1) -> Layout:
 
 def row_of(layout: Layout, rows: int = 50) -> Row:
     arrays = random_rows(layout, rows)
-    row: Row = Frontend(layout).double()({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row: Row = Preprocessing(layout).double()({name: torch.from_numpy(array) for name, array in arrays.items()})
     return row
 
 
@@ -60,7 +60,7 @@ def test_a_row_is_standardised_up_to_its_end_and_zero_beyond() -> None:
 def test_what_lies_beyond_a_window_s_end_is_not_looked_at() -> None:
     arrays = random_rows(SERIES, 20)
     filled = arrays | {"steps": np.where(np.arange(9)[:, None] >= arrays["length"][:, None, None], 7, arrays["steps"])}
-    frontend = Frontend(SERIES)
+    frontend = Preprocessing(SERIES)
 
     one, other = (frontend({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, filled))
 
@@ -98,7 +98,7 @@ def test_windows_are_drawn_with_the_means_the_spread_and_the_lengths_of_the_para
 
 def test_windows_of_one_length_have_no_length_to_model() -> None:
     likelihood = make_likelihood(EVEN, LikelihoodOptions())
-    row = Frontend(EVEN)({"steps": torch.full((3, 4, 1), 5.0), "length": torch.full((3,), 4, dtype=torch.int32)})
+    row = Preprocessing(EVEN)({"steps": torch.full((3, 4, 1), 5.0), "length": torch.full((3,), 4, dtype=torch.int32)})
 
     steps, length = likelihood.expected(torch.ones(3, 4))
 

@@ -7,23 +7,23 @@ from aepipe.export.export import export_parts
 from aepipe.layout import FIRST_VALUE, MANY_CODES, MISSING, RARE, UNSEEN, Category, Layout
 from aepipe.models.families import build
 from aepipe.models.layers.categorical import Categoricals
-from aepipe.models.layers.input_projection import Intake
+from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.preprocessing import Row
-from aepipe.models.layers.two_level_softmax import TwoLevel
+from aepipe.models.layers.two_level_softmax import ClassFactoredSoftmax
 from tests.support.layouts import CATEGORIES, random_rows
 
 SIZE = 37  # seven members a class, the last class has two
 
 
-def distribution(size: int = SIZE) -> tuple[TwoLevel, torch.Tensor]:
+def distribution(size: int = SIZE) -> tuple[ClassFactoredSoftmax, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    level = TwoLevel(size, absent=(MISSING,)).double()
+    level = ClassFactoredSoftmax(size, absent=(MISSING,)).double()
     with torch.no_grad():
         level.table.copy_(torch.randn(level.table.shape, generator=generator, dtype=torch.float64))
     return level, torch.randn(1, level.width, generator=generator, dtype=torch.float64)
 
 
-def probabilities(level: TwoLevel, logits: torch.Tensor) -> np.ndarray:
+def probabilities(level: ClassFactoredSoftmax, logits: torch.Tensor) -> np.ndarray:
     """Of every code, by the definition: a softmax over classes times one over the class's own members."""
     classes, features = logits[0, : level.classes].softmax(0), logits[0, level.classes :]
     found = []
@@ -93,7 +93,7 @@ def test_columns_of_many_codes_stand_beside_those_of_few(sizes: tuple[int, ...])
     at_once = many.nll(logits, codes)
     assert at_once.shape == codes.shape
     for level, begin, column in zip(many.wide, many.begins, many.wide_columns, strict=False):
-        assert isinstance(level, TwoLevel)
+        assert isinstance(level, ClassFactoredSoftmax)
         alone = level.nll(logits[:, begin : begin + level.width], codes[:, column])
         torch.testing.assert_close(at_once[:, column], alone)
 
@@ -117,7 +117,7 @@ def test_a_value_among_very_many_costs_a_row_of_an_embedding_and_nothing_where_n
     codes = torch.tensor([[299_999, 4], [3, 4]])
     row = Row(torch.zeros(2, 0), torch.zeros(2, 0), codes, torch.zeros(2, 0))
 
-    full, bare = Intake(layout, 8), Intake(layout, 8, embeds=False)
+    full, bare = InputProjection(layout, 8), InputProjection(layout, 8, embeds=False)
 
     assert sum(parameter.numel() for parameter in full.parameters()) == 300_000 * 16 + 16 * 8 + 5 * 8 + 8
     assert not torch.equal(full(row)[0], full(row)[1])

@@ -4,12 +4,12 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from aepipe.models.layers.vector_quantizer import Codebook, perplexity, shares_of
+from aepipe.models.layers.vector_quantizer import VectorQuantizer, perplexity, shares_of
 
 
-def make(size: int = 5, width: int = 3, *, decay: float = 0.9, reset_below: float = 0.0) -> Codebook:
+def make(size: int = 5, width: int = 3, *, decay: float = 0.9, reset_below: float = 0.0) -> VectorQuantizer:
     torch.manual_seed(0)
-    return Codebook(size, width, decay=decay, reset_below=reset_below).double()
+    return VectorQuantizer(size, width, decay=decay, reset_below=reset_below).double()
 
 
 def some(*shape: int, seed: int = 1) -> Tensor:
