@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo test test-slow test-all check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,8 +30,13 @@ check: $(READY) ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## check, then every test that this machine can run
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(PYTEST)
+test: check ## check, then the tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(PYTEST)
+
+test-slow: $(READY) ## the tests that take longer
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(PYTEST)
+
+test-all: test test-slow ## check, then every test that this machine can run
 
 fix: $(READY) ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
@@ -58,4 +63,4 @@ benchmark-throughput: $(READY) ## half an hour: rows a second, beside pandas, Ra
 	$(BIN)/python -m benchmarks.training
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) data/*/dt=* data/*/out exported/*/
+	rm -rf $(VENV) .cache data/*/dt=* data/*/out exported/*/

@@ -1,15 +1,18 @@
 """Models trained once a test session and shared by its processes; tests that write work on copies."""
 
+import hashlib
 import os
 import re
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 # Before torch and onnxruntime are imported: the processes of a test run share the cores, one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import onnxruntime
 import pytest
 from hypothesis import settings
 
@@ -60,6 +63,40 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "shared"
     folder.mkdir(exist_ok=True)
+    return folder
+
+
+EXPORT_SOURCES = ("config", "encoding", "export", "heads", "metrics", "models", "storage", "tables", "training")
+EXPORT_PACKAGES = ("numpy", "onnx", "onnxscript", "torch")
+KEPT_CACHES = 3
+
+
+def _export_key() -> str:
+    """A digest of all that an exported test model depends on: sources, the tests' own models, versions of packages."""
+    folders = [ROOT / "aepipe" / name for name in EXPORT_SOURCES] + [
+        ROOT / "tests" / "support",
+        ROOT / "tests" / "export",
+    ]
+    files = [path for folder in folders for path in folder.rglob("*.py")] + list((ROOT / "aepipe").glob("*.py"))
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for text in (onnxruntime.__version__, *(f"{name}={version(name)}" for name in EXPORT_PACKAGES)):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def export_cache() -> Path:
+    """A folder for exported test models that outlives the run, one per state of the sources; the latest are kept."""
+    root = ROOT / ".cache" / "exports"
+    folder = root / _export_key()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    with lock(root / ".lock", wait_s=60):
+        latest = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        for old in latest[:-KEPT_CACHES]:
+            shutil.rmtree(old)
     return folder
 
 

@@ -67,7 +67,7 @@ MIN_LOG_SIGMA = math.log(1e-2)
 def linear_ramp(progress: float, share: float) -> float:
     """What rises evenly from 0 to 1 over this share of training, of which `progress` is done.
 
-    >>> linear_ramp(0.25, 0.5), risen(0.75, 0.5), risen(0.0, 0.0)
+    >>> linear_ramp(0.25, 0.5), linear_ramp(0.75, 0.5), linear_ramp(0.0, 0.0)
     (0.5, 1.0, 1.0)
     """
     return min(1.0, progress / share) if share else 1.0

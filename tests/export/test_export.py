@@ -27,7 +27,7 @@ from aepipe.layout import Category, Layout, Number, Port
 from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.latent_priors import fit_priors
-from aepipe.storage import lock
+from aepipe.storage import lock, put_bytes
 from tests.support.head_models import Rows, cells, evidence, image_layout, random_rows, table_layout, train
 from tests.support.layouts import layout_for
 
@@ -55,9 +55,9 @@ _places: list[Path] = []
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared(shared_folder: Path) -> None:
-    """What one process has exported, the others read."""
-    _places[:] = [shared_folder]
+def _shared(export_cache: Path) -> None:
+    """Share exports between processes and, as long as the sources stay the same, between runs."""
+    _places[:] = [export_cache]
 
 
 @cache
@@ -70,7 +70,7 @@ def _case(family: str) -> Case:
     kept = _places[0] / f"exported-{family}.pickle"
     with lock(_places[0] / f"exported-{family}.lock", wait_s=300):
         if not kept.exists():
-            kept.write_bytes(pickle.dumps(_exported(model, scorer, priors, dev)))
+            put_bytes(kept, pickle.dumps(_exported(model, scorer, priors, dev)))
     exported, said = pickle.loads(kept.read_bytes())
     parts = (*model.parts(), scorer.part(), *priors)
     return Case(scorer, parts, rows, exported, said)
