@@ -1,0 +1,202 @@
+"""One schema for rows of several files whose Parquet types differ."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.errors import SchemaMismatch
+from aepipe.tables.arrow_types import plain, sort_of
+
+_UNITS = ("s", "ms", "us", "ns")
+_LARGEST_DECIMAL_128 = 38
+_LARGEST_DECIMAL_256 = 76
+
+
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of both, or None if no promotion is defined.
+
+    Null gives way to any type. Text in any layout (64-bit offsets, views, dictionaries) becomes plain text. Integers
+    become the wider integer, and float64 beside floats or where no integer holds both; decimals become the decimal that
+    holds both, and float64 beside floats. Times become the finer unit, but microseconds where nanoseconds meet another
+    unit; timestamps of two time zones become UTC, a date beside a timestamp without zone becomes a timestamp. Lists
+    promote their values.
+
+    >>> common_type(pa.int32(), pa.float32()), common_type(pa.timestamp("us"), pa.timestamp("ns"))
+    (DataType(double), TimestampType(timestamp[us]))
+    >>> common_type(pa.string(), pa.int64()) is None
+    True
+    """
+    if first == second:
+        return first
+    first, second = plain(first), plain(second)
+    if first == second or pt.is_null(second):
+        return first
+    if pt.is_null(first):
+        return second
+    if sort_of(first) != sort_of(second):
+        return None
+    match sort_of(first):
+        case "number":
+            return _common_number(first, second)
+        case "time":
+            return _common_time(first, second)
+        case "bytes":
+            return pa.binary()
+        case "list":
+            return _common_list(first, second)
+        case _:
+            return None
+
+
+def _common_number(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if pt.is_duration(first) or pt.is_duration(second):
+        both = pt.is_duration(first) and pt.is_duration(second)
+        return pa.duration(_finer(first.unit, second.unit)) if both else None
+    if pt.is_floating(first) and pt.is_floating(second):
+        return max(first, second, key=lambda kind: kind.bit_width)
+    if pt.is_floating(first) or pt.is_floating(second):
+        return pa.float64()  # pandas writes integers as float64 as soon as one is missing
+    if pt.is_decimal(first) or pt.is_decimal(second):
+        return _common_decimal(first, second)
+    return _common_integer(first, second)
+
+
+def _common_integer(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    if pt.is_signed_integer(first) == pt.is_signed_integer(second):
+        return max(first, second, key=lambda kind: kind.bit_width)
+    unsigned, signed = (first, second) if pt.is_unsigned_integer(first) else (second, first)
+    width = max(2 * unsigned.bit_width, signed.bit_width)
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.float64())
+
+
+_DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
+
+
+def _common_decimal(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    whole, scale = 0, 0
+    for kind in (first, second):
+        is_decimal = pt.is_decimal(kind)
+        whole = max(whole, kind.precision - kind.scale if is_decimal else _DIGITS[kind.bit_width])
+        scale = max(scale, kind.scale if is_decimal else 0)
+    if whole + scale > _LARGEST_DECIMAL_256:
+        return pa.float64()
+    make = pa.decimal128 if whole + scale <= _LARGEST_DECIMAL_128 else pa.decimal256
+    return make(whole + scale, scale)
+
+
+def _common_time(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if pt.is_timestamp(first) and pt.is_timestamp(second):
+        if (first.tz is None) != (second.tz is None):
+            return None
+        zone = first.tz if first.tz == second.tz else "UTC"
+        return pa.timestamp(_finer(first.unit, second.unit), tz=zone)
+    if pt.is_date(first) and pt.is_date(second):
+        return pa.date64()
+    if pt.is_time(first) and pt.is_time(second):
+        unit = _finer(first.unit, second.unit)
+        return pa.time64(unit) if unit in ("us", "ns") else pa.time32(unit)
+    stamp, day = (first, second) if pt.is_timestamp(first) else (second, first)
+    naive = pt.is_timestamp(stamp) and stamp.tz is None and pt.is_date(day)
+    return pa.timestamp(_finer(stamp.unit, "ms")) if naive else None
+
+
+def _finer(first: str, second: str) -> str:
+    # Nanoseconds end in the year 2262; microseconds hold the placeholder dates (9999-12-31) that other files may have.
+    return first if first == second else min(max(first, second, key=_UNITS.index), "us", key=_UNITS.index)
+
+
+def _common_list(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    value = common_type(first.value_type, second.value_type)
+    if value is None:
+        return None
+    fixed = [kind.list_size for kind in (first, second) if pt.is_fixed_size_list(kind)]
+    return pa.list_(value, fixed[0]) if len(fixed) == 2 and fixed[0] == fixed[1] else pa.list_(value)
+
+
+def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+    """Return one schema for files of these schemas: their columns in order of first appearance, each of a common type.
+
+    Columns become nullable; metadata is dropped where types differ.
+
+    Args:
+        schemas: name of the file and its schema; at least one.
+
+    Raises:
+        SchemaMismatch: a column occurs twice in a file, or its types have no common type; every fault is listed.
+    """
+    first = schemas[0][1]
+    if all(schema.equals(first) for _, schema in schemas) and len(set(first.names)) == len(first.names):
+        return first
+    faults: list[str] = []
+    types: dict[str, tuple[str, pa.DataType]] = {}
+    for name, schema in schemas:
+        for column in dict.fromkeys(schema.names):
+            if len(schema.get_all_field_indices(column)) > 1:
+                faults.append(f"{name} has more than one column '{column}'. Rename all but one.")
+                continue
+            found = schema.field(column).type
+            origin, known = types.get(column, (name, found))
+            common = common_type(known, found)
+            if common is None:
+                faults.append(
+                    f"column '{column}' is {known} in {origin} and {found} in {name}, which have no common type. "
+                    "Write one of the files again."
+                )
+            else:
+                types[column] = (origin if common == known else name, common)
+    if faults:
+        raise SchemaMismatch("the files", list(dict.fromkeys(faults)))
+    return pa.schema([pa.field(column, kind) for column, (_, kind) in types.items()])
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows with the columns, order and types of `schema`; columns that they lack are null.
+
+    Raises:
+        SchemaMismatch: a value does not fit its column's type.
+    """
+    columns = [_cast(batch, field) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    if column.type == field.type:
+        return column
+    try:
+        return _decoded(column).cast(field.type, safe=not _drops_nanoseconds(column.type, field.type))
+    except pa.ArrowException as error:
+        fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
+        raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
+
+
+def _drops_nanoseconds(found: pa.DataType, wanted: pa.DataType) -> bool:
+    return getattr(found, "unit", None) == "ns" and getattr(wanted, "unit", None) == "us"
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Return the column without extension type, dictionary or runs."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pt.is_dictionary(column.type):
+        return column.dictionary_decode()
+    if pt.is_run_end_encoded(column.type):
+        return pc.run_end_decode(column)
+    return column
+
+
+def unified_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """Return the rows of all batches as one table of their common schema; at least one batch.
+
+    Raises:
+        SchemaMismatch: a column has types without a common one.
+    """
+    first = batches[0].schema
+    if all(batch.schema.equals(first) for batch in batches):
+        return pa.Table.from_batches(batches, first)
+    schema = unify_schemas([("one file", first), *(("another", batch.schema) for batch in batches)])
+    return pa.Table.from_batches([cast_batch(batch, schema) for batch in batches], schema)
