@@ -15,7 +15,7 @@ from aepipe.errors import JobInvalid
 from aepipe.inference.session import usable_device
 from aepipe.jobs.results import Result
 from aepipe.progress import Progress
-from aepipe.tables.partitions import Partition, discover, natural_order, select
+from aepipe.tables.partitions import Partition, discover, named, natural_order, select
 
 
 class NightScore(Result):
@@ -81,15 +81,14 @@ def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition,
     found = discover(job)
     if not names:
         return select(found, job.score.first, job.score.last)
-    known = {partition.name: partition for partition in found}
-    known |= {partition.name.rpartition("=")[2]: partition for partition in found if "/" not in partition.name}
-    absent = [name for name in names if name not in known]
+    known = {name: named(found, name) for name in names}
+    absent = [name for name, partition in known.items() if partition is None]
     if absent:
         latest = ", ".join(partition.name for partition in found[-3:])
         raise JobInvalid(
             str(job.source), [f"no partition '{name}' in {job.data_path}; the latest are {latest}" for name in absent]
         )
-    return tuple(known[name] for name in names)
+    return tuple(partition for partition in known.values() if partition is not None)
 
 
 def _spec(job: Job, partition: Partition, device: Device | None) -> ScoreSpec:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
+from aepipe.tables.partition_dates import Date, date_of_partition, parse_date
 
 _Tokens = tuple[str | int, ...]
 
@@ -51,9 +52,13 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
     `to = "2026-01"` takes the whole month. Raises DataUnreadable if none is left.
     """
     names = [partition.name for partition in partitions]
-    low = _bound(first, names) if first is not None else None
-    high = _bound(last, names) if last is not None else None
-    kept = tuple(p for p in partitions if _within(p.name, low, high))
+    dates = _dates(names, first, last)
+    if dates is None:
+        low = _bound(first, names) if first is not None else None
+        high = _bound(last, names) if last is not None else None
+        kept = tuple(p for p in partitions if _within(p.name, low, high))
+    else:
+        kept = tuple(p for p, date in zip(partitions, dates, strict=True) if _between(date, first, last))
     if not kept:
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
@@ -61,6 +66,31 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
             f"no partition lies {span}: {there}; change the first and last partition that are asked for"
         )
     return kept
+
+
+def named(partitions: Sequence[Partition], name: str) -> Partition | None:
+    """Return the partition of this name: in full, without its key, or by the only date that is this one."""
+    for partition in partitions:
+        if name == partition.name or ("/" not in partition.name and name == partition.name.rpartition("=")[2]):
+            return partition
+    date = parse_date(name)
+    of_date = [partition for partition in partitions if date is not None and date_of_partition(partition.name) == date]
+    return of_date[0] if len(of_date) == 1 else None
+
+
+def _dates(names: Sequence[str], *bounds: str | None) -> list[Date] | None:
+    """Return the date of each partition, if the bounds are dates and every partition has one."""
+    if any(bound is not None and parse_date(bound) is None for bound in bounds):
+        return None
+    dates = [date_of_partition(name) for name in names]
+    return [date for date in dates if date is not None] if None not in dates else None
+
+
+def _between(date: Date, first: str | None, last: str | None) -> bool:
+    """Compare with bounds that may be shorter: a month covers its days."""
+    low, high = parse_date(first or ""), parse_date(last or "")
+    after = low is None or date[: len(low)] >= low[: len(date)]
+    return after and (high is None or date[: len(high)] <= high[: len(date)])
 
 
 def _parquet_files(folder: Path, skipped: set[Path]) -> Iterator[Path]:

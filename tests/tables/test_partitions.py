@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from aepipe.config.job import Job, parse_job
 from aepipe.errors import DataUnreadable
 from aepipe.tables.partitions import Partition, discover, select
+from aepipe.tables.partitions import named as find_named
 
 
 def make_job(folder: Path, path: str = ".", **data: Any) -> Job:
@@ -175,3 +177,52 @@ def test_a_range_without_partitions_says_what_there_is() -> None:
 def test_a_bound_with_another_key_is_refused(partitions: list[str], bound: str, message: str) -> None:
     with pytest.raises(DataUnreadable, match=message.replace(".", r"\.")):
         select(named(*partitions), bound, None)
+
+
+LAYOUTS = {
+    "dt": "dt={0:04d}-{1:02d}-{2:02d}",
+    "year/month/day": "year={0:04d}/month={1:02d}/day={2:02d}",
+    "year/month/day without zeros": "year={0}/month={1}/day={2}",
+    "dt/hour": "dt={0:04d}-{1:02d}-{2:02d}/hour=7",
+    "a file per day": "events-{0:04d}-{1:02d}-{2:02d}",
+    "a file per day, no dashes": "{0:04d}{1:02d}{2:02d}_events",
+}
+DAYS = [(2025, 12, 31), *((2026, month, day) for month in (1, 2, 10) for day in (1, 9, 10, 16))]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("2026-02-09", "2026-02-10"),
+        ("2026-02-09", None),
+        (None, "2026-02-09"),
+        ("2026-02", "2026-02"),
+        ("2026", None),
+        (None, "2025"),
+        ("20260209", "2026-10"),
+    ],
+)
+def test_a_date_means_the_same_in_every_layout(layout: str, first: str | None, last: str | None) -> None:
+    def is_inside(day: tuple[int, ...]) -> bool:
+        low, high = ((int(part) for part in re.findall(r"^\d{4}|\d{2}", bound or "")) for bound in (first, last))
+        low, high = tuple(low), tuple(high)
+        return day[: len(low)] >= low and (not high or day[: len(high)] <= high)
+
+    partitions = named(*(LAYOUTS[layout].format(*day) for day in DAYS))
+
+    found = selected(partitions, first, last)
+
+    assert found == [LAYOUTS[layout].format(*day) for day in DAYS if is_inside(day)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_partition_is_found_by_its_date(layout: str) -> None:
+    partitions = named(*(LAYOUTS[layout].format(*day) for day in DAYS))
+
+    found = find_named(partitions, "2026-02-16")
+
+    assert found is not None
+    assert found.name == LAYOUTS[layout].format(2026, 2, 16)
+    assert find_named(partitions, "2026-02-17") is None
+    assert find_named(partitions, "2026-02") is None
