@@ -1,7 +1,6 @@
 """The stream that partitions make: flags that adapt along it, and what one partition hands to the next."""
 
 import logging
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,14 +9,11 @@ from pydantic import ValidationError
 from aepipe.batch.block_scorer import ScoredBlock
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.adaptive import Adaptive, State
-from aepipe.storage import Manifest, Outputs
+from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, StreamDetails
 from aepipe.tables.arrow_arrays import array_of
 from aepipe.tables.partitions import natural_order
 
 log = logging.getLogger(__name__)
-
-STREAM = "stream"
-"""Where a manifest's details keep the state after the partition."""
 
 
 class AdaptiveStream:
@@ -36,9 +32,11 @@ class AdaptiveStream:
         scored.rows["scores"] = rows.set_column(at, rows.schema.field(at), array_of(flags, pa.bool_()))
         scored.stats.flagged = int(np.count_nonzero(flags))
 
-    def details(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"after": self._after, **self._judge.state.model_dump()}
+    @property
+    def details(self) -> StreamDetails:
+        """State after the partition, for its manifest."""
+        state = self._judge.state
+        return StreamDetails(after=self._after, alpha=state.alpha, scores=state.scores)
 
 
 def stream_before(outputs: Outputs, partition: str, bundle: Bundle) -> AdaptiveStream:
@@ -48,24 +46,23 @@ def stream_before(outputs: Outputs, partition: str, bundle: Bundle) -> AdaptiveS
     """
     calibration = bundle.calibration
     place = natural_order(partition)
-    earlier = sorted((name for name in outputs.names() if natural_order(name) < place), key=natural_order)
+    earlier = sorted((name for name in outputs.partitions(SCORE) if natural_order(name) < place), key=natural_order)
     for name in reversed(earlier):
-        manifest = outputs.manifest(name)
-        state = None if manifest is None else _state(manifest, bundle)
+        manifest = outputs.manifest(SCORE, name)
+        state = None if manifest is None else _state_after(manifest, bundle)
         if state is not None:
             return AdaptiveStream(calibration.alpha, state, after=name)
     return AdaptiveStream(calibration.alpha, State.of(calibration), after=None)
 
 
-def _state(manifest: Manifest, bundle: Bundle) -> State | None:
-    """None where the partition was scored otherwise, and where its state cannot be read."""
+def _state_after(manifest: Manifest[ScoreDetails], bundle: Bundle) -> State | None:
+    """Return the state after a partition; None if another model or calibration scored it, or flags did not adapt."""
     details = manifest.details
-    kept = details.get(STREAM)
-    same = manifest.model_version == bundle.version and details.get("calibration") == bundle.calibration.digest
-    if not same or not isinstance(kept, dict):
+    is_same = manifest.model_version == bundle.version and details.calibration == bundle.calibration.digest
+    if not is_same or details.stream is None:
         return None
     try:
-        return State.model_validate({key: value for key, value in kept.items() if key != "after"})
+        return State(alpha=details.stream.alpha, scores=details.stream.scores)
     except ValidationError:
-        log.warning("%s: the state of the stream after it cannot be read, and is passed over", manifest.partition)
+        log.warning("%s: the state of its adaptive stream is invalid and is skipped", manifest.partition)
         return None

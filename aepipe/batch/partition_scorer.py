@@ -1,17 +1,17 @@
 """One partition of Parquet files, scored and committed. Nothing here knows how many partitions there are."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from aepipe.batch.adaptive_stream import STREAM, AdaptiveStream, stream_before
+from aepipe.batch.adaptive_stream import AdaptiveStream, stream_before
 from aepipe.batch.block_scorer import BlockScorer, Buffers, ScoredBlock
 from aepipe.batch.ordered_queue import OrderedQueue
 from aepipe.batch.run_stats import RunStats
@@ -22,7 +22,7 @@ from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.memory_budget import block_rows, default_memory_mb
 from aepipe.inference.session import Session
-from aepipe.storage import Commit, Manifest, Outputs, digest_file, digest_of
+from aepipe.storage import SCORE, Commit, Manifest, Outputs, ScoreDetails, digest_file, digest_of
 from aepipe.tables.parquet_reader import slices
 from aepipe.tables.partitions import Partition
 
@@ -61,7 +61,7 @@ class PartitionResult(NamedTuple):
 
     partition: str
     status: Literal["written", "already done", "quarantined"]
-    manifest: Manifest | None = None
+    manifest: Manifest[ScoreDetails] | None = None
     reason: str | None = None
 
 
@@ -96,7 +96,7 @@ def score_partition(
         commit.take_key(partition_key(bundle, list(inputs.values()), features=spec.features, adaptive=spec.adaptive))
         return inputs
 
-    with outputs.commit(name, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
+    with outputs.commit(SCORE, name, wait_s=spec.wait_s) as commit, _in_turn(outputs, spec):
         is_entered = commit.is_first and enter(False)
         inputs = None if is_entered else take_key()
         if commit.done is not None:
@@ -111,7 +111,7 @@ def score_partition(
         scoring.help(runner)
         scoring.finish()
         _refuse_changed(files, stamps)
-        details = scoring.details(runner, wall_s=perf_counter() - began) | {"inputs": inputs}
+        details = scoring.details(runner, inputs, wall_s=perf_counter() - began)
         return PartitionResult(name, "written", commit.publish(model_version=bundle.version, details=details))
 
 
@@ -143,7 +143,7 @@ class Scoring:
         self,
         bundle: Bundle,
         spec: ScoreSpec,
-        commit: Commit,
+        commit: Commit[ScoreDetails],
         *,
         workers: int,
         stats: RunStats,
@@ -206,28 +206,29 @@ class Scoring:
                 sink.close()
         self._refuse_invalid()
 
-    def details(self, runner: Runner[Session], *, wall_s: float) -> dict[str, Any]:
-        """What the manifest says of the run. The seconds of the commit are those of writing the last pages to disk."""
+    def details(self, runner: Runner[Session], inputs: Mapping[str, str], *, wall_s: float) -> ScoreDetails:
+        """Return counts, settings and timings for the manifest; inputs: digests of the source files, by path."""
         stats, calibration = self._tally, self._bundle.calibration
-        return {
-            "rows": stats.rows,
-            "flagged": stats.flagged,
-            "invalid": dict(stats.invalid),
-            "unseen": dict(stats.unseen),
-            "extra_columns": list(self._survey.extra_columns),
-            "alpha": calibration.alpha,
-            "alpha_means": f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
-            "threshold": calibration.threshold,
-            "threshold_chosen": None if calibration.choice is None else calibration.choice.sentence,
-            "calibration": calibration.digest,
-            **({} if self._flow is None else {STREAM: self._flow.details()}),
-            "provider": runner.graph.provider,
-            "batch_rows": runner.batch_rows,
-            "seconds": {stage: round(seconds, 4) for stage, seconds in stats.seconds.items()},
-            "over_io": round(stats.over_io, 3),
-            "wall_s": round(wall_s, 4),
-            "rows_per_s": round(stats.rows / wall_s, 1),
-        }
+        details = ScoreDetails(
+            rows=stats.rows,
+            flagged=stats.flagged,
+            invalid=stats.invalid,
+            unseen=stats.unseen,
+            extra_columns=self._survey.extra_columns,
+            inputs=inputs,
+            alpha=calibration.alpha,
+            alpha_means=f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
+            threshold=calibration.threshold,
+            threshold_chosen=None if calibration.choice is None else calibration.choice.sentence,
+            calibration=calibration.digest,
+            provider=runner.graph.provider,
+            batch_rows=runner.batch_rows,
+            seconds={stage: round(seconds, 4) for stage, seconds in stats.seconds.items()},
+            over_io=round(stats.over_io, 3),
+            wall_s=round(wall_s, 4),
+            rows_per_s=round(stats.rows / wall_s, 1),
+        )
+        return details if self._flow is None else details.model_copy(update={"stream": self._flow.details})
 
     def _blocks(self, rows: int) -> Iterator[Block]:
         for path, columns, as_codes in self._survey.readings:

@@ -24,7 +24,7 @@ from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, no_progress
-from aepipe.storage import Manifest, Outputs, read_parquet
+from aepipe.storage import Manifest, Outputs, ScoreDetails, read_parquet
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
 
@@ -124,7 +124,7 @@ def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | N
     return resolve_label_rule(job, files, label=label, positive=positive) if named else label_rule(job)
 
 
-def _files_of(job: Job, nights: Sequence[Manifest]) -> list[Path]:
+def _files_of(job: Job, nights: Sequence[Manifest[ScoreDetails]]) -> list[Path]:
     return [job.out_path / night.files["scores"].path for night in nights]
 
 
@@ -166,7 +166,7 @@ def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule 
 def _evidence(
     job: Job,
     bundle: Bundle,
-    nights: Sequence[Manifest],
+    nights: Sequence[Manifest[ScoreDetails]],
     truth: LabelRule | None,
     *,
     rows: _Rows | None = None,
@@ -189,7 +189,7 @@ def _evidence(
 
 
 def _of_nights(
-    job: Job, nights: Sequence[Manifest], truth: LabelRule | None
+    job: Job, nights: Sequence[Manifest[ScoreDetails]], truth: LabelRule | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Scores of the nights, and their truth where the scores carry the columns that tell it."""
     scores, known, is_anomaly = [], [], []
@@ -210,7 +210,7 @@ def _of_nights(
     return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly)
 
 
-def _rows_a_night(job: Job, nights: Sequence[Manifest], rows: _Rows | None, partitions: int) -> float:
+def _rows_a_night(job: Job, nights: Sequence[Manifest[ScoreDetails]], rows: _Rows | None, partitions: int) -> float:
     """The median of the scored nights, else of what there is."""
     if nights:
         return float(np.median([night.files["scores"].rows for night in nights]))

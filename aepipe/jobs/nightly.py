@@ -10,7 +10,7 @@ from aepipe.jobs.sample.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train.train import TrainResult, train
 from aepipe.progress import Progress
-from aepipe.storage import Outputs
+from aepipe.storage import SAMPLE, Outputs
 
 
 class NightResult(Result):
@@ -59,5 +59,5 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
 
 def _has_samples(job: Job, scored: ScoreResult) -> bool:
     """Whether today has samples of this model already: others than the night's may have been asked for by hand."""
-    there = Outputs(job.out_path).manifest(today(), "sample")
+    there = Outputs(job.out_path).manifest(SAMPLE, today())
     return there is not None and there.model_version == scored.model_version

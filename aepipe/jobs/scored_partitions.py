@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,20 +13,20 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
-from aepipe.storage import Manifest, Outputs, digest_file, read_parquet
+from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, digest_file, read_parquet
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 
 LATEST = 31
 """How many partitions a report or a threshold looks back."""
 
 
-def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
+def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
     """The latest partitions that this version has scored, in their order."""
     return _nights(outputs, version)[-LATEST:]
 
 
-def _nights(outputs: Outputs, version: str) -> tuple[Manifest, ...]:
-    return tuple(night for night in outputs.manifests("score") if night.model_version == version)
+def _nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
+    return tuple(night for night in outputs.manifests(SCORE) if night.model_version == version)
 
 
 def open_model(job: Job, name: str) -> TableModel:
@@ -46,15 +47,15 @@ class ScoredPartitions:
         if not found:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
 
-    def read(self, output: str, manifest: Manifest, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, output: str, manifest: Manifest[Any], columns: Sequence[str] | None = None) -> pa.Table:
         """One output of one partition."""
         return read_parquet(self.outputs.root / manifest.files[output].path, columns)
 
-    def scores(self, manifest: Manifest) -> np.ndarray:
+    def scores(self, manifest: Manifest[ScoreDetails]) -> np.ndarray:
         """The scores of a partition, (B,) float32, NaN where a row has none."""
         return np.asarray(self.read("scores", manifest, ["score"])["score"].to_numpy())
 
-    def latents(self, manifest: Manifest) -> np.ndarray | None:
+    def latents(self, manifest: Manifest[ScoreDetails]) -> np.ndarray | None:
         """The features of a partition, (B, Z), NaN where a row has none; None where the job does not write them.
 
         Of codes and other latents that no distance can be taken of, those that sum them up.
@@ -66,18 +67,18 @@ class ScoredPartitions:
         table = self.read("features", manifest, names)
         return np.column_stack([table[name].to_numpy() for name in names])
 
-    def sources(self, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    def sources(self, manifest: Manifest[ScoreDetails]) -> Iterator[pa.RecordBatch]:
         """The rows that were scored, in the order of the scores. To be asked for `unchanged` partitions only."""
-        return slices([Path(path) for path in manifest.details["inputs"]], None, rows=READ_ROWS)
+        return slices([Path(path) for path in manifest.details.inputs], None, rows=READ_ROWS)
 
-    def is_in_force(self, manifest: Manifest) -> bool:
+    def is_in_force(self, manifest: Manifest[ScoreDetails]) -> bool:
         """Whether the calibration in force is what judged a partition when it was scored."""
-        return manifest.details.get("calibration") == self.model.bundle.calibration.digest
+        return manifest.details.calibration == self.model.bundle.calibration.digest
 
     @cached_property
     def unchanged(self) -> frozenset[str]:
         """The partitions whose source files are still those that were scored: others cannot be joined row by row."""
-        return frozenset(m.partition for m in self.manifests if _is_unchanged(m.details["inputs"]))
+        return frozenset(m.partition for m in self.manifests if _is_unchanged(m.details.inputs))
 
 
 def _is_unchanged(inputs: Mapping[str, str]) -> bool:

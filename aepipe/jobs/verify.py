@@ -9,7 +9,7 @@ from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, BundleNotFound
 from aepipe.inference.golden_check import check_golden
 from aepipe.jobs.results import Result
-from aepipe.storage import OUTPUTS, Outputs
+from aepipe.storage import RUN_KINDS, Outputs
 
 
 class Verification(Result):
@@ -29,7 +29,9 @@ def verify(path: str | Path) -> Verification:
         job = read_job(path)
         bundles = _verify_bundles(job.bundle_path)
         outputs = Outputs(job.out_path)
-        checked = [f"{m.partition}: {', '.join(sorted(m.files))}" for run in OUTPUTS for m in outputs.manifests(run)]
+        checked = [
+            f"{m.partition}: {', '.join(sorted(m.files))}" for kind in RUN_KINDS for m in outputs.manifests(kind)
+        ]
         found = (*bundles.faults, *recalibration.faults(job.out_path), *outputs.verify())
         return Verification(checked=(*bundles.checked, *checked), faults=found)
     return _verify_bundles(path)

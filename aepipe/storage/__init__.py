@@ -7,18 +7,35 @@ from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, Manifest
 from aepipe.storage.output_store import Outputs
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
-from aepipe.storage.paths import HIDDEN, OUTPUTS, Run, check_partition
+from aepipe.storage.paths import HIDDEN, check_partition
+from aepipe.storage.run_details import (
+    ImputeDetails,
+    SampleDetails,
+    ScoreDetails,
+    StreamDetails,
+    TraversalDetails,
+)
+from aepipe.storage.run_kinds import IMPUTE, RUN_KINDS, SAMPLE, SCORE, TRAVERSE, RunKind
 
 __all__ = [
     "HIDDEN",
-    "OUTPUTS",
+    "IMPUTE",
+    "RUN_KINDS",
+    "SAMPLE",
+    "SCORE",
+    "TRAVERSE",
     "Commit",
     "FileRecord",
+    "ImputeDetails",
     "Manifest",
     "Outputs",
     "ParquetSink",
-    "Run",
+    "RunKind",
+    "SampleDetails",
+    "ScoreDetails",
     "StagedFile",
+    "StreamDetails",
+    "TraversalDetails",
     "append_line",
     "check_partition",
     "digest_bytes",

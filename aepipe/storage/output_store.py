@@ -1,4 +1,4 @@
-"""The folder of a job's outputs: what is committed, what is quarantined, whether it is intact."""
+"""Folder of a job's outputs: commits, manifests, quarantine and verification."""
 
 import json
 import logging
@@ -6,55 +6,66 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from aepipe.storage.atomic_files import put_json
-from aepipe.storage.commit import REASON, Commit, done_under, recover
+from aepipe.storage.commit import REASON, Commit, find_done, recover
 from aepipe.storage.locks import lock
-from aepipe.storage.manifest import Manifest, read_manifest
-from aepipe.storage.paths import HIDDEN, OUTPUTS, Place, Run, check_partition, manifests_folder, quarantine_folder
-from aepipe.storage.verify import faults
+from aepipe.storage.manifest import D, Manifest
+from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manifests_folder, quarantine_folder
+from aepipe.storage.run_kinds import RUN_KINDS, SCORE, RunKind
+from aepipe.storage.verify import find_faults
 from aepipe.tables.partitions import natural_order
 
 _log = logging.getLogger(__name__)
 
 
 class Outputs:
-    """`<root>/<output>/<partition>/part-0.parquet`, and `<root>/.aepipe` beside them."""
+    """Files `<root>/<output>/<partition>/part-0.parquet`, and their manifests and locks under `<root>/.aepipe`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, output: str, partition: str) -> Path:
-        """The one file of this output and partition, there or not."""
-        (run,) = [run for run, outputs in OUTPUTS.items() if output in outputs]
-        return self._place(partition, run).final(output)
+        """Return the path of an output of a partition; the file need not exist."""
+        (kind,) = [kind for kind in RUN_KINDS if output in kind.outputs]
+        return self._paths(kind, partition).final(output)
 
-    def manifest(self, partition: str, run: Run = "score") -> Manifest | None:
-        """What was last committed of this partition, if anything."""
-        return read_manifest(self._place(partition, run).manifest)
+    def manifest(self, kind: RunKind[D], partition: str) -> Manifest[D] | None:
+        """Return the manifest of the last commit of a partition; None if there is none."""
+        return kind.read_manifest(self._paths(kind, partition).manifest)
 
-    def manifests(self, run: Run = "score") -> tuple[Manifest, ...]:
-        """What was last committed of every partition, in the order of their names (hour=9 comes before hour=10)."""
-        found = [read_manifest(path) for path in manifests_folder(self.root, run).rglob("*.json")]
+    def manifests(self, kind: RunKind[D]) -> tuple[Manifest[D], ...]:
+        """Return the manifests of all partitions in the natural order of their names (hour=9 before hour=10)."""
+        found = [kind.read_manifest(path) for path in manifests_folder(self.root, kind).rglob("*.json")]
         return tuple(sorted((m for m in found if m is not None), key=lambda m: natural_order(m.partition)))
 
-    def done(self, partition: str, key: str, run: Run = "score") -> Manifest | None:
-        """The manifest under this key, if its files are there with their sizes and no interrupted commit waits."""
-        return done_under(self._place(partition, run), key)
+    def done(self, kind: RunKind[D], partition: str, key: str) -> Manifest[D] | None:
+        """Return the manifest with this key if its files have their sizes and no interrupted commit is left."""
+        return find_done(self._paths(kind, partition), kind, key)
 
     @contextmanager
     def commit(
-        self, partition: str, key: str | None = None, *, run: Run = "score", wait_s: float = 0.0
-    ) -> Iterator[Commit]:
-        """A commit of this partition, alone in its lock, after what a killed process left has been put right.
+        self, kind: RunKind[D], partition: str, key: str | None = None, *, wait_s: float = 0.0
+    ) -> Iterator[Commit[D]]:
+        """Open a commit of a partition under its lock, after recovering what a killed process left.
 
-        key: where it is known later, `Commit.take_key` is told it. A block that raises, or never publishes, changes
-        nothing. Raises Busy and PartitionInvalid.
+        A block that raises, or does not publish, changes nothing.
+
+        Args:
+            kind: kind of run.
+            partition: name of the partition.
+            key: digest of everything the outputs depend on; None: `Commit.take_key` receives it later.
+            wait_s: seconds to wait for the lock.
+
+        Raises:
+            Busy: another process holds the lock.
+            PartitionInvalid: the name cannot be a folder of the outputs.
         """
-        place = self._place(partition, run)
-        with lock(place.lock, wait_s=wait_s):
-            recover(place)
-            commit = Commit(place)
+        paths = self._paths(kind, partition)
+        with lock(paths.lock, wait_s=wait_s):
+            recover(paths)
+            commit = Commit(paths, kind)
             if key is not None:
                 commit.take_key(key)
             try:
@@ -64,18 +75,21 @@ class Outputs:
                 raise
             commit.end(failed=False)
 
-    def names(self, run: Run = "score") -> tuple[str, ...]:
-        """The partitions that have a manifest, in no order."""
-        folder = manifests_folder(self.root, run)
+    def partitions(self, kind: RunKind[Any]) -> tuple[str, ...]:
+        """Return the names of the partitions that have a manifest, in no order."""
+        folder = manifests_folder(self.root, kind)
         return tuple(path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("*.json"))
 
     def in_turn(self, *, wait_s: float) -> AbstractContextManager[None]:
-        """A lock that holders of several partitions share, for what must not happen to two of them at once."""
+        """Lock all partitions at once, for runs that must score one partition after another."""
         return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s)
 
     def quarantine(self, partition: str, reason: str, files: Sequence[Path]) -> Path:
-        """The note that this partition cannot be scored, and why; its old outputs stay. A later commit removes it."""
-        path = self._place(partition, "score").quarantine
+        """Note that a partition cannot be scored and return the path of the note.
+
+        Earlier outputs stay as they are. The next commit of the partition removes the note.
+        """
+        path = self._paths(SCORE, partition).quarantine
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         note = {"partition": partition, "reason": reason, "files": [str(file) for file in files], "when": when}
         put_json(path, note)
@@ -83,24 +97,25 @@ class Outputs:
         return path
 
     def quarantined(self) -> dict[str, str]:
-        """The reason of every partition in quarantine, by name."""
+        """Return the reasons of the partitions that cannot be scored, by name."""
         folder = quarantine_folder(self.root)
         paths = [path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_")]
         notes = [json.loads(path.read_bytes()) for path in paths]
         return dict(sorted((note["partition"], note["reason"]) for note in notes))
 
-    def set_aside(self, run: Run = "sample") -> dict[str, str]:
-        """The reason of every partition whose rows were judged unfit, by name."""
-        folder = quarantine_folder(self.root) / f"_{OUTPUTS[run][-1]}"
+    def quarantined_rows(self, kind: RunKind[Any]) -> dict[str, str]:
+        """Return the reasons of the partitions whose written rows were quarantined, by name."""
+        folder = quarantine_folder(self.root) / f"_{kind.outputs[-1]}"
         notes = sorted(folder.rglob(REASON))
         return {path.parent.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").strip() for path in notes}
 
     def verify(self, *, wait_s: float = 5.0) -> list[str]:
-        """Every fault of the outputs, a sentence each: all files are read and compared with their manifests.
+        """Read all files, compare them with their manifests, and return one sentence per fault.
 
-        wait_s: for a commit that is under way where a fault was found.
+        Args:
+            wait_s: seconds to wait for a commit in progress where a fault was found.
         """
-        return faults(self.root, wait_s=wait_s)
+        return find_faults(self.root, wait_s=wait_s)
 
-    def _place(self, partition: str, run: Run) -> Place:
-        return Place(self.root, check_partition(partition), run)
+    def _paths(self, kind: RunKind[Any], partition: str) -> PartitionPaths:
+        return PartitionPaths(self.root, check_partition(partition), kind)

@@ -1,49 +1,42 @@
-"""Where things lie below the folder of the outputs."""
+"""Paths below the folder of the outputs."""
 
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from aepipe.errors import PartitionInvalid
-
-Run = Literal["score", "sample", "fill", "walk"]
-
-OUTPUTS: dict[Run, tuple[str, ...]] = {
-    "score": ("features", "scores"),
-    "sample": ("samples",),
-    "fill": ("filled",),
-    "walk": ("walks",),
-}
-"""What a run may write, in the order of replacement; the last is always written, and replacing it is the commit."""
+from aepipe.storage.run_kinds import RunKind
 
 HIDDEN = ".aepipe"
 FILE = "part-0.parquet"
 _LONGEST = 200
 
 
-class Place(NamedTuple):
-    """One run of one partition."""
+class PartitionPaths(NamedTuple):
+    """Paths of one kind of run of one partition."""
 
     root: Path
     partition: str
-    run: Run
+    kind: RunKind[Any]
 
     def final(self, output: str) -> Path:
+        """Path of an output file that readers open."""
         return self.root / self.relative(output)
 
     def relative(self, output: str) -> str:
+        """Path of an output file, relative to the root."""
         return f"{output}/{self.partition}/{FILE}"
 
     def staged(self, output: str) -> Path:
-        """Beside the data, on the same file system; no reader of `*.parquet` takes it for data."""
+        """Path of an output file before its commit: same file system as the data, not matched by `*.parquet`."""
         return self.staging / f"{output}.tmp"
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        return OUTPUTS[self.run]
+        return self.kind.outputs
 
     @property
     def staging(self) -> Path:
-        return self.root / HIDDEN / "staging" / self.run / _flat(self.partition)
+        return self.root / HIDDEN / "staging" / self.kind.name / _flat(self.partition)
 
     @property
     def staged_manifest(self) -> Path:
@@ -51,37 +44,38 @@ class Place(NamedTuple):
 
     @property
     def manifest(self) -> Path:
-        return manifests_folder(self.root, self.run) / f"{self.partition}.json"
+        return manifests_folder(self.root, self.kind) / f"{self.partition}.json"
 
     @property
     def lock(self) -> Path:
-        return self.root / HIDDEN / "locks" / self.run / f"{_flat(self.partition)}.lock"
+        return self.root / HIDDEN / "locks" / self.kind.name / f"{_flat(self.partition)}.lock"
 
     @property
     def quarantine(self) -> Path:
-        """The note about a partition that cannot be scored."""
+        """Note that the partition cannot be scored."""
         return quarantine_folder(self.root) / f"{self.partition}.json"
 
     @property
-    def set_aside(self) -> Path:
-        """The folder of rows that were written and judged unfit; no partition is called so, its name begins with _."""
+    def quarantined_rows(self) -> Path:
+        """Folder of rows that were written and quarantined; starts with _, as no partition does."""
         return quarantine_folder(self.root) / f"_{self.outputs[-1]}" / self.partition
 
 
-def manifests_folder(root: Path, run: Run) -> Path:
-    """Where the manifests of a run of this kind lie."""
-    return root / HIDDEN / "manifests" / run
+def manifests_folder(root: Path, kind: RunKind[Any]) -> Path:
+    """Return the folder of the manifests of a kind of run."""
+    return root / HIDDEN / "manifests" / kind.name
 
 
 def quarantine_folder(root: Path) -> Path:
-    """Where the notes about partitions in quarantine lie."""
+    """Return the folder of the notes about quarantined partitions."""
     return root / HIDDEN / "quarantine"
 
 
 def check_partition(partition: str) -> str:
-    """The name itself, if it can be a folder below the outputs that every Parquet reader finds.
+    """Return the name if it can be a folder that every Parquet reader finds.
 
-    Raises PartitionInvalid.
+    Raises:
+        PartitionInvalid: the name is not a visible relative path, or is too long.
 
     >>> check_partition("dt=2026-01-01/hour=07")
     'dt=2026-01-01/hour=07'
@@ -108,5 +102,5 @@ def _fault(partition: str) -> str | None:
 
 
 def _flat(partition: str) -> str:
-    """One file name for a nested partition; two partitions never share it."""
+    """Encode a nested partition as one file name, without collisions."""
     return partition.replace("%", "%25").replace("/", "%2F")

@@ -2,27 +2,29 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from aepipe.errors import Busy, DataUnreadable
 from aepipe.storage.digests import digest_file
 from aepipe.storage.locks import lock
-from aepipe.storage.manifest import FileRecord, read_manifest
-from aepipe.storage.paths import FILE, OUTPUTS, Place, Run, manifests_folder
+from aepipe.storage.manifest import FileRecord
+from aepipe.storage.paths import FILE, PartitionPaths, manifests_folder
+from aepipe.storage.run_kinds import RUN_KINDS, RunKind
 
 _REMEDY = "Delete it and run the partition again."
 
 
-def faults(root: Path, *, wait_s: float) -> list[str]:
+def find_faults(root: Path, *, wait_s: float) -> list[str]:
     """Every fault of the outputs below `root`, in sentences that name the file and the remedy."""
-    places = [Place(root, partition, run) for run in OUTPUTS for partition in _partitions(root, run)]
-    return [fault for place in places for fault in _confirmed_faults(place, wait_s)]
+    all_paths = [PartitionPaths(root, partition, kind) for kind in RUN_KINDS for partition in _partitions(root, kind)]
+    return [fault for paths in all_paths for fault in _confirmed_faults(paths, wait_s)]
 
 
-def _partitions(root: Path, run: Run) -> list[str]:
+def _partitions(root: Path, kind: RunKind[Any]) -> list[str]:
     """By name, those that have a manifest and those that have a file."""
-    manifests = manifests_folder(root, run)
+    manifests = manifests_folder(root, kind)
     named = {path.relative_to(manifests).as_posix().removesuffix(".json") for path in manifests.rglob("*.json")}
-    folders = [root / output for output in OUTPUTS[run]]
+    folders = [root / output for output in kind.outputs]
     return sorted(named.union(*(_with_files(folder) for folder in folders)))
 
 
@@ -30,28 +32,28 @@ def _with_files(folder: Path) -> set[str]:
     return {path.parent.relative_to(folder).as_posix() for path in folder.rglob(FILE)}
 
 
-def _confirmed_faults(place: Place, wait_s: float) -> list[str]:
+def _confirmed_faults(paths: PartitionPaths, wait_s: float) -> list[str]:
     """Faults are looked at again in the lock: without it, a commit may have come between manifest and file."""
-    if not list(_faults(place)):
+    if not list(_faults(paths)):
         return []
     try:
-        with lock(place.lock, wait_s=wait_s):
-            return list(_faults(place))
+        with lock(paths.lock, wait_s=wait_s):
+            return list(_faults(paths))
     except Busy as busy:
-        return [f"partition {place.partition} is being written, verify again later: {busy}"]
+        return [f"partition {paths.partition} is being written, verify again later: {busy}"]
 
 
-def _faults(place: Place) -> Iterator[str]:
-    if place.staged_manifest.exists():
-        yield f"partition {place.partition}: a commit was interrupted. Run the partition again, which finishes it."
+def _faults(paths: PartitionPaths) -> Iterator[str]:
+    if paths.staged_manifest.exists():
+        yield f"partition {paths.partition}: a commit was interrupted. Run the partition again, which finishes it."
         return
-    manifest = read_manifest(place.manifest)
-    if manifest is None and place.manifest.exists():
-        yield f"{place.manifest} cannot be understood. {_REMEDY}"
+    manifest = paths.kind.read_manifest(paths.manifest)
+    if manifest is None and paths.manifest.exists():
+        yield f"{paths.manifest} cannot be understood. {_REMEDY}"
         return
     records = manifest.files if manifest is not None else {}
-    for output in place.outputs:
-        fault = _fault(place.final(output), records.get(output))
+    for output in paths.outputs:
+        fault = _fault(paths.final(output), records.get(output))
         if fault is not None:
             yield fault
 

@@ -13,7 +13,7 @@ from aepipe.batch.partition_scorer import ScoreSpec
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.adaptive import Adaptive, State
 from aepipe.engines.local import run
-from aepipe.storage import Manifest, Outputs
+from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, StreamDetails
 from aepipe.tables.partitions import Partition
 from tests.support.linear_bundle import numbers
 
@@ -51,10 +51,15 @@ class Mill:
         path = self.outputs.path("scores", name)
         return np.asarray(pq.ParquetFile(path).read()[column].to_numpy(zero_copy_only=False))
 
-    def manifest(self, name: str) -> Manifest:
-        found = self.outputs.manifest(name)
+    def manifest(self, name: str) -> Manifest[ScoreDetails]:
+        found = self.outputs.manifest(SCORE, name)
         assert found is not None
         return found
+
+    def stream(self, name: str) -> StreamDetails:
+        stream = self.manifest(name).details.stream
+        assert stream is not None
+        return stream
 
     def flags(self, names: Sequence[str] = NIGHTS) -> np.ndarray:
         return np.concatenate([self.read(name, "is_anomaly") for name in names])
@@ -78,9 +83,9 @@ def test_flags_of_nights_are_those_of_one_stream_and_score_and_p_stay_fixed(mill
         np.testing.assert_array_equal([mill.read(name, column) for name in NIGHTS], fixed[column])
     assert mill.flags().mean() < 0.1 < np.mean(fixed["is_anomaly"])
     last = mill.manifest(NIGHTS[-1]).details
-    assert last["stream"] == {"after": NIGHTS[-2], **judge.state.model_dump(mode="json")}
-    assert last["flagged"] == mill.read(NIGHTS[-1], "is_anomaly").sum()
-    assert mill.manifest(NIGHTS[0]).details["stream"]["after"] is None
+    assert last.stream == StreamDetails(after=NIGHTS[-2], alpha=judge.state.alpha, scores=judge.state.scores)
+    assert last.flagged == mill.read(NIGHTS[-1], "is_anomaly").sum()
+    assert mill.stream(NIGHTS[0]).after is None
 
 
 def test_workers_change_nothing(mill: Mill, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -101,16 +106,16 @@ def test_a_late_night_goes_on_from_the_one_before_it_and_rewrites_no_later_one(m
 
     assert statuses == ["already done", "written", "already done", "written"]
     assert (mill.manifest(third), mill.outputs.path("scores", third).stat().st_mtime_ns) == before
-    assert mill.manifest(third).details["stream"]["after"] == first
-    assert mill.manifest(late).details["stream"]["after"] == first
-    assert mill.manifest(last).details["stream"]["after"] == third
+    assert mill.stream(third).after == first
+    assert mill.stream(late).after == first
+    assert mill.stream(last).after == third
 
 
 def test_switching_it_on_or_off_leaves_no_night_done(mill: Mill) -> None:
     assert mill.score() == ["written"] * 4
     assert mill.score() == ["already done"] * 4
     assert mill.score(adaptive=False) == ["written"] * 4
-    assert "stream" not in mill.manifest(NIGHTS[0]).details
+    assert mill.manifest(NIGHTS[0]).details.stream is None
 
 
 def test_another_calibration_begins_another_stream(mill: Mill) -> None:
@@ -119,7 +124,7 @@ def test_another_calibration_begins_another_stream(mill: Mill) -> None:
 
     mill.score(NIGHTS[2:])
 
-    assert mill.manifest(NIGHTS[2]).details["stream"]["after"] is None
+    assert mill.stream(NIGHTS[2]).after is None
 
 
 def test_rows_without_a_score_are_not_flagged_and_no_part_of_the_stream(mill: Mill) -> None:
@@ -135,4 +140,4 @@ def test_rows_without_a_score_are_not_flagged_and_no_part_of_the_stream(mill: Mi
     scores = mill.read(NIGHTS[0], "score")
     assert np.flatnonzero(np.isnan(scores)).tolist() == [3, 250]
     np.testing.assert_array_equal(mill.flags(NIGHTS[:1]), judge.flags(scores))
-    assert mill.manifest(NIGHTS[0]).details["stream"]["scores"] == list(judge.state.scores)
+    assert mill.stream(NIGHTS[0]).scores == judge.state.scores

@@ -16,7 +16,7 @@ from aepipe.errors import Busy
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session, Tensors
 from aepipe.inference.table_model import TableModel
-from aepipe.storage import Outputs
+from aepipe.storage import SCORE, Outputs
 from tests.support.linear_bundle import make_bundle, numbers, pictures, weights
 from tests.support.workshop import NAME, Workshop, matrix
 
@@ -107,22 +107,24 @@ def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
     assert manifest is not None
     details = manifest.details
     assert manifest.model_version == shop.bundle.version
-    assert {key: details[key] for key in ("rows", "invalid", "unseen", "extra_columns", "provider", "alpha")} == {
+    assert {
+        key: getattr(details, key) for key in ("rows", "invalid", "unseen", "extra_columns", "provider", "alpha")
+    } == {
         "rows": 100,
         "invalid": {},
         "unseen": {},
-        "extra_columns": ["new"],
+        "extra_columns": ("new",),
         "provider": "CPUExecutionProvider",
         "alpha": 0.05,
     }
-    assert details["alpha_means"] == "share of normal rows that is flagged"
-    assert details["threshold"] == shop.bundle.calibration.threshold
-    assert details["flagged"] == shop.read()["is_anomaly"].to_pylist().count(True)
-    assert list(details["inputs"]) == [str(partition.files[0])]
-    assert set(details["seconds"]) == {"digest", "read", "encode", "infer", "write", "commit"}
-    assert all(seconds >= 0 for seconds in details["seconds"].values())
-    assert details["over_io"] >= 1
-    assert details["rows_per_s"] == pytest.approx(100 / details["wall_s"], rel=0.01)
+    assert details.alpha_means == "share of normal rows that is flagged"
+    assert details.threshold == shop.bundle.calibration.threshold
+    assert details.flagged == shop.read()["is_anomaly"].to_pylist().count(True)
+    assert list(details.inputs) == [str(partition.files[0])]
+    assert set(details.seconds) == {"digest", "read", "encode", "infer", "write", "commit"}
+    assert all(seconds >= 0 for seconds in details.seconds.values())
+    assert details.over_io >= 1
+    assert details.rows_per_s == pytest.approx(100 / details.wall_s, rel=0.01)
 
 
 def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
@@ -200,7 +202,7 @@ def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: 
     result = score_partition(shop.bundle, spec, make(), workers=2, announce=announce, progress=done.append, check=check)
 
     assert seen_while_digesting == [1.0]
-    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert result.manifest == Outputs(shop.out).manifest(SCORE, NAME)
     assert shop.score(partition).status == "already done"
 
 
@@ -229,7 +231,7 @@ def test_scored_again_nothing_is_written(shop: Workshop) -> None:
     result = shop.score(partition)
 
     assert result.status == "already done"
-    assert result.manifest == Outputs(shop.out).manifest(NAME)
+    assert result.manifest == Outputs(shop.out).manifest(SCORE, NAME)
     assert shop.snapshot() == before
 
 
@@ -267,5 +269,5 @@ def test_the_key_names_all_that_the_outputs_depend_on(tmp_path: Path, linear: Bu
 def test_a_partition_that_another_process_writes_is_waited_for_and_then_named(shop: Workshop) -> None:
     partition = shop.write(numbers(10))
 
-    with Outputs(shop.out).commit(NAME, "another"), pytest.raises(Busy, match="is held by process"):
+    with Outputs(shop.out).commit(SCORE, NAME, "another"), pytest.raises(Busy, match="is held by process"):
         shop.score(partition, wait_s=0.05)

@@ -32,7 +32,7 @@ def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their
     assert not scores["is_anomaly"][8].as_py()
     np.testing.assert_allclose(scores["score"].take(fine), np.abs(matrix(table)).sum(axis=1)[fine], rtol=1e-6)
     assert result.manifest is not None
-    assert sorted(result.manifest.details["invalid"].values()) == [1, 2]
+    assert sorted(result.manifest.details.invalid.values()) == [1, 2]
 
 
 def test_missing_values_are_scored_where_training_had_some(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
     result = shop.score(shop.write(table, group=7), batch_rows=1)
 
     assert result.manifest is not None
-    assert result.manifest.details["unseen"] == {"colour": 10}
+    assert result.manifest.details.unseen == {"colour": 10}
     codes = {"red": 4, "blue": 3, "pink": UNSEEN}
     expected = np.abs(matrix(table)).sum(axis=1) + [codes[name] for name in table["colour"].to_pylist()]
     np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)

@@ -20,7 +20,7 @@ from aepipe.engines.local import PartitionResult, ScoreSpec, run
 from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
 from aepipe.inference.session import Session, usable_device
-from aepipe.storage import Outputs
+from aepipe.storage import SCORE, Outputs
 from aepipe.tables.partitions import Partition
 from tests.support.linear_bundle import make_bundle, numbers
 
@@ -268,7 +268,7 @@ def test_a_partition_that_another_process_holds_is_an_error_when_the_others_are_
 ) -> None:
     nights = Nights(tmp_path)
 
-    with Outputs(nights.out).commit("dt=2026-01-01", "another"), pytest.raises(Busy):
+    with Outputs(nights.out).commit(SCORE, "dt=2026-01-01", "another"), pytest.raises(Busy):
         run(bundle, nights.specs(wait_s=0.05))
 
     assert len(list(nights.out.glob("scores/*/part-0.parquet"))) == 4
@@ -290,7 +290,7 @@ def test_a_gpu_scores_as_the_cpu_does_and_the_manifest_says_so(tmp_path: Path, b
 
     results = run(bundle, nights.specs(device="cuda"))
 
-    assert {result.manifest.details["provider"] for result in results if result.manifest} == {"CUDAExecutionProvider"}
+    assert {result.manifest.details.provider for result in results if result.manifest} == {"CUDAExecutionProvider"}
     for index in range(5):
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-4)
 

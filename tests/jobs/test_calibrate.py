@@ -23,7 +23,7 @@ from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.jobs.verify import verify
-from aepipe.storage import HIDDEN, Outputs, lock
+from aepipe.storage import HIDDEN, SCORE, Outputs, lock
 from tests.conftest import yardsticks_of
 
 JOB = """name = "mill"
@@ -130,7 +130,7 @@ def state(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def test_another_alpha_moves_the_threshold_without_an_export_and_nights_are_scored_again(mill: Path) -> None:
     first, bundle = statuses(mill), state(mill.parent / "exported")
-    flagged = Outputs(mill.parent / "out").manifests()[0].details["flagged"]
+    flagged = Outputs(mill.parent / "out").manifests(SCORE)[0].details.flagged
     edit(mill, "alpha = 0.05", "alpha = 0.2")
 
     result = calibrate(mill)
@@ -141,10 +141,10 @@ def test_another_alpha_moves_the_threshold_without_an_export_and_nights_are_scor
     assert state(mill.parent / "exported") == bundle
     assert statuses(mill) == ["written"] * 3
     assert statuses(mill) == ["already done"] * 3
-    manifest = Outputs(mill.parent / "out").manifests()[0]
-    assert manifest.details["alpha"] == 0.2
-    assert manifest.details["calibration"] == result.digest
-    assert manifest.details["flagged"] > flagged
+    manifest = Outputs(mill.parent / "out").manifests(SCORE)[0]
+    assert manifest.details.alpha == 0.2
+    assert manifest.details.calibration == result.digest
+    assert manifest.details.flagged > flagged
 
 
 def test_the_same_again_writes_nothing(mill: Path) -> None:
@@ -203,8 +203,11 @@ def test_flags_adapt_along_the_nights_where_the_job_says_so(judged_mill: Path) -
 
     adapted = score(judged_mill, partitions=NIGHTS[:1:-1])
 
-    manifests = [Outputs(judged_mill.parent / "out").manifest(name) for name in NIGHTS[2:]]
-    assert [found and found.details["stream"]["after"] for found in manifests] == [None, *NIGHTS[2:4]]
+    manifests = [Outputs(judged_mill.parent / "out").manifest(SCORE, name) for name in NIGHTS[2:]]
+    assert [found and found.details.stream and found.details.stream.after for found in manifests] == [
+        None,
+        *NIGHTS[2:4],
+    ]
     assert [found.partition for found in adapted.nights] == list(NIGHTS[2:])
     assert sum(found.flagged for found in adapted.nights) < sum(found.flagged for found in fixed.nights) / 2
     assert "at an alpha that adapts" in report(judged_mill).path.read_text()
@@ -317,7 +320,7 @@ def test_without_labels_none_can_choose_a_head(
 def null_scores(mill: Path) -> None:
     score(mill)
     outputs = Outputs(mill.parent / "out")
-    for manifest in outputs.manifests():
+    for manifest in outputs.manifests(SCORE):
         path = outputs.root / manifest.files["scores"].path
         table = pq.ParquetFile(path).read()
         at = table.schema.get_field_index("score")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import aepipe
 from aepipe.jobs.score import score
 from aepipe.metrics.ranking import auroc
-from aepipe.storage import Outputs
+from aepipe.storage import SCORE, Outputs
 
 NIGHT = "dt=2026-01-07"
 
@@ -105,13 +105,13 @@ def test_only_the_partitions_of_the_job_are_scored(cells: Path) -> None:
 def test_the_manifest_says_what_was_read_and_written_and_by_which_model(cells: Path) -> None:
     result = score(cells)
 
-    manifest = Outputs(cells.parent / "out").manifest(NIGHT)
+    manifest = Outputs(cells.parent / "out").manifest(SCORE, NIGHT)
     assert manifest is not None
     assert manifest.model_version == result.model_version
     assert set(manifest.files) == {"scores", "features"}
-    assert manifest.details["provider"] == "CPUExecutionProvider"
-    assert manifest.details["alpha"] == 0.05
-    assert set(manifest.details["seconds"]) >= {"read", "encode", "infer", "write"}
+    assert manifest.details.provider == "CPUExecutionProvider"
+    assert manifest.details.alpha == 0.05
+    assert set(manifest.details.seconds) >= {"read", "encode", "infer", "write"}
 
 
 def test_python_and_the_job_give_the_same_scores(cells: Path) -> None:

@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.errors import Busy
-from aepipe.storage import Outputs
+from aepipe.storage import RUN_KINDS, Outputs, SampleDetails, ScoreDetails
 
 WRITTEN, DONE, BUSY, DISK_FULL, FAILED = 0, 10, 11, 12, 13
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+KINDS = {kind.name: kind for kind in RUN_KINDS}
+DETAILS = {"score": ScoreDetails(), "sample": SampleDetails()}
 fsync = os.fsync
 
 
@@ -79,7 +81,7 @@ def commit(order: dict[str, Any], steps: Steps) -> int:
     outputs = Outputs(Path(order["out"]))
     generation = order["generation"]
     key = f"key {generation}"
-    with outputs.commit("dt=1/hour=2", key, run=order["run"], wait_s=order.get("wait_s", 0)) as begun:
+    with outputs.commit(KINDS[order["run"]], "dt=1/hour=2", key, wait_s=order.get("wait_s", 0)) as begun:
         if "hold_until" in order:
             hold(Path(order["hold_until"]))
         if begun.done is not None:
@@ -89,7 +91,7 @@ def commit(order: dict[str, Any], steps: Steps) -> int:
             for batch in batches_of(generation):
                 sink.write(batch)
                 steps.take("rows", output)
-        begun.publish(model_version=f"m/{generation}")
+        begun.publish(model_version=f"m/{generation}", details=DETAILS[order["run"]])
     return WRITTEN
 
 

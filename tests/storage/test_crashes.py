@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.errors import Busy
-from aepipe.storage import Commit, Outputs, Run
+from aepipe.storage import SAMPLE, SCORE, Commit, Outputs, RunKind, SampleDetails, ScoreDetails
 
+DETAILS = {"score": ScoreDetails(), "sample": SampleDetails()}
 WRITTEN, DONE, BUSY, DISK_FULL = 0, 10, 11, 12  # as in committing.py
 PARTITION = "dt=1/hour=2"
 OLD, NEW, NEXT = 1, 2, 3
@@ -27,7 +28,7 @@ BOTH = ("scores", "features")
 
 
 class Scenario(NamedTuple):
-    run: Run
+    kind: RunKind[Any]
     before: tuple[str, ...]
     after: tuple[str, ...]
 
@@ -39,11 +40,11 @@ class Scenario(NamedTuple):
 
 
 SCENARIOS = {
-    "a first commit": Scenario("score", (), BOTH),
-    "a second commit": Scenario("score", BOTH, BOTH),
-    "features switched off": Scenario("score", BOTH, ("scores",)),
-    "features switched on": Scenario("score", ("scores",), BOTH),
-    "new samples": Scenario("sample", ("samples",), ("samples",)),
+    "a first commit": Scenario(SCORE, (), BOTH),
+    "a second commit": Scenario(SCORE, BOTH, BOTH),
+    "features switched off": Scenario(SCORE, BOTH, ("scores",)),
+    "features switched on": Scenario(SCORE, ("scores",), BOTH),
+    "new samples": Scenario(SAMPLE, ("samples",), ("samples",)),
 }
 
 
@@ -54,7 +55,7 @@ class Committer:
         self.process = process
 
     def begin(self, out: Path, generation: int, scenario: Scenario, **order: Any) -> None:
-        order |= {"out": str(out), "generation": generation, "outputs": scenario.after, "run": scenario.run}
+        order |= {"out": str(out), "generation": generation, "outputs": scenario.after, "run": scenario.kind.name}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -92,17 +93,17 @@ def table_of(generation: int) -> pa.Table:
     return pa.table({"generation": np.full(rows, generation), "z": np.zeros(rows)})
 
 
-def write(commit: Commit, outputs: tuple[str, ...], generation: int) -> None:
+def write(commit: Commit[Any], outputs: tuple[str, ...], generation: int) -> None:
     for output in outputs:
         commit.open(output, table_of(generation).schema).write(table_of(generation))
 
 
-def put(out: Path, generation: int, outputs: tuple[str, ...], run: Run) -> bool:
+def put(out: Path, generation: int, outputs: tuple[str, ...], kind: RunKind[Any]) -> bool:
     """Whether it had to be written."""
-    with Outputs(out).commit(PARTITION, f"key {generation}", run=run) as commit:
+    with Outputs(out).commit(kind, PARTITION, f"key {generation}") as commit:
         if commit.done is None:
             write(commit, outputs, generation)
-            commit.publish(model_version=f"m/{generation}")
+            commit.publish(model_version=f"m/{generation}", details=DETAILS[kind.name])
     return commit.done is None
 
 
@@ -135,7 +136,7 @@ def test_wherever_a_process_is_killed_files_are_whole_and_the_next_commit_puts_t
     before = in_memory / "before"
     before.mkdir()
     if scenario.before:
-        put(before, OLD, scenario.before, scenario.run)
+        put(before, OLD, scenario.before, scenario.kind)
 
     outcomes = set()
     for kill_at in range(1, 200):
@@ -153,44 +154,44 @@ def test_wherever_a_process_is_killed_files_are_whole_and_the_next_commit_puts_t
 
 def check_what_was_left(out: Path, scenario: Scenario) -> str:
     left, staged = seen(out), staged_manifest_of(out)
-    last = "samples" if scenario.run == "sample" else "scores"
+    last = "samples" if scenario.kind is SAMPLE else "scores"
     assert all(left[output] in (OLD, NEW) for output in left)
     assert left.get(last) != NEW or left == scenario.new(), "what is replaced last was replaced too early"
     if staged is not None:
-        assert Outputs(out).done(PARTITION, f"key {OLD}", scenario.run) is None
+        assert Outputs(out).done(scenario.kind, PARTITION, f"key {OLD}") is None
     assert staged is not None or left in (scenario.old(), scenario.new()), "half a commit that nothing can finish"
 
     other = out.with_name("other")
     shutil.copytree(out, other)
-    with pytest.raises(KeyError), Outputs(other).commit(PARTITION, "another key", run=scenario.run) as commit:
+    with pytest.raises(KeyError), Outputs(other).commit(scenario.kind, PARTITION, "another key") as commit:
         write(commit, scenario.after, NEXT)
         raise KeyError
     whole = scenario.new() if staged is not None or left == scenario.new() else scenario.old()
     assert seen(other) == whole
-    check_is_clean(other, scenario.run, whole)
+    check_is_clean(other, scenario.kind, whole)
     shutil.rmtree(other)
 
-    rewritten = put(out, NEW, scenario.after, scenario.run)
+    rewritten = put(out, NEW, scenario.after, scenario.kind)
     assert rewritten == (whole == scenario.old())
     assert seen(out) == scenario.new()
-    check_is_clean(out, scenario.run, scenario.new())
+    check_is_clean(out, scenario.kind, scenario.new())
     if staged is not None:
         return "rolled forward"
     return "published" if left == scenario.new() else "discarded"
 
 
-def check_is_clean(out: Path, run: Run, expected: dict[str, int]) -> None:
+def check_is_clean(out: Path, kind: RunKind[Any], expected: dict[str, int]) -> None:
     outputs = Outputs(out)
     assert leftovers(out) == []
     assert outputs.verify() == []
-    manifest = outputs.manifest(PARTITION, run)
+    manifest = outputs.manifest(kind, PARTITION)
     if manifest is None:
         assert expected == {}
     else:
         assert {output: record.rows for output, record in manifest.files.items()} == {
             output: rows_of(generation) for output, generation in expected.items()
         }
-        assert outputs.done(PARTITION, manifest.key, run) == manifest
+        assert outputs.done(kind, PARTITION, manifest.key) == manifest
 
 
 def test_a_process_killed_again_and_again_never_harms_the_files(in_memory: Path, committer: Committer) -> None:
@@ -204,14 +205,14 @@ def test_a_process_killed_again_and_again_never_harms_the_files(in_memory: Path,
         newest = found.get("scores", 0)
 
     assert newest > 10
-    assert put(in_memory, 100, BOTH, "score")
+    assert put(in_memory, 100, BOTH, SCORE)
     assert seen(in_memory) == dict.fromkeys(BOTH, 100)
-    check_is_clean(in_memory, "score", dict.fromkeys(BOTH, 100))
+    check_is_clean(in_memory, SCORE, dict.fromkeys(BOTH, 100))
 
 
 def test_a_killed_finisher_is_finished_by_the_next(in_memory: Path, committer: Committer) -> None:
     scenario = SCENARIOS["a second commit"]
-    put(in_memory / "before", OLD, BOTH, "score")
+    put(in_memory / "before", OLD, BOTH, SCORE)
     kill_at = 1
     while not killed_with_a_staged_manifest(in_memory, committer, kill_at):
         kill_at += 1
@@ -241,7 +242,7 @@ def test_everything_is_synced_before_what_depends_on_it(tmp_path: Path, committe
     out = tmp_path / "out"
     out.mkdir()
     if scenario.before:
-        put(out, OLD, scenario.before, scenario.run)
+        put(out, OLD, scenario.before, scenario.kind)
 
     committer.commit(out, NEW, scenario, trace=str(tmp_path / "trace"))
 
@@ -268,7 +269,7 @@ def test_everything_is_synced_before_what_depends_on_it(tmp_path: Path, committe
 
 
 def test_a_staged_file_that_was_damaged_is_discarded_with_its_manifest(in_memory: Path, committer: Committer) -> None:
-    put(in_memory / "before", OLD, BOTH, "score")
+    put(in_memory / "before", OLD, BOTH, SCORE)
     kill_at = 1
     while not killed_with_a_staged_manifest(in_memory, committer, kill_at):
         kill_at += 1
@@ -278,49 +279,49 @@ def test_a_staged_file_that_was_damaged_is_discarded_with_its_manifest(in_memory
     data[len(data) // 2] ^= 1
     staged.write_bytes(data)
 
-    assert put(out, NEW, BOTH, "score")
-    check_is_clean(out, "score", dict.fromkeys(BOTH, NEW))
+    assert put(out, NEW, BOTH, SCORE)
+    check_is_clean(out, SCORE, dict.fromkeys(BOTH, NEW))
 
 
 def test_half_a_commit_that_cannot_be_finished_leaves_no_key_done(in_memory: Path, committer: Committer) -> None:
-    put(in_memory / "before", OLD, BOTH, "score")
+    put(in_memory / "before", OLD, BOTH, SCORE)
     out, kill_at = in_memory / "killed", 1
     while not killed_with_a_staged_manifest(in_memory, committer, kill_at) or seen(out)["features"] == OLD:
         kill_at += 1
     assert seen(out) == {"features": NEW, "scores": OLD}
     next(out.glob(".aepipe/staging/score/*/scores.tmp")).write_bytes(b"")
 
-    with Outputs(out).commit(PARTITION, f"key {OLD}") as commit:
+    with Outputs(out).commit(SCORE, PARTITION, f"key {OLD}") as commit:
         assert commit.done is None
 
     assert leftovers(out) == []
-    assert Outputs(out).manifest(PARTITION) is None
-    assert put(out, OLD, BOTH, "score")
-    check_is_clean(out, "score", dict.fromkeys(BOTH, OLD))
+    assert Outputs(out).manifest(SCORE, PARTITION) is None
+    assert put(out, OLD, BOTH, SCORE)
+    check_is_clean(out, SCORE, dict.fromkeys(BOTH, OLD))
 
 
 def test_a_torn_staged_manifest_is_discarded(tmp_path: Path) -> None:
-    put(tmp_path, OLD, BOTH, "score")
+    put(tmp_path, OLD, BOTH, SCORE)
     staging = tmp_path / ".aepipe" / "staging" / "score" / "dt=1%2Fhour=2"
     staging.mkdir(parents=True)
     (staging / "manifest.json").write_text('{"contract": 1, "part')
     (staging / "scores.tmp").write_bytes(b"PAR1")
 
-    assert not put(tmp_path, OLD, BOTH, "score")
-    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, OLD))
+    assert not put(tmp_path, OLD, BOTH, SCORE)
+    check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, OLD))
 
 
 @pytest.mark.parametrize("largest_file", [10_000, 200_000, 290_000])
 def test_a_full_disk_leaves_nothing_and_changes_nothing(
     tmp_path: Path, committer: Committer, largest_file: int
 ) -> None:
-    put(tmp_path, OLD, BOTH, "score")
+    put(tmp_path, OLD, BOTH, SCORE)
 
     status = committer.commit(tmp_path, NEW, SCENARIOS["a second commit"], largest_file=largest_file)
 
     assert status == DISK_FULL
     assert seen(tmp_path) == dict.fromkeys(BOTH, OLD)
-    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, OLD))
+    check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, OLD))
 
 
 def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path: Path, committer: Committer) -> None:
@@ -331,10 +332,10 @@ def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path:
 
     holder = (out / ".aepipe" / "locks" / "score" / "dt=1%2Fhour=2.lock").read_text()
     with pytest.raises(Busy, match=rf"dt=1%2Fhour=2\.lock is held by process {holder}\. "):
-        put(out, NEXT, BOTH, "score")
+        put(out, NEXT, BOTH, SCORE)
     assert int(holder) not in (os.getpid(), committer.process.pid)
     (tmp_path / "go").touch()
-    with Outputs(out).commit(PARTITION, f"key {NEW}", wait_s=30) as commit:
+    with Outputs(out).commit(SCORE, PARTITION, f"key {NEW}", wait_s=30) as commit:
         assert commit.done is not None
         assert commit.done.model_version == f"m/{NEW}"
 
@@ -345,8 +346,8 @@ def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path:
 def test_other_partitions_and_runs_do_not_wait(tmp_path: Path) -> None:
     outputs, locks = Outputs(tmp_path), tmp_path / ".aepipe" / "locks"
 
-    with outputs.commit("a", "key"), outputs.commit("b", "key"), outputs.commit("a", "key", run="sample"):
-        with pytest.raises(Busy), outputs.commit("a", "key"):
+    with outputs.commit(SCORE, "a", "key"), outputs.commit(SCORE, "b", "key"), outputs.commit(SAMPLE, "a", "key"):
+        with pytest.raises(Busy), outputs.commit(SCORE, "a", "key"):
             raise AssertionError("two held one partition")
         held = [str(path.relative_to(locks)) for path in locks.rglob("*.lock")]
 
@@ -358,7 +359,7 @@ def test_of_many_processes_with_one_key_one_writes(tmp_path: Path, committer: Co
 
     assert sorted(committer.statuses()) == [WRITTEN, DONE, DONE, DONE, DONE, DONE]
     assert seen(tmp_path) == dict.fromkeys(BOTH, NEW)
-    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, NEW))
+    check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, NEW))
 
 
 def test_of_many_processes_that_do_not_wait_one_writes_and_none_fails(tmp_path: Path, committer: Committer) -> None:
@@ -367,4 +368,4 @@ def test_of_many_processes_that_do_not_wait_one_writes_and_none_fails(tmp_path: 
 
     assert statuses.count(WRITTEN) == 1
     assert set(statuses) <= {WRITTEN, DONE, BUSY}
-    check_is_clean(tmp_path, "score", dict.fromkeys(BOTH, NEW))
+    check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, NEW))

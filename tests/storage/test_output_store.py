@@ -4,8 +4,10 @@ import json
 import logging
 import math
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,21 +16,34 @@ import pytest
 from pydantic import ValidationError
 
 from aepipe.errors import PartitionInvalid
-from aepipe.storage import Commit, Manifest, Outputs, digest_file, lock
+from aepipe.storage import (
+    RUN_KINDS,
+    SAMPLE,
+    SCORE,
+    Commit,
+    Manifest,
+    Outputs,
+    SampleDetails,
+    ScoreDetails,
+    digest_file,
+    lock,
+)
+from aepipe.storage.atomic_files import json_bytes
 
+FIRST_VERSION = Path(__file__).parents[1] / "fixtures" / "first_version" / "out"
 ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
 OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
 
 
-def write(commit: Commit, *outputs: str, rows: pa.Table = ROWS) -> None:
+def write(commit: Commit[Any], *outputs: str, rows: pa.Table = ROWS) -> None:
     for output in outputs:
         commit.open(output, rows.schema).write(rows)
 
 
-def put(outputs: Outputs, partition: str = "dt=1", key: str = "key", rows: pa.Table = ROWS) -> Manifest:
-    with outputs.commit(partition, key) as commit:
+def put(outputs: Outputs, partition: str = "dt=1", key: str = "key", rows: pa.Table = ROWS) -> Manifest[ScoreDetails]:
+    with outputs.commit(SCORE, partition, key) as commit:
         write(commit, "features", "scores", rows=rows)
-        return commit.publish(model_version="m/1")
+        return commit.publish(model_version="m/1", details=ScoreDetails())
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, int, int]]:
@@ -44,14 +59,14 @@ def outputs(tmp_path: Path) -> Outputs:
 
 def test_a_commit_publishes_its_files_and_a_manifest_that_describes_them(outputs: Outputs) -> None:
     before = datetime.now(UTC)
-    with outputs.commit("dt=1/hour=2", "key") as commit:
+    with outputs.commit(SCORE, "dt=1/hour=2", "key") as commit:
         write(commit, "scores", "features")
-        manifest = commit.publish(model_version="m/1", details={"rows": 3})
+        manifest = commit.publish(model_version="m/1", details=ScoreDetails(rows=3))
 
-    assert manifest == outputs.manifest("dt=1/hour=2")
-    assert outputs.manifests() == (manifest,)
+    assert manifest == outputs.manifest(SCORE, "dt=1/hour=2")
+    assert outputs.manifests(SCORE) == (manifest,)
     assert (manifest.partition, manifest.key, manifest.kind_of_run) == ("dt=1/hour=2", "key", "score")
-    assert (manifest.model_version, manifest.details, manifest.contract) == ("m/1", {"rows": 3}, 1)
+    assert (manifest.model_version, manifest.details, manifest.contract) == ("m/1", ScoreDetails(rows=3), 1)
     assert before.replace(microsecond=0) <= datetime.fromisoformat(manifest.created_at) <= datetime.now(UTC)
     for output, record in manifest.files.items():
         path = outputs.path(output, "dt=1/hour=2")
@@ -62,11 +77,11 @@ def test_a_commit_publishes_its_files_and_a_manifest_that_describes_them(outputs
 
 
 def test_nothing_is_hidden_among_the_data_and_nothing_is_data_among_the_hidden(outputs: Outputs) -> None:
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         write(commit, "scores")
         staged = [path.name for path in outputs.root.rglob("*") if path.is_file()]
         assert not [name for name in staged if name.endswith(".parquet")]
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert sorted(path.name for path in outputs.root.iterdir()) == [".aepipe", "scores"]
     assert [path.name for path in (outputs.root / "scores").rglob("*") if path.is_file()] == ["part-0.parquet"]
@@ -76,23 +91,23 @@ def test_a_second_run_with_the_same_key_writes_no_byte(outputs: Outputs) -> None
     manifest = put(outputs)
     before = snapshot(outputs.root)
 
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         assert commit.done == manifest
-    assert outputs.done("dt=1", "key") == manifest
+    assert outputs.done(SCORE, "dt=1", "key") == manifest
 
     assert snapshot(outputs.root) == before
 
 
 def test_a_key_may_be_told_while_rows_are_written(outputs: Outputs) -> None:
-    with outputs.commit("dt=1") as commit:
+    with outputs.commit(SCORE, "dt=1") as commit:
         write(commit, "scores")
         assert commit.is_first
         commit.take_key("late")
         assert commit.done is None
-        manifest = commit.publish(model_version="m/1")
+        manifest = commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert manifest.key == "late"
-    with outputs.commit("dt=1") as commit:
+    with outputs.commit(SCORE, "dt=1") as commit:
         assert not commit.is_first
         commit.take_key("late")
         assert commit.done == manifest
@@ -101,28 +116,28 @@ def test_a_key_may_be_told_while_rows_are_written(outputs: Outputs) -> None:
 
 
 def test_nothing_is_published_without_a_key(outputs: Outputs) -> None:
-    with pytest.raises(ValueError, match="under no key"), outputs.commit("dt=1") as commit:
+    with pytest.raises(ValueError, match="under no key"), outputs.commit(SCORE, "dt=1") as commit:
         write(commit, "scores")
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=ScoreDetails())
     assert not snapshot(outputs.root)
 
 
 def test_nothing_can_be_written_under_a_key_that_is_done(outputs: Outputs) -> None:
     put(outputs)
 
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         with pytest.raises(ValueError, match="takes no more rows under key 'key'"):
             commit.open("scores", ROWS.schema)
         with pytest.raises(ValueError, match="takes no more rows"):
-            commit.publish(model_version="m/1")
+            commit.publish(model_version="m/1", details=ScoreDetails())
 
 
 def test_another_key_replaces_the_files(outputs: Outputs) -> None:
     put(outputs)
     put(outputs, key="other", rows=OTHER)
 
-    assert outputs.done("dt=1", "key") is None
-    assert outputs.done("dt=1", "other") is not None
+    assert outputs.done(SCORE, "dt=1", "key") is None
+    assert outputs.done(SCORE, "dt=1", "other") is not None
     assert pq.read_table(outputs.path("scores", "dt=1"), partitioning=None) == OTHER
 
 
@@ -132,16 +147,16 @@ def test_a_deleted_or_truncated_output_is_not_done(outputs: Outputs, output: str
     for damage in (Path.unlink, lambda path: os.truncate(path, 10)):
         damage(outputs.path(output, "dt=1"))
 
-        assert outputs.done("dt=1", "key") is None
+        assert outputs.done(SCORE, "dt=1", "key") is None
         put(outputs)
         assert outputs.verify() == []
 
 
 def test_features_that_are_switched_off_are_gone(outputs: Outputs) -> None:
     put(outputs)
-    with outputs.commit("dt=1", "scores only") as commit:
+    with outputs.commit(SCORE, "dt=1", "scores only") as commit:
         write(commit, "scores", rows=OTHER)
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert not outputs.path("features", "dt=1").exists()
     assert outputs.verify() == []
@@ -152,7 +167,7 @@ def test_an_exception_leaves_no_file_and_changes_none(outputs: Outputs, error: t
     put(outputs)
     before = snapshot(outputs.root)
 
-    with pytest.raises(error), outputs.commit("dt=1", "other") as commit:
+    with pytest.raises(error), outputs.commit(SCORE, "dt=1", "other") as commit:
         write(commit, "features", "scores", rows=OTHER)
         raise error
 
@@ -167,7 +182,7 @@ def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
     put(outputs)
     before = snapshot(outputs.root)
 
-    with caplog.at_level(logging.WARNING), outputs.commit("dt=1", "other") as commit:
+    with caplog.at_level(logging.WARNING), outputs.commit(SCORE, "dt=1", "other") as commit:
         write(commit, "scores", rows=OTHER)
 
     assert snapshot(outputs.root) == before
@@ -175,7 +190,7 @@ def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
 
 
 def test_a_commit_is_over_after_its_block(outputs: Outputs) -> None:
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         pass
 
     with pytest.raises(ValueError, match="takes no more rows"):
@@ -185,25 +200,28 @@ def test_a_commit_is_over_after_its_block(outputs: Outputs) -> None:
 def test_scores_and_features_must_have_equal_rows(outputs: Outputs) -> None:
     with (
         pytest.raises(ValueError, match="must have equal rows, found features 3, scores 2"),
-        outputs.commit("dt=1", "key") as commit,
+        outputs.commit(SCORE, "dt=1", "key") as commit,
     ):
         write(commit, "features")
         write(commit, "scores", rows=ROWS.slice(0, 2))
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert snapshot(outputs.root) == {}
 
 
 def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
-    with pytest.raises(ValueError, match="must write 'scores', found features"), outputs.commit("dt=1", "k") as commit:
+    with (
+        pytest.raises(ValueError, match="must write 'scores', found features"),
+        outputs.commit(SCORE, "dt=1", "k") as commit,
+    ):
         write(commit, "features")
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert snapshot(outputs.root) == {}
 
 
 def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         with pytest.raises(ValueError, match="a score run writes features, scores, found 'samples'"):
             commit.open("samples", ROWS.schema)
         commit.open("scores", ROWS.schema)
@@ -212,9 +230,9 @@ def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -
 
 
 def test_an_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         commit.open("scores", ROWS.schema)
-        manifest = commit.publish(model_version="m/1")
+        manifest = commit.publish(model_version="m/1", details=ScoreDetails())
 
     assert manifest.files["scores"].rows == 0
     assert pq.read_table(outputs.path("scores", "dt=1"), partitioning=None) == ROWS.schema.empty_table()
@@ -222,13 +240,13 @@ def test_an_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
 
 def test_samples_and_scores_of_one_partition_know_nothing_of_each_other(outputs: Outputs) -> None:
     put(outputs)
-    with outputs.commit("dt=1", "key", run="sample") as commit:
+    with outputs.commit(SAMPLE, "dt=1", "key") as commit:
         assert commit.done is None
         write(commit, "samples")
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=SampleDetails())
 
     assert outputs.path("features", "dt=1").exists()
-    assert len(outputs.manifests()) == len(outputs.manifests("sample")) == 1
+    assert len(outputs.manifests(SCORE)) == len(outputs.manifests(SAMPLE)) == 1
     assert outputs.verify() == []
 
 
@@ -236,42 +254,59 @@ def test_manifests_come_by_name_of_partition(outputs: Outputs) -> None:
     for partition in ("dt=2", "dt=1/hour=10", "dt=1/hour=9", "dt=1", "cells"):
         put(outputs, partition)
 
-    found = [manifest.partition for manifest in outputs.manifests()]
+    found = [manifest.partition for manifest in outputs.manifests(SCORE)]
     assert found == ["cells", "dt=1", "dt=1/hour=9", "dt=1/hour=10", "dt=2"]
 
 
 def test_a_folder_without_outputs_is_empty_and_stays_absent(outputs: Outputs) -> None:
-    assert outputs.manifests() == ()
-    assert outputs.manifest("dt=1") is None
-    assert outputs.done("dt=1", "key") is None
+    assert outputs.manifests(SCORE) == ()
+    assert outputs.manifest(SCORE, "dt=1") is None
+    assert outputs.done(SCORE, "dt=1", "key") is None
     assert outputs.quarantined() == {}
     assert outputs.verify() == []
     assert not outputs.root.exists()
 
 
-def test_details_are_kept_as_json_gives_them_back(outputs: Outputs) -> None:
-    details = {
-        "share": np.float32(0.5),
-        "rows": np.int64(3),
-        "top": (1, 2),
-        "mean": math.nan,
-        "deep": {"x": [math.inf]},
-    }
-    with outputs.commit("dt=1", "key") as commit:
+def test_details_are_written_as_json_types_and_only_if_set(outputs: Outputs) -> None:
+    details = ScoreDetails(
+        alpha=np.float32(0.5),
+        rows=np.int64(3),
+        extra_columns=("a", "b"),
+        threshold=math.nan,
+        invalid=Counter(infinite=np.int64(2)),
+    )
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         write(commit, "scores")
         manifest = commit.publish(model_version="m/1", details=details)
 
-    assert manifest.details == {"share": 0.5, "rows": 3, "top": [1, 2], "mean": None, "deep": {"x": [None]}}
-    assert outputs.manifest("dt=1") == manifest
+    written = json.loads((outputs.root / ".aepipe/manifests/score/dt=1.json").read_bytes())["details"]
+    assert written == {
+        "alpha": 0.5,
+        "rows": 3,
+        "extra_columns": ["a", "b"],
+        "threshold": None,
+        "invalid": {"infinite": 2},
+    }
+    assert outputs.manifest(SCORE, "dt=1") == manifest
+
+
+@pytest.mark.parametrize("path", sorted(FIRST_VERSION.rglob(".aepipe/manifests/*/*.json")), ids=lambda path: path.stem)
+def test_manifests_of_the_first_version_are_read_and_written_alike(path: Path) -> None:
+    (kind,) = [kind for kind in RUN_KINDS if kind.name == path.parent.name]
+
+    manifest = kind.read_manifest(path)
+
+    assert manifest is not None
+    assert json_bytes(manifest.model_dump(mode="json")) == path.read_bytes()
 
 
 def test_details_that_are_not_json_are_refused_before_anything_is_replaced(outputs: Outputs) -> None:
     put(outputs)
     before = snapshot(outputs.root)
 
-    with pytest.raises(Exception, match="serialize"), outputs.commit("dt=1", "other") as commit:
+    with pytest.raises(Exception, match="serialize"), outputs.commit(SCORE, "dt=1", "other") as commit:
         write(commit, "scores", rows=OTHER)
-        commit.publish(model_version="m/1", details={"x": object()})
+        commit.publish(model_version="m/1", details=ScoreDetails.model_construct({"rows"}, rows=object()))
 
     assert snapshot(outputs.root) == before
 
@@ -292,7 +327,7 @@ def test_a_manifest_that_cannot_be_understood_counts_as_absent_and_is_a_fault(
     path = outputs.root / ".aepipe/manifests/score/dt=1.json"
     path.write_text("{}")
 
-    assert outputs.manifest("dt=1") is None
+    assert outputs.manifest(SCORE, "dt=1") is None
     assert "dt=1.json is not a manifest and counts as absent: Field required" in caplog.text
     assert outputs.verify() == [f"{path} cannot be understood. Delete it and run the partition again."]
     put(outputs)
@@ -328,9 +363,9 @@ def test_a_commit_that_breaks_off_between_two_files_is_finished_by_the_next(
     assert "dt=1 broke off while it was published; the next run finishes it" in caplog.text
     interrupted = "partition dt=1: a commit was interrupted. Run the partition again, which finishes it."
     assert outputs.verify() == [interrupted]
-    assert outputs.done("dt=1", "other") is None
+    assert outputs.done(SCORE, "dt=1", "other") is None
     scores.rmdir()
-    with outputs.commit("dt=1", "other") as commit:
+    with outputs.commit(SCORE, "dt=1", "other") as commit:
         assert commit.done is not None
 
     assert pq.read_table(scores, partitioning=None) == OTHER
@@ -365,7 +400,7 @@ def test_data_that_are_as_they_were_when_committed_end_the_quarantine_too(output
     put(outputs)
     outputs.quarantine("dt=1", "unreadable", [])
 
-    with outputs.commit("dt=1", "key") as commit:
+    with outputs.commit(SCORE, "dt=1", "key") as commit:
         assert commit.done is not None
 
     assert outputs.quarantined() == {}
@@ -374,12 +409,12 @@ def test_data_that_are_as_they_were_when_committed_end_the_quarantine_too(output
 def test_failed_commits_and_samples_do_not_end_the_quarantine(outputs: Outputs) -> None:
     outputs.quarantine("dt=1", "unreadable", [])
 
-    with pytest.raises(KeyError), outputs.commit("dt=1", "key") as commit:
+    with pytest.raises(KeyError), outputs.commit(SCORE, "dt=1", "key") as commit:
         write(commit, "scores")
         raise KeyError
-    with outputs.commit("dt=1", "key", run="sample") as commit:
+    with outputs.commit(SAMPLE, "dt=1", "key") as commit:
         write(commit, "samples")
-        commit.publish(model_version="m/1")
+        commit.publish(model_version="m/1", details=SampleDetails())
 
     assert outputs.quarantined() == {"dt=1": "unreadable"}
 
@@ -420,7 +455,7 @@ def test_the_remedy_that_verify_names_works(outputs: Outputs) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert outputs.done("dt=1", "key") is not None  # the size is the same
+    assert outputs.done(SCORE, "dt=1", "key") is not None  # the size is the same
 
     path.unlink()
     put(outputs)
@@ -440,26 +475,26 @@ def test_verify_waits_for_a_commit_before_it_calls_something_a_fault(outputs: Ou
     assert f"held by process {os.getpid()}" in fault
 
 
-def test_rows_that_are_set_aside_are_no_output_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_quarantined_rows_are_not_an_output_and_earlier_outputs_stay(tmp_path: Path) -> None:
     outputs, schema = Outputs(tmp_path), pa.schema([("x", pa.int64())])
-    with outputs.commit("dt=1", "good", run="sample") as commit:
+    with outputs.commit(SAMPLE, "dt=1", "good") as commit:
         commit.open("samples", schema).write(pa.table({"x": [1, 2]}))
-        good = commit.publish(model_version="m/1")
+        good = commit.publish(model_version="m/1", details=SampleDetails())
 
-    with outputs.commit("dt=1", "bad", run="sample") as commit:
+    with outputs.commit(SAMPLE, "dt=1", "bad") as commit:
         commit.open("samples", schema).write(pa.table({"x": [3]}))
-        path = commit.set_aside("too few", beside={"report.html": b"<p>"})
+        path = commit.quarantine("too few", attachments={"report.html": b"<p>"})
         with pytest.raises(ValueError, match="takes no more rows"):
-            commit.publish(model_version="m/1")
+            commit.publish(model_version="m/1", details=SampleDetails())
 
-    assert outputs.manifest("dt=1", "sample") == good
+    assert outputs.manifest(SAMPLE, "dt=1") == good
     assert pq.read_table(outputs.path("samples", "dt=1")).num_rows == 2
     assert path.read_bytes()[:4] == b"PAR1"
     assert path.suffix != ".parquet"
     assert (path.parent / "reason.txt").read_text() == "too few\n"
     assert outputs.quarantined() == {}
-    assert outputs.set_aside() == {"dt=1": "too few"}
+    assert outputs.quarantined_rows(SAMPLE) == {"dt=1": "too few"}
     assert outputs.verify() == []
-    with outputs.commit("dt=1", "good", run="sample") as commit:
+    with outputs.commit(SAMPLE, "dt=1", "good") as commit:
         assert commit.done == good
     assert not list(path.parent.iterdir())

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepipe.errors import PartitionInvalid
-from aepipe.storage import Outputs, check_partition
-from aepipe.storage.paths import Place
+from aepipe.storage import SAMPLE, SCORE, Outputs, ScoreDetails, check_partition
+from aepipe.storage.paths import PartitionPaths
 
 GOOD = ["dt=2026-01-01", "dt=1/hour=07", "cells", "a b", "nuit=été", "x%2Fy", "part-0", "50%", "a.b", "x" * 200]
 NAMES = st.text(st.sampled_from("ab%2F/=."), min_size=1, max_size=6)
@@ -47,7 +47,7 @@ def test_a_good_name_is_itself(name: str) -> None:
 def test_a_bad_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: str) -> None:
     with pytest.raises(PartitionInvalid) as error:
         check_partition(name)
-    with pytest.raises(PartitionInvalid), Outputs(tmp_path).commit(name, "key"):
+    with pytest.raises(PartitionInvalid), Outputs(tmp_path).commit(SCORE, name, "key"):
         raise AssertionError("a bad name was let in")
 
     assert fault in str(error.value)
@@ -57,14 +57,14 @@ def test_a_bad_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: 
 
 @given(NAMES, NAMES)
 def test_two_partitions_share_no_file(left: str, right: str) -> None:
-    one, two = Place(Path("out"), left, "score"), Place(Path("out"), right, "score")
+    one, two = PartitionPaths(Path("out"), left, SCORE), PartitionPaths(Path("out"), right, SCORE)
 
     assert (one.lock == two.lock) == (left == right)
     assert (one.staging == two.staging) == (left == right)
 
 
 def test_runs_of_one_partition_share_no_file() -> None:
-    score, sample = Place(Path("out"), "dt=1", "score"), Place(Path("out"), "dt=1", "sample")
+    score, sample = PartitionPaths(Path("out"), "dt=1", SCORE), PartitionPaths(Path("out"), "dt=1", SAMPLE)
 
     assert score.lock != sample.lock
     assert score.staging != sample.staging
@@ -81,9 +81,9 @@ def test_the_path_of_an_output_follows_the_partition(tmp_path: Path) -> None:
 def test_readers_find_partition_columns_in_the_folders(tmp_path: Path) -> None:
     rows = pa.table({"score": [1.0, 2.0]})
     for partition in ("dt=a/hour=1", "dt=b/hour=2"):
-        with Outputs(tmp_path).commit(partition, "key") as commit:
+        with Outputs(tmp_path).commit(SCORE, partition, "key") as commit:
             commit.open("scores", rows.schema).write(rows)
-            commit.publish(model_version="m/1")
+            commit.publish(model_version="m/1", details=ScoreDetails())
 
     table = ds.dataset(tmp_path / "scores", partitioning="hive").to_table()
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aepipe.storage import Outputs
+from aepipe.storage import SCORE, Outputs, ScoreDetails
 
 COMMITS = 200
 
 
 def commit(outputs: Outputs, generation: int) -> None:
     rows = pa.table({"generation": np.full(500 + generation, generation), "z": np.zeros(500 + generation)})
-    with outputs.commit("dt=1", f"key {generation}") as begun:
+    with outputs.commit(SCORE, "dt=1", f"key {generation}") as begun:
         for output in ("features", "scores"):
             begun.open(output, rows.schema).write(rows)
-        begun.publish(model_version="m/1")
+        begun.publish(model_version="m/1", details=ScoreDetails())
 
 
 def test_no_reader_sees_a_short_or_mixed_file_during_200_commits(in_memory: Path) -> None:

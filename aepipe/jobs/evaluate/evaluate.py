@@ -32,7 +32,7 @@ from aepipe.metrics.ranking import (
     ranking_average_precision,
 )
 from aepipe.progress import Progress
-from aepipe.storage import Manifest, Outputs
+from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
 from aepipe.tables.partitions import Partition, select
 
 ROUNDS = 1_000
@@ -252,15 +252,15 @@ def _costs(job: Job, judged: LabelledScores, false_alarm: float | None, miss: fl
     return Costs(false_alarm=false_alarm, miss=miss, base_rate=base_rate)
 
 
-def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest, ...]:
-    found = {manifest.partition: manifest for manifest in Outputs(job.out_path).manifests("score")}
+def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest[ScoreDetails], ...]:
+    found = {manifest.partition: manifest for manifest in Outputs(job.out_path).manifests(SCORE)}
     if not found:
         raise DataUnreadable(f"{job.out_path} holds no scores; run: aepipe score {job.source}")
     partitions = [Partition(name, ()) for name in found]
     return tuple(found[partition.name] for partition in select(partitions, first, last))
 
 
-def _refuse_unlike(manifests: Sequence[Manifest]) -> None:
+def _refuse_unlike(manifests: Sequence[Manifest[ScoreDetails]]) -> None:
     """Scores of two models cannot be put into one measure."""
     nights: dict[str, list[str]] = {}
     for manifest in manifests:
@@ -280,7 +280,7 @@ def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) ->
     names = scored.unchanged
     if not names:
         raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
-    files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details["inputs"]]
+    files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details.inputs]
     return resolve_label_rule(scored.job, files, label=label, positive=positive)
 
 

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aepipe.batch.adaptive_stream import STREAM
 from aepipe.errors import EvaluationInvalid
 from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
-from aepipe.storage import Manifest
+from aepipe.storage import Manifest, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 CHANGED = "its source is gone or was written again since it was scored"
@@ -22,7 +21,7 @@ CHANGED = "its source is gone or was written again since it was scored"
 class ScoredPartition(NamedTuple):
     """The rows of a partition whose truth is known; `rows` are where they stand in it."""
 
-    manifest: Manifest
+    manifest: Manifest[ScoreDetails]
     rows: NDArray[np.int64]
 
 
@@ -123,22 +122,24 @@ def sources(scored: ScoredPartitions, judged: LabelledScores) -> Iterator[pa.Tab
                 yield pa.Table.from_batches([batch.take(pa.array(inside))])
 
 
-def _unfit(scored: ScoredPartitions, manifest: Manifest, truth: LabelRule) -> str | None:
+def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule) -> str | None:
     """Why nothing can be said of a night, if so."""
-    if not manifest.details["rows"]:
+    if not manifest.details.rows:
         return "it has no rows"
     if manifest.partition not in scored.unchanged:
         return CHANGED
-    if STREAM in manifest.details and not scored.is_in_force(manifest):
+    if manifest.details.stream is not None and not scored.is_in_force(manifest):
         return "its alarms adapted along a stream, under another calibration than the one in force: score it again"
-    for path in manifest.details["inputs"]:
+    for path in manifest.details.inputs:
         absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
         if absent:
             return f"it has no column '{absent[0]}'"
     return None
 
 
-def _alarms(scored: ScoredPartitions, manifest: Manifest) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _alarms(
+    scored: ScoredPartitions, manifest: Manifest[ScoreDetails]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
     written = scored.read("scores", manifest, ["score", "is_anomaly"])
     scores = written["score"].to_numpy().astype(np.float64)
@@ -148,11 +149,13 @@ def _alarms(scored: ScoredPartitions, manifest: Manifest) -> tuple[NDArray[np.fl
     return scores, calibration.is_anomaly(calibration.p_values(scores))
 
 
-def _labels(scored: ScoredPartitions, manifest: Manifest, truth: LabelRule) -> tuple[Labels, pa.ChunkedArray | None]:
+def _labels(
+    scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule
+) -> tuple[Labels, pa.ChunkedArray | None]:
     """What is known of a night's rows, and when each happened."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
-    paths = [Path(path) for path in manifest.details["inputs"]]
+    paths = [Path(path) for path in manifest.details.inputs]
     table = pa.Table.from_batches(list(slices(paths, columns, rows=READ_ROWS)))
     return truth.of(table), table[event_time] if event_time else None
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import JsonValue
 
-from aepipe.batch.adaptive_stream import STREAM
 from aepipe.config.job import Job
 from aepipe.expressions import evaluate as where
 from aepipe.inference.table_model import TableModel
@@ -23,7 +23,7 @@ from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.quality_gate import page_name
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model as page
-from aepipe.storage import Manifest
+from aepipe.storage import SAMPLE, Manifest, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import discover, select
 
@@ -45,22 +45,22 @@ def header(scored: ScoredPartitions, model: TableModel, alias: str) -> page.Head
         alpha=calibration.alpha,
         calibration_rows=calibration.n,
         is_polluted=model.bundle.manifest.is_polluted,
-        is_adaptive=any(STREAM in manifest.details for manifest in scored.manifests),
+        is_adaptive=any(manifest.details.stream is not None for manifest in scored.manifests),
     )
 
 
-def line(manifest: Manifest) -> page.PartitionLine:
+def line(manifest: Manifest[ScoreDetails]) -> page.PartitionLine:
     """What became of a scored partition."""
     details = manifest.details
     return page.PartitionLine(
         name=manifest.partition,
-        rows=details["rows"],
-        flagged=details["flagged"],
-        invalid=details["invalid"],
-        unseen=details["unseen"],
-        seconds=details["seconds"],
-        wall_s=details.get("wall_s"),
-        over_io=details.get("over_io"),
+        rows=details.rows,
+        flagged=details.flagged,
+        invalid=details.invalid,
+        unseen=details.unseen,
+        seconds=details.seconds,
+        wall_s=details.wall_s,
+        over_io=details.over_io,
     )
 
 
@@ -162,7 +162,7 @@ def _in_order(places: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table])
     return pa.concat_tables(rows, promote_options="permissive")
 
 
-def _source_rows(scored: ScoredPartitions, manifest: Manifest, rows: Sequence[int]) -> pa.Table:
+def _source_rows(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], rows: Sequence[int]) -> pa.Table:
     found: dict[int, pa.RecordBatch] = {}
     begin = 0
     for batch in scored.sources(manifest):
@@ -173,7 +173,7 @@ def _source_rows(scored: ScoredPartitions, manifest: Manifest, rows: Sequence[in
 
 def latents(scored: ScoredPartitions) -> page.LatentMap | None:
     """Up to 5,000 latents, evenly over the nights."""
-    step = max(1, sum(manifest.details["rows"] for manifest in scored.manifests) // POINTS)
+    step = max(1, sum(manifest.details.rows for manifest in scored.manifests) // POINTS)
     label = scored.job.data.labels[0] if scored.job.data.labels else None
     points, scores, flagged = [], [], []
     labels: list[object] = []
@@ -201,20 +201,23 @@ def latents(scored: ScoredPartitions) -> page.LatentMap | None:
 
 def samples(scored: ScoredPartitions, model: TableModel) -> page.Samples | None:
     """The latest samples of this model, beside rows that it learned from."""
-    found = [m for m in scored.outputs.manifests("sample") if m.model_version == model.version]
+    found = [m for m in scored.outputs.manifests(SAMPLE) if m.model_version == model.version]
     if not found:
         return None
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = scored.read("samples", latest).slice(0, REAL_ROWS), _real_rows(scored.job)
-    shared = {"rows": latest.files["samples"].rows, "seed": latest.details["seed"], "prior": latest.details["prior"]}
-    if "quality" in latest.details:
-        shared["judged"] = page_name(latest.partition)
+    shared = page.Samples(
+        rows=latest.files["samples"].rows,
+        seed=latest.details.seed,
+        prior=latest.details.prior,
+        judged=page_name(latest.partition) if latest.details.quality else None,
+    )
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
         pictures, reals = (drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
-        return page.Samples(**shared, images=pictures, real_images=reals, top=top_of(layout))
+        return replace(shared, images=pictures, real_images=reals, top=top_of(layout))
     columns = layout.columns
-    return page.Samples(**shared, table=drawn.select(columns), real=real.select(columns))
+    return replace(shared, table=drawn.select(columns), real=real.select(columns))
 
 
 def _real_rows(job: Job) -> pa.Table:
@@ -287,7 +290,7 @@ def files(scored: ScoredPartitions) -> tuple[page.FileLine, ...]:
     """What was read and written, of the latest nights."""
     lines = []
     for manifest in scored.manifests:
-        for path, digest in manifest.details["inputs"].items():
+        for path, digest in manifest.details.inputs.items():
             source = Path(path)
             size = source.stat().st_size if source.is_file() else 0
             shown = os.path.relpath(source, scored.job.source.parent)

@@ -13,7 +13,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
-from aepipe.storage import put_bytes
+from aepipe.storage import SAMPLE, put_bytes
 
 
 class ReportResult(Result):
@@ -62,7 +62,7 @@ def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Co
         for manifest in scored.manifests
         if not scored.is_in_force(manifest)
     ]
-    aside = scored.outputs.set_aside().items()
+    aside = scored.outputs.quarantined_rows(SAMPLE).items()
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
     return ReportPage(
         notices=tuple(notices),

@@ -1,14 +1,11 @@
 """The latest walks of a model, as a report shows them. Nothing here writes."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.sample.traversal_changes import changes, strips_of
 from aepipe.report import page_model as page
-from aepipe.storage import Manifest, Outputs, read_parquet
+from aepipe.storage import TRAVERSE, Manifest, Outputs, TraversalDetails, read_parquet
 
 _UNITS = {
     "interpolation": "share of the second row",
@@ -20,20 +17,20 @@ _LINES = 12
 
 def walks(outputs: Outputs, model: TableModel) -> tuple[page.Walk, ...]:
     """The latest walk of each kind that this very model made."""
-    found = [manifest for manifest in outputs.manifests("walk") if manifest.model_version == model.version]
-    latest = {m.details["kind"]: m for m in sorted(found, key=lambda manifest: manifest.created_at)}
+    found = [manifest for manifest in outputs.manifests(TRAVERSE) if manifest.model_version == model.version]
+    latest = {m.details.kind: m for m in sorted(found, key=lambda manifest: manifest.created_at)}
     return tuple(_walk(outputs, model, latest[kind]) for kind in _UNITS if kind in latest)
 
 
-def _walk(outputs: Outputs, model: TableModel, manifest: Manifest) -> page.Walk:
+def _walk(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetails]) -> page.Walk:
     table, details = read_parquet(outputs.root / manifest.files["walks"].path), manifest.details
     layout = model.bundle.encoding.layout
-    title, unit = _title(details), _UNITS[details["kind"]]
+    title, unit = _title(details), _UNITS[details.kind]
     if layout.rebuilt is None:
-        lines = changes(model, table, details["keys"], most=_LINES)
+        lines = changes(model, table, details.keys, most=_LINES)
         shown = tuple(page.WalkLine(line.strip, line.column, line.places, line.values) for line in lines)
         return page.Walk(title=title, unit=unit, lines=shown)
-    strips = strips_of(table, details["keys"])
+    strips = strips_of(table, details.keys)
     pixels = model.arrays(table)["image" if layout.target is None else "target"]
     return page.Walk(
         title=title,
@@ -45,12 +42,12 @@ def _walk(outputs: Outputs, model: TableModel, manifest: Manifest) -> page.Walk:
     )
 
 
-def _title(details: Mapping[str, Any]) -> str:
-    keys = details["keys"]
-    match details["kind"]:
+def _title(details: TraversalDetails) -> str:
+    keys = details.keys
+    match details.kind:
         case "interpolation":
-            return f"From {keys[0]} to {keys[1]}, {details['how']}"
+            return f"From {keys[0]} to {keys[1]}, {details.how}"
         case "traversal":
             return f"{keys[0]} with one latent at a time moved"
         case _:
-            return f"Towards {details['condition']}"
+            return f"Towards {details.condition}"

@@ -16,7 +16,7 @@ from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.sample import seed_of
 from aepipe.jobs.score import chosen_partitions
 from aepipe.progress import Progress, no_progress
-from aepipe.storage import Commit, Outputs, digest_file, digest_of
+from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_file, digest_of
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
 
@@ -60,18 +60,18 @@ def fill(
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))
     outputs = Outputs(job.out_path)
-    with outputs.commit(source.name, key, run="fill") as commit:
+    with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done
         if manifest is None:
             counts = _write(commit, bundle, filler, source, progress or no_progress)
-            manifest = commit.publish(model_version=bundle.version, details={"seed": chosen, **counts})
+            manifest = commit.publish(model_version=bundle.version, details=ImputeDetails(seed=chosen, **counts))
         created = commit.done is None
     return FillResult(
         path=outputs.root / manifest.files["filled"].path,
         rows=manifest.files["filled"].rows,
         seed=chosen,
-        filled=manifest.details["filled"],
-        left=manifest.details["left"],
+        filled=manifest.details.filled,
+        left=manifest.details.left,
         model_version=bundle.version,
         created=created,
         seconds=time.perf_counter() - began,
@@ -79,7 +79,7 @@ def fill(
 
 
 def _write(
-    commit: Commit, bundle: Bundle, filler: Filler, source: Partition, progress: Progress
+    commit: Commit[ImputeDetails], bundle: Bundle, filler: Filler, source: Partition, progress: Progress
 ) -> dict[str, dict[str, int]]:
     total = sum(read_footer(file).rows for file in source.files)
     sink, at = None, 0

@@ -25,7 +25,7 @@ from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, drawn_rows
 from aepipe.jobs.sample.sample_quality import refuse_unjudgeable
 from aepipe.progress import Progress, no_progress
-from aepipe.storage import Commit, Manifest, Outputs, digest_of, put_bytes, remove
+from aepipe.storage import SAMPLE, Commit, Manifest, Outputs, SampleDetails, digest_of, put_bytes, remove
 
 Prior = Literal["mixture", "normal"]
 
@@ -131,7 +131,7 @@ def sample(
     )
     groups = _refuse_impossible(job, bundle, wanted)
     outputs = Outputs(job.out_path)
-    with outputs.commit(name, wanted.key(job, bundle), run="sample") as commit:
+    with outputs.commit(SAMPLE, name, wanted.key(job, bundle)) as commit:
         if commit.done is None:
             made = _make(commit, job, bundle, wanted, groups, name=name, progress=progress or no_progress)
         else:
@@ -160,7 +160,7 @@ def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group
 
 
 def _make(
-    commit: Commit,
+    commit: Commit[SampleDetails],
     job: Job,
     bundle: Bundle,
     wanted: _Wanted,
@@ -183,7 +183,7 @@ def _make(
         GateResult() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
     )
     if verdict.missed:
-        path = commit.set_aside("; ".join(verdict.missed), beside={PAGE: verdict.page})
+        path = commit.quarantine("; ".join(verdict.missed), attachments={PAGE: verdict.page})
         return _Made(path, verdict.missed, verdict.quality, rules.rejected, path.with_name(PAGE))
     page = _page_path(job, name)
     if verdict.page:
@@ -191,16 +191,17 @@ def _make(
     else:
         remove(page)  # of a set that this one replaces
     judged = {"quality": dict(verdict.quality), "rejected": dict(rules.rejected)}
-    details = wanted.details | {key: value for key, value in judged.items() if value}
+    details = SampleDetails.model_validate(wanted.details | {key: value for key, value in judged.items() if value})
     manifest = commit.publish(model_version=bundle.version, details=details)
     return _made_before(Outputs(job.out_path), manifest, page)
 
 
-def _made_before(outputs: Outputs, manifest: Manifest, page: Path) -> _Made:
+def _made_before(outputs: Outputs, manifest: Manifest[SampleDetails], page: Path) -> _Made:
     details = manifest.details
-    report = page if "quality" in details else None
+    quality = {name: value for name, value in details.quality.items() if value is not None}
+    report = page if quality else None
     path = outputs.root / manifest.files["samples"].path
-    return _Made(path, (), details.get("quality", {}), details.get("rejected", {}), report)
+    return _Made(path, (), quality, details.rejected, report)
 
 
 def _reference(job: Job, bundle: Bundle, wanted: _Wanted) -> Reference | None:
@@ -215,7 +216,7 @@ def _page_path(job: Job, name: str) -> Path:
 
 
 def _write(
-    commit: Commit,
+    commit: Commit[SampleDetails],
     bundle: Bundle,
     wanted: _Wanted,
     groups: tuple[Group, ...],

@@ -22,7 +22,7 @@ from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.traversal_changes import Change, changes
 from aepipe.latent_math import How
 from aepipe.report import formatting as wording
-from aepipe.storage import Outputs, digest_of, read_parquet
+from aepipe.storage import TRAVERSE, Outputs, TraversalDetails, digest_of, read_parquet
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import discover
@@ -180,11 +180,11 @@ def _write(
     details = {"kind": kind, "keys": list(start.keys), **settings}
     key = digest_of(CONTRACT, bundle.version, json_bytes(details), _bytes_of(start.rows))
     whole = _whole_rows(bundle, start.rows, table)
-    with outputs.commit(name, key, run="walk") as commit:
+    with outputs.commit(TRAVERSE, name, key) as commit:
         manifest = commit.done
         if manifest is None:
             commit.open("walks", whole.schema).write(whole)
-            manifest = commit.publish(model_version=bundle.version, details=details)
+            manifest = commit.publish(model_version=bundle.version, details=TraversalDetails.model_validate(details))
         created = commit.done is None
     path = outputs.root / manifest.files["walks"].path
     found = changes(start.model, read_parquet(path), start.keys, most=MOST_CHANGES)

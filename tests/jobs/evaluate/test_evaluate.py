@@ -22,7 +22,7 @@ from aepipe.jobs.evaluate.labelled_scores import join_labels
 from aepipe.jobs.ground_truth import resolve_label_rule
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions
-from aepipe.storage import Outputs, put_json, put_parquet
+from aepipe.storage import SCORE, Outputs, put_json, put_parquet
 
 NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
 TIME = "seen_at"
@@ -173,7 +173,7 @@ def test_a_score_column_that_is_null_is_named(cells: Path) -> None:
 
 def test_nights_of_two_models_are_told_apart(scored: Path) -> None:
     outputs = Outputs(scored.parent / "out")
-    manifest = outputs.manifest(NIGHTS[2])
+    manifest = outputs.manifest(SCORE, NIGHTS[2])
     assert manifest is not None
     changed = manifest.model_copy(update={"model_version": "cells/another"})
     (path,) = (scored.parent / "out" / ".aepipe").rglob(f"{NIGHTS[2]}.json")

@@ -1,0 +1,110 @@
+"""Typed details of a run, one model per kind of run: what a manifest records beside its files."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+RunName = Literal["score", "sample", "fill", "walk"]
+
+
+class RunDetails(BaseModel):
+    """Base of the details.
+
+    Every field has a default and unknown fields are ignored, so that manifests of other versions can be read. Only
+    fields that were set are written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _to_json_types(cls, values: object) -> object:
+        return to_json_types(values)
+
+    @model_serializer(mode="wrap")
+    def _only_set_fields(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class StreamDetails(RunDetails):
+    """State of an adaptive stream of flags after a partition."""
+
+    after: str | None = Field(None, description="the partition before; None: the stream starts here")
+    alpha: float = 0.0
+    scores: tuple[float, ...] = Field((), description="buffer of the latest scores, oldest first")
+
+
+class ScoreDetails(RunDetails):
+    """Counts, settings and timings of a scored partition."""
+
+    rows: int = 0
+    flagged: int = 0
+    invalid: Mapping[str, int] = Field(default_factory=dict, description="rows without a score, by reason")
+    unseen: Mapping[str, int] = Field(default_factory=dict, description="values that training never saw, by column")
+    extra_columns: tuple[str, ...] = Field((), description="columns of the source that the model does not use")
+    inputs: Mapping[str, str] = Field(default_factory=dict, description="digests of the source files, by path")
+    alpha: float | None = None
+    alpha_means: str = ""
+    threshold: float | None = Field(None, description="lowest score that is flagged; None: no score is")
+    threshold_chosen: str | None = None
+    calibration: str | None = Field(None, description="digest of the calibration that flagged the rows")
+    stream: StreamDetails | None = Field(None, description="None: flags did not adapt")
+    provider: str = Field("", description="ONNX Runtime execution provider")
+    batch_rows: int = 0
+    seconds: Mapping[str, float] = Field(default_factory=dict, description="by stage, summed over threads")
+    over_io: float | None = Field(None, description="seconds of all stages divided by those of Parquet I/O")
+    wall_s: float | None = None
+    rows_per_s: float | None = None
+
+
+class SampleDetails(RunDetails):
+    """Request, quality and rejections of a partition of synthetic rows."""
+
+    rows: int = 0
+    seed: int = 0
+    prior: str = ""
+    where: str | None = None
+    shares: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    quality: Mapping[str, float | None] = Field(default_factory=dict, description="measured; empty: not measured")
+    rejected: Mapping[str, int] = Field(default_factory=dict, description="rows drawn and rejected, by constraint")
+
+
+class ImputeDetails(RunDetails):
+    """Imputed cells of a partition."""
+
+    seed: int = 0
+    filled: Mapping[str, int] = Field(default_factory=dict, description="imputed cells, by column")
+    left: Mapping[str, int] = Field(default_factory=dict, description="cells that stay missing, by column")
+
+
+class TraversalDetails(RunDetails):
+    """Start rows and settings of a latent traversal."""
+
+    kind: str = ""
+    keys: tuple[str, ...] = ()
+    steps: int | None = None
+    how: str | None = Field(None, description="of an interpolation: slerp or lerp")
+    condition: str | None = Field(None, description="of a shift: the attribute")
+    amount: float | None = Field(None, description="of a shift")
+    vector: tuple[float, ...] | None = Field(None, description="of a shift: the direction in latent space")
+    dimensions: tuple[str, ...] | None = Field(None, description="of a traversal: the latents; None: all")
+
+
+def to_json_types(value: object) -> object:
+    """Convert numpy scalars, tuples and mappings to the types of JSON; NaN and infinities become None.
+
+    >>> to_json_types({"rows": np.int64(3), "mean": math.nan})
+    {'rows': 3, 'mean': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): to_json_types(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_types(item) for item in value]
+    if isinstance(value, np.generic):
+        return to_json_types(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

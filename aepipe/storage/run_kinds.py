@@ -1,0 +1,44 @@
+"""Kinds of run: their names, outputs and manifests."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from pydantic import ValidationError
+
+from aepipe.storage.manifest import D, Manifest
+from aepipe.storage.run_details import ImputeDetails, RunName, SampleDetails, ScoreDetails, TraversalDetails
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKind(Generic[D]):
+    """A kind of run.
+
+    outputs: what a run may write, in the order of replacement; the last one is always written, and replacing it is the
+    commit.
+    """
+
+    name: RunName
+    outputs: tuple[str, ...]
+    manifest_type: type[Manifest[D]]
+
+    def read_manifest(self, path: Path) -> Manifest[D] | None:
+        """Read a manifest; None if there is none or it cannot be parsed."""
+        try:
+            return self.manifest_type.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValidationError as error:
+            _log.warning("%s is not a manifest and counts as absent: %s", path, error.errors()[0]["msg"])
+            return None
+
+
+SCORE = RunKind("score", ("features", "scores"), Manifest[ScoreDetails])
+SAMPLE = RunKind("sample", ("samples",), Manifest[SampleDetails])
+IMPUTE = RunKind("fill", ("filled",), Manifest[ImputeDetails])
+TRAVERSE = RunKind("walk", ("walks",), Manifest[TraversalDetails])
+
+RUN_KINDS: tuple[RunKind[Any], ...] = (SCORE, SAMPLE, IMPUTE, TRAVERSE)
