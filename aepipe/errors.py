@@ -16,6 +16,10 @@ class JobInvalid(AepipeError):
         super().__init__(f"{source}: " + "; ".join(self.faults))
 
 
+class ArgumentInvalid(JobInvalid):
+    """An argument of a call or command is wrong: `source` is its plain name, the command line adds the dashes."""
+
+
 class OptionInvalid(AepipeError):
     """A model option cannot be used on this data. Remedy: change [model] or [train]."""
 

@@ -1,4 +1,4 @@
-"""The command line: a thin shell over aepipe.jobs. A user's mistake is one sentence and exit code 2."""
+"""Command line, a thin shell over aepipe.jobs: a user's mistake is one sentence and exit code 2."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from aepipe import __version__
 from aepipe.cli import sample_options as options
 from aepipe.cli.console import print_json, print_table, progress_bar
 from aepipe.config.device import Device
-from aepipe.errors import AepipeError, JobInvalid, SchemaMismatch
+from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 
 app = typer.Typer(
     name="aepipe",
@@ -23,23 +23,21 @@ app = typer.Typer(
     help="Features, anomaly scores and synthetic rows for Parquet tables that grow every night.",
 )
 
-JobPath = Annotated[Path, typer.Argument(help="The job file, or the folder that holds job.toml.")]
+JobPath = Annotated[Path, typer.Argument(help="Job file, or the folder that holds job.toml.")]
+JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, or the folder that holds job.toml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="In place of the job's.")]
-ModelName = Annotated[str, typer.Option("--model", help="An alias or a version of the job's model.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Device to run on; default: the job's.")]
+ModelName = Annotated[str, typer.Option("--model", help="Alias or version of the job's model.")]
 HERE = Path("job.toml")
 
 
 def main() -> None:
-    """Run the command line and end the process: 0 done, 1 a partition or check failed, 2 a mistake to mend.
-
-    It ends without the interpreter's farewell: threads that Arrow is just starting abort a process that says it.
-    """
+    """Run the command line and exit: 0 success, 1 a partition or check failed, 2 a mistake of the user."""
     code = _run()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(code)  # interpreter shutdown can abort while Arrow threads start
 
 
 def _run() -> int:
@@ -60,12 +58,13 @@ def _run() -> int:
 
 
 def _complain(error: AepipeError) -> None:
+    dashes = "--" if isinstance(error, ArgumentInvalid) else ""
     if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
-        typer.echo(f"error: {error.source}: {len(error.faults)} faults", err=True)
+        typer.echo(f"error: {dashes}{error.source}: {len(error.faults)} faults", err=True)
         for fault in error.faults:
             typer.echo(f"  - {fault}", err=True)
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {dashes}{error}", err=True)
 
 
 def _version(wanted: bool) -> None:
@@ -76,32 +75,36 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log progress.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
 
 
 @app.command()
 def init(
-    data: Annotated[Path, typer.Argument(help="A folder of Parquet files, or one file.")],
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline; by default the folder's.")] = None,
-    job: Annotated[Path, typer.Option(help="Where to write the job file.")] = HERE,
-    force: Annotated[bool, typer.Option(help="Replace a job file that is there.")] = False,
+    data: Annotated[Path, typer.Argument(help="Folder of Parquet files, or one file.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default: the folder's.")] = None,
+    job: Annotated[Path, typer.Option(help="Job file to write.")] = HERE,
+    force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
 ) -> None:
-    """Write a job file for a table, its columns inferred and listed in it.
+    """Write a job file for a table, with the inferred kind of every column.
 
     Example: [bold]aepipe init warehouse/transactions --name fraud[/bold]
     """
     from aepipe.jobs.init import init as write
 
     written = write(data, name=name, job_path=job, force=force)
-    typer.echo(f"wrote {written}; look at it, then: aepipe train {written}")
+    typer.echo(f"wrote {written}. Check it, then run: aepipe train {written}")
 
 
 @app.command()
-def inspect(path: Annotated[Path, typer.Argument(help="A job file, or Parquet.")] = HERE, json: Json = False) -> None:
-    """Print the partitions of a table and what each column is taken for, and why.
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Job file, or Parquet file or folder.")] = HERE, json: Json = False
+) -> None:
+    """Print the partitions of a table and the inferred kind of each column, with the reason.
 
     Example: [bold]aepipe inspect warehouse/transactions[/bold]
     """
@@ -123,12 +126,12 @@ def inspect(path: Annotated[Path, typer.Argument(help="A job file, or Parquet.")
 def train(
     job: JobPath = HERE,
     device: DeviceOption = None,
-    force: Annotated[bool, typer.Option(help="Train although this job and these data have a bundle.")] = False,
+    force: Annotated[bool, typer.Option(help="Train even if this job and these data already have a bundle.")] = False,
     json: Json = False,
 ) -> None:
-    """Train, export to ONNX and calibrate: a new bundle, unless job and data already have one.
+    """Train a model, export it to ONNX and calibrate it: a new bundle, unless job and data already have one.
 
-    A run that was interrupted goes on from its last checkpoint.
+    An interrupted run resumes from its last checkpoint.
     Example: [bold]aepipe train data/cells/job.toml[/bold]
     """
     from aepipe.jobs.train.train import train as learn
@@ -148,21 +151,21 @@ def calibrate(
     job: JobPath = HERE,
     partition: Annotated[
         list[str] | None,
-        typer.Option(help="Calibrate on this one's rows; may be repeated. By default on the bundle's."),
+        typer.Option(help="Partition to calibrate on; repeatable; default: the bundle's calibration rows."),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Column with the truth, for the costs; by default \\[evaluate] anomaly.")
+        str | None, typer.Option(help="Column with the labels, for the costs; default: \\[evaluate] anomaly.")
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Its value of an anomaly; by default 1, or the rarer one.")
+        str | None, typer.Option(help="Label value of an anomaly; default: 1, or the rarer value.")
     ] = None,
     model: ModelName = "champion",
     device: DeviceOption = None,
     json: Json = False,
 ) -> None:
-    """Derive calibration and threshold anew, from the job's alpha or costs; the bundle stays as it is.
+    """Recalibrate without retraining: derive the threshold from the job's alpha or costs; the bundle is unchanged.
 
-    Nights that were scored under another calibration are scored again by the next run.
+    Partitions that were scored under another calibration are scored again by the next run.
     Example: [bold]aepipe calibrate data/cells/job.toml --partition dt=2026-01-05[/bold]
     """
     from aepipe.jobs.calibrate import calibrate as derive
@@ -188,20 +191,20 @@ def calibrate(
             f"{result.threshold_before:.6g} -> {result.threshold:.6g}, {result.rows:,} rows; next: aepipe score {job}"
         )
     else:
-        typer.echo(f"nothing to do: {result.model_version} is calibrated so already")
+        typer.echo(f"nothing to do: {result.model_version} already has this calibration")
 
 
 @app.command()
 def score(
     job: JobPath = HERE,
-    partition: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
+    partition: Annotated[list[str] | None, typer.Option(help="Partition to score; repeatable; default: all.")] = None,
     model: ModelName = "champion",
     device: DeviceOption = None,
     json: Json = False,
 ) -> None:
     """Write scores and features of each partition that does not have them yet.
 
-    Exit code 1 where a partition could not be scored; the others are.
+    Exit with code 1 if a partition could not be scored; the others are scored.
     Example: [bold]aepipe score data/cells/job.toml --partition dt=2026-01-07[/bold]
     """
     from aepipe.jobs.score import score as run_scoring
@@ -229,38 +232,38 @@ def sample(
     where: options.Where = None,
     share: options.Shares = None,
     partition: options.Partition = None,
-    fill: options.Fill = None,
-    interpolate: options.Interpolate = None,
-    shift: options.Shift = None,
-    traverse: options.Traverse = None,
-    key: options.Keys = None,
-    amount: options.Amount = None,
-    dimensions: options.Dimensions = None,
-    steps: options.Steps = None,
-    how: options.How = None,
     model: ModelName = "champion",
     json: Json = False,
+    fill: options.OldFill = None,
+    interpolate: options.OldInterpolate = None,
+    shift: options.OldShift = None,
+    traverse: options.OldTraverse = None,
+    key: options.OldKeys = None,
+    amount: options.OldAmount = None,
+    dimensions: options.OldDimensions = None,
+    steps: options.OldSteps = None,
+    how: options.OldHow = None,
 ) -> None:
-    """Write synthetic rows, with the source's own columns and types; those that miss a bar are quarantined (exit 1).
+    """Write synthetic rows with the source's columns and types.
 
-    Or a walk through the latents of given rows; a key of several columns is written a,b. Or rows of a partition, their
-    missing cells filled given the others.
+    Rows that miss a quality threshold are quarantined (exit code 1).
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
-    Example: [bold]aepipe sample data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
     """
-    from aepipe.cli.sample_output import run_fill, shares_of, show_set
-    from aepipe.cli.traverse_output import Asked, refuse_draws, run_walk
+    from aepipe.cli.sample_output import parse_shares, run_impute, show_sample_set
+    from aepipe.cli.traverse_output import WalkRequest, refuse_options, run_walk
     from aepipe.jobs.sample.sample import sample as draw
 
-    asked = Asked(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
-    if asked.walk is not None:
-        refuse_draws(asked.walk, {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share})
-        run_walk(job, asked, partition=partition, model=model, json=json)
+    drawn: dict[str, object] = {"rows": rows, "prior": prior, "where": where, "share": share}
+    request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
+    walk = request.walk()
+    if walk is not None:
+        refuse_options(walk, drawn | {"seed": seed}, why="draws nothing")
+        run_walk(job, request, partition=partition, model=model, json=json)
         return
     if fill is not None:
-        stray = {"rows": rows, "prior": prior, "where": where, "share": share, "partition": partition}
-        run_fill(job, fill, stray, seed=seed, model=model, json=json)
+        refuse_options("fill", drawn | {"partition": partition}, why="takes the rows as they are")
+        run_impute(job, fill, seed=seed, model=model, json=json)
         return
 
     with progress_bar(quiet=json) as progress:
@@ -270,26 +273,70 @@ def sample(
             seed=seed,
             prior=prior,
             where=where,
-            shares=shares_of(share),
+            shares=parse_shares(share),
             partition=partition,
             model=model,
             progress=progress,
         )
-    show_set(result, json=json)
+    show_sample_set(result, json=json)
+
+
+@app.command()
+def impute(
+    job: JobArgument,
+    partition: Annotated[str, typer.Argument(help="Partition of the source whose missing cells are filled.")],
+    seed: options.Seed = None,
+    model: ModelName = "champion",
+    json: Json = False,
+) -> None:
+    """Write the rows of a partition with each missing cell drawn given the others.
+
+    Example: [bold]aepipe impute data/shop/job.toml 2026-11-20[/bold]
+    """
+    from aepipe.cli.sample_output import run_impute
+
+    run_impute(job, partition, seed=seed, model=model, json=json)
+
+
+@app.command()
+def traverse(
+    job: JobPath = HERE,
+    key: options.Keys = None,
+    dimensions: options.Dimensions = None,
+    interpolate: options.Interpolate = None,
+    how: options.How = None,
+    shift: options.Shift = None,
+    amount: options.Amount = None,
+    steps: options.Steps = None,
+    partition: options.WalkPartition = None,
+    model: ModelName = "champion",
+    json: Json = False,
+) -> None:
+    """Write rows along a path through the latents: one latent at a time, between two rows, or along an attribute.
+
+    Example: [bold]aepipe traverse data/digits/job.toml --key scan-0001 --dimensions z_000,z_003[/bold]
+    Example: [bold]aepipe traverse data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
+    Example: [bold]aepipe traverse data/cells/job.toml --shift "diagnosis = 'malignant'" --key case-000[/bold]
+    """
+    from aepipe.cli.traverse_output import WalkRequest, parse_walk, run_walk
+
+    request = WalkRequest(interpolate, shift, None, tuple(key or ()), amount, dimensions, steps, how)
+    run_walk(job, parse_walk(request), partition=partition, model=model, json=json)
 
 
 @app.command()
 def augment(
     job: JobPath = HERE,
-    rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="The class, such as income=>50K.")] = "",
+    rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="Rare class, such as income=>50K.")] = "",
     rows: Annotated[
-        int | None, typer.Option(min=1, help="Synthetic rows of it; by default as many as make it half of all.")
+        int | None,
+        typer.Option(min=1, help="Synthetic rows of the class; default: enough to balance it with the other rows."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")] = 0,
     model: ModelName = "champion",
     json: Json = False,
 ) -> None:
-    """Find out whether synthetic rows of a rare class help to learn it, beside class weights and copies of its rows.
+    """Compare synthetic rows of a rare class with class weights and copied rows as training data.
 
     Example: [bold]aepipe augment data/people/job.toml --rare "income=>50K"[/bold]
     """
@@ -303,7 +350,7 @@ def augment(
 
 @app.command()
 def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = False) -> None:
-    """Write one HTML page about the model and the nights scored with it.
+    """Write one HTML page about the model and the partitions scored with it.
 
     Example: [bold]aepipe report data/cells/job.toml[/bold]
     """
@@ -321,34 +368,34 @@ def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = Fals
 def evaluate(
     job: JobPath = HERE,
     label: Annotated[
-        str | None, typer.Option(help="Column with the truth; by default what \\[evaluate] or \\[data] labels say.")
+        str | None, typer.Option(help="Column with the labels; default: \\[evaluate] anomaly, or \\[data] labels.")
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(help="Its value of an anomaly; by default 1, or the rarer one.")
+        str | None, typer.Option(help="Label value of an anomaly; default: 1, or the rarer value.")
     ] = None,
-    first: Annotated[
-        str | None, typer.Option("--from", help="First partition; by default all that are scored.")
+    first: Annotated[str | None, typer.Option("--from", help="First partition; default: the first scored one.")] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Last partition, inclusive; default: the last scored one.")
     ] = None,
-    last: Annotated[str | None, typer.Option("--to", help="Last partition, inclusive.")] = None,
     cost_false_alarm: Annotated[
-        float | None, typer.Option(help="Of looking at a normal row; by default the job's.")
+        float | None, typer.Option(help="Cost of inspecting a normal row; default: the job's.")
     ] = None,
     cost_miss: Annotated[
-        float | None, typer.Option(help="Of an anomaly without an alarm; by default the job's.")
+        float | None, typer.Option(help="Cost of an anomaly without an alarm; default: the job's.")
     ] = None,
-    false_alarms: Annotated[float, typer.Option(help="A night, at which events are found.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the intervals.")] = 0,
+    false_alarms: Annotated[float, typer.Option(help="False alarms per night that event recall allows.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the intervals.")] = 0,
     json: Json = False,
 ) -> None:
-    """Hold the scores that were written against labels, beside random, PCA and the greatest z of a raw column.
+    """Evaluate written scores against labels, with baselines: random, PCA and the largest z-score of a raw column.
 
     Example: [bold]aepipe evaluate data/cells/job.toml --cost-false-alarm 1 --cost-miss 20[/bold]
     """
     from aepipe.cli.evaluate_output import show
-    from aepipe.jobs.evaluate.evaluate import evaluate as hold_against
+    from aepipe.jobs.evaluate.evaluate import evaluate as run_evaluation
 
     with progress_bar(quiet=json) as progress:
-        result = hold_against(
+        result = run_evaluation(
             job,
             label=label,
             positive=positive,
@@ -368,20 +415,20 @@ def evaluate(
 
 @app.command()
 def explain(
-    job: Annotated[Path, typer.Argument(help="The job file, or the folder that holds job.toml.")],
+    job: JobArgument,
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY...", help="Of a row; of several columns a,b.")
+        list[str] | None, typer.Argument(metavar="KEY...", help="Key of a row, a,b for several key columns.")
     ] = None,
     row: Annotated[
-        str | None, typer.Option(metavar="PARTITION:INDEX", help="Instead of a key; 0 is the first.")
+        str | None, typer.Option(metavar="PARTITION:INDEX", help="Row by position instead of key; the first is 0.")
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Of an image: write row, expectation and reasons as PNG.")
+        Path | None, typer.Option(help="PNG file to write the image, its reconstruction and its attributions to.")
     ] = None,
     model: ModelName = "champion",
     json: Json = False,
 ) -> None:
-    """Print a row beside what the model expected of it, the reasons of its score first.
+    """Print a row with its reconstruction and the columns that contribute most to its score.
 
     Example: [bold]aepipe explain data/cells/job.toml case-017[/bold]
     """
@@ -398,7 +445,7 @@ def explain(
 
 @app.command()
 def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) -> None:
-    """The night without a scheduler: train if there is no model yet, score what is new, sample, report.
+    """Run the nightly job without a scheduler: train if there is no model yet, score new partitions, sample, report.
 
     Example: [bold]aepipe run data/cells/job.toml[/bold]
     """
@@ -418,12 +465,12 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
 @app.command()
 def models(
     job: JobPath = HERE,
-    promote: Annotated[str | None, typer.Option(help="Give this version the name in --alias.")] = None,
-    alias: Annotated[str, typer.Option(help="The name to give.")] = "champion",
-    why: Annotated[str, typer.Option(help="The reason, kept in the log.")] = "",
+    promote: Annotated[str | None, typer.Option(help="Version that gets the alias.")] = None,
+    alias: Annotated[str, typer.Option(help="Alias to set.")] = "champion",
+    why: Annotated[str, typer.Option(help="Reason, kept in the log.")] = "",
     json: Json = False,
 ) -> None:
-    """List the versions of a job's model, or give one of them a name.
+    """List the versions of a job's model, or give one of them an alias.
 
     Example: [bold]aepipe models data/cells/job.toml --promote 20260101T020000Z-1a2b3c4d --why "fewer alarms"[/bold]
     """
@@ -442,9 +489,9 @@ def models(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A job file, or a bundle's folder.")] = HERE, json: Json = False
+    path: Annotated[Path, typer.Argument(help="Job file, or folder of a bundle.")] = HERE, json: Json = False
 ) -> None:
-    """Read every file of a bundle and of a job's outputs again, and compare with what was recorded.
+    """Check every file of a bundle and of a job's outputs against its recorded digest.
 
     Example: [bold]aepipe verify exported/cells[/bold]
     """
@@ -464,9 +511,9 @@ def verify(
 
 @app.command()
 def doctor(
-    job: Annotated[Path | None, typer.Argument(help="A job file to look at too.")] = None, json: Json = False
+    job: Annotated[Path | None, typer.Argument(help="Job file to check too.")] = None, json: Json = False
 ) -> None:
-    """Look at this machine, its libraries and devices and, where given, at a job: what would stop it tonight?
+    """Check this machine, its libraries and devices, and a job if given, for problems that would stop a run.
 
     Example: [bold]aepipe doctor data/cells/job.toml[/bold]
     """

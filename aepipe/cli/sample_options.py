@@ -1,33 +1,49 @@
-"""The options of `aepipe sample`: of rows that are drawn, of walks, of rows that are filled."""
+"""Options of `aepipe sample`, `aepipe impute` and `aepipe traverse`."""
 
 from typing import Annotated
 
 import typer
 
-Rows = Annotated[int | None, typer.Option(min=0, help="How many; by default the job's.")]
+Rows = Annotated[int | None, typer.Option(min=0, help="Number of rows; default: the job's.")]
 Seed = Annotated[
     int | None,
-    typer.Option(min=0, max=2**63 - 1, help="The same seed, the same rows; by default each partition has its own."),
+    typer.Option(
+        min=0, max=2**63 - 1, help="Random seed, for reproducible values; default: derived from the partition's name."
+    ),
 ]
-Prior = Annotated[str | None, typer.Option(help="mixture or normal, in place of the job's.")]
-Where = Annotated[str | None, typer.Option(help="Only rows for which this holds, in place of the job's.")]
+Prior = Annotated[str | None, typer.Option(help="Prior of the latents, mixture or normal; default: the job's.")]
+Where = Annotated[str | None, typer.Option(help="Condition that every row must satisfy; default: the job's.")]
 Shares = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN=VALUE:SHARE", help="The share of a value, such as income=>50K:0.5; may be repeated."),
+    typer.Option(metavar="COLUMN=VALUE:SHARE", help="Share of rows with a value, such as income=>50K:0.5; repeatable."),
 ]
-Partition = Annotated[str | None, typer.Option(help="Where to write; by default dt=<today>.")]
-Fill = Annotated[
-    str | None, typer.Option(metavar="PARTITION", help="Instead, its rows with their missing cells drawn.")
-]
+Partition = Annotated[str | None, typer.Option(help="Partition to write; default: dt=<today>.")]
+WalkPartition = Annotated[str | None, typer.Option("--partition", help="Partition to write; default: the kind.")]
 Interpolate = Annotated[
-    tuple[str, str] | None, typer.Option(metavar="KEY KEY", help="Instead, the rows between the rows of two keys.")
+    tuple[str, str] | None, typer.Option(metavar="KEY KEY", help="Interpolate between the rows of two keys.")
 ]
 Shift = Annotated[
-    str | None, typer.Option(metavar="WHERE", help="Instead, rows moved towards those for which this holds.")
+    str | None,
+    typer.Option(metavar="WHERE", help="Shift the rows of --key towards rows that satisfy this condition."),
 ]
-Traverse = Annotated[str | None, typer.Option(metavar="KEY", help="Instead, a row with one latent at a time moved.")]
-Keys = Annotated[list[str] | None, typer.Option("--key", help="A row to shift; may be repeated.")]
-Amount = Annotated[float | None, typer.Option(help="How far rows are shifted; by default 1.")]
-Dimensions = Annotated[str | None, typer.Option(help="Latents to traverse, as z_000,z_003; by default all.")]
-Steps = Annotated[int | None, typer.Option(min=2, help="Of each walk; by default 8, of a traversal 7.")]
-How = Annotated[str | None, typer.Option(help="Interpolate by slerp, along the arc, or by lerp, straight.")]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="KEY", help="Row to traverse or to shift, a,b for several key columns; repeatable."),
+]
+Amount = Annotated[float | None, typer.Option(help="Multiple of the attribute vector to shift by; default: 1.")]
+Dimensions = Annotated[str | None, typer.Option(help="Latents to traverse, such as z_000,z_003; default: all.")]
+Steps = Annotated[int | None, typer.Option(min=2, help="Rows per path; default: 8 to interpolate, 7 to traverse.")]
+How = Annotated[
+    str | None, typer.Option(help="Interpolation, slerp (along the arc) or lerp (straight); default: slerp.")
+]
+
+# The former spellings in `aepipe sample`: they keep working, hidden from help.
+OldFill = Annotated[str | None, typer.Option("--fill", metavar="PARTITION", hidden=True)]
+OldInterpolate = Annotated[tuple[str, str] | None, typer.Option("--interpolate", metavar="KEY KEY", hidden=True)]
+OldShift = Annotated[str | None, typer.Option("--shift", metavar="WHERE", hidden=True)]
+OldTraverse = Annotated[str | None, typer.Option("--traverse", metavar="KEY", hidden=True)]
+OldKeys = Annotated[list[str] | None, typer.Option("--key", hidden=True)]
+OldAmount = Annotated[float | None, typer.Option("--amount", hidden=True)]
+OldDimensions = Annotated[str | None, typer.Option("--dimensions", hidden=True)]
+OldSteps = Annotated[int | None, typer.Option("--steps", min=2, hidden=True)]
+OldHow = Annotated[str | None, typer.Option("--how", hidden=True)]

@@ -1,17 +1,20 @@
-"""The walks of `aepipe sample`: which of them is asked for, and what is printed of it."""
+"""Run the walk that `aepipe traverse` asks for and print the columns that change most."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import typer
 
 from aepipe.cli.console import print_json, print_table
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, OptionInvalid
+
+_GOES_WITH = {"interpolate": {"steps", "how"}, "shift": {"key", "amount"}, "traverse": {"dimensions", "steps"}}
 
 
-class Asked(NamedTuple):
-    """The options of `aepipe sample` that ask for a walk, as they were typed."""
+@dataclass(frozen=True, slots=True)
+class WalkRequest:
+    """Options of a walk through the latents, as typed; None or empty if not given."""
 
     interpolate: tuple[str, str] | None = None
     shift: str | None = None
@@ -22,50 +25,83 @@ class Asked(NamedTuple):
     steps: int | None = None
     how: str | None = None
 
-    @property
-    def walk(self) -> str | None:
-        """The walk that is asked for, if any. Raises JobInvalid where it is two, or where options go with another."""
+    def walk(self, *, command: str = "aepipe sample") -> str | None:
+        """Return the kind of walk, None if there is none.
+
+        Raises:
+            JobInvalid: Two walks are requested, or an option belongs to another walk.
+        """
         walks = [name for name in _GOES_WITH if getattr(self, name) is not None]
+        spelling = {name: f"--{name}" for name in _GOES_WITH}
+        if command == "aepipe traverse":  # which traverses the row of its one key
+            spelling["traverse"] = "--key alone"
         if len(walks) > 1:
-            raise JobInvalid("aepipe sample", [f"takes one of --{' and --'.join(walks)} at a time"])
+            raise JobInvalid(command, [f"takes one of --{' and --'.join(walks)} at a time"])
         allowed = {"interpolate", "shift", "traverse"}.union(*(_GOES_WITH[name] for name in walks))
-        stray = [name for name in self._fields if name not in allowed and getattr(self, name) not in (None, ())]
+        options = [name for name in self.__slots__ if name not in allowed]
+        stray = [name for name in options if getattr(self, name) not in (None, ())]
         if stray:
-            with_what = " or ".join(f"--{name}" for name, options in _GOES_WITH.items() if stray[0] in options)
-            raise JobInvalid("aepipe sample", [f"--{stray[0]} goes with {with_what}"])
+            with_what = " or ".join(spelling[name] for name, allowed in _GOES_WITH.items() if stray[0] in allowed)
+            raise JobInvalid(command, [f"--{stray[0]} goes with {with_what}"])
         return walks[0] if walks else None
 
 
-def refuse_draws(walk: str, drawn: Mapping[str, object]) -> None:
-    """Raises JobInvalid where an option of draws from the prior is given beside a walk, which draws nothing."""
-    stray = [name for name, value in drawn.items() if value is not None]
+def parse_walk(request: WalkRequest) -> WalkRequest:
+    """Resolve the options of `aepipe traverse`: without --interpolate and --shift, its one key is traversed.
+
+    Raises:
+        JobInvalid: The options do not go together, or there is not exactly one row to traverse.
+    """
+    if request.interpolate is None and request.shift is None:
+        if len(request.key) != 1:
+            raise JobInvalid(
+                "aepipe traverse",
+                [f"expected one --key to traverse, got {len(request.key)}; or give --interpolate or --shift"],
+            )
+        request = WalkRequest(
+            traverse=request.key[0],
+            amount=request.amount,
+            dimensions=request.dimensions,
+            steps=request.steps,
+            how=request.how,
+        )
+    request.walk(command="aepipe traverse")
+    return request
+
+
+def refuse_options(old: str, given: Mapping[str, object], *, why: str) -> None:
+    """Refuse options of `aepipe sample` that its former options `--fill` and the walks do not take.
+
+    Raises:
+        JobInvalid: One of them is given.
+    """
+    stray = [name for name, value in given.items() if value is not None]
     if stray:
-        raise JobInvalid("aepipe sample", [f"--{stray[0]} does not go with --{walk}, which draws nothing"])
+        raise JobInvalid("aepipe sample", [f"--{stray[0]} does not go with --{old}, which {why}"])
 
 
-_GOES_WITH = {"interpolate": {"steps", "how"}, "shift": {"key", "amount"}, "traverse": {"dimensions", "steps"}}
-
-
-def run_walk(job: Path, asked: Asked, *, partition: str | None, model: str, json: bool) -> None:
-    """Write the walk that is asked for and print where it is and what changes along it."""
+def run_walk(job: Path, request: WalkRequest, *, partition: str | None, model: str, json: bool) -> None:
+    """Write a walk; print where it is and what changes along it."""
     from aepipe.jobs.sample import traverse as walk
 
-    if asked.interpolate is not None:
+    if request.interpolate is not None:
         result = walk.interpolate(
             job,
-            *asked.interpolate,
-            steps=8 if asked.steps is None else asked.steps,
-            how=asked.how or "slerp",
+            *request.interpolate,
+            steps=8 if request.steps is None else request.steps,
+            how=request.how or "slerp",
             partition=partition,
             model=model,
         )
-    elif asked.shift is not None:
-        amount = 1.0 if asked.amount is None else asked.amount
-        result = walk.shift(job, asked.shift, asked.key, amount=amount, partition=partition, model=model)
+    elif request.shift is not None:
+        if not request.key:
+            raise OptionInvalid("--shift has no rows: expected at least one --key. Name the rows to shift.")
+        amount = 1.0 if request.amount is None else request.amount
+        result = walk.shift(job, request.shift, request.key, amount=amount, partition=partition, model=model)
     else:
-        names = None if asked.dimensions is None else [name.strip() for name in asked.dimensions.split(",")]
-        steps = 7 if asked.steps is None else asked.steps
-        key = asked.traverse or ""
+        names = None if request.dimensions is None else [name.strip() for name in request.dimensions.split(",")]
+        steps = 7 if request.steps is None else request.steps
+        key = request.traverse or ""
         result = walk.traverse(job, key, dimensions=names, steps=steps, partition=partition, model=model)
     if json:
         print_json(result)
@@ -73,4 +109,5 @@ def run_walk(job: Path, asked: Asked, *, partition: str | None, model: str, json
     typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
     if result.changes:
         header = ("walk", "column", "from", "to", "standard deviations")
-        print_table("what changes most", header, [(c.strip, c.column, c.first, c.last, c.size) for c in result.changes])
+        lines = [(change.strip, change.column, change.first, change.last, change.size) for change in result.changes]
+        print_table("largest changes", header, lines)

@@ -16,6 +16,8 @@ COMMANDS = [
     "calibrate",
     "score",
     "sample",
+    "impute",
+    "traverse",
     "augment",
     "report",
     "evaluate",
@@ -192,3 +194,9 @@ def test_inspect_shows_kinds_and_partitions_of_plain_parquet(cells: Path) -> Non
 
 def test_version_is_printed() -> None:
     assert aepipe("--version").stdout.startswith("aepipe 0.")
+
+
+def test_library_error_about_an_option_is_printed_with_dashes(cells: Path) -> None:
+    done = aepipe("sample", cells, "--prior", "uniform", code=2)
+
+    assert done.stderr == "error: --prior: expected mixture or normal, got 'uniform'\n"

@@ -50,7 +50,7 @@ def _compared(scored: ScoredPartitions, progress: Progress | None) -> Comparison
 def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:
     strange = gather.strangest(scored, model)
     samples = gather.samples(scored, model)
-    absent = {"walks": "no walk was made with this model: aepipe sample --interpolate, --shift or --traverse makes one"}
+    absent = {"walks": "this model has no latent traversal; run aepipe traverse"}
     if samples is None:
         absent["samples"] = "nothing was sampled with this model yet"
     if isinstance(compared, str):

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
-from aepipe.errors import EvaluationInvalid, JobInvalid
+from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions import evaluate as where
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, condition_of
@@ -88,7 +88,9 @@ def augment(
     masks = tuple(np.asarray(where.apply(wanted.where, side)) for side in reference)
     count = max(len(masks[0]) - 2 * int(masks[0].sum()), 0) if rows is None else rows
     if not count:
-        raise EvaluationInvalid(f"{rare} is no rare class: half of the training rows have it; ask for --rows")
+        raise EvaluationInvalid(
+            f"{rare} is not rare (half of the training rows have it). Set rows to sample it anyway."
+        )
     report("sample", 0.0)
     drawn = _draw(job, bundle, wanted, reference, count, seed)
     report("learn", 0.0)
@@ -111,12 +113,14 @@ def augment(
 def _rare(bundle: Bundle, text: str) -> _Rare:
     column, equals, value = text.partition("=")
     if not equals or not column or not value:
-        raise JobInvalid("--rare", [f"is written column=value, such as income=>50K, found '{text}'"])
+        raise ArgumentInvalid("rare", [f"expected column=value, such as income=>50K, got '{text}'"])
     if bundle.encoding.layout.kind != "table":
-        raise JobInvalid("--rare", [f"{bundle.version} is of images or series: learners take tables"])
+        raise ArgumentInvalid("rare", [f"{bundle.version} is a model of images or series: expected a table"])
     if column not in categories(bundle.encoding.schema):
         known = ", ".join(sorted(categories(bundle.encoding.schema)))
-        raise JobInvalid("--rare", [f"'{column}' is no category of {bundle.version}; there are {known or 'none'}"])
+        raise ArgumentInvalid(
+            "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
+        )
     return _Rare(column, value, condition_of(bundle, column, value))
 
 

@@ -23,7 +23,7 @@ from aepipe.tables.partitions import Partition
 CONTRACT = "fill/1"
 
 
-class FillResult(Result):
+class ImputeResult(Result):
     """Where the rows are, whether this call wrote them, and how many cells of each column were filled and left."""
 
     path: Path
@@ -36,14 +36,14 @@ class FillResult(Result):
     seconds: float
 
 
-def fill(
+def impute(
     job_path: str | Path,
     partition: str,
     *,
     seed: int | None = None,
     model: str = "champion",
     progress: Progress | None = None,
-) -> FillResult:
+) -> ImputeResult:
     """The rows of a source partition in <out>/filled/<partition>, every modelled cell that was missing drawn given the
     others; all other cells, keys and labels among them, as they are.
 
@@ -66,7 +66,7 @@ def fill(
             counts = _write(commit, bundle, filler, source, progress or no_progress)
             manifest = commit.publish(model_version=bundle.version, details=ImputeDetails(seed=chosen, **counts))
         created = commit.done is None
-    return FillResult(
+    return ImputeResult(
         path=outputs.root / manifest.files["filled"].path,
         rows=manifest.files["filled"].rows,
         seed=chosen,

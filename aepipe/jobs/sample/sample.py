@@ -14,7 +14,7 @@ from pydantic import Field
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device, Job, read_job
 from aepipe.config.sample_requirements import check_shares
-from aepipe.errors import JobInvalid
+from aepipe.errors import ArgumentInvalid
 from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, groups_of
@@ -272,7 +272,7 @@ def seed_of(job_seed: int, partition: str) -> int:
 
 def _prior(name: str) -> Prior:
     if name not in {"mixture", "normal"}:
-        raise JobInvalid("--prior", [f"is mixture or normal, found '{name}'"])
+        raise ArgumentInvalid("prior", [f"expected mixture or normal, got '{name}'"])
     return cast(Prior, name)
 
 
@@ -280,4 +280,4 @@ def _shares(shares: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[s
     try:
         return check_shares({column: dict(wanted) for column, wanted in shares.items()})
     except ValueError as error:
-        raise JobInvalid("--share", [str(error)]) from None
+        raise ArgumentInvalid("share", [str(error)]) from None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
-from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.expressions import evaluate as where
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.traversal import MeanLatents, refuse_unwalkable, step_between
@@ -105,7 +105,7 @@ def shift(
     Raises as `interpolate`, and OptionInvalid where the condition holds for no row or for all.
     """
     if not keys:
-        raise OptionInvalid("a shift needs the rows that are shifted: name one with --key at least")
+        raise OptionInvalid("a shift has no rows: expected at least one key. Name the rows to shift.")
     start = _start(job_path, tuple(dict.fromkeys(keys)), model)
     vector = _attribute_vector(start, condition)
     table = start.model.walker.shift(start.rows, vector, amounts=[0.0, amount] if amount else [0.0])
@@ -146,7 +146,7 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
 
 def _how(name: str) -> How:
     if name not in ("slerp", "lerp"):
-        raise JobInvalid("--how", [f"is slerp or lerp, found '{name}'"])
+        raise ArgumentInvalid("how", [f"expected slerp or lerp, got '{name}'"])
     return cast(How, name)
 
 
@@ -170,7 +170,7 @@ def _attribute_vector(start: _Start, condition: str) -> NDArray[np.float64]:
 
 def _refuse_unknown(condition: str, schema: pa.Schema) -> None:
     for name in sorted(where.columns(condition) - set(schema.names)):
-        raise JobInvalid("--shift", [f"the table has no column '{name}'{did_you_mean(name, schema.names)}"])
+        raise ArgumentInvalid("shift", [f"the table has no column '{name}'{did_you_mean(name, schema.names)}"])
 
 
 def _write(

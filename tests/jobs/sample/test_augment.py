@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aepipe.cli.main import app
-from aepipe.errors import AepipeError, EvaluationInvalid, JobInvalid
+from aepipe.errors import AepipeError, ArgumentInvalid, EvaluationInvalid, JobInvalid
 from aepipe.jobs.sample.augment import augment
 from tests.support.shop import shop_job
 
@@ -37,8 +37,8 @@ def test_synthetic_rows_are_shown_beside_class_weights_and_copies(shared_folder:
 @pytest.mark.parametrize(
     ("rare", "error", "message"),
     [
-        ("kind", JobInvalid, "is written column=value, such as income=>50K, found 'kind'"),
-        ("size=3", JobInvalid, r"'size' is no category of shop/\S+; there are colour, kind"),
+        ("kind", ArgumentInvalid, "rare: expected column=value, such as income=>50K, got 'kind'"),
+        ("size=3", ArgumentInvalid, r"'size' is not a category of shop/\S+: expected one of colour, kind"),
         ("kind=hat", JobInvalid, "holds for none of the rows"),
         ("colour=red", JobInvalid, "'colour' is no condition of"),
     ],
@@ -53,7 +53,7 @@ def test_a_class_that_cannot_be_asked_for_is_refused_and_nothing_is_written(
 
 
 def test_images_are_refused(digits: Path) -> None:
-    with pytest.raises(JobInvalid, match="is of images or series: learners take tables"):
+    with pytest.raises(JobInvalid, match="is a model of images or series: expected a table"):
         augment(digits, "digit=1")
 
 

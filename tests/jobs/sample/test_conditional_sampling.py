@@ -1,5 +1,6 @@
 """Rows that are asked for through the real jobs: every one holds, whatever column is asked for, from file to file."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import aepipe
 from aepipe.bundles.bundle import Bundle
+from aepipe.cli.main import app
 from aepipe.errors import JobInvalid, OptionInvalid, SchemaMismatch
 from aepipe.inference.sampler import draw
-from aepipe.jobs.sample.impute import fill
+from aepipe.jobs.sample.impute import impute
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
@@ -149,7 +152,7 @@ def test_missing_cells_are_filled_as_the_others_say_and_all_others_stay(job: Pat
     source = gappy(2_500)
     pq.write_table(source, job.parent / "rows" / "b.parquet")
 
-    result = fill(job, "b", seed=1)
+    result = impute(job, "b", seed=1)
 
     found = pq.read_table(result.path)
     assert found.column_names == [*source.column_names, "model_version"]
@@ -169,18 +172,38 @@ def test_missing_cells_are_filled_as_the_others_say_and_all_others_stay(job: Pat
     guessed = np.isnan(amounts) & ~np.asarray(source["shop"].is_null())
     near = np.abs(found["amount"].to_numpy() - np.where(abroad, 500, 50)) < 40
     assert near[guessed].mean() > 0.9
-    again, other = fill(job, "b", seed=1), fill(job, "b", seed=2)
+    again, other = impute(job, "b", seed=1), impute(job, "b", seed=2)
     assert not again.created
     assert other.created
 
 
 def test_what_cannot_be_filled_is_refused(job: Path, bundle: Bundle) -> None:
     with pytest.raises(JobInvalid, match="no partition 'c' in"):
-        fill(job, "c")
+        impute(job, "c")
     pq.write_table(gappy(5).drop_columns(["pieces"]), job.parent / "rows" / "b.parquet")
     with pytest.raises(SchemaMismatch, match="pieces"):
-        fill(job, "b")
+        impute(job, "b")
     assert not (job.parent / "out" / "till" / "filled").exists()
+
+
+def test_sample_fill_equals_impute(job: Path) -> None:
+    runner = CliRunner()
+    old = runner.invoke(app, ["sample", str(job), "--fill", "b", "--seed", "1", "--json"])
+    path = Path(json.loads(old.stdout)["path"])
+    rows = pq.read_table(path)
+    shutil.rmtree(job.parent / "out")
+
+    new = runner.invoke(app, ["impute", str(job), "b", "--seed", "1", "--json"])
+
+    assert old.exit_code == new.exit_code == 0
+    assert without_seconds(old.stdout) == without_seconds(new.stdout)
+    assert pq.read_table(path).equals(rows)
+    again = [["sample", str(job), "--fill", "b", "--seed", "1"], ["impute", str(job), "b", "--seed", "1"]]
+    assert len({runner.invoke(app, arguments).output for arguments in again}) == 1
+
+
+def without_seconds(printed: str) -> dict[str, object]:
+    return {name: value for name, value in json.loads(printed).items() if name != "seconds"}
 
 
 def test_python_fills_what_the_command_does(job: Path) -> None:
@@ -189,6 +212,6 @@ def test_python_fills_what_the_command_does(job: Path) -> None:
 
     filled = aepipe.load(job.parent / "exported" / "till").fill(source, seed=1)
 
-    written = pq.read_table(fill(job, "b", seed=1).path)
+    written = pq.read_table(impute(job, "b", seed=1).path)
     assert filled["amount"].equals(written["amount"])
     assert filled["shop"].to_pylist() == written["shop"].to_pylist()

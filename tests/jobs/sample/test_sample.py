@@ -82,5 +82,5 @@ def test_images_come_out_in_the_source_s_bytes(digits: Path) -> None:
 
 
 def test_an_unknown_prior_is_refused(cells: Path) -> None:
-    with pytest.raises(JobInvalid, match="mixture or normal, found 'mixtrue'"):
+    with pytest.raises(JobInvalid, match="mixture or normal, got 'mixtrue'"):
         sample(cells, prior="mixtrue")

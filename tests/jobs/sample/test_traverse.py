@@ -119,11 +119,11 @@ def test_images_are_walked_in_their_own_bytes(digits: Path) -> None:
     ("ask", "said"),
     [
         (lambda job, a: interpolate(job, a, "nobody"), "no row of .* has the key case_id = 'nobody'"),
-        (lambda job, a: interpolate(job, a, a, how="arc"), "slerp or lerp, found 'arc'"),
+        (lambda job, a: interpolate(job, a, a, how="arc"), "slerp or lerp, got 'arc'"),
         (lambda job, a: traverse(job, a, dimensions=["z_9"]), "no latent 'z_9'"),
         (lambda job, a: shift(job, "diagnosi = 'x'", [a]), "no column 'diagnosi'; did you mean 'diagnosis'"),
         (lambda job, a: shift(job, "diagnosis = 'x'", [a]), "holds for none of"),
-        (lambda job, a: shift(job, "diagnosis = 'malignant'", []), "name one with --key"),
+        (lambda job, a: shift(job, "diagnosis = 'malignant'", []), "Name the rows to shift"),
     ],
 )
 def test_what_cannot_be_walked_is_one_sentence_and_nothing_is_written(cells: Path, ask, said: str) -> None:
