@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from aepipe import __version__
-from aepipe.cli import sample_options as options
+from aepipe.cli import sample_commands
 from aepipe.cli.console import print_json, print_table, progress_bar
-from aepipe.config.device import Device
+from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 
 app = typer.Typer(
@@ -22,13 +22,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Features, anomaly scores and synthetic rows for Parquet tables that grow every night.",
 )
-
-JobPath = Annotated[Path, typer.Argument(help="Job file, or the folder that holds job.toml.")]
-JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, or the folder that holds job.toml.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-DeviceOption = Annotated[Device | None, typer.Option(help="Device to run on; default: the job's.")]
-ModelName = Annotated[str, typer.Option("--model", help="Alias or version of the job's model.")]
-HERE = Path("job.toml")
 
 
 def main() -> None:
@@ -223,129 +216,8 @@ def score(
         raise typer.Exit(1)
 
 
-@app.command()
-def sample(
-    job: JobPath = HERE,
-    rows: options.Rows = None,
-    seed: options.Seed = None,
-    prior: options.Prior = None,
-    where: options.Where = None,
-    share: options.Shares = None,
-    partition: options.Partition = None,
-    model: ModelName = "champion",
-    json: Json = False,
-    fill: options.OldFill = None,
-    interpolate: options.OldInterpolate = None,
-    shift: options.OldShift = None,
-    traverse: options.OldTraverse = None,
-    key: options.OldKeys = None,
-    amount: options.OldAmount = None,
-    dimensions: options.OldDimensions = None,
-    steps: options.OldSteps = None,
-    how: options.OldHow = None,
-) -> None:
-    """Write synthetic rows with the source's columns and types.
-
-    Rows that miss a quality threshold are quarantined (exit code 1).
-    Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
-    Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
-    """
-    from aepipe.cli.sample_output import parse_shares, run_impute, show_sample_set
-    from aepipe.cli.traverse_output import WalkRequest, refuse_options, run_walk
-    from aepipe.jobs.sample.sample import sample as draw
-
-    drawn: dict[str, object] = {"rows": rows, "prior": prior, "where": where, "share": share}
-    request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
-    walk = request.walk()
-    if walk is not None:
-        refuse_options(walk, drawn | {"seed": seed}, why="draws nothing")
-        run_walk(job, request, partition=partition, model=model, json=json)
-        return
-    if fill is not None:
-        refuse_options("fill", drawn | {"partition": partition}, why="takes the rows as they are")
-        run_impute(job, fill, seed=seed, model=model, json=json)
-        return
-
-    with progress_bar(quiet=json) as progress:
-        result = draw(
-            job,
-            rows=rows,
-            seed=seed,
-            prior=prior,
-            where=where,
-            shares=parse_shares(share),
-            partition=partition,
-            model=model,
-            progress=progress,
-        )
-    show_sample_set(result, json=json)
-
-
-@app.command()
-def impute(
-    job: JobArgument,
-    partition: Annotated[str, typer.Argument(help="Partition of the source whose missing cells are filled.")],
-    seed: options.Seed = None,
-    model: ModelName = "champion",
-    json: Json = False,
-) -> None:
-    """Write the rows of a partition with each missing cell drawn given the others.
-
-    Example: [bold]aepipe impute data/shop/job.toml 2026-11-20[/bold]
-    """
-    from aepipe.cli.sample_output import run_impute
-
-    run_impute(job, partition, seed=seed, model=model, json=json)
-
-
-@app.command()
-def traverse(
-    job: JobPath = HERE,
-    key: options.Keys = None,
-    dimensions: options.Dimensions = None,
-    interpolate: options.Interpolate = None,
-    how: options.How = None,
-    shift: options.Shift = None,
-    amount: options.Amount = None,
-    steps: options.Steps = None,
-    partition: options.WalkPartition = None,
-    model: ModelName = "champion",
-    json: Json = False,
-) -> None:
-    """Write rows along a path through the latents: one latent at a time, between two rows, or along an attribute.
-
-    Example: [bold]aepipe traverse data/digits/job.toml --key scan-0001 --dimensions z_000,z_003[/bold]
-    Example: [bold]aepipe traverse data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
-    Example: [bold]aepipe traverse data/cells/job.toml --shift "diagnosis = 'malignant'" --key case-000[/bold]
-    """
-    from aepipe.cli.traverse_output import WalkRequest, parse_walk, run_walk
-
-    request = WalkRequest(interpolate, shift, None, tuple(key or ()), amount, dimensions, steps, how)
-    run_walk(job, parse_walk(request), partition=partition, model=model, json=json)
-
-
-@app.command()
-def augment(
-    job: JobPath = HERE,
-    rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="Rare class, such as income=>50K.")] = "",
-    rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Synthetic rows of the class; default: enough to balance it with the other rows."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")] = 0,
-    model: ModelName = "champion",
-    json: Json = False,
-) -> None:
-    """Compare synthetic rows of a rare class with class weights and copied rows as training data.
-
-    Example: [bold]aepipe augment data/people/job.toml --rare "income=>50K"[/bold]
-    """
-    from aepipe.cli.sample_output import show_augmentation
-    from aepipe.jobs.sample.augment import augment as compare
-
-    with progress_bar(quiet=json) as progress:
-        result = compare(job, rare, rows=rows, seed=seed, model=model, progress=progress)
-    show_augmentation(result, json=json)
+for command in (sample_commands.sample, sample_commands.impute, sample_commands.traverse, sample_commands.augment):
+    app.command()(command)
 
 
 @app.command()

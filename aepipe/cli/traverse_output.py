@@ -69,15 +69,15 @@ def parse_walk(request: WalkRequest) -> WalkRequest:
     return request
 
 
-def refuse_options(old: str, given: Mapping[str, object], *, why: str) -> None:
-    """Refuse options of `aepipe sample` that its former options `--fill` and the walks do not take.
+def refuse_options(former: str, given: Mapping[str, object], *, except_for: Sequence[str], why: str) -> None:
+    """Refuse options of `aepipe sample` that do not go with a former one, `--fill` or a walk.
 
     Raises:
         JobInvalid: One of them is given.
     """
-    stray = [name for name, value in given.items() if value is not None]
+    stray = [name for name, value in given.items() if value is not None and name not in except_for]
     if stray:
-        raise JobInvalid("aepipe sample", [f"--{stray[0]} does not go with --{old}, which {why}"])
+        raise JobInvalid("aepipe sample", [f"--{stray[0]} does not go with --{former}, which {why}"])
 
 
 def run_walk(job: Path, request: WalkRequest, *, partition: str | None, model: str, json: bool) -> None:

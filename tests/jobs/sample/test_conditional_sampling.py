@@ -188,6 +188,8 @@ def test_what_cannot_be_filled_is_refused(job: Path, bundle: Bundle) -> None:
 
 def test_sample_fill_equals_impute(job: Path) -> None:
     runner = CliRunner()
+    pq.write_table(gappy(300), job.parent / "rows" / "b.parquet")
+
     old = runner.invoke(app, ["sample", str(job), "--fill", "b", "--seed", "1", "--json"])
     path = Path(json.loads(old.stdout)["path"])
     rows = pq.read_table(path)

@@ -1,8 +1,18 @@
-"""Options of `aepipe sample`, `aepipe impute` and `aepipe traverse`."""
+"""Arguments and options that several commands share, and those of the commands that make rows."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from aepipe.config.device import Device
+
+JobPath = Annotated[Path, typer.Argument(help="Job file, or the folder that holds job.toml.")]
+JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="Job file, or the folder that holds job.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+DeviceOption = Annotated[Device | None, typer.Option(help="Device to run on; default: the job's.")]
+ModelName = Annotated[str, typer.Option("--model", help="Alias or version of the job's model.")]
+HERE = Path("job.toml")
 
 Rows = Annotated[int | None, typer.Option(min=0, help="Number of rows; default: the job's.")]
 Seed = Annotated[

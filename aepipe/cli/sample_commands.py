@@ -1,0 +1,145 @@
+"""Commands that make rows: `aepipe sample`, `aepipe impute`, `aepipe traverse` and `aepipe augment`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from aepipe.cli import options
+from aepipe.cli.console import progress_bar
+
+if TYPE_CHECKING:  # help is shown without it
+    from aepipe.cli.traverse_output import WalkRequest
+
+
+def sample(
+    job: options.JobPath = options.HERE,
+    rows: options.Rows = None,
+    seed: options.Seed = None,
+    prior: options.Prior = None,
+    where: options.Where = None,
+    share: options.Shares = None,
+    partition: options.Partition = None,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+    fill: options.OldFill = None,
+    interpolate: options.OldInterpolate = None,
+    shift: options.OldShift = None,
+    traverse: options.OldTraverse = None,
+    key: options.OldKeys = None,
+    amount: options.OldAmount = None,
+    dimensions: options.OldDimensions = None,
+    steps: options.OldSteps = None,
+    how: options.OldHow = None,
+) -> None:
+    """Write synthetic rows with the source's columns and types.
+
+    Rows that miss a quality threshold are quarantined (exit code 1).
+    Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
+    Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
+    """
+    from aepipe.cli.sample_output import parse_shares, show_sample_set
+    from aepipe.cli.traverse_output import WalkRequest
+    from aepipe.jobs.sample.sample import sample as draw
+
+    request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
+    given = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share, "partition": partition}
+    if _run_former_options(job, request, fill, given, model=model, json=json):
+        return
+    with progress_bar(quiet=json) as progress:
+        result = draw(
+            job,
+            rows=rows,
+            seed=seed,
+            prior=prior,
+            where=where,
+            shares=parse_shares(share),
+            partition=partition,
+            model=model,
+            progress=progress,
+        )
+    show_sample_set(result, json=json)
+
+
+def impute(
+    job: options.JobArgument,
+    partition: Annotated[str, typer.Argument(help="Partition of the source whose missing cells are filled.")],
+    seed: options.Seed = None,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Write the rows of a partition with each missing cell drawn given the others.
+
+    Example: [bold]aepipe impute data/shop/job.toml 2026-11-20[/bold]
+    """
+    from aepipe.cli.sample_output import run_impute
+
+    run_impute(job, partition, seed=seed, model=model, json=json)
+
+
+def traverse(
+    job: options.JobPath = options.HERE,
+    key: options.Keys = None,
+    dimensions: options.Dimensions = None,
+    interpolate: options.Interpolate = None,
+    how: options.How = None,
+    shift: options.Shift = None,
+    amount: options.Amount = None,
+    steps: options.Steps = None,
+    partition: options.WalkPartition = None,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Write rows along a path through the latents: one latent at a time, between two rows, or along an attribute.
+
+    Example: [bold]aepipe traverse data/digits/job.toml --key scan-0001 --dimensions z_000,z_003[/bold]
+    Example: [bold]aepipe traverse data/digits/job.toml --interpolate scan-0001 scan-0002[/bold]
+    Example: [bold]aepipe traverse data/cells/job.toml --shift "diagnosis = 'malignant'" --key case-000[/bold]
+    """
+    from aepipe.cli.traverse_output import WalkRequest, parse_walk, run_walk
+
+    request = WalkRequest(interpolate, shift, None, tuple(key or ()), amount, dimensions, steps, how)
+    run_walk(job, parse_walk(request), partition=partition, model=model, json=json)
+
+
+def augment(
+    job: options.JobPath = options.HERE,
+    rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="Rare class, such as income=>50K.")] = "",
+    rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Synthetic rows of the class; default: enough to balance it with the other rows."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")] = 0,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Compare synthetic rows of a rare class with class weights and copied rows as training data.
+
+    Example: [bold]aepipe augment data/people/job.toml --rare "income=>50K"[/bold]
+    """
+    from aepipe.cli.sample_output import show_augmentation
+    from aepipe.jobs.sample.augment import augment as compare
+
+    with progress_bar(quiet=json) as progress:
+        result = compare(job, rare, rows=rows, seed=seed, model=model, progress=progress)
+    show_augmentation(result, json=json)
+
+
+def _run_former_options(
+    job: Path, request: "WalkRequest", fill: str | None, given: Mapping[str, object], *, model: str, json: bool
+) -> bool:
+    """Run `aepipe impute` or `aepipe traverse` if the former options of `aepipe sample` ask for it; tell if one ran."""
+    from aepipe.cli.sample_output import run_impute
+    from aepipe.cli.traverse_output import refuse_options, run_walk
+
+    walk = request.walk()
+    if walk is not None:
+        refuse_options(walk, given, except_for=("partition",), why="draws nothing")
+        run_walk(job, request, partition=cast("str | None", given["partition"]), model=model, json=json)
+        return True
+    if fill is not None:
+        refuse_options("fill", given, except_for=("seed",), why="takes the rows as they are")
+        run_impute(job, fill, seed=cast("int | None", given["seed"]), model=model, json=json)
+        return True
+    return False
