@@ -27,7 +27,7 @@ class Check(NamedTuple):
     low: float | None = None
     high: float | None = None
     real: float | None = None
-    bar: str = ""
+    threshold: str = ""
     is_met: bool | None = None
     note: str = ""
 
@@ -35,8 +35,8 @@ class Check(NamedTuple):
     def sentence(self) -> str:
         """What is wrong, for a check that is not met."""
         if not math.isfinite(self.value):
-            return f"{self.title} cannot be measured ({self.note}), and the job asks for {self.bar}"
-        return f"{self.title} is {self.value:.3g}, and the job asks for {self.bar}"
+            return f"{self.title} cannot be measured ({self.note}), and the job asks for {self.threshold}"
+        return f"{self.title} is {self.value:.3g}, and the job asks for {self.threshold}"
 
 
 class Measures(NamedTuple):
@@ -50,12 +50,12 @@ class Measures(NamedTuple):
     coverage: Coverage | None = None
     downstream: Downstream | None = None
     frechet: float | None = None
-    of_real: "OfReal | None" = None
+    real_baseline: "RealBaseline | None" = None
     is_exchangeable: bool = True  # training and held-out rows are drawn from one time
     why: str = "too few rows"
 
 
-class OfReal(NamedTuple):
+class RealBaseline(NamedTuple):
     """What training rows get where they stand for synthetic ones; none where it was not measured."""
 
     shapes: float | None = None
@@ -70,52 +70,52 @@ class CheckReport(NamedTuple):
     measures: Measures
 
     @property
-    def missed(self) -> tuple[str, ...]:
+    def failed_checks(self) -> tuple[str, ...]:
         """A sentence for each bar that was missed."""
         return tuple(check.sentence for check in self.checks if check.is_met is False)
 
     @property
-    def numbers(self) -> dict[str, float]:
+    def values(self) -> dict[str, float]:
         """The measured values by the names of their bars."""
         return {check.key: check.value for check in self.checks if math.isfinite(check.value)}
 
 
-def run_checks(measures: Measures, bars: Quality) -> CheckReport:
+def run_checks(measures: Measures, thresholds: Quality) -> CheckReport:
     """The measures against the bars of a job."""
-    real, told = measures.of_real or OfReal(), measures.two_sample
+    real, told = measures.real_baseline or RealBaseline(), measures.two_sample
     shapes = None if measures.shapes is None else measures.shapes.score
     trends = None if measures.trends is None else measures.trends.score
     found = (
-        _copies(measures.copies, bars),
-        _closeness(measures, bars),
-        _least("shapes", "likeness of columns", shapes, bars.shapes, real.shapes),
-        _least("trends", "likeness of pairs of columns", trends, bars.trends, real.trends),
-        _most("trees", "AUROC of boosted trees", told and told.trees, bars.trees, 0.5),
-        _most("logistic", "AUROC of logistic regression", told and told.logistic, bars.logistic, 0.5),
-        _coverage(measures.coverage, bars),
-        _loss(measures.downstream, bars),
-        _most("frechet", "Frechet's distance", measures.frechet, bars.frechet, real.frechet),
+        _copies(measures.copies, thresholds),
+        _closeness(measures, thresholds),
+        _at_least("shapes", "likeness of columns", shapes, thresholds.shapes, real.shapes),
+        _at_least("trends", "likeness of pairs of columns", trends, thresholds.trends, real.trends),
+        _at_most("trees", "AUROC of boosted trees", told and told.trees, thresholds.trees, 0.5),
+        _at_most("logistic", "AUROC of logistic regression", told and told.logistic, thresholds.logistic, 0.5),
+        _coverage(measures.coverage, thresholds),
+        _loss(measures.downstream, thresholds),
+        _at_most("frechet", "Frechet's distance", measures.frechet, thresholds.frechet, real.frechet),
     )
     explained = (check if math.isfinite(check.value) else check._replace(note=measures.why) for check in found)
     kept = (check for check in explained if math.isfinite(check.value) or check.is_met is False)
     return CheckReport(tuple(kept), measures)
 
 
-def _copies(copies: Copies, bars: Quality) -> Check:
+def _copies(copies: Copies, thresholds: Quality) -> Check:
     return Check(
         "copies",
         "share of exact copies",
         copies.share,
         real=copies.held_out,
-        bar=f"at most {copies.bound:.3g}" if bars.copies else "",
-        is_met=copies.is_within if bars.copies else None,
+        threshold=f"at most {copies.bound:.3g}" if thresholds.copies else "",
+        is_met=copies.is_within if thresholds.copies else None,
         note=f"{copies.rows:,} rows; the bar is the upper 99 % bound of {copies.held_out_rows:,} held-out rows' share",
     )
 
 
-def _closeness(measures: Measures, bars: Quality) -> Check:
-    found, tolerance = measures.closeness, bars.closeness
-    is_asked = tolerance is not None and (measures.is_exchangeable or "closeness" in bars.model_fields_set)
+def _closeness(measures: Measures, thresholds: Quality) -> Check:
+    found, tolerance = measures.closeness, thresholds.closeness
+    is_asked = tolerance is not None and (measures.is_exchangeable or "closeness" in thresholds.model_fields_set)
     note = f"{found.rows:,} rows beside {found.held_out_rows:,} of either; the interval is what chance alone gives"
     if not measures.is_exchangeable:
         note += "; rows are split by time, and what changed meanwhile looks like memory"
@@ -126,25 +126,27 @@ def _closeness(measures: Measures, bars: Quality) -> Check:
         found.low,
         found.high,
         real=0.5,
-        bar=f"{0.5 - tolerance:.3g} to {0.5 + tolerance:.3g}" if is_asked and tolerance is not None else "",
+        threshold=f"{0.5 - tolerance:.3g} to {0.5 + tolerance:.3g}" if is_asked and tolerance is not None else "",
         is_met=found.is_within(tolerance) if is_asked and tolerance is not None else None,
         note=note,
     )
 
 
-def _least(key: str, title: str, value: float | None, bar: float | None, real: float | None) -> Check:
+def _at_least(key: str, title: str, value: float | None, threshold: float | None, real: float | None) -> Check:
     known = float("nan") if value is None else value
     return Check(
         key,
         title,
         known,
         real=real,
-        bar="" if bar is None else f"at least {bar:.4g}",
-        is_met=None if bar is None else known >= bar,
+        threshold="" if threshold is None else f"at least {threshold:.4g}",
+        is_met=None if threshold is None else known >= threshold,
     )
 
 
-def _most(key: str, title: str, value: float | Interval | None, bar: float | None, real: float | None) -> Check:
+def _at_most(
+    key: str, title: str, value: float | Interval | None, threshold: float | None, real: float | None
+) -> Check:
     interval = value if isinstance(value, Interval) else None
     known = float("nan") if value is None else value.value if isinstance(value, Interval) else value
     return Check(
@@ -154,21 +156,25 @@ def _most(key: str, title: str, value: float | Interval | None, bar: float | Non
         interval.low if interval else None,
         interval.high if interval else None,
         real=real,
-        bar="" if bar is None else f"at most {bar:.4g}",
-        is_met=None if bar is None else known <= bar,
+        threshold="" if threshold is None else f"at most {threshold:.4g}",
+        is_met=None if threshold is None else known <= threshold,
     )
 
 
-def _coverage(coverage: Coverage | None, bars: Quality) -> Check:
+def _coverage(coverage: Coverage | None, thresholds: Quality) -> Check:
     if coverage is None:
-        return _least("coverage", "coverage of neighbourhoods", None, bars.coverage, None)
-    return _least("coverage", "coverage of neighbourhoods", coverage.neighbourhoods, bars.coverage, coverage.expected)
+        return _at_least("coverage", "coverage of neighbourhoods", None, thresholds.coverage, None)
+    return _at_least(
+        "coverage", "coverage of neighbourhoods", coverage.neighbourhoods, thresholds.coverage, coverage.expected
+    )
 
 
-def _loss(downstream: Downstream | None, bars: Quality) -> Check:
+def _loss(downstream: Downstream | None, thresholds: Quality) -> Check:
     if downstream is None:
-        return _most("loss", "loss of a learner", None, bars.loss, 0.0)
-    found = _most("loss", f"loss in {downstream.measure} of {downstream.column}", downstream.lost, bars.loss, 0.0)
+        return _at_most("loss", "loss of a learner", None, thresholds.loss, 0.0)
+    found = _at_most(
+        "loss", f"loss in {downstream.measure} of {downstream.column}", downstream.lost, thresholds.loss, 0.0
+    )
     real, drawn = downstream.from_real, downstream.from_synthetic
     return found._replace(
         note=f"{downstream.measure} {drawn.value:.3f} ({drawn.low:.3f} to {drawn.high:.3f}) from synthetic rows, "

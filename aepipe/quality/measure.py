@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.quality.alignment import Columns, Rows, align
-from aepipe.quality.checks import Measures, OfReal
+from aepipe.quality.checks import Measures, RealBaseline
 from aepipe.quality.classifier_two_sample import two_sample
 from aepipe.quality.column_pair_trends import pair_trends
 from aepipe.quality.column_shapes import column_shapes
@@ -39,7 +39,7 @@ def measure_table(
     predict: str | None,
     seed: int,
     is_exchangeable: bool = True,
-    is_alike: bool = True,
+    is_comparable: bool = True,
 ) -> Measures:
     """Of a table. categories: the columns that are such, though their type is a number's. predict: for learners.
 
@@ -47,12 +47,12 @@ def measure_table(
     Raises EvaluationInvalid where `predict` cannot be foretold.
     """
     columns, rows = align(sides, categories)
-    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_alike))
-    if _too_few(sides) or not is_alike or not columns.names:
+    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable))
+    if _too_few(sides) or not is_comparable or not columns.names:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
     as_many = learned.take(slice(0, len(drawn)))
-    real = OfReal(
+    real = RealBaseline(
         shapes=column_shapes(columns, held_out, as_many).score,
         trends=pair_trends(columns, held_out, as_many, seed=seed).score,
     )
@@ -64,7 +64,7 @@ def measure_table(
         downstream=None
         if predict is None
         else downstream(columns, predict, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
-        of_real=real,
+        real_baseline=real,
     )
 
 
@@ -74,15 +74,15 @@ def measure_points(
     *,
     seed: int,
     is_exchangeable: bool = True,
-    is_alike: bool = True,
+    is_comparable: bool = True,
 ) -> Measures:
     """Of rows that are points of a space, (B, Z) of each side; copies are equal in the source's own values.
 
     is_alike: as for tables.
     """
     rows = [Rows(np.asarray(side, np.float64), np.zeros((len(side), 0), np.int32)) for side in points]
-    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_alike))
-    if _too_few(sides) or not is_alike:
+    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable))
+    if _too_few(sides) or not is_comparable:
         return memory
     learned, held_out, drawn = (_some(side, seed) for side in rows)
     columns = Columns(tuple(f"z_{at:03d}" for at in range(points[0].shape[1])), (), ())
@@ -90,7 +90,9 @@ def measure_points(
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
         frechet=frechet_distance(held_out.numbers, drawn.numbers),
-        of_real=OfReal(frechet=frechet_distance(held_out.numbers, learned.take(slice(0, len(drawn))).numbers)),
+        real_baseline=RealBaseline(
+            frechet=frechet_distance(held_out.numbers, learned.take(slice(0, len(drawn))).numbers)
+        ),
     )
 
 
@@ -108,8 +110,8 @@ def _too_few(sides: Sides) -> bool:
     return bool(min(sides.held_out.num_rows, sides.synthetic.num_rows) < FEWEST_ROWS)
 
 
-def _why(sides: Sides, is_alike: bool) -> str:
-    if not is_alike:
+def _why(sides: Sides, is_comparable: bool) -> str:
+    if not is_comparable:
         return f"fewer than {FEWEST_ROWS} held-out rows are of the kind that was asked for"
     drawn, held_out = sides.synthetic.num_rows, sides.held_out.num_rows
     return f"there are {drawn:,} synthetic and {held_out:,} held-out rows, {FEWEST_ROWS} of each are needed"

@@ -32,7 +32,7 @@ class SetPage:
     written_at: datetime
     rows: int
     seed: int
-    judgement: CheckReport
+    quality: CheckReport
     real: pa.Table
     synthetic: pa.Table
     asked: str = ""
@@ -57,7 +57,7 @@ class CheckLine(NamedTuple):
 
 def render_set(page: SetPage) -> str:
     """The page; the same SetPage gives the same bytes."""
-    found = page.judgement
+    found = page.quality
     compared = page.images is None and found.measures.shapes is not None
     columns = marginals.marginals(page.real, page.synthetic) if compared else []
     return (
@@ -66,7 +66,7 @@ def render_set(page: SetPage) -> str:
         .render(
             page=page,
             checks=[_line(check) for check in found.checks],
-            missed=found.missed,
+            missed=found.failed_checks,
             bars=sum(check.is_met is not None for check in found.checks),
             guarantee=NO_GUARANTEE,
             figures=_figures(columns),
@@ -82,7 +82,7 @@ def render_set(page: SetPage) -> str:
     )
 
 
-def meaning(judgement: CheckReport) -> list[tuple[str, str]]:
+def meaning(quality: CheckReport) -> list[tuple[str, str]]:
     """What each check shows, and what it does not."""
     said = {
         "copies": "Rows that equal a training row in every column. Some real rows do too, by chance: a set may hold as"
@@ -104,7 +104,7 @@ def meaning(judgement: CheckReport) -> list[tuple[str, str]]:
         "frechet": "The distance of synthetic from held-out rows in the space of the model's own features, both taken"
         " for normal distributions. What the encoder does not see, it does not see.",
     }
-    return [(check.title, said[check.key]) for check in judgement.checks]
+    return [(check.title, said[check.key]) for check in quality.checks]
 
 
 def _line(check: Check) -> CheckLine:
@@ -113,7 +113,7 @@ def _line(check: Check) -> CheckLine:
         value=wording.number(check.value),
         chance="" if check.low is None else f"{wording.number(check.low)} to {wording.number(check.high)}",
         real=wording.number(check.real) if check.real is not None else wording.NONE,
-        bar=check.bar or wording.NONE,
+        bar=check.threshold or wording.NONE,
         verdict="reported only" if check.is_met is None else "met" if check.is_met else "missed",
         is_missed=check.is_met is False,
         note=check.note,
@@ -126,14 +126,14 @@ def _figures(columns: list[marginals.Marginal]) -> list[Markup]:
     return [Markup(marginals.figure_of(columns[at : at + step], name=f"marginals{at}")) for at in starts]
 
 
-def _heat(judgement: CheckReport) -> Markup | None:
-    trends = judgement.measures.trends
+def _heat(quality: CheckReport) -> Markup | None:
+    trends = quality.measures.trends
     return None if trends is None or len(trends.names) < 2 else Markup(heat_map(trends.names, trends.similarity))
 
 
-def _lost(judgement: CheckReport) -> list[tuple[str, str]]:
+def _lost(quality: CheckReport) -> list[tuple[str, str]]:
     """Columns that come back with fewer values or a narrower range, the worst first."""
-    coverage = judgement.measures.coverage
+    coverage = quality.measures.coverage
     if coverage is None:
         return []
     kinds = ((coverage.values, "of its values"), (coverage.ranges, "of its range"))

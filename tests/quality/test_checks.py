@@ -18,18 +18,18 @@ MEASURES = Measures(
 )
 
 
-def verdicts(judgement: CheckReport) -> dict[str, bool | None]:
-    return {check.key: check.is_met for check in judgement.checks}
+def verdicts(report: CheckReport) -> dict[str, bool | None]:
+    return {check.key: check.is_met for check in report.checks}
 
 
 def test_copies_and_closeness_have_bars_by_themselves_and_the_rest_is_reported() -> None:
     found = run_checks(MEASURES, Quality())
 
     assert verdicts(found) == {"copies": True, "closeness": False, "trees": None, "logistic": None, "loss": None}
-    assert found.missed == (
+    assert found.failed_checks == (
         "share closer to training than to held-out rows is 0.57, and the job asks for 0.45 to 0.55",
     )
-    assert found.numbers["loss"] == pytest.approx(0.02)
+    assert found.values["loss"] == pytest.approx(0.02)
 
 
 def test_a_bar_is_met_on_its_very_edge_and_chance_is_no_fault() -> None:
@@ -38,7 +38,7 @@ def test_a_bar_is_met_on_its_very_edge_and_chance_is_no_fault() -> None:
     found = run_checks(chance, Quality(trees=0.7, logistic=0.51, loss=0.03))
 
     assert verdicts(found) == {"copies": True, "closeness": True, "trees": True, "logistic": False, "loss": True}
-    assert found.missed == ("AUROC of logistic regression is 0.52, and the job asks for at most 0.51",)
+    assert found.failed_checks == ("AUROC of logistic regression is 0.52, and the job asks for at most 0.51",)
 
 
 def test_rows_split_by_time_are_held_to_closeness_only_where_the_job_says_so() -> None:
@@ -52,6 +52,6 @@ def test_a_bar_on_what_was_not_measured_is_missed_and_a_job_may_do_without_any()
     found = run_checks(MEASURES._replace(why="there are 20 rows"), Quality(coverage=0.5, copies=False, closeness=None))
 
     assert verdicts(found)["copies"] is None
-    assert found.missed == (
+    assert found.failed_checks == (
         "coverage of neighbourhoods cannot be measured (there are 20 rows), and the job asks for at least 0.5",
     )

@@ -29,7 +29,7 @@ def page() -> SetPage:
         written_at=datetime(2026, 2, 1, tzinfo=UTC),
         rows=300,
         seed=7,
-        judgement=run_checks(measures, BARS),
+        quality=run_checks(measures, BARS),
         real=sides.held_out,
         synthetic=sides.synthetic,
         asked="town = 'Ulm'",
@@ -38,7 +38,7 @@ def page() -> SetPage:
 
 
 def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: SetPage) -> None:
-    checks = {check.key: check for check in page.judgement.checks}
+    checks = {check.key: check for check in page.quality.checks}
 
     assert checks["copies"].value == pytest.approx(250 / 300)
     assert checks["copies"].is_met is False
@@ -47,7 +47,7 @@ def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: 
     assert checks["shapes"].is_met is False
     assert checks["trees"].is_met
     assert checks["trends"].is_met is None
-    assert any("likeness of columns is 0." in sentence for sentence in page.judgement.missed)
+    assert any("likeness of columns is 0." in sentence for sentence in page.quality.failed_checks)
 
 
 def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SetPage) -> None:
@@ -58,7 +58,7 @@ def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_pri
     assert "people &lt;b&gt;" in html
     assert "low &lt; high" in html
     assert html.count("<svg") == 2
-    for title, text in meaning(page.judgement):
+    for title, text in meaning(page.quality):
         assert title in html, title
         assert text[:40].split("'")[0] in html
     assert html == render_set(page)

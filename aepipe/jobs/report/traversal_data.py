@@ -3,7 +3,7 @@
 import numpy as np
 
 from aepipe.inference.table_model import TableModel
-from aepipe.jobs.sample.traversal_changes import changes, strips_of
+from aepipe.jobs.sample.traversal_changes import changes, split_paths
 from aepipe.report import page_model as page
 from aepipe.storage import TRAVERSE, Manifest, Outputs, TraversalDetails, read_parquet
 
@@ -30,7 +30,7 @@ def _walk(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetai
         lines = changes(model, table, details.keys, most=_LINES)
         shown = tuple(page.WalkLine(line.strip, line.column, line.places, line.values) for line in lines)
         return page.Walk(title=title, unit=unit, lines=shown)
-    strips = strips_of(table, details.keys)
+    strips = split_paths(table, details.keys)
     pixels = model.arrays(table)["image" if layout.target is None else "target"]
     return page.Walk(
         title=title,

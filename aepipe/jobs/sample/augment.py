@@ -13,10 +13,10 @@ from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions import evaluate as where
 from aepipe.jobs.results import Result
-from aepipe.jobs.sample.class_shares import Group, condition_of
-from aepipe.jobs.sample.constraints import Rules, refuse_impossible
+from aepipe.jobs.sample.class_shares import Group, value_condition
+from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
-from aepipe.jobs.sample.rejection_sampling import Source, drawn_rows
+from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import categories
 from aepipe.progress import Progress, no_progress
 from aepipe.quality.alignment import align
@@ -82,7 +82,7 @@ def augment(
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     wanted = _rare(bundle, rare)
-    refuse_impossible(job.samples.constraints, bundle.encoding.schema)
+    validate_constraints(job.samples.constraints, bundle.encoding.schema)
     report("read", 0.0)
     reference = _bounded(reference_rows(job, bundle), seed)
     masks = tuple(np.asarray(where.apply(wanted.where, side)) for side in reference)
@@ -121,7 +121,7 @@ def _rare(bundle: Bundle, text: str) -> _Rare:
         raise ArgumentInvalid(
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
-    return _Rare(column, value, condition_of(bundle, column, value))
+    return _Rare(column, value, value_condition(bundle, column, value))
 
 
 def _bounded(reference: Reference, seed: int) -> Reference:
@@ -133,9 +133,9 @@ def _bounded(reference: Reference, seed: int) -> Reference:
 
 
 def _draw(job: Job, bundle: Bundle, wanted: _Rare, reference: Reference, rows: int, seed: int) -> pa.Table:
-    rules = Rules(job.samples.constraints, bundle.encoding.schema, reference.train)
+    rules = ConstraintFilter(job.samples.constraints, bundle.encoding.schema, reference.train)
     source = Source(bundle, seed, job.samples.prior, job.run.device)
-    return pa.Table.from_batches(list(drawn_rows(source, (Group(rows, wanted.where),), rules)))
+    return pa.Table.from_batches(list(draw_rows(source, (Group(rows, wanted.where),), rules)))
 
 
 def _compared(

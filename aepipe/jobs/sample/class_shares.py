@@ -21,7 +21,7 @@ class Group(NamedTuple):
     name: str = ""
 
 
-def groups_of(
+def build_groups(
     bundle: Bundle, rows: int, *, where: str | None, shares: Mapping[str, Mapping[str, float]]
 ) -> tuple[Group, ...]:
     """The groups that make up so many rows: one where no shares are asked for; the last is that of all other values.
@@ -42,8 +42,8 @@ def groups_of(
     return tuple(Group(count, _both(where, condition), condition) for count, condition in found if count)
 
 
-def condition_of(bundle: Bundle, column: str, value: str) -> str:
-    """The condition that a column has a value, which is written as text. Raises JobInvalid as `groups_of`."""
+def value_condition(bundle: Bundle, column: str, value: str) -> str:
+    """The condition that a column has a value, which is written as text. Raises JobInvalid as `build_groups`."""
     return f"{_quoted(column)} = {_literal(value, _type_of(bundle, column), column)}"
 
 
@@ -66,7 +66,7 @@ def shuffled(groups: tuple[Group, ...], seed: int) -> NDArray[np.int64]:
     return places if len(groups) == 1 else np.random.Generator(np.random.Philox(seed)).permutation(places)
 
 
-def text_of(value: object) -> str | None:
+def value_text(value: object) -> str | None:
     """A value as shares name it.
 
     >>> text_of(True), text_of(3), text_of(">50K"), text_of(None)

@@ -15,43 +15,43 @@ from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import Schema, did_you_mean
 
-_Keeps: TypeAlias = Callable[[pa.RecordBatch, NDArray[np.bool_]], NDArray[np.bool_]]
+_Rule: TypeAlias = Callable[[pa.RecordBatch, NDArray[np.bool_]], NDArray[np.bool_]]
 """Rows and which of them are still wanted -> which of them the constraint holds for."""
 _ORDERED = ("number", "time")
 
 
-def refuse_impossible(constraints: Sequence[Constraint], schema: Schema) -> None:
+def validate_constraints(constraints: Sequence[Constraint], schema: Schema) -> None:
     """Raises JobInvalid with every constraint that names a column the model has not, or one of the wrong kind."""
     faults = [fault for constraint in constraints for fault in _faults(constraint, schema)]
     if faults:
         raise JobInvalid("[[samples.constraints]]", faults)
 
 
-class Rules:
+class ConstraintFilter:
     """The constraints of one set of rows; it remembers which unique values are taken."""
 
     def __init__(self, constraints: Sequence[Constraint], schema: Schema, train: pa.Table | None) -> None:
         """train: the rows whose combinations are allowed; needed where a constraint asks for one."""
         drawn = [each for each in constraints if not set(each.unique) & set(schema.keys)]  # keys are unique anyway
         ordered = sorted(drawn, key=lambda each: bool(each.unique))  # only rows that are kept take a value
-        self._keeps = {each.title: _keeps(each, train) for each in ordered}
-        self.rejected = dict.fromkeys(self._keeps, 0)
+        self._rules = {each.title: _rule(each, train) for each in ordered}
+        self.rejected = dict.fromkeys(self._rules, 0)
         self.seen = 0
 
     def __bool__(self) -> bool:
-        return bool(self._keeps)
+        return bool(self._rules)
 
     def keep(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows for which all constraints hold; a row that is not kept counts for each that it breaks."""
         wanted = np.ones(batch.num_rows, np.bool_)
-        for title, keeps in self._keeps.items():
-            holds = keeps(batch, wanted)
+        for title, rule in self._rules.items():
+            holds = rule(batch, wanted)
             self.rejected[title] += int((~holds).sum())
             wanted = wanted & holds
         self.seen += batch.num_rows
         return batch if wanted.all() else batch.filter(pa.array(wanted))
 
-    def hardest(self) -> tuple[str, float]:
+    def strictest(self) -> tuple[str, float]:
         """The constraint that the fewest rows keep to, and the share of rows that do."""
         title = max(self.rejected, key=lambda name: self.rejected[name])
         return title, 1 - self.rejected[title] / max(self.seen, 1)
@@ -85,16 +85,16 @@ def _is_made_anew(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or (pa.types.is_signed_integer(kind) and kind.bit_width >= 32))
 
 
-def _keeps(constraint: Constraint, train: pa.Table | None) -> _Keeps:
+def _rule(constraint: Constraint, train: pa.Table | None) -> _Rule:
     if constraint.low is not None and constraint.high is not None:
         return _in_order(constraint.low, constraint.high, strict=constraint.strict)
     if constraint.combination:
         assert train is not None, "combinations are those of training rows"
-        return _as_in(train, constraint.combination)
-    return _not_twice(constraint.unique)
+        return _in_combinations(train, constraint.combination)
+    return _unique(constraint.unique)
 
 
-def _in_order(low: str, high: str, *, strict: bool) -> _Keeps:
+def _in_order(low: str, high: str, *, strict: bool) -> _Rule:
     compare = pc.less if strict else pc.less_equal
 
     def keeps(batch: pa.RecordBatch, _: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -104,7 +104,7 @@ def _in_order(low: str, high: str, *, strict: bool) -> _Keeps:
     return keeps
 
 
-def _as_in(train: pa.Table, columns: tuple[str, ...]) -> _Keeps:
+def _in_combinations(train: pa.Table, columns: tuple[str, ...]) -> _Rule:
     (codes,) = row_codes([train.select(columns)])
     known = train.select(columns).take(pa.array(np.unique(codes, return_index=True)[1]))
 
@@ -115,7 +115,7 @@ def _as_in(train: pa.Table, columns: tuple[str, ...]) -> _Keeps:
     return keeps
 
 
-def _not_twice(columns: tuple[str, ...]) -> _Keeps:
+def _unique(columns: tuple[str, ...]) -> _Rule:
     taken: set[tuple[object, ...]] = set()
 
     def keeps(batch: pa.RecordBatch, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from aepipe.inference.imputation import Filled, Filler
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
-from aepipe.jobs.sample.sample import seed_of
+from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_file, digest_of
@@ -55,7 +55,7 @@ def impute(
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     (source,) = chosen_partitions(job, [partition])
-    chosen = seed_of(job.samples.seed, source.name) if seed is None else seed
+    chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed
     filler = Filler(bundle, seed=chosen, device=job.run.device)
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))

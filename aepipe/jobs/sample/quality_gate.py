@@ -10,12 +10,12 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.reference_data import Reference
-from aepipe.jobs.sample.sample_quality import Kind, judged
+from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
 from aepipe.report.sample_page import SetPage, render_set
 
-MOST_JUDGED = 100_000
+MOST_ROWS = 100_000
 """Rows that are looked at: the first, which are as good as any, since rows do not hang together."""
 MOST_IMAGES = 64
 
@@ -32,7 +32,7 @@ def page_name(partition: str) -> str:
 class GateResult(NamedTuple):
     """A sentence for each bar missed, what was measured, and the page; all empty for a set that was not judged."""
 
-    missed: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
     quality: Mapping[str, float] = {}
     page: bytes = b""
 
@@ -57,19 +57,19 @@ class QualityGate:
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def look(self, batch: pa.RecordBatch) -> None:
+    def add(self, batch: pa.RecordBatch) -> None:
         """One more batch of modelled columns."""
-        if self._rows < MOST_JUDGED:
-            self._batches.append(batch.slice(0, MOST_JUDGED - self._rows))
+        if self._rows < MOST_ROWS:
+            self._batches.append(batch.slice(0, MOST_ROWS - self._rows))
         self._rows += batch.num_rows
 
-    def judge(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> GateResult:
+    def evaluate(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> GateResult:
         """What the bars make of the rows. Raises EvaluationInvalid where they cannot be judged."""
-        progress("judge", 0.0)
+        progress("quality", 0.0)
         alike = self._alike(seed)
         sides = self._sides(alike or self._reference)
-        kind: Kind = "all" if not self._asked() else "few" if alike is None else "some"
-        found = judged(self._job, self._bundle, sides, seed=seed, kind=kind)
+        kind: ReferenceKind = "all" if not self._asked() else "few" if alike is None else "some"
+        found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
         page = SetPage(
             job=self._job.name,
             model_version=self._bundle.version,
@@ -78,14 +78,14 @@ class QualityGate:
             rows=self._rows,
             seed=seed,
             asked=self._asked(),
-            judgement=found,
+            quality=found,
             real=sides.held_out,
             synthetic=sides.synthetic,
             rejected=rejected,
             **self._images(sides),
         )
-        progress("judge", 1.0)
-        return GateResult(found.missed, found.numbers, render_set(page).encode())
+        progress("quality", 1.0)
+        return GateResult(found.failed_checks, found.values, render_set(page).encode())
 
     def _alike(self, seed: int) -> Reference | None:
         """Real rows of the kind that was asked for; none where they are few."""

@@ -10,7 +10,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.expressions import evaluate as where
-from aepipe.jobs.sample.class_shares import text_of
+from aepipe.jobs.sample.class_shares import value_text
 from aepipe.jobs.train.split import CALIBRATION, TRAIN, split
 from aepipe.jobs.train.training_data import read_chosen
 from aepipe.jobs.training_provenance import as_trained
@@ -53,7 +53,7 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
     train, held_out = (table.filter(pa.array(parts == part)) for part in (TRAIN, CALIBRATION))
     encoded = bundle.encoding.encode_table(held_out, rows=READ_ROWS)
     held_out = held_out.filter(pa.array(encoded.invalid == 0))
-    _refuse_others(bundle, held_out)
+    _refuse_changed(bundle, held_out)
     if held_out.num_rows < FEWEST_HELD_OUT:
         raise DataUnreadable(
             f"{bundle.version} has {held_out.num_rows} rows that it never learned from, {FEWEST_HELD_OUT} are needed "
@@ -71,7 +71,7 @@ def _refuse_gone(job: Job, bundle: Bundle, gone: tuple[str, ...]) -> None:
         )
 
 
-def _refuse_others(bundle: Bundle, held_out: pa.Table) -> None:
+def _refuse_changed(bundle: Bundle, held_out: pa.Table) -> None:
     """The bundle keeps its first calibration rows, and knows how many there were."""
     golden = bundle.golden.rows
     names = [column.name for column in bundle.encoding.schema.modelled]
@@ -90,7 +90,7 @@ def _refuse_others(bundle: Bundle, held_out: pa.Table) -> None:
 def _of_shares(rows: pa.Table, column: str, shares: Mapping[str, float], seed: int) -> pa.Table:
     """The last group is that of all other values."""
     places: dict[str | None, int] = {value: at for at, value in enumerate(shares)}
-    groups = np.array([places.get(text_of(value), len(places)) for value in rows[column].to_pylist()], np.int64)
+    groups = np.array([places.get(value_text(value), len(places)) for value in rows[column].to_pylist()], np.int64)
     wanted = np.array([*shares.values(), 1 - sum(shares.values())])
     counts = np.bincount(groups, minlength=len(wanted))
     total = min(int(count / share) for count, share in zip(counts, wanted, strict=True) if share > 1e-9)

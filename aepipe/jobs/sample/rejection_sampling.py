@@ -12,10 +12,10 @@ from aepipe.config.job import Device
 from aepipe.errors import JobInvalid
 from aepipe.inference.sampler import Prior, draw
 from aepipe.jobs.sample.class_shares import Group, shuffled
-from aepipe.jobs.sample.constraints import Rules
+from aepipe.jobs.sample.constraints import ConstraintFilter
 
 BATCH_ROWS = 2_048
-DRAWS_A_ROW = 100
+DRAWS_PER_ROW = 100
 FEWEST_DRAWS = 20_000
 
 
@@ -28,7 +28,7 @@ class Source(NamedTuple):
     device: Device
 
 
-def drawn_rows(source: Source, groups: Sequence[Group], rules: Rules) -> Iterator[pa.RecordBatch]:
+def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) -> Iterator[pa.RecordBatch]:
     """The rows of all groups, modelled columns alone; the same seed gives the same rows. No rows are one empty batch.
 
     Raises as `draw`, and JobInvalid where so few rows keep to the constraints that 100 draws a row do not suffice.
@@ -51,7 +51,7 @@ def drawn_rows(source: Source, groups: Sequence[Group], rules: Rules) -> Iterato
         yield _one_batch(streams, order[start : start + BATCH_ROWS])
 
 
-def seed_of_group(seed: int, group: Group) -> int:
+def group_seed(seed: int, group: Group) -> int:
     """A seed of its own for each group, so that no two share their noise."""
     return seed if not group.name else zlib.crc32(group.name.encode(), seed & 0xFFFFFFFF)
 
@@ -59,14 +59,14 @@ def seed_of_group(seed: int, group: Group) -> int:
 class _Stream:
     """The kept rows of one group, in order."""
 
-    def __init__(self, source: Source, group: Group, rules: Rules) -> None:
+    def __init__(self, source: Source, group: Group, rules: ConstraintFilter) -> None:
         self._rules = rules
         self._group = group
-        self._draws = max(FEWEST_DRAWS, DRAWS_A_ROW * group.rows)
+        self._draws = max(FEWEST_DRAWS, DRAWS_PER_ROW * group.rows)
         self._batches = draw(
             source.bundle,
             self._draws,
-            seed=seed_of_group(source.seed, group),
+            seed=group_seed(source.seed, group),
             prior=source.prior,
             where=group.where,
             device=source.device,
@@ -86,7 +86,7 @@ class _Stream:
     def _next(self) -> pa.RecordBatch:
         batch = next(self._batches, None)
         if batch is None:
-            title, share = self._rules.hardest()
+            title, share = self._rules.strictest()
             raise JobInvalid(
                 "[[samples.constraints]]",
                 [

@@ -17,13 +17,13 @@ from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
 from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.results import Result
-from aepipe.jobs.sample.class_shares import Group, groups_of
-from aepipe.jobs.sample.constraints import Rules, refuse_impossible
+from aepipe.jobs.sample.class_shares import Group, build_groups
+from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.quality_gate import GateResult, QualityGate, page_name
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
-from aepipe.jobs.sample.rejection_sampling import Source, drawn_rows
-from aepipe.jobs.sample.sample_quality import refuse_unjudgeable
+from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
+from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import SAMPLE, Commit, Manifest, Outputs, SampleDetails, digest_of, put_bytes, remove
 
@@ -124,7 +124,7 @@ def sample(
     name = partition or today()
     wanted = _Wanted(
         rows=job.samples.rows if rows is None else rows,
-        seed=seed_of(job.samples.seed, name) if seed is None else seed,
+        seed=partition_seed(job.samples.seed, name) if seed is None else seed,
         prior=_prior(prior or job.samples.prior),
         where=where or job.samples.where,
         shares=_shares(job.samples.shares if shares is None else shares),
@@ -151,11 +151,11 @@ def sample(
 
 def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group, ...]:
     """The groups to draw; what cannot be drawn or judged is refused before anything is written."""
-    groups = groups_of(bundle, wanted.rows, where=wanted.where, shares=wanted.shares)
+    groups = build_groups(bundle, wanted.rows, where=wanted.where, shares=wanted.shares)
     for group in groups:
         refuse_where(bundle, group.where)
-    refuse_impossible(job.samples.constraints, bundle.encoding.schema)
-    refuse_unjudgeable(job, bundle)
+    validate_constraints(job.samples.constraints, bundle.encoding.schema)
+    validate_quality_thresholds(job, bundle)
     return groups
 
 
@@ -171,7 +171,9 @@ def _make(
 ) -> _Made:
     """Draw, judge, then publish or quarantine."""
     reference = _reference(job, bundle, wanted)
-    rules = Rules(job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train)
+    rules = ConstraintFilter(
+        job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train
+    )
     is_judged = reference is not None and job.samples.quality.check and wanted.rows > 0
     gate = (
         QualityGate(job, bundle, reference, where=wanted.where, shares=wanted.shares)
@@ -180,11 +182,11 @@ def _make(
     )
     _write(commit, bundle, wanted, groups, rules, gate=gate, device=job.run.device, progress=progress)
     verdict = (
-        GateResult() if gate is None else gate.judge(wanted.seed, rules.rejected, partition=name, progress=progress)
+        GateResult() if gate is None else gate.evaluate(wanted.seed, rules.rejected, partition=name, progress=progress)
     )
-    if verdict.missed:
-        path = commit.quarantine("; ".join(verdict.missed), attachments={PAGE: verdict.page})
-        return _Made(path, verdict.missed, verdict.quality, rules.rejected, path.with_name(PAGE))
+    if verdict.failed_checks:
+        path = commit.quarantine("; ".join(verdict.failed_checks), attachments={PAGE: verdict.page})
+        return _Made(path, verdict.failed_checks, verdict.quality, rules.rejected, path.with_name(PAGE))
     page = _page_path(job, name)
     if verdict.page:
         put_bytes(page, verdict.page)
@@ -220,20 +222,20 @@ def _write(
     bundle: Bundle,
     wanted: _Wanted,
     groups: tuple[Group, ...],
-    rules: Rules,
+    rules: ConstraintFilter,
     *,
     gate: QualityGate | None,
     device: Device,
     progress: Progress,
 ) -> None:
     sink, at = None, 0
-    for drawn in drawn_rows(Source(bundle, wanted.seed, wanted.prior, device), groups, rules):
+    for drawn in draw_rows(Source(bundle, wanted.seed, wanted.prior, device), groups, rules):
         batch = _whole_row(bundle, drawn, seed=wanted.seed, start=at)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
         at += batch.num_rows
         if gate is not None:
-            gate.look(drawn)
+            gate.add(drawn)
         progress("sample", at / max(wanted.rows, 1))
 
 
@@ -261,7 +263,7 @@ def today() -> str:
     return f"dt={datetime.now(UTC):%Y-%m-%d}"
 
 
-def seed_of(job_seed: int, partition: str) -> int:
+def partition_seed(job_seed: int, partition: str) -> int:
     """A seed of its own for every partition, so that each week draws other rows and a repeated run the same.
 
     >>> seed_of(0, "dt=2026-01-08") == seed_of(0, "dt=2026-01-08") != seed_of(0, "dt=2026-01-15")

@@ -20,11 +20,11 @@ from aepipe.tables.schema import Schema, did_you_mean
 
 MOST_POINTS = 5_000
 
-Kind = Literal["all", "some", "few"]
+ReferenceKind = Literal["all", "some", "few"]
 """Which real rows a set is held against: all, those of the kind that was asked for, or all since these are few."""
 
 
-def refuse_unjudgeable(job: Job, bundle: Bundle) -> None:
+def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
     """Raises JobInvalid where a bar is for other data than the model's, or the column to predict is not its own."""
     quality, schema = job.samples.quality, bundle.encoding.schema
     is_table = bundle.encoding.layout.kind == "table"
@@ -35,13 +35,13 @@ def refuse_unjudgeable(job: Job, bundle: Bundle) -> None:
     if is_table and quality.predict is not None and quality.predict not in names:
         hint = did_you_mean(quality.predict, names) or f"; there are {', '.join(names[:20])}"
         faults.append(f"predict: the model has no column '{quality.predict}'{hint}")
-    if is_table and quality.loss is not None and predicted(job, schema) is None:
+    if is_table and quality.loss is not None and predicted_column(job, schema) is None:
         faults.append("loss: name a column to predict, since the model has no condition")
     if faults:
         raise JobInvalid("[samples.quality]", faults)
 
 
-def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "all") -> CheckReport:
+def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: ReferenceKind = "all") -> CheckReport:
     """The checks of a set; of distributions only where the real rows are of its kind.
 
     Raises EvaluationInvalid where the column that the job has predicted has one value among all rows.
@@ -52,19 +52,19 @@ def judged(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Kind = "a
         measures = measure_table(
             sides,
             categories=categories(schema),
-            predict=_foretold(job, schema, sides, kind),
+            predict=_column_to_predict(job, schema, sides, kind),
             seed=seed,
             is_exchangeable=together,
-            is_alike=kind != "few",
+            is_comparable=kind != "few",
         )
     else:
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
-        measures = measure_points(sides, points, seed=seed, is_exchangeable=together, is_alike=kind != "few")
+        measures = measure_points(sides, points, seed=seed, is_exchangeable=together, is_comparable=kind != "few")
     return run_checks(measures, job.samples.quality)
 
 
-def predicted(job: Job, schema: Schema) -> str | None:
+def predicted_column(job: Job, schema: Schema) -> str | None:
     """The column that learners foretell: the job's, or else the first condition that is a category."""
     if job.samples.quality.predict is not None:
         return job.samples.quality.predict
@@ -72,12 +72,12 @@ def predicted(job: Job, schema: Schema) -> str | None:
     return next((name for name in schema.conditions if name in named), None)
 
 
-def _foretold(job: Job, schema: Schema, sides: Sides, kind: Kind) -> str | None:
+def _column_to_predict(job: Job, schema: Schema, sides: Sides, kind: ReferenceKind) -> str | None:
     """The column to predict.
 
     None where it has one value among rows of one kind, or where nobody named it and it has one value or very many.
     """
-    column = predicted(job, schema)
+    column = predicted_column(job, schema)
     if column is None or (job.samples.quality.predict is not None and kind == "all"):
         return column
     counts = [len(joined(rows[column]).drop_null().unique()) for rows in (sides.train, sides.held_out)]

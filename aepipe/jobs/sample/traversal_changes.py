@@ -13,7 +13,7 @@ from aepipe.layout import Layout, Number
 _PLACES = ("walk_share", "walk_value", "walk_amount")
 
 
-class Strip(NamedTuple):
+class TraversalPath(NamedTuple):
     """Rows of a walk that follow each other: which, and where each of them stands on the way."""
 
     name: str
@@ -31,7 +31,7 @@ class Change(NamedTuple):
     values: tuple[object, ...]
 
 
-def strips_of(walk: pa.Table, keys: Sequence[str]) -> tuple[Strip, ...]:
+def split_paths(walk: pa.Table, keys: Sequence[str]) -> tuple[TraversalPath, ...]:
     """The strips of a walk's table in their order. keys: of the rows that it sets out from."""
     (place,) = (name for name in _PLACES if name in walk.column_names)
     at = walk[place].to_pylist()
@@ -39,7 +39,7 @@ def strips_of(walk: pa.Table, keys: Sequence[str]) -> tuple[Strip, ...]:
     for row, name in enumerate(_names(walk, keys)):
         found.setdefault(name, []).append(row)
     return tuple(
-        Strip(name, np.asarray(rows, np.int64), tuple(at[row] for row in rows)) for name, rows in found.items()
+        TraversalPath(name, np.asarray(rows, np.int64), tuple(at[row] for row in rows)) for name, rows in found.items()
     )
 
 
@@ -48,7 +48,7 @@ def changes(model: TableModel, walk: pa.Table, keys: Sequence[str], *, most: int
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
         return ()
-    strips = strips_of(walk, keys)
+    strips = split_paths(walk, keys)
     features = _features(layout, model.arrays(walk))
     found = [
         Change(strip.name, column, _movement(features[column], strip), strip.places, ())
@@ -81,7 +81,7 @@ def _features(layout: Layout, arrays: Mapping[str, NDArray[np.generic]]) -> dict
     return found
 
 
-def _movement(features: Sequence[NDArray[np.generic]], strip: Strip) -> float:
+def _movement(features: Sequence[NDArray[np.generic]], strip: TraversalPath) -> float:
     """The furthest that any feature of a column moves on a strip."""
     along = [values[strip.rows] for values in features]
     is_code = [np.issubdtype(values.dtype, np.integer) for values in along]

@@ -28,7 +28,7 @@ from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import discover
 from aepipe.tables.schema import did_you_mean
 
-WalkKind = Literal["interpolation", "traversal", "shift"]
+TraversalKind = Literal["interpolation", "traversal", "shift"]
 
 CONTRACT = "walk/1"
 MOST_CHANGES = 8
@@ -45,10 +45,10 @@ class ColumnChange(Result):
     """in standard deviations of the training rows; 1 for a category"""
 
 
-class WalkResult(Result):
+class TraversalResult(Result):
     """Where the rows are, whether this call wrote them, and what changes most along them."""
 
-    kind: WalkKind
+    kind: TraversalKind
     path: Path
     rows: int
     model_version: str
@@ -76,7 +76,7 @@ def interpolate(
     how: str = "slerp",
     partition: str | None = None,
     model: str = "champion",
-) -> WalkResult:
+) -> TraversalResult:
     """The rows between the rows of two keys, in <out>/walks/interpolation; conditions are the first row's.
 
     The same model, rows and steps give the same walk; asked for again, nothing is written, as with every walk.
@@ -97,7 +97,7 @@ def shift(
     amount: float = 1.0,
     partition: str | None = None,
     model: str = "champion",
-) -> WalkResult:
+) -> TraversalResult:
     """The rows of some keys as they are rebuilt, and with `amount` of an attribute more, in <out>/walks/shift.
 
     The attribute is what sets rows of the job's data for which the condition holds apart from the others: of all
@@ -121,7 +121,7 @@ def traverse(
     steps: int = 7,
     partition: str | None = None,
     model: str = "champion",
-) -> WalkResult:
+) -> TraversalResult:
     """The row of a key with one latent at a time moved over its spread in training, in <out>/walks/traversal.
 
     dimensions: such as z_000; none: all. Raises as `interpolate`, and OptionInvalid for a latent that is not there.
@@ -174,8 +174,8 @@ def _refuse_unknown(condition: str, schema: pa.Schema) -> None:
 
 
 def _write(
-    start: _Start, kind: WalkKind, table: pa.Table, settings: Mapping[str, object], partition: str | None
-) -> WalkResult:
+    start: _Start, kind: TraversalKind, table: pa.Table, settings: Mapping[str, object], partition: str | None
+) -> TraversalResult:
     bundle, outputs, name = start.model.bundle, Outputs(start.job.out_path), partition or kind
     details = {"kind": kind, "keys": list(start.keys), **settings}
     key = digest_of(CONTRACT, bundle.version, json_bytes(details), _bytes_of(start.rows))
@@ -188,7 +188,7 @@ def _write(
         created = commit.done is None
     path = outputs.root / manifest.files["walks"].path
     found = changes(start.model, read_parquet(path), start.keys, most=MOST_CHANGES)
-    return WalkResult(
+    return TraversalResult(
         kind=kind,
         path=path,
         rows=manifest.files["walks"].rows,

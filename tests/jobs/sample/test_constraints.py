@@ -12,7 +12,7 @@ import pytest
 from aepipe.config.sample_requirements import Constraint
 from aepipe.errors import JobInvalid
 from aepipe.jobs.sample.class_shares import largest_remainders
-from aepipe.jobs.sample.constraints import Rules, refuse_impossible
+from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.sample import SampleResult, sample
 from tests.support.bundles import encoding
 from tests.support.shop import shop_job
@@ -112,9 +112,9 @@ ROWS = pa.RecordBatch.from_pydict(
 
 def test_an_unknown_value_breaks_no_order_and_rejected_rows_take_no_unique_value() -> None:
     train = pa.table({"amount": [2.0, 5.0, None], "shop": ["south", "south", "north"]})
-    order = Rules([Constraint(low="amount", high="amount", strict=True)], encoding().schema, None)
+    order = ConstraintFilter([Constraint(low="amount", high="amount", strict=True)], encoding().schema, None)
     both = [Constraint(unique=("shop",)), Constraint(combination=("amount", "shop"))]
-    rules = Rules(both, encoding().schema, train)
+    rules = ConstraintFilter(both, encoding().schema, train)
 
     assert order.keep(ROWS)["amount"].to_pylist() == [None]
     assert rules.keep(ROWS).to_pylist() == [{"amount": 2.0, "shop": "south"}, {"amount": None, "shop": "north"}]
@@ -129,7 +129,7 @@ def test_constraints_on_what_is_not_there_or_has_no_order_are_refused_together()
     ]
 
     with pytest.raises(JobInvalid) as error:
-        refuse_impossible(wrong, encoding().schema)
+        validate_constraints(wrong, encoding().schema)
 
     assert error.value.faults == (
         "amount <= shop: 'amount' (double) and 'shop' (string) have no order; name two numbers, or two times",

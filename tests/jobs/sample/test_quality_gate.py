@@ -17,7 +17,7 @@ from tests.conftest import UNJUDGED
 from tests.support.shop import shop_job
 
 
-def judged(job: Path, bars: str = "") -> Path:
+def gated(job: Path, bars: str = "") -> Path:
     """The job with its gate on."""
     job.write_text(job.read_text().replace(UNJUDGED, f"quality = {{ {bars} }}\n"))
     return job
@@ -117,7 +117,7 @@ def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_ki
 
 
 def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) -> None:
-    result = sample(judged(digits), rows=200, seed=1, partition="a")
+    result = sample(gated(digits), rows=200, seed=1, partition="a")
 
     assert set(result.quality) == {"copies", "closeness", "trees", "logistic", "coverage", "frechet"}
     assert result.missed == ()
@@ -147,7 +147,7 @@ def test_bars_that_cannot_be_are_refused_and_nothing_is_written(
 def test_without_the_rows_that_were_learned_from_nothing_is_judged_and_nothing_written(
     cells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = judged(cells)
+    job = gated(cells)
     (job.parent / "dt=2026-01-02" / "part-0.parquet").rename(job.parent / "kept")
     with pytest.raises(DataUnreadable, match=r"has no partition dt=2026-01-02, which cells/.* learned from"):
         sample(job, rows=50, partition="a")
