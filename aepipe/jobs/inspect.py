@@ -1,7 +1,7 @@
 """Looks at a table: its partitions, and what each column would be taken for."""
 
-from collections.abc import Iterable
-from itertools import islice
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +9,15 @@ import pyarrow as pa
 from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.results import Result
-from aepipe.tables.parquet_reader import read_footer, slices
+from aepipe.tables.parquet_reader import Footer, read_footer, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
+from aepipe.tables.unification import unify_schemas
+
+log = logging.getLogger(__name__)
 
 SAMPLE_ROWS = 10_000
+SAMPLE_FILES = 8
 
 
 class PartitionSeen(Result):
@@ -61,21 +65,77 @@ def job_for(path: str | Path) -> Job:
 
 
 def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
-    """The schema of a table, judged by its first file that holds rows; keys of its folders are no columns."""
-    footers = (read_footer(file) for partition in partitions for file in partition.files)
-    footer = next((each for each in footers if each.rows), None) or read_footer(partitions[0].files[0])
-    sample = pa.Table.from_batches(islice(slices([footer.path], None, rows=SAMPLE_ROWS), 1), schema=footer.schema)
+    """Infer the schema of a table from the footers of all its files and rows of up to eight of them.
+
+    Types that differ between files are unified. A column of the newest file counts as there although older files may
+    lack it; a column that the newest file lacks is left out. Keys of folders are not columns.
+
+    Raises:
+        SchemaMismatch: types of a column have no common type, or a column cannot be modelled.
+    """
+    footers = [read_footer(file) for partition in partitions for file in partition.files]
+    filled = [footer for footer in footers if footer.rows] or footers[:1]
+    arrow = unify_schemas([(str(footer.path), footer.schema) for footer in filled])
+    arrow = pa.schema([field for field in arrow if field.name in filled[-1].schema.names], metadata=arrow.metadata)
+    _warn_of_gaps(arrow, filled)
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
-    ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(footer.schema.names) - set(job.columns)}
-    return infer(footer.schema, job.model_copy(update={"columns": ignored | job.columns}), sample)
+    ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
+    return infer(arrow, job.model_copy(update={"columns": ignored | job.columns}), _sampled(arrow, filled))
 
 
-def refuse_faults(schema: Schema, files: Iterable[Path], source: str, *, need_labels: bool = False) -> None:
-    """Raises SchemaMismatch of the source with every fault of every file, as `schema.faults` finds them."""
+def _sampled(arrow: pa.Schema, footers: Sequence[Footer]) -> pa.Table:
+    """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all."""
+    files = min(SAMPLE_FILES, len(footers))
+    chosen = (
+        [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)] if files > 1 else footers
+    )
+    rows = SAMPLE_ROWS // files
+    batches = [next(slices([footer.path], None, rows=rows, schema=arrow), None) for footer in chosen]
+    return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=arrow)
+
+
+def _warn_of_gaps(arrow: pa.Schema, footers: Sequence[Footer]) -> None:
+    """Log which columns are missing from some files, and which are left out for it."""
+    names = dict.fromkeys(name for footer in footers for name in footer.schema.names)
+    for name in names:
+        lacking = [footer.path for footer in footers if name not in footer.schema.names]
+        if lacking and name in arrow.names:
+            log.warning("column '%s' is missing from %s: its rows count as missing there", name, _some_of(lacking))
+        elif lacking:
+            log.warning("column '%s' is missing from the newest file, %s: it is not used", name, footers[-1].path)
+    for field in arrow:
+        empty = [footer.path for footer in footers if _is_null(footer, field.name)]
+        if empty and not pa.types.is_null(field.type):
+            log.warning("column '%s' is null throughout %s", field.name, _some_of(empty))
+
+
+def _is_null(footer: Footer, name: str) -> bool:
+    return name in footer.schema.names and pa.types.is_null(footer.schema.field(name).type)
+
+
+def _some_of(paths: Sequence[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{len(paths)} files, the first {paths[0]}"
+
+
+def refuse_faults(
+    schema: Schema, files: Iterable[Path], source: str, *, need_labels: bool = False, modelled: bool = True
+) -> None:
+    """Refuse files that do not fit the schema, as `schema_check.faults` finds them.
+
+    Args:
+        schema: the columns wanted.
+        files: Parquet files.
+        source: what the files are, for the message.
+        need_labels: whether labels must be there too.
+        modelled: whether modelled columns are checked.
+
+    Raises:
+        SchemaMismatch: with every fault of every file.
+    """
     found = [
         f"{file}: {fault}"
         for file in files
-        for fault in faults(schema, read_footer(file).schema, need_labels=need_labels)
+        for fault in faults(schema, read_footer(file).schema, need_labels=need_labels, modelled=modelled)
     ]
     if found:
         raise SchemaMismatch(source, found)

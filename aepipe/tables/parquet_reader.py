@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.tables.unification import cast_batch
 
 READ_ROWS = 65_536
 """Rows of a slice where nothing asks for fewer."""
@@ -50,18 +51,31 @@ def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
 
 
 def slices(
-    files: Sequence[Path], columns: Sequence[str] | None, *, rows: int, as_codes: Sequence[str] = ()
+    files: Sequence[Path],
+    columns: Sequence[str] | None,
+    *,
+    rows: int,
+    as_codes: Sequence[str] = (),
+    schema: pa.Schema | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the files, in order, in batches of at most `rows` that never span two files.
 
     columns: those to read, None for all. as_codes: text columns that come as dictionary arrays, which is faster to read
-    where values repeat.
+    where values repeat. schema: the types to cast the columns to, in place of those of each file; a column that a file
+    lacks is null then.
     Raises DataUnreadable, which names file and row group, and SchemaMismatch for columns that a file does not have.
     """
     for path in files:
         with _open(path, as_codes) as file:
-            _refuse_absent(path, file.schema_arrow, columns or ())
-            yield from _batches(path, file, columns, rows)
+            if schema is None:
+                _refuse_absent(path, file.schema_arrow, columns or ())
+                yield from _batches(path, file, columns, rows)
+            else:
+                wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
+                common = pa.schema([schema.field(name) for name in wanted])
+                present = [name for name in wanted if name in file.schema_arrow.names]
+                for batch in _batches(path, file, present, rows):
+                    yield cast_batch(batch, common)
 
 
 def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:

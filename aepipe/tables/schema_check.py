@@ -11,13 +11,14 @@ from aepipe.tables.schema import Column, Schema, did_you_mean
 __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 
 
-def faults(schema: Schema, arrow: pa.Schema, *, need_labels: bool = False) -> list[str]:
+def faults(schema: Schema, arrow: pa.Schema, *, need_labels: bool = False, modelled: bool = True) -> list[str]:
     """What keeps data of an Arrow schema from a model of this schema, a clause each that goes on from the file's name.
 
     Integers may come narrower or where floats are expected, floats narrower, timestamps in another unit, text in
     another layout; a column of nothing but nulls stands for any type. Labels are needed for training and evaluation.
+    Without `modelled`, modelled columns are not looked at: training unifies their types and takes absent ones as null.
     """
-    return list(_faults(schema, arrow, need_labels))
+    return list(_faults(schema, arrow, need_labels, modelled))
 
 
 def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
@@ -26,10 +27,12 @@ def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
     return [name for name in dict.fromkeys(arrow.names) if name not in known]
 
 
-def _faults(schema: Schema, arrow: pa.Schema, need_labels: bool) -> Iterator[str]:
+def _faults(schema: Schema, arrow: pa.Schema, need_labels: bool, look_at_modelled: bool) -> Iterator[str]:
     modelled = {column.name for column in schema.modelled}
     for column in schema.columns:
         key = column.kind == "key" or column.name == schema.event_time
+        if column.name in modelled and not (look_at_modelled or key):
+            continue
         if column.name in modelled or key or (need_labels and column.kind == "label"):
             yield from _column_faults(column, schema, arrow, typed=column.name in modelled)
 

@@ -71,7 +71,7 @@ def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     files = [file for partition in partitions for file in partition.files]
-    refuse_faults(schema, files, "the training partitions", need_labels=True)
+    refuse_faults(schema, files, "the training partitions", need_labels=True, modelled=False)
     table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
@@ -184,7 +184,7 @@ def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Ite
     for condition in (job.train.where, job.evaluate.anomaly if job.uses_labels else None):
         columns += sorted(where.columns(condition) - set(columns)) if condition else ()
     for partition in partitions:
-        for batch in slices(partition.files, columns, rows=READ_ROWS):
+        for batch in slices(partition.files, columns, rows=READ_ROWS, schema=schema.arrow):
             yield partition, batch
 
 
