@@ -117,28 +117,44 @@ def _some_of(paths: Sequence[Path]) -> str:
     return str(paths[0]) if len(paths) == 1 else f"{len(paths)} files, the first {paths[0]}"
 
 
-def refuse_faults(
-    schema: Schema, files: Iterable[Path], source: str, *, need_labels: bool = False, modelled: bool = True
-) -> None:
-    """Refuse files that do not fit the schema, as `schema_check.faults` finds them.
+def refuse_faults(schema: Schema, files: Iterable[Path], source: str) -> None:
+    """Refuse files that do not fit the schema of a model, as `schema_check.faults` finds them.
 
     Args:
         schema: the columns wanted.
         files: Parquet files.
         source: what the files are, for the message.
-        need_labels: whether labels must be there too.
-        modelled: whether modelled columns are checked.
 
     Raises:
         SchemaMismatch: with every fault of every file.
     """
-    found = [
-        f"{file}: {fault}"
-        for file in files
-        for fault in faults(schema, read_footer(file).schema, need_labels=need_labels, modelled=modelled)
-    ]
+    found = [f"{file}: {fault}" for file in files for fault in faults(schema, read_footer(file).schema)]
     if found:
         raise SchemaMismatch(source, found)
+
+
+def refuse_training_faults(schema: Schema, files: Iterable[Path]) -> None:
+    """Refuse training files, in order, that lack a key, a label, or a modelled column that an earlier file has.
+
+    Types were unified by `infer_schema`.
+
+    Raises:
+        SchemaMismatch: with every fault of every file.
+    """
+    found: list[str] = []
+    known: set[str] = set()
+    for file in files:
+        arrow = read_footer(file).schema
+        found += [f"{file}: {fault}" for fault in faults(schema, arrow, need_labels=True, modelled=False)]
+        found += [
+            f"{file}: has no column '{column.name}' ({column.type}), which earlier files have: put it back, or set "
+            f"{column.name} to ignore under [columns]"
+            for column in schema.modelled
+            if column.name in known and column.name not in arrow.names
+        ]
+        known.update(arrow.names)
+    if found:
+        raise SchemaMismatch("the training partitions", found)
 
 
 def _seen(partition: Partition) -> PartitionSeen:

@@ -12,6 +12,7 @@ from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.expressions import evaluate as where
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition, discover
+from aepipe.tables.unification import unified_table
 
 Place = tuple[Partition, Path, int]
 """A row: its partition, its file, and where it stands in that."""
@@ -40,7 +41,7 @@ def find_rows(
             for text, row in _matches(file, keys, wanted):
                 found[text].append((partition, file, row))
     places = [_the_one(job, text, found[text], near) for text in texts]
-    return pa.concat_tables([_read(file, row, columns) for _, file, row in places], promote_options="permissive")
+    return unified_table([_read(file, row, columns) for _, file, row in places])
 
 
 def key_texts(job: Job) -> Iterator[str]:

@@ -189,14 +189,34 @@ def _decoded(column: pa.Array) -> pa.Array:
     return column
 
 
-def unified_table(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """Return the rows of all batches as one table of their common schema; at least one batch.
+def unified_table(parts: Sequence[pa.RecordBatch | pa.Table], *, or_text: bool = False) -> pa.Table:
+    """Return the rows of all parts as one table of their common schema.
+
+    Args:
+        parts: at least one.
+        or_text: make text of a column whose types have no common one, in place of refusing it; for rows to show.
 
     Raises:
         SchemaMismatch: a column has types without a common one.
     """
-    first = batches[0].schema
-    if all(batch.schema.equals(first) for batch in batches):
+    first = parts[0].schema
+    batches = [batch for part in parts for batch in (part.to_batches() if isinstance(part, pa.Table) else (part,))]
+    if all(part.schema.equals(first) for part in parts):
         return pa.Table.from_batches(batches, first)
-    schema = unify_schemas([("one file", first), *(("another", batch.schema) for batch in batches)])
+    schemas = [part.schema for part in parts]
+    if or_text:
+        schemas = _with_text(schemas)
+    schema = unify_schemas([("one file", schemas[0]), *(("another", other) for other in schemas[1:])])
     return pa.Table.from_batches([cast_batch(batch, schema) for batch in batches], schema)
+
+
+def _with_text(schemas: Sequence[pa.Schema]) -> list[pa.Schema]:
+    types: dict[str, pa.DataType | None] = {}
+    for schema in schemas:
+        for field in schema:
+            known = types.get(field.name, field.type)
+            types[field.name] = None if known is None else common_type(known, field.type)
+    return [
+        pa.schema([pa.field(f.name, pa.string() if types[f.name] is None else f.type) for f in schema])
+        for schema in schemas
+    ]

@@ -16,6 +16,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.ranking import Ranking
 from aepipe.progress import Progress
+from aepipe.tables.unification import unified_table
 
 FOLDS = 5
 FEWEST_OF_A_CLASS = FOLDS
@@ -71,7 +72,7 @@ def _downstream(
     latents = _latents(scored, judged)
     if latents is None:
         return ()
-    table = pa.concat_tables(list(sources(scored, judged)), promote_options="permissive")
+    table = unified_table(list(sources(scored, judged)), or_text=True)
     if label not in table.column_names:
         return ()
     whole = np.isfinite(latents).all(axis=1) & table[label].is_valid().to_numpy()

@@ -14,6 +14,7 @@ from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.unification import unified_table
 
 CHANGED = "its source is gone or was written again since it was scored"
 
@@ -156,13 +157,13 @@ def _labels(
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [Path(path) for path in manifest.details.inputs]
-    table = pa.Table.from_batches(list(slices(paths, columns, rows=READ_ROWS)))
+    table = unified_table(list(slices(paths, columns, rows=READ_ROWS)))
     return truth.of(table), table[event_time] if event_time else None
 
 
 def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
     """The rows in the order of their event time, those of one moment in the order they stand in; none without one."""
-    values = pa.chunked_array([chunk for column in times for chunk in column.chunks])
+    values = unified_table([pa.table({"at": column}) for column in times])["at"]
     order = np.asarray(pc.array_sort_indices(values.combine_chunks()), np.int64)
     return order[: len(order) - values.null_count]
 

@@ -26,6 +26,7 @@ from aepipe.report import page_model as page
 from aepipe.storage import SAMPLE, Manifest, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import discover, select
+from aepipe.tables.unification import unified_table
 
 STRANGEST = 12
 POINTS = 5_000
@@ -159,7 +160,7 @@ def _in_order(places: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table])
     for name, _ in places:
         rows.append(tables[name].slice(taken[name], 1))
         taken[name] += 1
-    return pa.concat_tables(rows, promote_options="permissive")
+    return unified_table(rows, or_text=True)
 
 
 def _source_rows(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], rows: Sequence[int]) -> pa.Table:
@@ -168,7 +169,7 @@ def _source_rows(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], row
     for batch in scored.sources(manifest):
         found |= {row: batch.slice(row - begin, 1) for row in rows if begin <= row < begin + batch.num_rows}
         begin += batch.num_rows
-    return pa.concat_tables([pa.Table.from_batches([found[row]]) for row in rows], promote_options="permissive")
+    return unified_table([found[row] for row in rows], or_text=True)
 
 
 def latents(scored: ScoredPartitions) -> page.LatentMap | None:
@@ -227,8 +228,8 @@ def _real_rows(job: Job) -> pa.Table:
         for batch in slices(partition.files, None, rows=READ_ROWS):
             chosen.append(batch.filter(where.apply(job.train.where, batch)) if job.train.where else batch)
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
-                return pa.Table.from_batches(chosen).slice(0, REAL_ROWS)
-    return pa.Table.from_batches(chosen)
+                return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)
+    return unified_table(chosen, or_text=True)
 
 
 def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:

@@ -14,7 +14,7 @@ from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
 from aepipe.expressions import evaluate as where
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
-from aepipe.jobs.inspect import infer_schema, refuse_faults
+from aepipe.jobs.inspect import infer_schema, refuse_training_faults
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -71,7 +71,7 @@ def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     files = [file for partition in partitions for file in partition.files]
-    refuse_faults(schema, files, "the training partitions", need_labels=True, modelled=False)
+    refuse_training_faults(schema, files)
     table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""

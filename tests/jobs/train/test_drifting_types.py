@@ -11,6 +11,8 @@ import pytest
 
 from aepipe.config.job import read_job
 from aepipe.errors import SchemaMismatch
+from aepipe.jobs.evaluate.evaluate import evaluate
+from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.jobs.train.training_data import TrainingData, read_training_data
@@ -115,6 +117,21 @@ def test_a_model_of_drifting_files_is_trained_and_scores_each_of_them(tmp_path: 
 
     assert sum(trained.rows.values()) == 360
     assert [night.rows for night in scored.nights] == [120] * 4
+
+
+def test_drifting_nights_are_evaluated_and_reported(tmp_path: Path) -> None:
+    key_as_number = changed(rows(5), "id", pa.array(range(120)))
+    nights = [WAYS["times in nanoseconds"](rows(3)), WAYS["a label as float64"](rows(4)), key_as_number]
+    job = write(tmp_path, rows(0), rows(1), rows(2), *nights)
+    job.write_text(job.read_text() + '[score]\nfrom = "2026-01-04"\n[evaluate]\nanomaly = "y = 1"\n')
+    train(job)
+    score(job)
+
+    found = evaluate(job)
+    page = report(job).path.read_text()
+
+    assert found.rows == 360
+    assert "k3-" in page
 
 
 def test_types_without_a_common_type_are_refused_with_file_column_and_both_types(tmp_path: Path) -> None:
