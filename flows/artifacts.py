@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from aepipe.jobs.score import NightScore
+from aepipe.storage import PartitionResult
 
 
-def publish_night(job_name: str, nights: Sequence[NightScore], faults: Mapping[str, str]) -> None:
+def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapping[str, str]) -> None:
     """One row a partition: what was written, the share that was flagged, and why there are no new scores."""
     rows = [_row(night) for night in nights]
     named = {night.partition for night in nights}
@@ -40,7 +40,7 @@ def artifact_key(what: str, job_name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{what}-{job_name}".lower()).strip("-")
 
 
-def _row(night: NightScore) -> dict[str, object]:
+def _row(night: PartitionResult) -> dict[str, object]:
     return {
         "partition": night.partition,
         "status": night.status,

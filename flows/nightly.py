@@ -10,7 +10,7 @@ from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
 from aepipe.config.job import Job, read_job
 from aepipe.jobs.sample.sample import SampleResult
-from aepipe.jobs.score import NightScore
+from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
 from flows.score import ScoredPartitions, ScoreOptions, score_partitions, show_nights
@@ -33,7 +33,7 @@ class Night(NamedTuple):
     """What each step did; None where there was nothing to do."""
 
     train: "TrainResult | None"
-    nights: tuple[NightScore, ...]
+    nights: tuple[PartitionResult, ...]
     sample: SampleResult | None
     report: "ReportResult | None"
 

@@ -10,8 +10,9 @@ from pydantic import Field
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device, read_job
 from aepipe.errors import AepipeError, Busy
-from aepipe.jobs.score import NightScore, ScoreResult
+from aepipe.jobs.score import ScoreResult
 from aepipe.jobs.score import score as score_job
+from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import discover, select
 from flows.artifacts import publish_night
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
@@ -33,7 +34,7 @@ class ScoreOptions(Options):
 class ScoredPartitions(NamedTuple):
     """What became of every partition; `faults` says of each that has no new scores why."""
 
-    nights: tuple[NightScore, ...]
+    nights: tuple[PartitionResult, ...]
     faults: dict[str, str]
 
     def check(self, done: object) -> None:
@@ -43,7 +44,7 @@ class ScoredPartitions(NamedTuple):
 
 
 @pipeline
-def score(options: ScoreOptions) -> tuple[NightScore, ...]:
+def score(options: ScoreOptions) -> tuple[PartitionResult, ...]:
     """Write scores and features of each partition that does not have them yet, one task a partition."""
     scored = score_partitions(options)
     scored.check(scored.nights)
@@ -67,7 +68,7 @@ def score_partitions(options: ScoreOptions) -> ScoredPartitions:
     """
     job = read_job(options.job)
     names = options.partitions or [part.name for part in select(discover(job), job.score.first, job.score.last)]
-    nights: list[NightScore] = []
+    nights: list[PartitionResult] = []
     faults: dict[str, str] = {}
     for chunk in chunks(names):
         answer = _score(options, chunk)
@@ -107,7 +108,7 @@ def _score(options: ScoreOptions, names: Sequence[str]) -> ScoreResult | Excepti
     return answer
 
 
-def _reasons(nights: Sequence[NightScore]) -> dict[str, str]:
+def _reasons(nights: Sequence[PartitionResult]) -> dict[str, str]:
     return {night.partition: night.reason for night in nights if night.status == "quarantined"}
 
 
@@ -123,7 +124,7 @@ def _sentence(faults: dict[str, str]) -> str:
     return f"{len(faults)} partition{' has' if len(faults) == 1 else 's have'} no new scores: {'; '.join(named)}"
 
 
-def show_nights(nights: Sequence[NightScore]) -> None:
+def show_nights(nights: Sequence[PartitionResult]) -> None:
     """The table of the night, for a terminal."""
     print_table("", ("partition", "status", "rows", "flagged", "invalid", "rows/s"), [night.row() for night in nights])
 

@@ -1,52 +1,52 @@
-"""The stream that partitions make: flags that adapt along it, and what one partition hands to the next."""
+"""Adaptive flags along a stream of partitions, and the state that one partition hands to the next."""
 
 import logging
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from aepipe.batch.block_scorer import ScoredBlock
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.adaptive import Adaptive, State
+from aepipe.inference.output_schema import Predictions
 from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, StreamDetails
-from aepipe.tables.arrow_arrays import array_of
 from aepipe.tables.partitions import natural_order
 
 log = logging.getLogger(__name__)
 
 
 class AdaptiveStream:
-    """Judges the blocks of one partition in their order, in place of the fixed threshold."""
+    """Flags of the blocks of one partition, in their order, in place of the fixed threshold.
+
+    Args:
+        alpha: share of rows to flag in the long run.
+        state: state after the partition before.
+        after: name of the partition before; None at the start of a stream.
+    """
 
     def __init__(self, alpha: float, state: State, *, after: str | None) -> None:
-        self._judge = Adaptive(alpha, state)
+        self._adaptive = Adaptive(alpha, state)
         self._after = after
 
-    def judge(self, scored: ScoredBlock) -> None:
-        """Replaces `is_anomaly` in the rows of a block, and their count."""
-        rows = scored.rows["scores"]
-        score = rows["score"].to_numpy(zero_copy_only=False)
-        flags = self._judge.flags(score)
-        at = rows.schema.get_field_index("is_anomaly")
-        scored.rows["scores"] = rows.set_column(at, rows.schema.field(at), array_of(flags, pa.bool_()))
-        scored.stats.flagged = int(np.count_nonzero(flags))
+    def flag(self, predictions: Predictions) -> NDArray[np.bool_]:
+        """Flag the next rows, (B,); invalid rows are not flagged and do not change the state."""
+        return self._adaptive.flags(np.where(predictions.invalid == 0, predictions.score, np.nan))
 
     @property
     def details(self) -> StreamDetails:
         """State after the partition, for its manifest."""
-        state = self._judge.state
+        state = self._adaptive.state
         return StreamDetails(after=self._after, alpha=state.alpha, scores=state.scores)
 
 
 def stream_before(outputs: Outputs, partition: str, bundle: Bundle) -> AdaptiveStream:
-    """The stream as it stood after the latest partition before this one, of the same model and calibration.
+    """Return the stream after the latest earlier partition with the same model and calibration.
 
-    A partition that comes late goes on from the one before it, and later ones stay as they are.
+    A partition that arrives late continues from the one before it; later partitions stay as they are.
     """
     calibration = bundle.calibration
-    place = natural_order(partition)
-    earlier = sorted((name for name in outputs.partitions(SCORE) if natural_order(name) < place), key=natural_order)
+    order = natural_order(partition)
+    earlier = sorted((name for name in outputs.partitions(SCORE) if natural_order(name) < order), key=natural_order)
     for name in reversed(earlier):
         manifest = outputs.manifest(SCORE, name)
         state = None if manifest is None else _state_after(manifest, bundle)

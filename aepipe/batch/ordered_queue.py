@@ -1,7 +1,8 @@
-"""Items worked on by several threads and delivered in the order they were taken, with bounded memory.
+"""Ordered parallel map with bounded buffers.
 
-Whoever finishes the item that is due delivers it and those that wait behind it: there is no thread that only reads or
-only writes, so that as many threads as cores keep them all busy.
+Several threads work on items; results are delivered in the order of the items, one at a time. The thread that finishes
+the item that is due delivers it and all finished items behind it: there is no thread that only reads or only writes, so
+one thread per core keeps all cores busy.
 """
 
 import threading
@@ -14,10 +15,13 @@ Done = TypeVar("Done")
 
 
 class OrderedQueue(Generic[Item, Buffer, Done]):
-    """Takes items in turn, has them worked on at one of a few buffers, and delivers what was done, one at a time.
+    """Queue of items whose results are delivered in order.
 
-    items: asked by one thread at a time. make_buffer: what an item needs until it is delivered; made when first needed,
-    reused, at most `buffers` of them. deliver: called by one thread at a time, in the order of the items.
+    Args:
+        items: advanced by one thread at a time.
+        make_buffer: makes what an item needs until it is delivered; called when first needed, buffers are reused.
+        buffers: largest number of buffers.
+        deliver: called by one thread at a time, in the order of the items.
     """
 
     def __init__(
@@ -25,29 +29,29 @@ class OrderedQueue(Generic[Item, Buffer, Done]):
     ) -> None:
         self._items = items
         self._make_buffer = make_buffer
-        self._unmade = buffers
+        self._buffers_left = buffers
         self._deliver = deliver
         self._free: list[Buffer] = []
-        self._parked: dict[int, tuple[Done, Buffer]] = {}
-        self._taken = self._due = self._workers = 0
-        self._over = self._delivering = False
+        self._reordered: dict[int, tuple[Done, Buffer]] = {}
+        self._taken = self._next_index = self._workers = 0
+        self._is_over = self._is_delivering = False
         self._error: BaseException | None = None
         self._taking = threading.Lock()
         self._changed = threading.Condition()
 
     @property
     def is_open(self) -> bool:
-        """Whether there may be items that nobody has taken."""
-        return not self._over
+        """True while there may be items to take."""
+        return not self._is_over
 
     def work(self, step: Callable[[Item, Buffer], Done]) -> None:
-        """Does items until none is left. Errors are kept for `finish`."""
+        """Process items until none is left; `finish` raises the errors."""
         with self._changed:
             self._workers += 1
         try:
             while (taken := self._take()) is not None:
                 index, item, buffer = taken
-                self._hand_over(index, step(item, buffer), buffer)
+                self._finish_item(index, step(item, buffer), buffer)
         except BaseException as error:
             self.stop(error)
         finally:
@@ -56,7 +60,7 @@ class OrderedQueue(Generic[Item, Buffer, Done]):
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Waits until every worker is through and lets the buffers go; raises the first error of any."""
+        """Wait for every worker, release the buffers and raise the first error, if any."""
         with self._changed:
             self._changed.wait_for(lambda: self._workers == 0)
             self._free.clear()
@@ -64,19 +68,19 @@ class OrderedQueue(Generic[Item, Buffer, Done]):
             raise self._error
 
     def stop(self, error: BaseException | None = None) -> None:
-        """No more items are taken; `finish` raises the error, if there is one and it is the first."""
+        """Take no more items; `finish` raises the error if it is the first."""
         with self._changed:
-            self._over = True
+            self._is_over = True
             self._error = self._error or error
             self._changed.notify_all()
 
     def _take(self) -> tuple[int, Item, Buffer] | None:
-        # The buffer first: the item that is due then always has one, and never waits for those behind it.
-        buffer = self._acquire()
+        # The buffer first: the item that is due then always has one, and never waits for items behind it.
+        buffer = self._acquire_buffer()
         if buffer is None:
             return None
         with self._taking:
-            item = None if self._over else next(self._items, None)
+            item = None if self._is_over else next(self._items, None)
             if item is None:
                 self.stop()
                 return None
@@ -84,31 +88,31 @@ class OrderedQueue(Generic[Item, Buffer, Done]):
             self._taken += 1
         return index, item, buffer
 
-    def _acquire(self) -> Buffer | None:
+    def _acquire_buffer(self) -> Buffer | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._over or self._free or self._unmade)
-            if self._over:
+            self._changed.wait_for(lambda: self._is_over or self._free or self._buffers_left)
+            if self._is_over:
                 return None
             if self._free:
                 return self._free.pop()
-            self._unmade -= 1
+            self._buffers_left -= 1
         return self._make_buffer()
 
-    def _hand_over(self, index: int, done: Done, buffer: Buffer) -> None:
+    def _finish_item(self, index: int, done: Done, buffer: Buffer) -> None:
         with self._changed:
-            self._parked[index] = done, buffer
-            if self._delivering:
+            self._reordered[index] = done, buffer
+            if self._is_delivering:
                 return
-            self._delivering = True
-        while (due := self._next_due()) is not None:
+            self._is_delivering = True
+        while (due := self._pop_due()) is not None:
             self._deliver(due[0])
             with self._changed:
-                self._due += 1
+                self._next_index += 1
                 self._free.append(due[1])
                 self._changed.notify_all()
 
-    def _next_due(self) -> tuple[Done, Buffer] | None:
+    def _pop_due(self) -> tuple[Done, Buffer] | None:
         with self._changed:
-            due = self._parked.pop(self._due, None) if self._error is None else None
-            self._delivering = due is not None
+            due = self._reordered.pop(self._next_index, None) if self._error is None else None
+            self._is_delivering = due is not None
             return due

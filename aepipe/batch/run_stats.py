@@ -1,4 +1,4 @@
-"""What is counted while a partition is scored, and where the seconds go."""
+"""Counts and timings of one scored partition."""
 
 import time
 from collections import Counter
@@ -7,23 +7,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STAGES = ("digest", "read", "encode", "infer", "write", "commit")
-OF_PARQUET = ("digest", "read", "write", "commit")
+IO_STAGES = ("digest", "read", "write", "commit")
 
 
 @dataclass(slots=True)
 class RunStats:
-    """Counts of rows; `seconds` add up over threads, so that they can exceed those on the clock."""
+    """Counts of rows, and seconds by stage.
+
+    Seconds are summed over threads and may exceed the wall time.
+    """
 
     rows: int = 0
     flagged: int = 0
     invalid: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    """Rows without a score, by reason."""
     unseen: Counter[str] = field(default_factory=Counter)
     """Values that training never saw, by column."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def add(self, other: "RunStats") -> None:
-        """Counts the rows of another as well."""
+        """Add the counts and seconds of other rows."""
         self.rows += other.rows
         self.flagged += other.flagged
         self.invalid.update(other.invalid)
@@ -32,14 +35,14 @@ class RunStats:
             self.seconds[stage] += seconds
 
     @property
-    def over_io(self) -> float:
-        """How many times the seconds of its own reading and writing the whole took: 1 is as fast as the Parquet."""
-        parquet = sum(self.seconds[stage] for stage in OF_PARQUET)
-        return sum(self.seconds.values()) / parquet if parquet else 1.0
+    def io_overhead(self) -> float:
+        """Total time divided by Parquet I/O time (1.0 = I/O-bound)."""
+        io_s = sum(self.seconds[stage] for stage in IO_STAGES)
+        return sum(self.seconds.values()) / io_s if io_s else 1.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Adds the seconds of the block to a stage."""
+        """Add the seconds of the block to a stage."""
         began = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""What the files of a partition hold, before any of their rows is read."""
+"""Scan plan of a partition: what to read of each file, decided from the footers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,58 +15,65 @@ _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes larg
 
 
 class FileScan(NamedTuple):
-    """What to read of one file."""
+    """Columns to read of one file."""
 
     path: Path
     columns: tuple[str, ...]
     """Labels may be absent."""
     as_codes: tuple[str, ...]
-    """Text that is modelled as categories: 2.3 times faster to read, and twice to encode, as codes of a dictionary."""
+    """Text columns modelled as categories: as dictionary codes, 2.3 times faster to read and twice to encode."""
 
 
 class ScanPlan(NamedTuple):
-    """The files of one partition, which fit the encoding."""
+    """Files of one partition, which fit the encoding."""
 
-    readings: tuple[FileScan, ...]
+    files: tuple[FileScan, ...]
     rows: int
     row_bytes: int
     open_bytes: int
-    carried: tuple[pa.Field, ...]
+    passthrough: tuple[pa.Field, ...]
     """Keys, event time and the labels that any file has, with a type that holds the values of all files."""
     extra_columns: tuple[str, ...]
 
 
-def survey(files: Sequence[Path], encoding: Encoding) -> ScanPlan:
-    """What the files hold. Raises DataUnreadable, and SchemaMismatch with every fault of every file."""
-    footers = [read_footer(path, encoding.columns_read) for path in files]
+def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
+    """Read the footers and plan the scan.
+
+    Raises:
+        DataUnreadable: a file is not a Parquet file.
+        SchemaMismatch: files do not fit the encoding; names every fault of every file.
+    """
+    footers = [read_footer(path, encoding.columns_read) for path in paths]
     found = [(footer.path, fault) for footer in footers for fault in faults(encoding.schema, footer.schema)]
-    fields = [_unified(name, footers) for name in encoding.schema.carried]
+    fields = [_unify(name, footers) for name in encoding.schema.carried]
     found += [(footers[0].path, fault) for fault in fields if isinstance(fault, str)]
     if found:
-        raise SchemaMismatch(str(found[0][0]), _sentences(found))
+        # the error itself names the first file
+        first = found[0][0]
+        raise SchemaMismatch(str(first), [fault if path == first else f"{path} {fault}" for path, fault in found])
     return ScanPlan(
-        readings=tuple(_reading(footer, encoding) for footer in footers),
+        files=tuple(_plan_file(footer, encoding) for footer in footers),
         rows=sum(footer.rows for footer in footers),
         row_bytes=max(footer.row_bytes for footer in footers),
         open_bytes=max(footer.open_bytes for footer in footers),
-        carried=tuple(field for field in fields if isinstance(field, pa.Field)),
+        passthrough=tuple(field for field in fields if isinstance(field, pa.Field)),
         extra_columns=tuple(sorted({n for footer in footers for n in extra_columns(encoding.schema, footer.schema)})),
     )
 
 
 def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
-    """The carried columns of rows, in the types of `fields`; null where a file lacks a label."""
-    return {field.name: _column(batch, field) for field in fields}
+    """Return the passthrough columns in the types of `fields`; null if the file has no such label."""
+    return {field.name: _cast(batch, field) for field in fields}
 
 
-def _reading(footer: Footer, encoding: Encoding) -> FileScan:
+def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
     columns = tuple(name for name in encoding.columns_read if name in footer.schema.names)
     categories = {category.name for category in encoding.layout.categories}
     as_codes = tuple(name for name in columns if name in categories and footer.schema.field(name).type in _TEXT)
     return FileScan(footer.path, columns, as_codes)
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if field.name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
     column = batch.column(field.name)
@@ -75,12 +82,12 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     try:
         return column.cast(field.type)
     except pa.ArrowException as error:
-        fault = f"is {column.type} in one file and {field.type} in another, and cannot be made one: {error}"
+        fault = f"is {column.type} in one file and {field.type} in another, and cannot be cast: {error}"
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
 
 
-def _unified(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:
-    """The field of a carried column in all files; None where no file has it, a fault where no type fits all."""
+def _unify(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:
+    """Return the field of a passthrough column; None if no file has it, a fault if no type fits all files."""
     fields = [f.schema.field(name) for f in footers if name in f.schema.names]
     if not fields:
         return None
@@ -89,10 +96,4 @@ def _unified(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:
         return pa.unify_schemas(alone, promote_options="permissive").field(name)
     except pa.ArrowException:
         types = " and ".join(sorted({str(field.type) for field in fields}))
-        return f"and the other files of its partition have column '{name}' as {types}: write them with one type"
-
-
-def _sentences(found: Sequence[tuple[Path, str]]) -> list[str]:
-    """The first file is named by the error itself, the others by their faults."""
-    first = found[0][0]
-    return [fault if path == first else f"{path} {fault}" for path, fault in found]
+        return f"and the other files of its partition have column '{name}' as {types}. Write it with one type"

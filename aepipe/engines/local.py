@@ -1,4 +1,4 @@
-"""Many partitions on one machine: one a worker, and workers that are left without help with those of others."""
+"""Score many partitions on one machine, one per worker; idle workers help with partitions in progress."""
 
 import logging
 import os
@@ -9,83 +9,100 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from aepipe.batch.partition_scorer import PartitionResult, ScoreSpec, Scoring, score_partition
+from aepipe.batch.partition_scorer import PartitionScoring, score_partition
+from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
-from aepipe.engines.scheduler import PartitionScheduler
+from aepipe.engines.scheduler import PartitionScheduler, PartitionSlot
 from aepipe.errors import Busy, DataUnreadable, PartitionInvalid, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.golden_check import check_golden
 from aepipe.inference.memory_budget import batch_rows, default_memory_mb, partitions_at_once
 from aepipe.inference.session import Session, usable_device
 from aepipe.progress import Progress
-from aepipe.storage import Outputs
+from aepipe.storage import Outputs, PartitionResult
 from aepipe.tables.arrow_memory import keep_freed_memory
 from aepipe.tables.parquet_reader import read_footer
+from aepipe.tables.partitions import Partition
 
-__all__ = ["PartitionResult", "Progress", "ScoreSpec", "run"]
+__all__ = ["MachineSettings", "PartitionResult", "Progress", "ScoreSettings", "run"]
 
 log = logging.getLogger(__name__)
 
-_ON_A_GPU = 2
+_SESSIONS_PER_GPU = 2
 
 
-def run(bundle: Bundle, specs: Sequence[ScoreSpec], *, progress: Progress | None = None) -> list[PartitionResult]:
-    """What became of each partition, in order. One that cannot be scored is quarantined, and the others go on.
+def run(
+    bundle: Bundle,
+    partitions: Sequence[Partition],
+    settings: ScoreSettings,
+    machine: MachineSettings | None = None,
+    *,
+    progress: Progress | None = None,
+) -> list[PartitionResult]:
+    """Score the partitions and return their results in order.
 
-    The machine is used as the first of the specs says.
-    Raises DeviceUnavailable and BundleCorrupt before any partition is begun, and Busy when all others are done.
+    A partition that cannot be scored is quarantined, and the others go on.
+
+    Raises:
+        BundleCorrupt: the bundle fails its golden rows; raised before any partition is started.
+        Busy: another process writes a partition; raised when all others are done.
+        DeviceUnavailable: raised before any partition is started.
     """
-    if not specs:
+    if not partitions:
         return []
-    crew = _Crew(bundle, specs[0])
-    names = [spec.partition.name for spec in specs]
-    board = PartitionScheduler(
-        names, progress, in_turn=specs[0].adaptive, at_once=_at_once(bundle, specs, crew.workers)
+    pool = _WorkerPool(bundle, machine or MachineSettings())
+    scheduler = PartitionScheduler(
+        [partition.name for partition in partitions],
+        progress,
+        in_turn=settings.adaptive,
+        max_concurrent=_max_concurrent(bundle, partitions, pool),
     )
-    with ThreadPoolExecutor(crew.workers, thread_name_prefix="aepipe") as threads:
+    with ThreadPoolExecutor(pool.workers, thread_name_prefix="aepipe") as threads:
         try:
-            for future in [threads.submit(_work, crew, board, specs) for _ in range(crew.workers)]:
+            work = partial(_work, pool, scheduler, partitions, settings)
+            for future in [threads.submit(work) for _ in range(pool.workers)]:
                 future.result()
         except BaseException as error:  # an interrupt too
-            board.stop(error)
+            scheduler.stop(error)
             raise
-    return board.results()
+    return scheduler.results()
 
 
-class _Crew:
-    """What the workers of one run share: a bundle that was checked, and a session each, or two on a GPU for all."""
+class _WorkerPool:
+    """A checked bundle, and one session per worker, or two sessions for all workers on a GPU."""
 
-    def __init__(self, bundle: Bundle, spec: ScoreSpec) -> None:
+    def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
         keep_freed_memory()
         self.bundle = bundle
-        self.workers = spec.workers or _cores()
-        self._device, _ = usable_device(spec.device)
-        self._batch_rows = batch_rows(bundle.encoding.layout, asked=spec.batch_rows, device=self._device)
-        self._gpu_memory_mb = spec.gpu_memory_mb
+        self.workers = machine.workers or _count_cores()
+        self.memory_mb = machine.memory_mb or default_memory_mb(self.workers)
+        self._device, _ = usable_device(machine.device)
+        self._batch_rows = batch_rows(bundle.encoding.layout, asked=machine.batch_rows, device=self._device)
+        self._gpu_memory_mb = machine.gpu_memory_mb
         self._first = self._make_runner()
         self._shared = self._open_shared(sessions_to_share(self._device, workers=self.workers))
-        self._handed = 0
-        self._handing = threading.Lock()
+        self._handed_out = 0
+        self._handing_out = threading.Lock()
         check_golden(bundle, self._first)
 
     def runner(self) -> Runner[Session]:
-        """For one worker; on a GPU others have the same."""
-        with self._handing:
-            self._handed += 1
+        """Return a runner for one worker; on a GPU, workers share them."""
+        with self._handing_out:
+            self._handed_out += 1
             if self._shared:
-                return self._shared[self._handed % len(self._shared)]
-            if self._handed == 1:
+                return self._shared[self._handed_out % len(self._shared)]
+            if self._handed_out == 1:
                 return self._first
         return self._make_runner()
 
-    def _open_shared(self, most: int) -> list[Runner[Session]]:
-        """So many sessions, or as many as can be had."""
-        shared = [self._first] if most else []
+    def _open_shared(self, count: int) -> list[Runner[Session]]:
+        """Open up to `count` sessions; fewer if one cannot be opened."""
+        shared = [self._first] if count else []
         try:
-            while len(shared) < most:
+            while len(shared) < count:
                 shared.append(self._make_runner())
-        except Exception as error:  # the memory of a GPU that others use too
-            log.warning("%d sessions share the work, for the next could not be opened: %s", len(shared), error)
+        except Exception as error:  # other processes may hold memory of the GPU
+            log.warning("%d sessions share the work: the next one could not be opened: %s", len(shared), error)
         return shared
 
     def _make_runner(self) -> Runner[Session]:
@@ -95,29 +112,30 @@ class _Crew:
 
 
 def sessions_to_share(device: Literal["cpu", "cuda"], *, workers: int) -> int:
-    """How many sessions so many workers share on a GPU, where one copies while one computes; 0: each has its own.
+    """Return the number of sessions that workers share; 0 if each has its own.
+
+    On a GPU one session copies while another computes.
 
     >>> [sessions_to_share("cuda", workers=workers) for workers in (1, 16)], sessions_to_share("cpu", workers=16)
     ([1, 2], 0)
     """
-    return 0 if device == "cpu" else min(workers, _ON_A_GPU)
+    return 0 if device == "cpu" else min(workers, _SESSIONS_PER_GPU)
 
 
-def _at_once(bundle: Bundle, specs: Sequence[ScoreSpec], workers: int) -> int:
-    """How many partitions may be read at a time, if all are as the largest file is."""
-    largest = max((file for spec in specs for file in spec.partition.files), key=_size, default=None)
+def _max_concurrent(bundle: Bundle, partitions: Sequence[Partition], pool: _WorkerPool) -> int:
+    """Return how many partitions fit into memory at the same time, if every file is as large as the largest."""
+    largest = max((file for partition in partitions for file in partition.files), key=_size, default=None)
     try:
         footer = None if largest is None else read_footer(largest, bundle.encoding.columns_read)
-    except DataUnreadable:  # what is wrong with it is said when its turn comes
+    except DataUnreadable:  # reported when the partition is scored
         footer = None
     if footer is None:
-        return workers
-    memory_mb = specs[0].memory_mb or default_memory_mb(workers)
-    at_once = partitions_at_once(footer.open_bytes, memory_mb=memory_mb, workers=workers)
-    if at_once < min(workers, len(specs)):
+        return pool.workers
+    count = partitions_at_once(footer.open_bytes, memory_mb=pool.memory_mb, workers=pool.workers)
+    if count < min(pool.workers, len(partitions)):
         needed = footer.open_bytes >> 20
-        log.info("%d partitions are read at a time: one takes %d MB, and memory_mb is %d", at_once, needed, memory_mb)
-    return at_once
+        log.info("reading %d partitions at a time: one takes %d MB of memory_mb = %d", count, needed, pool.memory_mb)
+    return count
 
 
 def _size(file: Path) -> int:
@@ -127,57 +145,54 @@ def _size(file: Path) -> int:
         return 0
 
 
-def _cores() -> int:
-    """How many cores this process may use."""
+def _count_cores() -> int:
+    """Count the cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(crew: _Crew, board: PartitionScheduler, specs: Sequence[ScoreSpec]) -> None:
-    """What a worker does until nothing is left."""
+def _work(
+    pool: _WorkerPool, scheduler: PartitionScheduler, partitions: Sequence[Partition], settings: ScoreSettings
+) -> None:
+    """Score partitions, and help with others, until nothing is left."""
     try:
-        runner = crew.runner()
-        while (task := board.take()) is not None:
-            if isinstance(task, Scoring):
-                task.help(runner)
+        runner = pool.runner()
+        while (task := scheduler.take()) is not None:
+            if isinstance(task, PartitionScoring):
+                task.work_on(runner)
             else:
-                _score(crew, board, runner, task, specs[task])
+                _score(pool, scheduler, PartitionSlot(scheduler, task, runner), partitions[task], settings)
     except BaseException as error:
-        board.stop(error)
+        scheduler.stop(error)
         raise
 
 
-def _enter(board: PartitionScheduler, index: int, runner: Runner[Session], wait: bool) -> bool:
-    """Whether there is room to read a partition; asked to wait, helps with others until there is."""
-    if not wait:
-        return board.enters(index)
-    while (other := board.enter(index)) is not None:
-        other.help(runner)
-    return True
-
-
-def _score(crew: _Crew, board: PartitionScheduler, runner: Runner[Session], index: int, spec: ScoreSpec) -> None:
-    """Scores a partition of one's own and puts its result on the board."""
-    name, files = spec.partition
+def _score(
+    pool: _WorkerPool,
+    scheduler: PartitionScheduler,
+    slot: PartitionSlot,
+    partition: Partition,
+    settings: ScoreSettings,
+) -> None:
+    """Score one partition and report its result to the scheduler."""
+    name = partition.name
     try:
-        progress = partial(board.advance, index)
         result = score_partition(
-            crew.bundle,
-            spec,
-            runner,
-            workers=crew.workers,
-            enter=partial(_enter, board, index, runner),
-            announce=partial(board.announce, index),
-            progress=progress,
-            check=board.check,
+            pool.bundle,
+            partition,
+            settings,
+            slot.runner,
+            workers=pool.workers,
+            memory_mb=pool.memory_mb,
+            slot=slot,
         )
     except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
-        Outputs(spec.out).quarantine(name, str(error), files)
-        result = PartitionResult(name, "quarantined", reason=str(error))
-    except PartitionInvalid as error:  # no note can have such a name
+        Outputs(settings.out).quarantine(name, str(error), partition.files)
+        result = PartitionResult(partition=name, status="quarantined", reason=str(error))
+    except PartitionInvalid as error:  # a note cannot have such a name
         log.warning("%s", error)
-        result = PartitionResult(name, "quarantined", reason=str(error))
+        result = PartitionResult(partition=name, status="quarantined", reason=str(error))
     except Busy as error:
-        board.fail(index, error)
+        scheduler.fail(slot.index, error)
         return
     log.info("%s is %s", name, result.status)
-    board.end(index, result)
+    scheduler.complete(slot.index, result)

@@ -1,17 +1,25 @@
-"""Who does what next: partitions that nobody began, then running ones that take help."""
+"""Work-stealing scheduler: hand out unstarted partitions, then let idle workers join running ones."""
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from aepipe.batch.partition_scorer import PartitionResult, Scoring
+from aepipe.batch.partition_scorer import PartitionScoring
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
 from aepipe.progress import Progress
+from aepipe.storage import PartitionResult
 
 
 class PartitionScheduler:
-    """The partitions of a run, for the threads of one process.
+    """Partitions of a run, for the threads of one process.
 
-    in_turn: one begins when the one before has ended. at_once: so many are read at a time at most, none: any number.
-    Others may have begun: they are digested, wait for another process, or commit.
+    Args:
+        names: names of the partitions, in order.
+        progress: receives the name of a partition and the fraction of the run that is done.
+        in_turn: start a partition only when the one before has a result.
+        max_concurrent: largest number of partitions that are read at the same time; None: no limit. More may be
+            started: their files are digested, they wait for another process, or commit.
     """
 
     def __init__(
@@ -20,102 +28,98 @@ class PartitionScheduler:
         progress: Progress | None = None,
         *,
         in_turn: bool = False,
-        at_once: int | None = None,
+        max_concurrent: int | None = None,
     ) -> None:
         self._names = names
         self._in_turn = in_turn
-        self._at_once = at_once or len(names)
-        self._entered: set[int] = set()
+        self._max_concurrent = max_concurrent or len(names)
+        self._slots: set[int] = set()
         self._progress = progress
-        self._shares = [0.0] * len(names)
+        self._fractions = [0.0] * len(names)
         self._results: list[PartitionResult | None] = [None] * len(names)
-        self._begun = 0
-        self._running: list[Scoring] = []
+        self._started = 0
+        self._running: list[PartitionScoring] = []
         self._error: BaseException | None = None
-        self._failed: Exception | None = None
+        self._failure: Exception | None = None
         self._changed = threading.Condition()
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
 
-    def take(self) -> int | Scoring | None:
-        """The index of a partition to begin, or a scoring to help with; waits for one. None when all is done."""
+    def take(self) -> int | PartitionScoring | None:
+        """Return the index of a partition to start, or a scoring to join; wait for one. None: all is done."""
         with self._changed:
             while self._error is None:
-                if self._begun < len(self._names) and self._is_free:
-                    self._begun += 1
-                    return self._begun - 1
-                scoring = next(iter(self._read_now), None)
+                may_start = not self._in_turn or all(self._results[: self._started])
+                if self._started < len(self._names) and may_start:
+                    self._started += 1
+                    return self._started - 1
+                scoring = next(iter(self._being_read), None)
                 if scoring is not None or all(self._results):
                     return scoring
                 self._changed.wait()
             return None
 
-    @property
-    def _is_free(self) -> bool:
-        """Whether a partition may begin: where they take turns, when all that were begun have ended."""
-        return not self._in_turn or all(self._results[: self._begun])
-
-    def enters(self, index: int) -> bool:
-        """Whether there is room to read this partition now, which then is taken."""
+    def try_acquire(self, index: int) -> bool:
+        """Take a slot to read this partition if one is free."""
         with self._changed:
-            has_room = len(self._entered) + len(self._read_now) < self._at_once
-            if has_room:
-                self._entered.add(index)
-            return has_room
+            is_free = len(self._slots) + len(self._being_read) < self._max_concurrent
+            if is_free:
+                self._slots.add(index)
+            return is_free
 
-    def enter(self, index: int) -> Scoring | None:
-        """None: there is room, and it is taken. Else a scoring to help with before asking again; waits for one.
+    def acquire_slot(self, index: int) -> PartitionScoring | None:
+        """Take a slot to read this partition and return None, or return a scoring to join before asking again.
 
-        Raises what has stopped the run, if anything has.
+        Waits for either. Raises the error that stopped the run.
         """
         with self._changed:
             while self._error is None:
-                if self.enters(index):
+                if self.try_acquire(index):
                     return None
-                if reading := self._read_now:
-                    return reading[0]
+                if being_read := self._being_read:
+                    return being_read[0]
                 self._changed.wait()
             raise self._error
 
     @property
-    def _read_now(self) -> list[Scoring]:
-        return [scoring for scoring in self._running if scoring.takes_help]
+    def _being_read(self) -> list[PartitionScoring]:
+        return [scoring for scoring in self._running if scoring.has_work]
 
-    def announce(self, index: int, scoring: Scoring) -> None:
-        """From now on others may help with this partition."""
+    def register(self, index: int, scoring: PartitionScoring) -> None:
+        """Let other workers join the scoring of this partition."""
         with self._changed:
-            self._entered.discard(index)
-            self._running = [*self._read_now, scoring]
+            self._slots.discard(index)
+            self._running = [*self._being_read, scoring]
             self._changed.notify_all()
             if self._error is not None:
                 scoring.stop(self._error)
 
     def check(self) -> None:
-        """Raises what has stopped the run, if anything has: for work that is not announced yet."""
+        """Raise the error that stopped the run, if any: for work that is not registered yet."""
         if self._error is not None:
             raise self._error
 
-    def advance(self, index: int, share: float) -> None:
-        """Tells the progress: this share of a partition is done."""
+    def report_progress(self, index: int, fraction: float) -> None:
+        """Report the fraction of a partition that is done."""
         if self._progress is not None:
-            with self._telling:
-                self._shares[index] = share
-                self._progress(self._names[index], sum(self._shares) / len(self._shares))
+            with self._reporting:
+                self._fractions[index] = fraction
+                self._progress(self._names[index], sum(self._fractions) / len(self._fractions))
 
-    def end(self, index: int, result: PartitionResult) -> None:
-        """A partition has its result."""
-        self.advance(index, 1.0)
+    def complete(self, index: int, result: PartitionResult) -> None:
+        """Record the result of a partition."""
+        self.report_progress(index, 1.0)
         with self._changed:
-            self._entered.discard(index)
+            self._slots.discard(index)
             self._results[index] = result
             self._changed.notify_all()
 
     def fail(self, index: int, error: Exception) -> None:
-        """A partition has no result; the others go on, and `results` raises the error."""
-        self._failed = self._failed or error
-        self.end(index, PartitionResult(self._names[index], "quarantined", reason=str(error)))
+        """Record that a partition has no result; the others go on, and `results` raises the error."""
+        self._failure = self._failure or error
+        self.complete(index, PartitionResult(partition=self._names[index], status="quarantined", reason=str(error)))
 
     def stop(self, error: BaseException) -> None:
-        """Nothing more is begun, and what is running ends with this error after the blocks that are at work."""
+        """Start nothing more, and end running partitions with this error after the blocks in progress."""
         with self._changed:
             self._error = self._error or error
             for scoring in self._running:
@@ -123,7 +127,37 @@ class PartitionScheduler:
             self._changed.notify_all()
 
     def results(self) -> list[PartitionResult]:
-        """Of every partition, in order, when all are done. Raises what made one fail."""
-        if self._failed is not None:
-            raise self._failed
+        """Return the results in the order of the partitions; raise the error of the first that failed."""
+        if self._failure is not None:
+            raise self._failure
         return [result for result in self._results if result is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSlot:
+    """Slot of one partition in the scheduler; its owner joins other partitions while it waits."""
+
+    scheduler: PartitionScheduler
+    index: int
+    runner: Runner[Session]
+
+    def try_acquire(self) -> bool:
+        """Take the right to read the partition if it is free."""
+        return self.scheduler.try_acquire(self.index)
+
+    def acquire(self) -> None:
+        """Work on other partitions until this one may be read."""
+        while (other := self.scheduler.acquire_slot(self.index)) is not None:
+            other.work_on(self.runner)
+
+    def open(self, scoring: PartitionScoring) -> None:
+        """Let other workers join."""
+        self.scheduler.register(self.index, scoring)
+
+    def report_progress(self, fraction: float) -> None:
+        """Report the fraction of rows that are written."""
+        self.scheduler.report_progress(self.index, fraction)
+
+    def check(self) -> None:
+        """Raise the error that stopped the run, if any."""
+        self.scheduler.check()

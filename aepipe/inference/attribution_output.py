@@ -1,13 +1,17 @@
-"""A scorer's graph that also answers what it ranks reasons by. Nothing here runs it."""
+"""Graph of a scorer with the attributions of all columns as one more output. Nothing here runs it."""
 
-BLAME = "blame"
+ATTRIBUTIONS = "attributions"
 """(B, R) float32, in the order of the bundle's reason names."""
 
 
-def with_blame(onnx: bytes, *, reasons: int) -> bytes:
-    """The graph with what its reasons are the greatest of as one more output; as it is where it answers no reasons.
+def with_attributions(onnx: bytes, *, reasons: int) -> bytes:
+    """Add the attributions that the reasons are the greatest of as an output; no change if the graph has no reasons.
 
-    Nights need the few greatest, and that is what was exported; the others are in the graph all the same.
+    The exported graph outputs only the few greatest, which is what a scoring run needs; all of them are computed in it.
+
+    Args:
+        onnx: graph of the scorer.
+        reasons: number of reason names of the bundle.
     """
     import onnx as graphs
 
@@ -18,6 +22,7 @@ def with_blame(onnx: bytes, *, reasons: int) -> bytes:
         return onnx
     while node.op_type != "TopK":
         node = makers[node.input[0]]
-    model.graph.node.append(graphs.helper.make_node("Identity", [node.input[0]], [BLAME]))
-    model.graph.output.append(graphs.helper.make_tensor_value_info(BLAME, graphs.TensorProto.FLOAT, ["rows", reasons]))
+    model.graph.node.append(graphs.helper.make_node("Identity", [node.input[0]], [ATTRIBUTIONS]))
+    info = graphs.helper.make_tensor_value_info(ATTRIBUTIONS, graphs.TensorProto.FLOAT, ["rows", reasons])
+    model.graph.output.append(info)
     return bytes(model.SerializeToString())

@@ -1,6 +1,6 @@
-"""What a scored row looks like in Parquet: the columns of `scores` and of `features`."""
+"""Columns of `scores` and `features`: names, types, order and values, said once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,116 +11,159 @@ from aepipe.layout import Port
 from aepipe.tables.arrow_arrays import array_of, texts_of
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
+FLAG = "is_anomaly"
+
+Nulls = NDArray[np.bool_] | None
 
 
 class Predictions(NamedTuple):
-    """What is known of B rows. Scores, p-values and latents of invalid rows mean nothing."""
+    """Post-processed outputs of the scorer for B rows; scores, p-values and latents of invalid rows are undefined."""
 
     features: tuple[NDArray[np.generic], ...]
-    """(B, n) each: latents, pooled ones"""
+    """(B, n) each: latents and their summaries"""
     score: NDArray[np.generic]
     """(B,) float32"""
     reason: NDArray[np.generic]
-    """(B, k) int32, indices into the names of reasons, the strongest first"""
+    """(B, k) int32, indices into the names of reasons, strongest first"""
     reason_z: NDArray[np.generic]
     """(B, k) float32"""
     p_value: NDArray[np.float64]
     """(B,)"""
     p_extrapolated: NDArray[np.bool_]
-    """(B,), whether p_value lies below what the calibration rows can show; false for invalid rows"""
+    """(B,), True if p_value is lower than the calibration rows can resolve; False for invalid rows"""
     is_anomaly: NDArray[np.bool_]
-    """(B,), false for invalid rows"""
+    """(B,), False for invalid rows"""
     predicted: NDArray[np.generic]
-    """(B, 1) int32, indices into the names of classes and unknown; of no width without classes"""
+    """(B, 1) int32, indices into the names of classes and unknown; (B, 0) without classes"""
     confidence: NDArray[np.generic]
-    """(B, 1) float32, of the class, or of no width"""
+    """(B, 1) float32, of the class; (B, 0) without classes"""
     invalid: NDArray[np.int16]
-    """(B,), 0 for rows that are scored, else an index into the reasons why not"""
+    """(B,), 0 for scored rows, else an index into the reasons"""
+
+    @property
+    def nulls(self) -> Nulls:
+        """Mask of the invalid rows, (B,); None if there are none, so that columns need not be copied."""
+        return self.invalid != 0 if self.invalid.any() else None
 
 
-class Sheet:
-    """One table of the outputs: columns carried through, then its own, then the model that made it.
+class OutputColumn(NamedTuple):
+    """One column of an output."""
 
-    carried: fields of the source. own: fields that the model answers.
-    """
-
-    def __init__(self, carried: Sequence[pa.Field], own: Sequence[pa.Field], *, model_version: str) -> None:
-        self.carried = [field.name for field in carried]
-        self.schema = pa.schema([*_plain(carried), *own, pa.field("model_version", TEXT)])
-        self._version = texts_of([model_version])
-
-    def rows(self, carried: Mapping[str, pa.Array], own: Sequence[pa.Array]) -> pa.RecordBatch:
-        """The rows whose carried and own columns these are."""
-        model_version_column = pa.DictionaryArray.from_arrays(
-            array_of(np.zeros(len(own[0]), np.int32), pa.int32()), self._version
-        )
-        return pa.RecordBatch.from_arrays(
-            [*(carried[name] for name in self.carried), *own, model_version_column], schema=self.schema
-        )
-
-
-def score_fields(reasons: int, *, classes: bool) -> list[pa.Field]:
-    """The columns of a score with this many reasons, and with a class or without."""
-    ranks = range(1, reasons + 1)
-    return [
-        pa.field("score", pa.float32()),
-        pa.field("p_value", pa.float64()),
-        pa.field("p_extrapolated", pa.bool_()),
-        pa.field("is_anomaly", pa.bool_()),
-        *(pa.field(f"reason_{rank}", TEXT) for rank in ranks),
-        *(pa.field(f"reason_{rank}_z", pa.float32()) for rank in ranks),
-        *([pa.field("predicted_class", TEXT), pa.field("class_confidence", pa.float32())] if classes else []),
-        pa.field("invalid_reason", pa.string()),
-    ]
+    name: str
+    type: pa.DataType
+    values: Callable[[Predictions, Nulls], pa.Array]
 
 
 def score_columns(
-    answers: Predictions, *, reason_names: pa.Array, class_names: pa.Array, invalid_reasons: pa.Array
-) -> list[pa.Array]:
-    """The columns of `score_fields`. Rows that cannot be scored are null, not flagged, and say why."""
-    invalid = _invalid(answers)
-    ranks = range(answers.reason.shape[1])
-    reasons = [_column(answers.reason[:, rank], invalid) for rank in ranks]
-    classes = [_column(predicted, invalid) for predicted in answers.predicted.T]
-    return [
-        _column(answers.score, invalid),
-        _column(answers.p_value, invalid),
-        array_of(answers.p_extrapolated, pa.bool_()),
-        array_of(answers.is_anomaly, pa.bool_()),
-        *(pa.DictionaryArray.from_arrays(codes, reason_names) for codes in reasons),
-        *(_column(answers.reason_z[:, rank], invalid) for rank in ranks),
-        *(pa.DictionaryArray.from_arrays(codes, class_names) for codes in classes),
-        *(_column(confidence, invalid) for confidence in answers.confidence.T),
-        _invalid_reason(answers.invalid, invalid, invalid_reasons),
+    reasons: int, *, reason_names: pa.Array, class_names: pa.Array | None, invalid_reasons: pa.Array
+) -> tuple[OutputColumn, ...]:
+    """Return the columns of `scores`; they are null for invalid rows, which are not flagged and name their reason.
+
+    Args:
+        reasons: number of reasons per row.
+        reason_names: names of all reasons.
+        class_names: names of the classes and unknown; None without classes.
+        invalid_reasons: why a row cannot be scored, by code; code 0 is not used.
+    """
+    ranks = range(reasons)
+    columns = [
+        OutputColumn("score", pa.float32(), lambda found, nulls: _array(found.score, nulls)),
+        OutputColumn("p_value", pa.float64(), lambda found, nulls: _array(found.p_value, nulls)),
+        OutputColumn("p_extrapolated", pa.bool_(), lambda found, _: array_of(found.p_extrapolated, pa.bool_())),
+        OutputColumn(FLAG, pa.bool_(), lambda found, _: array_of(found.is_anomaly, pa.bool_())),
     ]
+    columns += [_reason_column(rank, reason_names) for rank in ranks]
+    columns += [_reason_z_column(rank) for rank in ranks]
+    if class_names is not None:
+        columns += [
+            OutputColumn(
+                "predicted_class", TEXT, lambda found, nulls: _names(found.predicted[:, 0], nulls, class_names)
+            ),
+            OutputColumn("class_confidence", pa.float32(), lambda found, nulls: _array(found.confidence[:, 0], nulls)),
+        ]
+    last = OutputColumn(
+        "invalid_reason", pa.string(), lambda found, nulls: _invalid_reasons(found.invalid, nulls, invalid_reasons)
+    )
+    return (*columns, last)
 
 
-def feature_fields(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]) -> list[pa.Field]:
-    """A column for each feature. names: of the columns, by the port that holds them."""
-    types = {output: pa.from_numpy_dtype(np.dtype(ports[output].dtype)) for output in names}
-    return [pa.field(name, types[output]) for output, columns in names.items() for name in columns]
+def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]) -> tuple[OutputColumn, ...]:
+    """Return one column per feature, null for invalid rows; names: column names by output port of the scorer."""
+    types = {port: pa.from_numpy_dtype(np.dtype(ports[port].dtype)) for port in names}
+    return tuple(
+        _feature_column(name, types[port], index, column)
+        for index, (port, columns) in enumerate(names.items())
+        for column, name in enumerate(columns)
+    )
 
 
-def feature_columns(answers: Predictions) -> list[pa.Array]:
-    """The columns of `feature_fields`, null for rows that cannot be scored."""
-    invalid = _invalid(answers)
-    return [_column(values, invalid) for features in answers.features for values in features.T]
+class OutputTable:
+    """One output: passthrough columns of the source, columns of the predictions, then the version of the model."""
+
+    def __init__(self, passthrough: Sequence[pa.Field], columns: Sequence[OutputColumn], *, model_version: str) -> None:
+        self.passthrough = [field.name for field in passthrough]
+        self._columns = columns
+        self._version = texts_of([model_version])
+        self.schema = pa.schema(
+            [
+                *(pa.field(field.name, field.type) for field in passthrough),  # without metadata
+                *(pa.field(column.name, column.type) for column in columns),
+                pa.field("model_version", TEXT),
+            ]
+        )
+
+    def rows(self, passthrough: Mapping[str, pa.Array], predictions: Predictions) -> pa.RecordBatch:
+        """Return the rows; passthrough: at least the passthrough columns, by name."""
+        first = array_of(np.zeros(len(predictions.score), np.int32), pa.int32())
+        arrays = [
+            *(passthrough[name] for name in self.passthrough),
+            *arrays_of(self._columns, predictions),
+            pa.DictionaryArray.from_arrays(first, self._version),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def with_column(self, name: str, rows: pa.RecordBatch, predictions: Predictions) -> pa.RecordBatch:
+        """Replace one column of the rows by its values in other predictions."""
+        index = self.schema.get_field_index(name)
+        (column,) = [column for column in self._columns if column.name == name]
+        return rows.set_column(index, self.schema.field(index), column.values(predictions, predictions.nulls))
 
 
-def _plain(fields: Sequence[pa.Field]) -> list[pa.Field]:
-    return [pa.field(field.name, field.type) for field in fields]
+def to_table(columns: Sequence[OutputColumn], predictions: Predictions) -> pa.Table:
+    """Return the columns of predictions as a table."""
+    schema = pa.schema([pa.field(column.name, column.type) for column in columns])
+    return pa.Table.from_arrays(arrays_of(columns, predictions), schema=schema)
 
 
-def _invalid(answers: Predictions) -> NDArray[np.bool_] | None:
-    """Which rows are null; None where none is, so that columns need not be copied."""
-    return answers.invalid != 0 if answers.invalid.any() else None
+def arrays_of(columns: Sequence[OutputColumn], predictions: Predictions) -> list[pa.Array]:
+    """Return the values of the columns."""
+    nulls = predictions.nulls
+    return [column.values(predictions, nulls) for column in columns]
 
 
-def _column(values: NDArray[np.generic], invalid: NDArray[np.bool_] | None) -> pa.Array:
-    return array_of(values, pa.from_numpy_dtype(values.dtype), invalid)
+def _reason_column(rank: int, names: pa.Array) -> OutputColumn:
+    return OutputColumn(f"reason_{rank + 1}", TEXT, lambda found, nulls: _names(found.reason[:, rank], nulls, names))
 
 
-def _invalid_reason(codes: NDArray[np.int16], invalid: NDArray[np.bool_] | None, reasons: pa.Array) -> pa.Array:
-    if invalid is None:
+def _reason_z_column(rank: int) -> OutputColumn:
+    return OutputColumn(
+        f"reason_{rank + 1}_z", pa.float32(), lambda found, nulls: _array(found.reason_z[:, rank], nulls)
+    )
+
+
+def _feature_column(name: str, kind: pa.DataType, index: int, column: int) -> OutputColumn:
+    return OutputColumn(name, kind, lambda found, nulls: _array(found.features[index][:, column], nulls))
+
+
+def _array(values: NDArray[np.generic], nulls: Nulls) -> pa.Array:
+    return array_of(values, pa.from_numpy_dtype(values.dtype), nulls)
+
+
+def _names(codes: NDArray[np.generic], nulls: Nulls, names: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(_array(codes, nulls), names)
+
+
+def _invalid_reasons(codes: NDArray[np.int16], nulls: Nulls, reasons: pa.Array) -> pa.Array:
+    if nulls is None:
         return pa.nulls(len(codes), pa.string())
-    return reasons.take(array_of(codes, pa.int16(), ~invalid))
+    return reasons.take(array_of(codes, pa.int16(), ~nulls))

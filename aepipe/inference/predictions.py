@@ -1,66 +1,70 @@
-"""What a scorer's answers mean: p-values, alarms, and rows that cannot be scored."""
+"""Post-processing of scorer outputs: p-values, flags, classes and invalid rows."""
 
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.inference.output_schema import Predictions, score_columns
+from aepipe.inference.output_schema import Predictions, feature_columns, score_columns
 from aepipe.tables.arrow_arrays import texts_of
 
 NOT_FINITE = "the score is not finite"
 
 
 class PostProcessor:
-    """The calibration of a bundle and its words."""
+    """Post-processing by the calibration of a bundle; knows the columns of the outputs too."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.invalid_reasons = (*bundle.encoding.invalid_reasons, NOT_FINITE)
+        manifest = bundle.manifest
         self._calibration = bundle.calibration
-        self._features = tuple(bundle.manifest.latent.features)
-        self._reason_names = texts_of(bundle.manifest.reason_names)
-        self._open_set = bundle.manifest.open_set
-        self._class_names = texts_of(() if self._open_set is None else self._open_set.answers)
-        self._invalid_column = texts_of(self.invalid_reasons)
+        self._open_set = manifest.open_set
+        self._invalid_reasons = (*bundle.encoding.invalid_reasons, NOT_FINITE)
+        self._features = tuple(manifest.latent.features)
+        self.score_columns = score_columns(
+            bundle.reasons,
+            reason_names=texts_of(manifest.reason_names),
+            class_names=None if self._open_set is None else texts_of(self._open_set.answers),
+            invalid_reasons=texts_of(self._invalid_reasons),
+        )
+        ports = {port.name: port for port in bundle.part("scorer")[1].outputs}
+        self.feature_columns = feature_columns(ports, manifest.latent.features)
 
-    def answers(self, found: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Predictions:
-        """What is known of rows. found: the scorer's outputs; invalid: (B,), changed where a score is not finite."""
-        score = found["score"].astype(np.float32, copy=False)
+    def predict(self, outputs: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Predictions:
+        """Turn scorer outputs into predictions.
+
+        Args:
+            outputs: arrays (B, ...) by output port of the scorer.
+            invalid: (B,), codes of the encoding; set in place where a score is not finite.
+        """
+        score = outputs["score"].astype(np.float32, copy=False)
         finite = np.isfinite(score)
         if not finite.all():
-            invalid[~finite & (invalid == 0)] = len(self.invalid_reasons) - 1
+            invalid[~finite & (invalid == 0)] = len(self._invalid_reasons) - 1
         p_value = self._calibration.p_values(score)
         is_anomaly = self._calibration.is_anomaly(p_value)
         p_extrapolated = self._calibration.is_extrapolated(score)
         if invalid.any():
             is_anomaly &= invalid == 0
             p_extrapolated &= invalid == 0
-        none = np.empty((len(score), 0), np.int32)
+        absent = np.empty((len(score), 0), np.int32)
+        classes = self._open_set
         return Predictions(
-            features=tuple(found[output] for output in self._features),
+            features=tuple(outputs[port] for port in self._features),
             score=score,
-            reason=found.get("reason", none),
-            reason_z=found.get("reason_z", none),
-            predicted=self._predicted(found, none),
-            confidence=found.get("class_confidence", none),
+            reason=outputs.get("reason", absent),
+            reason_z=outputs.get("reason_z", absent),
+            predicted=absent if classes is None else classes.codes(outputs["class"], outputs["class_confidence"]),
+            confidence=outputs.get("class_confidence", absent),
             p_value=p_value,
             p_extrapolated=p_extrapolated,
             is_anomaly=is_anomaly,
             invalid=invalid,
         )
 
-    def columns(self, answers: Predictions) -> list[pa.Array]:
-        """The columns of `score_fields`."""
-        return score_columns(
-            answers,
-            reason_names=self._reason_names,
-            class_names=self._class_names,
-            invalid_reasons=self._invalid_column,
-        )
-
-    def _predicted(self, found: Mapping[str, NDArray[np.generic]], none: NDArray[np.generic]) -> NDArray[np.generic]:
-        if self._open_set is None:
-            return none
-        return self._open_set.codes(found["class"], found["class_confidence"])
+    def count_invalid(self, predictions: Predictions) -> dict[str, int]:
+        """Count the invalid rows, by reason."""
+        if not predictions.invalid.any():
+            return {}
+        counts = np.bincount(predictions.invalid, minlength=len(self._invalid_reasons))
+        return {self._invalid_reasons[code]: int(counts[code]) for code in np.flatnonzero(counts[1:]) + 1}

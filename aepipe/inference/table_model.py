@@ -12,18 +12,17 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.encoding import Encoded
 from aepipe.errors import SchemaMismatch
-from aepipe.inference import output_schema as sinks
-from aepipe.inference.attribution_output import BLAME, with_blame
+from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.golden_check import check_golden
 from aepipe.inference.imputation import Filler
+from aepipe.inference.output_schema import to_table
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw
 from aepipe.inference.session import Session
 from aepipe.inference.traversal import Attribute, Walker
 from aepipe.latent_math import How
-from aepipe.layout import Port
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
 
@@ -59,16 +58,14 @@ class TableModel:
     def encode(self, table: pa.Table) -> pa.Table:
         """The features of each row, in columns z_000 ...; null where a row cannot be scored."""
         encoded = self._encoded(table)
-        answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
-        fields = sinks.feature_fields(self._ports, self.bundle.manifest.latent.features)
-        return pa.Table.from_arrays(sinks.feature_columns(answers), schema=pa.schema(fields))
+        predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid)
+        return to_table(self._post.feature_columns, predictions)
 
     def score(self, table: pa.Table) -> pa.Table:
         """score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason of each row; its class, if any."""
         encoded = self._encoded(table)
-        answers = self._judge.answers(self._run("scorer", encoded.arrays), encoded.invalid)
-        fields = sinks.score_fields(answers.reason.shape[1], classes=answers.predicted.shape[1] > 0)
-        return pa.Table.from_arrays(self._judge.columns(answers), schema=pa.schema(fields))
+        predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid)
+        return to_table(self._post.score_columns, predictions)
 
     def reconstruct(self, table: pa.Table) -> pa.Table:
         """What the model expected of each row, in the source's columns and types; null where it cannot be scored."""
@@ -98,10 +95,10 @@ class TableModel:
         encoded = self._encoded(table)
         onnx, _ = self.bundle.part("scorer")
         names = self.bundle.manifest.reason_names
-        session = Session(with_blame(onnx, reasons=len(names)), device=self.device)
-        if BLAME not in {port.name for port in session.outputs}:
+        session = Session(with_attributions(onnx, reasons=len(names)), device=self.device)
+        if ATTRIBUTIONS not in {port.name for port in session.outputs}:
             return pa.table({})
-        blame = session.run(encoded.arrays)[BLAME]
+        blame = session.run(encoded.arrays)[ATTRIBUTIONS]
         columns = [pa.array(column, mask=encoded.invalid != 0) for column in blame.T]
         return pa.Table.from_arrays(columns, names=list(names))
 
@@ -170,12 +167,8 @@ class TableModel:
         return Walker(self.bundle, encode=self._encoded, run=self._run)
 
     @cached_property
-    def _judge(self) -> PostProcessor:
+    def _post(self) -> PostProcessor:
         return PostProcessor(self.bundle)
-
-    @cached_property
-    def _ports(self) -> dict[str, Port]:
-        return {port.name: port for port in self.bundle.part("scorer")[1].outputs}
 
     def _encoded(self, table: pa.Table) -> Encoded:
         encoding = self.bundle.encoding

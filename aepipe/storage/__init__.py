@@ -7,6 +7,7 @@ from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, Manifest
 from aepipe.storage.output_store import Outputs
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
+from aepipe.storage.partition_result import PartitionResult, Status
 from aepipe.storage.paths import HIDDEN, check_partition
 from aepipe.storage.run_details import (
     ImputeDetails,
@@ -30,10 +31,12 @@ __all__ = [
     "Manifest",
     "Outputs",
     "ParquetSink",
+    "PartitionResult",
     "RunKind",
     "SampleDetails",
     "ScoreDetails",
     "StagedFile",
+    "Status",
     "StreamDetails",
     "TraversalDetails",
     "append_line",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.partition_scorer import ScoreSpec
+from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.adaptive import Adaptive, State
 from aepipe.engines.local import run
@@ -35,17 +35,10 @@ class Mill:
         pq.write_table(pa.table({"id": table["id"], **scaled}), path, row_group_size=70)
 
     def score(self, names: Sequence[str] = NIGHTS, *, adaptive: bool = True, workers: int = 1) -> list[str]:
-        specs = [
-            ScoreSpec(
-                Partition(name, (self.folder / name / "part-0.parquet",)),
-                self.outputs.root,
-                adaptive=adaptive,
-                workers=workers,
-                device="cpu",
-            )
-            for name in names
-        ]
-        return [result.status for result in run(self.bundle, specs)]
+        partitions = [Partition(name, (self.folder / name / "part-0.parquet",)) for name in names]
+        settings = ScoreSettings(self.outputs.root, adaptive=adaptive)
+        machine = MachineSettings(workers=workers, device="cpu")
+        return [result.status for result in run(self.bundle, partitions, settings, machine)]
 
     def read(self, name: str, column: str) -> np.ndarray:
         path = self.outputs.path("scores", name)

@@ -19,7 +19,7 @@ class Ledger:
         self.delivered: list[int] = []
         self.made = 0
         self.busy = threading.Lock()
-        self.line = OrderedQueue(items, make_buffer=self.make, buffers=buffers, deliver=self.deliver)
+        self.queue = OrderedQueue(items, make_buffer=self.make, buffers=buffers, deliver=self.deliver)
 
     def make(self) -> list[int]:
         self.made += 1
@@ -38,12 +38,12 @@ class Ledger:
             buffer.clear()
             return item
 
-        helpers = [threading.Thread(target=self.line.work, args=(step,)) for _ in range(threads - 1)]
+        helpers = [threading.Thread(target=self.queue.work, args=(step,)) for _ in range(threads - 1)]
         for helper in helpers:
             helper.start()
-        self.line.work(step)
+        self.queue.work(step)
         try:
-            self.line.finish()
+            self.queue.finish()
         finally:
             for helper in helpers:
                 helper.join(timeout=10)
@@ -78,7 +78,7 @@ def test_no_items_are_a_line_that_is_over() -> None:
     ledger.run()
 
     assert ledger.delivered == []
-    assert not ledger.line.is_open
+    assert not ledger.queue.is_open
 
 
 def test_who_comes_too_late_leaves_at_once() -> None:
@@ -144,7 +144,7 @@ def test_a_line_that_is_stopped_takes_no_more_items() -> None:
             at += 1
 
     ledger = Ledger(endless())
-    threading.Timer(0.05, ledger.line.stop, args=(KeyboardInterrupt(),)).start()
+    threading.Timer(0.05, ledger.queue.stop, args=(KeyboardInterrupt(),)).start()
 
     with pytest.raises(KeyboardInterrupt):
         ledger.run()

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aepipe.batch.partition_scorer import ScoreSpec, Scoring, partition_key, score_partition
+from aepipe.batch.partition_scorer import PartitionScoring, partition_key, score_partition
+from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import Busy
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session, Tensors
 from aepipe.inference.table_model import TableModel
-from aepipe.storage import SCORE, Outputs
+from aepipe.storage import SCORE, Outputs, PartitionResult
 from tests.support.linear_bundle import make_bundle, numbers, pictures, weights
-from tests.support.workshop import NAME, Workshop, matrix
+from tests.support.workshop import NAME, CallbackSlot, Workshop, matrix
 
 
 def test_every_row_has_the_answers_of_numpy_beside_its_key(shop: Workshop) -> None:
@@ -75,9 +76,9 @@ def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) ->
     shop = Workshop(tmp_path, bundle)
     seen: list[float] = []
     runner = Runner(lambda: Session(bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
-    spec = ScoreSpec(shop.write(table), shop.out, memory_mb=128)
+    partition, settings, slot = shop.write(table), ScoreSettings(shop.out), CallbackSlot(progress=seen.append)
 
-    score_partition(bundle, spec, runner, workers=10, progress=seen.append)
+    score_partition(bundle, partition, settings, runner, workers=10, memory_mb=128, slot=slot)
 
     assert len(seen) > 2
     assert seen == sorted(seen)
@@ -102,8 +103,9 @@ def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
     table = numbers(100, seed=1).append_column("new", pa.array(range(100)))
     partition = shop.write(table)
 
-    manifest = shop.score(partition).manifest
+    shop.score(partition)
 
+    manifest = Outputs(shop.out).manifest(SCORE, NAME)
     assert manifest is not None
     details = manifest.details
     assert manifest.model_version == shop.bundle.version
@@ -135,7 +137,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=interrupt)
+        score_partition(shop.bundle, partition, ScoreSettings(shop.out), runner, slot=CallbackSlot(progress=interrupt))
     assert not shop.snapshot()
 
 
@@ -149,7 +151,7 @@ def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Works
             raise error
 
     with pytest.raises(KeyboardInterrupt):
-        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, check=check)
+        score_partition(shop.bundle, partition, ScoreSettings(shop.out), runner, slot=CallbackSlot(check=check))
     assert not shop.snapshot()
 
 
@@ -165,9 +167,9 @@ def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -
             super().run_into(tensors, out)
             through.set()
 
-    def announce(scoring: Scoring) -> None:
+    def join(scoring: PartitionScoring) -> None:
         runner = Runner(lambda: Slow(shop.bundle.part("scorer")[0], device="cpu"))
-        threading.Thread(target=scoring.help, args=(runner,)).start()
+        threading.Thread(target=scoring.work_on, args=(runner,)).start()
 
     def check() -> None:
         begun.wait(timeout=30)
@@ -176,7 +178,9 @@ def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -
 
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
     with pytest.raises(KeyboardInterrupt):
-        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, announce=announce, check=check)
+        score_partition(
+            shop.bundle, partition, ScoreSettings(shop.out), runner, slot=CallbackSlot(open=join, check=check)
+        )
 
     assert through.is_set()
     assert not shop.snapshot()
@@ -187,8 +191,8 @@ def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: 
     make = partial(Runner, lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
     done: list[float] = []
 
-    def announce(scoring: Scoring) -> None:
-        helper = threading.Thread(target=scoring.help, args=(make(),))
+    def join(scoring: PartitionScoring) -> None:
+        helper = threading.Thread(target=scoring.work_on, args=(make(),))
         helper.start()
         helpers.append(helper)
 
@@ -198,11 +202,13 @@ def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: 
 
     helpers: list[threading.Thread] = []
     seen_while_digesting: list[float] = []
-    spec = ScoreSpec(partition, shop.out)
-    result = score_partition(shop.bundle, spec, make(), workers=2, announce=announce, progress=done.append, check=check)
+    settings, slot = ScoreSettings(shop.out), CallbackSlot(open=join, progress=done.append, check=check)
+    result = score_partition(shop.bundle, partition, settings, make(), workers=2, slot=slot)
 
     assert seen_while_digesting == [1.0]
-    assert result.manifest == Outputs(shop.out).manifest(SCORE, NAME)
+    manifest = Outputs(shop.out).manifest(SCORE, NAME)
+    assert manifest is not None
+    assert result == PartitionResult.of_manifest(manifest, shop.out, result.status)
     assert shop.score(partition).status == "already done"
 
 
@@ -214,13 +220,16 @@ def test_a_partition_that_may_be_done_is_not_begun_before_its_digest_is_known(sh
 
     score_partition(
         shop.bundle,
-        ScoreSpec(partition, shop.out),
+        partition,
+        ScoreSettings(shop.out),
         runner,
-        announce=lambda scoring: order.append("announced"),
-        check=lambda: order.append("digested"),
+        slot=CallbackSlot(
+            open=lambda scoring: order.append("opened"),
+            check=lambda: order.append("digested"),
+        ),
     )
 
-    assert order == ["digested", "announced"]
+    assert order == ["digested", "opened"]
 
 
 def test_scored_again_nothing_is_written(shop: Workshop) -> None:
@@ -231,7 +240,9 @@ def test_scored_again_nothing_is_written(shop: Workshop) -> None:
     result = shop.score(partition)
 
     assert result.status == "already done"
-    assert result.manifest == Outputs(shop.out).manifest(SCORE, NAME)
+    manifest = Outputs(shop.out).manifest(SCORE, NAME)
+    assert manifest is not None
+    assert result == PartitionResult.of_manifest(manifest, shop.out, result.status)
     assert shop.snapshot() == before
 
 
@@ -248,7 +259,8 @@ def test_features_that_are_switched_off_are_taken_away(shop: Workshop) -> None:
     result = shop.score(partition, features=False)
 
     assert result.status == "written"
-    assert set(result.manifest.files) == {"scores"}  # type: ignore[union-attr]
+    assert result.scores == shop.out / "scores" / NAME / "part-0.parquet"
+    assert result.features is None
     assert not (shop.out / "features" / NAME / "part-0.parquet").exists()
 
 

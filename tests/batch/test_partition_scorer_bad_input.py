@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.partition_scorer import ScoreSpec, score_partition
+from aepipe.batch.partition_scorer import score_partition
+from aepipe.batch.score_settings import ScoreSettings
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
 from aepipe.layout import UNSEEN
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.workshop import Workshop, matrix, spoiled
+from tests.support.workshop import CallbackSlot, Workshop, matrix, spoiled
 
 
 def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their_scores(shop: Workshop) -> None:
@@ -31,8 +32,7 @@ def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their
     assert scores["invalid_reason"].null_count == 97
     assert not scores["is_anomaly"][8].as_py()
     np.testing.assert_allclose(scores["score"].take(fine), np.abs(matrix(table)).sum(axis=1)[fine], rtol=1e-6)
-    assert result.manifest is not None
-    assert sorted(result.manifest.details.invalid.values()) == [1, 2]
+    assert sorted(result.details.invalid.values()) == [1, 2]
 
 
 def test_missing_values_are_scored_where_training_had_some(tmp_path: Path) -> None:
@@ -65,8 +65,7 @@ def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
     table = coloured(["red", "pink", "blue", "pink"] * 5)
     result = shop.score(shop.write(table, group=7), batch_rows=1)
 
-    assert result.manifest is not None
-    assert result.manifest.details.unseen == {"colour": 10}
+    assert result.details.unseen == {"colour": 10}
     codes = {"red": 4, "blue": 3, "pink": UNSEEN}
     expected = np.abs(matrix(table)).sum(axis=1) + [codes[name] for name in table["colour"].to_pylist()]
     np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
@@ -151,5 +150,5 @@ def test_a_file_that_changes_while_it_is_read_is_refused(shop: Workshop) -> None
         shop.write(numbers(100, seed=9))
 
     with pytest.raises(DataUnreadable, match=r"part-0\.parquet changed while it was read"):
-        score_partition(shop.bundle, ScoreSpec(partition, shop.out), runner, progress=meddle)
+        score_partition(shop.bundle, partition, ScoreSettings(shop.out), runner, slot=CallbackSlot(progress=meddle))
     assert not shop.snapshot()

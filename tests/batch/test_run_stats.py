@@ -6,12 +6,12 @@ from aepipe.batch.run_stats import STAGES, RunStats
 
 
 def test_how_many_times_its_own_reading_and_writing_a_night_took() -> None:
-    tally = RunStats(rows=1)
-    tally.add(RunStats(rows=2, seconds=dict(zip(STAGES, (0.1, 0.4, 0.3, 2.0, 0.4, 0.1), strict=True))))
+    stats = RunStats(rows=1)
+    stats.add(RunStats(rows=2, seconds=dict(zip(STAGES, (0.1, 0.4, 0.3, 2.0, 0.4, 0.1), strict=True))))
 
-    assert tally.rows == 3
-    assert tally.over_io == pytest.approx(3.3 / 1.0)
+    assert stats.rows == 3
+    assert stats.io_overhead == pytest.approx(3.3 / 1.0)
 
 
 def test_a_night_that_took_no_time_took_as_long_as_its_parquet() -> None:
-    assert RunStats().over_io == 1.0
+    assert RunStats().io_overhead == 1.0

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.batch.scan_plan import survey
+from aepipe.batch.scan_plan import plan_scan
 from aepipe.config.job import parse_job
 from aepipe.encoding import fit
 from aepipe.errors import SchemaMismatch
@@ -95,7 +95,7 @@ def test_a_key_with_the_name_of_an_output_column_is_refused(tmp_path: Path) -> N
     table = numbers(60).rename_columns(["score", "a", "b", "c"])
     shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={"keys": ["score"]}))
 
-    with pytest.raises(SchemaMismatch, match="column 'score' has the name of a column of scores: rename it"):
+    with pytest.raises(SchemaMismatch, match=r"column 'score' has the name of an output column of scores\. Rename it"):
         shop.score(shop.write(table))
 
 
@@ -108,7 +108,7 @@ def test_text_of_every_type_is_read_as_codes_of_a_dictionary(tmp_path: Path, kin
     path = tmp_path / "rows.parquet"
     pq.write_table(table.set_column(0, "colour", colours.cast(kind)), path)
 
-    (reading,) = survey([path], encoding).readings
+    (reading,) = plan_scan([path], encoding).files
     (read,) = slices([reading.path], reading.columns, rows=80, as_codes=reading.as_codes)
 
     assert pa.types.is_dictionary(read.schema.field("colour").type)

@@ -16,10 +16,11 @@ import pytest
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
-from aepipe.engines.local import PartitionResult, ScoreSpec, run
+from aepipe.engines.local import MachineSettings, PartitionResult, ScoreSettings, run
 from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import BundleCorrupt, Busy, DeviceUnavailable
 from aepipe.inference.session import Session, usable_device
+from aepipe.progress import Progress
 from aepipe.storage import SCORE, Outputs
 from aepipe.tables.partitions import Partition
 from tests.support.linear_bundle import make_bundle, numbers
@@ -44,9 +45,17 @@ class Nights:
             pq.write_table(numbers(size, seed=index), path, row_group_size=64)
             self.partitions.append(Partition(path.parent.name, (path,)))
 
-    def specs(self, **options: object) -> list[ScoreSpec]:
-        options = {"device": "cpu", "workers": 2, **options}
-        return [ScoreSpec(partition, self.out, **options) for partition in self.partitions]  # type: ignore[arg-type]
+    def run(
+        self,
+        bundle: Bundle,
+        *,
+        first: int = 0,
+        wait_s: float = 600,
+        progress: Progress | None = None,
+        **machine: object,
+    ) -> list[PartitionResult]:
+        options = MachineSettings(**{"device": "cpu", "workers": 2, **machine})  # type: ignore[arg-type]
+        return run(bundle, self.partitions[first:], ScoreSettings(self.out, wait_s=wait_s), options, progress=progress)
 
     def scores(self, index: int) -> np.ndarray:
         path = self.out / "scores" / self.partitions[index].name / "part-0.parquet"
@@ -67,7 +76,7 @@ def test_every_partition_is_scored_whatever_the_number_of_workers(
 ) -> None:
     nights = Nights(tmp_path)
 
-    results = run(bundle, nights.specs(workers=workers, batch_rows=16))
+    results = nights.run(bundle, workers=workers, batch_rows=16)
 
     assert [result.partition for result in results] == [partition.name for partition in nights.partitions]
     assert statuses(results) == ["written"] * 5
@@ -86,7 +95,7 @@ def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch:
 
     monkeypatch.setattr(local, "sessions_to_share", lambda device, workers: 2)
     monkeypatch.setattr(local, "Session", Counted)
-    run(bundle, nights.specs(workers=5))
+    nights.run(bundle, workers=5)
 
     assert len(made) == 2
     for index in range(5):
@@ -107,7 +116,7 @@ def test_a_session_that_cannot_be_opened_leaves_the_others_to_share(
 
     monkeypatch.setattr(local, "sessions_to_share", lambda device, workers: 2)
     monkeypatch.setattr(local, "Session", opened_once)
-    results = run(bundle, nights.specs(workers=3))
+    results = nights.run(bundle, workers=3)
 
     assert statuses(results) == ["written"] * 5
     assert "1 sessions share the work" in caplog.text
@@ -123,10 +132,10 @@ def test_little_memory_opens_fewer_partitions_and_all_are_scored(
     class Asked(PartitionScheduler):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            asked.append(options["at_once"])
+            asked.append(options["max_concurrent"])
 
     monkeypatch.setattr(local, "PartitionScheduler", Asked)
-    run(bundle, nights.specs(workers=3, memory_mb=memory_mb))
+    nights.run(bundle, workers=3, memory_mb=memory_mb)
 
     assert asked == [at_once]
     for index in range(5):
@@ -136,7 +145,7 @@ def test_little_memory_opens_fewer_partitions_and_all_are_scored(
 def test_workers_without_a_partition_help_with_the_blocks_of_another(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path, sizes=(150_000,))
 
-    (result,) = run(bundle, nights.specs(workers=4))
+    (result,) = nights.run(bundle, workers=4)
 
     assert result.status == "written"
     np.testing.assert_allclose(nights.scores(0), nights.truth(0), rtol=1e-5)
@@ -144,9 +153,9 @@ def test_workers_without_a_partition_help_with_the_blocks_of_another(tmp_path: P
 
 def test_scored_again_everything_is_done(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
-    run(bundle, nights.specs())
+    nights.run(bundle)
 
-    assert statuses(run(bundle, nights.specs())) == ["already done"] * 5
+    assert statuses(nights.run(bundle)) == ["already done"] * 5
 
 
 def test_partitions_that_cannot_be_scored_are_quarantined_and_the_others_go_on(tmp_path: Path, bundle: Bundle) -> None:
@@ -156,7 +165,7 @@ def test_partitions_that_cannot_be_scored_are_quarantined_and_the_others_go_on(t
     pq.write_table(numbers(10).drop_columns("b"), changed)
     pq.write_table(numbers(10).set_column(1, "a", [np.full(10, np.inf, np.float32)]), invalid)
 
-    results = run(bundle, nights.specs())
+    results = nights.run(bundle)
 
     assert statuses(results) == ["quarantined", "written", "quarantined", "quarantined", "written"]
     kept = Outputs(nights.out).quarantined()
@@ -171,13 +180,13 @@ def test_a_repaired_partition_leaves_the_quarantine(tmp_path: Path, bundle: Bund
     nights = Nights(tmp_path)
     (path,) = nights.partitions[2].files
     whole = path.read_bytes()
-    run(bundle, nights.specs())
+    nights.run(bundle)
     path.write_bytes(whole[:50])
-    assert statuses(run(bundle, nights.specs())).count("quarantined") == 1
+    assert statuses(nights.run(bundle)).count("quarantined") == 1
     np.testing.assert_array_equal(len(nights.scores(2)), 700)
     path.write_bytes(whole)
 
-    assert statuses(run(bundle, nights.specs())) == ["already done"] * 5
+    assert statuses(nights.run(bundle)) == ["already done"] * 5
     assert not Outputs(nights.out).quarantined()
 
 
@@ -185,7 +194,7 @@ def test_a_partition_whose_name_cannot_be_a_folder_does_not_stop_the_others(tmp_
     nights = Nights(tmp_path, sizes=(5, 5))
     nights.partitions[0] = nights.partitions[0]._replace(name="../elsewhere")
 
-    results = run(bundle, nights.specs())
+    results = nights.run(bundle)
 
     assert statuses(results) == ["quarantined", "written"]
     assert "../elsewhere" in (results[0].reason or "")
@@ -194,7 +203,7 @@ def test_a_partition_whose_name_cannot_be_a_folder_does_not_stop_the_others(tmp_
 def test_progress_grows_to_one_and_names_the_partitions(tmp_path: Path, bundle: Bundle) -> None:
     nights, told = Nights(tmp_path), []
 
-    run(bundle, nights.specs(), progress=lambda what, share: told.append((what, share)))
+    nights.run(bundle, progress=lambda what, share: told.append((what, share)))
 
     shares = [share for _, share in told]
     assert shares == sorted(shares)
@@ -213,7 +222,7 @@ def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(bundle, nights.specs(workers=workers), progress=interrupt)
+        nights.run(bundle, workers=workers, progress=interrupt)
 
     written = list(nights.out.glob("scores/*/part-0.parquet"))
     assert len(written) < 9
@@ -224,7 +233,7 @@ def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
 
 def test_an_interrupt_is_heard_while_a_file_is_digested(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path, sizes=(50, 0))
-    run(bundle, nights.specs()[1:])  # what was scored before is digested before anything else
+    nights.run(bundle, first=1)  # what was scored before is digested before anything else
     (endless,) = nights.partitions[1].files
     endless.unlink()
     os.mkfifo(endless)
@@ -247,7 +256,7 @@ def test_an_interrupt_is_heard_while_a_file_is_digested(tmp_path: Path, bundle: 
     feeder = threading.Thread(target=feed)
     feeder.start()
     with pytest.raises(KeyboardInterrupt):
-        run(bundle, nights.specs(workers=2), progress=interrupt)
+        nights.run(bundle, workers=2, progress=interrupt)
     feeder.join()
 
     assert was_heard.is_set()
@@ -259,7 +268,7 @@ def test_a_bundle_that_answers_otherwise_than_it_did_scores_nothing(tmp_path: Pa
     nights = Nights(tmp_path)
 
     with pytest.raises(BundleCorrupt, match="golden row"):
-        run(wrong, nights.specs())
+        nights.run(wrong)
     assert not nights.out.exists()
 
 
@@ -269,7 +278,7 @@ def test_a_partition_that_another_process_holds_is_an_error_when_the_others_are_
     nights = Nights(tmp_path)
 
     with Outputs(nights.out).commit(SCORE, "dt=2026-01-01", "another"), pytest.raises(Busy):
-        run(bundle, nights.specs(wait_s=0.05))
+        nights.run(bundle, wait_s=0.05)
 
     assert len(list(nights.out.glob("scores/*/part-0.parquet"))) == 4
 
@@ -279,7 +288,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     nights = Nights(tmp_path)
 
     with pytest.raises(DeviceUnavailable):
-        run(bundle, nights.specs(device="cuda"))
+        nights.run(bundle, device="cuda")
     assert not nights.out.exists()
 
 
@@ -288,15 +297,15 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
 def test_a_gpu_scores_as_the_cpu_does_and_the_manifest_says_so(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
 
-    results = run(bundle, nights.specs(device="cuda"))
+    results = nights.run(bundle, device="cuda")
 
-    assert {result.manifest.details.provider for result in results if result.manifest} == {"CUDAExecutionProvider"}
+    assert {result.details.provider for result in results} == {"CUDAExecutionProvider"}
     for index in range(5):
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-4)
 
 
 def test_no_partitions_are_no_results(bundle: Bundle) -> None:
-    assert run(bundle, []) == []
+    assert run(bundle, [], ScoreSettings(Path("out"))) == []
 
 
 def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
@@ -312,13 +321,13 @@ INTERRUPTED = """
 import signal, sys
 from pathlib import Path
 from aepipe.bundles.bundle import Bundle
-from aepipe.engines.local import ScoreSpec, run
+from aepipe.engines.local import MachineSettings, ScoreSettings, run
 from aepipe.tables.partitions import Partition
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started the tests with SIGINT ignored
 bundle, folder = Bundle.open(sys.argv[1]), Path(sys.argv[2])
-specs = [ScoreSpec(Partition("p", (folder / "p.parquet",) * 40), folder / "out", device="cpu", workers=2)]
-run(bundle, specs, progress=lambda what, share: print(share, flush=True))
+partitions, machine = [Partition("p", (folder / "p.parquet",) * 40)], MachineSettings(device="cpu", workers=2)
+run(bundle, partitions, ScoreSettings(folder / "out"), machine, progress=lambda what, share: print(share, flush=True))
 """
 
 

@@ -1,4 +1,4 @@
-"""What there is to do, and what is told of it."""
+"""Scheduling of partitions: order, slots, progress and failures."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -6,97 +6,98 @@ from typing import cast
 
 import pytest
 
-from aepipe.batch.partition_scorer import PartitionResult, Scoring
+from aepipe.batch.partition_scorer import PartitionScoring
 from aepipe.engines.scheduler import PartitionScheduler
 from aepipe.errors import Busy
+from aepipe.storage import PartitionResult
 
 
 def written(name: str) -> PartitionResult:
-    return PartitionResult(name, "written")
+    return PartitionResult(partition=name, status="written")
 
 
-def test_partitions_are_begun_in_their_order_and_none_is_left_when_all_have_results() -> None:
-    board = PartitionScheduler(["a", "b"])
+def test_partitions_start_in_order_until_all_have_results() -> None:
+    scheduler = PartitionScheduler(["a", "b"])
 
-    assert [board.take(), board.take()] == [0, 1]
-    board.end(1, written("b"))
-    board.end(0, written("a"))
+    assert [scheduler.take(), scheduler.take()] == [0, 1]
+    scheduler.complete(1, written("b"))
+    scheduler.complete(0, written("a"))
 
-    assert board.take() is None
-    assert [result.partition for result in board.results()] == ["a", "b"]
-
-
-def test_no_more_are_read_at_a_time_than_may_be_and_who_has_no_room_helps() -> None:
-    board = PartitionScheduler(["a", "b", "c"], at_once=1)
-    first = cast(Scoring, SimpleNamespace(takes_help=True))
-
-    assert [board.take(), board.take(), board.take()] == [0, 1, 2]
-    assert board.enter(0) is None
-    board.announce(0, first)
-    assert board.enter(1) is first
-    first.takes_help = False  # type: ignore[misc]
-    assert board.enter(1) is None
+    assert scheduler.take() is None
+    assert [result.partition for result in scheduler.results()] == ["a", "b"]
 
 
-def test_who_finds_no_room_waits_for_one_who_entered_to_need_help_or_to_end() -> None:
-    board = PartitionScheduler(["a", "b", "c"], at_once=1)
-    first = cast(Scoring, SimpleNamespace(takes_help=True))
-    assert board.enter(0) is None
+def test_worker_without_a_slot_joins_a_running_scoring() -> None:
+    scheduler = PartitionScheduler(["a", "b", "c"], max_concurrent=1)
+    first = cast(PartitionScoring, SimpleNamespace(has_work=True))
+
+    assert [scheduler.take(), scheduler.take(), scheduler.take()] == [0, 1, 2]
+    assert scheduler.acquire_slot(0) is None
+    scheduler.register(0, first)
+    assert scheduler.acquire_slot(1) is first
+    first.has_work = False  # type: ignore[misc]
+    assert scheduler.acquire_slot(1) is None
+
+
+def test_worker_without_a_slot_waits_for_one_to_open_or_complete() -> None:
+    scheduler = PartitionScheduler(["a", "b", "c"], max_concurrent=1)
+    first = cast(PartitionScoring, SimpleNamespace(has_work=True))
+    assert scheduler.acquire_slot(0) is None
 
     with ThreadPoolExecutor(2) as threads:
-        waiting = threads.submit(board.enter, 1)
+        waiting = threads.submit(scheduler.acquire_slot, 1)
         assert not waiting.done()
-        board.announce(0, first)
+        scheduler.register(0, first)
         assert waiting.result(timeout=30) is first
 
-        first.takes_help = False  # type: ignore[misc]
-        assert board.enter(1) is None
-        waiting = threads.submit(board.enter, 2)
-        board.end(1, PartitionResult("b", "quarantined"))
+        first.has_work = False  # type: ignore[misc]
+        assert scheduler.acquire_slot(1) is None
+        waiting = threads.submit(scheduler.acquire_slot, 2)
+        scheduler.complete(1, PartitionResult(partition="b", status="quarantined"))
         assert waiting.result(timeout=30) is None
 
 
-def test_who_waits_for_room_hears_that_the_run_has_stopped() -> None:
-    board = PartitionScheduler(["a", "b"], at_once=1)
-    board.enter(0)
+def test_waiting_for_a_slot_raises_once_the_run_is_stopped() -> None:
+    scheduler = PartitionScheduler(["a", "b"], max_concurrent=1)
+    scheduler.acquire_slot(0)
 
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(board.enter, 1)
-        board.stop(Busy("stopped"))
+        waiting = threads.submit(scheduler.acquire_slot, 1)
+        scheduler.stop(Busy("stopped"))
         with pytest.raises(Busy, match="stopped"):
             waiting.result(timeout=30)
 
 
-def test_progress_is_the_mean_of_the_shares() -> None:
-    told: list[tuple[str, float]] = []
-    board = PartitionScheduler(["a", "b"], lambda what, share: told.append((what, share)))
+def test_progress_is_the_mean_over_partitions() -> None:
+    reported: list[tuple[str, float]] = []
+    scheduler = PartitionScheduler(["a", "b"], lambda what, share: reported.append((what, share)))
 
-    board.advance(0, 0.5)
-    board.end(1, written("b"))
-    board.end(0, written("a"))
+    scheduler.report_progress(0, 0.5)
+    scheduler.complete(1, written("b"))
+    scheduler.complete(0, written("a"))
 
-    assert told == [("a", 0.25), ("b", 0.75), ("a", 1.0)]
+    assert reported == [("a", 0.25), ("b", 0.75), ("a", 1.0)]
 
 
-def test_after_a_failure_the_others_go_on_and_the_error_comes_at_the_end() -> None:
-    board = PartitionScheduler(["a", "b"])
+def test_failure_is_raised_after_the_other_partitions() -> None:
+    scheduler = PartitionScheduler(["a", "b"])
 
-    board.fail(0, Busy("a is held"))
-    board.take()
+    scheduler.fail(0, Busy("a is held"))
+    scheduler.take()
 
-    assert board.take() == 1
-    board.end(1, written("b"))
-    assert board.take() is None
+    assert scheduler.take() == 1
+    scheduler.complete(1, written("b"))
+    assert scheduler.take() is None
     with pytest.raises(Busy, match="a is held"):
-        board.results()
+        scheduler.results()
 
 
-def test_once_stopped_nothing_is_begun_and_who_asks_is_told() -> None:
-    board = PartitionScheduler(["a", "b"])
+def test_stopped_scheduler_starts_nothing_and_check_raises() -> None:
+    scheduler = PartitionScheduler(["a", "b"])
 
-    board.check()
-    board.stop(KeyboardInterrupt())
+    scheduler.check()
+    scheduler.stop(KeyboardInterrupt())
 
-    assert board.take() is None
+    assert scheduler.take() is None
     with pytest.raises(KeyboardInterrupt):
-        board.check()
+        scheduler.check()

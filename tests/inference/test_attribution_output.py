@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from aepipe.inference.attribution_output import BLAME, with_blame
+from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
 from aepipe.inference.session import Session
 
 COLUMNS = 5
@@ -46,9 +46,9 @@ def test_all_that_the_reasons_are_the_greatest_of_is_answered_and_the_rest_is_as
     rows = np.random.default_rng(0).normal(size=(7, COLUMNS)).astype(np.float32)
     plain = graph(reasons=2)
 
-    answers = Session(with_blame(plain, reasons=COLUMNS), device="cpu").run({"num": rows})
+    answers = Session(with_attributions(plain, reasons=COLUMNS), device="cpu").run({"num": rows})
 
-    np.testing.assert_array_equal(answers[BLAME], 2 * rows)
+    np.testing.assert_array_equal(answers[ATTRIBUTIONS], 2 * rows)
     for name, before in Session(plain, device="cpu").run({"num": rows}).items():
         np.testing.assert_array_equal(answers[name], before)
 
@@ -56,4 +56,4 @@ def test_all_that_the_reasons_are_the_greatest_of_is_answered_and_the_rest_is_as
 def test_a_graph_without_reasons_stays_as_it_is() -> None:
     plain = graph(reasons=0)
 
-    assert with_blame(plain, reasons=COLUMNS) == plain
+    assert with_attributions(plain, reasons=COLUMNS) == plain

@@ -5,12 +5,11 @@ import pyarrow as pa
 
 from aepipe.inference.output_schema import (
     TEXT,
+    OutputTable,
     Predictions,
-    Sheet,
     feature_columns,
-    feature_fields,
     score_columns,
-    score_fields,
+    to_table,
 )
 from aepipe.layout import Port
 
@@ -19,7 +18,7 @@ CLASSES = pa.array(["bag", "boot", "unknown"])
 INVALID = pa.array(["", "amount is infinite"])
 
 
-def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = False) -> Predictions:
+def predictions(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = False) -> Predictions:
     return Predictions(
         features=(np.arange(2 * rows, dtype=np.float32).reshape(rows, 2), np.ones((rows, 1), np.int32)),
         score=np.arange(rows, dtype=np.float32),
@@ -34,16 +33,20 @@ def answers(rows: int = 3, *, invalid: list[int] | None = None, classes: bool = 
     )
 
 
-def sheet(found: Predictions) -> pa.RecordBatch:
+def scores(found: Predictions) -> pa.RecordBatch:
     fields = [pa.field("id", pa.int64(), metadata={"some": "thing"})]
-    columns = score_columns(found, reason_names=REASONS, class_names=CLASSES, invalid_reasons=INVALID)
-    own = score_fields(found.reason.shape[1], classes=found.predicted.shape[1] > 0)
-    made = Sheet(fields, own, model_version="cells/1")
-    return made.rows({"id": pa.array(range(len(found.score)))}, columns)
+    columns = score_columns(
+        found.reason.shape[1],
+        reason_names=REASONS,
+        class_names=CLASSES if found.predicted.shape[1] else None,
+        invalid_reasons=INVALID,
+    )
+    table = OutputTable(fields, columns, model_version="cells/1")
+    return table.rows({"id": pa.array(range(len(found.score)))}, found)
 
 
-def test_scores_have_the_promised_columns_in_the_promised_types() -> None:
-    assert [(field.name, field.type) for field in sheet(answers()).schema] == [
+def test_scores_have_these_columns_and_types() -> None:
+    assert [(field.name, field.type) for field in scores(predictions()).schema] == [
         ("id", pa.int64()),
         ("score", pa.float32()),
         ("p_value", pa.float64()),
@@ -58,8 +61,8 @@ def test_scores_have_the_promised_columns_in_the_promised_types() -> None:
     ]
 
 
-def test_a_scored_row_reads_as_it_was_answered() -> None:
-    assert sheet(answers()).to_pylist()[1] == {
+def test_scored_row_holds_its_predictions() -> None:
+    assert scores(predictions()).to_pylist()[1] == {
         "id": 1,
         "score": 1.0,
         "p_value": 0.5,
@@ -74,8 +77,8 @@ def test_a_scored_row_reads_as_it_was_answered() -> None:
     }
 
 
-def test_an_invalid_row_is_null_and_says_why() -> None:
-    found = sheet(answers(invalid=[0, 1, 0])).to_pylist()
+def test_invalid_row_is_null_and_names_its_reason() -> None:
+    found = scores(predictions(invalid=[0, 1, 0])).to_pylist()
 
     assert found[1] == {
         **dict.fromkeys(found[0]),
@@ -85,35 +88,46 @@ def test_an_invalid_row_is_null_and_says_why() -> None:
         "invalid_reason": "amount is infinite",
         "model_version": "cells/1",
     }
-    assert found[0] == sheet(answers()).to_pylist()[0]
-    assert found[2] == sheet(answers()).to_pylist()[2]
+    assert found[0] == scores(predictions()).to_pylist()[0]
+    assert found[2] == scores(predictions()).to_pylist()[2]
 
 
-def test_a_class_stands_before_the_reason_why_a_row_is_invalid_and_is_null_where_it_is() -> None:
-    found = sheet(answers(invalid=[0, 1, 0], classes=True))
+def test_class_columns_precede_invalid_reason_and_are_null_for_invalid_rows() -> None:
+    found = scores(predictions(invalid=[0, 1, 0], classes=True))
 
     assert found.schema.names[-4:] == ["predicted_class", "class_confidence", "invalid_reason", "model_version"]
     assert found["predicted_class"].to_pylist() == ["bag", None, "unknown"]
     assert found["class_confidence"].to_pylist() == [0.75, None, 0.75]
 
 
-def test_features_are_a_column_for_each_latent_and_null_for_invalid_rows() -> None:
-    found = answers(invalid=[0, 1, 0])
-    fields = feature_fields(
+def test_features_are_one_column_per_latent_and_null_for_invalid_rows() -> None:
+    found = predictions(invalid=[0, 1, 0])
+    columns = feature_columns(
         {"z": Port("z", "float32", (2,)), "codes": Port("codes", "int32", (1,))},
         {"z": ["z_000", "z_001"], "codes": ["c_000"]},
     )
 
-    rows = Sheet([], fields, model_version="v").rows({}, feature_columns(found))
+    rows = to_table(columns, found)
 
-    assert rows.select(["z_000", "z_001"]).to_pydict() == {"z_000": [0, None, 4], "z_001": [1, None, 5]}
-    assert rows["c_000"].to_pylist() == [1, None, 1]
-    assert [field.type for field in fields] == [pa.float32(), pa.float32(), pa.int32()]
+    assert rows.to_pydict() == {"z_000": [0, None, 4], "z_001": [1, None, 5], "c_000": [1, None, 1]}
+    assert rows.schema.types == [pa.float32(), pa.float32(), pa.int32()]
 
 
-def test_no_rows_and_no_reasons_are_fine() -> None:
-    found = answers(0)._replace(reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
+def test_with_column_replaces_the_values_of_one_column() -> None:
+    found = predictions()
+    columns = score_columns(2, reason_names=REASONS, class_names=None, invalid_reasons=INVALID)
+    table = OutputTable([], columns, model_version="v")
+    flags = np.array([False, True, True])
 
-    assert sheet(found).num_rows == 0
+    rows = table.with_column("is_anomaly", table.rows({}, found), found._replace(is_anomaly=flags))
+
+    assert rows.equals(table.rows({}, found._replace(is_anomaly=flags)))
+    assert rows["is_anomaly"].to_pylist() == flags.tolist()
+
+
+def test_empty_predictions_and_no_reasons_give_an_empty_table() -> None:
+    found = predictions(0)._replace(reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
+
+    assert scores(found).num_rows == 0
     own = ["score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"]
-    assert sheet(found).schema.names == ["id", *own, "model_version"]
+    assert scores(found).schema.names == ["id", *own, "model_version"]

@@ -1,20 +1,35 @@
 """A folder in which partitions are scored with a bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aepipe.batch.partition_scorer import PartitionResult, ScoreSpec, score_partition
+from aepipe.batch.partition_scorer import PartitionScoring, UnlimitedSlot, score_partition
+from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
+from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
 from tests.support.linear_bundle import numbers
 
 NAME = "dt=2026-01-01"
+
+
+class CallbackSlot(UnlimitedSlot):
+    """A slot that calls what it is given."""
+
+    def __init__(
+        self,
+        *,
+        open: Callable[[PartitionScoring], None] = lambda scoring: None,
+        progress: Callable[[float], None] = lambda fraction: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.open, self.report_progress, self.check = open, progress, check  # type: ignore[method-assign]
 
 
 class Workshop:
@@ -34,9 +49,9 @@ class Workshop:
         return Partition(NAME, tuple(files))
 
     def score(self, partition: Partition, *, batch_rows: int = 2048, **options: object) -> PartitionResult:
-        spec = ScoreSpec(partition, self.out, **options)  # type: ignore[arg-type]
+        settings = ScoreSettings(self.out, **options)  # type: ignore[arg-type]
         runner = Runner(lambda: Session(self.bundle.part("scorer")[0], device="cpu"), batch_rows=batch_rows)
-        return score_partition(self.bundle, spec, runner)
+        return score_partition(self.bundle, partition, settings, runner)
 
     def read(self, output: str = "scores") -> pa.Table:
         return pq.ParquetFile(self.out / output / NAME / "part-0.parquet").read()

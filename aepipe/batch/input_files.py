@@ -1,0 +1,34 @@
+"""Source files of a partition: their digests, and a check that they did not change while they were read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aepipe.errors import DataUnreadable
+from aepipe.storage import digest_file
+
+
+class InputFiles:
+    """Files as they were when the object was made."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._stamps = {path: _stamp(path) for path in paths}
+        self._paths = paths
+
+    def digest(self, *, check: Callable[[], None]) -> dict[str, str]:
+        """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
+        return {str(path): digest_file(path, check=check) for path in self._paths}
+
+    def refuse_changed(self) -> None:
+        """Raise DataUnreadable if a file was written or replaced since: the key names what was digested."""
+        changed = [str(path) for path in self._paths if _stamp(path) != self._stamps[path]]
+        if changed:
+            raise DataUnreadable(f"{' and '.join(changed)} changed while it was read. Run the partition again.")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, size and time of modification, which change when a file is written or replaced."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

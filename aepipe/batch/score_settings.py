@@ -1,0 +1,34 @@
+"""Settings of a scoring run: what is written, and what the machine may use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aepipe.config.job import Device
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """What is written of every partition, and where."""
+
+    out: Path
+    max_invalid_share: float = 0.1
+    """Fail a partition if more rows than this share cannot be scored."""
+    features: bool = True
+    adaptive: bool = False
+    """Adapt the flags along the partitions, which are then scored in order."""
+    wait_s: float = 600.0
+    """Seconds to wait for another process that writes the partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """Device, threads and memory of a run."""
+
+    device: Device = "auto"
+    workers: int | None = None
+    """None: one per core."""
+    batch_rows: int = 2_048
+    memory_mb: int | None = None
+    """None: 300, plus 150 per worker, at most 2,000."""
+    gpu_memory_mb: int | None = None
+    """Limit per session; None: no limit."""

@@ -1,0 +1,78 @@
+"""Result of scoring one partition, the one shape that jobs, flows, the command line and the report show."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_serializer
+
+from aepipe.storage.manifest import Manifest
+from aepipe.storage.run_details import ScoreDetails
+
+Status = Literal["written", "already done", "quarantined"]
+
+
+class PartitionResult(BaseModel):
+    """Status of a partition with the details of the run that scored it.
+
+    Paths are None and counts are 0 if the partition is quarantined; `reason` then says why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: str
+    status: Status
+    details: ScoreDetails = ScoreDetails()
+    scores: Path | None = None
+    features: Path | None = None
+    reason: str = ""
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest[ScoreDetails], root: Path, status: Status) -> "PartitionResult":
+        """Return the result of a committed partition; root: the folder of the outputs."""
+        paths = {output: root / record.path for output, record in manifest.files.items()}
+        return cls(partition=manifest.partition, status=status, details=manifest.details, **paths)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.details.rows
+
+    @property
+    def flagged(self) -> int:
+        """Number of flagged rows."""
+        return self.details.flagged
+
+    @property
+    def invalid(self) -> int:
+        """Number of rows without a score."""
+        return sum(self.details.invalid.values())
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows per second of wall time; 0 if nothing was scored."""
+        return self.details.rows_per_s or 0.0
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds by stage, summed over threads."""
+        return self.details.seconds
+
+    def row(self) -> tuple[object, ...]:
+        """Return the cells of a table row: partition, status, rows, flagged, invalid, rows per second."""
+        return self.partition, self.status, self.rows, self.flagged, self.invalid, self.rows_per_s
+
+    @model_serializer
+    def _to_json(self) -> dict[str, Any]:
+        return {
+            "partition": self.partition,
+            "status": self.status,
+            "rows": self.rows,
+            "flagged": self.flagged,
+            "invalid": self.invalid,
+            "rows_per_s": self.rows_per_s,
+            "seconds": dict(self.seconds),
+            "scores": self.scores,
+            "features": self.features,
+            "reason": self.reason,
+        }
