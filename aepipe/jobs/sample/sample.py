@@ -1,18 +1,19 @@
-"""Writes synthetic rows, through ONNX only, and publishes those that clear the job's bars."""
+"""Draw synthetic rows through ONNX and publish the sets that pass the job's quality thresholds."""
 
 import time
 import zlib
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.config.job import Device, Job, read_job
+from aepipe.config.job import Job, read_job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
 from aepipe.inference.sampler import refuse_where
@@ -34,10 +35,7 @@ PAGE = "report.html"
 
 
 class SampleResult(Result):
-    """Where the rows are, and whether this call wrote them; `missed` has a sentence for each bar that was missed.
-
-    Rows that missed one are published nowhere: `path` is where they are quarantined.
-    """
+    """Path of a sample set, quarantined if `missed` (one sentence per failed check) is not empty."""
 
     path: Path
     rows: int
@@ -48,25 +46,26 @@ class SampleResult(Result):
     created: bool
     seconds: float
     missed: tuple[str, ...] = ()
-    quality: dict[str, float] = Field({}, description="what was measured, by the names of the bars")
-    rejected: dict[str, int] = Field({}, description="rows that were drawn again, by constraint")
+    quality: dict[str, float] = Field({}, description="measured values, by quality threshold")
+    rejected: dict[str, int] = Field({}, description="rows rejected and drawn again, by constraint")
     report: Path | None = None
 
     @property
     def rows_per_s(self) -> float:
-        """How fast rows were drawn, judged and written; 0 where they were there already."""
+        """Rows drawn, checked and written per second; 0 if they existed already."""
         return self.rows / self.seconds if self.created else 0.0
 
     @property
     def fault(self) -> str:
-        """One sentence that names each bar missed; empty where none was."""
+        """One sentence about the failed checks; empty if none failed."""
         if not self.missed:
             return ""
         return f"{self.rows:,} synthetic rows are quarantined in {self.path.parent}: {'; '.join(self.missed)}"
 
 
-class _Wanted(NamedTuple):
-    """What is asked for, with the job's answers where the call has none."""
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """Rows to draw: the arguments of `sample`, or the job's settings in their place."""
 
     rows: int
     seed: int
@@ -75,19 +74,45 @@ class _Wanted(NamedTuple):
     shares: Mapping[str, Mapping[str, float]]
 
     def key(self, job: Job, bundle: Bundle) -> str:
-        """What the rows depend on, and whether they are published."""
+        """Return the digest of all inputs of the rows and of the decision to publish them."""
         given = [str(value) for value in (self.where, self.shares) if value]
-        demands = job.samples.model_dump_json(include={"constraints", "quality"})
-        return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, demands, *given)
+        requirements = job.samples.model_dump_json(include={"constraints", "quality"})
+        return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, requirements, *given)
+
+    def details(self, quality: Mapping[str, float], rejected: Mapping[str, int]) -> SampleDetails:
+        """Return the details for the manifest, without empty ones."""
+        found = asdict(self) | {"quality": dict(quality), "rejected": dict(rejected)}
+        return SampleDetails.model_validate({name: value for name, value in found.items() if value not in (None, {})})
+
+
+@dataclass(frozen=True, slots=True)
+class _SampleRun:
+    """Everything that drawing and checking one set needs."""
+
+    job: Job
+    bundle: Bundle
+    request: SampleRequest
+    groups: tuple[Group, ...]
+    partition: str
+    progress: Progress
 
     @property
-    def details(self) -> dict[str, object]:
-        """For the manifest."""
-        return {name: value for name, value in self._asdict().items() if value not in (None, {})}
+    def is_checked(self) -> bool:
+        return self.job.samples.quality.check and self.request.rows > 0
+
+    @property
+    def page_path(self) -> Path:
+        return self.job.out_path / "reports" / page_name(self.partition)
+
+    def reference(self) -> Reference | None:
+        """Read the real rows if the checks or a constraint need them."""
+        is_needed = self.is_checked or any(each.combination for each in self.job.samples.constraints)
+        return reference_rows(self.job, self.bundle) if is_needed else None
 
 
-class _Made(NamedTuple):
-    """A set that was drawn, published or quarantined."""
+@dataclass(frozen=True, slots=True)
+class _SampleSet:
+    """A set on disk, published or quarantined."""
 
     path: Path
     missed: tuple[str, ...]
@@ -108,50 +133,63 @@ def sample(
     model: str = "champion",
     progress: Progress | None = None,
 ) -> SampleResult:
-    """Synthetic rows in <out>/samples/<partition>, with the source's own columns and types, the seed and the model.
+    """Write synthetic rows to <out>/samples/<partition>, with the source's columns and types, the seed and the model.
 
-    The same model, seed, prior, where and shares give the same rows; asked for again, nothing is written. Without a
-    seed, each partition has its own, made of the job's and its name. where: a condition on the model's condition
-    columns, which have the values of training rows for which it holds; on any column of a family that can be asked.
-    shares: of the values of one column.
-    A set that misses a bar of [samples.quality] is quarantined with its report; what was published before stays.
-    Raises JobInvalid for what can hold for no sample, BundleNotFound where the family cannot sample, DataUnreadable
-    where the rows to judge by are gone, EvaluationInvalid where they cannot be judged by.
+    The same model, seed, prior, condition and shares give the same rows; a repeated call writes nothing. A set that
+    fails a check of [samples.quality] is quarantined with its report; the set published before stays.
+
+    Args:
+        job_path: Job file, or the folder that holds it.
+        rows: Number of rows; None: the job's.
+        seed: Random seed; None: derived from the job's seed and the name of the partition.
+        prior: Prior of the latents, "mixture" or "normal"; None: the job's.
+        where: Condition that every row satisfies, on the model's condition columns, or on any column if the family
+            supports it; None: the job's.
+        shares: Share of rows by value, for one column; None: the job's.
+        partition: Partition to write; None: dt=<today>.
+        model: Alias or version of the model.
+        progress: Callback for progress.
+
+    Raises:
+        JobInvalid: No sample can satisfy the arguments or the job.
+        BundleNotFound: The family cannot sample.
+        DataUnreadable: The reference rows of the checks are gone.
+        EvaluationInvalid: The reference rows do not support a check.
     """
     began = time.perf_counter()
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     name = partition or today()
-    wanted = _Wanted(
+    request = SampleRequest(
         rows=job.samples.rows if rows is None else rows,
         seed=partition_seed(job.samples.seed, name) if seed is None else seed,
-        prior=_prior(prior or job.samples.prior),
+        prior=_checked_prior(prior or job.samples.prior),
         where=where or job.samples.where,
-        shares=_shares(job.samples.shares if shares is None else shares),
+        shares=_checked_shares(job.samples.shares if shares is None else shares),
     )
-    groups = _refuse_impossible(job, bundle, wanted)
+    run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), name, progress or no_progress)
     outputs = Outputs(job.out_path)
-    with outputs.commit(SAMPLE, name, wanted.key(job, bundle)) as commit:
+    with outputs.commit(SAMPLE, name, request.key(job, bundle)) as commit:
         if commit.done is None:
-            made = _make(commit, job, bundle, wanted, groups, name=name, progress=progress or no_progress)
+            found = _draw_and_publish(run, commit)
         else:
-            made = _made_before(outputs, commit.done, _page_path(job, name))
+            found = _published_set(run, commit.done)
         created = commit.done is None
     return SampleResult(
-        **made._asdict(),
-        rows=wanted.rows,
-        seed=wanted.seed,
-        prior=wanted.prior,
-        where=wanted.where,
+        **asdict(found),
+        rows=request.rows,
+        seed=request.seed,
+        prior=request.prior,
+        where=request.where,
         model_version=bundle.version,
         created=created,
         seconds=time.perf_counter() - began,
     )
 
 
-def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group, ...]:
-    """The groups to draw; what cannot be drawn or judged is refused before anything is written."""
-    groups = build_groups(bundle, wanted.rows, where=wanted.where, shares=wanted.shares)
+def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple[Group, ...]:
+    """Return the groups to draw; refuse impossible requests before anything is written."""
+    groups = build_groups(bundle, request.rows, where=request.where, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)
     validate_constraints(job.samples.constraints, bundle.encoding.schema)
@@ -159,126 +197,91 @@ def _refuse_impossible(job: Job, bundle: Bundle, wanted: _Wanted) -> tuple[Group
     return groups
 
 
-def _make(
-    commit: Commit[SampleDetails],
-    job: Job,
-    bundle: Bundle,
-    wanted: _Wanted,
-    groups: tuple[Group, ...],
-    *,
-    name: str,
-    progress: Progress,
-) -> _Made:
-    """Draw, judge, then publish or quarantine."""
-    reference = _reference(job, bundle, wanted)
-    rules = ConstraintFilter(
-        job.samples.constraints, bundle.encoding.schema, None if reference is None else reference.train
-    )
-    is_judged = reference is not None and job.samples.quality.check and wanted.rows > 0
-    gate = (
-        QualityGate(job, bundle, reference, where=wanted.where, shares=wanted.shares)
-        if reference and is_judged
-        else None
-    )
-    _write(commit, bundle, wanted, groups, rules, gate=gate, device=job.run.device, progress=progress)
-    verdict = (
-        GateResult() if gate is None else gate.evaluate(wanted.seed, rules.rejected, partition=name, progress=progress)
-    )
-    if verdict.failed_checks:
-        path = commit.quarantine("; ".join(verdict.failed_checks), attachments={PAGE: verdict.page})
-        return _Made(path, verdict.failed_checks, verdict.quality, rules.rejected, path.with_name(PAGE))
-    page = _page_path(job, name)
-    if verdict.page:
-        put_bytes(page, verdict.page)
+def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _SampleSet:
+    """Draw a set, check it, then publish or quarantine it."""
+    reference, request = run.reference(), run.request
+    train = None if reference is None else reference.train
+    constraints = ConstraintFilter(run.job.samples.constraints, run.bundle.encoding.schema, train)
+    gate = None
+    if reference is not None and run.is_checked:
+        gate = QualityGate(run.job, run.bundle, reference, where=request.where, shares=request.shares)
+    _write(run, commit, constraints, gate)
+    result = GateResult()
+    if gate is not None:
+        result = gate.evaluate(request.seed, constraints.rejected, partition=run.partition, progress=run.progress)
+    if result.failed_checks:
+        path = commit.quarantine("; ".join(result.failed_checks), attachments={PAGE: result.page})
+        return _SampleSet(path, result.failed_checks, result.quality, constraints.rejected, path.with_name(PAGE))
+    if result.page:
+        put_bytes(run.page_path, result.page)
     else:
-        remove(page)  # of a set that this one replaces
-    judged = {"quality": dict(verdict.quality), "rejected": dict(rules.rejected)}
-    details = SampleDetails.model_validate(wanted.details | {key: value for key, value in judged.items() if value})
-    manifest = commit.publish(model_version=bundle.version, details=details)
-    return _made_before(Outputs(job.out_path), manifest, page)
+        remove(run.page_path)  # page of a set that this one replaces
+    details = request.details(result.quality, constraints.rejected)
+    return _published_set(run, commit.publish(model_version=run.bundle.version, details=details))
 
 
-def _made_before(outputs: Outputs, manifest: Manifest[SampleDetails], page: Path) -> _Made:
+def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _SampleSet:
     details = manifest.details
     quality = {name: value for name, value in details.quality.items() if value is not None}
-    report = page if quality else None
-    path = outputs.root / manifest.files["samples"].path
-    return _Made(path, (), quality, details.rejected, report)
-
-
-def _reference(job: Job, bundle: Bundle, wanted: _Wanted) -> Reference | None:
-    """The real rows, where something is held against them."""
-    is_judged = job.samples.quality.check and wanted.rows > 0
-    is_needed = is_judged or any(each.combination for each in job.samples.constraints)
-    return reference_rows(job, bundle) if is_needed else None
-
-
-def _page_path(job: Job, name: str) -> Path:
-    return job.out_path / "reports" / page_name(name)
+    path = Outputs(run.job.out_path).root / manifest.files["samples"].path
+    return _SampleSet(path, (), quality, details.rejected, run.page_path if quality else None)
 
 
 def _write(
-    commit: Commit[SampleDetails],
-    bundle: Bundle,
-    wanted: _Wanted,
-    groups: tuple[Group, ...],
-    rules: ConstraintFilter,
-    *,
-    gate: QualityGate | None,
-    device: Device,
-    progress: Progress,
+    run: _SampleRun, commit: Commit[SampleDetails], constraints: ConstraintFilter, gate: QualityGate | None
 ) -> None:
-    sink, at = None, 0
-    for drawn in draw_rows(Source(bundle, wanted.seed, wanted.prior, device), groups, rules):
-        batch = _whole_row(bundle, drawn, seed=wanted.seed, start=at)
+    request = run.request
+    source = Source(run.bundle, request.seed, request.prior, run.job.run.device)
+    sink, start = None, 0
+    for drawn in draw_rows(source, run.groups, constraints):
+        batch = _source_rows(run.bundle, drawn, seed=request.seed, start=start)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
-        at += batch.num_rows
+        start += batch.num_rows
         if gate is not None:
             gate.add(drawn)
-        progress("sample", at / max(wanted.rows, 1))
+        run.progress("sample", start / max(request.rows, 1))
 
 
-def _whole_row(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
-    """Rows of the source with new keys, their seed and their model."""
+def _source_rows(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
+    """Return source rows with new keys, the seed and the model version.
 
-    def keys(_: str, kind: pa.DataType) -> pa.Array:
-        return _new_keys(kind, drawn.num_rows, seed=seed, start=start)
+    New keys cannot equal a source key: text names the seed, signed numbers count down from -1, others are null.
+    """
+    rows = np.arange(start, start + drawn.num_rows)
+
+    def new_keys(_: str, kind: pa.DataType) -> pa.Array:
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return pa.array([f"sample-{seed}-{row}" for row in rows], kind)
+        if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
+            return pa.array(-1 - rows).cast(kind)
+        return pa.nulls(len(rows), kind)
 
     seeds = pa.array(np.full(drawn.num_rows, seed, np.int64))
-    return pa.RecordBatch.from_pydict(to_source_rows(bundle, drawn, keys=keys, own={"seed": seeds}))
-
-
-def _new_keys(kind: pa.DataType, rows: int, *, seed: int, start: int) -> pa.Array:
-    """Keys that no source row has: text says where it is from, numbers count down from -1, others are null."""
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.array([f"sample-{seed}-{row}" for row in range(start, start + rows)], kind)
-    if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
-        return pa.array(-1 - np.arange(start, start + rows)).cast(kind)
-    return pa.nulls(rows, kind)
+    return pa.RecordBatch.from_pydict(to_source_rows(bundle, drawn, keys=new_keys, own={"seed": seeds}))
 
 
 def today() -> str:
-    """The partition that samples are written to where none is named."""
+    """Return the default partition of samples, dt=<today> in UTC."""
     return f"dt={datetime.now(UTC):%Y-%m-%d}"
 
 
 def partition_seed(job_seed: int, partition: str) -> int:
-    """A seed of its own for every partition, so that each week draws other rows and a repeated run the same.
+    """Derive a partition's seed: other rows for each partition, the same rows when a run is repeated.
 
-    >>> seed_of(0, "dt=2026-01-08") == seed_of(0, "dt=2026-01-08") != seed_of(0, "dt=2026-01-15")
+    >>> partition_seed(0, "dt=2026-01-08") == partition_seed(0, "dt=2026-01-08") != partition_seed(0, "dt=2026-01-15")
     True
     """
     return zlib.crc32(partition.encode(), job_seed & 0xFFFFFFFF)
 
 
-def _prior(name: str) -> Prior:
+def _checked_prior(name: str) -> Prior:
     if name not in {"mixture", "normal"}:
         raise ArgumentInvalid("prior", [f"expected mixture or normal, got '{name}'"])
     return cast(Prior, name)
 
 
-def _shares(shares: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
+def _checked_shares(shares: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
     try:
         return check_shares({column: dict(wanted) for column, wanted in shares.items()})
     except ValueError as error:
