@@ -28,7 +28,7 @@ def _walk(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetai
     title, unit = _title(details), _UNITS[details.kind]
     if layout.rebuilt is None:
         lines = changes(model, table, details.keys, most=_LINES)
-        shown = tuple(page.WalkLine(line.strip, line.column, line.places, line.values) for line in lines)
+        shown = tuple(page.WalkLine(line.path, line.column, line.places, line.values) for line in lines)
         return page.Walk(title=title, unit=unit, lines=shown)
     strips = split_paths(table, details.keys)
     pixels = model.arrays(table)["image" if layout.target is None else "target"]

@@ -1,9 +1,10 @@
-"""Whether synthetic rows of a rare class help to find it: drawn, learned from, and held against what costs nothing."""
+"""Compare synthetic rows of a rare class as training data with class weights and copied rows."""
 
 import re
+import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,13 @@ from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import categories
 from aepipe.progress import Progress, no_progress
 from aepipe.quality.alignment import align
-from aepipe.quality.augmentation import MOST_ROWS, Arm, Augmentation, augmentation
+from aepipe.quality.augmentation import MOST_ROWS, Augmentation, augmentation
 from aepipe.report.augmentation import AugmentPage, render_augmentation
 from aepipe.storage import digest_of, put_bytes
 
 
 class ArmLine(Result):
-    """What a learner reaches on held-out rows; each measure with the ends of its 95 % interval."""
+    """Performance on held-out rows after one way of training; (value, low, high) with 95 % intervals."""
 
     name: str
     rows: int
@@ -39,7 +40,7 @@ class ArmLine(Result):
 
 
 class AugmentResult(Result):
-    """Every way to learn the class, and the page that shows them side by side."""
+    """Comparison of the ways to train on the class, and the path of its page."""
 
     rare: str
     sentence: str
@@ -53,8 +54,9 @@ class AugmentResult(Result):
     seconds: float
 
 
-class _Rare(NamedTuple):
-    """The class, and the condition that stands for it."""
+@dataclass(frozen=True, slots=True)
+class _RareClass:
+    """A class, and the condition that its rows satisfy."""
 
     column: str
     value: str
@@ -70,36 +72,45 @@ def augment(
     model: str = "champion",
     progress: Progress | None = None,
 ) -> AugmentResult:
-    """A page in <out>/reports about a class, `column=value`: real rows alone, class weights, copies, synthetic rows.
+    """Write a page to <out>/reports that compares real rows alone, class weights, copied rows and synthetic rows.
 
-    rows: synthetic ones of the class; by default as many as make it as frequent as all others together. The rows
-    themselves are those of `aepipe sample --where` with the same seed.
-    Raises JobInvalid where the class is none that the model can be asked for, EvaluationInvalid where it has fewer
-    than ten rows among training or held-out ones, DataUnreadable where those are gone.
+    Args:
+        job_path: Job file, or the folder that holds it.
+        rare: The class, as column=value.
+        rows: Synthetic rows of the class, the same as `sample` draws under its condition; None: enough to make the
+            class as frequent as all others together.
+        seed: Random seed.
+        model: Alias or version of the model.
+        progress: Callback for progress.
+
+    Raises:
+        JobInvalid: The model cannot sample the class.
+        EvaluationInvalid: The class has fewer than ten training or held-out rows.
+        DataUnreadable: The training rows are gone.
     """
     began = time.perf_counter()
     report = progress or no_progress
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    wanted = _rare(bundle, rare)
+    rare_class = _parse_class(bundle, rare)
     validate_constraints(job.samples.constraints, bundle.encoding.schema)
     report("read", 0.0)
     reference = _bounded(reference_rows(job, bundle), seed)
-    masks = tuple(np.asarray(where.apply(wanted.where, side)) for side in reference)
+    masks = tuple(np.asarray(where.apply(rare_class.where, side)) for side in reference.sides)
     count = max(len(masks[0]) - 2 * int(masks[0].sum()), 0) if rows is None else rows
     if not count:
         raise EvaluationInvalid(
             f"{rare} is not rare (half of the training rows have it). Set rows to sample it anyway."
         )
     report("sample", 0.0)
-    drawn = _draw(job, bundle, wanted, reference, count, seed)
+    drawn = _draw(job, bundle, rare_class, reference, count, seed)
     report("learn", 0.0)
-    found = _compared(bundle, wanted, reference, masks, drawn, seed)
-    path = _write(job, bundle, wanted, found, drawn=count, seed=seed)
+    found = _compare(bundle, rare_class, reference, masks, drawn, seed)
+    path = _write(job, bundle, rare_class, found, drawn=count, seed=seed)
     return AugmentResult(
         rare=rare,
         sentence=found.sentence,
-        arms=tuple(_line(arm) for arm in found.arms),
+        arms=tuple(ArmLine.model_validate(arm._asdict()) for arm in found.arms),
         gain=tuple(found.gain),
         drawn=count,
         held_out=found.held_out,
@@ -110,7 +121,7 @@ def augment(
     )
 
 
-def _rare(bundle: Bundle, text: str) -> _Rare:
+def _parse_class(bundle: Bundle, text: str) -> _RareClass:
     column, equals, value = text.partition("=")
     if not equals or not column or not value:
         raise ArgumentInvalid("rare", [f"expected column=value, such as income=>50K, got '{text}'"])
@@ -121,36 +132,36 @@ def _rare(bundle: Bundle, text: str) -> _Rare:
         raise ArgumentInvalid(
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
-    return _Rare(column, value, value_condition(bundle, column, value))
+    return _RareClass(column, value, value_condition(bundle, column, value))
 
 
 def _bounded(reference: Reference, seed: int) -> Reference:
-    """At most 100,000 rows a side."""
+    """Subsample to at most 100,000 rows per side."""
     generator = np.random.default_rng(seed)
     return Reference(
-        *(rows.take(pa.array(np.sort(generator.permutation(rows.num_rows)[:MOST_ROWS]))) for rows in reference)
+        *(rows.take(pa.array(np.sort(generator.permutation(rows.num_rows)[:MOST_ROWS]))) for rows in reference.sides)
     )
 
 
-def _draw(job: Job, bundle: Bundle, wanted: _Rare, reference: Reference, rows: int, seed: int) -> pa.Table:
-    rules = ConstraintFilter(job.samples.constraints, bundle.encoding.schema, reference.train)
+def _draw(job: Job, bundle: Bundle, rare: _RareClass, reference: Reference, rows: int, seed: int) -> pa.Table:
+    constraints = ConstraintFilter(job.samples.constraints, bundle.encoding.schema, reference.train)
     source = Source(bundle, seed, job.samples.prior, job.run.device)
-    return pa.Table.from_batches(list(draw_rows(source, (Group(rows, wanted.where),), rules)))
+    return pa.Table.from_batches(list(draw_rows(source, (Group(rows, rare.where),), constraints)))
 
 
-def _compared(
+def _compare(
     bundle: Bundle,
-    wanted: _Rare,
+    rare: _RareClass,
     reference: Reference,
     masks: tuple[np.ndarray, ...],
     drawn: pa.Table,
     seed: int,
 ) -> Augmentation:
-    sides = (*reference, drawn.select(reference.train.column_names))
+    sides = (*reference.sides, drawn.select(reference.train.column_names))
     columns, (train, held_out, synthetic) = align(sides, categories(bundle.encoding.schema))
     return augmentation(
         columns,
-        column=wanted.column,
+        column=rare.column,
         is_rare=(masks[0], masks[1]),
         train=train,
         held_out=held_out,
@@ -159,27 +170,17 @@ def _compared(
     )
 
 
-def _write(job: Job, bundle: Bundle, wanted: _Rare, found: Augmentation, *, drawn: int, seed: int) -> Path:
+def _write(job: Job, bundle: Bundle, rare: _RareClass, found: Augmentation, *, drawn: int, seed: int) -> Path:
     page = AugmentPage(
         job=job.name,
         model_version=bundle.version,
-        column=wanted.column,
-        value=wanted.value,
+        column=rare.column,
+        value=rare.value,
         drawn=drawn,
-        command=f"aepipe sample {job.source.name} --where {_shell(wanted.where)} --rows {drawn} --seed {seed}",
+        command=f"aepipe sample {job.source.name} --where {shlex.quote(rare.where)} --rows {drawn} --seed {seed}",
         found=found,
     )
-    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{wanted.column}-{wanted.value}")[:60].strip("-")
-    path = job.out_path / "reports" / f"augment-{name}-{digest_of(wanted.where)[-6:]}.html"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"{rare.column}-{rare.value}")[:60].strip("-")
+    path = job.out_path / "reports" / f"augment-{name}-{digest_of(rare.where)[-6:]}.html"
     put_bytes(path, render_augmentation(page).encode())
     return path
-
-
-def _shell(text: str) -> str:
-    """As a POSIX shell takes it."""
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _line(arm: Arm) -> ArmLine:
-    values = {name: tuple(value) if isinstance(value, tuple) else value for name, value in arm._asdict().items()}
-    return ArmLine.model_validate(values)

@@ -1,4 +1,4 @@
-"""Rows of a wanted share of a column's values: exact counts, in an order that the seed shuffles."""
+"""Sample sets with given shares of a column's values: exact counts per value, shuffled by the seed."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from aepipe.tables.schema import did_you_mean
 
 
 class Group(NamedTuple):
-    """Rows of one kind: how many, the condition that they are drawn at, and what sets their seed apart."""
+    """Rows that are drawn under one condition; `name` derives their seed."""
 
     rows: int
     where: str | None
@@ -24,9 +24,10 @@ class Group(NamedTuple):
 def build_groups(
     bundle: Bundle, rows: int, *, where: str | None, shares: Mapping[str, Mapping[str, float]]
 ) -> tuple[Group, ...]:
-    """The groups that make up so many rows: one where no shares are asked for; the last is that of all other values.
+    """Split a set into one group per value and one for all other values; without shares it is one group.
 
-    Raises JobInvalid where the column is none of the model's, or its values cannot be written into a condition.
+    Raises:
+        JobInvalid: The model has no such column, or its type cannot be part of a condition.
     """
     if not shares:
         return (Group(rows, where),)
@@ -38,17 +39,18 @@ def build_groups(
     name = _quoted(column)
     conditions = [f"{name} = {literal}" for literal in literals.values()]
     conditions.append(f"({name} not in ({', '.join(literals.values())}) or {name} is null)")
-    found = zip(counts, conditions, strict=True)
-    return tuple(Group(count, _both(where, condition), condition) for count, condition in found if count)
+    both = [condition if where is None else f"({where}) and {condition}" for condition in conditions]
+    found = zip(counts, both, conditions, strict=True)
+    return tuple(Group(count, condition, name) for count, condition, name in found if count)
 
 
 def value_condition(bundle: Bundle, column: str, value: str) -> str:
-    """The condition that a column has a value, which is written as text. Raises JobInvalid as `build_groups`."""
+    """Return the condition that a column equals a value, given as text. Raises JobInvalid as `build_groups`."""
     return f"{_quoted(column)} = {_literal(value, _type_of(bundle, column), column)}"
 
 
 def largest_remainders(total: int, shares: list[float]) -> list[int]:
-    """Whole numbers in proportion to the shares, `total` together; what is left goes to the largest fractions.
+    """Apportion `total` to the shares by the method of largest remainders.
 
     >>> largest_remainders(10, [0.55, 0.25, 0.2])
     [6, 2, 2]
@@ -61,13 +63,13 @@ def largest_remainders(total: int, shares: list[float]) -> list[int]:
 
 
 def shuffled(groups: tuple[Group, ...], seed: int) -> NDArray[np.int64]:
-    """The group of each row of the set."""
-    places = np.repeat(np.arange(len(groups)), [group.rows for group in groups])
-    return places if len(groups) == 1 else np.random.Generator(np.random.Philox(seed)).permutation(places)
+    """Return the group index of each row of the set, (B,)."""
+    indices = np.repeat(np.arange(len(groups)), [group.rows for group in groups])
+    return indices if len(groups) == 1 else np.random.Generator(np.random.Philox(seed)).permutation(indices)
 
 
 def value_text(value: object) -> str | None:
-    """A value as shares name it.
+    """Return a value as it is written in shares.
 
     >>> text_of(True), text_of(3), text_of(">50K"), text_of(None)
     ('true', '3', '>50K', None)
@@ -81,7 +83,7 @@ def _type_of(bundle: Bundle, column: str) -> pa.DataType:
     schema = bundle.encoding.schema
     names = [each.name for each in schema.modelled]
     if column not in names:
-        hint = did_you_mean(column, names) or f"; there are {', '.join(names[:20])}"
+        hint = did_you_mean(column, names) or f": expected one of {', '.join(names[:20])}"
         raise JobInvalid("shares", [f"{bundle.version} has no modelled column '{column}'{hint}"])
     return plain(schema.arrow.field(column).type)
 
@@ -93,12 +95,8 @@ def _literal(value: str, kind: pa.DataType, column: str) -> str:
         case "number" | "boolean":
             return value
         case _:
-            raise JobInvalid("shares", [f"'{column}' is {kind}: shares are of text, numbers or booleans"])
+            raise JobInvalid("shares", [f"'{column}' has type {kind}: expected text, numbers or booleans"])
 
 
 def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
-
-
-def _both(first: str | None, second: str) -> str:
-    return second if first is None else f"({first}) and {second}"

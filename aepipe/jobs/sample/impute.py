@@ -1,4 +1,4 @@
-"""Writes the rows of a partition with their missing cells filled, through ONNX only."""
+"""Impute the missing cells of a partition through ONNX."""
 
 import time
 from collections import Counter
@@ -24,7 +24,7 @@ CONTRACT = "fill/1"
 
 
 class ImputeResult(Result):
-    """Where the rows are, whether this call wrote them, and how many cells of each column were filled and left."""
+    """Path of the imputed rows, and the cells per column that were filled and that stay missing."""
 
     path: Path
     rows: int
@@ -44,12 +44,22 @@ def impute(
     model: str = "champion",
     progress: Progress | None = None,
 ) -> ImputeResult:
-    """The rows of a source partition in <out>/filled/<partition>, every modelled cell that was missing drawn given the
-    others; all other cells, keys and labels among them, as they are.
+    """Write a partition to <out>/filled/<partition>, with each missing modelled cell drawn given the others.
 
-    The same model, rows and seed give the same values; asked for again, nothing is written. Values of several seeds are
-    several imputations. Raises OptionInvalid where the family cannot draw some cells given others, JobInvalid where
-    there is no such partition, SchemaMismatch where it has other columns.
+    All other cells stay as they are, keys and labels included. The same model, rows and seed give the same values; a
+    repeated call writes nothing. Several seeds give multiple imputations.
+
+    Args:
+        job_path: Job file, or the folder that holds it.
+        partition: Name of a partition of the source.
+        seed: Random seed; None: derived from the job's seed and the name of the partition.
+        model: Alias or version of the model.
+        progress: Callback for progress.
+
+    Raises:
+        OptionInvalid: The family cannot draw some cells given others.
+        JobInvalid: There is no such partition.
+        SchemaMismatch: The partition has other columns.
     """
     began = time.perf_counter()
     job = read_job(job_path)
@@ -82,26 +92,26 @@ def _write(
     commit: Commit[ImputeDetails], bundle: Bundle, filler: Filler, source: Partition, progress: Progress
 ) -> dict[str, dict[str, int]]:
     total = sum(read_footer(file).rows for file in source.files)
-    sink, at = None, 0
+    sink, done = None, 0
     filled, left = Counter[str](), Counter[str]()
     for block in _blocks(filler, source):
         rows = block.rows
-        whole = rows.append_column("model_version", model_version_column(bundle.version, rows.num_rows))
-        sink = sink or commit.open("filled", whole.schema)
-        sink.write(whole)
+        written = rows.append_column("model_version", model_version_column(bundle.version, rows.num_rows))
+        sink = sink or commit.open("filled", written.schema)
+        sink.write(written)
         filled.update(block.filled)
         left.update(block.left)
-        at += rows.num_rows
-        progress("fill", at / max(total, 1))
+        done += rows.num_rows
+        progress("impute", done / max(total, 1))
     return {"filled": dict(filled), "left": {name: count for name, count in left.items() if count}}
 
 
 def _blocks(filler: Filler, source: Partition) -> Iterator[Filled]:
-    """An empty partition is one empty block."""
-    found = False
+    """Yield the imputed blocks of a partition; an empty partition is one empty block."""
+    is_empty = True
     for index, batch in enumerate(slices(source.files, None, rows=filler.rows)):
-        found = True
+        is_empty = False
         yield filler.block(index, batch)
-    if not found:
-        nothing = pa.RecordBatch.from_pylist([], schema=read_footer(source.files[0]).schema)
-        yield filler.block(0, nothing)
+    if is_empty:
+        batch = pa.RecordBatch.from_pylist([], schema=read_footer(source.files[0]).schema)
+        yield filler.block(0, batch)

@@ -1,4 +1,4 @@
-"""Rows that a model made, as whole rows of the source."""
+"""Complete modelled columns to rows of the source table."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -18,9 +18,13 @@ def to_source_rows(
     keys: Callable[[str, pa.DataType], Column],
     own: Mapping[str, Column],
 ) -> dict[str, Column]:
-    """The source's columns in its order, then `own` ones, then the model: modelled columns as made, others null.
+    """Return the source's columns in order, then `own`, then `model_version`.
 
-    keys: the values of a key column, by its name and type.
+    Args:
+        bundle: Bundle whose schema names the columns.
+        made: Modelled columns; source columns that it lacks are null.
+        keys: Function from the name and type of a key column to its values.
+        own: Additional columns.
     """
     schema, columns = bundle.encoding.schema, dict[str, Column]()
     for column in schema.columns:
@@ -35,5 +39,5 @@ def to_source_rows(
 
 
 def model_version_column(version: str, rows: int) -> pa.DictionaryArray:
-    """The version of a model in each of so many rows."""
+    """Return a column that repeats the model version, dictionary-encoded."""
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [version])

@@ -1,4 +1,4 @@
-"""The gate that a set of synthetic rows passes before it is published: a verdict, and the page that shows it."""
+"""Quality gate of a sample set: run the checks before publication and render the page that shows them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,12 +16,12 @@ from aepipe.quality.measure import Sides
 from aepipe.report.sample_page import SetPage, render_set
 
 MOST_ROWS = 100_000
-"""Rows that are looked at: the first, which are as good as any, since rows do not hang together."""
+"""Rows that are checked: the first ones, since rows are drawn independently."""
 MOST_IMAGES = 64
 
 
 def page_name(partition: str) -> str:
-    """Of the page about a published set, beside the nights' pages.
+    """Return the file name of the page about a published set.
 
     >>> page_name("dt=2026-01-01/hour=7")
     'samples-dt=2026-01-01_hour=7.html'
@@ -30,7 +30,7 @@ def page_name(partition: str) -> str:
 
 
 class GateResult(NamedTuple):
-    """A sentence for each bar missed, what was measured, and the page; all empty for a set that was not judged."""
+    """Failed checks (one sentence each), measured values and HTML page; all empty if the set was not checked."""
 
     failed_checks: tuple[str, ...] = ()
     quality: Mapping[str, float] = {}
@@ -38,7 +38,7 @@ class GateResult(NamedTuple):
 
 
 class QualityGate:
-    """Gathers the rows of a set as they are drawn, and judges them at the end."""
+    """Collector of the rows of a set, which runs the quality checks at the end."""
 
     def __init__(
         self,
@@ -58,17 +58,22 @@ class QualityGate:
         self._rows = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """One more batch of modelled columns."""
+        """Add a batch of modelled columns."""
         if self._rows < MOST_ROWS:
             self._batches.append(batch.slice(0, MOST_ROWS - self._rows))
         self._rows += batch.num_rows
 
     def evaluate(self, seed: int, rejected: Mapping[str, int], *, partition: str, progress: Progress) -> GateResult:
-        """What the bars make of the rows. Raises EvaluationInvalid where they cannot be judged."""
+        """Evaluate the quality checks and render their page.
+
+        Raises:
+            EvaluationInvalid: The real rows do not support a check.
+        """
         progress("quality", 0.0)
-        alike = self._alike(seed)
-        sides = self._sides(alike or self._reference)
-        kind: ReferenceKind = "all" if not self._asked() else "few" if alike is None else "some"
+        matching = self._matching_reference(seed)
+        sides = self._sides(matching or self._reference)
+        request = self._request()
+        kind: ReferenceKind = "all" if not request else "too few" if matching is None else "matching"
         found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
         page = SetPage(
             job=self._job.name,
@@ -77,7 +82,7 @@ class QualityGate:
             written_at=datetime.now(UTC),
             rows=self._rows,
             seed=seed,
-            asked=self._asked(),
+            asked=request,
             quality=found,
             real=sides.held_out,
             synthetic=sides.synthetic,
@@ -87,16 +92,18 @@ class QualityGate:
         progress("quality", 1.0)
         return GateResult(found.failed_checks, found.values, render_set(page).encode())
 
-    def _alike(self, seed: int) -> Reference | None:
-        """Real rows of the kind that was asked for; none where they are few."""
-        found = self._reference if self._where is None else self._reference.like(self._where)
+    def _matching_reference(self, seed: int) -> Reference | None:
+        """Select the real rows that satisfy the request; None if there are too few."""
+        found = self._reference if self._where is None else self._reference.matching(self._where)
         for column, shares in self._shares.items():
-            found = None if found is None else found.of_shares(column, shares, seed)
+            found = None if found is None else found.with_shares(column, shares, seed)
         return found
 
     def _sides(self, real: Reference) -> Sides:
         synthetic = pa.Table.from_batches(self._batches)
-        names = [name for name in real.train.column_names if name in synthetic.column_names]  # of two images, one
+        names = [
+            name for name in real.train.column_names if name in synthetic.column_names
+        ]  # models with a target image sample only that one
         return Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
 
     def _images(self, sides: Sides) -> dict[str, Any]:
@@ -107,9 +114,9 @@ class QualityGate:
         synthetic, real = (drawn_images(encoding, rows) for rows in shown)
         return {"images": synthetic, "real_images": real, "top": top_of(encoding.layout)}
 
-    def _asked(self) -> str:
-        """In words; empty where rows are as in training."""
-        asked = [] if self._where is None else [self._where]
+    def _request(self) -> str:
+        """Describe the condition and the shares in words; empty if rows are distributed as in training."""
+        parts = [] if self._where is None else [self._where]
         for name, shares in self._shares.items():
-            asked += [f"{share:.3g} of {name} {value}" for value, share in shares.items()]
-        return ", ".join(asked)
+            parts += [f"{share:.3g} of {name} {value}" for value, share in shares.items()]
+        return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The rows of one set as they are drawn: group by group, kept where the constraints hold, in the order of the seed."""
+"""Rejection sampling: draw the rows of each group until enough satisfy the constraints, shuffled by the seed."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ FEWEST_DRAWS = 20_000
 
 
 class Source(NamedTuple):
-    """What rows are drawn from."""
+    """Model, seed, prior and device that rows are drawn with."""
 
     bundle: Bundle
     seed: int
@@ -29,9 +29,10 @@ class Source(NamedTuple):
 
 
 def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) -> Iterator[pa.RecordBatch]:
-    """The rows of all groups, modelled columns alone; the same seed gives the same rows. No rows are one empty batch.
+    """Yield the rows of all groups, modelled columns only; for zero rows, one empty batch.
 
-    Raises as `draw`, and JobInvalid where so few rows keep to the constraints that 100 draws a row do not suffice.
+    Raises:
+        JobInvalid: 100 draws per row do not give enough rows that satisfy the constraints.
     """
     if len(groups) == 1 and not rules:
         yield from draw(
@@ -52,12 +53,12 @@ def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) 
 
 
 def group_seed(seed: int, group: Group) -> int:
-    """A seed of its own for each group, so that no two share their noise."""
+    """Derive a group's seed, so that no two groups share their noise."""
     return seed if not group.name else zlib.crc32(group.name.encode(), seed & 0xFFFFFFFF)
 
 
 class _Stream:
-    """The kept rows of one group, in order."""
+    """Stream of the accepted rows of one group, in order."""
 
     def __init__(self, source: Source, group: Group, rules: ConstraintFilter) -> None:
         self._rules = rules
@@ -74,11 +75,11 @@ class _Stream:
         self._kept: list[pa.RecordBatch] = []
 
     def take(self, rows: int) -> pa.Table:
-        """The next rows."""
-        there = sum(batch.num_rows for batch in self._kept)
-        while there < rows:
+        """Take the next rows."""
+        available = sum(batch.num_rows for batch in self._kept)
+        while available < rows:
             self._kept.append(self._next())
-            there += self._kept[-1].num_rows
+            available += self._kept[-1].num_rows
         table = pa.Table.from_batches(self._kept).combine_chunks()
         self._kept = table.slice(rows).to_batches()
         return table.slice(0, rows)
@@ -90,18 +91,18 @@ class _Stream:
             raise JobInvalid(
                 "[[samples.constraints]]",
                 [
-                    f"{title} holds for {100 * share:.2g} % of the rows drawn: {self._draws:,} draws did not give "
-                    f"{self._group.rows:,} rows; ask for fewer, or leave it out"
+                    f"{title} holds for {100 * share:.2g} % of the drawn rows: expected {self._group.rows:,} rows from "
+                    f"{self._draws:,} draws; request fewer rows or remove the constraint"
                 ],
             )
-        return self._rules.keep(batch)
+        return self._rules.filter(batch)
 
 
 def _one_batch(streams: Sequence[_Stream], order: np.ndarray) -> pa.RecordBatch:
-    """The next rows of the streams, each at the places that `order` gives it."""
+    """Take the next rows of the streams, interleaved as `order` (group index of each row) says."""
     counts = np.bincount(order, minlength=len(streams))
     parts = [stream.take(int(count)) for stream, count in zip(streams, counts, strict=True) if count]
     table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    places = np.argsort(np.argsort(order, kind="stable"), kind="stable")
-    (batch,) = table.take(pa.array(places)).combine_chunks().to_batches()
+    positions = np.argsort(np.argsort(order, kind="stable"), kind="stable")
+    (batch,) = table.take(pa.array(positions)).combine_chunks().to_batches()
     return batch

@@ -139,7 +139,6 @@ def sample(
     fails a check of [samples.quality] is quarantined with its report; the set published before stays.
 
     Args:
-        job_path: Job file, or the folder that holds it.
         rows: Number of rows; None: the job's.
         seed: Random seed; None: derived from the job's seed and the name of the partition.
         prior: Prior of the latents, "mixture" or "normal"; None: the job's.
@@ -147,8 +146,6 @@ def sample(
             supports it; None: the job's.
         shares: Share of rows by value, for one column; None: the job's.
         partition: Partition to write; None: dt=<today>.
-        model: Alias or version of the model.
-        progress: Callback for progress.
 
     Raises:
         JobInvalid: No sample can satisfy the arguments or the job.
@@ -170,10 +167,7 @@ def sample(
     run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), name, progress or no_progress)
     outputs = Outputs(job.out_path)
     with outputs.commit(SAMPLE, name, request.key(job, bundle)) as commit:
-        if commit.done is None:
-            found = _draw_and_publish(run, commit)
-        else:
-            found = _published_set(run, commit.done)
+        found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
         created = commit.done is None
     return SampleResult(
         **asdict(found),

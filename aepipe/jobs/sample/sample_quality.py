@@ -1,4 +1,4 @@
-"""A set of synthetic rows held against real ones: what is measured of it, and what the job's bars make of that."""
+"""Measure a sample set against real rows and apply the job's quality thresholds."""
 
 from typing import Literal
 
@@ -20,52 +20,59 @@ from aepipe.tables.schema import Schema, did_you_mean
 
 MOST_POINTS = 5_000
 
-ReferenceKind = Literal["all", "some", "few"]
-"""Which real rows a set is held against: all, those of the kind that was asked for, or all since these are few."""
+ReferenceKind = Literal["all", "matching", "too few"]
+"""Real rows that a set is compared with: all, the rows that match its request, or all since too few match."""
 
 
 def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
-    """Raises JobInvalid where a bar is for other data than the model's, or the column to predict is not its own."""
+    """Validate the quality thresholds of a job for the kind of data and the columns of its model.
+
+    Raises:
+        JobInvalid: A threshold does not apply to this data, or the column to predict is not a modelled one.
+    """
     quality, schema = job.samples.quality, bundle.encoding.schema
     is_table = bundle.encoding.layout.kind == "table"
     wrong = ("frechet",) if is_table else ("shapes", "trends", "loss", "predict")
     kind = "tables" if is_table else "images and series"
-    faults = [f"{name} is no measure of {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
+    faults = [f"{name} does not apply to {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
     names = [column.name for column in schema.modelled]
     if is_table and quality.predict is not None and quality.predict not in names:
-        hint = did_you_mean(quality.predict, names) or f"; there are {', '.join(names[:20])}"
+        hint = did_you_mean(quality.predict, names) or f": expected one of {', '.join(names[:20])}"
         faults.append(f"predict: the model has no column '{quality.predict}'{hint}")
     if is_table and quality.loss is not None and predicted_column(job, schema) is None:
-        faults.append("loss: name a column to predict, since the model has no condition")
+        faults.append("loss: the model has no condition to predict: set predict to a column")
     if faults:
         raise JobInvalid("[samples.quality]", faults)
 
 
 def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: ReferenceKind = "all") -> CheckReport:
-    """The checks of a set; of distributions only where the real rows are of its kind.
+    """Measure a set and run its quality checks; distributions are compared only with real rows that match it.
 
-    Raises EvaluationInvalid where the column that the job has predicted has one value among all rows.
+    Raises:
+        EvaluationInvalid: The column to predict is constant among all rows.
     """
     schema = bundle.encoding.schema
-    together = schema.event_time is None
+    is_exchangeable = schema.event_time is None
     if bundle.encoding.layout.kind == "table":
         measures = measure_table(
             sides,
             categories=categories(schema),
             predict=_column_to_predict(job, schema, sides, kind),
             seed=seed,
-            is_exchangeable=together,
-            is_comparable=kind != "few",
+            is_exchangeable=is_exchangeable,
+            is_comparable=kind != "too few",
         )
     else:
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
-        measures = measure_points(sides, points, seed=seed, is_exchangeable=together, is_comparable=kind != "few")
+        measures = measure_points(
+            sides, points, seed=seed, is_exchangeable=is_exchangeable, is_comparable=kind != "too few"
+        )
     return run_checks(measures, job.samples.quality)
 
 
 def predicted_column(job: Job, schema: Schema) -> str | None:
-    """The column that learners foretell: the job's, or else the first condition that is a category."""
+    """Return the column that learners predict: the job's, or else the first condition that is a category."""
     if job.samples.quality.predict is not None:
         return job.samples.quality.predict
     named = categories(schema)
@@ -73,10 +80,7 @@ def predicted_column(job: Job, schema: Schema) -> str | None:
 
 
 def _column_to_predict(job: Job, schema: Schema, sides: Sides, kind: ReferenceKind) -> str | None:
-    """The column to predict.
-
-    None where it has one value among rows of one kind, or where nobody named it and it has one value or very many.
-    """
+    """Return the column to predict; None if matching rows, or a column the job does not name, cannot support it."""
     column = predicted_column(job, schema)
     if column is None or (job.samples.quality.predict is not None and kind == "all"):
         return column
@@ -85,23 +89,20 @@ def _column_to_predict(job: Job, schema: Schema, sides: Sides, kind: ReferenceKi
 
 
 def categories(schema: Schema) -> frozenset[str]:
-    """The modelled columns that are categories, whatever their type."""
+    """Return the modelled columns that are categories, by kind or by type."""
     found = {column.name for column in schema.modelled if column.kind in ("category", "boolean")}
     sorts = {column.name: sort_of(plain(schema.arrow.field(column.name).type)) for column in schema.modelled}
     return frozenset(found | {name for name, sort in sorts.items() if sort in ("text", "boolean")})
 
 
 def _points(bundle: Bundle, model: TableModel | None, rows: pa.Table, seed: int) -> NDArray[np.float64]:
-    """At most 5,000 rows in the space of the model's features; rows that it cannot score have none.
-
-    Where images are rebuilt in place of others, samples hold nothing that an encoder takes: they are their own pixels.
-    """
+    """Embed at most 5,000 rows by the model, (B, Z), without the rows that it cannot score."""
     chosen = rows.take(pa.array(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:MOST_POINTS])))
-    if model is None:
+    if model is None:  # samples of a target image hold nothing that the encoder reads: embed them by their pixels
         return pooled_pixels(drawn_images(bundle.encoding, chosen))
     latent = bundle.manifest.latent
     features = model.encode(chosen)
     names = latent.pooled or latent.columns
     points = np.column_stack([features[name].to_numpy().astype(np.float64) for name in names])
-    fine: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]
-    return fine
+    finite: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]
+    return finite

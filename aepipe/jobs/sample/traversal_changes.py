@@ -1,4 +1,4 @@
-"""What changes along a walk: its strips, and how far each column moves on each of them."""
+"""Split a traversal into paths and measure how far each column changes along each of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _PLACES = ("walk_share", "walk_value", "walk_amount")
 
 
 class TraversalPath(NamedTuple):
-    """Rows of a walk that follow each other: which, and where each of them stands on the way."""
+    """Consecutive rows of a traversal: their row indices, and the position of each on the path."""
 
     name: str
     rows: NDArray[np.int64]
@@ -22,9 +22,9 @@ class TraversalPath(NamedTuple):
 
 
 class Change(NamedTuple):
-    """How far a column moves on a strip, in standard deviations of the training rows (1 for a category), and how."""
+    """Range of a column along a path, in standard deviations of the training rows (1 for a category)."""
 
-    strip: str
+    path: str
     column: str
     size: float
     places: tuple[float, ...]
@@ -32,36 +32,37 @@ class Change(NamedTuple):
 
 
 def split_paths(walk: pa.Table, keys: Sequence[str]) -> tuple[TraversalPath, ...]:
-    """The strips of a walk's table in their order. keys: of the rows that it sets out from."""
+    """Split a table of a traversal into its paths, in order. keys: keys of the start rows."""
     (place,) = (name for name in _PLACES if name in walk.column_names)
-    at = walk[place].to_pylist()
+    positions = walk[place].to_pylist()
     found: dict[str, list[int]] = {}
     for row, name in enumerate(_names(walk, keys)):
         found.setdefault(name, []).append(row)
     return tuple(
-        TraversalPath(name, np.asarray(rows, np.int64), tuple(at[row] for row in rows)) for name, rows in found.items()
+        TraversalPath(name, np.asarray(rows, np.int64), tuple(positions[row] for row in rows))
+        for name, rows in found.items()
     )
 
 
 def changes(model: TableModel, walk: pa.Table, keys: Sequence[str], *, most: int) -> tuple[Change, ...]:
-    """The `most` columns that move furthest, the furthest first; none of images."""
+    """Return the `most` columns that change furthest, in descending order; empty for images and series."""
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
         return ()
-    strips = split_paths(walk, keys)
+    paths = split_paths(walk, keys)
     features = _features(layout, model.arrays(walk))
     found = [
-        Change(strip.name, column, _movement(features[column], strip), strip.places, ())
-        for strip in strips
+        Change(path.name, column, _largest_range(features[column], path), path.places, ())
+        for path in paths
         for column in features
     ]
     ordered = sorted((change for change in found if change.size > 0), key=lambda change: -change.size)[:most]
-    rows = {strip.name: strip.rows for strip in strips}
-    return tuple(each._replace(values=tuple(walk[each.column].take(rows[each.strip]).to_pylist())) for each in ordered)
+    rows = {path.name: path.rows for path in paths}
+    return tuple(each._replace(values=tuple(walk[each.column].take(rows[each.path]).to_pylist())) for each in ordered)
 
 
 def _names(walk: pa.Table, keys: Sequence[str]) -> Iterator[str]:
-    """The strip of each row: its latent, the pair that it lies between, or its key."""
+    """Yield the path of each row: its latent, the pair that it lies between, or its key."""
     for row in walk.select([name for name in walk.column_names if name.startswith("walk_")]).to_pylist():
         if "walk_dimension" in row:
             yield row["walk_dimension"]
@@ -72,18 +73,18 @@ def _names(walk: pa.Table, keys: Sequence[str]) -> Iterator[str]:
 
 
 def _features(layout: Layout, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, list[NDArray[np.generic]]]:
-    """By column, its features (B,): numbers in units of their standard deviation, and codes."""
+    """Return the features of each column, (B,) each: numbers in standard deviations, and codes."""
     found: dict[str, list[NDArray[np.generic]]] = {name: [] for name in layout.columns}
-    for at, number in enumerate(layout.numbers):
-        found[layout.columns[number.column]].append(_standard(number, arrays["num"][:, at].astype(np.float64)))
-    for at, category in enumerate(layout.categories):
-        found[layout.columns[category.column]].append(arrays["cat"][:, at])
+    for index, number in enumerate(layout.numbers):
+        found[layout.columns[number.column]].append(_standardize(number, arrays["num"][:, index].astype(np.float64)))
+    for index, category in enumerate(layout.categories):
+        found[layout.columns[category.column]].append(arrays["cat"][:, index])
     return found
 
 
-def _movement(features: Sequence[NDArray[np.generic]], strip: TraversalPath) -> float:
-    """The furthest that any feature of a column moves on a strip."""
-    along = [values[strip.rows] for values in features]
+def _largest_range(features: Sequence[NDArray[np.generic]], path: TraversalPath) -> float:
+    """Return the largest range of any feature of a column along a path."""
+    along = [values[path.rows] for values in features]
     is_code = [np.issubdtype(values.dtype, np.integer) for values in along]
     return max(
         float((values != values[0]).any()) if code else float(np.ptp(values))
@@ -91,7 +92,7 @@ def _movement(features: Sequence[NDArray[np.generic]], strip: TraversalPath) -> 
     )
 
 
-def _standard(number: Number, values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _standardize(number: Number, values: NDArray[np.float64]) -> NDArray[np.float64]:
     scaled = (np.nan_to_num(values, nan=number.center) - number.center) / number.scale
     if number.transform == "log":
         scaled = np.sign(scaled) * np.log1p(np.abs(scaled))

@@ -1,9 +1,10 @@
-"""Writes walks through the latents: the rows between two, rows with more of an attribute, one latent at a time."""
+"""Latent traversals: interpolate between rows, shift rows along an attribute, traverse one latent at a time."""
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from aepipe.inference.traversal import MeanLatents, refuse_unwalkable, step_betw
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.sample.output_rows import to_source_rows
-from aepipe.jobs.sample.traversal_changes import Change, changes
+from aepipe.jobs.sample.traversal_changes import changes
 from aepipe.latent_math import How
 from aepipe.report import formatting as wording
 from aepipe.storage import TRAVERSE, Outputs, TraversalDetails, digest_of, read_parquet
@@ -35,18 +36,18 @@ MOST_CHANGES = 8
 
 
 class ColumnChange(Result):
-    """A column that moved: on which strip of the walk, from what to what."""
+    """Change of a column along one path."""
 
     strip: str
     column: str
     first: str
     last: str
     size: float
-    """in standard deviations of the training rows; 1 for a category"""
+    """Standard deviations of the training rows; 1 for a category."""
 
 
 class TraversalResult(Result):
-    """Where the rows are, whether this call wrote them, and what changes most along them."""
+    """Path of the written rows, and the columns that change most along them."""
 
     kind: TraversalKind
     path: Path
@@ -57,8 +58,9 @@ class TraversalResult(Result):
     seconds: float
 
 
-class _Start(NamedTuple):
-    """A job, its model, and the rows that a walk sets out from, by their keys."""
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Start of a traversal: job, model, and the start rows with their keys."""
 
     job: Job
     model: TableModel
@@ -77,15 +79,28 @@ def interpolate(
     partition: str | None = None,
     model: str = "champion",
 ) -> TraversalResult:
-    """The rows between the rows of two keys, in <out>/walks/interpolation; conditions are the first row's.
+    """Interpolate between the rows of two keys and write the path to <out>/walks/interpolation.
 
-    The same model, rows and steps give the same walk; asked for again, nothing is written, as with every walk.
-    Raises JobInvalid, OptionInvalid for keys of no row or several and where the latents are no real vectors.
+    A repeated call with the same model, rows and settings writes nothing, as with every traversal. The
+    conditions come from the first row.
+
+    Args:
+        job_path: Job file, or the folder that holds it.
+        first: Key of the first row.
+        last: Key of the last row.
+        steps: Rows of the path, at least 2.
+        how: "slerp" (along the arc) or "lerp" (straight).
+        partition: Partition to write; None: the kind of traversal.
+        model: Alias or version of the model.
+
+    Raises:
+        JobInvalid: `how` is unknown.
+        OptionInvalid: A key has no row or several, or the latents are not one real vector per row.
     """
     start = _start(job_path, (first, last), model)
-    table = start.model.interpolate(start.rows.slice(0, 1), start.rows.slice(1, 1), steps=steps, how=_how(how))
-    at = table.column_names.index("walk_row") + 1
-    table = table.add_column(at, "walk_to", pa.array([last] * table.num_rows, pa.string()))
+    table = start.model.interpolate(start.rows.slice(0, 1), start.rows.slice(1, 1), steps=steps, how=_checked_how(how))
+    index = table.column_names.index("walk_row") + 1
+    table = table.add_column(index, "walk_to", pa.array([last] * table.num_rows, pa.string()))
     return _write(start, "interpolation", table, {"steps": steps, "how": how}, partition)
 
 
@@ -98,11 +113,22 @@ def shift(
     partition: str | None = None,
     model: str = "champion",
 ) -> TraversalResult:
-    """The rows of some keys as they are rebuilt, and with `amount` of an attribute more, in <out>/walks/shift.
+    """Shift rows along an attribute vector; write them to <out>/walks/shift, reconstructed and shifted.
 
-    The attribute is what sets rows of the job's data for which the condition holds apart from the others: of all
-    partitions, since rows to learn from may have been chosen for not having it.
-    Raises as `interpolate`, and OptionInvalid where the condition holds for no row or for all.
+    The attribute vector is the difference of the mean latents of rows that satisfy the condition and of other rows. It
+    uses all partitions, since training rows may have been selected to exclude the attribute.
+
+    Args:
+        job_path: Job file, or the folder that holds it.
+        condition: Condition that rows with the attribute satisfy.
+        keys: Keys of the rows to shift.
+        amount: Multiple of the attribute vector.
+        partition: Partition to write; None: the kind of traversal.
+        model: Alias or version of the model.
+
+    Raises:
+        JobInvalid: The table lacks a column of the condition.
+        OptionInvalid: As for `interpolate`, or all rows or none satisfy the condition.
     """
     if not keys:
         raise OptionInvalid("a shift has no rows: expected at least one key. Name the rows to shift.")
@@ -122,9 +148,18 @@ def traverse(
     partition: str | None = None,
     model: str = "champion",
 ) -> TraversalResult:
-    """The row of a key with one latent at a time moved over its spread in training, in <out>/walks/traversal.
+    """Traverse one latent at a time over its training range, from the row of a key; write to <out>/walks/traversal.
 
-    dimensions: such as z_000; none: all. Raises as `interpolate`, and OptionInvalid for a latent that is not there.
+    Args:
+        job_path: Job file, or the folder that holds it.
+        key: Key of the row.
+        dimensions: Names of latents, such as z_000; None: all.
+        steps: Rows per latent, at least 2.
+        partition: Partition to write; None: the kind of traversal.
+        model: Alias or version of the model.
+
+    Raises:
+        OptionInvalid: As for `interpolate`, or the model has no such latent.
     """
     start = _start(job_path, (key,), model)
     table = start.model.traverse(start.rows, dimensions, steps=steps)
@@ -144,33 +179,30 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     return _Start(job, opened, tuple(keys), rows, began)
 
 
-def _how(name: str) -> How:
+def _checked_how(name: str) -> How:
     if name not in ("slerp", "lerp"):
         raise ArgumentInvalid("how", [f"expected slerp or lerp, got '{name}'"])
     return cast(How, name)
 
 
 def _attribute_vector(start: _Start, condition: str) -> NDArray[np.float64]:
-    """(Z,), of the first `[train] max_rows` rows of the job's data."""
+    """Return the attribute vector, (Z,), from the first `[train] max_rows` rows of the job's data."""
     job, walker = start.job, start.model.walker
-    having, lacking = MeanLatents(walker), MeanLatents(walker)
+    with_attribute, without = MeanLatents(walker), MeanLatents(walker)
     needed = {column.name for column in start.model.bundle.encoding.schema.modelled} | where.columns(condition)
     files = [file for partition in discover(job) for file in partition.files]
     for file in files:
-        _refuse_unknown(condition, read_footer(file).schema)
+        names = read_footer(file).schema.names
+        for name in sorted(where.columns(condition) - set(names)):
+            raise ArgumentInvalid("shift", [f"the table has no column '{name}'{did_you_mean(name, names)}"])
     for batch in slices(files, sorted(needed), rows=READ_ROWS):
         rows = pa.Table.from_batches([batch])
         holds = where.apply(condition, rows)
-        having.add(rows.filter(holds))
-        lacking.add(rows.filter(pc.invert(holds)))
-        if having.rows + lacking.rows >= job.train.max_rows:
+        with_attribute.add(rows.filter(holds))
+        without.add(rows.filter(pc.invert(holds)))
+        if with_attribute.rows + without.rows >= job.train.max_rows:
             break
-    return step_between(having, lacking, what=condition)
-
-
-def _refuse_unknown(condition: str, schema: pa.Schema) -> None:
-    for name in sorted(where.columns(condition) - set(schema.names)):
-        raise ArgumentInvalid("shift", [f"the table has no column '{name}'{did_you_mean(name, schema.names)}"])
+    return step_between(with_attribute, without, what=condition)
 
 
 def _write(
@@ -178,41 +210,45 @@ def _write(
 ) -> TraversalResult:
     bundle, outputs, name = start.model.bundle, Outputs(start.job.out_path), partition or kind
     details = {"kind": kind, "keys": list(start.keys), **settings}
-    key = digest_of(CONTRACT, bundle.version, json_bytes(details), _bytes_of(start.rows))
-    whole = _whole_rows(bundle, start.rows, table)
+    key = digest_of(CONTRACT, bundle.version, json_bytes(details), _serialized(start.rows))
+    rows = _source_rows(bundle, start.rows, table)
     with outputs.commit(TRAVERSE, name, key) as commit:
         manifest = commit.done
         if manifest is None:
-            commit.open("walks", whole.schema).write(whole)
+            commit.open("walks", rows.schema).write(rows)
             manifest = commit.publish(model_version=bundle.version, details=TraversalDetails.model_validate(details))
         created = commit.done is None
     path = outputs.root / manifest.files["walks"].path
-    found = changes(start.model, read_parquet(path), start.keys, most=MOST_CHANGES)
+    found = tuple(
+        ColumnChange(
+            strip=change.path,
+            column=change.column,
+            first=wording.cell(change.values[0]),
+            last=wording.cell(change.values[-1]),
+            size=change.size,
+        )
+        for change in changes(start.model, read_parquet(path), start.keys, most=MOST_CHANGES)
+    )
     return TraversalResult(
         kind=kind,
         path=path,
         rows=manifest.files["walks"].rows,
         model_version=bundle.version,
         created=created,
-        changes=tuple(_column_change(change) for change in found),
+        changes=found,
         seconds=time.perf_counter() - start.began,
     )
 
 
-def _column_change(change: Change) -> ColumnChange:
-    first, last = (wording.cell(change.values[at]) for at in (0, -1))
-    return ColumnChange(strip=change.strip, column=change.column, first=first, last=last, size=change.size)
+def _source_rows(bundle: Bundle, source: pa.Table, table: pa.Table) -> pa.Table:
+    """Return source rows with the keys of their start row, their position on the path and the model version."""
+    start_row = table["walk_row"].combine_chunks()
+    position = {name: table[name] for name in table.column_names if name.startswith("walk_")}
+    return pa.table(to_source_rows(bundle, table, keys=lambda name, _: source[name].take(start_row), own=position))
 
 
-def _whole_rows(bundle: Bundle, source: pa.Table, table: pa.Table) -> pa.Table:
-    """Rows of the source with the keys of the row set out from, their place on the walk and their model."""
-    of = table["walk_row"].combine_chunks()
-    place = {name: table[name] for name in table.column_names if name.startswith("walk_")}
-    return pa.table(to_source_rows(bundle, table, keys=lambda name, _: source[name].take(of), own=place))
-
-
-def _bytes_of(rows: pa.Table) -> bytes:
-    """The rows themselves, whatever file they lie in."""
+def _serialized(rows: pa.Table) -> bytes:
+    """Serialise rows independently of the file that they come from."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema.remove_metadata()) as stream:
         stream.write_table(rows.replace_schema_metadata(None).combine_chunks())

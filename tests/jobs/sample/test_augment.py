@@ -30,7 +30,7 @@ def test_synthetic_rows_are_shown_beside_class_weights_and_copies(shared_folder:
     for arm in found["arms"]:
         assert arm["name"] in page
     assert "no privacy guarantee" in page
-    assert "--where &#39;&#34;kind&#34; = &#39;\\&#39;&#39;boot" in page
+    assert "--where &#39;&#34;kind&#34; = &#39;&#34;&#39;&#34;&#39;boot" in page
     assert not (tmp_path / "out" / "samples").exists()
 
 

@@ -53,7 +53,9 @@ def test_what_hardly_any_row_keeps_to_is_named_with_its_share_and_nothing_is_wri
 ) -> None:
     job = shop_job(shared_folder, tmp_path, f'{UNJUDGED}[[samples.constraints]]\nunique = ["colour"]\n')
 
-    with pytest.raises(JobInvalid, match=r"unique colour holds for 0\.01 % of the rows drawn: 20,000 draws"):
+    with pytest.raises(
+        JobInvalid, match=r"unique colour holds for 0\.01 % of the drawn rows: expected 5 rows from 20,000 draws"
+    ):
         sample(job, rows=5, seed=3, partition="a")
 
     assert not (tmp_path / "out" / "samples").exists()
@@ -116,8 +118,8 @@ def test_an_unknown_value_breaks_no_order_and_rejected_rows_take_no_unique_value
     both = [Constraint(unique=("shop",)), Constraint(combination=("amount", "shop"))]
     rules = ConstraintFilter(both, encoding().schema, train)
 
-    assert order.keep(ROWS)["amount"].to_pylist() == [None]
-    assert rules.keep(ROWS).to_pylist() == [{"amount": 2.0, "shop": "south"}, {"amount": None, "shop": "north"}]
+    assert order.filter(ROWS)["amount"].to_pylist() == [None]
+    assert rules.filter(ROWS).to_pylist() == [{"amount": 2.0, "shop": "south"}, {"amount": None, "shop": "north"}]
     assert rules.rejected == {"combination of amount, shop": 1, "unique shop": 2}
 
 
@@ -132,9 +134,9 @@ def test_constraints_on_what_is_not_there_or_has_no_order_are_refused_together()
         validate_constraints(wrong, encoding().schema)
 
     assert error.value.faults == (
-        "amount <= shop: 'amount' (double) and 'shop' (string) have no order; name two numbers, or two times",
+        "amount <= shop: 'amount' (double) and 'shop' (string) cannot be ordered: expected two numbers, or two times",
         "combination of shop, amuont: the model has no column 'amuont'; did you mean 'amount'?",
-        "unique nothing: the model has no column 'nothing'; there are amount, shop, id",
+        "unique nothing: the model has no column 'nothing': expected one of amount, shop, id",
     )
 
 

@@ -108,10 +108,10 @@ def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_ki
     few = Reference(pa.table({"kind": ["boot", "hat"] * 60}), pa.table({"kind": ["boot"] * 49 + ["hat"] * 51}))
 
     assert "shapes" in result.quality
-    assert few.like("kind = 'boot'") is None
-    assert few.of_shares("kind", {"boot": 0.9}, 0) is not None
-    assert few.of_shares("kind", {"boot": 0.99}, 0) is None
-    kept = few.like("kind = 'hat'")
+    assert few.matching("kind = 'boot'") is None
+    assert few.with_shares("kind", {"boot": 0.9}, 0) is not None
+    assert few.with_shares("kind", {"boot": 0.99}, 0) is None
+    kept = few.matching("kind = 'hat'")
     assert kept is not None
     assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
 
@@ -130,7 +130,7 @@ def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) ->
     [
         ("shapes = 1.2", r"samples.quality.shapes: Input should be less than or equal to 1, found 1.2"),
         ("predict = 'kid'", r"predict: the model has no column 'kid'; did you mean 'kind'\?"),
-        ("frechet = 3.0", "frechet is no measure of tables: leave it out"),
+        ("frechet = 3.0", "frechet does not apply to tables: leave it out"),
     ],
 )
 def test_bars_that_cannot_be_are_refused_and_nothing_is_written(
@@ -149,16 +149,17 @@ def test_without_the_rows_that_were_learned_from_nothing_is_judged_and_nothing_w
 ) -> None:
     job = gated(cells)
     (job.parent / "dt=2026-01-02" / "part-0.parquet").rename(job.parent / "kept")
-    with pytest.raises(DataUnreadable, match=r"has no partition dt=2026-01-02, which cells/.* learned from"):
+    with pytest.raises(DataUnreadable, match=r"has no partition dt=2026-01-02, which cells/.* was trained on"):
         sample(job, rows=50, partition="a")
     night = pq.read_table(job.parent / "kept", partitioning=None)
     pq.write_table(night.slice(3), job.parent / "dt=2026-01-02" / "part-0.parquet")
-    with pytest.raises(DataUnreadable, match="have changed since: synthetic rows cannot be judged by them"):
+    with pytest.raises(DataUnreadable, match="have changed and cannot serve to check synthetic rows"):
         sample(job, rows=50, partition="a")
     (job.parent / "kept").rename(job.parent / "dt=2026-01-02" / "part-0.parquet")
     monkeypatch.setattr(reference, "FEWEST_HELD_OUT", 1_000)
     with pytest.raises(
-        DataUnreadable, match=r"rows that it never learned from, 1000 are needed to judge .* check = false"
+        DataUnreadable,
+        match=r"too few held-out rows to check synthetic rows: expected 1000, got \d+\. .* check = false",
     ):
         sample(job, rows=50, partition="a")
 
