@@ -13,7 +13,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
-from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, digest_file, read_parquet
+from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, digest_file, read_parquet
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 
 LATEST = 31
@@ -46,6 +46,10 @@ class ScoredPartitions:
         self.manifests = found[-LATEST:] if names is None else tuple(m for m in found if m.partition in names)
         if not found:
             raise DataUnreadable(f"{job.out_path} holds no scores of {model.version}; run: aepipe score {job.source}")
+
+    def result(self, manifest: Manifest[ScoreDetails]) -> PartitionResult:
+        """Return the result of a partition."""
+        return PartitionResult.of_manifest(manifest, self.outputs.root, "written")
 
     def read(self, output: str, manifest: Manifest[Any], columns: Sequence[str] | None = None) -> pa.Table:
         """One output of one partition."""

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-Status = Literal["written", "already done", "quarantined"]
+from aepipe.storage import PartitionResult
 
 
 class Header(NamedTuple):
@@ -22,34 +22,6 @@ class Header(NamedTuple):
     calibration_rows: int | None = None
     is_polluted: bool = False  # anomalies may be among the calibration rows
     is_adaptive: bool = False  # flags follow the stream of nights
-
-
-class PartitionLine(NamedTuple):
-    """What became of one partition. A quarantined one says why in `reason`."""
-
-    name: str
-    status: Status = "written"
-    rows: int = 0
-    flagged: int = 0
-    invalid: Mapping[str, int] = {}  # rows without a score, by reason
-    unseen: Mapping[str, int] = {}  # values that training never saw, by column
-    seconds: Mapping[str, float] = {}  # by stage: read, encode, infer, write; summed over workers
-    wall_s: float | None = None  # none: the stages added up
-    over_io: float | None = None  # all stages over those of reading and writing
-    reason: str = ""
-
-    @property
-    def scored(self) -> int:
-        """Rows that have a score.
-
-        >>> PartitionLine("dt=2026-01-01", rows=10, invalid={"amount is infinite": 2}).scored
-        8
-        """
-        return self.rows - sum(self.invalid.values())
-
-    @property
-    def elapsed_s(self) -> float:
-        return sum(self.seconds.values()) if self.wall_s is None else self.wall_s
 
 
 class Scores(NamedTuple):
@@ -223,7 +195,7 @@ class ReportPage:
 
     header: Header
     notices: tuple[str, ...] = ()
-    partitions: tuple[PartitionLine, ...] = ()
+    partitions: tuple[PartitionResult, ...] = ()
     scores: Scores | None = None
     costs: CostCurve | None = None
     reasons: Mapping[str, int] = field(default_factory=dict)  # first reasons of the flagged rows

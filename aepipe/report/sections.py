@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from aepipe.report import formatting as wording
 from aepipe.report.figures.latent_map import drawable
-from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Header, PartitionLine, ReportPage
+from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Header, ReportPage
+from aepipe.storage import PartitionResult
 
 MOST_PARTITIONS = 60
 MOST_FILES = 80
@@ -74,7 +75,7 @@ class Bar(NamedTuple):
 class PartitionRow(NamedTuple):
     """One line of the table of partitions, as texts; `stages` are the columns that `stages_of` names."""
 
-    line: PartitionLine
+    line: PartitionResult
     share: str
     invalid: str
     unseen: str
@@ -110,7 +111,7 @@ def absent(night: ReportPage) -> dict[str, str]:
     return {name: night.absent.get(name, _WHY_ABSENT[name]) for name, there in present.items() if not there}
 
 
-def verdict(header: Header, partitions: Sequence[PartitionLine]) -> Verdict:
+def verdict(header: Header, partitions: Sequence[PartitionResult]) -> Verdict:
     """How many rows are flagged, and whether alpha alone explains that many."""
     rows = sum(line.scored for line in partitions)
     flagged = sum(line.flagged for line in partitions)
@@ -142,10 +143,10 @@ def ordinary_count(rows: int, alpha: float, calibration_rows: int | None) -> tup
     return max(0, math.floor(rows * (alpha - half))), math.ceil(rows * min(1.0, alpha + half))
 
 
-def tiles(partitions: Sequence[PartitionLine]) -> list[Tile]:
+def tiles(partitions: Sequence[PartitionResult]) -> list[Tile]:
     """The few numbers at the top of the page, over all partitions."""
     rows, flagged = sum(line.rows for line in partitions), sum(line.flagged for line in partitions)
-    invalid = sum(sum(line.invalid.values()) for line in partitions)
+    invalid = sum(line.invalid for line in partitions)
     lost = sum(line.status == "quarantined" for line in partitions)
     elapsed = sum(line.elapsed_s for line in partitions)
     return [
@@ -157,18 +158,18 @@ def tiles(partitions: Sequence[PartitionLine]) -> list[Tile]:
     ]
 
 
-def stages_of(partitions: Sequence[PartitionLine]) -> tuple[str, ...]:
+def stages_of(partitions: Sequence[PartitionResult]) -> tuple[str, ...]:
     """The stages that were timed: the usual four first, in their order."""
     timed = dict.fromkeys(chain.from_iterable(line.seconds for line in partitions))
     return tuple(name for name in _STAGES if name in timed) + tuple(name for name in timed if name not in _STAGES)
 
 
-def time_unit(partitions: Sequence[PartitionLine]) -> str:
+def time_unit(partitions: Sequence[PartitionResult]) -> str:
     """Milliseconds where no stage took a second."""
     return "s" if any(value >= 1 for line in partitions for value in line.seconds.values()) else "ms"
 
 
-def partition_rows(partitions: Sequence[PartitionLine]) -> list[PartitionRow]:
+def partition_rows(partitions: Sequence[PartitionResult]) -> list[PartitionRow]:
     """The latest MOST_PARTITIONS."""
     stages, factor = stages_of(partitions), 1.0 if time_unit(partitions) == "s" else 1000.0
     return [_partition_row(line, stages, factor) for line in partitions[-MOST_PARTITIONS:]]
@@ -306,16 +307,16 @@ def _share_flagged(header: Header) -> str:
     return "About that share of ordinary rows is flagged by chance"
 
 
-def _partition_row(line: PartitionLine, stages: Sequence[str], factor: float) -> PartitionRow:
+def _partition_row(line: PartitionResult, stages: Sequence[str], factor: float) -> PartitionRow:
     elapsed = line.elapsed_s
     return PartitionRow(
         line=line,
         share=wording.percent(line.flagged / line.scored) if line.scored > 0 else wording.NONE,
-        invalid=wording.text(wording.tally(line.invalid.items()), most=300),
-        unseen=wording.text(wording.tally(line.unseen.items()), most=300),
+        invalid=wording.text(wording.tally(line.details.invalid.items()), most=300),
+        unseen=wording.text(wording.tally(line.details.unseen.items()), most=300),
         stages=tuple(wording.number(_times(factor, line.seconds.get(stage))) for stage in stages),
         rate=wording.number(line.rows / elapsed) if elapsed > 0 and line.rows else wording.NONE,
-        over_io=wording.number(line.over_io),
+        over_io=wording.number(line.details.over_io),
     )
 
 

@@ -49,6 +49,21 @@ class PartitionResult(BaseModel):
         return sum(self.details.invalid.values())
 
     @property
+    def scored(self) -> int:
+        """Number of rows with a score.
+
+        >>> details = ScoreDetails(rows=10, invalid={"amount is infinite": 2})
+        >>> PartitionResult(partition="dt=2026-01-01", status="written", details=details).scored
+        8
+        """
+        return self.rows - self.invalid
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time in seconds; the sum of the stages where it was not recorded."""
+        return sum(self.seconds.values()) if self.details.wall_s is None else self.details.wall_s
+
+    @property
     def rows_per_s(self) -> float:
         """Rows per second of wall time; 0 if nothing was scored."""
         return self.details.rows_per_s or 0.0

@@ -14,7 +14,6 @@ from aepipe.report.page_model import (
     FileLine,
     Header,
     LatentMap,
-    PartitionLine,
     ReportPage,
     Samples,
     Scores,
@@ -24,6 +23,7 @@ from aepipe.report.page_model import (
     WalkLine,
 )
 from aepipe.report.render import render
+from tests.support.partition_results import partition_result
 
 ROWS = 60
 WHEN = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
@@ -77,9 +77,9 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
         "header": Header(text, f"cells/{text}", WHEN, text, 0.05, 80),
         "notices": (text,),
         "partitions": (
-            PartitionLine(f"dt={text}", "written", 40, 3, {text: 2}, {text: 4}, {"read": 0.1, text: 0.2}),
-            PartitionLine("dt=2026-01-02", "already done", 20, 1),
-            PartitionLine("dt=2026-01-03", "quarantined", reason=text),
+            partition_result(f"dt={text}", "written", 40, 3, {text: 2}, {text: 4}, {"read": 0.1, text: 0.2}),
+            partition_result("dt=2026-01-02", "already done", 20, 1),
+            partition_result("dt=2026-01-03", "quarantined", reason=text),
         ),
         "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
         "costs": cost_curve(text),

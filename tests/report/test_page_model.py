@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from aepipe.report.page_model import LatentMap, PartitionLine, Training
+from aepipe.report.page_model import LatentMap, Training
+from tests.support.partition_results import partition_result
 
 
 def test_time_of_a_partition_is_the_clocks_or_else_the_stages_added_up():
-    assert PartitionLine("a", seconds={"read": 1.0, "infer": 2.0}).elapsed_s == 3.0
-    assert PartitionLine("a", seconds={"read": 1.0, "infer": 2.0}, wall_s=1.5).elapsed_s == 1.5
+    assert partition_result("a", seconds={"read": 1.0, "infer": 2.0}).elapsed_s == 3.0
+    assert partition_result("a", seconds={"read": 1.0, "infer": 2.0}, wall_s=1.5).elapsed_s == 1.5
 
 
 def test_arrays_of_other_lengths_are_refused():

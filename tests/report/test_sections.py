@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import betabinom
 
 from aepipe.report import sections
-from aepipe.report.page_model import Card, Comparison, FileLine, Header, PartitionLine
+from aepipe.report.page_model import Card, Comparison, FileLine, Header
+from tests.support.partition_results import partition_result
 
 WHEN = datetime(2026, 11, 21)
 
@@ -22,7 +23,10 @@ def plain(text: str) -> str:
 
 
 def test_verdict_says_how_many_of_how_many_at_which_alpha():
-    lines = [PartitionLine("a", rows=1_000, flagged=30), PartitionLine("b", rows=210, flagged=7, invalid={"inf": 6})]
+    lines = [
+        partition_result("a", rows=1_000, flagged=30),
+        partition_result("b", rows=210, flagged=7, invalid={"inf": 6}),
+    ]
 
     verdict = sections.verdict(header(), lines)
 
@@ -34,18 +38,18 @@ def test_verdict_says_how_many_of_how_many_at_which_alpha():
     [(90, True, "More than alpha explains"), (50, False, "As many as alpha"), (10, False, "Fewer than usual")],
 )
 def test_verdict_is_an_alarm_only_where_alpha_does_not_explain_it(flagged, alarm, beginning):
-    verdict = sections.verdict(header(), [PartitionLine("a", rows=1_000, flagged=flagged)])
+    verdict = sections.verdict(header(), [partition_result("a", rows=1_000, flagged=flagged)])
 
     assert verdict.alarm is alarm
     assert verdict.detail.startswith(beginning)
 
 
 def test_one_flagged_row_of_three_is_no_alarm_after_a_small_calibration():
-    assert not sections.verdict(header(0.2, 19), [PartitionLine("a", rows=3, flagged=1)]).alarm
+    assert not sections.verdict(header(0.2, 19), [partition_result("a", rows=3, flagged=1)]).alarm
 
 
 def test_night_with_every_partition_quarantined_is_an_alarm():
-    verdict = sections.verdict(header(), [PartitionLine("a", "quarantined", reason="truncated")])
+    verdict = sections.verdict(header(), [partition_result("a", "quarantined", reason="truncated")])
 
     assert verdict == ("No row was scored.", True, "")
 
@@ -62,9 +66,9 @@ def test_ordinary_nights_stay_within_the_stated_count_as_the_exact_law_has_it(ro
 
 def test_tiles_add_up_the_partitions():
     lines = [
-        PartitionLine("a", rows=100, flagged=5, invalid={"inf": 4}, seconds={"read": 1.0}, wall_s=0.5),
-        PartitionLine("b", rows=20, seconds={"read": 0.25, "infer": 0.25}),
-        PartitionLine("c", "quarantined"),
+        partition_result("a", rows=100, flagged=5, invalid={"inf": 4}, seconds={"read": 1.0}, wall_s=0.5),
+        partition_result("b", rows=20, seconds={"read": 0.25, "infer": 0.25}),
+        partition_result("c", "quarantined"),
     ]
 
     told = {tile.name: (plain(tile.value), plain(tile.note)) for tile in sections.tiles(lines)}
@@ -79,23 +83,23 @@ def test_tiles_add_up_the_partitions():
 
 
 def test_stages_come_in_the_order_of_the_work_whatever_was_timed_first():
-    lines = [PartitionLine("a", seconds={"write": 1, "hash": 1}), PartitionLine("b", seconds={"read": 1})]
+    lines = [partition_result("a", seconds={"write": 1, "hash": 1}), partition_result("b", seconds={"read": 1})]
 
     assert sections.stages_of(lines) == ("read", "write", "hash")
 
 
 def test_times_are_in_milliseconds_where_no_stage_took_a_second():
-    short = [PartitionLine("a", rows=10, seconds={"read": 0.0021})]
+    short = [partition_result("a", rows=10, seconds={"read": 0.0021})]
 
     assert sections.time_unit(short) == "ms"
     assert sections.partition_rows(short)[0].stages == ("2.10",)
-    assert sections.time_unit([PartitionLine("a", seconds={"read": 1.5})]) == "s"
+    assert sections.time_unit([partition_result("a", seconds={"read": 1.5})]) == "s"
 
 
 def test_only_the_latest_partitions_are_listed():
-    lines = [PartitionLine(str(i), rows=1) for i in range(500)]
+    lines = [partition_result(str(i), rows=1) for i in range(500)]
 
-    assert [row.line.name for row in sections.partition_rows(lines)] == [str(i) for i in range(440, 500)]
+    assert [row.line.partition for row in sections.partition_rows(lines)] == [str(i) for i in range(440, 500)]
 
 
 def test_rare_reasons_are_added_up():

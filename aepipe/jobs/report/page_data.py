@@ -23,7 +23,7 @@ from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.quality_gate import page_name
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model as page
-from aepipe.storage import SAMPLE, Manifest, ScoreDetails
+from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import unified_table
@@ -50,25 +50,10 @@ def header(scored: ScoredPartitions, model: TableModel, alias: str) -> page.Head
     )
 
 
-def line(manifest: Manifest[ScoreDetails]) -> page.PartitionLine:
-    """What became of a scored partition."""
-    details = manifest.details
-    return page.PartitionLine(
-        name=manifest.partition,
-        rows=details.rows,
-        flagged=details.flagged,
-        invalid=details.invalid,
-        unseen=details.unseen,
-        seconds=details.seconds,
-        wall_s=details.wall_s,
-        over_io=details.over_io,
-    )
-
-
-def quarantined(scored: ScoredPartitions) -> list[page.PartitionLine]:
-    """The partitions that could not be scored, with their reasons."""
+def quarantined(scored: ScoredPartitions) -> list[PartitionResult]:
+    """Return the partitions that could not be scored, with their reasons."""
     found = scored.outputs.quarantined().items()
-    return [page.PartitionLine(name=name, status="quarantined", reason=reason) for name, reason in found]
+    return [PartitionResult(partition=name, status="quarantined", reason=reason) for name, reason in found]
 
 
 def scores(scored: ScoredPartitions, model: TableModel) -> page.Scores:

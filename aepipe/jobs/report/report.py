@@ -67,7 +67,7 @@ def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Co
     return ReportPage(
         notices=tuple(notices),
         header=gather.header(scored, model, alias),
-        partitions=(*map(gather.line, scored.manifests), *gather.quarantined(scored)),
+        partitions=(*map(scored.result, scored.manifests), *gather.quarantined(scored)),
         scores=gather.scores(scored, model),
         costs=gather.costs(model),
         reasons=gather.first_reasons(scored),

@@ -9,7 +9,8 @@ from aepipe.report import formatting as wording
 from aepipe.report.figures.axes import legend_above, percentages, plain_numbers, stretch, thinned
 from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
 from aepipe.report.figures.svg import PALETTE, draw
-from aepipe.report.page_model import CostCurve, PartitionLine, Scores, Training
+from aepipe.report.page_model import CostCurve, Scores, Training
+from aepipe.storage import PartitionResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,7 @@ def score_histogram(scores: Scores) -> str:
     return draw(paint, name="scores", label=label, width=FULL, height=250)
 
 
-def flagged_shares(lines: Sequence[PartitionLine], alpha: float | None) -> str:
+def flagged_shares(lines: Sequence[PartitionResult], alpha: float | None) -> str:
     """The flagged share of each partition, in order, with its 95 % interval; the latest where there are many."""
     shown = lines[-MOST_NIGHTS:]
 
@@ -47,7 +48,7 @@ def flagged_shares(lines: Sequence[PartitionLine], alpha: float | None) -> str:
             asked = f"alpha, {wording.percent(alpha, trim=True)}"
             axes.axhline(alpha, color=PALETTE["ink"], linestyle=(0, (4, 3)), linewidth=1.0, label=asked)
             axes.set_ylim(top=max(axes.get_ylim()[1], 1.3 * alpha))
-        _name_nights(axes, [line.name for line in shown])
+        _name_nights(axes, [line.partition for line in shown])
         percentages(axes.yaxis)
         axes.grid(axis="y")
         axes.set_ylabel("flagged")
@@ -139,7 +140,7 @@ def _finite(values: np.ndarray | None) -> np.ndarray:
     return empty if values is None else (kept := np.asarray(values, np.float64).ravel())[np.isfinite(kept)]
 
 
-def _paint_shares(axes: "Axes", lines: Sequence[PartitionLine]) -> None:
+def _paint_shares(axes: "Axes", lines: Sequence[PartitionResult]) -> None:
     scored = np.array([line.scored for line in lines])
     flagged = np.array([line.flagged for line in lines])
     low, high = wilson(flagged, scored)

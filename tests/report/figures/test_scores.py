@@ -14,7 +14,8 @@ from aepipe.report.figures.scores import (
     training_curve,
     wilson,
 )
-from aepipe.report.page_model import CostCurve, PartitionLine, Scores, Training
+from aepipe.report.page_model import CostCurve, Scores, Training
+from tests.support.partition_results import partition_result
 
 rng = np.random.default_rng(0)
 
@@ -68,10 +69,10 @@ def test_the_cost_curve_marks_the_choice_and_what_can_be_looked_at():
 
 def test_shares_name_the_quarantined_and_the_empty_nights_too():
     lines = [
-        PartitionLine("dt=1", rows=100, flagged=3),
-        PartitionLine("dt=2", "quarantined"),
-        PartitionLine("dt=3"),
-        PartitionLine("dt=4", rows=5, invalid={"infinite": 5}),
+        partition_result("dt=1", rows=100, flagged=3),
+        partition_result("dt=2", "quarantined"),
+        partition_result("dt=3"),
+        partition_result("dt=4", rows=5, invalid={"infinite": 5}),
     ]
 
     told = texts(flagged_shares(lines, 0.05))
@@ -81,7 +82,7 @@ def test_shares_name_the_quarantined_and_the_empty_nights_too():
 
 
 def test_many_nights_show_names_that_do_not_touch():
-    lines = [PartitionLine(f"dt=2026-01-{d:03d}", rows=10, flagged=1) for d in range(400)]
+    lines = [partition_result(f"dt=2026-01-{d:03d}", rows=10, flagged=1) for d in range(400)]
 
     svg = flagged_shares(lines, 0.1)
     places = [float(x) for x in re.findall(r'<text[^>]* x="([\d.]+)"[^>]*>2026-01-', svg)]
