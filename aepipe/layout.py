@@ -6,7 +6,9 @@ agree on.
 
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
 
 MISSING, UNSEEN, RARE, FIRST_VALUE = 0, 1, 2, 3
 """Codes of a category, everywhere: 0 missing, 1 unseen in training, 2 rare, 3 ... its values."""
@@ -35,11 +37,7 @@ class Port(NamedTuple):
     noise: Noise | None = None
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Number(_Frozen):
+class Number(FrozenModel):
     """One numeric feature of a row, `num[:, j]`: the source's value less a float64 offset that the host subtracted."""
 
     name: str = Field(description="column, or column and part, such as `opened.week`")
@@ -54,7 +52,7 @@ class Number(_Frozen):
     high: float | None = Field(None, description="greatest value seen in training, offset subtracted")
 
 
-class Category(_Frozen):
+class Category(FrozenModel):
     """One categorical feature of a row, as codes in `cat[:, j]`."""
 
     name: str
@@ -73,7 +71,7 @@ def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
     return tuple(code for code, is_there in had.items() if not is_there)
 
 
-class Image(_Frozen):
+class Image(FrozenModel):
     """The shape of an image row, `image[B, C, H, W]` uint8."""
 
     channels: int = Field(ge=1)
@@ -86,7 +84,7 @@ class Image(_Frozen):
         return self.channels * self.height * self.width
 
 
-class Series(_Frozen):
+class Series(FrozenModel):
     """The shape of a window of a time series, `steps[B, T, F]` float32 and `length[B]` int32; NaN is missing."""
 
     steps: int = Field(ge=1, description="the most steps of a window, T")
@@ -113,7 +111,7 @@ class Series(_Frozen):
         return any(number.may_be_missing for number in self.numbers)
 
 
-class Layout(_Frozen):
+class Layout(FrozenModel):
     """One encoded row: numbers and categories of a table, one image or one window; and what is given beside it."""
 
     columns: tuple[str, ...] = Field(description="the modelled source columns, in order; reasons name these")

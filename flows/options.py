@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """A misspelt parameter is refused when a run is asked for, not when it is due."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     job: Path = Field(description="the job file, or the folder that holds job.toml; relative to the working directory")

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound
+from aepipe.frozen import FrozenModel
 
 MANIFEST = "MANIFEST.json"
 LOG_NAME = "aliases.jsonl"
@@ -19,10 +20,8 @@ _VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _logger = logging.getLogger(__name__)
 
 
-class Naming(BaseModel):
+class Naming(FrozenModel):
     """One line of the log: from `when` on, `alias` stands for `version`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alias: str = Field(pattern=ALIAS_PATTERN)
     version: str

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Annotated, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
+from pydantic import Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
 
 from aepipe.bundles.aliases import MANIFEST, locate
 from aepipe.bundles.golden_rows import Golden, Latent, golden_bytes, golden_of
@@ -18,6 +18,7 @@ from aepipe.calibration.conformal import Calibration
 from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Port
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.atomic_files import json_bytes
@@ -37,11 +38,7 @@ _logger = logging.getLogger(__name__)
 NamedPort = Annotated[Port, PlainSerializer(lambda port: port._asdict())]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PartInfo(_Frozen):
+class PartInfo(FrozenModel):
     """One ONNX file: its tensors, how it is called, and how far it was from torch when it was exported."""
 
     inputs: tuple[NamedPort, ...]
@@ -51,14 +48,14 @@ class PartInfo(_Frozen):
     parity: dict[str, JsonValue] = Field(default_factory=dict, description="greatest differences from torch, by rows")
 
 
-class FileEntry(_Frozen):
+class FileEntry(FrozenModel):
     """What a file of the bundle must be, byte for byte."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
-class BundleManifest(_Frozen):
+class BundleManifest(FrozenModel):
     """What a bundle is and where it comes from; `write_bundle` fills in the last two."""
 
     contract: int = CONTRACT

@@ -10,9 +10,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from aepipe.calibration.conformal import Calibration
+from aepipe.frozen import FrozenModel
 
 FEWEST, MOST = 500, 20_000
 """How many scores a buffer holds: five times the rows that alpha needs, within these bounds."""
@@ -31,10 +32,8 @@ alpha by a fifth where scores drift all the time.
 """
 
 
-class State(BaseModel):
+class State(FrozenModel):
     """What one night hands to the next."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alpha: float = Field(ge=0, le=1, description="what p within the buffer is compared with now")
     scores: tuple[FiniteFloat, ...] = Field(description="the buffer, oldest first")

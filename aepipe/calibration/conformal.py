@@ -7,18 +7,19 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from aepipe.calibration.cost_curve import Choice, Steps
 from aepipe.calibration.pareto_tail import Tail
 from aepipe.errors import CalibrationInvalid
+from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
 
 KEPT = 20_000
 """At most so many scores are kept: the upper half of them the highest of all, the rest evenly by rank."""
 
 
-class Calibration(BaseModel):
+class Calibration(FrozenModel):
     """The scores of rows that nothing was fitted on, and the share of such rows that may be flagged.
 
     The p-value of a score s is (1 + number of calibration scores >= s) / (n + 1): a row from the same source has
@@ -29,8 +30,6 @@ class Calibration(BaseModel):
     there are rows enough for one: from 1 / (n + 1) at that score downwards, never to 0. Such a p is an extrapolation:
     it ranks rows, and nothing vouches for its size. What is flagged at any alpha that n rows support stays the same.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alpha: float = Field(gt=0, lt=1, description="a row is flagged where its p-value is at most this")
     n: int = Field(ge=1, description="how many calibration rows there were")

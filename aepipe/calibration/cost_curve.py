@@ -4,19 +4,16 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from aepipe.config.cost_table import Costs
 from aepipe.errors import CalibrationInvalid
+from aepipe.frozen import FrozenModel
 
 Floats = NDArray[np.float64]
 
 POINTS = 200
 """At most so many points of a curve are kept."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Curve(NamedTuple):
@@ -94,7 +91,7 @@ def cheapest(curve: Curve, capacity: float | None) -> int:
     return int(np.argmin(np.where(allowed, curve.cost, np.inf))) if allowed.any() else 0
 
 
-class Point(_Frozen):
+class Point(FrozenModel):
     """One threshold, and what it brings in a night."""
 
     alpha: FiniteFloat
@@ -105,7 +102,7 @@ class Point(_Frozen):
     cost: FiniteFloat
 
 
-class Choice(_Frozen):
+class Choice(FrozenModel):
     """Why alpha is what it is: kept in the calibration, told in manifests, drawn in reports."""
 
     by: Literal["labels", "nights", "assumption"]

@@ -4,17 +4,16 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from aepipe.config.cost_table import Costs
+from aepipe.frozen import FrozenModel
 
 UNKNOWN = "unknown"
 
 
-class OpenSet(BaseModel):
+class OpenSet(FrozenModel):
     """The classes that a scorer tells apart, and how sure it has to be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str = Field(description="the label that they are values of")
     names: tuple[str, ...] = Field(min_length=2, description="as text, in the order of the graph's answers")

@@ -4,7 +4,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
+
+from aepipe.frozen import FrozenModel
 
 SHARE = 0.1
 """Of the scores, the highest of which a tail is fitted on."""
@@ -15,14 +17,12 @@ FEWEST, MOST = 30, 1_000
 _LEAST = float(np.finfo(np.float64).tiny)
 
 
-class Tail(BaseModel):
+class Tail(FrozenModel):
     """Of scores above `start`, the share that is greater still; fitted by peaks over a threshold (Pickands 1975).
 
     The excess of a generalised-Pareto variable over a higher threshold has the same shape and a scale that grows by
     shape x distance, so that the law above the highest score seen needs no more than these three numbers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: FiniteFloat = Field(description="the highest score seen; the tail stands above it")
     shape: FiniteFloat = Field(ge=0, description="0: exponential; the greater, the heavier")

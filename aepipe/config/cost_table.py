@@ -3,7 +3,9 @@
 import math
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,10 +14,8 @@ if TYPE_CHECKING:
 Rate = TypeVar("Rate", float, "NDArray[np.float64]")
 
 
-class Costs(BaseModel):
+class Costs(FrozenModel):
     """What the job says that alarms and misses cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     false_alarm: float = Field(ge=0, allow_inf_nan=False)
     miss: float = Field(ge=0, allow_inf_nan=False)

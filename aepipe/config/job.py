@@ -12,6 +12,7 @@ from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.errors import JobInvalid
+from aepipe.frozen import FrozenModel
 
 Kind = Literal[
     "number",
@@ -29,11 +30,7 @@ Kind = Literal[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Data(_Section):
+class Data(FrozenModel):
     """Where the table is and which columns are not features."""
 
     path: Path = Field(description="a folder of Parquet files, or one file; relative to the job file")
@@ -43,7 +40,7 @@ class Data(_Section):
     event_time: str | None = Field(None, description="column by which rows are split into train, dev and calibration")
 
 
-class ColumnSpec(_Section):
+class ColumnSpec(FrozenModel):
     """What the job says of one column, where the Parquet schema does not say it."""
 
     kind: Kind | None = Field(None, description="none: inferred from the Arrow type")
@@ -72,10 +69,10 @@ class Model(BaseModel):
 TRIM_OF_POLLUTED = 0.3
 
 
-class Train(_Section):
+class Train(FrozenModel):
     """Which rows are learned from, and how long."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     first: str | None = Field(None, alias="from", description="first partition, such as dt=2026-01-01; none: all")
     last: str | None = Field(None, alias="to", description="last partition, inclusive; none: all")
@@ -112,7 +109,7 @@ class Train(_Section):
         return self.trim
 
 
-class Calibration(_Section):
+class Calibration(FrozenModel):
     """What counts as an alarm."""
 
     alpha: float = Field(
@@ -160,10 +157,10 @@ LABELLED = "labelled"
 """What `[score] head` says where labels have to choose among the heads."""
 
 
-class Score(_Section):
+class Score(FrozenModel):
     """Which partitions are scored, and what is written for each row."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     first: str | None = Field(None, alias="from", description="first partition that is scored; none: all")
     last: str | None = Field(None, alias="to", description="last partition that is scored, inclusive; none: all")
@@ -183,7 +180,7 @@ class Score(_Section):
     )
 
 
-class Samples(_Section):
+class Samples(FrozenModel):
     """Synthetic rows."""
 
     rows: int = Field(1_000, ge=0, description="how many; 0: none in a night")
@@ -206,13 +203,13 @@ class Samples(_Section):
         return check_shares(value)
 
 
-class Evaluate(_Section):
+class Evaluate(FrozenModel):
     """What the labels say; used to judge the scores, never to train."""
 
     anomaly: str | None = Field(None, description="rows for which this holds are anomalies, such as digit = 9")
 
 
-class Output(_Section):
+class Output(FrozenModel):
     """Where things go; relative to the job file."""
 
     path: Path | None = Field(
@@ -221,7 +218,7 @@ class Output(_Section):
     exported: Path = Field(Path("exported"), description="bundles lie below it, as <name>/<version>")
 
 
-class Run(_Section):
+class Run(FrozenModel):
     """The machine."""
 
     device: Device = Field("auto", description="where graphs run; cuda is refused where it cannot be had")
@@ -238,7 +235,7 @@ class Run(_Section):
     )
 
 
-class Job(_Section):
+class Job(FrozenModel):
     """A pipeline: what to read, what to learn, what to write."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="letters, digits, - and _")

@@ -1,15 +1,15 @@
 """What a job demands of synthetic rows: constraints that hold for each row, and bars that a whole set has to clear."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from aepipe.frozen import FrozenModel
 
 
-class Constraint(BaseModel):
+class Constraint(FrozenModel):
     """What holds for every synthetic row: an order of two columns, a combination seen in training, or a unique value.
 
     Rows for which it does not hold are drawn again.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     low: str | None = Field(None, description="a column that is never greater than `high`, where both are known")
     high: str | None = Field(None, description="a number or a time, as `low` is")
@@ -49,13 +49,11 @@ class Constraint(BaseModel):
         )
 
 
-class Quality(BaseModel):
+class Quality(FrozenModel):
     """What a set of synthetic rows must be like to be published. A bar that is none is reported, and stops nothing.
 
     Rows are held against those that the model did not learn from: the calibration rows of its training.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     check: bool = Field(True, description="judge a set before it is published; false: it is published as it comes")
     copies: bool = Field(

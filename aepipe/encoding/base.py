@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, Number
 
 FINE, MISSING_VALUE, INFINITE_VALUE, OTHER = 0, 1, 2, 3
@@ -25,10 +25,8 @@ class Features(NamedTuple):
     """int8 (B,): FINE or why the row is invalid; None: all are fine. What is not finite in `numbers` needs no entry."""
 
 
-class Codec(BaseModel, ABC):
+class Codec(FrozenModel, ABC):
     """One column's encoder. Subclasses are final and frozen; `kind` tells them apart in JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
 

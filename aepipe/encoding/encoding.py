@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from aepipe.encoding.binned.category import fit_category_codes
 from aepipe.encoding.binned.datetime import fit_datetime_codes
@@ -22,6 +22,7 @@ from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
@@ -64,10 +65,10 @@ class Encoded(NamedTuple):
     """How many values training never saw, by column; columns without one are left out."""
 
 
-class Encoding(BaseModel):
+class Encoding(FrozenModel):
     """schema.json of a bundle: pure data, read back with `Encoding.model_validate_json`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     # A field `schema` would shadow a method of pydantic's.
     schema_: Schema = Field(alias="schema", description="the columns of the source")

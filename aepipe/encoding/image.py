@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-from pydantic import BaseModel, ConfigDict
 
 from aepipe.encoding.nested_lists import flat
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Image
 from aepipe.tables import image_codec as image_bytes
 from aepipe.tables.arrow_arrays import array_of, bytes_of, nulls_of, plain_values, values_of
@@ -25,10 +25,8 @@ class Pixels(NamedTuple):
     reasons: np.ndarray
 
 
-class ImageCodec(BaseModel):
+class ImageCodec(FrozenModel):
     """Raw bytes and lists are in the order channels, rows, columns; pictures are resized only if the job says so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     image: Image

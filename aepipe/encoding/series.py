@@ -5,12 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
 from aepipe.encoding.nested_lists import is_lists, outermost
 from aepipe.encoding.number import NumberCodec, fit_number, numeric
 from aepipe.errors import OptionInvalid
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Series
 from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
 from aepipe.tables.arrow_types import innermost, sort_of
@@ -44,10 +45,8 @@ class _Steps(NamedTuple):
     reasons: np.ndarray
 
 
-class SeriesCodec(BaseModel):
+class SeriesCodec(FrozenModel):
     """`steps[:, t, f] = float32(value - offset of channel f)`; a window of other channels or more steps is invalid."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     steps: int = Field(description="the most steps of a window")

@@ -1,9 +1,11 @@
 """What a job answers: small frozen values that turn into JSON."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from aepipe.frozen import FrozenModel
 
 
-class Result(BaseModel):
+class Result(FrozenModel):
     """The root of every job's answer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+    model_config = ConfigDict(arbitrary_types_allowed=False)

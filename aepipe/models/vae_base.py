@@ -6,8 +6,9 @@ Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits a
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_facts
@@ -17,10 +18,8 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import free_bits, linear_ramp
 
 
-class VaeOptions(BaseModel):
+class VaeOptions(FrozenModel):
     """Keys of [model] of a family that is trained so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from aepipe.frozen import FrozenModel
 from aepipe.storage.digests import digest_file
 from aepipe.storage.run_details import RunDetails, RunName
 
@@ -13,11 +14,7 @@ CONTRACT = 1
 D = TypeVar("D", bound=RunDetails)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileRecord(_Frozen):
+class FileRecord(FrozenModel):
     """One output file as it was written."""
 
     path: str = Field(description="relative to the folder of the outputs")
@@ -37,7 +34,7 @@ class FileRecord(_Frozen):
         return self.has_size(path) and digest_file(path) == self.digest
 
 
-class Manifest(_Frozen, Generic[D]):
+class Manifest(FrozenModel, Generic[D]):
     """Record of one commit."""
 
     contract: int = CONTRACT

@@ -4,21 +4,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import model_serializer
 
+from aepipe.frozen import FrozenModel
 from aepipe.storage.manifest import Manifest
 from aepipe.storage.run_details import ScoreDetails
 
 Status = Literal["written", "already done", "quarantined"]
 
 
-class PartitionResult(BaseModel):
+class PartitionResult(FrozenModel):
     """Status of a partition with the details of the run that scored it.
 
     Paths are None and counts are 0 if the partition is quarantined; `reason` then says why.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     partition: str
     status: Status

@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from aepipe.config.job import Kind
+from aepipe.frozen import FrozenModel
 
 Transform = Literal["auto", "linear", "log"]
 _MODELLED: frozenset[Kind] = frozenset(
@@ -17,10 +18,8 @@ _MODELLED: frozenset[Kind] = frozenset(
 )
 
 
-class Column(BaseModel):
+class Column(FrozenModel):
     """One column of the source table, and why it is what it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Kind
@@ -36,10 +35,8 @@ class Column(BaseModel):
     transform: Transform = Field("auto", description="number: before scaling")
 
 
-class Schema(BaseModel):
+class Schema(FrozenModel):
     """Every column of the source, in its order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[Column, ...]
     event_time: str | None = Field(None, description="column by which rows are ordered in time")

@@ -1,12 +1,14 @@
 """What training looked like, epoch by epoch; it goes into the bundle and the report."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from aepipe.frozen import FrozenModel
 
 
-class Epoch(BaseModel):
+class Epoch(FrozenModel):
     """One pass over the training rows; losses are means a row, in nats unless a family says otherwise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epoch: int = Field(description="from 1, over all phases")
     phase: int = Field(0, description="which players took turns")
@@ -17,10 +19,10 @@ class Epoch(BaseModel):
     seconds: float
 
 
-class Curve(BaseModel):
+class Curve(FrozenModel):
     """All epochs, and why there are no more of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: tuple[Epoch, ...] = ()
     best_epoch: int = Field(0, description="whose weights were kept; 0 where there was nothing to train")

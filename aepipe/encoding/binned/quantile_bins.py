@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import FIRST_VALUE, UNSEEN
 
 MOST_BINS = 64
@@ -26,13 +27,11 @@ _LONGEST_TABLE = 2**17
 _EDGES = {"int64": (-(2**63), 2**63 - 1), "uint64": (0, 2**64 - 1)}
 
 
-class Bins(BaseModel):
+class Bins(FrozenModel):
     """Codes FIRST_VALUE ...: first the atoms, then the bins, both by value.
 
     A bin is the closed range that its training values lay in; a value between two bins counts as the lower one's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: Literal["int64", "uint64", "float16", "float32", "float64"] = Field(description="what values are rounded to")
     atoms: tuple[int | float, ...] = ()

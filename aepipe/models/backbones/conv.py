@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Image, Layout
 from aepipe.models.backbone import GridNets, Trunk
 from aepipe.models.layers.activation import Activation, make_activation
@@ -21,10 +22,8 @@ _MOST_PLACES = 64  # of a grid
 _SMALL_SIDE = 4  # pixels; at least two stages, and no more once a side is that small
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this trunk takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: tuple[PositiveInt, ...] | None = Field(
         None,

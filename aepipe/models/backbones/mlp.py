@@ -7,9 +7,10 @@ best linear code and has the rest to learn: on 140 rows of 30 columns it halved 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.backbone import Trunk
 from aepipe.models.layers.activation import Activation, make_activation
@@ -19,10 +20,8 @@ from aepipe.models.layers.pca_init import init_from_pca
 from aepipe.models.layers.preprocessing import Row
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this trunk takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hidden: tuple[PositiveInt, ...] | None = Field(
         None,

@@ -5,9 +5,10 @@ nothing. The decoder runs its own recurrence from the latents, without seeing wh
 """
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.backbone import Trunk
 from aepipe.models.layers.gru import Gru
@@ -16,10 +17,8 @@ from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.sequence import Reading, laid_out, last_of, mean_of, step_width, steps_of
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this trunk takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: int | None = Field(
         None, ge=1, le=4_096, description="width of the recurrent state; none: by the width of a step, 64 to 256"

@@ -6,9 +6,10 @@ Chen et al. 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import independence_facts
@@ -22,10 +23,8 @@ _MOST_LATENTS = 256  # every pair of rows of a group is compared in every latent
 _GROUP_ROWS = 512  # of which all pairs are compared, so that time and memory grow with rows, not with their square
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"

@@ -6,9 +6,10 @@ Higgins et al. 2017; the capacity as in Burgess et al. 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
@@ -18,10 +19,8 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"

@@ -9,9 +9,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import (
     BackbonePlan,
@@ -37,10 +38,8 @@ _BITS_A_LATENT = 4  # where the job names none: so many bits for each real numbe
 _CHOICES = 8
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     codes: Literal["bits", "one_hot"] = Field("bits", description="independent bits, or groups with one 1 each")
     latent: int | None = Field(

@@ -18,9 +18,10 @@ Elsewhere heads that look at the model alone gain about a point; the default one
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.backbones.mlp import Options as Mlp
 from aepipe.models.backbones.mlp import hidden_widths
@@ -48,10 +49,8 @@ from aepipe.models.layers.pca_init import principal_components
 from aepipe.models.layers.preprocessing import Row
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: int = Field(
         5,

@@ -6,8 +6,9 @@ Kim & Mnih 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
@@ -19,10 +20,8 @@ from aepipe.models.losses import linear_ramp
 from aepipe.models.total_correlation import permuted
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Loss, Model, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
@@ -28,10 +29,8 @@ from aepipe.models.losses import free_bits, linear_ramp
 _LEAST_LEVELS = 2
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     levels: tuple[PositiveInt, ...] | None = Field(
         None, description="latents of each level, the top one first; none: two levels that suit the columns"

@@ -7,9 +7,10 @@ training rows.
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Model, Objective, Part, Posterior, point
 from aepipe.models.card_metrics import rebuilding_facts
@@ -19,10 +20,8 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"

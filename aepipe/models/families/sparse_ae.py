@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
@@ -35,10 +36,8 @@ _LEAST_STD = 1e-3
 _ROWS_TO_CENTRE = 4_096
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: twice the columns, 64 at most, and 64 for images"

@@ -10,9 +10,10 @@ from functools import partial
 import numpy as np
 import torch
 from onnx import ModelProto
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import COMPLETER, FREE, OPENING, Layout, Port
 from aepipe.models.base import (
     BackbonePlan,
@@ -47,10 +48,8 @@ _EXAMPLES = 512
 _FEWEST_COLUMNS = 2
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(None, ge=1, description="width of the code; none: half of the columns, 2 to 16")
     units: int = Field(128, ge=8, le=2_048, description="hidden ones, that tell a column from those before it")

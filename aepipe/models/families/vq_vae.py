@@ -6,9 +6,10 @@ van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained once the codes ha
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout, Port
 from aepipe.models.base import (
     BackbonePlan,
@@ -35,10 +36,8 @@ _STARTING_ROWS = 1_000
 _PRIOR_RATE = 2e-3
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     codebook: int = Field(256, ge=2, le=65_536, description="how many codes there are to choose from")
     codes: int | None = Field(

@@ -8,9 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout, Port
 from aepipe.models.backbones.recurrent import Options as RecurrentOptions
 from aepipe.models.backbones.recurrent import state_width
@@ -42,10 +43,8 @@ _MOST_A_STEP = 256
 _LEAST_COUNT = 0.5  # of a length that no training row has
 
 
-class Options(BaseModel):
+class Options(FrozenModel):
     """Keys of [model] that this family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     latent: int | None = Field(
         None, ge=1, description="latents of a step; none: twice its channels, 2 to 8, or 16 for rows of an image"

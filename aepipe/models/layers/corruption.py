@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import MISSING, Layout
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
@@ -22,10 +23,8 @@ _AMOUNTS = {"gaussian": 0.3, "masking": 0.2, "swap": 0.15, "salt_and_pepper": 0.
 _IMAGE_AMOUNTS = {"gaussian": 0.2, "masking": 0.3, "swap": 0.15, "salt_and_pepper": 0.15}
 
 
-class CorruptionOptions(BaseModel):
+class CorruptionOptions(FrozenModel):
     """Keys of [model] that every trained family takes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     corruption: Literal["none", "gaussian", "masking", "swap", "salt_and_pepper"] = Field(
         "none", description="noise on what the encoder sees in training; what is rebuilt stays clean"

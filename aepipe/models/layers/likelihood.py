@@ -6,19 +6,18 @@ from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout, Port
 from aepipe.models.layers.categorical import Categoricals
 from aepipe.models.layers.preprocessing import NumberScaling, Row
 from aepipe.models.losses import MIN_LOG_SIGMA, bernoulli_nll, gaussian_nll, optimal_log_sigma
 
 
-class LikelihoodOptions(BaseModel):
+class LikelihoodOptions(FrozenModel):
     """Keys of [model] that say what is minimised; all families take them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sigma: Literal["optimal", "learned"] | Annotated[float, Field(gt=0)] = Field(
         "optimal",
