@@ -1,1 +1,1 @@
-"""How synthetic rows compare with real ones: arrays in, numbers out. Nothing here knows jobs, bundles or files."""
+"""Quality measures of synthetic rows, from arrays to numbers; independent of jobs, bundles and files."""

@@ -1,4 +1,4 @@
-"""Rows of several tables as arrays of one meaning: the same numbers, and one code a value in all of them."""
+"""Align several tables: convert their rows to arrays of numbers and of codes that are shared by all tables."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from aepipe.tables.arrow_types import plain, sort_of
 
 MOST_OF_A_VECTOR = 32
 MISSING = 0
-"""The code of a category's missing value."""
+"""Code of a missing value in a category."""
 
 
 class Columns(NamedTuple):
-    """Which columns there are, in the order of the arrays."""
+    """Names of the columns, in the order of the arrays."""
 
     numbers: tuple[str, ...]
     categories: tuple[str, ...]
     sizes: tuple[int, ...]
-    """How many codes each category has, that of the missing value among them."""
+    """Number of codes per category, the missing value included."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Numbers first."""
+        """All columns, numbers first."""
         return self.numbers + self.categories
 
 
@@ -42,20 +42,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, places: NDArray[np.int64] | slice) -> "Rows":
-        """The rows at some places."""
-        return Rows(self.numbers[places], self.codes[places])
+    def take(self, indices: NDArray[np.int64] | slice) -> "Rows":
+        """Select rows by index."""
+        return Rows(self.numbers[indices], self.codes[indices])
 
-    def some(self, count: int, generator: np.random.Generator) -> "Rows":
-        """That many rows, drawn without replacement, in their order."""
+    def subsample(self, count: int, generator: np.random.Generator) -> "Rows":
+        """Sample rows without replacement, in their order."""
         return self.take(np.sort(generator.choice(len(self), count, replace=False)))
 
 
 def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple[Columns, list[Rows]]:
-    """The columns of the first table that are numbers or categories, and the rows of every table.
+    """Return the columns of the first table that are numbers or categories, and the rows of every table.
 
-    Times and durations are numbers in their unit; text, booleans and whatever `categories` names are categories. Of
-    vectors at most 32 entries are numbers, evenly chosen. Other lists, images and columns without a value are left out.
+    Times and durations are numbers in their unit; text and booleans are categories. A vector contributes at most 32
+    entries, evenly spaced, as numbers. Other lists, images and columns without a value are omitted.
+
+    Args:
+        tables: Tables with the same columns.
+        categories: Columns that are categories although their type is a number, a time or binary.
     """
     tables = _without_vectors(tables)
     first = tables[0].schema
@@ -73,13 +77,13 @@ def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple
 
 
 def joined(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array of its plain type."""
+    """Concatenate the chunks of a column to one array of its plain type."""
     chunks = [plain_values(chunk) for chunk in column.chunks]
     return pa.concat_arrays(chunks) if chunks else pa.nulls(0, plain(column.type))
 
 
 def coded_together(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.int32], int]:
-    """One code a distinct value over all arrays, (B,) of them in a row, 0 where missing; and how many codes there are.
+    """Encode arrays with one code per distinct value, 0 for missing; return the codes, concatenated, and their number.
 
     >>> coded_together([pa.array(["a", None]), pa.array(["b", "a"])])
     (array([1, 0, 2, 1], dtype=int32), 3)
@@ -93,7 +97,7 @@ def coded_together(arrays: Sequence[pa.Array]) -> tuple[NDArray[np.int32], int]:
 
 
 def moments(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each column over its known values, (N,); a spread of 1 where it is constant."""
+    """Return mean and standard deviation of each column, (N,), over known values; 1 for a constant column."""
     known = ~np.isnan(numbers)
     count = np.maximum(known.sum(axis=0), 1)
     center = np.where(known, numbers, 0.0).sum(axis=0) / count
@@ -102,27 +106,26 @@ def moments(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _without_vectors(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
-    """The tables with the entries of lists of one length as columns of their own, such as wave[0]; other lists gone."""
+    """Replace lists of one length by one column per entry, such as wave[0]; drop other lists."""
     names = [field.name for field in tables[0].schema if sort_of(field.type) == "list"]
     for name in names:
         entries = [_entries(joined(table[name])) for table in tables]
         tables = [table.drop_columns([name]) for table in tables]
         width = entries[0].shape[1]
         if sum(map(len, entries)) and all(side.shape[1] == width for side in entries if len(side)):
-            for at in np.unique(np.linspace(0, width - 1, min(width, MOST_OF_A_VECTOR)).astype(int)):
+            for index in np.unique(np.linspace(0, width - 1, min(width, MOST_OF_A_VECTOR)).astype(int)):
                 tables = [
-                    table.append_column(f"{name}[{at}]", pa.array(side[:, at] if len(side) else np.zeros(0)))
+                    table.append_column(f"{name}[{index}]", pa.array(side[:, index] if len(side) else np.zeros(0)))
                     for table, side in zip(tables, entries, strict=True)
                 ]
     return tables
 
 
 def _entries(lists: pa.Array) -> NDArray[np.float64]:
-    """Numbers of lists of one length, (B, T), NaN in place of a missing list; (B, 0) where lists are anything else."""
+    """Return the values of lists of one length, (B, T), NaN for a missing list; (B, 0) for any other list."""
     lengths = pc.list_value_length(lists).drop_null().unique()
-    nothing = np.zeros((len(lists), 0))
     if len(lengths) != 1 or sort_of(lists.type.value_type) != "number":
-        return nothing
+        return np.zeros((len(lists), 0))
     found = np.full((len(lists), lengths[0].as_py()), np.nan)
     known = np.asarray(lists.is_valid())
     found[known] = _floats(plain_values(lists.drop_null().flatten())).reshape(-1, found.shape[1])

@@ -1,4 +1,4 @@
-"""Whether synthetic rows of a rare class help a learner to find it, always beside what costs nothing."""
+"""Compare synthetic rows of a rare class as training data with class weights and copied rows."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,10 +23,10 @@ _Measure = Callable[[NDArray[np.bool_], NDArray[np.float64]], float]
 
 
 class Arm(NamedTuple):
-    """What boosted trees reach on held-out real rows, with 95 % intervals over these, by what they learned from.
+    """Performance of boosted trees on held-out real rows after one way of training, with 95 % intervals.
 
-    recall, precision: of the rows that the learner itself takes for the class. recall_of_as_many: where as many rows
-    are taken for the class as there are.
+    recall, precision: at the learner's own threshold, log odds of 0. recall_of_as_many: recall if the number of
+    predicted rows equals the number of rows of the class.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Arm(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Four ways to learn a rare class. gain: average precision of synthetic rows over the best of the others."""
+    """Four ways to train on a rare class. gain: average precision of synthetic rows minus the best of the others."""
 
     arms: tuple[Arm, ...]
     best_other: str
@@ -50,17 +50,17 @@ class Augmentation(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What it comes to."""
+        """Conclusion in one sentence."""
         gain = f"{self.gain.value:+.3f} average precision ({self.gain.low:+.3f} to {self.gain.high:+.3f})"
         if self.gain.low > 0:
             return f"Synthetic rows help: {gain} over {self.best_other}, the best without them."
         if self.gain.high < 0:
-            return f"Synthetic rows do harm: {gain} against {self.best_other}, the best without them."
-        return f"Synthetic rows make no difference that these rows can show: {gain} against {self.best_other}."
+            return f"Synthetic rows hurt: {gain} compared with {self.best_other}, the best without them."
+        return f"Synthetic rows make no significant difference: {gain} compared with {self.best_other}."
 
 
 class _Training(NamedTuple):
-    """What an arm learns from."""
+    """Training set of an arm."""
 
     name: str
     values: NDArray[np.float64]
@@ -78,17 +78,26 @@ def augmentation(
     synthetic: Rows,
     seed: int,
 ) -> Augmentation:
-    """Real rows alone, the same with balanced class weights, with copies of the class, and with synthetic rows of it.
+    """Train on real rows alone, with balanced class weights, with copied rows, and with synthetic rows of a class.
 
-    is_rare: which training and held-out rows are of the class; all synthetic rows are. As many copies are drawn as
-    there are synthetic rows. Raises EvaluationInvalid for fewer than ten rows of either kind on either side.
+    Args:
+        columns: Columns of all rows.
+        column: Column that holds the class; learners do not see it.
+        is_rare: Masks of the training and held-out rows of the class.
+        train: Training rows.
+        held_out: Real rows to test on.
+        synthetic: Synthetic rows, all of the class; the same number of copies is drawn.
+        seed: Random seed.
+
+    Raises:
+        EvaluationInvalid: The training or held-out rows have fewer than ten rows of the class, or of the others.
     """
     _refuse_few(column, is_rare)
     generator = np.random.default_rng(seed)
     everything = stacked((train, held_out, synthetic))
     matrix = tree_matrix(columns, everything)
-    at = columns.names.index(column)
-    values, is_category = np.delete(matrix.values, at, axis=1), np.delete(matrix.is_category, at)
+    target = columns.names.index(column)
+    values, is_category = np.delete(matrix.values, target, axis=1), np.delete(matrix.is_category, target)
     real, test, drawn = np.split(values, [len(train), len(train) + len(held_out)])
     copies = generator.choice(np.flatnonzero(is_rare[0]), len(drawn))
     more = np.concatenate([is_rare[0], np.ones(len(drawn), np.bool_)])
@@ -100,13 +109,13 @@ def augmentation(
     )
     with one_thread():
         scores = {each.name: _scores(each, test, is_category, seed) for each in trainings}
-    places = _resampled(is_rare[1], seed)
-    arms = tuple(_arm(each, scores[each.name], is_rare[1], places) for each in trainings)
+    resamples = _resampled(is_rare[1], seed)
+    arms = tuple(_arm(each, scores[each.name], is_rare[1], resamples) for each in trainings)
     best = max(arms[:-1], key=lambda arm: arm.average_precision.value)
     return Augmentation(
         arms=arms,
         best_other=best.name,
-        gain=_gain(is_rare[1], scores[SYNTHETIC], scores[best.name], places),
+        gain=_gain(is_rare[1], scores[SYNTHETIC], scores[best.name], resamples),
         held_out=len(held_out),
         held_out_rare=int(is_rare[1].sum()),
     )
@@ -117,8 +126,9 @@ def _refuse_few(column: str, is_rare: tuple[NDArray[np.bool_], NDArray[np.bool_]
         counts = int(rows.sum()), int((~rows).sum())
         if min(counts) < FEWEST_OF_A_CLASS:
             raise EvaluationInvalid(
-                f"of the {what} rows {counts[0]:,} have this value of '{column}' and {counts[1]:,} have not, "
-                f"{FEWEST_OF_A_CLASS} of each are needed: name another value, or train on more rows"
+                f"{what} rows are too few: expected {FEWEST_OF_A_CLASS} with this value of '{column}' and "
+                f"{FEWEST_OF_A_CLASS} without, got {counts[0]:,} and {counts[1]:,}. Choose another value or train on "
+                "more rows."
             )
 
 
@@ -130,54 +140,54 @@ def _scores(
 
 
 def _resampled(truth: NDArray[np.bool_], seed: int) -> list[NDArray[np.int64]]:
-    """Rows drawn again within each class; the same for every arm, so that arms can be compared."""
+    """Draw stratified bootstrap resamples, the same for every arm, so that arms are compared in pairs."""
     generator = np.random.default_rng(seed)
     sides = np.flatnonzero(truth), np.flatnonzero(~truth)
     return [np.concatenate([generator.choice(side, len(side)) for side in sides]) for _ in range(ROUNDS)]
 
 
 def _arm(
-    training: _Training, scores: NDArray[np.float64], truth: NDArray[np.bool_], places: list[NDArray[np.int64]]
+    training: _Training, scores: NDArray[np.float64], truth: NDArray[np.bool_], resamples: list[NDArray[np.int64]]
 ) -> Arm:
-    taken = scores > 0  # the log odds: as likely as not
-    hits = int((taken & truth).sum())
+    predicted = scores > 0  # log odds
+    hits = int((predicted & truth).sum())
     return Arm(
         name=training.name,
         rows=len(training.truth),
         rare=int(training.truth.sum()),
-        average_precision=_interval(average_precision, truth, scores, places),
+        average_precision=_interval(average_precision, truth, scores, resamples),
         auroc=mean_of([delong(truth, scores)]),
-        recall_of_as_many=_interval(_recall_of_as_many, truth, scores, places),
-        recall=_interval(lambda true, score: float((score[true] > 0).mean()), truth, scores, places),
-        precision=hits / int(taken.sum()) if taken.any() else 0.0,
+        recall_of_as_many=_interval(_recall_of_as_many, truth, scores, resamples),
+        recall=_interval(lambda true, score: float((score[true] > 0).mean()), truth, scores, resamples),
+        precision=hits / int(predicted.sum()) if predicted.any() else 0.0,
     )
 
 
 def _interval(
-    measure: _Measure, truth: NDArray[np.bool_], scores: NDArray[np.float64], places: list[NDArray[np.int64]]
+    measure: _Measure, truth: NDArray[np.bool_], scores: NDArray[np.float64], resamples: list[NDArray[np.int64]]
 ) -> Interval:
-    """The percentile interval. Efron & Tibshirani 1993, chapter 13."""
-    low, high = np.quantile([measure(truth[rows], scores[rows]) for rows in places], [0.025, 0.975])
+    """Return a measure with its percentile bootstrap interval. Efron & Tibshirani 1993, chapter 13."""
+    low, high = np.quantile([measure(truth[rows], scores[rows]) for rows in resamples], [0.025, 0.975])
     return Interval(measure(truth, scores), float(low), float(high))
 
 
 def _recall_of_as_many(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """The share of the class among as many rows of the highest scores; which of equal ones count does not matter."""
+    """Return the recall of the n highest scores, n being the size of the class; ties count in proportion."""
     count = int(truth.sum())
     limit = np.partition(scores, -count)[-count]
-    above, at = scores > limit, scores == limit
-    left = (count - int(above.sum())) / int(at.sum())
-    return float((truth[above].sum() + left * truth[at].sum()) / count)
+    above, tied = scores > limit, scores == limit
+    fraction = (count - int(above.sum())) / int(tied.sum())
+    return float((truth[above].sum() + fraction * truth[tied].sum()) / count)
 
 
 def _gain(
     truth: NDArray[np.bool_],
     ours: NDArray[np.float64],
     other: NDArray[np.float64],
-    places: list[NDArray[np.int64]],
+    resamples: list[NDArray[np.int64]],
 ) -> Interval:
     found = [
-        average_precision(truth[rows], ours[rows]) - average_precision(truth[rows], other[rows]) for rows in places
+        average_precision(truth[rows], ours[rows]) - average_precision(truth[rows], other[rows]) for rows in resamples
     ]
     low, high = np.quantile(found, [0.025, 0.975])
     return Interval(average_precision(truth, ours) - average_precision(truth, other), float(low), float(high))

@@ -1,4 +1,4 @@
-"""One measure after another of a set of synthetic rows, each beside its bar."""
+"""Quality checks: compare each measure of a sample set with its threshold."""
 
 import math
 from typing import NamedTuple
@@ -15,10 +15,10 @@ from aepipe.quality.tstr import Downstream
 
 
 class Check(NamedTuple):
-    """One number and what it is held against.
+    """Measured value and its threshold.
 
-    key: of the bar in the job. low, high: what chance makes of it; none where that is not known. real: what as many
-    real rows get. is_met: none where there is no bar.
+    key: name of the threshold in the job. low, high: interval of the value; None if unknown. real: value of the same
+    number of real rows. threshold: in words; empty if there is none. is_met: None if there is no threshold.
     """
 
     key: str
@@ -33,14 +33,14 @@ class Check(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What is wrong, for a check that is not met."""
+        """Description of a failed check."""
         if not math.isfinite(self.value):
-            return f"{self.title} cannot be measured ({self.note}), and the job asks for {self.threshold}"
-        return f"{self.title} is {self.value:.3g}, and the job asks for {self.threshold}"
+            return f"{self.title} cannot be measured ({self.note}): expected {self.threshold}"
+        return f"{self.title} is {self.value:.3g}: expected {self.threshold}"
 
 
 class Measures(NamedTuple):
-    """What was measured; none where it was not, for the reason in `why`."""
+    """Measures of a sample set; None if not measured, for the reason in `why`."""
 
     copies: Copies
     closeness: Closeness
@@ -51,12 +51,12 @@ class Measures(NamedTuple):
     downstream: Downstream | None = None
     frechet: float | None = None
     real_baseline: "RealBaseline | None" = None
-    is_exchangeable: bool = True  # training and held-out rows are drawn from one time
+    is_exchangeable: bool = True  # training and held-out rows come from the same period
     why: str = "too few rows"
 
 
 class RealBaseline(NamedTuple):
-    """What training rows get where they stand for synthetic ones; none where it was not measured."""
+    """Measures of training rows in place of synthetic ones; None if not measured."""
 
     shapes: float | None = None
     trends: float | None = None
@@ -64,37 +64,39 @@ class RealBaseline(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """Every check, and the measures that they come from."""
+    """Results of all checks, and the measures that they use."""
 
     checks: tuple[Check, ...]
     measures: Measures
 
     @property
     def failed_checks(self) -> tuple[str, ...]:
-        """A sentence for each bar that was missed."""
+        """One sentence per failed check."""
         return tuple(check.sentence for check in self.checks if check.is_met is False)
 
     @property
     def values(self) -> dict[str, float]:
-        """The measured values by the names of their bars."""
+        """Measured values, by the key of their check."""
         return {check.key: check.value for check in self.checks if math.isfinite(check.value)}
 
 
 def run_checks(measures: Measures, thresholds: Quality) -> CheckReport:
-    """The measures against the bars of a job."""
-    real, told = measures.real_baseline or RealBaseline(), measures.two_sample
+    """Run all checks of a job on the measures of a sample set."""
+    real, two_sample = measures.real_baseline or RealBaseline(), measures.two_sample
     shapes = None if measures.shapes is None else measures.shapes.score
     trends = None if measures.trends is None else measures.trends.score
     found = (
         _copies(measures.copies, thresholds),
         _closeness(measures, thresholds),
-        _at_least("shapes", "likeness of columns", shapes, thresholds.shapes, real.shapes),
-        _at_least("trends", "likeness of pairs of columns", trends, thresholds.trends, real.trends),
-        _at_most("trees", "AUROC of boosted trees", told and told.trees, thresholds.trees, 0.5),
-        _at_most("logistic", "AUROC of logistic regression", told and told.logistic, thresholds.logistic, 0.5),
+        _at_least("shapes", "similarity of columns", shapes, thresholds.shapes, real.shapes),
+        _at_least("trends", "similarity of column pairs", trends, thresholds.trends, real.trends),
+        _at_most("trees", "AUROC of boosted trees", two_sample and two_sample.trees, thresholds.trees, 0.5),
+        _at_most(
+            "logistic", "AUROC of logistic regression", two_sample and two_sample.logistic, thresholds.logistic, 0.5
+        ),
         _coverage(measures.coverage, thresholds),
         _loss(measures.downstream, thresholds),
-        _at_most("frechet", "Frechet's distance", measures.frechet, thresholds.frechet, real.frechet),
+        _at_most("frechet", "Frechet distance", measures.frechet, thresholds.frechet, real.frechet),
     )
     explained = (check if math.isfinite(check.value) else check._replace(note=measures.why) for check in found)
     kept = (check for check in explained if math.isfinite(check.value) or check.is_met is False)
@@ -109,16 +111,17 @@ def _copies(copies: Copies, thresholds: Quality) -> Check:
         real=copies.held_out,
         threshold=f"at most {copies.bound:.3g}" if thresholds.copies else "",
         is_met=copies.is_within if thresholds.copies else None,
-        note=f"{copies.rows:,} rows; the bar is the upper 99 % bound of {copies.held_out_rows:,} held-out rows' share",
+        note=f"{copies.rows:,} rows; the threshold is the upper 99 % bound of the share among {copies.held_out_rows:,} "
+        "held-out rows",
     )
 
 
 def _closeness(measures: Measures, thresholds: Quality) -> Check:
     found, tolerance = measures.closeness, thresholds.closeness
-    is_asked = tolerance is not None and (measures.is_exchangeable or "closeness" in thresholds.model_fields_set)
-    note = f"{found.rows:,} rows beside {found.held_out_rows:,} of either; the interval is what chance alone gives"
+    is_set = tolerance is not None and (measures.is_exchangeable or "closeness" in thresholds.model_fields_set)
+    note = f"{found.rows:,} rows, {found.held_out_rows:,} rows of either side; the interval is that of chance alone"
     if not measures.is_exchangeable:
-        note += "; rows are split by time, and what changed meanwhile looks like memory"
+        note += "; rows are split by time, so drift between the periods resembles memorization"
     return Check(
         "closeness",
         "share closer to training than to held-out rows",
@@ -126,8 +129,8 @@ def _closeness(measures: Measures, thresholds: Quality) -> Check:
         found.low,
         found.high,
         real=0.5,
-        threshold=f"{0.5 - tolerance:.3g} to {0.5 + tolerance:.3g}" if is_asked and tolerance is not None else "",
-        is_met=found.is_within(tolerance) if is_asked and tolerance is not None else None,
+        threshold=f"{0.5 - tolerance:.3g} to {0.5 + tolerance:.3g}" if is_set and tolerance is not None else "",
+        is_met=found.is_within(tolerance) if is_set and tolerance is not None else None,
         note=note,
     )
 
@@ -171,9 +174,9 @@ def _coverage(coverage: Coverage | None, thresholds: Quality) -> Check:
 
 def _loss(downstream: Downstream | None, thresholds: Quality) -> Check:
     if downstream is None:
-        return _at_most("loss", "loss of a learner", None, thresholds.loss, 0.0)
+        return _at_most("loss", "TSTR loss", None, thresholds.loss, 0.0)
     found = _at_most(
-        "loss", f"loss in {downstream.measure} of {downstream.column}", downstream.lost, thresholds.loss, 0.0
+        "loss", f"TSTR loss in {downstream.measure} of {downstream.column}", downstream.lost, thresholds.loss, 0.0
     )
     real, drawn = downstream.from_real, downstream.from_synthetic
     return found._replace(

@@ -1,4 +1,4 @@
-"""The classifier two-sample test: how well a learner tells synthetic rows from real ones that nobody learned from."""
+"""Classifier two-sample test: AUROC of learners that separate synthetic rows from held-out real rows."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,23 +20,23 @@ _Scores = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 class TwoSample(NamedTuple):
-    """AUROC of boosted trees and of a logistic regression, with 95 % intervals; one half is chance, and the aim."""
+    """AUROC of boosted trees and of a logistic regression, with 95 % intervals; 0.5 is chance, the ideal."""
 
     trees: Interval
     logistic: Interval
     rows: int
-    """Of each side."""
+    """Rows per side."""
 
 
 def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> TwoSample:
-    """Means of five stratified folds over equally many rows of both sides. Lopez-Paz & Oquab 2017.
+    """Average the AUROC of five stratified folds over the same number of rows per side. Lopez-Paz & Oquab 2017.
 
-    At most 5,000 rows of each, fewer of more than 40 columns. The interval takes the folds for independent, which makes
-    it a little narrow.
+    Uses at most 5,000 rows per side, fewer with more than 40 columns. The interval assumes independent folds, which
+    makes it slightly too narrow.
     """
     count = min(len(real), len(synthetic), MOST_ROWS, max(MOST_CELLS // len(columns.names), FEWEST_ROWS))
     generator = np.random.default_rng(seed)
-    sides = [rows.some(count, generator) for rows in (real, synthetic)]
+    sides = [rows.subsample(count, generator) for rows in (real, synthetic)]
     both, truth = stacked(sides), np.repeat([False, True], count)
     with one_thread():
         trees = _auroc(truth, _trees(columns, both, truth, seed), seed)

@@ -1,6 +1,6 @@
-"""Columns two at a time: how alike the relations of real and of synthetic columns are, 0 to 1.
+"""Column pair trends: similarity of the relations between two columns in real and synthetic rows, 0 to 1.
 
-The scores are those of SDMetrics (CorrelationSimilarity, ContingencySimilarity; DataCebo, MIT licence).
+The scores equal SDMetrics (CorrelationSimilarity, ContingencySimilarity; DataCebo, MIT licence).
 """
 
 from itertools import combinations
@@ -13,25 +13,25 @@ from aepipe.quality.alignment import Columns, Rows, moments
 
 BINS = 10
 MOST_TABLES = 3_000
-"""Pairs whose contingency tables are counted; of more an even random share is."""
+"""Pairs whose contingency tables are counted; a random subset if there are more."""
 
 
 class Trends(NamedTuple):
-    """Of P columns, numbers first: the similarity of each pair, (P, P), NaN where unknown or not looked at."""
+    """Similarity of each pair of P columns, numbers first, (P, P); NaN if unknown or not counted."""
 
     names: tuple[str, ...]
     similarity: NDArray[np.float64]
 
     @property
     def score(self) -> float:
-        """The mean over the pairs that are known; NaN where none is."""
+        """Mean over the known pairs; NaN if there is none."""
         found = self.similarity[np.triu_indices(len(self.names), 1)]
         found = found[np.isfinite(found)]
         return float(found.mean()) if len(found) else float("nan")
 
     @property
     def worst(self) -> tuple[str, str, float] | None:
-        """The pair that is least alike."""
+        """Least similar pair and its similarity; None if there is none."""
         upper = np.where(np.tri(len(self.names), dtype=np.bool_), np.nan, self.similarity)
         if not np.isfinite(upper).any():
             return None
@@ -40,26 +40,34 @@ class Trends(NamedTuple):
 
 
 def pair_trends(columns: Columns, real: Rows, synthetic: Rows, *, seed: int = 0) -> Trends:
-    """Of two numbers 1 - |difference of their correlations| / 2; of others 1 - the total variation of their tables.
+    """Compute 1 - |correlation difference| / 2 of two numbers, 1 - total variation of the joint table otherwise.
 
-    Correlations are Pearson's over rows where both are known, and unknown where a column is constant. In a table with
-    a category, a number is one of ten bins of equal width over the real range, open at both ends; a missing value is a
-    value. seed: of the choice among more than MOST_TABLES tables.
+    Correlations are Pearson's over rows where both columns are known; they are unknown if a column is constant. In a
+    table with a category, numbers are binned to ten bins of equal width over the real range, open at both ends; a
+    missing value counts as a value.
+
+    Args:
+        columns: Columns of both sides.
+        real: Real rows.
+        synthetic: Synthetic rows.
+        seed: Random seed for the choice of MOST_TABLES tables if there are more.
     """
     width = len(columns.numbers)
     similarity = np.full((len(columns.names), len(columns.names)), np.nan)
     similarity[:width, :width] = 1 - np.abs(correlations(real.numbers) - correlations(synthetic.numbers)) / 2
     binned = _binned(real, synthetic)
     for first, second in _tables(width, len(columns.names), seed):
-        alike = 1 - _joint_variation(*(side[:, [first, second]] for side in binned))
-        similarity[first, second] = similarity[second, first] = alike
+        similar = 1 - _joint_variation(*(side[:, [first, second]] for side in binned))
+        similarity[first, second] = similarity[second, first] = similar
     np.fill_diagonal(similarity, 1.0)
     return Trends(columns.names, similarity)
 
 
 def correlations(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pearson's correlation of each pair of columns over the rows where both are known, (N, N); NaN where one is
-    constant there."""
+    """Compute Pearson's correlation of each pair of columns over rows where both are known, (N, N).
+
+    NaN if a column is constant over these rows.
+    """
     known = ~np.isnan(numbers)
     center, scale = moments(numbers)
     x = np.where(known, (np.nan_to_num(numbers) - center) / scale, 0.0)
@@ -73,15 +81,15 @@ def correlations(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _binned(real: Rows, synthetic: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every column as codes from 0, (B, P) of each side."""
+    """Encode every column as codes from 0, (B, P) per side."""
     sides = tuple(np.zeros((len(side), side.numbers.shape[1]), np.int64) for side in (real, synthetic))
-    for at in range(real.numbers.shape[1]):
-        values = real.numbers[:, at]
+    for index in range(real.numbers.shape[1]):
+        values = real.numbers[:, index]
         values = values[~np.isnan(values)]
         edges = np.histogram_bin_edges(values if len(values) else np.zeros(1), BINS)[1:-1]
         for side, rows in zip(sides, (real, synthetic), strict=True):
-            column = rows.numbers[:, at]
-            side[:, at] = np.where(np.isnan(column), BINS, np.digitize(column, edges))
+            column = rows.numbers[:, index]
+            side[:, index] = np.where(np.isnan(column), BINS, np.digitize(column, edges))
     return np.hstack([sides[0], real.codes]), np.hstack([sides[1], synthetic.codes])
 
 
@@ -90,7 +98,7 @@ def _tables(numbers: int, columns: int, seed: int) -> list[tuple[int, int]]:
     if len(pairs) <= MOST_TABLES:
         return pairs
     chosen = np.random.default_rng(seed).choice(len(pairs), MOST_TABLES, replace=False)
-    return [pairs[at] for at in np.sort(chosen)]
+    return [pairs[index] for index in np.sort(chosen)]
 
 
 def _joint_variation(real: NDArray[np.int64], synthetic: NDArray[np.int64]) -> float:
@@ -98,8 +106,8 @@ def _joint_variation(real: NDArray[np.int64], synthetic: NDArray[np.int64]) -> f
     joint = [side[:, 0] * width + side[:, 1] for side in (real, synthetic)]
     cells = int(max(side.max(initial=0) for side in joint)) + 1
     if cells > 4 * (len(real) + len(synthetic)) + 10_000:  # two columns of many values: most cells are empty
-        _, places = np.unique(np.concatenate(joint), return_inverse=True)
-        joint = list(np.split(places, [len(real)]))
-        cells = int(places.max(initial=0)) + 1
+        _, codes = np.unique(np.concatenate(joint), return_inverse=True)
+        joint = list(np.split(codes, [len(real)]))
+        cells = int(codes.max(initial=0)) + 1
     shares = [np.bincount(side, minlength=cells) / max(len(side), 1) for side in joint]
     return float(0.5 * np.abs(shares[0] - shares[1]).sum())

@@ -1,6 +1,6 @@
-"""Columns one at a time: how alike the distributions of real and synthetic values are, 0 to 1.
+"""Column shapes: similarity of the distributions of real and synthetic values per column, 0 to 1.
 
-The scores are those of SDMetrics (KSComplement, TVComplement, MissingValueSimilarity; DataCebo, MIT licence).
+The scores equal SDMetrics (KSComplement, TVComplement, MissingValueSimilarity; DataCebo, MIT licence).
 """
 
 from typing import NamedTuple
@@ -12,36 +12,36 @@ from aepipe.quality.alignment import MISSING, Columns, Rows
 
 
 class Shapes(NamedTuple):
-    """By column: 1 - the distance of its distributions among known values, and of its shares of missing ones."""
+    """1 - distance, by column: between the distributions of known values, and between the shares of missing ones."""
 
     known: dict[str, float]
     missing: dict[str, float]
 
     @property
     def score(self) -> float:
-        """The mean over the columns that have values on both sides; NaN where none has."""
+        """Mean over the columns that have values on both sides; NaN if there is none."""
         scores = [score for score in self.known.values() if np.isfinite(score)]
         return float(np.mean(scores)) if scores else float("nan")
 
 
 def column_shapes(columns: Columns, real: Rows, synthetic: Rows) -> Shapes:
-    """1 - Kolmogorov-Smirnov's distance for numbers and times, 1 - the total variation for categories.
+    """Compute 1 - Kolmogorov-Smirnov distance of numbers and times, 1 - total variation distance of categories.
 
-    NaN where a side has no value.
+    NaN if a side has no value.
     """
     known = {}
-    for at, name in enumerate(columns.numbers):
-        pair = [values[~np.isnan(values)] for values in (real.numbers[:, at], synthetic.numbers[:, at])]
+    for index, name in enumerate(columns.numbers):
+        pair = [values[~np.isnan(values)] for values in (real.numbers[:, index], synthetic.numbers[:, index])]
         known[name] = 1 - kolmogorov_smirnov(*pair) if all(map(len, pair)) else float("nan")
-    for at, name in enumerate(columns.categories):
-        codes = [values[values != MISSING] for values in (real.codes[:, at], synthetic.codes[:, at])]
+    for index, name in enumerate(columns.categories):
+        codes = [values[values != MISSING] for values in (real.codes[:, index], synthetic.codes[:, index])]
         known[name] = 1 - total_variation(*codes) if all(map(len, codes)) else float("nan")
-    apart = np.abs(_missing(real) - _missing(synthetic))
-    return Shapes(known, dict(zip(columns.names, (1 - apart).tolist(), strict=True)))
+    distance = np.abs(_missing(real) - _missing(synthetic))
+    return Shapes(known, dict(zip(columns.names, (1 - distance).tolist(), strict=True)))
 
 
 def kolmogorov_smirnov(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """The largest gap between the two empirical distribution functions, 0 to 1.
+    """Compute the largest gap between the two empirical distribution functions, 0 to 1.
 
     >>> kolmogorov_smirnov(np.array([0.0, 1.0]), np.array([2.0, 3.0]))
     1.0
@@ -52,7 +52,7 @@ def kolmogorov_smirnov(first: NDArray[np.floating], second: NDArray[np.floating]
 
 
 def total_variation(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
-    """Half the summed differences of the values' shares, 0 to 1.
+    """Compute half the sum of absolute differences between the shares of each value, 0 to 1.
 
     >>> total_variation(np.array(["a", "b"]), np.array(["a", "a"]))
     0.5

@@ -1,4 +1,4 @@
-"""How much of what is real comes back: values, ranges, and neighbourhoods."""
+"""Coverage: share of the real values, ranges and neighbourhoods that synthetic rows reproduce."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,10 @@ MOST_ROWS = 3_000
 
 
 class Coverage(NamedTuple):
-    """By category the share of its real values that come back, by number the share of its real range; NaN where a
-    number is constant or unknown.
+    """Share of the real values by category, of the real range by number, and of the real neighbourhoods.
 
-    neighbourhoods: the share of real rows that have a synthetic one among their five nearest, as far as real ones lie.
-    expected: what other real rows, as many, would give.
+    ranges: NaN for a number that is constant or unknown. neighbourhoods: share of real rows with a synthetic row within
+    the distance of their fifth nearest real row. expected: `neighbourhoods` of the same number of real rows.
     """
 
     values: dict[str, float]
@@ -26,22 +25,29 @@ class Coverage(NamedTuple):
 
 
 def coverage(columns: Columns, *, train: Rows, held_out: Rows, synthetic: Rows, seed: int) -> Coverage:
-    """Values and ranges of all training rows; neighbourhoods of at most 3,000 held-out rows, by as many synthetic ones.
+    """Compute coverage of the values and ranges of training rows, and of the neighbourhoods of held-out rows.
 
-    Values and ranges are SDMetrics' CategoryCoverage and RangeCoverage.
+    Values and ranges are SDMetrics' CategoryCoverage and RangeCoverage. Neighbourhoods use at most 3,000 held-out rows
+    and the same number of synthetic ones.
     """
-    values = {name: _values(train.codes[:, at], synthetic.codes[:, at]) for at, name in enumerate(columns.categories)}
-    ranges = {name: _range(train.numbers[:, at], synthetic.numbers[:, at]) for at, name in enumerate(columns.numbers)}
+    values = {
+        name: _value_coverage(train.codes[:, index], synthetic.codes[:, index])
+        for index, name in enumerate(columns.categories)
+    }
+    ranges = {
+        name: _range_coverage(train.numbers[:, index], synthetic.numbers[:, index])
+        for index, name in enumerate(columns.numbers)
+    }
     generator = np.random.default_rng(seed)
     count = min(len(held_out), len(synthetic), MOST_ROWS)
-    sides = [rows.some(count, generator) for rows in (held_out, synthetic)]
+    sides = [rows.subsample(count, generator) for rows in (held_out, synthetic)]
     return Coverage(values, ranges, neighbourhoods(*sides), expected_neighbourhoods(count, count))
 
 
 def neighbourhoods(real: Rows, synthetic: Rows, *, k: int = NEIGHBOURS) -> float:
-    """The share of real rows with a synthetic one within the distance of their k-th nearest real one; NaN for too few.
+    """Compute the share of real rows with a synthetic row within the distance of their k-th nearest real row.
 
-    Coverage of Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
+    NaN for too few rows. Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models".
     """
     if len(real) <= k or not len(synthetic):
         return float("nan")
@@ -50,7 +56,7 @@ def neighbourhoods(real: Rows, synthetic: Rows, *, k: int = NEIGHBOURS) -> float
 
 
 def expected_neighbourhoods(real: int, synthetic: int, *, k: int = NEIGHBOURS) -> float:
-    """What `neighbourhoods` is on average where both sides follow one distribution. Naeem et al. 2020, lemma 2.
+    """Compute the expected `neighbourhoods` if both sides follow one distribution. Naeem et al. 2020, lemma 2.
 
     >>> round(expected_neighbourhoods(1_000_000, 1_000_000), 4)  # 1 - 1 / 2 ** 5
     0.9688
@@ -59,12 +65,12 @@ def expected_neighbourhoods(real: int, synthetic: int, *, k: int = NEIGHBOURS) -
     return float(1 - np.prod((real - steps) / (real + synthetic - steps))) if real > k else float("nan")
 
 
-def _values(real: np.ndarray, synthetic: np.ndarray) -> float:
+def _value_coverage(real: np.ndarray, synthetic: np.ndarray) -> float:
     known = np.setdiff1d(real, [MISSING])
     return float(np.isin(known, synthetic).mean()) if len(known) else float("nan")
 
 
-def _range(real: np.ndarray, synthetic: np.ndarray) -> float:
+def _range_coverage(real: np.ndarray, synthetic: np.ndarray) -> float:
     real, synthetic = real[~np.isnan(real)], synthetic[~np.isnan(synthetic)]
     if not len(real) or not len(synthetic) or real.min() == real.max():
         return float("nan")

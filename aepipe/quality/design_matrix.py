@@ -1,4 +1,4 @@
-"""Rows as the matrices that learners take: one for trees, one for linear models."""
+"""Design matrices of rows, for boosted trees and for linear models."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 
 from aepipe.quality.alignment import Columns, Rows, moments
 
-MOST_CODES = 254  # of a category, for scikit-learn's trees; the rarer ones share the last
-MOST_SHOWN = 64  # of a category, as columns of a linear model
+MOST_CODES = 254  # per category, the limit of scikit-learn's trees; rarer values share the last code
+MOST_SHOWN = 64  # per category, as one-hot columns of a linear model
 
 
 class TreeMatrix(NamedTuple):
-    """(B, N + C): numbers, NaN where missing, then codes; and which columns are codes."""
+    """Matrix (B, N + C) of numbers, NaN where missing, then codes; and the mask of the code columns."""
 
     values: NDArray[np.float64]
     is_category: NDArray[np.bool_]
 
 
 def tree_matrix(columns: Columns, rows: Rows) -> TreeMatrix:
-    """For boosted trees."""
+    """Build the design matrix for boosted trees."""
     codes = [_frequent(column, MOST_CODES) for column in rows.codes.T]
     values = np.column_stack([rows.numbers, *codes]) if codes else rows.numbers
     return TreeMatrix(values, np.arange(values.shape[1]) >= len(columns.numbers))
 
 
 def linear_matrix(rows: Rows) -> NDArray[np.float64]:
-    """For a linear model, (B, D): numbers in standard deviations, 0 and flagged where missing; codes one-hot."""
+    """Build the design matrix for a linear model, (B, D): standardised numbers with missing flags, one-hot codes."""
     center, spread = moments(rows.numbers)
     missing = np.isnan(rows.numbers)
     blocks = [np.where(missing, 0.0, (np.nan_to_num(rows.numbers) - center) / spread)]
@@ -39,13 +39,13 @@ def linear_matrix(rows: Rows) -> NDArray[np.float64]:
 
 
 def stacked(sides: Sequence[Rows]) -> Rows:
-    """The rows of all sides, one after another."""
+    """Concatenate the rows of all sides."""
     return Rows(np.concatenate([side.numbers for side in sides]), np.concatenate([side.codes for side in sides]))
 
 
 def _frequent(codes: NDArray[np.int32], most: int) -> NDArray[np.int64]:
-    """Codes by frequency, 0 the most frequent; from `most - 1` on they are one."""
-    values, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    """Renumber codes by frequency, 0 the most frequent; the rarest share the code `most - 1`."""
+    values, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     ranks = np.empty(len(values), np.int64)
     ranks[np.argsort(-counts, kind="stable")] = np.arange(len(values))
-    return np.minimum(ranks, most - 1)[places]
+    return np.minimum(ranks, most - 1)[inverse]

@@ -1,4 +1,4 @@
-"""Rows that are equal to others, value by value: is a synthetic row a copy more often than a held-out one is?"""
+"""Exact copies: share of synthetic rows, and of held-out rows, that equal a training row in every column."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ LEVEL = 0.99
 
 
 class Copies(NamedTuple):
-    """Shares of rows that equal a training row; `bound` lies above the hold-out's true share in 99 of 100 cases."""
+    """Shares of rows that equal a training row. bound: upper 99 % confidence bound of the share of held-out rows."""
 
     share: float
     held_out: float
@@ -27,12 +27,12 @@ class Copies(NamedTuple):
 
     @property
     def is_within(self) -> bool:
-        """Whether synthetic rows are copies no more often than the hold-out's own rate allows."""
+        """True if synthetic rows are copies no more often than held-out rows are, up to chance."""
         return self.share <= self.bound
 
 
 def copies(train: pa.Table, held_out: pa.Table, synthetic: pa.Table) -> Copies:
-    """How many rows of either are in `train` too, by the columns of `synthetic`. The bound is Clopper and Pearson's."""
+    """Count the rows of either side that equal a training row in the columns of `synthetic`; Clopper-Pearson bound."""
     learned, kept, drawn = row_codes([table.select(synthetic.column_names) for table in (train, held_out, synthetic)])
     hits = int(np.isin(kept, learned).sum())
     return Copies(
@@ -45,10 +45,7 @@ def copies(train: pa.Table, held_out: pa.Table, synthetic: pa.Table) -> Copies:
 
 
 def row_codes(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
-    """A number for each row of each table; rows have the same one where they have the same values in all columns.
-
-    Missing equals missing.
-    """
+    """Encode the rows of each table: equal codes for rows with equal values in all columns; missing equals missing."""
     ends = np.cumsum([table.num_rows for table in tables])[:-1]
     found = np.zeros(sum(table.num_rows for table in tables), np.int64)
     for name in tables[0].column_names:
@@ -58,7 +55,7 @@ def row_codes(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
 
 
 def _comparable(array: pa.Array) -> pa.Array:
-    """Lists as the bytes of their values; -0.0 as 0.0."""
+    """Convert lists to the bytes of their values, and -0.0 to 0.0."""
     if sort_of(array.type) == "list":
         return _packed(array)
     return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
@@ -79,6 +76,6 @@ def _packed(array: pa.Array) -> pa.Array:
 
 
 def _offsets(lists: pa.Array) -> NDArray[np.int64]:
-    """Where each list begins among the flattened values, and where the last one ends."""
+    """Return the start of each list among the flattened values, and the end of the last one."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

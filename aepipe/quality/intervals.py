@@ -1,4 +1,4 @@
-"""How sure a measure is: DeLong's variance of an AUROC, and exact bounds of a share."""
+"""Confidence intervals: DeLong's variance of an AUROC, and the exact bound of a share."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,11 @@ Z_95 = 1.959963984540054
 
 
 def delong(truth: ArrayLike, score: ArrayLike) -> tuple[float, float]:
-    """The AUROC and its variance. DeLong, DeLong & Clarke-Pearson 1988, by midranks as in Sun & Xu 2014.
+    """Compute the AUROC and its variance. DeLong, DeLong & Clarke-Pearson 1988, by midranks as in Sun & Xu 2014.
 
-    truth: (B,) of booleans, both among them. score: (B,), higher is more likely positive.
+    Args:
+        truth: Labels, (B,) booleans of both values.
+        score: Scores, (B,); higher is more likely positive.
     """
     positive, values = np.asarray(truth, np.bool_), np.asarray(score, np.float64)
     above, below = values[positive], values[~positive]
@@ -24,14 +26,14 @@ def delong(truth: ArrayLike, score: ArrayLike) -> tuple[float, float]:
 
 
 def mean_of(estimates: Sequence[tuple[float, float]]) -> Interval:
-    """The mean of independent estimates (value, variance), with its 95 % interval."""
+    """Average independent estimates (value, variance), with a 95 % interval."""
     values, variances = np.array(estimates, np.float64).T
     half = Z_95 * float(np.sqrt(variances.sum())) / len(values)
     return Interval(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half)
 
 
 def upper_bound(hits: int, rows: int, *, level: float) -> float:
-    """The share that lies above the true one in `level` of all cases. Clopper & Pearson 1934, one-sided.
+    """Compute the one-sided upper confidence bound of a share. Clopper & Pearson 1934.
 
     >>> round(upper_bound(0, 100, level=0.99), 4)  # 1 - 0.01 ** (1 / 100)
     0.045
@@ -42,10 +44,10 @@ def upper_bound(hits: int, rows: int, *, level: float) -> float:
 
 
 def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """Rank values from 1; equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[places]
+    return (last - (counts - 1) / 2)[inverse]
 
 
 def _mean_variance(values: NDArray[np.float64]) -> float:

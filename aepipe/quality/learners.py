@@ -1,4 +1,4 @@
-"""Boosted trees as the measures ask for them, and how many threads they get."""
+"""Boosted trees for the quality measures, and their number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def boosted_trees(
     is_category: NDArray[np.bool_], *, seed: int, is_weighted: bool = False
 ) -> "HistGradientBoostingClassifier":
-    """scikit-learn's classifier at its defaults, without early stopping. is_weighted: classes count alike."""
+    """Create scikit-learn's classifier at its defaults, without early stopping. is_weighted: balance the classes."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     return HistGradientBoostingClassifier(
@@ -27,8 +27,8 @@ def boosted_trees(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Learners of small tables wait for each other on several threads."""
+    """Limit native libraries to one thread."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1):  # on small tables, threads mostly wait for each other
         yield

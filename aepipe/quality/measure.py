@@ -1,4 +1,4 @@
-"""All measures of a set: of a table by its columns, of images and windows by the features that a model has of them."""
+"""All measures of a sample set: of tables by column, of images and series by the features of the model."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -19,13 +19,13 @@ from aepipe.quality.frechet import frechet_distance
 from aepipe.quality.tstr import downstream
 
 FEWEST_ROWS = 50
-"""Of synthetic and of held-out rows each, for measures that learn or compare whole distributions."""
+"""Minimum of synthetic and of held-out rows, for measures that train learners or compare distributions."""
 MOST_ROWS = 20_000
-"""Of a side, for measures of columns."""
+"""Maximum per side, for measures of columns."""
 
 
 class Sides(NamedTuple):
-    """The same columns of rows that were learned from, of rows that were not, and of synthetic ones."""
+    """The same columns of training rows, held-out rows and synthetic rows."""
 
     train: pa.Table
     held_out: pa.Table
@@ -41,22 +41,32 @@ def measure_table(
     is_exchangeable: bool = True,
     is_comparable: bool = True,
 ) -> Measures:
-    """Of a table. categories: the columns that are such, though their type is a number's. predict: for learners.
+    """Measure a sample set of a table.
 
-    is_alike: real rows are of the kind of the synthetic ones; where not, distributions are not compared.
-    Raises EvaluationInvalid where `predict` cannot be foretold.
+    Args:
+        sides: Rows of all sides.
+        categories: Columns that are categories although their type is a number.
+        predict: Column that learners predict; None: none.
+        seed: Random seed.
+        is_exchangeable: Training and held-out rows come from the same period.
+        is_comparable: Real rows match the request for the synthetic ones; if not, distributions are not compared.
+
+    Raises:
+        EvaluationInvalid: `predict` cannot be predicted.
     """
     columns, rows = align(sides, categories)
-    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable))
-    if _too_few(sides) or not is_comparable or not columns.names:
-        return memory
-    learned, held_out, drawn = (_some(side, seed) for side in rows)
-    as_many = learned.take(slice(0, len(drawn)))
-    real = RealBaseline(
-        shapes=column_shapes(columns, held_out, as_many).score,
-        trends=pair_trends(columns, held_out, as_many, seed=seed).score,
+    memorization = _memorization(
+        sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable)
     )
-    return memory._replace(
+    if _too_few(sides) or not is_comparable or not columns.names:
+        return memorization
+    learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
+    baseline = learned.take(slice(0, len(drawn)))
+    real = RealBaseline(
+        shapes=column_shapes(columns, held_out, baseline).score,
+        trends=pair_trends(columns, held_out, baseline, seed=seed).score,
+    )
+    return memorization._replace(
         shapes=column_shapes(columns, held_out, drawn),
         trends=pair_trends(columns, held_out, drawn, seed=seed),
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
@@ -76,17 +86,24 @@ def measure_points(
     is_exchangeable: bool = True,
     is_comparable: bool = True,
 ) -> Measures:
-    """Of rows that are points of a space, (B, Z) of each side; copies are equal in the source's own values.
+    """Measure a sample set of images or series by their features; exact copies are equal in the source's values.
 
-    is_alike: as for tables.
+    Args:
+        sides: Rows of all sides.
+        points: Features of the rows of each side, (B, Z).
+        seed: Random seed.
+        is_exchangeable: Training and held-out rows come from the same period.
+        is_comparable: Real rows match the request for the synthetic ones; if not, distributions are not compared.
     """
     rows = [Rows(np.asarray(side, np.float64), np.zeros((len(side), 0), np.int32)) for side in points]
-    memory = _memory(sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable))
+    memorization = _memorization(
+        sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable)
+    )
     if _too_few(sides) or not is_comparable:
-        return memory
-    learned, held_out, drawn = (_some(side, seed) for side in rows)
-    columns = Columns(tuple(f"z_{at:03d}" for at in range(points[0].shape[1])), (), ())
-    return memory._replace(
+        return memorization
+    learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
+    columns = Columns(tuple(f"z_{index:03d}" for index in range(points[0].shape[1])), (), ())
+    return memorization._replace(
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
         frechet=frechet_distance(held_out.numbers, drawn.numbers),
@@ -96,13 +113,13 @@ def measure_points(
     )
 
 
-def _memory(sides: Sides, rows: Sequence[Rows], *, seed: int, is_exchangeable: bool, why: str) -> Measures:
-    """What is measured of every set, however small."""
+def _memorization(sides: Sides, rows: Sequence[Rows], *, seed: int, is_exchangeable: bool, why: str) -> Measures:
+    """Measure memorization, which needs no minimum of rows."""
     return Measures(copies(*sides), closeness(*rows, seed=seed), is_exchangeable=is_exchangeable, why=why)
 
 
-def _some(rows: Rows, seed: int) -> Rows:
-    """At most 20,000 of the rows, in random order."""
+def _shuffled(rows: Rows, seed: int) -> Rows:
+    """Shuffle rows and keep at most 20,000."""
     return rows.take(np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS])
 
 
@@ -112,6 +129,6 @@ def _too_few(sides: Sides) -> bool:
 
 def _why(sides: Sides, is_comparable: bool) -> str:
     if not is_comparable:
-        return f"fewer than {FEWEST_ROWS} held-out rows are of the kind that was asked for"
+        return f"fewer than {FEWEST_ROWS} held-out rows match the request"
     drawn, held_out = sides.synthetic.num_rows, sides.held_out.num_rows
-    return f"there are {drawn:,} synthetic and {held_out:,} held-out rows, {FEWEST_ROWS} of each are needed"
+    return f"too few rows: {drawn:,} synthetic and {held_out:,} held-out, expected {FEWEST_ROWS} of each"

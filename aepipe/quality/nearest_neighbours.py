@@ -1,11 +1,11 @@
-"""How far rows are from each other, a block at a time.
+"""Distances between rows, in blocks.
 
-The distance is Gower's (1971) with numbers in standard deviations: the sum of |differences| of the numbers, and of one
-for each category that differs. A missing number stands at the mean, and one further off.
+The distance is Gower's (1971) with numbers in standard deviations: the sum of absolute differences of the numbers plus
+1 for each category that differs. A missing number counts as the mean, plus 1 for being missing.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +15,29 @@ from aepipe.quality.alignment import Rows, moments
 BLOCK_CELLS = 2_000_000
 
 
-class Nearest(NamedTuple):
-    """Of each row, (B,): the nearest of the others, and how far it is."""
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """Index of the nearest other row, and the distance to it, (B,) each."""
 
-    place: NDArray[np.int64]
+    index: NDArray[np.int64]
     distance: NDArray[np.float64]
 
 
 def scaled(reference: Rows, sides: Sequence[Rows]) -> list[Rows]:
-    """The rows of all sides with their numbers in standard deviations of the reference's, ready for distances."""
+    """Scale the numbers of all sides by the standard deviations of the reference, ready for distances."""
     center, spread = moments(reference.numbers)
     gaps = np.any([np.isnan(side.numbers).any(axis=0) for side in sides], axis=0)
     return [_scaled(side, center, spread, gaps) for side in sides]
 
 
 def nearest(rows: Rows, others: Rows) -> Nearest:
-    """The nearest of `others` to each row; of several, the first. Both are `scaled`."""
+    """Find the nearest of `others` to each row, the first if several are. Both are `scaled`."""
     found = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _blocks(rows, others)]
-    return Nearest(np.concatenate([place for place, _ in found]), np.concatenate([far for _, far in found]))
+    return Nearest(np.concatenate([index for index, _ in found]), np.concatenate([distance for _, distance in found]))
 
 
 def radii(rows: Rows, k: int) -> NDArray[np.float64]:
-    """The distance of each row to the k-th nearest of the other rows, (B,)."""
+    """Compute the distance of each row to the k-th nearest of the other rows, (B,)."""
     found = []
     for start, block in _blocks(rows, rows):
         block[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
@@ -45,7 +46,7 @@ def radii(rows: Rows, k: int) -> NDArray[np.float64]:
 
 
 def _blocks(rows: Rows, others: Rows) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Distances of a block of rows to all others, (block, others), and where the block starts."""
+    """Yield the start of a block of rows and its distances to all others, (block, others)."""
     step = max(1, BLOCK_CELLS // max(len(others), 1))
     for start in range(0, len(rows), step):
         yield start, _distances(rows.take(slice(start, start + step)), others)

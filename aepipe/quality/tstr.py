@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real: what a learner of one column loses when synthetic rows stand for the real ones."""
+"""Train on synthetic, test on real (TSTR): loss of a learner that is trained on synthetic instead of real rows."""
 
 from typing import Literal, NamedTuple
 
@@ -20,23 +20,23 @@ Measure = Literal["AUROC", "mean AUROC", "R2"]
 
 
 class Downstream(NamedTuple):
-    """How well boosted trees foretell a column of held-out real rows, by what they learned from."""
+    """Performance of boosted trees that predict a column of held-out real rows, by training set."""
 
     column: str
     measure: Measure
     from_real: Interval
     from_synthetic: Interval
     rows: int
-    """That either learned from."""
+    """Rows per training set."""
 
     @property
     def lost(self) -> float:
-        """How much worse synthetic rows are to learn from."""
+        """Loss of performance by training on synthetic rows."""
         return self.from_real.value - self.from_synthetic.value
 
 
 class _Task(NamedTuple):
-    """Features and target of the training rows of both kinds and of the test rows."""
+    """Features and targets of real training rows, synthetic training rows and test rows."""
 
     matrices: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
     targets: tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic]]
@@ -44,18 +44,22 @@ class _Task(NamedTuple):
 
 
 def downstream(columns: Columns, column: str, *, train: Rows, held_out: Rows, synthetic: Rows, seed: int) -> Downstream:
-    """AUROC where the column has two values, the classes' mean AUROC (one against the rest) where it has up to twenty
-    others, R2 where it is a number; 95 % intervals over the test rows.
+    """Train learners of one column on real and on synthetic rows and test both on held-out rows.
 
-    Both learn from equally many rows, at most 20,000, fewer of more than 40 columns. Raises EvaluationInvalid where the
-    column cannot be foretold: it is no column of the rows, has one value among training or held-out rows, or is a
-    category of more than twenty.
+    The measure is AUROC for two classes, the mean one-vs-rest AUROC for up to twenty classes, R2 for a number, with
+    95 % intervals over the test rows. Both training sets have the same number of rows, at most 20,000, fewer with more
+    than 40 columns.
+
+    Raises:
+        EvaluationInvalid: There is no such column, it is constant, or it is a category of more than twenty values.
     """
     if column not in columns.names:
-        raise EvaluationInvalid(f"there is no column '{column}' to foretell: there are {', '.join(columns.names)}")
+        raise EvaluationInvalid(
+            f"column '{column}' to predict does not exist: expected one of {', '.join(columns.names)}."
+        )
     generator = np.random.default_rng(seed)
     count = min(len(train), len(synthetic), MOST_ROWS, MOST_CELLS // len(columns.names))
-    sides = [train.some(count, generator), synthetic.some(count, generator), held_out]
+    sides = [train.subsample(count, generator), synthetic.subsample(count, generator), held_out]
     task = _task(columns, column, sides)
     fit = _fit_number if column in columns.numbers else _fit_classes
     with one_thread():
@@ -65,23 +69,23 @@ def downstream(columns: Columns, column: str, *, train: Rows, held_out: Rows, sy
 
 
 def _task(columns: Columns, column: str, sides: list[Rows]) -> _Task:
-    """Rows whose target is missing are left out."""
+    """Split features and target, without rows whose target is missing."""
     everything = stacked(sides)
     matrix = tree_matrix(columns, everything)
-    at = columns.names.index(column)
+    position = columns.names.index(column)
     if column in columns.numbers:
-        target: NDArray[np.generic] = everything.numbers[:, at]
-        known = ~np.isnan(everything.numbers[:, at])
+        target: NDArray[np.generic] = everything.numbers[:, position]
+        known = ~np.isnan(everything.numbers[:, position])
     else:
-        target = everything.codes[:, at - len(columns.numbers)]
+        target = everything.codes[:, position - len(columns.numbers)]
         known = target != 0
     side = np.repeat(np.arange(3), [len(rows) for rows in sides])
-    values = np.delete(matrix.values, at, axis=1)
+    values = np.delete(matrix.values, position, axis=1)
     first, second, third = (np.flatnonzero(known & (side == which)) for which in range(3))
     return _Task(
         (values[first], values[second], values[third]),
         (target[first], target[second], target[third]),
-        np.delete(matrix.is_category, at),
+        np.delete(matrix.is_category, position),
     )
 
 
@@ -89,31 +93,34 @@ def _fit_classes(task: _Task, which: int, column: str, seed: int) -> tuple[Measu
     classes = _classes(task, column)
     target = task.targets[which]
     scores = np.zeros((len(task.targets[2]), len(classes)))
-    if len(np.unique(target)) > 1:  # of one value nothing can be learned: every row scores the same
+    if len(np.unique(target)) > 1:  # a constant target cannot be learned: every row scores the same
         learner = boosted_trees(task.is_category, seed=seed)
         found = learner.fit(task.matrices[which], target).predict_proba(task.matrices[2])
-        for at, value in enumerate(learner.classes_):
+        for index, value in enumerate(learner.classes_):
             if value in classes:
-                scores[:, np.flatnonzero(classes == value)[0]] = found[:, at]
+                scores[:, np.flatnonzero(classes == value)[0]] = found[:, index]
     truth = task.targets[2]
-    judged = classes if len(classes) > 2 else classes[1:]
-    estimates = [delong(truth == value, scores[:, np.flatnonzero(classes == value)[0]]) for value in judged]
+    scored = classes if len(classes) > 2 else classes[1:]
+    estimates = [delong(truth == value, scores[:, np.flatnonzero(classes == value)[0]]) for value in scored]
     value = float(np.mean([auroc for auroc, _ in estimates]))
-    # The classes' measures hang together: their mean is no surer than they are.
+    # The classes' AUROCs are correlated: averaging them does not narrow the interval.
     half = Z_95 * float(np.mean([np.sqrt(variance) for _, variance in estimates]))
-    return ("AUROC" if len(judged) == 1 else "mean AUROC"), Interval(value, value - half, value + half)
+    return ("AUROC" if len(scored) == 1 else "mean AUROC"), Interval(value, value - half, value + half)
 
 
 def _classes(task: _Task, column: str) -> NDArray[np.generic]:
-    """The values that training and held-out rows have, the rarest last."""
+    """Return the values that training and held-out rows share, the rarest last."""
     learned, counts = np.unique(task.targets[0], return_counts=True)
     classes = learned[np.argsort(-counts, kind="stable")]
     known: NDArray[np.generic] = classes[np.isin(classes, task.targets[2])]
     if len(known) < 2:
-        raise EvaluationInvalid(f"'{column}' has one value among training and held-out rows: nothing to foretell")
+        raise EvaluationInvalid(
+            f"'{column}' is constant in the training and held-out rows. Choose another column to predict."
+        )
     if len(learned) > MOST_CLASSES:
         raise EvaluationInvalid(
-            f"'{column}' has {len(learned)} values, more than {MOST_CLASSES}: choose another column"
+            f"'{column}' has too many values: expected at most {MOST_CLASSES}, got {len(learned)}. "
+            "Choose another column."
         )
     return known
 
@@ -123,7 +130,9 @@ def _fit_number(task: _Task, which: int, column: str, seed: int) -> tuple[Measur
 
     truth = np.asarray(task.targets[2], np.float64)
     if len(np.unique(truth)) < 2 or len(np.unique(task.targets[0])) < 2:
-        raise EvaluationInvalid(f"'{column}' has one value among training or held-out rows: nothing to foretell")
+        raise EvaluationInvalid(
+            f"'{column}' is constant in the training or held-out rows. Choose another column to predict."
+        )
     learner = HistGradientBoostingRegressor(
         categorical_features=task.is_category, early_stopping=False, random_state=seed & 0xFFFFFFFF
     )

@@ -30,7 +30,7 @@ COMMANDS = [
 
 
 def aepipe(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, as a shell would run it."""
+    """Run the command in a separate process, as a shell does."""
     done = subprocess.run(
         [sys.executable, "-m", "aepipe.cli.main", *map(str, arguments)], capture_output=True, text=True, check=False
     )
@@ -39,7 +39,7 @@ def aepipe(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess
     return done
 
 
-def test_every_command_is_listed_and_has_help_and_an_example() -> None:
+def test_every_command_is_listed_with_help_and_example() -> None:
     runner = CliRunner()
 
     listed = runner.invoke(app, ["--help"]).output
@@ -50,7 +50,7 @@ def test_every_command_is_listed_and_has_help_and_an_example() -> None:
         assert f"aepipe {command}" in help_text, command
 
 
-def test_no_command_is_undocumented() -> None:
+def test_every_command_is_documented() -> None:
     assert sorted(command.callback.__name__ for command in app.registered_commands if command.callback) == sorted(
         COMMANDS
     )
@@ -59,7 +59,7 @@ def test_no_command_is_undocumented() -> None:
         assert f"aepipe {command}" in readme, command
 
 
-def test_scoring_never_imports_torch_or_what_starts_slowly(cells: Path) -> None:
+def test_scoring_imports_neither_torch_nor_slow_packages(cells: Path) -> None:
     code = (
         "import sys; from aepipe.cli.main import app\n"
         f"try: app(['score', {str(cells)!r}])\n"
@@ -74,7 +74,7 @@ def test_scoring_never_imports_torch_or_what_starts_slowly(cells: Path) -> None:
     assert (cells.parent / "out" / "scores" / "dt=2026-01-07" / "part-0.parquet").exists()
 
 
-def test_help_loads_nothing_that_starts_slowly() -> None:
+def test_help_imports_no_slow_packages() -> None:
     code = (
         "import sys; from aepipe.cli.main import app\n"
         "try: app(['--help'])\n"
@@ -88,7 +88,7 @@ def test_help_loads_nothing_that_starts_slowly() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+def test_user_error_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = aepipe("score", tmp_path / "absent.toml", code=2)
 
     (line,) = done.stderr.splitlines()
@@ -96,7 +96,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     assert "aepipe init" in line
 
 
-def test_every_fault_of_a_job_has_its_own_line(tmp_path: Path) -> None:
+def test_every_fault_of_a_job_is_printed_on_one_line(tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     job.write_text('name = "t"\n[data]\npth = "."\n[trian]\nx = 1\n')
 
@@ -107,7 +107,7 @@ def test_every_fault_of_a_job_has_its_own_line(tmp_path: Path) -> None:
     assert any("'trian', did you mean 'train'" in line for line in lines)
 
 
-def test_score_prints_json_that_names_the_files(cells: Path) -> None:
+def test_score_prints_json_with_output_paths(cells: Path) -> None:
     result = json.loads(aepipe("score", cells, "--partition", "dt=2026-01-07", "--json").stdout)
 
     (night,) = result["nights"]
@@ -116,7 +116,7 @@ def test_score_prints_json_that_names_the_files(cells: Path) -> None:
     assert night["rows"] > 0
 
 
-def test_a_failed_partition_is_exit_code_1_with_its_reason(cells: Path) -> None:
+def test_failed_partition_is_exit_code_1_with_reason(cells: Path) -> None:
     (cells.parent / "dt=2026-01-06" / "part-0.parquet").write_bytes(b"PAR1 but no more")
 
     done = aepipe("score", cells, code=1)
@@ -125,7 +125,7 @@ def test_a_failed_partition_is_exit_code_1_with_its_reason(cells: Path) -> None:
     assert "part-0.parquet" in done.stderr
 
 
-def test_training_again_does_nothing(cells: Path) -> None:
+def test_repeated_training_does_nothing(cells: Path) -> None:
     assert "nothing to do" in aepipe("train", cells).stdout
 
 
@@ -161,7 +161,7 @@ def test_verify_finds_a_changed_output(cells: Path) -> None:
     assert "dt=2026-01-07" in done.stderr
 
 
-def test_doctor_says_what_would_stop_the_night(cells: Path, tmp_path: Path) -> None:
+def test_doctor_reports_problems_that_would_stop_a_run(cells: Path, tmp_path: Path) -> None:
     assert "BAD" not in aepipe("doctor", cells).stdout
 
     broken = tmp_path / "broken.toml"
@@ -170,7 +170,7 @@ def test_doctor_says_what_would_stop_the_night(cells: Path, tmp_path: Path) -> N
     assert "BAD" in aepipe("doctor", broken, code=1).stdout
 
 
-def test_init_writes_a_job_that_trains_and_does_not_overwrite_it(cells: Path, tmp_path: Path) -> None:
+def test_init_writes_valid_job_and_does_not_overwrite_it(cells: Path, tmp_path: Path) -> None:
     job = tmp_path / "new" / "job.toml"
 
     aepipe("init", cells.parent / "dt=2026-01-01", "--name", "fresh", "--job", job)

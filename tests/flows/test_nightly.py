@@ -135,7 +135,7 @@ def test_synthetic_rows_that_miss_a_bar_fail_the_run_with_a_sentence(cells: Path
     assert state.is_failed()
     assert state.message is not None
     assert state.message.startswith("100 synthetic rows are quarantined in ")
-    assert "and the job asks for at least 0.9999" in state.message
+    assert "expected at least 0.9999" in state.message
     assert not (cells.parent / "out" / "samples").exists()
 
 

@@ -1,4 +1,4 @@
-"""Tables of other layouts and narrower types mean the same rows."""
+"""Alignment of tables with different layouts and narrower types."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,7 @@ import pyarrow as pa
 from aepipe.quality.alignment import align
 
 
-def test_a_value_has_one_code_in_every_table_whatever_its_layout() -> None:
+def test_value_has_one_code_in_every_table_and_layout() -> None:
     first = pa.table({"town": pa.array(["Ulm", None, "Bonn"]).dictionary_encode(), "n": pa.array([1, 2, None])})
     second = pa.table({"n": pa.array([2.5, 1.0]), "town": pa.array(["Bonn", "Kiel"], pa.large_string())})
 
@@ -18,7 +18,7 @@ def test_a_value_has_one_code_in_every_table_whatever_its_layout() -> None:
     np.testing.assert_array_equal(other.numbers[:, 0], [1.0, 2.0, np.nan])
 
 
-def test_times_are_numbers_and_named_columns_categories_and_ragged_lists_are_left_out() -> None:
+def test_times_are_numbers_named_columns_categories_and_ragged_lists_omitted() -> None:
     table = pa.table(
         {
             "when": pa.array([0, 86_400], pa.timestamp("s")),
@@ -36,7 +36,7 @@ def test_times_are_numbers_and_named_columns_categories_and_ragged_lists_are_lef
     assert rows.numbers[1].tolist() == [86_400.0, 2.0]
 
 
-def test_the_entries_of_a_vector_are_numbers_and_of_a_long_one_thirty_two() -> None:
+def test_vector_gives_at_most_32_numbers() -> None:
     first = pa.table({"v": pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2)), "w": [[1] * 100] * 3})
     second = pa.table({"v": pa.array([[5.0, 6.0]], pa.list_(pa.float32(), 2)), "w": [[2] * 100]})
 

@@ -1,4 +1,4 @@
-"""What synthetic rows of a rare class are worth: where the answer is known."""
+"""Augmentation of a rare class where the correct conclusion is known."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def compared(synthetic: Rows) -> Augmentation:
     )
 
 
-def test_new_rows_of_the_true_law_help_and_rows_that_are_wrong_do_harm_and_rivals_always_stand_beside() -> None:
+def test_correct_synthetic_rows_help_and_wrong_ones_hurt_compared_with_baselines() -> None:
     good, bad = compared(rows(600, 1.0, 2)[0]), compared(rows(600, 1.0, 2, wrong=True)[0])
 
     assert [arm.name for arm in good.arms] == [
@@ -47,7 +47,7 @@ def test_new_rows_of_the_true_law_help_and_rows_that_are_wrong_do_harm_and_rival
     assert good.gain.low > 0
     assert "Synthetic rows help: +" in good.sentence
     assert bad.gain.high < 0
-    assert "Synthetic rows do harm: -" in bad.sentence
+    assert "Synthetic rows hurt: -" in bad.sentence
     assert good.arms[0] == bad.arms[0]
     assert good.arms[2].rare == good.arms[3].rare == good.arms[0].rare + 600
     for arm in good.arms:
@@ -55,13 +55,13 @@ def test_new_rows_of_the_true_law_help_and_rows_that_are_wrong_do_harm_and_rival
             assert interval.low <= interval.value <= interval.high
 
 
-def test_no_difference_is_said_to_be_none() -> None:
+def test_no_difference_is_reported() -> None:
     found = compared(rows(600, 1.0, 2)[0])._replace(gain=Interval(0.01, -0.01, 0.02))
 
-    assert "make no difference that these rows can show: +0.010 average precision (-0.010 to +0.020)" in found.sentence
+    assert "make no significant difference: +0.010 average precision (-0.010 to +0.020)" in found.sentence
 
 
-def test_the_recall_of_as_many_is_that_of_the_highest_scores_and_ties_share_what_is_left() -> None:
+def test_recall_at_class_size_uses_highest_scores_and_splits_ties() -> None:
     rng = np.random.default_rng(0)
     truth, scores = rng.random(300) < 0.2, rng.standard_normal(300)
     first = np.argsort(-scores)[: truth.sum()]
@@ -69,7 +69,7 @@ def test_the_recall_of_as_many_is_that_of_the_highest_scores_and_ties_share_what
     assert _recall_of_as_many(truth, np.zeros(300)) == pytest.approx(truth.mean())
 
 
-def test_the_measures_of_an_arm_are_scikit_learn_s() -> None:
+def test_measures_of_an_arm_equal_scikit_learn() -> None:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     (train, train_rare), (held_out, truth) = rows(1_500, 0.02, 0), rows(2_000, 0.1, 1)
@@ -83,10 +83,13 @@ def test_the_measures_of_an_arm_are_scikit_learn_s() -> None:
     assert real.precision == pytest.approx(precision_score(truth, scores > 0))
 
 
-def test_too_few_rows_of_a_class_are_refused() -> None:
+def test_few_rows_of_a_class_are_rejected() -> None:
     (train, train_rare), (held_out, held_out_rare) = rows(300, 0.01, 0), rows(300, 0.5, 1)
 
-    with pytest.raises(EvaluationInvalid, match="of the training rows 4 have this value of 'label' and"):
+    with pytest.raises(
+        EvaluationInvalid,
+        match="training rows are too few: expected 10 with this value of 'label' and 10 without, got 4 and",
+    ):
         augmentation(
             COLUMNS,
             column="label",

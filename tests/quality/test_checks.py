@@ -1,4 +1,4 @@
-"""What bars make of measures."""
+"""Quality checks: measures compared with thresholds."""
 
 import pytest
 
@@ -18,40 +18,38 @@ MEASURES = Measures(
 )
 
 
-def verdicts(report: CheckReport) -> dict[str, bool | None]:
+def results(report: CheckReport) -> dict[str, bool | None]:
     return {check.key: check.is_met for check in report.checks}
 
 
-def test_copies_and_closeness_have_bars_by_themselves_and_the_rest_is_reported() -> None:
+def test_copies_and_closeness_have_default_thresholds_and_others_are_reported() -> None:
     found = run_checks(MEASURES, Quality())
 
-    assert verdicts(found) == {"copies": True, "closeness": False, "trees": None, "logistic": None, "loss": None}
-    assert found.failed_checks == (
-        "share closer to training than to held-out rows is 0.57, and the job asks for 0.45 to 0.55",
-    )
+    assert results(found) == {"copies": True, "closeness": False, "trees": None, "logistic": None, "loss": None}
+    assert found.failed_checks == ("share closer to training than to held-out rows is 0.57: expected 0.45 to 0.55",)
     assert found.values["loss"] == pytest.approx(0.02)
 
 
-def test_a_bar_is_met_on_its_very_edge_and_chance_is_no_fault() -> None:
+def test_value_at_threshold_or_within_chance_passes() -> None:
     chance = MEASURES._replace(closeness=MEASURES.closeness._replace(low=0.42, high=0.58))
 
     found = run_checks(chance, Quality(trees=0.7, logistic=0.51, loss=0.03))
 
-    assert verdicts(found) == {"copies": True, "closeness": True, "trees": True, "logistic": False, "loss": True}
-    assert found.failed_checks == ("AUROC of logistic regression is 0.52, and the job asks for at most 0.51",)
+    assert results(found) == {"copies": True, "closeness": True, "trees": True, "logistic": False, "loss": True}
+    assert found.failed_checks == ("AUROC of logistic regression is 0.52: expected at most 0.51",)
 
 
-def test_rows_split_by_time_are_held_to_closeness_only_where_the_job_says_so() -> None:
+def test_closeness_of_rows_split_by_time_is_checked_only_if_set() -> None:
     by_time = MEASURES._replace(is_exchangeable=False)
 
-    assert verdicts(run_checks(by_time, Quality()))["closeness"] is None
-    assert verdicts(run_checks(by_time, Quality(closeness=0.05)))["closeness"] is False
+    assert results(run_checks(by_time, Quality()))["closeness"] is None
+    assert results(run_checks(by_time, Quality(closeness=0.05)))["closeness"] is False
 
 
-def test_a_bar_on_what_was_not_measured_is_missed_and_a_job_may_do_without_any() -> None:
+def test_unmeasured_value_fails_its_threshold_and_thresholds_can_be_disabled() -> None:
     found = run_checks(MEASURES._replace(why="there are 20 rows"), Quality(coverage=0.5, copies=False, closeness=None))
 
-    assert verdicts(found)["copies"] is None
+    assert results(found)["copies"] is None
     assert found.failed_checks == (
-        "coverage of neighbourhoods cannot be measured (there are 20 rows), and the job asks for at least 0.5",
+        "coverage of neighbourhoods cannot be measured (there are 20 rows): expected at least 0.5",
     )

@@ -1,4 +1,4 @@
-"""What learners can tell apart, and how sure that is."""
+"""Classifier two-sample test, TSTR and their intervals."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def rows(count: int, seed: int, *, slope: float = 1.0) -> Rows:
     return Rows(np.column_stack([x, y]), 1 + (y > 1).astype(np.int32)[:, None])
 
 
-def test_delong_is_the_double_loop_over_pairs() -> None:
+def test_delong_equals_double_loop_over_pairs() -> None:
     rng = np.random.default_rng(0)
     truth = np.repeat([True, False], [13, 17])
     score = np.round(rng.standard_normal(30) + truth, 1)
@@ -36,7 +36,7 @@ def test_delong_is_the_double_loop_over_pairs() -> None:
 
 
 @pytest.mark.parametrize(("hits", "rows"), [(0, 50), (3, 50), (50, 50)])
-def test_below_the_upper_bound_so_few_hits_come_in_one_case_of_a_hundred(hits: int, rows: int) -> None:
+def test_upper_bound_has_its_confidence_level(hits: int, rows: int) -> None:
     from scipy.stats import binom
 
     bound = upper_bound(hits, rows, level=0.99)
@@ -44,7 +44,7 @@ def test_below_the_upper_bound_so_few_hits_come_in_one_case_of_a_hundred(hits: i
     assert bound == 1.0 if hits == rows else binom.cdf(hits, rows, bound) == pytest.approx(0.01)
 
 
-def test_rows_of_one_law_are_not_told_apart_and_a_broken_relation_is_seen_by_trees_alone() -> None:
+def test_same_distribution_gives_chance_and_only_trees_detect_a_broken_relation() -> None:
     same = two_sample(COLUMNS, rows(600, 0), rows(600, 1), seed=0)
     broken = rows(600, 1)
     broken.numbers[:, 1] = np.random.default_rng(2).permutation(broken.numbers[:, 1])
@@ -56,7 +56,7 @@ def test_rows_of_one_law_are_not_told_apart_and_a_broken_relation_is_seen_by_tre
     assert told.logistic.high < 0.6
 
 
-def test_a_learner_of_synthetic_rows_loses_what_they_do_not_tell() -> None:
+def test_tstr_loss_measures_information_missing_from_synthetic_rows() -> None:
     sides = {"train": rows(800, 0), "held_out": rows(400, 1)}
 
     good = downstream(COLUMNS, "kind", **sides, synthetic=rows(800, 2), seed=0)
@@ -70,7 +70,7 @@ def test_a_learner_of_synthetic_rows_loses_what_they_do_not_tell() -> None:
     assert useless.from_synthetic.high < 0
 
 
-def test_synthetic_rows_of_one_class_teach_nothing() -> None:
+def test_synthetic_rows_of_one_class_give_chance() -> None:
     one_class = replace(rows(100, 2), codes=np.ones((100, 1), np.int32))
 
     found = downstream(COLUMNS, "kind", train=rows(100, 0), held_out=rows(100, 1), synthetic=one_class, seed=0)
@@ -78,10 +78,10 @@ def test_synthetic_rows_of_one_class_teach_nothing() -> None:
     assert found.from_synthetic.value == 0.5
 
 
-def test_what_cannot_be_foretold_is_refused() -> None:
+def test_invalid_column_to_predict_is_rejected() -> None:
     constant = Rows(rows(50, 0).numbers, np.ones((50, 1), np.int32))
 
-    with pytest.raises(EvaluationInvalid, match="'kind' has one value among training and held-out rows"):
+    with pytest.raises(EvaluationInvalid, match="'kind' is constant in the training and held-out rows"):
         downstream(COLUMNS, "kind", train=constant, held_out=constant, synthetic=constant, seed=0)
-    with pytest.raises(EvaluationInvalid, match="no column 'knid' to foretell: there are x, y, kind"):
+    with pytest.raises(EvaluationInvalid, match="column 'knid' to predict does not exist: expected one of x, y, kind"):
         downstream(COLUMNS, "knid", train=constant, held_out=constant, synthetic=constant, seed=0)

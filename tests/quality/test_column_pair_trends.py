@@ -1,4 +1,4 @@
-"""Relations of two columns: beside numpy and SDMetrics."""
+"""Column pair trends compared with numpy and SDMetrics."""
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ SDMETRICS = {
 """CorrelationSimilarity, and ContingencySimilarity with ten bins, of SDMetrics 0.32 on the two tables."""
 
 
-def test_trends_are_those_of_sdmetrics() -> None:
+def test_trends_equal_sdmetrics() -> None:
     columns, (first, second) = align([real(), synthetic()])
 
     found = pair_trends(columns, first, second)
@@ -42,7 +42,7 @@ def test_trends_are_those_of_sdmetrics() -> None:
     assert set(found.worst[:2]) == {"wage", "trade"}
 
 
-def test_correlations_are_taken_over_rows_where_both_are_known_far_from_zero_too() -> None:
+def test_correlations_use_rows_where_both_are_known_also_far_from_zero() -> None:
     rng = np.random.default_rng(0)
     numbers = 1e9 + rng.standard_normal((60, 3)) @ rng.standard_normal((3, 3))
     numbers[rng.random(numbers.shape) < 0.2] = np.nan
@@ -50,7 +50,7 @@ def test_correlations_are_taken_over_rows_where_both_are_known_far_from_zero_too
     np.testing.assert_allclose(correlations(numbers), pd.DataFrame(numbers).corr().to_numpy(), atol=1e-6)
 
 
-def test_a_constant_number_has_no_trend_with_a_number() -> None:
+def test_constant_number_has_no_trend_with_a_number() -> None:
     columns, (first, second) = align([pa.table({"x": [1.0, 2.0, 3.0], "c": [1.0] * 3, "k": list("aab")})] * 2)
 
     found = pair_trends(columns, first, second)

@@ -1,4 +1,4 @@
-"""Distances of single columns: by hand, by SciPy, and beside SDMetrics."""
+"""Column shapes compared with closed forms, SciPy and SDMetrics."""
 
 import numpy as np
 import pyarrow as pa
@@ -23,19 +23,19 @@ SDMETRICS = {
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 5.0])
-def test_distance_of_numbers_is_kolmogorov_smirnovs(shift: float) -> None:
+def test_distance_of_numbers_equals_scipy_kolmogorov_smirnov(shift: float) -> None:
     first, second = rng.normal(size=70), np.round(rng.normal(shift, 1, 90), 1)
 
     assert kolmogorov_smirnov(first, second) == pytest.approx(ks_2samp(first, second).statistic)
 
 
-def test_distance_of_categories_is_half_the_summed_differences() -> None:
+def test_distance_of_categories_is_half_the_sum_of_differences() -> None:
     first, second = np.array(["a"] * 6 + ["b"] * 4), np.array(["a"] * 1 + ["c"] * 9)
 
     assert total_variation(first, second) == pytest.approx((0.5 + 0.4 + 0.9) / 2)
 
 
-def test_shapes_are_those_of_sdmetrics() -> None:
+def test_shapes_equal_sdmetrics() -> None:
     columns, (first, second) = align([real(), synthetic()])
 
     found = column_shapes(columns, first, second)
@@ -46,7 +46,7 @@ def test_shapes_are_those_of_sdmetrics() -> None:
     assert found.missing["wage"] == 1.0
 
 
-def test_a_column_without_a_value_has_no_shape_and_does_not_count() -> None:
+def test_column_without_values_is_ignored() -> None:
     tables = [
         pa.table({"x": [1.0, 2.0], "gone": pa.array([1.0, 2.0])}),
         pa.table({"x": [1.0, 2.0], "gone": pa.nulls(2, pa.float64())}),

@@ -1,4 +1,4 @@
-"""Copies, closeness and coverage: against brute force, and on rows that were learned by heart."""
+"""Copies, closeness and coverage compared with brute force, and on memorized rows."""
 
 from itertools import combinations
 
@@ -32,7 +32,7 @@ def table(rows: list[tuple]) -> pa.Table:
 
 
 @given(st.lists(VALUES, max_size=8), st.lists(VALUES, max_size=8))
-def test_rows_have_one_code_where_all_their_values_are_equal(first: list[tuple], second: list[tuple]) -> None:
+def test_rows_have_equal_codes_if_all_values_are_equal(first: list[tuple], second: list[tuple]) -> None:
     codes = np.concatenate(row_codes([table(first), table(second)]))
 
     both = first + second
@@ -40,7 +40,7 @@ def test_rows_have_one_code_where_all_their_values_are_equal(first: list[tuple],
         assert (codes[one] == codes[other]) == (both[one] == both[other])
 
 
-def test_copies_may_be_as_frequent_as_among_rows_that_were_held_out() -> None:
+def test_copies_may_be_as_frequent_as_among_held_out_rows() -> None:
     train, held_out = pa.table({"x": list(range(90)) + [7] * 10}), pa.table({"x": [7] * 5 + [100] * 95})
 
     ordinary = copies(train, held_out, pa.table({"x": [7] * 9 + [200] * 91}))
@@ -59,18 +59,18 @@ def mixed(count: int, seed: int, *, shift: float = 0.0) -> Rows:
     return Rows(numbers, rng.integers(0, 3, (count, 2)).astype(np.int32))
 
 
-def test_the_nearest_row_is_that_of_the_double_loop() -> None:
+def test_nearest_row_equals_double_loop() -> None:
     rows, others = scaled(mixed(30, 0), (mixed(30, 0), mixed(40, 1)))
 
     found = nearest(rows, others)
 
     for at in range(len(rows)):
         far = np.abs(rows.numbers[at] - others.numbers).sum(1) + (rows.codes[at] != others.codes).sum(1)
-        assert found.place[at] == far.argmin()
+        assert found.index[at] == far.argmin()
         assert found.distance[at] == pytest.approx(far.min())
 
 
-def test_rows_learned_by_heart_lie_closer_to_training_and_new_ones_do_not() -> None:
+def test_memorized_rows_are_closer_to_training_rows_and_new_rows_are_not() -> None:
     train, held_out = mixed(700, 0), mixed(200, 1)
     noisy = Rows(train.numbers + 0.01, train.codes)
 
@@ -81,7 +81,7 @@ def test_rows_learned_by_heart_lie_closer_to_training_and_new_ones_do_not() -> N
     assert not found.is_within(0.05)
 
 
-def test_the_spread_of_a_share_is_that_over_all_splits_in_half() -> None:
+def test_deviation_of_share_equals_that_over_all_splits_in_half() -> None:
     weights = np.array([0.4, 0.1, 0.2, 0.0, 0.05, 0.25])
 
     sums = [weights[list(half)].sum() for half in combinations(range(6), 3)]
@@ -89,7 +89,7 @@ def test_the_spread_of_a_share_is_that_over_all_splits_in_half() -> None:
     assert _exchange_deviation(weights) == pytest.approx(np.std(sums))
 
 
-def test_neighbourhoods_of_one_law_are_covered_as_often_as_expected_and_a_lost_mode_is_seen() -> None:
+def test_coverage_of_same_distribution_is_as_expected_and_lost_mode_is_detected() -> None:
     real, same = mixed(1_500, 0), mixed(1_500, 1)
     half = same.take(np.flatnonzero(same.numbers[:, 0] > 0))
 
@@ -98,7 +98,7 @@ def test_neighbourhoods_of_one_law_are_covered_as_often_as_expected_and_a_lost_m
     assert np.isnan(neighbourhoods(real.take(slice(0, 5)), same))
 
 
-def test_coverage_counts_values_and_the_range_that_come_back() -> None:
+def test_coverage_counts_reproduced_values_and_ranges() -> None:
     columns = Columns(("x", "c"), ("kind",), (4,))
     real = Rows(np.array([[0.0, 5.0], [10.0, 5.0], [np.nan, 5.0]]), np.array([[1], [2], [3]], np.int32))
     drawn = Rows(np.array([[2.0, 5.0], [9.0, 6.0]]), np.array([[1], [0]], np.int32))
@@ -110,7 +110,7 @@ def test_coverage_counts_values_and_the_range_that_come_back() -> None:
     assert np.isnan(found.ranges["c"])
 
 
-def test_frechet_distance_of_normals_on_the_axes_has_a_closed_form() -> None:
+def test_frechet_distance_of_axis_aligned_normals_equals_closed_form() -> None:
     corners = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     first, second = corners * [2.0, 1.0], corners * [5.0, 3.0] + [1.0, 0.0]
 

@@ -47,7 +47,7 @@ def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: 
     assert checks["shapes"].is_met is False
     assert checks["trees"].is_met
     assert checks["trends"].is_met is None
-    assert any("likeness of columns is 0." in sentence for sentence in page.quality.failed_checks)
+    assert any("similarity of columns is 0." in sentence for sentence in page.quality.failed_checks)
 
 
 def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SetPage) -> None:

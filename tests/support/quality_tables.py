@@ -1,4 +1,4 @@
-"""A table of every sort of column, and another one that is like it, but not quite."""
+"""Two similar tables with every type of column."""
 
 import numpy as np
 import pyarrow as pa

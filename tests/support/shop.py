@@ -1,4 +1,4 @@
-"""A shop whose model takes conditions, trained once a test run, under jobs of any [samples]."""
+"""Jobs with any [samples] on a shared conditional model, trained once per test run."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from tests.jobs.sample.test_conditional_model import TABLE_JOB, trained
 
 
 def shop_job(shared: Path, folder: Path, samples: str) -> Path:
-    """The path of a job in `folder` that has the shop's model and data, own outputs, and these keys of [samples]."""
+    """Write a job to `folder` with the shop's model and data, its own outputs, and these keys of [samples]."""
     shop = trained(shared, "conditional-shop", TABLE_JOB)
     text = shop.read_text().replace('path = "."', f"path = '{shop.parent}'")
     text = text.replace("quality = { check = false }\n", f"{samples}\n")

@@ -1,4 +1,4 @@
-"""The page about a rare class, through the real job."""
+"""Augmentation of a rare class through the real job."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from aepipe.jobs.sample.augment import augment
 from tests.support.shop import shop_job
 
 
-def test_synthetic_rows_are_shown_beside_class_weights_and_copies(shared_folder: Path, tmp_path: Path) -> None:
+def test_page_compares_synthetic_rows_with_class_weights_and_copies(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "")
 
     done = CliRunner().invoke(app, ["augment", str(job), "--rare", "kind=boot", "--rows", "50", "--json"])
@@ -43,7 +43,7 @@ def test_synthetic_rows_are_shown_beside_class_weights_and_copies(shared_folder:
         ("colour=red", JobInvalid, "'colour' is no condition of"),
     ],
 )
-def test_a_class_that_cannot_be_asked_for_is_refused_and_nothing_is_written(
+def test_invalid_class_is_rejected_before_writing(
     rare: str, error: type[AepipeError], message: str, shared_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
@@ -52,15 +52,18 @@ def test_a_class_that_cannot_be_asked_for_is_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_images_are_refused(digits: Path) -> None:
+def test_images_are_rejected(digits: Path) -> None:
     with pytest.raises(JobInvalid, match="is a model of images or series: expected a table"):
         augment(digits, "digit=1")
 
 
-def test_a_class_of_few_held_out_rows_is_refused(
+def test_class_with_few_held_out_rows_is_rejected(
     shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aepipe.quality.augmentation.FEWEST_OF_A_CLASS", 100)
 
-    with pytest.raises(EvaluationInvalid, match=r"of the held-out rows \d+ have this value of 'kind' and \d+ have not"):
+    with pytest.raises(
+        EvaluationInvalid,
+        match=r"held-out rows are too few: expected 100 with this value of 'kind' and 100 without, got \d+ and \d+",
+    ):
         augment(shop_job(shared_folder, tmp_path, ""), "kind=boot", rows=20)

@@ -1,4 +1,4 @@
-"""A conditional model through the real jobs: trained, scored, and sampled at a condition."""
+"""Conditional model through the real jobs: trained, scored and sampled under a condition."""
 
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def read(path: Path) -> pa.Table:
     return pq.read_table(path, partitioning=None)
 
 
-def test_samples_carry_the_conditions_of_training_rows_and_follow_them(shop: Path) -> None:
+def test_samples_have_conditions_of_training_rows_and_depend_on_them(shop: Path) -> None:
     drawn = read(sample(shop, rows=2_000, seed=1, partition="all").path).to_pandas()
 
     shares = drawn["kind"].value_counts(normalize=True)
@@ -112,14 +112,14 @@ def test_samples_carry_the_conditions_of_training_rows_and_follow_them(shop: Pat
         assert of_kind["size"].std() < 2, kind
 
 
-def test_samples_have_the_source_s_columns_and_types(shop: Path) -> None:
+def test_samples_have_source_columns_and_types(shop: Path) -> None:
     drawn = read(sample(shop, rows=10, seed=1, partition="types").path)
 
     source = read(shop.parent / NIGHTS[0] / "part-0.parquet")
     assert drawn.select(source.column_names).schema.types == source.schema.types
 
 
-def test_a_where_keeps_to_the_rows_for_which_it_holds(shop: Path) -> None:
+def test_samples_satisfy_the_condition(shop: Path) -> None:
     result = sample(shop, rows=300, seed=1, where="kind = 'boot'", partition="boots")
 
     drawn = read(result.path).to_pandas()
@@ -128,7 +128,7 @@ def test_a_where_keeps_to_the_rows_for_which_it_holds(shop: Path) -> None:
     assert abs(drawn["size"].mean() - CENTERS["boot"]) < 0.5
 
 
-def test_another_where_is_another_set_of_samples_and_the_same_one_is_not(shop: Path) -> None:
+def test_other_condition_gives_other_samples_and_same_condition_writes_nothing(shop: Path) -> None:
     first = sample(shop, rows=20, seed=1, where="kind = 'boot'", partition="twice")
     again = sample(shop, rows=20, seed=1, where="kind = 'boot'", partition="twice")
     other = sample(shop, rows=20, seed=1, where="kind != 'boot'", partition="twice")
@@ -137,7 +137,7 @@ def test_another_where_is_another_set_of_samples_and_the_same_one_is_not(shop: P
     assert "boot" not in read(other.path)["kind"].to_pylist()
 
 
-def test_python_the_command_and_the_job_s_own_where_draw_the_same_rows(shop: Path, tmp_path: Path) -> None:
+def test_python_command_and_job_draw_the_same_rows(shop: Path, tmp_path: Path) -> None:
     where = "kind in ('boot', 'shirt')"
     job = tmp_path / "job.toml"
     exported = f'where = "{where}"\n[output]\nexported = "{shop.parent / "exported"}"\n'
@@ -164,23 +164,21 @@ def test_python_the_command_and_the_job_s_own_where_draw_the_same_rows(shop: Pat
         ("kind = 'hat'", r"where: kind = 'hat' holds for none of the rows that shop/\S+ learned from"),
     ],
 )
-def test_a_where_that_can_hold_for_no_sample_is_refused_and_nothing_is_written(
-    shop: Path, where: str, message: str
-) -> None:
+def test_unsatisfiable_condition_is_rejected_before_writing(shop: Path, where: str, message: str) -> None:
     with pytest.raises(JobInvalid, match=message):
         sample(shop, rows=5, where=where, partition="refused")
 
     assert not list((shop.parent / "out").rglob("*refused*"))
 
 
-def test_a_where_on_a_model_without_conditions_is_refused(cells: Path) -> None:
+def test_condition_on_unconditional_model_is_rejected(cells: Path) -> None:
     with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no conditions"):
         sample(cells, rows=5, where="diagnosis = 'benign'", partition="refused")
 
     assert not list((cells.parent / "out").rglob("*refused*"))
 
 
-def test_a_where_of_the_job_on_what_is_no_condition_stops_before_training(shop: Path, tmp_path: Path) -> None:
+def test_job_condition_on_unconditioned_column_is_rejected_before_training(shop: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     text = shop.read_text().replace('path = "."', f'path = "{shop.parent}"')
     job.write_text(text + "where = \"colour = 'red'\"\n")
@@ -189,7 +187,7 @@ def test_a_where_of_the_job_on_what_is_no_condition_stops_before_training(shop: 
         train(job)
 
 
-def test_rows_are_scored_against_what_their_own_condition_lets_expect(shop: Path) -> None:
+def test_scores_depend_on_the_condition_of_the_row(shop: Path) -> None:
     model = aepipe.load(shop.parent / "exported" / "shop")
     weights = np.array([42, 42], np.float32)
     boots = pd.DataFrame({"size": [6.0, 6.0], "weight": weights, "kind": ["boot", "sandal"], "colour": ["red"] * 2})
@@ -203,7 +201,7 @@ def test_rows_are_scored_against_what_their_own_condition_lets_expect(shop: Path
 
 
 @pytest.mark.parametrize("start", [1, 2_047, 2_048, 2_500])
-def test_a_sample_s_conditions_depend_on_the_seed_and_its_number_alone(shop: Path, start: int) -> None:
+def test_conditions_of_a_sample_depend_only_on_seed_and_row_number(shop: Path, start: int) -> None:
     bundle = Bundle.open(shop.parent / "exported" / "shop")
     whole = pa.Table.from_batches(draw(bundle, 3_000, seed=3))
 
@@ -214,7 +212,7 @@ def test_a_sample_s_conditions_depend_on_the_seed_and_its_number_alone(shop: Pat
     assert not other["kind"].equals(whole["kind"])
 
 
-def test_the_bundle_keeps_the_conditions_of_training_rows_and_nothing_else_of_them(shop: Path) -> None:
+def test_bundle_keeps_only_the_conditions_of_training_rows(shop: Path) -> None:
     bundle = Bundle.open(shop.parent / "exported" / "shop")
 
     kept = pq.read_table(pa.BufferReader(bundle.files["conditions.parquet"]))
@@ -225,7 +223,7 @@ def test_the_bundle_keeps_the_conditions_of_training_rows_and_nothing_else_of_th
     assert kept.num_rows == bundle.manifest.rows["train"]
 
 
-def test_a_night_is_scored_and_reported(shop: Path) -> None:
+def test_partition_is_scored_and_reported(shop: Path) -> None:
     result = score(shop)
     sample(shop, rows=50, partition="reported")
 
@@ -236,7 +234,7 @@ def test_a_night_is_scored_and_reported(shop: Path) -> None:
     assert "kind" not in pq.read_schema(shop.parent / "out" / "shop" / "scores" / NIGHTS[1] / "part-0.parquet").names
 
 
-def test_pictures_are_drawn_at_their_condition(pictures: Path) -> None:
+def test_images_are_sampled_under_their_condition(pictures: Path) -> None:
     drawn = read(sample(pictures, rows=100, seed=1, where="kind = 'low'", partition="low").path)
 
     shades = np.stack([np.frombuffer(scan, np.uint8).reshape(8, 8) for scan in drawn["scan"].to_pylist()])

@@ -1,4 +1,4 @@
-"""Rows that are asked for through the real jobs: every one holds, whatever column is asked for, from file to file."""
+"""Conditional sampling and imputation through the real jobs, from file to file."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def drawn(bundle: Bundle, rows: int, **options: object) -> pa.Table:
     return pa.Table.from_batches(batches).unify_dictionaries()
 
 
-def test_a_rare_class_that_is_asked_for_is_kept_whole_and_is_like_its_own(job: Path) -> None:
+def test_conditional_samples_of_rare_class_are_distributed_as_the_class(job: Path) -> None:
     asked = sample(job, rows=2_500, where="shop = 'abroad'", partition="abroad")
 
     found = pq.read_table(asked.path)
@@ -101,14 +101,14 @@ def test_a_rare_class_that_is_asked_for_is_kept_whole_and_is_like_its_own(job: P
         ("shop = 'south' or pieces >= 7", lambda row: row["shop"] == "south" or row["pieces"] >= 7),
     ],
 )
-def test_any_column_can_be_asked_for_and_every_row_holds(bundle: Bundle, where: str, holds) -> None:  # type: ignore[no-untyped-def]
+def test_every_sample_satisfies_condition_on_any_column(bundle: Bundle, where: str, holds) -> None:  # type: ignore[no-untyped-def]
     found = drawn(bundle, 2_100, where=where).to_pylist()
 
     assert len(found) == 2_100
     assert all(map(holds, found))
 
 
-def test_rows_asked_for_are_an_endless_table_any_part_of_which_can_be_drawn(bundle: Bundle) -> None:
+def test_conditional_samples_can_be_drawn_from_any_row_on(bundle: Bundle) -> None:
     where = "shop = 'abroad'"
     whole = drawn(bundle, 4_200, where=where)
 
@@ -117,7 +117,7 @@ def test_rows_asked_for_are_an_endless_table_any_part_of_which_can_be_drawn(bund
     assert drawn(bundle, 0, where=where).num_rows == 0
 
 
-def test_what_no_row_can_have_is_refused(job: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsatisfiable_condition_is_rejected(job: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aepipe.inference.conditional.MOST_ROWS", 4_096)
 
     with pytest.raises(JobInvalid, match=r"'shopp' is no column of till/.*; did you mean 'shop'"):
@@ -128,7 +128,7 @@ def test_what_no_row_can_have_is_refused(job: Path, bundle: Bundle, monkeypatch:
         drawn(bundle, 10, where="amount > 9000")
 
 
-def test_the_same_model_scores_rows_and_names_reasons(job: Path) -> None:
+def test_same_model_scores_and_explains_rows(job: Path) -> None:
     result = score(job)
 
     (path,) = (job.parent / "out" / "till" / "scores").rglob("*.parquet")
@@ -148,7 +148,7 @@ def gappy(rows: int) -> pa.Table:
     return table.append_column("note", pa.array([f"n{row}" for row in range(rows)]))
 
 
-def test_missing_cells_are_filled_as_the_others_say_and_all_others_stay(job: Path) -> None:
+def test_missing_cells_are_imputed_and_other_cells_unchanged(job: Path) -> None:
     source = gappy(2_500)
     pq.write_table(source, job.parent / "rows" / "b.parquet")
 
@@ -177,7 +177,7 @@ def test_missing_cells_are_filled_as_the_others_say_and_all_others_stay(job: Pat
     assert other.created
 
 
-def test_what_cannot_be_filled_is_refused(job: Path, bundle: Bundle) -> None:
+def test_invalid_imputation_is_rejected(job: Path, bundle: Bundle) -> None:
     with pytest.raises(JobInvalid, match="no partition 'c' in"):
         impute(job, "c")
     pq.write_table(gappy(5).drop_columns(["pieces"]), job.parent / "rows" / "b.parquet")
@@ -208,7 +208,7 @@ def without_seconds(printed: str) -> dict[str, object]:
     return {name: value for name, value in json.loads(printed).items() if name != "seconds"}
 
 
-def test_python_fills_what_the_command_does(job: Path) -> None:
+def test_python_imputes_the_same_values_as_the_job(job: Path) -> None:
     source = gappy(300)
     pq.write_table(source, job.parent / "rows" / "b.parquet")
 

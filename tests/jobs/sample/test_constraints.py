@@ -1,4 +1,4 @@
-"""Constraints hold in every row, shares are exact, and either is the same for the same seed."""
+"""Constraints hold in every row, shares are exact, and both are reproducible by seed."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ def read(result: SampleResult) -> pa.Table:
     return pq.read_table(result.path, partitioning=None)
 
 
-def test_every_row_keeps_to_the_constraints_and_the_first_ones_are_the_same_where_more_are_asked_for(
+def test_every_row_satisfies_constraints_and_more_rows_start_with_the_same_rows(
     shared_folder: Path, tmp_path: Path
 ) -> None:
     free = sample(shop_job(shared_folder, tmp_path, UNJUDGED), rows=600, seed=3, partition="free")
@@ -48,9 +48,7 @@ def test_every_row_keeps_to_the_constraints_and_the_first_ones_are_the_same_wher
     assert long.rejected["size < weight"] >= short.rejected["size < weight"]
 
 
-def test_what_hardly_any_row_keeps_to_is_named_with_its_share_and_nothing_is_written(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_rarely_satisfied_constraint_is_reported_and_nothing_is_written(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, f'{UNJUDGED}[[samples.constraints]]\nunique = ["colour"]\n')
 
     with pytest.raises(
@@ -61,9 +59,7 @@ def test_what_hardly_any_row_keeps_to_is_named_with_its_share_and_nothing_is_wri
     assert not (tmp_path / "out" / "samples").exists()
 
 
-def test_shares_are_exact_and_the_other_values_share_the_rest_as_in_training(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_shares_are_exact_and_other_values_are_distributed_as_in_training(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, UNJUDGED)
 
     drawn = read(sample(job, rows=501, seed=3, shares={"kind": {"boot": 0.8}}, partition="a"))
@@ -89,7 +85,7 @@ def test_shares_are_exact_and_the_other_values_share_the_rest_as_in_training(
         ({"kind": {"boot": 0.5}, "colour": {"red": 0.5}}, "shares are of one column, found kind and colour"),
     ],
 )
-def test_shares_that_cannot_be_are_refused(
+def test_invalid_shares_are_rejected(
     shares: dict[str, dict[str, float]], message: str, shared_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(JobInvalid, match=message):
@@ -98,7 +94,7 @@ def test_shares_that_cannot_be_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_largest_remainders_are_whole_and_add_up() -> None:
+def test_largest_remainders_are_integers_with_the_given_sum() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         shares = rng.dirichlet(np.ones(4)).tolist()
@@ -112,7 +108,7 @@ ROWS = pa.RecordBatch.from_pydict(
 )
 
 
-def test_an_unknown_value_breaks_no_order_and_rejected_rows_take_no_unique_value() -> None:
+def test_missing_value_satisfies_order_and_rejected_row_takes_no_unique_value() -> None:
     train = pa.table({"amount": [2.0, 5.0, None], "shop": ["south", "south", "north"]})
     order = ConstraintFilter([Constraint(low="amount", high="amount", strict=True)], encoding().schema, None)
     both = [Constraint(unique=("shop",)), Constraint(combination=("amount", "shop"))]
@@ -123,7 +119,7 @@ def test_an_unknown_value_breaks_no_order_and_rejected_rows_take_no_unique_value
     assert rules.rejected == {"combination of amount, shop": 1, "unique shop": 2}
 
 
-def test_constraints_on_what_is_not_there_or_has_no_order_are_refused_together() -> None:
+def test_invalid_columns_of_constraints_are_rejected_together() -> None:
     wrong = [
         Constraint(low="amount", high="shop"),
         Constraint(combination=("shop", "amuont")),
@@ -149,6 +145,6 @@ def test_constraints_on_what_is_not_there_or_has_no_order_are_refused_together()
         ({"unique": ["a"], "strict": True}, "strict goes with low and high"),
     ],
 )
-def test_a_constraint_says_one_whole_thing(keys: dict[str, object], message: str) -> None:
+def test_incomplete_or_ambiguous_constraint_is_rejected(keys: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Constraint.model_validate(keys)

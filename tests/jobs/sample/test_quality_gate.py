@@ -1,4 +1,4 @@
-"""The gate before synthetic rows: what is published, what is quarantined, and what it says."""
+"""Quality gate of sample sets: publication, quarantine and messages."""
 
 from pathlib import Path
 
@@ -17,15 +17,13 @@ from tests.conftest import UNJUDGED
 from tests.support.shop import shop_job
 
 
-def gated(job: Path, bars: str = "") -> Path:
-    """The job with its gate on."""
-    job.write_text(job.read_text().replace(UNJUDGED, f"quality = {{ {bars} }}\n"))
+def gated(job: Path, thresholds: str = "") -> Path:
+    """Turn on the quality gate of a job."""
+    job.write_text(job.read_text().replace(UNJUDGED, f"quality = {{ {thresholds} }}\n"))
     return job
 
 
-def test_a_set_that_clears_its_bars_is_published_with_a_page_that_promises_no_privacy(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { shapes = 0.5, loss = 0.5 }")
 
     result = sample(job, rows=400, seed=1, partition="dt=2026-02-01")
@@ -45,9 +43,7 @@ def test_a_set_that_clears_its_bars_is_published_with_a_page_that_promises_no_pr
     assert not result.report.exists()
 
 
-def test_a_set_that_misses_bars_is_quarantined_and_the_good_one_before_it_stays(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, tmp_path: Path) -> None:
     good = sample(shop_job(shared_folder, tmp_path, "quality = { check = false }"), rows=50, partition="a")
     before = good.path.read_bytes()
     job = shop_job(shared_folder, tmp_path, "quality = { shapes = 0.999, coverage = 1.0 }")
@@ -55,8 +51,8 @@ def test_a_set_that_misses_bars_is_quarantined_and_the_good_one_before_it_stays(
     done = CliRunner().invoke(app, ["sample", str(job), "--rows", "200", "--seed", "1", "--partition", "a"])
 
     assert done.exit_code == 1
-    assert "likeness of columns is 0." in done.stderr
-    assert "and the job asks for at least 0.999" in done.stderr
+    assert "similarity of columns is 0." in done.stderr
+    assert "expected at least 0.999" in done.stderr
     assert "coverage of neighbourhoods" in done.stderr
     assert good.path.read_bytes() == before
     folder = tmp_path / "out" / ".aepipe" / "quarantine" / "_samples" / "a"
@@ -75,23 +71,19 @@ def test_a_set_that_misses_bars_is_quarantined_and_the_good_one_before_it_stays(
     assert list(folder.iterdir()) == []
 
 
-def test_few_rows_are_judged_by_what_they_can_tell_and_a_bar_that_they_cannot_is_missed(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_few_rows_fail_checks_that_need_more_rows(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { trees = 0.9 }")
 
     result = sample(job, rows=20, seed=1, partition="a")
 
     assert set(result.quality) == {"copies", "closeness"}
     assert result.missed == (
-        "AUROC of boosted trees cannot be measured (there are 20 synthetic and 198 held-out rows, 50 of each are "
-        "needed), and the job asks for at most 0.9",
+        "AUROC of boosted trees cannot be measured (too few rows: 20 synthetic and 198 held-out, expected 50 of "
+        "each): expected at most 0.9",
     )
 
 
-def test_where_the_column_to_predict_is_what_was_asked_for_nothing_is_foretold(
-    shared_folder: Path, tmp_path: Path
-) -> None:
+def test_tstr_is_skipped_if_the_request_fixes_the_column_to_predict(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { predict = 'kind', closeness = 0.5 }")
 
     result = sample(job, rows=60, seed=1, where="kind != 'boot' and kind != 'shirt'", partition="a")
@@ -101,7 +93,7 @@ def test_where_the_column_to_predict_is_what_was_asked_for_nothing_is_foretold(
     assert "trees" in result.quality
 
 
-def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_kinds(
+def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
     shared_folder: Path, tmp_path: Path
 ) -> None:
     result = sample(shop_job(shared_folder, tmp_path, ""), rows=60, where="kind = 'boot'", partition="a")
@@ -116,7 +108,7 @@ def test_rows_of_a_kind_of_which_few_were_held_out_are_not_held_against_other_ki
     assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
 
 
-def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) -> None:
+def test_images_are_checked_in_feature_space(digits: Path) -> None:
     result = sample(gated(digits), rows=200, seed=1, partition="a")
 
     assert set(result.quality) == {"copies", "closeness", "trees", "logistic", "coverage", "frechet"}
@@ -126,17 +118,17 @@ def test_images_are_judged_in_the_space_of_the_model_s_features(digits: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("bars", "message"),
+    ("thresholds", "message"),
     [
         ("shapes = 1.2", r"samples.quality.shapes: Input should be less than or equal to 1, found 1.2"),
         ("predict = 'kid'", r"predict: the model has no column 'kid'; did you mean 'kind'\?"),
         ("frechet = 3.0", "frechet does not apply to tables: leave it out"),
     ],
 )
-def test_bars_that_cannot_be_are_refused_and_nothing_is_written(
-    bars: str, message: str, shared_folder: Path, tmp_path: Path
+def test_invalid_thresholds_are_rejected_before_writing(
+    thresholds: str, message: str, shared_folder: Path, tmp_path: Path
 ) -> None:
-    job = shop_job(shared_folder, tmp_path, f"quality = {{ {bars} }}")
+    job = shop_job(shared_folder, tmp_path, f"quality = {{ {thresholds} }}")
 
     with pytest.raises(JobInvalid, match=message):
         sample(job, rows=50, partition="a")
@@ -144,7 +136,7 @@ def test_bars_that_cannot_be_are_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_rows_that_were_learned_from_nothing_is_judged_and_nothing_written(
+def test_missing_or_changed_training_rows_are_rejected_before_writing(
     cells: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = gated(cells)

@@ -1,4 +1,4 @@
-"""Synthetic rows as they lie on disk."""
+"""Synthetic rows on disk."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from aepipe.jobs.sample.sample import sample
 PLACE = "dt=2026-02-01"
 
 
-def test_samples_have_the_source_s_columns_types_and_ranges(cells: Path) -> None:
+def test_samples_have_source_columns_types_and_ranges(cells: Path) -> None:
     result = sample(cells, rows=300, seed=1, partition=PLACE)
 
     drawn = pq.read_table(result.path, partitioning=None)
@@ -37,7 +37,7 @@ def test_samples_have_the_source_s_columns_types_and_ranges(cells: Path) -> None
         assert 0.5 < drawn[name].to_numpy().std() / values.std() < 1.5
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cells: Path) -> None:
+def test_same_seed_gives_same_rows_and_other_seed_other_rows(cells: Path) -> None:
     first = pq.read_table(sample(cells, rows=50, seed=1, partition="a").path, partitioning=None)
     same = pq.read_table(sample(cells, rows=80, seed=1, partition="b").path, partitioning=None)
     other = pq.read_table(sample(cells, rows=50, seed=2, partition="c").path, partitioning=None)
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others(cells: Path) 
     assert not other["mean_radius"].equals(first["mean_radius"])
 
 
-def test_asked_for_again_nothing_is_written(cells: Path) -> None:
+def test_repeated_call_writes_nothing(cells: Path) -> None:
     first = sample(cells, rows=50, seed=1, partition=PLACE)
     before = first.path.stat().st_mtime_ns
 
@@ -65,14 +65,14 @@ def test_python_draws_the_same_rows(cells: Path) -> None:
     np.testing.assert_allclose(drawn["worst_area"], written["worst_area"])
 
 
-def test_no_rows_are_an_empty_file_with_the_right_schema(cells: Path) -> None:
+def test_zero_rows_give_empty_file_with_schema(cells: Path) -> None:
     empty, some = sample(cells, rows=0, partition="a"), sample(cells, rows=5, partition="b")
 
     assert pq.read_metadata(empty.path).num_rows == 0
     assert pq.read_schema(empty.path).equals(pq.read_schema(some.path))
 
 
-def test_images_come_out_in_the_source_s_bytes(digits: Path) -> None:
+def test_images_have_the_format_of_the_source(digits: Path) -> None:
     result = sample(digits, rows=20, seed=1, partition=PLACE)
 
     scans = pq.read_table(result.path, partitioning=None)["scan"].to_pylist()
@@ -81,6 +81,6 @@ def test_images_come_out_in_the_source_s_bytes(digits: Path) -> None:
     assert len(set(scans)) == 20
 
 
-def test_an_unknown_prior_is_refused(cells: Path) -> None:
+def test_unknown_prior_is_rejected(cells: Path) -> None:
     with pytest.raises(JobInvalid, match="mixture or normal, got 'mixtrue'"):
         sample(cells, prior="mixtrue")

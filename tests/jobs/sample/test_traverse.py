@@ -1,4 +1,4 @@
-"""Walks as they lie on disk, and clusters among the features."""
+"""Latent traversals on disk, and clusters among the features."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def _keys(job: Path, rows: int) -> list[str]:
     return _source(job).column(0).to_pylist()[:rows]
 
 
-def test_an_interpolation_has_the_source_s_columns_and_says_where_each_row_stands(cells: Path) -> None:
+def test_interpolation_has_source_columns_and_position_of_each_row(cells: Path) -> None:
     a, b = _keys(cells, 2)
 
     result = interpolate(cells, a, b, steps=5)
@@ -44,7 +44,7 @@ def test_an_interpolation_has_the_source_s_columns_and_says_where_each_row_stand
     assert walk["diagnosis"].null_count == 5
 
 
-def test_the_ends_of_an_interpolation_are_the_two_rows_rebuilt_in_python_too(cells: Path) -> None:
+def test_interpolation_ends_at_the_two_reconstructed_rows_also_in_python(cells: Path) -> None:
     a, b = _keys(cells, 2)
     model, source = aepipe.load(cells.parent / "exported" / "cells"), _source(cells)
 
@@ -58,7 +58,7 @@ def test_the_ends_of_an_interpolation_are_the_two_rows_rebuilt_in_python_too(cel
         np.testing.assert_allclose(in_python[name], written[name].to_numpy())
 
 
-def test_asked_for_again_nothing_is_written_and_another_walk_takes_its_place(cells: Path) -> None:
+def test_repeated_call_writes_nothing_and_other_traversal_replaces_the_first(cells: Path) -> None:
     a, b, c = _keys(cells, 3)
 
     first, again, other = interpolate(cells, a, b), interpolate(cells, a, b), interpolate(cells, a, c)
@@ -69,7 +69,7 @@ def test_asked_for_again_nothing_is_written_and_another_walk_takes_its_place(cel
     assert verify(cells).faults == ()
 
 
-def test_a_row_that_was_written_anew_is_walked_anew(cells: Path) -> None:
+def test_changed_source_row_is_traversed_again(cells: Path) -> None:
     (key,) = _keys(cells, 1)
     before = traverse(cells, key, dimensions=["z_000"])
     table = _source(cells)
@@ -95,7 +95,7 @@ def test_rows_shifted_towards_malignant_get_larger_nuclei(cells: Path) -> None:
     assert result.changes[0].size >= result.changes[-1].size > 0
 
 
-def test_a_traversal_has_a_strip_for_each_latent(cells: Path) -> None:
+def test_traversal_has_one_path_per_latent(cells: Path) -> None:
     (key,) = _keys(cells, 1)
 
     every, two = traverse(cells, key), traverse(cells, key, dimensions=["z_003", "z_000"], steps=3)
@@ -106,7 +106,7 @@ def test_a_traversal_has_a_strip_for_each_latent(cells: Path) -> None:
     assert {change.strip for change in two.changes} <= {"z_000", "z_003"}
 
 
-def test_images_are_walked_in_their_own_bytes(digits: Path) -> None:
+def test_traversed_images_have_the_format_of_the_source(digits: Path) -> None:
     a, b = _keys(digits, 2)
 
     walk = pq.read_table(interpolate(digits, a, b).path, partitioning=None)
@@ -116,9 +116,9 @@ def test_images_are_walked_in_their_own_bytes(digits: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ask", "said"),
+    ("ask", "message"),
     [
-        (lambda job, a: interpolate(job, a, "nobody"), "no row of .* has the key case_id = 'nobody'"),
+        (lambda job, a: interpolate(job, a, "absent"), "no row of .* has the key case_id = 'absent'"),
         (lambda job, a: interpolate(job, a, a, how="arc"), "slerp or lerp, got 'arc'"),
         (lambda job, a: traverse(job, a, dimensions=["z_9"]), "no latent 'z_9'"),
         (lambda job, a: shift(job, "diagnosi = 'x'", [a]), "no column 'diagnosi'; did you mean 'diagnosis'"),
@@ -126,14 +126,14 @@ def test_images_are_walked_in_their_own_bytes(digits: Path) -> None:
         (lambda job, a: shift(job, "diagnosis = 'malignant'", []), "Name the rows to shift"),
     ],
 )
-def test_what_cannot_be_walked_is_one_sentence_and_nothing_is_written(cells: Path, ask, said: str) -> None:
-    with pytest.raises(AepipeError, match=said):
+def test_invalid_traversal_is_rejected_before_writing(cells: Path, ask, message: str) -> None:
+    with pytest.raises(AepipeError, match=message):
         ask(cells, _keys(cells, 1)[0])
 
     assert not (cells.parent / "out" / "walks").exists()
 
 
-def test_a_key_of_two_rows_is_refused(cells: Path) -> None:
+def test_ambiguous_key_is_rejected(cells: Path) -> None:
     table = _source(cells)
     pq.write_table(table.slice(0, 1), cells.parent / "dt=2026-01-06" / "part-1.parquet")
 
@@ -141,14 +141,14 @@ def test_a_key_of_two_rows_is_refused(cells: Path) -> None:
         traverse(cells, _keys(cells, 1)[0])
 
 
-def test_a_job_without_keys_finds_no_rows(cells: Path) -> None:
+def test_job_without_keys_is_rejected(cells: Path) -> None:
     cells.write_text(cells.read_text().replace('keys = ["case_id"]', ""))
 
     with pytest.raises(JobInvalid, match=r"name the columns of it as \[data\] keys"):
         traverse(cells, "case-000")
 
 
-def test_a_key_column_that_is_gone_is_named(cells: Path) -> None:
+def test_missing_key_column_is_reported(cells: Path) -> None:
     file = cells.parent / "dt=2026-01-06" / "part-0.parquet"
     pq.write_table(pq.read_table(file, partitioning=None).drop_columns(["case_id"]), file)
 
@@ -156,7 +156,7 @@ def test_a_key_column_that_is_gone_is_named(cells: Path) -> None:
         traverse(cells, "case-000")
 
 
-def test_composite_keys_are_parted_by_commas_and_compared_by_their_types(tmp_path: Path) -> None:
+def test_composite_keys_are_split_at_commas_and_compared_by_type(tmp_path: Path) -> None:
     shops = pa.array(["north", "it's", "a,b"]).dictionary_encode()
     table = pa.table({"shop": shops, "id": [1, 1, 2], "day": pa.array([1, 2, 3], pa.date32()), "x": [0.1, 0.2, 0.3]})
     pq.write_table(table, tmp_path / "rows.parquet")
@@ -172,7 +172,7 @@ def test_composite_keys_are_parted_by_commas_and_compared_by_their_types(tmp_pat
         find_rows(job, ["north,x,1970-01-02"], columns=["x"])
 
 
-def test_features_name_the_cluster_of_each_row_and_its_distance(tmp_path: Path) -> None:
+def test_features_include_cluster_and_distance_of_each_row(tmp_path: Path) -> None:
     job = make_workshop(tmp_path, "cells")
     text = job.read_text().replace("[score]\n", "[score]\nclusters = true\nreasons = 1\n")
     job.write_text(text.replace('family = "ae"\ntrunk = "mlp"\n', 'family = "pca"\n'))
@@ -196,7 +196,7 @@ def _night(job: Path, partition: str) -> pa.Table:
     return pq.read_table(job.parent / partition / "part-0.parquet", partitioning=None)
 
 
-def test_clusters_of_codes_are_refused_before_training(tmp_path: Path) -> None:
+def test_clusters_of_discrete_latents_are_rejected_before_training(tmp_path: Path) -> None:
     job = make_workshop(tmp_path, "digits")
     text = job.read_text().replace("[score]\n", "[score]\nclusters = true\n")
     job.write_text(text.replace('family = "vae"', 'family = "vq_vae"').replace("latent = 16\n", ""))
