@@ -41,7 +41,7 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
     """
     session = _session(onnx)
     sizes = {
-        name: np.maximum(_typical_size(answer), part.scales.get(name, 0.0))
+        name: np.maximum(_typical_size(answer, shared=name == CODES), part.scales.get(name, 0.0))
         for name, answer in torch_answers(part, inputs).items()
     }
     differences: dict[str, dict[str, Differences]] = {}
@@ -96,9 +96,14 @@ def _far(part: Part, one: Array, other: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(one.astype(np.int64) - other.astype(np.int64)) > part.atol)
 
 
-def _typical_size(answer: Array) -> NDArray[np.float64]:
-    """The mean size of each column of an answer; that of all columns where one is nothing but zeros."""
+def _typical_size(answer: Array, *, shared: bool) -> NDArray[np.float64]:
+    """Return the mean size of each column of an answer; that of all columns where one is nothing but zeros.
+
+    shared: whether columns have one unit, as latents do: none is smaller than the mean of all then.
+    """
     sizes = np.nan_to_num(np.abs(answer.astype(np.float64))).mean(axis=0)
+    if shared and sizes.size:
+        sizes = np.maximum(sizes, sizes.mean())
     return np.asarray(np.where(sizes > 0, sizes, (float(sizes.mean()) if sizes.size else 0.0) or 1.0))
 
 

@@ -12,6 +12,13 @@ from aepipe.heads.base import ScoringInputs
 FLOOR = 1e-2
 """Least spread of a coordinate, in shares of the typical spread of its kind: below it, there is rounding noise only."""
 
+LEAST_SPREAD = {"residual": 1e-3, "row": 1e-3, "z": 1e-4}
+"""Least spread of a coordinate by field: residuals and rows are in standard deviations of their columns.
+
+Where columns follow from each other exactly, a residual is the rounding error of float32, some 1e-7 to 1e-5; divided by
+its own spread it would outweigh every real difference, and differ between two runtimes.
+"""
+
 LEAST_SHARE = 0.3
 """Least robust spread of a coordinate, in shares of its standard deviation, values beyond `REACH` counting as there.
 
@@ -83,7 +90,7 @@ def robust_scaling(train: ScoringInputs, dev: ScoringInputs, fields: Fields = MO
     """As `standard_scaling`, with medians and interquartile ranges: a tenth of strange rows moves them little."""
     learned, fresh = coordinates(train, fields), coordinates(dev, fields)
     center, spread = np.median(learned, axis=0), np.maximum(_robust_spread(learned), _robust_spread(fresh))
-    reach = REACH * np.concatenate([np.full(len(kind), _typical(kind)) for kind in _kinds(spread, train, fields)])
+    reach = REACH * np.concatenate([np.full(len(kind), _typical(kind)) for _, kind in _kinds(spread, train, fields)])
     whole = [np.clip(values - center, -reach, reach).std(axis=0) for values in (learned, fresh)]
     return Scaling(center, _floored(np.maximum(spread, LEAST_SHARE * np.maximum(*whole)), train, fields))
 
@@ -94,13 +101,17 @@ def _robust_spread(values: Matrix) -> Matrix:
 
 
 def _floored(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> Matrix:
-    return np.concatenate([np.maximum(kind, FLOOR * _typical(kind)) for kind in _kinds(spread, evidence, fields)])
+    floored = [
+        np.maximum(kind, max(FLOOR * _typical(kind), LEAST_SPREAD[field]))
+        for field, kind in _kinds(spread, evidence, fields)
+    ]
+    return np.concatenate(floored)
 
 
-def _kinds(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> list[Matrix]:
-    """The spreads of each field."""
+def _kinds(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> list[tuple[str, Matrix]]:
+    """Return the spreads of each field that has any."""
     ends = np.cumsum([getattr(evidence, field).shape[1] for field in fields])[:-1]
-    return [kind for kind in np.split(spread, ends) if len(kind)]
+    return [(field, kind) for field, kind in zip(fields, np.split(spread, ends), strict=True) if len(kind)]
 
 
 def _typical(spread: Matrix) -> float:

@@ -112,7 +112,9 @@ class Scorer(nn.Module):
             outputs += CLUSTER_PORTS
         if self.classes is not None:
             outputs += CLASS_PORTS
-        return Part("scorer", self, model.layout.ports, outputs)
+        # Scores are nats or typical distances, attributions standard deviations: .003 of one is rounding in any table.
+        scales = {"score": (30.0,), "reason_z": (30.0,) * self.reasons}
+        return Part("scorer", self, model.layout.ports, outputs, scales=scales)
 
 
 def fit_scorer(

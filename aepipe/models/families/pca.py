@@ -28,6 +28,10 @@ class Options(FrozenModel):
     )
 
 
+LEAST_SHARE = 1e-4
+"""Of the greatest variance: the least that a component counts as having."""
+
+
 class PrincipalComponents(Model):
     """An orthogonal projection and its transpose."""
 
@@ -58,7 +62,8 @@ class PrincipalComponents(Model):
         center = targets.mean(0)
         variances, directions = torch.linalg.eigh((targets - center).T @ (targets - center) / len(targets))
         latents = len(self.space.names)
-        largest = variances.flip(0)[:latents].clamp(min=1e-12)
+        # A direction of less variance is not scaled up to one: float32 would show as noise.
+        largest = variances.flip(0)[:latents].clamp(min=max(1e-12, LEAST_SHARE * float(variances[-1])))
         self.center.copy_(center)
         self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
         self.spread.copy_(largest.sqrt())

@@ -11,7 +11,11 @@ from aepipe.models.layers.preprocessing import Row
 
 _MOST_ROWS = 20_000
 _MOST_WIDE = 1_024  # beyond it the eigenvectors take longer than the training that they save
-_LEAST_SHARE = 1e-6
+_LEAST_SHARE = 1e-4
+"""Of the greatest variance: a direction of less is not blown up to unit variance, where float32 would show as noise."""
+
+
+_RIDGE = 1e-6
 
 
 class PcaInit(NamedTuple):
@@ -103,7 +107,7 @@ def _regressed(vectors: Tensor, given: Tensor) -> _Regressed:
     if not given.shape[1]:
         return _Regressed(mean, given.new_zeros((0, vectors.shape[1])), mean, vectors - mean)
     known = given - middle
-    ridge = _LEAST_SHARE * len(given) * torch.eye(len(middle), dtype=given.dtype, device=given.device)
+    ridge = _RIDGE * len(given) * torch.eye(len(middle), dtype=given.dtype, device=given.device)
     slopes = torch.linalg.solve(known.T @ known + ridge, known.T @ (vectors - mean))
     return _Regressed(mean, slopes, mean - middle @ slopes, vectors - mean - known @ slopes)
 
