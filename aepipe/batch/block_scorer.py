@@ -1,7 +1,6 @@
 """Score one block of rows: Arrow rows in, rows of the outputs out."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,11 +112,8 @@ def _refuse_duplicates(tables: dict[str, OutputTable]) -> None:
     faults = [
         f"column '{name}' has the name of an output column of {output}. Rename it in the source"
         for output, table in tables.items()
-        for name in _duplicates(table)
+        for name in table.passthrough
+        if table.schema.names.count(name) > 1
     ]
     if faults:
         raise SchemaMismatch("keys and labels cannot be copied to the outputs:", faults)
-
-
-def _duplicates(table: OutputTable) -> Sequence[str]:
-    return [name for name in table.passthrough if table.schema.names.count(name) > 1]

@@ -1,8 +1,8 @@
 """Score one partition of Parquet files and commit the outputs. Nothing here knows how many partitions there are.
 
 One thread owns the partition and runs `score_partition`. Its `ScoringSlot` is the only link to the rest of the run: it
-grants the right to read, shows the scoring to other threads, and hears of progress. The owner goes this way, under the
-lock of the commit:
+grants the right to read, shows the scoring to other threads, and receives the progress. The owner takes this path,
+under the lock of the commit:
 
     LOCKED --- never committed and slot.try_acquire() ------------------+
       |                                                                 |

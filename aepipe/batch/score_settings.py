@@ -1,4 +1,4 @@
-"""Settings of a scoring run: what is written, and what the machine may use."""
+"""Settings of a scoring run: outputs to write, and resources to use."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from aepipe.config.job import Device
 
 @dataclass(frozen=True, slots=True)
 class ScoreSettings:
-    """What is written of every partition, and where."""
+    """Outputs to write per partition, and the folder they go to."""
 
     out: Path
     max_invalid_share: float = 0.1

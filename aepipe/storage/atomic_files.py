@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whenever the process or the machine stops."""
+"""Files that are complete or absent, whenever the process or the machine stops."""
 
 import fcntl
 import json
@@ -9,18 +9,18 @@ from pathlib import Path
 
 
 def put_bytes(path: Path, data: bytes) -> None:
-    """`path` holds `data`: readers see the old file or the new one, and the new one survives a power cut."""
+    """Write `data` to `path`: readers see the old file or the new one, and the new one survives a power cut."""
     with replacing(path) as temp:
         temp.write_bytes(data)
 
 
 def put_json(path: Path, value: object) -> None:
-    """`path` holds `value` as JSON: the same value gives the same bytes. NaN and infinities raise ValueError."""
+    """Write `value` to `path` as JSON: equal values give equal bytes. Raise ValueError for NaN and infinities."""
     put_bytes(path, json_bytes(value))
 
 
 def json_bytes(value: object) -> bytes:
-    """Sorted keys, an indent of one, a newline at the end.
+    """Encode as JSON with sorted keys, an indent of one and a final newline.
 
     >>> json_bytes({"b": 1, "a": "é"}).decode()
     '{\\n "a": "é",\\n "b": 1\\n}\\n'
@@ -30,17 +30,22 @@ def json_bytes(value: object) -> bytes:
 
 
 def append_line(path: Path, line: str) -> None:
-    """`path` ends with `line` and a newline, synced; lines of several processes do not mix.
+    """Append a line to `path` and sync it; lines of several processes do not mix.
 
-    A last line that a power cut left unfinished stays, on a line of its own: readers skip what they cannot parse.
+    A last line that a power cut left incomplete stays on a line of its own: readers skip lines they cannot parse.
+
+    Raises:
+        ValueError: the line holds a newline.
     """
     if "\n" in line:
-        raise ValueError(f"one line was expected, found {line!r}")
+        raise ValueError(f"line has a newline: expected one line, got {line!r}")
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        data = f"{'' if _ends_a_line(descriptor) else chr(10)}{line}\n".encode()
+        size = os.fstat(descriptor).st_size
+        is_complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+        data = f"{'' if is_complete else chr(10)}{line}\n".encode()
         while data:
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
@@ -49,21 +54,16 @@ def append_line(path: Path, line: str) -> None:
     sync(path.parent)
 
 
-def _ends_a_line(descriptor: int) -> bool:
-    size = os.fstat(descriptor).st_size
-    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write under: it takes the place of `path` at the end, or vanishes if the block raises.
+    """Yield a temporary path in the same folder; rename it to `path` at the end, or delete it if the block raises.
 
-    The name is always the same, so that what a killed process left is written over by the next; a lock on it keeps
-    two writers apart.
+    The temporary name is always the same, so that the next writer overwrites what a killed process left; a lock on it
+    keeps two writers apart.
     """
     make_folder(path.parent)
     temp = path.with_name(f".{path.name}.tmp")
-    with _own(temp) as descriptor:
+    with _open_locked(temp) as descriptor:
         try:
             yield temp
             sync(temp)
@@ -76,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _own(temp: Path) -> Iterator[int]:
+def _open_locked(temp: Path) -> Iterator[int]:
     while True:
         descriptor = os.open(temp, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -89,7 +89,7 @@ def _own(temp: Path) -> Iterator[int]:
 
 
 def _is_open_as(path: Path, descriptor: int) -> bool:
-    """False where the writer that was waited for has given the file its final name, or removed it."""
+    """Return False if another writer renamed or removed the file while this one waited for the lock."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -97,14 +97,14 @@ def _is_open_as(path: Path, descriptor: int) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """`source`, a synced file or folder, is now `target`, whose folder is made if need be; survives a power cut."""
+    """Rename `source`, a synced file or folder, to `target` and sync; make the folder of `target` if needed."""
     make_folder(target.parent)
     source.replace(target)
     sync(target.parent)
 
 
 def remove(path: Path) -> None:
-    """There is no such file; survives a power cut."""
+    """Remove a file, if it exists, and sync its folder."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -113,7 +113,7 @@ def remove(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and its parents exist, and survive a power cut."""
+    """Make a folder and its parents, and sync them."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -122,7 +122,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """What this file or folder holds is on the disk."""
+    """Flush a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

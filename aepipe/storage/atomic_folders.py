@@ -1,4 +1,4 @@
-"""Folders that are whole or absent, whenever the process or the machine stops."""
+"""Folders that are complete or absent, whenever the process or the machine stops."""
 
 import shutil
 from collections.abc import Mapping
@@ -10,9 +10,13 @@ STAGING = ".staging"
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """`folder` holds `files`, written in their order; it appears at once, after the last is synced.
+    """Write files, in their order, to a new folder that appears once the last one is synced.
 
-    The caller holds a lock on the parent: what a killed writer left in the parent's staging folder is cleared.
+    The caller must hold a lock on the parent: the parent's staging folder is cleared first.
+
+    Args:
+        folder: target, which must not exist.
+        files: contents by file name.
     """
     staging = folder.with_name(STAGING)
     shutil.rmtree(staging, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""One commit of a partition: staged files become its outputs, all of them or none.
+"""Commit of a partition: staged files become its outputs, all of them or none.
 
-The order, so that a process killed at any step leaves complete files and enough to finish or to forget:
+The order lets a process that is killed at any step leave complete files, and enough to finish or to discard the commit:
 staged files synced -> staged manifest synced -> every output but the last replaced -> the last one replaced, which
 is the commit -> the staged manifest becomes the manifest.
 
@@ -29,10 +29,12 @@ REASON = "reason.txt"
 
 
 class Commit(Generic[D]):
-    """The outputs of one partition under one key, in the making; made by `Outputs.commit`.
+    """Outputs of one partition while they are written; made by `Outputs.commit`.
 
-    `done` is the manifest of a commit under the same key, if there is one: nothing is to be written then. `is_first`:
-    nothing of the partition was ever committed, so that no key can be done.
+    Attributes:
+        done: manifest of an earlier commit with the same key; if there is one, nothing needs to be written.
+        key: digest of everything the outputs depend on.
+        is_first: True if the partition was never committed, so that no key can be done.
     """
 
     def __init__(self, paths: PartitionPaths, kind: RunKind[D]) -> None:
@@ -46,20 +48,22 @@ class Commit(Generic[D]):
         self._over = False
 
     def take_key(self, key: str) -> None:
-        """From now on the outputs are those of this key, which is told once; `done` may be known then."""
+        """Set the key, once, and look for an earlier commit with it."""
         if self.key is not None:
-            raise ValueError(f"partition {self._paths.partition!r} has key {self.key!r}, found {key!r}")
+            raise ValueError(
+                f"partition {self._paths.partition!r} has a key already: expected {self.key!r}, got {key!r}"
+            )
         self.key = key
         self.done = find_done(self._paths, self._kind, key)
         if self.done is not None:
             release(self._paths)
 
     def open(self, output: str, schema: pa.Schema, *, compression: str = "snappy") -> ParquetSink:
-        """A staged file for the rows of this output."""
+        """Open a staged file for the rows of an output."""
         self._refuse_if_over()
         if output not in self._paths.outputs:
             known = ", ".join(self._paths.outputs)
-            raise ValueError(f"a {self._kind.name} run writes {known}, found {output!r}")
+            raise ValueError(f"output is unknown to a {self._kind.name} run: expected {known}, got {output!r}")
         if output in self._sinks:
             raise ValueError(f"{output!r} of partition {self._paths.partition!r} is open already")
         sink = ParquetSink(self._paths.staged(output), schema, compression=compression)
@@ -67,14 +71,16 @@ class Commit(Generic[D]):
         return sink
 
     def publish(self, *, model_version: str, details: D) -> Manifest[D]:
-        """The manifest of the outputs, which readers see from now on; outputs that were not opened are gone.
+        """Replace the outputs and return their manifest; outputs that were not opened are removed.
 
-        Raises ValueError if the outputs differ in rows, the one whose replacement is the commit was not opened, or no
-        key was taken.
+        Raises:
+            ValueError: outputs differ in rows, the last output of the run was not opened, or the key is not set.
         """
         self._refuse_if_over()
         if self.key is None:
-            raise ValueError(f"partition {self._paths.partition!r} is to be published under no key")
+            raise ValueError(
+                f"partition {self._paths.partition!r} cannot be published without a key. Call take_key first."
+            )
         staged = {output: sink.close() for output, sink in self._sinks.items()}
         self._refuse_unequal(staged)
         manifest = self._manifest(self.key, staged, model_version, details)
@@ -111,35 +117,38 @@ class Commit(Generic[D]):
         return path
 
     def end(self, *, failed: bool) -> None:
-        """No staged file is left, unless publishing began and broke off: the next commit finishes that."""
+        """Discard the staged files, unless publishing broke off, which the next commit finishes."""
         if self._over:
             return
         self._over = True
         if self._publishing:
-            _log.error("%s broke off while it was published; the next run finishes it", self._paths.partition)
+            _log.error("%s was interrupted while it was published; the next run finishes it", self._paths.partition)
             return
         for sink in self._sinks.values():
             sink.abort()
         discard(self._paths)
         if self._sinks and not failed:
-            _log.warning("%s was written and never published: discarded", self._paths.partition)
+            _log.warning("%s was written but not published: discarded", self._paths.partition)
 
     def _refuse_if_over(self) -> None:
         if self.done is not None or self._publishing or self._over:
-            raise ValueError(f"partition {self._paths.partition!r} takes no more rows under key {self.key!r}")
+            raise ValueError(
+                f"partition {self._paths.partition!r} is closed under key {self.key!r}: no rows can be added"
+            )
 
     def _refuse_unequal(self, staged: Mapping[str, StagedFile]) -> None:
         last = self._paths.outputs[-1]
         if last not in staged:
-            raise ValueError(f"a {self._kind.name} run must write {last!r}, found {', '.join(staged) or 'nothing'}")
+            found = ", ".join(staged) or "nothing"
+            raise ValueError(f"a {self._kind.name} run lacks its output: expected {last!r}, got {found}")
         if len({file.rows for file in staged.values()}) > 1:
             rows = ", ".join(f"{output} {file.rows:,}" for output, file in staged.items())
-            raise ValueError(f"the outputs of partition {self._paths.partition!r} must have equal rows, found {rows}")
+            raise ValueError(f"outputs of partition {self._paths.partition!r} differ in rows: got {rows}")
 
     def _make_final_folder(self, folder: Path) -> None:
         make_folder(folder)
         if folder.stat().st_dev != self._paths.staging.stat().st_dev:
-            raise OSError(errno.EXDEV, f"must lie on the file system of {self._paths.root / HIDDEN}", str(folder))
+            raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
 
     def _manifest(self, key: str, staged: Mapping[str, StagedFile], model_version: str, details: D) -> Manifest[D]:
         files = {
@@ -167,11 +176,11 @@ def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] 
 
 
 def recover(paths: PartitionPaths) -> None:
-    """What a killed process left of this partition is finished if it is whole, and forgotten if not."""
+    """Finish the commit of a killed process if its files are complete, else discard it."""
     if not paths.staging.exists():
         return
     manifest = paths.kind.read_manifest(paths.staged_manifest)
-    if manifest is not None and all(_is_whole(paths, output, record) for output, record in manifest.files.items()):
+    if manifest is not None and _is_complete(paths, manifest):
         _log.warning("%s: finishing the commit of a process that was killed", paths.partition)
         roll_forward(paths, manifest)
         return
@@ -180,13 +189,14 @@ def recover(paths: PartitionPaths) -> None:
     discard(paths)
 
 
-def _is_whole(paths: PartitionPaths, output: str, record: FileRecord) -> bool:
-    staged = paths.staged(output)
-    return record.describes(staged if staged.exists() else paths.final(output))
+def _is_complete(paths: PartitionPaths, manifest: Manifest[Any]) -> bool:
+    files = {output: paths.staged(output) for output in manifest.files}
+    found = {output: path if path.exists() else paths.final(output) for output, path in files.items()}
+    return all(record.describes(found[output]) for output, record in manifest.files.items())
 
 
 def roll_forward(paths: PartitionPaths, manifest: Manifest[Any]) -> None:
-    """The staged outputs are the outputs. Does the same again after being killed at any step."""
+    """Replace the outputs by the staged ones; can be repeated after a kill at any step."""
     for output in paths.outputs:
         if output not in manifest.files:
             remove(paths.final(output))
@@ -198,7 +208,7 @@ def roll_forward(paths: PartitionPaths, manifest: Manifest[Any]) -> None:
 
 
 def discard(paths: PartitionPaths) -> None:
-    """Nothing is staged."""
+    """Delete the staged files."""
     if not paths.staging.exists():
         return
     for path in paths.staging.iterdir():
@@ -207,17 +217,17 @@ def discard(paths: PartitionPaths) -> None:
 
 
 def release(paths: PartitionPaths) -> None:
-    """The partition is out of quarantine, if this run could put it there."""
+    """Remove the partition from the quarantine of this kind of run."""
     if paths.kind is SCORE:
         remove(paths.quarantine)
     elif paths.quarantined_rows.is_dir():
         for path in paths.quarantined_rows.iterdir():
-            if path.is_file():  # the partitions below it are others
+            if path.is_file():  # folders are other partitions
                 remove(path)
 
 
 def _withdraw_wrong_manifest(paths: PartitionPaths) -> None:
-    """Some outputs may be of the commit that cannot be finished: then no key is done."""
+    """Remove the manifest if some outputs belong to the commit that cannot be finished."""
     manifest = paths.kind.read_manifest(paths.manifest)
     if manifest is not None and not all(r.describes(paths.root / r.path) for r in manifest.files.values()):
         remove(paths.manifest)

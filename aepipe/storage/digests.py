@@ -1,4 +1,4 @@
-"""Names of contents: xxh3 for data, where speed matters, and sha256 for bundles."""
+"""Digests: xxh3 for data, where speed matters, and sha256 for bundles."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
-    """The name of these bytes, `xxh3:` and 32 hex digits.
+    """Digest bytes as `xxh3:` and 32 hex digits.
 
     >>> digest_bytes(b"")
     'xxh3:99aa06d3014798d86001c324468d497f'
@@ -21,10 +21,14 @@ def digest_bytes(data: bytes | bytearray | memoryview) -> str:
 
 
 def digest_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
-    """What `digest_bytes` says of the whole file, read in chunks of 1 MiB.
+    """Digest a file as `digest_bytes` does, in chunks of 1 MiB.
 
-    check: called after each chunk; what it raises ends the reading.
-    Raises DataUnreadable.
+    Args:
+        path: the file.
+        check: called after each chunk; may raise to stop.
+
+    Raises:
+        DataUnreadable: the file cannot be read.
     """
     hasher = xxhash.xxh3_128()
     for chunk in _chunks(path):
@@ -34,23 +38,21 @@ def digest_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
 
 
 def _chunks(path: Path) -> Iterator[memoryview]:
-    """The bytes of a file, each time in the same buffer.
-
-    Not memory-mapped: a file that another process truncates would end this one with SIGBUS.
-    """
+    """Yield the bytes of a file, each time in the same buffer."""
+    # not memory-mapped: a file that another process truncates would end this one with SIGBUS
     buffer = memoryview(bytearray(_CHUNK))
     try:
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
                 yield buffer[:count]
     except OSError as error:
-        raise DataUnreadable(f"{path} cannot be read: {error.strerror}. Write the file again.") from None
+        raise DataUnreadable(f"{path} cannot be read: {error.strerror}. Check or rewrite the file.") from None
 
 
 def digest_of(*parts: str | bytes) -> str:
-    """One key for several parts, in order; text counts as its UTF-8 bytes.
+    """Digest several parts, in order, as one key; text counts as its UTF-8 bytes.
 
-    Each part is preceded by its length, so that moving a letter from one part to the next gives another key.
+    The length precedes each part, so that moving a letter from one part to the next changes the key.
 
     >>> digest_of("ab", "c") == digest_of("a", "bc")
     False
@@ -65,7 +67,7 @@ def digest_of(*parts: str | bytes) -> str:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """The sha256 of these bytes as 64 hex digits.
+    """Digest bytes with sha256 as 64 hex digits.
 
     >>> sha256_bytes(b"")[:16]
     'e3b0c44298fc1c14'
@@ -74,5 +76,5 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def named(hasher: xxhash.xxh3_128) -> str:
-    """The digest that a running xxh3_128 stands at."""
+    """Format the current digest of an xxh3_128."""
     return f"xxh3:{hasher.hexdigest()}"

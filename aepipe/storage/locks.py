@@ -1,4 +1,4 @@
-"""One process at a time: advisory locks that the kernel drops when their holder dies."""
+"""Advisory file locks, which the kernel releases when their holder dies."""
 
 import fcntl
 import os
@@ -15,11 +15,12 @@ _POLL_S = 0.02
 
 @contextmanager
 def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Holds `path` as long as the block runs, against other processes and other threads of this one.
+    """Hold a lock on `path` while the block runs, against other processes and other threads of this one.
 
-    Raises Busy, with the holder's process id, if it is not free after `wait_s`. The file stays: deleting a lock file
-    would let two processes hold two files of one name.
+    Raises:
+        Busy: the lock is not free after `wait_s`; names the holder's process id.
     """
+    # the file stays: deleting it would let two processes lock two files of one name
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -36,14 +37,16 @@ def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 
 def _acquire(path: Path, descriptor: int, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
-    while not _try(descriptor):
+    while not _try_lock(descriptor):
         left = deadline - time.monotonic()
         if left <= 0:
-            raise Busy(f"{path} is held by {_holder(descriptor)}. Wait for it to end, or stop it; waited {wait_s:g} s.")
+            pid = os.pread(descriptor, 32, 0).decode()
+            holder = f"process {pid}" if pid else "another process"
+            raise Busy(f"{path} is still held by {holder} after {wait_s:g} s. Wait for it to end, or stop it.")
         time.sleep(min(_POLL_S, left))
 
 
-def _try(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,8 +57,3 @@ def _try(descriptor: int) -> bool:
 def _write_holder(descriptor: int, holder: str) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, holder.encode(), 0)
-
-
-def _holder(descriptor: int) -> str:
-    pid = os.pread(descriptor, 32, 0).decode()
-    return f"process {pid}" if pid else "another process"

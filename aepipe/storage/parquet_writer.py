@@ -20,7 +20,7 @@ _GROUP_BYTES = 64 << 20
 
 
 class StagedFile(NamedTuple):
-    """A complete, synced Parquet file and what is known of it."""
+    """A complete, synced Parquet file."""
 
     path: Path
     rows: int
@@ -29,13 +29,14 @@ class StagedFile(NamedTuple):
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A file that may be replaced meanwhile, whole, old or new: it is opened once, which `read_table(path)` is not."""
+    """Read a file that may be replaced meanwhile: either the old or the new one."""
+    # opened once; `pyarrow.parquet.read_table(path)` opens it twice
     with pq.ParquetFile(path) as file:
         return file.read(None if columns is None else list(columns))
 
 
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:
-    """`path` holds `table`: readers see the old file or the new one, and the new one survives a power cut."""
+    """Write a table to `path`: readers see the old file or the new one, and the new one survives a power cut."""
     with replacing(path) as temp:
         sink = ParquetSink(temp, table.schema, compression=compression)
         try:
@@ -48,10 +49,10 @@ def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: st
 
 
 class ParquetSink:
-    """A Parquet file in the making at `path`: `write` rows, then `close` it or `abort`.
+    """Writer of one Parquet file: `write` rows, then `close` or `abort`.
 
-    Batches of less than 16,384 rows are copied and gathered into larger row groups; what `write` was given may be
-    overwritten once it returns.
+    Batches of fewer than 16,384 rows are copied and collected into larger row groups. The caller may overwrite the
+    memory of a batch once `write` returns.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, *, compression: str = "snappy") -> None:
@@ -59,8 +60,8 @@ class ParquetSink:
         self.path = path
         self.schema = schema
         self._rows = 0
-        self._gathered: list[pa.RecordBatch] = []
-        self._gathered_bytes = 0
+        self._collected: list[pa.RecordBatch] = []
+        self._collected_bytes = 0
         self._staged: StagedFile | None = None
         self._file = _HashingFile(path)
         try:
@@ -78,28 +79,30 @@ class ParquetSink:
             raise
 
     def write(self, rows: pa.RecordBatch | pa.Table) -> None:
-        """Adds the rows. Raises ValueError on another schema than the file's."""
+        """Write rows; raise ValueError if their schema differs from the file's."""
         if self._file.closed:
-            raise ValueError(f"{self.path} is closed, no rows can be added")
+            raise ValueError(f"{self.path} is closed: no rows can be added")
         if not rows.schema.equals(self.schema):
-            raise ValueError(f"{self.path} takes rows of {_brief(self.schema)}, found {_brief(rows.schema)}")
+            raise ValueError(
+                f"{self.path} has another schema: expected {_brief(self.schema)}, got {_brief(rows.schema)}"
+            )
         if rows.num_rows == 0:
             return
         self._rows += rows.num_rows
         if rows.num_rows >= _SMALL_ROWS:
-            self._write_gathered()
+            self._write_collected()
             self._writer.write(rows)
         else:
-            self._gather(rows)
+            self._collect(rows)
 
     def close(self) -> StagedFile:
-        """The complete file, synced and with its digest; the same again when called again."""
+        """Complete and sync the file; return the same value when called again."""
         if self._staged is None:
             self._staged = self._finish()
         return self._staged
 
     def abort(self) -> None:
-        """There is no file."""
+        """Delete the file."""
         self._file.discard = True
         with suppress(Exception):  # a full disk, say, has broken the writer already
             self._writer.close()
@@ -108,35 +111,37 @@ class ParquetSink:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _gather(self, rows: pa.RecordBatch | pa.Table) -> None:
+    def _collect(self, rows: pa.RecordBatch | pa.Table) -> None:
         copy = pa.concat_batches(rows.to_batches() if isinstance(rows, pa.Table) else [rows])
-        self._gathered.append(copy)
-        self._gathered_bytes += copy.get_total_buffer_size()
-        if sum(len(batch) for batch in self._gathered) >= _GROUP_ROWS or self._gathered_bytes >= _GROUP_BYTES:
-            self._write_gathered()
+        self._collected.append(copy)
+        self._collected_bytes += copy.get_total_buffer_size()
+        if sum(len(batch) for batch in self._collected) >= _GROUP_ROWS or self._collected_bytes >= _GROUP_BYTES:
+            self._write_collected()
 
-    def _write_gathered(self) -> None:
-        if self._gathered:
+    def _write_collected(self) -> None:
+        if self._collected:
             # one batch: pages of 2,048 rows would cost 1.6 times the CPU
-            self._writer.write_batch(pa.concat_batches(self._gathered))
-            self._gathered, self._gathered_bytes = [], 0
+            self._writer.write_batch(pa.concat_batches(self._collected))
+            self._collected, self._collected_bytes = [], 0
 
     def _finish(self) -> StagedFile:
         if self._file.closed:
             raise ValueError(f"{self.path} was aborted")
-        self._write_gathered()
+        self._write_collected()
         self._writer.close()
         self._stream.flush()
         self._file.sync()
         self._stream.close()
         found = pq.read_metadata(self.path).num_rows
         if found != self._rows:
-            raise OSError(f"{self.path} should hold {self._rows:,} rows, found {found:,}. Look at the disk.")
+            raise OSError(
+                f"{self.path} has the wrong number of rows: expected {self._rows:,}, got {found:,}. Check the disk."
+            )
         return StagedFile(self.path, self._rows, self._file.bytes, named(self._file.hasher))
 
 
 class _HashingFile:
-    """A new file that hashes what Arrow writes to it."""
+    """File that hashes the bytes Arrow writes to it."""
 
     def __init__(self, path: Path) -> None:
         self.hasher = xxhash.xxh3_128()
@@ -162,7 +167,7 @@ class _HashingFile:
         os.fsync(self._file.fileno())
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: writes are not buffered."""
 
     def close(self) -> None:
         self._file.close()
@@ -173,7 +178,8 @@ class _HashingFile:
 
 
 def _repeats(kind: pa.DataType) -> bool:
-    """Whether a dictionary pays: on floats it costs 11 times the CPU and half as much again in bytes."""
+    """Return True for types that are worth a dictionary: text."""
+    # on floats a dictionary costs 11 times the CPU and 1.5 times the bytes
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return bool(text or pa.types.is_dictionary(kind))
 

@@ -91,13 +91,13 @@ def _fault(partition: str) -> str | None:
     if not partition or PurePosixPath(partition).is_absolute() or "" in segments:
         return "is not a relative path such as dt=2026-01-01/hour=07"
     if hidden := [segment for segment in segments if segment[0] in "._"]:
-        return f"has the part {hidden[0]!r}, which readers skip as hidden, since it starts with {hidden[0][0]!r}"
+        return f"has the part {hidden[0]!r}, which readers skip as hidden because it starts with {hidden[0][0]!r}"
     if any(segment.endswith(".parquet") for segment in segments):
         return "has a part that ends in .parquet, which readers would open as a file"
     if "\\" in partition or not partition.isprintable():
-        return "holds a backslash or a character that cannot be printed"
+        return "has a backslash or an unprintable character"
     if (length := len(_flat(partition).encode())) > _LONGEST:
-        return f"is {length} bytes long, more than {_LONGEST}"
+        return f"is too long: expected at most {_LONGEST} bytes, got {length} bytes"
     return None
 
 

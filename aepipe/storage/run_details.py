@@ -1,4 +1,4 @@
-"""Typed details of a run, one model per kind of run: what a manifest records beside its files."""
+"""Typed details of a run, one model per kind of run: counts, settings and timings that a manifest records."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ class ScoreDetails(RunDetails):
     provider: str = Field("", description="ONNX Runtime execution provider")
     batch_rows: int = 0
     seconds: Mapping[str, float] = Field(default_factory=dict, description="by stage, summed over threads")
-    over_io: float | None = Field(None, description="seconds of all stages divided by those of Parquet I/O")
+    over_io: float | None = Field(None, description="seconds of all stages divided by seconds of Parquet I/O")
     wall_s: float | None = None
     rows_per_s: float | None = None
 

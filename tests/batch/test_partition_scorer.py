@@ -281,5 +281,5 @@ def test_the_key_names_all_that_the_outputs_depend_on(tmp_path: Path, linear: Bu
 def test_a_partition_that_another_process_writes_is_waited_for_and_then_named(shop: Workshop) -> None:
     partition = shop.write(numbers(10))
 
-    with Outputs(shop.out).commit(SCORE, NAME, "another"), pytest.raises(Busy, match="is held by process"):
+    with Outputs(shop.out).commit(SCORE, NAME, "another"), pytest.raises(Busy, match="is still held by process"):
         shop.score(partition, wait_s=0.05)

@@ -144,7 +144,7 @@ def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
 
 
 def test_two_lines_at_once_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="one line was expected"):
+    with pytest.raises(ValueError, match="line has a newline"):
         append_line(tmp_path / "log", "a\nb")
 
     assert names(tmp_path) == []

@@ -111,12 +111,12 @@ def test_a_key_may_be_told_while_rows_are_written(outputs: Outputs) -> None:
         assert not commit.is_first
         commit.take_key("late")
         assert commit.done == manifest
-        with pytest.raises(ValueError, match="has key 'late', found 'other'"):
+        with pytest.raises(ValueError, match="has a key already: expected 'late', got 'other'"):
             commit.take_key("other")
 
 
 def test_nothing_is_published_without_a_key(outputs: Outputs) -> None:
-    with pytest.raises(ValueError, match="under no key"), outputs.commit(SCORE, "dt=1") as commit:
+    with pytest.raises(ValueError, match="without a key"), outputs.commit(SCORE, "dt=1") as commit:
         write(commit, "scores")
         commit.publish(model_version="m/1", details=ScoreDetails())
     assert not snapshot(outputs.root)
@@ -126,9 +126,9 @@ def test_nothing_can_be_written_under_a_key_that_is_done(outputs: Outputs) -> No
     put(outputs)
 
     with outputs.commit(SCORE, "dt=1", "key") as commit:
-        with pytest.raises(ValueError, match="takes no more rows under key 'key'"):
+        with pytest.raises(ValueError, match="is closed under key 'key'"):
             commit.open("scores", ROWS.schema)
-        with pytest.raises(ValueError, match="takes no more rows"):
+        with pytest.raises(ValueError, match="no rows can be added"):
             commit.publish(model_version="m/1", details=ScoreDetails())
 
 
@@ -186,20 +186,20 @@ def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
         write(commit, "scores", rows=OTHER)
 
     assert snapshot(outputs.root) == before
-    assert "dt=1 was written and never published: discarded" in caplog.text
+    assert "dt=1 was written but not published: discarded" in caplog.text
 
 
 def test_a_commit_is_over_after_its_block(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         pass
 
-    with pytest.raises(ValueError, match="takes no more rows"):
+    with pytest.raises(ValueError, match="no rows can be added"):
         commit.open("scores", ROWS.schema)
 
 
 def test_scores_and_features_must_have_equal_rows(outputs: Outputs) -> None:
     with (
-        pytest.raises(ValueError, match="must have equal rows, found features 3, scores 2"),
+        pytest.raises(ValueError, match="differ in rows: got features 3, scores 2"),
         outputs.commit(SCORE, "dt=1", "key") as commit,
     ):
         write(commit, "features")
@@ -211,7 +211,7 @@ def test_scores_and_features_must_have_equal_rows(outputs: Outputs) -> None:
 
 def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
     with (
-        pytest.raises(ValueError, match="must write 'scores', found features"),
+        pytest.raises(ValueError, match="lacks its output: expected 'scores', got features"),
         outputs.commit(SCORE, "dt=1", "k") as commit,
     ):
         write(commit, "features")
@@ -222,7 +222,9 @@ def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
 
 def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
-        with pytest.raises(ValueError, match="a score run writes features, scores, found 'samples'"):
+        with pytest.raises(
+            ValueError, match="output is unknown to a score run: expected features, scores, got 'samples'"
+        ):
             commit.open("samples", ROWS.schema)
         commit.open("scores", ROWS.schema)
         with pytest.raises(ValueError, match="'scores' of partition 'dt=1' is open already"):
@@ -329,7 +331,7 @@ def test_a_manifest_that_cannot_be_understood_counts_as_absent_and_is_a_fault(
 
     assert outputs.manifest(SCORE, "dt=1") is None
     assert "dt=1.json is not a manifest and counts as absent: Field required" in caplog.text
-    assert outputs.verify() == [f"{path} cannot be understood. Delete it and run the partition again."]
+    assert outputs.verify() == [f"{path} cannot be parsed. Delete it and run the partition again."]
     put(outputs)
     assert outputs.verify() == []
 
@@ -344,7 +346,7 @@ def test_a_folder_on_another_file_system_is_refused_before_anything_is_replaced(
     (outputs.root / "features").symlink_to(in_memory)
     before = snapshot(outputs.root)
 
-    with pytest.raises(OSError, match="must lie on the file system of"):
+    with pytest.raises(OSError, match="is on another file system than"):
         put(outputs, key="other", rows=OTHER)
 
     assert snapshot(outputs.root) == before
@@ -360,8 +362,8 @@ def test_a_commit_that_breaks_off_between_two_files_is_finished_by_the_next(
 
     with pytest.raises(IsADirectoryError):
         put(outputs, key="other", rows=OTHER)
-    assert "dt=1 broke off while it was published; the next run finishes it" in caplog.text
-    interrupted = "partition dt=1: a commit was interrupted. Run the partition again, which finishes it."
+    assert "dt=1 was interrupted while it was published; the next run finishes it" in caplog.text
+    interrupted = "partition dt=1 has an interrupted commit. Run the partition again to finish it."
     assert outputs.verify() == [interrupted]
     assert outputs.done(SCORE, "dt=1", "other") is None
     scores.rmdir()
@@ -440,12 +442,12 @@ def test_verify_names_every_fault_and_its_remedy(outputs: Outputs) -> None:
     faults = outputs.verify()
 
     again = "Delete it and run the partition again."
-    assert faults[0] == f"{outputs.path('scores', 'absent')} is absent. Run the partition again."
-    assert faults[1].startswith(f"{flipped} has other bytes than were written (xxh3:")
+    assert faults[0] == f"{outputs.path('scores', 'absent')} is missing. Run the partition again."
+    assert faults[1].startswith(f"{flipped} has the wrong digest: expected xxh3:")
     assert faults[1].endswith(again)
-    assert faults[2] == f"{longer} has {size + 4:,} bytes, its manifest says {size:,}. {again}"
-    assert faults[3] == f"{outputs.path('features', 'unknown')} is named by no manifest. {again}"
-    assert faults[4] == f"{outputs.path('scores', 'unknown')} is named by no manifest. {again}"
+    assert faults[2] == f"{longer} has the wrong size: expected {size:,} bytes, got {size + 4:,}. {again}"
+    assert faults[3] == f"{outputs.path('features', 'unknown')} has no manifest. {again}"
+    assert faults[4] == f"{outputs.path('scores', 'unknown')} has no manifest. {again}"
     assert len(faults) == 5
 
 
@@ -471,7 +473,8 @@ def test_verify_waits_for_a_commit_before_it_calls_something_a_fault(outputs: Ou
     with lock(outputs.root / ".aepipe/locks/score/dt=1.lock"):
         (fault,) = outputs.verify(wait_s=0.05)
 
-    assert fault.startswith("partition dt=1 is being written, verify again later: ")
+    assert fault.startswith("partition dt=1 is being written: ")
+    assert fault.endswith("Verify again later.")
     assert f"held by process {os.getpid()}" in fault
 
 
@@ -484,7 +487,7 @@ def test_quarantined_rows_are_not_an_output_and_earlier_outputs_stay(tmp_path: P
     with outputs.commit(SAMPLE, "dt=1", "bad") as commit:
         commit.open("samples", schema).write(pa.table({"x": [3]}))
         path = commit.quarantine("too few", attachments={"report.html": b"<p>"})
-        with pytest.raises(ValueError, match="takes no more rows"):
+        with pytest.raises(ValueError, match="no rows can be added"):
             commit.publish(model_version="m/1", details=SampleDetails())
 
     assert outputs.manifest(SAMPLE, "dt=1") == good

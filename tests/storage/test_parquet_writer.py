@@ -170,7 +170,7 @@ def test_every_page_of_an_intact_file_passes_its_checksum(tmp_path: Path) -> Non
 def test_another_schema_is_refused_with_both(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path / "file", pa.schema([("z", pa.float32())]))
 
-    with pytest.raises(ValueError, match="takes rows of z float, found z double, y int64"):
+    with pytest.raises(ValueError, match="has another schema: expected z float, got z double, y int64"):
         sink.write(pa.table({"z": [1.0], "y": [1]}))
     sink.abort()
 
