@@ -1,4 +1,4 @@
-"""Base class of every record that is written to disk or read from a job file."""
+"""Base class of the pydantic models: job files, options, and records on disk."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""What alarms and misses cost. Nothing here loads numpy: jobs are read with it, and `aepipe --help` waits for that."""
+"""Cost table of alarms and misses. Does not import numpy: job files are read with it, and that would slow `--help`."""
 
 import math
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +15,7 @@ Rate = TypeVar("Rate", float, "NDArray[np.float64]")
 
 
 class Costs(FrozenModel):
-    """What the job says that alarms and misses cost."""
+    """Costs of false alarms and misses."""
 
     false_alarm: float = Field(ge=0, allow_inf_nan=False)
     miss: float = Field(ge=0, allow_inf_nan=False)
@@ -23,11 +23,11 @@ class Costs(FrozenModel):
 
     @property
     def beta(self) -> float:
-        """Of F-beta, which weighs a miss beta**2 times a false alarm: as these costs do."""
+        """Beta of the F-beta score that weighs a miss beta**2 times a false alarm, as these costs do."""
         return math.sqrt(self.miss / self.false_alarm) if self.false_alarm and self.miss else 1.0
 
     def expected(self, *, false_alarm_rate: Rate, recall: Rate) -> Rate:
-        """Of a row, on average.
+        """Return the expected cost per row.
 
         >>> Costs(false_alarm=1, miss=20, base_rate=0.01).expected(false_alarm_rate=0.1, recall=0.5)
         0.199

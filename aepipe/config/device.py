@@ -1,4 +1,4 @@
-"""Where graphs may run. The command line names it without loading what jobs are read with."""
+"""Device names. A module of its own so that the command line need not load pydantic."""
 
 from typing import Literal
 

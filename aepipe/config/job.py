@@ -1,4 +1,4 @@
-"""The job file: one TOML file that says everything about a pipeline."""
+"""Job file: one TOML file that configures a pipeline."""
 
 import difflib
 import tomllib
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
+from aepipe.config.toml_lines import find_line
+from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid
 from aepipe.frozen import FrozenModel
 
@@ -31,38 +33,42 @@ Kind = Literal[
 
 
 class Data(FrozenModel):
-    """Where the table is and which columns are not features."""
+    """Source table and the roles of its columns."""
 
-    path: Path = Field(description="a folder of Parquet files, or one file; relative to the job file")
-    partition: str | None = Field(None, description="key of the `key=value` folders; none: as found")
-    keys: tuple[str, ...] = Field((), description="columns that name a row: carried through, never modelled")
-    labels: tuple[str, ...] = Field((), description="columns that are the truth: carried through, never modelled")
-    event_time: str | None = Field(None, description="column by which rows are split into train, dev and calibration")
+    path: Path = Field(description="folder of Parquet files, or one file; relative to the job file")
+    partition: str | None = Field(None, description="key of the `key=value` partition folders; default: the keys found")
+    keys: tuple[str, ...] = Field((), description="columns that identify a row: passed through, never modelled")
+    labels: tuple[str, ...] = Field((), description="ground-truth columns: passed through, never modelled")
+    event_time: str | None = Field(
+        None, description="time column that orders rows for the split into training, dev and calibration rows"
+    )
 
 
 class ColumnSpec(FrozenModel):
-    """What the job says of one column, where the Parquet schema does not say it."""
+    """Settings of one column that the Parquet schema does not hold."""
 
-    kind: Kind | None = Field(None, description="none: inferred from the Arrow type")
+    kind: Kind | None = Field(None, description="default: inferred from the Arrow type")
     shape: tuple[int, ...] | None = Field(
-        None, description="of an image without a header: [channels, height, width]; of a series: [steps, channels]"
+        None, description="image of raw pixels: [channels, height, width]; series: [steps, channels]"
     )
-    resize: bool = Field(False, description="resize images of other sizes; otherwise they are refused")
-    top: int | None = Field(None, ge=1, le=255, description="greatest value of a pixel, where it is not 255")
-    transform: Literal["auto", "linear", "log"] = Field("auto", description="of a number or a series, before scaling")
+    resize: bool = Field(False, description="resize images of another size; false: reject them")
+    top: int | None = Field(None, ge=1, le=255, description="maximum pixel value; default: 255")
+    transform: Literal["auto", "linear", "log"] = Field(
+        "auto", description="transform of a number or a series, applied before scaling"
+    )
 
 
 class Model(BaseModel):
-    """Family and trunk; every other key is an option of one of them, validated when the model is built."""
+    """Model family and trunk. All other keys are options of the family or trunk."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    family: str = Field("vae", description="ae, vae or pca: a file of aepipe/models/families")
-    trunk: str | None = Field(None, description="mlp, conv or recurrent; none: the one that fits the data")
+    family: str = Field("vae", description="model family, such as ae, vae or pca (aepipe/models/families)")
+    trunk: str | None = Field(None, description="mlp, conv or recurrent; default: chosen by the kind of data")
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys that belong to the family or the trunk, as they stand in the file."""
+        """Options of the family and the trunk, as written in the file."""
         return dict(self.model_extra or {})
 
 
@@ -70,62 +76,79 @@ TRIM_OF_POLLUTED = 0.3
 
 
 class Train(FrozenModel):
-    """Which rows are learned from, and how long."""
+    """Training rows and optimisation."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    first: str | None = Field(None, alias="from", description="first partition, such as dt=2026-01-01; none: all")
-    last: str | None = Field(None, alias="to", description="last partition, inclusive; none: all")
-    where: str | None = Field(None, description="only rows for which this holds, such as diagnosis = 'benign'")
-    data: Literal["clean", "polluted"] = Field("clean", description="whether the rows are known to be normal")
+    first: str | None = Field(None, alias="from", description="first partition, such as dt=2026-01-01; default: all")
+    last: str | None = Field(None, alias="to", description="last partition, inclusive; default: all")
+    where: str | None = Field(None, description="condition that training rows must meet, such as diagnosis = 'benign'")
+    data: Literal["clean", "polluted"] = Field(
+        "clean", description="clean: all rows are normal; polluted: some may be anomalies"
+    )
     trim: float | None = Field(
         None,
         ge=0,
         le=0.5,
-        description="share of the rows, those rebuilt worst, that an epoch leaves out; none: 0.3 if polluted, else 0",
+        description="share of rows with the largest loss that each epoch leaves out; default: 0.3 if polluted, else 0",
     )
     epochs: int | None = Field(
         None,
         ge=1,
         le=100_000,
-        description="at most; early stopping usually ends before; none: what suits the family, 200 for most",
+        description="maximum epochs; early stopping usually ends sooner; default: depends on the family, 200 for most",
     )
-    batch_rows: int = Field(256, ge=1, description="rows of a step at most; few rows take smaller steps")
+    batch_rows: int = Field(
+        256, ge=1, description="maximum rows per optimisation step; small training sets use smaller batches"
+    )
     learning_rate: float | None = Field(
-        None, gt=0, le=10, description="of AdamW at the start, halved on plateaus; none: what suits the network"
+        None,
+        gt=0,
+        le=10,
+        description="initial AdamW learning rate, halved on plateaus; default: depends on the network",
     )
-    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
-    patience: int = Field(20, ge=1, description="epochs without a better dev loss before stopping")
-    max_rows: int = Field(1_000_000, ge=10, description="more rows are sampled down to this many")
-    memory_mb: int = Field(4_096, ge=1, description="what rows may take while they are learned from; more: as above")
-    seed: int = Field(0, ge=0, description="of weights, batches and noise: the same seed gives the same model")
-    alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="the name that a new bundle is given")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
+    patience: int = Field(20, ge=1, description="epochs without a lower dev loss before training stops")
+    max_rows: int = Field(1_000_000, ge=10, description="maximum training rows; larger sets are subsampled")
+    memory_mb: int = Field(
+        4_096, ge=1, description="maximum memory of the training rows, in MB; larger sets are subsampled"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, batches and noise; the same seed gives the same model")
+    alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="alias that points to the new bundle")
 
     @property
     def trimmed(self) -> float:
-        """The share of the rows that an epoch leaves out."""
+        """Share of rows that each epoch leaves out."""
         if self.trim is None:
             return TRIM_OF_POLLUTED if self.data == "polluted" else 0.0
         return self.trim
 
 
 class Calibration(FrozenModel):
-    """What counts as an alarm."""
+    """Anomaly threshold."""
 
     alpha: float = Field(
         0.01,
         gt=0,
         lt=1,
-        description="share of normal rows that may be flagged; of all rows, where [train] data is polluted",
+        description="share of normal rows that may be flagged; share of all rows if [train] data is polluted",
     )
     false_alarm_cost: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="of looking at a normal row; with the next two it chooses alpha"
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="cost of reviewing a normal row; with miss_cost and base_rate it selects alpha",
     )
-    miss_cost: float | None = Field(None, ge=0, allow_inf_nan=False, description="of an anomaly that is not flagged")
+    miss_cost: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="cost of an anomaly that is not flagged"
+    )
     base_rate: float | None = Field(None, gt=0, lt=1, description="share of anomalies among all rows")
-    capacity: int | None = Field(None, ge=1, description="alarms a night that can be looked at; none: any number")
+    capacity: int | None = Field(
+        None, ge=1, description="maximum alarms per night that can be reviewed; default: no limit"
+    )
     adaptive: bool = Field(
-        False, description="is_anomaly keeps to a share of alpha on a stream that drifts, night after night"
+        False,
+        description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift",
     )
 
     @model_validator(mode="after")
@@ -133,69 +156,74 @@ class Calibration(FrozenModel):
         table = {"false_alarm_cost": self.false_alarm_cost, "miss_cost": self.miss_cost, "base_rate": self.base_rate}
         absent = [name for name, value in table.items() if value is None]
         if absent and len(absent) < len(table):
-            raise ValueError(f"a cost table needs {' and '.join(absent)} too")
+            raise ValueError(f"cost table is incomplete: expected {', '.join(table)}, got no {' or '.join(absent)}")
         if self.false_alarm_cost == 0 and self.miss_cost == 0:
             raise ValueError(
-                "where neither a false alarm nor a miss costs anything, no threshold is better than another"
+                "cost table cannot rank thresholds: expected false_alarm_cost or miss_cost above 0, got 0 for both"
             )
         return self
 
     @property
     def costs(self) -> Costs | None:
-        """The cost table, where there is one."""
+        """Cost table; None if the job has none."""
         if self.false_alarm_cost is None or self.miss_cost is None or self.base_rate is None:
             return None
         return Costs(false_alarm=self.false_alarm_cost, miss=self.miss_cost, base_rate=self.base_rate)
 
     @property
     def selects_alpha(self) -> bool:
-        """Whether alpha is chosen by what it brings, and not asked for alone."""
+        """Alpha is selected by cost or capacity rather than taken as given."""
         return self.costs is not None or self.capacity is not None
 
 
 LABELLED = "labelled"
-"""What `[score] head` says where labels have to choose among the heads."""
+"""Value of `[score] head` that selects the head by labelled rows."""
 
 
 class Score(FrozenModel):
-    """Which partitions are scored, and what is written for each row."""
+    """Partitions to score and columns to write."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    first: str | None = Field(None, alias="from", description="first partition that is scored; none: all")
-    last: str | None = Field(None, alias="to", description="last partition that is scored, inclusive; none: all")
+    first: str | None = Field(None, alias="from", description="first partition to score; default: all")
+    last: str | None = Field(None, alias="to", description="last partition to score, inclusive; default: all")
     head: str = Field(
         "auto",
-        description="a file of aepipe/heads; auto: knn_with_row if clean, else consensus; labelled: the best of all by "
-        "[evaluate] anomaly, on rows kept from training",
+        description="scoring head (aepipe/heads/scores); auto: knn_with_row if data is clean, else consensus; "
+        "labelled: the best head by [evaluate] anomaly on held-out rows",
     )
-    reasons: int = Field(3, ge=0, le=20, description="how many columns are named as the reason of a score")
+    reasons: int = Field(3, ge=0, le=20, description="number of columns named as reasons of a score")
     classes: str | None = Field(
-        None, description="a label whose classes are told apart by the latents; rows of none of them are unknown"
+        None,
+        description="label column whose classes are predicted from the latents; rows of no known class are unknown",
     )
-    max_invalid_share: float = Field(0.1, ge=0, le=1, description="above it, the partition stops")
-    features: bool = Field(True, description="write the latents too")
+    max_invalid_share: float = Field(
+        0.1, ge=0, le=1, description="fail the partition if a larger share of its rows is invalid"
+    )
+    features: bool = Field(True, description="write the latents as features")
     clusters: bool = Field(
-        False, description="features name each row's component of the latents' mixture, and the distance to its centre"
+        False, description="add the mixture component of each row and the distance to its centre to the features"
     )
 
 
 class Samples(FrozenModel):
-    """Synthetic rows."""
+    """Synthetic rows and the checks that they must pass."""
 
-    rows: int = Field(1_000, ge=0, description="how many; 0: none in a night")
-    prior: Literal["mixture", "normal"] = Field("mixture", description="what latents are drawn from")
+    rows: int = Field(1_000, ge=0, description="number of synthetic rows per night; 0: none")
+    prior: Literal["mixture", "normal"] = Field("mixture", description="distribution that latents are drawn from")
     where: str | None = Field(
-        None, description="only at conditions for which this holds, such as kind = 'boot'; none: as in training"
+        None, description="condition on the conditioning columns, such as kind = 'boot'; default: as in training"
     )
-    components: int = Field(20, ge=1, le=256, description="of the mixture fitted on the training latents")
-    seed: int = Field(0, ge=0, description="with the partition's name it makes the seed of a set of samples")
+    components: int = Field(
+        20, ge=1, le=256, description="components of the Gaussian mixture fitted to the training latents"
+    )
+    seed: int = Field(0, ge=0, description="seed; combined with the name of the partition")
     shares: dict[str, dict[str, float]] = Field(
         default_factory=dict,
-        description='of the values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',
+        description='shares of values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',
     )
-    constraints: tuple[Constraint, ...] = Field((), description="what holds for every row")
-    quality: Quality = Field(Quality(), description="what a set must be like to be published")
+    constraints: tuple[Constraint, ...] = Field((), description="constraints on every synthetic row")
+    quality: Quality = Field(Quality(), description="quality checks that a set must pass to be published")
 
     @field_validator("shares")
     @classmethod
@@ -204,39 +232,41 @@ class Samples(FrozenModel):
 
 
 class Evaluate(FrozenModel):
-    """What the labels say; used to judge the scores, never to train."""
+    """Labels for evaluation; never used in training."""
 
-    anomaly: str | None = Field(None, description="rows for which this holds are anomalies, such as digit = 9")
+    anomaly: str | None = Field(None, description="condition that marks anomalies, such as digit = 9")
 
 
 class Output(FrozenModel):
-    """Where things go; relative to the job file."""
+    """Output folders, relative to the job file."""
 
     path: Path | None = Field(
-        None, description="scores/, features/, samples/ and reports/ lie below it; none: out/<name>"
+        None, description="folder of scores/, features/, samples/ and reports/; default: out/<name>"
     )
-    exported: Path = Field(Path("exported"), description="bundles lie below it, as <name>/<version>")
+    exported: Path = Field(Path("exported"), description="folder of bundles, <name>/<version>")
 
 
 class Run(FrozenModel):
-    """The machine."""
+    """Compute resources."""
 
-    device: Device = Field("auto", description="where graphs run; cuda is refused where it cannot be had")
-    engine: Literal["local"] = Field("local", description="who runs the partitions")
-    workers: int | None = Field(None, ge=1, description="none: one a core")
-    batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows of one call of the graph on a CPU")
+    device: Device = Field("auto", description="device that runs the ONNX graphs; cuda fails if no GPU is usable")
+    engine: Literal["local"] = Field("local", description="engine that runs the partitions")
+    workers: int | None = Field(None, ge=1, description="number of workers; default: one per core")
+    batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
     memory_mb: int | None = Field(
-        None, ge=128, description="how much a scoring process may hold; none: 300 and 150 a worker, 2000 at most"
+        None,
+        ge=128,
+        description="memory limit of a scoring process, in MB; default: 300 plus 150 per worker, at most 2000",
     )
     gpu_memory_mb: int | None = Field(
         None,
         ge=64,
-        description="what each of two sessions may take of a GPU in scoring, batches are halved to fit; none: all",
+        description="GPU memory of each of two scoring sessions, in MB; batches are halved to fit; default: no limit",
     )
 
 
 class Job(FrozenModel):
-    """A pipeline: what to read, what to learn, what to write."""
+    """Pipeline configuration: input, model and output."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="letters, digits, - and _")
     data: Data
@@ -249,7 +279,7 @@ class Job(FrozenModel):
     evaluate: Evaluate = Evaluate()
     output: Output = Output()
     run: Run = Run()
-    source: Path = Field(Path("job.toml"), exclude=True, description="the file that this job was read from")
+    source: Path = Field(Path("job.toml"), exclude=True, description="file that this job was read from")
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -265,29 +295,32 @@ class Job(FrozenModel):
         named += [(name, spec.kind) for name, spec in self.columns.items() if spec.kind is not None]
         for name, role in named:
             if roles.setdefault(name, role) != role:
-                raise ValueError(f"column '{name}' is named both as {roles[name]} and as {role}")
+                raise ValueError(f"column '{name}' has two roles: expected one, got {roles[name]} and {role}")
         return self
 
     @property
     def uses_labels(self) -> bool:
-        """Whether anything is asked for that labels choose: a threshold by its costs, or a head."""
+        """Labels select the threshold or the head."""
         return self.calibration.costs is not None or self.score.head == LABELLED
 
     @property
     def data_path(self) -> Path:
+        """Absolute path of the table."""
         return self._from_job(self.data.path)
 
     @property
     def out_path(self) -> Path:
+        """Absolute path of the outputs."""
         return self._from_job(self.output.path or Path("out", self.name))
 
     @property
     def exported_path(self) -> Path:
+        """Absolute path of the bundles of all jobs."""
         return self._from_job(self.output.exported)
 
     @property
     def bundle_path(self) -> Path:
-        """The folder of this job's versions, `exported/<name>`."""
+        """Folder of this job's bundle versions, `exported/<name>`."""
         return self.exported_path / self.name
 
     def _from_job(self, path: Path) -> Path:
@@ -295,9 +328,13 @@ class Job(FrozenModel):
 
 
 def read_job(path: str | Path) -> Job:
-    """The job of a TOML file.
+    """Read a job file.
 
-    Raises JobInvalid with every fault of the file, each with its line or its key.
+    Args:
+        path: the TOML file, or the folder that holds `job.toml`.
+
+    Raises:
+        JobInvalid: lists every fault of the file with its line or key.
     """
     path = Path(path)
     if path.is_dir():
@@ -305,20 +342,29 @@ def read_job(path: str | Path) -> Job:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise JobInvalid(str(path), ["there is no such file; `aepipe init DATA` writes one"]) from None
+        raise JobInvalid(str(path), ["file does not exist. Run `aepipe init DATA` to write one."]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobInvalid(str(path), [f"cannot be read as text: {error}"]) from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise JobInvalid(str(path), [f"is not TOML: {error}"]) from None
+        raise JobInvalid(str(path), [f"is not valid TOML: {error}"]) from None
     return parse_job(raw, source=path.resolve(), text=text)
 
 
 def parse_job(raw: dict[str, Any], *, source: Path, text: str = "") -> Job:
-    """The job of a parsed TOML document; `text` lets faults name their line. Raises JobInvalid."""
+    """Validate a parsed TOML document.
+
+    Args:
+        raw: the parsed document.
+        source: path of the file, for messages and relative paths.
+        text: text of the file, to give faults a line number.
+
+    Raises:
+        JobInvalid: lists every fault.
+    """
     if "source" in raw:
-        raise JobInvalid(str(source), [f"{_place(('source',), text)}unknown key 'source'"])
+        raise JobInvalid(str(source), [f"{_line(('source',), text)}unknown key 'source'"])
     try:
         return Job.model_validate({**raw, "source": source})
     except ValidationError as error:
@@ -328,15 +374,13 @@ def parse_job(raw: dict[str, Any], *, source: Path, text: str = "") -> Job:
 def _faults(error: ValidationError, text: str) -> Iterator[str]:
     for fault in error.errors():
         path = tuple(str(part) for part in fault["loc"])
-        place = _place(path, text)
+        place = _line(path, text)
         if fault["type"] == "extra_forbidden":
             yield f"{place}unknown key '{path[-1]}'{_did_you_mean(path)}"
         elif fault["type"] == "missing":
-            yield f"{place}'{'.'.join(path)}' is needed and absent"
+            yield f"{place}missing key '{'.'.join(path)}'"
         else:
-            message = fault["msg"].removeprefix("Value error, ")
-            found = "" if isinstance(fault["input"], dict) or not path else f", found {fault['input']!r}"
-            yield f"{place}{'.'.join(path) + ': ' if path else ''}{message}{found}"
+            yield f"{place}{'.'.join(path) + ': ' if path else ''}{describe_fault(fault)}"
 
 
 def _did_you_mean(path: tuple[str, ...]) -> str:
@@ -344,7 +388,7 @@ def _did_you_mean(path: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     if near:
         return f", did you mean '{near[0]}'?"
-    return f"; known are {', '.join(sorted(known))}" if known else ""
+    return f"; known keys: {', '.join(sorted(known))}" if known else ""
 
 
 def _known_keys(path: tuple[str, ...]) -> list[str]:
@@ -354,25 +398,12 @@ def _known_keys(path: tuple[str, ...]) -> list[str]:
         if model is Job and part == "columns":
             model = ColumnSpec
         elif field is not None:
-            kinds = (field.annotation, *get_args(field.annotation))  # of a section, or of each of several
+            kinds = (field.annotation, *get_args(field.annotation))  # a section, or the element of a tuple of sections
             model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return [field.alias or name for name, field in model.model_fields.items() if name != "source"]
 
 
-def _place(path: tuple[str, ...], text: str) -> str:
-    """`line 7: ` where the key stands in the file, or nothing."""
-    if not path:
-        return ""
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            section = stripped.strip("[]").strip()
-            if tuple(section.split(".")) == path:
-                return f"line {number}: "
-        elif "=" in stripped:
-            key = stripped.split("=", 1)[0].strip().strip("\"'")
-            dotted = tuple(part.strip("\"'") for part in f"{section}.{key}".strip(".").split("."))
-            if dotted == path[: len(dotted)]:
-                return f"line {number}: "
-    return ""
+def _line(path: tuple[str, ...], text: str) -> str:
+    """Return `line 7: ` for a key of the file; empty if no line sets it."""
+    number = find_line(path, text)
+    return "" if number is None else f"line {number}: "

@@ -1,4 +1,4 @@
-"""What a job demands of synthetic rows: constraints that hold for each row, and bars that a whole set has to clear."""
+"""Requirements on synthetic rows: constraints on each row, quality thresholds on a set."""
 
 from pydantic import Field, model_validator
 
@@ -6,38 +6,38 @@ from aepipe.frozen import FrozenModel
 
 
 class Constraint(FrozenModel):
-    """What holds for every synthetic row: an order of two columns, a combination seen in training, or a unique value.
+    """Constraint on every synthetic row: an order of two columns, a combination seen in training, or unique values.
 
-    Rows for which it does not hold are drawn again.
+    Rows that violate it are redrawn.
     """
 
-    low: str | None = Field(None, description="a column that is never greater than `high`, where both are known")
-    high: str | None = Field(None, description="a number or a time, as `low` is")
-    strict: bool = Field(False, description="`low` is never equal to `high` either")
-    combination: tuple[str, ...] = Field((), description="columns that only have such values together as in training")
-    unique: tuple[str, ...] = Field((), description="columns that no two rows have the same values in; keys are anyway")
+    low: str | None = Field(None, description="column whose value must not exceed `high` if both are present")
+    high: str | None = Field(None, description="number or time column, as `low`")
+    strict: bool = Field(False, description="`low` must also differ from `high`")
+    combination: tuple[str, ...] = Field((), description="columns whose combination of values must occur in training")
+    unique: tuple[str, ...] = Field((), description="columns whose combined values must be unique (keys always are)")
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> "Constraint":
+    def _has_one_rule(self) -> "Constraint":
         if (self.low is None) != (self.high is None):
-            raise ValueError("an order needs low and high")
-        said = [self.low is not None, bool(self.combination), bool(self.unique)]
-        if sum(said) != 1:
-            raise ValueError("a constraint is one of low and high, combination, or unique")
+            raise ValueError("an order needs both low and high")
+        rules = [self.low is not None, bool(self.combination), bool(self.unique)]
+        if sum(rules) != 1:
+            raise ValueError("a constraint takes exactly one of low with high, combination, or unique")
         if self.strict and self.low is None:
-            raise ValueError("strict goes with low and high")
+            raise ValueError("strict requires low and high")
         if len(self.combination) == 1:
-            raise ValueError("a combination takes two columns or more")
+            raise ValueError(f"combination is too short: expected at least 2 columns, got {len(self.combination)}")
         return self
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it names."""
+        """Columns that it names."""
         return tuple(name for name in (self.low, self.high, *self.combination, *self.unique) if name is not None)
 
     @property
     def title(self) -> str:
-        """As it is said in messages.
+        """Short form for messages.
 
         >>> Constraint(low="start", high="end", strict=True).title, Constraint(unique=("id",)).title
         ('start < end', 'unique id')
@@ -50,58 +50,71 @@ class Constraint(FrozenModel):
 
 
 class Quality(FrozenModel):
-    """What a set of synthetic rows must be like to be published. A bar that is none is reported, and stops nothing.
+    """Quality checks that a set of synthetic rows must pass. A check without a threshold is only reported.
 
-    Rows are held against those that the model did not learn from: the calibration rows of its training.
+    Synthetic rows are compared with rows that the model was not trained on: its calibration rows.
     """
 
-    check: bool = Field(True, description="judge a set before it is published; false: it is published as it comes")
+    check: bool = Field(True, description="check a set before it is published; false: publish without checks")
     copies: bool = Field(
         True,
-        description="copies of training rows are no more frequent than the upper 99 % bound of the hold-out's own rate",
+        description="limit exact copies of training rows to the upper 99 % bound of the rate among held-out rows",
     )
     closeness: float | None = Field(
         0.05,
         gt=0,
         le=0.5,
-        description="how far from one half, at most, the share of rows is that lie closer to training rows than to as "
-        "many held-out ones, unless chance explains it; set it to have it judged where rows are split by time too",
+        description="maximum distance from 0.5 of the share of rows that are closer to training rows than to the same "
+        "number of held-out rows, unless it is not significant; with a split by time only checked if set",
     )
-    shapes: float | None = Field(None, ge=0, le=1, description="likeness of single columns, at least; a table's")
-    trends: float | None = Field(None, ge=0, le=1, description="likeness of pairs of columns, at least; a table's")
+    shapes: float | None = Field(None, ge=0, le=1, description="minimum similarity of single columns (tables)")
+    trends: float | None = Field(None, ge=0, le=1, description="minimum similarity of pairs of columns (tables)")
     trees: float | None = Field(
-        None, ge=0.5, le=1, description="AUROC of boosted trees that tell synthetic from held-out rows, at most"
+        None, ge=0.5, le=1, description="maximum AUROC of boosted trees that classify synthetic against held-out rows"
     )
-    logistic: float | None = Field(None, ge=0.5, le=1, description="the same of a logistic regression")
+    logistic: float | None = Field(
+        None, ge=0.5, le=1, description="maximum AUROC of a logistic regression that does the same"
+    )
     coverage: float | None = Field(
-        None, ge=0, le=1, description="share of held-out rows with a synthetic one in their neighbourhood, at least"
+        None, ge=0, le=1, description="minimum share of held-out rows with a synthetic row in their neighbourhood"
     )
     loss: float | None = Field(
-        None, ge=0, le=1, description="what a learner of `predict` loses where it learns from synthetic rows, at most"
+        None,
+        ge=0,
+        le=1,
+        description="maximum loss of score of a model that predicts `predict` when it is trained on synthetic rows",
     )
     frechet: float | None = Field(
-        None, ge=0, description="Frechet's distance to held-out rows in the model's features, at most; not a table's"
+        None, ge=0, description="maximum Frechet distance to held-out rows in the model's features (images, series)"
     )
     predict: str | None = Field(
-        None, description="a modelled column of a table that learners foretell; none: the first condition"
+        None, description="modelled column that the models behind `loss` predict (tables); default: the first condition"
     )
 
 
 def check_shares(shares: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The shares themselves, if they are of one column, above 0, and together no more than 1. Raises ValueError."""
+    """Return the shares if they are valid.
+
+    Raises:
+        ValueError: they name more than one column, lie outside (0, 1], or sum to more than 1.
+    """
     if len(shares) > 1:
-        raise ValueError(f"shares are of one column, found {' and '.join(shares)}")
+        raise ValueError(f"shares name several columns: expected one, got {' and '.join(shares)}")
     for column, wanted in shares.items():
         wrong = [f"{value}: {share:g}" for value, share in wanted.items() if not 0 < share <= 1]
         if wrong or not wanted:
-            raise ValueError(f"a share of '{column}' lies above 0 and is 1 at most, found {', '.join(wrong) or 'none'}")
+            raise ValueError(
+                f"share of '{column}' is invalid: expected above 0 and at most 1, got {', '.join(wrong) or 'none'}"
+            )
         if sum(wanted.values()) > 1 + 1e-9:
-            raise ValueError(f"the shares of '{column}' are {sum(wanted.values()):g} together, more than 1")
+            raise ValueError(
+                f"shares of '{column}' are too large: expected a sum of at most 1, got {sum(wanted.values()):g}"
+            )
     return shares
 
 
 def parse_share(text: str) -> tuple[str, str, float]:
-    """Column, value and share of `column=value:share`. Raises ValueError.
+    """Parse `column=value:share`. Raises ValueError.
 
     >>> parse_share("income=>50K:0.5")
     ('income', '>50K', 0.5)
@@ -111,4 +124,4 @@ def parse_share(text: str) -> tuple[str, str, float]:
     try:
         return column, value, float(share) if equals and colon and column else float("")
     except ValueError:
-        raise ValueError(f"is written column=value:share, such as income=>50K:0.5, found '{text}'") from None
+        raise ValueError(f"expected column=value:share, such as income=>50K:0.5, got '{text}'") from None

@@ -150,11 +150,14 @@ def test_what_no_threshold_can_be_chosen_by_is_named_in_one_sentence(asked, evid
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        (TABLE | {"miss_cost": -1.0}, "calibration.miss_cost: Input should be greater than or equal to 0, found -1.0"),
-        ({"false_alarm_cost": 1.0}, "a cost table needs miss_cost and base_rate too"),
-        (TABLE | {"miss_cost": 0.0, "false_alarm_cost": 0.0}, "no threshold is better than another"),
-        (TABLE | {"base_rate": 1.0}, "calibration.base_rate: Input should be less than 1, found 1.0"),
-        ({"capacity": 0}, "calibration.capacity: Input should be greater than or equal to 1, found 0"),
+        (TABLE | {"miss_cost": -1.0}, "calibration.miss_cost: expected at least 0, got -1.0"),
+        (
+            {"false_alarm_cost": 1.0},
+            "cost table is incomplete: expected .*, got no miss_cost or base_rate",
+        ),
+        (TABLE | {"miss_cost": 0.0, "false_alarm_cost": 0.0}, "cost table cannot rank thresholds"),
+        (TABLE | {"base_rate": 1.0}, "calibration.base_rate: expected less than 1, got 1.0"),
+        ({"capacity": 0}, "calibration.capacity: expected at least 1, got 0"),
     ],
 )
 def test_a_cost_table_that_makes_no_sense_is_refused_with_the_job(asked, sentence) -> None:

@@ -80,9 +80,12 @@ def test_shares_are_exact_and_other_values_are_distributed_as_in_training(shared
     [
         ({"knid": {"boot": 0.5}}, r"has no modelled column 'knid'; did you mean 'kind'\?"),
         ({"kind": {"hat": 0.5}}, "holds for none of the rows"),
-        ({"kind": {"boot": 0.7, "shirt": 0.4}}, "the shares of 'kind' are 1.1 together, more than 1"),
-        ({"kind": {"boot": 1.5}}, "a share of 'kind' lies above 0 and is 1 at most, found boot: 1.5"),
-        ({"kind": {"boot": 0.5}, "colour": {"red": 0.5}}, "shares are of one column, found kind and colour"),
+        ({"kind": {"boot": 0.7, "shirt": 0.4}}, "shares of 'kind' are too large: expected a sum of at most 1, got 1.1"),
+        ({"kind": {"boot": 1.5}}, "share of 'kind' is invalid: expected above 0 and at most 1, got boot: 1.5"),
+        (
+            {"kind": {"boot": 0.5}, "colour": {"red": 0.5}},
+            "shares name several columns: expected one, got kind and colour",
+        ),
     ],
 )
 def test_invalid_shares_are_rejected(
@@ -139,10 +142,10 @@ def test_invalid_columns_of_constraints_are_rejected_together() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"low": "a"}, "an order needs low and high"),
-        ({}, "a constraint is one of low and high, combination, or unique"),
-        ({"combination": ["a"]}, "a combination takes two columns or more"),
-        ({"unique": ["a"], "strict": True}, "strict goes with low and high"),
+        ({"low": "a"}, "an order needs both low and high"),
+        ({}, "a constraint takes exactly one of low with high, combination, or unique"),
+        ({"combination": ["a"]}, "combination is too short: expected at least 2 columns, got 1"),
+        ({"unique": ["a"], "strict": True}, "strict requires low and high"),
     ],
 )
 def test_incomplete_or_ambiguous_constraint_is_rejected(keys: dict[str, object], message: str) -> None:

@@ -120,7 +120,7 @@ def test_images_are_checked_in_feature_space(digits: Path) -> None:
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [
-        ("shapes = 1.2", r"samples.quality.shapes: Input should be less than or equal to 1, found 1.2"),
+        ("shapes = 1.2", r"samples.quality.shapes: expected at most 1, got 1.2"),
         ("predict = 'kid'", r"predict: the model has no column 'kid'; did you mean 'kind'\?"),
         ("frechet = 3.0", "frechet does not apply to tables: leave it out"),
     ],

@@ -1,0 +1,45 @@
+"""One error style for faults that pydantic finds: `expected X, got Y`."""
+
+from pydantic_core import ErrorDetails
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "an integer",
+    "int_parsing": "an integer",
+    "int_type": "an integer",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_attributes_type": "a table",
+    "model_type": "a table",
+    "path_type": "a path",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+def describe_fault(fault: ErrorDetails) -> str:
+    """Return `expected X, got Y` for a fault of a value, or the message of a validator of ours.
+
+    >>> describe_fault({"type": "less_than", "loc": (), "msg": "", "input": 1.0, "ctx": {"lt": 1}})
+    'expected less than 1, got 1.0'
+    """
+    if fault["type"] in ("value_error", "assertion_error"):
+        return fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if fault["type"] in _EXPECTED:
+        context = {
+            key: f"{value:g}" if isinstance(value, float) else value for key, value in fault.get("ctx", {}).items()
+        }
+        expected = f"expected {_EXPECTED[fault['type']].format(**context)}"
+    else:
+        expected = fault["msg"].replace("Input should be", "expected", 1)
+    return f"{expected}, got {fault['input']!r}"
