@@ -9,11 +9,14 @@ from pydantic import Field
 
 from aepipe.encoding.base import Codec, Features
 from aepipe.encoding.binned.number import coded, known_values
-from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
+from aepipe.encoding.binned.quantile_bins import LEAST_COUNT, Bins, fit_bins
 from aepipe.encoding.datetime import MONDAY, shift_of
-from aepipe.layout import MISSING, Category, absent_codes
+from aepipe.layout import FIRST_VALUE, MISSING, Category, absent_codes
 from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
 from aepipe.tables.schema import Column
+
+LEAST_SHARE = 0.01
+"""Of the training rows: a moment that more of them have is a code of its own."""
 
 _TICKS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
@@ -33,6 +36,7 @@ class DatetimeCodes(Codec):
     may_be_missing: bool = False
     least: int = Field(0, description="in training, in its unit: nothing below is decoded")
     greatest: int = 0
+    moments: tuple[int, ...] = Field((), description="frequent moments, each a code of its own after those of the week")
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -50,6 +54,8 @@ class DatetimeCodes(Codec):
             coded(bins, column, nulls, may_be_missing=self.may_be_missing)
             for bins, column in zip(self.bins, columns, strict=False)  # no time where all are midnight
         ]
+        if self.moments:
+            self._mark_moments([each.codes[0] for each in found], ticks, nulls)
         return Features(
             codes=tuple(codes for each in found for codes in each.codes),
             unseen=max(each.unseen for each in found),
@@ -60,10 +66,24 @@ class DatetimeCodes(Codec):
         """A moment without a week is missing."""
         if self.bins[0].is_empty:
             return pa.nulls(len(codes), kind)  # training had nothing but nulls
-        drawn = [bins.values(codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
-        ticks = drawn[0] if len(drawn) == 1 else self._moments(drawn)
         nulls = codes[:, 0] == MISSING if self.may_be_missing else None
-        return array_of(np.clip(ticks, self.least, self.greatest), kind, nulls)
+        index = codes[:, 0].astype(np.int64) - self.bins[0].size
+        weeks = np.minimum(codes[:, 0], self.bins[0].size - 1)
+        drawn = [bins.values(weeks if at == 0 else codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
+        ticks = np.clip(drawn[0] if len(drawn) == 1 else self._moments(drawn), self.least, self.greatest)
+        if self.moments:
+            ticks = np.where(index >= 0, np.asarray(self.moments)[np.maximum(index, 0)], ticks)
+        return array_of(ticks, kind, nulls)
+
+    def _mark_moments(self, codes: list[np.ndarray], ticks: np.ndarray, nulls: np.ndarray | None) -> None:
+        """Give rows at a frequent moment its code, and the first known code of the other features."""
+        place = np.minimum(np.searchsorted(self.moments, ticks), len(self.moments) - 1)
+        found = np.asarray(self.moments)[place] == ticks
+        if nulls is not None:
+            found &= ~nulls
+        codes[0][found] = self.bins[0].size + place[found]
+        for other in codes[1:]:
+            other[found] = FIRST_VALUE
 
     def _moments(self, drawn: list[np.ndarray]) -> np.ndarray:
         """Those beyond the training range move by a week, which keeps weekday and time."""
@@ -82,11 +102,16 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
     ticks, day = known.astype(np.int64), _day_of(values.type)
     shift = 0 if pt.is_time(values.type) else shift_of(values.drop_null().combine_chunks()) * (day // 86_400)
     absent = absent_codes(missing=missing, rare=False)
+    moments = np.zeros(0, np.int64)
+    if not pt.is_time(values.type) and not fit_bins(ticks).is_exact:
+        moments = _frequent(ticks)
+        ticks = ticks[~np.isin(ticks, moments)]
     parts = _parts(column.name, ticks, day, None if pt.is_time(values.type) else shift)
     return DatetimeCodes(
         name=column.name,
         features=tuple(
-            Category(name=name, column=index, size=bins.size, absent=absent) for name, bins in parts.items()
+            Category(name=name, column=index, size=bins.size + (0 if at else len(moments)), absent=absent)
+            for at, (name, bins) in enumerate(parts.items())
         ),
         bins=tuple(parts.values()),
         day=day,
@@ -94,7 +119,14 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
         may_be_missing=missing,
         least=int(ticks.min()) if len(ticks) else 0,
         greatest=int(ticks.max()) if len(ticks) else 0,
+        moments=tuple(moments.tolist()),
     )
+
+
+def _frequent(ticks: np.ndarray) -> np.ndarray:
+    """Return the moments, sorted, that stand in at least 1 % of the rows: placeholders such as 9999-12-31, defaults."""
+    distinct, counts = np.unique(ticks, return_counts=True)
+    return distinct[counts >= max(LEAST_COUNT, LEAST_SHARE * len(ticks))]
 
 
 def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[str, Bins]:

@@ -255,6 +255,27 @@ def test_moments_drawn_keep_weekdays_hours_and_whole_minutes() -> None:
     assert counts.min() > 0.9 * counts.max()
 
 
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.6])
+@pytest.mark.parametrize("placeholder", ["9999-12-31T00:00:00", "1900-01-01T00:00:00"])
+def test_a_placeholder_moment_is_decoded_as_itself_and_others_stay_in_their_range(
+    placeholder: str, share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    moments = np.datetime64("2023-11-14T00:00:07") + rng.integers(0, 10**6, 4_000).astype("timedelta64[s]")
+    is_placeholder = rng.random(4_000) < share
+    moments[is_placeholder] = np.datetime64(placeholder)
+    array = pa.array(moments, pa.timestamp("s"))
+    encoding = coded(array, "datetime")
+
+    codes = encoding.encode(batch_of(array)).arrays
+    decoded = encoding.decode(codes, anywhere(encoding, len(array), 0)).column(0).to_numpy(zero_copy_only=False)
+
+    usual = moments[~is_placeholder]
+    assert (decoded[is_placeholder] == np.datetime64(placeholder)).all()
+    assert (decoded[~is_placeholder] >= usual.min()).all()
+    assert (decoded[~is_placeholder] <= usual.max()).all()
+
+
 def test_few_dates_are_an_atom_each() -> None:
     firsts = pa.array(np.repeat(np.arange("2020-01", "2024-01", dtype="datetime64[M]"), 10).astype("datetime64[D]"))
     encoding = coded(firsts, "datetime")
