@@ -228,7 +228,7 @@ def _write(
     source = Source(run.bundle, request.seed, request.prior, run.job.run.device)
     sink, start = None, 0
     for drawn in draw_rows(source, run.groups, constraints):
-        batch = _source_rows(run.bundle, drawn, seed=request.seed, start=start)
+        batch = _source_rows(run, drawn, start=start)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)
         start += batch.num_rows
@@ -237,22 +237,37 @@ def _write(
         run.progress("sample", start / max(request.rows, 1))
 
 
-def _source_rows(bundle: Bundle, drawn: pa.RecordBatch, *, seed: int, start: int) -> pa.RecordBatch:
-    """Return source rows with new keys, the seed and the model version.
+def _source_rows(run: _SampleRun, drawn: pa.RecordBatch, *, start: int) -> pa.RecordBatch:
+    """Return source rows with new keys, the seed and the model version."""
+    rows, seed = np.arange(start, start + drawn.num_rows), run.request.seed
 
-    New keys cannot equal a source key: text names the seed, signed numbers count down from -1, others are null.
-    """
-    rows = np.arange(start, start + drawn.num_rows)
-
-    def new_keys(_: str, kind: pa.DataType) -> pa.Array:
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return pa.array([f"sample-{seed}-{row}" for row in rows], kind)
-        if pa.types.is_signed_integer(kind) and kind.bit_width >= 32:
-            return pa.array(-1 - rows).cast(kind)
-        return pa.nulls(len(rows), kind)
+    def keys(_: str, kind: pa.DataType) -> pa.Array:
+        return new_keys(kind, rows, seed=seed, total=run.request.rows)
 
     seeds = pa.array(np.full(drawn.num_rows, seed, np.int64))
-    return pa.RecordBatch.from_pydict(to_source_rows(bundle, drawn, keys=new_keys, own={"seed": seeds}))
+    return pa.RecordBatch.from_pydict(to_source_rows(run.bundle, drawn, keys=keys, own={"seed": seeds}))
+
+
+def new_keys(kind: pa.DataType, rows: np.ndarray, *, seed: int, total: int) -> pa.Array:
+    """Return keys that no source row has, nor a sample set of another seed but for a collision of 31-bit hashes.
+
+    Text names the seed and the row; signed integers are negative; other types are null. Two sets of 32-bit keys overlap
+    with a probability of about `total` / 2^30.
+
+    Args:
+        kind: type of the key column.
+        rows: (B,) positions of the rows in the set.
+        seed: seed of the set.
+        total: rows of the set.
+    """
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array([f"sample-{seed}-{row}" for row in rows], kind)
+    number = zlib.crc32(str(seed).encode()) >> 1
+    if pa.types.is_int64(kind):
+        return pa.array(-1 - ((number << 31) + rows))
+    if pa.types.is_int32(kind):
+        return pa.array(-1 - (number % max(1, 2**31 - total) + rows)).cast(kind)
+    return pa.nulls(len(rows), kind)
 
 
 def today() -> str:

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 import aepipe
 from aepipe.errors import JobInvalid
-from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.sample.sample import new_keys, partition_seed, sample
 
 PLACE = "dt=2026-02-01"
 
@@ -84,3 +85,16 @@ def test_images_have_the_format_of_the_source(digits: Path) -> None:
 def test_unknown_prior_is_rejected(cells: Path) -> None:
     with pytest.raises(JobInvalid, match="mixture or normal, got 'mixtrue'"):
         sample(cells, prior="mixtrue")
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.string(), pa.large_string()])
+def test_new_keys_are_unique_within_and_across_sets_and_reproducible(kind: pa.DataType) -> None:
+    def keys(seed: int) -> list[object]:
+        halves = [np.arange(500), np.arange(500, 1_000)]
+        return [key for rows in halves for key in new_keys(kind, rows, seed=seed, total=1_000).to_pylist()]
+
+    sets = [keys(partition_seed(0, f"dt=2026-01-{day:02d}")) for day in range(1, 31)]
+
+    assert len({key for each in sets for key in each}) == 30_000
+    assert keys(7) == keys(7)
+    assert all(not isinstance(key, int) or key < 0 for each in sets for key in each)
