@@ -1,7 +1,7 @@
-"""Prefect and nothing but Prefect: thin flows over aepipe.jobs, and the settings they need of it.
+"""Thin Prefect flows over aepipe.jobs, and the Prefect settings they need.
 
-Prefect reads its settings when it is imported: a flow's file takes what it needs of Prefect from `flows.engine`, and so
-comes through here first. What a shell, a worker or a profile has set wins.
+Prefect reads its settings when it is imported. Flow files import Prefect through `flows.engine`, so this module runs
+first. Settings of a shell, a worker or a profile take precedence.
 """
 
 import os
@@ -9,10 +9,10 @@ import os
 _SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",  # without an address of a server, a flow starts its own
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start makes a database: 17 s on 2 cores
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",  # without a server address, a flow starts its own
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start creates a database: 17 s on 2 cores
     "PREFECT_LOGGING_LEVEL": "WARNING",
-    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",  # the flow says it once more, and better
+    "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",  # the flow reports the error again, in one sentence
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)

@@ -1,4 +1,4 @@
-"""What a run leaves on its page in Prefect: the table of the night, and a link to the report."""
+"""Prefect artifacts of a run: a table of the partitions and a link to the report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,34 @@ from aepipe.storage import PartitionResult
 
 
 def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapping[str, str]) -> None:
-    """One row a partition: what was written, the share that was flagged, and why there are no new scores."""
+    """Publish a table with one row per partition.
+
+    Args:
+        job_name: name of the job.
+        nights: results of the partitions.
+        faults: reason per partition without new scores.
+    """
     rows = [_row(night) for night in nights]
     named = {night.partition for night in nights}
     rows += [
         {"partition": name, "status": "failed", "reason": why} for name, why in faults.items() if name not in named
     ]
-    create_table_artifact(
-        rows, key=artifact_key("night", job_name), description=f"{job_name}: the partitions that this run looked at"
-    )
+    create_table_artifact(rows, key=artifact_key("night", job_name), description=f"{job_name}: partitions of this run")
 
 
 def publish_report(job_name: str, page: Path) -> None:
-    """The page's address. Browsers follow no `file:` link from a web page: copy it into the address bar."""
+    """Publish the address of the report."""
+    # browsers do not follow a `file:` link from a web page: users copy it into the address bar
     create_link_artifact(
         page.resolve().as_uri(),
         link_text=page.name,
         key=artifact_key("report", job_name),
-        description=f"{job_name}: the report, on the machine that ran this",
+        description=f"{job_name}: report on the machine that ran the flow",
     )
 
 
 def artifact_key(what: str, job_name: str) -> str:
-    """Prefect takes lowercase letters, digits and dashes.
+    """Make an artifact key of lowercase letters, digits and dashes, as Prefect requires.
 
     >>> artifact_key("night", "Card_Fraud")
     'night-card-fraud'

@@ -1,4 +1,4 @@
-"""The demo: two real tables through the nightly flow, and what came of it beside the yardsticks."""
+"""Demo: run the nightly flow on two real tables and compare the results with the baselines."""
 
 import os
 import time
@@ -8,14 +8,14 @@ from pathlib import Path
 from aepipe.cli.console import print_table
 from aepipe.jobs.evaluate.evaluate import Contender
 from aepipe.jobs.example_data import NIGHTS, write_cells, write_digits
-from flows.nightly import Night, NightOptions, nightly
+from flows.nightly import NightlyResult, NightOptions, nightly
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES: dict[str, Callable[[Path], object]] = {"digits": write_digits, "cells": write_cells}
 
 
 def main() -> None:
-    """Write the tables where they are absent, run the night of each, print what came of it."""
+    """Write missing tables, run the nightly flow on each and print the results."""
     began = time.perf_counter()
     nights = {}
     for name, write in EXAMPLES.items():
@@ -26,28 +26,30 @@ def main() -> None:
         nights[name] = nightly(NightOptions(job=folder / "job.toml"))
     for name, night in nights.items():
         _show(name, night)
-    print(f"\nall of it took {time.perf_counter() - began:.0f} s")
+    print(f"\ntotal time: {time.perf_counter() - began:.0f} s")
 
 
-def _show(name: str, night: Night) -> None:
+def _show(name: str, night: NightlyResult) -> None:
     from aepipe.jobs.evaluate.compare import compare
 
     found = compare(ROOT / "data" / name / "job.toml")
-    title = f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later nights"
+    title = (
+        f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later partitions"
+    )
     header = ("score", "AUROC", "average precision", "precision", "recall")
-    print_table(title, header, [_line(line) for line in found.evaluation.contenders])
+    print_table(title, header, [_cells(line) for line in found.evaluation.contenders])
     features = [(line.name, line.width, line.accuracy) for line in found.features]
-    print_table(f"{name}: logistic regression telling {found.label}", ("features", "width", "accuracy"), features)
+    print_table(f"{name}: logistic regression predicting {found.label}", ("features", "width", "accuracy"), features)
     print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
-    for what, path in _places(name, night).items():
+    for what, path in _paths(name, night).items():
         print(f"  {what:<9} {os.path.relpath(path)}")
 
 
-def _line(line: Contender) -> tuple[object, ...]:
+def _cells(line: Contender) -> tuple[object, ...]:
     return (line.name, *(each.value for each in (line.auroc, line.average_precision, line.precision, line.recall)))
 
 
-def _stages(night: Night) -> list[tuple[object, ...]]:
+def _stages(night: NightlyResult) -> list[tuple[object, ...]]:
     stages: list[tuple[object, ...]] = []
     if night.train is not None and night.train.created:
         learned = night.train.rows["train"]
@@ -64,12 +66,12 @@ def _stages(night: Night) -> list[tuple[object, ...]]:
     return stages
 
 
-def _places(name: str, night: Night) -> dict[str, Path]:
+def _paths(name: str, night: NightlyResult) -> dict[str, Path]:
     out = ROOT / "data" / name / "out"
-    places = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
+    paths = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
     if night.report is not None:
-        places["report"] = night.report.path
-    return places | {"bundle": ROOT / "exported" / name}
+        paths["report"] = night.report.path
+    return paths | {"bundle": ROOT / "exported" / name}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flows and tasks as they are here: a mistake is a sentence, and only what may pass is tried again."""
+"""Flow and task decorators: user errors fail with a message; only transient errors are retried."""
 
 import logging
 from collections.abc import Callable
@@ -17,11 +17,11 @@ R = TypeVar("R")
 
 RETRIES = 2
 RETRY_DELAY_S = 10
-LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 class Unfinished(Exception):
-    """A part of the work failed after the rest was done; `done` is what the run would have answered."""
+    """Part of the work failed after the rest was done; `done` is the result of the run."""
 
     def __init__(self, message: str, done: object) -> None:
         self.done = done
@@ -29,39 +29,39 @@ class Unfinished(Exception):
 
 
 def pipeline(function: Callable[P, R]) -> Flow[P, R]:
-    """A flow. A user's mistake ends it Failed, with the sentence that says how to mend it and without a traceback."""
+    """Decorate a flow: an AepipeError or Unfinished ends it as Failed, with its message and without a traceback."""
 
     @wraps(function)
-    def mistakes_fail(*args: P.args, **kwargs: P.kwargs) -> R:
+    def fail_on_error(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except (AepipeError, Unfinished) as error:
             return cast(R, Failed(message=str(error), data=error))
 
-    return flow(persist_result=False)(mistakes_fail)
+    return flow(persist_result=False)(fail_on_error)
 
 
 def step(function: Callable[P, R]) -> Task[P, R]:
-    """A task: tried again where that can help, and never answered from a cache, because the truth is on disk."""
+    """Decorate a task: retry transient errors, never use the cache, because the outputs on disk decide."""
     return task(
         retries=RETRIES,
         retry_delay_seconds=RETRY_DELAY_S,
-        retry_condition_fn=may_pass,
+        retry_condition_fn=is_transient,
         cache_policy=NO_CACHE,
         persist_result=False,
     )(function)
 
 
-def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a fault may pass by itself: another process holds the lock, or the file system did not answer."""
-    return isinstance(state.data, Busy | OSError) and not isinstance(state.data, LASTING)
+def is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Return True for an error that may go away: another process holds a lock, or the file system failed."""
+    return isinstance(state.data, Busy | OSError) and not isinstance(state.data, PERMANENT)
 
 
 def outcome(state: State[R]) -> R | BaseException:
-    """What a finished run answered, or the exception that ended it."""
+    """Return the result of a finished run, or the exception that ended it."""
     return cast("R | BaseException", state.result(raise_on_failure=False))
 
 
 def run_log() -> logging.Logger | logging.LoggerAdapter[Any]:
-    """The log of this run, which Prefect shows on its page."""
+    """Return the log of this run, which Prefect shows on its page."""
     return get_run_logger()

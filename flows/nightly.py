@@ -1,4 +1,4 @@
-"""The whole night: `python flows/nightly.py --job data/digits/job.toml`."""
+"""Nightly flow: `python flows/nightly.py --job data/digits/job.toml`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,12 +8,12 @@ from pydantic import Field
 from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import read_job
 from aepipe.jobs.sample.sample import SampleResult
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, step
-from flows.score import ScoredPartitions, ScoreOptions, score_partitions, show_nights
+from flows.score import ScoreOptions, ScoreOutcome, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
 from flows.train import fit, show_training
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class NightOptions(ScoreOptions):
-    """Train if there is no model yet, score what is new, sample, and write the report."""
+    """Train if there is no model, score new partitions, sample, and write the report."""
 
-    samples: bool = Field(True, description="write synthetic rows too, as many as the job says")
+    samples: bool = Field(True, description="also write the number of synthetic rows the job sets")
 
 
-class Night(NamedTuple):
-    """What each step did; None where there was nothing to do."""
+class NightlyResult(NamedTuple):
+    """Results of the steps; None for a step with nothing to do."""
 
     train: "TrainResult | None"
     nights: tuple[PartitionResult, ...]
@@ -39,18 +39,21 @@ class Night(NamedTuple):
 
 
 @pipeline
-def nightly(options: NightOptions) -> Night:
-    """Train if there is no model yet, score what is new, sample, and write the report.
+def nightly(options: NightOptions) -> NightlyResult:
+    """Train if there is no model, score new partitions, sample, and write the report.
 
-    A partition that cannot be scored, and synthetic rows that miss a bar, stop nothing; the run ends Failed once the
-    rest is done.
+    A partition that cannot be scored, or synthetic rows that fail a quality check, do not stop the flow; it ends as
+    Failed once the rest is done.
     """
     job = read_job(options.job)
-    trained = fit(options.job, options.device) if _needs_training(job, options.model) else None
+    # an existing champion is never retrained automatically
+    needs_training = options.model == CHAMPION and not Registry(job.bundle_path).has_champion
+    trained = fit(options.job, options.device) if needs_training else None
     scored = score_partitions(options)
-    drawn = sample(_sampling(options)) if options.samples and job.samples.rows else None
+    request = SynthesizeOptions(job=options.job, model=options.model)
+    drawn = sample(request) if options.samples and job.samples.rows else None
     page = _report(options, job.name, scored)
-    night = Night(train=trained, nights=scored.nights, sample=drawn, report=page)
+    night = NightlyResult(train=trained, nights=scored.nights, sample=drawn, report=page)
     scored.check(night)
     check_set(drawn, night)
     return night
@@ -58,15 +61,15 @@ def nightly(options: NightOptions) -> Night:
 
 @step
 def write_report(job: Path, model: str) -> "ReportResult":
-    """One HTML page about the model and the nights scored with it."""
-    from aepipe.jobs.report.report import report as report_job  # torch again, for the yardsticks
+    """Write one HTML page about the model and the partitions scored with it."""
+    from aepipe.jobs.report.report import report as report_job  # imports torch, for the baselines
 
     with progress_bar(quiet=False) as progress:
         return report_job(job, model=model, progress=progress)
 
 
-def _report(options: NightOptions, name: str, scored: ScoredPartitions) -> "ReportResult | None":
-    """None where nothing was scored, or where what spoils a partition spoils the page too."""
+def _report(options: NightOptions, name: str, scored: ScoreOutcome) -> "ReportResult | None":
+    """Write and publish the report; None if nothing was scored, or if a partition failed and the report fails too."""
     if not scored.nights:
         return None
     answer = outcome(write_report(options.job, options.model, return_state=True))
@@ -78,17 +81,8 @@ def _report(options: NightOptions, name: str, scored: ScoredPartitions) -> "Repo
     return None
 
 
-def _needs_training(job: Job, model: str) -> bool:
-    """Only where there is no champion at all: replacing one is a decision of its own."""
-    return model == CHAMPION and not Registry(job.bundle_path).has_champion
-
-
-def _sampling(options: NightOptions) -> SynthesizeOptions:
-    return SynthesizeOptions(job=options.job, model=options.model)
-
-
-def show_night(night: Night) -> None:
-    """For a terminal."""
+def show_night(night: NightlyResult) -> None:
+    """Print a summary to the terminal."""
     if night.train is not None:
         show_training(night.train)
     show_nights(night.nights)

@@ -1,4 +1,4 @@
-"""The parameters that every flow takes, in a deployment and on the command line alike."""
+"""Parameters of every flow, in a deployment and on the command line."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from aepipe.frozen import FrozenModel
 
 
 class Options(FrozenModel):
-    """A misspelt parameter is refused when a run is asked for, not when it is due."""
+    """Base of the parameters; refuses a misspelt one when a run is requested, not when it starts."""
 
-    job: Path = Field(description="the job file, or the folder that holds job.toml; relative to the working directory")
+    job: Path = Field(description="job file, or the folder that holds job.toml; relative to the working directory")

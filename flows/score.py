@@ -1,4 +1,4 @@
-"""Scores and features of what is new: `python flows/score.py --job data/digits/job.toml`."""
+"""Scoring flow: `python flows/score.py --job data/digits/job.toml`."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,33 +19,33 @@ from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.options import Options
 from flows.terminal import run
 
-MAX_TASKS = 200  # Prefect keeps a record of each: with more partitions than that, a task is a chunk of them
+MAX_TASKS = 200  # Prefect keeps a record of each: beyond that, a task scores a chunk of partitions
 NAMED_FAULTS = 5
 
 
 class ScoreOptions(Options):
-    """Write scores and features of each partition that does not have them yet."""
+    """Write scores and features of each partition that has none."""
 
-    partitions: tuple[str, ...] = Field((), description="only these; by default those that the job's [score] names")
-    model: str = Field("champion", description="an alias or a version of the job's model")
-    device: Device | None = Field(None, description="in place of the job's")
+    partitions: tuple[str, ...] = Field((), description="default: the partitions that [score] of the job selects")
+    model: str = Field("champion", description="alias or version of the job's model")
+    device: Device | None = Field(None, description="default: the job's")
 
 
-class ScoredPartitions(NamedTuple):
-    """What became of every partition; `faults` says of each that has no new scores why."""
+class ScoreOutcome(NamedTuple):
+    """Results of the partitions, and the reason per partition without new scores."""
 
     nights: tuple[PartitionResult, ...]
     faults: dict[str, str]
 
     def check(self, done: object) -> None:
-        """Raise Unfinished, with what was done, if a partition has no new scores."""
+        """Raise Unfinished, with the result of the run, if a partition has no new scores."""
         if self.faults:
             raise Unfinished(_sentence(self.faults), done)
 
 
 @pipeline
 def score(options: ScoreOptions) -> tuple[PartitionResult, ...]:
-    """Write scores and features of each partition that does not have them yet, one task a partition."""
+    """Write scores and features of each partition that has none, one task per partition."""
     scored = score_partitions(options)
     scored.check(scored.nights)
     return scored.nights
@@ -53,19 +53,20 @@ def score(options: ScoreOptions) -> tuple[PartitionResult, ...]:
 
 @step
 def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | None) -> ScoreResult:
-    """Scores of one partition, or of a chunk of them. Fails where one was quarantined; the others are written."""
+    """Score one partition or a chunk of them; raise Unfinished if one was quarantined and the others are written."""
     result = score_job(job, partitions=names, model=model, device=device)
     if result.failed:
         raise Unfinished(_sentence(_reasons(result.nights)), result)
     return result
 
 
-def score_partitions(options: ScoreOptions) -> ScoredPartitions:
-    """Give every partition its turn. To be called by a flow.
+def score_partitions(options: ScoreOptions) -> ScoreOutcome:
+    """Score the partitions one after another, in tasks of a flow; a partition that fails does not stop the others.
 
-    One after the other: a partition takes every core, and one that fails stops no other.
-    Raises what would stop every partition alike, such as BundleNotFound.
+    Raises:
+        AepipeError: an error that stops every partition, such as BundleNotFound.
     """
+    # not in parallel: one partition uses every core
     job = read_job(options.job)
     names = options.partitions or [part.name for part in select(discover(job), job.score.first, job.score.last)]
     nights: list[PartitionResult] = []
@@ -78,11 +79,11 @@ def score_partitions(options: ScoreOptions) -> ScoredPartitions:
         else:
             faults |= dict.fromkeys(chunk, f"{type(answer).__name__}: {answer}")
     publish_night(job.name, nights, faults)
-    return ScoredPartitions(tuple(nights), faults)
+    return ScoreOutcome(tuple(nights), faults)
 
 
 def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[str]]:
-    """The names in at most that many runs of equal length, in order.
+    """Split the names, in order, into at most `at_most` chunks of equal length.
 
     >>> list(chunks(["a", "b", "c"], at_most=2))
     [['a', 'b'], ['c']]
@@ -93,7 +94,7 @@ def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[
 
 
 def _score(options: ScoreOptions, names: Sequence[str]) -> ScoreResult | Exception:
-    """The result of one task, or a fault that concerns these partitions only."""
+    """Run one task; return its result, or an error that concerns these partitions only."""
     task = score_chunk.with_options(task_run_name=f"score {' to '.join(dict.fromkeys((names[0], names[-1])))}")
     answer = outcome(task(options.job, names, options.model, options.device, return_state=True))
     if isinstance(answer, Unfinished) and isinstance(answer.done, ScoreResult):
@@ -113,7 +114,7 @@ def _reasons(nights: Sequence[PartitionResult]) -> dict[str, str]:
 
 
 def _sentence(faults: dict[str, str]) -> str:
-    """One line that a run's page can show.
+    """Summarise the faults in one line for the page of a run.
 
     >>> _sentence({"dt=2026-01-05": "page 3 is corrupt"})
     '1 partition has no new scores: dt=2026-01-05: page 3 is corrupt'
@@ -125,7 +126,7 @@ def _sentence(faults: dict[str, str]) -> str:
 
 
 def show_nights(nights: Sequence[PartitionResult]) -> None:
-    """The table of the night, for a terminal."""
+    """Print a table of the partitions."""
     print_table("", ("partition", "status", "rows", "flagged", "invalid", "rows/s"), [night.row() for night in nights])
 
 

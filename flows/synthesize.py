@@ -1,4 +1,4 @@
-"""Synthetic rows: `python flows/synthesize.py --job data/digits/job.toml --rows 1000`."""
+"""Sampling flow: `python flows/synthesize.py --job data/digits/job.toml --rows 1000`."""
 
 from pydantic import Field
 
@@ -10,21 +10,21 @@ from flows.terminal import run
 
 
 class SynthesizeOptions(Options):
-    """Write synthetic rows, with the source's own columns and types."""
+    """Write synthetic rows with the columns and types of the source."""
 
-    rows: int | None = Field(None, ge=0, description="how many; by default the job's")
-    seed: int | None = Field(None, ge=0, description="by default made of the job's and the partition's name")
-    where: str | None = Field(None, description="only at conditions for which this holds, such as kind = 'boot'")
+    rows: int | None = Field(None, ge=0, description="number of rows; default: the job's")
+    seed: int | None = Field(None, ge=0, description="default: derived from the job's seed and the partition")
+    where: str | None = Field(None, description="condition on the rows, such as kind = 'boot'")
     shares: dict[str, dict[str, float]] | None = Field(
-        None, description="of the values of one column; by default the job's"
+        None, description="shares of the values of one column; default: the job's"
     )
-    partition: str | None = Field(None, description="where to write; by default dt=<today>")
-    model: str = Field("champion", description="an alias or a version of the job's model")
+    partition: str | None = Field(None, description="partition to write; default: dt=<today>")
+    model: str = Field("champion", description="alias or version of the job's model")
 
 
 @pipeline
 def synthesize(options: SynthesizeOptions) -> SampleResult:
-    """Write synthetic rows, with the source's own columns and types. Fails where they are quarantined."""
+    """Write synthetic rows with the columns and types of the source; fail if they are quarantined."""
     result = sample(options)
     check_set(result, result)
     return result
@@ -32,7 +32,7 @@ def synthesize(options: SynthesizeOptions) -> SampleResult:
 
 @step
 def sample(options: SynthesizeOptions) -> SampleResult:
-    """One partition of synthetic rows; asked for again, it is already there. Those that miss a bar are quarantined."""
+    """Write one partition of synthetic rows, unless it exists; quarantine rows that fail a quality check."""
     result = sample_job(
         options.job,
         rows=options.rows,
@@ -48,13 +48,13 @@ def sample(options: SynthesizeOptions) -> SampleResult:
 
 
 def check_set(result: SampleResult | None, done: object) -> None:
-    """Raise Unfinished, with what was done, if the rows missed a bar."""
+    """Raise Unfinished, with the result of the run, if the rows failed a quality check."""
     if result is not None and result.missed:
         raise Unfinished(result.fault, done)
 
 
 def show_sample(result: SampleResult) -> None:
-    """For a terminal."""
+    """Print a summary to the terminal."""
     if result.missed:
         print(result.fault)
         return

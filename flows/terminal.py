@@ -1,4 +1,4 @@
-"""A flow as a command: the fields of its parameters are the options."""
+"""Run a flow as a command whose options are the fields of its parameters."""
 
 import sys
 from collections.abc import Callable
@@ -17,9 +17,9 @@ R = TypeVar("R")
 
 
 def run(pipeline: Flow[[OptionsT], R], options: type[OptionsT], show: Callable[[R], None]) -> None:
-    """Run a flow on the server that is configured, or on one of its own, and show what it did.
+    """Run a flow on the configured server, or on a temporary one, and show its result.
 
-    Ends the process: 0 done, 1 something failed, 2 a mistake that the message says how to mend.
+    Ends the process with exit code 1 if part of the work failed, 2 for an error that the user can fix.
     """
     answer = outcome(pipeline(parse(options), return_state=True))
     if not isinstance(answer, BaseException):
@@ -32,11 +32,11 @@ def run(pipeline: Flow[[OptionsT], R], options: type[OptionsT], show: Callable[[
 
 
 def parse(options: type[OptionsT], args: list[str] | None = None) -> OptionsT:
-    """The options of the command line; a wrong one ends the process with a sentence and exit code 2."""
+    """Parse the command line; a wrong option ends the process with a message and exit code 2."""
     try:
         return CliApp.run(options, cli_args=args)
     except ValidationError as error:
         for fault in error.errors():
             name = ".".join(map(str, fault["loc"]))
-            print(f"error: --{name}: {fault['msg']}, found {fault['input']!r}", file=sys.stderr)
+            print(f"error: --{name}: {fault['msg']}, got {fault['input']!r}", file=sys.stderr)
         sys.exit(2)

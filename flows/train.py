@@ -1,4 +1,4 @@
-"""A new bundle, if job and data have none: `python flows/train.py --job data/digits/job.toml`."""
+"""Training flow: `python flows/train.py --job data/digits/job.toml`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 class TrainOptions(Options):
-    """Train, export to ONNX and calibrate: a new bundle, unless job and data already have one."""
+    """Train, export to ONNX and calibrate a new bundle, unless the job and its data have one."""
 
-    device: Device | None = Field(None, description="in place of the job's")
-    force: bool = Field(False, description="train although job and data have a bundle")
+    device: Device | None = Field(None, description="default: the job's")
+    force: bool = Field(False, description="train even if the job and its data have a bundle")
 
 
 @pipeline
 def train(options: TrainOptions) -> "TrainResult":
-    """Train, export to ONNX and calibrate: a new bundle, unless job and data already have one."""
+    """Train, export to ONNX and calibrate a new bundle, unless the job and its data have one."""
     return fit(options.job, options.device, options.force)
 
 
 @step
 def fit(job: Path, device: Device | None, force: bool = False) -> "TrainResult":
-    """A bundle. Killed and started again, training goes on from its last checkpoint."""
-    from aepipe.jobs.train.train import train as train_job  # torch: a night that trains nothing goes without
+    """Train a bundle; after a kill, the next run resumes from the last checkpoint."""
+    from aepipe.jobs.train.train import train as train_job  # imports torch, which a run without training does not need
 
     with progress_bar(quiet=False) as progress:
         return train_job(job, device=device, force=force, progress=progress)
 
 
 def show_training(result: "TrainResult") -> None:
-    """For a terminal."""
+    """Print a summary to the terminal."""
     if result.created:
         print(f"new bundle {result.bundle} ({result.summary}); it is now {result.alias}")
     else:
-        print(f"nothing to do: {result.bundle} was trained with this job on these data")
+        print(f"nothing to do: {result.bundle} was trained with this job on this data")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What would stop the work tonight: libraries, devices, disk, and a job's own files."""
+"""Check what a run needs: libraries, device, disk, and the files of a job."""
 
 import shutil
 import sys
@@ -10,13 +10,13 @@ from aepipe.errors import AepipeError
 from aepipe.jobs.results import Result
 
 BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
-"""Outside of these the scheduler's server does not start, or never creates a scheduled run."""
+"""Outside these bounds the Prefect server does not start, or never creates a scheduled run."""
 
 LEAST_FREE_BYTES = 1_000_000_000
 
 
 class Check(Result):
-    """One thing that was looked at."""
+    """One check."""
 
     what: str
     found: str
@@ -30,26 +30,31 @@ class Health(Result):
 
     @property
     def ok(self) -> bool:
+        """True if all checks passed."""
         return all(check.ok for check in self.checks)
 
 
 def doctor(job_path: str | Path | None = None) -> Health:
-    """Look at the machine and, where given, at a job. What is wrong is a check that is not ok, never an exception."""
-    checks = [_python(), *_libraries(), _device()]
+    """Check the machine and, if given, a job; a fault is a failed check, never an exception."""
+    from aepipe.inference.session import usable_device
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    device, why = usable_device("auto")
+    checks = [
+        Check(what="Python 3.11 or newer", found=python, ok=sys.version_info >= (3, 11)),
+        *_libraries(),
+        Check(what="device", found=f"{device} ({why})", ok=True),
+    ]
     if job_path is not None:
         checks += _job_checks(job_path)
     return Health(checks=tuple(checks))
 
 
-def _python() -> Check:
-    found = ".".join(map(str, sys.version_info[:3]))
-    return Check(what="Python 3.11 or newer", found=found, ok=sys.version_info >= (3, 11))
-
-
 def _libraries() -> list[Check]:
     checks = []
     for name in ("torch", "onnx", "pyarrow", "pandas"):
-        checks.append(_installed(name))
+        version = installed.version(name)
+        checks.append(Check(what=name, found=version or "not installed", ok=version is not None))
     runtime = [name for name in ("onnxruntime-gpu", "onnxruntime") if installed.version(name)]
     found = ", ".join(f"{name} {installed.version(name)}" for name in runtime) or "not installed"
     checks.append(Check(what="one onnxruntime", found=found, ok=len(runtime) == 1))
@@ -60,20 +65,8 @@ def _libraries() -> list[Check]:
     return checks
 
 
-def _installed(name: str) -> Check:
-    version = installed.version(name)
-    return Check(what=name, found=version or "not installed", ok=version is not None)
-
-
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("+")[0].split(".") if part.isdigit())
-
-
-def _device() -> Check:
-    from aepipe.inference.session import usable_device
-
-    device, why = usable_device("auto")
-    return Check(what="device", found=f"{device} ({why})", ok=True)
 
 
 def _job_checks(job_path: str | Path) -> list[Check]:
@@ -83,8 +76,8 @@ def _job_checks(job_path: str | Path) -> list[Check]:
         return [Check(what="job file", found=str(error), ok=False)]
     return [
         Check(what="job file", found=str(job.source), ok=True),
-        _options(job),
-        _device_of(job),
+        _model(job),
+        _device(job),
         _table(job),
         _bundle(job),
         _outputs(job),
@@ -92,8 +85,7 @@ def _job_checks(job_path: str | Path) -> list[Check]:
     ]
 
 
-def _options(job: Job) -> Check:
-    """The options that need no data to be judged."""
+def _model(job: Job) -> Check:
     from aepipe.models.families import find
 
     try:
@@ -103,7 +95,7 @@ def _options(job: Job) -> Check:
     return Check(what="model", found=f"{family.name}: {family.summary}", ok=True)
 
 
-def _device_of(job: Job) -> Check:
+def _device(job: Job) -> Check:
     from aepipe.inference.session import usable_device
 
     try:

@@ -1,4 +1,4 @@
-"""The versions of a job's model, and the names they bear."""
+"""Versions of a job's model and their aliases."""
 
 from pathlib import Path
 
@@ -20,20 +20,20 @@ class Version(Result):
     created_at: str
 
     def row(self) -> tuple[object, ...]:
-        """For a table."""
+        """Return the cells of a table row: version, aliases, family, training partitions, rows, time."""
         span = " to ".join(dict.fromkeys((self.trained_on[0], self.trained_on[-1]))) if self.trained_on else ""
         return self.version, ", ".join(self.aliases), self.family, span, self.rows, self.created_at
 
 
 class Versions(Result):
-    """All bundles of one name, newest last."""
+    """All versions of one model, newest last."""
 
     name: str
     versions: tuple[Version, ...]
 
 
 def list_models(job_path: str | Path) -> Versions:
-    """The versions of a job's model. Raises BundleNotFound where there is none."""
+    """List the versions of a job's model; raise BundleNotFound if there is none."""
     job = read_job(job_path)
     registry = Registry(job.bundle_path)
     names: dict[str, list[str]] = {}
@@ -41,19 +41,26 @@ def list_models(job_path: str | Path) -> Versions:
         names.setdefault(version, []).append(alias)
     found = registry.versions()
     if not found:
-        raise BundleNotFound(f"{job.bundle_path} holds no bundle yet; make one with: aepipe train {job.source}")
+        raise BundleNotFound(f"{job.bundle_path} has no bundle. Run: aepipe train {job.source}")
     return Versions(name=job.name, versions=tuple(_version(job, version, names.get(version, [])) for version in found))
 
 
 def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> str:
-    """Give a version a name, and say what that changes."""
+    """Set an alias to a version and return a sentence about the change.
+
+    Args:
+        job_path: job file, or the folder that holds job.toml.
+        version: version or alias.
+        alias: the alias to set.
+        why: reason for the log; empty: "by hand".
+    """
     job = read_job(job_path)
     registry = Registry(job.bundle_path)
     before = registry.aliases().get(alias)
     registry.set_alias(alias, version, who=current_user(), why=why or "by hand")
     sentence = f"{version} is now {alias} of {job.name}"
     if before and before != version:
-        sentence += f" in place of {before}; its features are another space: train downstream models again"
+        sentence += f" in place of {before}. Its features span another space: retrain downstream models"
     return sentence
 
 

@@ -1,4 +1,4 @@
-"""The night without a scheduler: train if needed, score what is new, sample, report."""
+"""Nightly run without a scheduler: train if needed, score new partitions, sample, report."""
 
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from aepipe.storage import SAMPLE, Outputs
 
 
 class NightResult(Result):
-    """What each step did; `train` is None where there was a champion already, `sample` where no rows are wanted or
-    today has some,
-    `report` where no partition has scores."""
+    """Results of the steps.
+
+    `train` is None if there was a champion, `sample` if the job asks for no rows or today has some, `report` if no
+    partition has scores.
+    """
 
     train: TrainResult | None
     score: ScoreResult
@@ -25,11 +27,11 @@ class NightResult(Result):
 
     @property
     def failed(self) -> bool:
-        """Whether a partition could not be scored, or synthetic rows missed a bar."""
+        """True if a partition could not be scored, or synthetic rows failed a quality check."""
         return bool(self.score.failed or (self.sample is not None and self.sample.missed))
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """Return the lines of a terminal summary."""
         lines = [f"trained   {self.train.bundle}"] if self.train is not None and self.train.created else []
         written = [night for night in self.score.nights if night.status == "written"]
         flagged = sum(night.flagged for night in written)
@@ -45,7 +47,7 @@ class NightResult(Result):
 
 
 def night(job_path: str | Path, *, device: Device | None = None, progress: Progress | None = None) -> NightResult:
-    """Everything that a night needs. An existing champion is used as it is: retraining is a decision of its own."""
+    """Run all steps of a night; an existing champion is never retrained automatically."""
     job = read_job(job_path)
     trained = None
     if not Registry(job.bundle_path).has_champion:
@@ -58,6 +60,6 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
 
 
 def _has_samples(job: Job, scored: ScoreResult) -> bool:
-    """Whether today has samples of this model already: others than the night's may have been asked for by hand."""
-    there = Outputs(job.out_path).manifest(SAMPLE, today())
-    return there is not None and there.model_version == scored.model_version
+    """Return True if today has samples of this model: a user may have requested other ones by hand."""
+    manifest = Outputs(job.out_path).manifest(SAMPLE, today())
+    return manifest is not None and manifest.model_version == scored.model_version

@@ -1,4 +1,4 @@
-"""What a job answers: small frozen values that turn into JSON."""
+"""Base class of the results of jobs."""
 
 from pydantic import ConfigDict
 
@@ -6,6 +6,6 @@ from aepipe.frozen import FrozenModel
 
 
 class Result(FrozenModel):
-    """The root of every job's answer."""
+    """Frozen value that converts to JSON."""
 
     model_config = ConfigDict(arbitrary_types_allowed=False)

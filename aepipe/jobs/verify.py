@@ -1,4 +1,4 @@
-"""Reads bundles and outputs again and compares them with what was recorded."""
+"""Verify bundles and outputs against their manifests."""
 
 from pathlib import Path
 
@@ -13,16 +13,19 @@ from aepipe.storage import RUN_KINDS, Outputs
 
 
 class Verification(Result):
-    """What was compared, and each difference as a sentence."""
+    """Verified bundles and partitions, and one sentence per fault."""
 
     checked: tuple[str, ...]
     faults: tuple[str, ...]
 
 
 def verify(path: str | Path) -> Verification:
-    """Every bundle and every output of a job; or one bundle, or all versions in a folder of bundles.
+    """Verify all bundles and outputs of a job, one bundle, or all versions in a folder of bundles.
 
-    A difference is a fault in the answer, not an exception. Raises BundleNotFound where there is nothing to verify.
+    A difference is a fault in the result, not an exception.
+
+    Raises:
+        BundleNotFound: there is nothing to verify.
     """
     path = Path(path)
     if path.suffix == ".toml" or (path / "job.toml").is_file():

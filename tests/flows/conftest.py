@@ -22,6 +22,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def plain_cells(cells: Path) -> Path:
-    """The trained cells example without the yardsticks of [evaluate], which cost the report most of its time."""
+    """The trained cells example without the baselines of [evaluate], which cost the report most of its time."""
     cells.write_text(re.sub(r"\[evaluate\]\n.*\n", "", cells.read_text()))
     return cells

@@ -7,21 +7,21 @@ from typing import Any
 import pytest
 
 from aepipe.errors import Busy, DataUnreadable
-from flows.engine import RETRIES, Unfinished, may_pass, pipeline, step
+from flows.engine import RETRIES, Unfinished, is_transient, pipeline, step
 
 
 @pytest.mark.parametrize(
     "fault", [Busy("another process has the lock"), ConnectionResetError(), OSError("stale handle")]
 )
-def test_a_fault_that_may_pass_is_tried_again(fault: Exception) -> None:
-    assert may_pass(None, None, SimpleNamespace(data=fault))
+def test_transient_errors_are_retried(fault: Exception) -> None:
+    assert is_transient(None, None, SimpleNamespace(data=fault))
 
 
 @pytest.mark.parametrize(
     "fault", [DataUnreadable("page 3"), FileNotFoundError(), PermissionError(), ValueError("a bug")]
 )
 def test_a_fault_that_stays_is_not_tried_again(fault: Exception) -> None:
-    assert not may_pass(None, None, SimpleNamespace(data=fault))
+    assert not is_transient(None, None, SimpleNamespace(data=fault))
 
 
 def attempts(fault: Exception, *, times: int) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 
 from aepipe.errors import BundleNotFound
 from flows.engine import Unfinished
-from flows.nightly import Night, NightOptions, nightly
+from flows.nightly import NightlyResult, NightOptions, nightly
 from flows.score import ScoreOptions, chunks, score
 from flows.synthesize import SynthesizeOptions, synthesize
 from flows.train import TrainOptions, train
@@ -69,7 +69,7 @@ def test_a_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: P
     assert "part-0.parquet" in row["reason"]
     with pytest.raises(Unfinished) as fault:
         state.result()
-    assert isinstance(fault.value.done, Night)
+    assert isinstance(fault.value.done, NightlyResult)
     assert [night.status for night in fault.value.done.nights] == ["written", "quarantined", "written"]
     assert fault.value.done.sample is not None
     assert fault.value.done.report is not None

@@ -41,7 +41,7 @@ def test_variables_of_the_shell_are_no_options(options: type[ScoreOptions], monk
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--job", "a", "--rows", "-3"], "--rows: Input should be greater than or equal to 0, found '-3'"),
+        (["--job", "a", "--rows", "-3"], "--rows: Input should be greater than or equal to 0, got '-3'"),
         (["--jbo", "a"], "--job"),
         ([], "--job"),
     ],

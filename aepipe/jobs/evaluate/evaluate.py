@@ -166,7 +166,9 @@ def evaluate_labelled(
         threshold=calibration.threshold,
         events=None if events is None else events.events,
         false_alarms_a_night=false_alarms,
-        rejudged=tuple(night.manifest.partition for night in judged.nights if not scored.is_in_force(night.manifest)),
+        rejudged=tuple(
+            night.manifest.partition for night in judged.nights if not scored.has_active_calibration(night.manifest)
+        ),
         costs=costs,
         cost_of_silence=terms.cost(false_alarm_rate=0.0, recall=0.0),
         contenders=(ours, *rivals),

@@ -129,7 +129,7 @@ def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: La
         return "it has no rows"
     if manifest.partition not in scored.unchanged:
         return CHANGED
-    if manifest.details.stream is not None and not scored.is_in_force(manifest):
+    if manifest.details.stream is not None and not scored.has_active_calibration(manifest):
         return "its alarms adapted along a stream, under another calibration than the one in force: score it again"
     for path in manifest.details.inputs:
         absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
@@ -144,7 +144,7 @@ def _alarms(
     """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
     written = scored.read("scores", manifest, ["score", "is_anomaly"])
     scores = written["score"].to_numpy().astype(np.float64)
-    if scored.is_in_force(manifest):
+    if scored.has_active_calibration(manifest):
         return scores, written["is_anomaly"].to_numpy()
     calibration = scored.model.bundle.calibration
     return scores, calibration.is_anomaly(calibration.p_values(scores))

@@ -60,7 +60,7 @@ def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Co
     notices += [
         f"{manifest.partition} was scored under another calibration; aepipe score judges it anew"
         for manifest in scored.manifests
-        if not scored.is_in_force(manifest)
+        if not scored.has_active_calibration(manifest)
     ]
     aside = scored.outputs.quarantined_rows(SAMPLE).items()
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
