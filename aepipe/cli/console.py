@@ -1,4 +1,4 @@
-"""What a terminal shows: tables, a progress bar, or JSON for a script."""
+"""Terminal output: tables, a progress bar, or JSON for scripts."""
 
 import json
 import sys
@@ -16,9 +16,12 @@ if TYPE_CHECKING:  # help is shown without it
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
-    """A callback (what is done, share done from 0 to 1) that draws a bar on standard error; None where quiet."""
-    if quiet or not sys.stderr.isatty():
-        yield None if quiet else _lines()
+    """Yield a progress callback that draws a bar on standard error, or one line per stage; None if quiet."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        yield _print_stages()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -27,28 +30,28 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
         tasks: dict[str, object] = {}
 
-        def show(what: str, share: float) -> None:
-            task = tasks.setdefault(what, None) or bar.add_task(what, total=1.0)
-            tasks[what] = task
-            bar.update(task, completed=share)  # type: ignore[arg-type]
+        def show(stage: str, fraction: float) -> None:
+            task = tasks.setdefault(stage, None) or bar.add_task(stage, total=1.0)
+            tasks[stage] = task
+            bar.update(task, completed=fraction)  # type: ignore[arg-type]
 
         yield show
 
 
-def _lines() -> Progress:
-    """Where no bar can be drawn: one line when a step begins."""
+def _print_stages() -> Progress:
+    """Return a callback that prints one line when a stage begins."""
     seen: set[str] = set()
 
-    def show(what: str, share: float) -> None:
-        if what not in seen:
-            seen.add(what)
-            typer.echo(f"  {what} ...", err=True)
+    def show(stage: str, fraction: float) -> None:
+        if stage not in seen:
+            seen.add(stage)
+            typer.echo(f"  {stage} ...", err=True)
 
     return show
 
 
 def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     if isinstance(value, dict):
         typer.echo(json.dumps(value, indent=1, default=str))
     elif isinstance(value, Sequence):
@@ -58,7 +61,7 @@ def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> 
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table; numbers stand on the right. Where the output is no terminal it is as wide as it needs to be."""
+    """Print a table with right-aligned numbers; 200 columns wide if the output is not a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,34 +1,32 @@
-"""What `aepipe evaluate` prints: a line for each score, the model's first."""
+"""Terminal output of `aepipe evaluate`: one line per score, the model's first."""
 
 from collections.abc import Iterator
 
 import typer
 
 from aepipe.cli.console import print_table
-from aepipe.jobs.evaluate.evaluate import Contender, Evaluation, Measured
+from aepipe.jobs.evaluate.evaluate import Contender, Evaluation
 
 
 def show(found: Evaluation) -> None:
-    """The measures as a table, and what a reader has to know of them."""
+    """Print the measures as a table, then notes on how to read them."""
     title = (
         f"{found.anomalies:,} anomalies ({found.truth}) among {found.rows:,} rows of {_nights(len(found.partitions))}"
     )
-    print_table(title, tuple(_header(found)), [tuple(_line(found, line)) for line in found.contenders])
+    header = ["score", "AUROC", "average precision", "precision", "recall", "F1", "alarms per night"]
+    if found.events is not None:
+        header.append("events found")
+    if found.cost_of_silence is not None:
+        header.append("cost per night")
+    print_table(title, header, [tuple(_cells(found, line)) for line in found.contenders])
     for note in _notes(found):
         typer.echo(note)
 
 
-def _header(found: Evaluation) -> Iterator[str]:
-    yield from ("score", "AUROC", "average precision", "precision", "recall", "F1", "alarms a night")
-    if found.events is not None:
-        yield "events found"
-    if found.cost_of_silence is not None:
-        yield "cost a night"
-
-
-def _line(found: Evaluation, line: Contender) -> Iterator[object]:
+def _cells(found: Evaluation, line: Contender) -> Iterator[object]:
     yield line.name
-    yield from (_with_range(each) for each in (line.auroc, line.average_precision, line.precision, line.recall))
+    for measured in (line.auroc, line.average_precision, line.precision, line.recall):
+        yield f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
     yield line.f1
     yield round(line.alarms_per_night, 1)
     if found.events is not None:
@@ -38,35 +36,31 @@ def _line(found: Evaluation, line: Contender) -> Iterator[object]:
 
 
 def _notes(found: Evaluation) -> Iterator[str]:
-    yield f"In brackets 95 % intervals: rows drawn again within each class, {found.rounds:,} times, seed {found.seed}."
+    yield f"In brackets: 95 % intervals from {found.rounds:,} stratified bootstrap resamples, seed {found.seed}."
     yield (
-        f"Alarms of {found.model_version} at alpha {found.alpha:g}; those of the others are above thresholds that the "
-        "rows set which were kept from training."
+        f"Alarms of {found.model_version} at alpha {found.alpha:g}; thresholds of the baselines come from the "
+        "calibration rows."
     )
     if found.rejudged:
         yield (
-            f"{_nights(len(found.rejudged))} were scored under another calibration than the one in force, whose alarms "
-            "these are; aepipe score writes them."
+            f"{_nights(len(found.rejudged))} were scored under another calibration than the active one, which the "
+            "alarms here use. Run aepipe score to update them."
         )
     if found.events is not None:
-        budget = f"{found.false_alarms_a_night:g} false alarms a night"
+        budget = f"{found.false_alarms_a_night:g} false alarms per night"
         yield f"Events found: share of {found.events:,} runs of anomalies with an alarm, at {budget}."
     if found.costs is not None:
         yield (
-            f"Cost a night, expected where {100 * found.costs.base_rate:.3g} % of the rows are anomalies; of raising "
-            f"no alarm at all: {found.cost_of_silence:,.4g}."
+            f"Cost per night: expected if {100 * found.costs.base_rate:.3g} % of the rows are anomalies; "
+            f"{found.cost_of_silence:,.4g} without any alarm."
         )
     if found.unscored:
-        yield f"{found.unscored:,} rows without a score count as rows that nothing raised an alarm for."
+        yield f"{found.unscored:,} rows without a score count as rows without an alarm."
     if found.unlabelled:
-        yield f"{found.unlabelled:,} rows without a label are left out."
+        yield f"{found.unlabelled:,} rows without a label are omitted."
     for name, why in found.left_out.items():
-        yield f"{name} is left out: {why}"
+        yield f"{name} is omitted: {why}"
 
 
 def _nights(count: int) -> str:
     return f"{count:,} night{'' if count == 1 else 's'}"
-
-
-def _with_range(measured: Measured) -> str:
-    return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"

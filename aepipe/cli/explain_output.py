@@ -1,4 +1,4 @@
-"""What `aepipe explain` prints: the row beside what was expected of it, reasons first."""
+"""Terminal output of `aepipe explain`: each row with its reconstruction, top attributions first."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,27 @@ import typer
 
 from aepipe.cli.console import print_table
 from aepipe.jobs.explain import ColumnLine, Explanation, Heat
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 
 MOST_LINES = 40
 _SHADES = " .:-=+*#%@"
-_HOTTEST = 10.0  # z; beyond it one region looks like another
+_MAX_Z = 10.0  # larger values share the darkest shade
 
 
 def show(found: Explanation) -> None:
-    """Score, p-value and threshold, then what they come from."""
-    typer.echo(_verdict(found))
+    """Print score, p-value and threshold, then the attributions."""
+    if found.score is None:
+        typer.echo(f"{found.row}: no score, {found.invalid_reason} ({found.model_version})")
+    else:
+        typer.echo(
+            f"{found.row}: score {formatting.number(found.score)}, p-value {formatting.number(found.p_value)}, "
+            f"{'flagged' if found.is_anomaly else 'not flagged'}; threshold {formatting.number(found.threshold)} at "
+            f"alpha {found.alpha:g} ({found.model_version})"
+        )
     if found.heat is not None:
         for line in heat_lines(found.heat):
             typer.echo(line)
-    shown = [line for at, line in enumerate(found.columns) if at < MOST_LINES]
+    shown = found.columns[:MOST_LINES]
     if found.kind == "table":
         header = ("reason", "column", "read", "expected", "z")
         print_table("", header, [(_rank(line), line.name, line.read, line.expected, _z(line)) for line in shown])
@@ -27,7 +34,7 @@ def show(found: Explanation) -> None:
         what = "region" if found.kind == "image" else "steps"
         print_table("", ("reason", what, "z"), [(_rank(line), line.name, _z(line)) for line in shown if line.rank])
     if len(found.columns) > len(shown) and found.kind == "table":
-        typer.echo(f"and {len(found.columns) - len(shown):,} columns that are less to blame")
+        typer.echo(f"and {len(found.columns) - len(shown):,} more columns with smaller attributions")
     if found.steps:
         print_table(
             "", ("step", "read", "expected"), [(s.step, _values(s.read), _values(s.expected)) for s in found.steps]
@@ -37,21 +44,11 @@ def show(found: Explanation) -> None:
 
 
 def heat_lines(heat: Heat) -> list[str]:
-    """The regions as characters, two a region: the darker, the further above the usual, up to a z of 10."""
+    """Draw the heat map as text, two characters per region, darker for larger z (up to 10)."""
     return [
-        "".join(2 * _SHADES[min(len(_SHADES) - 1, int(max(0.0, z) / _HOTTEST * len(_SHADES)))] for z in line)
+        "".join(2 * _SHADES[min(len(_SHADES) - 1, int(max(0.0, z) / _MAX_Z * len(_SHADES)))] for z in line)
         for line in heat.z
     ]
-
-
-def _verdict(found: Explanation) -> str:
-    if found.score is None:
-        return f"{found.row}: no score, {found.invalid_reason} ({found.model_version})"
-    flag = "flagged" if found.is_anomaly else "not flagged"
-    return (
-        f"{found.row}: score {wording.number(found.score)}, p-value {wording.number(found.p_value)}, {flag}; rows "
-        f"above {wording.number(found.threshold)} are, at alpha {found.alpha:g} ({found.model_version})"
-    )
 
 
 def _rank(line: ColumnLine) -> object:
@@ -59,8 +56,8 @@ def _rank(line: ColumnLine) -> object:
 
 
 def _z(line: ColumnLine) -> str:
-    return wording.number(line.z)
+    return formatting.number(line.z)
 
 
 def _values(values: Sequence[float | None]) -> str:
-    return ", ".join(wording.number(value) for value in values)
+    return ", ".join(formatting.number(value) for value in values)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and those of the commands that make rows."""
+"""Arguments and options of several commands, and options of `aepipe sample`, `impute` and `traverse`."""
 
 from pathlib import Path
 from typing import Annotated
