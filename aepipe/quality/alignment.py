@@ -63,9 +63,13 @@ def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple
     """
     tables = _without_vectors(tables)
     first = tables[0].schema
-    kinds = {name: _kind(plain(first.field(name).type), name in categories) for name in first.names}
-    numbers = tuple(name for name, kind in kinds.items() if kind == "number")
-    named = tuple(name for name, kind in kinds.items() if kind == "category")
+    sorts = {name: sort_of(plain(first.field(name).type)) for name in first.names}
+    named = tuple(
+        name
+        for name, sort in sorts.items()
+        if sort in ("text", "boolean") or (name in categories and sort in ("number", "time", "bytes"))
+    )
+    numbers = tuple(name for name, sort in sorts.items() if sort in ("number", "time") and name not in named)
     ends = np.cumsum([table.num_rows for table in tables])[:-1]
     width = sum(table.num_rows for table in tables)
     columns = [_numbers([joined(table[name]) for table in tables]) for name in numbers]
@@ -130,13 +134,6 @@ def _entries(lists: pa.Array) -> NDArray[np.float64]:
     known = np.asarray(lists.is_valid())
     found[known] = _floats(plain_values(lists.drop_null().flatten())).reshape(-1, found.shape[1])
     return found
-
-
-def _kind(kind: pa.DataType, is_named: bool) -> str | None:
-    sort = sort_of(kind)
-    if sort in ("text", "boolean") or (is_named and sort in ("number", "time", "bytes")):
-        return "category"
-    return "number" if sort in ("number", "time") else None
 
 
 def _numbers(arrays: Sequence[pa.Array]) -> NDArray[np.float64]:

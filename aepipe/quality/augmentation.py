@@ -107,8 +107,11 @@ def augmentation(
         _Training(COPIES, np.concatenate([real, real[copies]]), more),
         _Training(SYNTHETIC, np.concatenate([real, drawn]), more),
     )
+    scores: dict[str, NDArray[np.float64]] = {}
     with one_thread():
-        scores = {each.name: _scores(each, test, is_category, seed) for each in trainings}
+        for each in trainings:
+            learner = boosted_trees(is_category, seed=seed, is_weighted=each.is_weighted).fit(each.values, each.truth)
+            scores[each.name] = np.asarray(learner.decision_function(test), np.float64)
     resamples = _resampled(is_rare[1], seed)
     arms = tuple(_arm(each, scores[each.name], is_rare[1], resamples) for each in trainings)
     best = max(arms[:-1], key=lambda arm: arm.average_precision.value)
@@ -130,13 +133,6 @@ def _refuse_few(column: str, is_rare: tuple[NDArray[np.bool_], NDArray[np.bool_]
                 f"{FEWEST_OF_A_CLASS} without, got {counts[0]:,} and {counts[1]:,}. Choose another value or train on "
                 "more rows."
             )
-
-
-def _scores(
-    training: _Training, test: NDArray[np.float64], is_category: NDArray[np.bool_], seed: int
-) -> NDArray[np.float64]:
-    learner = boosted_trees(is_category, seed=seed, is_weighted=training.is_weighted)
-    return np.asarray(learner.fit(training.values, training.truth).decision_function(test), np.float64)
 
 
 def _resampled(truth: NDArray[np.bool_], seed: int) -> list[NDArray[np.int64]]:

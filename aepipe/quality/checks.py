@@ -82,7 +82,7 @@ class CheckReport(NamedTuple):
 
 def run_checks(measures: Measures, thresholds: Quality) -> CheckReport:
     """Run all checks of a job on the measures of a sample set."""
-    real, two_sample = measures.real_baseline or RealBaseline(), measures.two_sample
+    real, two_sample, coverage = measures.real_baseline or RealBaseline(), measures.two_sample, measures.coverage
     shapes = None if measures.shapes is None else measures.shapes.score
     trends = None if measures.trends is None else measures.trends.score
     found = (
@@ -94,7 +94,13 @@ def run_checks(measures: Measures, thresholds: Quality) -> CheckReport:
         _at_most(
             "logistic", "AUROC of logistic regression", two_sample and two_sample.logistic, thresholds.logistic, 0.5
         ),
-        _coverage(measures.coverage, thresholds),
+        _at_least(
+            "coverage",
+            "coverage of neighbourhoods",
+            coverage and coverage.neighbourhoods,
+            thresholds.coverage,
+            coverage and coverage.expected,
+        ),
         _loss(measures.downstream, thresholds),
         _at_most("frechet", "Frechet distance", measures.frechet, thresholds.frechet, real.frechet),
     )
@@ -161,14 +167,6 @@ def _at_most(
         real=real,
         threshold="" if threshold is None else f"at most {threshold:.4g}",
         is_met=None if threshold is None else known <= threshold,
-    )
-
-
-def _coverage(coverage: Coverage | None, thresholds: Quality) -> Check:
-    if coverage is None:
-        return _at_least("coverage", "coverage of neighbourhoods", None, thresholds.coverage, None)
-    return _at_least(
-        "coverage", "coverage of neighbourhoods", coverage.neighbourhoods, thresholds.coverage, coverage.expected
     )
 
 

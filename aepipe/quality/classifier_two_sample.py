@@ -1,7 +1,7 @@
 """Classifier two-sample test: AUROC of learners that separate synthetic rows from held-out real rows."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ FOLDS = 5
 FEWEST_ROWS = 500
 MOST_ROWS, MOST_CELLS = 5_000, 200_000
 
-_Scores = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    _Classifier: TypeAlias = HistGradientBoostingClassifier | LogisticRegression
 
 
 class TwoSample(NamedTuple):
@@ -34,40 +38,28 @@ def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> T
     Uses at most 5,000 rows per side, fewer with more than 40 columns. The interval assumes independent folds, which
     makes it slightly too narrow.
     """
+    from sklearn.linear_model import LogisticRegression
+
     count = min(len(real), len(synthetic), MOST_ROWS, max(MOST_CELLS // len(columns.names), FEWEST_ROWS))
     generator = np.random.default_rng(seed)
     sides = [rows.subsample(count, generator) for rows in (real, synthetic)]
     both, truth = stacked(sides), np.repeat([False, True], count)
+    matrix = tree_matrix(columns, both)
     with one_thread():
-        trees = _auroc(truth, _trees(columns, both, truth, seed), seed)
-        logistic = _auroc(truth, _logistic(both, truth), seed)
+        trees = _auroc(lambda: boosted_trees(matrix.is_category, seed=seed), matrix.values, truth, seed)
+        logistic = _auroc(lambda: LogisticRegression(max_iter=300), linear_matrix(both), truth, seed)
     return TwoSample(trees, logistic, count)
 
 
-def _auroc(truth: NDArray[np.bool_], scores: _Scores, seed: int) -> Interval:
+def _auroc(
+    create: Callable[[], "_Classifier"], matrix: NDArray[np.float64], truth: NDArray[np.bool_], seed: int
+) -> Interval:
+    """Average the AUROC of a classifier over stratified folds, with its 95 % interval."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed & 0xFFFFFFFF)
-    return mean_of([delong(truth[test], scores(train, test)) for train, test in folds.split(truth, truth)])
-
-
-def _trees(columns: Columns, rows: Rows, truth: NDArray[np.bool_], seed: int) -> _Scores:
-    matrix = tree_matrix(columns, rows)
-
-    def scores(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
-        learner = boosted_trees(matrix.is_category, seed=seed)
-        return np.asarray(learner.fit(matrix.values[train], truth[train]).decision_function(matrix.values[test]))
-
-    return scores
-
-
-def _logistic(rows: Rows, truth: NDArray[np.bool_]) -> _Scores:
-    from sklearn.linear_model import LogisticRegression
-
-    matrix = linear_matrix(rows)
-
-    def scores(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
-        learner = LogisticRegression(max_iter=300)
-        return np.asarray(learner.fit(matrix[train], truth[train]).decision_function(matrix[test]))
-
-    return scores
+    estimates = []
+    for train, test in folds.split(truth, truth):
+        scores = create().fit(matrix[train], truth[train]).decision_function(matrix[test])
+        estimates.append(delong(truth[test], scores))
+    return mean_of(estimates)

@@ -56,7 +56,11 @@ def pair_trends(columns: Columns, real: Rows, synthetic: Rows, *, seed: int = 0)
     similarity = np.full((len(columns.names), len(columns.names)), np.nan)
     similarity[:width, :width] = 1 - np.abs(correlations(real.numbers) - correlations(synthetic.numbers)) / 2
     binned = _binned(real, synthetic)
-    for first, second in _tables(width, len(columns.names), seed):
+    pairs = [pair for pair in combinations(range(len(columns.names)), 2) if pair[1] >= width]
+    if len(pairs) > MOST_TABLES:
+        chosen = np.random.default_rng(seed).choice(len(pairs), MOST_TABLES, replace=False)
+        pairs = [pairs[index] for index in np.sort(chosen)]
+    for first, second in pairs:
         similar = 1 - _joint_variation(*(side[:, [first, second]] for side in binned))
         similarity[first, second] = similarity[second, first] = similar
     np.fill_diagonal(similarity, 1.0)
@@ -91,14 +95,6 @@ def _binned(real: Rows, synthetic: Rows) -> tuple[NDArray[np.int64], NDArray[np.
             column = rows.numbers[:, index]
             side[:, index] = np.where(np.isnan(column), BINS, np.digitize(column, edges))
     return np.hstack([sides[0], real.codes]), np.hstack([sides[1], synthetic.codes])
-
-
-def _tables(numbers: int, columns: int, seed: int) -> list[tuple[int, int]]:
-    pairs = [pair for pair in combinations(range(columns), 2) if pair[1] >= numbers]
-    if len(pairs) <= MOST_TABLES:
-        return pairs
-    chosen = np.random.default_rng(seed).choice(len(pairs), MOST_TABLES, replace=False)
-    return [pairs[index] for index in np.sort(chosen)]
 
 
 def _joint_variation(real: NDArray[np.int64], synthetic: NDArray[np.int64]) -> float:

@@ -30,10 +30,10 @@ def coverage(columns: Columns, *, train: Rows, held_out: Rows, synthetic: Rows, 
     Values and ranges are SDMetrics' CategoryCoverage and RangeCoverage. Neighbourhoods use at most 3,000 held-out rows
     and the same number of synthetic ones.
     """
-    values = {
-        name: _value_coverage(train.codes[:, index], synthetic.codes[:, index])
-        for index, name in enumerate(columns.categories)
-    }
+    values = {}
+    for index, name in enumerate(columns.categories):
+        known = np.setdiff1d(train.codes[:, index], [MISSING])
+        values[name] = float(np.isin(known, synthetic.codes[:, index]).mean()) if len(known) else float("nan")
     ranges = {
         name: _range_coverage(train.numbers[:, index], synthetic.numbers[:, index])
         for index, name in enumerate(columns.numbers)
@@ -63,11 +63,6 @@ def expected_neighbourhoods(real: int, synthetic: int, *, k: int = NEIGHBOURS) -
     """
     steps = np.arange(1, k + 1)
     return float(1 - np.prod((real - steps) / (real + synthetic - steps))) if real > k else float("nan")
-
-
-def _value_coverage(real: np.ndarray, synthetic: np.ndarray) -> float:
-    known = np.setdiff1d(real, [MISSING])
-    return float(np.isin(known, synthetic).mean()) if len(known) else float("nan")
 
 
 def _range_coverage(real: np.ndarray, synthetic: np.ndarray) -> float:

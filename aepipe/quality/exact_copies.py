@@ -64,7 +64,8 @@ def _comparable(array: pa.Array) -> pa.Array:
 def _packed(array: pa.Array) -> pa.Array:
     starts, values = np.arange(len(array) + 1), array
     while sort_of(values.type) == "list":
-        starts, values = _offsets(values)[starts], values.flatten()
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0), np.int64)
+        starts, values = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])[starts], values.flatten()
     numbers = np.ascontiguousarray(values_of(values.cast(innermost(values.type))))
     known = np.asarray(array.is_valid())
     return bytes_of(
@@ -73,9 +74,3 @@ def _packed(array: pa.Array) -> pa.Array:
             for a, b, is_known in zip(starts, starts[1:], known, strict=False)
         ]
     )
-
-
-def _offsets(lists: pa.Array) -> NDArray[np.int64]:
-    """Return the start of each list among the flattened values, and the end of the last one."""
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

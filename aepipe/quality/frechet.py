@@ -16,14 +16,8 @@ def frechet_distance(first: NDArray[np.floating], second: NDArray[np.floating]) 
     """
     difference = first.mean(axis=0, dtype=np.float64) - second.mean(axis=0, dtype=np.float64)
     one, other = (np.atleast_2d(np.cov(np.asarray(side, np.float64), rowvar=False)) for side in (first, second))
-    root = _root(one)
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     # tr (S1 S2)^(1/2) equals that of the symmetric S1^(1/2) S2 S1^(1/2): real, and stable if a feature is constant.
     shared = np.sqrt(np.clip(np.linalg.eigvalsh(root @ other @ root), 0.0, None)).sum()
     return float(max(difference @ difference + np.trace(one) + np.trace(other) - 2 * shared, 0.0))
-
-
-def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the symmetric square root of a covariance."""
-    values, vectors = np.linalg.eigh(matrix)
-    found: NDArray[np.float64] = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
-    return found

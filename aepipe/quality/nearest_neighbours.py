@@ -27,7 +27,13 @@ def scaled(reference: Rows, sides: Sequence[Rows]) -> list[Rows]:
     """Scale the numbers of all sides by the standard deviations of the reference, ready for distances."""
     center, spread = moments(reference.numbers)
     gaps = np.any([np.isnan(side.numbers).any(axis=0) for side in sides], axis=0)
-    return [_scaled(side, center, spread, gaps) for side in sides]
+    found = []
+    for side in sides:
+        missing = np.isnan(side.numbers)
+        numbers = np.where(missing, 0.0, (np.nan_to_num(side.numbers) - center) / spread)
+        codes = np.asfortranarray(np.hstack([side.codes, missing[:, gaps].astype(np.int32)]))
+        found.append(Rows(numbers, codes))
+    return found
 
 
 def nearest(rows: Rows, others: Rows) -> Nearest:
@@ -63,9 +69,3 @@ def _distances(rows: Rows, others: Rows) -> NDArray[np.float64]:
     found: NDArray[np.float64] = cdist(rows.numbers, others.numbers, "cityblock")
     found += differ
     return found
-
-
-def _scaled(rows: Rows, center: NDArray[np.float64], spread: NDArray[np.float64], gaps: NDArray[np.bool_]) -> Rows:
-    missing = np.isnan(rows.numbers)
-    numbers = np.where(missing, 0.0, (np.nan_to_num(rows.numbers) - center) / spread)
-    return Rows(numbers, np.asfortranarray(np.hstack([rows.codes, missing[:, gaps].astype(np.int32)])))

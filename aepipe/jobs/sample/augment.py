@@ -95,7 +95,13 @@ def augment(
     rare_class = _parse_class(bundle, rare)
     validate_constraints(job.samples.constraints, bundle.encoding.schema)
     report("read", 0.0)
-    reference = _bounded(reference_rows(job, bundle), seed)
+    generator = np.random.default_rng(seed)
+    reference = Reference(
+        *(
+            rows.take(pa.array(np.sort(generator.permutation(rows.num_rows)[:MOST_ROWS])))
+            for rows in reference_rows(job, bundle).sides
+        )
+    )
     masks = tuple(np.asarray(where.apply(rare_class.where, side)) for side in reference.sides)
     count = max(len(masks[0]) - 2 * int(masks[0].sum()), 0) if rows is None else rows
     if not count:
@@ -133,14 +139,6 @@ def _parse_class(bundle: Bundle, text: str) -> _RareClass:
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
     return _RareClass(column, value, value_condition(bundle, column, value))
-
-
-def _bounded(reference: Reference, seed: int) -> Reference:
-    """Subsample to at most 100,000 rows per side."""
-    generator = np.random.default_rng(seed)
-    return Reference(
-        *(rows.take(pa.array(np.sort(generator.permutation(rows.num_rows)[:MOST_ROWS]))) for rows in reference.sides)
-    )
 
 
 def _draw(job: Job, bundle: Bundle, rare: _RareClass, reference: Reference, rows: int, seed: int) -> pa.Table:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aepipe.config.sample_requirements import Constraint
 from aepipe.errors import JobInvalid
+from aepipe.jobs.sample.output_rows import has_new_keys
 from aepipe.quality.exact_copies import row_codes
 from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import plain, sort_of
@@ -83,13 +84,8 @@ def _faults(constraint: Constraint, schema: Schema) -> list[str]:
     if constraint.low is not None and (len(sorts) > 1 or not sorts <= set(_ORDERED)):
         both = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
         return [f"{constraint.title}: {both} cannot be ordered: expected two numbers, or two times"]
-    lost = [name for name in constraint.unique if name in schema.keys and not _has_new_values(kinds[name])]
+    lost = [name for name in constraint.unique if name in schema.keys and not has_new_keys(kinds[name])]
     return [f"{constraint.title}: keys of type {kinds[name]} are null in samples" for name in lost]
-
-
-def _has_new_values(kind: pa.DataType) -> bool:
-    """Tell whether samples have new values, not nulls, in keys of this type."""
-    return bool(pa.types.is_string(kind) or (pa.types.is_signed_integer(kind) and kind.bit_width >= 32))
 
 
 def _rule(constraint: Constraint, train: pa.Table | None) -> _Rule:

@@ -38,6 +38,12 @@ def to_source_rows(
     return columns | {**own, "model_version": model_version_column(bundle.version, made.num_rows)}
 
 
+def has_new_keys(kind: pa.DataType) -> bool:
+    """Tell whether keys of this type have new values in samples instead of nulls."""
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(is_text or (pa.types.is_signed_integer(kind) and kind.bit_width >= 32))
+
+
 def model_version_column(version: str, rows: int) -> pa.DictionaryArray:
     """Return a column that repeats the model version, dictionary-encoded."""
     return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), [version])

@@ -71,7 +71,10 @@ class QualityGate:
         """
         progress("quality", 0.0)
         matching = self._matching_reference(seed)
-        sides = self._sides(matching or self._reference)
+        real, synthetic = matching or self._reference, pa.Table.from_batches(self._batches)
+        # samples of a model with a target image hold only that one of the two images
+        names = [name for name in real.train.column_names if name in synthetic.column_names]
+        sides = Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
         request = self._request()
         kind: ReferenceKind = "all" if not request else "too few" if matching is None else "matching"
         found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
@@ -98,13 +101,6 @@ class QualityGate:
         for column, shares in self._shares.items():
             found = None if found is None else found.with_shares(column, shares, seed)
         return found
-
-    def _sides(self, real: Reference) -> Sides:
-        synthetic = pa.Table.from_batches(self._batches)
-        names = [
-            name for name in real.train.column_names if name in synthetic.column_names
-        ]  # models with a target image sample only that one
-        return Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
 
     def _images(self, sides: Sides) -> dict[str, Any]:
         encoding = self._bundle.encoding

@@ -78,24 +78,24 @@ class _Stream:
         """Take the next rows."""
         available = sum(batch.num_rows for batch in self._kept)
         while available < rows:
-            self._kept.append(self._next())
+            batch = next(self._batches, None)
+            if batch is None:
+                raise self._too_few()
+            self._kept.append(self._rules.filter(batch))
             available += self._kept[-1].num_rows
         table = pa.Table.from_batches(self._kept).combine_chunks()
         self._kept = table.slice(rows).to_batches()
         return table.slice(0, rows)
 
-    def _next(self) -> pa.RecordBatch:
-        batch = next(self._batches, None)
-        if batch is None:
-            title, share = self._rules.strictest()
-            raise JobInvalid(
-                "[[samples.constraints]]",
-                [
-                    f"{title} holds for {100 * share:.2g} % of the drawn rows: expected {self._group.rows:,} rows from "
-                    f"{self._draws:,} draws; request fewer rows or remove the constraint"
-                ],
-            )
-        return self._rules.filter(batch)
+    def _too_few(self) -> JobInvalid:
+        title, share = self._rules.strictest()
+        return JobInvalid(
+            "[[samples.constraints]]",
+            [
+                f"{title} holds for {100 * share:.2g} % of the drawn rows: expected {self._group.rows:,} rows from "
+                f"{self._draws:,} draws; request fewer rows or remove the constraint"
+            ],
+        )
 
 
 def _one_batch(streams: Sequence[_Stream], order: np.ndarray) -> pa.RecordBatch:

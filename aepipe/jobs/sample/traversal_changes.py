@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.inference.table_model import TableModel
-from aepipe.layout import Layout, Number
+from aepipe.layout import Layout
 
 _PLACES = ("walk_share", "walk_value", "walk_amount")
 
@@ -76,7 +76,11 @@ def _features(layout: Layout, arrays: Mapping[str, NDArray[np.generic]]) -> dict
     """Return the features of each column, (B,) each: numbers in standard deviations, and codes."""
     found: dict[str, list[NDArray[np.generic]]] = {name: [] for name in layout.columns}
     for index, number in enumerate(layout.numbers):
-        found[layout.columns[number.column]].append(_standardize(number, arrays["num"][:, index].astype(np.float64)))
+        values = np.nan_to_num(arrays["num"][:, index].astype(np.float64), nan=number.center)
+        scaled = (values - number.center) / number.scale
+        if number.transform == "log":
+            scaled = np.sign(scaled) * np.log1p(np.abs(scaled))
+        found[layout.columns[number.column]].append((scaled - number.mean) / number.std)
     for index, category in enumerate(layout.categories):
         found[layout.columns[category.column]].append(arrays["cat"][:, index])
     return found
@@ -90,10 +94,3 @@ def _largest_range(features: Sequence[NDArray[np.generic]], path: TraversalPath)
         float((values != values[0]).any()) if code else float(np.ptp(values))
         for values, code in zip(along, is_code, strict=True)
     )
-
-
-def _standardize(number: Number, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    scaled = (np.nan_to_num(values, nan=number.center) - number.center) / number.scale
-    if number.transform == "log":
-        scaled = np.sign(scaled) * np.log1p(np.abs(scaled))
-    return np.asarray((scaled - number.mean) / number.std)

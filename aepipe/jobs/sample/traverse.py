@@ -98,7 +98,9 @@ def interpolate(
         OptionInvalid: A key has no row or several, or the latents are not one real vector per row.
     """
     start = _start(job_path, (first, last), model)
-    table = start.model.interpolate(start.rows.slice(0, 1), start.rows.slice(1, 1), steps=steps, how=_checked_how(how))
+    if how not in ("slerp", "lerp"):
+        raise ArgumentInvalid("how", [f"expected slerp or lerp, got '{how}'"])
+    table = start.model.interpolate(start.rows.slice(0, 1), start.rows.slice(1, 1), steps=steps, how=cast(How, how))
     index = table.column_names.index("walk_row") + 1
     table = table.add_column(index, "walk_to", pa.array([last] * table.num_rows, pa.string()))
     return _write(start, "interpolation", table, {"steps": steps, "how": how}, partition)
@@ -177,12 +179,6 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
         if reason is not None:
             raise OptionInvalid(f"the row with key '{key}' cannot be encoded: {reason}")
     return _Start(job, opened, tuple(keys), rows, began)
-
-
-def _checked_how(name: str) -> How:
-    if name not in ("slerp", "lerp"):
-        raise ArgumentInvalid("how", [f"expected slerp or lerp, got '{name}'"])
-    return cast(How, name)
 
 
 def _attribute_vector(start: _Start, condition: str) -> NDArray[np.float64]:
