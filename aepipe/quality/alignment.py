@@ -72,7 +72,12 @@ def align(tables: Sequence[pa.Table], categories: Collection[str] = ()) -> tuple
     numbers = tuple(name for name, sort in sorts.items() if sort in ("number", "time") and name not in named)
     ends = np.cumsum([table.num_rows for table in tables])[:-1]
     width = sum(table.num_rows for table in tables)
-    columns = [_numbers([joined(table[name]) for table in tables]) for name in numbers]
+    columns = []
+    for name in numbers:
+        arrays = [joined(table[name]) for table in tables]
+        kind = arrays[0].type
+        same = [array if array.type == kind else array.cast(kind, safe=False) for array in arrays]
+        columns.append(np.concatenate([_floats(array) for array in same]))
     coded = [coded_together([joined(table[name]) for table in tables]) for name in named]
     values = np.stack(columns, axis=1) if columns else np.zeros((width, 0))
     codes = np.stack([codes for codes, _ in coded], axis=1) if coded else np.zeros((width, 0), np.int32)
@@ -134,11 +139,6 @@ def _entries(lists: pa.Array) -> NDArray[np.float64]:
     known = np.asarray(lists.is_valid())
     found[known] = _floats(plain_values(lists.drop_null().flatten())).reshape(-1, found.shape[1])
     return found
-
-
-def _numbers(arrays: Sequence[pa.Array]) -> NDArray[np.float64]:
-    kind = arrays[0].type
-    return np.concatenate([_floats(array if array.type == kind else array.cast(kind, safe=False)) for array in arrays])
 
 
 def _floats(array: pa.Array) -> NDArray[np.float64]:

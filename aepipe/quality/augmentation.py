@@ -112,15 +112,18 @@ def augmentation(
         for each in trainings:
             learner = boosted_trees(is_category, seed=seed, is_weighted=each.is_weighted).fit(each.values, each.truth)
             scores[each.name] = np.asarray(learner.decision_function(test), np.float64)
-    resamples = _resampled(is_rare[1], seed)
-    arms = tuple(_arm(each, scores[each.name], is_rare[1], resamples) for each in trainings)
+    generator, truth = np.random.default_rng(seed), is_rare[1]
+    classes = np.flatnonzero(truth), np.flatnonzero(~truth)
+    # stratified bootstrap resamples, the same for every arm, so that arms are compared in pairs
+    resamples = [np.concatenate([generator.choice(rows, len(rows)) for rows in classes]) for _ in range(ROUNDS)]
+    arms = tuple(_arm(each, scores[each.name], truth, resamples) for each in trainings)
     best = max(arms[:-1], key=lambda arm: arm.average_precision.value)
     return Augmentation(
         arms=arms,
         best_other=best.name,
-        gain=_gain(is_rare[1], scores[SYNTHETIC], scores[best.name], resamples),
+        gain=_gain(truth, scores[SYNTHETIC], scores[best.name], resamples),
         held_out=len(held_out),
-        held_out_rare=int(is_rare[1].sum()),
+        held_out_rare=int(truth.sum()),
     )
 
 
@@ -133,13 +136,6 @@ def _refuse_few(column: str, is_rare: tuple[NDArray[np.bool_], NDArray[np.bool_]
                 f"{FEWEST_OF_A_CLASS} without, got {counts[0]:,} and {counts[1]:,}. Choose another value or train on "
                 "more rows."
             )
-
-
-def _resampled(truth: NDArray[np.bool_], seed: int) -> list[NDArray[np.int64]]:
-    """Draw stratified bootstrap resamples, the same for every arm, so that arms are compared in pairs."""
-    generator = np.random.default_rng(seed)
-    sides = np.flatnonzero(truth), np.flatnonzero(~truth)
-    return [np.concatenate([generator.choice(side, len(side)) for side in sides]) for _ in range(ROUNDS)]
 
 
 def _arm(

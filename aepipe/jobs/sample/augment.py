@@ -75,13 +75,10 @@ def augment(
     """Write a page to <out>/reports that compares real rows alone, class weights, copied rows and synthetic rows.
 
     Args:
-        job_path: Job file, or the folder that holds it.
         rare: The class, as column=value.
         rows: Synthetic rows of the class, the same as `sample` draws under its condition; None: enough to make the
             class as frequent as all others together.
         seed: Random seed.
-        model: Alias or version of the model.
-        progress: Callback for progress.
 
     Raises:
         JobInvalid: The model cannot sample the class.

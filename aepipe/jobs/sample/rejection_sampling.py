@@ -49,7 +49,13 @@ def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) 
     if not len(order):
         yield from draw(source.bundle, 0, seed=source.seed, prior=source.prior, device=source.device)
     for start in range(0, len(order), BATCH_ROWS):
-        yield _one_batch(streams, order[start : start + BATCH_ROWS])
+        wanted = order[start : start + BATCH_ROWS]
+        counts = np.bincount(wanted, minlength=len(streams))
+        parts = [stream.take(int(count)) for stream, count in zip(streams, counts, strict=True) if count]
+        table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+        positions = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")
+        (batch,) = table.take(pa.array(positions)).combine_chunks().to_batches()
+        yield batch
 
 
 def group_seed(seed: int, group: Group) -> int:
@@ -96,13 +102,3 @@ class _Stream:
                 f"{self._draws:,} draws; request fewer rows or remove the constraint"
             ],
         )
-
-
-def _one_batch(streams: Sequence[_Stream], order: np.ndarray) -> pa.RecordBatch:
-    """Take the next rows of the streams, interleaved as `order` (group index of each row) says."""
-    counts = np.bincount(order, minlength=len(streams))
-    parts = [stream.take(int(count)) for stream, count in zip(streams, counts, strict=True) if count]
-    table = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    positions = np.argsort(np.argsort(order, kind="stable"), kind="stable")
-    (batch,) = table.take(pa.array(positions)).combine_chunks().to_batches()
-    return batch

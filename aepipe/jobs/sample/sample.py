@@ -73,6 +73,19 @@ class SampleRequest:
     where: str | None
     shares: Mapping[str, Mapping[str, float]]
 
+    def __post_init__(self) -> None:
+        """Refuse an unknown prior and shares that are not of one column or do not add up.
+
+        Raises:
+            ArgumentInvalid: One of them is invalid.
+        """
+        if self.prior not in ("mixture", "normal"):
+            raise ArgumentInvalid("prior", [f"expected mixture or normal, got '{self.prior}'"])
+        try:
+            check_shares({column: dict(shares) for column, shares in self.shares.items()})
+        except ValueError as error:
+            raise ArgumentInvalid("share", [str(error)]) from None
+
     def key(self, job: Job, bundle: Bundle) -> str:
         """Return the digest of all inputs of the rows and of the decision to publish them."""
         given = [str(value) for value in (self.where, self.shares) if value]
@@ -160,9 +173,9 @@ def sample(
     request = SampleRequest(
         rows=job.samples.rows if rows is None else rows,
         seed=partition_seed(job.samples.seed, name) if seed is None else seed,
-        prior=_checked_prior(prior or job.samples.prior),
+        prior=cast(Prior, prior or job.samples.prior),
         where=where or job.samples.where,
-        shares=_checked_shares(job.samples.shares if shares is None else shares),
+        shares={column: dict(each) for column, each in (job.samples.shares if shares is None else shares).items()},
     )
     run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), name, progress or no_progress)
     outputs = Outputs(job.out_path)
@@ -282,16 +295,3 @@ def partition_seed(job_seed: int, partition: str) -> int:
     True
     """
     return zlib.crc32(partition.encode(), job_seed & 0xFFFFFFFF)
-
-
-def _checked_prior(name: str) -> Prior:
-    if name not in {"mixture", "normal"}:
-        raise ArgumentInvalid("prior", [f"expected mixture or normal, got '{name}'"])
-    return cast(Prior, name)
-
-
-def _checked_shares(shares: Mapping[str, Mapping[str, float]]) -> Mapping[str, Mapping[str, float]]:
-    try:
-        return check_shares({column: dict(wanted) for column, wanted in shares.items()})
-    except ValueError as error:
-        raise ArgumentInvalid("share", [str(error)]) from None

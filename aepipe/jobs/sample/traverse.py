@@ -206,8 +206,15 @@ def _write(
 ) -> TraversalResult:
     bundle, outputs, name = start.model.bundle, Outputs(start.job.out_path), partition or kind
     details = {"kind": kind, "keys": list(start.keys), **settings}
-    key = digest_of(CONTRACT, bundle.version, json_bytes(details), _serialized(start.rows))
-    rows = _source_rows(bundle, start.rows, table)
+    start_rows = start.rows.replace_schema_metadata(None).combine_chunks()
+    sink = pa.BufferOutputStream()  # the rows themselves, independent of their file
+    with pa.ipc.new_stream(sink, start_rows.schema) as stream:
+        stream.write_table(start_rows)
+    key = digest_of(CONTRACT, bundle.version, json_bytes(details), bytes(sink.getvalue()))
+    start_row = table["walk_row"].combine_chunks()
+    position = {name: table[name] for name in table.column_names if name.startswith("walk_")}
+    columns = to_source_rows(bundle, table, keys=lambda name, _: start.rows[name].take(start_row), own=position)
+    rows = pa.table(columns)
     with outputs.commit(TRAVERSE, name, key) as commit:
         manifest = commit.done
         if manifest is None:
@@ -234,18 +241,3 @@ def _write(
         changes=found,
         seconds=time.perf_counter() - start.began,
     )
-
-
-def _source_rows(bundle: Bundle, source: pa.Table, table: pa.Table) -> pa.Table:
-    """Return source rows with the keys of their start row, their position on the path and the model version."""
-    start_row = table["walk_row"].combine_chunks()
-    position = {name: table[name] for name in table.column_names if name.startswith("walk_")}
-    return pa.table(to_source_rows(bundle, table, keys=lambda name, _: source[name].take(start_row), own=position))
-
-
-def _serialized(rows: pa.Table) -> bytes:
-    """Serialise rows independently of the file that they come from."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema.remove_metadata()) as stream:
-        stream.write_table(rows.replace_schema_metadata(None).combine_chunks())
-    return bytes(sink.getvalue())
