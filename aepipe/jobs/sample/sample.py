@@ -262,16 +262,16 @@ def _source_rows(run: _SampleRun, drawn: pa.RecordBatch, *, start: int) -> pa.Re
 
 
 def new_keys(kind: pa.DataType, rows: np.ndarray, *, seed: int, total: int) -> pa.Array:
-    """Return keys that no source row has, nor a sample set of another seed but for a collision of 31-bit hashes.
+    """Return keys that no source row has, and no set of another seed unless their 31-bit hashes collide.
 
     Text names the seed and the row; signed integers are negative; other types are null. Two sets of 32-bit keys overlap
     with a probability of about `total` / 2^30.
 
     Args:
-        kind: type of the key column.
-        rows: (B,) positions of the rows in the set.
-        seed: seed of the set.
-        total: rows of the set.
+        kind: Type of the key column.
+        rows: Positions of the rows in the set, (B,).
+        seed: Seed of the set.
+        total: Number of rows of the set.
     """
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return pa.array([f"sample-{seed}-{row}" for row in rows], kind)
