@@ -220,9 +220,9 @@ def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tup
 def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: Heat | None) -> None:
     if heat is None:
         raise OptionInvalid(f"{row.name} cannot be drawn: it has no score, or the job asks for no reasons")
-    from aepipe.report.figures.heatmap_png import heat_picture
+    from aepipe.report.figures.heatmap_png import draw_heatmap_png
 
     image, guess = (drawn_images(model.bundle.encoding, table)[0] for table in (row.table, expected))
     rebuilt = model.bundle.encoding.layout.rebuilt
     assert rebuilt is not None
-    put_bytes(path, heat_picture(image, guess, np.asarray(heat.z), top=rebuilt.top, side=heat.side))
+    put_bytes(path, draw_heatmap_png(image, guess, np.asarray(heat.z), top=rebuilt.top, side=heat.side))

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from aepipe.encoding import Encoding
 from aepipe.layout import Layout
-from aepipe.report.figures.series_thumbnails import line_pictures
+from aepipe.report.figures.series_thumbnails import draw_series
 
 
 def drawn_images(encoding: Encoding, rows: pa.Table) -> NDArray[np.uint8]:
@@ -14,7 +14,7 @@ def drawn_images(encoding: Encoding, rows: pa.Table) -> NDArray[np.uint8]:
     if encoding.series is not None:
         numbers = encoding.series.series.numbers
         low, high = (np.array([getattr(number, end) or 0.0 for number in numbers]) for end in ("low", "high"))
-        return line_pictures(encoding.series.encode(rows[encoding.series.name].combine_chunks()).steps, low, high)
+        return draw_series(encoding.series.encode(rows[encoding.series.name].combine_chunks()).steps, low, high)
     codec = encoding.target or encoding.image
     assert codec is not None
     return np.asarray(codec.encode(rows[codec.name].combine_chunks()).image)

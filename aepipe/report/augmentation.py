@@ -1,17 +1,17 @@
-"""What synthetic rows of a class are worth to a learner, as a static HTML file; never shown without its rivals."""
+"""Page of an augmentation experiment: synthetic rows compared with class weights and copies."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from aepipe.metrics.ranking import Interval
 from aepipe.quality.augmentation import SYNTHETIC, Arm, Augmentation
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 from aepipe.report.render import environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentPage:
-    """Everything that the page shows. command: what draws the same rows."""
+    """Content of the page; `command` samples the same rows."""
 
     job: str
     model_version: str
@@ -23,7 +23,7 @@ class AugmentPage:
 
 
 class ArmRow(NamedTuple):
-    """One way to learn the class, as texts; each cell is a value and its interval."""
+    """One training set, as texts; each cell is a value and its interval."""
 
     name: str
     is_ours: bool
@@ -33,16 +33,16 @@ class ArmRow(NamedTuple):
 
 
 def render_augmentation(page: AugmentPage) -> str:
-    """The page; the same AugmentPage gives the same bytes."""
+    """Render the page as HTML; equal pages give equal bytes."""
     rows = [_row(arm) for arm in page.found.arms]
     return environment().get_template("augment.html").render(page=page, found=page.found, rows=rows)
 
 
 def _row(arm: Arm) -> ArmRow:
     measures = (arm.average_precision, arm.auroc, arm.recall_of_as_many, arm.recall)
-    cells = (*map(_cell, measures), (wording.number(arm.precision), ""))
-    return ArmRow(arm.name, arm.name == SYNTHETIC, wording.count(arm.rows), wording.count(arm.rare), cells)
+    cells = (*map(_cell, measures), (formatting.number(arm.precision), ""))
+    return ArmRow(arm.name, arm.name == SYNTHETIC, formatting.count(arm.rows), formatting.count(arm.rare), cells)
 
 
 def _cell(interval: Interval) -> tuple[str, str]:
-    return wording.number(interval.value), f"{wording.number(interval.low)} to {wording.number(interval.high)}"
+    return formatting.number(interval.value), f"{formatting.number(interval.low)} to {formatting.number(interval.high)}"

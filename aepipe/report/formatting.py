@@ -1,4 +1,4 @@
-"""Numbers and values as a reader sees them: thousands separators, three significant digits, units. Text only."""
+"""Text formatting of numbers and values: thousands separators, three significant digits, units."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ _CUT = "…"
 
 
 def count(value: int) -> str:
-    """A whole number, every digit of it.
+    """Format a whole number with all digits.
 
     >>> count(1204)
     '1,204'
@@ -23,7 +23,7 @@ def count(value: int) -> str:
 
 
 def number(value: float | None, *, trim: bool = False) -> str:
-    """Three significant digits, or the nearest whole number from 100 on. `trim` drops the zeros at the end.
+    """Format a number with three significant digits, from 100 on as a whole number; `trim` drops trailing zeros.
 
     >>> print(number(0.5), number(0.5, trim=True), number(12.345), number(123456.7), sep="; ")
     0.500; 0.5; 12.3; 123,457
@@ -40,7 +40,7 @@ def number(value: float | None, *, trim: bool = False) -> str:
 
 
 def ticks(values: Sequence[float], *, within: float = 0.05) -> list[str]:
-    """Numbers of one axis, each true to `within` of the smallest step between them.
+    """Format the tick values of an axis, each accurate to `within` of the smallest step.
 
     >>> ticks([0.0, 0.5, 1.0]), ticks([1012.5, 1013.0, 1013.5])
     (['0', '0.5', '1'], ['1,012.5', '1,013', '1,013.5'])
@@ -55,7 +55,7 @@ def ticks(values: Sequence[float], *, within: float = 0.05) -> list[str]:
 
 
 def percent(share: float | None, *, trim: bool = False) -> str:
-    """A share of 0 to 1 in per cent: one digit after the point, two significant ones below one per cent."""
+    """Format a share of 0 to 1 in per cent: one decimal, or two significant digits below one per cent."""
     if share is None or math.isnan(share):
         return NONE
     value = 100 * share
@@ -66,7 +66,7 @@ def percent(share: float | None, *, trim: bool = False) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in the unit that suits it."""
+    """Format a duration in ms, s, min or h."""
     if value is None or math.isnan(value):
         return NONE
     if value < 0.1:
@@ -80,7 +80,7 @@ def seconds(value: float | None) -> str:
 
 
 def size(n: int) -> str:
-    """Bytes in the decimal unit that suits them."""
+    """Format a number of bytes in B, kB, MB, GB or TB."""
     value, units = float(n), iter(("B", "kB", "MB", "GB", "TB"))
     unit = next(units)
     while value >= 999.5 and unit != "TB":
@@ -89,7 +89,7 @@ def size(n: int) -> str:
 
 
 def moment(value: datetime) -> str:
-    """To the minute; in UTC where the zone is known.
+    """Format a time to the minute, in UTC if its zone is known.
 
     >>> moment(datetime(2026, 11, 21, 13, 5, tzinfo=UTC))
     '2026-11-21 13:05 UTC'
@@ -100,7 +100,7 @@ def moment(value: datetime) -> str:
 
 
 def cell(value: object, *, most: int = 80) -> str:
-    """A value of the source as text: numbers short, the rest as it is, cut at `most` characters.
+    """Format a source value: numbers shortened, other values truncated to `most` characters.
 
     >>> cell(2026), cell(123456), cell(3.14159), cell(None), cell(b"abc"), cell("a" * 9, most=5)
     ('2026', '123,456', '3.14', '–', '3 bytes', 'aaaa…')
@@ -121,7 +121,7 @@ def cell(value: object, *, most: int = 80) -> str:
 
 
 def key(value: object) -> str:
-    """A key as text: a whole number without separators, since it is a name.
+    """Format a key; a whole number has no separators, since it is an identifier.
 
     >>> key(123456)
     '123456'
@@ -130,20 +130,20 @@ def key(value: object) -> str:
 
 
 def text(value: object, *, most: int = 80) -> str:
-    """One line of printable text, cut at `most` characters.
+    """Format a value as one line of printable text, truncated to `most` characters.
 
     >>> text("two\\nlines"), text("abcdef", most=4)
     ('two lines', 'abc…')
     """
-    # Twice the length is looked at: a megabyte in a cell must not cost a megabyte here.
+    # Only twice the length is processed, so that a cell of a megabyte is cheap.
     line = "".join(c if c.isprintable() else " " for c in str(value)[: 2 * most])
     return line if len(line) <= most else line[: most - 1] + _CUT
 
 
-def tally(counts: Iterable[tuple[str, int]]) -> str:
-    """Counts with their names, most frequent first.
+def format_counts(counts: Iterable[tuple[str, int]]) -> str:
+    """Format counts with their names, most frequent first.
 
-    >>> tally([("a", 1), ("b", 1200)])
+    >>> format_counts([("a", 1), ("b", 1200)])
     'b: 1,200, a: 1'
     """
     return ", ".join(f"{name}: {count(n)}" for name, n in sorted(counts, key=lambda pair: -pair[1]))

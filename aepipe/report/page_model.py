@@ -1,4 +1,4 @@
-"""What a report shows: plain values, numpy arrays and Arrow tables. Nothing here knows files, bundles or HTML."""
+"""Data model of a report page: plain values, numpy arrays and Arrow tables, independent of files, bundles and HTML."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from aepipe.storage import PartitionResult
 
 
 class Header(NamedTuple):
-    """What ran, when, with which model."""
+    """Job, model, time and calibration of a report."""
 
     job: str
     model_version: str
@@ -21,21 +21,21 @@ class Header(NamedTuple):
     alpha: float | None = None
     calibration_rows: int | None = None
     is_polluted: bool = False  # anomalies may be among the calibration rows
-    is_adaptive: bool = False  # flags follow the stream of nights
+    is_adaptive: bool = False  # flags use an adaptive alpha
 
 
 class Scores(NamedTuple):
-    """The night's scores beside those of the calibration rows; NaN where a row has none."""
+    """Current scores and calibration scores; NaN for a row without a score."""
 
-    night: np.ndarray
+    current: np.ndarray
     calibration: np.ndarray | None = None
     threshold: float | None = None  # the smallest score that is flagged
 
 
 class CostCurve(NamedTuple):
-    """What each alpha would cost in a night; `sentence` says what was chosen and on what grounds.
+    """Expected cost per night by alpha; `sentence` states the choice and its basis.
 
-    Without labels and scored nights there is no curve, and without labels there are no measures.
+    The curve is empty without labels and scored partitions; `measures` are empty without labels.
     """
 
     sentence: str
@@ -48,12 +48,17 @@ class CostCurve(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrangeRows:
-    """The rows of greatest score, strangest first; every table and array holds the same rows in the same order.
+class TopAnomalies:
+    """Rows with the highest scores, in descending order; all tables and arrays have the same rows in the same order.
 
-    scores: as in the scores Parquet (keys, score, p_value, is_anomaly, reason_1, reason_1_z, ...).
-    source, reconstruction: the modelled columns as they were read, and as the model expected them.
-    images, reconstructed: (N, C, H, W), 0 to `top`.
+    Attributes:
+        scores: columns of the scores output (keys, score, p_value, is_anomaly, reason_1, reason_1_z, ...).
+        keys: names of the key columns.
+        partitions: partition of each row.
+        source: modelled columns as read.
+        reconstruction: modelled columns as reconstructed.
+        images: (N, C, H, W), 0 to `top`.
+        reconstructed: reconstructed images, like `images`.
     """
 
     scores: pa.Table
@@ -67,12 +72,12 @@ class StrangeRows:
 
     def __post_init__(self) -> None:
         for name in ("partitions", "source", "reconstruction", "images", "reconstructed"):
-            _same_length(f"StrangeRows.{name}", getattr(self, name), len(self.scores))
+            _check_length(f"TopAnomalies.{name}", getattr(self, name), len(self.scores))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentMap:
-    """Latents of the night's rows, (N, Z); two columns are drawn as they are, more through their principal axes."""
+    """Latents of scored rows, (N, Z); two columns are drawn directly, more by their principal axes."""
 
     points: np.ndarray
     scores: np.ndarray
@@ -82,12 +87,12 @@ class LatentMap:
 
     def __post_init__(self) -> None:
         for name in ("scores", "flagged", "labels"):
-            _same_length(f"LatentMap.{name}", getattr(self, name), len(self.points))
+            _check_length(f"LatentMap.{name}", getattr(self, name), len(self.points))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The curve: one number an epoch in each array."""
+    """Training history: one value per epoch in each array."""
 
     epochs: np.ndarray
     train: np.ndarray
@@ -100,12 +105,12 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, values in {"train": self.train, "dev": self.dev, **self.terms}.items():
-            _same_length(f"Training.{name}", values, len(self.epochs))
+            _check_length(f"Training.{name}", values, len(self.epochs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Synthetic rows, as pictures (N, C, H, W) or as a table, and real ones to hold them against."""
+    """Synthetic rows, as images (N, C, H, W) or as a table, and real rows for comparison."""
 
     rows: int
     seed: int
@@ -115,52 +120,57 @@ class Samples:
     top: int = 255
     table: pa.Table | None = None
     real: pa.Table | None = None
-    judged: str | None = None  # the page of their checks, beside this one
+    check_page: str | None = None  # file name of the page of their checks
 
 
-class WalkLine(NamedTuple):
-    """One column along one strip of a walk: where each row stands on the way, and its value there."""
+class TraversalLine(NamedTuple):
+    """Values of one column along one strip of a traversal, with the position of each row."""
 
     strip: str
     column: str
-    places: tuple[float, ...]
+    positions: tuple[float, ...]
     values: tuple[object, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Walk:
-    """Rows along ways through the latents: strips of pictures (N, S, C, H, W), or the columns that change most.
+class Traversal:
+    """Latent traversal: strips of images (N, S, C, H, W), or the columns that change most.
 
-    title: such as "From 12 to 15". unit: what the places on the way are. places: of each picture, (N, S).
-    lines: the greatest change first.
+    Attributes:
+        title: for example "From 12 to 15".
+        unit: meaning of the positions.
+        strips: names of the strips.
+        positions: position of each image, (N, S).
+        images: (N, S, C, H, W), 0 to `top`.
+        lines: values by column, largest change first.
     """
 
     title: str
     unit: str
     strips: tuple[str, ...] = ()
-    places: np.ndarray | None = None
+    positions: np.ndarray | None = None
     images: np.ndarray | None = None
     top: int = 255
-    lines: tuple[WalkLine, ...] = ()
+    lines: tuple[TraversalLine, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("places", "images"):
-            _same_length(f"Walk.{name}", getattr(self, name), len(self.strips))
+        for name in ("positions", "images"):
+            _check_length(f"Traversal.{name}", getattr(self, name), len(self.strips))
 
 
 class Comparison(NamedTuple):
-    """One table of measures (greater is better) with the model among its rivals."""
+    """Table of measures (higher is better) of the model and its baselines."""
 
     title: str
     measures: tuple[str, ...]
     lines: Mapping[str, tuple[float, ...]]
     ours: str
     note: str = ""
-    ranges: Mapping[str, tuple[tuple[float, float] | None, ...]] = {}  # by line, where a measure likely lies
+    ranges: Mapping[str, tuple[tuple[float, float] | None, ...]] = {}  # interval of each measure, by line
 
 
 class FileLine(NamedTuple):
-    """A file that was read or written; the path is relative to the job's folder."""
+    """Input or output file; the path is relative to the job's folder."""
 
     role: Literal["read", "written"]
     what: str
@@ -172,7 +182,7 @@ class FileLine(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What the model is."""
+    """Description of the model."""
 
     family: str
     trunk: str
@@ -187,10 +197,12 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportPage:
-    """Everything one report shows. What is absent is left out, with the reason that `absent` gives for it.
+    """Content of one report; a missing section is omitted, with the reason in `absent`.
 
-    absent: by section: partitions, scores, costs, reasons, strange, latents, samples, walks, comparisons, training,
-    files, card.
+    Attributes:
+        reasons: number of flagged rows by first attribution.
+        absent: reason per missing section: partitions, scores, costs, reasons, anomalies, latents, samples, traversals,
+            comparisons, training, files, card.
     """
 
     header: Header
@@ -198,11 +210,11 @@ class ReportPage:
     partitions: tuple[PartitionResult, ...] = ()
     scores: Scores | None = None
     costs: CostCurve | None = None
-    reasons: Mapping[str, int] = field(default_factory=dict)  # first reasons of the flagged rows
-    strange: StrangeRows | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    anomalies: TopAnomalies | None = None
     latents: LatentMap | None = None
     samples: Samples | None = None
-    walks: tuple[Walk, ...] | None = None
+    traversals: tuple[Traversal, ...] | None = None
     comparisons: tuple[Comparison, ...] = ()
     training: Training | None = None
     files: tuple[FileLine, ...] = ()
@@ -210,6 +222,6 @@ class ReportPage:
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
-def _same_length(name: str, values: Sequence[object] | np.ndarray | pa.Table | None, rows: int) -> None:
+def _check_length(name: str, values: Sequence[object] | np.ndarray | pa.Table | None, rows: int) -> None:
     if values is not None and len(values) != rows:
-        raise ValueError(f"{name} has {len(values)} rows where {rows} were expected")
+        raise ValueError(f"{name} has the wrong length: expected {rows} rows, got {len(values)}.")

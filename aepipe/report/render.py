@@ -1,4 +1,4 @@
-"""A Night as one static HTML file: no script, nothing fetched, every value escaped."""
+"""Rendering of a report page as one static HTML file without scripts or external resources; all values are escaped."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aepipe.report import formatting as wording
-from aepipe.report import sections
-from aepipe.report import top_anomalies as strange
-from aepipe.report import traversals as walks
-from aepipe.report.figures import column_distributions as marginals
-from aepipe.report.figures import latent_map as latents
+from aepipe.report import formatting, sections, top_anomalies, traversals
+from aepipe.report.figures import column_distributions, latent_map
 from aepipe.report.figures import scores as figures
 from aepipe.report.page_model import LatentMap, ReportPage, Samples
 from aepipe.report.thumbnails import GALLERY_SIDE, picture
@@ -24,33 +20,33 @@ if TYPE_CHECKING:
 MOST_PICTURES = 64
 
 
-def render(night: ReportPage) -> str:
-    """The page; the same Night gives the same bytes."""
-    missing = sections.absent(night)
+def render(page: ReportPage) -> str:
+    """Render a report page as HTML; equal pages give equal bytes."""
+    missing = sections.missing_sections(page)
     return (
         environment()
         .get_template("report.html")
         .render(
-            night=night,
-            header=night.header,
-            verdict=sections.verdict(night.header, night.partitions),
-            tiles=sections.tiles(night.partitions),
-            quarantined=[line for line in night.partitions if line.status == "quarantined"],
+            page=page,
+            header=page.header,
+            summary=sections.summarise(page.header, page.partitions),
+            tiles=sections.build_tiles(page.partitions),
+            quarantined=[line for line in page.partitions if line.status == "quarantined"],
             titles=sections.TITLES,
             absent=missing,
             sections=sections,
-            figure=_figures(night, missing),
-            strange=strange.strange_rows(night.strange) if night.strange is not None else [],
-            samples=_samples(night.samples) if night.samples is not None and "samples" not in missing else {},
-            walks=walks.shown(night.walks or ()),
-            latent_notes=_latent_notes(night.latents) if night.latents is not None and "latents" not in missing else [],
+            figure=_figures(page, missing),
+            anomalies=top_anomalies.build_anomaly_cards(page.anomalies) if page.anomalies is not None else [],
+            samples=_samples(page.samples) if page.samples is not None and "samples" not in missing else {},
+            traversals=traversals.build_traversal_sections(page.traversals or ()),
+            latent_notes=_latent_notes(page.latents) if page.latents is not None and "latents" not in missing else [],
         )
     )
 
 
 @cache
 def environment() -> Environment:
-    """The templates and their filters."""
+    """Return the template environment with its filters."""
     environment = Environment(
         loader=PackageLoader("aepipe.report"),
         autoescape=True,
@@ -59,63 +55,63 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., str]] = {
-        "count": wording.count,
-        "number": wording.number,
-        "percent": wording.percent,
-        "seconds": wording.seconds,
-        "size": wording.size,
-        "moment": wording.moment,
-        "text": wording.text,
+        "count": formatting.count,
+        "number": formatting.number,
+        "percent": formatting.percent,
+        "seconds": formatting.seconds,
+        "size": formatting.size,
+        "moment": formatting.moment,
+        "text": formatting.text,
     }
     environment.filters.update(filters)
     return environment
 
 
-def _figures(night: ReportPage, missing: dict[str, str]) -> dict[str, Markup]:
-    """The drawings of the sections that are there. Their texts were escaped when the SVG was written."""
+def _figures(page: ReportPage, missing: dict[str, str]) -> dict[str, Markup]:
+    """Draw the figures of the sections with content. Their texts are escaped in the SVG."""
     found = {}
-    if night.partitions and len(night.partitions) > 1:
-        found["shares"] = figures.flagged_shares(night.partitions, night.header.alpha)
-    if night.scores is not None and "scores" not in missing:
-        found["scores"] = figures.score_histogram(night.scores)
-    if night.costs is not None and len(night.costs.alpha) > 1:
-        found["costs"] = figures.cost_curve(night.costs)
-    if night.latents is not None and "latents" not in missing:
-        found["latents"] = latents.latent_map(night.latents)
-    if night.training is not None and "training" not in missing:
-        found["training"] = figures.training_curve(night.training)
+    if page.partitions and len(page.partitions) > 1:
+        found["shares"] = figures.flagged_shares(page.partitions, page.header.alpha)
+    if page.scores is not None and "scores" not in missing:
+        found["scores"] = figures.score_histogram(page.scores)
+    if page.costs is not None and len(page.costs.alpha) > 1:
+        found["costs"] = figures.cost_curve(page.costs)
+    if page.latents is not None and "latents" not in missing:
+        found["latents"] = latent_map.latent_map(page.latents)
+    if page.training is not None and "training" not in missing:
+        found["training"] = figures.training_curve(page.training)
     return {name: Markup(svg) for name, svg in found.items()}
 
 
 def _samples(samples: Samples) -> dict[str, object]:
-    """Pictures of the synthetic (and real) images, or the head of the table and the columns furthest from the real."""
+    """Return galleries of synthetic and real images, or a table preview and the column distributions."""
     if samples.images is not None:
         return {"pictures": gallery(samples.images, samples.top), "real": gallery(samples.real_images, samples.top)}
-    columns, rows = sections.head_of(samples.table)
-    return {"columns": columns, "rows": rows, **_held_against(samples.real, samples.table)}
+    columns, rows = sections.preview_table(samples.table)
+    return {"columns": columns, "rows": rows, **_compare_to_real(samples.real, samples.table)}
 
 
 def gallery(images: "np.ndarray | None", top: int) -> list[str]:
-    """At most 64 images as `data:` URLs."""
+    """Encode at most 64 images as `data:` URLs."""
     return [] if images is None else [picture(image, top, side=GALLERY_SIDE) for image in images[:MOST_PICTURES]]
 
 
-def _held_against(real: "pa.Table | None", synthetic: "pa.Table") -> dict[str, object]:
-    found = [] if real is None else marginals.marginals(real, synthetic)
+def _compare_to_real(real: "pa.Table | None", synthetic: "pa.Table") -> dict[str, object]:
+    found = [] if real is None else column_distributions.compare_columns(real, synthetic)
     if not found:
         return {}
     return {
-        "marginals": Markup(marginals.figure_of(found)),
-        "shown": min(len(found), marginals.MOST_COLUMNS),
+        "distributions": Markup(column_distributions.draw_distributions(found)),
+        "shown": min(len(found), column_distributions.MOST_COLUMNS),
         "of": len(found),
     }
 
 
-def _latent_notes(latent_map: LatentMap) -> list[str]:
-    drawn, beyond = min(len(latent_map.points), latents.MOST_POINTS), latents.beyond_frame(latent_map)
+def _latent_notes(latents: LatentMap) -> list[str]:
+    drawn, beyond = min(len(latents.points), latent_map.MOST_POINTS), latent_map.beyond_frame(latents)
     notes = []
-    if drawn < len(latent_map.points):
-        notes.append(f"{wording.count(drawn)} of {wording.count(len(latent_map.points))} rows are drawn.")
+    if drawn < len(latents.points):
+        notes.append(f"{formatting.count(drawn)} of {formatting.count(len(latents.points))} rows are drawn.")
     if beyond:
-        notes.append(f"{wording.count(beyond)} beyond the frame: drawn on its edge.")
+        notes.append(f"{formatting.count(beyond)} outside the frame are drawn on its edge.")
     return notes

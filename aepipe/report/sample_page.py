@@ -1,4 +1,4 @@
-"""One set of synthetic rows as a static HTML file: checks and bars, columns beside the real ones, and limits."""
+"""Page of a set of synthetic rows: quality checks, column distributions and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from aepipe.quality.checks import Check, CheckReport
-from aepipe.report import formatting as wording
-from aepipe.report.figures import column_distributions as marginals
-from aepipe.report.figures.pair_heatmap import heat_map
+from aepipe.report import formatting
+from aepipe.report.figures import column_distributions
+from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
 from aepipe.report.render import environment, gallery
 
 MOST_FIGURES = 5
@@ -20,10 +20,15 @@ NO_GUARANTEE = "no privacy guarantee"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetPage:
-    """Everything that the page shows. real, synthetic: the modelled columns; images are (N, C, H, W), 0 to `top`.
+class SamplePage:
+    """Content of the page.
 
-    asked: what rows were asked for, in words; empty where they are as in training.
+    Attributes:
+        real: modelled columns of the held-out rows.
+        synthetic: modelled columns of the set.
+        condition: description of conditions and shares; empty for unconditional samples.
+        rejected: number of rejected rows, by constraint.
+        images: (N, C, H, W), 0 to `top`; `real_images` likewise.
     """
 
     job: str
@@ -35,7 +40,7 @@ class SetPage:
     quality: CheckReport
     real: pa.Table
     synthetic: pa.Table
-    asked: str = ""
+    condition: str = ""
     rejected: Mapping[str, int] = field(default_factory=dict)
     images: np.ndarray | None = None
     real_images: np.ndarray | None = None
@@ -49,17 +54,17 @@ class CheckLine(NamedTuple):
     value: str
     chance: str
     real: str
-    bar: str
-    verdict: str
-    is_missed: bool
+    threshold: str
+    status: str
+    is_failed: bool
     note: str
 
 
-def render_set(page: SetPage) -> str:
-    """The page; the same SetPage gives the same bytes."""
+def render_sample_page(page: SamplePage) -> str:
+    """Render the page as HTML; equal pages give equal bytes."""
     found = page.quality
     compared = page.images is None and found.measures.shapes is not None
-    columns = marginals.marginals(page.real, page.synthetic) if compared else []
+    columns = column_distributions.compare_columns(page.real, page.synthetic) if compared else []
     return (
         environment()
         .get_template("samples.html")
@@ -70,72 +75,77 @@ def render_set(page: SetPage) -> str:
             bars=sum(check.is_met is not None for check in found.checks),
             guarantee=NO_GUARANTEE,
             figures=_figures(columns),
-            shown=min(len(columns), MOST_FIGURES * marginals.MOST_COLUMNS),
+            shown=min(len(columns), MOST_FIGURES * column_distributions.MOST_COLUMNS),
             of=len(columns),
             heat=_heat(found),
             worst=None if found.measures.trends is None else found.measures.trends.worst,
-            lost=_lost(found),
-            meaning=meaning(found),
+            reduced=_list_reduced_columns(found),
+            explanations=explain_checks(found),
             pictures=[] if page.images is None else gallery(page.images, page.top),
             real=[] if page.real_images is None else gallery(page.real_images, page.top),
         )
     )
 
 
-def meaning(quality: CheckReport) -> list[tuple[str, str]]:
-    """What each check shows, and what it does not."""
-    said = {
-        "copies": "Rows that equal a training row in every column. Some real rows do too, by chance: a set may hold as"
-        " many as the held-out rows allow. It says nothing of rows that are almost copies.",
-        "closeness": "Each synthetic row has a nearest real row among equally many training and held-out rows. A model"
-        " that learned the law and not the rows finds either as often. Single rows can be known by heart while the"
-        " share stays at one half.",
+def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
+    """Explain what each check shows, and its limits."""
+    texts = {
+        "copies": "Share of rows equal to a training row in every column. Some held-out rows are too, by chance; the"
+        " threshold allows their rate. Near copies are not counted.",
+        "closeness": "Share of synthetic rows whose nearest real row is a training row, among equal numbers of training"
+        " and held-out rows. A model that generalises reaches one half. Individual rows may still be memorised when the"
+        " share is 0.5.",
         "shapes": "1 minus the Kolmogorov-Smirnov distance of a number or a time, 1 minus the total variation of a"
-        " category, mean over columns. It does not see how columns hang together.",
+        " category, mean over columns. It ignores dependence between columns.",
         "trends": "1 minus half the difference of two correlations, or 1 minus the total variation of two columns'"
-        " joint table, numbers in ten bins; mean over pairs. It does not see what takes three columns.",
-        "trees": "Boosted trees learn to tell synthetic from held-out rows: at 0.5 they cannot, at 1 they always can."
-        " They see what takes several columns, and every detail of how a number is written.",
-        "logistic": "The same of a logistic regression, which sees single columns.",
-        "coverage": "The share of held-out rows with a synthetic row no farther than their fifth nearest real one: low"
-        " where part of what is real never comes back.",
-        "loss": "A learner of one column, trained on synthetic rows and on as many real ones, both tested on held-out"
-        " rows. It is about this column and this learner.",
-        "frechet": "The distance of synthetic from held-out rows in the space of the model's own features, both taken"
-        " for normal distributions. What the encoder does not see, it does not see.",
+        " joint table, numbers in ten bins; mean over pairs. It ignores dependence of three or more columns.",
+        "trees": "AUROC of boosted trees that classify rows as synthetic or held-out: 0.5 is chance, 1 perfect"
+        " separation. They detect dependence of several columns, and details such as rounding.",
+        "logistic": "The same with a logistic regression, which considers each column separately.",
+        "coverage": "Share of held-out rows with a synthetic row within the distance of their fifth nearest real row:"
+        " low if part of the real distribution is missing.",
+        "loss": "Loss of a classifier or regressor of one column when trained on synthetic instead of real rows, both"
+        " tested on held-out rows. It is specific to this column and learner.",
+        "frechet": "Distance between synthetic and held-out rows in the space of the model's features, both"
+        " approximated by Gaussians. It cannot detect differences that the encoder does not represent.",
     }
-    return [(check.title, said[check.key]) for check in quality.checks]
+    return [(check.title, texts[check.key]) for check in quality.checks]
 
 
 def _line(check: Check) -> CheckLine:
     return CheckLine(
         title=check.title,
-        value=wording.number(check.value),
-        chance="" if check.low is None else f"{wording.number(check.low)} to {wording.number(check.high)}",
-        real=wording.number(check.real) if check.real is not None else wording.NONE,
-        bar=check.threshold or wording.NONE,
-        verdict="reported only" if check.is_met is None else "met" if check.is_met else "missed",
-        is_missed=check.is_met is False,
+        value=formatting.number(check.value),
+        chance="" if check.low is None else f"{formatting.number(check.low)} to {formatting.number(check.high)}",
+        real=formatting.number(check.real) if check.real is not None else formatting.NONE,
+        threshold=check.threshold or formatting.NONE,
+        status="reported only" if check.is_met is None else "passed" if check.is_met else "failed",
+        is_failed=check.is_met is False,
         note=check.note,
     )
 
 
-def _figures(columns: list[marginals.Marginal]) -> list[Markup]:
-    step = marginals.MOST_COLUMNS
+def _figures(columns: list[column_distributions.ColumnDistribution]) -> list[Markup]:
+    step = column_distributions.MOST_COLUMNS
     starts = range(0, min(len(columns), MOST_FIGURES * step), step)
-    return [Markup(marginals.figure_of(columns[at : at + step], name=f"marginals{at}")) for at in starts]
+    return [
+        Markup(column_distributions.draw_distributions(columns[start : start + step], name=f"columns{start}"))
+        for start in starts
+    ]
 
 
 def _heat(quality: CheckReport) -> Markup | None:
     trends = quality.measures.trends
-    return None if trends is None or len(trends.names) < 2 else Markup(heat_map(trends.names, trends.similarity))
+    return (
+        None if trends is None or len(trends.names) < 2 else Markup(draw_pair_heatmap(trends.names, trends.similarity))
+    )
 
 
-def _lost(quality: CheckReport) -> list[tuple[str, str]]:
-    """Columns that come back with fewer values or a narrower range, the worst first."""
+def _list_reduced_columns(quality: CheckReport) -> list[tuple[str, str]]:
+    """Return the columns with fewer values or a narrower range than the real ones, worst first."""
     coverage = quality.measures.coverage
     if coverage is None:
         return []
     kinds = ((coverage.values, "of its values"), (coverage.ranges, "of its range"))
-    found = [(share, name, what) for shares, what in kinds for name, share in shares.items() if share < 0.995]
-    return [(name, f"{wording.percent(share)} {what}") for share, name, what in sorted(found)[:20]]
+    found = [(share, name, kind) for shares, kind in kinds for name, share in shares.items() if share < 0.995]
+    return [(name, f"{formatting.percent(share)} {kind}") for share, name, kind in sorted(found)[:20]]

@@ -1,4 +1,4 @@
-"""Image rows as `data:` pictures of a bounded size."""
+"""Thumbnails of image rows as `data:` URLs of bounded size."""
 
 import base64
 import io
@@ -10,9 +10,14 @@ _LARGEST_PNG = 48  # beyond this side a photograph costs a tenth as JPEG
 
 
 def picture(image: np.ndarray, top: int = 255, *, side: int = CARD_SIDE) -> str:
-    """One image (C, H, W) of 0 to `top` as a `data:` URL, no side longer than `side` pixels.
+    """Encode an image as a `data:` URL.
 
-    The first three channels are red, green and blue; of fewer, the first one is drawn in grey.
+    The first three channels are red, green and blue; with fewer channels, the first is drawn in grey.
+
+    Args:
+        image: (C, H, W), 0 to `top`.
+        top: the largest pixel value.
+        side: maximum width and height of the thumbnail, in pixels.
     """
     from PIL import Image
 
@@ -26,5 +31,5 @@ def picture(image: np.ndarray, top: int = 255, *, side: int = CARD_SIDE) -> str:
 
 
 def difference(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How far two images of one shape (C, H, W) are apart, pixel by pixel."""
+    """Return the absolute difference of two images of the same shape (C, H, W)."""
     return np.abs(np.asarray(image, np.int32) - np.asarray(other, np.int32))

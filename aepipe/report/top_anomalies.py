@@ -1,22 +1,22 @@
-"""The strangest rows as the page prints them: keys, reasons, values beside what the model expected, pictures."""
+"""Texts and images of the rows with the highest scores: keys, attributions, values and reconstructions."""
 
 import math
 import re
 from typing import NamedTuple
 
-from aepipe.report import formatting as wording
-from aepipe.report.page_model import StrangeRows
+from aepipe.report import formatting
+from aepipe.report.page_model import TopAnomalies
 from aepipe.report.thumbnails import difference, picture
 
 MOST_ROWS = 24
-_OURS = re.compile(r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?")
+_SCORE_COLUMNS = re.compile(r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?")
 
-Facts = list[tuple[str, str]]
+Fields = list[tuple[str, str]]
 Record = dict[str, object]
 
 
 class Reason(NamedTuple):
-    """What the model reconstructs badly, its z-score, and the length of its bar, 0 to 1."""
+    """One attribution: column or region, z-score, and the length of its bar, 0 to 1."""
 
     name: str
     z: str
@@ -24,7 +24,7 @@ class Reason(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One column of the row: what was read, what was expected, and the z-score where it is a reason."""
+    """One column of a row: value, reconstruction, and z-score if the column has an attribution."""
 
     column: str
     read: str
@@ -32,11 +32,11 @@ class Value(NamedTuple):
     z: str
 
 
-class StrangeRow(NamedTuple):
-    """One card. `pictures` are (caption, data URL)."""
+class AnomalyCard(NamedTuple):
+    """Card of one row; `pictures` are (caption, data URL)."""
 
-    keys: Facts
-    carried: Facts
+    keys: Fields
+    passthrough: Fields
     score: str
     p_value: str
     p_extrapolated: bool
@@ -47,51 +47,60 @@ class StrangeRow(NamedTuple):
     pictures: list[tuple[str, str]]
 
 
-def strange_rows(strange: StrangeRows) -> list[StrangeRow]:
-    """The first MOST_ROWS of them."""
+def build_anomaly_cards(anomalies: TopAnomalies) -> list[AnomalyCard]:
+    """Return the cards of the first MOST_ROWS rows."""
     scores, source, expected = (
         [] if table is None else table.slice(0, MOST_ROWS).to_pylist()
-        for table in (strange.scores, strange.source, strange.reconstruction)
+        for table in (anomalies.scores, anomalies.source, anomalies.reconstruction)
     )
     return [
-        _row(strange, index, record, source[index] if source else {}, expected[index] if expected else {})
+        _row(anomalies, index, record, source[index] if source else {}, expected[index] if expected else {})
         for index, record in enumerate(scores)
     ]
 
 
-def _row(strange: StrangeRows, index: int, record: Record, source: Record, expected: Record) -> StrangeRow:
-    found = reasons_of(record)
-    z_of = {name: wording.number(z) for name, z in found}
+def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, expected: Record) -> AnomalyCard:
+    found = list_attributions(record)
+    z_of = {name: formatting.number(z) for name, z in found}
     every = [
-        Value(name, wording.cell(value), wording.cell(expected[name]) if name in expected else "", z_of.get(name, ""))
+        Value(
+            name,
+            formatting.cell(value),
+            formatting.cell(expected[name]) if name in expected else "",
+            z_of.get(name, ""),
+        )
         for name, value in source.items()
     ]
     order = list(z_of)
-    return StrangeRow(
-        keys=[(name, wording.text(wording.key(record.get(name)), most=48)) for name in strange.keys],
-        carried=_carried(strange, index, record),
-        score=wording.number(_number(record.get("score"))),
-        p_value=wording.number(_number(record.get("p_value"))),
+    return AnomalyCard(
+        keys=[(name, formatting.text(formatting.key(record.get(name)), most=48)) for name in anomalies.keys],
+        passthrough=_passthrough_fields(anomalies, index, record),
+        score=formatting.number(_number(record.get("score"))),
+        p_value=formatting.number(_number(record.get("p_value"))),
         p_extrapolated=record.get("p_extrapolated") is True,
         flagged=record.get("is_anomaly") is True,
         reasons=_bars(found),
         values=sorted((v for v in every if v.column in z_of), key=lambda v: order.index(v.column)),
         rest=[v for v in every if v.column not in z_of],
-        pictures=_pictures(strange, index),
+        pictures=_pictures(anomalies, index),
     )
 
 
-def _carried(strange: StrangeRows, index: int, record: Record) -> Facts:
-    """The row's partition, and what the scores carry through beside keys: labels, event time."""
-    partition = [] if strange.partitions is None else [("partition", wording.text(strange.partitions[index]))]
-    others = {name: value for name, value in record.items() if name not in strange.keys and not _OURS.fullmatch(name)}
-    return partition + [(name, wording.text(wording.key(value))) for name, value in others.items()]
+def _passthrough_fields(anomalies: TopAnomalies, index: int, record: Record) -> Fields:
+    """Return the partition of a row and its passthrough columns without keys: labels, event time."""
+    partition = [] if anomalies.partitions is None else [("partition", formatting.text(anomalies.partitions[index]))]
+    others = {
+        name: value
+        for name, value in record.items()
+        if name not in anomalies.keys and not _SCORE_COLUMNS.fullmatch(name)
+    }
+    return partition + [(name, formatting.text(formatting.key(value))) for name, value in others.items()]
 
 
-def reasons_of(record: Record) -> list[tuple[str, float]]:
-    """The reasons of one row of the scores Parquet, in their order, nulls left out.
+def list_attributions(record: Record) -> list[tuple[str, float]]:
+    """Return the attributions (column, z) of one row of the scores, in order, without nulls.
 
-    >>> reasons_of({"score": 9.0, "reason_1": "amount", "reason_1_z": 4.5, "reason_2": None, "reason_2_z": None})
+    >>> list_attributions({"score": 9.0, "reason_1": "amount", "reason_1_z": 4.5, "reason_2": None, "reason_2_z": None})
     [('amount', 4.5)]
     """
     found = []
@@ -107,17 +116,18 @@ def _bars(found: list[tuple[str, float]]) -> list[Reason]:
     longest = max(known, default=0.0) or 1.0
     lengths = [0.0 if math.isnan(z) else max(0.0, z) / longest for _, z in found]
     return [
-        Reason(wording.text(name), wording.number(z), length) for (name, z), length in zip(found, lengths, strict=True)
+        Reason(formatting.text(name), formatting.number(z), length)
+        for (name, z), length in zip(found, lengths, strict=True)
     ]
 
 
-def _pictures(strange: StrangeRows, index: int) -> list[tuple[str, str]]:
-    if strange.images is None:
+def _pictures(anomalies: TopAnomalies, index: int) -> list[tuple[str, str]]:
+    if anomalies.images is None:
         return []
-    image, top = strange.images[index], strange.top
+    image, top = anomalies.images[index], anomalies.top
     found = [("read", picture(image, top))]
-    if strange.reconstructed is not None:
-        other = strange.reconstructed[index]
+    if anomalies.reconstructed is not None:
+        other = anomalies.reconstructed[index]
         found += [("expected", picture(other, top)), ("difference", picture(difference(image, other), top))]
     return found
 

@@ -210,7 +210,7 @@ def test_flags_adapt_along_the_nights_where_the_job_says_so(judged_mill: Path) -
     ]
     assert [found.partition for found in adapted.nights] == list(NIGHTS[2:])
     assert sum(found.flagged for found in adapted.nights) < sum(found.flagged for found in fixed.nights) / 2
-    assert "at an alpha that adapts" in report(judged_mill).path.read_text()
+    assert "an adaptive alpha" in report(judged_mill).path.read_text()
 
 
 def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Path) -> None:
@@ -240,7 +240,7 @@ def test_costs_choose_by_labels_of_the_partitions_or_of_scored_nights(
     assert what in result.sentence
     page = report(judged_mill).path.read_text()
     assert "has the least expected cost" in page
-    assert "expected cost of a night" in page
+    assert "expected cost per night" in page
     assert "F4.47" in page
     assert f"{NIGHTS[2]} was scored under another calibration" in page
 

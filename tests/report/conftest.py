@@ -17,10 +17,10 @@ from aepipe.report.page_model import (
     ReportPage,
     Samples,
     Scores,
-    StrangeRows,
+    TopAnomalies,
     Training,
-    Walk,
-    WalkLine,
+    Traversal,
+    TraversalLine,
 )
 from aepipe.report.render import render
 from tests.support.partition_results import partition_result
@@ -30,7 +30,7 @@ WHEN = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
 HOSTILE = "</title></style><script>alert('x')</script>\"'&amp;<img src=http://evil.test onerror=alert(1)>$\\frac{1}{$"
 
 
-def strange_scores(rows: int, *, key: str = "id", reason: str = "area", name: str = "row") -> pa.Table:
+def anomaly_scores(rows: int, *, key: str = "id", reason: str = "area", name: str = "row") -> pa.Table:
     return pa.table(
         {
             key: [f"{name} {i}" for i in range(rows)],
@@ -84,8 +84,8 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
         "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
         "costs": cost_curve(text),
         "reasons": {text: 3, "texture": 1},
-        "strange": StrangeRows(
-            scores=strange_scores(5, key=f"id {text}", reason=area, name=text),
+        "anomalies": TopAnomalies(
+            scores=anomaly_scores(5, key=f"id {text}", reason=area, name=text),
             keys=(f"id {text}",),
             partitions=[text] * 5,
             source=table.slice(0, 5),
@@ -99,13 +99,13 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
             label=text,
         ),
         "samples": Samples(rows=500, seed=7, prior=text, table=table, real=table),
-        "walks": (
-            Walk(
+        "traversals": (
+            Traversal(
                 title=f"from {text} to b",
                 unit=f"share of {text}",
                 lines=(
-                    WalkLine(f"{text} to b", area, (0.0, 0.5, 1.0), (410.0, 480.5, 590.25)),
-                    WalkLine(f"{text} to b", site, (0.0, 0.5, 1.0), (text, text, "north")),
+                    TraversalLine(f"{text} to b", area, (0.0, 0.5, 1.0), (410.0, 480.5, 590.25)),
+                    TraversalLine(f"{text} to b", site, (0.0, 0.5, 1.0), (text, text, "north")),
                 ),
             ),
         ),
@@ -130,22 +130,22 @@ def images() -> ReportPage:
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 17, (ROWS, 1, 8, 8), dtype=np.uint8)
     return everything(
-        strange=StrangeRows(
-            scores=strange_scores(5, reason="rows 0-1, columns 2-3"),
+        anomalies=TopAnomalies(
+            scores=anomaly_scores(5, reason="rows 0-1, columns 2-3"),
             keys=("id",),
             images=pixels[:5],
             reconstructed=pixels[5:10],
             top=16,
         ),
         samples=Samples(
-            rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16, judged="samples-a.html"
+            rows=ROWS, seed=1, prior="normal", images=pixels, real_images=pixels, top=16, check_page="samples-a.html"
         ),
-        walks=(
-            Walk(
+        traversals=(
+            Traversal(
                 title="scan 1 with one latent at a time moved",
                 unit="value of the latent",
                 strips=("z_000", "z_003"),
-                places=np.array([[-1.96, 0.0, 2.0], [-3.0, 0.004, 3.0]]),
+                positions=np.array([[-1.96, 0.0, 2.0], [-3.0, 0.004, 3.0]]),
                 images=pixels[:6].reshape(2, 3, 1, 8, 8),
                 top=16,
             ),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 
 
 def plain(text: str) -> str:
@@ -27,11 +27,11 @@ def plain(text: str) -> str:
     ],
 )
 def test_number_keeps_three_significant_digits(value, shown):
-    assert plain(wording.number(value)) == shown
+    assert plain(formatting.number(value)) == shown
 
 
 def test_trimmed_number_has_no_zeros_at_its_end():
-    assert [plain(wording.number(v, trim=True)) for v in (0.5, 2.5e9, 100.0, 3.0)] == [
+    assert [plain(formatting.number(v, trim=True)) for v in (0.5, 2.5e9, 100.0, 3.0)] == [
         "0.5",
         "2.5 \N{MULTIPLICATION SIGN} 10⁹",
         "100",
@@ -44,11 +44,11 @@ def test_trimmed_number_has_no_zeros_at_its_end():
     [(0.0307, "3.1 %"), (0.5, "50.0 %"), (0.00123, "0.12 %"), (1e-9, "< 0.001 %"), (0.0, "0 %"), (1.0, "100.0 %")],
 )
 def test_percent_has_one_digit_or_two_significant_ones(share, shown):
-    assert plain(wording.percent(share)) == shown
+    assert plain(formatting.percent(share)) == shown
 
 
 def test_trimmed_percent_reads_like_the_alpha_of_a_job():
-    assert plain(wording.percent(0.05, trim=True)) == "5 %"
+    assert plain(formatting.percent(0.05, trim=True)) == "5 %"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_trimmed_percent_reads_like_the_alpha_of_a_job():
     [(0.0342, "34.2 ms"), (12.3, "12.3 s"), (200.0, "3 min 20 s"), (3900.0, "1 h 5 min"), (None, "\N{EN DASH}")],
 )
 def test_seconds_take_the_unit_that_suits(value, shown):
-    assert plain(wording.seconds(value)) == shown
+    assert plain(formatting.seconds(value)) == shown
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ def test_seconds_take_the_unit_that_suits(value, shown):
     [(0, "0 B"), (512, "512 B"), (12_345, "12.3 kB"), (999_700, "1.00 MB"), (10**16, "10,000 TB")],
 )
 def test_size_takes_the_unit_that_suits(n, shown):
-    assert plain(wording.size(n)) == shown
+    assert plain(formatting.size(n)) == shown
 
 
 def test_moment_is_told_in_utc_where_the_zone_is_known():
     east = timezone(timedelta(hours=2))
 
-    assert wording.moment(datetime(2026, 11, 21, 15, 5, tzinfo=east)) == "2026-11-21 13:05 UTC"
-    assert wording.moment(datetime(2026, 11, 21, 13, 5, tzinfo=UTC)) == "2026-11-21 13:05 UTC"
-    assert wording.moment(datetime(2026, 11, 21, 13, 5)) == "2026-11-21 13:05"
+    assert formatting.moment(datetime(2026, 11, 21, 15, 5, tzinfo=east)) == "2026-11-21 13:05 UTC"
+    assert formatting.moment(datetime(2026, 11, 21, 13, 5, tzinfo=UTC)) == "2026-11-21 13:05 UTC"
+    assert formatting.moment(datetime(2026, 11, 21, 13, 5)) == "2026-11-21 13:05"
 
 
 def test_text_is_one_bounded_line_without_control_characters():
-    shown = wording.text("a\x00b\nc\u202ed" + "x" * 10_000_000, most=20)
+    shown = formatting.text("a\x00b\nc\u202ed" + "x" * 10_000_000, most=20)
 
     assert shown.isprintable()
     assert len(shown) == 20

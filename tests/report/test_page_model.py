@@ -13,9 +13,9 @@ def test_time_of_a_partition_is_the_clocks_or_else_the_stages_added_up():
 
 
 def test_arrays_of_other_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"LatentMap\.flagged has 2 rows where 3 were expected"):
+    with pytest.raises(ValueError, match=r"LatentMap\.flagged has the wrong length: expected 3 rows, got 2"):
         LatentMap(points=np.zeros((3, 2)), scores=np.zeros(3), flagged=np.zeros(2, bool))
-    with pytest.raises(ValueError, match=r"Training\.kl has 1 rows where 2 were expected"):
+    with pytest.raises(ValueError, match=r"Training\.kl has the wrong length: expected 2 rows, got 1"):
         Training(
             epochs=np.arange(2),
             train=np.zeros(2),

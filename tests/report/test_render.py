@@ -109,16 +109,16 @@ def test_absent_sections_say_why(pages):
     page = Page(pages["bare"])
     shown = {attributes["id"] for tag, attributes in page.tags if tag == "section" and "class" not in attributes}
 
-    assert shown == {"meaning"}
+    assert shown == {"glossary"}
     assert "No row was scored." in page.text
-    assert "The rows carry no label" in page.text
+    assert "The rows have no label" in page.text
 
 
-@pytest.mark.parametrize("section", sorted(set(sections.TITLES) - {"meaning"}))
+@pytest.mark.parametrize("section", sorted(set(sections.TITLES) - {"glossary"}))
 def test_each_section_may_be_left_out_with_a_reason_of_the_callers(make_night, section):
     nothing = {"partitions": (), "comparisons": (), "files": ()}.get(section)
     alone = {name: () if name in ("partitions", "comparisons", "files") else None for name in sections.TITLES}
-    kept = {name: value for name, value in alone.items() if name not in ("meaning", section)}
+    kept = {name: value for name, value in alone.items() if name not in ("glossary", section)}
     kept |= {section: nothing, "absent": {section: "because <b>I</b> say so"}, "notices": (), "reasons": {}}
 
     page = render(make_night(**kept))
@@ -133,19 +133,19 @@ def test_numbers_are_told_as_a_reader_expects_them(pages):
     assert "4 of 58 rows flagged at alpha 5 % (6.9 %)" in text
     assert "45,679" in text
     assert "12.3 kB" in text
-    assert "With 80 rows it cannot be shown to be less than 0.0123." in text
+    assert "With 80 rows the smallest possible value is 0.0123." in text
 
 
 def test_images_stand_beside_what_the_model_expected(pages):
     page = Page(pages["images"])
-    told = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    found = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
 
-    assert told[:3] == ["read", "expected", "difference"]
-    assert sum(alt.startswith("synthetic") for alt in told) == sum(alt.startswith("real") for alt in told) == 60
+    assert found[:3] == ["read", "expected", "difference"]
+    assert sum(alt.startswith("synthetic") for alt in found) == sum(alt.startswith("real") for alt in found) == 60
 
 
 def test_the_page_of_judged_samples_is_named(pages):
-    assert "judged in <b>samples-a.html</b>" in pages["images"]
+    assert "checked in <b>samples-a.html</b>" in pages["images"]
 
 
 def test_same_night_gives_the_same_bytes_in_another_process(pages):

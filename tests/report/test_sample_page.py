@@ -9,20 +9,20 @@ import pytest
 from aepipe.config.sample_requirements import Quality
 from aepipe.quality.checks import run_checks
 from aepipe.quality.measure import Sides, measure_table
-from aepipe.report.figures.pair_heatmap import heat_map
-from aepipe.report.sample_page import SetPage, meaning, render_set
+from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
+from aepipe.report.sample_page import SamplePage, explain_checks, render_sample_page
 from tests.support.quality_tables import real, synthetic
 
 BARS = Quality(shapes=0.99, trees=0.99)
 
 
 @pytest.fixture(scope="module")
-def page() -> SetPage:
+def page() -> SamplePage:
     """Of a set that repeats training rows."""
     learned, held_out = real().slice(0, 250), real().slice(250)
     sides = Sides(learned, held_out, pa.concat_tables([learned, synthetic().slice(0, 50)]))
     measures = measure_table(sides, categories=(), predict="owner", seed=0)
-    return SetPage(
+    return SamplePage(
         job="people <b>",
         model_version="people/1",
         partition="dt=2026-02-01",
@@ -32,12 +32,12 @@ def page() -> SetPage:
         quality=run_checks(measures, BARS),
         real=sides.held_out,
         synthetic=sides.synthetic,
-        asked="town = 'Ulm'",
+        condition="town = 'Ulm'",
         rejected={"low < high": 12},
     )
 
 
-def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: SetPage) -> None:
+def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: SamplePage) -> None:
     checks = {check.key: check for check in page.quality.checks}
 
     assert checks["copies"].value == pytest.approx(250 / 300)
@@ -50,25 +50,25 @@ def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: 
     assert any("similarity of columns is 0." in sentence for sentence in page.quality.failed_checks)
 
 
-def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SetPage) -> None:
-    html = render_set(page)
+def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SamplePage) -> None:
+    html = render_sample_page(page)
 
     assert "no privacy guarantee" in html
     assert "Quarantined:" in html
     assert "people &lt;b&gt;" in html
     assert "low &lt; high" in html
     assert html.count("<svg") == 2
-    for title, text in meaning(page.quality):
+    for title, text in explain_checks(page.quality):
         assert title in html, title
         assert text[:40].split("'")[0] in html
-    assert html == render_set(page)
+    assert html == render_sample_page(page)
 
 
 def test_the_map_leaves_out_the_columns_that_are_most_alike() -> None:
     similarity = np.full((40, 40), 0.99)
     similarity[3, 39] = similarity[39, 3] = 0.2
 
-    drawn = heat_map([f"column {at}" for at in range(40)], similarity)
+    drawn = draw_pair_heatmap([f"column {at}" for at in range(40)], similarity)
 
     assert "column 3<" in drawn
     assert "column 39<" in drawn

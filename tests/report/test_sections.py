@@ -28,30 +28,30 @@ def test_verdict_says_how_many_of_how_many_at_which_alpha():
         partition_result("b", rows=210, flagged=7, invalid={"inf": 6}),
     ]
 
-    verdict = sections.verdict(header(), lines)
+    summary = sections.summarise(header(), lines)
 
-    assert plain(verdict.line) == "37 of 1,204 rows flagged at alpha 5 % (3.1 %)"
+    assert plain(summary.line) == "37 of 1,204 rows flagged at alpha 5 % (3.1 %)"
 
 
 @pytest.mark.parametrize(
     ("flagged", "alarm", "beginning"),
-    [(90, True, "More than alpha explains"), (50, False, "As many as alpha"), (10, False, "Fewer than usual")],
+    [(90, True, "More than alpha explains"), (50, False, "Consistent with alpha"), (10, False, "Fewer than expected")],
 )
 def test_verdict_is_an_alarm_only_where_alpha_does_not_explain_it(flagged, alarm, beginning):
-    verdict = sections.verdict(header(), [partition_result("a", rows=1_000, flagged=flagged)])
+    summary = sections.summarise(header(), [partition_result("a", rows=1_000, flagged=flagged)])
 
-    assert verdict.alarm is alarm
-    assert verdict.detail.startswith(beginning)
+    assert summary.alarm is alarm
+    assert summary.detail.startswith(beginning)
 
 
 def test_one_flagged_row_of_three_is_no_alarm_after_a_small_calibration():
-    assert not sections.verdict(header(0.2, 19), [partition_result("a", rows=3, flagged=1)]).alarm
+    assert not sections.summarise(header(0.2, 19), [partition_result("a", rows=3, flagged=1)]).alarm
 
 
 def test_night_with_every_partition_quarantined_is_an_alarm():
-    verdict = sections.verdict(header(), [partition_result("a", "quarantined", reason="truncated")])
+    summary = sections.summarise(header(), [partition_result("a", "quarantined", reason="truncated")])
 
-    assert verdict == ("No row was scored.", True, "")
+    assert summary == ("No row was scored.", True, "")
 
 
 @pytest.mark.parametrize(("rows", "alpha", "n"), [(1_000, 0.05, 199), (5_000, 0.01, 999), (200, 0.1, 499)])
@@ -59,7 +59,7 @@ def test_ordinary_nights_stay_within_the_stated_count_as_the_exact_law_has_it(ro
     rank = round(alpha * (n + 1))  # flagged: above all but this many calibration rows
     law = betabinom(rows, rank, n + 1 - rank)
 
-    low, high = sections.ordinary_count(rows, alpha, n)
+    low, high = sections.expected_flag_range(rows, alpha, n)
 
     assert 0.93 < law.cdf(high) - law.cdf(low - 1) < 0.98
 
@@ -71,9 +71,9 @@ def test_tiles_add_up_the_partitions():
         partition_result("c", "quarantined"),
     ]
 
-    told = {tile.name: (plain(tile.value), plain(tile.note)) for tile in sections.tiles(lines)}
+    texts = {tile.name: (plain(tile.value), plain(tile.note)) for tile in sections.build_tiles(lines)}
 
-    assert told == {
+    assert texts == {
         "partitions": ("3", "1 quarantined"),
         "rows": ("120", ""),
         "flagged": ("5", "4.3 %"),
@@ -85,25 +85,25 @@ def test_tiles_add_up_the_partitions():
 def test_stages_come_in_the_order_of_the_work_whatever_was_timed_first():
     lines = [partition_result("a", seconds={"write": 1, "hash": 1}), partition_result("b", seconds={"read": 1})]
 
-    assert sections.stages_of(lines) == ("read", "write", "hash")
+    assert sections.list_stages(lines) == ("read", "write", "hash")
 
 
 def test_times_are_in_milliseconds_where_no_stage_took_a_second():
     short = [partition_result("a", rows=10, seconds={"read": 0.0021})]
 
     assert sections.time_unit(short) == "ms"
-    assert sections.partition_rows(short)[0].stages == ("2.10",)
+    assert sections.build_partition_rows(short)[0].stages == ("2.10",)
     assert sections.time_unit([partition_result("a", seconds={"read": 1.5})]) == "s"
 
 
 def test_only_the_latest_partitions_are_listed():
     lines = [partition_result(str(i), rows=1) for i in range(500)]
 
-    assert [row.line.partition for row in sections.partition_rows(lines)] == [str(i) for i in range(440, 500)]
+    assert [row.line.partition for row in sections.build_partition_rows(lines)] == [str(i) for i in range(440, 500)]
 
 
 def test_rare_reasons_are_added_up():
-    found = sections.bars({f"column {i}": 100 - i for i in range(20)}, most=3)
+    found = sections.build_bars({f"column {i}": 100 - i for i in range(20)}, most=3)
 
     assert [bar.name for bar in found] == ["column 0", "column 1", "column 2", "17 others"]
     assert found[-1].value == "1,513"
@@ -113,7 +113,7 @@ def test_rare_reasons_are_added_up():
 def test_best_of_each_measure_is_marked_and_ours_too():
     lines = {"random": (0.5, 0.1), "PCA": (0.9, float("nan")), "model": (0.8, 0.4)}
 
-    found = sections.comparison_rows(Comparison("scores", ("AUROC", "AP"), lines, "model"))
+    found = sections.build_comparison_rows(Comparison("scores", ("AUROC", "AP"), lines, "model"))
 
     assert [(row.name, row.is_ours) for row in found] == [("random", False), ("PCA", False), ("model", True)]
     assert [[best for _, _, best in row.cells] for row in found] == [[False, False], [True, False], [False, True]]
@@ -123,26 +123,26 @@ def test_best_of_each_measure_is_marked_and_ours_too():
 def test_files_are_counted_whole_and_listed_in_part():
     lines = [FileLine("written", "scores", f"{i}", 1_000, "xxh3:0") for i in range(100)]
 
-    shown, total = sections.files_of(lines, "written")
+    shown, total = sections.select_files(lines, "written")
 
     assert [line.path for line in shown] == [str(i) for i in range(20, 100)]
-    assert plain(total) == "100 files, 100 kB; the first 20 are left out here"
-    assert sections.files_of(lines, "read")[0] == []
+    assert plain(total) == "100 files, 100 kB; the first 20 are omitted"
+    assert sections.select_files(lines, "read")[0] == []
 
 
 def test_narrow_table_stands_and_wide_table_lies_on_its_side():
     narrow = pa.table({"a": [1, 2], "b": ["x", None]})
     wide = pa.table({f"c{i}": [float(i), 0.5] for i in range(100)})
 
-    assert sections.head_of(narrow) == (["a", "b"], [["1", "x"], ["2", "\N{EN DASH}"]])
-    header, lines = sections.head_of(wide)
+    assert sections.preview_table(narrow) == (["a", "b"], [["1", "x"], ["2", "\N{EN DASH}"]])
+    header, lines = sections.preview_table(wide)
     assert header == ["column", "row 1", "row 2"]
     assert lines[3] == ["c3", "3.00", "0.500"]
     assert len(lines) == sections.MOST_COLUMNS
 
 
 def test_wide_table_without_rows_is_a_list_of_its_columns():
-    header, lines = sections.head_of(pa.table({f"c{i}": pa.array([], pa.float64()) for i in range(10)}))
+    header, lines = sections.preview_table(pa.table({f"c{i}": pa.array([], pa.float64()) for i in range(10)}))
 
     assert header == ["column"]
     assert lines[0] == ["c0"]
@@ -151,9 +151,9 @@ def test_wide_table_without_rows_is_a_list_of_its_columns():
 def test_facts_of_a_card_leave_out_what_is_not_known():
     card = Card(family="vae", trunk="conv", rows={"train": 7_000}, partitions=tuple("abcd"))
 
-    assert sections.facts(card) == [
+    assert sections.describe_card(card) == [
         ("family", "vae"),
-        ("trunk", "conv"),
+        ("backbone", "conv"),
         ("trained on", "a to d, 4 partitions"),
         ("rows", "train 7,000"),
     ]
@@ -162,29 +162,29 @@ def test_facts_of_a_card_leave_out_what_is_not_known():
 def test_parity_of_parts_with_other_measures_is_one_table():
     card = Card(family="ae", trunk="mlp", parity={"encoder": {"1 row": 1e-7}, "scorer": {"7 rows": 0.5}})
 
-    measures, lines = sections.parity_of(card)
+    measures, lines = sections.format_parity(card)
 
     assert measures == ("1 row", "7 rows")
     assert [values[1] for _, values in lines] == ["\N{EN DASH}", "0.500"]
 
 
 def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
-    clean, polluted = (dict(sections.meaning(header()._replace(is_polluted=found))) for found in (False, True))
+    clean, polluted = (dict(sections.explain_terms(header()._replace(is_polluted=found))) for found in (False, True))
 
-    assert "share of ordinary rows is flagged by chance" in clean["flagged"]
+    assert "share of normal rows is flagged by chance" in clean["flagged"]
     assert "share of all rows that is flagged" in polluted["flagged"]
-    assert "anomalies among them" in polluted["p-value"]
+    assert "normal and anomalous rows" in polluted["p-value"]
 
 
 def test_flags_that_adapt_are_told():
-    told = dict(sections.meaning(header()._replace(is_adaptive=True)))
+    texts = dict(sections.explain_terms(header()._replace(is_adaptive=True)))
 
-    assert "at an alpha that adapts" in told["flagged"]
+    assert "an adaptive alpha" in texts["flagged"]
 
 
 def test_meaning_states_the_least_p_value():
-    told = dict(sections.meaning(header(calibration_rows=99)))
+    texts = dict(sections.explain_terms(header(calibration_rows=99)))
 
-    assert "cannot be shown to be less than 0.0100" in told["p-value"]
-    assert "alpha = 5" in plain(told["flagged"])
-    assert np.all([name in told for name in ("score", "reasons")])
+    assert "smallest possible value is 0.0100" in texts["p-value"]
+    assert "alpha = 5" in plain(texts["flagged"])
+    assert np.all([name in texts for name in ("score", "reasons")])

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aepipe.report.page_model import StrangeRows
-from aepipe.report.top_anomalies import MOST_ROWS, reasons_of, strange_rows
+from aepipe.report.page_model import TopAnomalies
+from aepipe.report.top_anomalies import MOST_ROWS, build_anomaly_cards, list_attributions
 
 
-def rows(**changes) -> StrangeRows:
+def rows(**changes) -> TopAnomalies:
     scores = pa.table(
         {
             "id": [842_302, 842_517],
@@ -25,20 +25,20 @@ def rows(**changes) -> StrangeRows:
     source = pa.table({"texture": [1.0, 2.0], "worst area": [3_143.2, 500.0], "age": [61, 44]})
     expected = pa.table({"texture": [1.5, 2.5], "worst area": [2_086.0, 510.0], "age": [60, 44]})
     found = {"scores": scores, "keys": ("id",), "source": source, "reconstruction": expected}
-    return StrangeRows(**{**found, **changes})
+    return TopAnomalies(**{**found, **changes})
 
 
 def test_row_is_told_by_its_keys_score_and_what_was_carried_through():
-    first, second = strange_rows(rows(partitions=["dt=1", "dt=2"]))
+    first, second = build_anomaly_cards(rows(partitions=["dt=1", "dt=2"]))
 
     assert first.keys == [("id", "842302")]
-    assert first.carried == [("partition", "dt=1"), ("diagnosis", "malignant")]
+    assert first.passthrough == [("partition", "dt=1"), ("diagnosis", "malignant")]
     assert (first.score, first.p_value, first.flagged) == ("12.3", "0.0123", True)
     assert not second.flagged
 
 
 def test_columns_that_are_reasons_come_first_in_the_order_of_the_reasons():
-    first, _ = strange_rows(rows())
+    first, _ = build_anomaly_cards(rows())
 
     assert [tuple(value) for value in first.values] == [
         ("worst area", "3,143", "2,086", "8.00"),
@@ -48,14 +48,14 @@ def test_columns_that_are_reasons_come_first_in_the_order_of_the_reasons():
 
 
 def test_bars_are_as_long_as_the_scores_of_the_reasons():
-    first, second = strange_rows(rows())
+    first, second = build_anomaly_cards(rows())
 
     assert [reason.length for reason in first.reasons] == [1.0, 0.25]
     assert [reason.length for reason in second.reasons] == [1.0]
 
 
 def test_reason_without_a_score_is_kept():
-    (name, z), *others = reasons_of({"reason_1": "area", "reason_1_z": None})
+    (name, z), *others = list_attributions({"reason_1": "area", "reason_1_z": None})
 
     assert name == "area"
     assert np.isnan(z)
@@ -63,7 +63,7 @@ def test_reason_without_a_score_is_kept():
 
 
 def test_rows_without_source_or_reconstruction_have_no_values():
-    first, _ = strange_rows(rows(source=None, reconstruction=None))
+    first, _ = build_anomaly_cards(rows(source=None, reconstruction=None))
 
     assert first.values == first.rest == []
 
@@ -71,9 +71,9 @@ def test_rows_without_source_or_reconstruction_have_no_values():
 def test_only_so_many_rows_are_shown():
     many = pa.table({"id": range(500), "score": np.arange(500.0)})
 
-    assert len(strange_rows(StrangeRows(scores=many, keys=("id",)))) == MOST_ROWS
+    assert len(build_anomaly_cards(TopAnomalies(scores=many, keys=("id",)))) == MOST_ROWS
 
 
 def test_tables_of_other_lengths_are_refused():
-    with pytest.raises(ValueError, match=r"StrangeRows\.source has 1 rows where 2 were expected"):
+    with pytest.raises(ValueError, match=r"TopAnomalies\.source has the wrong length: expected 2 rows, got 1"):
         rows(source=pa.table({"a": [1]}))

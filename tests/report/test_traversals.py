@@ -3,55 +3,55 @@
 import numpy as np
 import pytest
 
-from aepipe.report import traversals as walks
-from aepipe.report.page_model import Walk, WalkLine
+from aepipe.report import traversals
+from aepipe.report.page_model import Traversal, TraversalLine
 from aepipe.report.render import render
 from aepipe.report.thumbnails import GALLERY_SIDE, picture
 
 
-def pictures(strips: int, steps: int) -> Walk:
-    return Walk(
+def pictures(strips: int, steps: int) -> Traversal:
+    return Traversal(
         title="From 1 to 2",
         unit="share",
         strips=tuple(f"z_{index:03d}" for index in range(strips)),
-        places=np.tile(np.linspace(-0.333, 1, steps), (strips, 1)),
+        positions=np.tile(np.linspace(-0.333, 1, steps), (strips, 1)),
         images=np.random.default_rng(0).integers(0, 17, (strips, steps, 1, 8, 8), dtype=np.uint8),
         top=16,
     )
 
 
 def test_a_strip_is_its_pictures_in_order_each_with_its_place():
-    walk = pictures(2, 3)
+    traversal = pictures(2, 3)
 
-    (shown,) = walks.shown([walk])
+    (section,) = traversals.build_traversal_sections([traversal])
 
-    assert [strip.name for strip in shown.strips] == ["z_000", "z_001"]
-    assert [caption for caption, _ in shown.strips[1].pictures] == ["\N{MINUS SIGN}0.33", "0.33", "1"]
-    assert shown.strips[1].pictures[2][1] == picture(walk.images[1, 2], 16, side=GALLERY_SIDE)
-    assert shown.figure is None
+    assert [strip.name for strip in section.strips] == ["z_000", "z_001"]
+    assert [caption for caption, _ in section.strips[1].pictures] == ["\N{MINUS SIGN}0.33", "0.33", "1"]
+    assert section.strips[1].pictures[2][1] == picture(traversal.images[1, 2], 16, side=GALLERY_SIDE)
+    assert section.figure is None
 
 
 def test_of_many_strips_the_first_are_shown_and_the_rest_counted():
-    (shown,) = walks.shown([pictures(40, 30)])
+    (section,) = traversals.build_traversal_sections([pictures(40, 30)])
 
-    assert len(shown.strips) == walks.MOST_STRIPS
-    assert {len(strip.pictures) for strip in shown.strips} == {walks.MOST_STEPS}
-    assert "24 more are left out" in shown.note
+    assert len(section.strips) == traversals.MOST_STRIPS
+    assert {len(strip.pictures) for strip in section.strips} == {traversals.MOST_STEPS}
+    assert "24 more are omitted" in section.note
 
 
 def test_numbers_are_drawn_and_every_line_is_told_from_first_to_last():
     lines = (
-        WalkLine("1 to 2", "amount", (0.0, 0.5, 1.0), (1.0, 20.0, 3.0)),
-        WalkLine("1 to 2", "shop", (0.0, 0.5, 1.0), ("north", "north", "south")),
-        WalkLine("1 to 2", "paid", (0.0, 0.5, 1.0), (True, False, False)),
+        TraversalLine("1 to 2", "amount", (0.0, 0.5, 1.0), (1.0, 20.0, 3.0)),
+        TraversalLine("1 to 2", "shop", (0.0, 0.5, 1.0), ("north", "north", "south")),
+        TraversalLine("1 to 2", "paid", (0.0, 0.5, 1.0), (True, False, False)),
     )
 
-    (shown,) = walks.shown([Walk(title="From 1 to 2", unit="share", lines=lines)])
+    (section,) = traversals.build_traversal_sections([Traversal(title="From 1 to 2", unit="share", lines=lines)])
 
-    assert shown.figure is not None
-    assert "amount" in shown.figure
-    assert "shop" not in shown.figure
-    assert shown.lines == [
+    assert section.figure is not None
+    assert "amount" in section.figure
+    assert "shop" not in section.figure
+    assert section.lines == [
         ("1 to 2", "amount", "1.00", "3.00"),
         ("1 to 2", "shop", "north", "south"),
         ("1 to 2", "paid", "true", "false"),
@@ -60,23 +60,23 @@ def test_numbers_are_drawn_and_every_line_is_told_from_first_to_last():
 
 @pytest.mark.parametrize("values", [(1.0,), (1.0, None), ("a", "b"), (True, False), ()])
 def test_what_is_no_row_of_numbers_is_not_drawn(values):
-    assert not walks.is_drawable(WalkLine("", "", tuple(range(len(values))), values))
+    assert not traversals.is_drawable(TraversalLine("", "", tuple(range(len(values))), values))
 
 
 def test_the_pictures_of_a_walk_stand_on_the_page(pages):
     assert pages["images"].count('alt="step ') == 6
-    assert "Walks through the latents" in pages["images"]
+    assert "Latent traversals" in pages["images"]
 
 
 def test_two_walks_draw_two_figures_with_ids_of_their_own(make_night):
-    line = WalkLine("1 to 2", "amount", (0.0, 1.0), (1.0, 3.0))
-    walk = Walk(title="From 1 to 2", unit="share", lines=(line,))
+    line = TraversalLine("1 to 2", "amount", (0.0, 1.0), (1.0, 3.0))
+    traversal = Traversal(title="From 1 to 2", unit="share", lines=(line,))
 
-    page = render(make_night(walks=(walk, walk)))
+    page = render(make_night(traversals=(traversal, traversal)))
 
-    assert page.count("Along the walk: amount") == 2
+    assert page.count("Along the traversal: amount") == 2
 
 
 def test_strips_and_their_pictures_must_be_as_many():
-    with pytest.raises(ValueError, match=r"Walk\.images has 1 rows where 2"):
-        Walk(title="", unit="", strips=("a", "b"), places=np.zeros((2, 3)), images=np.zeros((1, 3, 1, 2, 2)))
+    with pytest.raises(ValueError, match=r"Traversal\.images has the wrong length: expected 2 rows, got 1"):
+        Traversal(title="", unit="", strips=("a", "b"), positions=np.zeros((2, 3)), images=np.zeros((1, 3, 1, 2, 2)))

@@ -1,10 +1,10 @@
-"""What one report shows, gathered from manifests, Parquet and the bundle. Nothing here writes."""
+"""Content of a report page, read from manifests, Parquet and the bundle."""
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,24 @@ from aepipe.jobs.evaluate.evaluate import Contender, Measured
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.quality_gate import page_name
 from aepipe.jobs.scored_partitions import ScoredPartitions
-from aepipe.report import page_model as page
+from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import unified_table
 
-STRANGEST = 12
+MOST_ANOMALIES = 12
 POINTS = 5_000
 HISTOGRAM_ROWS = 200_000
 REAL_ROWS = 1_000
 SAMPLE_IMAGES = 64
+_FLAGS = ("score", "is_anomaly")
 
 
-def header(scored: ScoredPartitions, model: TableModel, alias: str) -> page.Header:
-    """Job, model and alpha; the time is that of the latest commit."""
+def build_header(scored: ScoredPartitions, model: TableModel, alias: str) -> page_model.Header:
+    """Return job, model, alpha and the time of the latest commit."""
     calibration = model.bundle.calibration
-    return page.Header(
+    return page_model.Header(
         job=scored.job.name,
         model_version=model.version,
         created_at=datetime.fromisoformat(max(manifest.created_at for manifest in scored.manifests)),
@@ -50,30 +51,68 @@ def header(scored: ScoredPartitions, model: TableModel, alias: str) -> page.Head
     )
 
 
-def quarantined(scored: ScoredPartitions) -> list[PartitionResult]:
+def list_quarantined(scored: ScoredPartitions) -> list[PartitionResult]:
     """Return the partitions that could not be scored, with their reasons."""
     found = scored.outputs.quarantined().items()
     return [PartitionResult(partition=name, status="quarantined", reason=reason) for name, reason in found]
 
 
-def scores(scored: ScoredPartitions, model: TableModel) -> page.Scores:
-    """The nights' scores, at most 200,000 of them, beside those of calibration."""
-    calibration = model.bundle.calibration
-    night = np.concatenate([scored.scores(manifest) for manifest in scored.manifests])
-    if len(night) > HISTOGRAM_ROWS:
-        night = np.random.default_rng(0).choice(night, HISTOGRAM_ROWS, replace=False)
-    return page.Scores(night=night, calibration=np.asarray(calibration.scores), threshold=calibration.threshold)
+@dataclass(frozen=True, slots=True)
+class ScoreScan:
+    """Results of one pass over the scores of all partitions.
+
+    Attributes:
+        scores: scores of all rows, NaN for a row without a score, (N,).
+        first_reasons: number of flagged rows by first attribution, most frequent first.
+        top: partition and row of the highest scores, in descending order.
+        step: distance of the evenly spaced rows in `spaced`.
+        spaced: score, is_anomaly and the first label of evenly spaced rows, by partition.
+    """
+
+    scores: np.ndarray
+    first_reasons: dict[str, int]
+    top: list[tuple[str, int]]
+    step: int
+    spaced: dict[str, pa.Table]
 
 
-def costs(model: TableModel) -> page.CostCurve | None:
-    """The choice of alpha; none where the job asked for it."""
+def scan_scores(scored: ScoredPartitions) -> ScoreScan:
+    """Read the scores of each partition once, for all sections that need them."""
+    label, step = scored.job.data.labels[:1], max(1, sum(m.details.rows for m in scored.manifests) // POINTS)
+    reason = ["reason_1"] if scored.model.bundle.reasons else []
+    scores, spaced, reasons = [], {}, Counter[str]()
+    ranked: list[tuple[float, str, int]] = []
+    for manifest in scored.manifests:
+        table = scored.read("scores", manifest, ["score", "is_anomaly", *reason, *label])
+        values = np.asarray(table["score"].to_numpy())
+        scores.append(values)
+        spaced[manifest.partition] = table.take(np.arange(0, table.num_rows, step))
+        order = np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")[:MOST_ANOMALIES]
+        ranked += [(-float(values[row]), manifest.partition, int(row)) for row in order if not np.isnan(values[row])]
+        if reason:
+            counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
+            reasons.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})
+    top = [(name, row) for _, name, row in sorted(ranked)[:MOST_ANOMALIES]]
+    return ScoreScan(np.concatenate(scores), dict(reasons.most_common()), top, step, spaced)
+
+
+def build_scores(scan: ScoreScan, model: TableModel) -> page_model.Scores:
+    """Return the current scores, at most HISTOGRAM_ROWS of them, and the calibration scores."""
+    calibration, current = model.bundle.calibration, scan.scores
+    if len(current) > HISTOGRAM_ROWS:
+        current = np.random.default_rng(0).choice(current, HISTOGRAM_ROWS, replace=False)
+    return page_model.Scores(current, np.asarray(calibration.scores), calibration.threshold)
+
+
+def build_cost_curve(model: TableModel) -> page_model.CostCurve | None:
+    """Return the choice of alpha by cost; None if the job sets alpha."""
     calibration = model.bundle.calibration
     choice = calibration.choice
     if choice is None:
         return None
     points = sorted(choice.points, key=lambda point: point.alpha)
     alpha, cost, alarms = (np.array([getattr(p, name) for p in points]) for name in ("alpha", "cost", "alarms"))
-    return page.CostCurve(
+    return page_model.CostCurve(
         sentence=choice.sentence,
         alpha=alpha,
         cost=cost,
@@ -84,65 +123,38 @@ def costs(model: TableModel) -> page.CostCurve | None:
     )
 
 
-def first_reasons(scored: ScoredPartitions) -> dict[str, int]:
-    """How many flagged rows have each first reason, the most frequent first."""
-    found: Counter[str] = Counter()
-    for manifest in scored.manifests:
-        if scored.model.bundle.reasons:
-            table = scored.read("scores", manifest, ["is_anomaly", "reason_1"])
-            counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
-            found.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})
-    return dict(found.most_common())
-
-
-def strangest(scored: ScoredPartitions, model: TableModel) -> page.StrangeRows | None:
-    """The rows of the greatest scores over all nights; with their sources where those are still what was scored."""
-    places = _strangest_places(scored)
-    if not places:
+def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model.TopAnomalies | None:
+    """Return the rows with the highest scores, with source and reconstruction if the source is unchanged."""
+    if not scan.top:
         return None
     rows_of: dict[str, list[int]] = {}
-    for name, row in places:
+    for name, row in scan.top:
         rows_of.setdefault(name, []).append(row)
     manifests = {manifest.partition: manifest for manifest in scored.manifests}
-    shown = _in_order(
-        places, {name: scored.read("scores", manifests[name]).take(rows) for name, rows in rows_of.items()}
+    shown = page_model.TopAnomalies(
+        scores=_in_order(
+            scan.top, {name: scored.read("scores", manifests[name]).take(rows) for name, rows in rows_of.items()}
+        ),
+        keys=tuple(scored.job.data.keys),
+        partitions=[name for name, _ in scan.top],
     )
-    keys, nights = tuple(scored.job.data.keys), [name for name, _ in places]
     if not rows_of.keys() <= scored.unchanged:
-        return page.StrangeRows(scores=shown, keys=keys, partitions=nights)
-    source = _in_order(places, {name: _source_rows(scored, manifests[name], rows) for name, rows in rows_of.items()})
-    expected = model.reconstruct(source)
-    layout = model.bundle.encoding.layout
-    if layout.kind != "table":
-        pictures, expectations = (drawn_images(model.bundle.encoding, rows) for rows in (source, expected))
-        return page.StrangeRows(
-            scores=shown, keys=keys, partitions=nights, images=pictures, reconstructed=expectations, top=top_of(layout)
-        )
-    columns = list(layout.columns)
-    return page.StrangeRows(
-        scores=shown,
-        keys=keys,
-        partitions=nights,
-        source=source.select(columns),
-        reconstruction=expected.select(columns),
-    )
+        return shown
+    source = _in_order(scan.top, {name: _source_rows(scored, manifests[name], rows) for name, rows in rows_of.items()})
+    expected = scored.model.reconstruct(source)
+    encoding = scored.model.bundle.encoding
+    if encoding.layout.kind != "table":
+        images, reconstructed = (drawn_images(encoding, rows) for rows in (source, expected))
+        return replace(shown, images=images, reconstructed=reconstructed, top=top_of(encoding.layout))
+    columns = list(encoding.layout.columns)
+    return replace(shown, source=source.select(columns), reconstruction=expected.select(columns))
 
 
-def _strangest_places(scored: ScoredPartitions) -> list[tuple[str, int]]:
-    """Partition and row of the greatest scores, the greatest first."""
-    found: list[tuple[float, str, int]] = []
-    for manifest in scored.manifests:
-        values = scored.scores(manifest)
-        ranked = np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")[:STRANGEST]
-        found += [(-float(values[row]), manifest.partition, int(row)) for row in ranked if not np.isnan(values[row])]
-    return [(name, row) for _, name, row in sorted(found)[:STRANGEST]]
-
-
-def _in_order(places: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table]) -> pa.Table:
-    """One table of rows that were taken a partition at a time, each partition's in the order of `places`."""
+def _in_order(positions: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Concatenate rows taken per partition into one table in the order of `positions`."""
     taken: Counter[str] = Counter()
     rows = []
-    for name, _ in places:
+    for name, _ in positions:
         rows.append(tables[name].slice(taken[name], 1))
         taken[name] += 1
     return unified_table(rows, or_text=True)
@@ -157,57 +169,54 @@ def _source_rows(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], row
     return unified_table([found[row] for row in rows], or_text=True)
 
 
-def latents(scored: ScoredPartitions) -> page.LatentMap | None:
-    """Up to 5,000 latents, evenly over the nights."""
-    step = max(1, sum(manifest.details.rows for manifest in scored.manifests) // POINTS)
-    label = scored.job.data.labels[0] if scored.job.data.labels else None
-    points, scores, flagged = [], [], []
-    labels: list[object] = []
+def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.LatentMap | None:
+    """Return up to POINTS latents, evenly spaced over the partitions; None if features are not written."""
+    points = []
     for manifest in scored.manifests:
         z = scored.latents(manifest)
         if z is None:
             return None
-        table = scored.read("scores", manifest)
-        rows = np.arange(0, table.num_rows, step)
-        points.append(z[rows])
-        scores.append(table["score"].to_numpy()[rows])
-        flagged.append(table["is_anomaly"].to_numpy()[rows])
-        known = label is not None and label in table.column_names
-        labels += table[label].take(rows).to_pylist() if known else [None] * len(rows)
-    fine = np.isfinite(np.concatenate(scores))
-    named = [value for value, is_fine in zip(labels, fine, strict=True) if is_fine]
-    return page.LatentMap(
-        points=np.concatenate(points)[fine],
-        scores=np.concatenate(scores)[fine],
-        flagged=np.concatenate(flagged)[fine],
-        labels=named if any(value is not None for value in named) else None,
-        label=label or "label",
+        points.append(z[:: scan.step])
+    label = scored.job.data.labels[0] if scored.job.data.labels else "label"
+    tables = list(scan.spaced.values())
+    scores, flagged = (np.concatenate([np.asarray(t[name].to_numpy()) for t in tables]) for name in _FLAGS)
+    labels = [value for t in tables for value in (t[label].to_pylist() if label in t.column_names else [None] * len(t))]
+    finite = np.isfinite(scores)
+    known = [value for value, is_finite in zip(labels, finite, strict=True) if is_finite]
+    return page_model.LatentMap(
+        points=np.concatenate(points)[finite],
+        scores=scores[finite],
+        flagged=flagged[finite],
+        labels=known if any(value is not None for value in known) else None,
+        label=label,
     )
 
 
-def samples(scored: ScoredPartitions, model: TableModel) -> page.Samples | None:
-    """The latest samples of this model, beside rows that it learned from."""
+def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Samples | None:
+    """Return the latest samples of this model with real training rows; None if there are none."""
     found = [m for m in scored.outputs.manifests(SAMPLE) if m.model_version == model.version]
     if not found:
         return None
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = scored.read("samples", latest).slice(0, REAL_ROWS), _real_rows(scored.job)
-    shared = page.Samples(
+    shared = page_model.Samples(
         rows=latest.files["samples"].rows,
         seed=latest.details.seed,
         prior=latest.details.prior,
-        judged=page_name(latest.partition) if latest.details.quality else None,
+        check_page=page_name(latest.partition) if latest.details.quality else None,
     )
     layout = model.bundle.encoding.layout
     if layout.kind != "table":
-        pictures, reals = (drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real))
-        return replace(shared, images=pictures, real_images=reals, top=top_of(layout))
+        images, real_images = (
+            drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real)
+        )
+        return replace(shared, images=images, real_images=real_images, top=top_of(layout))
     columns = layout.columns
     return replace(shared, table=drawn.select(columns), real=real.select(columns))
 
 
 def _real_rows(job: Job) -> pa.Table:
-    """The first rows of the training partitions for which `[train] where` holds."""
+    """Return the first rows of the training partitions that match `[train] where`."""
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
         for batch in slices(partition.files, None, rows=READ_ROWS):
@@ -217,23 +226,23 @@ def _real_rows(job: Job) -> pa.Table:
     return unified_table(chosen, or_text=True)
 
 
-def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:
-    """The model's scores beside the yardsticks', and its latents beside raw columns and PCA."""
+def build_comparisons(compared: Comparison) -> tuple[page_model.Comparison, ...]:
+    """Return the model's scores next to the baselines, and its latents next to raw columns and PCA."""
     found = compared.evaluation
-    detection = page.Comparison(
-        title="Finding the anomalies",
+    detection = page_model.Comparison(
+        title="Anomaly detection",
         measures=("AUROC", "average precision", "precision", "recall", "F1"),
-        lines={line.name: tuple(_measures(line)) for line in found.contenders},
-        ranges={line.name: tuple(_ranges(line)) for line in found.contenders},
+        lines={line.name: (*(each.value for each in _measures(line)), line.f1) for line in found.contenders},
+        ranges={line.name: (*((each.low, each.high) for each in _measures(line)), None) for line in found.contenders},
         ours=found.contenders[0].name,
         note=f"{found.anomalies:,} anomalies ({found.truth}) among {found.rows:,} rows; a random score's average "
-        f"precision is their share. Precision, recall and F1 are of the alarms at alpha {found.alpha:g}, those of the "
-        "others from thresholds of the same calibration rows. In brackets 95 % intervals of rows drawn again.",
+        f"precision is their share. Precision, recall and F1 describe the rows flagged at alpha {found.alpha:g}; the "
+        "thresholds of the baselines come from the same calibration rows. In brackets: 95 % bootstrap intervals.",
     )
     if not compared.features:
         return (detection,)
-    downstream = page.Comparison(
-        title=f"Telling {compared.label} from the features",
+    downstream = page_model.Comparison(
+        title=f"Predicting {compared.label} from the features",
         measures=("accuracy",),
         lines={f"{line.name} ({line.width})": (line.accuracy,) for line in compared.features},
         ours=f"{compared.features[0].name} ({compared.features[0].width})",
@@ -242,27 +251,17 @@ def comparisons(compared: Comparison) -> tuple[page.Comparison, ...]:
     return detection, downstream
 
 
-def _measures(line: Contender) -> Iterator[float]:
-    yield from (each.value for each in _measured(line))
-    yield line.f1
-
-
-def _ranges(line: Contender) -> Iterator[tuple[float, float] | None]:
-    yield from ((each.low, each.high) for each in _measured(line))
-    yield None
-
-
-def _measured(line: Contender) -> tuple[Measured, ...]:
+def _measures(line: Contender) -> tuple[Measured, ...]:
     return line.auroc, line.average_precision, line.precision, line.recall
 
 
-def training(model: TableModel) -> page.Training | None:
-    """The curve that the bundle keeps; none where the family was solved in closed form."""
+def build_training(model: TableModel) -> page_model.Training | None:
+    """Return the training history of the bundle; None for a family with a closed-form solution."""
     curve = json.loads(model.bundle.files["curve.json"])
     epochs = curve["epochs"]
     if not epochs:
         return None
-    return page.Training(
+    return page_model.Training(
         epochs=np.asarray([epoch["epoch"] for epoch in epochs]),
         train=np.asarray([epoch["train"] for epoch in epochs]),
         dev=np.asarray([epoch["dev"] for epoch in epochs]),
@@ -272,24 +271,24 @@ def training(model: TableModel) -> page.Training | None:
     )
 
 
-def files(scored: ScoredPartitions) -> tuple[page.FileLine, ...]:
-    """What was read and written, of the latest nights."""
+def build_file_lines(scored: ScoredPartitions) -> tuple[page_model.FileLine, ...]:
+    """Return the input and output files of the latest partitions."""
     lines = []
     for manifest in scored.manifests:
         for path, digest in manifest.details.inputs.items():
             source = Path(path)
             size = source.stat().st_size if source.is_file() else 0
             shown = os.path.relpath(source, scored.job.source.parent)
-            lines.append(page.FileLine("read", manifest.partition, shown, size, digest))
+            lines.append(page_model.FileLine("read", manifest.partition, shown, size, digest))
         for output, record in manifest.files.items():
-            lines.append(page.FileLine("written", output, record.path, record.bytes, record.digest, record.rows))
+            lines.append(page_model.FileLine("written", output, record.path, record.bytes, record.digest, record.rows))
     return tuple(lines)
 
 
-def card(model: TableModel) -> page.Card:
-    """What the bundle says of itself."""
+def build_card(model: TableModel) -> page_model.Card:
+    """Return the description of the model from the bundle's manifest."""
     manifest = model.bundle.manifest
-    return page.Card(
+    return page_model.Card(
         family=manifest.family,
         trunk=manifest.trunk or "",
         head=manifest.head,
@@ -307,7 +306,7 @@ def _mapping(value: JsonValue) -> dict[str, Any]:
 
 
 def _numbers(parity: Mapping[str, JsonValue]) -> dict[str, float]:
-    """The greatest differences over all numbers of rows and all outputs: absolute, and relative."""
+    """Return the largest absolute and relative differences over all batch sizes and outputs."""
     found: dict[str, float] = {}
     for outputs in parity.values():
         for differences in _mapping(outputs).values():

@@ -1,4 +1,4 @@
-"""Writes the page about a model and the nights scored with it."""
+"""Report page of a model and the partitions scored with it."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from aepipe.config.job import read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
-from aepipe.jobs.report import page_data as gather
-from aepipe.jobs.report.traversal_data import walks
+from aepipe.jobs.report import page_data
+from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
@@ -17,48 +17,55 @@ from aepipe.storage import SAMPLE, put_bytes
 
 
 class ReportResult(Result):
-    """Where the page is."""
+    """Path of the page."""
 
     path: Path
 
 
 def report(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> ReportResult:
-    """One HTML page about a model and the nights that it scored, in <out>/reports.
+    """Write one HTML page about a model and the partitions it scored, to <out>/reports.
 
-    Raises BundleNotFound where there is no model, DataUnreadable where it has scored nothing yet.
+    Args:
+        job_path: the job file.
+        model: alias or version of the model.
+        progress: called with stage and fraction.
+
+    Raises:
+        BundleNotFound: there is no model.
+        DataUnreadable: the model has not scored any partition.
     """
     job = read_job(job_path)
     opened = open_model(job, model)
     scored = ScoredPartitions(job, opened)
-    compared: Comparison | str = "the job names no [evaluate] anomaly"
+    compared: Comparison | str = "the job does not set [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
         compared = _compared(scored, progress)
-    night = _night(scored, opened, model, compared)
+    page = _build_page(scored, opened, model, compared)
     path = job.out_path / "reports" / f"{scored.manifests[-1].partition.replace('/', '_')}.html"
-    put_bytes(path, render(night).encode())
+    put_bytes(path, render(page).encode())
     return ReportResult(path=path)
 
 
 def _compared(scored: ScoredPartitions, progress: Progress | None) -> Comparison | str:
-    """The comparison, or why there is none: a night without labels has its report all the same."""
+    """Return the comparison, or the reason why there is none."""
     try:
         return compare_scored(scored, progress=progress)
     except EvaluationInvalid as error:
         return str(error)
 
 
-def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:
-    strange = gather.strangest(scored, model)
-    samples = gather.samples(scored, model)
-    absent = {"walks": "this model has no latent traversal; run aepipe traverse"}
+def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:
+    scan = page_data.scan_scores(scored)
+    samples = page_data.build_samples(scored, model)
+    absent = {"traversals": "this model has no latent traversal; run aepipe traverse"}
     if samples is None:
-        absent["samples"] = "nothing was sampled with this model yet"
+        absent["samples"] = "this model has no samples; run aepipe sample"
     if isinstance(compared, str):
         absent["comparisons"] = compared
     changed = [m.partition for m in scored.manifests if m.partition not in scored.unchanged]
-    notices = [f"the source of {name} is gone or was written again since it was scored" for name in changed]
+    notices = [f"the source of {name} is missing or has changed since it was scored" for name in changed]
     notices += [
-        f"{manifest.partition} was scored under another calibration; aepipe score judges it anew"
+        f"{manifest.partition} was scored under another calibration; run aepipe score to update it"
         for manifest in scored.manifests
         if not scored.has_active_calibration(manifest)
     ]
@@ -66,18 +73,18 @@ def _night(scored: ScoredPartitions, model: TableModel, alias: str, compared: Co
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
     return ReportPage(
         notices=tuple(notices),
-        header=gather.header(scored, model, alias),
-        partitions=(*map(scored.result, scored.manifests), *gather.quarantined(scored)),
-        scores=gather.scores(scored, model),
-        costs=gather.costs(model),
-        reasons=gather.first_reasons(scored),
-        strange=strange,
-        latents=gather.latents(scored),
+        header=page_data.build_header(scored, model, alias),
+        partitions=(*map(scored.result, scored.manifests), *page_data.list_quarantined(scored)),
+        scores=page_data.build_scores(scan, model),
+        costs=page_data.build_cost_curve(model),
+        reasons=scan.first_reasons,
+        anomalies=page_data.build_top_anomalies(scored, scan),
+        latents=page_data.build_latent_map(scored, scan),
         samples=samples,
-        walks=walks(scored.outputs, model),
-        comparisons=() if isinstance(compared, str) else gather.comparisons(compared),
-        training=gather.training(model),
-        files=gather.files(scored),
-        card=gather.card(model),
+        traversals=build_traversals(scored.outputs, model),
+        comparisons=() if isinstance(compared, str) else page_data.build_comparisons(compared),
+        training=page_data.build_training(model),
+        files=page_data.build_file_lines(scored),
+        card=page_data.build_card(model),
         absent=absent,
     )

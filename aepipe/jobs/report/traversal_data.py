@@ -1,10 +1,10 @@
-"""The latest walks of a model, as a report shows them. Nothing here writes."""
+"""Latest latent traversals of a model, for the report page."""
 
 import numpy as np
 
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.sample.traversal_changes import changes, split_paths
-from aepipe.report import page_model as page
+from aepipe.report import page_model
 from aepipe.storage import TRAVERSE, Manifest, Outputs, TraversalDetails, read_parquet
 
 _UNITS = {
@@ -15,28 +15,28 @@ _UNITS = {
 _LINES = 12
 
 
-def walks(outputs: Outputs, model: TableModel) -> tuple[page.Walk, ...]:
-    """The latest walk of each kind that this very model made."""
+def build_traversals(outputs: Outputs, model: TableModel) -> tuple[page_model.Traversal, ...]:
+    """Return the latest traversal of each kind made with this model version."""
     found = [manifest for manifest in outputs.manifests(TRAVERSE) if manifest.model_version == model.version]
     latest = {m.details.kind: m for m in sorted(found, key=lambda manifest: manifest.created_at)}
-    return tuple(_walk(outputs, model, latest[kind]) for kind in _UNITS if kind in latest)
+    return tuple(_build_traversal(outputs, model, latest[kind]) for kind in _UNITS if kind in latest)
 
 
-def _walk(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetails]) -> page.Walk:
+def _build_traversal(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetails]) -> page_model.Traversal:
     table, details = read_parquet(outputs.root / manifest.files["walks"].path), manifest.details
     layout = model.bundle.encoding.layout
     title, unit = _title(details), _UNITS[details.kind]
     if layout.rebuilt is None:
         lines = changes(model, table, details.keys, most=_LINES)
-        shown = tuple(page.WalkLine(line.path, line.column, line.places, line.values) for line in lines)
-        return page.Walk(title=title, unit=unit, lines=shown)
+        shown = tuple(page_model.TraversalLine(line.path, line.column, line.places, line.values) for line in lines)
+        return page_model.Traversal(title=title, unit=unit, lines=shown)
     strips = split_paths(table, details.keys)
     pixels = model.arrays(table)["image" if layout.target is None else "target"]
-    return page.Walk(
+    return page_model.Traversal(
         title=title,
         unit=unit,
         strips=tuple(strip.name for strip in strips),
-        places=np.asarray([strip.places for strip in strips]),
+        positions=np.asarray([strip.places for strip in strips]),
         images=np.stack([pixels[strip.rows] for strip in strips]),
         top=layout.rebuilt.top,
     )
@@ -48,6 +48,6 @@ def _title(details: TraversalDetails) -> str:
         case "interpolation":
             return f"From {keys[0]} to {keys[1]}, {details.how}"
         case "traversal":
-            return f"{keys[0]} with one latent at a time moved"
+            return f"{keys[0]}, one latent varied at a time"
         case _:
             return f"Towards {details.condition}"

@@ -13,7 +13,7 @@ from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
-from aepipe.report.sample_page import SetPage, render_set
+from aepipe.report.sample_page import SamplePage, render_sample_page
 
 MOST_ROWS = 100_000
 """Rows that are checked: the first ones, since rows are drawn independently."""
@@ -78,14 +78,14 @@ class QualityGate:
         request = self._request()
         kind: ReferenceKind = "all" if not request else "too few" if matching is None else "matching"
         found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
-        page = SetPage(
+        page = SamplePage(
             job=self._job.name,
             model_version=self._bundle.version,
             partition=partition,
             written_at=datetime.now(UTC),
             rows=self._rows,
             seed=seed,
-            asked=request,
+            condition=request,
             quality=found,
             real=sides.held_out,
             synthetic=sides.synthetic,
@@ -93,7 +93,7 @@ class QualityGate:
             **self._images(sides),
         )
         progress("quality", 1.0)
-        return GateResult(found.failed_checks, found.values, render_set(page).encode())
+        return GateResult(found.failed_checks, found.values, render_sample_page(page).encode())
 
     def _matching_reference(self, seed: int) -> Reference | None:
         """Select the real rows that satisfy the request; None if there are too few."""

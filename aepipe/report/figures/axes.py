@@ -1,9 +1,9 @@
-"""What the axes of every figure share: number formats, ticks, legends above the plot."""
+"""Number formats, ticks and legends shared by all figures."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 from aepipe.report.figures.histogram_bins import Scale, round_ticks
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stretch(axes: "Axes", scale: Scale, low: float, high: float, *, most: int = 9) -> None:
-    """Let the x axis run from `low` to `high` on the scale, with round numbers at roughly even distances."""
+    """Set the x axis to the range from `low` to `high` on the scale, with round, roughly evenly spaced ticks."""
     if scale.name == "linear":
         from matplotlib.ticker import MaxNLocator
 
@@ -26,33 +26,33 @@ def stretch(axes: "Axes", scale: Scale, low: float, high: float, *, most: int = 
 
 
 def plain_numbers(axis: "Axis") -> None:
-    """Ticks of as many digits as it takes to tell them apart."""
+    """Format ticks with the digits needed to distinguish them."""
     from matplotlib.ticker import Formatter
 
     class Plain(Formatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return wording.number(x, trim=True)
+            return formatting.number(x, trim=True)
 
         def format_ticks(self, values: Sequence[float]) -> list[str]:
-            return wording.ticks(values)
+            return formatting.ticks(values)
 
     axis.set_major_formatter(Plain())
 
 
 def percentages(axis: "Axis") -> None:
-    """Ticks as percentages."""
-    axis.set_major_formatter(lambda value, _: wording.percent(value, trim=True))
+    """Format ticks as percentages."""
+    axis.set_major_formatter(lambda value, _: formatting.percent(value, trim=True))
 
 
 def legend_above(axes: "Axes", *, columns: int = 4, **options: Any) -> None:
-    """A legend in one line between the title and the plot, where it can hide nothing."""
+    """Draw a legend in one line between the title and the plot, where it hides nothing."""
     handles, _ = axes.get_legend_handles_labels()
     if handles or "handles" in options:
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderpad=0.1, **options)
 
 
 def thinned(labels: Sequence[str], *, width: float, character: float = 5.4) -> list[int]:
-    """Indices of the labels that fit side by side in `width` points, evenly, the last one among them.
+    """Select evenly spaced labels that fit in `width` points, including the last; return their indices.
 
     >>> thinned(["a"] * 4, width=100.0), thinned(["abcd"] * 10, width=130.0)
     ([0, 1, 2, 3], [1, 5, 9])

@@ -1,4 +1,4 @@
-"""Synthetic columns held against the real ones: how far apart they are, and histograms of those furthest apart."""
+"""Comparison of real and synthetic columns: distances, and histograms of the columns that differ most."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aepipe.quality.column_shapes import kolmogorov_smirnov, total_variation
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 from aepipe.report.figures.axes import stretch
 from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
 from aepipe.report.figures.svg import PALETTE, draw
@@ -22,8 +22,8 @@ _ACROSS = 4
 _MOST_VALUES = 8
 
 
-class Marginal(NamedTuple):
-    """One column, real and synthetic: numbers, or texts where it is a category; and how far apart they are, 0 to 1."""
+class ColumnDistribution(NamedTuple):
+    """Real and synthetic values of one column (numbers or texts) and their distance, 0 to 1."""
 
     name: str
     real: np.ndarray
@@ -32,29 +32,32 @@ class Marginal(NamedTuple):
 
     @property
     def is_number(self) -> bool:
+        """Whether the values are numbers."""
         return self.real.dtype.kind == "f"
 
 
-def marginals(real: pa.Table, synthetic: pa.Table) -> list[Marginal]:
-    """The columns that both tables have, furthest apart first."""
+def compare_columns(real: pa.Table, synthetic: pa.Table) -> list[ColumnDistribution]:
+    """Compare the columns that both tables have, largest distance first."""
     names = [name for name in synthetic.column_names if name in real.column_names]
-    found = [_marginal(name, real.column(name), synthetic.column(name)) for name in names]
+    found = [_compare_column(name, real.column(name), synthetic.column(name)) for name in names]
     return sorted((m for m in found if m is not None), key=lambda m: (-m.distance, m.name))
 
 
-def figure_of(shown: Sequence[Marginal], *, name: str = "marginals") -> str:
-    """A small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line.
+def draw_distributions(shown: Sequence[ColumnDistribution], *, name: str = "columns") -> str:
+    """Draw a small histogram for each of at most MOST_COLUMNS columns, real filled, synthetic as a line.
 
-    name: distinct within a page.
+    Args:
+        shown: the columns.
+        name: prefix of the ids; unique within a page.
     """
     shown = shown[:MOST_COLUMNS]
     rows = -(-len(shown) // _ACROSS)
 
     def paint(figure: "Figure") -> None:
         grid = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
-        for axes, marginal in zip(grid, shown, strict=False):
-            (_paint_numbers if marginal.is_number else _paint_values)(axes, marginal)
-            title = f"{wording.text(marginal.name, most=21)}  {wording.number(marginal.distance)}"
+        for axes, column in zip(grid, shown, strict=False):
+            (_paint_numbers if column.is_number else _paint_values)(axes, column)
+            title = f"{formatting.text(column.name, most=21)}  {formatting.number(column.distance)}"
             axes.set_title(title, fontsize=8.5, fontweight="normal", pad=4)
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
@@ -66,15 +69,15 @@ def figure_of(shown: Sequence[Marginal], *, name: str = "marginals") -> str:
     return draw(paint, name=name, label=label, width=700, height=26 + 96 * rows)
 
 
-def _marginal(name: str, real: pa.ChunkedArray, synthetic: pa.ChunkedArray) -> Marginal | None:
-    """None where a column has no values on one side, or is neither number nor category."""
+def _compare_column(name: str, real: pa.ChunkedArray, synthetic: pa.ChunkedArray) -> ColumnDistribution | None:
+    """Compare one column; None if it has no values on one side, or is neither number nor category."""
     real, synthetic = _without_dictionary(real), _without_dictionary(synthetic)
     read = _numbers if _is_number(real.type) and _is_number(synthetic.type) else _texts
     first, second = read(real), read(synthetic)
     if first is None or second is None or not len(first) or not len(second):
         return None
     distance = kolmogorov_smirnov if read is _numbers else total_variation
-    return Marginal(name, first, second, distance(first, second))
+    return ColumnDistribution(name, first, second, distance(first, second))
 
 
 def _without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -91,37 +94,37 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray | None:
-    """Categories as texts, moments as their month; None for what is neither."""
+    """Return categories as texts and dates as months; None for other types."""
     kind = column.type
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return np.array([wording.NONE if value is None else str(value)[:7] for value in column.to_pylist()])
+        return np.array([formatting.NONE if value is None else str(value)[:7] for value in column.to_pylist()])
     if not (pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None
-    return np.array([wording.cell(value, most=40) for value in column.to_pylist()])
+    return np.array([formatting.cell(value, most=40) for value in column.to_pylist()])
 
 
-def _paint_numbers(axes: "Axes", marginal: Marginal) -> None:
-    both = np.concatenate([marginal.real, marginal.synthetic])
+def _paint_numbers(axes: "Axes", column: ColumnDistribution) -> None:
+    both = np.concatenate([column.real, column.synthetic])
     scale = fitting_scale(both)
     edges = bin_edges(both, scale, most=24)
-    _pair(axes, shares(marginal.real, edges), shares(marginal.synthetic, edges), edges)
+    _pair(axes, shares(column.real, edges), shares(column.synthetic, edges), edges)
     stretch(axes, scale, edges[0], edges[-1], most=3)
 
 
-def _paint_values(axes: "Axes", marginal: Marginal) -> None:
-    """The most frequent values of the real rows, and everything else together."""
-    values, counts = np.unique(marginal.real, return_counts=True)
+def _paint_values(axes: "Axes", column: ColumnDistribution) -> None:
+    """Draw the shares of the most frequent values of the real rows."""
+    values, counts = np.unique(column.real, return_counts=True)
     shown = values[np.argsort(-counts, kind="stable")][:_MOST_VALUES]
-    sides = [np.array([np.mean(side == value) for value in shown]) for side in (marginal.real, marginal.synthetic)]
+    sides = [np.array([np.mean(side == value) for value in shown]) for side in (column.real, column.synthetic)]
     edges = np.arange(len(shown) + 1) - 0.5
     _pair(axes, sides[0], sides[1], edges)
     letters = max(1, int(26 / max(1, len(shown))))
-    axes.set_xticks(range(len(shown)), [wording.text(value, most=max(3, letters)) for value in shown], fontsize=7)
+    axes.set_xticks(range(len(shown)), [formatting.text(value, most=max(3, letters)) for value in shown], fontsize=7)
 
 
 def _pair(axes: "Axes", real: np.ndarray, synthetic: np.ndarray, edges: np.ndarray) -> None:
-    axes.stairs(real, edges, fill=True, color=PALETTE["calm"], alpha=0.5, linewidth=0)
-    axes.stairs(synthetic, edges, color=PALETTE["night"], linewidth=1.4)
+    axes.stairs(real, edges, fill=True, color=PALETTE["reference"], alpha=0.5, linewidth=0)
+    axes.stairs(synthetic, edges, color=PALETTE["current"], linewidth=1.4)
     axes.set_ylim(bottom=0)
 
 
@@ -130,6 +133,6 @@ def _key() -> list[object]:
     from matplotlib.patches import Patch
 
     return [
-        Patch(color=PALETTE["calm"], alpha=0.5, label="real"),
-        Line2D([], [], color=PALETTE["night"], label="synthetic"),
+        Patch(color=PALETTE["reference"], alpha=0.5, label="real"),
+        Line2D([], [], color=PALETTE["current"], label="synthetic"),
     ]

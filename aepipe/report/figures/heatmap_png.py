@@ -1,4 +1,4 @@
-"""An image, what was expected of it, and where they differ more than usual, as one PNG."""
+"""An image, its reconstruction and the attribution of its regions, as one PNG."""
 
 import io
 
@@ -8,20 +8,28 @@ from numpy.typing import NDArray
 _INCHES = 3.0
 
 
-def heat_picture(
+def draw_heatmap_png(
     image: NDArray[np.generic], expected: NDArray[np.generic], heat: NDArray[np.float64], *, top: int, side: int
 ) -> bytes:
-    """The PNG. image, expected: (C, H, W) of 0 to `top`. heat: (rows, columns) of regions of `side` pixels a side."""
+    """Draw image, reconstruction and attribution next to each other, as PNG bytes.
+
+    Args:
+        image: (C, H, W), 0 to `top`.
+        expected: the reconstruction, like `image`.
+        heat: attribution of each region, (rows, columns).
+        top: the largest pixel value.
+        side: height and width of a region, in pixels.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = image.shape[1:]
     figure = Figure(figsize=(3 * _INCHES, _INCHES), layout="constrained")
     FigureCanvasAgg(figure)
-    for at, (title, pixels) in enumerate((("read", image), ("expected", expected), ("reasons", image))):
-        axes = figure.add_subplot(1, 3, at + 1)
-        axes.imshow(_drawn(pixels, top), cmap="gray", vmin=0, vmax=1)
-        if at == 2:
+    for index, (title, pixels) in enumerate((("read", image), ("expected", expected), ("reasons", image))):
+        axes = figure.add_subplot(1, 3, index + 1)
+        axes.imshow(_to_display(pixels, top), cmap="gray", vmin=0, vmax=1)
+        if index == 2:
             whole = np.kron(np.maximum(heat, 0.0), np.ones((side, side)))[:height, :width]
             axes.imshow(whole, cmap="inferno", alpha=0.6)
         axes.set_title(title)
@@ -31,7 +39,7 @@ def heat_picture(
     return file.getvalue()
 
 
-def _drawn(pixels: NDArray[np.generic], top: int) -> NDArray[np.float64]:
-    """(H, W) of grey, or (H, W, 3) of colours, 0 to 1; of other numbers of channels the first."""
+def _to_display(pixels: NDArray[np.generic], top: int) -> NDArray[np.float64]:
+    """Convert to (H, W) grey or (H, W, 3) colour, 0 to 1; with two channels, the first."""
     shares = np.asarray(pixels, np.float64) / top
     return np.moveaxis(shares[:3], 0, 2) if len(shares) >= 3 else shares[0]

@@ -1,4 +1,4 @@
-"""Scales and bins of a histogram, for tails of any weight. Nothing here knows matplotlib."""
+"""Scales and bins of histograms for light and heavy tails, independent of matplotlib."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ _HEAVY_TAIL = 10.0  # the 99.9 % quantile lies further above the median than thi
 
 
 class Scale(NamedTuple):
-    """How values are spread over an axis: `forward` and `inverse` are monotone, one undoes the other."""
+    """Monotone transformation of an axis, with its inverse."""
 
     name: str
     forward: Callable[[np.ndarray], np.ndarray]
@@ -20,19 +20,19 @@ LINEAR = Scale("linear", np.asarray, np.asarray)
 
 
 def fitting_scale(values: np.ndarray) -> Scale:
-    """Linear, or where the tail is heavy the logarithm (all positive, a decade wide), or asinh about the median."""
+    """Choose a scale: linear; for heavy tails log (all positive, over a decade), else asinh around the median."""
     low, q25, q50, q75, high = np.quantile(values, [0.0, 0.25, 0.5, 0.75, 0.999])
     spread = q75 - q25
     if spread <= 0 or high - q50 <= _HEAVY_TAIL * spread:
         return LINEAR
     if low > 0 and high > 10 * low:
-        # matplotlib probes scales at zero: the clamp keeps that silent.
+        # matplotlib evaluates scales at zero; the clamp avoids a warning.
         return Scale("log", lambda v: np.log10(np.maximum(v, low * 1e-6)), lambda t: 10.0 ** np.asarray(t))
     return Scale("asinh", lambda v: np.arcsinh((v - q50) / spread), lambda t: q50 + spread * np.sinh(t))
 
 
 def bin_edges(values: np.ndarray, scale: Scale = LINEAR, *, anchor: float | None = None, most: int = 60) -> np.ndarray:
-    """At least 12 bins, even on the scale, that cover the values; `anchor`, if any, falls on an edge.
+    """Return the edges of at least 12 bins, equal on the scale, that cover the values; `anchor` is one of the edges.
 
     >>> bin_edges(np.array([0.0, 6.0]), anchor=2.25)[[0, -1]]
     array([-0.25,  6.25])
@@ -46,13 +46,13 @@ def bin_edges(values: np.ndarray, scale: Scale = LINEAR, *, anchor: float | None
     fixed = low if anchor is None else float(scale.forward(np.array(anchor)))
     start = fixed - width * np.ceil((fixed - low) / width - 1e-9)
     edges: np.ndarray = scale.inverse(start + width * np.arange(int(np.ceil((high - start) / width - 1e-9)) + 1))
-    # There and back through the scale may lose the last digit of the least and the greatest value.
+    # The round trip through the scale may change the last digit of the smallest and the largest value.
     edges[[0, -1]] = min(edges[0], values.min()), max(edges[-1], values.max())
     return edges
 
 
 def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The share of the values in each bin.
+    """Return the share of the values in each bin.
 
     >>> shares(np.array([0.5, 0.6, 1.5, 1.6]), np.array([0.0, 1.0, 2.0]))
     array([0.5, 0.5])
@@ -62,7 +62,7 @@ def shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def round_ticks(scale: Scale, low: float, high: float, *, most: int) -> list[float]:
-    """1, 2 and 5 times powers of ten, those with a 1 first, none nearer to another than 1/most of the axis.
+    """Choose ticks from 1, 5 and 2 times powers of ten, in this order, at least 1/most of the axis apart.
 
     >>> log = Scale("log", np.log10, lambda t: 10.0**t)
     >>> round_ticks(log, 0.5, 200.0, most=4)

@@ -1,4 +1,4 @@
-"""The latent map: every row a point in two dimensions, coloured by score and, where there is one, by label."""
+"""Latent map: every row is a point in two dimensions, coloured by score and by label."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aepipe.report import formatting as wording
-from aepipe.report.figures import scatter_paths as marks
+from aepipe.report import formatting
+from aepipe.report.figures import scatter_paths
 from aepipe.report.figures.axes import plain_numbers
 from aepipe.report.figures.histogram_bins import fitting_scale
 from aepipe.report.figures.svg import CLASSES, LEVELS, PALETTE, POINTS_PER_INCH, draw
@@ -23,7 +23,7 @@ _PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 292.0, 48.0, 58.0, 22.0, 96.0  # points
 
 
 class Plane(NamedTuple):
-    """Points in two dimensions, what the axes are, and how many points lie beyond the frame (drawn on its edge)."""
+    """Points in two dimensions, names of the axes, and number of points outside the frame (drawn on its edge)."""
 
     xy: np.ndarray
     axes: tuple[str, str]
@@ -31,9 +31,12 @@ class Plane(NamedTuple):
 
 
 def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (N, 2) along the two principal axes, and the share of the variance along each, (2,).
+    """Return coordinates (N, 2) along the two principal axes, and the share of the variance of each, (2,).
 
-    points: (N, Z), Z of at least 1. The sign of an axis is such that its largest weight is positive.
+    The sign of an axis is chosen so that its largest weight is positive.
+
+    Args:
+        points: (N, Z), Z at least 1.
     """
     centred = np.asarray(points, np.float64) - np.mean(points, axis=0)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
@@ -46,7 +49,7 @@ def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def latent_map(latents: LatentMap) -> str:
-    """One panel coloured by score, flagged rows outlined; a second one coloured by label where there is a label."""
+    """Draw a panel coloured by score with flagged rows outlined, and a second by label if there is one."""
     kept = drawable(latents)
     plane = _plane(np.asarray(latents.points)[kept])
     scores, flagged = np.asarray(latents.scores)[kept], np.asarray(latents.flagged, bool)[kept]
@@ -60,27 +63,27 @@ def latent_map(latents: LatentMap) -> str:
         _paint_scores(panels[0], plane.xy, scores, flagged)
         if names:
             _paint_classes(panels[1], plane.xy, names, point=point)
-            panels[1].set_title(f"by {wording.text(latents.label, most=32)}", pad=6)
+            panels[1].set_title(f"by {formatting.text(latents.label, most=32)}", pad=6)
         for axes in panels:
-            _dress(axes, plane, low, high)
+            _format_axes(axes, plane, low, high)
 
-    label = f"Latents of {wording.count(len(kept))} rows in two dimensions"
+    label = f"Latents of {formatting.count(len(kept))} rows in two dimensions"
     wide, tall = _LEFT + (2 if names else 1) * (_PANEL + _GAP), _BOTTOM + height + _TOP
     return draw(paint, name="latents", label=label, width=wide, height=tall)
 
 
 def beyond_frame(latents: LatentMap) -> int:
-    """How many points are drawn on the edge of the map because they lie beyond it."""
+    """Return the number of points outside the map, drawn on its edge."""
     return _plane(np.asarray(latents.points)[drawable(latents)]).beyond
 
 
 def class_names(labels: Sequence[object]) -> list[str]:
-    """Each label as text; those beyond the ten most frequent as 'other'.
+    """Format each label as text; labels beyond the ten most frequent become 'other'.
 
     >>> class_names([3, None, 3])
     ['3', '–', '3']
     """
-    texts = [wording.text(wording.key(label), most=12) for label in labels]
+    texts = [formatting.text(formatting.key(label), most=12) for label in labels]
     frequent = [name for name, _ in Counter(texts).most_common(len(CLASSES) + 1)]
     if len(frequent) <= len(CLASSES):
         return texts
@@ -89,7 +92,7 @@ def class_names(labels: Sequence[object]) -> list[str]:
 
 
 def crowding(rows: int) -> float:
-    """How much smaller the marks of a crowd are.
+    """Return the scale of the markers for a number of rows.
 
     >>> crowding(500), crowding(3200), crowding(5000)
     (1.0, 0.5, 0.5)
@@ -98,7 +101,7 @@ def crowding(rows: int) -> float:
 
 
 def frame(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower left and upper right corner of what is shown, at most a third longer one way than the other.
+    """Return the lower left and upper right corner of the frame; its sides differ by at most a third.
 
     >>> frame(np.array([[0.0, 0.0], [100.0, 0.0]]))[1].tolist()
     [103.0, 39.75]
@@ -109,7 +112,7 @@ def frame(xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawable(latents: LatentMap) -> np.ndarray:
-    """Indices, in order, of at most MOST_POINTS rows whose latents and score are finite; flagged ones are preferred."""
+    """Select at most MOST_POINTS rows with finite latents and score, flagged rows first; return sorted indices."""
     fine = np.isfinite(np.asarray(latents.points, float)).all(axis=1) & np.isfinite(np.asarray(latents.scores, float))
     (indices,) = np.nonzero(fine)
     if len(indices) <= MOST_POINTS:
@@ -125,7 +128,7 @@ def _plane(points: np.ndarray) -> Plane:
         xy, names = np.asarray(points, np.float64), ("z_000", "z_001")
     else:
         xy, variance = principal_plane(points)
-        first, second = (f"principal axis {i + 1} ({wording.percent(share)})" for i, share in enumerate(variance))
+        first, second = (f"principal axis {i + 1} ({formatting.percent(share)})" for i, share in enumerate(variance))
         names = (first, second)
     q1, q99 = np.quantile(xy, [0.01, 0.99], axis=0)
     room = 0.4 * np.maximum(q99 - q1, 1e-12).max()
@@ -134,7 +137,8 @@ def _plane(points: np.ndarray) -> Plane:
 
 
 def _panels(figure: "Figure", count: int, height: float) -> list["Axes"]:
-    """Axes at fixed places: a layout engine does not know the legends that hang below axes of a fixed aspect."""
+    """Create axes at fixed positions."""
+    # A layout engine ignores legends below axes with a fixed aspect ratio.
     figure.set_layout_engine("none")
     width, tall = figure.get_size_inches() * POINTS_PER_INCH
     lefts = [_LEFT + index * (_PANEL + _GAP) for index in range(count)]
@@ -142,7 +146,7 @@ def _panels(figure: "Figure", count: int, height: float) -> list["Axes"]:
 
 
 def _paint_scores(axes: "Axes", xy: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> None:
-    """Nine colours at even distances of the score's scale, strange rows drawn last, on top."""
+    """Draw the points in nine colours, evenly spaced on the scale of the score, flagged rows on top."""
     scale = fitting_scale(scores)
     ends = scale.forward(np.quantile(scores, [0.02, 0.995]))
     if ends[1] <= ends[0]:
@@ -151,10 +155,10 @@ def _paint_scores(axes: "Axes", xy: np.ndarray, scores: np.ndarray, flagged: np.
     levels = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, len(LEVELS) - 1)
     factor = crowding(len(xy))
     for level, colour in enumerate(LEVELS):
-        marks.dots(axes, xy[(levels == level) & ~flagged], colour=colour, width=3.6 * factor)
-    marks.dots(axes, xy[flagged], colour=PALETTE["ink"], width=4.4 * factor + 2.0)
+        scatter_paths.dots(axes, xy[(levels == level) & ~flagged], colour=colour, width=3.6 * factor)
+    scatter_paths.dots(axes, xy[flagged], colour=PALETTE["ink"], width=4.4 * factor + 2.0)
     for level, colour in enumerate(LEVELS):
-        marks.dots(axes, xy[(levels == level) & flagged], colour=colour, width=4.4 * factor)
+        scatter_paths.dots(axes, xy[(levels == level) & flagged], colour=colour, width=4.4 * factor)
     _colour_key(axes, edges)
     axes.set_title("by score, flagged rows outlined" if flagged.any() else "by score", pad=6)
 
@@ -168,28 +172,28 @@ def _colour_key(axes: "Axes", edges: np.ndarray) -> None:
     mappable = ScalarMappable(BoundaryNorm(edges.tolist(), len(LEVELS)), ListedColormap(list(LEVELS)))
     bar = Colorbar(place, mappable, orientation="horizontal", spacing="uniform")
     bar.outline.set_visible(False)
-    bar.set_ticks(edges[::3].tolist(), labels=wording.ticks(edges[::3].tolist(), within=0.005))
+    bar.set_ticks(edges[::3].tolist(), labels=formatting.ticks(edges[::3].tolist(), within=0.005))
     bar.set_label("score")
 
 
 def _paint_classes(axes: "Axes", xy: np.ndarray, names: Sequence[str], *, point: float) -> None:
-    of = np.array(names)
+    labels = np.array(names)
     classes = sorted(set(names), key=lambda name: (name == _OTHER, name.zfill(12) if name.isdigit() else name))
-    looks = dict(zip(classes, zip(CLASSES, marks.SHAPES, strict=True), strict=False))
+    styles = dict(zip(classes, zip(CLASSES, scatter_paths.SHAPES, strict=True), strict=False))
     sizes = Counter(names)
     for name in sorted(classes, key=lambda name: -sizes[name]):  # the rarest on top
-        colour, shape = looks[name]
-        marks.shapes(axes, xy[of == name], shape, colour=colour, point=point, factor=crowding(len(xy)))
+        colour, shape = styles[name]
+        scatter_paths.shapes(axes, xy[labels == name], shape, colour=colour, point=point, factor=crowding(len(xy)))
     handles = [
-        marks.handle(shape, colour=colour, label=f"{name} ({wording.count(sizes[name])})")
-        for name, (colour, shape) in looks.items()
+        scatter_paths.handle(shape, colour=colour, label=f"{name} ({formatting.count(sizes[name])})")
+        for name, (colour, shape) in styles.items()
     ]
     columns = 5 if max(map(len, classes)) <= 4 else 3
     place = (0.5, _below(axes, 32))
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=columns, columnspacing=1.0)
 
 
-def _dress(axes: "Axes", plane: Plane, low: np.ndarray, high: np.ndarray) -> None:
+def _format_axes(axes: "Axes", plane: Plane, low: np.ndarray, high: np.ndarray) -> None:
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=plane.axes[0], ylabel=plane.axes[1])
     axes.locator_params(nbins=6)
     plain_numbers(axes.xaxis)
@@ -202,5 +206,5 @@ def _points_high(axes: "Axes") -> float:
 
 
 def _below(axes: "Axes", points: float) -> float:
-    """A place below the axes, in their own units."""
+    """Return a position below the axes, in units of the axes."""
     return -points / _points_high(axes)

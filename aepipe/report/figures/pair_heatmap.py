@@ -1,11 +1,11 @@
-"""How alike pairs of columns are, as a map of squares."""
+"""Heatmap of the similarity of column pairs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aepipe.report import formatting as wording
+from aepipe.report import formatting
 from aepipe.report.figures.svg import LEVELS, PALETTE, draw
 
 if TYPE_CHECKING:
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 30
 _EDGES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 1.0)
-"""Of 1 - similarity; one more than there are levels."""
+"""Colour boundaries of 1 - similarity; one more than LEVELS."""
 
 
-def heat_map(names: Sequence[str], similarity: np.ndarray) -> str:
-    """The similarity of each pair (P, P), the darker the less alike; the 30 columns that are least like the real ones.
+def draw_pair_heatmap(names: Sequence[str], similarity: np.ndarray) -> str:
+    """Draw the similarity of each pair of the 30 least similar columns; darker is less similar, blank is unknown.
 
-    Pairs that are unknown are left blank.
+    Args:
+        names: the columns, (P,).
+        similarity: similarity of each pair, (P, P), 0 to 1; NaN if unknown.
     """
-    kept = _least_alike(similarity)
+    known = np.where(np.isfinite(similarity), similarity, 1.0)
+    kept = np.sort(np.argsort(known.mean(axis=1), kind="stable")[:MOST_COLUMNS])
     apart = np.ma.masked_invalid(1 - similarity[np.ix_(kept, kept)])
     np.fill_diagonal(apart, np.ma.masked)
-    labels = [wording.text(names[at], most=18) for at in kept]
+    labels = [formatting.text(names[index], most=18) for index in kept]
 
     def paint(figure: "Figure") -> None:
         from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -41,14 +44,8 @@ def heat_map(names: Sequence[str], similarity: np.ndarray) -> str:
         for spine in axes.spines.values():
             spine.set_visible(False)
         bar = figure.colorbar(mesh, ax=axes, ticks=_EDGES, spacing="uniform", shrink=0.8)
-        bar.ax.set_yticklabels([wording.number(1 - edge, trim=True) for edge in _EDGES])
+        bar.ax.set_yticklabels([formatting.number(1 - edge, trim=True) for edge in _EDGES])
         bar.outline.set_visible(False)
 
     side = 150 + 18 * len(kept)
-    return draw(paint, name="heat", label="Likeness of each pair of columns", width=min(side + 90, 700), height=side)
-
-
-def _least_alike(similarity: np.ndarray) -> np.ndarray:
-    """At most 30 columns in their order."""
-    known = np.where(np.isfinite(similarity), similarity, 1.0)
-    return np.sort(np.argsort(known.mean(axis=1), kind="stable")[:MOST_COLUMNS])
+    return draw(paint, name="heat", label="Similarity of each pair of columns", width=min(side + 90, 700), height=side)

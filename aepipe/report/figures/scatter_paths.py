@@ -1,4 +1,4 @@
-"""Clouds of marks as one path a colour: a point costs 30 bytes of SVG, follows light and dark, and stays sharp."""
+"""Scatter plots drawn as one path per colour: 30 bytes of SVG per point, adapts to light and dark, stays sharp."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class Shape(NamedTuple):
-    """A mark: corners in points about its centre, (K, 2); filled, or else a stroke of `width` with round ends."""
+    """Marker: corners in points around its centre, (K, 2); filled, or a stroke of `width` with round caps."""
 
-    marker: str  # matplotlib's name of the same mark, for the legend
+    marker: str  # matplotlib's name of the same marker, for the legend
     corners: tuple[tuple[float, float], ...]
     filled: bool = True
     width: float = 0.0
@@ -34,12 +34,21 @@ SHAPES = (
 
 
 def dots(axes: "Axes", xy: np.ndarray, *, colour: str, width: float) -> None:
-    """Round dots of `width` points at xy (N, 2)."""
+    """Draw round dots of `width` points at xy (N, 2)."""
     shapes(axes, xy, _DOT._replace(width=width), colour=colour, point=0.0)
 
 
 def shapes(axes: "Axes", xy: np.ndarray, shape: Shape, *, colour: str, point: float, factor: float = 1.0) -> None:
-    """One mark at each of xy (N, 2), `factor` times its size; `point` is how long a point is in the axes' units."""
+    """Draw a marker at each of xy (N, 2).
+
+    Args:
+        axes: the axes to draw on.
+        xy: positions, (N, 2).
+        shape: the marker.
+        colour: fill or stroke colour.
+        point: length of a point in the units of the axes.
+        factor: scale of the marker.
+    """
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -48,13 +57,13 @@ def shapes(axes: "Axes", xy: np.ndarray, shape: Shape, *, colour: str, point: fl
     corners = (xy[:, None, :] + np.array(shape.corners) * (point * factor)).reshape(-1, 2)
     codes = np.tile([Path.MOVETO] + [Path.LINETO] * (len(shape.corners) - 1), len(xy))
     path = Path(corners, codes)
-    path.should_simplify = False  # it would drop strokes of no length, which round ends make visible
+    path.should_simplify = False  # simplification drops zero-length strokes, which are visible with round caps
     face, edge = (colour, "none") if shape.filled else ("none", colour)
     axes.add_patch(PathPatch(path, facecolor=face, edgecolor=edge, linewidth=shape.width * factor, capstyle="round"))
 
 
 def handle(shape: Shape, *, colour: str, label: str) -> "Line2D":
-    """The mark as an entry of a legend."""
+    """Return the legend entry of a marker."""
     from matplotlib.lines import Line2D
 
     edge = 0.0 if shape.filled or shape == _DOT else 1.5

@@ -1,4 +1,4 @@
-"""Windows of a time series as small pictures of lines, one colour a channel."""
+"""Windows of a time series as thumbnails of line charts, one colour per channel."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,33 +8,36 @@ _COLOURS = np.array([(37, 99, 175), (214, 96, 30), (46, 135, 82), (139, 75, 168)
 _PAPER = 250
 
 
-def line_pictures(steps: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]) -> np.ndarray:
-    """Pictures (N, 3, 48, 96) uint8 of windows (N, T, F), NaN where there is nothing; time goes to the right.
+def draw_series(steps: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]) -> np.ndarray:
+    """Draw windows as images (N, 3, 48, 96) uint8, with time to the right; at most the first four channels.
 
-    low, high: (F,) what stands at the bottom and at the top. Of more than four channels the first four are drawn.
+    Args:
+        steps: (N, T, F), NaN where missing.
+        low: value at the bottom of the image, by channel, (F,).
+        high: value at the top of the image, by channel, (F,).
     """
     channels = min(steps.shape[2], len(_COLOURS))
     pictures = np.full((len(steps), 3, _HEIGHT, _WIDTH), _PAPER, np.uint8)
     span = np.where(high > low, high - low, 1.0)
     heights = np.clip((steps - low) / span, 0, 1) * (_HEIGHT - 1)
-    at = np.linspace(0, max(1, steps.shape[1] - 1), _WIDTH)
+    positions = np.linspace(0, max(1, steps.shape[1] - 1), _WIDTH)
     for picture, window in zip(pictures, heights, strict=True):
         for channel in range(channels):
-            _draw(picture, _between(window[:, channel], at), _COLOURS[channel])
+            _draw(picture, _interpolate(window[:, channel], positions), _COLOURS[channel])
     return pictures
 
 
-def _between(values: NDArray[np.floating], at: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The values of steps at places between them; NaN beyond the last step, gaps bridged."""
+def _interpolate(values: NDArray[np.floating], positions: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Interpolate the values of steps at fractional positions; NaN outside the known steps."""
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
-        return np.full(len(at), np.nan)
-    drawn: NDArray[np.floating] = np.interp(at, known, values[known])
-    return np.where((at < known[0] - 0.5) | (at > known[-1] + 0.5), np.nan, drawn)
+        return np.full(len(positions), np.nan)
+    drawn: NDArray[np.floating] = np.interp(positions, known, values[known])
+    return np.where((positions < known[0] - 0.5) | (positions > known[-1] + 0.5), np.nan, drawn)
 
 
 def _draw(picture: NDArray[np.uint8], heights: NDArray[np.floating], colour: NDArray[np.uint8]) -> None:
-    """A line through a height in each column, upright strokes where it is steep."""
+    """Draw a line with one height per column, with vertical strokes where it is steep."""
     before = np.concatenate([heights[:1], heights[:-1]])
     for column in np.flatnonzero(~np.isnan(heights)):
         first = heights[column] if np.isnan(before[column]) else before[column]

@@ -1,4 +1,4 @@
-"""From a painted matplotlib figure to inline SVG that follows the page's colours. Nothing here knows what is drawn."""
+"""Conversion of matplotlib figures to inline SVG in the page's colours."""
 
 import io
 import re
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 POINTS_PER_INCH = 72
 
-# Every colour of a figure is one of these, and becomes `var(--name)`, so that the page's style sheet decides about
-# light and dark. Distinct by lightness as well as by hue; blue and vermilion are Okabe & Ito's.
+# Every colour of a figure is one of these and becomes `var(--name)`, so that the style sheet can switch between light
+# and dark. The colours differ in lightness and hue; blue and vermilion are from Okabe & Ito.
 PALETTE = {
     "ink": "#1b1f24",
     "muted": "#5d6873",
     "line": "#d5dbe1",
     "paper": "#fefefe",
-    "night": "#0072b2",
-    "calm": "#93a1b0",
+    "current": "#0072b2",
+    "reference": "#93a1b0",
     "flag": "#d55e00",
 }
 LEVELS = ("#9db2c7", "#8f9fbd", "#8b89b0", "#92729f", "#a05c86", "#b04a66", "#bd4145", "#c64a22", "#cf5c00")
 CLASSES = ("#0072b1", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e01", "#7a5cc0", "#8c6d31", "#5b7f2b", "#c44e70")
-"""Ten classes, Okabe & Ito's first; they differ by marker too."""
+"""Colours of ten classes, starting with Okabe & Ito's; markers differ too."""
 _VARIABLES = {
     **{colour: f"var(--{name})" for name, colour in PALETTE.items()},
     **{colour: f"var(--class-{index})" for index, colour in enumerate(CLASSES)},
 }
 
 _RC: dict[str, Any] = {
-    "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own font
-    "text.parse_math": False,  # a column may be called $x$
+    "svg.fonttype": "none",  # text stays text: small, selectable, in the font of the page
+    "text.parse_math": False,  # a column name may be $x$
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -74,9 +74,14 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
 def draw(paint: Callable[["Figure"], None], *, name: str, label: str, width: float, height: float) -> str:
-    """What `paint` draws as an `<svg>` element of `width` x `height` points, the same bytes each time.
+    """Render the output of `paint` as an `<svg>` element, with deterministic bytes.
 
-    name: distinct within a page, since it seeds the ids. label: what a screen reader says.
+    Args:
+        paint: draws on the given figure.
+        name: prefix of the ids; unique within a page.
+        label: text for screen readers.
+        width: width in points.
+        height: height in points.
     """
     from matplotlib.figure import Figure
 
@@ -90,11 +95,11 @@ def draw(paint: Callable[["Figure"], None], *, name: str, label: str, width: flo
 
 @contextmanager
 def _style(name: str) -> Iterator[None]:
-    """matplotlib's defaults, whatever the user's own settings are, and ours over them."""
+    """Apply matplotlib's defaults and our settings, independent of the user's configuration."""
     import matplotlib
 
     with warnings.catch_warnings():
-        # A glyph that matplotlib's font lacks is measured as a box; the browser, which draws the text, has its own.
+        # matplotlib measures a missing glyph as a box; the browser draws the text with its own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
@@ -104,7 +109,7 @@ def _style(name: str) -> Iterator[None]:
 
 
 def _inline(svg: bytes, *, name: str, label: str) -> str:
-    """The drawing without what only a file of its own needs: prologue, namespaces, unused ids, fonts."""
+    """Strip what inline SVG does not need: prologue, namespaces, unused ids, fonts."""
     root = ElementTree.fromstring(svg)
     used = _references(root)
     for element in root.iter():
@@ -139,7 +144,7 @@ def _tidy(element: ElementTree.Element, used: set[str], *, prefix: str) -> None:
 
 
 def _references(root: ElementTree.Element) -> set[str]:
-    """The ids that some `href` or `url(#...)` of the drawing points at."""
+    """Return the ids referenced by an `href` or `url(#...)`."""
     values = [value for element in root.iter() for value in element.attrib.values()]
     links = {value[1:] for value in values if value.startswith("#")}
     return links | {found for value in values for found in _REFERENCE.findall(value)}
@@ -150,7 +155,7 @@ def _local(name: str) -> str:
 
 
 def _short(numbers: str) -> str:
-    """Hundredths of a point; tenths in long paths, which are clouds of points."""
+    """Round numbers to hundredths of a point, or tenths in long paths (scatter plots)."""
     digits = 1 if len(numbers) > _LONG_PATH else 2
     rounded = _LONG_DECIMAL.sub(lambda match: f"{float(match[0]):.{digits}f}".rstrip("0").rstrip("."), numbers)
     words = rounded.split()

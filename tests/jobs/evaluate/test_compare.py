@@ -79,7 +79,7 @@ def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells
 
     assert scored_by_champion(scored_cells).unchanged == set(NIGHTS[1:])
     assert compare(scored_cells).evaluation.rows == 219
-    assert "written again" in report(scored_cells).path.read_text()
+    assert "has changed since it was scored" in report(scored_cells).path.read_text()
 
 
 def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> N
     page = report(scored_cells).path.read_text()
 
     assert NIGHTS[0] in page
-    assert "is gone" in page
+    assert "is missing or has changed" in page
 
 
 def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(judged_cells: Path) -> None:

@@ -36,7 +36,7 @@ def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_fol
     assert result.report == tmp_path / "out" / "reports" / "samples-dt=2026-02-01.html"
     page = result.report.read_text()
     assert "no privacy guarantee" in page
-    assert "Published: 4 of 4 bars met" in page
+    assert "Published: 4 of 4 checks passed" in page
     assert sample(job, rows=400, seed=1, partition="dt=2026-02-01").quality == result.quality
     unjudged = shop_job(shared_folder, tmp_path, "quality = { check = false }")
     assert sample(unjudged, rows=20, seed=1, partition="dt=2026-02-01").report is None
@@ -62,7 +62,7 @@ def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, 
         "report.html",
     ]
     assert pq.read_table(folder / "part-0.parquet.quarantined").num_rows == 200
-    assert "Quarantined: 2 of 4 bars missed" in (folder / "report.html").read_text()
+    assert "Quarantined: 2 of 4 checks failed" in (folder / "report.html").read_text()
     assert Outputs(tmp_path / "out").quarantined() == {}
     assert not (tmp_path / "out" / "reports").exists()
 

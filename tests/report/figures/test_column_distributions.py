@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 
-from aepipe.report.figures.column_distributions import figure_of, marginals
+from aepipe.report.figures.column_distributions import compare_columns, draw_distributions
 
 rng = np.random.default_rng(0)
 
@@ -30,7 +30,7 @@ def table(shift: float) -> pa.Table:
 
 
 def test_columns_furthest_apart_come_first_and_what_cannot_be_compared_is_left_out():
-    found = marginals(table(0.0), table(9.0).append_column("new", pa.array([1] * 40)))
+    found = compare_columns(table(0.0), table(9.0).append_column("new", pa.array([1] * 40)))
 
     assert found[0].name == "far"
     assert found[0].distance == 1.0
@@ -38,7 +38,7 @@ def test_columns_furthest_apart_come_first_and_what_cannot_be_compared_is_left_o
 
 
 def test_every_kind_of_column_is_drawn_without_a_warning():
-    svg = figure_of(marginals(table(0.0), table(1.0)))
+    svg = draw_distributions(compare_columns(table(0.0), table(1.0)))
 
     assert ">real<" in svg
     assert ">synthetic<" in svg

@@ -40,9 +40,9 @@ def test_interval_without_rows_is_everything():
 def test_histogram_says_how_many_rows_and_how_many_beyond_the_threshold():
     night = np.append(np.linspace(0, 1, 1_500), [np.nan, np.inf])
 
-    told = texts(score_histogram(Scores(night, np.linspace(0, 1, 200), 0.9)))
+    found = texts(score_histogram(Scores(night, np.linspace(0, 1, 200), 0.9)))
 
-    assert {"this night, 1,500 rows", "calibration, 200 rows", "150 at or above", "threshold 0.900"} <= set(told)
+    assert {"current, 1,500 rows", "calibration, 200 rows", "150 at or above", "threshold 0.900"} <= set(found)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_histogram_says_how_many_rows_and_how_many_beyond_the_threshold():
     ],
 )
 def test_histogram_of_odd_scores_is_drawn_without_a_warning(scores):
-    assert "score (greater is stranger)" in texts(score_histogram(scores))
+    assert "score (higher is more anomalous)" in texts(score_histogram(scores))
 
 
 def test_the_cost_curve_marks_the_choice_and_what_can_be_looked_at():
     alpha = np.array([0.001, 0.01, 0.1, 1.0])
 
-    told = texts(cost_curve(CostCurve("chosen", alpha, np.array([9.0, 4, 7, 30]), 100 * alpha, 0.01, 12)))
+    found = texts(cost_curve(CostCurve("chosen", alpha, np.array([9.0, 4, 7, 30]), 100 * alpha, 0.01, 12)))
 
-    assert {"chosen, alpha 1\N{NO-BREAK SPACE}%: 4.00", "1.00", "can be looked at, 12", "alpha"} <= set(told)
+    assert {"chosen, alpha 1\N{NO-BREAK SPACE}%: 4.00", "1.00", "capacity, 12", "alpha"} <= set(found)
 
 
 def test_shares_name_the_quarantined_and_the_empty_nights_too():
@@ -75,10 +75,10 @@ def test_shares_name_the_quarantined_and_the_empty_nights_too():
         partition_result("dt=4", rows=5, invalid={"infinite": 5}),
     ]
 
-    told = texts(flagged_shares(lines, 0.05))
+    found = texts(flagged_shares(lines, 0.05))
 
-    assert {"1", "2", "3", "4", "quarantined"} <= set(told)
-    assert any(text.startswith("alpha") for text in told)
+    assert {"1", "2", "3", "4", "quarantined"} <= set(found)
+    assert any(text.startswith("alpha") for text in found)
 
 
 def test_many_nights_show_names_that_do_not_touch():

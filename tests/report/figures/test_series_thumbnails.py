@@ -1,12 +1,12 @@
 import numpy as np
 
-from aepipe.report.figures.series_thumbnails import line_pictures
+from aepipe.report.figures.series_thumbnails import draw_series
 
 
 def test_a_rising_line_rises_to_the_right() -> None:
     steps = np.arange(5.0).reshape(1, 5, 1)
 
-    (picture,) = line_pictures(steps, np.array([0.0]), np.array([4.0]))
+    (picture,) = draw_series(steps, np.array([0.0]), np.array([4.0]))
 
     ink = picture[0] != 250
     assert picture.shape == (3, 48, 96)
@@ -19,7 +19,7 @@ def test_nothing_is_drawn_beyond_a_window_s_end_or_of_a_channel_without_values()
     steps = np.full((1, 10, 2), np.nan)
     steps[0, :4, 0] = 1.0
 
-    (picture,) = line_pictures(steps, np.zeros(2), np.ones(2))
+    (picture,) = draw_series(steps, np.zeros(2), np.ones(2))
 
     drawn = (picture[0] != 250).any(0)
     assert drawn[:30].all()
@@ -27,6 +27,6 @@ def test_nothing_is_drawn_beyond_a_window_s_end_or_of_a_channel_without_values()
 
 
 def test_a_value_out_of_bounds_stays_on_the_picture() -> None:
-    (picture,) = line_pictures(np.full((1, 3, 1), 9.0), np.zeros(1), np.ones(1))
+    (picture,) = draw_series(np.full((1, 3, 1), 9.0), np.zeros(1), np.ones(1))
 
     assert (picture[0, 0] != 250).all()

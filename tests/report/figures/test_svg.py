@@ -15,7 +15,7 @@ def svg(paint, **changes) -> str:
 
 def curve(figure) -> None:
     axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=PALETTE["night"], label="a")
+    axes.plot([0, 1], [0, 1], color=PALETTE["current"], label="a")
     axes.legend()
 
 
@@ -33,7 +33,7 @@ def test_drawing_is_well_formed_and_carries_no_namespace_or_metadata():
 def test_every_colour_follows_the_page():
     drawn = svg(curve)
 
-    assert "var(--night)" in drawn
+    assert "var(--current)" in drawn
     assert not re.search(r"(fill|stroke): #(?!fff)", drawn)
 
 
