@@ -25,7 +25,10 @@ EXAMPLES: tuple[tuple[str, dict[str, object]], ...] = (
     ("convolutional, for images", {"family": "ae", "trunk": "conv", "latent": 16}),
     ("denoising: noisy rows in, clean rows out", {"family": "denoising_ae", "corruption": "swap"}),
     ("sparse, wider than the row", {"family": "sparse_ae", "latent": 64, "sparsity": 3.0}),
-    ("groups of eight, one of which is on", {"family": "binary_ae", "codes": "one_hot", "latent": 16, "choices": 8}),
+    (
+        "groups of eight with one active latent each",
+        {"family": "binary_ae", "codes": "one_hot", "latent": 16, "choices": 8},
+    ),
 )
 """Of [model]: what a kind of autoencoder is called, and the keys that make it."""
 

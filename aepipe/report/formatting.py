@@ -130,9 +130,9 @@ def key(value: object) -> str:
 
 
 def text(value: object, *, most: int = 80) -> str:
-    """Format a value as one line of printable text, truncated to `most` characters.
+    r"""Format a value as one line of printable text, truncated to `most` characters.
 
-    >>> text("two\\nlines"), text("abcdef", most=4)
+    >>> text("two\nlines"), text("abcdef", most=4)
     ('two lines', 'abc…')
     """
     # Only twice the length is processed, so that a cell of a megabyte is cheap.

@@ -32,7 +32,7 @@ class ColumnDistribution(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether the values are numbers."""
+        """True for numbers, False for texts."""
         return self.real.dtype.kind == "f"
 
 

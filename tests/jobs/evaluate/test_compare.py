@@ -14,7 +14,7 @@ from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import compare
 from aepipe.jobs.nightly import night
-from aepipe.jobs.report import page_data as gather
+from aepipe.jobs.report import page_data
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions
@@ -50,26 +50,30 @@ def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> Non
     assert all(line.accuracy > 0.85 for line in found.features)
 
 
-def test_strange_rows_stand_beside_their_own_source(scored_cells: Path) -> None:
-    strange = gather.strangest(scored := scored_by_champion(scored_cells), scored.model)
+def test_top_anomalies_are_shown_with_their_source(scored_cells: Path) -> None:
+    scored = scored_by_champion(scored_cells)
 
-    assert strange is not None
-    assert strange.source is not None
-    assert strange.partitions is not None
-    for index, (name, case) in enumerate(zip(strange.partitions, strange.scores["case_id"].to_pylist(), strict=True)):
+    anomalies = page_data.build_top_anomalies(scored, page_data.scan_scores(scored))
+
+    assert anomalies is not None
+    assert anomalies.source is not None
+    assert anomalies.partitions is not None
+    for index, (name, case) in enumerate(
+        zip(anomalies.partitions, anomalies.scores["case_id"].to_pylist(), strict=True)
+    ):
         table = read(source(scored_cells, name))
         row = table["case_id"].to_pylist().index(case)
-        assert strange.source["mean_area"][index].as_py() == table["mean_area"][row].as_py()
-    assert strange.scores["score"].to_pylist() == sorted(strange.scores["score"].to_pylist(), reverse=True)
+        assert anomalies.source["mean_area"][index].as_py() == table["mean_area"][row].as_py()
+    assert anomalies.scores["score"].to_pylist() == sorted(anomalies.scores["score"].to_pylist(), reverse=True)
 
 
 def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells: Path) -> None:
-    before = gather.first_reasons(scored_by_champion(scored_cells))
+    before = page_data.scan_scores(scored_by_champion(scored_cells)).first_reasons
 
     scored_cells.write_text(scored_cells.read_text().replace("[score]\n", "[score]\nreasons = 0\n"))
 
     assert read_job(scored_cells).score.reasons == 0
-    assert gather.first_reasons(scored_by_champion(scored_cells)) == before
+    assert page_data.scan_scores(scored_by_champion(scored_cells)).first_reasons == before
     assert before
 
 
