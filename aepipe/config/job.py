@@ -4,9 +4,9 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
@@ -32,10 +32,25 @@ Kind = Literal[
 ]
 
 
+def _local(path: object) -> object:
+    text = str(path)
+    if "://" in text:
+        raise ValueError(
+            "expected a local path, got a URL. Object stores are not supported; copy the data or mount it."
+        )
+    if "\0" in text:
+        raise ValueError("expected a path, got text with a NUL character. Remove it.")
+    return path
+
+
+LocalPath = Annotated[Path, BeforeValidator(_local)]
+"""Path on a local or mounted file system."""
+
+
 class Data(FrozenModel):
     """Source table and the roles of its columns."""
 
-    path: Path = Field(description="folder of Parquet files, or one file; relative to the job file")
+    path: LocalPath = Field(description="folder of Parquet files, or one file; relative to the job file")
     partition: str | None = Field(None, description="key of the `key=value` partition folders; default: the keys found")
     keys: tuple[str, ...] = Field((), description="columns that identify a row: passed through, never modelled")
     labels: tuple[str, ...] = Field((), description="ground-truth columns: passed through, never modelled")
@@ -240,10 +255,10 @@ class Evaluate(FrozenModel):
 class Output(FrozenModel):
     """Output folders, relative to the job file."""
 
-    path: Path | None = Field(
+    path: LocalPath | None = Field(
         None, description="folder of scores/, features/, samples/ and reports/; default: out/<name>"
     )
-    exported: Path = Field(Path("exported"), description="folder of bundles, <name>/<version>")
+    exported: LocalPath = Field(Path("exported"), description="folder of bundles, <name>/<version>")
 
 
 class Run(FrozenModel):
@@ -251,7 +266,7 @@ class Run(FrozenModel):
 
     device: Device = Field("auto", description="device that runs the ONNX graphs; cuda fails if no GPU is usable")
     engine: Literal["local"] = Field("local", description="engine that runs the partitions")
-    workers: int | None = Field(None, ge=1, description="number of workers; default: one per core")
+    workers: int | None = Field(None, ge=1, le=1_024, description="number of workers; default: one per core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
     memory_mb: int | None = Field(
         None,
@@ -340,7 +355,7 @@ def read_job(path: str | Path) -> Job:
     if path.is_dir():
         path = path / "job.toml"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobInvalid(str(path), ["file does not exist. Run `aepipe init DATA` to write one."]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -349,6 +364,8 @@ def read_job(path: str | Path) -> Job:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobInvalid(str(path), [f"is not valid TOML: {error}"]) from None
+    except RecursionError:
+        raise JobInvalid(str(path), ["is not valid TOML: values are nested too deeply"]) from None
     return parse_job(raw, source=path.resolve(), text=text)
 
 
@@ -366,9 +383,15 @@ def parse_job(raw: dict[str, Any], *, source: Path, text: str = "") -> Job:
     if "source" in raw:
         raise JobInvalid(str(source), [f"{_line(('source',), text)}unknown key 'source'"])
     try:
-        return Job.model_validate({**raw, "source": source})
+        job = Job.model_validate({**raw, "source": source})
     except ValidationError as error:
         raise JobInvalid(str(source), list(_faults(error, text))) from None
+    if job.data_path.is_relative_to(job.out_path):
+        place = _line(("output", "path"), text)
+        raise JobInvalid(
+            str(source), [f"{place}output.path is {job.out_path}, which holds the data. Name another folder."]
+        )
+    return job
 
 
 def _faults(error: ValidationError, text: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -153,3 +154,47 @@ def test_parse_job_rejects_every_unknown_key(key: str) -> None:
 
     with pytest.raises(JobInvalid, match=f"unknown key '{key}'"):
         parse_job(raw, source=Path("job.toml"))
+
+
+@pytest.mark.parametrize("key", ["data.path", "output.path", "output.exported"])
+@pytest.mark.parametrize("path", ["s3://bucket/rows", "gs://bucket/rows", "file:///rows"])
+def test_a_url_is_refused_wherever_a_path_is_expected(tmp_path: Path, key: str, path: str) -> None:
+    section, _, name = key.partition(".")
+    raw: dict[str, Any] = {"name": "t", "data": {"path": "rows"}}
+    raw.setdefault(section, {})[name] = path
+
+    with pytest.raises(JobInvalid, match=rf"{key}: expected a local path, got a URL"):
+        parse_job(raw, source=tmp_path / "job.toml")
+
+
+def test_a_nul_character_in_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobInvalid, match=r"data\.path: expected a path, got text with a NUL character"):
+        parse_job({"name": "t", "data": {"path": "a\0b"}}, source=tmp_path / "job.toml")
+
+
+@pytest.mark.parametrize(("data", "output"), [("rows", "rows"), ("rows", "."), ("out/rows", "out"), (".", "./")])
+def test_outputs_in_the_folder_of_the_data_or_above_are_refused(tmp_path: Path, data: str, output: str) -> None:
+    raw = {"name": "t", "data": {"path": data}, "output": {"path": output}}
+
+    with pytest.raises(JobInvalid, match=r"output\.path is .*, which holds the data\. Name another folder\."):
+        parse_job(raw, source=tmp_path / "job.toml")
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_bytes(b"\xef\xbb\xbf" + b'name = "t"\n[data]\npath = "rows"\n')
+
+    assert read_job(job).name == "t"
+
+
+def test_values_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(f'name = "t"\ndata = {"[" * 5_000}{"]" * 5_000}\n')
+
+    with pytest.raises(JobInvalid, match="nested too deeply"):
+        read_job(job)
+
+
+def test_more_workers_than_any_machine_has_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobInvalid, match=r"run\.workers"):
+        parse_job({"name": "t", "data": {"path": "a"}, "run": {"workers": 100_000}}, source=tmp_path / "job.toml")
