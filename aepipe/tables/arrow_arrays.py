@@ -1,7 +1,6 @@
-"""Arrow arrays as numpy arrays and back, by their buffers.
+"""Convert Arrow arrays to numpy arrays and back through their buffers.
 
-`pa.array`, `pa.scalar` and `Array.to_numpy` import pandas wherever it is installed; what stands here does not, so that
-scoring starts in the time that scoring takes.
+`pa.array`, `pa.scalar` and `Array.to_numpy` import pandas if it is installed, which would slow the start of scoring.
 """
 
 from collections.abc import Sequence
@@ -31,12 +30,12 @@ _DTYPES = {
     }.items()
     for kind in kinds
 }
-"""By type id: comparing types or their names costs more than reading a small array."""
+"""numpy type by Arrow type id: comparing types or their names costs more than reading a small array."""
 _PLAIN = {*_DTYPES, pa.string().id, pa.binary().id, pa.binary(1).id, pa.null().id}
 
 
 def dtype_of(kind: pa.DataType) -> np.dtype:
-    """The numpy type of a fixed-width Arrow type's bytes; times are integers in their unit.
+    """Return the numpy type of a fixed-width Arrow type's bytes; times are integers in their unit.
 
     >>> dtype_of(pa.timestamp("us")), dtype_of(pa.time32("s"))
     (dtype('int64'), dtype('int32'))
@@ -45,7 +44,7 @@ def dtype_of(kind: pa.DataType) -> np.dtype:
 
 
 def values_of(array: pa.Array) -> np.ndarray:
-    """The values of a fixed-width array, not writable; a null's slot holds anything."""
+    """Return the values (B,) of a fixed-width array, read-only; the slots of nulls are undefined."""
     dtype = dtype_of(array.type)
     if len(array) == 0:
         return np.zeros(0, dtype)
@@ -56,7 +55,7 @@ def values_of(array: pa.Array) -> np.ndarray:
 
 
 def nulls_of(array: pa.Array) -> np.ndarray | None:
-    """Which values are null, bool (B,); None where none is."""
+    """Return the mask of nulls, bool (B,); None if there are none."""
     if array.null_count == 0:
         return None
     if pt.is_null(array.type):
@@ -65,7 +64,13 @@ def nulls_of(array: pa.Array) -> np.ndarray | None:
 
 
 def array_of(values: np.ndarray, kind: pa.DataType, nulls: np.ndarray | None = None) -> pa.Array:
-    """An Arrow array of a fixed-width type from numpy values of any dtype that converts to its bytes."""
+    """Build an Arrow array of a fixed-width type.
+
+    Args:
+        values: (B,), of any dtype that converts to the type's.
+        kind: type of the array.
+        nulls: mask of nulls, bool (B,); None for none.
+    """
     dtype = dtype_of(kind)
     if dtype == np.bool_:
         content = np.packbits(np.asarray(values, np.bool_), bitorder="little")
@@ -76,7 +81,7 @@ def array_of(values: np.ndarray, kind: pa.DataType, nulls: np.ndarray | None = N
 
 
 def texts_of(texts: Sequence[str]) -> pa.Array:
-    """A string array.
+    """Build a string array.
 
     >>> texts_of(["a", "bc"]).to_pylist()
     ['a', 'bc']
@@ -85,7 +90,7 @@ def texts_of(texts: Sequence[str]) -> pa.Array:
 
 
 def bytes_of(contents: Sequence[bytes | None]) -> pa.Array:
-    """A binary array."""
+    """Build a binary array; None becomes null."""
     lengths = np.fromiter((len(content or b"") for content in contents), np.int64, len(contents))
     offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
     nulls = np.fromiter((content is None for content in contents), np.bool_, len(contents))
@@ -95,7 +100,7 @@ def bytes_of(contents: Sequence[bytes | None]) -> pa.Array:
 
 
 def plain_values(array: pa.Array) -> pa.Array:
-    """The values themselves, of the type that `arrow_types.plain` names."""
+    """Convert an array to its plain type, `arrow_types.plain`."""
     kind = array.type
     if kind.id in _PLAIN:
         return array
@@ -110,7 +115,7 @@ def plain_values(array: pa.Array) -> pa.Array:
 
 
 def restored(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The inverse of `plain_values`: values of a plain type in the source's own."""
+    """Convert values of a plain type to the source's type; the inverse of `plain_values`."""
     if array.type == kind:
         return array
     if isinstance(kind, pa.BaseExtensionType):
@@ -126,7 +131,7 @@ def _dictionary(array: pa.Array, kind: pa.DictionaryType) -> pa.Array:
     packed = array.dictionary_encode()
     indices, values = packed.indices, restored(packed.dictionary, kind.value_type)
     fits = len(values) <= np.iinfo(dtype_of(kind.index_type)).max + 1
-    # A dictionary a batch holds few values, all of them together may be too many for its index type.
+    # The dictionary of one batch holds few values; the values of all batches may be too many for its index type.
     indices = indices.cast(kind.index_type) if fits else indices
     return pa.DictionaryArray.from_arrays(indices, values, ordered=kind.ordered)
 

@@ -1,4 +1,4 @@
-"""Where Arrow takes its memory from."""
+"""Memory pool of Arrow."""
 
 import os
 from contextlib import suppress
@@ -9,9 +9,9 @@ _VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 def keep_freed_memory() -> None:
-    """Half of what `import aepipe` does where Arrow was loaded before it: batches, not pages, come from jemalloc.
+    """Use jemalloc for batches, also if Arrow was imported before aepipe, which sets the environment variable.
 
-    A pool that the environment names stays, and so does Arrow's default where jemalloc is not built in.
+    A pool named in the environment is kept, and so is Arrow's default if jemalloc is not built in.
     """
     if _VARIABLE not in os.environ:
         with suppress(NotImplementedError):

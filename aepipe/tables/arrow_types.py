@@ -1,4 +1,4 @@
-"""What Arrow types mean to aepipe: which are alike and which are wider. Nothing here looks at values."""
+"""Arrow types: sorts, and which type can hold the values of another. Does not look at values."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ Sort = Literal["number", "boolean", "text", "time", "bytes", "list", "null", "ot
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """The type of the values themselves: no extension, dictionary, run-end, view or 64-bit offsets around them.
+    """Return the type without extension, dictionary, run-end, view or 64-bit offset layout.
 
     >>> plain(pa.dictionary(pa.int8(), pa.large_string())), plain(pa.large_list(pa.string_view()))
     (DataType(string), ListType(list<item: string>))
@@ -30,7 +30,7 @@ def plain(kind: pa.DataType) -> pa.DataType:
 
 
 def sort_of(kind: pa.DataType) -> Sort:
-    """What a type's values are, in the broad.
+    """Classify a type by its values.
 
     >>> sort_of(pa.decimal128(9, 2)), sort_of(pa.timestamp("ns", tz="UTC")), sort_of(pa.struct([]))
     ('number', 'time', 'other')
@@ -52,15 +52,15 @@ def sort_of(kind: pa.DataType) -> Sort:
 
 
 def innermost(kind: pa.DataType) -> pa.DataType:
-    """The type of the values in lists of lists; the type itself where it is no list."""
+    """Return the type of the values in nested lists; the type itself if it is not a list."""
     kind = plain(kind)
     return innermost(kind.value_type) if sort_of(kind) == "list" else kind
 
 
 def carries(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether data of type `found` can stand for `wanted`: the same values, or narrower ones.
+    """Return True if data of type `found` can be read as `wanted`: the same values or narrower ones.
 
-    float64 stands for integers: pandas writes a column of integers so as soon as one value is missing.
+    float64 is accepted for integers: pandas writes integers as float64 as soon as one value is missing.
 
     >>> carries(pa.int32(), pa.float64()), carries(pa.float64(), pa.int32()), carries(pa.float32(), pa.int32())
     (True, True, False)

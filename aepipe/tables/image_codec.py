@@ -1,6 +1,6 @@
-"""PNG and JPEG bytes to pixels and back. Shapes are (channels, height, width), pixels uint8.
+"""Decode PNG and JPEG bytes to pixels, encode PNG. Shapes are (channels, height, width), pixels uint8.
 
-Pillow is imported when a picture comes: tables should not pay for it.
+Pillow is imported with the first image, so that tables do not pay for it.
 """
 
 import io
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _MOST_PIXELS = 64_000_000
-"""A larger picture is refused before it is unpacked: a few kilobytes can hold gigapixels."""
+"""Larger images are rejected before they are decompressed: a few kilobytes can hold gigapixels."""
 
 _Shape = tuple[int, int, int]
 
 
 def format_of(content: bytes) -> str | None:
-    """PNG or JPEG by the first bytes; None if neither.
+    """Detect PNG or JPEG by the first bytes; None if neither.
 
     >>> format_of(bytes.fromhex("ffd8ffe0"))
     'JPEG'
@@ -30,20 +30,26 @@ def format_of(content: bytes) -> str | None:
 
 
 def can_decode(channels: int) -> bool:
-    """Whether pictures of so many channels exist: grey, grey and alpha, RGB, RGBA."""
+    """Return True if PNG has this number of channels: grey, grey with alpha, RGB, RGBA."""
     return channels in _MODES
 
 
 def shape_of(content: bytes) -> _Shape | None:
-    """Read from the header alone; None if these are no PNG or JPEG bytes."""
+    """Read the shape from the header alone; None if the bytes are not PNG or JPEG."""
     picture = _open(content)
     return None if picture is None else _shape(picture)
 
 
 def pixels_of(content: bytes, shape: _Shape, *, resize: bool) -> np.ndarray | None:
-    """The picture as (C, H, W); None where it cannot be read. Only `resize` changes a size or a number of channels.
+    """Decode an image to (C, H, W); None if it cannot be read.
 
-    Raises ValueError if the picture is of another shape, or too large.
+    Args:
+        content: PNG or JPEG bytes.
+        shape: expected (channels, height, width).
+        resize: convert an image of another size or number of channels.
+
+    Raises:
+        ValueError: the image has another shape, or is too large.
     """
     picture = _open(content)
     if picture is None:
@@ -59,7 +65,7 @@ def pixels_of(content: bytes, shape: _Shape, *, resize: bool) -> np.ndarray | No
 
 
 def png_of(pixels: np.ndarray) -> bytes:
-    """PNG bytes of a (C, H, W) picture."""
+    """Encode an image (C, H, W) as PNG bytes."""
     from PIL import Image
 
     grid = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
@@ -87,7 +93,7 @@ def _fitted(picture: "Image", shape: _Shape) -> "Image":
     from PIL import Image
 
     channels, height, width = shape
-    if picture.mode.startswith("I"):  # 16 bits a pixel: convert() would clip them all to white
+    if picture.mode.startswith("I"):  # 16 bits per pixel: convert() would clip them all to white
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode != _MODES[channels]:
         picture = picture.convert(_MODES[channels])

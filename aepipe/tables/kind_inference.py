@@ -1,4 +1,4 @@
-"""Which kind each column of a Parquet file is, by stated rules, unless the job says so."""
+"""Infer the kind of each column of a Parquet file by fixed rules; the job overrides them."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -16,13 +16,13 @@ from aepipe.tables.list_inference import REMEDY as _REMEDY
 from aepipe.tables.list_inference import ListsRefused, kind_of_lists
 from aepipe.tables.schema import Column, Schema, did_you_mean
 
-_NAMES_A_ROW = 100
-"""From so many sampled rows on, text that never repeats is taken for a name of the row."""
-_PICTURES_SAMPLED = 64
+_MIN_IDENTIFIER_ROWS = 100
+"""Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""
+_SAMPLED_IMAGES = 64
 
 
 class _Refused(Exception):
-    """A clause that goes on from the file's name."""
+    """Fault of a column; the message continues the name of the file."""
 
 
 class _Found(NamedTuple):
@@ -33,9 +33,15 @@ class _Found(NamedTuple):
 
 
 def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
-    """What each column is. `sample` holds some first rows, to count distinct values and to look at pictures.
+    """Infer the schema of a table.
 
-    Raises SchemaMismatch with every fault at once.
+    Args:
+        arrow: Arrow schema of the files.
+        job: settings that override the rules.
+        sample: sampled rows, used to count distinct values and to read image headers; None for none.
+
+    Raises:
+        SchemaMismatch: lists every fault.
     """
     faults = list(_unknown_names(arrow, job))
     columns: list[Column] = []
@@ -44,11 +50,11 @@ def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
             columns.append(_column(field, job, sample))
         except _Refused as refused:
             faults.append(str(refused))
-    columns, more = _one_alone(columns, job)
+    columns, more = _without_other_columns(columns, job)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time)
     if not faults and not schema.described:
-        faults.append("has no column to model: every one is a key, a label, a condition or ignored")
+        faults.append("has no column to model: every column is a key, a label, a condition or ignored")
     if faults:
         raise SchemaMismatch(str(job.data_path), faults)
     return schema
@@ -75,9 +81,9 @@ def _column(field: pa.Field, job: Job, sample: pa.Table | None) -> Column:
     elif field.name == job.data.event_time:
         found = _event_time(field)
     elif field.name == job.data.partition:
-        found = _Found("ignore", "names the partition")
+        found = _Found("ignore", "the partition key")
     elif field.name.startswith("__index_level_"):
-        found = _Found("ignore", "an index that pandas wrote; name it under [columns] to use it")
+        found = _Found("ignore", "index written by pandas; name it under [columns] to use it")
     else:
         found = _by_type(field, spec, values)
     _check_options(field, found.kind, spec)
@@ -118,9 +124,9 @@ def _check_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
 
 def _event_time(field: pa.Field) -> _Found:
     if sort_of(field.type) not in ("time", "number", "text"):
-        raise _refused(field, "which data.event_time names: it has no order; take a timestamp, a date or a number")
+        raise _refused(field, "which data.event_time names: expected a timestamp, a date or a number")
     return _Found(
-        "ignore", "the event time: orders the rows and is carried through; name it under [columns] to model it too"
+        "ignore", "the event time: orders the rows and is passed through; name it under [columns] to model it too"
     )
 
 
@@ -153,7 +159,7 @@ _INSTEAD = {
 
 
 def _has_text_form(kind: pa.DataType) -> bool:
-    """Whether a category's values survive as text: timestamps, times and durations lose zone or unit."""
+    """Return True if values survive as text: timestamps, times and durations lose zone or unit."""
     kind = plain(kind)
     return not (pt.is_timestamp(kind) or pt.is_time(kind) or pt.is_duration(kind))
 
@@ -171,7 +177,7 @@ def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) 
     if sort == "text":
         return _category(field, values)
     if sort == "null":
-        return _Found("ignore", "holds nothing but nulls")
+        return _Found("ignore", "all values are null")
     if sort == "bytes" or (sort == "list" and spec.shape is not None):
         return _image(field, spec, values)
     if sort == "list":
@@ -185,9 +191,9 @@ def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
     texts = _plain(values)
     rows = len(texts) - texts.null_count
     distinct = pc.count_distinct(texts).as_py()
-    if distinct == rows >= _NAMES_A_ROW:
-        why = f"all {rows:,} sampled values differ, so it seems to name a row"
-        return _Found("ignore", f'{why}; name it "key" to carry it through, or "category"')
+    if distinct == rows >= _MIN_IDENTIFIER_ROWS:
+        why = f"all {rows:,} sampled values differ, so it seems to identify rows"
+        return _Found("ignore", f'{why}; name it "key" to pass it through, or "category"')
     return _Found("category", f"{field.type} with {distinct:,} distinct values in the first {len(texts):,} rows")
 
 
@@ -207,19 +213,17 @@ def _lists(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) ->
 def _image(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     sort = sort_of(field.type)
     if sort not in ("bytes", "list") or (sort == "list" and not pt.is_integer(innermost(field.type))):
-        raise _refused(field, "which cannot be an image: pixels are bytes, lists of integers, or PNG or JPEG bytes")
+        raise _refused(field, "which cannot be an image: expected raw bytes, lists of integers, or PNG or JPEG bytes")
     if spec.shape is not None and (len(spec.shape) != 3 or min(spec.shape) < 1):
-        raise _refused(field, f"whose shape is [channels, height, width], found {list(spec.shape)}")
+        raise _refused(field, f"whose shape is invalid: expected [channels, height, width], got {list(spec.shape)}")
     formats, shape = _pictures(values) if pt.is_binary(plain(field.type)) else ("", None)
     if spec.shape is not None:
         return _shaped_image(field, spec.shape, formats)
     if shape is None:
         example = f'{field.name} = {{kind = "image", shape = [1, 28, 28]}}'
-        raise _refused(
-            field, f"raw bytes or numbers whose shape nothing says: write {example} under [columns], or {_REMEDY}"
-        )
+        raise _refused(field, f"raw bytes or numbers of unknown shape: write {example} under [columns], or {_REMEDY}")
     size = "x".join(map(str, shape))
-    why = f"{formats} bytes; most of the first pictures are {size} (channels x height x width)"
+    why = f"{formats} bytes; most of the first images are {size} (channels x height x width)"
     return _Found("image", why, shape, packed=True)
 
 
@@ -243,34 +247,34 @@ def _shaped_image(field: pa.Field, shape: tuple[int, ...], formats: str) -> _Fou
 
 
 def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | None]:
-    """Formats of the first values, if most of them are pictures, and the shape that most of those have."""
+    """Return the formats of the first values if most of them are images, and their most frequent shape."""
     if values is None:
         return "", None
-    contents = _plain(values).drop_null().slice(0, _PICTURES_SAMPLED).to_pylist()
+    contents = _plain(values).drop_null().slice(0, _SAMPLED_IMAGES).to_pylist()
     formats = [name for content in contents if (name := image_bytes.format_of(content))]
-    if 2 * len(formats) <= len(contents):  # a bright row of raw pixels begins as a JPEG does
+    if 2 * len(formats) <= len(contents):  # a bright row of raw pixels starts with the bytes of a JPEG header
         return "", None
     shapes = [shape for content in contents if (shape := image_bytes.shape_of(content))]
     return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
 
 
-def _one_alone(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
-    """An image or a series is modelled alone: what is beside it is ignored, unless the job names it, a fault."""
+def _without_other_columns(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
+    """Ignore all other columns of an image or series; a column that the job names is a fault."""
     alone = [column for column in columns if column.kind in ("image", "series")]
     faults = list(_target_faults(columns))
     if not alone:
         return columns, faults
-    one = f"the {alone[0].kind} '{alone[0].name}'"
+    reason = f"the {alone[0].kind} '{alone[0].name}' is modelled alone"
     if len(alone) > 1:
         both = " and ".join(f"{column.kind} '{column.name}'" for column in alone[:2])
-        return columns, [*faults, f"has {both}, a model takes one: {_REMEDY} all but one"]
+        return columns, [*faults, f"has {both}, but a model takes one: {_REMEDY} all but one"]
     kept = []
     for column in columns:
-        beside = column.kind not in ("image", "series", "target", "condition", "key", "label", "ignore")
-        if beside and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
-            faults.append(f"has column '{column.name}' beside {one}, which is modelled alone: {_REMEDY}")
-        ignored = {"kind": "ignore", "why": f"beside {one}, which is modelled alone"}
-        kept.append(column.model_copy(update=ignored) if beside else column)
+        is_other = column.kind not in ("image", "series", "target", "condition", "key", "label", "ignore")
+        if is_other and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
+            faults.append(f"has column '{column.name}', but {reason}: {_REMEDY}")
+        ignored = {"kind": "ignore", "why": reason}
+        kept.append(column.model_copy(update=ignored) if is_other else column)
     return kept, faults
 
 
@@ -279,9 +283,9 @@ def _target_faults(columns: list[Column]) -> Iterator[str]:
     if not targets:
         return
     if not images:
-        yield f"has the target '{targets[0].name}' but no image: a target is what an image is rebuilt as"
+        yield f"has the target '{targets[0].name}' but no image: a target replaces the image as the output"
     elif (targets[0].shape or ())[1:] != (images[0].shape or ())[1:]:
-        yield f"has the target '{targets[0].name}' of another height and width than the image '{images[0].name}'"
+        yield f"has the target '{targets[0].name}' whose height and width differ from the image '{images[0].name}'"
     if len(targets) > 1:
-        clause = f"an image is rebuilt as one: {_REMEDY} all but one"
+        clause = f"but an image has one target: {_REMEDY} all but one"
         yield f"has the targets '{targets[0].name}' and '{targets[1].name}', {clause}"

@@ -1,4 +1,4 @@
-"""What a column of lists of numbers is: vectors of one length, or windows of a time series."""
+"""Infer whether a column of lists holds vectors of one length or windows of a time series."""
 
 from typing import Literal, NamedTuple
 
@@ -13,11 +13,11 @@ _EXAMPLE = '{kind = "image", shape = [1, 28, 28]}'
 
 
 class ListsRefused(Exception):
-    """A clause that goes on from the column's name."""
+    """Fault of a column of lists; the message continues the name of the column."""
 
 
 class ListKind(NamedTuple):
-    """What the lists are, by which rule, and of which shape where that is fixed before training."""
+    """Kind of a column of lists, the rule that chose it, and the shape if it is known before training."""
 
     kind: Literal["vector", "series"]
     why: str
@@ -31,15 +31,22 @@ def kind_of_lists(
     asked: Literal["vector", "series"] | None,
     shape: tuple[int, ...] | None,
 ) -> ListKind:
-    """What lists of this type are, whose first rows are `values`: vectors where all have one length, else windows.
+    """Infer the kind of a column of lists: vectors if all have one length, else windows.
 
-    asked, shape: what the job says. Raises ListsRefused.
+    Args:
+        kind: Arrow type of the column.
+        values: sampled rows; None for none.
+        asked: kind named in the job; None for none.
+        shape: shape given in the job; None for none.
+
+    Raises:
+        ListsRefused: the column cannot be modelled.
     """
     kind = plain(kind)
     depth = _depth(kind)
     if sort_of(innermost(kind)) != "number" or not 1 <= depth <= 2 or (depth == 2 and asked == "vector"):
         wanted = "series" if asked == "series" else "vector"
-        raise ListsRefused(f"which is no {wanted} of numbers: {REMEDY}")
+        raise ListsRefused(f"which is not a {wanted} of numbers: {REMEDY}")
     if asked == "series":
         return ListKind("series", "named in the job", _checked_shape(kind, shape))
     if depth == 2:
@@ -55,7 +62,7 @@ def _by_lengths(kind: pa.DataType, values: pa.ChunkedArray | None, asked: str | 
     lengths = _lengths(values)
     if not lengths or lengths[-1] == 0 or (len(lengths) > 1 and asked == "vector"):
         found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
-        raise ListsRefused(f"{found}, which are no vector: give all the same length, or {REMEDY}")
+        raise ListsRefused(f"{found}, which are not vectors: give all the same length, or {REMEDY}")
     if len(lengths) > 1:
         return ListKind("series", f"{_found(kind, values)}: windows of a time series")
     rows = len(values or ())
@@ -64,11 +71,11 @@ def _by_lengths(kind: pa.DataType, values: pa.ChunkedArray | None, asked: str | 
 
 
 def _checked_shape(kind: pa.DataType, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The job's [steps, channels], where it agrees with the type."""
+    """Return the [steps, channels] of the job if they agree with the type."""
     if shape is None:
         return None
     if len(shape) != 2 or min(shape) < 1:
-        raise ListsRefused(f"whose shape is [steps, channels], found {list(shape)}: correct the shape")
+        raise ListsRefused(f"whose shape is invalid: expected [steps, channels], got {list(shape)}: correct the shape")
     steps = kind.list_size if pt.is_fixed_size_list(kind) else shape[0]
     inner = kind.value_type
     channels = 1 if sort_of(inner) != "list" else inner.list_size if pt.is_fixed_size_list(inner) else shape[1]
@@ -91,7 +98,7 @@ def _numbers(inner: pa.DataType) -> str:
 
 
 def _lengths(values: pa.ChunkedArray | None) -> list[int]:
-    """The lengths that there are, sorted; nulls have none."""
+    """Return the distinct lengths of the lists, sorted; nulls are skipped."""
     return [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
 
 

@@ -1,6 +1,6 @@
-"""Rows of Parquet files in order, a bounded number at a time, with page checksums verified where files have them.
+"""Read Parquet files in order, in batches of bounded size; page checksums are verified if the file has them.
 
-Without page checksums a flipped bit inside a page can pass unseen: only a digest that is known from elsewhere finds it.
+Without page checksums a flipped bit inside a page can go unnoticed; only a digest from elsewhere finds it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,33 +15,41 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.tables.unification import cast_batch
 
 READ_ROWS = 65_536
-"""Rows of a slice where nothing asks for fewer."""
+"""Default number of rows per batch."""
 
 # Pages are read as they are needed, so that memory does not grow with the size of a row group. Memory-mapping is no
 # faster, counts as resident, and ends the process with SIGBUS if the file is cut short meanwhile.
 _BUFFER = 64 << 10
 _LARGE_GROUPS = 8
-"""Batches after which a batch may be cut short by the end of a row group."""
+"""Number of batches after which a batch may be cut short by the end of a row group."""
 _OPEN_BYTES = 9 << 18
-"""Of a column at most: writers end dictionaries and pages at a MiB; 64 columns of floats took 150 MB."""
-_HEADERS = 128  # bytes of a column of a row group that hold no values
-_VARIABLE_BYTES = 64  # taken for a value of a type without a fixed width, if the file does not say more
+"""Upper bound per column: writers end dictionaries and pages at 1 MiB; 64 columns of floats took 150 MB."""
+_HEADERS = 128  # bytes per column and row group that hold no values
+_VARIABLE_BYTES = 64  # assumed for a value without fixed width, unless the file says more
 
 
 class Footer(NamedTuple):
-    """What the end of a Parquet file says of it."""
+    """Footer of a Parquet file."""
 
     path: Path
     schema: pa.Schema
     rows: int
     row_bytes: int
-    """About how many bytes a row takes in memory."""
+    """Estimated size of a row in memory, in bytes."""
     open_bytes: int
-    """About how many bytes its largest row group takes beside the rows while it is read: dictionaries and pages."""
+    """Estimated size of dictionaries and pages while the largest row group is read, in bytes."""
 
 
 def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
-    """The footer of a file; its bytes count these columns alone. Raises DataUnreadable."""
+    """Read the footer of a file.
+
+    Args:
+        path: the file.
+        columns: columns to count in the sizes; None for all.
+
+    Raises:
+        DataUnreadable: the file is missing or is not a Parquet file.
+    """
     with _open(path) as file:
         schema = file.schema_arrow
         wanted = [field for field in schema if columns is None or field.name in columns]
@@ -58,12 +66,18 @@ def slices(
     as_codes: Sequence[str] = (),
     schema: pa.Schema | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the files, in order, in batches of at most `rows` that never span two files.
+    """Yield the rows of the files in order, in batches that never span two files.
 
-    columns: those to read, None for all. as_codes: text columns that come as dictionary arrays, which is faster to read
-    where values repeat. schema: the types to cast the columns to, in place of those of each file; a column that a file
-    lacks is null then.
-    Raises DataUnreadable, which names file and row group, and SchemaMismatch for columns that a file does not have.
+    Args:
+        files: Parquet files.
+        columns: columns to read; None for all.
+        rows: maximum rows per batch.
+        as_codes: text columns to read as dictionary arrays, which is faster if values repeat.
+        schema: types to cast the columns to; columns missing from a file are null then. None keeps the file's types.
+
+    Raises:
+        DataUnreadable: a file cannot be read; names the file and the row group.
+        SchemaMismatch: a file lacks a column.
     """
     for path in files:
         with _open(path, as_codes) as file:
@@ -82,7 +96,7 @@ def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, ro
     done = end = 0
     for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * rows):
         end += sum(file.metadata.row_group(group).num_rows for group in groups)
-        # Threads of Arrow's own cost more than they bring: whoever asks for batches is one of several workers.
+        # Arrow's own threads cost more than they gain: the caller is one of several workers.
         batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
         while True:
             try:
@@ -96,24 +110,24 @@ def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, ro
                 break
             done += batch.num_rows
             yield batch
-        del batches  # with the dictionaries of its columns, before those of the next are read
+        del batches  # frees its dictionaries before the next ones are read
     if done != file.metadata.num_rows:
         promised = file.metadata.num_rows
-        raise DataUnreadable(f"{path} promises {promised:,} rows and holds {done:,}. Write the file again.")
+        raise DataUnreadable(f"{path} is incomplete: expected {promised:,} rows, got {done:,}. Write the file again.")
 
 
 def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[int]]:
-    """Row groups that are read in one go: one after another, small ones together until they have so many rows."""
-    gathered: list[int] = []
+    """Yield the row groups in order; small ones are combined until they hold `at_least` rows."""
+    groups_read: list[int] = []
     rows = 0
     for group in range(metadata.num_row_groups):
-        gathered.append(group)
+        groups_read.append(group)
         rows += metadata.row_group(group).num_rows
         if rows >= at_least:
-            yield gathered
-            gathered, rows = [], 0
-    if gathered:
-        yield gathered
+            yield groups_read
+            groups_read, rows = [], 0
+    if groups_read:
+        yield groups_read
 
 
 def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
@@ -122,9 +136,9 @@ def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
             path, read_dictionary=as_codes, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
         )
     except FileNotFoundError:
-        raise DataUnreadable(f"{path} does not exist. Write it again, or take it out of the job.") from None
+        raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
     except (OSError, pa.ArrowException) as error:
-        raise DataUnreadable(f"{path} is no whole Parquet file: {_said(error)}. Write the file again.") from None
+        raise DataUnreadable(f"{path} is not a complete Parquet file: {_said(error)}. Write the file again.") from None
 
 
 def _refuse_absent(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
@@ -134,7 +148,7 @@ def _refuse_absent(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Non
 
 
 def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
-    """The row groups that the next `rows` rows after `done` lie in."""
+    """Name the row groups that hold the `rows` rows after the first `done`."""
     ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
     first = sum(end <= done for end in ends)
     last = max(first, sum(end < done + rows for end in ends))
@@ -147,7 +161,7 @@ def _said(error: Exception) -> str:
 
 
 def _row_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
-    """The wider of what the types and the first row group say."""
+    """Estimate bytes per row: the larger of the types' widths and the first row group's size."""
     by_type = sum(_type_bytes(field.type) for field in fields)
     if metadata.num_row_groups == 0:
         return by_type
@@ -163,7 +177,7 @@ def _open_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
 
 
 def _stored_bytes(group: pq.RowGroupMetaData, fields: Sequence[pa.Field]) -> Iterator[int]:
-    """Of each of these columns, before compression."""
+    """Yield the uncompressed size of each of these columns."""
     names = {field.name for field in fields}
     chunks = (group.column(index) for index in range(group.num_columns))
     wanted = (chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)

@@ -1,4 +1,4 @@
-"""Which Parquet files make which partition. Only names are read, no file is opened."""
+"""Find the Parquet files of each partition. Only names are read, no file is opened."""
 
 import re
 from collections import defaultdict
@@ -14,23 +14,25 @@ _Tokens = tuple[str | int, ...]
 
 
 class Partition(NamedTuple):
-    """A unit of work: `name` is `dt=2026-01-01`, `dt=2026-01-01/hour=3` or a file's stem; `files` are sorted."""
+    """Partition of a table: `name` is `dt=2026-01-01`, `dt=2026-01-01/hour=3` or a file's stem; `files` are sorted."""
 
     name: str
     files: tuple[Path, ...]
 
 
 def discover(job: Job) -> tuple[Partition, ...]:
-    """Every partition of the job's data, in the order of their names (hour=9 comes before hour=10).
+    """List the partitions of the job's data in natural order of their names (hour=9 before hour=10).
 
-    Folders called `key=value` are a partition each, nested or not; without them every file is one, named by its stem.
-    The job's own outputs and bundles, and names that start with `.` or `_`, are passed over.
-    Raises DataUnreadable if there is no partition, or no telling which.
+    Each `key=value` folder, nested or not, is a partition; without such folders each file is one, named by its stem.
+    The job's own outputs and bundles, and names that start with `.` or `_`, are skipped.
+
+    Raises:
+        DataUnreadable: there is no partition, or folders of different keys are mixed.
     """
     root = job.data_path
     if not root.exists():
         raise DataUnreadable(
-            f"{root} does not exist; set data.path in {job.source} to a folder of Parquet files, or one file"
+            f"{root} does not exist. Set data.path in {job.source} to a folder of Parquet files, or one file."
         )
     if root.is_file():
         return (Partition(root.stem, (root,)),)
@@ -46,10 +48,18 @@ def discover(job: Job) -> tuple[Partition, ...]:
 
 
 def select(partitions: Sequence[Partition], first: str | None, last: str | None) -> tuple[Partition, ...]:
-    """The partitions from `first` to `last`, both included.
+    """Select the partitions from `first` to `last`, both inclusive.
 
-    `2026-01-01` stands for `dt=2026-01-01`, and a bound that is cut short covers every name that goes on from it:
-    `to = "2026-01"` takes the whole month. Raises DataUnreadable if none is left.
+    The key may be omitted (`2026-01-01` for `dt=2026-01-01`). A bound covers every name that it is a prefix of:
+    `to = "2026-01"` selects the whole month.
+
+    Args:
+        partitions: in order.
+        first: first partition; None for no bound.
+        last: last partition; None for no bound.
+
+    Raises:
+        DataUnreadable: no partition is left.
     """
     names = [partition.name for partition in partitions]
     dates = _dates(names, first, last)
@@ -62,9 +72,7 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
     if not kept:
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
-        raise DataUnreadable(
-            f"no partition lies {span}: {there}; change the first and last partition that are asked for"
-        )
+        raise DataUnreadable(f"no partition lies {span}: {there}. Change the first or the last partition.")
     return kept
 
 
@@ -109,7 +117,7 @@ def _is_hive(name: str) -> bool:
 
 
 def _partition_of(file: Path) -> str:
-    """`dt=a/hour=b` of dt=a/hour=b/part-0.parquet, `x` of x.parquet, `./sub` of a plain folder's file."""
+    """Name the partition of a file: `dt=a` for dt=a/part-0.parquet, `x` for x.parquet, `./sub` for sub/x.parquet."""
     folders = file.parts[:-1]
     if not folders:
         return file.stem
@@ -119,29 +127,31 @@ def _partition_of(file: Path) -> str:
 
 
 def _keys(name: str) -> tuple[str, ...]:
-    """The keys of a partition's name; none for a file's stem."""
+    """Return the keys of a partition's name; empty for a file's stem."""
     return tuple(part.partition("=")[0] for part in name.split("/")) if "=" in name else ()
 
 
 def _check(found: dict[str, list[Path]], job: Job) -> None:
-    """Takes out plain sub-folders, and raises DataUnreadable where the partitions are not of one kind."""
+    """Remove plain sub-folders; raise DataUnreadable if partitions have different keys."""
     root, wanted = job.data_path, job.data.partition
     plain = [name for name in found if name.startswith("./")]
     for name in plain:
         del found[name]
     if not found:
-        deeper = f"; there are some in {root / plain[0]}: name that folder, or call folders key=value" if plain else ""
-        raise DataUnreadable(f"{root} holds no .parquet file{deeper or '; set data.path to where they are'}")
+        deeper = f"; {root / plain[0]} holds some. Name that folder, or rename folders to key=value." if plain else ""
+        raise DataUnreadable(
+            f"{root} holds no .parquet file{deeper or '. Set data.path to the folder that holds them.'}"
+        )
     kinds = {_folder_keys(files[0], root): files[0].relative_to(root) for files in found.values()}
     if len(kinds) > 1:
         several = " and ".join(f"'{file}'" for file in list(kinds.values())[:2])
         raise DataUnreadable(
-            f"{root} holds partitions of more than one kind, such as {several}; keep one kind in a folder"
+            f"{root} mixes partitions with different keys, such as {several}. Keep one kind per folder."
         )
     keys = next(iter(kinds))
     if wanted is not None and wanted not in keys:
-        has = f"the folders' keys are {', '.join(keys)}" if keys else "no folder is called key=value"
-        raise DataUnreadable(f"{root} is not partitioned by '{wanted}': {has}; change data.partition in {job.source}")
+        has = f"the folders' keys are {', '.join(keys)}" if keys else "no folder is named key=value"
+        raise DataUnreadable(f"{root} is not partitioned by '{wanted}': {has}. Change data.partition in {job.source}.")
 
 
 def _folder_keys(file: Path, root: Path) -> tuple[str, ...]:
@@ -149,12 +159,12 @@ def _folder_keys(file: Path, root: Path) -> tuple[str, ...]:
 
 
 def natural_order(name: str) -> tuple[_Tokens, str]:
-    """Numbers sort as numbers; the name itself settles ties such as 1 and 01."""
+    """Return a sort key that compares numbers as numbers; the name breaks ties such as 1 and 01."""
     return _tokens(name), name
 
 
 def _tokens(text: str) -> _Tokens:
-    """Text and numbers in turn.
+    """Split into alternating text and numbers.
 
     >>> _tokens("dt=2026-01")
     ('dt=', 2026, '-', 1)
@@ -167,7 +177,7 @@ def _tokens(text: str) -> _Tokens:
 class _Bound(NamedTuple):
     tokens: _Tokens
     whole: bool
-    """The bound is the name of a partition, so it covers no longer names."""
+    """The bound is the name of a partition, so it does not cover longer names."""
 
 
 def _bound(text: str, names: Sequence[str]) -> _Bound:
@@ -176,9 +186,9 @@ def _bound(text: str, names: Sequence[str]) -> _Bound:
     if not given and keys:
         text = f"{keys[0]}={text}"
     elif given != keys[: len(given)]:
-        kind = f"partitions are called {'/'.join(f'{key}=...' for key in keys)}" if keys else "partitions are files"
+        kind = f"partitions are named {'/'.join(f'{key}=...' for key in keys)}" if keys else "partitions are files"
         raise DataUnreadable(
-            f"'{text}' names no partition: {kind}, such as '{names[0]}'" if names else "there are no partitions"
+            f"'{text}' is not a partition: {kind}, such as '{names[0]}'" if names else "there are no partitions"
         )
     return _Bound(_tokens(text), text in names)
 

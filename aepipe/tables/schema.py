@@ -1,4 +1,4 @@
-"""The columns of a table: what each is, and why."""
+"""Columns of a table: kind of each and the rule that chose it."""
 
 import base64
 import difflib
@@ -19,7 +19,7 @@ _MODELLED: frozenset[Kind] = frozenset(
 
 
 class Column(FrozenModel):
-    """One column of the source table, and why it is what it is."""
+    """Column of the source table."""
 
     name: str
     kind: Kind
@@ -29,74 +29,74 @@ class Column(FrozenModel):
     shape: tuple[int, ...] | None = Field(
         None, description="image: [channels, height, width]; vector: [length]; series: [steps, channels]"
     )
-    resize: bool = Field(False, description="image: of another size or number of channels is fitted, not refused")
-    top: int | None = Field(None, description="image: greatest value of a pixel, where it is not 255")
+    resize: bool = Field(False, description="image: convert images of another size or number of channels")
+    top: int | None = Field(None, description="image: maximum pixel value; None for 255")
     packed: bool = Field(False, description="image: rows hold PNG or JPEG bytes, not pixels")
-    transform: Transform = Field("auto", description="number: before scaling")
+    transform: Transform = Field("auto", description="number: transform applied before scaling")
 
 
 class Schema(FrozenModel):
-    """Every column of the source, in its order."""
+    """All columns of the source, in its order."""
 
     columns: tuple[Column, ...]
-    event_time: str | None = Field(None, description="column by which rows are ordered in time")
+    event_time: str | None = Field(None, description="column that orders rows in time")
     arrow_ipc: str = Field(repr=False, description="the Arrow schema of the source, serialised, in base64")
 
     @classmethod
     def of(cls, columns: Iterable[Column], arrow: pa.Schema, *, event_time: str | None = None) -> "Schema":
-        """The schema of columns whose exact Arrow types are in `arrow`; metadata are dropped."""
+        """Build a schema from columns and their exact Arrow types; metadata are dropped."""
         fields = [pa.field(field.name, field.type, field.nullable) for field in arrow]
         packed = base64.b64encode(pa.schema(fields).serialize().to_pybytes()).decode("ascii")
         return cls(columns=tuple(columns), event_time=event_time, arrow_ipc=packed)
 
     @cached_property
     def modelled(self) -> tuple[Column, ...]:
-        """The columns that the network sees."""
+        """Columns that the network sees."""
         return tuple(column for column in self.columns if column.kind in _MODELLED)
 
     @cached_property
     def described(self) -> tuple[Column, ...]:
-        """The columns that are encoded and rebuilt: modelled ones, but for conditions and a target."""
+        """Columns that are encoded and reconstructed: modelled ones except conditions and target."""
         return tuple(column for column in self.modelled if column.kind not in ("condition", "target"))
 
     @cached_property
     def conditions(self) -> tuple[str, ...]:
-        """The columns that are given to a model that takes conditions."""
+        """Names of the conditioning columns."""
         return tuple(column.name for column in self.columns if column.kind == "condition")
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The columns that name a row."""
+        """Names of the key columns."""
         return tuple(column.name for column in self.columns if column.kind == "key")
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The columns that are the truth."""
+        """Names of the ground-truth columns."""
         return tuple(column.name for column in self.columns if column.kind == "label")
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
-        """The columns that go to the outputs untouched: keys, event time, labels, each once."""
+        """Names of the passthrough columns: keys, event time, labels, each once."""
         time = () if self.event_time is None else (self.event_time,)
         return tuple(dict.fromkeys((*self.keys, *time, *self.labels)))
 
     @cached_property
     def columns_read(self) -> tuple[str, ...]:
-        """What a reader has to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
+        """Names of the columns to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
         return tuple(dict.fromkeys((*(column.name for column in self.modelled), *self.carried)))
 
     def without_keys(self) -> "Schema":
-        """The modelled columns alone: all that an encoding looks at."""
+        """Return the schema of the modelled columns alone, which is all that an encoding reads."""
         return Schema(columns=self.modelled, arrow_ipc=self.arrow_ipc)
 
     @cached_property
     def arrow(self) -> pa.Schema:
-        """The Arrow schema of the source."""
+        """Arrow schema of the source."""
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.arrow_ipc)))
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`; did you mean 'amount'?` where a name is near, else nothing.
+    """Return `; did you mean 'amount'?` if a name is close, else an empty string.
 
     >>> did_you_mean("amout", ["amount", "age"])
     "; did you mean 'amount'?"

@@ -1,4 +1,4 @@
-"""The schema of a table: inferred, and compared with other data."""
+"""Compare data with the schema of a table."""
 
 from collections.abc import Iterator
 
@@ -12,17 +12,22 @@ __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 
 
 def faults(schema: Schema, arrow: pa.Schema, *, need_labels: bool = False, modelled: bool = True) -> list[str]:
-    """What keeps data of an Arrow schema from a model of this schema, a clause each that goes on from the file's name.
+    """List the faults that keep data from a model of this schema; each message continues the name of the file.
 
-    Integers may come narrower or where floats are expected, floats narrower, timestamps in another unit, text in
-    another layout; a column of nothing but nulls stands for any type. Labels are needed for training and evaluation.
-    Without `modelled`, modelled columns are not looked at: training unifies their types and takes absent ones as null.
+    Accepted are narrower integers and floats, integers for floats, timestamps in another unit, text in another layout,
+    and a column of nulls for any type.
+
+    Args:
+        schema: columns of the model.
+        arrow: Arrow schema of the data.
+        need_labels: labels must be present, as in training and evaluation.
+        modelled: check modelled columns; training does not, it unifies their types and takes missing ones as null.
     """
     return list(_faults(schema, arrow, need_labels, modelled))
 
 
 def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
-    """The columns of the data that the schema does not know: ignored, and reported."""
+    """List the columns of the data that the schema does not have."""
     known = {column.name for column in schema.columns}
     return [name for name in dict.fromkeys(arrow.names) if name not in known]
 
@@ -43,14 +48,14 @@ def _column_faults(column: Column, schema: Schema, arrow: pa.Schema, *, typed: b
     if not places:
         role = "which the model was trained on" if typed else _ROLES.get(column.kind, "which is the event time")
         hint = did_you_mean(name, set(arrow.names) - {known.name for known in schema.columns})
-        yield f"has no column '{name}' ({column.type}), {role}: put it back, or change the job and train again{hint}"
+        yield f"has no column '{name}' ({column.type}), {role}: restore it, or change the job and retrain{hint}"
     elif len(places) > 1:
         yield f"has {len(places)} columns '{name}': rename all but one"
     elif typed:
         found, wanted = arrow.field(places[0]).type, schema.arrow.field(name).type
         if not carries(found, wanted):
-            remedy = f"write it as {wanted}, or train again"
-            yield f"has column '{name}' as {found}, the model was trained on {wanted}: {remedy}"
+            remedy = f"write it as {wanted}, or retrain"
+            yield f"has column '{name}' as {found}, but the model was trained on {wanted}: {remedy}"
 
 
 _ROLES = {"key": "which the job names as a key", "label": "which the job names as a label"}

@@ -18,9 +18,9 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the values of both, or None if no promotion is defined.
 
     Null gives way to any type. Text in any layout (64-bit offsets, views, dictionaries) becomes plain text. Integers
-    become the wider integer, and float64 beside floats or where no integer holds both; decimals become the decimal that
-    holds both, and float64 beside floats. Times become the finer unit, but microseconds where nanoseconds meet another
-    unit; timestamps of two time zones become UTC, a date beside a timestamp without zone becomes a timestamp. Lists
+    become the wider integer, and float64 with floats or where no integer holds both; decimals become the decimal that
+    holds both, and float64 with floats. Times become the finer unit, but microseconds where nanoseconds meet another
+    unit; timestamps of two time zones become UTC, a date next to a timestamp without zone becomes a timestamp. Lists
     promote their values.
 
     >>> common_type(pa.int32(), pa.float32()), common_type(pa.timestamp("us"), pa.timestamp("ns"))

@@ -17,7 +17,7 @@ from tests.support.columns import make_job
 
 ELSE = 'name it under [columns] as "key", "label" or "ignore"'
 EXAMPLE = 'x = {kind = "image", shape = [1, 28, 28]}'
-BYTES = f"raw bytes or numbers whose shape nothing says: write {EXAMPLE} under [columns], or {ELSE}"
+BYTES = f"raw bytes or numbers of unknown shape: write {EXAMPLE} under [columns], or {ELSE}"
 NEVER = f"which cannot be modelled: {ELSE}"
 _DAY, _TIME = dt.date(2026, 2, 28), dt.time(23, 59, 1)
 _MOMENT, _SPAN = dt.datetime(2026, 2, 28, 23, 59, 1), dt.timedelta(days=2, seconds=7)
@@ -55,7 +55,7 @@ REFUSED: list[tuple[pa.DataType, str]] = [
     *[(kind([pa.field("a", pa.int8())]), NEVER) for kind in (pa.sparse_union, pa.dense_union)],
     (pa.month_day_nano_interval(), NEVER),
     (pa.opaque(pa.binary(), "a", "b"), BYTES),
-    (pa.list_(pa.string()), f"which is no vector of numbers: {ELSE}"),
+    (pa.list_(pa.string()), f"which is not a vector of numbers: {ELSE}"),
 ]
 NOT_IN_PARQUET = (pa.run_end_encoded(pa.int32(), pa.int64()), pa.dictionary(pa.int32(), pa.int64()))
 WITHOUT_A_CLASS = {"Type_INTERVAL_DAY_TIME", "Type_INTERVAL_MONTHS"}
@@ -111,7 +111,7 @@ def test_lists_whose_lengths_vary_are_no_vector() -> None:
         infer(table.schema, make_job({"x": "vector"}), table)
 
     assert caught.value.faults == (
-        f"has column 'x' ({table.schema.field('x').type}), lists of 1 to 2 numbers, which are no vector:"
+        f"has column 'x' ({table.schema.field('x').type}), lists of 1 to 2 numbers, which are not vectors:"
         f" give all the same length, or {ELSE}",
     )
 
@@ -119,7 +119,7 @@ def test_lists_whose_lengths_vary_are_no_vector() -> None:
 def test_a_column_without_a_type_is_ignored_and_says_why() -> None:
     schema = infer(pa.schema([("x", pa.null()), ("y", pa.float64())]), make_job(), None)
 
-    assert (schema.columns[0].kind, schema.columns[0].why) == ("ignore", "holds nothing but nulls")
+    assert (schema.columns[0].kind, schema.columns[0].why) == ("ignore", "all values are null")
 
 
 def test_no_type_of_arrows_is_left_out() -> None:

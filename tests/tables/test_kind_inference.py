@@ -48,7 +48,7 @@ def picture(channels: int, height: int, width: int, form: str = "PNG") -> bytes:
         (pa.large_string(), "category", "large_string with 0 distinct values in the first 3 rows"),
         (pa.string_view(), "category", "string_view with 0 distinct values in the first 3 rows"),
         (pa.list_(pa.float32(), 4), "vector", "lists of 4 numbers"),
-        (pa.null(), "ignore", "holds nothing but nulls"),
+        (pa.null(), "ignore", "all values are null"),
     ],
     ids=str,
 )
@@ -68,8 +68,8 @@ def test_text_is_a_category_unless_every_one_of_a_hundred_rows_has_its_own() -> 
         name="x",
         kind="ignore",
         type="string",
-        why="all 100 sampled values differ, so it seems to name a row;"
-        ' name it "key" to carry it through, or "category"',
+        why="all 100 sampled values differ, so it seems to identify rows;"
+        ' name it "key" to pass it through, or "category"',
     )
     assert column(pa.array(unique), "category").kind == "category"
     assert column(pa.array(unique), keys=["x"]).kind == "key"
@@ -119,7 +119,7 @@ def test_the_event_time_is_not_modelled_unless_the_job_says_so() -> None:
     times = pa.array([1, 2], pa.timestamp("s"))
 
     assert column(times, event_time="x").kind == "ignore"
-    assert "orders the rows and is carried through" in column(times, event_time="x").why
+    assert "orders the rows and is passed through" in column(times, event_time="x").why
     assert column(times, "datetime", event_time="x").kind == "datetime"
 
 
@@ -156,13 +156,13 @@ def test_the_exact_arrow_types_are_kept_and_metadata_dropped() -> None:
             pa.array([picture(3, 4, 5), picture(3, 4, 5), picture(1, 9, 9)]),
             None,
             (3, 4, 5),
-            "PNG bytes; most of the first pictures are 3x4x5 (channels x height x width)",
+            "PNG bytes; most of the first images are 3x4x5 (channels x height x width)",
         ),
         (
             pa.array([picture(3, 4, 5, "JPEG"), picture(3, 4, 5), None], pa.large_binary()),
             None,
             (3, 4, 5),
-            "JPEG and PNG bytes; most of the first pictures are 3x4x5 (channels x height x width)",
+            "JPEG and PNG bytes; most of the first images are 3x4x5 (channels x height x width)",
         ),
         (
             pa.array([picture(3, 4, 5)]),
@@ -200,7 +200,7 @@ def test_what_stands_beside_an_image_is_ignored() -> None:
     schema = schema_of(table, {"pixels": {"shape": [1, 2, 3]}}, labels=["digit"])
 
     assert [found.kind for found in schema.columns] == ["image", "ignore", "ignore", "label"]
-    assert schema.columns[1].why == "beside the image 'pixels', which is modelled alone"
+    assert schema.columns[1].why == "the image 'pixels' is modelled alone"
 
 
 def test_every_fault_is_listed_at_once() -> None:
@@ -215,7 +215,7 @@ def test_every_fault_is_listed_at_once() -> None:
         "has no column 'when', which data.event_time names",
         'has column \'nested\' (struct<a: int64>), which cannot be modelled: name it under [columns] as "key", "label"'
         ' or "ignore"',
-        "has column 'blob' (binary), raw bytes or numbers whose shape nothing says: write"
+        "has column 'blob' (binary), raw bytes or numbers of unknown shape: write"
         ' blob = {kind = "image", shape = [1, 28, 28]} under [columns], or name it under [columns] as "key", "label"'
         ' or "ignore"',
         "has column 'word' (string), which cannot be a number: name it \"category\", or write it in the wanted type",
@@ -231,20 +231,28 @@ def test_every_fault_is_listed_at_once() -> None:
         (pa.array([1], pa.timestamp("s")), "category", 'which cannot be a category: name it "datetime"'),
         (pa.array([1], pa.date32()), "number", 'which cannot be a number: name it "datetime"'),
         (pa.array([[1]]), "condition", "which cannot be a condition: name it under [columns]"),
-        (pa.array([1.0]), "image", "which cannot be an image: pixels are bytes, lists of integers, or PNG or JPEG"),
-        (pa.array([[0.5]]), {"shape": [1, 1, 1]}, "which cannot be an image: pixels are bytes, lists of integers"),
-        (pa.array([b"abc"]), {"shape": [3]}, "whose shape is [channels, height, width], found [3]"),
-        (pa.array([b"abc"]), {"shape": [1, 0, 3]}, "whose shape is [channels, height, width], found [1, 0, 3]"),
+        (pa.array([1.0]), "image", "which cannot be an image: expected raw bytes, lists of integers, or PNG or JPEG"),
+        (pa.array([[0.5]]), {"shape": [1, 1, 1]}, "which cannot be an image: expected raw bytes, lists of integers"),
+        (pa.array([b"abc"]), {"shape": [3]}, "whose shape is invalid: expected [channels, height, width], got [3]"),
+        (
+            pa.array([b"abc"]),
+            {"shape": [1, 0, 3]},
+            "whose shape is invalid: expected [channels, height, width], got [1, 0, 3]",
+        ),
         (pa.array([b"abc"], pa.binary(3)), {"shape": [1, 2, 2]}, "whose rows hold 3 pixels, but the job's shape [1, 2"),
         (pa.array([picture(1, 2, 2)]), {"shape": [7, 2, 2]}, "PNG bytes, which have 1, 2, 3 or 4 channels: the job's"),
         (pa.array([b"abc"]), None, 'write x = {kind = "image", shape = [1, 28, 28]} under [columns]'),
-        (pa.array([["a"]]), None, "which is no vector of numbers: name it under [columns]"),
-        (pa.array([[1.0], [1.0, 2.0]]), "vector", "lists of 1 to 2 numbers, which are no vector: give all the same"),
-        (pa.array([[[[1.0]]]]), None, "which is no vector of numbers: name it under [columns]"),
-        (pa.array([["a"]]), "series", "which is no series of numbers: name it under [columns]"),
-        (pa.array([[1.0]]), {"kind": "series", "shape": [3]}, "whose shape is [steps, channels], found [3]"),
+        (pa.array([["a"]]), None, "which is not a vector of numbers: name it under [columns]"),
+        (pa.array([[1.0], [1.0, 2.0]]), "vector", "lists of 1 to 2 numbers, which are not vectors: give all the same"),
+        (pa.array([[[[1.0]]]]), None, "which is not a vector of numbers: name it under [columns]"),
+        (pa.array([["a"]]), "series", "which is not a series of numbers: name it under [columns]"),
+        (
+            pa.array([[1.0]]),
+            {"kind": "series", "shape": [3]},
+            "whose shape is invalid: expected [steps, channels], got [3]",
+        ),
         (pa.array([[1.0]]), {"kind": "series", "shape": [3, 2]}, "windows of 3 x 1, but the job's shape is [3, 2]"),
-        (pa.array([[]], pa.list_(pa.int8())), None, "lists of 0 to 0 numbers, which are no vector"),
+        (pa.array([[]], pa.list_(pa.int8())), None, "lists of 0 to 0 numbers, which are not vectors"),
         (pa.array([{"a": 1}]), "category", "which cannot be a category"),
         (pa.array([1.0]), {"resize": True}, "a number: shape, resize and top are options of an image"),
         (pa.array(["a"]), {"transform": "log"}, "a category: transform is an option of a number"),
@@ -262,12 +270,11 @@ def test_two_images_and_a_number_beside_one_are_refused() -> None:
     spec = {"shape": [1, 2, 3]}
 
     assert refused(pa.table({"a": pixels, "b": pixels}), {"a": spec, "b": spec}) == [
-        'has image \'a\' and image \'b\', a model takes one: name it under [columns] as "key", "label" or "ignore"'
+        'has image \'a\' and image \'b\', but a model takes one: name it under [columns] as "key", "label" or "ignore"'
         " all but one"
     ]
     assert refused(pa.table({"a": pixels, "n": [1.0]}), {"a": spec, "n": "number"}) == [
-        "has column 'n' beside the image 'a', which is modelled alone: name it under [columns] as \"key\", \"label\""
-        ' or "ignore"'
+        'has column \'n\', but the image \'a\' is modelled alone: name it under [columns] as "key", "label" or "ignore"'
     ]
 
 
@@ -279,7 +286,7 @@ def test_columns_of_one_name_are_refused() -> None:
 
 def test_a_table_without_anything_to_model_is_refused() -> None:
     assert refused(pa.table({"id": [1], "empty": pa.nulls(1)}), keys=["id"]) == [
-        "has no column to model: every one is a key, a label, a condition or ignored"
+        "has no column to model: every column is a key, a label, a condition or ignored"
     ]
 
 
@@ -287,8 +294,7 @@ def test_an_event_time_needs_an_order() -> None:
     (fault,) = refused(pa.table({"at": [[1]], "x": [1.0]}), event_time="at")
 
     assert fault == (
-        "has column 'at' (list<item: int64>), which data.event_time names: it has no order; take a timestamp, a date or"
-        " a number"
+        "has column 'at' (list<item: int64>), which data.event_time names: expected a timestamp, a date or a number"
     )
 
 

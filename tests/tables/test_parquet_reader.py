@@ -77,7 +77,9 @@ def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
     put_parquet(path, table(1000))
     path.write_bytes(path.read_bytes()[:kept])
 
-    with pytest.raises(DataUnreadable, match=r"short\.parquet is no whole Parquet file: .+\. Write the file again\."):
+    with pytest.raises(
+        DataUnreadable, match=r"short\.parquet is not a complete Parquet file: .+\. Write the file again\."
+    ):
         list(slices([path], None, rows=10))
 
 

@@ -87,15 +87,17 @@ def test_data_that_are_not_there_are_named_with_the_job_that_names_them(tmp_path
         discover(make_job(tmp_path, "rows"))
 
     assert str(caught.value) == (
-        f"{tmp_path}/rows does not exist;"
-        f" set data.path in {tmp_path}/job.toml to a folder of Parquet files, or one file"
+        f"{tmp_path}/rows does not exist."
+        f" Set data.path in {tmp_path}/job.toml to a folder of Parquet files, or one file."
     )
 
 
 def test_a_folder_without_parquet_files_says_so(tmp_path: Path) -> None:
     touch(tmp_path, "rows/readme.txt")
 
-    with pytest.raises(DataUnreadable, match=r"rows holds no \.parquet file; set data\.path to where they are$"):
+    with pytest.raises(
+        DataUnreadable, match=r"rows holds no \.parquet file\. Set data\.path to the folder that holds them\.$"
+    ):
         discover(make_job(tmp_path, "rows"))
 
 
@@ -103,7 +105,7 @@ def test_files_deeper_down_in_plain_folders_are_pointed_out(tmp_path: Path) -> N
     touch(tmp_path, "rows/2026/01/a.parquet")
 
     with pytest.raises(
-        DataUnreadable, match=r"there are some in .*rows/2026/01: name that folder, or call folders key=value$"
+        DataUnreadable, match=r"rows/2026/01 holds some\. Name that folder, or rename folders to key=value\.$"
     ):
         discover(make_job(tmp_path, "rows"))
 
@@ -114,14 +116,14 @@ def test_partitions_of_two_kinds_are_refused_with_an_example_of_each(tmp_path: P
     with pytest.raises(DataUnreadable) as caught:
         discover(make_job(tmp_path, "rows"))
 
-    assert "partitions of more than one kind, such as 'dt=1/a.parquet' and 'loose.parquet'" in str(caught.value)
+    assert "partitions with different keys, such as 'dt=1/a.parquet' and 'loose.parquet'" in str(caught.value)
 
 
 def test_the_jobs_partition_key_has_to_be_one_of_the_folders_keys(tmp_path: Path) -> None:
     touch(tmp_path, "dt=1/hour=2/a.parquet")
 
     assert names(tmp_path, partition="hour") == ["dt=1/hour=2"]
-    with pytest.raises(DataUnreadable, match=r"is not partitioned by 'day': the folders' keys are dt, hour; change"):
+    with pytest.raises(DataUnreadable, match=r"is not partitioned by 'day': the folders' keys are dt, hour. Change"):
         discover(make_job(tmp_path, partition="day"))
 
 
@@ -162,16 +164,16 @@ def test_a_range_without_partitions_says_what_there_is() -> None:
         select(nights, "2026-02-01", None)
 
     assert str(caught.value) == (
-        "no partition lies from '2026-02-01' to 'dt=2026-01-09': there are 2, from 'dt=2026-01-03' to 'dt=2026-01-09';"
-        " change the first and last partition that are asked for"
+        "no partition lies from '2026-02-01' to 'dt=2026-01-09': there are 2, from 'dt=2026-01-03' to 'dt=2026-01-09'."
+        " Change the first or the last partition."
     )
 
 
 @pytest.mark.parametrize(
     ("partitions", "bound", "message"),
     [
-        (["dt=1"], "day=1", "'day=1' names no partition: partitions are called dt=..., such as 'dt=1'"),
-        (["a", "b"], "dt=1", "'dt=1' names no partition: partitions are files, such as 'a'"),
+        (["dt=1"], "day=1", "'day=1' is not a partition: partitions are named dt=..., such as 'dt=1'"),
+        (["a", "b"], "dt=1", "'dt=1' is not a partition: partitions are files, such as 'a'"),
     ],
 )
 def test_a_bound_with_another_key_is_refused(partitions: list[str], bound: str, message: str) -> None:

@@ -16,7 +16,7 @@ TABLE = pa.table(
     }
 )
 SCHEMA = schema_of(TABLE, keys=["id"], labels=["fraud"], event_time="opened")
-GONE = "put it back, or change the job and train again"
+GONE = "restore it, or change the job and retrain"
 
 
 def changed(name: str, kind: pa.DataType) -> pa.Schema:
@@ -42,10 +42,10 @@ def test_a_missing_column_is_named_with_its_type_its_role_and_one_that_may_be_me
 
 def test_a_changed_type_is_named_with_both_types() -> None:
     assert faults(SCHEMA, changed("amount", pa.string())) == [
-        "has column 'amount' as string, the model was trained on double: write it as double, or train again"
+        "has column 'amount' as string, but the model was trained on double: write it as double, or retrain"
     ]
     assert faults(SCHEMA, changed("count", pa.int64())) == [
-        "has column 'count' as int64, the model was trained on int32: write it as int32, or train again"
+        "has column 'count' as int64, but the model was trained on int32: write it as int32, or retrain"
     ]
 
 
