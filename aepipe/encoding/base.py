@@ -1,6 +1,7 @@
-"""What every encoder of a column is: data that training left behind, a way there and a way back."""
+"""Base class of column encoders: fitted data, encode and decode."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, Number
 
 FINE, MISSING_VALUE, INFINITE_VALUE, OTHER = 0, 1, 2, 3
-"""Why a value cannot be encoded; OTHER and above are a codec's own reasons."""
+"""Reason why a value cannot be encoded; OTHER and above are defined by the codec."""
 
 
 class Features(NamedTuple):
-    """A column's part of the row tensors."""
+    """Encoded column: its features and the rows that are invalid."""
 
     numbers: tuple[np.ndarray, ...] = ()
     """(B,) each, of any numeric dtype; NaN is missing."""
@@ -22,27 +23,43 @@ class Features(NamedTuple):
     """int32 (B,) each."""
     unseen: int = 0
     reasons: np.ndarray | None = None
-    """int8 (B,): FINE or why the row is invalid; None: all are fine. What is not finite in `numbers` needs no entry."""
+    """int8 (B,): FINE or the reason a row is invalid; None if all are valid. Non-finite `numbers` need no entry."""
+
+
+def _no_features(dtype: str) -> np.ndarray:
+    return np.zeros((0, 0), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedColumn:
+    """Features of a column to decode; a codec reads only the arrays that it has features for."""
+
+    numbers: np.ndarray = field(default_factory=lambda: _no_features("float64"))
+    """float64 (B, n), the numeric features; NaN is missing."""
+    codes: np.ndarray = field(default_factory=lambda: _no_features("int32"))
+    """int32 (B, c), the categorical features."""
+    uniform: np.ndarray = field(default_factory=lambda: _no_features("float64"))
+    """float64 (B, c) on [0, 1): selects a value where a code stands for several."""
 
 
 class Codec(FrozenModel, ABC):
-    """One column's encoder. Subclasses are final and frozen; `kind` tells them apart in JSON."""
+    """Encoder of one column. Subclasses are final and frozen; `kind` discriminates them in JSON."""
 
     name: str
 
     @property
     def numbers(self) -> tuple[Number, ...]:
-        """Its numeric features, in the order of `Features.numbers`."""
+        """Numeric features, in the order of `Features.numbers`."""
         return ()
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """Its categorical features, in the order of `Features.codes`."""
+        """Categorical features, in the order of `Features.codes`."""
         return ()
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Sentences for MISSING_VALUE, INFINITE_VALUE, OTHER ..., in this order."""
+        """Messages for MISSING_VALUE, INFINITE_VALUE, OTHER and above, in this order."""
         name = self.name
         return (
             f"{name} is missing, and never was in training",
@@ -51,16 +68,13 @@ class Codec(FrozenModel, ABC):
 
     @property
     def is_shared(self) -> bool:
-        """Whether a code may stand for several values, of which decoding takes one by `uniform`."""
+        """A code may stand for several values; decoding selects one by `uniform`."""
         return False
 
     @abstractmethod
     def encode(self, array: pa.Array) -> Features:
-        """The features of a column of any type that `arrow_types.carries` accepts for the source's."""
+        """Encode a column of any type that `arrow_types.carries` accepts for the source's type."""
 
     @abstractmethod
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
-        """The column again, in its plain type `kind`: numbers (B, n) float64, codes (B, c) int32.
-
-        uniform: (B, c) on [0, 1), where in its bin a value lies whose code stands for many.
-        """
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        """Decode features to a column (B,) of the plain type `kind`."""

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, Features
+from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, EncodedColumn, Features
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category, absent_codes
 from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
 from aepipe.tables.arrow_types import plain
@@ -56,8 +56,9 @@ class CategoryCodec(Codec):
             reasons = np.where(missing, MISSING_VALUE, FINE).astype(np.int8)
         return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
         """Unseen and rare codes become a rare value, by `uniform`; without one null, or the most frequent value."""
+        codes, uniform = features.codes, features.uniform
         if not self.values and not self.rare:  # training had nothing but nulls
             return pa.nulls(len(codes), kind)
         places = np.clip(codes[:, 0].astype(np.int64) - FIRST_VALUE, 0, max(len(self.values) - 1, 0))

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
-from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.base import Codec, EncodedColumn, Features
 from aepipe.layout import FIRST_VALUE, MISSING, Category, Number, absent_codes
 from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
 from aepipe.tables.schema import Column
@@ -60,7 +60,8 @@ class DatetimeCodec(Codec):
             numbers = [np.where(nulls, np.nan, values) for values in numbers]
         return Features(numbers=tuple(numbers), codes=(codes,))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        numbers, codes = features.numbers, features.codes
         if self.least is None or self.greatest is None:  # training had nothing but nulls
             return pa.nulls(len(numbers), kind)
         nulls = np.isnan(numbers[:, 0])
@@ -95,7 +96,8 @@ class ClockCodec(Codec):
         nulls, seconds = nulls_of(array), _clock_seconds(array)
         return Features(numbers=(seconds if nulls is None else np.where(nulls, np.nan, seconds),))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        numbers = features.numbers
         if self.time.low is None or self.time.high is None:
             return pa.nulls(len(numbers), kind)
         nulls = np.isnan(numbers[:, 0])

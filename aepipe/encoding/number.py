@@ -8,7 +8,7 @@ import pyarrow.types as pt
 from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
-from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.base import Codec, EncodedColumn, Features
 from aepipe.layout import Number
 from aepipe.tables.arrow_arrays import array_of, dtype_of, nulls_of, plain_values, values_of
 from aepipe.tables.schema import Column
@@ -37,7 +37,8 @@ class NumberCodec(Codec):
         array = numeric(array, self.unit)
         return Features(numbers=(self.differences(values_of(array), nulls_of(array)),))
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        numbers = features.numbers
         values = numbers[:, 0]
         nulls = np.isnan(values)
         if self.least is None or self.greatest is None:  # training had nothing but nulls

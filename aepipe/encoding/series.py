@@ -8,6 +8,7 @@ import pyarrow.types as pt
 from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
+from aepipe.encoding.base import EncodedColumn
 from aepipe.encoding.nested_lists import is_lists, outermost
 from aepipe.encoding.number import NumberCodec, fit_number, numeric
 from aepipe.errors import OptionInvalid
@@ -91,9 +92,8 @@ class SeriesCodec(FrozenModel):
         fixed = pt.is_fixed_size_list(kind)
         lengths = np.full(len(steps), kind.list_size) if fixed else np.clip(length, 1, self.steps).astype(np.int64)
         laid = steps[np.arange(self.steps) < lengths[:, None]].astype(np.float64)
-        no_codes, no_places = np.zeros((len(laid), 0), np.int32), np.zeros((len(laid), 0))
         columns = [
-            codec.decode(laid[:, channel : channel + 1], no_codes, innermost(kind), no_places)
+            codec.decode(EncodedColumn(numbers=laid[:, channel : channel + 1]), innermost(kind))
             for channel, codec in enumerate(self.channels)
         ]
         nested = sort_of(kind.value_type) == "list"

@@ -10,7 +10,7 @@ import pyarrow.types as pt
 from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
-from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, Features
+from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, EncodedColumn, Features
 from aepipe.encoding.binned.category import TwoLevelCodes
 from aepipe.encoding.binned.datetime import DatetimeCodes
 from aepipe.encoding.binned.number import NumberCodes
@@ -103,12 +103,7 @@ class TableEncoder:
     ) -> list[pa.Array]:
         """The columns in their plain types; uniform (B, C) on [0, 1): where in its bin each value lies."""
         return [
-            place.codec.decode(
-                num[:, place.number : place.number + len(place.codec.numbers)].astype(np.float64),
-                cat[:, place.category : place.category + len(place.codec.categories)],
-                plain(kind),
-                uniform[:, place.category : place.category + len(place.codec.categories)],
-            )
+            place.codec.decode(_features_of(place, num, cat, uniform), plain(kind))
             for place, kind in zip(self._places, kinds, strict=True)
         ]
 
@@ -163,6 +158,12 @@ class _Blame:
     def _replace(self, rows: np.ndarray, at: int, reason: int, num: np.ndarray, reasons: np.ndarray) -> None:
         _blame(reasons, rows, reason)
         num[rows, at] = self._typical[at]
+
+
+def _features_of(place: _Place, num: np.ndarray, cat: np.ndarray, uniform: np.ndarray) -> EncodedColumn:
+    codes = slice(place.category, place.category + len(place.codec.categories))
+    numbers = num[:, place.number : place.number + len(place.codec.numbers)].astype(np.float64)
+    return EncodedColumn(numbers, cat[:, codes], uniform[:, codes])
 
 
 def _lay(features: Features, place: _Place, num: np.ndarray, cat: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from aepipe.encoding import number_statistics as statistics
-from aepipe.encoding.base import FINE, OTHER, Codec, Features
+from aepipe.encoding.base import FINE, OTHER, Codec, EncodedColumn, Features
 from aepipe.encoding.nested_lists import flat
 from aepipe.layout import Number
 from aepipe.tables.arrow_arrays import array_of, dtype_of, nulls_of, values_of
@@ -34,7 +34,8 @@ class VectorCodec(Codec):
         grid[wrong] = [number.mean for number in self.elements]
         return Features(numbers=tuple(grid.T), reasons=reasons)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        numbers = features.numbers
         nulls = np.isnan(numbers)
         low = [number.low or 0.0 for number in self.elements]
         high = [number.high or 0.0 for number in self.elements]

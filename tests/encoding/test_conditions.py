@@ -179,7 +179,7 @@ def test_an_encoding_with_conditions_survives_json() -> None:
 def test_a_table_of_nothing_but_conditions_is_refused() -> None:
     table = pa.table({"given": COLUMNS["text"], "other": COLUMNS["number"]})
 
-    with pytest.raises(SchemaMismatch, match="has no column to model: every one is a key, a label, a condition"):
+    with pytest.raises(SchemaMismatch, match="has no column to model: every column is a key, a label, a condition"):
         schema_of(table, {"given": "condition", "other": "condition"})
 
 

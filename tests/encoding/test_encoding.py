@@ -286,7 +286,7 @@ def test_a_column_that_is_gone_and_one_that_changed_are_named_together() -> None
     assert str(caught.value) == (
         "the batch has no column 'amount' (double), which the model was trained on: restore it, or change the job and"
         " retrain; has column 'shop' as int64, but the model was trained on string: write it as string, or retrain;"
-        " has no column 'embedding' (fixed_size_list<item: float>[2]), which the model was trained on: put it back, or"
+        " has no column 'embedding' (fixed_size_list<item: float>[2]), which the model was trained on: restore it, or"
         " change the job and retrain"
     )
 

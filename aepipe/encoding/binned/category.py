@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.base import Codec, EncodedColumn, Features
 from aepipe.encoding.category import CategoryCodec, fit_category
 from aepipe.layout import FIRST_VALUE, MANY_CODES, Category
 from aepipe.tables.schema import Column
@@ -36,12 +36,13 @@ class TwoLevelCodes(Codec):
         of_levels = tuple(np.where(codes < FIRST_VALUE, codes, level + FIRST_VALUE) for level in levels)
         return Features(codes=of_levels, unseen=found.unseen, reasons=found.reasons)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
         """A member that its class does not have becomes the last value, a reserved one the first of the class."""
+        codes, uniform = features.codes, features.uniform
         of_class, member = (np.maximum(level.astype(np.int64) - FIRST_VALUE, 0) for level in codes.T)
         values = np.minimum(of_class * self.members + np.minimum(member, self.members - 1), self._last)
         whole = np.where(codes[:, 0] < FIRST_VALUE, codes[:, 0], values + FIRST_VALUE)
-        return self.whole.decode(numbers, whole[:, None], kind, uniform[:, :1])
+        return self.whole.decode(EncodedColumn(codes=whole[:, None], uniform=uniform[:, :1]), kind)
 
     @property
     def _last(self) -> int:

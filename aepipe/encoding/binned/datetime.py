@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 from pydantic import Field
 
-from aepipe.encoding.base import Codec, Features
+from aepipe.encoding.base import Codec, EncodedColumn, Features
 from aepipe.encoding.binned.number import coded, known_values
 from aepipe.encoding.binned.quantile_bins import LEAST_COUNT, Bins, fit_bins
 from aepipe.encoding.datetime import MONDAY, shift_of
@@ -62,8 +62,9 @@ class DatetimeCodes(Codec):
             reasons=found[0].reasons,
         )
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
         """A moment without a week is missing."""
+        codes, uniform = features.codes, features.uniform
         if self.bins[0].is_empty:
             return pa.nulls(len(codes), kind)  # training had nothing but nulls
         nulls = codes[:, 0] == MISSING if self.may_be_missing else None

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 from pydantic import Field
 
 from aepipe.encoding import number_statistics as statistics
-from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, Codec, Features
+from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, Codec, EncodedColumn, Features
 from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
 from aepipe.encoding.number import numeric, resolution, within
 from aepipe.layout import MISSING, UNSEEN, Category, absent_codes
@@ -38,7 +38,8 @@ class NumberCodes(Codec):
         array = numeric(array, self.unit)
         return coded(self.bins, values_of(array), nulls_of(array), may_be_missing=self.may_be_missing)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        codes, uniform = features.codes, features.uniform
         if self.bins.is_empty:  # training had nothing but nulls
             return pa.nulls(len(codes), kind)
         values = self.bins.values(codes[:, 0], uniform[:, 0])

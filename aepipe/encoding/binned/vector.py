@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, OTHER, Codec, Features
+from aepipe.encoding.base import FINE, INFINITE_VALUE, MISSING_VALUE, OTHER, Codec, EncodedColumn, Features
 from aepipe.encoding.binned.number import decimals
 from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
 from aepipe.encoding.number import resolution
@@ -49,7 +49,8 @@ class VectorCodes(Codec):
         unseen = sum(int(np.count_nonzero(column == UNSEEN)) for column in codes)
         return Features(codes=tuple(codes), unseen=unseen, reasons=reasons if reasons.any() else None)
 
-    def decode(self, numbers: np.ndarray, codes: np.ndarray, kind: pa.DataType, uniform: np.ndarray) -> pa.Array:
+    def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
+        codes, uniform = features.codes, features.uniform
         columns = [bins.values(codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
         values = np.stack(columns, axis=1) if columns else np.zeros((len(codes), 0))
         can = [may or bins.is_empty for may, bins in zip(self.may_be_missing, self.bins, strict=True)]
