@@ -39,7 +39,13 @@ def _run() -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     except AepipeError as error:
-        _complain(error)
+        dashes = "--" if isinstance(error, ArgumentInvalid) else ""
+        if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
+            typer.echo(f"error: {dashes}{error.source}: {len(error.faults)} faults", err=True)
+            for fault in error.faults:
+                typer.echo(f"  - {fault}", err=True)
+        else:
+            typer.echo(f"error: {dashes}{error}", err=True)
         return 2
     except OSError as error:
         typer.echo(f"error: {error}", err=True)
@@ -48,16 +54,6 @@ def _run() -> int:
         typer.echo("stopped", err=True)
         return 130
     return 0
-
-
-def _complain(error: AepipeError) -> None:
-    dashes = "--" if isinstance(error, ArgumentInvalid) else ""
-    if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
-        typer.echo(f"error: {dashes}{error.source}: {len(error.faults)} faults", err=True)
-        for fault in error.faults:
-            typer.echo(f"  - {fault}", err=True)
-    else:
-        typer.echo(f"error: {dashes}{error}", err=True)
 
 
 def _version(wanted: bool) -> None:

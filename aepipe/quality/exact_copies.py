@@ -56,12 +56,8 @@ def row_codes(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
 
 def _comparable(array: pa.Array) -> pa.Array:
     """Convert lists to the bytes of their values, and -0.0 to 0.0."""
-    if sort_of(array.type) == "list":
-        return _packed(array)
-    return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
-
-
-def _packed(array: pa.Array) -> pa.Array:
+    if sort_of(array.type) != "list":
+        return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
     starts, values = np.arange(len(array) + 1), array
     while sort_of(values.type) == "list":
         lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0), np.int64)

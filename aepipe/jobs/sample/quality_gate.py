@@ -54,6 +54,10 @@ class QualityGate:
         self._reference = reference
         self._where = where
         self._shares = shares
+        conditions = [] if where is None else [where]
+        for name, wanted in shares.items():
+            conditions += [f"{share:.3g} of {name} {value}" for value, share in wanted.items()]
+        self._request = ", ".join(conditions)  # in words; empty if rows are distributed as in training
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
@@ -75,8 +79,7 @@ class QualityGate:
         # samples of a model with a target image hold only that one of the two images
         names = [name for name in real.train.column_names if name in synthetic.column_names]
         sides = Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
-        request = self._request()
-        kind: ReferenceKind = "all" if not request else "too few" if matching is None else "matching"
+        kind: ReferenceKind = "all" if not self._request else "too few" if matching is None else "matching"
         found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
         page = SamplePage(
             job=self._job.name,
@@ -85,7 +88,7 @@ class QualityGate:
             written_at=datetime.now(UTC),
             rows=self._rows,
             seed=seed,
-            condition=request,
+            condition=self._request,
             quality=found,
             real=sides.held_out,
             synthetic=sides.synthetic,
@@ -109,10 +112,3 @@ class QualityGate:
         shown = (rows.slice(0, MOST_IMAGES) for rows in (sides.synthetic, sides.held_out))
         synthetic, real = (drawn_images(encoding, rows) for rows in shown)
         return {"images": synthetic, "real_images": real, "top": top_of(encoding.layout)}
-
-    def _request(self) -> str:
-        """Describe the condition and the shares in words; empty if rows are distributed as in training."""
-        parts = [] if self._where is None else [self._where]
-        for name, shares in self._shares.items():
-            parts += [f"{share:.3g} of {name} {value}" for value, share in shares.items()]
-        return ", ".join(parts)

@@ -86,19 +86,14 @@ class _Stream:
         while available < rows:
             batch = next(self._batches, None)
             if batch is None:
-                raise self._too_few()
+                title, share = self._rules.strictest()
+                problem = (
+                    f"{title} holds for {100 * share:.2g} % of the drawn rows: expected {self._group.rows:,} rows from "
+                    f"{self._draws:,} draws; request fewer rows or remove the constraint"
+                )
+                raise JobInvalid("[[samples.constraints]]", [problem])
             self._kept.append(self._rules.filter(batch))
             available += self._kept[-1].num_rows
         table = pa.Table.from_batches(self._kept).combine_chunks()
         self._kept = table.slice(rows).to_batches()
         return table.slice(0, rows)
-
-    def _too_few(self) -> JobInvalid:
-        title, share = self._rules.strictest()
-        return JobInvalid(
-            "[[samples.constraints]]",
-            [
-                f"{title} holds for {100 * share:.2g} % of the drawn rows: expected {self._group.rows:,} rows from "
-                f"{self._draws:,} draws; request fewer rows or remove the constraint"
-            ],
-        )
