@@ -1,4 +1,4 @@
-"""The pages that are made from the code are those of the code as it is, and every key says what it means."""
+"""Generated pages are up to date, and every key of a job has a description."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def make() -> ModuleType:
     return module
 
 
-def test_the_pages_are_those_of_the_code(make: ModuleType) -> None:
+def test_generated_pages_are_up_to_date(make: ModuleType) -> None:
     for page, write in make.PAGES.items():
         assert (DOCS / page).read_text() == write(), f"run: python docs/make.py, for {page}"
 
@@ -40,12 +40,12 @@ def models() -> Iterator[type[BaseModel]]:
     yield from (trunk.find(name).options for name in trunk.names())
 
 
-def test_every_key_of_a_job_says_what_it_means() -> None:
-    no_progress = [
+def test_every_key_of_a_job_has_a_description() -> None:
+    undocumented = [
         f"{model.__module__}.{model.__name__}.{name}"
         for model in models()
         for name, field in model.model_fields.items()
         if not field.description
     ]
 
-    assert no_progress == []
+    assert undocumented == []

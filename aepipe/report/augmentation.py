@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aepipe.metrics.ranking import Interval
-from aepipe.quality.augmentation import SYNTHETIC, Arm, Augmentation
+from aepipe.quality.augmentation import SYNTHETIC, Augmentation
 from aepipe.report import formatting
 from aepipe.report.render import environment
 
@@ -34,15 +33,20 @@ class ArmRow(NamedTuple):
 
 def render_augmentation(page: AugmentPage) -> str:
     """Render the page as HTML; equal pages give equal bytes."""
-    rows = [_row(arm) for arm in page.found.arms]
+    rows = [
+        ArmRow(
+            name=arm.name,
+            is_ours=arm.name == SYNTHETIC,
+            rows=formatting.count(arm.rows),
+            rare=formatting.count(arm.rare),
+            cells=(
+                *(
+                    (formatting.number(m.value), f"{formatting.number(m.low)} to {formatting.number(m.high)}")
+                    for m in (arm.average_precision, arm.auroc, arm.recall_of_as_many, arm.recall)
+                ),
+                (formatting.number(arm.precision), ""),
+            ),
+        )
+        for arm in page.found.arms
+    ]
     return environment().get_template("augment.html").render(page=page, found=page.found, rows=rows)
-
-
-def _row(arm: Arm) -> ArmRow:
-    measures = (arm.average_precision, arm.auroc, arm.recall_of_as_many, arm.recall)
-    cells = (*map(_cell, measures), (formatting.number(arm.precision), ""))
-    return ArmRow(arm.name, arm.name == SYNTHETIC, formatting.count(arm.rows), formatting.count(arm.rare), cells)
-
-
-def _cell(interval: Interval) -> tuple[str, str]:
-    return formatting.number(interval.value), f"{formatting.number(interval.low)} to {formatting.number(interval.high)}"

@@ -35,7 +35,11 @@ def number(value: float | None, *, trim: bool = False) -> str:
     size = abs(value)
     if size == 0:
         return "0"
-    text = _scientific(value) if not 1e-4 <= size < 1e7 else _plain(value)
+    if 1e-4 <= size < 1e7:
+        text = f"{value:,.0f}" if size >= 99.95 else f"{value:#.3g}" if size >= 1e-3 else f"{value:.3g}"
+    else:
+        digits, exponent = f"{value:.2e}".split("e")
+        text = f"{digits}{_TIMES}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     return (_trimmed(text) if trim else text).replace("-", _MINUS)
 
 
@@ -147,15 +151,6 @@ def format_counts(counts: Iterable[tuple[str, int]]) -> str:
     'b: 1,200, a: 1'
     """
     return ", ".join(f"{name}: {count(n)}" for name, n in sorted(counts, key=lambda pair: -pair[1]))
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}" if abs(value) >= 1e-3 else f"{value:.3g}"
-
-
-def _scientific(value: float) -> str:
-    digits, exponent = f"{value:.2e}".split("e")
-    return f"{digits}{_TIMES}10{str(int(exponent)).translate(_SUPERSCRIPT)}"
 
 
 def _trimmed(text: str) -> str:

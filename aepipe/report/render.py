@@ -15,7 +15,6 @@ from aepipe.report.thumbnails import GALLERY_SIDE, picture
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
 MOST_PICTURES = 64
 
@@ -88,23 +87,21 @@ def _samples(samples: Samples) -> dict[str, object]:
     if samples.images is not None:
         return {"pictures": gallery(samples.images, samples.top), "real": gallery(samples.real_images, samples.top)}
     columns, rows = sections.preview_table(samples.table)
-    return {"columns": columns, "rows": rows, **_compare_to_real(samples.real, samples.table)}
+    compared = [] if samples.real is None else column_distributions.compare_columns(samples.real, samples.table)
+    if not compared:
+        return {"columns": columns, "rows": rows}
+    return {
+        "columns": columns,
+        "rows": rows,
+        "distributions": Markup(column_distributions.draw_distributions(compared)),
+        "shown": min(len(compared), column_distributions.MOST_COLUMNS),
+        "of": len(compared),
+    }
 
 
 def gallery(images: "np.ndarray | None", top: int) -> list[str]:
     """Encode at most 64 images as `data:` URLs."""
     return [] if images is None else [picture(image, top, side=GALLERY_SIDE) for image in images[:MOST_PICTURES]]
-
-
-def _compare_to_real(real: "pa.Table | None", synthetic: "pa.Table") -> dict[str, object]:
-    found = [] if real is None else column_distributions.compare_columns(real, synthetic)
-    if not found:
-        return {}
-    return {
-        "distributions": Markup(column_distributions.draw_distributions(found)),
-        "shown": min(len(found), column_distributions.MOST_COLUMNS),
-        "of": len(found),
-    }
 
 
 def _latent_notes(latents: LatentMap) -> list[str]:

@@ -65,6 +65,8 @@ def render_sample_page(page: SamplePage) -> str:
     found = page.quality
     compared = page.images is None and found.measures.shapes is not None
     columns = column_distributions.compare_columns(page.real, page.synthetic) if compared else []
+    trends = found.measures.trends
+    heat = Markup(draw_pair_heatmap(trends.names, trends.similarity)) if trends and len(trends.names) > 1 else None
     return (
         environment()
         .get_template("samples.html")
@@ -77,8 +79,8 @@ def render_sample_page(page: SamplePage) -> str:
             figures=_figures(columns),
             shown=min(len(columns), MOST_FIGURES * column_distributions.MOST_COLUMNS),
             of=len(columns),
-            heat=_heat(found),
-            worst=None if found.measures.trends is None else found.measures.trends.worst,
+            heat=heat,
+            worst=None if trends is None else trends.worst,
             reduced=_list_reduced_columns(found),
             explanations=explain_checks(found),
             pictures=[] if page.images is None else gallery(page.images, page.top),
@@ -132,13 +134,6 @@ def _figures(columns: list[column_distributions.ColumnDistribution]) -> list[Mar
         Markup(column_distributions.draw_distributions(columns[start : start + step], name=f"columns{start}"))
         for start in starts
     ]
-
-
-def _heat(quality: CheckReport) -> Markup | None:
-    trends = quality.measures.trends
-    return (
-        None if trends is None or len(trends.names) < 2 else Markup(draw_pair_heatmap(trends.names, trends.similarity))
-    )
 
 
 def _list_reduced_columns(quality: CheckReport) -> list[tuple[str, str]]:

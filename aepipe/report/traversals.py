@@ -51,7 +51,15 @@ def _build_section(traversal: Traversal, index: int) -> TraversalSection:
         note=note + (f" {formatting.count(left_out)} more are omitted." if left_out else ""),
         strips=_strips(traversal),
         figure=Markup(_figure(charts, unit=traversal.unit, name=f"traversal-{index}")) if charts else None,
-        lines=[_line(line) for line in traversal.lines[:MOST_LINES]],
+        lines=[
+            (
+                formatting.text(line.strip, most=40),
+                formatting.text(line.column, most=40),
+                formatting.cell(line.values[0], most=24),
+                formatting.cell(line.values[-1], most=24),
+            )
+            for line in traversal.lines[:MOST_LINES]
+        ],
     )
 
 
@@ -82,11 +90,6 @@ def _strips(traversal: Traversal) -> list[PictureStrip]:
         )
         for name, positions, images in list(strips)[:MOST_STRIPS]
     ]
-
-
-def _line(line: TraversalLine) -> tuple[str, str, str, str]:
-    first, last = (formatting.cell(line.values[index], most=24) for index in (0, -1))
-    return formatting.text(line.strip, most=40), formatting.text(line.column, most=40), first, last
 
 
 def _figure(lines: Sequence[TraversalLine], *, unit: str, name: str) -> str:

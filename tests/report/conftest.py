@@ -1,4 +1,4 @@
-"""Nights to render: one of images, one of a table, one with hostile text in every place, and one with nothing."""
+"""Report pages to render: images, a table, hostile text in every field, and an empty page."""
 
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -68,7 +68,7 @@ def cost_curve(text: str) -> CostCurve:
 
 
 def everything(text: str = "plain", **changes: object) -> ReportPage:
-    """A table's night with every section; `text` stands wherever a name or a value of the user's can."""
+    """Return a page of a table with every section; `text` is used for every user-defined name and value."""
     rng = np.random.default_rng(0)
     scores = rng.lognormal(0, 1, ROWS)
     area, site = f"area {text}", f"site {text}"
@@ -155,14 +155,14 @@ def images() -> ReportPage:
 
 
 @pytest.fixture(scope="session")
-def nights() -> MappingProxyType[str, ReportPage]:
+def page_models() -> MappingProxyType[str, ReportPage]:
     bare = ReportPage(header=Header("bare", "bare/1", WHEN))
     return MappingProxyType({"table": everything(), "images": images(), "hostile": everything(HOSTILE), "bare": bare})
 
 
 @pytest.fixture(scope="session")
-def pages(nights: MappingProxyType[str, ReportPage]) -> MappingProxyType[str, str]:
-    return MappingProxyType({name: render(night) for name, night in nights.items()})
+def pages(page_models: MappingProxyType[str, ReportPage]) -> MappingProxyType[str, str]:
+    return MappingProxyType({name: render(model) for name, model in page_models.items()})
 
 
 @pytest.fixture(scope="session")
@@ -171,5 +171,5 @@ def hostile_text() -> str:
 
 
 @pytest.fixture(scope="session")
-def make_night():
+def make_page():
     return everything

@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them."""
+"""Formatting of numbers and texts."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -30,7 +30,7 @@ def test_number_keeps_three_significant_digits(value, shown):
     assert plain(formatting.number(value)) == shown
 
 
-def test_trimmed_number_has_no_zeros_at_its_end():
+def test_trimmed_number_has_no_trailing_zeros():
     assert [plain(formatting.number(v, trim=True)) for v in (0.5, 2.5e9, 100.0, 3.0)] == [
         "0.5",
         "2.5 \N{MULTIPLICATION SIGN} 10⁹",
@@ -47,7 +47,7 @@ def test_percent_has_one_digit_or_two_significant_ones(share, shown):
     assert plain(formatting.percent(share)) == shown
 
 
-def test_trimmed_percent_reads_like_the_alpha_of_a_job():
+def test_trimmed_percent_matches_the_alpha_of_a_job():
     assert plain(formatting.percent(0.05, trim=True)) == "5 %"
 
 
@@ -55,7 +55,7 @@ def test_trimmed_percent_reads_like_the_alpha_of_a_job():
     ("value", "shown"),
     [(0.0342, "34.2 ms"), (12.3, "12.3 s"), (200.0, "3 min 20 s"), (3900.0, "1 h 5 min"), (None, "\N{EN DASH}")],
 )
-def test_seconds_take_the_unit_that_suits(value, shown):
+def test_seconds_use_a_suitable_unit(value, shown):
     assert plain(formatting.seconds(value)) == shown
 
 
@@ -63,11 +63,11 @@ def test_seconds_take_the_unit_that_suits(value, shown):
     ("n", "shown"),
     [(0, "0 B"), (512, "512 B"), (12_345, "12.3 kB"), (999_700, "1.00 MB"), (10**16, "10,000 TB")],
 )
-def test_size_takes_the_unit_that_suits(n, shown):
+def test_size_uses_a_suitable_unit(n, shown):
     assert plain(formatting.size(n)) == shown
 
 
-def test_moment_is_told_in_utc_where_the_zone_is_known():
+def test_moment_is_in_utc_if_the_zone_is_known():
     east = timezone(timedelta(hours=2))
 
     assert formatting.moment(datetime(2026, 11, 21, 15, 5, tzinfo=east)) == "2026-11-21 13:05 UTC"

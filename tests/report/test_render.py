@@ -1,4 +1,4 @@
-"""The page as a whole: well formed, self-contained, escaped, the same each time."""
+"""Rendered page: well-formed, self-contained, escaped, deterministic."""
 
 import os
 import re
@@ -12,14 +12,14 @@ import pytest
 from aepipe.report import sections
 from aepipe.report.render import render
 
-NIGHTS = ("table", "images", "hostile", "bare")
+PAGES = ("table", "images", "hostile", "bare")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 FETCHING = {"src", "href", "srcset", "data", "action", "poster", "background", "xlink:href", "formaction"}
 ROOT = Path(__file__).parents[2]
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags, attributes and visible text, checked for balance on the way."""
+    """Parsed page: tags, attributes and visible text; checks that tags are balanced."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.visible))
 
 
-@pytest.mark.parametrize("name", NIGHTS)
-def test_every_tag_is_closed_in_its_turn(pages, name):
+@pytest.mark.parametrize("name", PAGES)
+def test_tags_are_balanced(pages, name):
     assert Page(pages[name]).open == []
 
 
-@pytest.mark.parametrize("name", NIGHTS)
-def test_nothing_is_run_and_nothing_is_fetched(pages, name):
+@pytest.mark.parametrize("name", PAGES)
+def test_page_has_no_scripts_and_no_external_resources(pages, name):
     page = Page(pages[name])
 
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"}
@@ -71,14 +71,14 @@ def test_nothing_is_run_and_nothing_is_fetched(pages, name):
 
 
 @pytest.mark.parametrize("name", ("table", "images", "bare"))
-def test_no_address_stands_anywhere_in_a_page(pages, name):
+def test_page_contains_no_urls(pages, name):
     without_pictures = re.sub(r"data:image/\w+;base64,[\w+/=\s]+", "", pages[name])
 
     assert not re.search(r"https?:|//[a-z]", without_pictures)
 
 
-@pytest.mark.parametrize("name", NIGHTS)
-def test_ids_are_unique_and_every_reference_has_its_target(pages, name):
+@pytest.mark.parametrize("name", PAGES)
+def test_ids_are_unique_and_references_resolve(pages, name):
     page = Page(pages[name])
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     links = [value[1:] for _, a in page.tags for key, value in a.items() if key == "href" and value.startswith("#")]
@@ -88,7 +88,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(pages, name):
     assert set(links) <= set(ids)
 
 
-def test_hostile_text_is_shown_as_text_wherever_it_stands(pages, hostile_text):
+def test_hostile_text_is_escaped_everywhere(pages, hostile_text):
     page = Page(pages["hostile"])
     beginning = hostile_text[:40]
 
@@ -98,14 +98,14 @@ def test_hostile_text_is_shown_as_text_wherever_it_stands(pages, hostile_text):
     assert {tag for tag, _ in page.tags} <= {tag for name in ("table", "images") for tag, _ in Page(pages[name]).tags}
 
 
-def test_page_has_every_section_that_has_something_to_show(pages):
+def test_page_has_every_section_with_content(pages):
     page = Page(pages["table"])
     shown = {attributes["id"] for tag, attributes in page.tags if tag == "section" and "class" not in attributes}
 
     assert shown == set(sections.TITLES)
 
 
-def test_absent_sections_say_why(pages):
+def test_missing_sections_give_a_reason(pages):
     page = Page(pages["bare"])
     shown = {attributes["id"] for tag, attributes in page.tags if tag == "section" and "class" not in attributes}
 
@@ -115,19 +115,19 @@ def test_absent_sections_say_why(pages):
 
 
 @pytest.mark.parametrize("section", sorted(set(sections.TITLES) - {"glossary"}))
-def test_each_section_may_be_left_out_with_a_reason_of_the_callers(make_night, section):
+def test_each_section_can_be_omitted_with_the_callers_reason(make_page, section):
     nothing = {"partitions": (), "comparisons": (), "files": ()}.get(section)
     alone = {name: () if name in ("partitions", "comparisons", "files") else None for name in sections.TITLES}
     kept = {name: value for name, value in alone.items() if name not in ("glossary", section)}
     kept |= {section: nothing, "absent": {section: "because <b>I</b> say so"}, "notices": (), "reasons": {}}
 
-    page = render(make_night(**kept))
+    page = render(make_page(**kept))
 
     assert "because &lt;b&gt;I&lt;/b&gt; say so" in page
     assert Page(page).open == []
 
 
-def test_numbers_are_told_as_a_reader_expects_them(pages):
+def test_numbers_are_formatted_for_readers(pages):
     text = Page(pages["table"]).text.replace("\N{NO-BREAK SPACE}", " ")
 
     assert "4 of 58 rows flagged at alpha 5 % (6.9 %)" in text
@@ -136,7 +136,7 @@ def test_numbers_are_told_as_a_reader_expects_them(pages):
     assert "With 80 rows the smallest possible value is 0.0123." in text
 
 
-def test_images_stand_beside_what_the_model_expected(pages):
+def test_images_are_shown_with_their_reconstruction(pages):
     page = Page(pages["images"])
     found = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
 
@@ -144,11 +144,11 @@ def test_images_stand_beside_what_the_model_expected(pages):
     assert sum(alt.startswith("synthetic") for alt in found) == sum(alt.startswith("real") for alt in found) == 60
 
 
-def test_the_page_of_judged_samples_is_named(pages):
+def test_page_names_the_page_of_checked_samples(pages):
     assert "checked in <b>samples-a.html</b>" in pages["images"]
 
 
-def test_same_night_gives_the_same_bytes_in_another_process(pages):
+def test_equal_pages_give_equal_bytes_in_another_process(pages):
     code = (
         "import sys; sys.path.insert(0, 'tests/report'); import conftest; print(conftest.render(conftest.everything()))"
     )
@@ -159,8 +159,8 @@ def test_same_night_gives_the_same_bytes_in_another_process(pages):
     assert other.stdout.decode() == pages["table"] + "\n"
 
 
-@pytest.mark.parametrize("name", NIGHTS)
-def test_page_is_small_enough_to_be_mailed(pages, name):
+@pytest.mark.parametrize("name", PAGES)
+def test_page_size_is_bounded(pages, name):
     assert len(pages[name].encode()) < 400_000
 
 

@@ -18,7 +18,7 @@ BARS = Quality(shapes=0.99, trees=0.99)
 
 @pytest.fixture(scope="module")
 def page() -> SamplePage:
-    """Of a set that repeats training rows."""
+    """Return the page of a set that repeats training rows."""
     learned, held_out = real().slice(0, 250), real().slice(250)
     sides = Sides(learned, held_out, pa.concat_tables([learned, synthetic().slice(0, 50)]))
     measures = measure_table(sides, categories=(), predict="owner", seed=0)
@@ -37,7 +37,7 @@ def page() -> SamplePage:
     )
 
 
-def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: SamplePage) -> None:
+def test_memorised_rows_fail_the_default_checks(page: SamplePage) -> None:
     checks = {check.key: check for check in page.quality.checks}
 
     assert checks["copies"].value == pytest.approx(250 / 300)
@@ -50,7 +50,7 @@ def test_rows_that_were_learned_by_heart_miss_the_bars_that_every_set_has(page: 
     assert any("similarity of columns is 0." in sentence for sentence in page.quality.failed_checks)
 
 
-def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_privacy(page: SamplePage) -> None:
+def test_page_shows_checks_columns_pairs_limits_and_no_privacy_guarantee(page: SamplePage) -> None:
     html = render_sample_page(page)
 
     assert "no privacy guarantee" in html
@@ -64,7 +64,7 @@ def test_the_page_shows_checks_bars_columns_pairs_and_limits_and_promises_no_pri
     assert html == render_sample_page(page)
 
 
-def test_the_map_leaves_out_the_columns_that_are_most_alike() -> None:
+def test_heatmap_omits_the_most_similar_columns() -> None:
     similarity = np.full((40, 40), 0.99)
     similarity[3, 39] = similarity[39, 3] = 0.2
 
@@ -72,4 +72,4 @@ def test_the_map_leaves_out_the_columns_that_are_most_alike() -> None:
 
     assert "column 3<" in drawn
     assert "column 39<" in drawn
-    assert drawn.count(">column ") == 2 * 30  # below and beside the map
+    assert drawn.count(">column ") == 2 * 30  # below and left of the map

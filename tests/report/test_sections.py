@@ -1,4 +1,4 @@
-"""What the page says of a night."""
+"""Texts and tables of the report page."""
 
 from datetime import datetime
 
@@ -22,7 +22,7 @@ def plain(text: str) -> str:
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_verdict_says_how_many_of_how_many_at_which_alpha():
+def test_summary_states_flagged_rows_total_and_alpha():
     lines = [
         partition_result("a", rows=1_000, flagged=30),
         partition_result("b", rows=210, flagged=7, invalid={"inf": 6}),
@@ -37,25 +37,25 @@ def test_verdict_says_how_many_of_how_many_at_which_alpha():
     ("flagged", "alarm", "beginning"),
     [(90, True, "More than alpha explains"), (50, False, "Consistent with alpha"), (10, False, "Fewer than expected")],
 )
-def test_verdict_is_an_alarm_only_where_alpha_does_not_explain_it(flagged, alarm, beginning):
+def test_summary_is_an_alarm_only_above_the_expected_range(flagged, alarm, beginning):
     summary = sections.summarise(header(), [partition_result("a", rows=1_000, flagged=flagged)])
 
     assert summary.alarm is alarm
     assert summary.detail.startswith(beginning)
 
 
-def test_one_flagged_row_of_three_is_no_alarm_after_a_small_calibration():
+def test_one_flagged_row_of_three_is_not_an_alarm_after_a_small_calibration():
     assert not sections.summarise(header(0.2, 19), [partition_result("a", rows=3, flagged=1)]).alarm
 
 
-def test_night_with_every_partition_quarantined_is_an_alarm():
+def test_only_quarantined_partitions_are_an_alarm():
     summary = sections.summarise(header(), [partition_result("a", "quarantined", reason="truncated")])
 
     assert summary == ("No row was scored.", True, "")
 
 
 @pytest.mark.parametrize(("rows", "alpha", "n"), [(1_000, 0.05, 199), (5_000, 0.01, 999), (200, 0.1, 499)])
-def test_ordinary_nights_stay_within_the_stated_count_as_the_exact_law_has_it(rows, alpha, n):
+def test_expected_flag_range_matches_the_beta_binomial_distribution(rows, alpha, n):
     rank = round(alpha * (n + 1))  # flagged: above all but this many calibration rows
     law = betabinom(rows, rank, n + 1 - rank)
 
@@ -64,7 +64,7 @@ def test_ordinary_nights_stay_within_the_stated_count_as_the_exact_law_has_it(ro
     assert 0.93 < law.cdf(high) - law.cdf(low - 1) < 0.98
 
 
-def test_tiles_add_up_the_partitions():
+def test_tiles_sum_over_partitions():
     lines = [
         partition_result("a", rows=100, flagged=5, invalid={"inf": 4}, seconds={"read": 1.0}, wall_s=0.5),
         partition_result("b", rows=20, seconds={"read": 0.25, "infer": 0.25}),
@@ -82,13 +82,13 @@ def test_tiles_add_up_the_partitions():
     }
 
 
-def test_stages_come_in_the_order_of_the_work_whatever_was_timed_first():
+def test_stages_are_in_processing_order():
     lines = [partition_result("a", seconds={"write": 1, "hash": 1}), partition_result("b", seconds={"read": 1})]
 
     assert sections.list_stages(lines) == ("read", "write", "hash")
 
 
-def test_times_are_in_milliseconds_where_no_stage_took_a_second():
+def test_times_are_in_milliseconds_if_no_stage_took_a_second():
     short = [partition_result("a", rows=10, seconds={"read": 0.0021})]
 
     assert sections.time_unit(short) == "ms"
@@ -102,7 +102,7 @@ def test_only_the_latest_partitions_are_listed():
     assert [row.line.partition for row in sections.build_partition_rows(lines)] == [str(i) for i in range(440, 500)]
 
 
-def test_rare_reasons_are_added_up():
+def test_rare_attributions_are_summed():
     found = sections.build_bars({f"column {i}": 100 - i for i in range(20)}, most=3)
 
     assert [bar.name for bar in found] == ["column 0", "column 1", "column 2", "17 others"]
@@ -110,7 +110,7 @@ def test_rare_reasons_are_added_up():
     assert max(bar.length for bar in found) == 1.0
 
 
-def test_best_of_each_measure_is_marked_and_ours_too():
+def test_best_of_each_measure_and_our_model_are_marked():
     lines = {"random": (0.5, 0.1), "PCA": (0.9, float("nan")), "model": (0.8, 0.4)}
 
     found = sections.build_comparison_rows(Comparison("scores", ("AUROC", "AP"), lines, "model"))
@@ -120,7 +120,7 @@ def test_best_of_each_measure_is_marked_and_ours_too():
     assert found[1].cells[1][0] == "\N{EN DASH}"
 
 
-def test_files_are_counted_whole_and_listed_in_part():
+def test_all_files_are_counted_and_the_last_are_listed():
     lines = [FileLine("written", "scores", f"{i}", 1_000, "xxh3:0") for i in range(100)]
 
     shown, total = sections.select_files(lines, "written")
@@ -130,7 +130,7 @@ def test_files_are_counted_whole_and_listed_in_part():
     assert sections.select_files(lines, "read")[0] == []
 
 
-def test_narrow_table_stands_and_wide_table_lies_on_its_side():
+def test_wide_table_is_transposed():
     narrow = pa.table({"a": [1, 2], "b": ["x", None]})
     wide = pa.table({f"c{i}": [float(i), 0.5] for i in range(100)})
 
@@ -141,14 +141,14 @@ def test_narrow_table_stands_and_wide_table_lies_on_its_side():
     assert len(lines) == sections.MOST_COLUMNS
 
 
-def test_wide_table_without_rows_is_a_list_of_its_columns():
+def test_wide_table_without_rows_lists_its_columns():
     header, lines = sections.preview_table(pa.table({f"c{i}": pa.array([], pa.float64()) for i in range(10)}))
 
     assert header == ["column"]
     assert lines[0] == ["c0"]
 
 
-def test_facts_of_a_card_leave_out_what_is_not_known():
+def test_card_omits_unknown_values():
     card = Card(family="vae", trunk="conv", rows={"train": 7_000}, partitions=tuple("abcd"))
 
     assert sections.describe_card(card) == [
@@ -159,7 +159,7 @@ def test_facts_of_a_card_leave_out_what_is_not_known():
     ]
 
 
-def test_parity_of_parts_with_other_measures_is_one_table():
+def test_parity_of_parts_with_different_measures_is_one_table():
     card = Card(family="ae", trunk="mlp", parity={"encoder": {"1 row": 1e-7}, "scorer": {"7 rows": 0.5}})
 
     measures, lines = sections.format_parity(card)
@@ -168,7 +168,7 @@ def test_parity_of_parts_with_other_measures_is_one_table():
     assert [values[1] for _, values in lines] == ["\N{EN DASH}", "0.500"]
 
 
-def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
+def test_alpha_is_the_share_of_all_rows_for_polluted_training_data():
     clean, polluted = (dict(sections.explain_terms(header()._replace(is_polluted=found))) for found in (False, True))
 
     assert "share of normal rows is flagged by chance" in clean["flagged"]
@@ -176,13 +176,13 @@ def test_alpha_is_called_the_share_of_all_rows_where_training_was_polluted():
     assert "normal and anomalous rows" in polluted["p-value"]
 
 
-def test_flags_that_adapt_are_told():
+def test_adaptive_flags_are_explained():
     texts = dict(sections.explain_terms(header()._replace(is_adaptive=True)))
 
     assert "an adaptive alpha" in texts["flagged"]
 
 
-def test_meaning_states_the_least_p_value():
+def test_glossary_states_the_smallest_p_value():
     texts = dict(sections.explain_terms(header(calibration_rows=99)))
 
     assert "smallest possible value is 0.0100" in texts["p-value"]

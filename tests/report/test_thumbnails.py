@@ -1,4 +1,4 @@
-"""Image rows as pictures."""
+"""Thumbnails of image rows."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ def decoded(url: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(body)))
 
 
-def test_small_picture_keeps_every_pixel():
+def test_small_image_keeps_every_pixel():
     image = rng.integers(0, 256, (1, 8, 6), dtype=np.uint8)
 
     np.testing.assert_array_equal(np.asarray(decoded(picture(image))), image[0])
@@ -38,7 +38,7 @@ def test_three_channels_are_colours_and_two_are_the_first_in_grey():
 
 
 @pytest.mark.parametrize("shape", [(3, 900, 300), (1, 300, 900)])
-def test_large_picture_is_made_small(shape):
+def test_large_image_is_scaled_down(shape):
     url = picture(rng.integers(0, 256, shape, dtype=np.uint8))
 
     assert max(decoded(url).size) == CARD_SIDE

@@ -1,4 +1,4 @@
-"""The strangest rows as texts."""
+"""Cards of the top anomalies."""
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,7 @@ def rows(**changes) -> TopAnomalies:
     return TopAnomalies(**{**found, **changes})
 
 
-def test_row_is_told_by_its_keys_score_and_what_was_carried_through():
+def test_card_shows_keys_score_and_passthrough_columns():
     first, second = build_anomaly_cards(rows(partitions=["dt=1", "dt=2"]))
 
     assert first.keys == [("id", "842302")]
@@ -37,7 +37,7 @@ def test_row_is_told_by_its_keys_score_and_what_was_carried_through():
     assert not second.flagged
 
 
-def test_columns_that_are_reasons_come_first_in_the_order_of_the_reasons():
+def test_attributed_columns_come_first_in_order():
     first, _ = build_anomaly_cards(rows())
 
     assert [tuple(value) for value in first.values] == [
@@ -47,14 +47,14 @@ def test_columns_that_are_reasons_come_first_in_the_order_of_the_reasons():
     assert [value.column for value in first.rest] == ["age"]
 
 
-def test_bars_are_as_long_as_the_scores_of_the_reasons():
+def test_bar_lengths_are_proportional_to_z():
     first, second = build_anomaly_cards(rows())
 
     assert [reason.length for reason in first.reasons] == [1.0, 0.25]
     assert [reason.length for reason in second.reasons] == [1.0]
 
 
-def test_reason_without_a_score_is_kept():
+def test_attribution_without_z_is_kept():
     (name, z), *others = list_attributions({"reason_1": "area", "reason_1_z": None})
 
     assert name == "area"
@@ -68,12 +68,12 @@ def test_rows_without_source_or_reconstruction_have_no_values():
     assert first.values == first.rest == []
 
 
-def test_only_so_many_rows_are_shown():
+def test_number_of_cards_is_bounded():
     many = pa.table({"id": range(500), "score": np.arange(500.0)})
 
     assert len(build_anomaly_cards(TopAnomalies(scores=many, keys=("id",)))) == MOST_ROWS
 
 
-def test_tables_of_other_lengths_are_refused():
+def test_tables_of_different_lengths_are_rejected():
     with pytest.raises(ValueError, match=r"TopAnomalies\.source has the wrong length: expected 2 rows, got 1"):
         rows(source=pa.table({"a": [1]}))

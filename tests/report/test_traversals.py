@@ -1,4 +1,4 @@
-"""Walks as the page prints them."""
+"""Latent traversals on the page."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def pictures(strips: int, steps: int) -> Traversal:
     )
 
 
-def test_a_strip_is_its_pictures_in_order_each_with_its_place():
+def test_strip_shows_its_images_in_order_with_positions():
     traversal = pictures(2, 3)
 
     (section,) = traversals.build_traversal_sections([traversal])
@@ -31,7 +31,7 @@ def test_a_strip_is_its_pictures_in_order_each_with_its_place():
     assert section.figure is None
 
 
-def test_of_many_strips_the_first_are_shown_and_the_rest_counted():
+def test_first_strips_are_shown_and_the_rest_are_counted():
     (section,) = traversals.build_traversal_sections([pictures(40, 30)])
 
     assert len(section.strips) == traversals.MOST_STRIPS
@@ -39,7 +39,7 @@ def test_of_many_strips_the_first_are_shown_and_the_rest_counted():
     assert "24 more are omitted" in section.note
 
 
-def test_numbers_are_drawn_and_every_line_is_told_from_first_to_last():
+def test_numbers_are_drawn_and_every_line_lists_first_and_last_value():
     lines = (
         TraversalLine("1 to 2", "amount", (0.0, 0.5, 1.0), (1.0, 20.0, 3.0)),
         TraversalLine("1 to 2", "shop", (0.0, 0.5, 1.0), ("north", "north", "south")),
@@ -59,24 +59,24 @@ def test_numbers_are_drawn_and_every_line_is_told_from_first_to_last():
 
 
 @pytest.mark.parametrize("values", [(1.0,), (1.0, None), ("a", "b"), (True, False), ()])
-def test_what_is_no_row_of_numbers_is_not_drawn(values):
+def test_lines_with_other_values_than_numbers_are_not_drawn(values):
     assert not traversals.is_drawable(TraversalLine("", "", tuple(range(len(values))), values))
 
 
-def test_the_pictures_of_a_walk_stand_on_the_page(pages):
+def test_images_of_a_traversal_are_on_the_page(pages):
     assert pages["images"].count('alt="step ') == 6
     assert "Latent traversals" in pages["images"]
 
 
-def test_two_walks_draw_two_figures_with_ids_of_their_own(make_night):
+def test_two_traversals_draw_two_figures_with_distinct_ids(make_page):
     line = TraversalLine("1 to 2", "amount", (0.0, 1.0), (1.0, 3.0))
     traversal = Traversal(title="From 1 to 2", unit="share", lines=(line,))
 
-    page = render(make_night(traversals=(traversal, traversal)))
+    page = render(make_page(traversals=(traversal, traversal)))
 
     assert page.count("Along the traversal: amount") == 2
 
 
-def test_strips_and_their_pictures_must_be_as_many():
+def test_strips_and_images_need_equal_lengths():
     with pytest.raises(ValueError, match=r"Traversal\.images has the wrong length: expected 2 rows, got 1"):
         Traversal(title="", unit="", strips=("a", "b"), positions=np.zeros((2, 3)), images=np.zeros((1, 3, 1, 2, 2)))

@@ -39,19 +39,14 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     scored = ScoredPartitions(job, opened)
     compared: Comparison | str = "the job does not set [evaluate] anomaly"
     if job.evaluate.anomaly is not None:
-        compared = _compared(scored, progress)
+        try:
+            compared = compare_scored(scored, progress=progress)
+        except EvaluationInvalid as error:  # partitions without labels still have a report
+            compared = str(error)
     page = _build_page(scored, opened, model, compared)
     path = job.out_path / "reports" / f"{scored.manifests[-1].partition.replace('/', '_')}.html"
     put_bytes(path, render(page).encode())
     return ReportResult(path=path)
-
-
-def _compared(scored: ScoredPartitions, progress: Progress | None) -> Comparison | str:
-    """Return the comparison, or the reason why there is none."""
-    try:
-        return compare_scored(scored, progress=progress)
-    except EvaluationInvalid as error:
-        return str(error)
 
 
 def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:

@@ -54,6 +54,9 @@ def draw_distributions(shown: Sequence[ColumnDistribution], *, name: str = "colu
     rows = -(-len(shown) // _ACROSS)
 
     def paint(figure: "Figure") -> None:
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+
         grid = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
         for axes, column in zip(grid, shown, strict=False):
             (_paint_numbers if column.is_number else _paint_values)(axes, column)
@@ -63,7 +66,11 @@ def draw_distributions(shown: Sequence[ColumnDistribution], *, name: str = "colu
             axes.spines["left"].set_visible(False)
         for axes in grid[len(shown) :]:
             axes.set_axis_off()
-        figure.legend(handles=_key(), loc="outside upper left", ncols=2)
+        handles = [
+            Patch(color=PALETTE["reference"], alpha=0.5, label="real"),
+            Line2D([], [], color=PALETTE["current"], label="synthetic"),
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=2)
 
     label = f"Histograms of {len(shown)} columns, real and synthetic"
     return draw(paint, name=name, label=label, width=700, height=26 + 96 * rows)
@@ -126,13 +133,3 @@ def _pair(axes: "Axes", real: np.ndarray, synthetic: np.ndarray, edges: np.ndarr
     axes.stairs(real, edges, fill=True, color=PALETTE["reference"], alpha=0.5, linewidth=0)
     axes.stairs(synthetic, edges, color=PALETTE["current"], linewidth=1.4)
     axes.set_ylim(bottom=0)
-
-
-def _key() -> list[object]:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    return [
-        Patch(color=PALETTE["reference"], alpha=0.5, label="real"),
-        Line2D([], [], color=PALETTE["current"], label="synthetic"),
-    ]

@@ -28,7 +28,9 @@ def draw_heatmap_png(
     FigureCanvasAgg(figure)
     for index, (title, pixels) in enumerate((("read", image), ("expected", expected), ("reasons", image))):
         axes = figure.add_subplot(1, 3, index + 1)
-        axes.imshow(_to_display(pixels, top), cmap="gray", vmin=0, vmax=1)
+        # (H, W) grey or (H, W, 3) colour, 0 to 1; with two channels, the first.
+        shares = np.asarray(pixels, np.float64) / top
+        axes.imshow(np.moveaxis(shares[:3], 0, 2) if len(shares) >= 3 else shares[0], cmap="gray", vmin=0, vmax=1)
         if index == 2:
             whole = np.kron(np.maximum(heat, 0.0), np.ones((side, side)))[:height, :width]
             axes.imshow(whole, cmap="inferno", alpha=0.6)
@@ -37,9 +39,3 @@ def draw_heatmap_png(
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     return file.getvalue()
-
-
-def _to_display(pixels: NDArray[np.generic], top: int) -> NDArray[np.float64]:
-    """Convert to (H, W) grey or (H, W, 3) colour, 0 to 1; with two channels, the first."""
-    shares = np.asarray(pixels, np.float64) / top
-    return np.moveaxis(shares[:3], 0, 2) if len(shares) >= 3 else shares[0]

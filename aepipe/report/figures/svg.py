@@ -111,7 +111,9 @@ def _style(name: str) -> Iterator[None]:
 def _inline(svg: bytes, *, name: str, label: str) -> str:
     """Strip what inline SVG does not need: prologue, namespaces, unused ids, fonts."""
     root = ElementTree.fromstring(svg)
-    used = _references(root)
+    values = [value for element in root.iter() for value in element.attrib.values()]
+    used = {value[1:] for value in values if value.startswith("#")}
+    used |= {found for value in values for found in _REFERENCE.findall(value)}
     for element in root.iter():
         element.tag = _local(element.tag)
         element.attrib = {_local(key): value for key, value in element.attrib.items()}
@@ -134,20 +136,15 @@ def _tidy(element: ElementTree.Element, used: set[str], *, prefix: str) -> None:
     if "clip-path" in attributes:
         attributes["clip-path"] = _REFERENCE.sub(rf"url(#{prefix}\1)", attributes["clip-path"])
     if "style" in attributes:
-        attributes["style"] = _HEX.sub(_variable, _FONT_FAMILY.sub(r"\1", attributes["style"]))
+        attributes["style"] = _HEX.sub(
+            lambda match: _VARIABLES.get(match[0], match[0]), _FONT_FAMILY.sub(r"\1", attributes["style"])
+        )
     for key in ("d", "x", "y", "transform", "width", "height"):
         if key in attributes:
             attributes[key] = _short(attributes[key])
     if element.tag != "text":
         element.text = element.text if (element.text or "").strip() else None
     element.tail = None
-
-
-def _references(root: ElementTree.Element) -> set[str]:
-    """Return the ids referenced by an `href` or `url(#...)`."""
-    values = [value for element in root.iter() for value in element.attrib.values()]
-    links = {value[1:] for value in values if value.startswith("#")}
-    return links | {found for value in values for found in _REFERENCE.findall(value)}
 
 
 def _local(name: str) -> str:
@@ -161,7 +158,3 @@ def _short(numbers: str) -> str:
     words = rounded.split()
     # After M and L, numbers without a letter are lines.
     return " ".join(words if _OTHER_COMMANDS.search(rounded) else [word for word in words if word != "L"])
-
-
-def _variable(match: re.Match[str]) -> str:
-    return _VARIABLES.get(match[0], match[0])

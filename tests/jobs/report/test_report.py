@@ -1,4 +1,4 @@
-"""The page of a night, from what really lies on disk."""
+"""Report pages built from files on disk."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 
 
-def test_the_page_shows_the_night_and_needs_no_network(digits: Path) -> None:
+def test_page_shows_the_partitions_and_needs_no_network(digits: Path) -> None:
     score(digits)
     sample(digits, rows=32, partition="dt=2026-02-01")
 
@@ -31,7 +31,7 @@ def test_the_page_shows_the_night_and_needs_no_network(digits: Path) -> None:
     assert "<script" not in text
 
 
-def test_a_quarantined_partition_is_on_the_page_with_its_reason(cells: Path) -> None:
+def test_quarantined_partition_is_on_the_page_with_its_reason(cells: Path) -> None:
     (cells.parent / "dt=2026-01-06" / "part-0.parquet").write_bytes(b"no parquet")
     text = cells.read_text()
     cells.write_text(text.replace("[evaluate]\nanomaly = \"diagnosis = 'malignant'\"\n", ""))
@@ -43,6 +43,6 @@ def test_a_quarantined_partition_is_on_the_page_with_its_reason(cells: Path) -> 
     assert "dt=2026-01-06" in page
 
 
-def test_without_scores_there_is_nothing_to_report(cells: Path) -> None:
-    with pytest.raises(DataUnreadable, match="run: aepipe score"):
+def test_report_without_scores_is_rejected(cells: Path) -> None:
+    with pytest.raises(DataUnreadable, match="Run: aepipe score"):
         report(cells)

@@ -1,4 +1,4 @@
-"""Synthetic columns against real ones."""
+"""Comparison of synthetic and real columns."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -29,7 +29,7 @@ def table(shift: float) -> pa.Table:
     )
 
 
-def test_columns_furthest_apart_come_first_and_what_cannot_be_compared_is_left_out():
+def test_most_different_columns_come_first_and_incomparable_ones_are_skipped():
     found = compare_columns(table(0.0), table(9.0).append_column("new", pa.array([1] * 40)))
 
     assert found[0].name == "far"

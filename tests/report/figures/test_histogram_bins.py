@@ -29,7 +29,7 @@ def test_heavy_tails_with_negative_values_are_drawn_on_an_asinh_axis():
 
 
 @pytest.mark.parametrize("values", [heavy(), heavy() - 3, rng.normal(size=100)])
-def test_scale_there_and_back_changes_nothing(values):
+def test_scale_round_trip_is_exact(values):
     scale = fitting_scale(values)
 
     np.testing.assert_allclose(scale.inverse(scale.forward(values)), values, rtol=1e-9, atol=1e-9)

@@ -18,7 +18,7 @@ def latents(rows: int, width: int, **changes) -> LatentMap:
     return LatentMap(**{**found, **changes})
 
 
-def test_plane_is_that_of_principal_component_analysis():
+def test_plane_matches_principal_component_analysis():
     points = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6))
     oracle = PCA(2).fit(points)
 
@@ -36,7 +36,7 @@ def test_plane_of_few_rows_or_one_latent_is_filled_with_zeros(shape):
     assert np.isfinite(variance).all()
 
 
-def test_crowd_is_thinned_and_keeps_its_flagged_rows():
+def test_many_rows_are_thinned_and_keep_flagged_rows():
     crowd = latents(20_000, 2)
 
     kept = drawable(crowd)
@@ -52,7 +52,7 @@ def test_rows_without_a_score_or_a_latent_are_not_drawn():
     assert drawable(latents(5, 3, points=points, scores=scores, flagged=np.zeros(5, bool))).tolist() == [0, 2, 4]
 
 
-def test_map_of_many_rows_is_small_and_has_a_mark_for_each():
+def test_map_of_many_rows_is_small_and_has_a_marker_for_each():
     labels = rng.choice(list("abcdefghijklmnop"), MOST_POINTS).tolist()
 
     svg = latent_map(latents(MOST_POINTS, 8, labels=labels, label="segment"))

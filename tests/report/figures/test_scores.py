@@ -25,7 +25,7 @@ def texts(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("flagged", "rows"), [(0, 7), (1, 20), (37, 1_204), (50, 50)])
-def test_interval_of_a_share_is_wilsons(flagged, rows):
+def test_interval_of_a_share_matches_wilson(flagged, rows):
     expected = binomtest(flagged, rows).proportion_ci(0.95, method="wilson")
 
     low, high = wilson(np.array(flagged), np.array(rows))
@@ -33,14 +33,14 @@ def test_interval_of_a_share_is_wilsons(flagged, rows):
     assert (float(low), float(high)) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
 
-def test_interval_without_rows_is_everything():
+def test_interval_without_rows_is_zero_to_one():
     assert [float(end) for end in wilson(np.array(0), np.array(0))] == pytest.approx([0, 1], abs=1e-6)
 
 
-def test_histogram_says_how_many_rows_and_how_many_beyond_the_threshold():
-    night = np.append(np.linspace(0, 1, 1_500), [np.nan, np.inf])
+def test_histogram_states_rows_and_rows_above_the_threshold():
+    current = np.append(np.linspace(0, 1, 1_500), [np.nan, np.inf])
 
-    found = texts(score_histogram(Scores(night, np.linspace(0, 1, 200), 0.9)))
+    found = texts(score_histogram(Scores(current, np.linspace(0, 1, 200), 0.9)))
 
     assert {"current, 1,500 rows", "calibration, 200 rows", "150 at or above", "threshold 0.900"} <= set(found)
 
@@ -59,7 +59,7 @@ def test_histogram_of_odd_scores_is_drawn_without_a_warning(scores):
     assert "score (higher is more anomalous)" in texts(score_histogram(scores))
 
 
-def test_the_cost_curve_marks_the_choice_and_what_can_be_looked_at():
+def test_cost_curve_marks_the_choice_and_the_capacity():
     alpha = np.array([0.001, 0.01, 0.1, 1.0])
 
     found = texts(cost_curve(CostCurve("chosen", alpha, np.array([9.0, 4, 7, 30]), 100 * alpha, 0.01, 12)))
@@ -67,7 +67,7 @@ def test_the_cost_curve_marks_the_choice_and_what_can_be_looked_at():
     assert {"chosen, alpha 1\N{NO-BREAK SPACE}%: 4.00", "1.00", "capacity, 12", "alpha"} <= set(found)
 
 
-def test_shares_name_the_quarantined_and_the_empty_nights_too():
+def test_shares_include_quarantined_and_empty_partitions():
     lines = [
         partition_result("dt=1", rows=100, flagged=3),
         partition_result("dt=2", "quarantined"),
@@ -81,7 +81,7 @@ def test_shares_name_the_quarantined_and_the_empty_nights_too():
     assert any(text.startswith("alpha") for text in found)
 
 
-def test_many_nights_show_names_that_do_not_touch():
+def test_names_of_many_partitions_do_not_overlap():
     lines = [partition_result(f"dt=2026-01-{d:03d}", rows=10, flagged=1) for d in range(400)]
 
     svg = flagged_shares(lines, 0.1)
@@ -101,7 +101,7 @@ def test_many_nights_show_names_that_do_not_touch():
         ([], []),
     ],
 )
-def test_names_of_partitions_lose_what_all_share(names, short):
+def test_common_parts_of_partition_names_are_dropped(names, short):
     assert short_names(names) == short
 
 
@@ -116,7 +116,7 @@ def test_long_training_is_drawn_with_its_best_epoch_in_a_bounded_size():
     assert len(svg) < 60_000
 
 
-def test_one_epoch_is_a_curve_too():
+def test_single_epoch_is_drawn():
     one = np.array([1.0])
 
     assert training_curve(Training(epochs=one, train=one, dev=one, best_epoch=1, stopped_because="asked to"))

@@ -3,7 +3,7 @@ import numpy as np
 from aepipe.report.figures.series_thumbnails import draw_series
 
 
-def test_a_rising_line_rises_to_the_right() -> None:
+def test_rising_line_rises_to_the_right() -> None:
     steps = np.arange(5.0).reshape(1, 5, 1)
 
     (picture,) = draw_series(steps, np.array([0.0]), np.array([4.0]))
@@ -15,7 +15,7 @@ def test_a_rising_line_rises_to_the_right() -> None:
     assert ink.any(0).all()
 
 
-def test_nothing_is_drawn_beyond_a_window_s_end_or_of_a_channel_without_values() -> None:
+def test_missing_steps_and_channels_are_not_drawn() -> None:
     steps = np.full((1, 10, 2), np.nan)
     steps[0, :4, 0] = 1.0
 
@@ -26,7 +26,7 @@ def test_nothing_is_drawn_beyond_a_window_s_end_or_of_a_channel_without_values()
     assert not drawn[45:].any()
 
 
-def test_a_value_out_of_bounds_stays_on_the_picture() -> None:
+def test_values_out_of_bounds_are_clipped_to_the_image() -> None:
     (picture,) = draw_series(np.full((1, 3, 1), 9.0), np.zeros(1), np.ones(1))
 
     assert (picture[0, 0] != 250).all()

@@ -30,28 +30,28 @@ def test_drawing_is_well_formed_and_carries_no_namespace_or_metadata():
     assert not list(root.iter("style"))
 
 
-def test_every_colour_follows_the_page():
+def test_every_colour_is_a_css_variable():
     drawn = svg(curve)
 
     assert "var(--current)" in drawn
     assert not re.search(r"(fill|stroke): #(?!fff)", drawn)
 
 
-def test_text_stays_text_in_the_font_of_the_page():
+def test_text_stays_text_without_a_font_family():
     drawn = svg(lambda figure: figure.text(0.5, 0.5, '$x$ < & "y"', weight="bold"))
 
     assert ElementTree.fromstring(drawn).findtext(".//text") == '$x$ < & "y"'
     assert "DejaVu" not in drawn
 
 
-def test_two_drawings_of_a_page_share_no_id():
+def test_two_drawings_have_distinct_ids():
     first, second = (set(re.findall(r' id="([^"]+)"', svg(curve, name=name))) for name in ("a", "b"))
 
     assert first
     assert not first & second
 
 
-def test_settings_of_the_user_change_nothing_and_are_left_alone():
+def test_user_settings_have_no_effect_and_are_preserved():
     before = svg(curve)
     with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 40, "text.usetex": True, "svg.fonttype": "path"}):
         settings = dict(matplotlib.rcParams)
