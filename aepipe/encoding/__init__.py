@@ -1,4 +1,4 @@
-"""Arrow rows to tensors and back: the host half of the encoding. Nothing here knows torch or pandas."""
+"""Encode Arrow rows as tensors and decode them. Does not import torch or pandas."""
 
 from aepipe.encoding.encoding import Arrays, Encoded, Encoding, fit
 

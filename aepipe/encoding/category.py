@@ -1,4 +1,4 @@
-"""Text, dictionaries, booleans and whatever else the job calls a category: one code a value."""
+"""Encode text, dictionaries, booleans and other categories: one code per value."""
 
 from functools import cached_property
 from typing import Literal
@@ -16,22 +16,25 @@ from aepipe.tables.arrow_types import plain
 from aepipe.tables.schema import Column
 
 MOST_VALUES = 500_000
-"""So many values of a column have a code of their own; less frequent ones share RARE."""
+"""Maximum number of values with a code of their own; less frequent ones share RARE."""
 MOST_GIVEN = 10_000
-"""The same of a condition, which becomes a one-hot vector."""
+"""Maximum number for a condition, which becomes a one-hot vector."""
 MOST_RARE = 100_000
-"""So many rare values are remembered; beyond them a rare value counts as unseen."""
+"""Maximum number of rare values that are stored; all others count as unseen."""
 _LEAST_COUNT = 2
-_ROWS_A_COUNT = 1_000_000
+_ROWS_PER_COUNT = 1_000_000
 
 
 class CategoryCodec(Codec):
-    """Codes MISSING, UNSEEN, RARE, then the values by falling frequency, which are kept as text in Arrow's notation."""
+    """Encoder of a category: codes MISSING, UNSEEN, RARE, then the values by descending frequency.
+
+    Values are stored as text in Arrow's notation.
+    """
 
     kind: Literal["category"] = "category"
     type: str = Field(description="type of the values: string, bool, int64 ...")
     values: tuple[str, ...]
-    rare: tuple[str, ...] = Field((), description="seen too seldom in training for a code, the most frequent first")
+    rare: tuple[str, ...] = Field((), description="values too rare for a code of their own, the most frequent first")
     may_be_missing: bool = False
     category: Category
 
@@ -57,7 +60,10 @@ class CategoryCodec(Codec):
         return Features(codes=(codes,), unseen=int(np.count_nonzero(codes == UNSEEN)), reasons=reasons)
 
     def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
-        """Unseen and rare codes become a rare value, by `uniform`; without one null, or the most frequent value."""
+        """Decode codes; unseen and rare codes become the rare value that `uniform` selects.
+
+        Without rare values they become null, or the most frequent value if nulls were never seen.
+        """
         codes, uniform = features.codes, features.uniform
         if not self.values and not self.rare:  # training had nothing but nulls
             return pa.nulls(len(codes), kind)
@@ -71,13 +77,13 @@ class CategoryCodec(Codec):
         return self._values(kind).take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
 
     def _values(self, kind: pa.DataType) -> pa.Array:
-        """Values and rare ones as an array of the plain type, which is made once."""
+        """Return values and rare values as an array of the plain type, which is cached."""
         if self._lookup.decoded is None or self._lookup.decoded.type != kind:
             self._lookup.decoded = _typed((*self.values, *self.rare), kind)
         return self._lookup.decoded
 
     def _of_dictionary(self, array: pa.DictionaryArray) -> np.ndarray:
-        """Values are looked up once a dictionary, rows are gathered."""
+        """Look up values once per dictionary, then gather rows."""
         known = self._lookup.codes_of_dictionary(array.dictionary)
         indices, nulls = values_of(array.indices), nulls_of(array.indices)
         codes: np.ndarray = known.take(indices if nulls is None else np.where(nulls, len(known) - 1, indices))
@@ -89,7 +95,10 @@ class CategoryCodec(Codec):
 
 
 class _Lookup:
-    """Values to codes. Arrow hashes the known values at each call, Python's dictionary once: few rows take this one."""
+    """Map from values to codes.
+
+    Arrow hashes the known values on each call, a Python dict only once: batches of few rows use the dict.
+    """
 
     def __init__(self, codec: CategoryCodec) -> None:
         self.type = pa.type_for_alias(codec.type)
@@ -103,7 +112,7 @@ class _Lookup:
         self.by_value = dict(zip(self.known.to_pylist(), self.code_of.tolist(), strict=False))
 
     def codes(self, array: pa.Array) -> np.ndarray:
-        """int32 (B,)."""
+        """Return the codes of values, int32 (B,)."""
         array = _canonical(array, self.type)
         if len(self.known) > 4 * len(array) + 64:
             return self._one_by_one(array)
@@ -113,7 +122,7 @@ class _Lookup:
         return codes
 
     def codes_of_dictionary(self, dictionary: pa.Array) -> np.ndarray:
-        """int32 (D + 1,), MISSING last; remembered, for the slices of a row group share one dictionary."""
+        """Return the codes of a dictionary, int32 (D + 1,), MISSING last; cached: slices of a row group share it."""
         last, known = self._last
         if last is None or not _same_memory(last, dictionary):
             known = np.append(self.codes(dictionary), np.int32(MISSING))
@@ -126,23 +135,24 @@ class _Lookup:
 
 
 def _same_memory(one: pa.Array, other: pa.Array) -> bool:
-    """Whether two arrays are views of the same values; the first is held, so its memory is not another's by now."""
+    """Return True if two arrays are views of the same buffers. The caller keeps `one` alive, so none is reused."""
     if (one.type, len(one), one.offset) != (other.type, len(other), other.offset):
         return False
     return [part and part.address for part in one.buffers()] == [part and part.address for part in other.buffers()]
 
 
 def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec:
-    """The codec of training values. Rare are those seen once (a million rows), unless all are, and those past 500,000.
+    """Fit an encoder to training values.
 
-    There is a code for a value even where training had none: a distribution over nothing has no likelihood.
+    Rare values are those seen once per million rows, unless all are, and those beyond the 500,000 most frequent. There
+    is a code for a value even if training had none: a distribution over no outcomes has no likelihood.
     """
     kind = _canonical_type(values.type)
     chunks = [_canonical(chunk, kind) for chunk in values.chunks]
     known = pa.chunked_array([chunk.drop_null() for chunk in chunks], kind)
     missing = len(known) < len(values)
     names, counts = _by_frequency(known)
-    frequent = int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_A_COUNT)))
+    frequent = int(np.count_nonzero(counts >= max(_LEAST_COUNT, len(values) // _ROWS_PER_COUNT)))
     kept = min(frequent or len(names), MOST_GIVEN if column.kind == "condition" else MOST_VALUES)
     if pt.is_boolean(kind):
         names, kept = ["false", "true"], 2
@@ -162,7 +172,7 @@ def fit_category(column: Column, index: int, values: pa.ChunkedArray) -> Categor
 
 
 def _by_frequency(values: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """Distinct values as text and their counts, the most frequent first, ties in alphabetical order."""
+    """Return distinct values as text and their counts, by descending count, ties in alphabetical order."""
     counted = pc.value_counts(values)
     counts = values_of(counted.field(1))
     names = counted.field(0).cast(pa.string()).to_pylist()
@@ -171,7 +181,7 @@ def _by_frequency(values: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
 
 
 def _canonical_type(kind: pa.DataType) -> pa.DataType:
-    """One type for all layouts of the same values, one that Arrow can hash and read from text."""
+    """Return one type for all layouts of the same values, which Arrow can hash and parse from text."""
     kind = plain(kind)
     if pt.is_floating(kind) or pt.is_decimal(kind):
         return pa.float64()
@@ -179,7 +189,7 @@ def _canonical_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _canonical(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Values of one type, NaN as null."""
+    """Cast values to one type, NaN to null."""
     array = plain_values(array)
     array = array if array.type == kind else array.cast(kind)
     if not pt.is_floating(kind):

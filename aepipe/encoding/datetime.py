@@ -1,4 +1,4 @@
-"""Dates, timestamps and times of day: week, weekday and time are features of their own, so that calendars show."""
+"""Encode dates, timestamps and times of day; week, weekday and time of day are separate features."""
 
 from typing import Literal
 
@@ -22,20 +22,23 @@ _LONGEST = 2**62
 
 
 class DatetimeCodec(Codec):
-    """`.week` (since the first in training), `.weekday` and, unless all are midnight, `.time` (seconds of the day).
+    """Encoder of dates and timestamps.
 
-    Exact to the day for dates, to the second for timestamps, to 8 ms where they are finer. Weekday and time are those
-    of the zone's offset at the median training row: summer time would make an hour a year ambiguous.
+    Features: `.week` (since the first training week), `.weekday` and, unless all are midnight, `.time` (seconds of the
+    day). Exact to the day for dates, to the second for timestamps, to 8 ms if they are finer. Weekday and time use the
+    zone's offset at the median training row: daylight saving time would make one hour per year ambiguous.
     """
 
     kind: Literal["datetime"] = "datetime"
     week: Number
     weekday: Category
     time: Number | None
-    first_week: int = Field(description="weeks from 1969-12-29 to the week that counts as 0")
+    first_week: int = Field(description="weeks from 1969-12-29 to week 0")
     shift_s: int = Field(0, description="seconds added to UTC")
-    step: int = Field(1, description="what the training times are multiples of, in the column's unit")
-    least: int | None = Field(None, description="in training, in the column's unit: nothing below is decoded")
+    step: int = Field(1, description="greatest step that divides the training times, in the column's unit")
+    least: int | None = Field(
+        None, description="training minimum in the column's unit; decoded values are clipped to it"
+    )
     greatest: int | None = None
 
     @property
@@ -73,7 +76,7 @@ class DatetimeCodec(Codec):
         return array_of(ticks, kind, nulls if self.week.may_be_missing else None)
 
     def _time_of_day(self, numbers: np.ndarray, kind: pa.DataType) -> np.ndarray:
-        """Ticks since midnight."""
+        """Return ticks since midnight, int64 (B,)."""
         if self.time is None:
             return np.zeros(len(numbers), np.int64)
         seconds = np.where(np.isnan(numbers[:, 1]), self.time.mean, numbers[:, 1])
@@ -81,7 +84,10 @@ class DatetimeCodec(Codec):
 
 
 class ClockCodec(Codec):
-    """A time of day without a date: `.time`, seconds since midnight; exact to the second, to 8 ms where it is finer."""
+    """Encoder of times of day without a date: `.time`, seconds since midnight.
+
+    Exact to the second, to 8 ms if the times are finer.
+    """
 
     kind: Literal["clock"] = "clock"
     time: Number
@@ -106,7 +112,7 @@ class ClockCodec(Codec):
 
 
 def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> DatetimeCodec | ClockCodec:
-    """The codec of training values of the source's plain type."""
+    """Fit an encoder to training values of the source's plain type."""
     known = pa.chunked_array([chunk.drop_null() for chunk in values.chunks], values.type).combine_chunks()
     missing = values.null_count > 0
     if pt.is_time(values.type):
@@ -145,7 +151,7 @@ def _number(values: np.ndarray, name: str, index: int, missing: bool) -> Number:
 
 
 def _days_and_seconds(array: pa.Array, shift_s: int) -> tuple[np.ndarray, np.ndarray]:
-    """Days since 1970 int64 and seconds of the day float64, rounded down before 1970 as after."""
+    """Return days since 1970, int64 (B,), and seconds of the day, float64 (B,); floored, also before 1970."""
     if pt.is_null(array.type):
         return np.zeros(len(array), np.int64), np.zeros(len(array))
     ticks = values_of(array)
@@ -171,7 +177,7 @@ def _ticks(days: np.ndarray, of_day: np.ndarray, shift_s: int, kind: pa.DataType
 
 
 def _stepped(seconds: np.ndarray, step: int, unit: str) -> np.ndarray:
-    """Ticks since midnight, rounded to the step and kept inside the day."""
+    """Convert seconds to ticks since midnight, rounded to the step and clipped to the day."""
     per_second = _PER_SECOND[unit]
     steps = np.rint(np.clip(seconds, 0, _DAY_S) * per_second / step)
     ticks: np.ndarray = np.minimum(steps, (_DAY_S * per_second - 1) // step).astype(np.int64) * step
@@ -179,7 +185,7 @@ def _stepped(seconds: np.ndarray, step: int, unit: str) -> np.ndarray:
 
 
 def _step(ticks: np.ndarray, unit: str, shift_s: int = 0) -> int:
-    """The longest of hour, minute, second, ms, us that all shifted ticks are multiples of, in ticks."""
+    """Return the longest of hour, minute, second, ms and us that divides all shifted ticks, in ticks."""
     per_second = _PER_SECOND[unit]
     shift = shift_s * per_second
     lengths = [3600 * per_second, 60 * per_second, per_second, per_second // 1_000, per_second // 1_000_000]
@@ -193,7 +199,7 @@ def _clock_seconds(array: pa.Array) -> np.ndarray:
 
 
 def shift_of(known: pa.Array) -> int:
-    """The zone's offset from UTC at the median value; 0 without a zone."""
+    """Return the zone's offset from UTC at the median value, in seconds; 0 without a zone."""
     if len(known) == 0 or not pt.is_timestamp(known.type) or known.type.tz is None:
         return 0
     median = known.take(pc.sort_indices(known).slice(len(known) // 2, 1))

@@ -1,4 +1,4 @@
-"""One encoding of a whole row: what training learned of each column, and the way there and back."""
+"""Encoding of rows: fitted column encoders, encode and decode."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ from aepipe.tables.schema import Column, Schema
 from aepipe.tables.schema_check import faults
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-"""Row tensors by the names of `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
+"""Row tensors by the names in `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
 
 _Fit: TypeAlias = Callable[[Column, int, pa.ChunkedArray], AnyCodec]
 _FIT: dict[str, _Fit] = {
@@ -56,36 +56,36 @@ _FIT_OF_SORT: dict[str, _Fit] = {
 
 
 class Encoded(NamedTuple):
-    """Rows as tensors."""
+    """Encoded rows."""
 
     arrays: Arrays
     invalid: np.ndarray
-    """int16 (B,): 0 is fine, else an index into `Encoding.invalid_reasons`; such rows hold finite placeholders."""
+    """int16 (B,): 0 for valid rows, else an index into `Encoding.invalid_reasons`; invalid rows hold placeholders."""
     unseen: dict[str, int]
-    """How many values training never saw, by column; columns without one are left out."""
+    """Number of values not seen in training, by column; columns without any are omitted."""
 
 
 class Encoding(FrozenModel):
-    """schema.json of a bundle: pure data, read back with `Encoding.model_validate_json`."""
+    """Encoding of rows: schema.json of a bundle, read with `Encoding.model_validate_json`."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    # A field `schema` would shadow a method of pydantic's.
-    schema_: Schema = Field(alias="schema", description="the columns of the source")
-    codecs: tuple[TableCodec, ...] = Field((), description="of a table: one a modelled column, in their order")
-    image: ImageCodec | None = Field(None, description="of an image")
-    series: SeriesCodec | None = Field(None, description="of windows of a time series")
-    target: ImageCodec | None = Field(None, description="of the image that is rebuilt in its place")
-    given: tuple[TableCodec, ...] = Field((), description="of conditions, in their order")
+    # A field named `schema` would shadow a method of BaseModel.
+    schema_: Schema = Field(alias="schema", description="columns of the source")
+    codecs: tuple[TableCodec, ...] = Field((), description="table: one per modelled column, in their order")
+    image: ImageCodec | None = Field(None, description="image")
+    series: SeriesCodec | None = Field(None, description="windows of a time series")
+    target: ImageCodec | None = Field(None, description="image that is reconstructed in place of the input")
+    given: tuple[TableCodec, ...] = Field((), description="conditions, in their order")
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]
-        """The columns of the source."""
+        """Columns of the source."""
         return self.schema_
 
     @cached_property
     def layout(self) -> Layout:
-        """The shape of an encoded row."""
+        """Layout of an encoded row."""
         return Layout(
             columns=tuple(column.name for column in self.schema_.described),
             numbers=tuple(number for codec in self.codecs for number in codec.numbers),
@@ -100,23 +100,27 @@ class Encoding(FrozenModel):
 
     @property
     def has_bins(self) -> bool:
-        """Whether a code may stand for several values, of which decoding draws one: those of a bin, or rare ones."""
+        """A code may stand for several values, a bin or rare values, and decoding draws one."""
         return any(codec.is_shared for codec in self.codecs)
 
     @cached_property
     def invalid_reasons(self) -> tuple[str, ...]:
-        """What `Encoded.invalid` means: "" for 0, then a sentence each."""
+        """Messages for the values of `Encoded.invalid`; the first is empty."""
         alone = (codec for codec in (self.image, self.target, self.series) if codec is not None)
         return ("", *(reason for codec in (*self.codecs, *alone, *self.given) for reason in codec.reasons))
 
     @cached_property
     def columns_read(self) -> tuple[str, ...]:
-        """What a reader has to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
+        """Names of the columns to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
         return self.schema_.columns_read
 
     def encode(self, batch: pa.RecordBatch) -> Encoded:
-        """The tensors of a batch, C-contiguous; columns are taken by name. Raises SchemaMismatch."""
-        self._door.check(batch.schema)
+        """Encode a batch as C-contiguous tensors; columns are matched by name.
+
+        Raises:
+            SchemaMismatch: the batch lacks a column, or has one of another type.
+        """
+        self._schema_check.check(batch.schema)
         tensors: Arrays = {}
         invalid, unseen, known = np.zeros(batch.num_rows, np.int16), dict[str, int](), 0
         for name, codec in (("image", self.image), ("target", self.target)):
@@ -136,7 +140,7 @@ class Encoding(FrozenModel):
         return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen)
 
     def encode_table(self, table: pa.Table, *, rows: int) -> Encoded:
-        """The tensors of a whole table, encoded so many rows at a time. Raises SchemaMismatch."""
+        """Encode a table, `rows` rows at a time. Raises SchemaMismatch."""
         batches = table.to_batches(rows) or [pa.RecordBatch.from_pylist([], table.schema)]
         parts = [self.encode(batch) for batch in batches]
         arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
@@ -146,14 +150,15 @@ class Encoding(FrozenModel):
         return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen))
 
     def decode(self, arrays: Mapping[str, np.ndarray], uniform: np.ndarray | None = None) -> pa.RecordBatch:
-        """The columns that the tensors stand for, in the source's types, order and ranges.
+        """Decode tensors to columns of the source's types and order.
 
-        Numbers keep to what training saw, integers are whole, floats are rounded as training's were; a code without a
-        value becomes a rare value, null or the most frequent one. Conditions are among the columns where their tensors
-        are given.
+        Numbers are clipped to the training range and rounded like the training values; a code without a value becomes
+        a rare value, null or the most frequent value. Conditions are included if their tensors are given.
 
-        uniform: (B, C) on [0, 1), which of the values that share a code each is, where in a bin or which of the rare
-        ones; none: the one in the middle.
+        Args:
+            arrays: row tensors.
+            uniform: (B, C) on [0, 1), selects among the values that share a code, the place in a bin or one of the
+                rare values; None: the middle one.
         """
         columns: dict[str, pa.Array] = {}
         for name, codec in (("image", self.image), ("target", self.target)):
@@ -170,7 +175,7 @@ class Encoding(FrozenModel):
         return pa.RecordBatch.from_arrays(restored_columns, schema=pa.schema(types))
 
     def encode_given(self, batch: pa.RecordBatch) -> Arrays:
-        """The tensors of conditions alone, of a batch that holds their columns."""
+        """Encode the conditions of a batch that holds their columns."""
         found = self._given.encode(batch)
         tensors = {"given_num": found.num, "given_cat": found.cat}
         return {port.name: tensors[port.name] for port in self.layout.given_ports}
@@ -197,12 +202,12 @@ class Encoding(FrozenModel):
         return TableEncoder(self.given)
 
     @cached_property
-    def _door(self) -> "_Door":
-        return _Door(self.schema_)
+    def _schema_check(self) -> "_SchemaCheck":
+        return _SchemaCheck(self.schema_)
 
 
-class _Door:
-    """Lets in batches whose Arrow schema fits, and remembers the last one that did: comparing costs 0.1 us."""
+class _SchemaCheck:
+    """Check of batches against the schema. Caches the last schema that passed: comparing costs 0.1 us."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema.without_keys()
@@ -218,17 +223,24 @@ class _Door:
 
 
 def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False) -> Encoding:
-    """The encoding that training rows ask for; none but training rows may be among them.
+    """Fit an encoding to training rows.
 
-    as_codes: the columns of a table become categories alone, numbers by atoms and bins. Conditions stay as they are.
-    Raises SchemaMismatch if a batch lacks a column, OptionInvalid if there is no row.
+    Args:
+        schema: columns of the table.
+        tables: training rows only; other rows would leak into the encoding.
+        as_codes: encode all columns of a table as categories, numbers by atoms and quantile bins; conditions are not
+            affected.
+
+    Raises:
+        SchemaMismatch: a batch lacks a column.
+        OptionInvalid: there is no row.
     """
     batches = list(tables)
-    door = _Door(schema)
+    checker = _SchemaCheck(schema)
     for batch in batches:
-        door.check(batch.schema)
+        checker.check(batch.schema)
     if not any(batch.num_rows for batch in batches):
-        raise OptionInvalid("no row is left to train on: widen [train] from, to or where")
+        raise OptionInvalid("no row is left to train on. Widen [train] from, to or where.")
     given = [column for column in schema.modelled if column.kind == "condition"]
     conditions = tuple(_condition(column, at, schema, batches) for at, column in enumerate(given))
     if schema.described[0].kind == "image":
@@ -245,7 +257,7 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = Fa
 
 
 def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.ndarray:
-    """Of several reasons a row keeps the first; those of one more encoder begin after `known`."""
+    """Keep the first reason of each row; the reasons of the next encoder are numbered from `known`."""
     if not reasons.any():
         return invalid
     return np.where((invalid == 0) & (reasons != 0), reasons + np.int16(known), invalid).astype(np.int16)
@@ -262,7 +274,7 @@ def _values(column: Column, schema: Schema, batches: list[pa.RecordBatch]) -> pa
 
 
 def _one_type(arrays: list[pa.Array], kind: pa.DataType) -> pa.ChunkedArray:
-    """Chunks of the source's plain type, whatever layout or narrower type each file has; decimals as float64."""
+    """Convert arrays of any layout or narrower type to the source's plain type, decimals to float64."""
     kind = pa.float64() if pt.is_decimal(kind) else kind
     plains = (plain_values(array) for array in arrays)
     return pa.chunked_array([array if array.type == kind else array.cast(kind, safe=False) for array in plains], kind)

@@ -1,4 +1,4 @@
-"""Images: fixed or variable binary, lists of integers, PNG and JPEG bytes; always uint8 (C, H, W) within."""
+"""Encode images from raw bytes, lists of integers, PNG or JPEG to uint8 (C, H, W)."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,14 +19,14 @@ _FINE, _MISSING, _SHAPE, _UNREADABLE, _RANGE = range(5)
 
 
 class Pixels(NamedTuple):
-    """uint8 (B, C, H, W), zeros where a row is invalid, and why it is: int16 (B,), 0 or 1 + index of a reason."""
+    """Encoded images, uint8 (B, C, H, W), zeros in invalid rows; reasons int16 (B,): 0, or 1 + index of the reason."""
 
     image: np.ndarray
     reasons: np.ndarray
 
 
 class ImageCodec(FrozenModel):
-    """Raw bytes and lists are in the order channels, rows, columns; pictures are resized only if the job says so."""
+    """Encoder of images. Raw bytes and lists are in channel, row, column order; `resize` fits other sizes."""
 
     name: str
     image: Image
@@ -35,11 +35,12 @@ class ImageCodec(FrozenModel):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
         return self.image.channels, self.image.height, self.image.width
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Sentences for what `Pixels.reasons` counts."""
+        """Messages for the values of `Pixels.reasons`."""
         size = "x".join(map(str, self.shape))
         return (
             f"{self.name} is missing",
@@ -49,7 +50,7 @@ class ImageCodec(FrozenModel):
         )
 
     def encode(self, array: pa.Array) -> Pixels:
-        """The images of a column, of any type that `arrow_types.carries` accepts for the source's."""
+        """Encode a column of any type that `arrow_types.carries` accepts for the source's type."""
         found = self._read(array)
         nulls = nulls_of(array)
         if nulls is not None:
@@ -61,7 +62,7 @@ class ImageCodec(FrozenModel):
         return found
 
     def decode(self, image: np.ndarray, kind: pa.DataType) -> pa.Array:
-        """Images (B, C, H, W) as a column of plain type `kind`; PNG bytes where the source held PNG or JPEG."""
+        """Decode images (B, C, H, W) to a column of plain type `kind`; PNG bytes if the source held PNG or JPEG."""
         grid = np.ascontiguousarray(np.minimum(image, self.image.top), np.uint8)
         if self.packed:
             return bytes_of([image_bytes.png_of(one) for one in grid]).cast(kind)
@@ -92,7 +93,7 @@ class ImageCodec(FrozenModel):
             offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4).astype(np.int64)
             content = array.buffers()[2]
         values = np.zeros(0, np.uint8) if content is None else np.frombuffer(content, np.uint8)
-        return self._gathered(values, offsets[:-1], offsets[1:])
+        return self._copied(values, offsets[:-1], offsets[1:])
 
     def _from_lists(self, array: pa.Array) -> Pixels:
         lists = flat(array)
@@ -102,14 +103,14 @@ class ImageCodec(FrozenModel):
         empty = nulls_of(lists.values)
         if empty is not None:
             odd = odd | empty
-        found = self._gathered(values, lists.starts, lists.ends)
+        found = self._copied(values, lists.starts, lists.ends)
         if odd.any():
             before = np.concatenate([[0], np.cumsum(odd)])
             found.reasons[(before[lists.ends] > before[lists.starts]) & (found.reasons == _FINE)] = _RANGE
         return found
 
-    def _gathered(self, values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Pixels:
-        """Row i from values[starts[i]:ends[i]]; at once where the rows lie end to end, as they mostly do."""
+    def _copied(self, values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Pixels:
+        """Copy row i from values[starts[i]:ends[i]]; in one copy if the rows are contiguous, the usual case."""
         size = self.image.pixels
         wrong = ends - starts != size
         if not wrong.any() and np.array_equal(starts[1:], ends[:-1]):
@@ -139,14 +140,14 @@ class ImageCodec(FrozenModel):
 
 
 def fit_image(column: Column) -> ImageCodec:
-    """The codec of an image column: all that it needs to know is in the schema."""
+    """Build the encoder of an image column from the schema."""
     channels, height, width = column.shape or (1, 1, 1)
     image = Image(channels=channels, height=height, width=width, top=column.top or 255)
     return ImageCodec(name=column.name, image=image, resize=column.resize, packed=column.packed)
 
 
 def _as_lists(rows: np.ndarray, kind: pa.DataType, shape: tuple[int, int, int]) -> pa.Array:
-    """Pixels (B, P) as lists: flat, of rows, or of channels of rows, as deep as the type is."""
+    """Convert pixels (B, P) to lists, nested as deeply as the type: flat, rows, or channels of rows."""
     depth = _depth(kind)
     sizes = {1: (rows.shape[1],), 2: (shape[1], shape[0] * shape[2]), 3: shape}[depth]
     types = [kind]

@@ -1,4 +1,4 @@
-"""Lists, nested or not, as one run of values and where each row's begin and end."""
+"""Flatten list arrays, nested or not, to values and the start and end of each row."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
 
 
 class FlatLists(NamedTuple):
-    """Row i holds `values[starts[i]:ends[i]]`, all levels of nesting laid end to end."""
+    """Flattened lists: row i holds `values[starts[i]:ends[i]]`; starts and ends int64 (B,), nulls bool (B,)."""
 
     values: pa.Array
     starts: np.ndarray
@@ -19,7 +19,7 @@ class FlatLists(NamedTuple):
 
 
 def flat(array: pa.Array) -> FlatLists:
-    """The rows of a list array of any layout, slices and offsets taken care of."""
+    """Flatten all levels of a list array of any layout."""
     array = _plain_lists(array)
     nulls = _nulls(array)
     starts = np.arange(len(array), dtype=np.int64)
@@ -30,7 +30,7 @@ def flat(array: pa.Array) -> FlatLists:
 
 
 def outermost(array: pa.Array) -> FlatLists:
-    """The rows of a list array, one level of nesting taken off: `values` may be lists again, and none but the rows'."""
+    """Flatten one level of a list array; `values` may be lists and holds the values of these rows only."""
     array = _plain_lists(array)
     starts = np.arange(len(array), dtype=np.int64)
     values, starts, ends = _one_level(array, starts, starts + 1)
@@ -39,7 +39,7 @@ def outermost(array: pa.Array) -> FlatLists:
 
 
 def is_lists(array: pa.Array) -> bool:
-    """Whether the values are lists."""
+    """Return True if the array holds lists."""
     kind = array.type
     kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
     return bool(pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind))
@@ -61,6 +61,6 @@ def _one_level(array: pa.Array, starts: np.ndarray, ends: np.ndarray) -> tuple[p
     if pt.is_fixed_size_list(array.type):
         size, first = array.type.list_size, array.offset
         return array.values, (starts + first) * size, (ends + first) * size
-    # `offsets` knows of the array's own offset, `values` are the whole run
+    # `offsets` includes the array's own offset, `values` does not
     offsets = values_of(array.offsets).astype(np.int64)
     return array.values, offsets[starts], offsets[ends]

@@ -1,4 +1,4 @@
-"""Integers, floats, decimals and durations: one float32 feature each."""
+"""Encode integers, floats, decimals and durations as one float32 feature."""
 
 from typing import Literal
 
@@ -14,20 +14,25 @@ from aepipe.tables.arrow_arrays import array_of, dtype_of, nulls_of, plain_value
 from aepipe.tables.schema import Column
 
 _EXACT = 2**24
-"""float32 holds every integer up to here."""
+"""Largest integer below which float32 is exact."""
 _FLOAT64_EXACT = 2**53
 
 
 class NumberCodec(Codec):
-    """`num[:, j] = float32(value - offset)`: exact for float32 and for integers below 2**24, else to 6e-8 of itself."""
+    """Encoder of a number, `num[:, j] = float32(value - offset)`.
+
+    Exact for float32 and for integers below 2**24, else to a relative error of 6e-8.
+    """
 
     kind: Literal["number"] = "number"
     number: Number
-    unit: str | None = Field(None, description="of a duration: s, ms, us or ns")
-    offset: int | float = Field(0, description="an integer for integers: subtracted in integers above 2**53")
-    least: int | float | None = Field(None, description="in training: nothing below is ever decoded")
+    unit: str | None = Field(None, description="unit of a duration: s, ms, us or ns")
+    offset: int | float = Field(
+        0, description="offset; an integer for integers, subtracted in integer arithmetic above 2**53"
+    )
+    least: int | float | None = Field(None, description="training minimum; decoded values are clipped to it")
     greatest: int | float | None = None
-    decimals: int | None = Field(None, description="what the training values were rounded to")
+    decimals: int | None = Field(None, description="decimals that training values were rounded to")
 
     @property
     def numbers(self) -> tuple[Number, ...]:
@@ -53,7 +58,7 @@ class NumberCodec(Codec):
         return array_of(values, kind, nulls)
 
     def differences(self, values: np.ndarray, nulls: np.ndarray | None) -> np.ndarray:
-        """value - offset; NaN where missing. float64, or the values' own dtype where there is nothing to subtract."""
+        """Return value - offset, NaN if missing; float64, or the dtype of the values if the offset is 0."""
         if self.offset:
             values = _subtracted(values, self.offset)
         if nulls is None:
@@ -66,7 +71,7 @@ class NumberCodec(Codec):
         return values if self.decimals is None else np.round(values, self.decimals)
 
     def _integers(self, values: np.ndarray, kind: pa.DataType) -> np.ndarray:
-        """Whole numbers of the column's dtype, the clipping done exactly: float64 cannot tell 2**63 from 2**63 - 1."""
+        """Round to integers of the column's dtype, clipped exactly: float64 cannot represent 2**63 - 1."""
         least, greatest, offset = int(self.least or 0), int(self.greatest or 0), int(self.offset)
         dtype = dtype_of(kind)
         low, high = float(least - offset), float(greatest - offset)
@@ -80,12 +85,12 @@ class NumberCodec(Codec):
 
 
 def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCodec:
-    """The codec of training values of the source's plain type; what is not finite is left out."""
+    """Fit an encoder to training values of the source's plain type; non-finite values are skipped."""
     unit = values.type.unit if pt.is_duration(values.type) else None
     chunks = [numeric(chunk, unit) for chunk in values.chunks]
     observed = np.concatenate([_observed(chunk) for chunk in chunks] or [np.zeros(0)])
     usable = observed[statistics.fits_float32(observed)]
-    missing = len(values) > sum(_counted(chunk) for chunk in chunks)
+    missing = len(values) > sum(len(_observed(chunk)) for chunk in chunks)
     whole = observed.dtype.kind in "iu"
     offset = _integer_offset(usable) if whole else 0.0 if observed.dtype.itemsize < 8 else statistics.offset(usable)
     differences = _subtracted(usable, offset) if offset else usable.astype(np.float64)
@@ -107,7 +112,7 @@ def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCod
 
 
 def numeric(array: pa.Array, unit: str | None) -> pa.Array:
-    """Numbers whose bytes numpy knows; durations as integers in the training unit."""
+    """Convert to a type that numpy has; durations become integers in the training unit."""
     array = plain_values(array)
     kind = array.type
     if pt.is_integer(kind) or pt.is_floating(kind):
@@ -118,18 +123,14 @@ def numeric(array: pa.Array, unit: str | None) -> pa.Array:
 
 
 def _observed(array: pa.Array) -> np.ndarray:
-    """The values that are neither null nor NaN."""
+    """Return the values that are neither null nor NaN."""
     values, nulls = values_of(array), nulls_of(array)
     kept = values if nulls is None else values[~nulls]
     return kept[~np.isnan(kept)] if kept.dtype.kind == "f" else kept
 
 
-def _counted(array: pa.Array) -> int:
-    return len(_observed(array))
-
-
 def _subtracted(values: np.ndarray, offset: int | float) -> np.ndarray:
-    """values - offset as float64; in integers where that is exact and float64 is not."""
+    """Return values - offset as float64, computed in integers where float64 would not be exact."""
     rough = values.astype(np.float64) - float(offset)
     if values.dtype.kind == "f" or isinstance(offset, float):
         return rough
@@ -138,7 +139,7 @@ def _subtracted(values: np.ndarray, offset: int | float) -> np.ndarray:
 
 
 def _integer_offset(values: np.ndarray) -> int:
-    """The middle of large integers where that makes them exact in float32, else their mean where they spread little."""
+    """Return the midpoint of large integers if that makes them exact in float32, else the mean of a small spread."""
     if len(values) == 0:
         return 0
     least, greatest = int(values.min()), int(values.max())
@@ -150,12 +151,12 @@ def _integer_offset(values: np.ndarray) -> int:
 
 
 def resolution(kind: pa.DataType) -> float:
-    """The relative distance of two neighbours of a type: floats as they are, all else as float64."""
+    """Return the machine epsilon of a float type; that of float64 for all other types."""
     return float(np.finfo(dtype_of(kind)).eps) if pt.is_floating(kind) else 2.0**-52
 
 
 def within(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
-    """Rounding must not carry a decimal out of its precision."""
+    """Round to the scale of a decimal type and clip to its precision."""
     top = 10.0 ** (kind.precision - kind.scale)
     last = min(top - 10.0**-kind.scale, float(np.nextafter(top, 0)))
     return np.clip(np.round(values, max(kind.scale, 0)), -last, last)

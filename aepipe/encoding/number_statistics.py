@@ -1,4 +1,4 @@
-"""What training rows say of a number: how it is centred, scaled and rounded. Everything in float64."""
+"""Statistics of numeric training values: centre, scale and decimals. Computed in float64."""
 
 import numpy as np
 
@@ -6,24 +6,24 @@ from aepipe.layout import Number
 from aepipe.tables.schema import Transform
 
 HEAVY_TAIL = 50.0
-"""Kurtosis of the training values above which `auto` takes the logarithm; a normal's is 3, an exponential's 9."""
+"""Kurtosis above which transform `auto` uses the logarithm; 3 for a normal distribution, 9 for an exponential one."""
 SMALL_SPREAD = 1e3
-"""An offset is subtracted in float64 where the mean is so many standard deviations from zero: float32 would blur it."""
+"""Standard deviations from 0 to the mean above which an offset is subtracted in float64: float32 would lose digits."""
 MOST_DECIMALS = 6
 _SMALLEST_STD = 1e-30
 _SMALLEST_SHARE = 1e-6
-"""A scale that is less of the values themselves is lost in float32."""
+"""Smallest scale relative to the values that float32 can resolve."""
 
 
 def fits_float32(values: np.ndarray) -> np.ndarray:
-    """Which values are finite, and stay so in float32, bool (n,)."""
+    """Return the mask of values that are finite in float32, bool (n,)."""
     with np.errstate(over="ignore"):
         fits: np.ndarray = np.isfinite(values.astype(np.float32))
     return fits
 
 
 def spread(values: np.ndarray) -> float:
-    """Standard deviation; 1 for values that are all the same, or none."""
+    """Return the standard deviation; 1 for constant or no values."""
     if len(values) == 0 or values.min() == values.max():
         return 1.0
     std = float(values.std())
@@ -33,7 +33,15 @@ def spread(values: np.ndarray) -> float:
 def number(
     values: np.ndarray, *, name: str, column: int, transform: Transform = "auto", may_be_missing: bool = False
 ) -> Number:
-    """The numeric feature of observed values (n,), finite, offset subtracted."""
+    """Fit the numeric feature of observed values.
+
+    Args:
+        values: float64 (n,), finite, offset subtracted.
+        name: name of the feature.
+        column: index of the column.
+        transform: `auto` takes the logarithm of heavy-tailed values.
+        may_be_missing: training had missing values.
+    """
     if len(values) == 0:
         return Number(name=name, column=column, may_be_missing=may_be_missing)
     mean, std = float(values.mean()), spread(values)
@@ -44,15 +52,15 @@ def number(
     half = _half_middle(values)
     scale = half if half > max(_SMALLEST_STD, _SMALLEST_SHARE * abs(center)) else std
     scaled = (values - center) / scale
-    bent = np.sign(scaled) * np.log1p(np.abs(scaled))
+    transformed = np.sign(scaled) * np.log1p(np.abs(scaled))
     return Number(
         name=name,
         column=column,
         transform="log",
         center=center,
         scale=scale,
-        mean=float(bent.mean()),
-        std=spread(bent),
+        mean=float(transformed.mean()),
+        std=spread(transformed),
         may_be_missing=may_be_missing,
         low=low,
         high=high,
@@ -60,12 +68,12 @@ def number(
 
 
 def typical(number: Number) -> float:
-    """A value in the middle of the training values, offset subtracted."""
+    """Return a central training value, offset subtracted."""
     return number.center if number.transform == "log" else number.mean
 
 
 def offset(values: np.ndarray) -> float:
-    """What to subtract in float64 before float32: the mean where the spread is small beside it, else 0.
+    """Return the offset to subtract in float64: the mean if the spread is small relative to it, else 0.
 
     >>> offset(np.array([1e9, 1e9 + 1])), offset(np.array([1.0, 2.0]))
     (1000000000.5, 0.0)
@@ -77,9 +85,11 @@ def offset(values: np.ndarray) -> float:
 
 
 def decimals(values: np.ndarray, resolution: float) -> int | None:
-    """How many decimals all the values are rounded to, at most 6; None if they are not, or there is no telling.
+    """Return the number of decimals that all values are rounded to, at most 6; None if they are not rounded.
 
-    resolution: relative, of the type that the values came in.
+    Args:
+        values: float64 (n,).
+        resolution: machine epsilon of the type of the values.
 
     >>> decimals(np.array([0.25, 3.5]), 2.0**-52), decimals(np.array([1 / 3]), 2.0**-52)
     (2, None)
@@ -87,7 +97,7 @@ def decimals(values: np.ndarray, resolution: float) -> int | None:
     if len(values) == 0:
         return None
     for places in range(MOST_DECIMALS + 1):
-        # Most columns are not rounded at all: a thousand values say so.
+        # Most columns are not rounded: a thousand values suffice to tell.
         if _is_whole(values[:1000] * 10.0**places, resolution) and _is_whole(values * 10.0**places, resolution):
             return places
     return None
@@ -103,6 +113,6 @@ def _has_heavy_tails(values: np.ndarray, mean: float, std: float) -> bool:
 
 
 def _half_middle(values: np.ndarray) -> float:
-    """Half the distance between the quartiles."""
+    """Return half the interquartile range."""
     low, high = np.quantile(values, [0.25, 0.75])
     return float(high - low) / 2

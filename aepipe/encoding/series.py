@@ -1,4 +1,4 @@
-"""Windows of a time series: lists of numbers, or of steps of several channels, of any length up to the longest."""
+"""Encode windows of a time series: lists of numbers, or of steps of several channels, of varying length."""
 
 from typing import NamedTuple
 
@@ -23,9 +23,9 @@ _ANY_LENGTH = 2**31
 
 
 class Windows(NamedTuple):
-    """steps float32 (B, T, F), NaN where missing and beyond a window's end; length int32 (B,), 1 at least.
+    """Encoded windows: steps float32 (B, T, F), NaN if missing and past the end; length int32 (B,), at least 1.
 
-    reasons: why a row is invalid, int16 (B,), 0 or 1 + index of a reason; such rows are one typical step.
+    reasons: int16 (B,), 0 for valid rows, else 1 + index of the reason; invalid rows hold one typical step.
     """
 
     steps: np.ndarray
@@ -34,36 +34,39 @@ class Windows(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """The steps of B rows laid end to end, S in all."""
+    """Concatenated steps of B rows, S in total."""
 
     values: pa.Array
     places: np.ndarray
-    """int64 (S, F): where in `values` each number of a step is"""
+    """int64 (S, F): index in `values` of each number of a step"""
     lost: np.ndarray
-    """bool (S,): steps that are null as a whole, whose places mean nothing"""
+    """bool (S,): null steps, whose places are undefined"""
     lengths: np.ndarray
-    """int64 (B,), 0 for rows that are not taken"""
+    """int64 (B,), 0 for invalid rows"""
     reasons: np.ndarray
 
 
 class SeriesCodec(FrozenModel):
-    """`steps[:, t, f] = float32(value - offset of channel f)`; a window of other channels or more steps is invalid."""
+    """Encoder of windows, `steps[:, t, f] = float32(value - offset of channel f)`.
+
+    A window with other channels or more steps is invalid.
+    """
 
     name: str
-    steps: int = Field(description="the most steps of a window")
+    steps: int = Field(description="maximum steps of a window")
     shortest: int = Field(description="steps of the shortest window in training")
     longest: int = Field(description="steps of the longest window in training")
-    channels: tuple[NumberCodec, ...] = Field(description="one a channel, for all its steps alike")
+    channels: tuple[NumberCodec, ...] = Field(description="one per channel, the same for all steps")
 
     @property
     def series(self) -> Series:
-        """The shape of a row."""
+        """Layout of a row."""
         numbers = tuple(channel.number for channel in self.channels)
         return Series(steps=self.steps, shortest=self.shortest, longest=self.longest, numbers=numbers)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Sentences for what `Windows.reasons` counts."""
+        """Messages for the values of `Windows.reasons`."""
         return (
             f"{self.name} is missing, empty or without any value",
             f"{self.name} has more than {self.steps} steps, which the model takes",
@@ -73,7 +76,7 @@ class SeriesCodec(FrozenModel):
         )
 
     def encode(self, array: pa.Array) -> Windows:
-        """The windows of a column, of any type that `arrow_types.carries` accepts for the source's."""
+        """Encode a column of any type that `arrow_types.carries` accepts for the source's type."""
         found = _read(array, len(self.channels), self.steps)
         steps = np.full((len(found.lengths), self.steps, len(self.channels)), np.nan, np.float32)
         rows, times = _rows_and_times(found.lengths)
@@ -85,10 +88,10 @@ class SeriesCodec(FrozenModel):
                 steps[rows[kept], times[kept], channel] = codec.differences(
                     values[places], None if nulls is None else nulls[places]
                 )
-        return self._judged(steps, found)
+        return self._validated(steps, found)
 
     def decode(self, steps: np.ndarray, length: np.ndarray, kind: pa.DataType) -> pa.Array:
-        """Windows (B, T, F) of these lengths (B,) as a column of plain type `kind`."""
+        """Decode windows (B, T, F) of lengths (B,) to a column of plain type `kind`."""
         fixed = pt.is_fixed_size_list(kind)
         lengths = np.full(len(steps), kind.list_size) if fixed else np.clip(length, 1, self.steps).astype(np.int64)
         laid = steps[np.arange(self.steps) < lengths[:, None]].astype(np.float64)
@@ -100,8 +103,8 @@ class SeriesCodec(FrozenModel):
         content = _listed(_side_by_side(columns), np.full(len(laid), len(columns)), kind.value_type) if nested else None
         return _listed(columns[0] if content is None else content, lengths, kind)
 
-    def _judged(self, steps: np.ndarray, found: _Steps) -> Windows:
-        """Rows that cannot be scored get their reason, and something finite in place of what they hold."""
+    def _validated(self, steps: np.ndarray, found: _Steps) -> Windows:
+        """Set the reason of invalid rows and replace their values by finite ones."""
         reasons, infinite = found.reasons, np.isinf(steps)
         missing = np.isnan(steps) & (np.arange(self.steps) < found.lengths[:, None])[:, :, None]
         must = np.array([not codec.number.may_be_missing for codec in self.channels])
@@ -121,9 +124,12 @@ class SeriesCodec(FrozenModel):
 
 
 def fit_series(column: Column, values: pa.ChunkedArray) -> SeriesCodec:
-    """The codec of training windows of the source's plain type.
+    """Fit an encoder to training windows of the source's plain type.
 
-    The most steps are those of the job's shape, else of the longest window. Raises OptionInvalid if no row is a window.
+    The maximum number of steps is that of the job's shape, else of the longest window.
+
+    Raises:
+        OptionInvalid: no row is a window.
     """
     most, channels = column.shape or (_ANY_LENGTH, _channels(values))
     found = [_read(chunk, channels, most) for chunk in values.chunks]
@@ -131,7 +137,7 @@ def fit_series(column: Column, values: pa.ChunkedArray) -> SeriesCodec:
     lengths = lengths[lengths > 0]
     if not len(lengths):
         what = f"a window of {channels} channels" if column.shape is None else f"a window of shape {list(column.shape)}"
-        raise OptionInvalid(f"no row of column '{column.name}' is {what}: correct [columns], or widen [train]")
+        raise OptionInvalid(f"no row of column '{column.name}' is {what}. Correct [columns], or widen [train].")
     shortest, longest = int(lengths.min()), int(lengths.max())
     return SeriesCodec(
         name=column.name,
@@ -149,7 +155,7 @@ def _fit_channel(column: Column, channel: int, channels: int, found: list[_Steps
 
 
 def _channels(values: pa.ChunkedArray) -> int:
-    """Numbers of a step: what the type says, else of most steps."""
+    """Return the numbers per step: that of the type, else of most steps."""
     inner = values.type.value_type
     if sort_of(inner) != "list":
         return 1
@@ -167,7 +173,7 @@ def _sizes_of_steps(array: pa.Array) -> np.ndarray:
 
 
 def _read(array: pa.Array, channels: int, most: int) -> _Steps:
-    """The steps of the rows that are windows of at most `most` steps of so many channels."""
+    """Read the steps of the rows that are windows of at most `most` steps of `channels` channels."""
     windows = outermost(array)
     lengths = np.where(windows.nulls, 0, windows.ends - windows.starts)
     reasons = np.where(lengths == 0, _EMPTY, np.where(lengths > most, _LONG, _FINE)).astype(np.int16)
@@ -188,7 +194,7 @@ def _read(array: pa.Array, channels: int, most: int) -> _Steps:
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, so many each, end to end.
+    """Concatenate the ranges that begin at each start.
 
     >>> _ranges(np.array([5, 0]), np.array([2, 3]))
     array([5, 6, 0, 1, 2])
@@ -199,12 +205,12 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def _rows_and_times(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each step of windows laid end to end, its row and its place in the window."""
+    """Return row and index in the window of each of the concatenated steps."""
     return np.repeat(np.arange(len(lengths)), lengths), _ranges(np.zeros(len(lengths), np.int64), lengths)
 
 
 def _side_by_side(columns: list[pa.Array]) -> pa.Array:
-    """Columns (S,) each as one array, step by step."""
+    """Interleave columns (S,) step by step."""
     order = np.arange(len(columns) * len(columns[0])).reshape(len(columns), -1).T.ravel()
     return pa.concat_arrays(columns).take(array_of(order, pa.int64()))
 

@@ -1,4 +1,4 @@
-"""All columns of a table at once: features are laid into two tensors, and rows that cannot be encoded get a reason."""
+"""Encode all columns of a table into two tensors; invalid rows get a reason."""
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -37,7 +37,7 @@ TableCodec = Annotated[AnyCodec, Field(discriminator="kind")]
 
 
 class Tensors(NamedTuple):
-    """num float32 (B, N), cat int32 (B, C), reasons int16 (B,): 0 or 1 + index of a reason, unseen values by column."""
+    """Encoded rows: num float32 (B, N), cat int32 (B, C), reasons int16 (B,): 0, or 1 + index; unseen by column."""
 
     num: np.ndarray
     cat: np.ndarray
@@ -46,7 +46,7 @@ class Tensors(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A codec, and where its features and reasons begin."""
+    """Codec, and the index of its first features and reason."""
 
     codec: AnyCodec
     number: int
@@ -55,16 +55,16 @@ class _Place(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Where the columns of one Arrow schema are: looking a name up costs more than encoding it."""
+    """Column indices of one Arrow schema: looking up a name costs more than encoding a column."""
 
     arrow: pa.Schema
     columns: tuple[int, ...]
     floats: tuple[int, ...] | None
-    """The numeric columns, where Arrow can lay them into one tensor."""
+    """Numeric columns, if Arrow can copy them into one tensor."""
 
 
 class TableEncoder:
-    """The codecs of a table in the order of its columns, ready to run; threads may share it."""
+    """Encoder of a table: its codecs in column order; safe to share between threads."""
 
     def __init__(self, codecs: Sequence[AnyCodec]) -> None:
         numbers = _starts(len(codec.numbers) for codec in codecs)
@@ -74,13 +74,13 @@ class TableEncoder:
         self.reasons = reasons[-1]
         self._places = tuple(map(_Place, codecs, numbers, categories, reasons))
         self._width, self._codes = numbers[-1], categories[-1]
-        self._blame = _Blame(self._places)
+        self._finite_check = _FiniteCheck(self._places)
         self._numeric = tuple(codec for codec in codecs if codec.numbers)
         self._offsets = np.array([getattr(codec, "offset", 0.0) for codec in self._numeric], np.float64)
         self._plan: _Plan | None = None
 
     def encode(self, batch: pa.RecordBatch) -> Tensors:
-        """Columns are taken by name; what stands in invalid rows is finite."""
+        """Encode a batch; columns are matched by name, invalid rows hold finite values."""
         plan = self._plan_of(batch.schema)
         reasons = np.zeros(batch.num_rows, np.int16)
         cat = np.empty((batch.num_rows, self._codes), np.int32)
@@ -91,24 +91,24 @@ class TableEncoder:
                 if plan.floats is not None and place.codec.numbers:
                     continue
                 features = place.codec.encode(batch.column(column))
-                _lay(features, place, num, cat)
-                _blame_codec(features, place, reasons, cat)
+                _fill(features, place, num, cat)
+                _set_codec_reasons(features, place, reasons, cat)
                 if features.unseen:
                     unseen[place.codec.name] = features.unseen
-        self._blame.what_is_not_finite(num, reasons)
+        self._finite_check.replace_non_finite(num, reasons)
         return Tensors(num, cat, reasons, unseen)
 
     def decode(
         self, num: np.ndarray, cat: np.ndarray, kinds: Sequence[pa.DataType], uniform: np.ndarray
     ) -> list[pa.Array]:
-        """The columns in their plain types; uniform (B, C) on [0, 1): where in its bin each value lies."""
+        """Decode num (B, N) and cat (B, C) to columns of plain types; uniform (B, C) on [0, 1) selects within bins."""
         return [
             place.codec.decode(_features_of(place, num, cat, uniform), plain(kind))
             for place, kind in zip(self._places, kinds, strict=True)
         ]
 
     def _plan_of(self, arrow: pa.Schema) -> _Plan:
-        plan = self._plan  # another thread may put another in its place
+        plan = self._plan  # another thread may replace it
         if plan is None or not plan.arrow.equals(arrow):
             plan = self._plan = self._planned(arrow)
         return plan
@@ -122,7 +122,7 @@ class TableEncoder:
         return _Plan(arrow, columns, numeric if floats else None)
 
     def _at_once(self, batch: pa.RecordBatch, plan: _Plan) -> np.ndarray:
-        """All numeric columns in one pass of Arrow's, half the time of one after the other; else room for them."""
+        """Copy all numeric columns in one Arrow call, twice as fast as one by one; else allocate the tensor."""
         if plan.floats is None:
             return np.empty((batch.num_rows, self._width), np.float32)
         whole = plan.floats == tuple(range(batch.num_columns))
@@ -133,8 +133,8 @@ class TableEncoder:
         return np.ascontiguousarray(num, np.float32)
 
 
-class _Blame:
-    """Finds numbers that are not finite where they must be, and puts the column's typical value in their place."""
+class _FiniteCheck:
+    """Check that numbers are finite where required; replaces others by the column's typical value."""
 
     def __init__(self, places: Sequence[_Place]) -> None:
         numbers = [(place, number) for place in places for number in place.codec.numbers]
@@ -143,7 +143,8 @@ class _Blame:
         self._missing = [place.reason + MISSING_VALUE for place, _ in numbers]
         self._infinite = [place.reason + INFINITE_VALUE for place, _ in numbers]
 
-    def what_is_not_finite(self, num: np.ndarray, reasons: np.ndarray) -> None:
+    def replace_non_finite(self, num: np.ndarray, reasons: np.ndarray) -> None:
+        """Set the reason of rows with invalid numbers and replace the numbers, both in place."""
         finite = np.isfinite(num)
         if finite.all():
             return
@@ -156,7 +157,7 @@ class _Blame:
                 self._replace(missing[:, at], at, self._missing[at], num, reasons)
 
     def _replace(self, rows: np.ndarray, at: int, reason: int, num: np.ndarray, reasons: np.ndarray) -> None:
-        _blame(reasons, rows, reason)
+        _set_reason(reasons, rows, reason)
         num[rows, at] = self._typical[at]
 
 
@@ -166,27 +167,27 @@ def _features_of(place: _Place, num: np.ndarray, cat: np.ndarray, uniform: np.nd
     return EncodedColumn(numbers, cat[:, codes], uniform[:, codes])
 
 
-def _lay(features: Features, place: _Place, num: np.ndarray, cat: np.ndarray) -> None:
+def _fill(features: Features, place: _Place, num: np.ndarray, cat: np.ndarray) -> None:
     for at, values in enumerate(features.numbers, place.number):
         num[:, at] = values
     for at, codes in enumerate(features.codes, place.category):
         cat[:, at] = codes
 
 
-def _blame_codec(features: Features, place: _Place, reasons: np.ndarray, cat: np.ndarray) -> None:
+def _set_codec_reasons(features: Features, place: _Place, reasons: np.ndarray, cat: np.ndarray) -> None:
     if features.reasons is None:
         return
     for reason in np.unique(features.reasons[features.reasons != FINE]):
-        _blame(reasons, features.reasons == reason, place.reason + int(reason))
+        _set_reason(reasons, features.reasons == reason, place.reason + int(reason))
     codes = cat[:, place.category : place.category + len(place.codec.categories)]
     codes[(features.reasons != FINE)[:, None] & (codes == MISSING)] = FIRST_VALUE
 
 
-def _blame(reasons: np.ndarray, rows: np.ndarray, reason: int) -> None:
-    """Of several reasons a row keeps the first, in the order of the columns."""
+def _set_reason(reasons: np.ndarray, rows: np.ndarray, reason: int) -> None:
+    """Set the reason of rows; a row keeps its first reason in column order."""
     reasons[rows & ((reasons == FINE) | (reasons > reason))] = reason
 
 
 def _starts(counts: Iterable[int]) -> list[int]:
-    """Where each of several runs begins, and the end of the last."""
+    """Return the start of each run and the end of the last."""
     return list(accumulate(counts, initial=0))

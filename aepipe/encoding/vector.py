@@ -1,4 +1,4 @@
-"""Lists of numbers, all of one length: a feature an element."""
+"""Encode lists of numbers of one length: one feature per element."""
 
 from typing import Literal
 
@@ -15,7 +15,10 @@ from aepipe.tables.schema import Column
 
 
 class VectorCodec(Codec):
-    """`num[:, j] = float32(element)`: a null list is missing in all of them, a list of another length is invalid."""
+    """Encoder of vectors, `num[:, j] = float32(element)`.
+
+    All elements of a null list are missing; a list of another length is invalid.
+    """
 
     kind: Literal["vector"] = "vector"
     elements: tuple[Number, ...]
@@ -43,7 +46,7 @@ class VectorCodec(Codec):
 
 
 def fit_vector(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodec:
-    """The codec of training lists; lists of another length than the schema's are left out."""
+    """Fit an encoder to training lists; lists of another length than the schema's are skipped."""
     length = (column.shape or (0,))[0]
     grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
@@ -58,7 +61,7 @@ def _element(values: np.ndarray, name: str, index: int) -> Number:
 
 
 def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Elements (B, length) float64, NaN where missing; and which rows have another length, bool (B,)."""
+    """Return elements float64 (B, length), NaN if missing, and the mask of rows of another length, bool (B,)."""
     lists = flat(array)
     sizes = lists.ends - lists.starts
     wrong = (sizes != length) & ~lists.nulls
@@ -73,7 +76,7 @@ def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lists_of(values: np.ndarray, nulls: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """Lists of a plain type from elements (B, L) and which of them are missing (B, L): a row without any is null."""
+    """Build lists of a plain type from elements (B, L) and the mask of missing ones; a row of missing ones is null."""
     lost = np.all(nulls, axis=1, keepdims=True)[:, 0] if nulls.size else np.zeros(len(values), np.bool_)
     flat_values = array_of(_as_type(values.ravel(), kind.value_type), _fixed(kind.value_type), nulls.ravel())
     return _lists(flat_values.cast(kind.value_type), lost, kind, values.shape[1])
@@ -84,7 +87,7 @@ def _fixed(kind: pa.DataType) -> pa.DataType:
 
 
 def _as_type(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
-    """Rounded where the type has no fractions; kept inside its range, which float64 may round out of."""
+    """Cast to the type's dtype: round for integers, clip to the range, which float64 may round out of."""
     if values.dtype.kind in "iu" or not (pt.is_integer(kind) or pt.is_duration(kind)):
         return values
     dtype = dtype_of(kind)

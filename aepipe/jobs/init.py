@@ -1,4 +1,4 @@
-"""Writes a first job file for a table."""
+"""Write a first job file for a table."""
 
 import json
 import os
@@ -14,9 +14,17 @@ from aepipe.tables.schema_check import Column
 
 
 def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> Path:
-    """A job file whose columns are inferred from the Parquet at `data`, and listed in it as comments.
+    """Write a job file that lists the inferred columns of a table as comments; return its path.
 
-    Raises JobInvalid where a job file is there already, DataUnreadable where there is no Parquet.
+    Args:
+        data: folder of Parquet files, or one file.
+        name: name of the job; None for that of the data.
+        job_path: file to write.
+        force: replace an existing file.
+
+    Raises:
+        JobInvalid: the file exists already.
+        DataUnreadable: there is no Parquet at `data`.
     """
     data = Path(data)
     if job_path.exists() and not force:
@@ -46,12 +54,12 @@ def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
             "",
             "[data]",
             f"path = {_quoted(data.as_posix())}",
-            "# keys = []                 # columns that name a row: carried through, never modelled",
-            "# labels = []               # columns that are the truth: carried through, never modelled",
-            '# event_time = "..."        # rows are split into train, dev and calibration by it',
+            "# keys = []                 # columns that identify a row: passed through, never modelled",
+            "# labels = []               # ground-truth columns: passed through, never modelled",
+            '# event_time = "..."        # orders rows for the split into train, dev, calibration',
             "",
             "[columns]",
-            "# What each column was taken for; take away the # to say otherwise:",
+            "# Inferred kind of each column. Remove the # and edit to override:",
             "# number, category, boolean, datetime, vector, image, label, key, ignore",
             *listed,
             "",
@@ -59,10 +67,10 @@ def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
             '# family = "vae"',
             "",
             "[train]",
-            '# data = "clean"            # or "polluted", where anomalies may be among the rows',
+            '# data = "clean"            # or "polluted" if some rows may be anomalies',
             "",
             "[calibration]",
-            "# alpha = 0.01              # the share of normal rows that may be flagged",
+            "# alpha = 0.01              # share of normal rows that may be flagged",
             "",
         ]
     )
@@ -75,5 +83,5 @@ def _key(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string, which is a JSON string but for DEL."""
+    """Quote as a TOML basic string, which is a JSON string except for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Looks at a table: its partitions, and what each column would be taken for."""
+"""Inspect a table: partitions and the inferred kind of each column."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ SAMPLE_FILES = 8
 
 
 class PartitionSeen(Result):
-    """One partition on disk."""
+    """Partition on disk."""
 
     partition: str
     files: int
@@ -30,7 +30,7 @@ class PartitionSeen(Result):
 
 
 class Inspection(Result):
-    """What `aepipe inspect` prints."""
+    """Result of `aepipe inspect`."""
 
     columns: tuple[Column, ...]
     partitions: tuple[PartitionSeen, ...]
@@ -38,9 +38,11 @@ class Inspection(Result):
 
 
 def inspect(path: str | Path) -> Inspection:
-    """Columns and partitions of a job's table, or of a folder or file of Parquet that has no job yet.
+    """Inspect the table of a job, or a folder or file of Parquet without a job.
 
-    Raises DataUnreadable where there is no Parquet, SchemaMismatch where a column can be nothing.
+    Raises:
+        DataUnreadable: there is no Parquet at `path`.
+        SchemaMismatch: a column cannot be modelled.
     """
     job = job_for(path)
     partitions = discover(job)
@@ -55,12 +57,12 @@ def inspect(path: str | Path) -> Inspection:
 
 
 def job_for(path: str | Path) -> Job:
-    """The job of a job file, or the plainest job for Parquet that has none."""
+    """Read the job file, or build a default job for Parquet without one."""
     path = Path(path)
     if path.suffix == ".toml" or (path / "job.toml").is_file():
         return read_job(path)
     if not path.exists():
-        raise DataUnreadable(f"{path} does not exist; name a folder of Parquet files, one file, or a job file")
+        raise DataUnreadable(f"{path} does not exist. Name a folder of Parquet files, one file, or a job file.")
     return parse_job({"name": "table", "data": {"path": str(path.resolve())}}, source=Path.cwd() / "job.toml")
 
 
@@ -147,7 +149,7 @@ def refuse_training_faults(schema: Schema, files: Iterable[Path]) -> None:
         arrow = read_footer(file).schema
         found += [f"{file}: {fault}" for fault in faults(schema, arrow, need_labels=True, modelled=False)]
         found += [
-            f"{file}: has no column '{column.name}' ({column.type}), which earlier files have: put it back, or set "
+            f"{file}: has no column '{column.name}' ({column.type}), which earlier files have: restore it, or set "
             f"{column.name} to ignore under [columns]"
             for column in schema.modelled
             if column.name in known and column.name not in arrow.names

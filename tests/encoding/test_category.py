@@ -134,7 +134,7 @@ def test_a_column_of_nulls_has_room_for_one_value_and_decodes_to_nulls() -> None
 
 
 def test_in_large_tables_a_value_needs_a_count_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(category, "_ROWS_A_COUNT", 100_000)
+    monkeypatch.setattr(category, "_ROWS_PER_COUNT", 100_000)
     array = pa.concat_arrays([pa.array(["often"] * 299_996), pa.array(["twice"] * 2), pa.array(["three"] * 3)])
 
     assert codec_of(array).values == ("often", "three")

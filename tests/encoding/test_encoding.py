@@ -294,7 +294,7 @@ def test_a_column_that_is_gone_and_one_that_changed_are_named_together() -> None
 def test_training_needs_a_row() -> None:
     table = pa.table({"x": pa.array([], pa.float64())})
 
-    with pytest.raises(OptionInvalid, match=r"no row is left to train on: widen \[train\] from, to or where"):
+    with pytest.raises(OptionInvalid, match=r"no row is left to train on\. Widen \[train\] from, to or where"):
         encoding_of(table)
 
 

@@ -1,4 +1,4 @@
-"""A category of very many values as two codes: a class of about equally frequent values, and a member of it."""
+"""Encode categories of many values as two codes: a class of similarly frequent values, and a member of it."""
 
 import math
 from typing import Literal
@@ -14,12 +14,12 @@ from aepipe.tables.schema import Column
 
 
 class TwoLevelCodes(Codec):
-    """`.class` and `.member` of the code that `whole` gives, both reserved where that one is."""
+    """Encoder that splits the code of `whole` into `.class` and `.member`; both are reserved if the code is."""
 
     kind: Literal["two_level_codes"] = "two_level_codes"
     whole: CategoryCodec
     features: tuple[Category, ...] = Field(description="class and member")
-    members: int = Field(ge=1, description="of a class; the last class may have fewer")
+    members: int = Field(ge=1, description="members per class; the last class may have fewer")
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -37,7 +37,7 @@ class TwoLevelCodes(Codec):
         return Features(codes=of_levels, unseen=found.unseen, reasons=found.reasons)
 
     def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
-        """A member that its class does not have becomes the last value, a reserved one the first of the class."""
+        """Decode class and member; a member beyond its class becomes the last value, a reserved one the first."""
         codes, uniform = features.codes, features.uniform
         of_class, member = (np.maximum(level.astype(np.int64) - FIRST_VALUE, 0) for level in codes.T)
         values = np.minimum(of_class * self.members + np.minimum(member, self.members - 1), self._last)
@@ -50,7 +50,7 @@ class TwoLevelCodes(Codec):
 
 
 def fit_category_codes(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec | TwoLevelCodes:
-    """The codec of training values: one code up to 1,024 of them, two levels beyond."""
+    """Fit an encoder to training values: one code up to 1,024 values, two levels beyond."""
     whole = fit_category(column, index, values)
     if whole.category.size <= MANY_CODES:
         return whole

@@ -1,4 +1,4 @@
-"""Dates, timestamps and times of day as codes: few moments are an atom each, many keep week, weekday and time apart."""
+"""Encode dates, timestamps and times of day as codes: one per moment if few, else week, weekday and time."""
 
 from typing import Literal
 
@@ -22,19 +22,21 @@ _TICKS = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_
 
 
 class DatetimeCodes(Codec):
-    """`.week`, `.weekday` and, unless all are midnight, `.time` of day; or one code, where each moment is an atom.
+    """Encoder of moments: `.week`, `.weekday` and, unless all are midnight, `.time`; or one code if each is an atom.
 
-    A decoded moment is of a weekday and a time of day that training had. Both are those of the zone's offset at the
-    median training row: summer time would make an hour a year ambiguous.
+    Decoded moments have a weekday and a time of day seen in training. Both use the zone's offset at the median
+    training row: daylight saving time would make one hour per year ambiguous.
     """
 
     kind: Literal["datetime_codes"] = "datetime_codes"
     features: tuple[Category, ...] = Field(description="one, or week, weekday and, unless all are midnight, time")
-    bins: tuple[Bins, ...] = Field(description="of each feature, in the training unit; days are numbered from Monday")
-    day: int = Field(description="ticks of a day in the training unit: 1 for dates in days")
+    bins: tuple[Bins, ...] = Field(
+        description="bins of each feature in the training unit; weekdays are numbered from Monday"
+    )
+    day: int = Field(description="ticks per day in the training unit: 1 for dates in days")
     shift: int = Field(0, description="ticks added to UTC")
     may_be_missing: bool = False
-    least: int = Field(0, description="in training, in its unit: nothing below is decoded")
+    least: int = Field(0, description="training minimum in its unit; decoded values are clipped to it")
     greatest: int = 0
     moments: tuple[int, ...] = Field((), description="frequent moments, each a code of its own after those of the week")
 
@@ -52,7 +54,7 @@ class DatetimeCodes(Codec):
         columns = _calendar(ticks, self.day, self.shift) if len(self.bins) > 1 else (ticks,)
         found = [
             coded(bins, column, nulls, may_be_missing=self.may_be_missing)
-            for bins, column in zip(self.bins, columns, strict=False)  # no time where all are midnight
+            for bins, column in zip(self.bins, columns, strict=False)  # no time if all are midnight
         ]
         if self.moments:
             self._mark_moments([each.codes[0] for each in found], ticks, nulls)
@@ -63,7 +65,7 @@ class DatetimeCodes(Codec):
         )
 
     def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
-        """A moment without a week is missing."""
+        """Decode codes; a moment without a week is missing."""
         codes, uniform = features.codes, features.uniform
         if self.bins[0].is_empty:
             return pa.nulls(len(codes), kind)  # training had nothing but nulls
@@ -87,7 +89,7 @@ class DatetimeCodes(Codec):
             other[found] = FIRST_VALUE
 
     def _moments(self, drawn: list[np.ndarray]) -> np.ndarray:
-        """Those beyond the training range move by a week, which keeps weekday and time."""
+        """Combine the parts; moments outside the training range move by a week, which keeps weekday and time."""
         furthest = (2**63 - 1) // self.day - 2
         days = np.clip(drawn[0] * 7 + drawn[1] - MONDAY, -furthest, furthest)
         moments: np.ndarray = days * self.day - self.shift + (drawn[2] if len(drawn) == 3 else 0)
@@ -98,7 +100,7 @@ class DatetimeCodes(Codec):
 
 
 def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> DatetimeCodes:
-    """The codec of training values of the source's plain type."""
+    """Fit an encoder to training values of the source's plain type."""
     known, missing = known_values(values.chunks)
     ticks, day = known.astype(np.int64), _day_of(values.type)
     shift = 0 if pt.is_time(values.type) else shift_of(values.drop_null().combine_chunks()) * (day // 86_400)
@@ -131,7 +133,7 @@ def _frequent(ticks: np.ndarray) -> np.ndarray:
 
 
 def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[str, Bins]:
-    """The bins of each feature by its name; shift: none for times of day."""
+    """Fit the bins of each feature, by name; `shift` is None for times of day."""
     whole = fit_bins(ticks)
     if whole.is_exact or shift is None:
         return {name: whole}
@@ -141,9 +143,9 @@ def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[st
 
 
 def _calendar(ticks: np.ndarray, day: int, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weeks since 1969-12-29, weekdays from Monday = 0, ticks since midnight; rounded down before 1970 as after."""
+    """Return weeks since 1969-12-29, weekdays from Monday = 0 and ticks since midnight; floored, also before 1970."""
     days, of_day = np.divmod(ticks, day)
-    # Moved within the day: adding the shift to nanoseconds overflows at the ends of their range.
+    # Shifted within the day: adding the shift to nanoseconds overflows at the ends of their range.
     more, of_day = np.divmod(of_day + shift, day)
     weeks, weekdays = np.divmod(days + more + MONDAY, 7)
     return weeks, weekdays, of_day
@@ -156,7 +158,7 @@ def _day_of(kind: pa.DataType) -> int:
 
 
 def _in_days_of(day: int, array: pa.Array) -> np.ndarray:
-    """Ticks int64 of which a day has so many, of any column of times; finer ones are rounded down."""
+    """Convert times of any unit to int64 ticks, `day` ticks per day; finer units are floored."""
     if pt.is_null(array.type):
         return np.zeros(len(array), np.int64)
     ticks, own = values_of(array).astype(np.int64), _day_of(array.type)

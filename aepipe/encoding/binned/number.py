@@ -1,4 +1,4 @@
-"""Integers, floats, decimals and durations as one code each."""
+"""Encode integers, floats, decimals and durations as one code."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,12 +18,12 @@ from aepipe.tables.schema import Column
 
 
 class NumberCodes(Codec):
-    """`cat[:, j]` by `Bins`: MISSING for null and NaN, UNSEEN for what training was far from."""
+    """Encoder of a number as the code of its bin: MISSING for null and NaN, UNSEEN far outside the training range."""
 
     kind: Literal["number_codes"] = "number_codes"
     category: Category
     bins: Bins
-    unit: str | None = Field(None, description="of a duration: s, ms, us or ns")
+    unit: str | None = Field(None, description="unit of a duration: s, ms, us or ns")
     may_be_missing: bool = False
 
     @property
@@ -50,7 +50,7 @@ class NumberCodes(Codec):
 
 
 def fit_number_codes(column: Column, index: int, values: pa.ChunkedArray) -> NumberCodes:
-    """The codec of training values of the source's plain type, decimals as float64; infinite ones are left out."""
+    """Fit an encoder to training values of the source's plain type (float64 for decimals), without infinite ones."""
     unit = values.type.unit if pt.is_duration(values.type) else None
     known, missing = known_values([numeric(chunk, unit) for chunk in values.chunks])
     bins = fit_bins(known, decimals=decimals(known, resolution(values.type)))
@@ -60,7 +60,7 @@ def fit_number_codes(column: Column, index: int, values: pa.ChunkedArray) -> Num
 
 
 def coded(bins: Bins, values: np.ndarray, nulls: np.ndarray | None, *, may_be_missing: bool) -> Features:
-    """The codes of values (B,), and why rows cannot be encoded; NaN is missing."""
+    """Encode values (B,) and set the reasons of invalid rows; NaN is missing."""
     codes = bins.codes(values)
     if values.dtype.kind == "f":
         absent = np.isnan(values)
@@ -78,7 +78,7 @@ def _reasons(codes: np.ndarray, values: np.ndarray, *, may_be_missing: bool) -> 
     missing = codes == MISSING
     infinite = np.isinf(values) & ~missing if values.dtype.kind == "f" else None
     if infinite is not None and infinite.any():
-        codes[infinite] = MISSING  # a placeholder: the row is not looked at
+        codes[infinite] = MISSING  # a placeholder: the row is not scored
     elif may_be_missing or not missing.any():
         return None
     reasons = np.where(missing & (not may_be_missing), MISSING_VALUE, FINE).astype(np.int8)
@@ -88,7 +88,7 @@ def _reasons(codes: np.ndarray, values: np.ndarray, *, may_be_missing: bool) -> 
 
 
 def known_values(chunks: Sequence[pa.Array]) -> tuple[np.ndarray, bool]:
-    """The finite values of plain chunks, one at least, and whether any is missing."""
+    """Return the finite values of plain chunks, at least one chunk, and True if any value is missing."""
     every = np.concatenate([values_of(chunk) for chunk in chunks])
     absent = np.concatenate([_absent(chunk) for chunk in chunks])
     if every.dtype.kind == "f":
@@ -98,7 +98,7 @@ def known_values(chunks: Sequence[pa.Array]) -> tuple[np.ndarray, bool]:
 
 
 def decimals(known: np.ndarray, resolution: float) -> int | None:
-    """How many decimals finite values are rounded to: none for integers, and where there is no telling."""
+    """Return the number of decimals that values are rounded to; None for integers and unrounded values."""
     if known.dtype.kind != "f" or not len(known):
         return None
     values = known.astype(np.float64)

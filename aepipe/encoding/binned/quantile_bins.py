@@ -1,6 +1,6 @@
-"""Numbers as codes and back: an atom for each frequent value, quantile bins for the others. Nothing here knows Arrow.
+"""Encode numbers as codes: an atom for each frequent value, quantile bins for the others. Does not use Arrow.
 
-Integers stay integers and floats float64, so that keys above 2**53 and nanoseconds are told apart.
+Integers stay integers and floats float64, so that keys above 2**53 and nanoseconds stay distinct.
 """
 
 from bisect import bisect_right
@@ -14,57 +14,63 @@ from aepipe.frozen import FrozenModel
 from aepipe.layout import FIRST_VALUE, UNSEEN
 
 MOST_BINS = 64
-"""So many bins hold the values that are no atoms, each about as many training rows."""
+"""Maximum number of bins for values that are not atoms; each holds about the same number of training rows."""
 MOST_ATOMS = 128
-"""A column of at most so many distinct values has an atom for each; of more, for those that fill a quarter of a bin."""
+"""Maximum number of distinct values that are all atoms; with more, only values that fill a quarter of a bin."""
 LEAST_COUNT = 5
-"""An atom is a value of at least so many training rows: what fewer rows hold shares a bin."""
-ROWS_A_BIN = 10
+"""Minimum number of training rows of an atom; values of fewer rows share a bin."""
+ROWS_PER_BIN = 10
 _BEYOND = 20
-"""A value counts as unseen beyond the training range by more than this part of it."""
+"""A value is unseen if it lies outside the training range by more than 1/20 of the range."""
 
 _LONGEST_TABLE = 2**17
 _EDGES = {"int64": (-(2**63), 2**63 - 1), "uint64": (0, 2**64 - 1)}
 
 
 class Bins(FrozenModel):
-    """Codes FIRST_VALUE ...: first the atoms, then the bins, both by value.
+    """Fitted atoms and bins: codes from FIRST_VALUE on, first the atoms, then the bins, both by value.
 
-    A bin is the closed range that its training values lay in; a value between two bins counts as the lower one's.
+    A bin is the closed range of its training values; a value between two bins belongs to the lower one.
     """
 
-    dtype: Literal["int64", "uint64", "float16", "float32", "float64"] = Field(description="what values are rounded to")
+    dtype: Literal["int64", "uint64", "float16", "float32", "float64"] = Field(
+        description="type that values are rounded to"
+    )
     atoms: tuple[int | float, ...] = ()
-    lows: tuple[int | float, ...] = Field((), description="least training value of each bin")
-    highs: tuple[int | float, ...] = Field((), description="greatest training value of each bin")
-    step: int = Field(1, ge=1, description="what integers are multiples of, seen from the least")
-    decimals: int | None = Field(None, description="what floats were rounded to")
-    typical: int = Field(0, ge=0, description="place of the code with the median in it: for codes without a value")
+    lows: tuple[int | float, ...] = Field((), description="minimum training value of each bin")
+    highs: tuple[int | float, ...] = Field((), description="maximum training value of each bin")
+    step: int = Field(1, ge=1, description="greatest common step of integers, counted from the minimum")
+    decimals: int | None = Field(None, description="decimals that floats were rounded to")
+    typical: int = Field(0, ge=0, description="index of the code of the median, used for codes without a value")
 
     @property
     def size(self) -> int:
-        """How many codes there are, the reserved ones included, and one for no value where training had none."""
+        """Number of codes, including the reserved ones; at least one for a value, even if training had none."""
         return FIRST_VALUE + max(1, len(self.atoms) + len(self.lows))
 
     @property
     def is_empty(self) -> bool:
-        """Whether training had no value at all."""
+        """Training had no values."""
         return not self.atoms and not self.lows
 
     @property
     def is_exact(self) -> bool:
-        """Whether every training value has a code of its own."""
+        """Every training value has a code of its own."""
         return self.lows == self.highs
 
     def codes(self, values: np.ndarray) -> np.ndarray:
-        """int32 (B,) of values (B,) of any numeric dtype; what NaN becomes means nothing."""
+        """Encode values (B,) of any numeric dtype to int32 (B,); the code of NaN is undefined."""
         return self._coder.codes(values)
 
     def values(self, codes: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Values (B,) int64, uint64 or float64 of codes (B,): uniform (B,) on [0, 1) says where in its bin each lies.
+        """Decode codes (B,) to values (B,) int64, uint64 or float64.
 
-        Rounded as training values were, and never an atom's where the code is a bin's. Codes without a value become
-        the typical one.
+        Values are rounded like the training values; a bin never yields the value of an atom. Codes without a value
+        yield the typical value.
+
+        Args:
+            codes: (B,).
+            uniform: (B,) on [0, 1), the position in the bin.
         """
         return self._coder.values(codes, uniform)
 
@@ -74,7 +80,7 @@ class Bins(FrozenModel):
 
 
 class _Coder:
-    """Bins as arrays, ready to run; threads may share it."""
+    """Bins as arrays; safe to share between threads."""
 
     def __init__(self, bins: Bins) -> None:
         self.bins = bins
@@ -89,16 +95,17 @@ class _Coder:
         self.by_value = self._by_value()
 
     def codes(self, values: np.ndarray) -> np.ndarray:
-        ours = self._as_host(values)
+        """Encode values, see `Bins.codes`."""
+        converted = self._as_host(values)
         if self.by_value is None:
-            found: np.ndarray = self.code_at.take(np.searchsorted(self.breaks, ours, side="right"))
-        else:  # its first and last entry stand for all values beyond
+            found: np.ndarray = self.code_at.take(np.searchsorted(self.breaks, converted, side="right"))
+        else:  # the first and last entry stand for all values beyond
             first, last = self.breaks[0] - 1, self.breaks[-1]
-            found = self.by_value.take(np.clip(ours, first, last) - first)
+            found = self.by_value.take(np.clip(converted, first, last) - first)
         return found
 
     def _by_value(self) -> np.ndarray | None:
-        """The code of each integer of a short range: a gather takes a tenth of a search's time. None for others."""
+        """Return the code of each integer of a short range, else None. A gather takes 1/10 of a search's time."""
         if self.host != np.int64 or not len(self.breaks):
             return None
         first, last = int(self.breaks[0]), int(self.breaks[-1])
@@ -109,6 +116,7 @@ class _Coder:
         return codes
 
     def values(self, codes: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Decode codes, see `Bins.values`."""
         places = codes.astype(np.int64) - FIRST_VALUE
         places[(places < 0) | (places >= len(self.low))] = self.bins.typical
         low, high = self.low[places], self.high[places]
@@ -135,7 +143,7 @@ class _Coder:
         return clipped
 
     def _off_atoms(self, drawn: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """A bin's value that is an atom's moves on to the next that is none: a bin ends with one."""
+        """Move values of bins that equal an atom to the next value that is not an atom; each bin ends with one."""
         atoms = len(self.bins.atoms)
         if not atoms or not self.bins.lows:
             return drawn
@@ -144,15 +152,15 @@ class _Coder:
         return np.where(met, np.minimum(self.following[at], self.high[places]), drawn)
 
     def _as_host(self, values: np.ndarray) -> np.ndarray:
-        """Of our own dtype; floats where integers belong are rounded, to the ends of their range at most."""
+        """Convert to the dtype of the bins; floats are rounded and clipped if the bins hold integers."""
         if values.dtype.kind == "f" and self.is_whole:
             last = np.nextafter(float(self.greatest), 0)
             values = np.clip(np.rint(np.nan_to_num(values.astype(np.float64))), float(self.least), last)
-        ours: np.ndarray = values.astype(self.host, copy=False)
-        return ours
+        converted: np.ndarray = values.astype(self.host, copy=False)
+        return converted
 
     def _after_atoms(self) -> list[int | float]:
-        """Of each atom the next possible value that is none, no later than the last of all."""
+        """Return the next possible value after each atom that is not an atom, at most the greatest value."""
         greatest, following = max(self.bins.highs), list[int | float]()
         for atom in reversed(self.bins.atoms):
             after = self._after(atom)
@@ -169,9 +177,9 @@ class _Coder:
         return max(following, float(np.array(round(value + 10.0**-decimals, decimals), self.bins.dtype)))
 
     def _changes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where the code changes, ascending, and the codes: before the first break, then from each break on.
+        """Return the breaks, ascending, and the codes before the first break and from each break on.
 
-        One search finds a value's code, whether it is an atom, in a bin, or neither.
+        One search finds the code of a value, be it an atom, in a bin, or neither.
         """
         bins = self.bins
         if bins.is_empty:
@@ -190,7 +198,7 @@ class _Coder:
         return max(least - wider, -edge), min(greatest + wider, edge)
 
     def _next(self, value: int | float) -> int | float | None:
-        """The next number that the host can tell from it; None after the last."""
+        """Return the next number that the dtype can represent; None after the last."""
         if not self.is_whole:
             return float(np.nextafter(value, np.inf))
         return int(value) + 1 if value < self.greatest else None
@@ -209,9 +217,11 @@ class _Cut(NamedTuple):
 
 
 def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
-    """The codes of training values (n,), finite, of any numeric dtype.
+    """Fit atoms and bins to training values.
 
-    decimals: what floats were rounded to, as `statistics.decimals` tells.
+    Args:
+        values: (n,), finite, of any numeric dtype.
+        decimals: decimals that floats were rounded to, as returned by `number_statistics.decimals`; None for unrounded.
     """
     is_float = values.dtype.kind == "f"
     dtype = str(values.dtype) if is_float else "uint64" if values.dtype == np.uint64 else "int64"
@@ -239,9 +249,9 @@ def _are_atoms(counts: np.ndarray) -> np.ndarray:
 
 
 def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:
-    """Ranges of about equally many rows; no value lies in two."""
+    """Cut values into ranges of about the same number of rows; no value lies in two."""
     total = int(counts.sum())
-    bins = min(MOST_BINS, max(1, total // ROWS_A_BIN))
+    bins = min(MOST_BINS, max(1, total // ROWS_PER_BIN))
     if total == 0:
         return _Cut(distinct, distinct)
     middles = np.cumsum(counts) - counts / 2
@@ -252,7 +262,7 @@ def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:
 
 
 def _step(distinct: np.ndarray) -> int:
-    """The greatest step that leads from the least to all the others."""
+    """Return the greatest common step from the minimum to all other values."""
     if len(distinct) < 2:
         return 1
     above = distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)

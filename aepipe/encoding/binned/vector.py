@@ -1,4 +1,4 @@
-"""Lists of numbers, all of one length: a code an element."""
+"""Encode lists of numbers of one length: one code per element."""
 
 from typing import Literal
 
@@ -17,7 +17,10 @@ from aepipe.tables.schema import Column
 
 
 class VectorCodes(Codec):
-    """`cat[:, j]` of element j by its `Bins`: a null list is missing in all, a list of another length is invalid."""
+    """Encoder of vectors, `cat[:, j]` is the code of element j.
+
+    All elements of a null list are missing; a list of another length is invalid.
+    """
 
     kind: Literal["vector_codes"] = "vector_codes"
     elements: tuple[Category, ...]
@@ -58,7 +61,7 @@ class VectorCodes(Codec):
 
 
 def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodes:
-    """The codec of training lists; lists of another length than the schema's are left out."""
+    """Fit an encoder to training lists; lists of another length than the schema's are skipped."""
     length = (column.shape or (0,))[0]
     grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
