@@ -71,10 +71,10 @@ def _pruned(onnx: bytes, outputs: list[str]) -> bytes:
     """The graph with these outputs and what they need alone."""
     import onnx as graphs
 
-    from aepipe.export.graph_split import own_graph
+    from aepipe.export.graph_split import extract_subgraph
 
     model = graphs.load_from_string(onnx)
-    model.graph.CopyFrom(own_graph(model.graph, [value.name for value in model.graph.input], outputs))
+    model.graph.CopyFrom(extract_subgraph(model.graph, [value.name for value in model.graph.input], outputs))
     return bytes(model.SerializeToString())
 
 

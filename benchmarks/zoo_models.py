@@ -170,13 +170,13 @@ class Ours(Subject):
 
     def _row(self, pictures: Pictures) -> Row:
         arrays = self.arrays(pictures)
-        row: Row = self.model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+        row: Row = self.model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
         return row
 
     def _given(self, labels: Labels | None, rows: int) -> Tensor:
         if labels is None:
             return torch.zeros(rows, 0)
-        vector: Tensor = self.model.frontend.given({"given_cat": torch.from_numpy(_codes(labels))})
+        vector: Tensor = self.model.preprocessing.given({"given_cat": torch.from_numpy(_codes(labels))})
         return vector
 
     def _pictures(self, params: list[Tensor]) -> Floats:
@@ -220,7 +220,7 @@ class _ToGrid(nn.Module):
     def __init__(self, model: Model, encoder: nn.Module, height: int, width: int) -> None:
         super().__init__()
         self.encoder, self.height, self.width = encoder, height, width
-        self.empty = model.frontend({"image": torch.zeros(1, 1, 28, 28, dtype=torch.uint8)})
+        self.empty = model.preprocessing({"image": torch.zeros(1, 1, 28, 28, dtype=torch.uint8)})
 
     def forward(self, pixels: Tensor) -> Tensor:
         vectors = self.encoder(self.empty._replace(dense=pixels, observed=torch.ones_like(pixels)))

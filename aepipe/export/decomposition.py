@@ -4,6 +4,7 @@ The exporter lowers a program by tracing it twice more as a whole, which is almo
 only the few operators that need it are traced, each alone.
 """
 
+import logging
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from torch import fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram, ExportGraphSignature
 from torch.fx.experimental.proxy_tensor import make_fx
+
+log = logging.getLogger(__name__)
 
 Decompositions = dict[Any, Callable[..., Any]]
 """What the exporter's operators are made of, by operator."""
@@ -35,6 +38,7 @@ class Lowerable(ExportedProgram):
         """
         graphs = [module.graph for module in self.graph_module.modules() if isinstance(module, fx.GraphModule)]
         if decomp_table is None or not all(_may_go_alone(node, decomp_table) for each in graphs for node in each.nodes):
+            log.debug("the program is decomposed as a whole, which takes longer")
             whole: ExportedProgram = super().run_decompositions(decomp_table, decompose_custom_triton_ops)
             return whole
         for graph in graphs:

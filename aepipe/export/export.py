@@ -20,8 +20,8 @@ from torch.export import ExportedProgram
 from aepipe.bundles.bundle import PartInfo
 from aepipe.errors import ExportFailed
 from aepipe.export.decomposition import lowerable
-from aepipe.export.graph_split import cut, finished, tensor_names
-from aepipe.export.parity import ROWS, Array, check_parity, torch_answers
+from aepipe.export.graph_split import extract_part, finalize_model, tensor_names
+from aepipe.export.parity import ROWS, Array, check_parity, torch_outputs
 from aepipe.heads.scorer import Scorer
 from aepipe.layout import Port
 from aepipe.models.base import Model, Part
@@ -65,11 +65,11 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     sample_arrays: encoded rows, by the names of their ports. Inputs that are not among them are what earlier parts
     answered (`z` is the encoder's); noise is drawn. Raises ExportFailed with every fault of every part.
     """
-    rehearsals = _rehearse(parts, sample_arrays)
-    files = _convert(rehearsals)
+    cases = _build_cases(parts, sample_arrays)
+    files = _convert(cases)
     exported: list[Exported] = []
     faults: list[str] = []
-    for (part, inputs), file in zip(rehearsals, files, strict=True):
+    for (part, inputs), file in zip(cases, files, strict=True):
         parity = check_parity(part, file, inputs)
         faults += parity.faults
         info = PartInfo(
@@ -85,22 +85,22 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     return exported
 
 
-def _rehearse(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[ExportCase]:
+def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[ExportCase]:
     # One copy of all, so that what parts share stays shared.
     modules = copy.deepcopy(nn.ModuleDict({part.name: part.module for part in parts}))
     modules.cpu().eval().requires_grad_(False)
     known = {name: _repeated(array) for name, array in sample_arrays.items()}
     generator = np.random.default_rng(_NOISE_SEED)
-    rehearsals = []
+    cases = []
     for part in parts:
         ready = part._replace(module=modules[part.name])
         known = {**known, **part.examples}
         if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
             raise ExportFailed(f"{part.name} takes {', '.join(unknown)}, which no earlier part answers")
         inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
-        rehearsals.append(ExportCase(ready, inputs))
-        known = torch_answers(ready, inputs) | known
-    return rehearsals
+        cases.append(ExportCase(ready, inputs))
+        known = torch_outputs(ready, inputs) | known
+    return cases
 
 
 def _repeated(array: Array) -> Array:
@@ -114,29 +114,29 @@ def _noise(port: Port, generator: np.random.Generator) -> Array:
     return drawn.astype(port.dtype)
 
 
-def _convert(rehearsals: Sequence[ExportCase]) -> list[bytes]:
+def _convert(cases: Sequence[ExportCase]) -> list[bytes]:
     """The ONNX bytes of each part. Raises ExportFailed naming every part that cannot be converted."""
-    traced = [rehearsal for rehearsal in rehearsals if rehearsal.part.write is None]
+    traced = [case for case in cases if case.part.write is None]
     try:
         files = iter(_split(_trace(traced), traced) if traced else [])
-        return [_written(each.part) or next(files) for each in rehearsals]
+        return [_written(each.part) or next(files) for each in cases]
     except Exception as error:
-        faults = list(_faults_alone(rehearsals)) or [f"together, not alone: {_first_line(error)}"]
+        faults = list(_individual_faults(cases)) or [f"together, not alone: {_first_line(error)}"]
         raise ExportFailed(f"cannot be written as ONNX, nothing was published: {'; '.join(faults)}") from error
 
 
 def _written(part: Part) -> bytes | None:
     """The ONNX bytes of a part that writes itself."""
-    return None if part.write is None else finished(part.write(part.module), part.name)
+    return None if part.write is None else finalize_model(part.write(part.module), part.name)
 
 
-def _faults_alone(rehearsals: Sequence[ExportCase]) -> Iterator[str]:
-    for rehearsal in rehearsals:
+def _individual_faults(cases: Sequence[ExportCase]) -> Iterator[str]:
+    for case in cases:
         try:
-            if _written(rehearsal.part) is None:
-                _split(_trace([rehearsal]), [rehearsal])
+            if _written(case.part) is None:
+                _split(_trace([case]), [case])
         except Exception as error:
-            yield f"{rehearsal.part.name}: {_first_line(error)}"
+            yield f"{case.part.name}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:
@@ -144,7 +144,7 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-class _Together(nn.Module):
+class _SideBySide(nn.Module):
     """Every part side by side, each with inputs and outputs of its own."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -162,16 +162,16 @@ class _Together(nn.Module):
         return tuple(answers)
 
 
-def _trace(rehearsals: Sequence[ExportCase]) -> onnx.ModelProto:
+def _trace(cases: Sequence[ExportCase]) -> onnx.ModelProto:
     """One graph of all parts, whose tensors are named by part, side and port."""
-    parts = [rehearsal.part for rehearsal in rehearsals]
-    inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for rehearsal in rehearsals for array in rehearsal.inputs]
+    parts = [case.part for case in cases]
+    inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for case in cases for array in case.inputs]
     # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
     axes = [torch.export.Dim(f"rows_{index}") for index, part in enumerate(parts) for _ in part.inputs]
     with _quiet(), torch.no_grad():
         captured = partial(
             torch.export.export,
-            _Together(parts).eval(),
+            _SideBySide(parts).eval(),
             tuple(inputs),
             dynamic_shapes={"tensors": tuple({0: axis} for axis in axes)},
             strict=False,
@@ -211,5 +211,5 @@ def _quiet() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def _split(together: onnx.ModelProto, rehearsals: Sequence[ExportCase]) -> list[bytes]:
-    return [cut(together, rehearsal.part) for rehearsal in rehearsals]
+def _split(combined: onnx.ModelProto, cases: Sequence[ExportCase]) -> list[bytes]:
+    return [extract_part(combined, case.part) for case in cases]

@@ -17,20 +17,20 @@ def tensor_names(part: str, side: str, ports: Sequence[Port]) -> list[str]:
     return [f"{part}/{side}/{port.name}" for port in ports]
 
 
-def cut(together: onnx.ModelProto, part: Part) -> bytes:
+def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
     """The part's own graph: its ports by their names, a free batch axis, plain operators, nothing of this machine."""
     inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
-    model = onnx.ModelProto(ir_version=together.ir_version, opset_import=together.opset_import)
-    model.graph.CopyFrom(own_graph(together.graph, inputs, outputs))
+    model = onnx.ModelProto(ir_version=combined.ir_version, opset_import=combined.opset_import)
+    model.graph.CopyFrom(extract_subgraph(combined.graph, inputs, outputs))
     _refuse_fixed_batch(model.graph)
     _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
         values.extend(_value(port) for port in ports)
-    return finished(model, part.name)
+    return finalize_model(model, part.name)
 
 
-def finished(model: onnx.ModelProto, name: str) -> bytes:
+def finalize_model(model: onnx.ModelProto, name: str) -> bytes:
     """The file of a part: plain operators that hang together, nothing of this machine."""
     _strip(model, name)
     _refuse_foreign_operators(model)
@@ -38,7 +38,7 @@ def finished(model: onnx.ModelProto, name: str) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def own_graph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
+def extract_subgraph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
     """What leads from these inputs to these outputs, in the order of the whole.
 
     `onnx.utils.Extractor` forgets what the body of a loop takes from the graph around it.

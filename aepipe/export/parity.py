@@ -42,13 +42,13 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
     session = _session(onnx)
     sizes = {
         name: np.maximum(_typical_size(answer, shared=name == CODES), part.scales.get(name, 0.0))
-        for name, answer in torch_answers(part, inputs).items()
+        for name, answer in torch_outputs(part, inputs).items()
     }
     differences: dict[str, dict[str, Differences]] = {}
     faults = []
     for rows in ROWS:
         first = [np.ascontiguousarray(array[:rows]) for array in inputs]
-        wanted, found = torch_answers(part, first), _onnx_answers(part, session, first)
+        wanted, found = torch_outputs(part, first), _onnx_outputs(part, session, first)
         of_rows = differences[str(rows)] = {}
         alike = _of_same_codes(part, wanted, found)
         for name in wanted:
@@ -60,14 +60,14 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
 
 
 @torch.no_grad()
-def torch_answers(part: Part, inputs: Sequence[Array]) -> dict[str, Array]:
+def torch_outputs(part: Part, inputs: Sequence[Array]) -> dict[str, Array]:
     """What the module says, by the names of the part's outputs."""
     answer = part.module(*(torch.from_numpy(array) for array in inputs))
     tensors = answer if isinstance(answer, tuple) else (answer,)
     return {port.name: tensor.numpy() for port, tensor in zip(part.outputs, tensors, strict=True)}
 
 
-def _onnx_answers(part: Part, session: ort.InferenceSession, inputs: Sequence[Array]) -> dict[str, Array]:
+def _onnx_outputs(part: Part, session: ort.InferenceSession, inputs: Sequence[Array]) -> dict[str, Array]:
     names = [port.name for port in part.outputs]
     answers = session.run(names, {port.name: array for port, array in zip(part.inputs, inputs, strict=True)})
     return dict(zip(names, answers, strict=True))

@@ -104,25 +104,25 @@ class Attribution(nn.Module):
     place: Tensor
 
     def __init__(
-        self, clues: AttributionFeatures, *, center: Matrix, traces: Matrix, of_column: Sequence[Sequence[int]]
+        self, clues: AttributionFeatures, *, center: Matrix, traces: Matrix, faults_by_column: Sequence[Sequence[int]]
     ) -> None:
-        """traces: (faults, D), each to be multiplied with clues. of_column: the faults of each column.
+        """traces: (faults, D), each to be multiplied with clues. faults_by_column: the faults of each column.
 
         A column of one fault has a trace to either side.
         """
         super().__init__()
         self.clues = clues
-        sided = [column for column, faults in enumerate(of_column) if len(faults) > 1]
-        self.sided, self.columns = len(sided), len(of_column)
-        self.rounds = max((len(faults) for faults in of_column), default=1) - 1
+        sided = [column for column, faults in enumerate(faults_by_column) if len(faults) > 1]
+        self.sided, self.columns = len(sided), len(faults_by_column)
+        self.rounds = max((len(faults) for faults in faults_by_column), default=1) - 1
         order = [
             faults[min(1 + nth, len(faults) - 1)]
             for nth in range(self.rounds)
-            for faults in (of_column[column] for column in sided)
+            for faults in (faults_by_column[column] for column in sided)
         ]
-        self._keep("first", traces[[faults[0] for faults in of_column]], center)
+        self._keep("first", traces[[faults[0] for faults in faults_by_column]], center)
         self._keep("others", traces[order].reshape(-1, traces.shape[1]), center)
-        self.register_buffer("is_sided", torch.tensor([len(faults) > 1 for faults in of_column]))
+        self.register_buffer("is_sided", torch.tensor([len(faults) > 1 for faults in faults_by_column]))
         self.register_buffer("place", F.one_hot(torch.tensor(sided, dtype=torch.int64), self.columns).float())
 
     def forward(self, model_outputs: ModelOutputs) -> Tensor:
@@ -160,11 +160,11 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     none = np.zeros((len(next(iter(train.values()))), 0), np.int32)
     clues = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(probe))
     known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
-    usual = np.concatenate([_clues(probe, clues, chosen_rows(rows, most, seed)) for rows in known])
-    usual = _limited(usual, of_numbers=len(layout.numbers), of_all=layout.features)
-    center, spread = usual.mean(axis=0), usual.std(axis=0)
+    typical = np.concatenate([_clues(probe, clues, chosen_rows(rows, most, seed)) for rows in known])
+    typical = _limited(typical, of_numbers=len(layout.numbers), of_all=layout.features)
+    center, spread = typical.mean(axis=0), typical.std(axis=0)
     scale = np.maximum(spread, FLOOR * (float(np.sqrt(np.mean(spread**2))) or 1.0))
-    _, covariance = shrunk_covariance((usual - center) / scale)
+    _, covariance = shrunk_covariance((typical - center) / scale)
     whitening = whitening_projection(covariance)
     precision = whitening @ whitening.T
 
@@ -174,12 +174,12 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     for column, rows in perturbed(layout, train, some):
         moved[column].append((_clues(probe, clues, rows) - before).mean(axis=0) / scale)
     traces: list[Matrix] = []
-    of_column: list[list[int]] = []
+    faults_by_column: list[list[int]] = []
     for ways in moved:
         kept = _merged(ways, precision)
-        of_column.append(list(range(len(traces), len(traces) + len(kept))))
+        faults_by_column.append(list(range(len(traces), len(traces) + len(kept))))
         traces += [_explaining(way, precision) / scale for way in kept]
-    return Attribution(clues, center=center, traces=np.stack(traces), of_column=of_column)
+    return Attribution(clues, center=center, traces=np.stack(traces), faults_by_column=faults_by_column)
 
 
 def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
@@ -209,12 +209,12 @@ def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Ar
             values.append(np.full_like(right, np.nan))
         found += [(number.column, _with(rows, "num", index, value)) for value in values]
     for index, category in enumerate(layout.categories):
-        codes = _strange_codes(np.asarray(train["cat"][:, index]), category.size)
+        codes = _anomalous_codes(np.asarray(train["cat"][:, index]), category.size)
         found += [(category.column, _with(rows, "cat", index, np.int32(code))) for code in codes]
     return found
 
 
-def _strange_codes(codes: NDArray[np.generic], size: int) -> tuple[int, ...]:
+def _anomalous_codes(codes: NDArray[np.generic], size: int) -> tuple[int, ...]:
     """A value that training never saw, one too rare for a code of its own, the rarest of the others; and none at all,
     where some training rows lack one."""
     counts = np.bincount(codes.astype(np.int64), minlength=size)
@@ -236,13 +236,13 @@ def _clues(probe: ModelProbe, clues: AttributionFeatures, rows: Arrays) -> Matri
     )
 
 
-def _limited(usual: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
+def _limited(typical: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
     """Clues with residuals of numbers and numbers themselves cut off at `LIMIT`, where half of the rows vary at all."""
     numbers = np.r_[:of_numbers, of_all : of_all + of_numbers]
-    low, center, high = np.quantile(usual[:, numbers], [0.25, 0.5, 0.75], axis=0)
+    low, center, high = np.quantile(typical[:, numbers], [0.25, 0.5, 0.75], axis=0)
     reach = np.where(high > low, LIMIT * (high - low) / _IQR_OF_NORMAL, np.inf)
-    limited = usual.copy()
-    limited[:, numbers] = np.clip(usual[:, numbers], center - reach, center + reach)
+    limited = typical.copy()
+    limited[:, numbers] = np.clip(typical[:, numbers], center - reach, center + reach)
     return limited
 
 

@@ -50,14 +50,14 @@ class Head(nn.Module, ABC):
         return scores
 
 
-def joined(stats: HeadStats) -> ScoringInputs:
+def all_rows(stats: HeadStats) -> ScoringInputs:
     """Training rows, then dev rows; training rows once where they stand for dev rows."""
     if stats.dev is stats.train:
         return stats.train
     return ScoringInputs(*map(torch.cat, zip(stats.train, stats.dev, strict=True)))
 
 
-def rows_of(evidence: ScoringInputs, index: Tensor) -> ScoringInputs:
+def select_rows(evidence: ScoringInputs, index: Tensor) -> ScoringInputs:
     """The rows of this index, in its order."""
     return ScoringInputs(*(part[index] for part in evidence))
 

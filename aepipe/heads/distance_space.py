@@ -43,7 +43,7 @@ ROW: Fields = ("row",)
 """The row itself."""
 
 
-def spaces_of(evidence: ScoringInputs) -> tuple[Fields, ...]:
+def fields_of(evidence: ScoringInputs) -> tuple[Fields, ...]:
     """The spaces that these rows have points in: rows without numbers are known to the model alone."""
     return (MODEL, ROW) if evidence.row.shape[1] else (MODEL,)
 

@@ -18,6 +18,6 @@ class LossSummaryHead(Head):
         return evidence.summary[:, self.column]
 
 
-def of_column(column: int) -> Callable[[HeadStats], Head]:
+def summary_column_head(column: int) -> Callable[[HeadStats], Head]:
     """A head of this column: there is nothing to fit."""
     return lambda stats: LossSummaryHead(column)

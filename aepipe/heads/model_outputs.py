@@ -35,13 +35,13 @@ class ModelProbe(nn.Module):
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
         self.of_rows = row_pooling(model.layout)
-        self.summed_up = LossSummary(model.layout)
+        self.loss_summary = LossSummary(model.layout)
 
     def forward(self, *rows: Tensor) -> ModelOutputs:
         model = self.model
         inputs = named(model.layout, rows)
-        row = model.frontend(inputs)
-        wanted = model.frontend.wanted(inputs, row)
+        row = model.preprocessing(inputs)
+        wanted = model.preprocessing.wanted(inputs, row)
         posterior, params = model.reconstruct(row)
         nll = model.likelihood.nll(params, wanted)
         residual = model.likelihood.residual(params, wanted)
@@ -51,8 +51,8 @@ class ModelProbe(nn.Module):
             z=measured(posterior),
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
-            row=self.of_rows(torch.cat([row.dense.flatten(1), model.frontend.straight(inputs)], 1)),
-            summary=self.summed_up(nll, wanted),
+            row=self.of_rows(torch.cat([row.dense.flatten(1), model.preprocessing.straight(inputs)], 1)),
+            summary=self.loss_summary(nll, wanted),
         )
         return ModelOutputs(posterior, evidence, row)
 
@@ -62,8 +62,8 @@ def collect_outputs(
     probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int
 ) -> ScoringInputs:
     """Evidence of rows, on the CPU; of more than `most` rows, of a seeded choice of them."""
-    said = run_model(probe, chosen_rows(arrays, most, seed))
-    calls = [ScoringInputs(*(answer.cpu() for answer in model_outputs.evidence)) for model_outputs in said]
+    outputs = run_model(probe, chosen_rows(arrays, most, seed))
+    calls = [ScoringInputs(*(answer.cpu() for answer in model_outputs.evidence)) for model_outputs in outputs]
     return ScoringInputs(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
 
 

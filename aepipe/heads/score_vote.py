@@ -21,12 +21,12 @@ class Vote(Head):
     per_median: Tensor
     gain: Tensor
 
-    def __init__(self, heads: Sequence[Head], usual: ScoringInputs) -> None:
+    def __init__(self, heads: Sequence[Head], typical: ScoringInputs) -> None:
         """usual: rows of which those heads that hold rows against a bank hold the same bank."""
         super().__init__()
         self.heads = nn.ModuleList(heads)
         with torch.no_grad():
-            scores = torch.stack([head.among_others(usual) for head in heads], 1).double().numpy()
+            scores = torch.stack([head.among_others(typical) for head in heads], 1).double().numpy()
         per_median = 1 / np.maximum(np.median(scores, axis=0), _LEAST_SPREAD)
         low, high = np.quantile(np.log1p(scores * per_median), [0.25, 0.75], axis=0)
         gain = 1 / (len(heads) * np.maximum(high - low, _LEAST_SPREAD))

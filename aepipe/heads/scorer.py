@@ -1,6 +1,7 @@
 """One graph that answers everything about a row: its latents, its score, and the reasons of its score."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +61,13 @@ class LossAttribution(nn.Module):
         return scaled
 
 
+class _OutputGroup(NamedTuple):
+    """Ports of the scorer and the function that computes their tensors, in the same order."""
+
+    ports: tuple[Port, ...]
+    compute: Callable[[ModelOutputs], tuple[Tensor, ...]]
+
+
 class Scorer(nn.Module):
     """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance,
     class, class_confidence).
@@ -74,7 +82,7 @@ class Scorer(nn.Module):
         self,
         probe: ModelProbe,
         head: Head,
-        blame: Attribution | LossAttribution,
+        attribution: Attribution | LossAttribution,
         *,
         reasons: int,
         clusters: Clusters | None = None,
@@ -83,38 +91,47 @@ class Scorer(nn.Module):
         super().__init__()
         self.probe = probe
         self.head = head
-        self.blame = blame
+        self.attribution = attribution
         self.reasons = min(reasons, len(reason_names(probe.model.layout)))
         self.clusters = clusters
         self.classes = classes
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
         model_outputs: ModelOutputs = self.probe(*rows)
-        evidence = model_outputs.evidence
-        model = self.probe.model
-        features = latent_tensors(model, model_outputs.posterior)[-len(feature_ports(model)) :]
-        answers: tuple[Tensor, ...] = (*features, self.head(evidence))
-        if self.reasons:
-            strongest = torch.topk(self.blame(model_outputs), self.reasons, dim=1)
-            answers += (strongest.indices.to(torch.int32), strongest.values)
-        if self.clusters is not None:
-            answers += self.clusters(model_outputs.posterior.mean)
-        return answers if self.classes is None else answers + self.classes(points(evidence.z, evidence.total))
+        return tuple(tensor for group in self._output_groups() for tensor in group.compute(model_outputs))
 
     def part(self) -> Part:
-        """The scorer as an ONNX file."""
-        model = self.probe.model
-        outputs = (*feature_ports(model), Port("score", "float32", ()))
-        if self.reasons:
-            width = (self.reasons,)
-            outputs += (Port("reason", "int32", width), Port("reason_z", "float32", width))
-        if self.clusters is not None:
-            outputs += CLUSTER_PORTS
-        if self.classes is not None:
-            outputs += CLASS_PORTS
+        """Return the scorer as one part of the bundle."""
+        outputs = tuple(port for group in self._output_groups() for port in group.ports)
         # Scores are nats or typical distances, attributions standard deviations: .003 of one is rounding in any table.
         scales = {"score": (30.0,), "reason_z": (30.0,) * self.reasons}
-        return Part("scorer", self, model.layout.ports, outputs, scales=scales)
+        return Part("scorer", self, self.probe.model.layout.ports, outputs, scales=scales)
+
+    def _output_groups(self) -> list[_OutputGroup]:
+        """List the outputs in order: the only place that names them, both for the graph and for its ports."""
+        groups = [
+            _OutputGroup(feature_ports(self.probe.model), self._features),
+            _OutputGroup((Port("score", "float32", ()),), lambda outputs: (self.head(outputs.evidence),)),
+        ]
+        if self.reasons:
+            width = (self.reasons,)
+            ports = (Port("reason", "int32", width), Port("reason_z", "float32", width))
+            groups.append(_OutputGroup(ports, self._reasons))
+        if (clusters := self.clusters) is not None:
+            groups.append(_OutputGroup(CLUSTER_PORTS, lambda outputs: clusters(outputs.posterior.mean)))
+        if (classes := self.classes) is not None:
+            groups.append(
+                _OutputGroup(CLASS_PORTS, lambda outputs: classes(points(outputs.evidence.z, outputs.evidence.total)))
+            )
+        return groups
+
+    def _features(self, model_outputs: ModelOutputs) -> tuple[Tensor, ...]:
+        model = self.probe.model
+        return tuple(latent_tensors(model, model_outputs.posterior)[-len(feature_ports(model)) :])
+
+    def _reasons(self, model_outputs: ModelOutputs) -> tuple[Tensor, ...]:
+        strongest = torch.topk(self.attribution(model_outputs), self.reasons, dim=1)
+        return strongest.indices.to(torch.int32), strongest.values
 
 
 def fit_scorer(
@@ -138,11 +155,11 @@ def fit_scorer(
     learned = collect_outputs(probe, train, most=FITTED_ROWS, seed=seed)
     fresh = collect_outputs(probe, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
-    blame: Attribution | LossAttribution
+    attribution: Attribution | LossAttribution
     if reasons and supports_perturbation(model.layout):
-        blame = fit_attribution(probe, train, dev, most=FITTED_ROWS, seed=seed)
+        attribution = fit_attribution(probe, train, dev, most=FITTED_ROWS, seed=seed)
     else:
-        blame = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
+        attribution = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
     clusters = None if mixture is None else Clusters(mixture)
-    scorer = Scorer(probe, fitted, blame, reasons=reasons, clusters=clusters, classes=classes)
+    scorer = Scorer(probe, fitted, attribution, reasons=reasons, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

@@ -43,11 +43,11 @@ def choose_head(
     if best == default:
         return HeadChoice(best, found, f"head {best} has the best average precision, {found[best]:.3f}, on {rows}")
     wins = _wins(rankings[best], rankings[default], seed=stats.seed)
-    beside = f"average precision {found[best]:.3f} beside {found[default]:.3f} of {default} on {rows}"
+    comparison = f"average precision {found[best]:.3f} beside {found[default]:.3f} of {default} on {rows}"
     if wins < SURE:
-        kept = f"head {default} is kept: {best} has {beside}, and is better in {wins:.0%} of the draws only"
+        kept = f"head {default} is kept: {best} has {comparison}, and is better in {wins:.0%} of the draws only"
         return HeadChoice(default, found, kept)
-    return HeadChoice(best, found, f"head {best} is chosen: {beside}, better in {wins:.0%} of the draws")
+    return HeadChoice(best, found, f"head {best} is chosen: {comparison}, better in {wins:.0%} of the draws")
 
 
 def _wins(one: Ranking, other: Ranking, *, seed: int) -> float:

@@ -141,7 +141,7 @@ class Model(nn.Module, ABC):
     def __init__(self, layout: Layout, likelihood: Likelihood) -> None:
         super().__init__()
         self.layout = layout
-        self.frontend = Preprocessing(layout)
+        self.preprocessing = Preprocessing(layout)
         self.likelihood = likelihood
         self.corruption = Corruption(CorruptionOptions())
         self.training_rows = 0

@@ -71,7 +71,7 @@ def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
     """The rows of tensors in the order of `encoded_ports`."""
-    row: Row = model.frontend(_by_name(model.layout.encoded_ports, tensors))
+    row: Row = model.preprocessing(_by_name(model.layout.encoded_ports, tensors))
     return row
 
 
@@ -118,15 +118,15 @@ def _decoded(model: Model, z: Tensor, given: Sequence[Tensor]) -> Tensor:
     if model.latent.kind == "code":
         z = z.long()
     elif model.latent.kind == "binary":
-        z = z.to(model.frontend.numbers.mean.dtype)
+        z = z.to(model.preprocessing.numbers.mean.dtype)
     return model.decode(z, conditions(model, given, like=z))
 
 
 def conditions(model: Model, given: Sequence[Tensor], *, like: Tensor) -> Tensor:
     """Tensors of `given_ports` as one vector (B, G); of no width, and as many rows as `like`, where there are none."""
     if not given:
-        return model.frontend.numbers.mean.new_zeros((like.shape[0], 0))
-    vector: Tensor = model.frontend.given(_by_name(model.layout.given_ports, given))
+        return model.preprocessing.numbers.mean.new_zeros((like.shape[0], 0))
+    vector: Tensor = model.preprocessing.given(_by_name(model.layout.given_ports, given))
     return vector
 
 

@@ -60,7 +60,7 @@ def draw_latents(
     for begin in range(0, len(chosen), _ROWS_A_CALL):
         part = chosen[begin : begin + _ROWS_A_CALL]
         tensors = [torch.from_numpy(column[part]).to(device) for column in columns]
-        posterior = model.posterior(model.frontend(named(model.layout, tensors)))
+        posterior = model.posterior(model.preprocessing(named(model.layout, tensors)))
         z = posterior.mean.double().cpu().numpy()
         if posterior.log_var is not None:
             z += generator.standard_normal(z.shape) * np.exp(0.5 * posterior.log_var.double().cpu().numpy())

@@ -14,17 +14,17 @@ _ROWS_A_CALL = 65_536
 
 
 class DeviceDataset:
-    """Rows as networks see them: tables go through the frontend once; images stay bytes, a quarter of the memory."""
+    """Rows as networks see them: tables go through preprocessing once; images stay bytes, a quarter of the memory."""
 
     def __init__(
-        self, frontend: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
+        self, preprocessing: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
     ) -> None:
-        self.frontend = frontend
-        self.tensors = {port.name: _to(device, arrays[port.name]) for port in frontend.layout.ports}
+        self.preprocessing = preprocessing
+        self.tensors = {port.name: _to(device, arrays[port.name]) for port in preprocessing.layout.ports}
         self.rows = len(next(iter(self.tensors.values())))
-        layout = frontend.layout
+        layout = preprocessing.layout
         self.has_missing = layout.series is not None or any(number.may_be_missing for number in layout.numbers)
-        self.table = None if frontend.layout.image is not None else self._table()
+        self.table = None if preprocessing.layout.image is not None else self._table()
 
     def pick(self, index: Tensor) -> Batch:
         """The rows of this index (B,), in its order, as they are."""
@@ -36,8 +36,8 @@ class DeviceDataset:
             return Batch(row, row, index)
         with torch.no_grad():
             tensors = {name: tensor.index_select(0, index) for name, tensor in self.tensors.items()}
-            row = self.frontend(tensors)
-            return Batch(row, self.frontend.wanted(tensors, row), index)
+            row = self.preprocessing(tensors)
+            return Batch(row, self.preprocessing.wanted(tensors, row), index)
 
     @property
     def everything(self) -> Tensor:
@@ -53,7 +53,7 @@ class DeviceDataset:
     @torch.no_grad()
     def _table(self) -> Row:
         starts = range(0, max(1, self.rows), _ROWS_A_CALL)
-        rows = [self.frontend({k: v[i : i + _ROWS_A_CALL] for k, v in self.tensors.items()}) for i in starts]
+        rows = [self.preprocessing({k: v[i : i + _ROWS_A_CALL] for k, v in self.tensors.items()}) for i in starts]
         return Row(*(torch.cat(part) for part in zip(*rows, strict=True)))
 
 

@@ -4,8 +4,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +22,9 @@ from aepipe.progress import Progress, no_progress
 from aepipe.training.checkpoint import Checkpointer
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
-from aepipe.training.schedule import epochs_of, rate_of
+from aepipe.training.schedule import epochs_of, learning_rate_of
 from aepipe.training.state import TrainingState
+from aepipe.training.threads import single_threaded
 from aepipe.training.weight_average import Average, in_place
 
 log = logging.getLogger(__name__)
@@ -68,25 +68,25 @@ def fit(
     With a checkpoint, a call that was interrupted is taken up where it last wrote one, at most `every_s` seconds before
     its end, and comes to the same weights bit for bit (on a CPU). Raises TrainingDiverged.
     """
-    room = _furnish(model, train, dev, options, torch.device(device))
-    _prepare(room)
-    if not room.objectives:
+    context = _setup(model, train, dev, options, torch.device(device))
+    _prepare(context)
+    if not context.objectives:
         return Curve(stopped_because="solved in closed form")
-    keeper = None if checkpoint is None else Checkpointer(checkpoint, _key(room), every_s)
-    with _enough_threads(room):
-        training_state, reason = _run_phases(room, keeper, progress or no_progress)
+    checkpointer = None if checkpoint is None else Checkpointer(checkpoint, _key(context), every_s)
+    with single_threaded(_multiplications(context) < _WORTH_A_THREAD):
+        training_state, reason = _run_phases(context, checkpointer, progress or no_progress)
     log.info("trained %d epochs, best %d: %s", len(training_state.curve), training_state.best_epoch, reason)
     return Curve(
         epochs=tuple(training_state.curve),
         best_epoch=training_state.best_epoch,
         stopped_because=reason,
-        rows_per_s=len(training_state.curve) * room.rows.rows / max(training_state.seconds, 1e-9),
+        rows_per_s=len(training_state.curve) * context.rows.rows / max(training_state.seconds, 1e-9),
     )
 
 
-def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> TrainingContext:
+def _setup(model: Model, train: Arrays, dev: Arrays, options: Train, device: torch.device) -> TrainingContext:
     model.to(device)
-    rows, held_out = DeviceDataset(model.frontend, train, device), DeviceDataset(model.frontend, dev, device)
+    rows, held_out = DeviceDataset(model.preprocessing, train, device), DeviceDataset(model.preprocessing, dev, device)
     model.training_rows = rows.rows
     objectives = model.objectives()
     generator = torch.Generator(device)
@@ -108,86 +108,79 @@ def _furnish(model: Model, train: Arrays, dev: Arrays, options: Train, device: t
 
 
 @torch.no_grad()
-def _prepare(room: TrainingContext) -> None:
+def _prepare(context: TrainingContext) -> None:
     """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
-    model = room.model.eval()
-    model.prepare(next(room.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
-    if room.objectives:
-        some = next(room.rows.slices(_DEV_ROWS_A_CALL))
+    model = context.model.eval()
+    model.prepare(next(context.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
+    if context.objectives:
+        some = next(context.rows.slices(_DEV_ROWS_A_CALL))
         model.likelihood.sigma.follow(model.likelihood.misfit(model.reconstruct(some.seen).params, some.clean), 1.0)
 
 
-@contextmanager
-def _enough_threads(room: TrainingContext) -> Iterator[None]:
-    """One thread for small steps: to hand a few kilobytes to a second one costs more than it saves.
-
-    On two busy cores, a table of 30 columns trained 5 to 10 times faster so, and images of 8x8 3 to 5 times.
-    """
-    before = torch.get_num_threads()
-    if _multiplications(room) < _WORTH_A_THREAD:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _multiplications(room: TrainingContext) -> int:
+def _multiplications(context: TrainingContext) -> int:
     """About how many a step takes forwards; convolutions take some thousands a pixel."""
-    rows = -(-room.rows.rows // _steps(room.rows.rows, room.options.batch_rows))
-    if room.model.layout.image is not None:
-        return rows * room.model.layout.image.pixels * 2_500
-    steps = 1 if room.model.layout.series is None else room.model.layout.series.steps
-    return rows * steps * sum(parameter.numel() for objective in room.objectives for parameter in objective.parameters)
+    rows = -(-context.rows.rows // _steps(context.rows.rows, context.options.batch_rows))
+    if context.model.layout.image is not None:
+        return rows * context.model.layout.image.pixels * 2_500
+    steps = 1 if context.model.layout.series is None else context.model.layout.series.steps
+    return (
+        rows * steps * sum(parameter.numel() for objective in context.objectives for parameter in objective.parameters)
+    )
 
 
-def _run_phases(room: TrainingContext, keeper: Checkpointer | None, progress: Progress) -> tuple[TrainingState, str]:
-    training_state, reason = _resume(room, keeper), ""
-    for phase in sorted({objective.phase for objective in room.objectives}):
+def _run_phases(
+    context: TrainingContext, checkpointer: Checkpointer | None, progress: Progress
+) -> tuple[TrainingState, str]:
+    training_state, reason = _resume(context, checkpointer), ""
+    for phase in sorted({objective.phase for objective in context.objectives}):
         if phase >= training_state.phase:
-            reason = _run_phase(room, phase, training_state, keeper, progress)
+            reason = _run_phase(context, phase, training_state, checkpointer, progress)
     return training_state, reason
 
 
 def _run_phase(
-    room: TrainingContext, phase: int, training_state: TrainingState, keeper: Checkpointer | None, progress: Progress
+    context: TrainingContext,
+    phase: int,
+    training_state: TrainingState,
+    checkpointer: Checkpointer | None,
+    progress: Progress,
 ) -> str:
     """Epochs until there is no more to hope for, then the best weights; why it ended."""
-    options, objectives = room.options, [objective for objective in room.objectives if objective.phase == phase]
-    epochs, averages = epochs_of(options, objectives), _averages(room, objectives)
+    options, objectives = context.options, [objective for objective in context.objectives if objective.phase == phase]
+    epochs, averages = epochs_of(options, objectives), _averages(context, objectives)
     training_state.enter(phase)
-    while training_state.epoch < epochs and training_state.waited < options.patience:
-        train = _take_turns(room, objectives, training_state, epochs)
-        warm = training_state.epoch >= objectives[0].warms_up * epochs
+    while training_state.epoch < epochs and training_state.epochs_since_best < options.patience:
+        train = _run_epoch(context, objectives, training_state, epochs)
+        warmed_up = training_state.epoch >= objectives[0].warms_up * epochs
         with in_place(averages):
-            epoch = _judged(room, objectives[0], training_state, train, epochs)
-            training_state.note(epoch, room.model.state_dict(), options.patience, warm=warm)
-        if keeper is not None:
-            keeper.keep(lambda: _content(room, training_state))
+            epoch = _evaluate_epoch(context, objectives[0], training_state, train, epochs)
+            training_state.record_epoch(epoch, context.model.state_dict(), options.patience, warmed_up=warmed_up)
+        if checkpointer is not None:
+            checkpointer.keep(lambda: _content(context, training_state))
         progress("training", training_state.epoch / epochs)
-    room.model.load_state_dict(training_state.best)
-    kept = _kept(room, room.held_out, training_state)
-    _, misfit = evaluate(room.model, objectives[0], room.held_out, options.seed, kept=kept)
+    context.model.load_state_dict(training_state.best)
+    kept = _kept_rows(context, context.held_out, training_state)
+    _, misfit = evaluate(context.model, objectives[0], context.held_out, options.seed, kept=kept)
     if misfit is not None:
-        room.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
-    if training_state.waited >= options.patience:
+        context.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
+    if training_state.epochs_since_best >= options.patience:
         return f"no better loss on dev rows for {options.patience} epochs"
     return f"all {epochs} epochs done"
 
 
-def _averages(room: TrainingContext, objectives: Sequence[Objective]) -> list[Average]:
-    return [room.averages[objective.name] for objective in objectives if objective.name in room.averages]
+def _averages(context: TrainingContext, objectives: Sequence[Objective]) -> list[Average]:
+    return [context.averages[objective.name] for objective in objectives if objective.name in context.averages]
 
 
-def _judged(
-    room: TrainingContext, objective: Objective, training_state: TrainingState, passed: "_Pass", epochs: int
+def _evaluate_epoch(
+    context: TrainingContext, objective: Objective, training_state: TrainingState, passed: "_Pass", epochs: int
 ) -> Epoch:
     """The epoch that ends now: what was learned, and the loss on dev rows."""
     begun = time.perf_counter()
     number, means = len(training_state.curve) + 1, dict(passed.means)
-    kept = _kept(room, room.held_out, training_state)
-    dev, _ = evaluate(room.model, objective, room.held_out, room.options.seed, kept=kept)
-    rate = _rate(room, objective, training_state, training_state.epoch / epochs)
+    kept = _kept_rows(context, context.held_out, training_state)
+    dev, _ = evaluate(context.model, objective, context.held_out, context.options.seed, kept=kept)
+    rate = _learning_rate(context, objective, training_state, training_state.epoch / epochs)
     _check_finite({**means, f"{objective.name} on dev rows": dev}, number, rate)
     train = means.pop(objective.name)
     seconds = passed.seconds + time.perf_counter() - begun
@@ -203,29 +196,33 @@ class _Pass(NamedTuple):
     seconds: float
 
 
-def _take_turns(
-    room: TrainingContext, objectives: Sequence[Objective], training_state: TrainingState, epochs: int
+def _run_epoch(
+    context: TrainingContext, objectives: Sequence[Objective], training_state: TrainingState, epochs: int
 ) -> _Pass:
     """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
     begun = time.perf_counter()
-    kept = _kept(room, room.rows, training_state)
-    steps = _steps(len(kept), room.options.batch_rows)
-    orders = [_order(room, steps, kept) for _ in objectives]
+    kept = _kept_rows(context, context.rows, training_state)
+    steps = _steps(len(kept), context.options.batch_rows)
+    orders = [_order(context, steps, kept) for _ in objectives]
     seen: defaultdict[str, list[Tensor]] = defaultdict(list)
-    room.model.train()
+    context.model.train()
     for step in range(steps):
-        context = StepContext((training_state.epoch + step / steps) / epochs, room.generator)
+        step_context = StepContext((training_state.epoch + step / steps) / epochs, context.generator)
         for objective, order in zip(objectives, orders, strict=True):
-            for group in room.optimizers[objective.name].param_groups:
-                group["lr"] = _rate(room, objective, training_state, context.progress)
+            for group in context.optimizers[objective.name].param_groups:
+                group["lr"] = _learning_rate(context, objective, training_state, step_context.progress)
             loss = optimizer_step(
-                room.model, objective, room.optimizers[objective.name], room.rows.pick(order[step]), context
+                context.model,
+                objective,
+                context.optimizers[objective.name],
+                context.rows.pick(order[step]),
+                step_context,
             )
             seen[objective.name].append(loss.total.detach())
             for name, term in loss.terms.items():
                 seen[f"{objective.name}.{name}"].append(term)
-            if objective.name in room.averages:
-                room.averages[objective.name].follow()
+            if objective.name in context.averages:
+                context.averages[objective.name].follow()
     means = torch.stack([torch.stack(values).mean() for values in seen.values()])
     seconds = time.perf_counter() - begun
     training_state.seconds += seconds
@@ -233,12 +230,12 @@ def _take_turns(
 
 
 def optimizer_step(
-    model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, context: StepContext
+    model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, step_context: StepContext
 ) -> Loss:
     """One step of one player: its own parameters change, and an optimal sigma follows; nothing else."""
     dense = batch.seen.dense
     with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
-        loss = objective.loss(corrupted(model, batch, context.generator), context)
+        loss = objective.loss(corrupted(model, batch, step_context.generator), step_context)
     for parameter in objective.parameters:
         parameter.grad = None
     torch.autograd.backward(loss.total, inputs=objective.parameters)
@@ -285,7 +282,7 @@ def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
     some = {name: array[:_DEV_ROWS_A_CALL] for name, array in arrays.items()}
-    batch = next(DeviceDataset(model.frontend, some, model.device).slices(_DEV_ROWS_A_CALL))
+    batch = next(DeviceDataset(model.preprocessing, some, model.device).slices(_DEV_ROWS_A_CALL))
     facts = model.facts(batch, generator)
     return {name: value for name, value in facts.items() if math.isfinite(value)}
 
@@ -300,18 +297,18 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _order(room: TrainingContext, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
+def _order(context: TrainingContext, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
     """The rows kept in a new order, cut into batches that differ by one row at most."""
-    order = torch.randperm(len(kept), generator=room.generator, device=room.generator.device)
+    order = torch.randperm(len(kept), generator=context.generator, device=context.generator.device)
     return kept[order].tensor_split(steps)
 
 
-def _kept(room: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:
+def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:
     """The index of the rows that count now: not of those that are rebuilt worst, once the network knows which."""
-    share = room.options.trimmed
+    share = context.options.trimmed
     if not share or len(training_state.curve) < _EPOCHS_BEFORE_TRIMMING:
         return rows.everything
-    losses = torch.cat([row_losses(room.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
+    losses = torch.cat([row_losses(context.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
     return losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
 
 
@@ -322,8 +319,12 @@ def row_losses(model: Model, batch: Batch) -> Tensor:
     return model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1)
 
 
-def _rate(room: TrainingContext, objective: Objective, training_state: TrainingState, progress: float) -> float:
-    return rate_of(room.options, objective, room.objectives[0], slowing=training_state.slowing, progress=progress)
+def _learning_rate(
+    context: TrainingContext, objective: Objective, training_state: TrainingState, progress: float
+) -> float:
+    return learning_rate_of(
+        context.options, objective, context.objectives[0], lr_factor=training_state.lr_factor, progress=progress
+    )
 
 
 def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
@@ -335,34 +336,33 @@ def _check_finite(losses: Mapping[str, float], epoch: int, rate: float) -> None:
         )
 
 
-def _resume(room: TrainingContext, keeper: Checkpointer | None) -> TrainingState:
-    found = None if keeper is None else keeper.find(room.model.device)
+def _resume(context: TrainingContext, checkpointer: Checkpointer | None) -> TrainingState:
+    found = None if checkpointer is None else checkpointer.find(context.model.device)
     if found is None:
         return TrainingState()
-    room.model.load_state_dict(found["model"])
-    for name, optimizer in room.optimizers.items():
+    context.model.load_state_dict(found["model"])
+    for name, optimizer in context.optimizers.items():
         optimizer.load_state_dict(found["optimizers"][name])
-    for name, average in room.averages.items():
+    for name, average in context.averages.items():
         average.restore(found["averages"][name])
-    room.generator.set_state(found["generator"].cpu())
+    context.generator.set_state(found["generator"].cpu())
     training_state = TrainingState.of(found["standing"])
     log.info("training goes on after epoch %d", len(training_state.curve))
     return training_state
 
 
-def _content(room: TrainingContext, training_state: TrainingState) -> dict[str, object]:
+def _content(context: TrainingContext, training_state: TrainingState) -> dict[str, object]:
     return {
-        "model": room.model.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in room.optimizers.items()},
-        "averages": {name: average.content() for name, average in room.averages.items()},
-        "generator": room.generator.get_state(),
+        "model": context.model.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in context.optimizers.items()},
+        "averages": {name: average.content() for name, average in context.averages.items()},
+        "generator": context.generator.get_state(),
         "standing": training_state.content(),
     }
 
 
-def _key(room: TrainingContext) -> str:
+def _key(context: TrainingContext) -> str:
     """What a checkpoint belongs to: the network, the rows' number and the options."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in room.model.state_dict().items()}
-    return (
-        f"{type(room.model).__name__} {shapes} {room.rows.rows} {room.held_out.rows} {room.options.model_dump_json()}"
-    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in context.model.state_dict().items()}
+    rows = f"{context.rows.rows} {context.held_out.rows}"
+    return f"{type(context.model).__name__} {shapes} {rows} {context.options.model_dump_json()}"

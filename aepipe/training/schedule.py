@@ -17,11 +17,13 @@ def epochs_of(options: Train, objectives: Sequence[Objective]) -> int:
     return options.epochs or objectives[0].epochs or EPOCHS
 
 
-def rate_of(options: Train, objective: Objective, first: Objective, *, slowing: float, progress: float) -> float:
+def learning_rate_of(
+    options: Train, objective: Objective, first: Objective, *, lr_factor: float, progress: float
+) -> float:
     """The learning rate of a player when so much of its phase is done; `first` is the one whose rate a job names."""
     asked = options.learning_rate
     base = objective.learning_rate if asked is None else asked * objective.learning_rate / first.learning_rate
-    return base * (annealed(progress) if objective.anneals else slowing)
+    return base * (annealed(progress) if objective.anneals else lr_factor)
 
 
 def annealed(progress: float) -> float:

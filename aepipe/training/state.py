@@ -19,8 +19,8 @@ class TrainingState:
     epoch: int = 0
     best_dev: float = math.inf
     best_epoch: int = 0
-    waited: int = 0
-    slowing: float = 1.0
+    epochs_since_best: int = 0
+    lr_factor: float = 1.0
     seconds: float = 0.0
     curve: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -28,24 +28,24 @@ class TrainingState:
     def enter(self, phase: int) -> None:
         """Begin a phase, whose dev loss is another one; a phase that was begun already goes on."""
         if phase != self.phase:
-            self.phase, self.epoch, self.best_dev, self.waited, self.slowing = phase, 0, math.inf, 0, 1.0
+            self.phase, self.epoch, self.best_dev, self.epochs_since_best, self.lr_factor = phase, 0, math.inf, 0, 1.0
 
-    def note(self, epoch: Epoch, weights: dict[str, Tensor], patience: int, *, warm: bool = True) -> None:
+    def record_epoch(self, epoch: Epoch, weights: dict[str, Tensor], patience: int, *, warmed_up: bool = True) -> None:
         """One more epoch: keep its weights if it is the best, learn more slowly if the best one is long ago.
 
-        Before a player is `warm`, a worse epoch is no reason to wait less for a better one.
+        Before a player is `warmed_up`, a worse epoch is no reason to wait less for a better one.
         """
         self.epoch += 1
         self.curve.append(epoch)
         if epoch.dev < self.best_dev:
-            self.best_dev, self.best_epoch, self.waited = epoch.dev, epoch.epoch, 0
+            self.best_dev, self.best_epoch, self.epochs_since_best = epoch.dev, epoch.epoch, 0
             self.best = {name: tensor.clone() for name, tensor in weights.items()}
             return
-        if not warm:
+        if not warmed_up:
             return
-        self.waited += 1
-        if self.waited % max(1, patience // _RATES) == 0:
-            self.slowing /= 2
+        self.epochs_since_best += 1
+        if self.epochs_since_best % max(1, patience // _RATES) == 0:
+            self.lr_factor /= 2
 
     def content(self) -> dict[str, Any]:
         """All of it, as plain values and tensors."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -15,8 +15,10 @@ import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from aepipe.errors import ExportFailed
+from aepipe.export.decomposition import Lowerable
 from aepipe.export.export import OPSET, Exported, export_model, export_parts
 from aepipe.export.graph_split import BATCH_AXIS, DOMAINS
 from aepipe.heads import scores as heads
@@ -324,6 +326,36 @@ def test_where_operators_cannot_be_lowered_one_by_one_torch_lowers_them(monkeypa
     (found,) = export_parts([_tiny("fine", Fine())], ROWS)
 
     np.testing.assert_array_equal(_session(found.onnx).run(None, ROWS)[0], 2 * ROWS["x"])
+
+
+class Decomposable(nn.Module):
+    """Use operators that the exporter has to decompose."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, dim=1)
+        return torch.cat([torch.logsumexp(torch.stack([left, right]), 0), (1 - left).square()], 1)
+
+
+def test_pinned_torch_takes_the_fast_decomposition(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    decomposed: list[bool] = []
+    fast = Lowerable.run_decompositions
+
+    def recorded(program: Lowerable, *args: Any, **kwargs: Any) -> ExportedProgram:
+        lowered = fast(program, *args, **kwargs)
+        decomposed.append(lowered is program)
+        return lowered
+
+    monkeypatch.setattr(Lowerable, "run_decompositions", recorded)
+
+    with caplog.at_level(logging.DEBUG, logger="aepipe.export"):
+        export_parts([_tiny("composed", Decomposable())], ROWS)
+
+    # `lowered is program` holds on the fast path only, and a debug record marks either fallback.
+    assert decomposed
+    assert all(decomposed)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aepipe.export")] == []
 
 
 def test_inputs_may_bear_the_names_that_the_exporter_gives_to_its_own_tensors() -> None:

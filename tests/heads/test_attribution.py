@@ -32,11 +32,13 @@ def test_the_blame_of_a_column_is_its_gravest_fault(faults: tuple[int, ...]) -> 
     center = generator.standard_normal(sum(WIDTHS))
     clues = generator.standard_normal((ROWS, sum(WIDTHS))).astype(np.float32)
     ends = np.cumsum(faults).tolist()
-    of_column = [range(end - count, end) for end, count in zip(ends, faults, strict=True)]
+    faults_by_column = [range(end - count, end) for end, count in zip(ends, faults, strict=True)]
 
-    blame = Attribution(_Clues(), center=center, traces=traces, of_column=of_column)  # type: ignore[arg-type]
+    attribution = Attribution(_Clues(), center=center, traces=traces, faults_by_column=faults_by_column)  # type: ignore[arg-type]
 
     along = (clues - center) @ traces.T
-    expected = [np.abs(along[:, own[0]]) if len(own) == 1 else along[:, list(own)].max(axis=1) for own in of_column]
-    found = blame(torch.from_numpy(clues))
+    expected = [
+        np.abs(along[:, own[0]]) if len(own) == 1 else along[:, list(own)].max(axis=1) for own in faults_by_column
+    ]
+    found = attribution(torch.from_numpy(clues))
     np.testing.assert_allclose(found.numpy(), np.stack(expected, axis=1), rtol=1e-5, atol=1e-5)

@@ -24,7 +24,7 @@ def test_evidence_is_what_model_and_likelihood_say(layout: Layout) -> None:
     with torch.no_grad():
         found = ModelProbe(model)(*tensors).evidence
 
-        row = model.frontend(named(layout, tensors))
+        row = model.preprocessing(named(layout, tensors))
         posterior = model.posterior(row)
         nll = model.likelihood.nll(model.decode(posterior.mean, row.given), row)
     torch.testing.assert_close(found.total, nll.sum(1))
@@ -41,7 +41,7 @@ def test_the_losses_of_one_column_are_summed() -> None:
     with torch.no_grad():
         found = ModelProbe(model)(*tensors).evidence.losses
 
-        row = model.frontend(named(layout, tensors))
+        row = model.preprocessing(named(layout, tensors))
         nll = model.likelihood.nll(model.reconstruct(row).params, row)
     wanted = torch.stack([nll[:, 0], nll[:, 1] + nll[:, 2], nll[:, 3], nll[:, 4]], dim=1)
     torch.testing.assert_close(found, wanted)

@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from aepipe.heads import scores as heads
-from aepipe.heads.base import HeadStats, ScoringInputs, joined, rows_of
+from aepipe.heads.base import HeadStats, ScoringInputs, all_rows, select_rows
 from aepipe.heads.score_vote import Vote
 from aepipe.heads.scores.mahalanobis import mahalanobis
 from aepipe.heads.scores.reconstruction import Reconstruction
@@ -28,8 +28,8 @@ def test_a_vote_is_the_mean_of_logarithms_in_spreads() -> None:
 def test_dev_rows_that_are_the_training_rows_are_not_counted_twice() -> None:
     train = evidence(40)
 
-    assert len(joined(HeadStats(train, train)).total) == 40
-    assert len(joined(HeadStats(train, evidence(7, seed=1))).total) == 47
+    assert len(all_rows(HeadStats(train, train)).total) == 40
+    assert len(all_rows(HeadStats(train, evidence(7, seed=1))).total) == 47
 
 
 def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> None:
@@ -62,7 +62,9 @@ def test_a_consensus_is_moved_less_by_strange_rows_than_the_heads_it_is_made_of(
     strange = ScoringInputs(*(0.05 * part + 6 * part.std(0) for part in strange))
     train = ScoringInputs(*map(torch.cat, zip(evidence(540), strange, strict=True)))
     stats = HeadStats(train, evidence(60, seed=1))
-    rows = ScoringInputs(*map(torch.cat, zip(evidence(200, seed=2), rows_of(strange, torch.arange(20)), strict=True)))
+    rows = ScoringInputs(
+        *map(torch.cat, zip(evidence(200, seed=2), select_rows(strange, torch.arange(20)), strict=True))
+    )
     truth = np.repeat([0, 1], [200, 20])
 
     found = {name: roc_auc_score(truth, heads.find(name).fit(stats)(rows)) for name in ("knn", "consensus")}

@@ -84,9 +84,9 @@ def test_reasons_are_the_most_blamed_columns_in_order() -> None:
     _, _, reason, reason_z = _answers(scorer, rows)
 
     with torch.no_grad():
-        blame = scorer.blame(scorer.probe(torch.from_numpy(rows))).numpy()
-    np.testing.assert_array_equal(reason, np.argsort(-blame, axis=1, kind="stable")[:, :4])
-    np.testing.assert_allclose(reason_z, -np.sort(-blame, axis=1)[:, :4], rtol=1e-5)
+        attribution = scorer.attribution(scorer.probe(torch.from_numpy(rows))).numpy()
+    np.testing.assert_array_equal(reason, np.argsort(-attribution, axis=1, kind="stable")[:, :4])
+    np.testing.assert_allclose(reason_z, -np.sort(-attribution, axis=1)[:, :4], rtol=1e-5)
     assert reason.dtype == np.int32
     assert (np.diff(reason_z, axis=1) <= 0).all()
 

@@ -10,7 +10,7 @@ from tests.support.layouts import GREY, MIXED, random_rows
 def test_rows_go_through_encoder_and_decoder_in_source_units() -> None:
     model = build(MIXED, Section(family="pca", latent=4), 0)
     tensors = tuple(torch.from_numpy(array) for array in random_rows(MIXED, 300).values())
-    row = model.frontend(named(MIXED, tensors))
+    row = model.preprocessing(named(MIXED, tensors))
     model.prepare(Batch(row, row))
     encoder, decoder, _ = standard_parts(model.eval())
 

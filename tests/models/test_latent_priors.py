@@ -17,7 +17,7 @@ def test_the_priors_of_a_family_go_from_noise_to_latents(family: str) -> None:
     layout = layout_for(family)
     model = families.build(layout, config.Model(family=family), seed=0)
     rows = layouts.random_rows(layout, 200)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in rows.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in rows.items()})
     model.prepare(Batch(row, row))
 
     parts = fit_priors(model, rows, components=10)
@@ -51,7 +51,7 @@ def test_a_family_with_a_prior_is_drawn_from_it_and_others_from_their_latents_mo
 
     for family in ("vae", "pca"):
         model = families.build(table_layout(rows["num"]), config.Model(family=family), seed=0)
-        row = model.frontend({"num": torch.from_numpy(rows["num"])})
+        row = model.preprocessing({"num": torch.from_numpy(rows["num"])})
         model.prepare(Batch(row, row))
         _, normal = fit_priors(model, rows, components=1)
 
@@ -69,7 +69,7 @@ def test_latents_of_a_vae_are_drawn_from_each_rows_posterior() -> None:
     drawn = draw_latents(model, rows, seed=0).reshape(2, 10_000, 8)
 
     with torch.no_grad():
-        mean, log_var, _, _ = model.posterior(model.frontend({"num": torch.from_numpy(cells()[0][:2])}))
+        mean, log_var, _, _ = model.posterior(model.preprocessing({"num": torch.from_numpy(cells()[0][:2])}))
     assert log_var is not None
     np.testing.assert_allclose(drawn.mean(axis=1), mean, atol=0.05)
     np.testing.assert_allclose(drawn.std(axis=1), torch.exp(0.5 * log_var), rtol=0.05)

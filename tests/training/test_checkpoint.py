@@ -57,8 +57,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 
 def test_it_is_written_no_more_often_than_asked(tmp_path: Path) -> None:
-    keeper = Checkpointer(tmp_path / "at.pt", "key", 1_000)
+    checkpointer = Checkpointer(tmp_path / "at.pt", "key", 1_000)
 
-    keeper.keep(lambda: pytest.fail("it is not time yet"))
+    checkpointer.keep(lambda: pytest.fail("it is not time yet"))
 
-    assert not keeper.path.exists()
+    assert not checkpointer.path.exists()

@@ -9,12 +9,12 @@ from tests.support.layouts import LAYOUTS, random_rows
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
     arrays = random_rows(LAYOUTS[name], 50)
-    frontend = Preprocessing(LAYOUTS[name])
+    preprocessing = Preprocessing(LAYOUTS[name])
     index = torch.tensor([7, 3, 3, 49])
 
-    picked = DeviceDataset(frontend, arrays, torch.device("cpu")).pick(index)
+    picked = DeviceDataset(preprocessing, arrays, torch.device("cpu")).pick(index)
 
-    oracle = frontend({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
+    oracle = preprocessing({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
     assert picked.seen is picked.clean
     assert picked.places is index
     for one, other in zip(picked.seen, oracle, strict=True):

@@ -80,7 +80,7 @@ def test_the_weights_kept_are_the_best_on_dev_rows() -> None:
 
     losses = [epoch.dev for epoch in curve.epochs]
     assert curve.best_epoch == 1 + int(np.argmin(losses))
-    found, _ = evaluate(model, model.objectives()[0], DeviceDataset(model.frontend, dev, CPU), seed=0)
+    found, _ = evaluate(model, model.objectives()[0], DeviceDataset(model.preprocessing, dev, CPU), seed=0)
     assert found == pytest.approx(min(losses), rel=1e-6)
     assert not model.training
 
@@ -129,7 +129,7 @@ def test_an_optimal_sigma_ends_at_what_is_left_on_dev_rows() -> None:
     model, dev = make("ae"), correlated(80, 1)
     fit(model, correlated(200), dev, SHORT)
 
-    row = model.frontend({"num": torch.from_numpy(dev["num"])})
+    row = model.preprocessing({"num": torch.from_numpy(dev["num"])})
     left = row.dense - model.reconstruct(row).params
 
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item(), rel=1e-5)
@@ -232,7 +232,7 @@ def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out(
     for trim in (0.0, 0.3):
         model = build(layout, Section.model_validate({"family": "ae", "latent": 1}), 0)
         fit(model, arrays, arrays, Train(epochs=80, patience=80, learning_rate=0.003, trim=trim))
-        batch = DeviceDataset(model.frontend, arrays, CPU).pick(torch.arange(400))
+        batch = DeviceDataset(model.preprocessing, arrays, CPU).pick(torch.arange(400))
         found.append(roc_auc_score(strange, row_losses(model, batch)))
 
     assert found[0] < 0.9
@@ -298,7 +298,7 @@ def test_few_rows_of_many_columns_are_learned_better_than_by_principal_component
     for family in ("pca", "ae"):
         model = build(layout, Section(family=family), 0)
         fit(model, {"num": train}, {"num": dev}, Train())
-        row = model.frontend({"num": torch.from_numpy(test)})
+        row = model.preprocessing({"num": torch.from_numpy(test)})
         left = model.likelihood.residual(model.reconstruct(row).params, row)
         errors[family] = left.square().mean().item()
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from aepipe.config.job import Train
 from aepipe.models.base import Loss, Objective
-from aepipe.training.schedule import EPOCHS, epochs_of, rate_of
+from aepipe.training.schedule import EPOCHS, epochs_of, learning_rate_of
 from aepipe.training.weight_average import Average, in_place
 
 
@@ -56,11 +56,15 @@ def test_a_mean_goes_on_from_a_checkpoint_as_it_was() -> None:
 def test_a_rate_that_anneals_follows_the_cosine_and_one_that_does_not_is_slowed() -> None:
     options, own = Train(), objective(learning_rate=0.02, anneals=True)
 
-    assert rate_of(options, own, own, slowing=0.5, progress=0.5) == pytest.approx(0.01)
-    assert rate_of(options, own, own, slowing=0.5, progress=1.0) == pytest.approx(0.0)
-    assert rate_of(options, objective(learning_rate=0.02), own, slowing=0.5, progress=0.5) == pytest.approx(0.01)
+    assert learning_rate_of(options, own, own, lr_factor=0.5, progress=0.5) == pytest.approx(0.01)
+    assert learning_rate_of(options, own, own, lr_factor=0.5, progress=1.0) == pytest.approx(0.0)
+    assert learning_rate_of(options, objective(learning_rate=0.02), own, lr_factor=0.5, progress=0.5) == pytest.approx(
+        0.01
+    )
     asked = Train(learning_rate=0.1)
-    assert rate_of(asked, own, objective(learning_rate=0.01), slowing=1.0, progress=0.5) == pytest.approx(0.1)
+    assert learning_rate_of(asked, own, objective(learning_rate=0.01), lr_factor=1.0, progress=0.5) == pytest.approx(
+        0.1
+    )
 
 
 def test_a_job_says_how_many_epochs_there_are_then_a_player_then_the_house() -> None:

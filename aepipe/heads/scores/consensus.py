@@ -5,16 +5,16 @@ numbers one by one. On 21 tables of ADBench, of 3,000 rows each, the vote has 83
 precision; votes of neighbours and of means of the rows that a first vote trusts added nothing.
 """
 
-from aepipe.heads.base import Head, HeadSpec, HeadStats, joined
-from aepipe.heads.distance_space import MODEL, ROW, spaces_of
+from aepipe.heads.base import Head, HeadSpec, HeadStats, all_rows
+from aepipe.heads.distance_space import MODEL, ROW, fields_of
 from aepipe.heads.marginal_rarity import marginals
 from aepipe.heads.score_vote import Vote
 from aepipe.heads.scores.robust_mahalanobis import robust_mahalanobis
 
 
 def _fit(stats: HeadStats) -> Head:
-    rows = joined(stats)
-    if ROW not in spaces_of(rows):
+    rows = all_rows(stats)
+    if ROW not in fields_of(rows):
         return Vote([robust_mahalanobis(stats)], rows)
     return Vote([*(robust_mahalanobis(stats, fields) for fields in ((*MODEL, *ROW), ROW)), marginals(rows)], rows)
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs, joined, rows_of
+from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs, all_rows, select_rows
 from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space, coordinates, standard_scaling
 
 NEIGHBOURS = 5
@@ -56,17 +56,19 @@ class NearestNeighbours(Head):
         return distances
 
 
-def bank_of(stats: HeadStats) -> ScoringInputs:
+def sample_bank(stats: HeadStats) -> ScoringInputs:
     """The rows that others are held against: a seeded choice of all that may be known, calibration rows not."""
-    rows = joined(stats)
+    rows = all_rows(stats)
     chosen = np.random.default_rng(stats.seed).permutation(len(rows.total))[:BANK_ROWS]
-    return rows_of(rows, torch.from_numpy(np.sort(chosen)))
+    return select_rows(rows, torch.from_numpy(np.sort(chosen)))
 
 
 def nearest_neighbours(stats: HeadStats, fields: Fields = MODEL) -> NearestNeighbours:
     """The distance of points of these fields."""
     scaling = standard_scaling(stats.train, stats.dev, fields)
-    return NearestNeighbours(scaling, (coordinates(bank_of(stats), fields) - scaling.center) / scaling.scale, fields)
+    return NearestNeighbours(
+        scaling, (coordinates(sample_bank(stats), fields) - scaling.center) / scaling.scale, fields
+    )
 
 
 HEAD = HeadSpec(

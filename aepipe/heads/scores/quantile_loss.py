@@ -1,7 +1,9 @@
 """99.5 % quantile of the losses of a row's features, in nats: how badly all but the very worst are rebuilt."""
 
 from aepipe.heads.base import HeadSpec
-from aepipe.heads.loss_summary_head import of_column
+from aepipe.heads.loss_summary_head import summary_column_head
 from aepipe.models.layers.loss_summary import QUANTILE
 
-HEAD = HeadSpec("quantile_loss", "99.5 % quantile of the losses of pixels, steps or columns", of_column(QUANTILE))
+HEAD = HeadSpec(
+    "quantile_loss", "99.5 % quantile of the losses of pixels, steps or columns", summary_column_head(QUANTILE)
+)

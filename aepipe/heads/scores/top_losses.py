@@ -1,7 +1,7 @@
 """Mean of the greatest hundredth of the losses of a row's features, in nats: how badly the worst are rebuilt."""
 
 from aepipe.heads.base import HeadSpec
-from aepipe.heads.loss_summary_head import of_column
+from aepipe.heads.loss_summary_head import summary_column_head
 from aepipe.models.layers.loss_summary import TOP
 
-HEAD = HeadSpec("top_losses", "mean of the greatest hundredth of those losses", of_column(TOP))
+HEAD = HeadSpec("top_losses", "mean of the greatest hundredth of those losses", summary_column_head(TOP))

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from aepipe import versions as installed
 from aepipe.bundles.bundle import BundleManifest, write_bundle
@@ -41,6 +40,7 @@ from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partitions import Partition
 from aepipe.training.history import Curve
 from aepipe.training.loop import fit, measure
+from aepipe.training.threads import single_threaded
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ def _learn(
     """Network, head, priors and their ONNX files; an interrupted training goes on from its checkpoint."""
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
-    with _one_thread_if_small(learning):
+    values = _rows(learning.train) * learning.encoding.layout.features
+    with single_threaded(values < SMALL_VALUES):
         return _on_device(job, learning, key, used, progress=progress, seconds=seconds)
 
 
@@ -246,19 +247,6 @@ def _counts(learning: TrainingData) -> dict[str, int]:
 
 def _rows(arrays: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(arrays.values())))
-
-
-@contextmanager
-def _one_thread_if_small(learning: TrainingData) -> Iterator[None]:
-    """Two threads of a small step wait for each other: beside other work, 840 scans took 8 times one thread's CPU."""
-    values = _rows(learning.train) * learning.encoding.layout.features
-    threads = torch.get_num_threads()
-    if values < SMALL_VALUES:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -41,14 +41,14 @@ class MlpEncoder(nn.Module):
     def __init__(self, layout: Layout, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
         widths = (*hidden, outputs)
-        self.intake = InputProjection(layout, widths[0])
+        self.input_projection = InputProjection(layout, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = InputProjection(layout, outputs, embeds=False) if options.shortcut and hidden else None
         if self.shortcut is not None:
             silence(self.layers)
 
     def forward(self, row: Row) -> Tensor:
-        answer: Tensor = self.layers(self.intake(row))
+        answer: Tensor = self.layers(self.input_projection(row))
         return answer if self.shortcut is None else answer + self.shortcut(row)
 
 
@@ -58,14 +58,14 @@ class MlpDecoder(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
         widths = (*hidden, outputs)
-        self.intake = nn.Linear(inputs, widths[0])
+        self.input_projection = nn.Linear(inputs, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = nn.Linear(inputs, outputs) if options.shortcut and hidden else None
         if self.shortcut is not None:
             silence(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        answer: Tensor = self.layers(self.intake(z))
+        answer: Tensor = self.layers(self.input_projection(z))
         return answer if self.shortcut is None else answer + self.shortcut(z)
 
 

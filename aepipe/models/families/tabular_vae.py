@@ -106,7 +106,7 @@ class TabularVae(Model):
         return split_gaussian(self.encoder(self.codes(row.codes)), self.codes.table.dtype)
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
-        return self._params(self.chain.likeliest(self.start(z, None)))
+        return self._params(self.chain.greedy_decode(self.start(z, None)))
 
     def reconstruct(self, row: Row) -> Reconstruction:
         posterior = self.posterior(row)
@@ -119,7 +119,7 @@ class TabularVae(Model):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        self.chain.begin(batch.clean.codes)
+        self.chain.init_from_counts(batch.clean.codes)
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)
@@ -163,7 +163,7 @@ class TabularVae(Model):
         """Codes (B, C) int32 of latents (B, Z), by uniform (B, U)."""
         return self.chain.draw(self.start(z, None), uniform)
 
-    def opened(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
+    def encode_condition(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
         """Where the chain begins (B, H) when the codes (B, C) that are not `FREE` are given.
 
         eps (B, Z) and pick (B, 1) draw the latents, from their density given these codes.
@@ -224,7 +224,7 @@ class Opened(nn.Module):
         self.model = model
 
     def forward(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
-        return self.model.opened(forced, eps, pick)
+        return self.model.encode_condition(forced, eps, pick)
 
 
 class Completed(nn.Module):
@@ -246,7 +246,7 @@ def _graph(module: nn.Module, inputs: tuple[Port, ...], output: Port) -> ModelPr
     if isinstance(module, Completed):
         return graph.model(graph.drawn("state", "u", "forced"), inputs, output)
     state = graph.start("z", (model.start.latents, model.start.answer))
-    codes = graph.drawn(state, "u") if isinstance(module, Drawn) else graph.likeliest(state)
+    codes = graph.drawn(state, "u") if isinstance(module, Drawn) else graph.greedy_decode(state)
     return graph.model(codes, inputs, output)
 
 

@@ -116,7 +116,7 @@ class AutoregressiveColumns(nn.Module):
         self.place_bias = nn.Parameter(torch.zeros(parted, most.groups, most.places)) if parted else None
 
     @torch.no_grad()
-    def begin(self, codes: Tensor) -> None:
+    def init_from_counts(self, codes: Tensor) -> None:
         """Start from how often training rows (B, C) have each code, and never draw one that none of them has."""
         for column, (size, levels) in enumerate(zip(self.sizes, self.levels, strict=True)):
             counts = torch.bincount(codes[:, column], minlength=size)
@@ -154,7 +154,7 @@ class AutoregressiveColumns(nn.Module):
         states = self._states(start, codes)
         return [log_probabilities(self.column(at), states[at]) for at in range(len(self.sizes))]
 
-    def likeliest(self, start: Tensor) -> list[Tensor]:
+    def greedy_decode(self, start: Tensor) -> list[Tensor]:
         """As `log_probabilities`, given the likeliest value of every column before: none missing, unseen or rare."""
         answers, state = [start] * len(self.sizes), start
         for at in self.order:

@@ -1,6 +1,6 @@
 """A chain of columns as ONNX, written node by node: to trace so long a program takes a second a column.
 
-The graphs compute what `AutoregressiveColumns.draw` and `likeliest` do; every export checks it.
+The graphs compute what `AutoregressiveColumns.draw` and `greedy_decode` do; every export checks it.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class ColumnGraph:
             state = self._known(column, state, codes[at])
         return self._together(codes)
 
-    def likeliest(self, state: str) -> str:
+    def greedy_decode(self, state: str) -> str:
         """Codes (B, C) int32, of each column the likeliest given those before it."""
         codes = [""] * len(self.chain.sizes)
         for at in self.chain.order:

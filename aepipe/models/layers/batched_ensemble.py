@@ -33,7 +33,7 @@ class MemberEncoders(nn.Module):
         """widths: of the hidden layers, then the outputs."""
         super().__init__()
         self.members = members
-        self.intake = InputProjection(layout, members * widths[0])
+        self.input_projection = InputProjection(layout, members * widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation, partial(MemberLinear, members)))
         has_shortcut = options.shortcut and len(widths) > 1
         self.shortcut = InputProjection(layout, members * widths[-1], embeds=False) if has_shortcut else None
@@ -41,7 +41,7 @@ class MemberEncoders(nn.Module):
             silence(self.layers)
 
     def forward(self, row: Row) -> Tensor:
-        answer: Tensor = self.layers(apart(self.intake(row), self.members))
+        answer: Tensor = self.layers(apart(self.input_projection(row), self.members))
         return answer if self.shortcut is None else answer + apart(self.shortcut(row), self.members)
 
 
@@ -51,7 +51,7 @@ class MemberDecoders(nn.Module):
     def __init__(self, inputs: int, members: int, widths: Sequence[int], options: Options) -> None:
         """widths: of the hidden layers, then the outputs."""
         super().__init__()
-        self.intake = MemberLinear(members, inputs, widths[0])
+        self.input_projection = MemberLinear(members, inputs, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation, partial(MemberLinear, members)))
         has_shortcut = options.shortcut and len(widths) > 1
         self.shortcut = MemberLinear(members, inputs, widths[-1]) if has_shortcut else None
@@ -59,7 +59,7 @@ class MemberDecoders(nn.Module):
             silence(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        answer: Tensor = self.layers(self.intake(z))
+        answer: Tensor = self.layers(self.input_projection(z))
         return answer if self.shortcut is None else answer + self.shortcut(z)
 
 

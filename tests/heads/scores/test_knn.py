@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from aepipe.heads.base import HeadStats, ScoringInputs, rows_of
+from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
 from aepipe.heads.distance_space import coordinates, standard_scaling
 from aepipe.heads.scores.knn import BANK_ROWS, HEAD, SOFTENING, nearest_neighbours
 from tests.support.head_models import evidence
@@ -66,10 +66,10 @@ def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
     train, dev = evidence(300), evidence(60, seed=1)
     head = nearest_neighbours(HeadStats(train, dev))
 
-    found = head.among_others(rows_of(train, torch.arange(20)))
+    found = head.among_others(select_rows(train, torch.arange(20)))
 
     for i in range(20):
-        others = rows_of(train, torch.tensor([j for j in range(300) if j != i]))
+        others = select_rows(train, torch.tensor([j for j in range(300) if j != i]))
         center, scale = standard_scaling(train, dev)
         bank = (np.concatenate([coordinates(others), coordinates(dev)]) - center) / scale
         point = (coordinates(train)[i] - center) / scale

@@ -14,7 +14,7 @@ from tests.support.layouts import COLOUR, GREY, SERIES, random_rows, with_condit
 
 def rows_of(layout: Layout, rows: int = 12) -> Row:
     model = build(layout, Section(family="pca"), 0)
-    row: Row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
+    row: Row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
     return row
 
 
@@ -78,9 +78,11 @@ def test_a_window_is_encoded_alike_however_long_the_others_are() -> None:
     cut = {"steps": arrays["steps"][:, :3], "length": arrays["length"]}
 
     padded = encoder(
-        build(SERIES, Section(family="pca"), 0).frontend({k: torch.from_numpy(v) for k, v in arrays.items()})
+        build(SERIES, Section(family="pca"), 0).preprocessing({k: torch.from_numpy(v) for k, v in arrays.items()})
     )
-    alone = of_short(build(short, Section(family="pca"), 0).frontend({k: torch.from_numpy(v) for k, v in cut.items()}))
+    alone = of_short(
+        build(short, Section(family="pca"), 0).preprocessing({k: torch.from_numpy(v) for k, v in cut.items()})
+    )
 
     torch.testing.assert_close(padded, alone)
 

@@ -25,7 +25,7 @@ SKEWED = Layout(columns=tuple("abcdef"), numbers=tuple(Number(name=name, column=
 def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     section = Section.model_validate({"family": "adversarial_ae", "latent": 2, **keys})
     model = build(NUMBERS, section, 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 
@@ -102,7 +102,7 @@ def test_codes_of_skewed_rows_look_like_n01() -> None:
     """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
     rows = skewed_rows(3_000)
     model = build(SKEWED, Section.model_validate({"family": "adversarial_ae", "latent": 2}), 0)
-    row = model.frontend({"num": torch.from_numpy(rows[2_000:])})
+    row = model.preprocessing({"num": torch.from_numpy(rows[2_000:])})
     model.prepare(Batch(row, row))
     before = _distance(model, row)
 

@@ -51,7 +51,7 @@ def test_one_latent_of_a_parabola_beats_the_principal_component() -> None:
     fit(model, train, dev, Train(learning_rate=0.003, epochs=150))
 
     with torch.no_grad():
-        row = model.frontend({"num": torch.from_numpy(dev["num"])})
+        row = model.preprocessing({"num": torch.from_numpy(dev["num"])})
         error = float((model.reconstruct(row).params - row.dense).square().mean())
     pca = PCA(1).fit(train["num"])
     of_pca = np.square(pca.inverse_transform(pca.transform(dev["num"])) - dev["num"]).mean()
@@ -62,7 +62,7 @@ def test_one_latent_of_a_parabola_beats_the_principal_component() -> None:
 def test_the_loss_of_a_batch_is_the_mean_of_its_halves() -> None:
     model = build(MIXED, Section(family="ae"), 0).double().eval()
     arrays = random_rows(MIXED, 64)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     halves = [Row(*(part[half] for part in row)) for half in (slice(32), slice(32, 64))]
     context = StepContext(1.0, torch.Generator())
     loss = model.objectives()[0].loss
@@ -74,7 +74,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_halves() -> None:
 
 def test_the_loss_is_the_nll_and_the_decay_of_the_code() -> None:
     model = build(MIXED, Section.model_validate({"family": "ae", "code_decay": 0.5}), 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
 
     loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator()))
 
@@ -95,7 +95,7 @@ def test_an_extreme_row_scores_high_and_finite_and_the_more_extreme_the_higher()
 
     far = torch.zeros(6, 6)
     far[:, 2] = steps
-    row = model.frontend({"num": far})
+    row = model.preprocessing({"num": far})
     nll = model.likelihood.nll(model.reconstruct(row).params, row).sum(1)
 
     assert nll.isfinite().all()
@@ -107,7 +107,7 @@ def test_an_extreme_row_scores_high_and_finite_and_the_more_extreme_the_higher()
 def test_what_is_rebuilt_of_an_image_of_any_size_has_its_exact_shape(height: int, width: int, trunk: str) -> None:
     layout = Layout(columns=("scan",), image=Image(channels=2, height=height, width=width))
     model = build(layout, Section.model_validate({"family": "ae", "trunk": trunk, "latent": 2}), 0).eval()
-    row = model.frontend({"image": torch.from_numpy(random_rows(layout, 3)["image"])})
+    row = model.preprocessing({"image": torch.from_numpy(random_rows(layout, 3)["image"])})
 
     params = model.reconstruct(row).params
 

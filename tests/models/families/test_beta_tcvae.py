@@ -18,7 +18,7 @@ ROWS = 64
 
 def make(rows: int = ROWS, **keys: object) -> tuple[Model, Row]:
     model = build(NUMBERS, Section.model_validate({"family": "beta_tcvae", "latent": 2, **keys}), 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 

@@ -35,7 +35,7 @@ def digits() -> tuple[Arrays, Arrays]:
 
 
 def rows_of(model: Model, arrays: Arrays) -> Row:
-    row: Row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row: Row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     return row
 
 

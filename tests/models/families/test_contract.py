@@ -57,7 +57,7 @@ def _made(case: Case, rows: int = 40, seed: int = 0) -> tuple[Model, tuple[torch
     layout = layout_of(case)
     model = build(layout, Section(family=case[0], trunk=case[1]), seed)
     tensors = tuple(torch.from_numpy(random_rows(layout, rows)[port.name]) for port in layout.ports)
-    row = model.frontend(named(layout, tensors))
+    row = model.preprocessing(named(layout, tensors))
     model.prepare(Batch(row, row))
     return model.eval(), tensors, row
 

@@ -22,7 +22,7 @@ KINDS = 3
 
 def make(layout: Layout = GIVEN, rows: int = 64, **keys: object) -> tuple[Model, Row]:
     model = build(layout, Section.model_validate({"family": "cvae", "latent": 2, **keys}), 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 
@@ -66,7 +66,7 @@ def test_the_conditions_reach_encoder_and_decoder(layout: Layout, trunk: str, sh
         with_conditions(layout), Section.model_validate({"family": "cvae", "trunk": trunk, "latent": 2, **shortcut}), 0
     ).eval()
     arrays = random_rows(with_conditions(layout), 8)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     other = row._replace(given=row.given + 1)
 
@@ -78,7 +78,7 @@ def test_the_conditions_reach_encoder_and_decoder(layout: Layout, trunk: str, sh
 def test_it_begins_with_the_components_of_what_conditions_leave_unsaid() -> None:
     layout, arrays = kinds_and_numbers(2_000)
     model = build(layout, Section.model_validate({"family": "cvae", "latent": 1}), 0).double()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     model.prepare(Batch(row, row))
 
@@ -100,12 +100,12 @@ def test_rows_drawn_at_a_condition_have_its_means_and_latents_do_not_repeat_it()
 
     fit(model, arrays, kinds_and_numbers(300, seed=1)[1], Train(epochs=15))
 
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     kind = arrays["given_cat"][:, 0] - FIRST_VALUE
     z = torch.randn(2_000, 1, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         codes = model.posterior(row).mean.numpy()
-        drawn = model.frontend.restore(model.decode(z, row.given)).numpy()
+        drawn = model.preprocessing.restore(model.decode(z, row.given)).numpy()
     for value in range(KINDS):
         np.testing.assert_allclose(drawn[kind == value].mean(0), arrays["num"][kind == value].mean(0), atol=0.3)
         assert abs(codes[kind == value].mean()) < 0.25

@@ -47,7 +47,7 @@ FACTORS = Layout(
 @torch.no_grad()
 def error(model: Model, arrays: Arrays, kind: str, seed: int = 9) -> float:
     """Mean squared distance of corrupted rows, restored, from the clean ones."""
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     noise = Corruption(CorruptionOptions.model_validate({"corruption": kind}))
     seen = noise(row, torch.Generator().manual_seed(seed))
     return float(model.likelihood.residual(model.reconstruct(seen).params, row).square().mean())
@@ -104,7 +104,7 @@ def test_a_denoising_model_restores_noisy_columns_better_than_a_plain_one(
 @every_preset
 def test_the_loss_is_against_the_clean_row(preset: str) -> None:
     model = build(MIXED, section(family=preset), 0).double().eval()
-    clean = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
+    clean = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 64).items()})
     seen = Corruption(CorruptionOptions(corruption="masking"))(clean, torch.Generator().manual_seed(0))
 
     loss = model.objectives()[0].loss(Batch(seen, clean), StepContext(1.0, torch.Generator().manual_seed(1)))
@@ -136,6 +136,6 @@ def test_gaussian_noise_on_nothing_but_categories_is_refused_before_training() -
 
 def test_answers_of_a_trained_model_are_without_noise() -> None:
     model = build(MIXED, section(family="denoising_ae", corruption="masking"), 0).eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 20).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 20).items()})
 
     assert torch.equal(model.reconstruct(row).params, model.reconstruct(row).params)

@@ -29,7 +29,7 @@ def ensemble(layout: Layout, **options: object) -> EnsembleAutoencoder:
 def begun(layout: Layout) -> tuple[EnsembleAutoencoder, Batch]:
     """An ensemble that is about to be trained, and all its rows."""
     model = ensemble(layout)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(layout, ROWS).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, ROWS).items()})
     batch = Batch(row, row, torch.arange(ROWS))
     model.training_rows = ROWS
     model.prepare(batch)
@@ -42,7 +42,7 @@ def _double(row: Row) -> Row:
 
 def _of_member(name: str, values: torch.Tensor, member: int) -> torch.Tensor:
     """One member's share of a tensor of the ensemble, as `ae` lays it out."""
-    if name.startswith(("encoder.intake", "encoder.shortcut")):
+    if name.startswith(("encoder.input_projection", "encoder.shortcut")):
         axis = 1 if name.endswith("table") else 0
         return values.chunk(MEMBERS, axis)[member]
     if name.endswith("bias"):
@@ -57,7 +57,7 @@ def test_a_member_answers_as_an_autoencoder_of_its_weights(name: str, hidden: li
     model = ensemble(layout, hidden=hidden)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    row = model.frontend({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
+    row = model.preprocessing({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
     section = {"family": "ae", "trunk": "mlp", "latent": 2, "hidden": hidden}
     alone = build(layout, Section.model_validate(section), 0)
 
@@ -75,7 +75,7 @@ def test_a_member_answers_as_an_autoencoder_of_its_weights(name: str, hidden: li
 
 def test_each_member_counts_each_row_a_poisson_number_of_times_the_same_in_every_epoch() -> None:
     model, other = ensemble(NUMBERS), ensemble(NUMBERS)
-    row = model.frontend({"num": torch.from_numpy(random_rows(NUMBERS, 30)["num"])})
+    row = model.preprocessing({"num": torch.from_numpy(random_rows(NUMBERS, 30)["num"])})
     for each in (model, other):
         each.training_rows = 20_000
         each.prepare(Batch(row, row, torch.arange(30)))
@@ -123,7 +123,7 @@ def test_rows_held_out_count_once_and_members_disagree_about_them() -> None:
     model, _ = begun(MIXED)
     model.float()
     fit(model, random_rows(MIXED, ROWS), random_rows(MIXED, 50, seed=1), Train(epochs=2))
-    row = model.frontend({name: torch.from_numpy(rows) for name, rows in random_rows(MIXED, ROWS).items()})
+    row = model.preprocessing({name: torch.from_numpy(rows) for name, rows in random_rows(MIXED, ROWS).items()})
 
     with torch.no_grad():
         loss = model.objectives()[0].loss(Batch(row, row, torch.arange(ROWS)), StepContext(1.0, torch.Generator()))

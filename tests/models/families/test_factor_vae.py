@@ -14,7 +14,7 @@ from tests.support.layouts import NUMBERS, random_rows
 
 def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     model = build(NUMBERS, Section.model_validate({"family": "factor_vae", "latent": 2, **keys}), 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 

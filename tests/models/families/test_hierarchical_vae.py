@@ -24,7 +24,7 @@ def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     """A model of three levels that has seen some rows, and whose levels depend on those above, in float64."""
     section = Section.model_validate({"family": "hierarchical_vae", "levels": WIDTHS, **keys})
     model = build(NUMBERS, section, 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
     model.prepare(Batch(row, row))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from tests.support.layouts import GREY, MIXED, NUMBERS, random_rows
 
 def solved(latent: int, **keys: object) -> tuple[Model, Row]:
     model = build(NUMBERS, Section.model_validate({"family": "pca", "latent": latent, **keys}), 0).double()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, 300).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, 300).items()})
     model.prepare(Batch(row, row))
     return model.eval(), row
 
@@ -75,7 +75,7 @@ def test_training_is_one_solution_without_epochs() -> None:
     assert curve.stopped_because == "solved in closed form"
     flat = images.reshape(len(images), -1) / 16
     pca = PCA(16).fit(flat[:1_000])
-    row = model.frontend({"image": torch.from_numpy(images[1_000:])})
+    row = model.preprocessing({"image": torch.from_numpy(images[1_000:])})
     decoded = model.reconstruct(row).params.numpy()
     np.testing.assert_allclose(decoded, pca.inverse_transform(pca.transform(flat[1_000:])), atol=1e-3)
 
@@ -84,7 +84,7 @@ def test_categories_are_reconstructed_better_than_by_their_frequencies() -> None
     arrays = random_rows(MIXED, 500)
     arrays["cat"][:, 1] = np.where(arrays["num"][:, 1] > 0, 3, 4)
     model = build(MIXED, Section.model_validate({"family": "pca", "latent": 3}), 0)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
 
     model.prepare(Batch(row, row))
 
@@ -96,7 +96,7 @@ def test_a_column_that_never_changes_leaves_everything_finite() -> None:
     model = build(NUMBERS, Section.model_validate({"family": "pca", "latent": 5}), 0)
     arrays = random_rows(NUMBERS, 50)
     arrays["num"][:, 1:] = 1.0
-    row = model.frontend({"num": torch.from_numpy(arrays["num"])})
+    row = model.preprocessing({"num": torch.from_numpy(arrays["num"])})
 
     model.prepare(Batch(row, row))
 

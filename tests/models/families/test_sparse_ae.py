@@ -32,7 +32,7 @@ def make(**keys: object) -> Model:
 
 
 def see(model: Model, arrays: Arrays) -> Row:
-    row: Row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+    row: Row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     return row
 
 
@@ -173,13 +173,13 @@ def test_small_codes_and_large_decoder_weights_do_not_pay(dictionary: Model) -> 
 
     with torch.no_grad():
         encoder.get_buffer("gain").div_(10)
-        dictionary.get_parameter("decoder.intake.weight").mul_(10)
+        dictionary.get_parameter("decoder.input_projection.weight").mul_(10)
     cheating, of_cheating = loss_of(dictionary, row)
     dictionary.eval()
     after = dictionary.reconstruct(row).params
     with torch.no_grad():
         encoder.get_buffer("gain").mul_(10)
-        dictionary.get_parameter("decoder.intake.weight").div_(10)
+        dictionary.get_parameter("decoder.input_projection.weight").div_(10)
 
     assert len(decoder) == 0  # it is linear: the two changes make up for each other
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)

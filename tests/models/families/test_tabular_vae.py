@@ -62,7 +62,7 @@ def drawn(model: TabularVae, rows: int) -> np.ndarray:
 def completed(model: TabularVae, forced: Tensor) -> np.ndarray:
     rows = len(forced)
     eps = torch.randn(rows, 2, generator=torch.Generator().manual_seed(2))
-    state = model.opened(forced, eps, uniforms(rows, 1, 3))
+    state = model.encode_condition(forced, eps, uniforms(rows, 1, 3))
     return model.chain.draw(state, uniforms(rows, model.chain.uniforms, 4), forced).numpy() - FIRST_VALUE
 
 
@@ -96,7 +96,7 @@ def test_a_column_that_is_told_late_says_what_the_earlier_ones_are(model: Tabula
 
 
 def test_the_loss_on_dev_rows_is_the_bound_of_whole_rows(model: TabularVae) -> None:
-    rows = DeviceDataset(model.frontend, throws(300, 5), torch.device("cpu"))
+    rows = DeviceDataset(model.preprocessing, throws(300, 5), torch.device("cpu"))
     dev, _ = evaluate(model, model.objectives()[0], rows, seed=7)
     (batch,) = rows.slices(300)
     generator = torch.Generator().manual_seed(7)
@@ -113,7 +113,7 @@ def test_the_loss_on_dev_rows_is_the_bound_of_whole_rows(model: TabularVae) -> N
 
 
 def test_the_bound_is_below_the_likelihood_of_importance_weighted_draws(model: TabularVae) -> None:
-    row = model.frontend({"cat": torch.from_numpy(throws(300, 6)["cat"])})
+    row = model.preprocessing({"cat": torch.from_numpy(throws(300, 6)["cat"])})
 
     with torch.no_grad():
         facts = model.facts(Batch(row, row), torch.Generator().manual_seed(0))
@@ -165,4 +165,4 @@ def test_training_rows_given_no_column_at_all_are_learned_too() -> None:
     fit(model, throws(300), throws(60, 1), SHORT)
 
     assert np.isfinite(drawn(model, 10)).all()
-    assert isinstance(model.frontend({"cat": torch.from_numpy(random_rows(LAYOUT, 5)["cat"])}), Row)
+    assert isinstance(model.preprocessing({"cat": torch.from_numpy(random_rows(LAYOUT, 5)["cat"])}), Row)

@@ -13,7 +13,7 @@ from tests.support.layouts import MIXED, NUMBERS, random_rows
 
 def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
     model = build(NUMBERS, Section.model_validate({"family": "vae", "latent": 2, **keys}), 0).double().eval()
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 
@@ -114,6 +114,6 @@ def test_a_row_is_encoded_to_its_posterior_mean() -> None:
     tensors = tuple(torch.from_numpy(array) for array in random_rows(MIXED, 9).values())
     encoder = model.parts()[0].module
 
-    row = model.frontend(dict(zip(("num", "cat"), tensors, strict=True)))
+    row = model.preprocessing(dict(zip(("num", "cat"), tensors, strict=True)))
 
     assert torch.equal(encoder(*tensors)[0], model.posterior(row).mean)

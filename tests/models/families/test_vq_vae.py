@@ -25,7 +25,7 @@ def make(layout: Layout = GREY, rows: int = 32, **options: object) -> tuple[Vect
     model = build(layout, Section.model_validate(known), 0).double()
     assert isinstance(model, VectorQuantised)
     arrays = random_rows(layout, rows)
-    row = model.frontend(named(layout, [torch.from_numpy(arrays[port.name]) for port in layout.ports]))
+    row = model.preprocessing(named(layout, [torch.from_numpy(arrays[port.name]) for port in layout.ports]))
     batch = Batch(row, row)
     model.prepare(batch)
     return model.eval(), batch
@@ -74,7 +74,9 @@ def test_a_target_of_another_size_is_rebuilt_from_a_vector_of_codes() -> None:
     arrays = random_rows(GREY, 4) | {"target": np.zeros((4, 3, 12, 12), np.uint8)}
     model = build(layout, Section(family="vq_vae", trunk="conv"), 0)
 
-    reconstruct = model.reconstruct(model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()}))
+    reconstruct = model.reconstruct(
+        model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
+    )
 
     assert reconstruct.params.shape == (4, 3 * 12 * 12)
     assert len(model.latent.names) == 16
@@ -196,7 +198,7 @@ def test_the_prior_learns_what_follows_what_and_draws_it() -> None:
 
 def _batch(model: torch.nn.Module, arrays: dict[str, np.ndarray]) -> Batch:
     with torch.no_grad():
-        row = model.frontend({name: torch.from_numpy(array) for name, array in arrays.items()})
+        row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     return Batch(row, row)
 
 

@@ -26,7 +26,7 @@ def make(layout: Layout = SERIES, rows: int = 40, **keys: object) -> tuple[Varia
     section = Section.model_validate({"family": "vrnn", "latent": 2, "state": 5, **keys})
     model = build(layout, section, 0).double().eval()
     assert isinstance(model, VariationalRecurrentNetwork)
-    row = model.frontend({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, rows).items()})
     model.prepare(Batch(row, row))
     return model, row
 
@@ -179,7 +179,7 @@ def test_what_is_beyond_a_window_s_end_changes_nothing() -> None:
     other = arrays | {"steps": np.concatenate([arrays["steps"][:, :4], np.full((20, 5, 2), 9, np.float32)], 1)}
     model, _ = make()
 
-    rows = [model.frontend({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, other)]
+    rows = [model.preprocessing({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, other)]
     (one, one_params), (two, two_params) = (model.reconstruct(row) for row in rows)
 
     assert torch.equal(one.pooled, two.pooled)

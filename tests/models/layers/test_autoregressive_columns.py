@@ -63,7 +63,7 @@ def test_a_column_depends_on_those_before_it_in_the_order_alone() -> None:
 def test_draws_have_the_joint_distribution_that_is_told() -> None:
     sizes, draws = (4, 5, 4), 200_000
     chain = make(sizes, (1, 2, 0))
-    chain.begin(torch.tensor(list(itertools.product(*map(range, sizes)))))
+    chain.init_from_counts(torch.tensor(list(itertools.product(*map(range, sizes)))))
     start = starts(1).expand(draws, -1)
 
     drawn = chain.draw(start, torch.rand(draws, chain.uniforms, generator=torch.Generator().manual_seed(3)).double())
@@ -93,7 +93,7 @@ def _without_unseen(chain: AutoregressiveColumns, start: Tensor, every: Tensor) 
 def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniforms() -> None:
     chain = AutoregressiveColumns(SIZES, 8, ORDER)
     seen = rows(count=30)
-    chain.begin(seen)
+    chain.init_from_counts(seen)
     uniform = torch.rand(20_000, chain.uniforms, generator=torch.Generator().manual_seed(0))
     uniform[:200] = float(np.nextafter(np.float32(1), np.float32(0)))
     uniform[200:300] = 0
@@ -107,7 +107,7 @@ def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniform
 def test_a_chain_that_has_begun_tells_the_shares_of_the_training_rows() -> None:
     chain, codes = AutoregressiveColumns(SIZES, 8, ORDER), rows(count=5_000)
     codes[:, 3] = codes[:, 3] % 50 + FIRST_VALUE
-    chain.begin(codes)
+    chain.init_from_counts(codes)
     for name in ("group", "of_group", "place", "embedding"):
         getattr(chain, name).data.zero_()
 
@@ -135,7 +135,7 @@ def test_forced_codes_are_kept_and_the_others_are_drawn_given_those_before_them(
 def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -> None:
     chain, start = make(), starts(60)
 
-    answers = chain.likeliest(start)
+    answers = chain.greedy_decode(start)
 
     guess = torch.stack([each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in answers], 1)
     for found, told in zip(answers, chain.log_probabilities(start, guess), strict=True):
@@ -147,7 +147,7 @@ def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -
 def test_the_graph_answers_as_the_chain_does(sizes: tuple[int, ...]) -> None:
     order = tuple(reversed(range(len(sizes))))
     chain = AutoregressiveColumns(sizes, 8, order).eval()
-    chain.begin(rows(sizes))
+    chain.init_from_counts(rows(sizes))
     layers = (nn.Linear(3, 8), nn.Linear(8, 8))
     z, uniform = torch.randn(700, 3), torch.rand(700, chain.uniforms)
     forced = torch.where(torch.rand(700, len(sizes)) < 0.5, rows(sizes, 700), -1).int()
@@ -158,11 +158,13 @@ def test_the_graph_answers_as_the_chain_does(sizes: tuple[int, ...]) -> None:
 
     drawn = drawing.model(drawing.drawn(drawing.start("z", layers), "u"), ports[:2], cat)
     kept = forcing.model(forcing.drawn(forcing.start("z", layers), "u", "f"), ports, cat)
-    guessed = guessing.model(guessing.likeliest(guessing.start("z", layers)), ports[:1], cat)
+    guessed = guessing.model(guessing.greedy_decode(guessing.start("z", layers)), ports[:1], cat)
 
     feeds = {"z": z.numpy(), "u": uniform.numpy(), "f": forced.numpy()}
-    likeliest = torch.stack([each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in chain.likeliest(start)], 1)
-    expected = (chain.draw(start, uniform), chain.draw(start, uniform, forced), likeliest.int())
+    greedy_decode = torch.stack(
+        [each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in chain.greedy_decode(start)], 1
+    )
+    expected = (chain.draw(start, uniform), chain.draw(start, uniform, forced), greedy_decode.int())
     for model, wanted, inputs in zip((drawn, kept, guessed), expected, (ports[:2], ports, ports[:1]), strict=True):
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {port.name: feeds[port.name] for port in inputs})

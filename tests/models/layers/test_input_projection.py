@@ -11,12 +11,12 @@ from tests.support.layouts import LAYOUTS, random_rows
 def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> None:
     layout = LAYOUTS[name]
     row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
-    intake = InputProjection(layout, 6, embeds=False).train(learns)
-    weight, bias = torch.randn(6, intake.dense + intake.codes), torch.randn(6)
+    input_projection = InputProjection(layout, 6, embeds=False).train(learns)
+    weight, bias = torch.randn(6, input_projection.dense + input_projection.codes), torch.randn(6)
 
-    intake.become(weight, bias)
+    input_projection.become(weight, bias)
 
-    torch.testing.assert_close(intake(row), intake.vector(row) @ weight.T + bias)
+    torch.testing.assert_close(input_projection(row), input_projection.vector(row) @ weight.T + bias)
 
 
 def test_a_number_that_may_be_missing_comes_with_a_flag() -> None:

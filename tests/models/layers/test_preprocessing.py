@@ -10,17 +10,17 @@ from aepipe.layout import Category, Image, Layout, Number
 from aepipe.models.layers.preprocessing import TAIL, Preprocessing, Row, harden, soften
 
 
-def frontend_of(*numbers: Number) -> Preprocessing:
+def preprocessing_of(*numbers: Number) -> Preprocessing:
     return Preprocessing(Layout(columns=tuple(n.name for n in numbers), numbers=numbers)).double()
 
 
-def see(frontend: Preprocessing, *values: float) -> Row:
-    answer: Row = frontend({"num": torch.tensor([values], dtype=torch.float64)})
+def see(preprocessing: Preprocessing, *values: float) -> Row:
+    answer: Row = preprocessing({"num": torch.tensor([values], dtype=torch.float64)})
     return answer
 
 
 def test_a_linear_number_is_standardised() -> None:
-    row = see(frontend_of(Number(name="a", column=0, mean=3.0, std=2.0)), 7.0)
+    row = see(preprocessing_of(Number(name="a", column=0, mean=3.0, std=2.0)), 7.0)
 
     assert row.dense.tolist() == [[2.0]]
     assert row.observed.tolist() == [[1.0]]
@@ -30,25 +30,27 @@ def test_a_linear_number_is_standardised() -> None:
 def test_center_and_scale_come_before_mean_and_std() -> None:
     number = Number(name="a", column=0, center=10.0, scale=4.0, mean=0.5, std=0.25)
 
-    assert see(frontend_of(number), 13.0).dense.item() == pytest.approx(((13 - 10) / 4 - 0.5) / 0.25)
+    assert see(preprocessing_of(number), 13.0).dense.item() == pytest.approx(((13 - 10) / 4 - 0.5) / 0.25)
 
 
 def test_a_logarithmic_number_keeps_its_sign() -> None:
     number = Number(name="a", column=0, transform="log", center=1.0, scale=2.0, mean=0.3, std=1.5)
-    row = see(frontend_of(number), -99.0)
+    row = see(preprocessing_of(number), -99.0)
 
     assert row.dense.item() == pytest.approx((-math.log1p(50.0) - 0.3) / 1.5)
 
 
 def test_linear_and_logarithmic_columns_stand_side_by_side() -> None:
-    row = see(frontend_of(Number(name="a", column=0, transform="log"), Number(name="b", column=1, std=2.0)), 1.0, 1.0)
+    row = see(
+        preprocessing_of(Number(name="a", column=0, transform="log"), Number(name="b", column=1, std=2.0)), 1.0, 1.0
+    )
 
     np.testing.assert_allclose(row.dense.numpy(), [[math.log(2.0), 0.5]])
 
 
 def test_a_missing_number_is_0_and_not_observed() -> None:
     maybe = Number(name="a", column=0, mean=3.0, may_be_missing=True)
-    row = see(frontend_of(maybe, Number(name="b", column=1)), math.nan, 1.0)
+    row = see(preprocessing_of(maybe, Number(name="b", column=1)), math.nan, 1.0)
 
     assert row.dense.tolist() == [[0.0, 1.0]]
     assert row.observed.tolist() == [[0.0, 1.0]]
@@ -57,9 +59,9 @@ def test_a_missing_number_is_0_and_not_observed() -> None:
 @pytest.mark.parametrize("value", [3.4e38, -3.4e38, math.inf, -math.inf])
 def test_the_greatest_numbers_stay_finite_and_far_out(value: float) -> None:
     numbers = (Number(name="a", column=0, std=1e-3), Number(name="b", column=1, transform="log", std=1e-3))
-    frontend = Preprocessing(Layout(columns=("a", "b"), numbers=numbers))
+    preprocessing = Preprocessing(Layout(columns=("a", "b"), numbers=numbers))
 
-    dense = frontend({"num": torch.full((1, 2), value)}).dense
+    dense = preprocessing({"num": torch.full((1, 2), value)}).dense
 
     assert torch.isfinite(dense).all()
     assert (dense * math.copysign(1, value) > 15).all()
@@ -93,7 +95,7 @@ def test_softening_changes_nothing_within_the_tails() -> None:
     st.floats(-2, 2),
     st.floats(0.1, 3),
 )
-def test_restoring_undoes_the_frontend(
+def test_restoring_undoes_preprocessing(
     value: float, transform: str, center: float, scale: float, mean: float, std: float
 ) -> None:
     number = Number.model_validate(
@@ -110,28 +112,28 @@ def test_restoring_undoes_the_frontend(
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        frontend = frontend_of(number)
+        preprocessing = preprocessing_of(number)
     finally:
         torch.set_default_dtype(default)
 
-    restored = frontend.restore(see(frontend, value).dense)
+    restored = preprocessing.restore(see(preprocessing, value).dense)
 
     assert restored.item() == pytest.approx(value, rel=1e-6, abs=1e-6)
 
 
 def test_codes_beyond_a_category_are_its_last_one() -> None:
-    frontend = Preprocessing(Layout(columns=("k",), categories=(Category(name="k", column=0, size=5),)))
+    preprocessing = Preprocessing(Layout(columns=("k",), categories=(Category(name="k", column=0, size=5),)))
 
-    row = frontend({"cat": torch.tensor([[0], [4], [9], [-1]], dtype=torch.int32)})
+    row = preprocessing({"cat": torch.tensor([[0], [4], [9], [-1]], dtype=torch.int32)})
 
     assert row.codes.tolist() == [[0], [4], [4], [0]]
     assert row.dense.shape == (4, 0)
 
 
 def test_pixels_are_shares_of_the_greatest_value() -> None:
-    frontend = Preprocessing(Layout(columns=("i",), image=Image(channels=1, height=1, width=2, top=16)))
+    preprocessing = Preprocessing(Layout(columns=("i",), image=Image(channels=1, height=1, width=2, top=16)))
 
-    row = frontend({"image": torch.tensor([[[[4, 16]]]], dtype=torch.uint8)})
+    row = preprocessing({"image": torch.tensor([[[[4, 16]]]], dtype=torch.uint8)})
 
     assert row.dense.tolist() == [[[[0.25, 1.0]]]]
     assert row.observed.tolist() == [[[[1.0, 1.0]]]]

@@ -60,9 +60,9 @@ def test_a_row_is_standardised_up_to_its_end_and_zero_beyond() -> None:
 def test_what_lies_beyond_a_window_s_end_is_not_looked_at() -> None:
     arrays = random_rows(SERIES, 20)
     filled = arrays | {"steps": np.where(np.arange(9)[:, None] >= arrays["length"][:, None, None], 7, arrays["steps"])}
-    frontend = Preprocessing(SERIES)
+    preprocessing = Preprocessing(SERIES)
 
-    one, other = (frontend({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, filled))
+    one, other = (preprocessing({k: torch.from_numpy(v) for k, v in each.items()}) for each in (arrays, filled))
 
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
