@@ -30,7 +30,7 @@ def test_a_worse_epoch_counts_as_waiting_and_a_better_one_ends_it() -> None:
     assert (training_state.best_epoch, training_state.best["w"].item(), training_state.epochs_since_best) == (4, 4.0, 1)
 
 
-@pytest.mark.parametrize("epochs_since_best,slowing", [(0, 1.0), (1, 1.0), (2, 0.5), (4, 0.25), (7, 0.125)])
+@pytest.mark.parametrize("epochs_since_best,lr_factor", [(0, 1.0), (1, 1.0), (2, 0.5), (4, 0.25), (7, 0.125)])
 def test_learning_slows_by_half_each_quarter_of_the_patience(epochs_since_best: int, lr_factor: float) -> None:
     training_state = TrainingState()
 
