@@ -17,7 +17,18 @@ def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapp
         nights: results of the partitions.
         faults: reason per partition without new scores.
     """
-    rows = [_row(night) for night in nights]
+    rows: list[dict[str, object]] = [
+        {
+            "partition": night.partition,
+            "status": night.status,
+            "rows": night.rows,
+            "flagged": f"{night.flagged / night.rows:.2%}" if night.rows else "",
+            "invalid": night.invalid,
+            "seconds": round(sum(night.seconds.values()), 2),
+            "reason": night.reason,
+        }
+        for night in nights
+    ]
     named = {night.partition for night in nights}
     rows += [
         {"partition": name, "status": "failed", "reason": why} for name, why in faults.items() if name not in named
@@ -43,15 +54,3 @@ def artifact_key(what: str, job_name: str) -> str:
     'night-card-fraud'
     """
     return re.sub(r"[^a-z0-9]+", "-", f"{what}-{job_name}".lower()).strip("-")
-
-
-def _row(night: PartitionResult) -> dict[str, object]:
-    return {
-        "partition": night.partition,
-        "status": night.status,
-        "rows": night.rows,
-        "flagged": f"{night.flagged / night.rows:.2%}" if night.rows else "",
-        "invalid": night.invalid,
-        "seconds": round(sum(night.seconds.values()), 2),
-        "reason": night.reason,
-    }

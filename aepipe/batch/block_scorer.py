@@ -63,7 +63,14 @@ class BlockScorer:
             labels = bundle.encoding.schema.labels
             kept = [field for field in passthrough if field.name not in labels]
             self.tables["features"] = OutputTable(kept, self._post.feature_columns, model_version=bundle.version)
-        _refuse_duplicates(self.tables)
+        faults = [
+            f"column '{name}' has the name of an output column of {output}. Rename it in the source"
+            for output, table in self.tables.items()
+            for name in table.passthrough
+            if table.schema.names.count(name) > 1
+        ]
+        if faults:
+            raise SchemaMismatch("keys and labels cannot be copied to the outputs:", faults)
 
     @property
     def output_bytes(self) -> int:
@@ -106,14 +113,3 @@ class BlockScorer:
             buffers.invalid[start:end] = encoded.invalid
             stats.unseen.update(encoded.unseen)
             start = end
-
-
-def _refuse_duplicates(tables: dict[str, OutputTable]) -> None:
-    faults = [
-        f"column '{name}' has the name of an output column of {output}. Rename it in the source"
-        for output, table in tables.items()
-        for name in table.passthrough
-        if table.schema.names.count(name) > 1
-    ]
-    if faults:
-        raise SchemaMismatch("keys and labels cannot be copied to the outputs:", faults)

@@ -23,7 +23,7 @@ An error at any point ends the scoring and the commit; earlier outputs stay as t
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -121,7 +121,9 @@ def score_partition(
     began = perf_counter()
     slot = slot or UnlimitedSlot()
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
-    with outputs.commit(SCORE, partition.name, wait_s=settings.wait_s) as commit, _order_lock(outputs, settings):
+    # where flags adapt, no other process may score a partition between the previous one and this one
+    order_lock = outputs.in_turn(wait_s=settings.wait_s) if settings.adaptive else nullcontext()
+    with outputs.commit(SCORE, partition.name, wait_s=settings.wait_s) as commit, order_lock:
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
@@ -150,11 +152,6 @@ def score_partition(
         details = scoring.details(runner, inputs, wall_s=perf_counter() - began)
         manifest = commit.publish(model_version=bundle.version, details=details)
         return PartitionResult.of_manifest(manifest, settings.out, "written")
-
-
-def _order_lock(outputs: Outputs, settings: ScoreSettings) -> AbstractContextManager[object]:
-    """Lock all partitions if flags adapt: no other process may score one between the previous one and this one."""
-    return outputs.in_turn(wait_s=settings.wait_s) if settings.adaptive else nullcontext()
 
 
 def partition_key(bundle: Bundle, inputs: Sequence[str], *, features: bool, adaptive: bool = False) -> str:

@@ -1,6 +1,7 @@
 """Columns of `scores` and `features`: names, types, order and values, said once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -72,14 +73,16 @@ def score_columns(
         OutputColumn("p_extrapolated", pa.bool_(), lambda found, _: array_of(found.p_extrapolated, pa.bool_())),
         OutputColumn(FLAG, pa.bool_(), lambda found, _: array_of(found.is_anomaly, pa.bool_())),
     ]
-    columns += [_reason_column(rank, reason_names) for rank in ranks]
-    columns += [_reason_z_column(rank) for rank in ranks]
+    columns += [
+        OutputColumn(f"reason_{rank + 1}", TEXT, partial(_names, "reason", rank, reason_names)) for rank in ranks
+    ]
+    columns += [
+        OutputColumn(f"reason_{rank + 1}_z", pa.float32(), partial(_column, "reason_z", rank)) for rank in ranks
+    ]
     if class_names is not None:
         columns += [
-            OutputColumn(
-                "predicted_class", TEXT, lambda found, nulls: _names(found.predicted[:, 0], nulls, class_names)
-            ),
-            OutputColumn("class_confidence", pa.float32(), lambda found, nulls: _array(found.confidence[:, 0], nulls)),
+            OutputColumn("predicted_class", TEXT, partial(_names, "predicted", 0, class_names)),
+            OutputColumn("class_confidence", pa.float32(), partial(_column, "confidence", 0)),
         ]
     last = OutputColumn(
         "invalid_reason", pa.string(), lambda found, nulls: _invalid_reasons(found.invalid, nulls, invalid_reasons)
@@ -91,7 +94,7 @@ def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]
     """Return one column per feature, null for invalid rows; names: column names by output port of the scorer."""
     types = {port: pa.from_numpy_dtype(np.dtype(ports[port].dtype)) for port in names}
     return tuple(
-        _feature_column(name, types[port], index, column)
+        OutputColumn(name, types[port], partial(_feature, index, column))
         for index, (port, columns) in enumerate(names.items())
         for column, name in enumerate(columns)
     )
@@ -141,26 +144,20 @@ def arrays_of(columns: Sequence[OutputColumn], predictions: Predictions) -> list
     return [column.values(predictions, nulls) for column in columns]
 
 
-def _reason_column(rank: int, names: pa.Array) -> OutputColumn:
-    return OutputColumn(f"reason_{rank + 1}", TEXT, lambda found, nulls: _names(found.reason[:, rank], nulls, names))
-
-
-def _reason_z_column(rank: int) -> OutputColumn:
-    return OutputColumn(
-        f"reason_{rank + 1}_z", pa.float32(), lambda found, nulls: _array(found.reason_z[:, rank], nulls)
-    )
-
-
-def _feature_column(name: str, kind: pa.DataType, index: int, column: int) -> OutputColumn:
-    return OutputColumn(name, kind, lambda found, nulls: _array(found.features[index][:, column], nulls))
-
-
 def _array(values: NDArray[np.generic], nulls: Nulls) -> pa.Array:
     return array_of(values, pa.from_numpy_dtype(values.dtype), nulls)
 
 
-def _names(codes: NDArray[np.generic], nulls: Nulls, names: pa.Array) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(_array(codes, nulls), names)
+def _column(field: str, column: int, found: Predictions, nulls: Nulls) -> pa.Array:
+    return _array(getattr(found, field)[:, column], nulls)
+
+
+def _names(field: str, column: int, names: pa.Array, found: Predictions, nulls: Nulls) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(_column(field, column, found, nulls), names)
+
+
+def _feature(port: int, column: int, found: Predictions, nulls: Nulls) -> pa.Array:
+    return _array(found.features[port][:, column], nulls)
 
 
 def _invalid_reasons(codes: NDArray[np.int16], nulls: Nulls, reasons: pa.Array) -> pa.Array:

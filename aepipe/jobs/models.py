@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import Registry, current_user
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import read_job
 from aepipe.errors import BundleNotFound
 from aepipe.jobs.results import Result
 
@@ -42,7 +42,20 @@ def list_models(job_path: str | Path) -> Versions:
     found = registry.versions()
     if not found:
         raise BundleNotFound(f"{job.bundle_path} has no bundle. Run: aepipe train {job.source}")
-    return Versions(name=job.name, versions=tuple(_version(job, version, names.get(version, [])) for version in found))
+    versions = []
+    for version in found:
+        manifest = Bundle.open(job.bundle_path / version).manifest
+        versions.append(
+            Version(
+                version=version,
+                aliases=tuple(sorted(names.get(version, []))),
+                family=manifest.family,
+                trained_on=manifest.train_partitions,
+                rows=manifest.rows["train"],
+                created_at=manifest.created_at,
+            )
+        )
+    return Versions(name=job.name, versions=tuple(versions))
 
 
 def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> str:
@@ -62,15 +75,3 @@ def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -
     if before and before != version:
         sentence += f" in place of {before}. Its features span another space: retrain downstream models"
     return sentence
-
-
-def _version(job: Job, version: str, aliases: list[str]) -> Version:
-    manifest = Bundle.open(job.bundle_path / version).manifest
-    return Version(
-        version=version,
-        aliases=tuple(sorted(aliases)),
-        family=manifest.family,
-        trained_on=manifest.train_partitions,
-        rows=manifest.rows["train"],
-        created_at=manifest.created_at,
-    )

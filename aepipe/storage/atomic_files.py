@@ -20,10 +20,10 @@ def put_json(path: Path, value: object) -> None:
 
 
 def json_bytes(value: object) -> bytes:
-    """Encode as JSON with sorted keys, an indent of one and a final newline.
+    r"""Encode as JSON with sorted keys, an indent of one and a final newline.
 
     >>> json_bytes({"b": 1, "a": "é"}).decode()
-    '{\\n "a": "é",\\n "b": 1\\n}\\n'
+    '{\n "a": "é",\n "b": 1\n}\n'
     """
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     return f"{text}\n".encode()

@@ -83,7 +83,19 @@ class Commit(Generic[D]):
             )
         staged = {output: sink.close() for output, sink in self._sinks.items()}
         self._refuse_unequal(staged)
-        manifest = self._manifest(self.key, staged, model_version, details)
+        files = {
+            output: FileRecord(path=self._paths.relative(output), rows=file.rows, bytes=file.bytes, digest=file.digest)
+            for output, file in staged.items()
+        }
+        manifest = self._kind.manifest_type(
+            partition=self._paths.partition,
+            key=self.key,
+            kind_of_run=self._kind.name,
+            files=files,
+            model_version=model_version,
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            details=details,
+        )
         put_json(self._paths.staged_manifest, manifest.model_dump(mode="json"))
         for output in manifest.files:
             self._make_final_folder(self._paths.final(output).parent)
@@ -149,21 +161,6 @@ class Commit(Generic[D]):
         make_folder(folder)
         if folder.stat().st_dev != self._paths.staging.stat().st_dev:
             raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
-
-    def _manifest(self, key: str, staged: Mapping[str, StagedFile], model_version: str, details: D) -> Manifest[D]:
-        files = {
-            output: FileRecord(path=self._paths.relative(output), rows=file.rows, bytes=file.bytes, digest=file.digest)
-            for output, file in staged.items()
-        }
-        return self._kind.manifest_type(
-            partition=self._paths.partition,
-            key=key,
-            kind_of_run=self._kind.name,
-            files=files,
-            model_version=model_version,
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            details=details,
-        )
 
 
 def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] | None:

@@ -92,8 +92,12 @@ class ParquetSink:
         if rows.num_rows >= _SMALL_ROWS:
             self._write_collected()
             self._writer.write(rows)
-        else:
-            self._collect(rows)
+            return
+        copy = pa.concat_batches(rows.to_batches() if isinstance(rows, pa.Table) else [rows])
+        self._collected.append(copy)
+        self._collected_bytes += copy.get_total_buffer_size()
+        if sum(len(batch) for batch in self._collected) >= _GROUP_ROWS or self._collected_bytes >= _GROUP_BYTES:
+            self._write_collected()
 
     def close(self) -> StagedFile:
         """Complete and sync the file; return the same value when called again."""
@@ -110,13 +114,6 @@ class ParquetSink:
             self._stream.close()
         self._file.close()
         self.path.unlink(missing_ok=True)
-
-    def _collect(self, rows: pa.RecordBatch | pa.Table) -> None:
-        copy = pa.concat_batches(rows.to_batches() if isinstance(rows, pa.Table) else [rows])
-        self._collected.append(copy)
-        self._collected_bytes += copy.get_total_buffer_size()
-        if sum(len(batch) for batch in self._collected) >= _GROUP_ROWS or self._collected_bytes >= _GROUP_BYTES:
-            self._write_collected()
 
     def _write_collected(self) -> None:
         if self._collected:
