@@ -128,8 +128,7 @@ def score_partition(
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
                 inputs = files.digest(check=slot.check)
-            digests = list(inputs.values())
-            commit.take_key(partition_key(bundle, digests, features=settings.features, adaptive=settings.adaptive))
+            commit.take_key(partition_key(bundle, list(inputs.values()), settings))
             return inputs
 
         inputs = None
@@ -154,13 +153,13 @@ def score_partition(
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
 
-def partition_key(bundle: Bundle, inputs: Sequence[str], *, features: bool, adaptive: bool = False) -> str:
+def partition_key(bundle: Bundle, inputs: Sequence[str], settings: ScoreSettings) -> str:
     """Digest everything the outputs depend on: files, model, calibration, settings and contract.
 
     Earlier partitions are not part of the key although adaptive flags depend on them: a partition that arrives late
     does not rewrite later ones.
     """
-    kind = ("scores and features" if features else "scores") + (", adaptive" if adaptive else "")
+    kind = ("scores and features" if settings.features else "scores") + (", adaptive" if settings.adaptive else "")
     return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, kind, *inputs)
 
 

@@ -63,25 +63,27 @@ def mill(tmp_path: Path, linear: Bundle) -> Mill:
     return Mill(tmp_path, linear)
 
 
-def test_flags_of_nights_are_those_of_one_stream_and_score_and_p_stay_fixed(mill: Mill) -> None:
+def test_partitions_are_flagged_as_one_stream_and_keep_score_and_p_value(mill: Mill) -> None:
     mill.score(adaptive=False)
     fixed = {column: [mill.read(name, column) for name in NIGHTS] for column in ("score", "p_value", "is_anomaly")}
 
     mill.score()
 
     calibration = mill.bundle.calibration
-    judge = Adaptive(calibration.alpha, State.of(calibration))
-    np.testing.assert_array_equal(mill.flags(), judge.flags(np.concatenate(fixed["score"])))
+    adaptive_flags = Adaptive(calibration.alpha, State.of(calibration))
+    np.testing.assert_array_equal(mill.flags(), adaptive_flags.flags(np.concatenate(fixed["score"])))
     for column in ("score", "p_value"):
         np.testing.assert_array_equal([mill.read(name, column) for name in NIGHTS], fixed[column])
     assert mill.flags().mean() < 0.1 < np.mean(fixed["is_anomaly"])
     last = mill.manifest(NIGHTS[-1]).details
-    assert last.stream == StreamDetails(after=NIGHTS[-2], alpha=judge.state.alpha, scores=judge.state.scores)
+    assert last.stream == StreamDetails(
+        after=NIGHTS[-2], alpha=adaptive_flags.state.alpha, scores=adaptive_flags.state.scores
+    )
     assert last.flagged == mill.read(NIGHTS[-1], "is_anomaly").sum()
     assert mill.stream(NIGHTS[0]).after is None
 
 
-def test_workers_change_nothing(mill: Mill, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_adaptive_flags_do_not_depend_on_workers(mill: Mill, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = Mill(tmp_path_factory.mktemp("other"), mill.bundle)
 
     mill.score()
@@ -90,7 +92,7 @@ def test_workers_change_nothing(mill: Mill, tmp_path_factory: pytest.TempPathFac
     np.testing.assert_array_equal(mill.flags(), other.flags())
 
 
-def test_a_late_night_goes_on_from_the_one_before_it_and_rewrites_no_later_one(mill: Mill) -> None:
+def test_late_partition_continues_the_stream_and_rewrites_no_later_one(mill: Mill) -> None:
     first, late, third, last = NIGHTS
     mill.score([first, third])
     before = (mill.manifest(third), mill.outputs.path("scores", third).stat().st_mtime_ns)
@@ -104,14 +106,14 @@ def test_a_late_night_goes_on_from_the_one_before_it_and_rewrites_no_later_one(m
     assert mill.stream(last).after == third
 
 
-def test_switching_it_on_or_off_leaves_no_night_done(mill: Mill) -> None:
+def test_switching_adaptive_on_or_off_scores_again(mill: Mill) -> None:
     assert mill.score() == ["written"] * 4
     assert mill.score() == ["already done"] * 4
     assert mill.score(adaptive=False) == ["written"] * 4
     assert mill.manifest(NIGHTS[0]).details.stream is None
 
 
-def test_another_calibration_begins_another_stream(mill: Mill) -> None:
+def test_another_calibration_starts_another_stream(mill: Mill) -> None:
     mill.score(NIGHTS[:2])
     mill.bundle = dataclasses.replace(mill.bundle, calibration=mill.bundle.calibration.with_alpha(0.1))
 
@@ -120,7 +122,7 @@ def test_another_calibration_begins_another_stream(mill: Mill) -> None:
     assert mill.stream(NIGHTS[2]).after is None
 
 
-def test_rows_without_a_score_are_not_flagged_and_no_part_of_the_stream(mill: Mill) -> None:
+def test_invalid_rows_are_not_flagged_and_not_in_the_stream(mill: Mill) -> None:
     table = numbers(300, seed=10)
     b = table["b"].to_numpy().copy()
     b[[3, 250]] = np.inf
@@ -129,8 +131,8 @@ def test_rows_without_a_score_are_not_flagged_and_no_part_of_the_stream(mill: Mi
     mill.score(NIGHTS[:1])
 
     calibration = mill.bundle.calibration
-    judge = Adaptive(calibration.alpha, State.of(calibration))
+    adaptive_flags = Adaptive(calibration.alpha, State.of(calibration))
     scores = mill.read(NIGHTS[0], "score")
     assert np.flatnonzero(np.isnan(scores)).tolist() == [3, 250]
-    np.testing.assert_array_equal(mill.flags(NIGHTS[:1]), judge.flags(scores))
-    assert mill.stream(NIGHTS[0]).scores == judge.state.scores
+    np.testing.assert_array_equal(mill.flags(NIGHTS[:1]), adaptive_flags.flags(scores))
+    assert mill.stream(NIGHTS[0]).scores == adaptive_flags.state.scores

@@ -55,7 +55,7 @@ PAUSES = np.random.default_rng(0).random(97)
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("buffers", [1, 3])
-def test_items_are_delivered_in_their_order_one_at_a_time(threads: int, buffers: int) -> None:
+def test_items_are_delivered_in_order_one_at_a_time(threads: int, buffers: int) -> None:
     ledger = Ledger(iter(range(100)), buffers=buffers)
 
     ledger.run(threads)
@@ -72,7 +72,7 @@ def test_one_thread_needs_one_buffer() -> None:
     assert ledger.made == 1
 
 
-def test_no_items_are_a_line_that_is_over() -> None:
+def test_queue_without_items_is_closed() -> None:
     ledger = Ledger(iter([]))
 
     ledger.run()
@@ -81,7 +81,7 @@ def test_no_items_are_a_line_that_is_over() -> None:
     assert not ledger.queue.is_open
 
 
-def test_who_comes_too_late_leaves_at_once() -> None:
+def test_late_worker_returns_at_once() -> None:
     ledger = Ledger(iter(range(5)))
     ledger.run()
 
@@ -95,7 +95,7 @@ def failing(at: int) -> Iterator[int]:
     raise OSError("the disk is gone")
 
 
-def test_an_error_of_the_items_ends_every_thread_and_comes_out_of_finish() -> None:
+def test_error_of_the_items_ends_all_threads_and_is_raised_by_finish() -> None:
     ledger = Ledger(failing(10))
 
     with pytest.raises(OSError, match="the disk is gone"):
@@ -104,7 +104,7 @@ def test_an_error_of_the_items_ends_every_thread_and_comes_out_of_finish() -> No
     assert ledger.delivered == list(range(len(ledger.delivered)))
 
 
-def test_an_error_of_a_step_ends_every_thread_and_nothing_behind_it_is_delivered() -> None:
+def test_error_of_a_step_ends_all_threads_and_later_items_are_not_delivered() -> None:
     class Picky(Ledger):
         def make(self) -> list[int]:
             self.made += 1
@@ -121,7 +121,7 @@ def test_an_error_of_a_step_ends_every_thread_and_nothing_behind_it_is_delivered
     assert ledger.delivered == list(range(len(ledger.delivered)))
 
 
-def test_an_error_of_the_delivery_ends_every_thread() -> None:
+def test_error_of_the_delivery_ends_all_threads() -> None:
     class Full(Ledger):
         def deliver(self, done: int) -> None:
             if done == 7:
@@ -136,7 +136,7 @@ def test_an_error_of_the_delivery_ends_every_thread() -> None:
     assert ledger.delivered == list(range(7))
 
 
-def test_a_line_that_is_stopped_takes_no_more_items() -> None:
+def test_stopped_queue_takes_no_more_items() -> None:
     def endless() -> Iterator[int]:
         at = 0
         while True:

@@ -22,7 +22,7 @@ from tests.support.linear_bundle import make_bundle, numbers, pictures, weights
 from tests.support.workshop import NAME, CallbackSlot, Workshop, matrix
 
 
-def test_every_row_has_the_answers_of_numpy_beside_its_key(shop: Workshop) -> None:
+def test_scores_equal_numpy_row_by_row(shop: Workshop) -> None:
     table = numbers(1000, seed=1, first_id=70)
 
     result = shop.score(shop.write(table))
@@ -38,7 +38,7 @@ def test_every_row_has_the_answers_of_numpy_beside_its_key(shop: Workshop) -> No
     np.testing.assert_allclose(scores["reason_1_z"], np.abs(x).max(axis=1), rtol=1e-6)
 
 
-def test_p_values_and_flags_are_those_of_the_calibration(shop: Workshop) -> None:
+def test_p_values_and_flags_follow_the_calibration(shop: Workshop) -> None:
     shop.score(shop.write(numbers(1000, seed=1)))
 
     scores, calibration = shop.read(), np.asarray(shop.bundle.calibration.scores)
@@ -56,7 +56,7 @@ def test_p_values_and_flags_are_those_of_the_calibration(shop: Workshop) -> None
 @pytest.mark.parametrize(
     ("batch_rows", "group", "files"), [*itertools.product([7, 2048], [50, 10_000], [1, 3])], ids=str
 )
-def test_neither_batches_nor_row_groups_nor_files_change_the_scores(
+def test_scores_do_not_depend_on_batches_row_groups_or_files(
     shop: Workshop, batch_rows: int, group: int, files: int
 ) -> None:
     table = numbers(700, seed=2)
@@ -87,7 +87,7 @@ def test_little_memory_gives_small_blocks_and_the_same_scores(tmp_path: Path) ->
     np.testing.assert_allclose(shop.read()["score"], pixels.sum(axis=1), rtol=1e-5)
 
 
-def test_columns_may_have_names_of_the_scores_that_they_are_not_written_beside(tmp_path: Path) -> None:
+def test_modelled_columns_may_have_names_of_output_columns(tmp_path: Path) -> None:
     table = numbers(50).rename_columns(["id", "score", "p_value", "is_anomaly"])
     bundle = make_bundle(tmp_path, table, data={"keys": ["id"]})
     shop = Workshop(tmp_path, bundle)
@@ -99,7 +99,7 @@ def test_columns_may_have_names_of_the_scores_that_they_are_not_written_beside(t
     np.testing.assert_allclose(TableModel(bundle).score(table)["score"], expected, rtol=1e-5)
 
 
-def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
+def test_manifest_records_the_run(shop: Workshop) -> None:
     table = numbers(100, seed=1).append_column("new", pa.array(range(100)))
     partition = shop.write(table)
 
@@ -129,7 +129,7 @@ def test_the_manifest_tells_what_happened(shop: Workshop) -> None:
     assert details.rows_per_s == pytest.approx(100 / details.wall_s, rel=0.01)
 
 
-def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
+def test_error_while_scoring_leaves_nothing_behind(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
 
@@ -141,7 +141,7 @@ def test_an_error_in_the_middle_leaves_nothing_behind(shop: Workshop) -> None:
     assert not shop.snapshot()
 
 
-def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Workshop) -> None:
+def test_interrupt_while_digesting_leaves_nothing_behind(shop: Workshop) -> None:
     partition = shop.write(numbers(100), numbers(100))
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
     answers = iter([None, KeyboardInterrupt()])
@@ -155,7 +155,7 @@ def test_an_interrupt_while_files_are_digested_leaves_nothing_behind(shop: Works
     assert not shop.snapshot()
 
 
-def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -> None:
+def test_helpers_are_done_when_digesting_is_interrupted(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     begun, interrupted, through = threading.Event(), threading.Event(), threading.Event()
 
@@ -186,7 +186,7 @@ def test_whoever_helps_is_through_when_a_digest_is_interrupted(shop: Workshop) -
     assert not shop.snapshot()
 
 
-def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: Workshop) -> None:
+def test_new_partition_is_scored_by_other_threads_while_it_is_digested(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     make = partial(Runner, lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
     done: list[float] = []
@@ -212,7 +212,7 @@ def test_a_partition_that_is_new_is_scored_by_others_while_it_is_digested(shop: 
     assert shop.score(partition).status == "already done"
 
 
-def test_a_partition_that_may_be_done_is_not_begun_before_its_digest_is_known(shop: Workshop) -> None:
+def test_committed_partition_is_digested_before_it_is_scored(shop: Workshop) -> None:
     shop.score(shop.write(numbers(100)))
     partition = shop.write(numbers(100, seed=5))
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"))
@@ -232,7 +232,7 @@ def test_a_partition_that_may_be_done_is_not_begun_before_its_digest_is_known(sh
     assert order == ["digested", "opened"]
 
 
-def test_scored_again_nothing_is_written(shop: Workshop) -> None:
+def test_scoring_again_writes_nothing(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     shop.score(partition)
     before = shop.snapshot()
@@ -252,7 +252,7 @@ def test_other_rows_are_scored_again(shop: Workshop) -> None:
     assert shop.score(shop.write(numbers(100, seed=5))).status == "written"
 
 
-def test_features_that_are_switched_off_are_taken_away(shop: Workshop) -> None:
+def test_features_that_are_switched_off_are_removed(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     shop.score(partition)
 
@@ -264,21 +264,21 @@ def test_features_that_are_switched_off_are_taken_away(shop: Workshop) -> None:
     assert not (shop.out / "features" / NAME / "part-0.parquet").exists()
 
 
-def test_the_key_names_all_that_the_outputs_depend_on(tmp_path: Path, linear: Bundle) -> None:
+def test_key_changes_with_everything_the_outputs_depend_on(tmp_path: Path, linear: Bundle) -> None:
     stricter = make_bundle(tmp_path, numbers(500), data={"keys": ["id"]}, alpha=0.01)
 
     keys = {
-        partition_key(linear, ["one", "two"], features=True),
-        partition_key(linear, ["two", "one"], features=True),
-        partition_key(linear, ["onetwo"], features=True),
-        partition_key(linear, ["one", "two"], features=False),
-        partition_key(stricter, ["one", "two"], features=True),
+        partition_key(linear, ["one", "two"], ScoreSettings(Path("out"), features=True)),
+        partition_key(linear, ["two", "one"], ScoreSettings(Path("out"), features=True)),
+        partition_key(linear, ["onetwo"], ScoreSettings(Path("out"), features=True)),
+        partition_key(linear, ["one", "two"], ScoreSettings(Path("out"), features=False)),
+        partition_key(stricter, ["one", "two"], ScoreSettings(Path("out"), features=True)),
     }
 
     assert len(keys) == 5
 
 
-def test_a_partition_that_another_process_writes_is_waited_for_and_then_named(shop: Workshop) -> None:
+def test_locked_partition_is_busy_after_waiting(shop: Workshop) -> None:
     partition = shop.write(numbers(10))
 
     with Outputs(shop.out).commit(SCORE, NAME, "another"), pytest.raises(Busy, match="is still held by process"):

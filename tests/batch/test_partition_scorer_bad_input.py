@@ -18,7 +18,7 @@ from tests.support.linear_bundle import make_bundle, numbers
 from tests.support.workshop import CallbackSlot, Workshop, matrix, spoiled
 
 
-def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their_scores(shop: Workshop) -> None:
+def test_nan_and_infinity_give_a_null_score_and_a_reason(shop: Workshop) -> None:
     table = spoiled({3: np.nan, 8: np.inf, 99: -np.inf})
 
     result = shop.score(shop.write(table), batch_rows=9)
@@ -35,7 +35,7 @@ def test_nan_and_infinity_get_a_null_score_and_their_reason_and_the_others_their
     assert sorted(result.details.invalid.values()) == [1, 2]
 
 
-def test_missing_values_are_scored_where_training_had_some(tmp_path: Path) -> None:
+def test_missing_values_are_scored_if_training_had_some(tmp_path: Path) -> None:
     shop = Workshop(tmp_path, make_bundle(tmp_path, spoiled({1: np.nan}), data={"keys": ["id"]}))
     table = spoiled({5: np.nan})
 
@@ -45,7 +45,7 @@ def test_missing_values_are_scored_where_training_had_some(tmp_path: Path) -> No
     np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
 
 
-def test_a_score_that_is_not_finite_is_null_and_says_so(shop: Workshop) -> None:
+def test_non_finite_score_is_null_with_a_reason(shop: Workshop) -> None:
     table = spoiled({4: 3e38}).set_column(3, "c", pa.array(np.full(100, 3e38, np.float32)))
 
     with np.errstate(all="ignore"):
@@ -71,7 +71,7 @@ def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
     np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
 
 
-def test_an_empty_partition_gives_empty_files_with_the_right_schema(shop: Workshop) -> None:
+def test_empty_partition_gives_empty_files_with_the_schema(shop: Workshop) -> None:
     partition = shop.write(numbers(10))
     shop.score(partition)
     full = {output: shop.read(output).schema for output in ("scores", "features")}
@@ -84,7 +84,7 @@ def test_an_empty_partition_gives_empty_files_with_the_right_schema(shop: Worksh
     assert all(shop.read(output).schema.equals(schema) for output, schema in full.items())
 
 
-def test_missing_columns_and_changed_types_of_all_files_are_one_error(shop: Workshop) -> None:
+def test_faults_of_all_files_are_one_error(shop: Workshop) -> None:
     changed = numbers(10).set_column(1, "a", pa.array(["x"] * 10))
     partition = shop.write(numbers(10).drop_columns(["b", "id"]), changed)
 
@@ -100,7 +100,7 @@ def test_missing_columns_and_changed_types_of_all_files_are_one_error(shop: Work
 
 
 @pytest.mark.parametrize("kept", [0, 100, -1])
-def test_a_truncated_file_leaves_the_old_outputs_as_they_are(shop: Workshop, kept: int) -> None:
+def test_truncated_file_keeps_the_earlier_outputs(shop: Workshop, kept: int) -> None:
     partition = shop.write(numbers(100), numbers(100))
     shop.score(partition)
     before = shop.snapshot()
@@ -112,7 +112,7 @@ def test_a_truncated_file_leaves_the_old_outputs_as_they_are(shop: Workshop, kep
     assert shop.snapshot() == before
 
 
-def test_a_page_that_breaks_half_way_leaves_the_old_outputs_as_they_are(shop: Workshop) -> None:
+def test_corrupt_page_keeps_the_earlier_outputs(shop: Workshop) -> None:
     partition = shop.write(numbers(5000))
     shop.score(partition)
     before = shop.snapshot()
@@ -130,7 +130,7 @@ def test_a_page_that_breaks_half_way_leaves_the_old_outputs_as_they_are(shop: Wo
     assert shop.snapshot() == before
 
 
-def test_more_invalid_rows_than_allowed_stop_the_partition_with_the_reasons(shop: Workshop) -> None:
+def test_too_many_invalid_rows_fail_with_their_reasons(shop: Workshop) -> None:
     partition = shop.write(spoiled(dict.fromkeys(range(11), np.inf) | {50: np.nan}))
 
     with pytest.raises(
@@ -142,7 +142,7 @@ def test_more_invalid_rows_than_allowed_stop_the_partition_with_the_reasons(shop
     assert shop.score(partition, max_invalid_share=0.12).status == "written"
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(shop: Workshop) -> None:
+def test_file_that_changes_while_read_is_refused(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
 

@@ -53,7 +53,7 @@ def _exactly(column: pa.ChunkedArray) -> list[str]:
 
 
 @pytest.mark.parametrize("role", ["keys", "labels"])
-def test_what_is_carried_through_comes_out_as_it_went_in(tmp_path: Path, role: str) -> None:
+def test_passthrough_columns_are_unchanged(tmp_path: Path, role: str) -> None:
     table = numbers(ROWS).drop_columns("id")
     for name, column in CARRIED.items():
         table = table.append_column(name, column)

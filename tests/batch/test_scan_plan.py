@@ -39,7 +39,7 @@ def carrying(folder: Path) -> tuple[Workshop, pa.Table]:
     return Workshop(folder, make_bundle(folder, table, data=roles)), table
 
 
-def test_keys_event_time_and_labels_come_through_unchanged(tmp_path: Path) -> None:
+def test_keys_event_time_and_labels_pass_through_unchanged(tmp_path: Path) -> None:
     shop, table = carrying(tmp_path)
 
     shop.score(shop.write(table, group=7))
@@ -75,7 +75,7 @@ def test_labels_may_be_absent_from_some_files_or_all(tmp_path: Path) -> None:
     assert "truth" not in shop.read().schema.names
 
 
-def test_keys_of_several_types_get_one_that_holds_them_all(shop: Workshop) -> None:
+def test_keys_of_several_types_are_unified(shop: Workshop) -> None:
     wide = numbers(10, first_id=2**40)
     narrow = numbers(10).set_column(0, "id", pa.array(range(10), pa.int16()))
 
@@ -84,14 +84,14 @@ def test_keys_of_several_types_get_one_that_holds_them_all(shop: Workshop) -> No
     assert shop.read()["id"].to_pylist() == [*range(10), *range(2**40, 2**40 + 10)]
 
 
-def test_keys_whose_types_have_nothing_in_common_are_refused(shop: Workshop) -> None:
+def test_keys_without_a_common_type_are_refused(shop: Workshop) -> None:
     named = numbers(10).set_column(0, "id", pa.array([f"row {row}" for row in range(10)]))
 
     with pytest.raises(SchemaMismatch, match=r"part-0\.parquet and the other files .+ 'id' as int64 and string"):
         shop.score(shop.write(numbers(10), named))
 
 
-def test_a_key_with_the_name_of_an_output_column_is_refused(tmp_path: Path) -> None:
+def test_key_named_like_an_output_column_is_refused(tmp_path: Path) -> None:
     table = numbers(60).rename_columns(["score", "a", "b", "c"])
     shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={"keys": ["score"]}))
 

@@ -71,7 +71,7 @@ def statuses(results: list[PartitionResult]) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8, None])
-def test_every_partition_is_scored_whatever_the_number_of_workers(
+def test_every_partition_is_scored_with_any_number_of_workers(
     tmp_path: Path, bundle: Bundle, workers: int | None
 ) -> None:
     nights = Nights(tmp_path)
@@ -102,7 +102,7 @@ def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch:
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
 
-def test_a_session_that_cannot_be_opened_leaves_the_others_to_share(
+def test_workers_share_the_sessions_that_could_be_opened(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nights = Nights(tmp_path)
@@ -142,7 +142,7 @@ def test_little_memory_opens_fewer_partitions_and_all_are_scored(
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
 
-def test_workers_without_a_partition_help_with_the_blocks_of_another(tmp_path: Path, bundle: Bundle) -> None:
+def test_idle_workers_join_a_running_partition(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path, sizes=(150_000,))
 
     (result,) = nights.run(bundle, workers=4)
@@ -151,14 +151,14 @@ def test_workers_without_a_partition_help_with_the_blocks_of_another(tmp_path: P
     np.testing.assert_allclose(nights.scores(0), nights.truth(0), rtol=1e-5)
 
 
-def test_scored_again_everything_is_done(tmp_path: Path, bundle: Bundle) -> None:
+def test_scoring_again_finds_everything_done(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
     nights.run(bundle)
 
     assert statuses(nights.run(bundle)) == ["already done"] * 5
 
 
-def test_partitions_that_cannot_be_scored_are_quarantined_and_the_others_go_on(tmp_path: Path, bundle: Bundle) -> None:
+def test_bad_partitions_are_quarantined_and_the_others_scored(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
     truncated, changed, invalid = (nights.partitions[index].files[0] for index in (0, 2, 3))
     truncated.write_bytes(truncated.read_bytes()[:-20])
@@ -176,7 +176,7 @@ def test_partitions_that_cannot_be_scored_are_quarantined_and_the_others_go_on(t
     np.testing.assert_allclose(nights.scores(4), nights.truth(4), rtol=1e-5)
 
 
-def test_a_repaired_partition_leaves_the_quarantine(tmp_path: Path, bundle: Bundle) -> None:
+def test_repaired_partition_leaves_the_quarantine(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
     (path,) = nights.partitions[2].files
     whole = path.read_bytes()
@@ -190,7 +190,7 @@ def test_a_repaired_partition_leaves_the_quarantine(tmp_path: Path, bundle: Bund
     assert not Outputs(nights.out).quarantined()
 
 
-def test_a_partition_whose_name_cannot_be_a_folder_does_not_stop_the_others(tmp_path: Path, bundle: Bundle) -> None:
+def test_partition_with_a_bad_name_does_not_stop_the_others(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path, sizes=(5, 5))
     nights.partitions[0] = nights.partitions[0]._replace(name="../elsewhere")
 
@@ -201,20 +201,18 @@ def test_a_partition_whose_name_cannot_be_a_folder_does_not_stop_the_others(tmp_
 
 
 def test_progress_grows_to_one_and_names_the_partitions(tmp_path: Path, bundle: Bundle) -> None:
-    nights, told = Nights(tmp_path), []
+    nights, reported = Nights(tmp_path), []
 
-    nights.run(bundle, progress=lambda what, share: told.append((what, share)))
+    nights.run(bundle, progress=lambda what, share: reported.append((what, share)))
 
-    shares = [share for _, share in told]
+    shares = [share for _, share in reported]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
-    assert {what for what, _ in told} == {partition.name for partition in nights.partitions}
+    assert {what for what, _ in reported} == {partition.name for partition in nights.partitions}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
-    tmp_path: Path, bundle: Bundle, workers: int
-) -> None:
+def test_interrupt_stops_all_workers_and_leaves_whole_partitions(tmp_path: Path, bundle: Bundle, workers: int) -> None:
     nights = Nights(tmp_path, sizes=(50,) * 9)
 
     def interrupt(what: str, share: float) -> None:
@@ -231,7 +229,7 @@ def test_an_interrupt_stops_all_workers_and_leaves_whole_partitions(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("aepipe")]
 
 
-def test_an_interrupt_is_heard_while_a_file_is_digested(tmp_path: Path, bundle: Bundle) -> None:
+def test_interrupt_stops_the_digest_of_a_file(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path, sizes=(50, 0))
     nights.run(bundle, first=1)  # what was scored before is digested before anything else
     (endless,) = nights.partitions[1].files
@@ -263,7 +261,7 @@ def test_an_interrupt_is_heard_while_a_file_is_digested(tmp_path: Path, bundle: 
     assert [path.name for path in nights.out.glob("scores/*")] == [nights.partitions[1].name]
 
 
-def test_a_bundle_that_answers_otherwise_than_it_did_scores_nothing(tmp_path: Path) -> None:
+def test_bundle_that_fails_its_golden_rows_scores_nothing(tmp_path: Path) -> None:
     wrong = make_bundle(tmp_path / "wrong", numbers(60), data={"keys": ["id"]}, shift=1.0)
     nights = Nights(tmp_path)
 
@@ -272,9 +270,7 @@ def test_a_bundle_that_answers_otherwise_than_it_did_scores_nothing(tmp_path: Pa
     assert not nights.out.exists()
 
 
-def test_a_partition_that_another_process_holds_is_an_error_when_the_others_are_done(
-    tmp_path: Path, bundle: Bundle
-) -> None:
+def test_locked_partition_raises_busy_after_the_others(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
 
     with Outputs(nights.out).commit(SCORE, "dt=2026-01-01", "another"), pytest.raises(Busy):
@@ -284,7 +280,7 @@ def test_a_partition_that_another_process_holds_is_an_error_when_the_others_are_
 
 
 @pytest.mark.skipif(has_gpu, reason="there is a GPU")
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_path: Path, bundle: Bundle) -> None:
+def test_unavailable_device_is_refused_before_anything_is_written(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
 
     with pytest.raises(DeviceUnavailable):
@@ -294,7 +290,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_gpu, reason="there is no GPU")
-def test_a_gpu_scores_as_the_cpu_does_and_the_manifest_says_so(tmp_path: Path, bundle: Bundle) -> None:
+def test_gpu_scores_equal_cpu_scores_and_manifest_names_the_provider(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
 
     results = nights.run(bundle, device="cuda")
@@ -304,11 +300,11 @@ def test_a_gpu_scores_as_the_cpu_does_and_the_manifest_says_so(tmp_path: Path, b
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-4)
 
 
-def test_no_partitions_are_no_results(bundle: Bundle) -> None:
+def test_no_partitions_give_no_results(bundle: Bundle) -> None:
     assert run(bundle, [], ScoreSettings(Path("out"))) == []
 
 
-def test_scoring_imports_neither_torch_nor_pandas_nor_what_draws() -> None:
+def test_scoring_imports_no_heavy_library() -> None:
     heavy = "{'torch', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'prefect', 'onnx'}"
     code = f"import sys, aepipe.engines.local, aepipe.inference.sampler; print({heavy} & set(sys.modules))"
 
@@ -331,7 +327,7 @@ run(bundle, partitions, ScoreSettings(folder / "out"), machine, progress=lambda 
 """
 
 
-def test_ctrl_c_ends_a_process_soon_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
+def test_ctrl_c_ends_the_process_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
     pq.write_table(numbers(3_000_000), tmp_path / "p.parquet")
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(bundle.path), str(tmp_path)],

@@ -20,7 +20,7 @@ def test_transient_errors_are_retried(fault: Exception) -> None:
 @pytest.mark.parametrize(
     "fault", [DataUnreadable("page 3"), FileNotFoundError(), PermissionError(), ValueError("a bug")]
 )
-def test_a_fault_that_stays_is_not_tried_again(fault: Exception) -> None:
+def test_permanent_errors_are_not_retried(fault: Exception) -> None:
     assert not is_transient(None, None, SimpleNamespace(data=fault))
 
 
@@ -43,14 +43,14 @@ def attempts(fault: Exception, *, times: int) -> tuple[int, Any]:
     return len(started), state
 
 
-def test_a_lock_that_is_let_go_in_time_ends_well(prefect_server: Path) -> None:
+def test_task_succeeds_once_the_lock_is_released(prefect_server: Path) -> None:
     started, state = attempts(Busy("another process has the lock"), times=RETRIES)
 
     assert started == 1 + RETRIES
     assert state.result() == "done"
 
 
-def test_a_mistake_is_tried_once_and_ends_the_run_with_its_sentence(prefect_server: Path) -> None:
+def test_user_error_is_not_retried_and_ends_the_run_with_its_message(prefect_server: Path) -> None:
     started, state = attempts(DataUnreadable("part-0.parquet is cut short; write it again"), times=1)
 
     assert started == 1
@@ -60,7 +60,7 @@ def test_a_mistake_is_tried_once_and_ends_the_run_with_its_sentence(prefect_serv
         state.result()
 
 
-def test_what_was_done_is_not_lost_when_the_rest_fails(prefect_server: Path) -> None:
+def test_results_are_kept_when_the_rest_fails(prefect_server: Path) -> None:
     @pipeline
     def half() -> str:
         raise Unfinished("1 partition has no new scores", done="the other one")

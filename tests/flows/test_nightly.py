@@ -34,7 +34,7 @@ def latest_artifact(key: str) -> Any:
 
 @pytest.mark.slow
 @on_a_server
-def test_a_night_writes_scores_features_samples_and_a_report(plain_cells: Path) -> None:
+def test_nightly_flow_writes_scores_features_samples_and_a_report(plain_cells: Path) -> None:
     night = nightly(NightOptions(job=plain_cells))
 
     assert night.train is None  # there is a champion
@@ -54,7 +54,7 @@ def test_a_night_writes_scores_features_samples_and_a_report(plain_cells: Path) 
 
 @pytest.mark.slow
 @on_a_server
-def test_a_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: Path) -> None:
+def test_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: Path) -> None:
     (plain_cells.parent / NIGHTS[1] / "part-0.parquet").write_bytes(b"PAR1 and nothing more")
 
     state = nightly(NightOptions(job=plain_cells), return_state=True)
@@ -77,7 +77,7 @@ def test_a_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: P
 
 @pytest.mark.slow
 @on_a_server
-def test_a_second_run_finds_all_done(cells: Path) -> None:
+def test_second_run_writes_nothing(cells: Path) -> None:
     score(ScoreOptions(job=cells, partitions=(NIGHTS[0],)))
     before = scores(cells, NIGHTS[0]).stat()
 
@@ -92,7 +92,7 @@ def test_a_second_run_finds_all_done(cells: Path) -> None:
 
 @pytest.mark.slow
 @on_a_server
-def test_the_first_night_trains(plain_cells: Path) -> None:
+def test_first_night_trains(plain_cells: Path) -> None:
     shutil.rmtree(plain_cells.parent / "exported")
     plain_cells.write_text(plain_cells.read_text().replace('family = "ae"\ntrunk = "mlp"', 'family = "pca"'))
 
@@ -106,7 +106,7 @@ def test_the_first_night_trains(plain_cells: Path) -> None:
 
 @pytest.mark.slow
 @on_a_server
-def test_training_again_on_the_same_rows_is_no_work(cells: Path) -> None:
+def test_training_again_on_the_same_rows_does_nothing(cells: Path) -> None:
     result = train(TrainOptions(job=cells))
 
     assert not result.created
@@ -115,7 +115,7 @@ def test_training_again_on_the_same_rows_is_no_work(cells: Path) -> None:
 
 @pytest.mark.slow
 @on_a_server
-def test_every_partition_of_samples_has_a_seed_of_its_own(cells: Path) -> None:
+def test_each_partition_of_samples_has_its_own_seed(cells: Path) -> None:
     first, again, other = (
         synthesize(SynthesizeOptions(job=cells, rows=20, partition=name)) for name in ("dt=a", "dt=a", "dt=b")
     )
@@ -127,7 +127,7 @@ def test_every_partition_of_samples_has_a_seed_of_its_own(cells: Path) -> None:
 
 @pytest.mark.slow
 @on_a_server
-def test_synthetic_rows_that_miss_a_bar_fail_the_run_with_a_sentence(cells: Path) -> None:
+def test_failed_quality_check_fails_the_run_with_a_message(cells: Path) -> None:
     cells.write_text(cells.read_text().replace(UNJUDGED, "quality = { shapes = 0.9999 }\n"))
 
     state = synthesize(SynthesizeOptions(job=cells, rows=100, partition="dt=a"), return_state=True)
@@ -140,7 +140,7 @@ def test_synthetic_rows_that_miss_a_bar_fail_the_run_with_a_sentence(cells: Path
 
 
 @on_a_server
-def test_without_a_model_the_sentence_says_how_to_make_one(cells: Path) -> None:
+def test_missing_model_error_names_the_command(cells: Path) -> None:
     state = score(ScoreOptions(job=cells, model="challenger"), return_state=True)
 
     assert state.is_failed()
@@ -150,7 +150,7 @@ def test_without_a_model_the_sentence_says_how_to_make_one(cells: Path) -> None:
         state.result()
 
 
-def test_many_partitions_are_at_most_as_many_tasks_as_prefect_should_keep() -> None:
+def test_many_partitions_share_a_bounded_number_of_tasks() -> None:
     names = [f"dt={number}" for number in range(1_001)]
 
     found = list(chunks(names))

@@ -31,26 +31,26 @@ def test_scoring_training_and_sampling_are_scheduled() -> None:
     ]
 
 
-def test_no_path_of_one_machine_is_in_it() -> None:
+def test_schedule_has_no_absolute_paths() -> None:
     assert str(ROOT) not in TEXT
     assert str(Path.home()) not in TEXT
 
 
 @every_deployment
-def test_a_flow_takes_its_parameters_and_its_job_is_there(deployment: dict[str, Any]) -> None:
+def test_flow_takes_its_parameters_and_its_job_is_there(deployment: dict[str, Any]) -> None:
     options = flow_of(deployment).validate_parameters(deployment["parameters"])["options"]
 
     assert read_job(ROOT / options.job).name == "cells"
 
 
 @every_deployment
-def test_a_misspelt_parameter_is_refused(deployment: dict[str, Any]) -> None:
+def test_misspelt_parameter_is_refused(deployment: dict[str, Any]) -> None:
     with pytest.raises(ParameterTypeError, match="jbo"):
         flow_of(deployment).validate_parameters({"options": deployment["parameters"]["options"] | {"jbo": "x"}})
 
 
 @every_deployment
-def test_it_has_a_time_a_pool_tags_and_a_limit(deployment: dict[str, Any]) -> None:
+def test_deployment_has_schedule_pool_tags_and_limit(deployment: dict[str, Any]) -> None:
     assert [CronSchedule(**schedule) for schedule in deployment["schedules"]]
     assert deployment["work_pool"]["name"] == "aepipe"
     assert "aepipe" in deployment["tags"]

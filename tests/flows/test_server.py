@@ -122,9 +122,7 @@ def bring_forward(server: Server, run: dict[str, Any]) -> None:
     assert server.ask(f"/flow_runs/{run['id']}/set_state", {"state": now, "force": True})["status"] == "ACCEPT"
 
 
-def test_a_scheduled_run_is_created_and_a_worker_completes_it(
-    server: Server, plain_cells: Path, tmp_path: Path
-) -> None:
+def test_scheduled_run_is_created_and_a_worker_completes_it(server: Server, plain_cells: Path, tmp_path: Path) -> None:
     server.run("work-pool", "create", "aepipe", "--type", "process")
     server.run("deploy", "--all", "--prefect-file", str(own_schedule(tmp_path, plain_cells)))
 
@@ -148,7 +146,7 @@ def test_a_scheduled_run_is_created_and_a_worker_completes_it(
     assert {artifact["key"] for artifact in server.ask("/artifacts/filter", {})} == {"night-cells", "report-cells"}
 
 
-def test_the_server_reads_prefect_toml(server: Server) -> None:
+def test_server_reads_prefect_toml(server: Server) -> None:
     settings = server.ask("/admin/settings")["server"]
 
     assert settings["analytics_enabled"] is False

@@ -16,7 +16,7 @@ from flows.train import TrainOptions
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_the_fields_of_the_parameters_are_the_options() -> None:
+def test_fields_of_the_parameters_are_the_options() -> None:
     parsed = parse(
         ScoreOptions, ["--job", "a/job.toml", "--partitions", "dt=1", "--partitions", "dt=2", "--device", "cpu"]
     )
@@ -24,7 +24,7 @@ def test_the_fields_of_the_parameters_are_the_options() -> None:
     assert parsed == ScoreOptions(job=Path("a/job.toml"), partitions=("dt=1", "dt=2"), device="cpu")
 
 
-def test_a_switch_has_an_opposite() -> None:
+def test_switch_has_an_opposite() -> None:
     assert parse(NightOptions, ["--job", "a"]).samples
     assert not parse(NightOptions, ["--job", "a", "--no-samples"]).samples
 
@@ -46,7 +46,7 @@ def test_variables_of_the_shell_are_no_options(options: type[ScoreOptions], monk
         ([], "--job"),
     ],
 )
-def test_a_wrong_option_is_one_sentence_and_exit_code_2(
+def test_wrong_option_is_one_sentence_and_exit_code_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -57,7 +57,7 @@ def test_a_wrong_option_is_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.slow
-def test_a_flow_is_a_script_that_runs_from_anywhere(tmp_path: Path) -> None:
+def test_flow_is_a_script_that_runs_from_anywhere(tmp_path: Path) -> None:
     shown = subprocess.run(
         [sys.executable, ROOT / "flows" / "nightly.py", "--help"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
@@ -67,20 +67,20 @@ def test_a_flow_is_a_script_that_runs_from_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_flow_that_trains_nothing_imports_no_torch_and_tells_nobody(tmp_path: Path) -> None:
+def test_flow_without_training_imports_no_torch_and_sends_no_telemetry(tmp_path: Path) -> None:
     program = (
         "import flows.nightly, sys\n"
         "from prefect._internal.analytics import is_telemetry_enabled\n"
         "from prefect.settings import get_current_settings\n"
         "print('torch' in sys.modules, is_telemetry_enabled(), get_current_settings().server.analytics_enabled)"
     )
-    told = {
+    settings = {
         name: value for name, value in os.environ.items() if not name.startswith("PREFECT") and name != "DO_NOT_TRACK"
     }
 
     seen = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=tmp_path, env={**told, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path)},
+        cwd=tmp_path, env={**settings, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ def graph(*, reasons: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def test_all_that_the_reasons_are_the_greatest_of_is_answered_and_the_rest_is_as_before() -> None:
+def test_attributions_are_added_and_other_outputs_unchanged() -> None:
     rows = np.random.default_rng(0).normal(size=(7, COLUMNS)).astype(np.float32)
     plain = graph(reasons=2)
 
@@ -53,7 +53,7 @@ def test_all_that_the_reasons_are_the_greatest_of_is_answered_and_the_rest_is_as
         np.testing.assert_array_equal(answers[name], before)
 
 
-def test_a_graph_without_reasons_stays_as_it_is() -> None:
+def test_graph_without_reasons_is_unchanged() -> None:
     plain = graph(reasons=0)
 
     assert with_attributions(plain, reasons=COLUMNS) == plain

@@ -19,7 +19,7 @@ def output(job: Path, kind: str, partition: str = NIGHT) -> Path:
     return job.parent / "out" / kind / partition / "part-0.parquet"
 
 
-def test_every_row_comes_out_in_order_with_its_keys_and_labels(cells: Path) -> None:
+def test_rows_are_in_order_with_keys_and_labels(cells: Path) -> None:
     score(cells)
 
     source = pq.read_table(cells.parent / NIGHT / "part-0.parquet", partitioning=None)
@@ -31,7 +31,7 @@ def test_every_row_comes_out_in_order_with_its_keys_and_labels(cells: Path) -> N
     assert [name for name in features.column_names if name.startswith("z_")] == [f"z_{i:03d}" for i in range(8)]
 
 
-def test_the_columns_of_scores_are_the_promised_ones(cells: Path) -> None:
+def test_scores_have_the_documented_columns(cells: Path) -> None:
     score(cells)
 
     schema = pq.read_schema(output(cells, "scores"))
@@ -54,7 +54,7 @@ def test_flags_follow_the_p_values_and_p_values_the_calibration(cells: Path) -> 
     assert ((scores["p_value"] <= 0.05) == scores["is_anomaly"]).all()
 
 
-def test_the_scores_find_the_malignant_cases(cells: Path) -> None:
+def test_scores_find_the_malignant_cases(cells: Path) -> None:
     score(cells)
 
     scores = pq.read_table(output(cells, "scores"), partitioning=None)
@@ -68,7 +68,7 @@ def state(folder: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
 
-def test_a_second_run_writes_no_byte(cells: Path) -> None:
+def test_second_run_of_score_writes_nothing(cells: Path) -> None:
     first = score(cells)
     before = state(cells.parent / "out")
 
@@ -79,7 +79,7 @@ def test_a_second_run_writes_no_byte(cells: Path) -> None:
     assert state(cells.parent / "out") == before
 
 
-def test_a_changed_row_is_scored_again_and_only_its_partition(cells: Path) -> None:
+def test_changed_row_is_scored_again_and_only_its_partition(cells: Path) -> None:
     score(cells)
     path = cells.parent / NIGHT / "part-0.parquet"
     table = pq.read_table(path, partitioning=None)
@@ -102,7 +102,7 @@ def test_only_the_partitions_of_the_job_are_scored(cells: Path) -> None:
     ]
 
 
-def test_the_manifest_says_what_was_read_and_written_and_by_which_model(cells: Path) -> None:
+def test_manifest_records_inputs_outputs_and_model(cells: Path) -> None:
     result = score(cells)
 
     manifest = Outputs(cells.parent / "out").manifest(SCORE, NIGHT)

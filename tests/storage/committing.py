@@ -1,4 +1,4 @@
-"""A process that commits a partition when told to, and dies at the step it is told: run by test_crashes.
+"""Commit partitions on request and die at a requested step: a process run by test_crashes.
 
 Each line of its input is an order in JSON; a fork carries it out, and its exit status is the line of the answer.
 A step is a change of a file or folder below the outputs, an fsync, or a write of rows; the fork dies just before it.

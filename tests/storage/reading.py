@@ -1,4 +1,4 @@
-"""A process that reads the outputs until told to stop, and says when it has begun and what it saw: run by test_readers.
+"""Read the outputs until asked to stop, then print what was seen: a process run by test_readers.
 
 Arguments: the folder of the outputs, and a file whose presence ends the reading.
 """

@@ -41,14 +41,14 @@ def test_put_replaces_the_file_and_never_writes_into_it(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"newer"
 
 
-def test_put_gives_the_rights_of_any_new_file(tmp_path: Path) -> None:
+def test_put_gives_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     put_bytes(tmp_path / "put", b"")
 
     assert stat.filemode((tmp_path / "put").stat().st_mode) == stat.filemode((tmp_path / "usual").stat().st_mode)
 
 
-def test_an_exception_leaves_the_old_file_alone(tmp_path: Path) -> None:
+def test_exception_leaves_the_old_file_alone(tmp_path: Path) -> None:
     put_bytes(tmp_path / "file", b"old")
 
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "file") as temp:
@@ -59,7 +59,7 @@ def test_an_exception_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+def test_leftover_of_a_killed_writer_is_overwritten(tmp_path: Path) -> None:
     with replacing(tmp_path / "file") as temp:
         left = temp
         temp.write_bytes(b"new")
@@ -113,14 +113,14 @@ def test_json_is_the_same_for_any_order_of_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_json_refuses_numbers_that_json_has_no_word_for(tmp_path: Path, value: float) -> None:
+def test_json_refuses_nan_and_infinity(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         put_json(tmp_path / "file", {"threshold": value})
 
     assert names(tmp_path) == []
 
 
-def test_lines_of_several_writers_stay_whole(tmp_path: Path) -> None:
+def test_lines_of_several_writers_do_not_mix(tmp_path: Path) -> None:
     path = tmp_path / "log" / "aliases.jsonl"
 
     def write(writer: int) -> None:
@@ -135,7 +135,7 @@ def test_lines_of_several_writers_stay_whole(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("2:")] == [f"2:{n}:" + "x" * 5_000 for n in range(10)]
 
 
-def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
+def test_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"a": 1}\n{"b"')
 
     append_line(tmp_path / "log", '{"c": 3}')
@@ -143,7 +143,7 @@ def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == '{"a": 1}\n{"b"\n{"c": 3}\n'
 
 
-def test_two_lines_at_once_are_refused(tmp_path: Path) -> None:
+def test_line_with_a_newline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line has a newline"):
         append_line(tmp_path / "log", "a\nb")
 
@@ -160,14 +160,14 @@ def test_replace_moves_a_folder_under_new_parents(tmp_path: Path) -> None:
     assert (tmp_path / "models" / "v1" / "file").read_bytes() == b"1"
 
 
-def test_a_folder_where_a_file_stands_is_refused(tmp_path: Path) -> None:
+def test_folder_where_a_file_stands_is_refused(tmp_path: Path) -> None:
     put_bytes(tmp_path / "out", b"")
 
     with pytest.raises((FileExistsError, NotADirectoryError)):
         put_bytes(tmp_path / "out" / "file", b"")
 
 
-def test_a_file_without_rights_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_file_without_rights_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     tmp_path.chmod(0o500)

@@ -129,9 +129,7 @@ def staged_manifest_of(out: Path) -> Path | None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_wherever_a_process_is_killed_files_are_whole_and_the_next_commit_puts_things_right(
-    in_memory: Path, committer: Committer, name: str
-) -> None:
+def test_next_commit_recovers_from_a_kill_at_any_step(in_memory: Path, committer: Committer, name: str) -> None:
     scenario = SCENARIOS[name]
     before = in_memory / "before"
     before.mkdir()
@@ -194,7 +192,7 @@ def check_is_clean(out: Path, kind: RunKind[Any], expected: dict[str, int]) -> N
         assert outputs.done(kind, PARTITION, manifest.key) == manifest
 
 
-def test_a_process_killed_again_and_again_never_harms_the_files(in_memory: Path, committer: Committer) -> None:
+def test_repeated_kills_never_damage_the_files(in_memory: Path, committer: Committer) -> None:
     steps = random.Random(7)
     scenario = SCENARIOS["a second commit"]
     newest = 0
@@ -210,7 +208,7 @@ def test_a_process_killed_again_and_again_never_harms_the_files(in_memory: Path,
     check_is_clean(in_memory, SCORE, dict.fromkeys(BOTH, 100))
 
 
-def test_a_killed_finisher_is_finished_by_the_next(in_memory: Path, committer: Committer) -> None:
+def test_killed_recovery_is_finished_by_the_next(in_memory: Path, committer: Committer) -> None:
     scenario = SCENARIOS["a second commit"]
     put(in_memory / "before", OLD, BOTH, SCORE)
     kill_at = 1
@@ -237,7 +235,7 @@ def killed_with_a_staged_manifest(tmp_path: Path, committer: Committer, kill_at:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_everything_is_synced_before_what_depends_on_it(tmp_path: Path, committer: Committer, name: str) -> None:
+def test_files_are_synced_before_dependent_steps(tmp_path: Path, committer: Committer, name: str) -> None:
     scenario = SCENARIOS[name]
     out = tmp_path / "out"
     out.mkdir()
@@ -268,7 +266,7 @@ def test_everything_is_synced_before_what_depends_on_it(tmp_path: Path, committe
     assert not unsynced
 
 
-def test_a_staged_file_that_was_damaged_is_discarded_with_its_manifest(in_memory: Path, committer: Committer) -> None:
+def test_damaged_staged_file_is_discarded_with_its_manifest(in_memory: Path, committer: Committer) -> None:
     put(in_memory / "before", OLD, BOTH, SCORE)
     kill_at = 1
     while not killed_with_a_staged_manifest(in_memory, committer, kill_at):
@@ -283,7 +281,7 @@ def test_a_staged_file_that_was_damaged_is_discarded_with_its_manifest(in_memory
     check_is_clean(out, SCORE, dict.fromkeys(BOTH, NEW))
 
 
-def test_half_a_commit_that_cannot_be_finished_leaves_no_key_done(in_memory: Path, committer: Committer) -> None:
+def test_commit_that_cannot_be_finished_leaves_no_key_done(in_memory: Path, committer: Committer) -> None:
     put(in_memory / "before", OLD, BOTH, SCORE)
     out, kill_at = in_memory / "killed", 1
     while not killed_with_a_staged_manifest(in_memory, committer, kill_at) or seen(out)["features"] == OLD:
@@ -300,7 +298,7 @@ def test_half_a_commit_that_cannot_be_finished_leaves_no_key_done(in_memory: Pat
     check_is_clean(out, SCORE, dict.fromkeys(BOTH, OLD))
 
 
-def test_a_torn_staged_manifest_is_discarded(tmp_path: Path) -> None:
+def test_torn_staged_manifest_is_discarded(tmp_path: Path) -> None:
     put(tmp_path, OLD, BOTH, SCORE)
     staging = tmp_path / ".aepipe" / "staging" / "score" / "dt=1%2Fhour=2"
     staging.mkdir(parents=True)
@@ -312,9 +310,7 @@ def test_a_torn_staged_manifest_is_discarded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("largest_file", [10_000, 200_000, 290_000])
-def test_a_full_disk_leaves_nothing_and_changes_nothing(
-    tmp_path: Path, committer: Committer, largest_file: int
-) -> None:
+def test_full_disk_leaves_nothing_and_changes_nothing(tmp_path: Path, committer: Committer, largest_file: int) -> None:
     put(tmp_path, OLD, BOTH, SCORE)
 
     status = committer.commit(tmp_path, NEW, SCENARIOS["a second commit"], largest_file=largest_file)
@@ -324,7 +320,7 @@ def test_a_full_disk_leaves_nothing_and_changes_nothing(
     check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, OLD))
 
 
-def test_of_two_processes_on_one_partition_the_second_is_busy_or_waits(tmp_path: Path, committer: Committer) -> None:
+def test_second_process_on_a_partition_is_busy_or_waits(tmp_path: Path, committer: Committer) -> None:
     out = tmp_path / "out"
     committer.begin(out, NEW, SCENARIOS["a first commit"], hold_until=str(tmp_path / "go"))
     while not (tmp_path / "held").exists():
@@ -354,7 +350,7 @@ def test_other_partitions_and_runs_do_not_wait(tmp_path: Path) -> None:
     assert sorted(held) == ["sample/a.lock", "score/a.lock", "score/b.lock"]
 
 
-def test_of_many_processes_with_one_key_one_writes(tmp_path: Path, committer: Committer) -> None:
+def test_one_of_many_processes_with_one_key_writes(tmp_path: Path, committer: Committer) -> None:
     committer.begin(tmp_path, NEW, SCENARIOS["a first commit"], processes=6, wait_s=60)
 
     assert sorted(committer.statuses()) == [WRITTEN, DONE, DONE, DONE, DONE, DONE]
@@ -362,7 +358,7 @@ def test_of_many_processes_with_one_key_one_writes(tmp_path: Path, committer: Co
     check_is_clean(tmp_path, SCORE, dict.fromkeys(BOTH, NEW))
 
 
-def test_of_many_processes_that_do_not_wait_one_writes_and_none_fails(tmp_path: Path, committer: Committer) -> None:
+def test_one_of_many_impatient_processes_writes_and_none_fails(tmp_path: Path, committer: Committer) -> None:
     committer.begin(tmp_path, NEW, SCENARIOS["a first commit"], processes=6)
     statuses = committer.statuses()
 

@@ -32,7 +32,7 @@ def test_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path, size: int) -> Non
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_what_is_raised_between_chunks_ends_the_reading_as_it_is(tmp_path: Path, error: type[BaseException]) -> None:
+def test_error_of_check_stops_the_digest(tmp_path: Path, error: type[BaseException]) -> None:
     (tmp_path / "file").write_bytes(bytes(3 << 20))
     asked: list[None] = []
 
@@ -79,7 +79,7 @@ def test_moving_a_letter_to_the_next_part_changes_the_key(parts: list[str], data
     assert digest_of(*moved) != digest_of(*parts)
 
 
-def test_a_file_name_that_is_not_utf8_has_a_key() -> None:
+def test_file_name_that_is_not_utf8_has_a_key() -> None:
     name = b"dt=\xff".decode("utf-8", "surrogateescape")
 
     assert digest_of(name) != digest_of("dt=?")

@@ -10,7 +10,7 @@ from aepipe.errors import Busy
 from aepipe.storage import lock
 
 
-def test_a_held_lock_is_busy_and_names_its_file_and_holder(tmp_path: Path) -> None:
+def test_held_lock_is_busy_and_names_file_and_holder(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "dt=2026-01-01.lock"
 
     with (
@@ -29,14 +29,14 @@ def is_free(path: Path) -> bool:
         return False
 
 
-def test_a_lock_is_free_after_its_block(tmp_path: Path) -> None:
+def test_lock_is_free_after_its_block(tmp_path: Path) -> None:
     with lock(tmp_path / "lock"):
         assert not is_free(tmp_path / "lock")
 
     assert is_free(tmp_path / "lock")
 
 
-def test_a_lock_is_free_after_an_exception(tmp_path: Path) -> None:
+def test_lock_is_free_after_an_exception(tmp_path: Path) -> None:
     with pytest.raises(KeyError), lock(tmp_path / "lock"):
         raise KeyError
 
@@ -61,12 +61,12 @@ def test_waiting_ends_when_the_holder_does(tmp_path: Path) -> None:
     holder.join()
 
 
-def test_waiting_in_vain_is_busy_and_says_how_long(tmp_path: Path) -> None:
+def test_busy_names_the_seconds_waited(tmp_path: Path) -> None:
     with lock(tmp_path / "lock"), pytest.raises(Busy, match=r"after 0\.05 s"), lock(tmp_path / "lock", wait_s=0.05):
         raise AssertionError("two held one lock")
 
 
-def test_many_threads_are_in_one_at_a_time(tmp_path: Path) -> None:
+def test_threads_hold_the_lock_one_at_a_time(tmp_path: Path) -> None:
     inside: list[int] = []
     most: list[int] = []
 

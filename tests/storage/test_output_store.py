@@ -57,7 +57,7 @@ def outputs(tmp_path: Path) -> Outputs:
     return Outputs(tmp_path / "out")
 
 
-def test_a_commit_publishes_its_files_and_a_manifest_that_describes_them(outputs: Outputs) -> None:
+def test_commit_publishes_files_and_their_manifest(outputs: Outputs) -> None:
     before = datetime.now(UTC)
     with outputs.commit(SCORE, "dt=1/hour=2", "key") as commit:
         write(commit, "scores", "features")
@@ -76,7 +76,7 @@ def test_a_commit_publishes_its_files_and_a_manifest_that_describes_them(outputs
     assert outputs.verify() == []
 
 
-def test_nothing_is_hidden_among_the_data_and_nothing_is_data_among_the_hidden(outputs: Outputs) -> None:
+def test_staged_files_are_not_parquet_and_outputs_hold_only_data(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         write(commit, "scores")
         staged = [path.name for path in outputs.root.rglob("*") if path.is_file()]
@@ -87,7 +87,7 @@ def test_nothing_is_hidden_among_the_data_and_nothing_is_data_among_the_hidden(o
     assert [path.name for path in (outputs.root / "scores").rglob("*") if path.is_file()] == ["part-0.parquet"]
 
 
-def test_a_second_run_with_the_same_key_writes_no_byte(outputs: Outputs) -> None:
+def test_second_commit_with_the_same_key_writes_nothing(outputs: Outputs) -> None:
     manifest = put(outputs)
     before = snapshot(outputs.root)
 
@@ -98,7 +98,7 @@ def test_a_second_run_with_the_same_key_writes_no_byte(outputs: Outputs) -> None
     assert snapshot(outputs.root) == before
 
 
-def test_a_key_may_be_told_while_rows_are_written(outputs: Outputs) -> None:
+def test_key_may_be_set_while_rows_are_written(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1") as commit:
         write(commit, "scores")
         assert commit.is_first
@@ -122,7 +122,7 @@ def test_nothing_is_published_without_a_key(outputs: Outputs) -> None:
     assert not snapshot(outputs.root)
 
 
-def test_nothing_can_be_written_under_a_key_that_is_done(outputs: Outputs) -> None:
+def test_writing_under_a_done_key_is_refused(outputs: Outputs) -> None:
     put(outputs)
 
     with outputs.commit(SCORE, "dt=1", "key") as commit:
@@ -142,7 +142,7 @@ def test_another_key_replaces_the_files(outputs: Outputs) -> None:
 
 
 @pytest.mark.parametrize("output", ["scores", "features"])
-def test_a_deleted_or_truncated_output_is_not_done(outputs: Outputs, output: str) -> None:
+def test_deleted_or_truncated_output_is_not_done(outputs: Outputs, output: str) -> None:
     put(outputs)
     for damage in (Path.unlink, lambda path: os.truncate(path, 10)):
         damage(outputs.path(output, "dt=1"))
@@ -152,7 +152,7 @@ def test_a_deleted_or_truncated_output_is_not_done(outputs: Outputs, output: str
         assert outputs.verify() == []
 
 
-def test_features_that_are_switched_off_are_gone(outputs: Outputs) -> None:
+def test_output_that_is_not_opened_is_removed(outputs: Outputs) -> None:
     put(outputs)
     with outputs.commit(SCORE, "dt=1", "scores only") as commit:
         write(commit, "scores", rows=OTHER)
@@ -163,7 +163,7 @@ def test_features_that_are_switched_off_are_gone(outputs: Outputs) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, SystemExit])
-def test_an_exception_leaves_no_file_and_changes_none(outputs: Outputs, error: type[BaseException]) -> None:
+def test_exception_leaves_no_file_and_changes_none(outputs: Outputs, error: type[BaseException]) -> None:
     put(outputs)
     before = snapshot(outputs.root)
 
@@ -176,9 +176,7 @@ def test_an_exception_leaves_no_file_and_changes_none(outputs: Outputs, error: t
     put(outputs, key="other")
 
 
-def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
-    outputs: Outputs, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unpublished_commit_changes_nothing_and_warns(outputs: Outputs, caplog: pytest.LogCaptureFixture) -> None:
     put(outputs)
     before = snapshot(outputs.root)
 
@@ -189,7 +187,7 @@ def test_a_commit_that_is_never_published_changes_nothing_and_says_so(
     assert "dt=1 was written but not published: discarded" in caplog.text
 
 
-def test_a_commit_is_over_after_its_block(outputs: Outputs) -> None:
+def test_commit_is_closed_after_its_block(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         pass
 
@@ -209,7 +207,7 @@ def test_scores_and_features_must_have_equal_rows(outputs: Outputs) -> None:
     assert snapshot(outputs.root) == {}
 
 
-def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
+def test_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
     with (
         pytest.raises(ValueError, match="lacks its output: expected 'scores', got features"),
         outputs.commit(SCORE, "dt=1", "k") as commit,
@@ -220,7 +218,7 @@ def test_a_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
     assert snapshot(outputs.root) == {}
 
 
-def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
+def test_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         with pytest.raises(
             ValueError, match="output is unknown to a score run: expected features, scores, got 'samples'"
@@ -231,7 +229,7 @@ def test_an_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -
             commit.open("scores", ROWS.schema)
 
 
-def test_an_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
+def test_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         commit.open("scores", ROWS.schema)
         manifest = commit.publish(model_version="m/1", details=ScoreDetails())
@@ -240,7 +238,7 @@ def test_an_empty_partition_has_an_empty_file(outputs: Outputs) -> None:
     assert pq.read_table(outputs.path("scores", "dt=1"), partitioning=None) == ROWS.schema.empty_table()
 
 
-def test_samples_and_scores_of_one_partition_know_nothing_of_each_other(outputs: Outputs) -> None:
+def test_samples_and_scores_of_one_partition_are_independent(outputs: Outputs) -> None:
     put(outputs)
     with outputs.commit(SAMPLE, "dt=1", "key") as commit:
         assert commit.done is None
@@ -252,7 +250,7 @@ def test_samples_and_scores_of_one_partition_know_nothing_of_each_other(outputs:
     assert outputs.verify() == []
 
 
-def test_manifests_come_by_name_of_partition(outputs: Outputs) -> None:
+def test_manifests_are_in_natural_order(outputs: Outputs) -> None:
     for partition in ("dt=2", "dt=1/hour=10", "dt=1/hour=9", "dt=1", "cells"):
         put(outputs, partition)
 
@@ -260,7 +258,7 @@ def test_manifests_come_by_name_of_partition(outputs: Outputs) -> None:
     assert found == ["cells", "dt=1", "dt=1/hour=9", "dt=1/hour=10", "dt=2"]
 
 
-def test_a_folder_without_outputs_is_empty_and_stays_absent(outputs: Outputs) -> None:
+def test_absent_folder_has_no_outputs_and_is_not_made(outputs: Outputs) -> None:
     assert outputs.manifests(SCORE) == ()
     assert outputs.manifest(SCORE, "dt=1") is None
     assert outputs.done(SCORE, "dt=1", "key") is None
@@ -293,7 +291,7 @@ def test_details_are_written_as_json_types_and_only_if_set(outputs: Outputs) -> 
 
 
 @pytest.mark.parametrize("path", sorted(FIRST_VERSION.rglob(".aepipe/manifests/*/*.json")), ids=lambda path: path.stem)
-def test_manifests_of_the_first_version_are_read_and_written_alike(path: Path) -> None:
+def test_manifests_of_the_first_version_round_trip(path: Path) -> None:
     (kind,) = [kind for kind in RUN_KINDS if kind.name == path.parent.name]
 
     manifest = kind.read_manifest(path)
@@ -313,7 +311,7 @@ def test_details_that_are_not_json_are_refused_before_anything_is_replaced(outpu
     assert snapshot(outputs.root) == before
 
 
-def test_a_manifest_refuses_unknown_fields_and_changes(outputs: Outputs) -> None:
+def test_manifest_refuses_unknown_fields_and_changes(outputs: Outputs) -> None:
     manifest = put(outputs)
 
     with pytest.raises(ValidationError, match="Extra inputs"):
@@ -322,7 +320,7 @@ def test_a_manifest_refuses_unknown_fields_and_changes(outputs: Outputs) -> None
         manifest.key = "other"  # type: ignore[misc]
 
 
-def test_a_manifest_that_cannot_be_understood_counts_as_absent_and_is_a_fault(
+def test_unparsable_manifest_counts_as_absent_and_is_a_fault(
     outputs: Outputs, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(outputs)
@@ -336,7 +334,7 @@ def test_a_manifest_that_cannot_be_understood_counts_as_absent_and_is_a_fault(
     assert outputs.verify() == []
 
 
-def test_a_folder_on_another_file_system_is_refused_before_anything_is_replaced(
+def test_folder_on_another_file_system_is_refused_before_anything_is_replaced(
     outputs: Outputs, tmp_path: Path, in_memory: Path
 ) -> None:
     if in_memory.stat().st_dev == tmp_path.stat().st_dev:
@@ -352,9 +350,7 @@ def test_a_folder_on_another_file_system_is_refused_before_anything_is_replaced(
     assert snapshot(outputs.root) == before
 
 
-def test_a_commit_that_breaks_off_between_two_files_is_finished_by_the_next(
-    outputs: Outputs, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_interrupted_commit_is_finished_by_the_next(outputs: Outputs, caplog: pytest.LogCaptureFixture) -> None:
     put(outputs)
     scores = outputs.path("scores", "dt=1")
     scores.unlink()
@@ -374,7 +370,7 @@ def test_a_commit_that_breaks_off_between_two_files_is_finished_by_the_next(
     assert outputs.verify() == []
 
 
-def test_a_quarantined_partition_is_listed_with_its_reason_and_keeps_its_outputs(outputs: Outputs) -> None:
+def test_quarantined_partition_is_listed_with_its_reason_and_keeps_its_outputs(outputs: Outputs) -> None:
     put(outputs, "dt=1/hour=2")
     before = snapshot(outputs.root)
 
@@ -389,7 +385,7 @@ def test_a_quarantined_partition_is_listed_with_its_reason_and_keeps_its_outputs
     assert snapshot(outputs.root) == before
 
 
-def test_a_later_commit_ends_the_quarantine(outputs: Outputs) -> None:
+def test_later_commit_ends_the_quarantine(outputs: Outputs) -> None:
     for partition in ("dt=1", "dt=2"):
         outputs.quarantine(partition, "unreadable", [])
 
@@ -398,7 +394,7 @@ def test_a_later_commit_ends_the_quarantine(outputs: Outputs) -> None:
     assert outputs.quarantined() == {"dt=2": "unreadable"}
 
 
-def test_data_that_are_as_they_were_when_committed_end_the_quarantine_too(outputs: Outputs) -> None:
+def test_unchanged_data_end_the_quarantine(outputs: Outputs) -> None:
     put(outputs)
     outputs.quarantine("dt=1", "unreadable", [])
 
@@ -421,7 +417,7 @@ def test_failed_commits_and_samples_do_not_end_the_quarantine(outputs: Outputs) 
     assert outputs.quarantined() == {"dt=1": "unreadable"}
 
 
-def test_a_partition_of_a_bad_name_cannot_be_quarantined(outputs: Outputs) -> None:
+def test_partition_with_a_bad_name_cannot_be_quarantined(outputs: Outputs) -> None:
     with pytest.raises(PartitionInvalid):
         outputs.quarantine("../../etc", "unreadable", [])
 
@@ -451,7 +447,7 @@ def test_verify_names_every_fault_and_its_remedy(outputs: Outputs) -> None:
     assert len(faults) == 5
 
 
-def test_the_remedy_that_verify_names_works(outputs: Outputs) -> None:
+def test_remedy_of_verify_works(outputs: Outputs) -> None:
     put(outputs)
     path = outputs.path("scores", "dt=1")
     data = bytearray(path.read_bytes())
@@ -466,7 +462,7 @@ def test_the_remedy_that_verify_names_works(outputs: Outputs) -> None:
     assert pq.read_table(path, partitioning=None) == ROWS
 
 
-def test_verify_waits_for_a_commit_before_it_calls_something_a_fault(outputs: Outputs) -> None:
+def test_verify_waits_for_a_commit_in_progress(outputs: Outputs) -> None:
     put(outputs)
     outputs.path("scores", "dt=1").unlink()
 

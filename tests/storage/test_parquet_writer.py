@@ -38,7 +38,7 @@ def column_chunk(path: Path, name: str) -> pq.ColumnChunkMetaData:
     return next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == name)
 
 
-def test_a_staged_file_is_what_it_says(tmp_path: Path) -> None:
+def test_staged_file_describes_the_file(tmp_path: Path) -> None:
     table = table_of(20_000)
     sink = ParquetSink(tmp_path / "new" / "scores.tmp", table.schema)
     sink.write(table)
@@ -53,7 +53,7 @@ def test_a_staged_file_is_what_it_says(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 3_000), max_size=6), st.booleans())
-def test_rows_come_back_in_order_however_they_were_cut(
+def test_rows_come_back_in_order_for_any_batches(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], batches: bool
 ) -> None:
     table = table_of(sum(sizes))
@@ -90,7 +90,7 @@ def test_small_batches_share_a_row_group_and_large_ones_have_their_own(tmp_path:
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [50_000, 20_000]
 
 
-def test_many_small_batches_do_not_pile_up(tmp_path: Path) -> None:
+def test_small_batches_are_flushed(tmp_path: Path) -> None:
     table = table_of(140_000)
     sink = ParquetSink(tmp_path / "file", table.schema)
     for start in range(0, 140_000, 10_000):
@@ -142,14 +142,14 @@ def test_text_has_a_dictionary(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
-def test_the_compression_is_the_one_asked_for(tmp_path: Path, compression: str) -> None:
+def test_compression_is_the_one_asked_for(tmp_path: Path, compression: str) -> None:
     chunk = column_chunk(written(tmp_path / "file", table_of(100), compression=compression), "id")
 
     assert chunk.compression == {"none": "UNCOMPRESSED"}.get(compression, compression.upper())
 
 
 @pytest.mark.parametrize("name", ["id", "z.000", "p_value", "reason", "image"])
-def test_a_flipped_byte_is_caught_by_the_page_checksum(tmp_path: Path, name: str) -> None:
+def test_page_checksum_detects_a_flipped_byte(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / "file", table_of(1_000), compression="none")
     chunk = column_chunk(path, name)
     last = (chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size - 1
@@ -167,7 +167,7 @@ def test_every_page_of_an_intact_file_passes_its_checksum(tmp_path: Path) -> Non
     assert pq.read_table(path, page_checksum_verification=True) == table_of(30_000)
 
 
-def test_another_schema_is_refused_with_both(tmp_path: Path) -> None:
+def test_another_schema_is_refused_and_both_are_named(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path / "file", pa.schema([("z", pa.float32())]))
 
     with pytest.raises(ValueError, match="has another schema: expected z float, got z double, y int64"):
@@ -175,7 +175,7 @@ def test_another_schema_is_refused_with_both(tmp_path: Path) -> None:
     sink.abort()
 
 
-def test_metadata_of_a_batch_does_not_matter_and_that_of_the_file_is_kept(tmp_path: Path) -> None:
+def test_metadata_of_a_batch_is_ignored_and_of_the_file_is_kept(tmp_path: Path) -> None:
     schema = pa.schema([("z", pa.float64())], metadata={"from": "file"})
     sink = ParquetSink(tmp_path / "file", schema)
     for origin in ("one", "two"):
@@ -199,7 +199,7 @@ def test_abort_leaves_no_file(tmp_path: Path) -> None:
         sink.close()
 
 
-def test_a_closed_file_takes_no_more_rows(tmp_path: Path) -> None:
+def test_closed_file_takes_no_more_rows(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path / "file", table_of(1).schema)
     sink.close()
 
@@ -207,14 +207,14 @@ def test_a_closed_file_takes_no_more_rows(tmp_path: Path) -> None:
         sink.write(table_of(1))
 
 
-def test_an_unknown_compression_leaves_no_file(tmp_path: Path) -> None:
+def test_unknown_compression_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="zip"):
         ParquetSink(tmp_path / "file", table_of(1).schema, compression="zip")
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_put_parquet_is_atomic_and_says_what_it_put(tmp_path: Path) -> None:
+def test_put_parquet_is_atomic_and_describes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "dt=1" / "part-0.parquet"
     put_parquet(path, table_of(10))
     staged = put_parquet(path, table_of(20))

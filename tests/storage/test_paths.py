@@ -17,7 +17,7 @@ NAMES = st.text(st.sampled_from("ab%2F/=."), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_name_is_itself(name: str) -> None:
+def test_valid_name_is_returned(name: str) -> None:
     assert check_partition(name) == name
 
 
@@ -44,7 +44,7 @@ def test_a_good_name_is_itself(name: str) -> None:
         ("\udcff", "unprintable"),
     ],
 )
-def test_a_bad_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: str) -> None:
+def test_bad_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: str) -> None:
     with pytest.raises(PartitionInvalid) as error:
         check_partition(name)
     with pytest.raises(PartitionInvalid), Outputs(tmp_path).commit(SCORE, name, "key"):
@@ -71,7 +71,7 @@ def test_runs_of_one_partition_share_no_file() -> None:
     assert score.manifest != sample.manifest
 
 
-def test_the_path_of_an_output_follows_the_partition(tmp_path: Path) -> None:
+def test_path_of_an_output_follows_the_partition(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
 
     assert outputs.path("scores", "dt=1/hour=2") == tmp_path / "scores" / "dt=1" / "hour=2" / "part-0.parquet"
