@@ -170,7 +170,7 @@ def test_bad_partitions_are_quarantined_and_the_others_scored(tmp_path: Path, bu
     assert statuses(results) == ["quarantined", "written", "quarantined", "quarantined", "written"]
     kept = Outputs(nights.out).quarantined()
     assert kept == {result.partition: result.reason for result in results if result.status == "quarantined"}
-    assert "no whole Parquet file" in kept["dt=2026-01-01"]
+    assert "not a complete Parquet" in kept["dt=2026-01-01"]
     assert "has no column 'b'" in kept["dt=2026-01-03"]
     assert "10 of 10 rows cannot be scored" in kept["dt=2026-01-04"]
     np.testing.assert_allclose(nights.scores(4), nights.truth(4), rtol=1e-5)
