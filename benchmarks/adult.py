@@ -1,4 +1,4 @@
-"""The census table "adult" as CSV, where it is and how it is read."""
+"""Census table "adult": locate and read the CSV."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PATH_VARIABLE = "AEPIPE_ADULT_DATA"
 
 
 def data_path() -> Path:
-    """Where the table is: what AEPIPE_ADULT_DATA says, or the usual place beside the checkout."""
+    """Return the path of the table: AEPIPE_ADULT_DATA, or the default next to the checkout."""
     return command.data_path(PATH_VARIABLE, "adult.csv")
 
 

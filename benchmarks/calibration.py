@@ -1,4 +1,4 @@
-"""False alarms of split-conformal thresholds on real tables, held against the law that they should follow.
+"""False alarms of split-conformal thresholds on real tables, compared with the distribution that theory predicts.
 
 python -m benchmarks.calibration [--page docs/benchmarks.md], with AEPIPE_ADBENCH_DATA naming the folder of tables (npz
 with X and y, 1 for an anomaly). Which score is calibrated does not matter to the law, so a cheap one is taken.

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share: options, which names are meant, and work that is spread on processes."""
+"""Shared parts of the benchmarks' command lines: options, selection by name, and worker processes."""
 
 import argparse
 import fnmatch
@@ -19,7 +19,7 @@ _DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
 
 def data_path(variable: str, name: str) -> Path:
-    """Where the data of a benchmark are: the environment's word, or the usual place beside the checkout."""
+    """Return the folder of a benchmark's data: the environment variable, or the default next to the checkout."""
     return Path(os.environ.get(variable, _DATA / name)).resolve()
 
 

@@ -1,4 +1,4 @@
-"""Measure anomaly scores beside PyOD's on tables with known anomalies, and write them into docs/benchmarks.md.
+"""Compare anomaly scores with PyOD's on tables with known anomalies; write docs/benchmarks.md.
 
 python -m benchmarks.detection --quick               # minutes; the tables are printed, nothing is written
 python -m benchmarks.detection                       # hours; what is done already is not done again
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks import command, detection_ours, detection_peers, detection_speed, detection_yardsticks
+from benchmarks import command, detection_baselines, detection_ours, detection_peers, detection_speed
 from benchmarks.detection_detectors import Detector, measured, warm_up
 from benchmarks.detection_figures import SPEED, Measured
 from benchmarks.detection_report import section
@@ -39,7 +39,7 @@ class Scale(NamedTuple):
     """of a table"""
     speed_rows: int
     tables: int | None
-    """so many of the smallest; none: all"""
+    """number of the smallest tables; None for all"""
 
 
 FULL = Scale("full", 10_000, 100_000, None)
@@ -92,7 +92,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def detectors() -> dict[str, Detector]:
     """All of them by name, in the order in which they run: what is quick comes first, ours last."""
-    made = [*detection_yardsticks.detectors(), *detection_peers.detectors(), *detection_ours.detectors()]
+    made = [*detection_baselines.detectors(), *detection_peers.detectors(), *detection_ours.detectors()]
     return {each.name: each for each in made}
 
 

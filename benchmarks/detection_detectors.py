@@ -1,4 +1,4 @@
-"""What a detector is to the benchmark: rows in, a score for each row that is judged, and what that took."""
+"""Detector interface: training rows in, test scores and run time out."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ class Clock:
 
 
 Score = Callable[[Split, int, Clock], Doubles]
-"""(rows, seed, clock) -> the score of each test row, the greater the stranger"""
+"""(rows, seed, clock) -> anomaly score of each test row, higher is more anomalous"""
 
 
 class Detector(NamedTuple):
@@ -63,7 +63,7 @@ def measured(detector: Detector, split: Split, seed: int) -> dict[str, float]:
 
 
 def quality(scores: Doubles, split: Split) -> dict[str, float]:
-    """AUROC and average precision; a row that has no finite score counts as stranger than any that has one."""
+    """AUROC and average precision; a row that has no finite score counts as more anomalous than any that has one."""
     finite = np.isfinite(scores)
     filled = np.where(finite, scores, np.max(scores, where=finite, initial=0.0) + 1.0)
     return {
@@ -74,7 +74,7 @@ def quality(scores: Doubles, split: Split) -> dict[str, float]:
 
 
 def warm_up(detector: Detector) -> None:
-    """A few random rows, before anything is measured, so that imports and compilers are in nobody's seconds."""
+    """Score a few random rows before measuring, so that imports and compilers are in nobody's seconds."""
     rows = np.random.default_rng(0).standard_normal((_WARM_ROWS, 3))
     is_anomaly = np.arange(_WARM_ROWS) % 8 == 0
     for own in (False, True):

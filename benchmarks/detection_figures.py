@@ -1,11 +1,11 @@
-"""The figures of detection: means over tables, how far they are apart and how surely, and how far they have to be."""
+"""Figures of detection: means over tables, differences with confidence, and goals."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.detection_ours import JUDGED
+from benchmarks.detection_ours import OUR_RECIPE
 from benchmarks.detection_tables import Doubles
 
 SPEED = "speed"
@@ -27,7 +27,7 @@ Numbers = Mapping[Measured, Mapping[str, float]]
 
 
 class Goal(NamedTuple):
-    """By how much the judged recipe's mean over tables is to be above a rival's."""
+    """Required difference between our recipe's mean over tables and a rival's."""
 
     protocol: str
     measure: str
@@ -104,8 +104,10 @@ def resampled_means(values: Doubles, *, resamples: int, seed: int) -> Doubles:
 
 def _paired(numbers: Numbers, protocol: str, rival: str, measure: str) -> tuple[Doubles, Doubles]:
     """Ours and the rival's, table by table, by the seeds that both have."""
-    both = {case for case in numbers if {case._replace(detector=name) for name in (JUDGED, rival)} <= numbers.keys()}
+    both = {
+        case for case in numbers if {case._replace(detector=name) for name in (OUR_RECIPE, rival)} <= numbers.keys()
+    }
     alike = {case: values for case, values in numbers.items() if case in both}
-    mine, theirs = (by_table(alike, protocol, name, measure) for name in (JUDGED, rival))
+    mine, theirs = (by_table(alike, protocol, name, measure) for name in (OUR_RECIPE, rival))
     tables = sorted(mine)
     return np.asarray([mine[table] for table in tables]), np.asarray([theirs[table] for table in tables])

@@ -37,9 +37,9 @@ RECIPES: Mapping[str, Mapping[str, Sections]] = {
         "polluted": {"model": {"family": "vae"}, "train": {"data": "polluted"}, "score": {"head": "elbo"}},
     },
 }
-"""Recipe -> protocol -> sections of the job. `ours` is the one that is judged."""
+"""Recipe -> protocol -> sections of the job. `ours` is the one that is compared."""
 
-JUDGED = "ours"
+OUR_RECIPE = "ours"
 
 _ALPHA = 0.2
 """Of the calibration, which no score hangs on: the smallest table has too few rows for the default."""

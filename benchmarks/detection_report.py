@@ -1,4 +1,4 @@
-"""The tables of detection as Markdown, made of results alone."""
+"""Render the tables of detection as Markdown from stored results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,14 +15,14 @@ from benchmarks.detection_figures import (
     by_table,
     versus,
 )
-from benchmarks.detection_ours import JUDGED, RECIPES
+from benchmarks.detection_ours import OUR_RECIPE, RECIPES
 from benchmarks.detection_tables import PROTOCOLS
 from benchmarks.page import origin
 from benchmarks.store import Result
 
 MEASURES: Mapping[str, str] = {"auroc": "AUROC", "ap": "AP"}
 
-LISTED = (JUDGED, "pyod-ae", "pyod-knn", "pyod-iforest")
+LISTED = (OUR_RECIPE, "pyod-ae", "pyod-knn", "pyod-iforest")
 """Whose AUROC is written down table by table."""
 
 _MEANS = ("auroc", "ap", "fit_cpu_s", "score_cpu_s", "not_scored", "test_rows")
@@ -104,14 +104,15 @@ def _means(numbers: Numbers, protocol: str) -> Iterator[str]:
 
 def _bands(numbers: Numbers) -> Iterator[str]:
     yield (
-        f"How far `{JUDGED}` is above each of the others, in points: mean of 1,000 resamples of the tables, and where "
+        f"How far `{OUR_RECIPE}` is above each of the others, in points: mean of 1,000 resamples of the "
+        "tables, and where "
         f"90 % of them lie:"
     )
     yield ""
     yield "| other | clean AUROC | clean AP | polluted AUROC | polluted AP |"
     yield "|---|---|---|---|---|"
     known = dict.fromkeys(case.detector for case in numbers if case.protocol != SPEED)
-    for rival in (name for name in sorted(known, key=_place) if name != JUDGED):
+    for rival in (name for name in sorted(known, key=_place) if name != OUR_RECIPE):
         cells = [_band(numbers, protocol, rival, measure) for protocol in PROTOCOLS for measure in MEASURES]
         yield f"| {rival} | {' | '.join(cells)} |"
 
@@ -138,5 +139,5 @@ def _detectors(numbers: Numbers, protocol: str) -> list[str]:
 
 
 def _place(detector: str) -> int:
-    """Ours first, then PyOD's, then the yardsticks; within them as they come."""
+    """Sort ours first, then PyOD's, then the baselines, each in given order."""
     return 0 if detector in RECIPES else 1 if detector.startswith("pyod-") else 2

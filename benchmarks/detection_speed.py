@@ -37,7 +37,7 @@ CONFIGURATION: Mapping[str, object] = {"recipe": _RECIPE, "batches": BATCHES, "r
 
 
 def measured(rows: Doubles, seed: int) -> dict[str, float]:
-    """Medians of `RUNS` runs that take turns, in rows a CPU second.
+    """Medians of `RUNS` runs that take turns, in rows per CPU second.
 
     Ours is measured from an Arrow table to scores, p-values and reasons, and as the graph alone on encoded rows.
     """

@@ -1,4 +1,4 @@
-"""Tables with known anomalies, and the two ways in which detectors meet them."""
+"""Tables with known anomalies, and the two protocols of splitting them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ class Table(NamedTuple):
 
 
 class Split(NamedTuple):
-    """What a detector is fitted on and what it is judged on; of labels it sees none."""
+    """Training and test rows of a detector; it sees no labels."""
 
     train: Doubles
     test: Doubles
@@ -68,13 +68,13 @@ def at_most(table: Table, most: int, *, seed: int) -> Table:
         return table
     generator = np.random.default_rng([seed, _ROWS_STREAM])
     anomalies = max(1, round(most * table.is_anomaly.mean()))
-    normal, strange = np.flatnonzero(~table.is_anomaly), np.flatnonzero(table.is_anomaly)
-    kept = [generator.permutation(normal)[: most - anomalies], generator.permutation(strange)[:anomalies]]
+    normal, anomalous = np.flatnonzero(~table.is_anomaly), np.flatnonzero(table.is_anomaly)
+    kept = [generator.permutation(normal)[: most - anomalies], generator.permutation(anomalous)[:anomalies]]
     return table.at(np.sort(np.concatenate(kept)))
 
 
 def clean(table: Table, seed: int) -> Split:
-    """Half of the normal rows, by chance, to learn from; the other half and all anomalies to be judged on."""
+    """Half of the normal rows, by chance, to learn from; the other half and all anomalies to be tested on."""
     normal = np.random.default_rng([seed, _HALVES_STREAM]).permutation(np.flatnonzero(~table.is_anomaly))
     half = len(normal) // 2
     learned = np.sort(normal[:half])
@@ -83,7 +83,7 @@ def clean(table: Table, seed: int) -> Split:
 
 
 def polluted(table: Table, seed: int) -> Split:
-    """All rows, anomalies and all, to learn from and to be judged on."""
+    """All rows, anomalies and all, to learn from and to be tested on."""
     return Split(table.rows, table.rows, table.is_anomaly, scores_own_rows=True)
 
 

@@ -1,4 +1,4 @@
-"""What a device does with rows that lie on it: scorer graphs alone, training alone, and a night beside its Parquet.
+"""Throughput on a GPU: scorer graphs alone, training alone, and a night with its Parquet.
 
 python -m benchmarks.device [--quick]. The goals are those of an H200 with 16 cores; elsewhere, a CPU too, the table is
 printed and the page stays as it is.
@@ -83,7 +83,7 @@ def calls_a_second(call: Callable[[], object]) -> float:
 
 
 def learned(rows: int, device: str) -> float:
-    """Training rows a second of an autoencoder 64-128-64-16, all of them on the device."""
+    """Training rows per second of an autoencoder 64-128-64-16, all of them on the device."""
     names = tuple(f"c{column}" for column in range(COLUMNS))
     layout = Layout(columns=names, numbers=tuple(Number(name=name, column=at) for at, name in enumerate(names)))
     model = families.build(layout, Section.model_validate({"family": "ae", "hidden": (128, 64), "latent": 16}), 0)
@@ -116,7 +116,7 @@ def section(found: Sequence[Figure], device: str) -> str:
         "## On a device",
         "",
         f"Made by `python -m benchmarks.device`: {LEARNED_ROWS:,} rows of {COLUMNS} numbers are trained on, a night "
-        f"has {KINDS['numbers'].rows:,} rows in 8 partitions. Goals are those of an H200 with 16 cores.",
+        f"has {KINDS['numbers'].rows:,} rows in 8 partitions. The goals are for an H200 with 16 cores.",
         "",
         f"{measured()} Graphs and training ran on {device}.",
         "",

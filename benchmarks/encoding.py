@@ -1,7 +1,7 @@
-"""Rows a CPU second from a table's columns to what networks take: our encodings beside the transformers of rdt.
+"""Rows per CPU second from a table's columns to network inputs: our encodings and the transformers of rdt.
 
 python -m benchmarks.encoding [--page docs/benchmarks.md], with AEPIPE_ADULT_DATA naming adult.csv. rdt's licence (BUSL)
-lets it be measured, not built on: `pip install rdt` beside aepipe, or it is left out.
+lets it be measured, not built on: run `pip install rdt`, or it is left out.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Speed(NamedTuple):
     columns: str
     what: str
     rows: float
-    beside: str = ""
+    compared_with: str = ""
     """of a peer's: which of ours does the same"""
 
 
@@ -67,7 +67,7 @@ def ours(source: pa.Table) -> Iterator[Speed]:
         for what, (form, as_codes) in forms.items():
             (batch,) = form.to_batches()
             encoding = fitted(form, as_codes=as_codes)
-            yield Speed(kind, what, rows_a_second(partial(encoding.encode, batch), batch.num_rows))
+            yield Speed(kind, what, rows_per_second(partial(encoding.encode, batch), batch.num_rows))
 
 
 def fitted(source: pa.Table, *, as_codes: bool) -> Encoding:
@@ -96,7 +96,7 @@ def peers(source: pa.Table) -> Iterator[Speed]:
 def _of_column(transformer: Any, frame: Any) -> float:
     """CPU seconds of one transform."""
     transformer.fit(frame, frame.columns[0])
-    return len(frame) / rows_a_second(partial(transformer.transform, frame), len(frame))
+    return len(frame) / rows_per_second(partial(transformer.transform, frame), len(frame))
 
 
 def _of_table(transformers: Mapping[str, Any], numeric: set[str], frame: Any) -> float:
@@ -104,10 +104,10 @@ def _of_table(transformers: Mapping[str, Any], numeric: set[str], frame: Any) ->
     types = {name: "numerical" if name in numeric else "categorical" for name in transformers}
     whole.set_config({"sdtypes": types, "transformers": dict(transformers)})
     whole.fit(frame)
-    return rows_a_second(partial(whole.transform, frame), len(frame))
+    return rows_per_second(partial(whole.transform, frame), len(frame))
 
 
-def rows_a_second(call: Callable[[], object], rows: int) -> float:
+def rows_per_second(call: Callable[[], object], rows: int) -> float:
     """Rows a CPU second of all threads, the median of seven calls after one that is not counted; of three, if slow."""
     first = _seconds(call)
     seconds = [_seconds(call) for _ in range(REPEATS if first < SLOW_S else FEWER)]
@@ -133,8 +133,8 @@ def section(speeds: Sequence[Speed], rows: int) -> str:
     if ratios:
         met = sum(ratio >= GOAL for ratio in ratios)
         verdict = (
-            f" **{min(ratios):,.0f} to {max(ratios):,.0f} times rdt's rows, in the middle {np.median(ratios):,.0f}** "
-            f"(goal: {GOAL} times, met beside {met} of {len(ratios)})."
+            f" **{min(ratios):,.0f} to {max(ratios):,.0f} times rdt's rows, median {np.median(ratios):,.0f}** "
+            f"(goal: {GOAL} times, met for {met} of {len(ratios)})."
         )
     lines = [
         "## Encoding",
@@ -143,13 +143,13 @@ def section(speeds: Sequence[Speed], rows: int) -> str:
         "what was fitted once transforms all rows, the median of seven times (three, of what takes half a second), in "
         "CPU seconds of all threads. Ours take Arrow columns, text as the dictionaries that our reader hands over; "
         "`codes` are atoms and 64 bins of numbers, and codes of text; `tensors` are float32 numbers and codes. rdt's "
-        "take pandas columns; those of several columns are added up. Beside FloatFormatter, which leaves numbers "
-        "numbers, stand our tensors; beside the others our codes.",
+        "take pandas columns; those of several columns are added up. FloatFormatter, which leaves numbers "
+        "numeric, is compared with our tensors; the others with our codes.",
         "",
         measured() + verdict,
         "",
         *table(
-            ("columns", "what", "rows a CPU second", "ours, times as many"),
+            ("columns", "what", "rows per CPU second", "ratio of aepipe"),
             [_line(speed, speeds) for kind in (NUMBERS, CATEGORIES, ALL) for speed in speeds if speed.columns == kind],
         ),
     ]
@@ -158,8 +158,8 @@ def section(speeds: Sequence[Speed], rows: int) -> str:
 
 def times(speed: Speed, speeds: Sequence[Speed]) -> float | None:
     """How many times a peer's rows ours are; None for ours."""
-    own = (each.rows for each in speeds if (each.columns, each.what) == (speed.columns, speed.beside))
-    return next(own, 0.0) / speed.rows if speed.beside else None
+    own = (each.rows for each in speeds if (each.columns, each.what) == (speed.columns, speed.compared_with))
+    return next(own, 0.0) / speed.rows if speed.compared_with else None
 
 
 def _line(speed: Speed, speeds: Sequence[Speed]) -> tuple[str, ...]:

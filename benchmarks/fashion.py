@@ -1,4 +1,4 @@
-"""Fashion-MNIST cut into the parts that benchmarks use, and a small classifier of it that judges pictures."""
+"""Fashion-MNIST split into the parts that benchmarks use, and a small classifier that evaluates images."""
 
 import hashlib
 import time
@@ -19,11 +19,11 @@ Labels = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 CLASSES = 10
-JUDGE_EPOCHS = 8
+CLASSIFIER_EPOCHS = 8
 PATH_VARIABLE = "AEPIPE_BENCHMARK_DATA"
 
 _FEATURES = 64
-_JUDGE_BATCH = 64
+_CLASSIFIER_BATCH = 64
 _ROWS_A_CALL = 2_000
 _SPLIT_SEED = 0
 
@@ -45,7 +45,7 @@ class Fashion(NamedTuple):
     train: Pictures
     dev: Pictures
     held_out: Pictures
-    of_judge: Pictures
+    for_classifier: Pictures
     """what the classifier learns from"""
     reference: Pictures
     """the set's own test rows, which samples are compared with"""
@@ -56,7 +56,7 @@ def data_path() -> Path:
     return command.data_path(PATH_VARIABLE, "fashion_mnist.npz")
 
 
-def load(path: Path, *, train_rows: int, held_out_rows: int, judge_rows: int) -> Fashion:
+def load(path: Path, *, train_rows: int, held_out_rows: int, classifier_rows: int) -> Fashion:
     """The parts, shuffled with one seed for all runs: the file is sorted by class."""
     if not path.exists():
         raise SystemExit(f"there is no {path}: name the npz of Fashion-MNIST with --data or {PATH_VARIABLE}")
@@ -64,10 +64,10 @@ def load(path: Path, *, train_rows: int, held_out_rows: int, judge_rows: int) ->
         seen = Pictures(arrays["x_train"][:, None], arrays["y_train"].astype(np.int64))
         reference = Pictures(arrays["x_test"][:, None], arrays["y_test"].astype(np.int64))
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(seen.images))
-    sizes = (train_rows, max(1, train_rows // 10), held_out_rows, judge_rows)
+    sizes = (train_rows, max(1, train_rows // 10), held_out_rows, classifier_rows)
     cuts = np.split(order[: sum(sizes)], np.cumsum(sizes)[:-1])
-    train, dev, held_out, of_judge = (Pictures(seen.images[cut], seen.labels[cut]) for cut in cuts)
-    return Fashion(train, dev, held_out, of_judge, reference)
+    train, dev, held_out, for_classifier = (Pictures(seen.images[cut], seen.labels[cut]) for cut in cuts)
+    return Fashion(train, dev, held_out, for_classifier, reference)
 
 
 def digest(path: Path) -> str:
@@ -81,7 +81,7 @@ def shares(images: Images) -> Floats:
     return pixels
 
 
-class Judge(nn.Module):
+class ImageClassifier(nn.Module):
     """A convolutional classifier; its last hidden layer is the space in which samples are compared with rows."""
 
     def __init__(self) -> None:
@@ -112,9 +112,9 @@ class Judge(nn.Module):
         return np.concatenate([self(part).argmax(1).numpy() for part in _parts(pixels)])
 
 
-def judge(pictures: Pictures, folder: Path, key: str) -> Judge:
+def classifier(pictures: Pictures, folder: Path, key: str) -> ImageClassifier:
     """The classifier of these pictures, trained once and kept in `folder` under `key`."""
-    made = Judge().eval()
+    made = ImageClassifier().eval()
     path = folder / f"judge-{key}.pt"
     if path.exists():
         made.load_state_dict(torch.load(path, weights_only=True))
@@ -122,23 +122,23 @@ def judge(pictures: Pictures, folder: Path, key: str) -> Judge:
     begun = time.process_time()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = _taught(Judge(), pictures).eval()
+        made = _trained(ImageClassifier(), pictures).eval()
     folder.mkdir(parents=True, exist_ok=True)
     waiting = path.with_suffix(".tmp")
     torch.save(made.state_dict(), waiting)
     waiting.replace(path)
-    print(f"the judge was trained in {time.process_time() - begun:.0f} CPU s", flush=True)
+    print(f"the classifier was trained in {time.process_time() - begun:.0f} CPU s", flush=True)
     return made
 
 
-def _taught(made: Judge, pictures: Pictures) -> Judge:
+def _trained(made: ImageClassifier, pictures: Pictures) -> ImageClassifier:
     pixels = torch.from_numpy(shares(pictures.images)).reshape(-1, 1, 28, 28)
     labels = torch.from_numpy(pictures.labels)
-    steps = JUDGE_EPOCHS * (-(-len(labels) // _JUDGE_BATCH))
+    steps = CLASSIFIER_EPOCHS * (-(-len(labels) // _CLASSIFIER_BATCH))
     optimizer = torch.optim.Adam(made.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)
-    for _ in range(JUDGE_EPOCHS):
-        for index in torch.split(torch.randperm(len(labels)), _JUDGE_BATCH):
+    for _ in range(CLASSIFIER_EPOCHS):
+        for index in torch.split(torch.randperm(len(labels)), _CLASSIFIER_BATCH):
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(made(pixels[index]), labels[index]))
             optimizer.step()

@@ -1,4 +1,4 @@
-"""What a column of 300,000 values costs: memory of training and export, seconds, and the bundle's bytes.
+"""Cost of a column of 300,000 values: memory of training and export, seconds, and bundle size.
 
 python -m benchmarks.many_values [--page docs/benchmarks.md] makes a table, trains a VAE on it in a process of its own,
 and draws rows.
@@ -83,7 +83,7 @@ def _measure(values: int) -> Cost:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         model = TableModel.open(bundle)
         drawn = model.sample(DRAWN, seed=0)
-        shops, beside = (
+        shops, region_of_row = (
             np.array([int(text.split()[1]) for text in drawn[name].to_pylist()]) for name in ("shop", "region")
         )
         size = sum(file.stat().st_size for file in Path(bundle).rglob("*") if file.is_file())
@@ -95,20 +95,22 @@ def _measure(values: int) -> Cost:
         seconds=seconds,
         bundle_mb=size / 1e6,
         exist=float((shops < values).mean()),
-        fit=float((regions(values)[shops] == beside).mean()),
+        fit=float((regions(values)[shops] == region_of_row).mean()),
     )
 
 
 def section(many: Cost, few: Cost) -> str:
-    """Both costs beside each other."""
+    """Render both costs as a table."""
     met = "met" if many.gib < MOST_GIB else "not met"
     lines = [
         "## Very many values",
         "",
-        "Made by `python -m benchmarks.many_values`: a VAE at its defaults, but for 3 epochs and steps of 4,096 rows, "
-        f"on {ROWS:,} generated rows of a shop, its region and an amount. All shops are as frequent; training takes 70 "
+        "Made by `python -m benchmarks.many_values`: a VAE with its defaults, except 3 epochs and "
+        "batches of 4,096 rows, "
+        f"on {ROWS:,} generated rows of a shop, its region and an amount. All shops are equally "
+        "frequent; training takes 70 "
         "% of the rows, and a shop that it has once is rare. In the row's region: the share of drawn rows whose shop "
-        f"lies in the region beside it; by chance {1 / REGIONS:.0%}. Seconds are CPU seconds of reading, "
+        f"is in the region of that row; by chance {1 / REGIONS:.0%}. Seconds are CPU seconds of reading, "
         "training, export and calibration.",
         "",
         f"{measured()} **{many.gib:.2f} GiB at most, bundle {many.bundle_mb:.0f} MB** (goal: below {MOST_GIB:.0f} GiB, "

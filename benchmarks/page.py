@@ -1,4 +1,4 @@
-"""Tables in a page of Markdown: each benchmark's stand between its own markers, and say where they come from."""
+"""Write the tables of each benchmark between its markers in a Markdown page."""
 
 import datetime
 import os

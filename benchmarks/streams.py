@@ -1,4 +1,4 @@
-"""Alarms on series that drift: adaptive alpha beside a fixed threshold, night by night.
+"""Alarms on series that drift: adaptive alpha and a fixed threshold, night by night.
 
 python -m benchmarks.streams [--page docs/benchmarks.md], with AEPIPE_NAB_DATA naming a folder of the Numenta Anomaly
 Benchmark: <kind>/<series>.csv (timestamp,value) and combined_windows.json.
@@ -121,9 +121,9 @@ def adapt(nights: Sequence[Floats], calibration: Calibration) -> Bools:
     """Flags of night after night, each with nothing but the state that the one before left."""
     state, flags = State.of(calibration), []
     for night in nights:
-        judge = Adaptive(calibration.alpha, State.model_validate_json(state.model_dump_json()))
-        flags.append(judge.flags(night))
-        state = judge.state
+        adaptive = Adaptive(calibration.alpha, State.model_validate_json(state.model_dump_json()))
+        flags.append(adaptive.flags(night))
+        state = adaptive.state
     return np.concatenate(flags)
 
 

@@ -1,4 +1,4 @@
-"""Synthetic rows of a census table: how good they are and what they cost, beside SDV's TVAE.
+"""Synthetic rows of a census table: quality and cost, compared with SDV's TVAE.
 
 python -m benchmarks.synthesis, with AEPIPE_ADULT_DATA naming the census table "adult" as CSV. ctgan is no
 dependency, for its licence forbids that: install it by hand.
@@ -98,12 +98,14 @@ def section(results: Sequence[Result]) -> str:
         "## Synthetic tables",
         "",
         f'Made by `python -m benchmarks.{NAME}` on the census table "adult" (32,561 rows, 15 columns): '
-        f"{TRAIN_ROWS:,} rows are learned from, of which aepipe keeps 30 % for early stopping and calibration; all "
-        "figures are beside the other rows, means ± standard deviations over seeds, their number in brackets. aepipe: "
+        f"{TRAIN_ROWS:,} rows are used for training; aepipe keeps 30 % of them for early stopping and calibration; all "
+        "figures compare with the other rows, means ± standard deviations over seeds, the number of "
+        "seeds in brackets. aepipe: "
         "family `tabular_vae` with the defaults of its job, CPU seconds of the whole `aepipe train`, calibration and "
-        f"ONNX export too, rows a second of `aepipe sample`, {SPEED_ROWS:,} rows into Parquet without quality gate. "
-        "TVAE: ctgan's defaults, `fit`, and `sample` into a DataFrame. The class that is asked for is "
-        f"{ASKED.column} = {ASKED.value}, 4.8 % of the rows: by `--where`, or what TVAE's draws happen to hold of it.",
+        f"ONNX export too, rows per second of `aepipe sample`, {SPEED_ROWS:,} rows into Parquet without quality gate. "
+        "TVAE: ctgan's defaults, `fit`, and `sample` into a DataFrame. The requested class is "
+        f"{ASKED.column} = {ASKED.value}, 4.8 % of the rows: by `--where`, or the share that TVAE's "
+        "draws happen to have.",
         "",
         origin(results),
         "",
@@ -167,7 +169,7 @@ def _tasks(asked: argparse.Namespace, rows: int, store: Store) -> list[Task]:
     done = set() if asked.fresh else set(store.read())
     for maker in sorted(meant):
         if importlib.util.find_spec(NEEDS[maker]) is None:
-            print(f"{maker} is left out: install {NEEDS[maker]} beside aepipe", flush=True)
+            print(f"{maker} is left out: install {NEEDS[maker]}", flush=True)
             meant.discard(maker)
     seeds = range(1 if asked.quick else asked.seeds)
     found = [Task(maker, seed, rows, asked.data) for seed in seeds for maker in MAKERS if maker in meant]

@@ -1,4 +1,4 @@
-"""Who makes synthetic rows: ours, through jobs and files; the usual peer; and real rows, as a yardstick."""
+"""Generators of synthetic rows: aepipe through jobs and files, TVAE, and real rows as the upper bound."""
 
 import tempfile
 import time
@@ -64,10 +64,10 @@ def aepipe(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
         )
         _, train_cpu_s = _timed(lambda: train_job(job))
         made = sample(job, rows=rows, seed=seed + 1, partition="made")
-        wished = sample(job, rows=rows, seed=seed + 1, partition="asked", where=asked.where)
+        requested = sample(job, rows=rows, seed=seed + 1, partition="asked", where=asked.where)
         sample(job, rows=2_048, seed=seed + 1, partition="warm")
         _, speed_s = _timed(lambda: sample(job, rows=SPEED_ROWS, seed=seed + 2, partition="many"))
-        drawn = pq.read_table(wished.path).select(train.column_names)
+        drawn = pq.read_table(requested.path).select(train.column_names)
         return Made(
             pq.read_table(made.path).select(train.column_names),
             drawn,

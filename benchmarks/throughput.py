@@ -128,8 +128,8 @@ def measure(asked: argparse.Namespace, store: Store) -> None:
                 print(f"{task.ran.title} failed: {error}", flush=True)
                 continue
             store.add(task.ran.experiment, number, _key(task), values)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            print(f"{task.ran.title}, round {number}: {told}", flush=True)
+            measured_values = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"{task.ran.title}, round {number}: {measured_values}", flush=True)
     if asked.only is None:
         store.add(START, 0, key_of({"what": START}), starts(asked.folder))
 

@@ -1,4 +1,4 @@
-"""Who scores a night: aepipe, and what people write today with pandas, onnxruntime, torch, Ray Data and PyOD.
+"""Contenders that score a night: aepipe, and scripts with pandas, onnxruntime, torch, Ray Data and PyOD.
 
 Everyone but PyOD does the same work: reads the files, runs the same network, and writes latents, scores, p-values and
 three reasons a row. PyOD's decision function gives scores alone. Each is given the batch size that suits it best, but

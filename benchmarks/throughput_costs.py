@@ -1,4 +1,4 @@
-"""What each thing that aepipe does beside inference costs by itself, on a night's own rows, outputs and files."""
+"""Cost of each step of aepipe other than inference, on the rows, outputs and files of a night."""
 
 import os
 import time

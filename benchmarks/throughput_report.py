@@ -1,4 +1,4 @@
-"""The tables of throughput, made of what was measured."""
+"""Render the tables of throughput from measurements."""
 
 import os
 import statistics

@@ -99,7 +99,7 @@ def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
     if not tasks:
         return 0
     known = experiments()
-    world(tasks[0].scale, tasks[0].data, tasks[0].folder)  # the judge, once, before processes need it
+    world(tasks[0].scale, tasks[0].data, tasks[0].folder)  # the classifier, once, before processes need it
 
     def note(task: Task, values: Values) -> None:
         store.add(task.experiment, task.seed, key(known[task.experiment], task.scale), values)

@@ -128,7 +128,7 @@ class Experiment(NamedTuple):
     """of aepipe, that must be there"""
     of_peer: bool = False
     seeds: int | None = None
-    """how many, where it is not as many as were asked for"""
+    """number, if it differs from the number requested"""
 
     @property
     def lacks(self) -> str | None:
@@ -218,7 +218,7 @@ def _anchors(world: World, seed: int) -> Mapping[str, float]:
     """The ends of the Frechet scale: real rows against real rows, noise against real rows."""
     noise = np.random.default_rng(seed).random((world.scale.samples, 784)).astype(np.float32)
     reference, held_out = world.fashion.reference, world.fashion.held_out
-    real = world.judge.labels(shares(reference.images)) == reference.labels
+    real = world.classifier.labels(shares(reference.images)) == reference.labels
     return {
         "frechet_real": looks.distance(world, shares(world.fashion.train.images[: world.scale.samples])),
         "frechet_noise": looks.distance(world, noise),

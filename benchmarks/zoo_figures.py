@@ -29,7 +29,7 @@ class Reached(NamedTuple):
 
     own: tuple[float, ...]
     other: tuple[float, ...]
-    judged: float
+    compared: float
 
     def is_met(self, figure: Figure) -> bool | None:
         """Whether the judged number keeps the figure's bounds; None where it has none."""
@@ -37,7 +37,7 @@ class Reached(NamedTuple):
             return None
         low = -np.inf if figure.low is None else figure.low
         high = np.inf if figure.high is None else figure.high
-        return bool(low <= self.judged <= high)
+        return bool(low <= self.compared <= high)
 
 
 def reached(figure: Figure, numbers: Numbers) -> Reached | None:
@@ -46,7 +46,7 @@ def reached(figure: Figure, numbers: Numbers) -> Reached | None:
     other = () if figure.against is None else _of_seeds(numbers, *figure.against)
     if not own or (figure.against is not None and not other):
         return None
-    return Reached(own, other, _judged(figure, own, other))
+    return Reached(own, other, _compared(figure, own, other))
 
 
 def _of_seeds(numbers: Numbers, experiment: str, number: str) -> tuple[float, ...]:
@@ -54,7 +54,7 @@ def _of_seeds(numbers: Numbers, experiment: str, number: str) -> tuple[float, ..
     return tuple(runs[seed][number] for seed in sorted(runs) if number in runs[seed])
 
 
-def _judged(figure: Figure, own: Sequence[float], other: Sequence[float]) -> float:
+def _compared(figure: Figure, own: Sequence[float], other: Sequence[float]) -> float:
     if figure.how == "ratio":
         return float(np.mean(own) / np.mean(other))
     if figure.how == "gap":
@@ -97,7 +97,7 @@ def _shown(label: str, experiment: str, number: str) -> Figure:
 FIGURES: tuple[Figure, ...] = (
     _shown("Frechet distance, real against real", "anchors", "frechet_real"),
     _shown("Frechet distance, noise against real", "anchors", "frechet_noise"),
-    _shown("accuracy of the judge on rows not seen", "anchors", "judge_accuracy"),
+    _shown("accuracy of the classifier on unseen rows", "anchors", "judge_accuracy"),
     _shown("pca, 16 components: MSE", "pca", "mse"),
     _share("pca: MSE against plain numpy's, pixels cut to [0, 1]", "pca", "mse", ("pca", "by_numpy_cut"), 1.01),
     _shown("pca by plain numpy, pixels as they are: MSE", "pca", "by_numpy"),

@@ -1,4 +1,4 @@
-"""What is looked at in a trained model: from a subject to named numbers, by the arithmetic of `zoo_measures`."""
+"""Evaluations of a trained model as named numbers, by `zoo_measures`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -84,12 +84,12 @@ def from_mixture(world: World, subject: Subject, seed: int) -> Mapping[str, floa
 
 
 def obedience(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Share of samples in which the judge sees the class that was asked for, and of real rows it names rightly."""
+    """Share of samples in which the classifier sees the class that was asked for, and of real rows it names rightly."""
     labels = np.arange(world.scale.samples) % CLASSES
     z = np.random.default_rng(seed).standard_normal((len(labels), subject.latents))
-    seen = world.judge.labels(_ours(subject).decoded_given(z, labels))
+    seen = world.classifier.labels(_ours(subject).decoded_given(z, labels))
     held_out = world.fashion.held_out
-    real = (world.judge.labels(shares(held_out.images)) == held_out.labels).mean()
+    real = (world.classifier.labels(shares(held_out.images)) == held_out.labels).mean()
     return {"obeyed": float((seen == labels).mean()), "judge_on_real": float(real)}
 
 
@@ -165,9 +165,9 @@ def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def distance(world: World, pictures: Floats) -> float:
-    """Frechet distance of pictures, (B, 784) in [0, 1], from the set's test rows, in the judge's features."""
-    real = world.judge.features(shares(world.fashion.reference.images))
-    return frechet_distance(real, world.judge.features(pictures))
+    """Frechet distance of pictures, (B, 784) in [0, 1], from the set's test rows, in the classifier's features."""
+    real = world.classifier.features(shares(world.fashion.reference.images))
+    return frechet_distance(real, world.classifier.features(pictures))
 
 
 def _ours(subject: Subject) -> Ours:

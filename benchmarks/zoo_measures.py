@@ -109,7 +109,7 @@ def mutual_information_gap(posteriors: Gaussians, factors: Integers, *, draws: i
     """MIG: how much more the best latent knows of a factor than the second best, as a share of its entropy; the mean.
 
     factors: (N, V) values of the V factors of each row; the rows are all combinations, once each. Densities are
-    exact, the mean is over `draws` draws a row. Chen et al. 2018, eq. 6 and appendix.
+    exact, the mean is over `draws` draws per row. Chen et al. 2018, eq. 6 and appendix.
     """
     gaps = []
     information = _mutual_information(posteriors, factors, draws=draws, seed=seed)

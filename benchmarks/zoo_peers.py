@@ -102,8 +102,8 @@ class Peer(Subject):
         return float((of_prior.mean() + (1 - of_codes).mean()) / 2)
 
     def _is_prior(self, z: Doubles) -> Floats:
-        judged = self.model.discriminator(torch.from_numpy(z).float()).embedding.flatten()
-        is_prior: Floats = (judged > 0.5).float().numpy()
+        predicted = self.model.discriminator(torch.from_numpy(z).float()).embedding.flatten()
+        is_prior: Floats = (predicted > 0.5).float().numpy()
         return is_prior
 
     def _forward(self, pixels: Tensor) -> Any:
@@ -197,12 +197,12 @@ def _dressed(kind: str, latent: int, options: Mapping[str, object], networks: Ne
     if networks is not None:
         return _coders(*networks, shape, has_variance=False, is_bernoulli=False)
     is_bernoulli = options.get("reconstruction_loss") == "bce"
-    encode, decode = Beside(784, (512, 256), 2 * latent), Beside(latent, (256, 512), 784)
+    encode, decode = WithShortcut(784, (512, 256), 2 * latent), WithShortcut(latent, (256, 512), 784)
     return _coders(encode, decode, shape, has_variance=True, is_bernoulli=is_bernoulli)
 
 
-class Beside(nn.Module):
-    """Fully connected layers with a linear path beside them: aepipe's mlp trunk, for vectors."""
+class WithShortcut(nn.Module):
+    """Fully connected layers with a linear shortcut: aepipe's mlp trunk, for vectors."""
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ def table_trainer(rows: Floats, *, latent: int, hidden: int, batch_rows: int, se
 
     width = rows.shape[1]
     torch.manual_seed(seed)
-    encode, decode = Beside(width, (hidden,), 2 * latent), Beside(latent, (hidden,), width)
+    encode, decode = WithShortcut(width, (hidden,), 2 * latent), WithShortcut(latent, (hidden,), width)
     encoder, decoder = _coders(encode, decode, (width,), has_variance=True, is_bernoulli=False)
     model = VAE(VAEConfig(input_dim=(width,), latent_dim=latent), encoder=encoder, decoder=decoder)
     sizes = {"per_device_train_batch_size": batch_rows, "per_device_eval_batch_size": batch_rows}

@@ -98,7 +98,7 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def _standing(figure: Figure, found: Reached) -> str:
-    return "" if figure.how == "value" else _number(found.judged)
+    return "" if figure.how == "value" else _number(found.compared)
 
 
 def _verdict(figure: Figure, found: Reached) -> str:

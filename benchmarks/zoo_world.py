@@ -1,4 +1,4 @@
-"""What experiments of the zoo share: how large they are, the rows, and the judge of pictures."""
+"""Shared parts of the zoo's experiments: scales, rows, and the image classifier."""
 
 import functools
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import fashion
-from benchmarks.fashion import Fashion, Judge
+from benchmarks.fashion import Fashion, ImageClassifier
 from benchmarks.store import key_of
 
 
@@ -17,7 +17,7 @@ class Scale(NamedTuple):
     name: str
     train_rows: int
     held_out_rows: int
-    judge_rows: int
+    classifier_rows: int
     samples: int
     """pictures a Frechet distance is taken of"""
     draws: int
@@ -31,11 +31,11 @@ QUICK = Scale("quick", 2_000, 500, 4_000, 1_000, 300, 0.06)
 
 
 class World(NamedTuple):
-    """Rows and judge of a scale."""
+    """Rows and classifier of a scale."""
 
     scale: Scale
     fashion: Fashion
-    judge: Judge
+    classifier: ImageClassifier
 
     def epochs(self, asked: int) -> int:
         """As many as the scale allows of these, two at least."""
@@ -44,17 +44,17 @@ class World(NamedTuple):
 
 @functools.cache
 def world(scale: Scale, data: Path, folder: Path) -> World:
-    """Loaded once in a process; the judge is trained once in a folder of results."""
+    """Load the rows once per process; the classifier is trained once per folder of results."""
     torch.set_num_threads(1)
     parts = fashion.load(
-        data, train_rows=scale.train_rows, held_out_rows=scale.held_out_rows, judge_rows=scale.judge_rows
+        data, train_rows=scale.train_rows, held_out_rows=scale.held_out_rows, classifier_rows=scale.classifier_rows
     )
     key = key_of(
         {
-            "rows": scale.judge_rows,
-            "epochs": fashion.JUDGE_EPOCHS,
+            "rows": scale.classifier_rows,
+            "epochs": fashion.CLASSIFIER_EPOCHS,
             "train_rows": scale.train_rows,
             "data": fashion.digest(data),
         }
     )
-    return World(scale, parts, fashion.judge(parts.of_judge, folder, key))
+    return World(scale, parts, fashion.classifier(parts.for_classifier, folder, key))

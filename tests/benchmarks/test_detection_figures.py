@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from benchmarks.detection_figures import GOALS, Goal, Measured, band, by_table, resampled_means, versus
-from benchmarks.detection_ours import JUDGED
+from benchmarks.detection_ours import OUR_RECIPE
 
 RIVAL = "pyod-ae"
 GOAL = Goal("clean", "auroc", RIVAL, 0.04)
@@ -17,16 +17,18 @@ def numbers(*rows: tuple[str, str, int, float]) -> dict[Measured, dict[str, floa
 
 def test_seeds_are_averaged_before_tables_are() -> None:
     """Table a has three seeds and b one: each counts once."""
-    found = numbers((JUDGED, "a", 0, 0.6), (JUDGED, "a", 1, 0.7), (JUDGED, "a", 2, 0.8), (JUDGED, "b", 0, 0.9))
+    found = numbers(
+        (OUR_RECIPE, "a", 0, 0.6), (OUR_RECIPE, "a", 1, 0.7), (OUR_RECIPE, "a", 2, 0.8), (OUR_RECIPE, "b", 0, 0.9)
+    )
 
-    assert by_table(found, "clean", JUDGED, "auroc") == pytest.approx({"a": 0.7, "b": 0.9})
+    assert by_table(found, "clean", OUR_RECIPE, "auroc") == pytest.approx({"a": 0.7, "b": 0.9})
 
 
 def test_only_what_both_were_measured_on_is_compared() -> None:
     found = numbers(
-        (JUDGED, "a", 0, 0.8),
-        (JUDGED, "a", 1, 0.1),  # the rival has no such seed
-        (JUDGED, "b", 0, 0.2),  # nor such a table
+        (OUR_RECIPE, "a", 0, 0.8),
+        (OUR_RECIPE, "a", 1, 0.1),  # the rival has no such seed
+        (OUR_RECIPE, "b", 0, 0.2),  # nor such a table
         (RIVAL, "a", 0, 0.7),
         (RIVAL, "c", 0, 0.3),
     )
@@ -39,14 +41,14 @@ def test_only_what_both_were_measured_on_is_compared() -> None:
 
 
 def test_nothing_in_common_is_no_comparison() -> None:
-    found = numbers((JUDGED, "a", 0, 0.8), (RIVAL, "b", 0, 0.7))
+    found = numbers((OUR_RECIPE, "a", 0, 0.8), (RIVAL, "b", 0, 0.7))
 
     assert versus(found, GOAL) is None
     assert band(found, "clean", RIVAL, "auroc") is None
 
 
 def test_a_difference_that_all_tables_share_has_no_spread() -> None:
-    found = numbers(*((name, table, 0, value) for table in "abc" for name, value in ((JUDGED, 0.9), (RIVAL, 0.8))))
+    found = numbers(*((name, table, 0, value) for table in "abc" for name, value in ((OUR_RECIPE, 0.9), (RIVAL, 0.8))))
 
     spread = band(found, "clean", RIVAL, "auroc")
 

@@ -8,11 +8,11 @@ import pytest
 from sklearn.covariance import EllipticEnvelope
 
 from aepipe.config.job import parse_job
-from benchmarks import detection_yardsticks
+from benchmarks import detection_baselines
 from benchmarks.detection import FULL, QUICK, Case, detectors, key
 from benchmarks.detection_detectors import Clock, quality
 from benchmarks.detection_figures import SPEED, Measured
-from benchmarks.detection_ours import JUDGED, RECIPES, job_sections
+from benchmarks.detection_ours import OUR_RECIPE, RECIPES, job_sections
 from benchmarks.detection_report import section
 from benchmarks.detection_tables import PROTOCOLS, Split
 from benchmarks.store import Result
@@ -52,7 +52,7 @@ def test_rows_that_score_alike_share_their_rank() -> None:
 
 def test_yardsticks_find_what_breaks_a_correlation(split: Split) -> None:
     found = {
-        each.name: quality(each.run(split, 0, Clock()), split)["auroc"] for each in detection_yardsticks.detectors()
+        each.name: quality(each.run(split, 0, Clock()), split)["auroc"] for each in detection_baselines.detectors()
     }
 
     assert 0.35 < found["random"] < 0.65
@@ -60,7 +60,7 @@ def test_yardsticks_find_what_breaks_a_correlation(split: Split) -> None:
 
 
 def test_robust_mahalanobis_ranks_as_scikit_learn_does(split: Split) -> None:
-    run = {each.name: each.run for each in detection_yardsticks.detectors()}["robust-mahalanobis"]
+    run = {each.name: each.run for each in detection_baselines.detectors()}["robust-mahalanobis"]
     train = np.random.default_rng(1).multivariate_normal([0, 0, 9], [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 4]], 3_000)
     reference = EllipticEnvelope(support_fraction=0.6, random_state=0).fit(train).mahalanobis(split.test)
 
@@ -71,7 +71,7 @@ def test_robust_mahalanobis_ranks_as_scikit_learn_does(split: Split) -> None:
 
 
 def test_a_training_row_is_not_its_own_neighbour(split: Split) -> None:
-    run = {each.name: each.run for each in detection_yardsticks.detectors()}["knn-distance"]
+    run = {each.name: each.run for each in detection_baselines.detectors()}["knn-distance"]
     own = split._replace(test=split.train, scores_own_rows=True)
 
     distances = run(own, 0, Clock())
@@ -90,11 +90,11 @@ def test_every_recipe_is_a_job(recipe: str, protocol: str, tmp_path: Path) -> No
 
 
 def test_a_recipe_of_one_protocol_leaves_the_results_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [Case(protocol, JUDGED, "29_Pima") for protocol in PROTOCOLS]
+    cases = [Case(protocol, OUR_RECIPE, "29_Pima") for protocol in PROTOCOLS]
     before = [key(case, FULL) for case in cases]
-    longer = {**RECIPES[JUDGED], "polluted": {"train": {"data": "polluted", "epochs": 999}}}
+    longer = {**RECIPES[OUR_RECIPE], "polluted": {"train": {"data": "polluted", "epochs": 999}}}
 
-    monkeypatch.setitem(RECIPES, JUDGED, longer)
+    monkeypatch.setitem(RECIPES, OUR_RECIPE, longer)
 
     after = [key(case, FULL) for case in cases]
     assert after[0] == before[0]
@@ -121,8 +121,8 @@ def test_peers_that_are_not_installed_say_so() -> None:
 def test_the_tables_say_what_was_reached_and_what_was_not_measured() -> None:
     found = dict(
         [
-            result(JUDGED, "a", 0, auroc=0.90, ap=0.6),
-            result(JUDGED, "a", 1, auroc=0.80, ap=0.6),
+            result(OUR_RECIPE, "a", 0, auroc=0.90, ap=0.6),
+            result(OUR_RECIPE, "a", 1, auroc=0.80, ap=0.6),
             result("pyod-ae", "a", 0, auroc=0.82, ap=0.7),
             result("pyod-ae", "a", 1, auroc=0.78, ap=0.7),
         ]

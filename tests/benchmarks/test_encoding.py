@@ -18,12 +18,12 @@ def test_a_peer_stands_beside_ours_that_does_the_same() -> None:
     text = section(speeds, 10)
 
     assert [times(speed, speeds) for speed in speeds] == [None, None, 200, 250]
-    assert "**200 to 250 times rdt's rows, in the middle 225** (goal: 100 times, met beside 2 of 2)." in text
+    assert "**200 to 250 times rdt's rows, median 225** (goal: 100 times, met for 2 of 2)." in text
     assert "| numbers | rdt: FloatFormatter | 40 | 200 |" in text
 
 
 def test_every_kind_of_column_is_encoded(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.encoding.rows_a_second", lambda call, rows: rows / max(len(call().arrays), 1))
+    monkeypatch.setattr("benchmarks.encoding.rows_per_second", lambda call, rows: rows / max(len(call().arrays), 1))
     rows = {"age": np.arange(200) % 70, "work": np.resize(["a", "b"], 200), "gain": np.arange(200) % 3}
     pa_csv.write_csv(pa.table(rows), tmp_path / "adult.csv")
 

@@ -24,7 +24,7 @@ def test_a_figure_is_judged_by_the_mean_over_seeds() -> None:
     found = reached(Figure("", "ours", "error", high=2.0), NUMBERS)
 
     assert found is not None
-    assert (found.own, found.judged) == ((1.0, 3.0), 2.0)
+    assert (found.own, found.compared) == ((1.0, 3.0), 2.0)
     assert found.is_met(Figure("", "ours", "error", high=2.0))
     assert not found.is_met(Figure("", "ours", "error", high=1.9))
 
@@ -35,7 +35,7 @@ def test_a_ratio_is_that_of_the_means() -> None:
     found = reached(figure, NUMBERS)
 
     assert found is not None
-    assert found.judged == 0.5
+    assert found.compared == 0.5
     assert found.is_met(figure)
 
 
@@ -45,7 +45,7 @@ def test_a_gap_is_counted_in_pooled_standard_deviations() -> None:
     found = reached(figure, NUMBERS)
 
     assert found is not None
-    assert found.judged == pytest.approx(2.0)  # a difference of 2; variances 0 and 2, so a pooled one of 1
+    assert found.compared == pytest.approx(2.0)  # a difference of 2; variances 0 and 2, so a pooled one of 1
 
 
 def test_a_figure_without_its_numbers_is_not_reached() -> None:

@@ -1,4 +1,4 @@
-"""What anyone can do in a few lines without a network: the marks that a detector has to pass."""
+"""Baselines of a few lines without a network."""
 
 from collections.abc import Mapping
 
