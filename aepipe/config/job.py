@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -15,6 +15,9 @@ from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid
 from aepipe.frozen import FrozenModel
+
+if TYPE_CHECKING:
+    from aepipe.expressions.condition import Condition
 
 Kind = Literal[
     "number",
@@ -90,6 +93,12 @@ class Model(BaseModel):
 TRIM_OF_POLLUTED = 0.3
 
 
+def _parsed_condition(text: str | None) -> "Condition | None":
+    from aepipe.expressions.condition import Condition  # pyarrow.compute: not for commands that read no rows
+
+    return Condition.parse(text) if text else None
+
+
 class Train(FrozenModel):
     """Training rows and optimisation."""
 
@@ -137,6 +146,11 @@ class Train(FrozenModel):
         if self.trim is None:
             return TRIM_OF_POLLUTED if self.data == "polluted" else 0.0
         return self.trim
+
+    @property
+    def condition(self) -> "Condition | None":
+        """Condition that training rows must meet; None: all rows."""
+        return _parsed_condition(self.where)
 
 
 class Calibration(FrozenModel):
@@ -245,11 +259,21 @@ class Samples(FrozenModel):
     def _shares_of_one_column(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         return check_shares(value)
 
+    @property
+    def condition(self) -> "Condition | None":
+        """Condition on the conditioning columns; None: as in training."""
+        return _parsed_condition(self.where)
+
 
 class Evaluate(FrozenModel):
     """Labels for evaluation; never used in training."""
 
     anomaly: str | None = Field(None, description="condition that marks anomalies, such as digit = 9")
+
+    @property
+    def anomaly_condition(self) -> "Condition | None":
+        """Condition that marks anomalies; None: no labels."""
+        return _parsed_condition(self.anomaly)
 
 
 class Output(FrozenModel):

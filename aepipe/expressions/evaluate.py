@@ -1,9 +1,9 @@
-"""A small language that chooses rows: `diagnosis = 'benign' and (age >= 18 or income is null)`.
+"""Evaluation of row conditions, such as `diagnosis = 'benign' and (age >= 18 or income is null)`.
 
-Comparisons (= == != <> < <= > >=), `in (...)`, `not in (...)`, `is null`, `is not null`, `and`, `or`, `not`,
-parentheses, and a boolean column by itself. Text and dates stand in single quotes; a column whose name is no plain word
-stands in double quotes or backticks. Unknown is unknown, as in SQL: a comparison with a missing value (null or NaN)
-holds for no row, and neither does its negation.
+The language has comparisons (= == != <> < <= > >=), `in (...)`, `not in (...)`, `is null`, `is not null`, `and`, `or`,
+`not`, parentheses, and boolean columns by themselves. Text and dates are in single quotes; column names that are not
+plain words are in double quotes or backticks. Logic has three values, as in SQL: a comparison with a missing value
+(null or NaN) selects no row, and neither does its negation.
 """
 
 import datetime
@@ -17,8 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from aepipe.expressions.parser import All, Any, Column, Compare, Holds, In, IsNull, Literal, Node, Not, fault, tree
-from aepipe.expressions.parser import columns as _columns
+from aepipe.expressions.parser import (
+    All,
+    Any,
+    Column,
+    Compare,
+    Holds,
+    In,
+    IsNull,
+    Literal,
+    Node,
+    Not,
+    fault,
+    parse_tree,
+)
 
 _COMPARE: dict[str, Callable[..., pa.Array]] = {
     "=": pc.equal,
@@ -32,7 +44,7 @@ _Values: TypeAlias = "pa.Array | pa.ChunkedArray | pc.Expression"
 
 
 class _Operand(NamedTuple):
-    """Values of a column; `type` is None where the table is not known yet."""
+    """Values of a column; `type` is None if the table is not known yet."""
 
     values: _Values
     type: pa.DataType | None
@@ -41,30 +53,26 @@ class _Operand(NamedTuple):
 _Resolve = Callable[[Column], _Operand]
 
 
-def parse(text: str) -> pc.Expression:
-    """The condition as an Arrow expression, its literals as they are written: a quoted date stays text.
+def arrow_expression(text: str) -> pc.Expression:
+    """Return a condition as an Arrow expression, its literals as they are written: a quoted date stays text.
 
     Raises OptionInvalid with a caret under the fault.
     """
-    return _evaluate(tree(text), lambda column: _Operand(pc.field(column.name), None), text)
+    return _evaluate(parse_tree(text), lambda column: _Operand(pc.field(column.name), None), text)
 
 
-def columns(text: str) -> set[str]:
-    """The columns that a condition names.
+def evaluate_mask(node: Node, text: str, table: pa.Table | pa.RecordBatch) -> pa.BooleanArray:
+    """Evaluate a parsed condition: one boolean per row, False where it is unknown.
 
-    >>> sorted(columns("age >= 18 and not (income is null or income = spent)"))
-    ['age', 'income', 'spent']
+    Args:
+        node: Tree of the condition.
+        text: Text of the condition, for errors.
+        table: Rows with the columns of the condition.
+
+    Raises:
+        OptionInvalid: A column is missing, or a literal does not fit its type.
     """
-    return {column.name for column in _columns(tree(text))}
-
-
-def apply(text: str, table: pa.Table | pa.RecordBatch) -> pa.BooleanArray:
-    """Which rows of a table the condition holds for: one boolean a row, never null (unknown is false).
-
-    Literals take the type of the column that they are compared with: `opened < '2026-02-01'` works on dates and on
-    timestamps (in the column's own time zone), `amount = 0.1` on float32. Raises OptionInvalid.
-    """
-    mask = _evaluate(tree(text), lambda column: _operand(column, table, text), text)
+    mask = _evaluate(node, lambda column: _operand(column, table, text), text)
     mask = pc.fill_null(mask, False)
     return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
 
@@ -148,7 +156,7 @@ _PLAIN = {
     pa.time32("s"): pa.time64("us"),
     pa.time32("ms"): pa.time64("us"),
 }
-"""Types that Arrow cannot compare, and what stands for them."""
+"""Types that Arrow cannot compare, and the type that each is cast to."""
 
 
 def _unknown(column: Column, names: list[str]) -> str:
@@ -156,7 +164,7 @@ def _unknown(column: Column, names: list[str]) -> str:
         return f"there are several columns '{column.name}'"
     near = difflib.get_close_matches(column.name, names, n=1)
     hint = f", did you mean '{near[0]}'?" if near else f"; there are {', '.join(names[:20])}"
-    text = f" (text stands in single quotes: '{column.name}')" if column.quoted else ""
+    text = f" (put text in single quotes: '{column.name}')" if column.quoted else ""
     return f"no column '{column.name}'{text}{hint}"
 
 
@@ -177,7 +185,7 @@ def _wanted(kind: pa.DataType) -> str:
 
 
 def _scalar(literal: Literal, kind: pa.DataType) -> pa.Scalar | None:
-    """The literal in a type that the column can be compared with; None if there is none."""
+    """Return the literal in a type that can be compared with the column; None if there is none."""
     value = literal.value
     try:
         if pt.is_boolean(kind):
@@ -194,7 +202,7 @@ def _scalar(literal: Literal, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def _number(written: str, kind: pa.DataType) -> pa.Scalar:
-    """Of the column's own type where it fits, else float64."""
+    """Return a scalar of the column's own type if it fits, else float64."""
     exact = Decimal(written)
     if pt.is_floating(kind):
         return pa.scalar(float(exact)).cast(kind)
@@ -215,7 +223,7 @@ def _moment(written: str, kind: pa.DataType) -> pa.Scalar | None:
 
 
 def _timestamp(written: str, kind: pa.TimestampType) -> pa.Scalar:
-    """Without an offset of its own the text is wall time in the column's zone."""
+    """Parse a timestamp; text without an offset is wall time in the column's zone."""
     for unit in dict.fromkeys((kind.unit, "us", "ns")):
         for read in (_wall_time, _with_offset):
             try:

@@ -1,4 +1,4 @@
-"""The grammar of conditions: text in, tree out, a caret under what is wrong. `evaluate` applies the tree."""
+"""Grammar of conditions: text to tree, with a caret under each fault. `evaluate` applies the tree."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class _Token(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A name, where it stands in the text, and whether in quotes."""
+    """Column name, its position in the text, and whether it is quoted."""
 
     name: str
     at: int
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A value, as it is written and where."""
+    """Value, its notation, and its position in the text."""
 
     value: bool | int | float | str
     written: str
@@ -65,7 +65,7 @@ class IsNull(NamedTuple):
 
 
 class Holds(NamedTuple):
-    """A boolean column by itself."""
+    """Boolean column by itself."""
 
     column: Column
 
@@ -92,7 +92,7 @@ Node = Compare | In | IsNull | Holds | Not | All | Any
 
 
 def fault(text: str, at: int, message: str) -> OptionInvalid:
-    """The error for a fault at a character of the text, with a caret under it."""
+    """Return the error for a fault at a character of the text, with a caret under it."""
     line = re.sub(r"\s", " ", text)
     return OptionInvalid(f"condition, character {at + 1}: {message}\n  {line}\n  {' ' * at}^")
 
@@ -112,17 +112,26 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 def _unreadable(character: str) -> str:
     if character in "'\"`":
-        return f"the quote {character} is never closed"
-    return f"'{character}' is not understood; a column whose name is no plain word stands in double quotes"
+        return f"the quote {character} is not closed"
+    return f"unexpected character '{character}'; put column names that are not plain words in double quotes"
 
 
-def tree(text: str) -> Node:
-    """The condition as a tree. Raises OptionInvalid."""
+def parse_tree(text: str) -> Node:
+    """Parse a condition into a tree. Raises OptionInvalid."""
     parser = _Parser(text, tuple(_tokens(text)))
     node = parser.either()
     if parser.next.kind != "end":
         raise fault(text, parser.next.at, f"expected 'and', 'or' or the end, found {_shown(parser.next)}")
     return node
+
+
+def parse_literal(text: str) -> Literal:
+    """Parse one value: a number, true, false or text in single quotes. Raises OptionInvalid."""
+    parser = _Parser(text, tuple(_tokens(text)))
+    literal = parser.literal()
+    if parser.next.kind != "end":
+        raise fault(text, parser.next.at, f"expected one value, found {_shown(parser.next)}")
+    return literal
 
 
 def _shown(token: _Token) -> str:
@@ -145,7 +154,7 @@ class _Parser:
         return token
 
     def took(self, *words: str) -> bool:
-        """Whether the next token is one of these words or signs; it is taken if so."""
+        """Take the next token if it is one of these words or signs; return whether it was."""
         found = self.next.kind in ("word", "sign") and self.next.text.lower() in words
         self.at += found
         return found
@@ -211,7 +220,7 @@ class _Parser:
         if isinstance(left, Column):
             return Compare(sign, left, right)
         if isinstance(right, Literal):
-            raise fault(self.text, left.at, "a comparison names at least one column")
+            raise fault(self.text, left.at, "expected at least one column in a comparison")
         return Compare(_FLIPPED[sign], right, left)
 
     def values(self) -> tuple[Literal, ...]:
@@ -228,7 +237,7 @@ class _Parser:
             raise fault(
                 self.text,
                 operand.at,
-                f"expected a value, found a column; text stands in single quotes: '{operand.name}'",
+                f"expected a value, found a column; put text in single quotes: '{operand.name}'",
             )
         return operand
 
@@ -236,7 +245,7 @@ class _Parser:
         token = self.next
         lower = token.text.lower()
         if token.kind in ("end", "sign") or (token.kind == "word" and lower in _KEYWORDS - {"true", "false"}):
-            hint = "; a missing value is found by 'is null'" if lower == "null" else ""
+            hint = "; use 'is null' to find missing values" if lower == "null" else ""
             raise self.fault(f"expected {expected}, found {_shown(token)}{hint}")
         self.take()
         if token.kind == "quoted":
@@ -255,7 +264,7 @@ def _value(token: _Token) -> bool | int | float | str:
 
 
 def columns(node: Node) -> Iterator[Column]:
-    """Every mention of a column."""
+    """Yield every mention of a column."""
     match node:
         case All(parts) | Any(parts):
             for part in parts:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Arrays
 from aepipe.errors import JobInvalid
-from aepipe.expressions import evaluate as condition
+from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import Port
 from aepipe.tables.schema import did_you_mean
@@ -32,7 +32,7 @@ class Given(NamedTuple):
 class ConditionPool:
     """Rows of conditions, all equally likely. A sample's draw depends on the seed and the sample's number alone."""
 
-    def __init__(self, bundle: Bundle, where: str | None = None) -> None:
+    def __init__(self, bundle: Bundle, where: Condition | None = None) -> None:
         """where: a condition on condition columns; the rows for which it does not hold are never drawn.
 
         Raises JobInvalid where it names other columns or holds for no row, OptionInvalid where it cannot be read.
@@ -60,14 +60,14 @@ def _rows(bundle: Bundle) -> pa.RecordBatch:
     return batch
 
 
-def _holds(where: str, rows: pa.RecordBatch, version: str) -> pa.BooleanArray:
+def _holds(where: Condition, rows: pa.RecordBatch, version: str) -> pa.BooleanArray:
     known = rows.schema.names
     if not known:
         raise JobInvalid("where", [f"{version} has no conditions: none of the columns that it learned from is one"])
-    others = sorted(condition.columns(where) - set(known))
+    others = sorted(where.columns - set(known))
     if others:
         raise JobInvalid("where", [f"'{name}' is no condition of {version}{_known(name, known)}" for name in others])
-    holds = condition.apply(where, rows)
+    holds = where.mask(rows)
     if not holds.true_count:
         raise JobInvalid("where", [f"{where} holds for none of the rows that {version} learned from"])
     return holds

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import JobInvalid
-from aepipe.expressions import evaluate as condition
+from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import COMPLETER, FREE, OPENING, Port
 from aepipe.tables.schema import did_you_mean
@@ -45,10 +45,10 @@ def supports_conditioning(bundle: Bundle) -> bool:
     return {OPENING, COMPLETER} <= set(bundle.manifest.parts)
 
 
-def refuse_unknown(bundle: Bundle, where: str) -> None:
+def refuse_unknown(bundle: Bundle, where: Condition) -> None:
     """Raises JobInvalid where a condition names what is no modelled column, OptionInvalid where it cannot be read."""
     known = [column.name for column in bundle.encoding.schema.modelled]
-    others = sorted(condition.columns(where) - set(known))
+    others = sorted(where.columns - set(known))
     if others:
         raise JobInvalid("where", [f"'{name}' is no column of {bundle.version}{_hint(name, known)}" for name in others])
 
@@ -56,7 +56,7 @@ def refuse_unknown(bundle: Bundle, where: str) -> None:
 class ConditionSampler:
     """Rows for which a condition holds. A sample's wish depends on the seed and the sample's number alone."""
 
-    def __init__(self, bundle: Bundle, where: str, draw: Callable[[int], Drawn], *, first: int) -> None:
+    def __init__(self, bundle: Bundle, where: Condition, draw: Callable[[int], Drawn], *, first: int) -> None:
         """draw: the block of that number of the model's rows, of which those from `first` on are nobody's samples.
 
         Raises JobInvalid where the condition holds for none of 262,144 rows, and as `refuse_unknown`.
@@ -65,12 +65,12 @@ class ConditionSampler:
         found, seen, held = list[Drawn](), 0, 0
         while held < ENOUGH_ROWS and seen < MOST_ROWS:
             block = draw(first + len(found))
-            holds = condition.apply(where, block.columns)
+            holds = where.mask(block.columns)
             found.append(Drawn(block.codes[holds.to_numpy(zero_copy_only=False)], block.columns.filter(holds)))
             seen, held = seen + block.columns.num_rows, held + holds.true_count
         if not held:
             raise JobInvalid("where", [f"{where} holds for none of {seen:,} rows that {bundle.version} drew"])
-        layout, named = bundle.encoding.layout, condition.columns(where)
+        layout, named = bundle.encoding.layout, where.columns
         asked = [layout.columns[category.column] in named for category in layout.categories]
         self._forced = np.where(asked, np.concatenate([each.codes for each in found]), FREE).astype(np.int32)
         names = [name for name in found[0].columns.schema.names if name in named]

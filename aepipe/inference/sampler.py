@@ -11,6 +11,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.encoding import Arrays
 from aepipe.errors import OptionInvalid
+from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import ConditionPool
 from aepipe.inference.conditional import ConditionSampler, Drawn, refuse_unknown, supports_conditioning
 from aepipe.inference.counter_rng import noise, uniforms
@@ -34,7 +35,7 @@ def draw(
     *,
     seed: int,
     prior: Prior = "mixture",
-    where: str | None = None,
+    where: Condition | None = None,
     start: int = 0,
     device: Device = "auto",
 ) -> Iterator[pa.RecordBatch]:
@@ -61,7 +62,7 @@ def draw(
         at += count
 
 
-def refuse_where(bundle: Bundle, where: str | None) -> None:
+def refuse_where(bundle: Bundle, where: Condition | None) -> None:
     """Raises as `draw` does for a condition that no sample can be asked for, as far as can be told without drawing."""
     if where is not None and supports_conditioning(bundle):
         refuse_unknown(bundle, where)
@@ -107,7 +108,7 @@ class Chain:
         arrays = self._run("sampler", index, **self._run(self._prior, index))
         return Drawn(arrays["cat"].astype(np.int32, copy=False), self._decoded(arrays, index))
 
-    def wishes(self, where: str) -> ConditionSampler:
+    def wishes(self, where: Condition) -> ConditionSampler:
         """What samples are asked to have, for which `where` holds."""
         return ConditionSampler(self._bundle, where, self.codes, first=_FAR)
 
@@ -155,7 +156,7 @@ class Chain:
 class _Asked:
     """A chain whose rows have what they are asked to have."""
 
-    def __init__(self, chain: Chain, where: str) -> None:
+    def __init__(self, chain: Chain, where: Condition) -> None:
         self._chain = chain
         self.rows = chain.rows
         self._wishes = chain.wishes(where)

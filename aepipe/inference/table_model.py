@@ -12,6 +12,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.encoding import Encoded
 from aepipe.errors import SchemaMismatch
+from aepipe.expressions.condition import Condition
 from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.golden_check import check_golden
@@ -115,7 +116,8 @@ class TableModel:
         where: a condition on condition columns, for which it then holds. Raises JobInvalid where no sample could.
         """
         chosen = prior or "mixture"
-        batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=where, device=self.device))
+        condition = None if where is None else Condition.parse(where)
+        batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=condition, device=self.device))
         return pa.Table.from_batches(batches)
 
     def fill(self, table: pa.Table, *, seed: int = 0) -> pa.Table:

@@ -12,7 +12,7 @@ from aepipe import latent_math as latent
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Encoded
 from aepipe.errors import OptionInvalid, SchemaMismatch
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.inference.reconstruct import Run, rebuild
 from aepipe.tables.arrow_arrays import array_of, texts_of
@@ -84,7 +84,7 @@ class Walker:
     def attribute_vector(self, attribute: Attribute, among: pa.Table) -> NDArray[np.float64]:
         """The step (Z,) from rows without an attribute to rows with it; a condition is judged `among` a table."""
         if isinstance(attribute, str):
-            holds = where.apply(attribute, among)
+            holds = Condition.parse(attribute).mask(among)
             having, lacking = among.filter(holds), among.filter(pc.invert(holds))
         else:
             having, lacking = attribute

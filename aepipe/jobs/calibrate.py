@@ -15,7 +15,6 @@ from aepipe.bundles.registry import current_user
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job, read_job
 from aepipe.errors import CalibrationInvalid, OptionInvalid
-from aepipe.expressions import evaluate as where
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule, resolve_label_rule
@@ -157,8 +156,8 @@ def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule 
     table = pa.Table.from_batches([rows])
     scores = model.score(table)["score"].to_numpy().astype(np.float64)
     calibrates = np.ones(len(scores), np.bool_)
-    if job.train.where:
-        calibrates = where.apply(job.train.where, table).to_numpy(zero_copy_only=False)
+    if job.train.condition is not None:
+        calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)
     told = Labels.nothing(len(scores)) if truth is None else truth.of(table)
     return _Rows(scores, calibrates, told.known, told.is_anomaly)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aepipe.config.job import Job
 from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.schema import did_you_mean
 
@@ -34,27 +34,27 @@ class Labels(NamedTuple):
 class LabelRule(NamedTuple):
     """A condition on source columns that holds for anomalies; where one of them is null, nothing is known."""
 
-    condition: str
+    condition: Condition
     words: str
     """the condition as a reader is told it"""
 
     @property
     def columns(self) -> frozenset[str]:
         """The source columns that it looks at."""
-        return frozenset(where.columns(self.condition))
+        return self.condition.columns
 
     def of(self, rows: pa.Table) -> Labels:
         """What it says of rows that have its columns."""
         known = np.ones(rows.num_rows, np.bool_)
         for name in self.columns:
             known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
-        return Labels(known, where.apply(self.condition, rows).to_numpy(zero_copy_only=False))
+        return Labels(known, self.condition.mask(rows).to_numpy(zero_copy_only=False))
 
 
 def label_rule(job: Job) -> LabelRule | None:
     """What the job says under `[evaluate]`; none where it says nothing."""
-    anomaly = job.evaluate.anomaly
-    return None if anomaly is None else LabelRule(anomaly, anomaly)
+    anomaly = job.evaluate.anomaly_condition
+    return None if anomaly is None else LabelRule(anomaly, str(anomaly))
 
 
 def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> LabelRule:
@@ -146,12 +146,8 @@ def _not_two(column: str, counts: dict[object, int]) -> EvaluationInvalid:
 
 def _truth(column: str, value: object, note: str = "") -> LabelRule:
     """The condition that a column has a value; its words."""
-    name = column.replace('"', '""')
-    words = f"{column} = {_text(value)}{note}"
-    if isinstance(value, bool):
-        return LabelRule(f'"{name}"' if value else f'not "{name}"', words)
-    quoted = _text(value).replace("'", "''")
-    return LabelRule(f"\"{name}\" = '{quoted}'", words)
+    condition = Condition.equals(column, value if isinstance(value, bool) else _text(value))
+    return LabelRule(condition, f"{column} = {_text(value)}{note}")
 
 
 def _values(counts: dict[object, int]) -> str:

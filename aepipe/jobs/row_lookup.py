@@ -2,6 +2,8 @@
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pyarrow as pa
 
 from aepipe.config.job import Job
 from aepipe.errors import JobInvalid, OptionInvalid
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.unification import unified_table
@@ -53,16 +55,15 @@ def key_texts(job: Job) -> Iterator[str]:
                 yield ",".join(map(str, values))
 
 
-def _condition(keys: Sequence[str], text: str) -> str:
+def _condition(keys: Sequence[str], text: str) -> Condition:
     """Such as `"shop" = 'north' and "id" = '12'`: numbers and dates are compared as what they are."""
     values = [text] if len(keys) == 1 else next(csv.reader([text], skipinitialspace=True), [])
     if len(values) != len(keys):
         raise OptionInvalid(f"key '{text}' has {len(values)} parts, and a row has {len(keys)}: {', '.join(keys)}")
-    pairs = ((name.replace('"', '""'), value.replace("'", "''")) for name, value in zip(keys, values, strict=True))
-    return " and ".join(f"\"{name}\" = '{value}'" for name, value in pairs)
+    return reduce(and_, map(Condition.equals, keys, values))
 
 
-def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, Condition]) -> Iterator[tuple[str, int]]:
     begin = 0
     for batch in slices([file], keys, rows=READ_ROWS):
         for text, condition in wanted.items():
@@ -71,9 +72,9 @@ def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, str]) -> Iter
         begin += batch.num_rows
 
 
-def _holds(batch: pa.RecordBatch, text: str, condition: str, keys: Sequence[str]) -> np.ndarray:
+def _holds(batch: pa.RecordBatch, text: str, condition: Condition, keys: Sequence[str]) -> np.ndarray:
     try:
-        held = where.apply(condition, batch)
+        held = condition.mask(batch)
     except OptionInvalid:
         types = ", ".join(f"{name} ({batch.schema.field(name).type})" for name in keys)
         raise OptionInvalid(f"key '{text}' cannot be compared with {types}") from None

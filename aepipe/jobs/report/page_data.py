@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from aepipe.config.job import Job
-from aepipe.expressions import evaluate as where
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
@@ -217,10 +216,11 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
 
 def _real_rows(job: Job) -> pa.Table:
     """Return the first rows of the training partitions that match `[train] where`."""
+    condition = job.train.condition
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
         for batch in slices(partition.files, None, rows=READ_ROWS):
-            chosen.append(batch.filter(where.apply(job.train.where, batch)) if job.train.where else batch)
+            chosen.append(batch if condition is None else batch.filter(condition.mask(batch)))
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
                 return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)
     return unified_table(chosen, or_text=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, value_condition
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
@@ -60,7 +60,7 @@ class _RareClass:
 
     column: str
     value: str
-    where: str
+    where: Condition
 
 
 def augment(
@@ -99,7 +99,7 @@ def augment(
             for rows in reference_rows(job, bundle).sides
         )
     )
-    masks = tuple(np.asarray(where.apply(rare_class.where, side)) for side in reference.sides)
+    masks = tuple(np.asarray(rare_class.where.mask(side)) for side in reference.sides)
     count = max(len(masks[0]) - 2 * int(masks[0].sum()), 0) if rows is None else rows
     if not count:
         raise EvaluationInvalid(
@@ -172,10 +172,10 @@ def _write(job: Job, bundle: Bundle, rare: _RareClass, found: Augmentation, *, d
         column=rare.column,
         value=rare.value,
         drawn=drawn,
-        command=f"aepipe sample {job.source.name} --where {shlex.quote(rare.where)} --rows {drawn} --seed {seed}",
+        command=f"aepipe sample {job.source.name} --where {shlex.quote(str(rare.where))} --rows {drawn} --seed {seed}",
         found=found,
     )
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{rare.column}-{rare.value}")[:60].strip("-")
-    path = job.out_path / "reports" / f"augment-{name}-{digest_of(rare.where)[-6:]}.html"
+    path = job.out_path / "reports" / f"augment-{name}-{digest_of(str(rare.where))[-6:]}.html"
     put_bytes(path, render_augmentation(page).encode())
     return path

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import JobInvalid
+from aepipe.expressions.condition import Condition
+from aepipe.expressions.parser import Literal, parse_literal
 from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import did_you_mean
 
@@ -17,12 +19,12 @@ class Group(NamedTuple):
     """Rows that are drawn under one condition; `name` derives their seed."""
 
     rows: int
-    where: str | None
+    where: Condition | None
     name: str = ""
 
 
 def build_groups(
-    bundle: Bundle, rows: int, *, where: str | None, shares: Mapping[str, Mapping[str, float]]
+    bundle: Bundle, rows: int, *, where: Condition | None, shares: Mapping[str, Mapping[str, float]]
 ) -> tuple[Group, ...]:
     """Split a set into one group per value and one for all other values; without shares it is one group.
 
@@ -36,17 +38,19 @@ def build_groups(
     literals = {value: _literal(value, kind, column) for value in wanted}
     rest = 1 - sum(wanted.values())
     counts = largest_remainders(rows, [*wanted.values(), max(rest, 0.0)])
-    name = _quoted(column)
-    conditions = [f"{name} = {literal}" for literal in literals.values()]
-    conditions.append(f"({name} not in ({', '.join(literals.values())}) or {name} is null)")
-    both = [condition if where is None else f"({where}) and {condition}" for condition in conditions]
-    found = zip(counts, both, conditions, strict=True)
+    conditions = [Condition.equals(column, literal) for literal in literals.values()]
+    names = list(map(str, conditions))
+    others = ~Condition.one_of(column, literals.values()) | Condition.is_null(column)
+    conditions.append(others)
+    names.append(f"({others})")  # names derive seeds: this one has had parentheses since version 0.1.0
+    both = [condition if where is None else where & condition for condition in conditions]
+    found = zip(counts, both, names, strict=True)
     return tuple(Group(count, condition, name) for count, condition, name in found if count)
 
 
-def value_condition(bundle: Bundle, column: str, value: str) -> str:
+def value_condition(bundle: Bundle, column: str, value: str) -> Condition:
     """Return the condition that a column equals a value, given as text. Raises JobInvalid as `build_groups`."""
-    return f"{_quoted(column)} = {_literal(value, _type_of(bundle, column), column)}"
+    return Condition.equals(column, _literal(value, _type_of(bundle, column), column))
 
 
 def largest_remainders(total: int, shares: list[float]) -> list[int]:
@@ -88,15 +92,11 @@ def _type_of(bundle: Bundle, column: str) -> pa.DataType:
     return plain(schema.arrow.field(column).type)
 
 
-def _literal(value: str, kind: pa.DataType, column: str) -> str:
+def _literal(value: str, kind: pa.DataType, column: str) -> str | Literal:
     match sort_of(kind):
         case "text":
-            return "'" + value.replace("'", "''") + "'"
-        case "number" | "boolean":
             return value
+        case "number" | "boolean":
+            return parse_literal(value)
         case _:
             raise JobInvalid("shares", [f"'{column}' has type {kind}: expected text, numbers or booleans"])
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
+from aepipe.expressions.condition import Condition
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
@@ -46,7 +47,7 @@ class QualityGate:
         bundle: Bundle,
         reference: Reference,
         *,
-        where: str | None,
+        where: Condition | None,
         shares: Mapping[str, Mapping[str, float]],
     ) -> None:
         self._job = job
@@ -54,7 +55,7 @@ class QualityGate:
         self._reference = reference
         self._where = where
         self._shares = shares
-        conditions = [] if where is None else [where]
+        conditions = [] if where is None else [str(where)]
         for name, wanted in shares.items():
             conditions += [f"{share:.3g} of {name} {value}" for value, share in wanted.items()]
         self._request = ", ".join(conditions)  # in words; empty if rows are distributed as in training

@@ -9,7 +9,7 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample.class_shares import value_text
 from aepipe.jobs.train.split import CALIBRATION, TRAIN, split
 from aepipe.jobs.train.training_data import read_chosen
@@ -34,9 +34,9 @@ class Reference:
         """Training rows, then held-out rows."""
         return self.train, self.held_out
 
-    def matching(self, condition: str) -> "Reference | None":
+    def matching(self, condition: Condition) -> "Reference | None":
         """Select the rows that satisfy a condition; None if fewer than fifty of either side do."""
-        return Reference(*(rows.filter(where.apply(condition, rows)) for rows in self.sides)).if_enough()
+        return Reference(*(rows.filter(condition.mask(rows)) for rows in self.sides)).if_enough()
 
     def with_shares(self, column: str, shares: Mapping[str, float], seed: int) -> "Reference | None":
         """Subsample to these shares of a column's values, written as text; None as for `matching`."""

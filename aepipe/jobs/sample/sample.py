@@ -16,6 +16,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
+from aepipe.expressions.condition import Condition
 from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
@@ -85,6 +86,11 @@ class SampleRequest:
             check_shares({column: dict(shares) for column, shares in self.shares.items()})
         except ValueError as error:
             raise ArgumentInvalid("share", [str(error)]) from None
+
+    @property
+    def condition(self) -> Condition | None:
+        """Condition that every row satisfies; None: rows as in training."""
+        return None if self.where is None else Condition.parse(self.where)
 
     def key(self, job: Job, bundle: Bundle) -> str:
         """Return the digest of all inputs of the rows and of the decision to publish them."""
@@ -196,7 +202,7 @@ def sample(
 
 def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple[Group, ...]:
     """Return the groups to draw; refuse impossible requests before anything is written."""
-    groups = build_groups(bundle, request.rows, where=request.where, shares=request.shares)
+    groups = build_groups(bundle, request.rows, where=request.condition, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)
     validate_constraints(job.samples.constraints, bundle.encoding.schema)
@@ -211,7 +217,7 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
     constraints = ConstraintFilter(run.job.samples.constraints, run.bundle.encoding.schema, train)
     gate = None
     if reference is not None and run.is_checked:
-        gate = QualityGate(run.job, run.bundle, reference, where=request.where, shares=request.shares)
+        gate = QualityGate(run.job, run.bundle, reference, where=request.condition, shares=request.shares)
     _write(run, commit, constraints, gate)
     result = GateResult()
     if gate is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, OptionInvalid
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.traversal import MeanLatents, refuse_unwalkable, step_between
 from aepipe.jobs.results import Result
@@ -135,7 +135,7 @@ def shift(
     if not keys:
         raise OptionInvalid("a shift has no rows: expected at least one key. Name the rows to shift.")
     start = _start(job_path, tuple(dict.fromkeys(keys)), model)
-    vector = _attribute_vector(start, condition)
+    vector = _attribute_vector(start, Condition.parse(condition))
     table = start.model.walker.shift(start.rows, vector, amounts=[0.0, amount] if amount else [0.0])
     settings = {"condition": condition, "amount": amount, "vector": vector.tolist()}
     return _write(start, "shift", table, settings, partition)
@@ -181,24 +181,24 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     return _Start(job, opened, tuple(keys), rows, began)
 
 
-def _attribute_vector(start: _Start, condition: str) -> NDArray[np.float64]:
+def _attribute_vector(start: _Start, condition: Condition) -> NDArray[np.float64]:
     """Return the attribute vector, (Z,), from the first `[train] max_rows` rows of the job's data."""
     job, walker = start.job, start.model.walker
     with_attribute, without = MeanLatents(walker), MeanLatents(walker)
-    needed = {column.name for column in start.model.bundle.encoding.schema.modelled} | where.columns(condition)
+    needed = {column.name for column in start.model.bundle.encoding.schema.modelled} | condition.columns
     files = [file for partition in discover(job) for file in partition.files]
     for file in files:
         names = read_footer(file).schema.names
-        for name in sorted(where.columns(condition) - set(names)):
+        for name in sorted(condition.columns - set(names)):
             raise ArgumentInvalid("shift", [f"the table has no column '{name}'{did_you_mean(name, names)}"])
     for batch in slices(files, sorted(needed), rows=READ_ROWS):
         rows = pa.Table.from_batches([batch])
-        holds = where.apply(condition, rows)
+        holds = condition.mask(rows)
         with_attribute.add(rows.filter(holds))
         without.add(rows.filter(pc.invert(holds)))
         if with_attribute.rows + without.rows >= job.train.max_rows:
             break
-    return step_between(with_attribute, without, what=condition)
+    return step_between(with_attribute, without, what=str(condition))
 
 
 def _write(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from aepipe.config.job import Job
 from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
-from aepipe.expressions import evaluate as where
+from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, refuse_training_faults
@@ -113,16 +113,17 @@ def _refuse_reserved(schema: Schema) -> None:
 def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
     """A condition that cannot be judged is found now, not after a training."""
     known = {column.name for column in schema.columns}
-    conditions = {"[train] where": job.train.where, "[evaluate] anomaly": job.evaluate.anomaly}
+    conditions = {"[train] where": job.train.condition, "[evaluate] anomaly": job.evaluate.anomaly_condition}
     faults = []
     for key, condition in conditions.items():
-        for name in sorted(where.columns(condition) - known) if condition else ():
+        for name in sorted(condition.columns - known) if condition is not None else ():
             faults.append(f"{key}: the table has no column '{name}'{did_you_mean(name, known)}")
     classes = job.score.classes
     if classes is not None and classes not in schema.labels:
         hint = did_you_mean(classes, schema.labels) or ": name it under [data] labels"
         faults.append(f"[score] classes: '{classes}' is no label of the table{hint}")
-    for name in sorted(where.columns(job.samples.where) - set(schema.conditions)) if job.samples.where else ():
+    sampled = job.samples.condition
+    for name in sorted(sampled.columns - set(schema.conditions)) if sampled is not None else ():
         hint = did_you_mean(name, schema.conditions) or '; name it as "condition" under [columns], or leave it out'
         faults.append(f"[samples] where: '{name}' is no condition{hint}")
     if faults:
@@ -143,7 +144,7 @@ class _Read(NamedTuple):
     beside: tuple[pa.Table, ...]
 
 
-def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[str | None]) -> _Read:
+def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[Condition | None]) -> _Read:
     """Every row is read once. beside: conditions, each with the first 200,000 rows for which it holds; none: no row."""
     share = _share(job, schema, partitions)
     generator = np.random.default_rng(job.train.seed)
@@ -157,7 +158,7 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside
         names.append(pa.repeat(partition.name, chosen.num_rows))
         for condition, held in zip(beside, found, strict=True):
             if condition is not None and sum(rows.num_rows for rows in held) < MOST_LABELLED:
-                held.append(batch.filter(where.apply(condition, batch)))
+                held.append(batch.filter(condition.mask(batch)))
     table = pa.Table.from_batches(tables)
     others = (pa.Table.from_batches(held, table.schema).slice(0, MOST_LABELLED) for held in found)
     return _Read(table, pa.concat_arrays(names), tuple(others))
@@ -181,37 +182,37 @@ def _share(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> float
 
 def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
     columns = list(schema.columns_read)
-    for condition in (job.train.where, job.evaluate.anomaly if job.uses_labels else None):
-        columns += sorted(where.columns(condition) - set(columns)) if condition else ()
+    for condition in (job.train.condition, job.evaluate.anomaly_condition if job.uses_labels else None):
+        columns += sorted(condition.columns - set(columns)) if condition is not None else ()
     for partition in partitions:
         for batch in slices(partition.files, columns, rows=READ_ROWS, schema=schema.arrow):
             yield partition, batch
 
 
 def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Generator) -> pa.Array | None:
-    keep = where.apply(job.train.where, batch) if job.train.where else None
+    keep = None if job.train.condition is None else job.train.condition.mask(batch)
     if share < 1:
         drawn = pa.array(generator.random(batch.num_rows) < share)
         keep = drawn if keep is None else pc.and_(keep, drawn)
     return keep
 
 
-def _of_anomalies(job: Job) -> str | None:
+def _of_anomalies(job: Job) -> Condition | None:
     """The condition of anomalies that `[train] where` leaves out; none where no labels are heard."""
     truth, others = label_rule(job), _left_out(job)
     if truth is None or others is None or not job.uses_labels:
         return None
-    return f"({truth.condition}) and {others}"
+    return truth.condition & others
 
 
-def _of_others(job: Job) -> str | None:
+def _of_others(job: Job) -> Condition | None:
     """The condition of all rows that `[train] where` leaves out; none where no classes are told apart."""
     return None if job.score.classes is None else _left_out(job)
 
 
-def _left_out(job: Job) -> str | None:
+def _left_out(job: Job) -> Condition | None:
     """What holds for rows that `[train] where` leaves out; rows of which it cannot be judged are neither."""
-    return f"not ({job.train.where})" if job.train.where else None
+    return None if job.train.condition is None else ~job.train.condition
 
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:

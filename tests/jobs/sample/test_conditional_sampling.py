@@ -14,6 +14,7 @@ import aepipe
 from aepipe.bundles.bundle import Bundle
 from aepipe.cli.main import app
 from aepipe.errors import JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.expressions.condition import Condition
 from aepipe.inference.sampler import draw
 from aepipe.jobs.sample.impute import impute
 from aepipe.jobs.sample.sample import sample
@@ -76,8 +77,8 @@ def bundle(till: Path) -> Bundle:
     return Bundle.open(till.parent / "exported" / "till")
 
 
-def drawn(bundle: Bundle, rows: int, **options: object) -> pa.Table:
-    batches = list(draw(bundle, rows, **{"seed": 3, **options}))  # type: ignore[arg-type]
+def drawn(bundle: Bundle, rows: int, *, where: str, **options: int) -> pa.Table:
+    batches = list(draw(bundle, rows, where=Condition.parse(where), **{"seed": 3, **options}))  # type: ignore[arg-type]
     return pa.Table.from_batches(batches).unify_dictionaries()
 
 
