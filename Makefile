@@ -1,4 +1,4 @@
-# Everything goes through the two README commands: `make demo` and `make test`.
+# The README describes `make demo`, `make test` and `make test-all`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
@@ -9,10 +9,10 @@ export DO_NOT_TRACK := 1
 
 .PHONY: demo test test-slow test-all check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
-help: ## this list
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# torch first and pinned, so that a build without CUDA stays in place where one was chosen.
+# torch first and pinned, so that an installed build without CUDA is kept.
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "aepipe needs Python 3.11 or newer on the PATH" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,29 +38,29 @@ test-slow: $(READY) ## the tests that take longer
 
 test-all: test test-slow ## check, then every test that this machine can run
 
-fix: $(READY) ## format, and mend what lint can mend
+fix: $(READY) ## format, and apply automatic lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY) ## the pages that are made from the code
+docs: $(READY) ## regenerate the pages made from the code
 	$(BIN)/python docs/make.py
 
-benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, beside pythae; ZOO=--quick for minutes
+benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, compared with pythae; ZOO=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.zoo --workers 2 $(ZOO)
 
-benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, beside PyOD's; DETECTION=--quick for minutes
+benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, compared with PyOD's; DETECTION=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.detection $(DETECTION)
 
-benchmark-synthesis: $(READY) ## an hour: synthetic rows of a census table, beside TVAE if ctgan is there; SYNTHESIS=--quick
+benchmark-synthesis: $(READY) ## an hour: synthetic rows of a census table, compared with TVAE if ctgan is installed; SYNTHESIS=--quick
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.synthesis $(SYNTHESIS)
 
-benchmark-throughput: $(READY) ## half an hour: rows a second, beside pandas, Ray Data and PyOD; THROUGHPUT=--quick for minutes
+benchmark-throughput: $(READY) ## half an hour: rows per second, compared with pandas, Ray Data and PyOD; THROUGHPUT=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.throughput $(THROUGHPUT)
 	$(BIN)/python -m benchmarks.training
 
-clean: ## remove everything that was made
+clean: ## remove everything generated
 	rm -rf $(VENV) .cache data/*/dt=* data/*/out exported/*/
