@@ -14,13 +14,13 @@ Path = tuple[str, ...]
 
 
 def find_line(path: Path, text: str) -> int | None:
-    """Return the number of the first line that sets this key or a table that holds it; None if no line does.
+    r"""Return the number of the first line that sets this key or a table that holds it; None if no line does.
 
     Args:
         path: parts of the key; elements of arrays of tables are numbered from "0".
         text: the TOML document.
 
-    >>> find_line(("samples", "constraints", "1"), "[[samples.constraints]]\\nlow = 1\\n[[samples.constraints]]")
+    >>> find_line(("samples", "constraints", "1"), "[[samples.constraints]]\nlow = 1\n[[samples.constraints]]")
     3
     """
     for number, found, is_header in _definitions(text):

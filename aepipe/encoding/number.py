@@ -52,7 +52,9 @@ class NumberCodec(Codec):
         nulls = nulls if self.number.may_be_missing else None
         if pt.is_integer(kind) or pt.is_duration(kind):
             return array_of(self._integers(values, kind), kind, nulls)
-        values = np.clip(self._rounded(values + float(self.offset)), float(self.least), float(self.greatest))
+        values = values + float(self.offset)
+        rounded = values if self.decimals is None else np.round(values, self.decimals)
+        values = np.clip(rounded, float(self.least), float(self.greatest))
         if pt.is_decimal(kind):
             return array_of(within(values, kind), pa.float64(), nulls).cast(kind)
         return array_of(values, kind, nulls)
@@ -66,9 +68,6 @@ class NumberCodec(Codec):
         floats: np.ndarray = values.astype(np.float32 if values.dtype == np.float32 else np.float64)
         floats[nulls] = np.nan
         return floats
-
-    def _rounded(self, values: np.ndarray) -> np.ndarray:
-        return values if self.decimals is None else np.round(values, self.decimals)
 
     def _integers(self, values: np.ndarray, kind: pa.DataType) -> np.ndarray:
         """Round to integers of the column's dtype, clipped exactly: float64 cannot represent 2**63 - 1."""

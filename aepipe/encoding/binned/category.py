@@ -40,13 +40,10 @@ class TwoLevelCodes(Codec):
         """Decode class and member; a member beyond its class becomes the last value, a reserved one the first."""
         codes, uniform = features.codes, features.uniform
         of_class, member = (np.maximum(level.astype(np.int64) - FIRST_VALUE, 0) for level in codes.T)
-        values = np.minimum(of_class * self.members + np.minimum(member, self.members - 1), self._last)
+        last = max(len(self.whole.values) - 1, 0)
+        values = np.minimum(of_class * self.members + np.minimum(member, self.members - 1), last)
         whole = np.where(codes[:, 0] < FIRST_VALUE, codes[:, 0], values + FIRST_VALUE)
         return self.whole.decode(EncodedColumn(codes=whole[:, None], uniform=uniform[:, :1]), kind)
-
-    @property
-    def _last(self) -> int:
-        return max(len(self.whole.values) - 1, 0)
 
 
 def fit_category_codes(column: Column, index: int, values: pa.ChunkedArray) -> CategoryCodec | TwoLevelCodes:

@@ -38,7 +38,9 @@ class DatetimeCodes(Codec):
     may_be_missing: bool = False
     least: int = Field(0, description="training minimum in its unit; decoded values are clipped to it")
     greatest: int = 0
-    moments: tuple[int, ...] = Field((), description="frequent moments, each a code of its own after those of the week")
+    moments: tuple[int, ...] = Field(
+        (), description="frequent moments, each with a code of its own after the codes of the week"
+    )
 
     @property
     def categories(self) -> tuple[Category, ...]:
