@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from aepipe.cli.main import app
 from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample import reference_data as reference
 from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample import sample
@@ -100,10 +101,10 @@ def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
     few = Reference(pa.table({"kind": ["boot", "hat"] * 60}), pa.table({"kind": ["boot"] * 49 + ["hat"] * 51}))
 
     assert "shapes" in result.quality
-    assert few.matching("kind = 'boot'") is None
+    assert few.matching(Condition.parse("kind = 'boot'")) is None
     assert few.with_shares("kind", {"boot": 0.9}, 0) is not None
     assert few.with_shares("kind", {"boot": 0.99}, 0) is None
-    kept = few.matching("kind = 'hat'")
+    kept = few.matching(Condition.parse("kind = 'hat'"))
     assert kept is not None
     assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
 
