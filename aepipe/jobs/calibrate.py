@@ -1,4 +1,4 @@
-"""Calibration and threshold anew for a model that stays as it is. Nothing here knows torch or pandas."""
+"""Recalibration of a model without retraining. Nothing here knows torch or pandas."""
 
 import logging
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class CalibrateResult(Result):
-    """What judges the model's scores from now on; `created` is false where it did already."""
+    """Active calibration of the model; `created` is False if it was active before."""
 
     model_version: str
     created: bool
@@ -46,7 +46,7 @@ class CalibrateResult(Result):
 
 
 class _Rows(NamedTuple):
-    """What partitions hold: scores, which rows calibrate, and the truth as far as it is known, (B,) each."""
+    """Rows of partitions: scores, which rows calibrate, and labels as far as they are known, (B,) each."""
 
     scores: NDArray[np.float64]
     calibrates: NDArray[np.bool_]
@@ -111,7 +111,7 @@ def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateRes
 
 
 def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | None) -> LabelRule | None:
-    """What says which rows are anomalies, as far as costs are to be held against it."""
+    """Return the rule that marks anomalies; None if the job has no costs or no labels."""
     named = label is not None or positive is not None
     if job.calibration.costs is None:
         if named:

@@ -1,4 +1,4 @@
-"""Why a row scored what it scored: the row beside what the model expected of it, the columns to blame first."""
+"""Explanation of a score: the row beside its reconstruction, columns with the greatest attribution first."""
 
 import difflib
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ NEAR = 3
 
 
 class ColumnLine(Result):
-    """A column, region of an image or span of steps."""
+    """Column, region of an image or span of steps."""
 
     name: str
     read: str
@@ -38,7 +38,7 @@ class ColumnLine(Result):
 
 
 class StepLine(Result):
-    """A step of a series: channels as they were read and as they were expected."""
+    """Step of a series: channels of the source and of the reconstruction."""
 
     step: int
     read: tuple[float | None, ...]
@@ -46,7 +46,7 @@ class StepLine(Result):
 
 
 class Heat(Result):
-    """The regions of an image, row by row, each with how far its loss is above the usual."""
+    """Regions of an image, row by row, each with the z-score of its loss."""
 
     side: int
     """of a region, in pixels"""
@@ -54,7 +54,7 @@ class Heat(Result):
 
 
 class Explanation(Result):
-    """One row; reasons come first in `columns`, then the others, the most blamed first."""
+    """Explanation of one row; `columns` holds its reasons first, then the others by attribution."""
 
     row: str
     kind: Literal["table", "image", "series"]
@@ -84,7 +84,7 @@ def explain(
     picture: str | Path | None = None,
     model: str = "champion",
 ) -> tuple[Explanation, ...]:
-    """An explanation of the row of each key, or of `row`, such as dt=2026-01-05:17, the first row being 0.
+    """Explain the row of each key, or `row`, such as dt=2026-01-05:17; rows are counted from 0.
 
     picture: a PNG to write, of an image: the row, what was expected, and the heat of its regions.
     Raises OptionInvalid where a key is of no row or of several, where there is no such row, and for a picture of
@@ -108,7 +108,7 @@ def _of_keys(job: Job, keys: Sequence[str], columns: Sequence[str]) -> list[_Row
 
 
 def _near(job: Job, text: str) -> str:
-    """`; near are case-001 and case-002` where some keys look alike."""
+    """Return a hint such as `; near are case-001, case-002` if some keys are similar."""
     found = difflib.get_close_matches(text, list(key_texts(job)), n=NEAR, cutoff=0.6)
     return f"; near are {', '.join(found)}" if found else ""
 
@@ -163,7 +163,7 @@ def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanatio
 
 
 def _ranks(answer: dict[str, object]) -> dict[str, int]:
-    """The reasons that nights are written with, in their order from 1."""
+    """Return the rank of each reason column of the outputs, from 1."""
     found: dict[str, int] = {}
     rank = 1
     while isinstance(name := answer.get(f"reason_{rank}"), str):
@@ -190,7 +190,7 @@ def _lines(
 
 
 def _heat(layout: Layout, blame: dict[str, float | None]) -> Heat | None:
-    """The regions as they lie on the image; None of other layouts, and of rows that cannot be scored."""
+    """Return the attribution of image regions; None for other layouts and for rows without a score."""
     if layout.rebuilt is None or not blame or None in blame.values():
         return None
     lines: dict[str, list[float]] = {}
@@ -213,7 +213,7 @@ def _steps(model: TableModel, source: pa.Table, expected: pa.Table) -> tuple[Ste
 
 
 def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tuple[float | None, ...]]:
-    """The channels of each step; a window of one channel may hold plain numbers."""
+    """Return the channels of each step; a window of one channel may hold plain numbers."""
     return [tuple(step) if isinstance(step, Sequence) else (step,) for step in values]
 
 

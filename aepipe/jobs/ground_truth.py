@@ -1,4 +1,4 @@
-"""What says which rows are anomalies: the job's condition, or a label column with two values."""
+"""Rule that marks anomalies: the job's condition, or a label column with two values."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,31 +20,31 @@ _SHOWN = 5
 
 
 class Labels(NamedTuple):
-    """What labels say of rows: whether anything is known of each, and whether it is an anomaly, (B,) each."""
+    """Labels of rows: whether each is known, and whether it is an anomaly, (B,) each."""
 
     known: NDArray[np.bool_]
     is_anomaly: NDArray[np.bool_]
 
     @classmethod
     def nothing(cls, rows: int) -> "Labels":
-        """Of rows without labels."""
+        """Return labels of rows of which none is known."""
         return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
 class LabelRule(NamedTuple):
-    """A condition on source columns that holds for anomalies; where one of them is null, nothing is known."""
+    """Condition on source columns that anomalies satisfy; rows with a null in one of them are unlabelled."""
 
     condition: Condition
     words: str
-    """the condition as a reader is told it"""
+    """description of the condition in words"""
 
     @property
     def columns(self) -> frozenset[str]:
-        """The source columns that it looks at."""
+        """Source columns of the condition."""
         return self.condition.columns
 
     def of(self, rows: pa.Table) -> Labels:
-        """What it says of rows that have its columns."""
+        """Label rows that have the columns of the rule."""
         known = np.ones(rows.num_rows, np.bool_)
         for name in self.columns:
             known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
@@ -52,7 +52,7 @@ class LabelRule(NamedTuple):
 
 
 def label_rule(job: Job) -> LabelRule | None:
-    """What the job says under `[evaluate]`; none where it says nothing."""
+    """Return the rule of `[evaluate] anomaly`; None if the job has none."""
     anomaly = job.evaluate.anomaly_condition
     return None if anomaly is None else LabelRule(anomaly, str(anomaly))
 
@@ -82,7 +82,7 @@ def _only_label(job: Job) -> str:
 
 
 def _counts(column: str, files: list[Path]) -> dict[object, int]:
-    """How often each value stands in the files that have the column, nulls left out."""
+    """Count each value of the column over the files that have it, without nulls."""
     known: dict[str, None] = {}
     found: dict[object, int] = {}
     there = False
@@ -145,7 +145,7 @@ def _not_two(column: str, counts: dict[object, int]) -> EvaluationInvalid:
 
 
 def _truth(column: str, value: object, note: str = "") -> LabelRule:
-    """The condition that a column has a value; its words."""
+    """Return the rule that a column equals a value."""
     condition = Condition.equals(column, value if isinstance(value, bool) else _text(value))
     return LabelRule(condition, f"{column} = {_text(value)}{note}")
 

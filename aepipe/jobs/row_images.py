@@ -10,7 +10,7 @@ from aepipe.report.figures.series_thumbnails import draw_series
 
 
 def drawn_images(encoding: Encoding, rows: pa.Table) -> NDArray[np.uint8]:
-    """The images of rows, (B, C, H, W): the targets where there are any, since those are what is rebuilt and drawn."""
+    """Return the images of rows, (B, C, H, W): target images if the model has them, since it reconstructs those."""
     if encoding.series is not None:
         numbers = encoding.series.series.numbers
         low, high = (np.array([getattr(number, end) or 0.0 for number in numbers]) for end in ("low", "high"))
@@ -21,12 +21,12 @@ def drawn_images(encoding: Encoding, rows: pa.Table) -> NDArray[np.uint8]:
 
 
 def top_of(layout: Layout) -> int:
-    """The greatest value of a picture's pixels."""
+    """Return the greatest pixel value of an image."""
     return 255 if layout.rebuilt is None else layout.rebuilt.top
 
 
 def pooled_pixels(images: NDArray[np.uint8], side: int = 8) -> NDArray[np.float64]:
-    """Images (B, C, H, W) as points, (B, C * h * w): means of blocks, h and w at most `side`.
+    """Downsample images (B, C, H, W) to points, (B, C * h * w): means of blocks, h and w at most `side`.
 
     >>> pooled_pixels(np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4), side=2)
     array([[ 2.5,  4.5, 10.5, 12.5]])

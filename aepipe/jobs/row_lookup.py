@@ -17,7 +17,7 @@ from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.unification import unified_table
 
 Place = tuple[Partition, Path, int]
-"""A row: its partition, its file, and where it stands in that."""
+"""Partition and file of a row, and its position in the file."""
 
 
 def find_rows(
@@ -47,7 +47,7 @@ def find_rows(
 
 
 def key_texts(job: Job) -> Iterator[str]:
-    """The key of every row, as `find_rows` takes it."""
+    """Yield the key of every row, in the format that `find_rows` takes."""
     keys = job.data.keys
     for partition in discover(job):
         for batch in slices(partition.files, keys, rows=READ_ROWS):
@@ -56,7 +56,7 @@ def key_texts(job: Job) -> Iterator[str]:
 
 
 def _condition(keys: Sequence[str], text: str) -> Condition:
-    """Such as `"shop" = 'north' and "id" = '12'`: numbers and dates are compared as what they are."""
+    """Return a condition such as `"shop" = 'north' and "id" = '12'`; literals take the types of the columns."""
     values = [text] if len(keys) == 1 else next(csv.reader([text], skipinitialspace=True), [])
     if len(values) != len(keys):
         raise OptionInvalid(f"key '{text}' has {len(values)} parts, and a row has {len(keys)}: {', '.join(keys)}")
@@ -93,7 +93,7 @@ def _the_one(job: Job, text: str, places: Sequence[Place], near: Callable[[Job, 
 
 
 def _row(partition: Partition, file: Path, row: int) -> int:
-    """Where a row of a file stands in its partition."""
+    """Return the position of a row in its partition."""
     before = partition.files[: partition.files.index(file)]
     return row + sum(read_footer(path).rows for path in before)
 

@@ -1,4 +1,4 @@
-"""Which alpha a job gets: the one it asks for, or the cheapest that labels, scored nights or an assumption allow."""
+"""Selection of alpha: the job's own, or the cheapest by labels, by scored partitions or by an assumed base rate."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.floating]
 
 
 class Labelled(NamedTuple):
-    """Scores of rows that nothing was fitted on, and whether each is an anomaly, (B,); `what` names them."""
+    """Scores of rows that nothing was fitted on, and whether each is an anomaly, (B,); `what` describes the rows."""
 
     scores: Floats
     is_anomaly: NDArray[np.bool_]
@@ -23,7 +23,7 @@ class Labelled(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known beside the calibration scores."""
+    """Data for the choice of alpha, besides the calibration scores."""
 
     rows: float
     """of a night"""
@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
 
 
 def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
-    """The calibration of these scores with the job's alpha, or with the one that its cost table leads to.
+    """Calibrate on scores, with the job's alpha or the cheapest by its cost table.
 
     Raises CalibrationInvalid where the scores are too few, all equal or not finite, or the labels of one class.
     """
@@ -41,7 +41,7 @@ def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
 
 
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
-    """The same scores with the alpha that the job asks for or that its cost table leads to."""
+    """Return the calibration with the job's alpha or the cheapest by its cost table."""
     asked = job.calibration
     if not asked.selects_alpha:
         return calibration.with_alpha(asked.alpha)
@@ -53,7 +53,7 @@ def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibratio
 
 
 def needed_alpha(job: Job) -> float:
-    """The alpha that calibration rows must support whatever is chosen later."""
+    """Return the alpha that the calibration rows must support, whichever is selected later."""
     return 0.5 if job.calibration.selects_alpha else job.calibration.alpha
 
 

@@ -18,7 +18,7 @@ class Trained(NamedTuple):
 
 
 def as_trained(bundle: Bundle, job: Job) -> Trained:
-    """The bundle's own job and partitions, data and outputs where `job` has them. Raises as `discover`."""
+    """Return the bundle's own job and partitions, with the data and output folders of `job`. Raises as `discover`."""
     raw: dict[str, Any] = dict(bundle.manifest.job)
     raw["data"] = {**raw["data"], "path": str(job.data.path)}
     raw["output"] = job.output.model_dump(mode="json")

@@ -178,7 +178,7 @@ def evaluate_labelled(
 
 
 class _Terms(NamedTuple):
-    """What every contender is measured by: the same rows, costs, budget of false alarms and draws."""
+    """Evaluation settings shared by all contenders: rows, costs, budget of false alarms and draws."""
 
     judged: LabelledScores
     costs: Costs | None
@@ -206,14 +206,14 @@ class _Terms(NamedTuple):
         )
 
     def cost(self, *, false_alarm_rate: float, recall: float) -> float | None:
-        """Expected a night."""
+        """Return the expected cost per partition; None without costs."""
         if self.costs is None:
             return None
         rows = len(self.judged.truth) / len(self.judged.nights)
         return rows * self.costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
 
     def events(self, scores: NDArray[np.float64]) -> EventRecall | None:
-        """None where no event time is known."""
+        """Return the recall of events; None without event times."""
         in_time = self.judged.in_time
         if in_time is None:
             return None
@@ -223,7 +223,7 @@ class _Terms(NamedTuple):
 def _scores_of(
     scored: ScoredPartitions, judged: LabelledScores, yardsticks: Baselines
 ) -> dict[str, NDArray[np.float64]]:
-    """What the yardsticks say of the rows; of rows without a score of ours, as little."""
+    """Return the baseline scores of the rows; -inf for rows that the model did not score."""
     found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in yardsticks.all}
     for table in sources(scored, judged):
         for each in yardsticks.all:
@@ -243,7 +243,7 @@ def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> No
 
 
 def _costs(job: Job, judged: LabelledScores, false_alarm: float | None, miss: float | None) -> Costs | None:
-    """The job's cost table with these costs in place of its own, at the rows' own base rate where it names none."""
+    """Return the job's cost table with these costs in place of its own; the base rate defaults to that of the rows."""
     table = job.calibration.costs
     if false_alarm is None or miss is None:
         if table is None:
@@ -263,7 +263,7 @@ def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest[Sco
 
 
 def _refuse_unlike(manifests: Sequence[Manifest[ScoreDetails]]) -> None:
-    """Scores of two models cannot be put into one measure."""
+    """Raise EvaluationInvalid if the scores are of more than one model."""
     nights: dict[str, list[str]] = {}
     for manifest in manifests:
         nights.setdefault(manifest.model_version, []).append(manifest.partition)

@@ -1,4 +1,4 @@
-"""The scored rows whose truth is known: which of them are anomalies, what they scored, and where they stand."""
+"""Scores joined with labels: the scored rows whose label is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ CHANGED = "its source is gone or was written again since it was scored"
 
 
 class ScoredPartition(NamedTuple):
-    """The rows of a partition whose truth is known; `rows` are where they stand in it."""
+    """Labelled rows of a partition; `rows` holds their positions."""
 
     manifest: Manifest[ScoreDetails]
     rows: NDArray[np.int64]
 
 
 class LabelledScores(NamedTuple):
-    """Rows of several nights, one after the other, and what is known of each of them."""
+    """Labelled rows of several partitions, one after the other."""
 
     nights: tuple[ScoredPartition, ...]
     truth: NDArray[np.bool_]
@@ -45,11 +45,11 @@ class LabelledScores(NamedTuple):
 
     @property
     def unscored(self) -> int:
-        """How many rows have no score."""
+        """Number of rows without a score."""
         return int(np.isneginf(self.scores).sum())
 
     def sample(self, most: int, *, seed: int = 0) -> "LabelledScores":
-        """At most so many of the rows, drawn at random and kept in their order."""
+        """Draw at most this many rows at random, in their order."""
         if len(self.truth) <= most:
             return self
         chosen = np.sort(np.random.default_rng(seed).choice(len(self.truth), most, replace=False))
@@ -70,7 +70,7 @@ class LabelledScores(NamedTuple):
 
 
 def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
-    """Every row of the scored nights whose truth is known, if its source is still what was scored.
+    """Join scores with labels, for partitions whose source is unchanged since it was scored.
 
     Raises EvaluationInvalid where no night has such rows, or where none of them has a score.
     """
@@ -113,7 +113,7 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
 
 
 def sources(scored: ScoredPartitions, judged: LabelledScores) -> Iterator[pa.Table]:
-    """The rows as they stand in the source, in their order, a bounded number at a time."""
+    """Yield the labelled rows of the source, in order, in bounded batches."""
     for manifest, rows in judged.nights:
         begin = 0
         for batch in scored.sources(manifest):
@@ -124,7 +124,7 @@ def sources(scored: ScoredPartitions, judged: LabelledScores) -> Iterator[pa.Tab
 
 
 def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule) -> str | None:
-    """Why nothing can be said of a night, if so."""
+    """Return why a partition cannot be evaluated; None if it can."""
     if not manifest.details.rows:
         return "it has no rows"
     if manifest.partition not in scored.unchanged:
@@ -141,7 +141,7 @@ def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: La
 def _alarms(
     scored: ScoredPartitions, manifest: Manifest[ScoreDetails]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores, and which rows the calibration in force flags, (B,) each: as written where it is what judged them."""
+    """Return scores and flags of the active calibration, (B,) each; flags are read if they were written under it."""
     written = scored.read("scores", manifest, ["score", "is_anomaly"])
     scores = written["score"].to_numpy().astype(np.float64)
     if scored.has_active_calibration(manifest):
@@ -153,7 +153,7 @@ def _alarms(
 def _labels(
     scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule
 ) -> tuple[Labels, pa.ChunkedArray | None]:
-    """What is known of a night's rows, and when each happened."""
+    """Read the labels and the event times of a partition."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [Path(path) for path in manifest.details.inputs]
@@ -162,7 +162,7 @@ def _labels(
 
 
 def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
-    """The rows in the order of their event time, those of one moment in the order they stand in; none without one."""
+    """Return the rows with an event time, sorted by it; ties keep their order."""
     values = unified_table([pa.table({"at": column}) for column in times])["at"]
     order = np.asarray(pc.array_sort_indices(values.combine_chunks()), np.int64)
     return order[: len(order) - values.null_count]
@@ -177,7 +177,7 @@ def _refuse_null(nights: Sequence[ScoredPartition], scores: NDArray[np.float64])
 
 
 def _reasons(left_out: Mapping[str, str]) -> str:
-    """Each reason once, with the nights that it holds for."""
+    """List each reason once, with its partitions."""
     nights: dict[str, list[str]] = {}
     for name, why in left_out.items():
         nights.setdefault(why, []).append(name)

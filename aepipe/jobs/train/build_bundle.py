@@ -73,7 +73,7 @@ class _Trained(NamedTuple):
 def make_bundle(
     job: Job, partitions: tuple[Partition, ...], key: str, *, device: Device | None, progress: Progress
 ) -> Made:
-    """A new version below exported/<name>; nothing bears its name yet."""
+    """Write a new version under exported/<name>, without an alias."""
     seconds: dict[str, float] = {}
     heads.resolve(job.score.head, job.train.data)
     refuse_unlabelled(job)
@@ -95,7 +95,7 @@ def make_bundle(
 def _learn(
     job: Job, learning: TrainingData, key: str, *, device: Device | None, progress: Progress, seconds: dict[str, float]
 ) -> _Trained:
-    """Network, head, priors and their ONNX files; an interrupted training goes on from its checkpoint."""
+    """Train network, head and priors and export them to ONNX; resume from a checkpoint if there is one."""
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
     values = _rows(learning.train) * learning.encoding.layout.features
@@ -206,7 +206,7 @@ def _publish(
 def _calibration(
     job: Job, partitions: tuple[Partition, ...], learning: TrainingData, scorer: bytes, scores: np.ndarray
 ) -> Calibration:
-    """Of the calibration rows' scores, with the alpha that the job asks for or that its cost table leads to."""
+    """Calibrate on the calibration rows, with the job's alpha or the cheapest by its cost table."""
     labelled = None
     if learning.labelled:
         found = _answers(scorer, learning.labelled)["score"]
@@ -220,7 +220,7 @@ def _calibration(
 
 
 def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
-    """What samples are drawn at; no file where there are no conditions."""
+    """Return the file of conditions that samples are drawn at; none without condition columns."""
     if not rows.num_columns:
         return {}
     sink = pa.BufferOutputStream()
@@ -229,7 +229,7 @@ def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
 
 
 def _answers(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the exported scorer says of rows, on the CPU."""
+    """Run the exported scorer on rows, on the CPU."""
     return outputs_of(Runner(partial(Session, onnx, device="cpu")), rows)
 
 

@@ -50,7 +50,7 @@ class _Kept(NamedTuple):
 
 
 def class_names(job: Job, learning: TrainingData) -> tuple[str, ...]:
-    """The classes with rows enough to learn from, by name; none where the job asks for none.
+    """Return the names of classes with enough rows; empty without `[score] classes`.
 
     Raises EvaluationInvalid where fewer than two have, more than `MOST_CLASSES`, or one is called unknown.
     """
@@ -72,7 +72,7 @@ def class_names(job: Job, learning: TrainingData) -> tuple[str, ...]:
 
 
 def find_classes(job: Job, learning: TrainingData, model: Model) -> FoundClasses | None:
-    """Of a trained model; none where the job asks for none."""
+    """Fit the class discriminant of a trained model; None without `[score] classes`."""
     names = class_names(job, learning)
     if learning.classed is None or not names:
         return None
@@ -95,7 +95,7 @@ def find_classes(job: Job, learning: TrainingData, model: Model) -> FoundClasses
 
 
 def texts(labels: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Labels as their names, a null where there is none."""
+    """Return labels as class names, null if missing."""
     if isinstance(labels, pa.ChunkedArray):
         labels = labels.combine_chunks()
     if pa.types.is_dictionary(labels.type):
@@ -104,7 +104,7 @@ def texts(labels: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def codes(labels: pa.Array | pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Indices into names, (B,); -1 of a value that is none of them, -2 where there is no label."""
+    """Return indices into names, (B,); -1 for another value, -2 without a label."""
     named = texts(labels)
     found = pc.index_in(named, value_set=pa.array(names, pa.string())).fill_null(_NO_CLASS)
     return np.where(named.is_null().to_numpy(False), _NO_CLASS - 1, found.to_numpy(False)).astype(np.int64)
@@ -113,7 +113,7 @@ def codes(labels: pa.Array | pa.ChunkedArray, names: tuple[str, ...]) -> NDArray
 def _points(
     probe: ModelProbe, rows: Mapping[str, NDArray[np.generic]], labels: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points and codes of the labelled rows, at most `MOST_ROWS` of them."""
+    """Return points and class indices of the labelled rows, at most `MOST_ROWS`."""
     at = np.flatnonzero(labels >= _NO_CLASS)
     at = np.sort(np.random.default_rng(seed).permutation(at)[:MOST_ROWS])
     if not len(at):
@@ -123,7 +123,7 @@ def _points(
 
 
 def _told(fitted: Classes, kept: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> _Kept:
-    """Of several parts of the rows; those without rows have no points."""
+    """Return points of several parts of the rows; parts without rows have none."""
     parts = [part for part in kept if len(part[1])]
     if not parts:
         nothing = np.zeros(0, np.int64)
@@ -135,7 +135,7 @@ def _told(fitted: Classes, kept: list[tuple[NDArray[np.float64], NDArray[np.int6
 
 
 def _least(job: Job, kept: _Kept) -> tuple[float, str]:
-    """The least confidence, and why it is that."""
+    """Return the confidence threshold and the reason for it."""
     costs = job.calibration.costs
     strange = int((~kept.known).sum())
     rows = f"{len(kept.truth):,} rows kept from training, {strange:,} of them of no known class"
@@ -151,7 +151,7 @@ def _least(job: Job, kept: _Kept) -> tuple[float, str]:
 
 
 def _facts(kept: _Kept, least: float) -> dict[str, float]:
-    """What the model card says; nothing without rows of a known class."""
+    """Return metrics for the model card; empty without rows of a known class."""
     if not kept.known.any():
         return {}
     told = kept.confidence >= least

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def head_of(job: Job, learning: TrainingData, model: Model) -> HeadChoice:
-    """The head that the job names, or that its labels speak for.
+    """Return the job's head, or the best by labels.
 
     Labelled rows are dev rows among others, so the heads that labels choose from are fitted on training rows alone.
     """
@@ -32,14 +32,14 @@ def head_of(job: Job, learning: TrainingData, model: Model) -> HeadChoice:
 
 
 def refuse_unlabelled(job: Job) -> None:
-    """Raises JobInvalid where labels have to choose the head, and nothing says what they mean."""
+    """Raise JobInvalid if labels must select the head and no rule marks anomalies."""
     if job.score.head == LABELLED and job.evaluate.anomaly is None:
         fault = f"[score] head = '{LABELLED}' needs [evaluate] anomaly, such as digit = 9"
         raise JobInvalid(str(job.source), [fault])
 
 
 def refuse_few(job: Job, learning: TrainingData) -> None:
-    """Raises OptionInvalid where labels have to choose the head, and too few rows have one."""
+    """Raise OptionInvalid if labels must select the head and too few rows are labelled."""
     anomalies, normal = _counts(learning)
     if job.score.head == LABELLED and min(anomalies, normal) < FEWEST:
         raise OptionInvalid(

@@ -7,7 +7,7 @@ from aepipe.training.history import Curve
 
 
 def model_card(manifest: BundleManifest, curve: Curve) -> str:
-    """Markdown, of facts on rows that the model did not learn from."""
+    """Render the model card in Markdown, with metrics of rows that trained no weight."""
     return "\n".join(_lines(manifest, curve)) + "\n"
 
 

@@ -34,12 +34,12 @@ def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarra
 
 
 def _part_of(shares: np.ndarray) -> np.ndarray:
-    """The part of a row at each share of the way, 0 to 1."""
+    """Return the part of each position, 0 to 1, in the order of rows."""
     return np.searchsorted([_TRAIN_ENDS, _DEV_ENDS], shares, side="right").astype(np.int8)
 
 
 def _by_rank(order: np.ndarray) -> np.ndarray:
-    """Exact shares of rows in a given order, rounded; each part holds a row where there are three."""
+    """Split rows in a given order by exact shares, rounded; each part has a row if there are three."""
     rows = len(order)
     ends = np.rint(np.array([_TRAIN_ENDS, _DEV_ENDS]) * rows).astype(np.int64)
     if rows >= 3:
@@ -51,7 +51,7 @@ def _by_rank(order: np.ndarray) -> np.ndarray:
 
 
 def _time_order(times: pa.ChunkedArray, hashes: np.ndarray) -> np.ndarray:
-    """Rows by time, then by hash. Those without a time take one by their hash, so that no part gets them all."""
+    """Sort rows by time, then by hash; rows without a time take one by their hash, to spread over the parts."""
     rows = len(times)
     moments = plain_values(_joined(times))
     ranks = values_of(pc.rank(moments, sort_keys="ascending", tiebreaker="dense"))
@@ -82,7 +82,7 @@ def _can_be_hashed(table: pa.Table, name: str) -> bool:
 
 
 def _numbered(partitions: pa.Array) -> np.ndarray:
-    """A hash of each row's partition and of how many rows of it came before."""
+    """Hash the partition of each row and its position there."""
     names = partitions if pa.types.is_dictionary(partitions.type) else partitions.dictionary_encode()
     seeds = _hash_of_values(names)
     order = np.argsort(values_of(names.indices), kind="stable")
@@ -94,7 +94,7 @@ def _numbered(partitions: pa.Array) -> np.ndarray:
 
 
 def _hash_of_values(array: pa.Array) -> np.ndarray:
-    """xxh3 of each value as bytes, the same whatever layout or width it has; 0 where null. Each distinct value once."""
+    """Hash each value by xxh3, independent of layout and width; 0 for null. Each distinct value is hashed once."""
     packed = array if pa.types.is_dictionary(array.type) else plain_values(array).dictionary_encode()
     values = plain_values(packed.dictionary)
     if not (pa.types.is_binary(values.type) or pa.types.is_fixed_size_binary(values.type)):
@@ -107,7 +107,7 @@ def _hash_of_values(array: pa.Array) -> np.ndarray:
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: a bijection after which every bit hangs on every bit."""
+    """Apply the finaliser of splitmix64: a bijection in which every output bit depends on every input bit."""
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -33,7 +33,7 @@ class TrainResult(Result):
 def train(
     job_path: str | Path, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
 ) -> TrainResult:
-    """A bundle for a job: the one that job and data already have, or a new one, which is given the job's alias.
+    """Return the bundle of a job and its data, trained if there is none yet; a new bundle gets the job's alias.
 
     Raises JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, TrainingDiverged, ExportFailed,
     CalibrationInvalid, or Busy while another process trains this model.
@@ -49,7 +49,7 @@ def train_job(
     force: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """As `train`, for a job that is no file of its own. partitions: to learn from, in place of those it names."""
+    """Train from a job in memory, as `train`. partitions: training partitions, in place of the job's."""
     if partitions is None:
         partitions = select(discover(job), job.train.first, job.train.last)
     key = training_key(job, partitions)
@@ -84,7 +84,7 @@ def _train(
 
 
 def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
-    """What a bundle depends on: the sections of the job that shape it, and every byte that it learns from."""
+    """Return the digest of a bundle's inputs: the job's sections that shape it, and every byte of training data."""
     shaping = job.model_dump_json(
         include={
             "name": True,

@@ -1,4 +1,4 @@
-"""The rows that a model learns from: read, chosen, split, encoded."""
+"""Training data: read, filtered, split and encoded."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
 _FORMS = 5
-"""A row is there as it was read, chosen, encoded, and twice as networks see it."""
+"""Copies of a row in memory: as read, filtered, encoded, and twice as network input."""
 MOST_LABELLED = 200_000
 OWN_OF_SCORES = frozenset(
     {"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "predicted_class", "class_confidence"}
@@ -34,7 +34,7 @@ OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 
 
 class TrainingData(NamedTuple):
-    """Encoded rows of the three parts, and the calibration rows as they stand in the source."""
+    """Encoded rows of the three parts, and the source rows of the calibration part."""
 
     encoding: Encoding
     train: Arrays
@@ -53,7 +53,7 @@ class TrainingData(NamedTuple):
 
 
 class Classed(NamedTuple):
-    """A label's values in the rows of the parts, and encoded rows that `[train] where` leaves out, with theirs."""
+    """Class labels of the parts, and the encoded rows that `[train] where` excludes, with their labels."""
 
     train: pa.ChunkedArray
     dev: pa.ChunkedArray
@@ -62,7 +62,7 @@ class Classed(NamedTuple):
 
 
 def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingData:
-    """The rows that `[train]` names, split 70 / 10 / 20 and encoded by the statistics of the training part.
+    """Read the rows that `[train]` selects, split 70 / 10 / 20, encoded by the statistics of the training part.
 
     as_codes: numbers too, as `encoding.fit` says; what a family asks for that `takes_codes`.
     Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
@@ -98,7 +98,7 @@ def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes:
 
 
 def _refuse_reserved(schema: Schema) -> None:
-    """Scores have own columns beside those carried through, samples beside every column of the source."""
+    """Raise SchemaMismatch if a column has the name of an output column."""
     taken = [
         name
         for name in schema.columns_read
@@ -111,7 +111,7 @@ def _refuse_reserved(schema: Schema) -> None:
 
 
 def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
-    """A condition that cannot be judged is found now, not after a training."""
+    """Raise JobInvalid if a condition names an unknown column, before training rather than after."""
     known = {column.name for column in schema.columns}
     conditions = {"[train] where": job.train.condition, "[evaluate] anomaly": job.evaluate.anomaly_condition}
     faults = []
@@ -131,13 +131,13 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
 
 
 def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
-    """The chosen rows and the partition that each came from; beyond `max_rows` an even random share of them."""
+    """Read the selected rows and the partition of each; above `max_rows`, a uniform random sample."""
     read = _read(job, schema, partitions, beside=())
     return read.chosen, read.partitions
 
 
 class _Read(NamedTuple):
-    """The chosen rows, the partition that each came from, and a table of each condition that was asked for beside."""
+    """Selected rows, the partition of each, and one table per additional condition."""
 
     chosen: pa.Table
     partitions: pa.Array
@@ -145,7 +145,7 @@ class _Read(NamedTuple):
 
 
 def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[Condition | None]) -> _Read:
-    """Every row is read once. beside: conditions, each with the first 200,000 rows for which it holds; none: no row."""
+    """Read every row once. beside: conditions, each with the first 200,000 rows that satisfy it; None: no rows."""
     share = _share(job, schema, partitions)
     generator = np.random.default_rng(job.train.seed)
     tables: list[pa.RecordBatch] = []
@@ -165,7 +165,7 @@ def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside
 
 
 def _share(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> float:
-    """Of all rows, how many are learned from; said where it is not all."""
+    """Return the sampling fraction for training; log a warning if it is below 1."""
     footers = [read_footer(file, schema.columns_read) for partition in partitions for file in partition.files]
     total = sum(footer.rows for footer in footers)
     row_bytes = _FORMS * max((footer.row_bytes for footer in footers), default=1)
@@ -198,7 +198,7 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
 
 
 def _of_anomalies(job: Job) -> Condition | None:
-    """The condition of anomalies that `[train] where` leaves out; none where no labels are heard."""
+    """Return the condition of anomalies that `[train] where` excludes; None if labels are not used."""
     truth, others = label_rule(job), _left_out(job)
     if truth is None or others is None or not job.uses_labels:
         return None
@@ -206,17 +206,17 @@ def _of_anomalies(job: Job) -> Condition | None:
 
 
 def _of_others(job: Job) -> Condition | None:
-    """The condition of all rows that `[train] where` leaves out; none where no classes are told apart."""
+    """Return the condition of rows that `[train] where` excludes; None without `[score] classes`."""
     return None if job.score.classes is None else _left_out(job)
 
 
 def _left_out(job: Job) -> Condition | None:
-    """What holds for rows that `[train] where` leaves out; rows of which it cannot be judged are neither."""
+    """Negate `[train] where`; rows where it is null satisfy neither."""
     return None if job.train.condition is None else ~job.train.condition
 
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
-    """Rows of known truth that no weight was learned from, encoded, and whether each is an anomaly."""
+    """Encode the labelled rows that trained no weight; return them and whether each is an anomaly."""
     truth = label_rule(job)
     if truth is None or not job.uses_labels:
         return {}, np.zeros(0, np.bool_)
@@ -239,7 +239,7 @@ def _conditions(job: Job, schema: Schema, learned: pa.Table) -> pa.Table:
 
 
 def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
-    """The encoded rows and their sources; rows that cannot be scored are left out, and said so."""
+    """Encode rows and return them with their sources; log and drop rows that cannot be encoded."""
     encoded = encoding.encode_table(table, rows=READ_ROWS)
     fine = encoded.invalid == 0
     if fine.all():
