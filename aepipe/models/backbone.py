@@ -29,7 +29,7 @@ def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, row
     """What a trunk without a closed form does: the random weights are the start."""
 
 
-class Trunk(NamedTuple):
+class Backbone(NamedTuple):
     """A file of aepipe/models/backbones: its options, the layouts it takes, and how its networks are made."""
 
     name: str
@@ -54,9 +54,9 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(trunks.__path__)))
 
 
-def find(name: str) -> Trunk:
+def find(name: str) -> Backbone:
     """The trunk of that name, one of `names()`."""
-    trunk: Trunk = importlib.import_module(f"{trunks.__name__}.{name}").TRUNK
+    trunk: Backbone = importlib.import_module(f"{trunks.__name__}.{name}").BACKBONE
     return trunk
 
 

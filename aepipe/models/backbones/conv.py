@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Image, Layout
-from aepipe.models.backbone import GridNets, Trunk
+from aepipe.models.backbone import Backbone, GridNets
 from aepipe.models.layers.activation import Activation, make_activation
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
@@ -225,4 +225,4 @@ def _image(layout: Layout) -> Image:
     return layout.image
 
 
-TRUNK = Trunk("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate, grid=_grid)
+BACKBONE = Backbone("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate, grid=_grid)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.backbone import Trunk
+from aepipe.models.backbone import Backbone
 from aepipe.models.layers.activation import Activation, make_activation
 from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.likelihood import Likelihood
@@ -115,4 +115,4 @@ def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likeli
     return MlpDecoder(inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
 
 
-TRUNK = Trunk("mlp", "fully connected layers", Options, ("table", "image"), _encoder, _decoder, _rate, _start)
+BACKBONE = Backbone("mlp", "fully connected layers", Options, ("table", "image"), _encoder, _decoder, _rate, _start)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.backbone import Trunk
+from aepipe.models.backbone import Backbone
 from aepipe.models.layers.gru import Gru
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
@@ -84,6 +84,6 @@ def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likeli
     return RecurrentDecoder(layout, state_width(layout, options), inputs, likelihood)
 
 
-TRUNK = Trunk(
+BACKBONE = Backbone(
     "recurrent", "gated recurrent units, a step at a time", Options, ("series", "image"), _encoder, _decoder, _rate
 )

@@ -19,7 +19,7 @@ from aepipe.models.base import BackbonePlan, Family, Model
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions, corruption_faults
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
 
-NO_TRUNK = "none"
+NO_BACKBONE = "none"
 
 
 PRESETS: dict[str, tuple[str, dict[str, object]]] = {
@@ -72,7 +72,7 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     family = find(model.family)
     trunk = _trunk_name(family, layout, model.trunk)
     groups: dict[str, type[BaseModel]] = {"family": family.options, "likelihood": LikelihoodOptions}
-    if trunk != NO_TRUNK:
+    if trunk != NO_BACKBONE:
         groups |= {"trunk": trunks.find(trunk).options, "corruption": CorruptionOptions}
     _, preset = PRESETS.get(model.family, (family.name, {}))
     options = _sorted_into(groups, preset | model.options)
@@ -105,7 +105,7 @@ def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
     if not family.trunks:
         if asked is not None:
             raise OptionInvalid(f"[model] family '{family.name}' has no trunk; leave out trunk = '{asked}'.")
-        return NO_TRUNK
+        return NO_BACKBONE
     if asked is None:
         return _best_trunk(family, layout)
     if asked not in family.trunks:
@@ -150,7 +150,7 @@ def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, obje
 
 def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> BackbonePlan:
     if options is None:
-        return BackbonePlan(NO_TRUNK, _no_network, _no_network)
+        return BackbonePlan(NO_BACKBONE, _no_network, _no_network)
     trunk = trunks.find(name)
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from aepipe.layout import Image, Layout
-from aepipe.models.backbones.conv import TRUNK, Options
+from aepipe.models.backbones.conv import BACKBONE, Options
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
 
@@ -14,8 +14,8 @@ def test_the_decoder_answers_every_pixel_of_the_input(height: int, width: int, c
     likelihood = make_likelihood(layout, LikelihoodOptions())
     row = Row(torch.rand(2, channels, height, width), torch.ones(0), torch.ones(0), torch.ones(0))
 
-    code = TRUNK.encoder(layout, Options(), 4)(row)
-    params = TRUNK.decoder(layout, Options(), 4, likelihood)(code)
+    code = BACKBONE.encoder(layout, Options(), 4)(row)
+    params = BACKBONE.decoder(layout, Options(), 4, likelihood)(code)
 
     assert code.shape == (2, 4)
     assert params.shape == (2, channels * height * width)
@@ -24,8 +24,8 @@ def test_the_decoder_answers_every_pixel_of_the_input(height: int, width: int, c
 def test_every_pixel_depends_on_the_code_and_the_code_on_every_pixel() -> None:
     layout = Layout(columns=("i",), image=Image(channels=2, height=7, width=13))
     likelihood = make_likelihood(layout, LikelihoodOptions())
-    encoder = TRUNK.encoder(layout, Options(), 4)
-    decoder = TRUNK.decoder(layout, Options(), 4, likelihood)
+    encoder = BACKBONE.encoder(layout, Options(), 4)
+    decoder = BACKBONE.decoder(layout, Options(), 4, likelihood)
     pixels = torch.rand(1, 2, 7, 13, requires_grad=True)
 
     encoder(Row(pixels, torch.ones(0), torch.ones(0), torch.ones(0))).square().sum().backward()
@@ -39,6 +39,6 @@ def test_every_pixel_depends_on_the_code_and_the_code_on_every_pixel() -> None:
 def test_as_many_channels_as_asked_for_halve_the_image_as_often() -> None:
     layout = Layout(columns=("i",), image=Image(channels=1, height=28, width=28))
 
-    encoder = TRUNK.encoder(layout, Options(channels=(4, 8)), 4)
+    encoder = BACKBONE.encoder(layout, Options(channels=(4, 8)), 4)
 
     assert [tuple(p.shape[:2]) for p in encoder.parameters() if p.dim() == 4] == [(4, 1), (8, 4)]

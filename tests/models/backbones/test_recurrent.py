@@ -4,7 +4,7 @@ import torch
 
 from aepipe.config.job import Model as Section
 from aepipe.layout import Layout
-from aepipe.models.backbones.recurrent import TRUNK, Options
+from aepipe.models.backbones.recurrent import BACKBONE, Options
 from aepipe.models.families import build, plan
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
@@ -70,11 +70,11 @@ def test_last_and_mean_states_are_those_of_valid_steps() -> None:
 def test_a_window_is_encoded_alike_however_long_the_others_are() -> None:
     arrays = random_rows(SERIES, 1) | {"length": np.array([3], np.int32)}
     torch.manual_seed(0)
-    encoder = TRUNK.encoder(SERIES, Options(), 4)
+    encoder = BACKBONE.encoder(SERIES, Options(), 4)
     assert SERIES.series is not None
     short = SERIES.model_copy(update={"series": SERIES.series.model_copy(update={"steps": 3, "longest": 3})})
     torch.manual_seed(0)
-    of_short = TRUNK.encoder(short, Options(), 4)
+    of_short = BACKBONE.encoder(short, Options(), 4)
     cut = {"steps": arrays["steps"][:, :3], "length": arrays["length"]}
 
     padded = encoder(
@@ -90,7 +90,7 @@ def test_a_window_is_encoded_alike_however_long_the_others_are() -> None:
 def test_conditions_reach_the_encoder_of_a_series() -> None:
     layout = with_conditions(SERIES)
     row = rows_of(SERIES)
-    encoder = TRUNK.encoder(layout, Options(), 4)
+    encoder = BACKBONE.encoder(layout, Options(), 4)
 
     one, other = (encoder(row._replace(given=torch.full((12, layout.given), value))) for value in (0.0, 1.0))
 
