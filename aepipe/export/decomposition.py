@@ -1,7 +1,7 @@
-"""A traced program brought down to the operators that ONNX knows. Nothing here knows parts or files.
+"""Decomposition of a traced program into operators that ONNX supports.
 
-The exporter lowers a program by tracing it twice more as a whole, which is almost half of an export's seconds. Here
-only the few operators that need it are traced, each alone.
+The exporter decomposes a program by tracing it twice more as a whole, which takes almost half of an export. Here only
+the few operators that need it are traced, one by one.
 """
 
 import logging
@@ -18,23 +18,23 @@ from torch.fx.experimental.proxy_tensor import make_fx
 log = logging.getLogger(__name__)
 
 Decompositions = dict[Any, Callable[..., Any]]
-"""What the exporter's operators are made of, by operator."""
+"""Decomposition function per operator."""
 
 _CONSTANT = torch.ops.aten.detach_.default
-"""What becomes of a tensor that a forward makes of numbers: it is its argument."""
+"""Operator that tracing puts around a constant tensor; replaced by its argument."""
 
 
 class Lowerable(ExportedProgram):
-    """A program that decomposes operator by operator when the exporter asks it to."""
+    """Exported program that decomposes operator by operator."""
 
     def run_decompositions(
         self,
         decomp_table: Decompositions | None = None,
         decompose_custom_triton_ops: bool = False,
     ) -> ExportedProgram:
-        """This program, changed: in operators that are not in the table.
+        """Decompose in place all operators of the table.
 
-        One that writes into its tensors is traced as a whole after all, as torch would.
+        A program that writes into its tensors is traced as a whole by torch instead.
         """
         graphs = [module.graph for module in self.graph_module.modules() if isinstance(module, fx.GraphModule)]
         if decomp_table is None or not all(_may_go_alone(node, decomp_table) for each in graphs for node in each.nodes):
@@ -54,7 +54,7 @@ class Lowerable(ExportedProgram):
 
 
 def lowerable(program: ExportedProgram) -> Lowerable:
-    """The same program, which the exporter lowers in a fraction of the seconds."""
+    """Wrap a program so that the exporter decomposes it in a fraction of the time."""
     return Lowerable(
         program.graph_module,
         program.graph,
@@ -69,7 +69,7 @@ def lowerable(program: ExportedProgram) -> Lowerable:
 
 
 def _may_go_alone(node: fx.Node, table: Decompositions) -> bool:
-    """Whether an operator writes into none of its tensors, and, if it is made of others, has one to be traced with."""
+    """Return whether an operator mutates no tensor and, if composed, has a tensor input to trace with."""
     target = node.target
     if isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable and target is not _CONSTANT:
         return False
@@ -77,7 +77,7 @@ def _may_go_alone(node: fx.Node, table: Decompositions) -> bool:
 
 
 def _is_made_of_others(node: fx.Node, table: Decompositions) -> bool:
-    """Whether the table holds an operator; or none can, as it is composed of others and answers with a view."""
+    """Return whether an operator is in the table, or is a composite that returns a view."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
         return False
@@ -94,7 +94,7 @@ def _tensors(node: fx.Node) -> list[FakeTensor]:
 
 
 def _sizes(graph: fx.Graph) -> dict[str, fx.Node]:
-    """The free sizes of a graph's inputs, each by its symbol, as nodes right behind the inputs."""
+    """Insert a node for each dynamic size of the graph inputs and return the nodes by symbol."""
     inputs = graph.find_nodes(op="placeholder")
     sizes: dict[str, fx.Node] = {}
     for node in inputs:
@@ -107,15 +107,15 @@ def _sizes(graph: fx.Graph) -> dict[str, fx.Node]:
 
 
 def _free_sizes(value: object) -> list[tuple[int, torch.SymInt]]:
-    """The axes of a tensor that are not of one size, and what their sizes are called."""
+    """List the dynamic axes of a tensor with their symbolic sizes."""
     sizes: list[object] = list(value.shape) if isinstance(value, FakeTensor) else []
     return [(axis, size) for axis, size in enumerate(sizes) if isinstance(size, torch.SymInt)]
 
 
 def _pieces(node: fx.Node, table: Decompositions, sizes: Mapping[str, fx.Node]) -> Any:
-    """What an operator answers, as nodes before it that are put together of what it is made of."""
+    """Insert the decomposition of an operator before its node and return its outputs."""
     tensors = _tensors(node)
-    # Sizes first: a size in the pieces is then the graph's own, not read off a tensor again.
+    # Sizes first, so that the decomposition uses the sizes of the graph and does not read them off a tensor.
     given = list(dict.fromkeys([*(sizes[name] for name in _symbols(tensors) if name in sizes), *node.all_input_nodes]))
 
     def alone(*values: Any) -> Any:
@@ -140,7 +140,7 @@ def _symbols(tensors: Iterable[FakeTensor]) -> list[str]:
 
 
 def _replace(node: fx.Node, answer: Any, signature: ExportGraphSignature) -> None:
-    """Let all who use the node's answer use this one, a node or one for each of its parts."""
+    """Replace a node by its new output, or by one output per element of a tuple."""
     if isinstance(answer, fx.Node):
         signature.replace_all_uses(node.name, answer.name)
         node.replace_all_uses_with(answer)

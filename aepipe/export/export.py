@@ -1,6 +1,6 @@
-"""Torch modules to ONNX files, checked. Nothing here writes files or knows families.
+"""Export of torch modules to checked ONNX files; writes no files and knows no families.
 
-All parts are exported in one call and taken apart afterwards: most of a call's seconds go into setting the exporter up.
+All parts are exported in one call and split afterwards, since most of the time of a call goes into its setup.
 """
 
 import copy
@@ -35,7 +35,7 @@ _NOISE_SEED = 0
 
 
 class Exported(NamedTuple):
-    """One ONNX file and what is known of it."""
+    """ONNX file of a part with its description."""
 
     part: str
     onnx: bytes
@@ -43,7 +43,7 @@ class Exported(NamedTuple):
 
 
 class ExportCase(NamedTuple):
-    """A part, on the CPU and in eval mode, and the rows that it is tried on, 512 of each input."""
+    """Part on the CPU in eval mode, and 512 rows of each input to check it on."""
 
     part: Part
     inputs: tuple[Array, ...]
@@ -52,18 +52,24 @@ class ExportCase(NamedTuple):
 def export_model(
     model: Model, scorer: Scorer, priors: Sequence[Part], sample_arrays: Mapping[str, Array]
 ) -> list[Exported]:
-    """Every part of a trained model, its scorer and its priors, each checked on rows like `sample_arrays`.
+    """Export and check all parts of a trained model, its scorer and its priors.
 
-    Raises ExportFailed with every fault of every part.
+    Raises:
+        ExportFailed: With all faults of all parts.
     """
     return export_parts((*model.parts(), scorer.part(), *priors), sample_arrays)
 
 
 def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[Exported]:
-    """The ONNX files of parts, each checked.
+    """Export parts to ONNX and check each against torch.
 
-    sample_arrays: encoded rows, by the names of their ports. Inputs that are not among them are what earlier parts
-    answered (`z` is the encoder's); noise is drawn. Raises ExportFailed with every fault of every part.
+    Args:
+        parts: Parts in the order in which outputs feed later inputs.
+        sample_arrays: Encoded rows by port name. Other inputs are outputs of earlier parts (`z` of the encoder) or
+            noise, which is drawn.
+
+    Raises:
+        ExportFailed: With all faults of all parts.
     """
     cases = _build_cases(parts, sample_arrays)
     files = _convert(cases)
@@ -104,7 +110,7 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
 
 
 def _repeated(array: Array) -> Array:
-    """The rows again and again, up to as many as a check takes."""
+    """Repeat the rows up to the size of the greatest check."""
     return np.ascontiguousarray(array[np.arange(max(ROWS)) % len(array)])
 
 
@@ -115,7 +121,11 @@ def _noise(port: Port, generator: np.random.Generator) -> Array:
 
 
 def _convert(cases: Sequence[ExportCase]) -> list[bytes]:
-    """The ONNX bytes of each part. Raises ExportFailed naming every part that cannot be converted."""
+    """Convert each part to ONNX bytes.
+
+    Raises:
+        ExportFailed: Naming every part that cannot be converted.
+    """
     traced = [case for case in cases if case.part.write is None]
     try:
         files = iter(_split(_trace(traced), traced) if traced else [])
@@ -126,7 +136,7 @@ def _convert(cases: Sequence[ExportCase]) -> list[bytes]:
 
 
 def _written(part: Part) -> bytes | None:
-    """The ONNX bytes of a part that writes itself."""
+    """Return the ONNX bytes of a part that builds its own graph."""
     return None if part.write is None else finalize_model(part.write(part.module), part.name)
 
 
@@ -145,7 +155,7 @@ def _first_line(error: Exception) -> str:
 
 
 class _SideBySide(nn.Module):
-    """Every part side by side, each with inputs and outputs of its own."""
+    """All parts side by side, each with its own inputs and outputs."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         super().__init__()
@@ -163,7 +173,7 @@ class _SideBySide(nn.Module):
 
 
 def _trace(cases: Sequence[ExportCase]) -> onnx.ModelProto:
-    """One graph of all parts, whose tensors are named by part, side and port."""
+    """Export one graph of all parts, whose tensors are named by part, side and port."""
     parts = [case.part for case in cases]
     inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for case in cases for array in case.inputs]
     # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
@@ -178,7 +188,7 @@ def _trace(cases: Sequence[ExportCase]) -> onnx.ModelProto:
         )
         try:
             return _translated(lowerable(captured()), parts)
-        except Exception as error:  # whatever another torch does otherwise inside; its own way works everywhere
+        except Exception as error:  # private parts of torch may change; its own decomposition always works
             log.debug("operators are lowered by torch, which takes longer: %s", _first_line(error))
             return _translated(captured(), parts)
 
@@ -198,7 +208,7 @@ def _translated(program: ExportedProgram, parts: Sequence[Part]) -> onnx.ModelPr
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: torchvision, which nobody asked for, and its own outdated calls."""
+    """Silence the exporter about missing torchvision and its own deprecated calls."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)

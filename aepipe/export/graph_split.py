@@ -1,4 +1,4 @@
-"""One graph of all parts, taken apart: each part's own file, with nothing in it of the machine that made it."""
+"""Splitting of the combined graph into one reproducible ONNX file per part."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,12 +13,12 @@ BATCH_AXIS = "rows"
 
 
 def tensor_names(part: str, side: str, ports: Sequence[Port]) -> list[str]:
-    """What the tensors of a part are called in the graph of all parts."""
+    """Return the tensor names of a part in the combined graph."""
     return [f"{part}/{side}/{port.name}" for port in ports]
 
 
 def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
-    """The part's own graph: its ports by their names, a free batch axis, plain operators, nothing of this machine."""
+    """Extract the ONNX file of a part, with its port names and a dynamic batch axis."""
     inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
     model = onnx.ModelProto(ir_version=combined.ir_version, opset_import=combined.opset_import)
     model.graph.CopyFrom(extract_subgraph(combined.graph, inputs, outputs))
@@ -31,7 +31,7 @@ def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
 
 
 def finalize_model(model: onnx.ModelProto, name: str) -> bytes:
-    """The file of a part: plain operators that hang together, nothing of this machine."""
+    """Strip machine-specific metadata, check the operators, and serialise the model."""
     _strip(model, name)
     _refuse_foreign_operators(model)
     onnx.checker.check_model(model, full_check=True)
@@ -39,9 +39,9 @@ def finalize_model(model: onnx.ModelProto, name: str) -> bytes:
 
 
 def extract_subgraph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
-    """What leads from these inputs to these outputs, in the order of the whole.
+    """Extract the subgraph between these inputs and outputs, in the original node order.
 
-    `onnx.utils.Extractor` forgets what the body of a loop takes from the graph around it.
+    `onnx.utils.Extractor` misses tensors that a loop body captures from the outer graph.
     """
     made_by = {name: at for at, node in enumerate(graph.node) for name in node.output}
     needed, kept, waiting = set[str](), set[int](), list(outputs)
@@ -64,7 +64,7 @@ def extract_subgraph(graph: onnx.GraphProto, inputs: Sequence[str], outputs: Seq
 
 
 def _taken(node: onnx.NodeProto) -> set[str]:
-    """The tensors that a node reads, those that its body reads from the graph around it among them."""
+    """Return the tensors that a node reads, including tensors that its body captures."""
     taken = set(node.input)
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
@@ -96,7 +96,7 @@ def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give tensors these names; others that bear one of them already step aside."""
+    """Rename tensors; tensors that already have one of the new names get a suffix."""
     taken = set(names.values())
 
     def renamed(name: str) -> str:
@@ -111,7 +111,7 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and the bodies of its loops."""
+    """Yield the graph and the bodies of its loops."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -120,7 +120,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _strip(model: onnx.ModelProto, name: str) -> None:
-    """Drop what the exporter noted down for its debugging: stack traces with this machine's paths, inner shapes."""
+    """Drop debugging metadata of the exporter: stack traces with local paths, inner shapes."""
     model.graph.name = name
     model.producer_name = "aepipe"
     graphs = list(_graphs(model.graph))

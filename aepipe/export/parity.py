@@ -1,4 +1,4 @@
-"""Whether an ONNX file answers as its torch module does, at several numbers of rows. Nothing here exports."""
+"""Parity check of an ONNX file against its torch module at several batch sizes."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,33 +11,38 @@ from numpy.typing import NDArray
 from aepipe.models.base import Part
 
 ROWS = (1, 7, 512)
-"""One row, an odd handful, and a batch: a batch axis that is not free, or counts in an answer, shows in one of them."""
+"""Batch sizes that reveal a fixed batch axis, or outputs that depend on the batch size."""
 
 MOST_DIFFERING = 0.001
-"""Share of integers (codes, reasons) and of missing values that may differ: on an edge, rounding decides."""
+"""Share of integers (codes, reasons) and missing values that may differ, since rounding decides ties."""
 
 CODES = "z"
-"""The output that holds a row's codes where it is of integers: the nearest of two almost as near may be either."""
+"""Output that holds the codes of a row if it has an integer type; the nearest code may be a tie."""
 
 Array = NDArray[np.generic]
 Answers = Mapping[str, Array]
 Differences = dict[str, float]
-"""Of one output: the greatest `abs` and `rel` difference of reals, or the share of integers that `differ`."""
+"""Greatest `abs` and `rel` difference of a real output, or share of integers that `differ`."""
 
 
 class Parity(NamedTuple):
-    """By number of rows and output, how far apart the answers were; and what of it is too far, a sentence each."""
+    """Differences per batch size and output, and a sentence per difference beyond tolerance."""
 
     differences: dict[str, dict[str, Differences]]
     faults: tuple[str, ...]
 
 
 def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
-    """How far the graph's answers are from the module's, on the first rows of `inputs`, which hold 512 each.
+    """Compare the outputs of the graph with those of the module.
 
-    A real x may be off by rtol |x| + atol times the mean size of its column, so that every unit is measured alike; or
-    times the column's spread among training rows, where that is known and the answers happen to be close to zero.
-    Where a row's codes came out otherwise, what follows from them is not compared: so few rows may be so.
+    The tolerance of a real x is rtol |x| + atol times the mean size of its column, or times the spread of the column
+    among training rows if that is known and greater. Outputs that depend on codes are compared only on rows with equal
+    codes.
+
+    Args:
+        part: Part with its module, ports and tolerances.
+        onnx: Bytes of the ONNX file.
+        inputs: 512 rows of each input.
     """
     session = _session(onnx)
     sizes = {
@@ -61,7 +66,7 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
 
 @torch.no_grad()
 def torch_outputs(part: Part, inputs: Sequence[Array]) -> dict[str, Array]:
-    """What the module says, by the names of the part's outputs."""
+    """Run the module and return its outputs by port name."""
     answer = part.module(*(torch.from_numpy(array) for array in inputs))
     tensors = answer if isinstance(answer, tuple) else (answer,)
     return {port.name: tensor.numpy() for port, tensor in zip(part.outputs, tensors, strict=True)}
@@ -81,7 +86,7 @@ def _session(onnx: bytes) -> ort.InferenceSession:
 
 
 def _of_same_codes(part: Part, wanted: Answers, found: Answers) -> tuple[Answers, Answers]:
-    """The answers on rows whose codes are the same in both; all of them where there are no codes."""
+    """Select the rows with equal codes; return all rows if the part has no codes."""
     if not (CODES in wanted and np.issubdtype(wanted[CODES].dtype, np.integer)):
         return wanted, found
     if any(wanted[name].shape != found[name].shape for name in wanted):
@@ -97,9 +102,11 @@ def _far(part: Part, one: Array, other: Array) -> NDArray[np.bool_]:
 
 
 def _typical_size(answer: Array, *, shared: bool) -> NDArray[np.float64]:
-    """Return the mean size of each column of an answer; that of all columns where one is nothing but zeros.
+    """Return the mean size of each column of an answer; or the mean over all columns for an all-zero column.
 
-    shared: whether columns have one unit, as latents do: none is smaller than the mean of all then.
+    Args:
+        answer: Output of a part, (B, ...).
+        shared: Whether the columns share a unit, as latents do; the mean over all columns is then a lower bound.
     """
     sizes = np.nan_to_num(np.abs(answer.astype(np.float64))).mean(axis=0)
     if shared and sizes.size:
@@ -110,7 +117,7 @@ def _typical_size(answer: Array, *, shared: bool) -> NDArray[np.float64]:
 def _compare(
     part: Part, name: str, wanted: Answers, found: Answers, *, size: NDArray[np.float64]
 ) -> tuple[Differences, str | None]:
-    """The differences of one output, and what is wrong with them."""
+    """Return the differences of one output, and the fault if they exceed the tolerance."""
     one, other = wanted[name], found[name]
     if one.shape != other.shape or one.dtype != other.dtype:
         return {}, f"is {other.dtype}{other.shape} in the graph, {one.dtype}{one.shape} in torch"
@@ -129,16 +136,16 @@ def _share(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
 
 
 def _share_of_rows(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
-    """Of rows (B, C) whose columns follow from each other; one may always differ, which is much of a handful."""
+    """Count differing rows (B, C) of dependent columns; one may always differ."""
     rows: NDArray[np.bool_] = np.asarray(differs.reshape(len(differs), -1).any(axis=1))
     fault = f"differs in {rows.sum()} of {len(rows)} rows" if rows.sum() > max(1, MOST_DIFFERING * len(rows)) else None
     return {"differ": float(rows.mean())}, fault
 
 
 def _share_of_codes(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
-    """Of codes (B, P), up to the first of a row that differs: what is drawn after it is drawn from something else.
+    """Compare codes (B, P) up to the first difference of each row, since later draws depend on it.
 
-    One may always differ: in a handful of rows it is more than the share.
+    One code may always differ, which in a few rows exceeds the allowed share.
     """
     compared: NDArray[np.bool_] = np.equal(np.cumsum(differs, axis=1), differs)
     apart, count = int((differs & compared).sum()), max(1, int(compared.sum()))
@@ -162,12 +169,12 @@ def _compare_reals(
 
 
 def _tied(name: str, wanted: Answers, found: Answers, part: Part) -> NDArray[np.bool_]:
-    """Where an index stands for a value (`reason` for `reason_z`) that ties with the next: they may change places."""
+    """Return where an index (`reason`) has a value (`reason_z`) tied with its neighbour, so that they may swap."""
     if (ranked := f"{name}_z") not in wanted:
         return np.zeros(wanted[name].shape, dtype=bool)
     values = wanted[ranked].astype(np.float64)
     near = 10 * part.rtol * np.maximum(1.0, np.abs(values))
-    with_next = np.ones_like(values, dtype=bool)  # the last one may tie with one that is not among the answers
+    with_next = np.ones_like(values, dtype=bool)  # the last one may tie with a value beyond the top k
     with_next[:, :-1] = np.abs(np.diff(values, axis=1)) <= near[:, :-1]
     with_previous = np.zeros_like(with_next)
     with_previous[:, 1:] = with_next[:, :-1]

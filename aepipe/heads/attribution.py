@@ -1,9 +1,9 @@
-"""Which columns of a table made a row strange: faults are planted in training rows, and their traces looked for.
+"""Perturbation-based attribution of an anomaly score to the columns of a table.
 
-A fault in one column leaves a trace in many numbers: the row itself, and what the network expected of every column.
-Columns are therefore not ranked by what each number says by itself, but by how well the trace of a fault in them
-explains all numbers together (reconstruction-based contribution: Alcala & Qin 2009, Automatica 45(7); here traces are
-measured, since networks are not linear).
+A fault in one column leaves a trace in many features: the row itself and the residual of every column. Columns are
+therefore not ranked feature by feature, but by how well the trace of a fault in a column explains all features together
+(reconstruction-based contribution: Alcala & Qin 2009, Automatica 45(7)). Networks are not linear, so traces are
+measured by perturbing training rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,25 @@ from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Layout
 from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH
 
 FAULT = 8.0
-"""Robust standard deviations by which numbers are wrong, to either side.
+"""Size of a perturbation of a number in robust standard deviations, applied in both directions.
 
-Twice the faults, of 2 and of 16, make the first reason right less often (-.5 points in the mean of nine tables of
-ADBench, +1.4 to -4.0) and cost 1.5 us a row of 64 columns in place of .9.
+Perturbing by both 2 and 16 instead makes the first reason right less often (-.5 points on average over nine tables of
+ADBench, from +1.4 to -4.0) and costs 1.5 us instead of .9 us per row of 64 columns.
 """
 
 OPPOSITE = -0.9
-"""Cosine, of whitened clues, below which the traces of a fault to either side count as one."""
+"""Cosine in the whitened feature space below which the traces of both directions are merged into one."""
 
 PLANTED_ROWS = 128
-"""Training rows that every fault is planted in."""
+"""Number of training rows that each perturbation is applied to."""
 
 LIMIT = 10.0
-"""Robust standard deviations from the median at which what is known of numbers is cut off before covariances are taken.
+"""Distance from the median, in robust standard deviations, at which features are clipped before covariances are taken.
 
-Gross errors in a tenth of the training rows would otherwise hide the next one: with PCA, on six tables of ADBench whose
-first three numbers were polluted so, 8 to 20 faults in a hundred more are found, and as many as before where none were.
-Covariances of the closest 60, 75 or 90 % of the rows find fewer, on normal rows and with the tables' own anomalies.
+Gross errors in a tenth of the training rows would otherwise mask new ones: with PCA, on six tables of ADBench whose
+first three numbers were contaminated this way, clipping finds 8 to 20 % more of the faults, and equally many on clean
+tables. Covariances of the closest 60, 75 or 90 % of the rows find fewer, both on normal rows and with the tables' own
+anomalies.
 """
 
 _IQR_OF_NORMAL = 1.349
@@ -47,23 +48,28 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 def supports_perturbation(layout: Layout) -> bool:
-    """Whether rows have columns that faults can be planted in, and not too many of them for one matrix product."""
+    """Return whether the layout is a table with few enough columns for one matrix product."""
     return layout.kind == "table" and layout.features <= RESIDUAL_WIDTH
 
 
 class AttributionFeatures(nn.Module):
-    """What is known of a row to its clues: residuals, standardised numbers, missing flags, surprise at its codes.
+    """Features of a row for attribution: residuals, standardised numbers, missing flags, information content of codes.
 
-    A tensor (B, n) of each kind that there is, D numbers in all: put side by side they would be copied first, which
-    takes as long as a third of the product with them.
+    Each kind that the layout has is one tensor (B, n); the widths add up to D. They are not concatenated: the copy
+    would take a third of the time of the matrix product.
     """
 
     flagged: Tensor
     information_content: Tensor
-    begins: Tensor
+    offsets: Tensor
 
     def __init__(self, layout: Layout, codes: NDArray[np.integer]) -> None:
-        """codes: (B, C) of training rows."""
+        """Count the categories of the training rows.
+
+        Args:
+            layout: Layout of the rows.
+            codes: Categories of the training rows, (B, C).
+        """
         super().__init__()
         flagged = [index for index, number in enumerate(layout.numbers) if number.may_be_missing]
         self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64))
@@ -72,28 +78,28 @@ class AttributionFeatures(nn.Module):
         self.register_buffer(
             "information_content", torch.tensor(np.concatenate([*nats, np.zeros(0)]), dtype=torch.float32)
         )
-        begins = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
-        self.register_buffer("begins", torch.tensor(begins, dtype=torch.int64))
+        offsets = np.concatenate([[0], np.cumsum(sizes)])[: len(sizes)]
+        self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.int64))
 
     def forward(self, model_outputs: ModelOutputs) -> list[Tensor]:
         row = model_outputs.seen
-        clues = [model_outputs.evidence.residual, row.dense]
+        features = [model_outputs.evidence.residual, row.dense]
         if len(self.flagged):
-            clues.append(1 - row.observed.index_select(1, self.flagged))
-        if len(self.begins):
-            clues.append(F.embedding(row.codes + self.begins, self.information_content.unsqueeze(1)).squeeze(2))
-        return clues
+            features.append(1 - row.observed.index_select(1, self.flagged))
+        if len(self.offsets):
+            features.append(F.embedding(row.codes + self.offsets, self.information_content.unsqueeze(1)).squeeze(2))
+        return features
 
 
 class Attribution(nn.Module):
-    """What is known of a row to the blame of each column, (B, columns).
+    """Attribution of each column, (B, columns), from the outputs of the model.
 
-    A column's blame is that of its gravest fault: how far the row lies from the usual along the fault's trace, in
-    standard deviations of training rows and given all other clues. Of a fault that is large enough for its trace to
-    stand out, the blame of the right column is the greatest (by the Cauchy-Schwarz inequality).
+    The attribution of a column is the greatest over its faults: the distance of the row from training rows along the
+    trace of the fault, in standard deviations and given all other features. If a fault is large enough for its trace
+    to stand out, the faulty column has the greatest attribution (by the Cauchy-Schwarz inequality).
 
-    A trace to either side is one product, taken by its magnitude. Columns with further faults have theirs in `others`,
-    round by round, and `place` lays the gravest of them where their columns are.
+    A trace that serves both directions is one product, taken by its magnitude. Further faults of a column are in
+    `others`, round by round, and `place` maps their maximum to the column.
     """
 
     first: Tensor
@@ -104,14 +110,23 @@ class Attribution(nn.Module):
     place: Tensor
 
     def __init__(
-        self, clues: AttributionFeatures, *, center: Matrix, traces: Matrix, faults_by_column: Sequence[Sequence[int]]
+        self,
+        features: AttributionFeatures,
+        *,
+        center: Matrix,
+        traces: Matrix,
+        faults_by_column: Sequence[Sequence[int]],
     ) -> None:
-        """traces: (faults, D), each to be multiplied with clues. faults_by_column: the faults of each column.
+        """Arrange the traces for two matrix products.
 
-        A column of one fault has a trace to either side.
+        Args:
+            features: Module that computes the features of a row.
+            center: Mean of the features of training rows, (D,).
+            traces: Traces of the faults, (faults, D).
+            faults_by_column: Indices into `traces` per column; a single fault serves both directions.
         """
         super().__init__()
-        self.clues = clues
+        self.features = features
         sided = [column for column, faults in enumerate(faults_by_column) if len(faults) > 1]
         self.sided, self.columns = len(sided), len(faults_by_column)
         self.rounds = max((len(faults) for faults in faults_by_column), default=1) - 1
@@ -126,14 +141,14 @@ class Attribution(nn.Module):
         self.register_buffer("place", F.one_hot(torch.tensor(sided, dtype=torch.int64), self.columns).float())
 
     def forward(self, model_outputs: ModelOutputs) -> Tensor:
-        clues = self.clues(model_outputs)
-        along = _product(clues, self.first, self.first_bias)
+        features = self.features(model_outputs)
+        along = _product(features, self.first, self.first_bias)
         if not self.sided:
             return along.abs()
-        others = _product(clues, self.others, self.others_bias).reshape(-1, self.rounds, self.sided).amax(1)
+        others = _product(features, self.others, self.others_bias).reshape(-1, self.rounds, self.sided).amax(1)
         if self.sided == self.columns:
             return torch.maximum(along, others)
-        # What is placed nowhere is 0, which is no more than a magnitude.
+        # Columns without further faults get 0 from the product, which never exceeds a magnitude.
         return torch.maximum(torch.where(self.is_sided, along, along.abs()), others @ self.place)
 
     def _keep(self, name: str, traces: Matrix, center: Matrix) -> None:
@@ -141,13 +156,13 @@ class Attribution(nn.Module):
         self.register_buffer(f"{name}_bias", torch.tensor(-traces @ center, dtype=torch.float32))
 
 
-def _product(clues: Sequence[Tensor], traces: Tensor, bias: Tensor) -> Tensor:
-    """All clues times the traces, (B, traces)."""
-    end = clues[0].shape[1]
-    product = F.linear(clues[0], traces[:, :end], bias)
-    for clue in clues[1:]:
-        begin, end = end, end + clue.shape[1]
-        product = torch.addmm(product, clue, traces[:, begin:end].T)
+def _product(features: Sequence[Tensor], traces: Tensor, bias: Tensor) -> Tensor:
+    """Multiply all features with the traces, (B, traces)."""
+    end = features[0].shape[1]
+    product = F.linear(features[0], traces[:, :end], bias)
+    for feature in features[1:]:
+        begin, end = end, end + feature.shape[1]
+        product = torch.addmm(product, feature, traces[:, begin:end].T)
     return product
 
 
@@ -158,9 +173,9 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     """
     layout = probe.model.layout
     none = np.zeros((len(next(iter(train.values()))), 0), np.int32)
-    clues = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(probe))
+    features = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(probe))
     known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
-    typical = np.concatenate([_clues(probe, clues, chosen_rows(rows, most, seed)) for rows in known])
+    typical = np.concatenate([_features(probe, features, chosen_rows(rows, most, seed)) for rows in known])
     typical = _limited(typical, of_numbers=len(layout.numbers), of_all=layout.features)
     center, spread = typical.mean(axis=0), typical.std(axis=0)
     scale = np.maximum(spread, FLOOR * (float(np.sqrt(np.mean(spread**2))) or 1.0))
@@ -169,21 +184,21 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     precision = whitening @ whitening.T
 
     some = chosen_rows(train, PLANTED_ROWS, seed)
-    before = _clues(probe, clues, some)
-    moved: list[list[Matrix]] = [[] for _ in layout.columns]
+    before = _features(probe, features, some)
+    traces_by_column: list[list[Matrix]] = [[] for _ in layout.columns]
     for column, rows in perturbed(layout, train, some):
-        moved[column].append((_clues(probe, clues, rows) - before).mean(axis=0) / scale)
+        traces_by_column[column].append((_features(probe, features, rows) - before).mean(axis=0) / scale)
     traces: list[Matrix] = []
     faults_by_column: list[list[int]] = []
-    for ways in moved:
+    for ways in traces_by_column:
         kept = _merged(ways, precision)
         faults_by_column.append(list(range(len(traces), len(traces) + len(kept))))
         traces += [_explaining(way, precision) / scale for way in kept]
-    return Attribution(clues, center=center, traces=np.stack(traces), faults_by_column=faults_by_column)
+    return Attribution(features, center=center, traces=np.stack(traces), faults_by_column=faults_by_column)
 
 
 def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
-    """How faults of a column move the clues; of two that move them to opposite sides, one that stands for both."""
+    """Merge the two traces of a column into one if they point in opposite directions."""
     if len(ways) != 2:
         return ways
     down, up = ways
@@ -192,14 +207,14 @@ def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
 
 
 def _explaining(way: Matrix, precision: Matrix) -> Matrix:
-    """What clues are multiplied with: of usual rows the product has unit variance."""
+    """Return the projection for a trace, scaled to unit variance over typical rows."""
     explained = way @ precision
     scaled: Matrix = explained / np.sqrt(max(float(explained @ way), 1e-12))
     return scaled
 
 
 def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
-    """Column by column the same rows with a fault in it: numbers off to both sides or missing, rare categories."""
+    """Return the rows once per fault of each column: numbers shifted both ways or missing, and rare categories."""
     found: list[tuple[int, Arrays]] = []
     for index, number in enumerate(layout.numbers):
         spread = _robust_spread(np.asarray(train["num"][:, index], np.float64)) or number.std * number.scale
@@ -215,8 +230,7 @@ def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Ar
 
 
 def _anomalous_codes(codes: NDArray[np.generic], size: int) -> tuple[int, ...]:
-    """A value that training never saw, one too rare for a code of its own, the rarest of the others; and none at all,
-    where some training rows lack one."""
+    """Return the codes for unseen, rare, the rarest known value and, if training rows have it, missing."""
     counts = np.bincount(codes.astype(np.int64), minlength=size)
     values = np.arange(FIRST_VALUE, size)
     rarest = values[np.argmin(counts[values], keepdims=True)] if len(values) else values
@@ -230,14 +244,14 @@ def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.
 
 
 @torch.no_grad()
-def _clues(probe: ModelProbe, clues: AttributionFeatures, rows: Arrays) -> Matrix:
+def _features(probe: ModelProbe, features: AttributionFeatures, rows: Arrays) -> Matrix:
     return np.concatenate(
-        [torch.cat(clues(model_outputs), 1).double().cpu().numpy() for model_outputs in run_model(probe, rows)]
+        [torch.cat(features(model_outputs), 1).double().cpu().numpy() for model_outputs in run_model(probe, rows)]
     )
 
 
 def _limited(typical: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
-    """Clues with residuals of numbers and numbers themselves cut off at `LIMIT`, where half of the rows vary at all."""
+    """Clip the residuals and values of numbers at `LIMIT`, except where the interquartile range is 0."""
     numbers = np.r_[:of_numbers, of_all : of_all + of_numbers]
     low, center, high = np.quantile(typical[:, numbers], [0.25, 0.5, 0.75], axis=0)
     reach = np.where(high > low, LIMIT * (high - low) / _IQR_OF_NORMAL, np.inf)
@@ -255,7 +269,7 @@ def _robust_spread(values: Matrix) -> float:
 
 
 def _information_content(codes: NDArray[np.integer], size: int) -> Matrix:
-    """-log of the share of training rows with each code, one row of each added, (size,)."""
+    """Return -log of the share of each code among training rows, with add-one smoothing, (size,) in nats."""
     counts = np.bincount(np.clip(codes, 0, size - 1).astype(np.int64), minlength=size) + 1.0
     return np.asarray(-np.log(counts / counts.sum()))
 

@@ -1,4 +1,4 @@
-"""What a head is to the rest: a score made of what a model knows of a row. Nothing here knows one head from another."""
+"""Interface of the heads that turn the outputs of a model into one score per row."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 
 class ScoringInputs(NamedTuple):
-    """What a model says of rows, without noise.
+    """Noise-free outputs of a model that heads score.
 
-    losses: (B, R) negative log-likelihood of each reason (a source column, or a region of an image), in nats.
-    residual: (B, P) distance from what was expected, in the units of `Row.dense`: signed, or of many features the mean
-    magnitude of blocks (`residual_pooling`).
-    z: (B, Z) latents. kl: (B,) nats. total: (B,) negative log-likelihood of the row, in nats.
-    row: (B, W) the numbers of the row as the network sees them, then those that it sees as logarithms as they are, of
-    many fewer than there are (`row_pooling`).
-    summary: (B, 3) mean, 99.5 % quantile and mean of the greatest hundredth of its features' losses (`LossSummary`).
+    Attributes:
+        losses: Negative log-likelihood of each reason (a source column or an image region), (B, R) in nats.
+        residual: Signed difference from the reconstruction in the units of `Row.dense`, (B, P); above a width, the
+            mean magnitude of blocks (`residual_pooling`).
+        z: Latents, (B, Z).
+        kl: KL divergence to the prior, (B,) in nats.
+        total: Negative log-likelihood of the row, (B,) in nats.
+        row: Numbers as the network sees them, followed by the untransformed values of log-transformed numbers, (B, W);
+            pooled above a width (`row_pooling`).
+        summary: Mean, 99.5 % quantile and mean of the top hundredth of the losses of the features, (B, 3)
+            (`LossSummary`).
     """
 
     losses: Tensor
@@ -30,7 +34,7 @@ class ScoringInputs(NamedTuple):
 
 
 class HeadStats(NamedTuple):
-    """What a head is fitted on: rows that the network learned from, rows that it did not, and a seed for choices."""
+    """Training rows, dev rows and a seed for fitting a head."""
 
     train: ScoringInputs
     dev: ScoringInputs
@@ -38,32 +42,32 @@ class HeadStats(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """Evidence to one score a row, (B,): the greater, the stranger. Subclasses are final."""
+    """Anomaly score per row, (B,); greater is more anomalous. Subclasses are final."""
 
     @abstractmethod
     def forward(self, evidence: ScoringInputs) -> Tensor:
-        """The scores, (B,), each of its own row alone."""
+        """Return the scores, (B,); the score of a row does not depend on the other rows."""
 
     def among_others(self, evidence: ScoringInputs) -> Tensor:
-        """The scores, (B,), that rows which a head holds others against would have if it did not hold them."""
+        """Return leave-one-out scores, (B,), of rows that the head was fitted on and compares others with."""
         scores: Tensor = self(evidence)
         return scores
 
 
 def all_rows(stats: HeadStats) -> ScoringInputs:
-    """Training rows, then dev rows; training rows once where they stand for dev rows."""
+    """Concatenate training rows and dev rows; return training rows once if they also serve as dev rows."""
     if stats.dev is stats.train:
         return stats.train
     return ScoringInputs(*map(torch.cat, zip(stats.train, stats.dev, strict=True)))
 
 
 def select_rows(evidence: ScoringInputs, index: Tensor) -> ScoringInputs:
-    """The rows of this index, in its order."""
+    """Select rows by index, in the order of the index."""
     return ScoringInputs(*(part[index] for part in evidence))
 
 
 class HeadSpec(NamedTuple):
-    """A file of aepipe/heads."""
+    """Name, summary and fitting function of a registered head."""
 
     name: str
     summary: str

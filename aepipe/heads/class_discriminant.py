@@ -1,4 +1,4 @@
-"""Which known class a row belongs to, and how sure that is: a Gaussian of the latents each, and one for all others."""
+"""Classification by regularised discriminant analysis of the latents, with a background class."""
 
 from typing import NamedTuple
 
@@ -13,19 +13,19 @@ from aepipe.layout import Port
 CLASS_PORTS = (Port("class", "int32", (1,)), Port("class_confidence", "float32", (1,)))
 
 FEWEST = 10
-"""Training rows that a class needs."""
+"""Least number of training rows per class."""
 
 SHRINKAGE = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-"""Shares of the common covariance that a class's own is drawn to; dev rows say which."""
+"""Candidate shrinkages of a class covariance towards the pooled one, selected on dev rows."""
 
 OTHERS = 1.5
-"""The spread of rows of no known class, in covariances of all known rows."""
+"""Covariance of the background class, in multiples of the covariance of all known rows."""
 
 OTHERS_SHARE = 0.3
-"""How many of them there are, for one known row.
+"""Weight of the background class relative to all known rows.
 
-With one or two classes of digits and of Fashion-MNIST unknown in turn, 1 to 4 covariances and shares of .05 to .3 tell
-rows that are answered rightly from all others about equally well (AUROC .98, and .66 to .86).
+With one or two classes of digits and of Fashion-MNIST held out in turn, 1 to 4 covariances and weights of .05 to .3
+separate correctly classified rows from all others about equally well (AUROC .98, and .66 to .86).
 """
 
 _FLOOR = 0.01
@@ -34,7 +34,7 @@ Matrix = NDArray[np.float64]
 
 
 class _Gaussian(NamedTuple):
-    """A Gaussian's share, mean (Z,) and covariance (Z, Z)."""
+    """Weight, mean (Z,) and covariance (Z, Z) of a Gaussian."""
 
     share: float
     mean: Matrix
@@ -42,18 +42,18 @@ class _Gaussian(NamedTuple):
 
 
 def points(z: Tensor, total: Tensor) -> Tensor:
-    """Latents (B, Z) and the loss of the row (B,), in nats, side by side, (B, Z + 1).
+    """Concatenate the latents (B, Z) and the asinh of the row loss (B,), in nats, to (B, Z + 1).
 
-    What no latent can express shows in the loss, which the logarithm keeps from outweighing everything else.
+    Features that the latents cannot express show in the loss; asinh limits its weight.
     """
     return torch.cat([z, torch.asinh(total).unsqueeze(1)], 1)
 
 
 class Classes(nn.Module):
-    """Points (B, D) to (class, confidence), (B, 1) each: int32, and its probability beside all classes and none.
+    """Classifier of points (B, D): class (int32) and its posterior probability, (B, 1) each.
 
-    Regularised discriminant analysis (Friedman 1989) with one more, wide Gaussian for rows of no known class: far from
-    all classes the confidence falls as it does between two.
+    Regularised discriminant analysis (Friedman 1989) with a wide background Gaussian, so that
+    the confidence falls far from all classes as it does between two.
     """
 
     log_heights: Tensor
@@ -61,7 +61,7 @@ class Classes(nn.Module):
     whitening: Tensor
 
     def __init__(self, gaussians: tuple[_Gaussian, ...]) -> None:
-        """gaussians: one a class, then the one of all others."""
+        """Store one Gaussian per class, followed by the background Gaussian."""
         super().__init__()
         factors = [np.linalg.cholesky(each.covariance) for each in gaussians]
         heights = [np.log(each.share) - np.log(np.diag(f)).sum() for each, f in zip(gaussians, factors, strict=True)]
@@ -76,14 +76,14 @@ class Classes(nn.Module):
         return found.to(torch.int32), (best - joint.logsumexp(1, keepdim=True)).exp()
 
     def joint(self, points: Tensor) -> Tensor:
-        """Log of share times density, up to a constant, of each class and of all others, (B, K + 1)."""
+        """Return the log joint density of each class and of the background, (B, K + 1), up to a constant."""
         return self.log_heights - 0.5 * whitened_squares(points, self.means, self.whitening)
 
 
 def fit_classes(
     train: tuple[Matrix, NDArray[np.integer]], dev: tuple[Matrix, NDArray[np.integer]], *, classes: int
 ) -> Classes:
-    """The classes of points (B, D) whose codes (B,) are 0 ... classes - 1; dev rows choose how much is shrunk."""
+    """Fit a classifier on points (B, D) with codes (B,) in 0 ... classes - 1, selecting the shrinkage on dev rows."""
     if not len(dev[0]):
         return _fitted(*train, classes, SHRINKAGE[len(SHRINKAGE) // 2])
     fitted = [_fitted(*train, classes, shrinkage) for shrinkage in SHRINKAGE]

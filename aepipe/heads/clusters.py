@@ -1,4 +1,4 @@
-"""The mixture of the latents as clusters: which component a row belongs to, and how far it is from its centre."""
+"""Cluster assignment by the mixture model of the latents."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ CLUSTER_PORTS = (Port("cluster", "int32", (1,)), Port("cluster_distance", "float
 
 
 class Clusters(nn.Module):
-    """What `Mixture.assign` answers, as part of a graph: latents (B, Z) to (component, distance), (B, 1) each."""
+    """Torch counterpart of `Mixture.assign`: latents (B, Z) to (component, distance), (B, 1) each."""
 
     log_heights: Tensor
     means: Tensor

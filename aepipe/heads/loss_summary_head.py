@@ -1,4 +1,4 @@
-"""What heads of one number of a row's loss summary share."""
+"""Heads that score a row by one statistic of its loss summary."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from aepipe.heads.base import Head, HeadStats, ScoringInputs
 
 
 class LossSummaryHead(Head):
-    """One column of `nets.loss_summary.LossSummary`, in nats."""
+    """One column of `aepipe.models.layers.loss_summary.LossSummary`, in nats."""
 
     def __init__(self, column: int) -> None:
         super().__init__()
@@ -19,5 +19,5 @@ class LossSummaryHead(Head):
 
 
 def summary_column_head(column: int) -> Callable[[HeadStats], Head]:
-    """A head of this column: there is nothing to fit."""
+    """Return a fitting function that ignores its rows and scores by this column."""
     return lambda stats: LossSummaryHead(column)

@@ -1,4 +1,4 @@
-"""How rare the numbers of a row are, each by itself: what distances miss where most columns are as usual."""
+"""Rarity of each number by itself, which distances miss if most columns of a row are typical."""
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ _LEAST_WIDTH = 1e-2  # between nodes, in standard deviations: of a column with o
 
 
 class Marginals(Head):
-    """Negative log-likelihood of the row's numbers under a histogram of each, summed, (B,) in nats.
+    """Negative log-likelihood of the numbers of a row under their histograms, summed, (B,) in nats.
 
-    Goldstein & Dengel 2012 (HBOS), as frequency polygons (Scott 1985): between two nodes the cost is interpolated, so
-    that rounding, which puts a value on this or that side of an edge, changes nothing. Beyond the least and the
-    greatest known value it rises, within one step, to that of half a row.
+    Goldstein & Dengel 2012 (HBOS), as frequency polygons (Scott 1985): the cost is interpolated between two nodes, so
+    that rounding across a bin edge changes nothing. Outside the known range it rises within one step to the cost of
+    half a row.
     """
 
     least: Tensor
@@ -27,7 +27,13 @@ class Marginals(Head):
     first: Tensor
 
     def __init__(self, least: Matrix, width: Matrix, costs: Matrix) -> None:
-        """least, width: (W,), where the first node lies, and how far apart they are. costs: (W, nodes + 2)."""
+        """Store the polygons.
+
+        Args:
+            least: Position of the first node of each number, (W,).
+            width: Distance between nodes, (W,).
+            costs: Negative log-likelihood at the nodes, (W, nodes + 2).
+        """
         super().__init__()
         self.register_buffer("least", torch.tensor(least, dtype=torch.float32))
         self.register_buffer("per_width", torch.tensor(1 / width, dtype=torch.float32))
@@ -43,7 +49,7 @@ class Marginals(Head):
 
 
 def marginals(rows: ScoringInputs) -> Marginals:
-    """The frequency polygons of these rows."""
+    """Fit the frequency polygons of these rows."""
     values = rows.row.double().numpy()
     least = values.min(axis=0)
     width = np.maximum((values.max(axis=0) - least) / (_NODES - 1), _LEAST_WIDTH)

@@ -1,4 +1,4 @@
-"""What a trained model says of rows: the module that heads sit on, and its answers over many rows."""
+"""Forward pass of a trained model over a dataset, as input of the heads."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _ROWS_A_CALL = 4_096
 
 
 class ModelOutputs(NamedTuple):
-    """What a probe says: the latents, what heads make a score of, and the row as the network saw it."""
+    """Posterior, inputs of the heads, and the row after preprocessing."""
 
     posterior: Posterior
     evidence: ScoringInputs
@@ -27,7 +27,7 @@ class ModelOutputs(NamedTuple):
 
 
 class ModelProbe(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to a `ModelOutputs`."""
+    """Module from row tensors, in the order of `Layout.ports`, to `ModelOutputs`."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -61,21 +61,21 @@ class ModelProbe(nn.Module):
 def collect_outputs(
     probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]], *, most: int, seed: int
 ) -> ScoringInputs:
-    """Evidence of rows, on the CPU; of more than `most` rows, of a seeded choice of them."""
+    """Return the scoring inputs of at most `most` rows, chosen by seed, on the CPU."""
     outputs = run_model(probe, chosen_rows(arrays, most, seed))
     calls = [ScoringInputs(*(answer.cpu() for answer in model_outputs.evidence)) for model_outputs in outputs]
     return ScoringInputs(*(torch.cat(answers) for answers in zip(*calls, strict=True)))
 
 
 def chosen_rows(arrays: Mapping[str, NDArray[np.generic]], most: int, seed: int) -> Mapping[str, NDArray[np.generic]]:
-    """The rows, or a seeded choice of `most` of them, in their order."""
+    """Return at most `most` rows, chosen by seed, in their order."""
     rows = len(next(iter(arrays.values())))
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:most])
     return {name: array[chosen] for name, array in arrays.items()}
 
 
 def run_model(probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]]) -> Iterator[ModelOutputs]:
-    """What a probe says of rows, a bounded number at a time."""
+    """Yield the model outputs of the rows in batches of bounded size."""
     names = [port.name for port in probe.model.layout.ports]
     device = next(iter(probe.model.state_dict().values())).device
     for begin in range(0, len(arrays[names[0]]), _ROWS_A_CALL):

@@ -1,4 +1,4 @@
-"""Several scores as one: each on a logarithmic scale, in units of its spread."""
+"""Score ensemble on a logarithmic scale."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,22 @@ _LEAST_SPREAD = 1e-3
 
 
 class Vote(Head):
-    """Mean over heads of log(1 + score / median) in interquartile ranges, both as rows of the bank have them.
+    """Mean over heads of log(1 + score / median), in units of its interquartile range.
 
-    The logarithm keeps one head from outvoting the others far out; the median beneath it, from making much of what
-    lies close together.
+    The logarithm keeps one head from outvoting the others on extreme rows; dividing by the median keeps it from
+    magnifying differences between small scores.
     """
 
     per_median: Tensor
     gain: Tensor
 
     def __init__(self, heads: Sequence[Head], typical: ScoringInputs) -> None:
-        """usual: rows of which those heads that hold rows against a bank hold the same bank."""
+        """Measure the medians and ranges of the heads.
+
+        Args:
+            heads: Fitted heads.
+            typical: Rows to measure on; heads with a bank of rows must use the same rows as their bank.
+        """
         super().__init__()
         self.heads = nn.ModuleList(heads)
         with torch.no_grad():

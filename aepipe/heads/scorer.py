@@ -1,4 +1,4 @@
-"""One graph that answers everything about a row: its latents, its score, and the reasons of its score."""
+"""Scorer graph of a bundle: latents, score, reasons, clusters and classes of each row."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -28,10 +28,11 @@ _LEAST_SPREAD = 1e-3  # nats: below it, losses differ by rounding
 
 
 class LossScale(nn.Module):
-    """Losses of reasons (B, R) as multiples of their spread above what is usual: so regions and steps compare.
+    """Losses of reasons (B, R), centred and scaled so that regions and steps are comparable.
 
-    A spread is an interquartile range drawn halfway to the mean of all: by its own alone, a reason that is always
-    rebuilt well is blamed for what a fault in another one did to the latents. Columns of a table have `Attribution`.
+    The scale is the interquartile range, averaged with the mean over all reasons: with its own range alone, a reason
+    that is always reconstructed well would be charged for the effect of other faults on the latents. Columns of a table
+    use `Attribution` instead.
     """
 
     center: Tensor
@@ -50,7 +51,7 @@ class LossScale(nn.Module):
 
 
 class LossAttribution(nn.Module):
-    """What is known of a row to the scaled losses of its reasons, (B, R)."""
+    """Attribution by the scaled losses of the reasons, (B, R)."""
 
     def __init__(self, scale: LossScale) -> None:
         super().__init__()
@@ -69,13 +70,15 @@ class _OutputGroup(NamedTuple):
 
 
 class Scorer(nn.Module):
-    """Row tensors, in the order of `Layout.ports`, to (z, pooled, score, reason, reason_z, cluster, cluster_distance,
-    class, class_confidence).
+    """Module from row tensors, in the order of `Layout.ports`, to all outputs of a row.
 
-    z: (B, Z), pooled: (B, P), each left out where it is no feature. score: (B,). reason: (B, k) int32, indices into
-    `reason_names(layout)`, the strongest first. reason_z: (B, k), how far each is above the usual. Both
-    are left out where k is 0. cluster: (B, 1) int32 and cluster_distance: (B, 1), where there are clusters; class:
-    (B, 1) int32 and class_confidence: (B, 1), where there are classes.
+    Outputs, in order:
+        z (B, Z), pooled (B, P): features of the model, each only if the model has it.
+        score (B,): anomaly score.
+        reason (B, k) int32, reason_z (B, k): indices into `reason_names(layout)`, strongest first, and their
+            attributions; absent if k is 0.
+        cluster (B, 1) int32, cluster_distance (B, 1): only with clusters.
+        class (B, 1) int32, class_confidence (B, 1): only with classes.
     """
 
     def __init__(
@@ -145,10 +148,20 @@ def fit_scorer(
     mixture: Mixture | None = None,
     classes: Classes | None = None,
 ) -> Scorer:
-    """The scorer of a trained model, put into eval mode: its head fitted on training rows, its scales on dev rows too.
+    """Fit the scorer of a trained model and put it into eval mode.
 
-    head: a name of `heads.names()`. mixture: of the latents, whose components become clusters. classes: of the
-    latents, fitted. Without dev rows, training rows stand for them. Raises OptionInvalid.
+    Args:
+        model: Trained model.
+        train: Training rows by port.
+        dev: Dev rows by port; if empty, training rows are used.
+        head: Name from `heads.names()`.
+        reasons: Number of reasons per row.
+        seed: Seed for the choice of rows.
+        mixture: Mixture model of the latents whose components become clusters.
+        classes: Fitted classifier of the latents.
+
+    Raises:
+        OptionInvalid: If there is no such head.
     """
     spec = heads.find(head)
     probe = ModelProbe(model).eval()

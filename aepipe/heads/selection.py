@@ -1,4 +1,4 @@
-"""Which head labels speak for. The network, and every head's own statistics, have never seen a label."""
+"""Choice of a head by labels, which neither the network nor the statistics of the heads have seen."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,15 @@ from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.metrics.ranking import Ranking, ranking_average_precision
 
 FEWEST = 10
-"""Labelled rows of either class below which labels have no say."""
+"""Least number of labelled rows per class for a choice by labels."""
 
 ROUNDS = 200
 SURE = 0.95
-"""Share of the draws in which another head has to be better than the default to take its place."""
+"""Share of bootstrap draws in which a head must beat the default to replace it."""
 
 
 class HeadChoice(NamedTuple):
-    """The head, and the average precision of every one on the labelled rows; `sentence` says why it is this one."""
+    """Chosen head, the average precision of all heads on the labelled rows, and a sentence with the reason."""
 
     name: str
     average_precision: dict[str, float]
@@ -30,10 +30,15 @@ class HeadChoice(NamedTuple):
 def choose_head(
     stats: HeadStats, labelled: ScoringInputs, is_anomaly: NDArray[np.bool_], *, default: str
 ) -> HeadChoice:
-    """The head of the greatest average precision on labelled rows, if it beats the default by more than chance.
+    """Choose the head with the best average precision, if it beats the default by more than chance.
 
-    stats: what heads are fitted on, without labels and without the labelled rows. labelled, is_anomaly: (B,) rows that
-    no weight was learned from, of both classes. Chance is a paired bootstrap of the rows of either class.
+    Chance is estimated by a paired, stratified bootstrap.
+
+    Args:
+        stats: Rows to fit the heads on, without labels and without the labelled rows.
+        labelled: Rows of both classes that no weight was learned from.
+        is_anomaly: Labels of these rows, (B,).
+        default: Name of the head to keep in case of doubt.
     """
     scores = {name: heads.find(name).fit(stats)(labelled).double().cpu().numpy() for name in heads.names()}
     rankings = {name: Ranking.of(is_anomaly, each) for name, each in scores.items()}
@@ -43,7 +48,7 @@ def choose_head(
     if best == default:
         return HeadChoice(best, found, f"head {best} has the best average precision, {found[best]:.3f}, on {rows}")
     wins = _wins(rankings[best], rankings[default], seed=stats.seed)
-    comparison = f"average precision {found[best]:.3f} beside {found[default]:.3f} of {default} on {rows}"
+    comparison = f"average precision {found[best]:.3f} against {found[default]:.3f} of {default} on {rows}"
     if wins < SURE:
         kept = f"head {default} is kept: {best} has {comparison}, and is better in {wins:.0%} of the draws only"
         return HeadChoice(default, found, kept)
@@ -51,7 +56,7 @@ def choose_head(
 
 
 def _wins(one: Ranking, other: Ranking, *, seed: int) -> float:
-    """The share of draws of the rows, each class by itself, in which one score is better than the other."""
+    """Return the share of stratified bootstrap draws in which one score beats the other."""
     wins = 0
     for draw in range(ROUNDS):
         pair = (ranking.resampled(np.random.default_rng([seed, draw])) for ranking in (one, other))

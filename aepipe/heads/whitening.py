@@ -1,4 +1,4 @@
-"""Mahalanobis distances by whitened projections: covariances that can be inverted, and the product that does it."""
+"""Mahalanobis distances by whitening with shrunk, invertible covariances."""
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from aepipe.heads.base import Head, ScoringInputs
 from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space
 
 LEAST_EIGENVALUE = 1e-3
-"""In shares of the mean one: a projection then grows by 32 at most, and float32 keeps five digits of a distance."""
+"""Least eigenvalue relative to the mean: a projection grows by 32 at most, so float32 keeps five digits."""
 
 
 class WhitenedDistance(Head):
-    """Root mean square of the whitened coordinates of a row, (B,): about 1 for a typical one."""
+    """Root mean square of the whitened coordinates of a row, (B,): about 1 for a typical row."""
 
     projection: Tensor
     bias: Tensor
@@ -21,7 +21,7 @@ class WhitenedDistance(Head):
     def __init__(self, scaling: Scaling, *, mean: Matrix, covariance: Matrix, fields: Fields = MODEL) -> None:
         super().__init__()
         self.space = Space(scaling, fields)
-        # Over the root of D: the length of a whitened row is then its root mean square.
+        # Division by sqrt(D) makes the length of a whitened row its root mean square.
         projection = whitening_projection(covariance).T / np.sqrt(len(mean))
         self.register_buffer("projection", torch.tensor(projection, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(-projection @ mean, dtype=torch.float32))
@@ -33,25 +33,28 @@ class WhitenedDistance(Head):
 
 
 def whitened_squares(points: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
-    """Squared Mahalanobis distance of each point to each of K centres, (B, K).
+    """Return the squared Mahalanobis distance of each point to each of K centres, (B, K).
 
-    points: (B, D). means: (K, 1, D). whitening: (K, D, D), centred points times it have unit covariance.
+    Args:
+        points: Points, (B, D).
+        means: Centres, (K, 1, D).
+        whitening: Matrices (K, D, D) that give centred points unit covariance.
     """
     squares: Tensor = ((points.unsqueeze(0) - means) @ whitening).square().sum(2).T
     return squares
 
 
 def whitening_projection(covariance: Matrix) -> Matrix:
-    """W (D, D) with W W^T the inverse of the covariance, its eigenvalues raised to `LEAST_EIGENVALUE` of their mean."""
+    """Return W (D, D) with W W^T = inverse covariance, eigenvalues floored at `LEAST_EIGENVALUE` of their mean."""
     values, vectors = np.linalg.eigh(covariance)
     least = LEAST_EIGENVALUE * float(values.mean()) or 1.0
     return np.asarray(vectors / np.sqrt(np.maximum(values, least)))
 
 
 def shrunk_covariance(points: Matrix) -> tuple[Matrix, Matrix]:
-    """Mean (D,) and covariance (D, D) of points (B, D), drawn towards a multiple of the identity.
+    """Estimate the mean (D,) and covariance (D, D) of points (B, D), shrunk to a multiple of the identity.
 
-    Ledoit & Wolf 2004: the share that minimises the expected squared error; 1 where there are fewer than two rows.
+    Ledoit & Wolf 2004: the shrinkage that minimises the expected squared error; 1 if there are fewer than two rows.
     """
     rows, width = points.shape
     mean = points.mean(axis=0)
@@ -65,5 +68,5 @@ def shrunk_covariance(points: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def mahalanobis_squared(points: Matrix, mean: Matrix, covariance: Matrix) -> Matrix:
-    """Squared distance of each point from the mean, (B,), float64, neither averaged nor rooted."""
+    """Return the squared Mahalanobis distance of each point, (B,) float64."""
     return np.asarray((((points - mean) @ whitening_projection(covariance)) ** 2).sum(axis=1))

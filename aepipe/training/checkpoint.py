@@ -1,4 +1,4 @@
-"""Where training stands, in one file: written whole or not at all, read without running pickled code."""
+"""Checkpoint file of a training run: written atomically, read without running pickled code."""
 
 import io
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """A file that is written at most every so many seconds, under a key that says what it belongs to."""
+    """Checkpoint file, rate-limited to one write per `every_s` seconds and identified by a key."""
 
     def __init__(self, path: Path, key: str, every_s: float) -> None:
         self.path = path
@@ -25,7 +25,11 @@ class Checkpointer:
         self.written = time.monotonic()
 
     def keep(self, content: Callable[[], Mapping[str, object]]) -> None:
-        """Write it, if it is time: tensors, numbers, text, and lists and dictionaries of them."""
+        """Write a checkpoint if the last one is old enough.
+
+        Args:
+            content: Function that returns tensors, numbers, text, and lists and dictionaries of them.
+        """
         if time.monotonic() - self.written < self.every_s:
             return
         buffer = io.BytesIO()
@@ -34,15 +38,15 @@ class Checkpointer:
         self.written = time.monotonic()
 
     def find(self, device: torch.device) -> dict[str, Any] | None:
-        """What was written under this key; nothing, and a line in the log, where the file is broken or of another."""
+        """Return the checkpoint with this key; log a warning and return None if it is unreadable or has another key."""
         if not self.path.exists():
             return None
         try:
             found = torch.load(self.path, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-            log.warning("%s cannot be read (%s): training begins anew", self.path, type(error).__name__)
+            log.warning("%s cannot be read (%s): training starts from scratch", self.path, type(error).__name__)
             return None
         if not isinstance(found, dict) or found.get("key") != self.key:
-            log.warning("%s is of another training: training begins anew", self.path)
+            log.warning("%s belongs to another training run: training starts from scratch", self.path)
             return None
         return dict(found)

@@ -1,4 +1,4 @@
-"""Rows that stay on the device, ready to be picked by index."""
+"""Dataset held on the device, with batches by index."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,7 +14,7 @@ _ROWS_A_CALL = 65_536
 
 
 class DeviceDataset:
-    """Rows as networks see them: tables go through preprocessing once; images stay bytes, a quarter of the memory."""
+    """Dataset on the device: tables are preprocessed once, images stay bytes to save memory."""
 
     def __init__(
         self, preprocessing: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
@@ -27,7 +27,7 @@ class DeviceDataset:
         self.table = None if preprocessing.layout.image is not None else self._table()
 
     def pick(self, index: Tensor) -> Batch:
-        """The rows of this index (B,), in its order, as they are."""
+        """Return the batch of an index (B,), in the order of the index."""
         if self.table is not None:
             dense, observed, codes, given = self.table
             seen = observed.index_select(0, index) if self.has_missing else observed[: len(index)]
@@ -41,11 +41,16 @@ class DeviceDataset:
 
     @property
     def everything(self) -> Tensor:
-        """The index of all rows, in order."""
+        """Index of all rows, in order."""
         return torch.arange(self.rows, device=next(iter(self.tensors.values())).device)
 
     def slices(self, rows: int, index: Tensor | None = None) -> Iterator[Batch]:
-        """The rows of an index, or all, in order, at most so many at a time."""
+        """Yield batches of at most `rows` rows in order.
+
+        Args:
+            rows: Greatest batch size.
+            index: Rows to take; None: all.
+        """
         index = self.everything if index is None else index
         for begin in range(0, len(index), rows):
             yield self.pick(index[begin : begin + rows])

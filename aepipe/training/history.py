@@ -1,4 +1,4 @@
-"""What training looked like, epoch by epoch; it goes into the bundle and the report."""
+"""Training history for the bundle and the report."""
 
 from pydantic import ConfigDict, Field
 
@@ -6,7 +6,7 @@ from aepipe.frozen import FrozenModel
 
 
 class Epoch(FrozenModel):
-    """One pass over the training rows; losses are means a row, in nats unless a family says otherwise."""
+    """One pass over the training rows; losses are means per row, in nats unless a family says otherwise."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -20,11 +20,11 @@ class Epoch(FrozenModel):
 
 
 class Curve(FrozenModel):
-    """All epochs, and why there are no more of them."""
+    """All epochs, and the reason why training stopped."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     epochs: tuple[Epoch, ...] = ()
     best_epoch: int = Field(0, description="whose weights were kept; 0 where there was nothing to train")
     stopped_because: str
-    rows_per_s: float | None = Field(None, description="training rows a second, without dev rows and checkpoints")
+    rows_per_s: float | None = Field(None, description="training rows per second, without dev rows and checkpoints")

@@ -1,4 +1,4 @@
-"""Training: players take turns over resident rows until the loss on dev rows no longer falls."""
+"""Training loop: alternating optimisation with early stopping on dev rows."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
-_LEAST_STEPS = 16  # an epoch has so many, by smaller batches, where there are rows for it
+_LEAST_STEPS = 16  # per epoch, reached by smaller batches if there are enough rows
 _LEAST_BATCH_ROWS = 16
 _DEV_ROWS_A_CALL = 4_096
 _PREPARE_BYTES = 1 << 30
@@ -40,7 +40,7 @@ _WORTH_A_THREAD = 200_000_000  # multiplications
 
 
 class TrainingContext(NamedTuple):
-    """What does not change while training runs."""
+    """Fixed parts of a training run."""
 
     model: Model
     objectives: tuple[Objective, ...]
@@ -63,10 +63,13 @@ def fit(
     every_s: float = 10.0,
     progress: Progress | None = None,
 ) -> Curve:
-    """Train in place; the model ends in eval mode with the weights that were best on dev rows.
+    """Train a model in place and leave it in eval mode with the weights that were best on dev rows.
 
-    With a checkpoint, a call that was interrupted is taken up where it last wrote one, at most `every_s` seconds before
-    its end, and comes to the same weights bit for bit (on a CPU). Raises TrainingDiverged.
+    An interrupted run resumes from its checkpoint, written at least every `every_s` seconds, and reaches the same
+    weights bit for bit (on a CPU).
+
+    Raises:
+        TrainingDiverged: If a loss is not finite.
     """
     context = _setup(model, train, dev, options, torch.device(device))
     _prepare(context)
@@ -109,7 +112,7 @@ def _setup(model: Model, train: Arrays, dev: Arrays, options: Train, device: tor
 
 @torch.no_grad()
 def _prepare(context: TrainingContext) -> None:
-    """Closed forms and a first sigma, from as many training rows as 1 GiB holds."""
+    """Set closed-form weights and the first sigma from at most 1 GiB of training rows."""
     model = context.model.eval()
     model.prepare(next(context.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
     if context.objectives:
@@ -118,7 +121,7 @@ def _prepare(context: TrainingContext) -> None:
 
 
 def _multiplications(context: TrainingContext) -> int:
-    """About how many a step takes forwards; convolutions take some thousands a pixel."""
+    """Estimate the multiplications of a forward step; convolutions take some thousands per pixel."""
     rows = -(-context.rows.rows // _steps(context.rows.rows, context.options.batch_rows))
     if context.model.layout.image is not None:
         return rows * context.model.layout.image.pixels * 2_500
@@ -145,7 +148,7 @@ def _run_phase(
     checkpointer: Checkpointer | None,
     progress: Progress,
 ) -> str:
-    """Epochs until there is no more to hope for, then the best weights; why it ended."""
+    """Train until the patience or the epochs run out, load the best weights, and return why training ended."""
     options, objectives = context.options, [objective for objective in context.objectives if objective.phase == phase]
     epochs, averages = epochs_of(options, objectives), _averages(context, objectives)
     training_state.enter(phase)
@@ -162,7 +165,7 @@ def _run_phase(
     kept = _kept_rows(context, context.held_out, training_state)
     _, misfit = evaluate(context.model, objectives[0], context.held_out, options.seed, kept=kept)
     if misfit is not None:
-        context.model.likelihood.sigma.follow(misfit, 1.0)  # what is left on rows not learned from
+        context.model.likelihood.sigma.follow(misfit, 1.0)  # residuals on dev rows
     if training_state.epochs_since_best >= options.patience:
         return f"no better loss on dev rows for {options.patience} epochs"
     return f"all {epochs} epochs done"
@@ -175,7 +178,7 @@ def _averages(context: TrainingContext, objectives: Sequence[Objective]) -> list
 def _evaluate_epoch(
     context: TrainingContext, objective: Objective, training_state: TrainingState, passed: "_Pass", epochs: int
 ) -> Epoch:
-    """The epoch that ends now: what was learned, and the loss on dev rows."""
+    """Return the record of this epoch with its loss on dev rows."""
     begun = time.perf_counter()
     number, means = len(training_state.curve) + 1, dict(passed.means)
     kept = _kept_rows(context, context.held_out, training_state)
@@ -190,7 +193,7 @@ def _evaluate_epoch(
 
 
 class _Pass(NamedTuple):
-    """Mean losses and terms of a pass over the rows, and how long it took."""
+    """Mean losses and terms of a pass over the rows, and its duration."""
 
     means: Mapping[str, float]
     seconds: float
@@ -199,7 +202,7 @@ class _Pass(NamedTuple):
 def _run_epoch(
     context: TrainingContext, objectives: Sequence[Objective], training_state: TrainingState, epochs: int
 ) -> _Pass:
-    """One pass over the rows, each player in an order of its own; mean losses and terms, read once at the end."""
+    """Run one pass over the rows, with a separate order per objective, and return mean losses and terms."""
     begun = time.perf_counter()
     kept = _kept_rows(context, context.rows, training_state)
     steps = _steps(len(kept), context.options.batch_rows)
@@ -232,7 +235,7 @@ def _run_epoch(
 def optimizer_step(
     model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, step_context: StepContext
 ) -> Loss:
-    """One step of one player: its own parameters change, and an optimal sigma follows; nothing else."""
+    """Update the parameters of one objective, and an optimal sigma."""
     dense = batch.seen.dense
     with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
         loss = objective.loss(corrupted(model, batch, step_context.generator), step_context)
@@ -247,7 +250,7 @@ def optimizer_step(
 
 @torch.no_grad()
 def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
-    """The rows as a network in training sees them."""
+    """Return the batch with corrupted inputs."""
     return batch._replace(seen=model.corruption(batch.seen, generator))
 
 
@@ -255,11 +258,17 @@ def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
 def evaluate(
     model: Model, objective: Objective, rows: DeviceDataset, seed: int, *, kept: Tensor | None = None
 ) -> tuple[float, Residual | None]:
-    """The player's mean loss over these rows, at the sigma that suits them best, and their residuals; in eval mode.
+    """Return the mean loss of an objective at the sigma optimal for these rows, and their residuals; in eval mode.
 
-    kept: the index of the rows that count; none: all. The noise is the same in every call. An optimal sigma is judged
-    at its optimum for these rows: a network that fits its training rows ever better is not stopped for what a closed
-    form puts right afterwards.
+    The noise is the same in every call. An optimal sigma is evaluated at its optimum for these rows, so that training
+    does not stop early because of a sigma that is refitted in closed form afterwards.
+
+    Args:
+        model: Model to evaluate.
+        objective: Objective whose loss is returned.
+        rows: Rows to evaluate on.
+        seed: Seed of the noise.
+        kept: Index of the rows to use; None: all.
     """
     model.eval()
     generator = torch.Generator(model.device)
@@ -277,7 +286,7 @@ def evaluate(
 
 @torch.no_grad()
 def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
-    """The facts of the model card, of at most 4,096 of these rows; in eval mode."""
+    """Compute the metrics of the model card on at most 4,096 of these rows; in eval mode."""
     model.eval()
     generator = torch.Generator(model.device)
     generator.manual_seed(seed)
@@ -288,7 +297,7 @@ def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
 
 
 def _steps(rows: int, batch_rows: int) -> int:
-    """Batches of an epoch: of at most `batch_rows`, fewer on small data.
+    """Return the number of batches per epoch, each of at most `batch_rows` rows.
 
     >>> _steps(1_000_000, 256), _steps(1_050, 256), _steps(20, 256)
     (3907, 17, 2)
@@ -298,13 +307,13 @@ def _steps(rows: int, batch_rows: int) -> int:
 
 
 def _order(context: TrainingContext, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
-    """The rows kept in a new order, cut into batches that differ by one row at most."""
+    """Shuffle the rows and split them into batches of nearly equal size."""
     order = torch.randperm(len(kept), generator=context.generator, device=context.generator.device)
     return kept[order].tensor_split(steps)
 
 
 def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:
-    """The index of the rows that count now: not of those that are rebuilt worst, once the network knows which."""
+    """Return the index of the rows to train on, without the worst reconstructed ones after the first epochs."""
     share = context.options.trimmed
     if not share or len(training_state.curve) < _EPOCHS_BEFORE_TRIMMING:
         return rows.everything
@@ -314,7 +323,7 @@ def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: Tr
 
 @torch.no_grad()
 def row_losses(model: Model, batch: Batch) -> Tensor:
-    """Negative log-likelihood of each row at its latents' means, (B,) in nats; in eval mode."""
+    """Return the negative log-likelihood of each row at its latent means, (B,) in nats; in eval mode."""
     model.eval()
     return model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1)
 
@@ -347,7 +356,7 @@ def _resume(context: TrainingContext, checkpointer: Checkpointer | None) -> Trai
         average.restore(found["averages"][name])
     context.generator.set_state(found["generator"].cpu())
     training_state = TrainingState.of(found["standing"])
-    log.info("training goes on after epoch %d", len(training_state.curve))
+    log.info("training resumes after epoch %d", len(training_state.curve))
     return training_state
 
 
@@ -362,7 +371,7 @@ def _content(context: TrainingContext, training_state: TrainingState) -> dict[st
 
 
 def _key(context: TrainingContext) -> str:
-    """What a checkpoint belongs to: the network, the rows' number and the options."""
+    """Return the key of a checkpoint: the network, the number of rows and the options."""
     shapes = {name: tuple(tensor.shape) for name, tensor in context.model.state_dict().items()}
     rows = f"{context.rows.rows} {context.held_out.rows}"
     return f"{type(context.model).__name__} {shapes} {rows} {context.options.model_dump_json()}"

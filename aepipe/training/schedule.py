@@ -1,4 +1,4 @@
-"""How fast players learn, and for how long."""
+"""Learning-rate schedule and number of epochs."""
 
 import math
 from collections.abc import Sequence
@@ -7,27 +7,35 @@ from aepipe.config.job import Train
 from aepipe.models.base import Objective
 
 EPOCHS = 200
-"""At most, where neither job nor player says otherwise."""
+"""Default for the greatest number of epochs."""
 
 _RISE = 0.03  # of the epochs: Adam's first steps are of full length in directions that it has hardly seen
 
 
 def epochs_of(options: Train, objectives: Sequence[Objective]) -> int:
-    """How many epochs a phase of these players takes at most."""
+    """Return the greatest number of epochs of a phase with these objectives."""
     return options.epochs or objectives[0].epochs or EPOCHS
 
 
 def learning_rate_of(
     options: Train, objective: Objective, first: Objective, *, lr_factor: float, progress: float
 ) -> float:
-    """The learning rate of a player when so much of its phase is done; `first` is the one whose rate a job names."""
+    """Return the learning rate of an objective at this progress of its phase.
+
+    Args:
+        options: Options of the job; its learning rate applies to `first` and scales the others.
+        objective: Objective to return the rate for.
+        first: First objective of the model.
+        lr_factor: Factor of objectives that do not anneal.
+        progress: Fraction of the phase that is done.
+    """
     asked = options.learning_rate
     base = objective.learning_rate if asked is None else asked * objective.learning_rate / first.learning_rate
     return base * (annealed(progress) if objective.anneals else lr_factor)
 
 
 def annealed(progress: float) -> float:
-    """The share of the rate at this progress: up within the first 3 %, then down half a cosine.
+    """Return the factor of the learning rate: linear warm-up times half a cosine.
 
     Loshchilov & Hutter 2017 (SGDR), equation 5, without restarts.
 

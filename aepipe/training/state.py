@@ -1,4 +1,4 @@
-"""Where training stands: what is remembered from one epoch to the next."""
+"""State of the training loop between epochs."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -13,7 +13,7 @@ _RATES = 4  # learning rates tried within one patience, each half of the one bef
 
 @dataclass
 class TrainingState:
-    """The state of the loop. `epoch` counts within a phase, the curve over all phases."""
+    """State of the loop; `epoch` counts within a phase, `curve` spans all phases."""
 
     phase: int = -1
     epoch: int = 0
@@ -26,14 +26,14 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def enter(self, phase: int) -> None:
-        """Begin a phase, whose dev loss is another one; a phase that was begun already goes on."""
+        """Start a phase and reset the best dev loss; do nothing if the phase is already running."""
         if phase != self.phase:
             self.phase, self.epoch, self.best_dev, self.epochs_since_best, self.lr_factor = phase, 0, math.inf, 0, 1.0
 
     def record_epoch(self, epoch: Epoch, weights: dict[str, Tensor], patience: int, *, warmed_up: bool = True) -> None:
-        """One more epoch: keep its weights if it is the best, learn more slowly if the best one is long ago.
+        """Record an epoch: keep the best weights, and halve `lr_factor` if the best epoch is long ago.
 
-        Before a player is `warmed_up`, a worse epoch is no reason to wait less for a better one.
+        Worse epochs do not count until the objective is `warmed_up`.
         """
         self.epoch += 1
         self.curve.append(epoch)
@@ -48,11 +48,11 @@ class TrainingState:
             self.lr_factor /= 2
 
     def content(self) -> dict[str, Any]:
-        """All of it, as plain values and tensors."""
+        """Return the state as plain values and tensors."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "curve": [epoch.model_dump() for epoch in self.curve]}
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> "TrainingState":
-        """The inverse of `content`."""
+        """Restore a state from its `content`."""
         return cls(**{**content, "curve": [Epoch(**epoch) for epoch in content["curve"]]})

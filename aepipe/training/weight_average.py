@@ -1,4 +1,4 @@
-"""The running mean of weights, judged and kept in their place: Polyak & Juditsky 1992, of steps that fade."""
+"""Exponential moving average of weights (Polyak & Juditsky 1992), evaluated and kept in their place."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Average:
-    """The mean of parameters over their steps, of which each step keeps `kept`; the first ones count for less."""
+    """Exponential moving average of parameters with decay `kept`, which is smaller in the first steps."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], kept: float) -> None:
         self.parameters = tuple(parameters)
@@ -19,7 +19,7 @@ class Average:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Count the weights as they are now."""
+        """Update the average with the current weights."""
         self.steps += 1
         share = 1 - min(self.kept, (1 + self.steps) / (10 + self.steps))
         for mean, parameter in zip(self.means, self.parameters, strict=True):
@@ -27,24 +27,24 @@ class Average:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """The mean takes the weights' place, and they its own."""
+        """Swap the average and the weights."""
         for at, parameter in enumerate(self.parameters):
             weights = parameter.detach().clone()
             parameter.copy_(self.means[at])
             self.means[at] = weights
 
     def content(self) -> dict[str, Any]:
-        """Plain numbers and tensors, for a checkpoint."""
+        """Return plain numbers and tensors for a checkpoint."""
         return {"steps": self.steps, "means": self.means}
 
     def restore(self, content: dict[str, Any]) -> None:
-        """The inverse of `content`."""
+        """Restore the average from its `content`."""
         self.steps, self.means = content["steps"], list[Tensor](content["means"])
 
 
 @contextmanager
 def in_place(averages: Sequence[Average]) -> Iterator[None]:
-    """Within, every mean stands in the place of its weights."""
+    """Replace the weights by their averages within this context."""
     with ExitStack() as stack:
         for average in averages:
             average.swap()

@@ -26,7 +26,7 @@ def test_labels_choose_the_head_that_finds_their_anomalies() -> None:
     assert chosen.name == max(chosen.average_precision, key=chosen.average_precision.__getitem__)
     assert chosen.name in {"reconstruction", "elbo"}
     assert chosen.average_precision["reconstruction"] == 1
-    assert "is chosen: average precision 1.000 beside 0." in chosen.sentence
+    assert "is chosen: average precision 1.000 against 0." in chosen.sentence
     assert "40 anomalies among 400 labelled rows" in chosen.sentence
 
 

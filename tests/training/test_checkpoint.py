@@ -32,7 +32,7 @@ def test_the_checkpoint_of_another_training_is_not_taken(kept: Path, caplog: pyt
     with caplog.at_level(logging.WARNING):
         assert Checkpointer(kept, "other", 0).find(CPU) is None
 
-    assert "is of another training" in caplog.text
+    assert "belongs to another training run" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
@@ -42,7 +42,7 @@ def test_a_broken_checkpoint_is_not_taken(kept: Path, damage: bytes | None, capl
     with caplog.at_level(logging.WARNING):
         assert Checkpointer(kept, "key", 0).find(CPU) is None
 
-    assert "training begins anew" in caplog.text
+    assert "training starts from scratch" in caplog.text
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

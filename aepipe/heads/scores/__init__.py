@@ -1,4 +1,4 @@
-"""The heads, found by listing this folder: a file with a `HEAD` is one."""
+"""Registry of heads: every module of this folder that defines `HEAD`."""
 
 import difflib
 import importlib
@@ -12,7 +12,7 @@ from aepipe.heads.base import HeadSpec
 
 
 def names() -> tuple[str, ...]:
-    """The heads there are.
+    """List the names of all heads.
 
     >>> {"reconstruction", "elbo", "knn", "mahalanobis"} <= set(names())
     True
@@ -21,7 +21,11 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> HeadSpec:
-    """The head of that name. Raises OptionInvalid with the nearest one."""
+    """Return the head with this name.
+
+    Raises:
+        OptionInvalid: If there is none; the message suggests the closest name.
+    """
     if name in _heads():
         return _heads()[name]
     near = difflib.get_close_matches(name, names(), n=1)
@@ -30,12 +34,11 @@ def find(name: str) -> HeadSpec:
 
 
 CHOSEN = frozenset({"auto", LABELLED})
-"""What `[score] head` says where labels may choose among the heads."""
+"""Values of `[score] head` that let labels choose the head."""
 
 
 def resolve(name: str, data: Literal["clean", "polluted"]) -> str:
-    """The head that `[score] head` means: `auto` follows what the training rows are known to be, as does `labelled`
-    before labels are heard.
+    """Resolve `[score] head` to the name of a head; `auto` and `labelled` depend on the training data.
 
     On 21 tables knn_with_row scored best after clean training, consensus after polluted training; no head won both.
 

@@ -1,4 +1,4 @@
-"""How unlikely the row is, and how far from the prior its latents are."""
+"""Negative evidence lower bound."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs
 
 
 class Elbo(Head):
-    """Negative evidence lower bound at the posterior mean, in nats: `reconstruction` where a family has no prior."""
+    """Negative evidence lower bound at the posterior mean, in nats; `reconstruction` if a family has no prior."""
 
     def forward(self, inputs: ScoringInputs) -> Tensor:
         return inputs.total + inputs.kl

@@ -1,4 +1,4 @@
-"""How far a row lies from the known rows most like it: in what the model makes of it, and as it is."""
+"""Score ensemble of nearest neighbours in the space of the model and in the space of the row."""
 
 from aepipe.heads.base import Head, HeadSpec, HeadStats
 from aepipe.heads.distance_space import fields_of

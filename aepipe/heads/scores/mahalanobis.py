@@ -1,4 +1,4 @@
-"""How far a row lies from the mean of the training rows, in units of their covariance."""
+"""Mahalanobis distance from the training rows."""
 
 from aepipe.heads.base import Head, HeadSpec, HeadStats
 from aepipe.heads.distance_space import MODEL, Fields, coordinates, standard_scaling
@@ -6,7 +6,7 @@ from aepipe.heads.whitening import WhitenedDistance, shrunk_covariance
 
 
 def mahalanobis(stats: HeadStats, fields: Fields = MODEL) -> Head:
-    """The distance of points of these fields."""
+    """Fit the head in the space of these fields."""
     scaling = standard_scaling(stats.train, stats.dev, fields)
     mean, covariance = shrunk_covariance((coordinates(stats.train, fields) - scaling.center) / scaling.scale)
     return WhitenedDistance(scaling, mean=mean, covariance=covariance, fields=fields)

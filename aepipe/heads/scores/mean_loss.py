@@ -1,4 +1,4 @@
-"""Mean of the losses of a row's features, in nats: how badly it is rebuilt, however many steps or values it has."""
+"""Mean of the losses of a row's features, in nats: comparable across rows of any length."""
 
 from aepipe.heads.base import HeadSpec
 from aepipe.heads.loss_summary_head import summary_column_head

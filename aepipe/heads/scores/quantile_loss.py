@@ -1,4 +1,4 @@
-"""99.5 % quantile of the losses of a row's features, in nats: how badly all but the very worst are rebuilt."""
+"""99.5 % quantile of the losses of a row's features, in nats."""
 
 from aepipe.heads.base import HeadSpec
 from aepipe.heads.loss_summary_head import summary_column_head

@@ -1,4 +1,4 @@
-"""How unlikely the row is, given its own latents."""
+"""Negative log-likelihood of the row given its latents."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""How far a row lies from the bulk of the training rows, whatever else is among them."""
+"""Mahalanobis distance from the bulk of contaminated training rows."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from aepipe.heads.distance_space import MODEL, Fields, Matrix, coordinates, robu
 from aepipe.heads.whitening import WhitenedDistance, mahalanobis_squared, shrunk_covariance
 
 KEPT = 0.6
-"""Share of the rows that a concentration step keeps: up to 40 % may be strange."""
+"""Share of the rows that a concentration step keeps: up to 40 % may be anomalous."""
 
 STEPS = 3
 
 
 def concentrate(points: Matrix) -> tuple[Matrix, Matrix]:
-    """Mean (D,) and covariance (D, D) of the bulk of points (B, D) that are centred and scaled robustly.
+    """Estimate the mean (D,) and covariance (D, D) of the bulk of robustly scaled points (B, D).
 
-    The closest rows are kept and measured anew, `STEPS` times, starting from those that lie closest in the scaled
-    coordinates (Rousseeuw & Van Driessen 1999, C-steps). The covariance is stretched so that the median row lies where
-    the median row of a Gaussian would.
+    `STEPS` concentration steps keep the closest rows and estimate again (Rousseeuw & Van Driessen 1999, C-steps),
+    starting from the rows closest to the origin. The covariance is rescaled so that the median distance is that of a
+    Gaussian.
     """
     distance = np.asarray((points**2).sum(axis=1))
     for _ in range(STEPS):
@@ -28,7 +28,7 @@ def concentrate(points: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def chi_squared_median(degrees: int) -> float:
-    """The median of chi squared, to 2 % from two degrees of freedom on (Wilson & Hilferty 1931)."""
+    """Approximate the median of chi squared, to 2 % from two degrees of freedom on (Wilson & Hilferty 1931)."""
     return degrees * (1 - 2 / (9 * degrees)) ** 3
 
 
@@ -38,7 +38,7 @@ def _closest(distance: Matrix) -> Matrix:
 
 
 def robust_mahalanobis(stats: HeadStats, fields: Fields = MODEL) -> Head:
-    """The distance of points of these fields."""
+    """Fit the head in the space of these fields."""
     scaling = robust_scaling(stats.train, stats.dev, fields)
     mean, covariance = concentrate((coordinates(stats.train, fields) - scaling.center) / scaling.scale)
     return WhitenedDistance(scaling, mean=mean, covariance=covariance, fields=fields)

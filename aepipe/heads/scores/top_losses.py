@@ -1,4 +1,4 @@
-"""Mean of the greatest hundredth of the losses of a row's features, in nats: how badly the worst are rebuilt."""
+"""Mean of the greatest hundredth of the losses of a row's features, in nats."""
 
 from aepipe.heads.base import HeadSpec
 from aepipe.heads.loss_summary_head import summary_column_head
