@@ -27,7 +27,7 @@ from aepipe.tables.parquet_reader import READ_ROWS
 
 Scores = NDArray[np.float64]
 MOST_CODES = 64
-"""Of a category, as columns of the yardsticks."""
+"""Of a category, as columns of the baselines."""
 
 
 class Baseline(NamedTuple):

@@ -1,4 +1,4 @@
-"""The model beside what it has to beat: its scores beside the yardsticks', its features beside raw columns and PCA."""
+"""The model beside what it has to beat: its scores beside the baselines', its features beside raw columns and PCA."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Comparison(Result):
 
 
 def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
-    """The scores and features that a model wrote, beside the yardsticks on the same rows.
+    """The scores and features that a model wrote, beside the baselines on the same rows.
 
     Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies, or where
     no scored partition has a column that tells them apart.
@@ -57,22 +57,22 @@ def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None
     truth = label_rule(job)
     if truth is None:
         raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
-    judged = join_labels(scored, truth).sample(MOST_ROWS)
-    Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is learned
-    yardsticks = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    evaluation = evaluate_labelled(scored, judged, yardsticks, truth=truth)
-    features = _downstream(job.data.labels[0], scored, judged, yardsticks) if job.data.labels else ()
+    labelled = join_labels(scored, truth).sample(MOST_ROWS)
+    Ranking.of(labelled.truth, labelled.scores)  # refuses labels of one class before anything is learned
+    baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    evaluation = evaluate_labelled(scored, labelled, baselines, truth=truth)
+    features = _downstream(job.data.labels[0], scored, labelled, baselines) if job.data.labels else ()
     return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)
 
 
 def _downstream(
-    label: str, scored: ScoredPartitions, judged: LabelledScores, yardsticks: Baselines
+    label: str, scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
 ) -> tuple[Downstream, ...]:
     """Of the rows that have a score, features and a label; none where a label has too few rows for a fold."""
-    latents = _latents(scored, judged)
+    latents = _latents(scored, labelled)
     if latents is None:
         return ()
-    table = unified_table(list(sources(scored, judged)), or_text=True)
+    table = unified_table(list(sources(scored, labelled)), or_text=True)
     if label not in table.column_names:
         return ()
     whole = np.isfinite(latents).all(axis=1) & table[label].is_valid().to_numpy()
@@ -81,17 +81,17 @@ def _downstream(
     classes, counts = np.unique(target, return_counts=True)
     if len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
         return ()
-    encoded = yardsticks.pca.encode(table)
+    encoded = baselines.pca.encode(table)
     components = np.column_stack([encoded[name].to_numpy() for name in encoded.column_names if name.startswith("z_")])
-    kinds = (("latents", latents), ("raw columns", yardsticks.raw.of(table)), ("PCA", components))
+    kinds = (("latents", latents), ("raw columns", baselines.raw.of(table)), ("PCA", components))
     return tuple(
         Downstream(name=name, width=matrix.shape[1], accuracy=_accuracy(matrix, target)) for name, matrix in kinds
     )
 
 
-def _latents(scored: ScoredPartitions, judged: LabelledScores) -> NDArray[np.floating] | None:
+def _latents(scored: ScoredPartitions, labelled: LabelledScores) -> NDArray[np.floating] | None:
     """The features of the rows, (B, Z); None where a night has none."""
-    found = [(scored.latents(night.manifest), night.rows) for night in judged.nights]
+    found = [(scored.latents(night.manifest), night.rows) for night in labelled.nights]
     parts = [z[rows] for z, rows in found if z is not None]
     return np.concatenate(parts) if len(parts) == len(found) else None
 

@@ -66,7 +66,7 @@ class Contender(Result):
 
 
 class Evaluation(Result):
-    """The model first, then the yardsticks, all on the same rows."""
+    """The model first, then the baselines, all on the same rows."""
 
     model_version: str
     truth: str
@@ -86,7 +86,7 @@ class Evaluation(Result):
     false_alarms_a_night: float
     """the budget of `event_recall`"""
     rejudged: tuple[str, ...]
-    """partitions that another calibration judged when they were scored; their alarms are those of the one in force"""
+    """partitions scored under another calibration; their alarms are those of the active one"""
     costs: Costs | None
     cost_of_silence: float | None
     """expected a night of missing every anomaly"""
@@ -113,7 +113,7 @@ def evaluate(
     Alarms are those of the calibration in force. label: a source column; none: `[evaluate] anomaly`, or the job's only
     label. positive: its value of an anomaly. cost_false_alarm, cost_miss: in place of the job's; where the job names no
     base rate, it is the share of anomalies among the rows.
-    false_alarms: how many a night the recall of events allows. The yardsticks' PCA is kept beside the outputs; nothing
+    false_alarms: how many a night the recall of events allows. The baselines' PCA is kept beside the outputs; nothing
     else is written.
     Raises DataUnreadable where nothing is scored, SchemaMismatch without the column, EvaluationInvalid where labels,
     scores or nights support no measure, OptionInvalid for costs and budgets that are none.
@@ -127,47 +127,47 @@ def evaluate(
     version = manifests[0].model_version.rpartition("/")[2]
     scored = ScoredPartitions(job, open_model(job, version), names={manifest.partition for manifest in manifests})
     truth = _truth(scored, label, positive)
-    judged = join_labels(scored, truth)
-    Ranking.of(judged.truth, judged.scores)  # refuses labels of one class before anything is written
-    costs = _costs(job, judged, cost_false_alarm, cost_miss)
-    yardsticks = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    return evaluate_labelled(scored, judged, yardsticks, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
+    labelled = join_labels(scored, truth)
+    Ranking.of(labelled.truth, labelled.scores)  # refuses labels of one class before anything is written
+    costs = _costs(job, labelled, cost_false_alarm, cost_miss)
+    baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
+    return evaluate_labelled(
+        scored, labelled, baselines, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed
+    )
 
 
 def evaluate_labelled(
     scored: ScoredPartitions,
-    judged: LabelledScores,
-    yardsticks: Baselines,
+    labelled: LabelledScores,
+    baselines: Baselines,
     *,
     truth: LabelRule,
     costs: Costs | None = None,
     false_alarms: float = 1.0,
     seed: int = 0,
 ) -> Evaluation:
-    """As `evaluate`, of rows that were chosen and yardsticks that were fitted before."""
+    """As `evaluate`, of rows that were chosen and baselines that were fitted before."""
     calibration = scored.model.bundle.calibration
-    terms = _Terms(judged, costs, math.floor(false_alarms * len(judged.nights)), seed)
-    ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", judged.scores, judged.flagged)
-    others = _scores_of(scored, judged, yardsticks)
-    rivals = [
-        terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in yardsticks.all
-    ]
-    events = terms.events(judged.scores)
+    terms = _Terms(labelled, costs, math.floor(false_alarms * len(labelled.nights)), seed)
+    ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", labelled.scores, labelled.flagged)
+    others = _scores_of(scored, labelled, baselines)
+    rivals = [terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in baselines.all]
+    events = terms.events(labelled.scores)
     return Evaluation(
         model_version=scored.model.version,
         truth=truth.words,
-        partitions=tuple(night.manifest.partition for night in judged.nights),
-        rows=len(judged.truth),
-        anomalies=int(judged.truth.sum()),
-        unscored=judged.unscored,
-        unlabelled=judged.unlabelled,
-        left_out=dict(judged.left_out),
+        partitions=tuple(night.manifest.partition for night in labelled.nights),
+        rows=len(labelled.truth),
+        anomalies=int(labelled.truth.sum()),
+        unscored=labelled.unscored,
+        unlabelled=labelled.unlabelled,
+        left_out=dict(labelled.left_out),
         alpha=calibration.alpha,
         threshold=calibration.threshold,
         events=None if events is None else events.events,
         false_alarms_a_night=false_alarms,
         rejudged=tuple(
-            night.manifest.partition for night in judged.nights if not scored.has_active_calibration(night.manifest)
+            night.manifest.partition for night in labelled.nights if not scored.has_active_calibration(night.manifest)
         ),
         costs=costs,
         cost_of_silence=terms.cost(false_alarm_rate=0.0, recall=0.0),
@@ -180,17 +180,17 @@ def evaluate_labelled(
 class _Terms(NamedTuple):
     """Evaluation settings shared by all contenders: rows, costs, budget of false alarms and draws."""
 
-    judged: LabelledScores
+    labelled: LabelledScores
     costs: Costs | None
     budget: int
     seed: int
 
     @property
     def rounds(self) -> int:
-        return max(100, min(ROUNDS, _DRAWN // len(self.judged.truth)))
+        return max(100, min(ROUNDS, _DRAWN // len(self.labelled.truth)))
 
     def measure(self, name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
-        nights, truth, rounds, seed = len(self.judged.nights), self.judged.truth, self.rounds, self.seed
+        nights, truth, rounds, seed = len(self.labelled.nights), self.labelled.truth, self.rounds, self.seed
         found, ranking, events = confusion(truth, flagged), Ranking.of(truth, scores), self.events(scores)
         return Contender(
             name=name,
@@ -209,26 +209,26 @@ class _Terms(NamedTuple):
         """Return the expected cost per partition; None without costs."""
         if self.costs is None:
             return None
-        rows = len(self.judged.truth) / len(self.judged.nights)
+        rows = len(self.labelled.truth) / len(self.labelled.nights)
         return rows * self.costs.expected(false_alarm_rate=false_alarm_rate, recall=recall)
 
     def events(self, scores: NDArray[np.float64]) -> EventRecall | None:
         """Return the recall of events; None without event times."""
-        in_time = self.judged.in_time
+        in_time = self.labelled.in_time
         if in_time is None:
             return None
-        return event_recall(self.judged.truth[in_time], scores[in_time], false_alarms=self.budget)
+        return event_recall(self.labelled.truth[in_time], scores[in_time], false_alarms=self.budget)
 
 
 def _scores_of(
-    scored: ScoredPartitions, judged: LabelledScores, yardsticks: Baselines
+    scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
 ) -> dict[str, NDArray[np.float64]]:
     """Return the baseline scores of the rows; -inf for rows that the model did not score."""
-    found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in yardsticks.all}
-    for table in sources(scored, judged):
-        for each in yardsticks.all:
+    found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in baselines.all}
+    for table in sources(scored, labelled):
+        for each in baselines.all:
             found[each.name].append(each.score(table))
-    nothing = np.isneginf(judged.scores)
+    nothing = np.isneginf(labelled.scores)
     whole = {name: np.concatenate(parts) for name, parts in found.items()}
     return {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
 
@@ -242,7 +242,7 @@ def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> No
             raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
 
 
-def _costs(job: Job, judged: LabelledScores, false_alarm: float | None, miss: float | None) -> Costs | None:
+def _costs(job: Job, labelled: LabelledScores, false_alarm: float | None, miss: float | None) -> Costs | None:
     """Return the job's cost table with these costs in place of its own; the base rate defaults to that of the rows."""
     table = job.calibration.costs
     if false_alarm is None or miss is None:
@@ -250,7 +250,7 @@ def _costs(job: Job, judged: LabelledScores, false_alarm: float | None, miss: fl
             return None
         false_alarm = table.false_alarm if false_alarm is None else false_alarm
         miss = table.miss if miss is None else miss
-    base_rate = float(judged.truth.mean()) if table is None else table.base_rate
+    base_rate = float(labelled.truth.mean()) if table is None else table.base_rate
     return Costs(false_alarm=false_alarm, miss=miss, base_rate=base_rate)
 
 
