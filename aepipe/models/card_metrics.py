@@ -1,4 +1,4 @@
-"""What model cards say of trained models: measured on rows that they did not learn from."""
+"""Metrics of trained models for their model cards, computed on held-out rows."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ from aepipe.models.losses import gaussian_nll
 from aepipe.models.total_correlation import total_correlation
 
 ACTIVE_NATS = 0.01
-"""A latent with less KL than this is not in use."""
+"""A latent with less KL than this counts as inactive."""
 
 _IMPORTANCE_DRAWS = 64
 
 
 def rebuilding_facts(model: Model, batch: Batch) -> dict[str, float]:
-    """The mean negative log-likelihood of a row, in nats, and the mean squared residual of a feature."""
+    """Compute the mean negative log-likelihood per row, in nats, and the mean squared residual per feature."""
     params = model.reconstruct(batch.seen).params
     return {
         "nll": float(model.likelihood.nll(params, batch.clean).sum(1).mean()),
@@ -28,7 +28,7 @@ def rebuilding_facts(model: Model, batch: Batch) -> dict[str, float]:
 
 
 def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-    """Of a family with Gaussian latents and N(0, I): the bound, its KL, latents in use, and a tighter bound."""
+    """Compute the ELBO, its KL, the active latents and the IWAE bound for Gaussian latents with prior N(0, I)."""
     posterior = model.posterior(batch.seen)
     by_latent = posterior.kl.mean(0)
     params = model.decode(draw_from(posterior, generator), batch.seen.given)
@@ -46,7 +46,7 @@ def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Ma
 
 
 def independence_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-    """Those of `gaussian_facts`, and how far the latents are from independent: their total correlation."""
+    """Compute the metrics of `gaussian_facts` and the total correlation of the latents."""
     facts = gaussian_facts(model, batch, generator)
     posterior = model.posterior(batch.seen)
     assert posterior.log_var is not None
@@ -66,7 +66,7 @@ def importance_weighted(log_weights: Callable[[], Tensor], *, draws: int = _IMPO
 
 
 def _log_weights(model: Model, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Tensor:
-    """Of one draw of each row's latents."""
+    """Compute log p(x|z) p(z) / q(z|x), (B,), for one draw of the latents per row."""
     assert posterior.log_var is not None
     z = draw_from(posterior, generator)
     nll = model.likelihood.nll(model.decode(z, batch.seen.given), batch.clean).sum(1)

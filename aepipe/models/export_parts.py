@@ -1,4 +1,4 @@
-"""The usual three ONNX files of a family: rows to latents, latents to rows, latents and noise to a drawn row."""
+"""The usual three ONNX files of a family: rows to latents, latents to rows, latents and noise to a sampled row."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from aepipe.models.layers.preprocessing import Row
 
 
 def standard_parts(model: Model) -> tuple[Part, ...]:
-    """Encoder (row -> z), decoder (z -> the likeliest row) and sampler (z, noise -> a drawn row).
+    """Build the encoder (row -> z), decoder (z -> most probable row) and sampler (z, noise -> sampled row).
 
-    Each takes the conditions too, where there are any.
+    Each also takes the conditions, if the layout has any.
     """
     layout, z = model.layout, latent_port(model)
     atol = 1.0 if layout.rebuilt is not None else 1e-4  # one grey level: a half may round either way
@@ -29,48 +29,48 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
 
 
 def _scales(layout: Layout) -> dict[str, tuple[float, ...]]:
-    """The spread of every number in source units, by the name of its tensor."""
+    """Return the scale of every numeric column in source units, by tensor name."""
     name, numbers = ("num", layout.numbers) if layout.series is None else ("steps", layout.series.numbers)
     spreads = tuple(number.scale if number.transform == "log" else number.std for number in numbers)
     return {name: spreads} if spreads else {}
 
 
 def latent_port(model: Model) -> Port:
-    """The tensor that a decoder takes, `z`."""
+    """Return the port of `z`, the input of the decoder."""
     latent = model.latent
     return Port("z", LATENT_TYPES[latent.kind], (len(latent.names),))
 
 
 def latent_ports(model: Model) -> tuple[Port, ...]:
-    """What an encoder answers: `z`, and `pooled` where the family sums its latents up."""
+    """Return the ports of the encoder's outputs: `z`, and `pooled` if the family summarises its latents."""
     pooled = model.latent.pooled
     return (latent_port(model), *((Port("pooled", "float32", (len(pooled),)),) if pooled else ()))
 
 
 def latent_tensors(model: Model, posterior: Posterior) -> tuple[Tensor, ...]:
-    """The tensors of `latent_ports`."""
+    """Return the tensors of `latent_ports`."""
     z = posterior.mean.to(_TYPES[model.latent.kind])
     return (z, posterior.pooled) if model.latent.pooled else (z,)
 
 
 def feature_ports(model: Model) -> tuple[Port, ...]:
-    """Those of `latent_ports` that are written as features."""
+    """Return the ports among `latent_ports` that are written as features."""
     ports = latent_ports(model)
     return ports if model.latent.is_written else ports[1:]
 
 
 def measured(posterior: Posterior) -> Tensor:
-    """The latents that distances are taken of, (B, Z or P) real: the pooled ones, or all."""
+    """Return the latents that distances are computed on, (B, Z or P) real: the pooled ones if any, else all."""
     return posterior.pooled if posterior.pooled.shape[1] else posterior.mean.to(posterior.pooled.dtype)
 
 
 def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Row tensors under the names of their ports, as `Preprocessing` takes them."""
+    """Map port names to row tensors, the input of `Preprocessing`."""
     return _by_name(layout.ports, tensors)
 
 
 def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
-    """The rows of tensors in the order of `encoded_ports`."""
+    """Preprocess tensors in the order of `encoded_ports` into rows."""
     row: Row = model.preprocessing(_by_name(model.layout.encoded_ports, tensors))
     return row
 
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, Z) and conditions to the likeliest row, in source units."""
+    """Latents (B, Z) and conditions to the most probable row, in source units."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Decoder(nn.Module):
 
 
 class Sampler(nn.Module):
-    """Latents (B, Z), conditions and the likelihood's noise to a drawn row, in source units."""
+    """Latents (B, Z), conditions and the likelihood's noise to a sampled row, in source units."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def _decoded(model: Model, z: Tensor, given: Sequence[Tensor]) -> Tensor:
 
 
 def conditions(model: Model, given: Sequence[Tensor], *, like: Tensor) -> Tensor:
-    """Tensors of `given_ports` as one vector (B, G); of no width, and as many rows as `like`, where there are none."""
+    """Concatenate tensors of `given_ports` to (B, G); without conditions, return (B, 0) with as many rows as `like`."""
     if not given:
         return model.preprocessing.numbers.mean.new_zeros((like.shape[0], 0))
     vector: Tensor = model.preprocessing.given(_by_name(model.layout.given_ports, given))
