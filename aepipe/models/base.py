@@ -1,6 +1,6 @@
-"""What a family of autoencoders is to the rest: players that train it, parts that are exported, a latent space.
+"""Interface of a family: objectives to train, parts to export, a latent space.
 
-Training, heads, export and the batch wing know families by this file alone.
+Training, heads, export and batch scoring depend on families only through this module.
 """
 
 from abc import ABC, abstractmethod
@@ -25,18 +25,21 @@ from aepipe.models.layers.prior import Prior
 
 
 class Batch(NamedTuple):
-    """What a loss looks at: rows as the network sees them, and as they are: the same unless corrupted or a target."""
+    """Input of a loss: rows as the network sees them and as they are to be reconstructed.
+
+    The two differ if rows are corrupted or the layout has a target column.
+    """
 
     seen: Row
     clean: Row
     places: Tensor | None = None
-    """(B,) which of the table's rows these are, the same in every epoch; none where nobody has counted them"""
+    """(B,) indices of the rows in the training table; None if unknown."""
 
 
 class StepContext(NamedTuple):
-    """Where training is: `progress` runs from 0 to 1 over a phase's epochs, `generator` is the only source of noise.
+    """Context of an optimizer step: `progress` rises from 0 to 1 over a phase; `generator` is the only source of noise.
 
-    Dev rows are looked at with progress 1 and the same noise each time, so that losses of different epochs compare.
+    Dev losses use progress 1 and the same noise every time, so that epochs are comparable.
     """
 
     progress: float
@@ -44,9 +47,9 @@ class StepContext(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """`total` is minimised, a scalar: a mean over rows; `terms` are detached scalars for the training curve.
+    """Loss of an objective: the scalar to minimise, a mean over rows, and detached terms for the training curve.
 
-    `misfit`, detached, is what an optimal sigma follows; none where the loss is not a likelihood of rows.
+    `misfit` holds detached residuals, from which the optimal sigma is updated; None if the loss is not a likelihood.
     """
 
     total: Tensor
@@ -55,10 +58,10 @@ class Loss(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """A group of parameters with an objective of its own.
+    """Group of parameters that minimises its own loss.
 
-    Players of a phase take turns, each with rows of its own; the loss of a phase's first player on dev rows ends it.
-    The next phase begins with the best weights so far, of which it changes its own players' only.
+    The objectives of a phase alternate, each on its own batches. The dev loss of the first objective decides when the
+    phase ends. The next phase starts from the best weights and updates only the parameters of its own objectives.
     """
 
     name: str
@@ -66,32 +69,32 @@ class Objective(NamedTuple):
     loss: Callable[[Batch, StepContext], Loss]
     phase: int = 0
     learning_rate: float = 1e-3
-    """What suits its networks. A job's own rate is the first player's; the others keep their proportion to it."""
+    """Default rate. A rate set in the job applies to the first objective; the others keep their ratio to it."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """of AdamW; a critic follows what it judges better with a shorter memory"""
+    """AdamW betas; a critic tracks the encoder better with shorter averages"""
     warms_up: float = 0.0
-    """Share of a phase's epochs in which its objective still changes, and a worse dev loss does not count."""
+    """Share of the phase in which the loss itself is ramped up and early stopping is off."""
     epochs: int | None = None
-    """How many suit it, at most, where a job names none; of a phase's first player."""
+    """Default maximum number of epochs; used for the first objective of a phase."""
     anneals: bool = False
-    """Whether its learning rate falls along half a cosine to 0 over a phase's epochs, not halved on plateaus."""
+    """Whether the learning rate follows a half cosine to 0 instead of being halved on plateaus."""
     averaged: float = 0.0
-    """How much of their average weights keep at a step: judged on dev rows and kept is the average; 0: without."""
+    """Decay of the weight average that is evaluated on dev rows and kept; 0 for no averaging."""
 
 
 class LatentSpace(NamedTuple):
-    """What a decoder takes, a name each, and what of a row is written as features."""
+    """Latent space: names of the latents, and which of them are written as features."""
 
     names: tuple[str, ...]
     kind: LatentKind = "real"
     pooled: tuple[str, ...] = ()
-    """Names of real features that sum up latents no distance can be taken of: codes, or those of every step."""
+    """Names of real features that summarise latents without a metric, such as codes or latents per step."""
     is_written: bool = True
-    """Whether the latents are features themselves; if not, the pooled ones alone."""
+    """Whether the latents are written as features; if not, only the pooled ones are."""
 
 
 class Part(NamedTuple):
-    """One ONNX file. The module's forward takes the inputs in order and returns the outputs in order."""
+    """ONNX file to export. `module.forward` takes the inputs and returns the outputs in the order of the ports."""
 
     name: str
     module: nn.Module
@@ -100,17 +103,17 @@ class Part(NamedTuple):
     rtol: float = 1e-4
     atol: float = 1e-4
     scales: Mapping[str, Sequence[float]] = MappingProxyType({})
-    """of outputs in source units: the spread of each column, beside which a difference is large or small"""
+    """Scale of each column of an output, against which the parity check measures differences."""
     chained: tuple[str, ...] = ()
-    """Names of integer outputs whose columns are drawn given those before: where one differs, so may all after it."""
+    """Integer outputs with autoregressive columns: after the first mismatch in a row, later ones may differ."""
     examples: Mapping[str, NDArray[np.generic]] = MappingProxyType({})
-    """512 rows of inputs that are no noise, and that no earlier part answers, to try it on"""
+    """512 rows for inputs that are neither noise nor outputs of an earlier part"""
     write: Callable[[nn.Module], ModelProto] | None = None
-    """Writes the module, in eval mode on the CPU, as ONNX where to trace it would take minutes; none: it is traced."""
+    """Function that writes the module, in eval mode on the CPU, as ONNX; None to trace it with torch."""
 
 
 class Posterior(NamedTuple):
-    """What an encoder says of rows, without noise."""
+    """Output of an encoder, without noise."""
 
     mean: Tensor
     """(B, Z) latents as the decoder takes them; int64 where they are codes"""
@@ -123,20 +126,20 @@ class Posterior(NamedTuple):
 
 
 def point(mean: Tensor, *, pooled: Tensor | None = None) -> Posterior:
-    """The posterior of a deterministic encoder."""
+    """Return the posterior of a deterministic encoder."""
     nothing = mean.new_zeros((mean.shape[0], 0), dtype=torch.float32)
     return Posterior(mean, None, nothing, nothing if pooled is None else pooled)
 
 
 class Reconstruction(NamedTuple):
-    """Rows through a model and back, without noise: the posterior, and the likelihood's parameters (B, width)."""
+    """Posterior of rows and the parameters of their likelihood (B, width), without noise."""
 
     posterior: Posterior
     params: Tensor
 
 
 class Model(nn.Module, ABC):
-    """A family, wired for one layout. Subclasses are final: they implement what is abstract, no more."""
+    """Network of a family for one layout. Subclasses implement the abstract methods and are final."""
 
     def __init__(self, layout: Layout, likelihood: Likelihood) -> None:
         super().__init__()
@@ -145,59 +148,59 @@ class Model(nn.Module, ABC):
         self.likelihood = likelihood
         self.corruption = Corruption(CorruptionOptions())
         self.training_rows = 0
-        """How many rows it learns from, which training says before `prepare`; 0 where nobody has said it."""
+        """Number of training rows, set before `prepare`; 0 if unknown."""
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """Return the device of the parameters and buffers."""
         return next(chain(self.parameters(), self.buffers())).device
 
     def parameters_but(self, left_out: Iterable[nn.Parameter]) -> tuple[nn.Parameter, ...]:
-        """All parameters but these, which another player trains."""
+        """Return all parameters except those of another objective."""
         known = {id(parameter) for parameter in left_out}
         return tuple(parameter for parameter in self.parameters() if id(parameter) not in known)
 
     @property
     @abstractmethod
     def latent(self) -> LatentSpace:
-        """The space of the latents and features."""
+        """Return the latent space."""
 
     @abstractmethod
     def objectives(self) -> tuple[Objective, ...]:
-        """Who takes turns in training; none where `prepare` solves the model in closed form."""
+        """Return the objectives of training; none if `prepare` solves the model in closed form."""
 
     @abstractmethod
     def posterior(self, row: Row) -> Posterior:
-        """The latents of rows, without noise."""
+        """Encode rows without noise."""
 
     @abstractmethod
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
-        """Parameters of the likelihood, (B, likelihood.width), at latents z (B, Z) and conditions (B, G)."""
+        """Decode latents z (B, Z) and conditions (B, G) to likelihood parameters (B, likelihood.width)."""
 
     def reconstruct(self, row: Row) -> Reconstruction:
-        """Rows to their latents and back: the posterior's mean, decoded, where a family does not say otherwise."""
+        """Encode rows and decode the posterior mean; families with other decoders override it."""
         posterior = self.posterior(row)
         return Reconstruction(posterior, self.decode(posterior.mean, row.given))
 
     @abstractmethod
     def prior(self) -> Prior | None:
-        """Noise to latents, as training left it; None where training knows no prior."""
+        """Return the prior of the latents; None if the family is trained without one."""
 
     @abstractmethod
     def prepare(self, batch: Batch) -> None:
-        """Called once with training rows before the first turn: closed forms and data-dependent starts."""
+        """Initialise from training rows, once before the first step: closed forms and data-dependent weights."""
 
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
-        """The modules that become ONNX files beside the scorer; `export_parts.standard_parts` makes the usual three."""
+        """Return the parts to export besides the scorer; `export_parts.standard_parts` builds the usual three."""
 
     @abstractmethod
     def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        """What the model card says of it, measured on rows that it did not learn from, in eval mode."""
+        """Compute the metrics of the model card on held-out rows, in eval mode."""
 
 
 class BackbonePlan(NamedTuple):
-    """A trunk and its validated options, ready to make networks of given widths."""
+    """Backbone with validated options, ready to build networks of given widths."""
 
     name: str
     encoder: Callable[[Layout, int], nn.Module]
@@ -215,12 +218,12 @@ class BackbonePlan(NamedTuple):
 
 
 def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    """What a family whose options suit every layout answers."""
+    """Report no faults, for families whose options fit every layout."""
     return ()
 
 
 class Family(NamedTuple):
-    """A file of aepipe/models/families: its options, the trunks it takes, and how it is built."""
+    """Family defined by a file of aepipe/models/families: options, supported backbones and factory."""
 
     name: str
     summary: str

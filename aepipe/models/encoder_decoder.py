@@ -1,4 +1,4 @@
-"""The plain build of most families: an encoder and a decoder of one trunk, and a vector of real latents between."""
+"""Base class of most families: an encoder and a decoder of one backbone with a vector of real latents between."""
 
 from abc import ABC
 
@@ -15,12 +15,12 @@ from aepipe.models.layers.prior import Prior, standard_prior
 
 
 class EncoderDecoder(Model, ABC):
-    """Encoder, latents, decoder. Families say what the encoder's answer means, and how the two are trained."""
+    """Encoder, latents, decoder. Subclasses define the posterior and the objectives."""
 
     def __init__(
         self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
     ) -> None:
-        """answers: how many numbers the encoder gives for each latent."""
+        """Build the networks; `answers` is the number of encoder outputs per latent."""
         super().__init__(layout, likelihood)
         self.trunk = trunk
         self.space = space
@@ -49,7 +49,7 @@ class EncoderDecoder(Model, ABC):
 
 
 class GaussianEncoderDecoder(EncoderDecoder, ABC):
-    """A coder whose encoder answers diagonal Gaussians, which training pulls towards N(0, I)."""
+    """Encoder-decoder with a diagonal Gaussian posterior and the prior N(0, I)."""
 
     def __init__(self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace) -> None:
         super().__init__(layout, trunk, likelihood, space, answers=2)

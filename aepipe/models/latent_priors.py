@@ -1,4 +1,4 @@
-"""What a trained model's latents are drawn from, as ONNX files: the mixture fitted on them, and the plain Gaussian."""
+"""Priors of a trained model as ONNX files: a Gaussian mixture fitted on its latents, and a single Gaussian."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,10 +20,10 @@ _ROWS_A_CALL = 4_096
 def fit_priors(
     model: Model, train: Mapping[str, NDArray[np.generic]], *, components: int, seed: int = 0
 ) -> tuple[Part, ...]:
-    """The mixture of at most `components` Gaussians of the training rows' latents, and the plain Gaussian.
+    """Fit a mixture of at most `components` Gaussians and a single Gaussian to the latents of training rows.
 
-    The plain one is the model's own where training knew a prior, else it has the moments of the latents. Latents that
-    no Gaussian describes, codes and those of every step, are drawn from the model's own prior alone.
+    The single Gaussian is the prior of the model, if it has one, otherwise it has the moments of the latents. Latents
+    that are codes or sequences are drawn from the prior of the model only.
     """
     own, latent = model.prior(), model.latent
     if not has_mixture(latent):
@@ -34,12 +34,12 @@ def fit_priors(
 
 
 def has_mixture(latent: LatentSpace) -> bool:
-    """Whether Gaussians describe these latents: real ones, one vector a row."""
+    """Tell whether a mixture can be fitted: real latents, one vector per row."""
     return latent.kind == "real" and latent.is_written
 
 
 def mixture_of(priors: Sequence[Part]) -> Mixture | None:
-    """The mixture that was fitted on the latents, if any was."""
+    """Return the fitted mixture, if there is one."""
     return next((part.module.mixture for part in priors if isinstance(part.module, MixturePrior)), None)
 
 
@@ -47,9 +47,9 @@ def mixture_of(priors: Sequence[Part]) -> Mixture | None:
 def draw_latents(
     model: Model, arrays: Mapping[str, NDArray[np.generic]], *, seed: int, most: int = 50_000
 ) -> NDArray[np.float64]:
-    """A draw from the posterior of each row, (B, Z), of real latents: what a decoder was trained on.
+    """Draw real latents from the posterior of each row, (B, Z), as the decoder saw them in training.
 
-    Of more than `most` rows, of a seeded choice of them. The model is put into eval mode.
+    More than `most` rows are subsampled with `seed`. Puts the model into eval mode.
     """
     model.eval()
     generator = np.random.default_rng(seed)

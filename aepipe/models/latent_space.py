@@ -1,4 +1,4 @@
-"""The narrow place of a family: how many latents suit a layout, what they are called, and how one is drawn."""
+"""Latent space: default size, names, sampling."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfl
 
 
 def latents_for(layout: Layout, asked: int | None) -> int:
-    """The number of latents asked for, or one that suits the layout: a quarter of the columns, 16 for most images.
+    """Return the requested number of latents; default: a quarter of the columns, 16 for most images.
 
     >>> latents_for(Layout(columns=("a",)), 3)
     3
@@ -28,7 +28,7 @@ def latents_for(layout: Layout, asked: int | None) -> int:
 
 
 def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
-    """What is wrong with so many latents, in a sentence, or nothing."""
+    """Return a message if there are too many latents for the layout, otherwise None."""
     if asked is None or asked <= most:
         return ()
     what = "pixels" if layout.image is not None else "columns"
@@ -37,19 +37,19 @@ def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
 
 
 def real_space(latents: int) -> LatentSpace:
-    """Real latents, `z_000` and on."""
+    """Build a space of real latents named `z_000` and on."""
     return LatentSpace(tuple(f"z_{index:03d}" for index in range(latents)))
 
 
 def split_gaussian(answer: Tensor, dtype: torch.dtype) -> Posterior:
-    """The Gaussians of an encoder's answer (B, 2Z), mean and log-variance, out of autocast's narrow types."""
+    """Split an encoder output (B, 2Z) into mean and log-variance, cast back from autocast types."""
     mean, log_var = answer.to(dtype).chunk(2, dim=1)
     log_var = log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR)
     return Posterior(mean, log_var, kl_by_dimension(mean, log_var), mean[:, :0])
 
 
 def draw_from(posterior: Posterior, generator: torch.Generator) -> Tensor:
-    """One draw for each row, (B, Z), through which gradients pass; the mean where the posterior is a point."""
+    """Draw one reparametrised sample per row, (B, Z); the mean if the posterior is deterministic."""
     if posterior.log_var is None:
         return posterior.mean
     mean = posterior.mean

@@ -1,4 +1,4 @@
-"""How far latents are from independent: densities of the aggregated posterior, exact, or estimated from a minibatch."""
+"""Total correlation of latents: exact densities of the aggregated posterior, or minibatch estimates."""
 
 import math
 from typing import NamedTuple
@@ -12,19 +12,26 @@ _CELLS = 8_000_000  # of one chunk of pairs: 32 MB in float32
 
 
 class Densities(NamedTuple):
-    """The aggregated posterior q at B draws: log q(z), (B,), and log q(z_j) of each latent, (B, Z)."""
+    """Log densities of the aggregated posterior at B draws: log q(z), (B,), and log q(z_j) per latent, (B, Z)."""
 
     joint: Tensor
     by_latent: Tensor
 
     @property
     def total_correlation(self) -> Tensor:
-        """KL(q(z) || prod_j q(z_j)) in nats, a scalar: the mean over the draws."""
+        """Return KL(q(z) || prod_j q(z_j)), a scalar in nats, as the mean over the draws."""
         return (self.joint - self.by_latent.sum(1)).mean()
 
 
 def aggregated(z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor) -> Densities:
-    """Densities at draws z (B, Z) of the mixture of N Gaussians: mean, log_var (N, Z), log_weights (N,) or (B, N)."""
+    """Compute the densities of a mixture of N Gaussians at draws z (B, Z).
+
+    Args:
+        z: (B, Z) draws.
+        mean: (N, Z) means.
+        log_var: (N, Z) log-variances.
+        log_weights: (N,) or (B, N) log weights.
+    """
     pairs = _log_densities(z, mean, log_var)
     weights = log_weights.expand(len(z), len(mean))
     joint = torch.logsumexp(pairs.sum(0) + weights, 1)
@@ -45,7 +52,7 @@ def _log_densities(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 def stratified(z: Tensor, mean: Tensor, log_var: Tensor, *, rows: int) -> Densities:
-    """Estimates from a batch of B of `rows` training rows; z (B, Z) is one draw of each row's Gaussian.
+    """Estimate the densities from a batch of B of `rows` training rows; z (B, Z) has one draw per row.
 
     Minibatch-stratified sampling, Chen et al. 2018, appendix C.2: a row's own Gaussian, under which its draw is
     likeliest, weighs 1/N, on the diagonal. The paper gives one other row (N - M)/(N M) and the rest 1/M, M = B - 1;
@@ -68,7 +75,9 @@ def stratified_log_weights(batch: int, rows: int) -> Tensor:
 
 @torch.no_grad()
 def total_correlation(mean: Tensor, log_var: Tensor, generator: torch.Generator, *, draws: int = 1_024) -> float:
-    """TC of the aggregated posterior of N rows, in nats: their mixture's densities are exact, the mean is over draws.
+    """Compute the total correlation of the aggregated posterior of N rows, in nats, as a mean over draws.
+
+    The densities of the mixture are exact.
 
     mean, log_var: (N, Z). The draws are of `draws` rows chosen at random. Fewer rows of the same kind have
     more of it: 2,000 of Fashion-MNIST 1.3 nats where 10,000 have 0.8. Chen et al. 2018, equation 2.
@@ -83,7 +92,7 @@ def total_correlation(mean: Tensor, log_var: Tensor, generator: torch.Generator,
 
 
 def permuted(z: Tensor, generator: torch.Generator) -> Tensor:
-    """Every latent of (B, Z) in an order of its own: draws of the product of the marginals.
+    """Permute each latent of (B, Z) over the rows independently: draws from the product of the marginals.
 
     Kim & Mnih 2018 (FactorVAE), algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""Trained by the evidence lower bound: a diagonal Gaussian that is pulled towards N(0, I), with warm-up and free bits.
+"""Variational autoencoder: diagonal Gaussian posterior, prior N(0, I), KL warm-up and free bits.
 
 Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
 """
@@ -19,7 +19,7 @@ from aepipe.models.losses import free_bits, linear_ramp
 
 
 class VaeOptions(FrozenModel):
-    """Keys of [model] of a family that is trained so."""
+    """Options of families that are trained by the ELBO."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
@@ -31,7 +31,7 @@ class VaeOptions(FrozenModel):
 
 
 class VaeBase(GaussianEncoderDecoder):
-    """Encoder to a diagonal Gaussian, decoder from a draw of it; both given the conditions, where there are any."""
+    """VAE; encoder and decoder also take the conditions, if the layout has any."""
 
     def __init__(self, layout: Layout, options: VaeOptions, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
@@ -55,10 +55,10 @@ class VaeBase(GaussianEncoderDecoder):
 
 
 def build_vae(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    """The model, as `Family.build` asks for it."""
+    """Build the model."""
     return VaeBase(layout, VaeOptions.model_validate(options), trunk, likelihood)
 
 
 def vae_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    """What is wrong with the options, as `Family.faults` asks for it."""
+    """List the faults of the options."""
     return too_wide(layout, VaeOptions.model_validate(options).latent, most=MOST)
