@@ -1,4 +1,4 @@
-"""The families there are: the folder is the registry. From [model] of a job to a network that can be trained."""
+"""Registry of families, one per file of this folder; builds a network from [model] of a job."""
 
 import difflib
 import importlib
@@ -30,7 +30,7 @@ PRESETS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 class Plan(NamedTuple):
-    """A model that can be built: everything about it is known, and fits the layout."""
+    """Validated plan of a model: family, options and backbone that fit the layout."""
 
     family: Family
     options: BaseModel
@@ -42,12 +42,16 @@ class Plan(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """The families there are, sorted."""
+    """List the names of all families, sorted."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
 def find(name: str) -> Family:
-    """The family of that name, or behind that preset. Raises OptionInvalid with the nearest right name."""
+    """Return the family of a name or preset.
+
+    Raises:
+        OptionInvalid: the name is unknown; suggests the nearest one.
+    """
     known = (*names(), *PRESETS)
     if name not in known:
         raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, sorted(known))}.")
@@ -57,7 +61,11 @@ def find(name: str) -> Family:
 
 
 def build(layout: Layout, model: config.Model, seed: int) -> Model:
-    """The untrained network of [model] for this layout; the same seed gives the same weights. Raises OptionInvalid."""
+    """Build the untrained network of [model] for a layout; the same seed gives the same weights.
+
+    Raises:
+        OptionInvalid: options do not fit.
+    """
     planned = plan(layout, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -68,7 +76,11 @@ def build(layout: Layout, model: config.Model, seed: int) -> Model:
 
 
 def plan(layout: Layout, model: config.Model) -> Plan:
-    """[model] against the layout: which family, trunk and options. Raises OptionInvalid with every fault at once."""
+    """Resolve family, backbone and options of [model] for a layout.
+
+    Raises:
+        OptionInvalid: lists every fault.
+    """
     family = find(model.family)
     trunk = _trunk_name(family, layout, model.trunk)
     groups: dict[str, type[BaseModel]] = {"family": family.options, "likelihood": LikelihoodOptions}
@@ -122,7 +134,7 @@ def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
 
 
 def _best_trunk(family: Family, layout: Layout) -> str:
-    """What the job gets that names none: the trunk that suits the rows best, else one that takes them at all."""
+    """Choose the default backbone: the best for the layout, otherwise the first that supports it."""
     best = trunks.best_for(layout.kind)
     able = [name for name in family.trunks if layout.kind in trunks.find(name).kinds]
     if not able:
@@ -133,7 +145,11 @@ def _best_trunk(family: Family, layout: Layout) -> str:
 
 
 def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, object]) -> dict[str, BaseModel]:
-    """The options of each group, validated. Raises OptionInvalid with every fault at once."""
+    """Validate the options of each group.
+
+    Raises:
+        OptionInvalid: lists every fault.
+    """
     known = {key for group in groups.values() for key in group.model_fields}
     faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in given if key not in known]
     options = {}

@@ -1,6 +1,6 @@
-"""The autoencoder: a row through a narrow code and back, by maximum likelihood.
+"""Autoencoder with a deterministic bottleneck, trained by maximum likelihood.
 
-Deep, convolutional or linear by its trunk. Hinton & Salakhutdinov 2006.
+Deep, convolutional or linear, depending on the backbone. Hinton & Salakhutdinov 2006.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
@@ -30,7 +30,7 @@ class Options(FrozenModel):
 
 
 class Autoencoder(EncoderDecoder):
-    """Encoder and decoder with a deterministic code between them."""
+    """Encoder and decoder with deterministic latents."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)), answers=1)

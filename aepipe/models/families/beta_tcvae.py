@@ -1,4 +1,4 @@
-"""The beta-TC-VAE: a Gaussian code whose latents are kept independent, by the total correlation of all rows' codes.
+"""Beta-TC-VAE: a VAE that penalises the total correlation of its latents.
 
 Chen et al. 2018.
 """
@@ -20,11 +20,11 @@ from aepipe.models.losses import gaussian_nll, linear_ramp
 from aepipe.models.total_correlation import Densities, stratified
 
 _MOST_LATENTS = 256  # every pair of rows of a group is compared in every latent
-_GROUP_ROWS = 512  # of which all pairs are compared, so that time and memory grow with rows, not with their square
+_GROUP_ROWS = 512  # all pairs within a group are compared: time and memory grow linearly with the rows
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
@@ -38,7 +38,7 @@ class Options(FrozenModel):
 
 
 class BetaTcVae(GaussianEncoderDecoder):
-    """Encoder to a diagonal Gaussian, decoder from a draw of it; the KL is taken apart in three."""
+    """VAE whose KL is split into mutual information, total correlation and dimension-wise KL."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
@@ -69,7 +69,7 @@ class BetaTcVae(GaussianEncoderDecoder):
         )
 
     def _dependence(self, z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
-        """Total correlation and mutual information, estimated in groups of rows: scalars, in nats."""
+        """Estimate total correlation and mutual information in groups of rows: scalars, in nats."""
         mean, log_var = posterior.mean, posterior.log_var
         assert log_var is not None
         rows, groups = max(self.training_rows, len(z)), -(-len(z) // _GROUP_ROWS)

@@ -1,4 +1,4 @@
-"""The beta-VAE: a Gaussian code whose KL weighs more, or is held at a capacity that rises.
+"""Beta-VAE: a VAE with a weighted KL, or with a KL held at a rising capacity.
 
 Higgins et al. 2017; the capacity as in Burgess et al. 2018.
 """
@@ -20,7 +20,7 @@ from aepipe.models.losses import linear_ramp
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
@@ -39,7 +39,7 @@ class Options(FrozenModel):
 
 
 class BetaVae(GaussianEncoderDecoder):
-    """Encoder to a diagonal Gaussian, decoder from a draw of it."""
+    """VAE with a weight or capacity for its KL."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
@@ -62,7 +62,7 @@ class BetaVae(GaussianEncoderDecoder):
         return Loss(total, {"nll": nll.detach(), "kl": kl.detach()}, self.likelihood.misfit(params, batch.clean))
 
     def _price(self, kl: Tensor, progress: float) -> Tensor:
-        """beta KL, Higgins et al. 2017, equation 4; or gamma |KL - C|, Burgess et al. 2018, equation 8."""
+        """Return beta KL (Higgins et al. 2017, equation 4) or gamma |KL - C| (Burgess et al. 2018, equation 8)."""
         options = self.options
         if options.capacity is None:
             return options.beta * linear_ramp(progress, options.warm_up) * kl

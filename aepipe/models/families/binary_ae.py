@@ -1,7 +1,8 @@
-"""The autoencoder with a binary code: bits, or groups of which one entry is 1.
+"""Autoencoder with a binary code: independent bits or one-hot groups.
 
 Bits are trained by the straight-through estimator, Bengio, Léonard & Courville 2013; groups by straight-through
-Gumbel-softmax, Jang, Gu & Poole 2017. Codes of new rows are drawn from a causal model of the codes, trained after them.
+Gumbel-softmax, Jang, Gu & Poole 2017. New codes are sampled from an autoregressive model
+that is trained on the codes afterwards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,12 +35,12 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior
 
-_BITS_A_LATENT = 4  # where the job names none: so many bits for each real number that suits the layout
+_BITS_A_LATENT = 4  # default number of bits per real latent
 _CHOICES = 8
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     codes: Literal["bits", "one_hot"] = Field("bits", description="independent bits, or groups with one 1 each")
     latent: int | None = Field(
@@ -52,7 +53,7 @@ class Options(FrozenModel):
 
 
 class BinaryAutoencoder(EncoderDecoder):
-    """Encoder to logits, a code of 0 and 1, decoder; and a model of the codes."""
+    """Encoder to logits, binary code, decoder; and an autoregressive prior of the codes."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         groups = options.latent or _groups_for(layout, options)
@@ -107,7 +108,7 @@ class BinaryAutoencoder(EncoderDecoder):
 
 
 def harden(logits: Tensor, choices: int) -> Tensor:
-    """The likeliest code, (B, Z) of 0 and 1: a bit where choices is 1, else a one-hot group."""
+    """Return the most likely code, (B, Z) of 0 and 1: bits if `choices` is 1, else one-hot groups."""
     if choices == 1:
         return (logits > 0).to(logits.dtype)
     likeliest = grouped(logits, choices).argmax(2)
@@ -115,7 +116,7 @@ def harden(logits: Tensor, choices: int) -> Tensor:
 
 
 def straight_through(logits: Tensor, choices: int, *, temperature: float, generator: torch.Generator | None) -> Tensor:
-    """A drawn code of 0 and 1, (B, Z), the likeliest without a generator; gradients are those of soft values.
+    """Draw a code of 0 and 1, (B, Z), with straight-through gradients; without a generator, the most likely code.
 
     Logistic noise on a bit and Gumbel noise on a group make the draws exact: P(bit) = sigmoid(logit), and P(choice) =
     softmax(logits). The soft values are taken at the temperature.
@@ -133,7 +134,7 @@ def straight_through(logits: Tensor, choices: int, *, temperature: float, genera
 
 
 def _entropy(often: Tensor, choices: int) -> Tensor:
-    """Nats of a code whose bits or groups are independent; often: (Z,), the share of ones of each entry."""
+    """Compute the entropy, in nats, of independent bits or groups from the share of ones per entry, (Z,)."""
     entries = often if choices > 1 else torch.cat([often, 1 - often])
     nats: Tensor = torch.special.entr(entries).sum()
     return nats

@@ -1,8 +1,8 @@
-"""Small autoencoders side by side, each of its own share of the rows: a row's loss is the mean of theirs.
+"""Ensemble of small autoencoders, each trained on a bootstrap of the rows; a row's loss is their mean.
 
 Bootstrap aggregation, Breiman 1996, with Poisson counts as in Oza & Russell 2001; of autoencoders, Chen et al. 2017
-(RandNet). Members train together and are exported together: a layer of all of them is one batched product. On 14 tables
-of ADBench, of at most 3,000 rows each and one seed, five members beside one `ae` had these mean AUROC:
+(RandNet). Members train and are exported together: each layer is one batched product. Mean AUROC of five members and
+of a single `ae` on 14 tables of ADBench (at most 3,000 rows, one seed):
 
 | head | clean, `ae` | clean, five | polluted, `ae` | polluted, five |
 |---|---|---|---|---|
@@ -10,9 +10,9 @@ of ADBench, of at most 3,000 rows each and one seed, five members beside one `ae
 | knn; robust_mahalanobis if polluted | 88.3 | 89.1 | 77.1 | 81.0 |
 | auto | 89.6 | 89.8 | 83.5 | 83.5 |
 
-for 1.3 and 1.7 times the CPU seconds of training. If polluted, 28_pendigits, where that one `ae` failed and that of
-another seed did not, makes nearly all of the first difference and 2.6 points of the second.
-Elsewhere heads that look at the model alone gain about a point; the default ones, which look at the row too, nothing.
+at 1.3 and 1.7 times the CPU time of training. On polluted rows, 28_pendigits accounts for nearly all of the first
+difference and for 2.6 points of the second: the single `ae` failed there with this seed, but not with another.
+Elsewhere heads that use only the model gain about a point; the default heads, which also use the row, gain nothing.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     members: int = Field(
         5,
@@ -71,7 +71,7 @@ class Options(FrozenModel):
 
 
 class EnsembleAutoencoder(Model):
-    """M encoders, M decoders; latents are the members' codes, one after another."""
+    """M encoders and M decoders; the latents are the concatenated latents of the members."""
 
     counts: Tensor
     """(M, rows): how often each member counts each training row"""
@@ -89,7 +89,7 @@ class EnsembleAutoencoder(Model):
 
     @property
     def joint(self) -> EnsembleLikelihood:
-        """The likelihood, as the members'."""
+        """Likelihood of all members."""
         assert isinstance(self.likelihood, EnsembleLikelihood)
         return self.likelihood
 
@@ -105,7 +105,7 @@ class EnsembleAutoencoder(Model):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        """Which rows each member learns from, and the principal components of these, where it begins."""
+        """Draw the bootstrap of each member and initialise it at the principal components of its rows."""
         if self.options.bootstrap:
             generator = torch.Generator().manual_seed(self.seed)
             ones = torch.ones(self.options.members, self.training_rows)
@@ -145,14 +145,14 @@ class EnsembleAutoencoder(Model):
         return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
     def _counts(self, batch: Batch) -> Tensor:
-        """How often each member counts these rows, (M, B); once where nobody knows which they are."""
+        """Return the bootstrap counts of these rows per member, (M, B); 1 if the row indices are unknown."""
         if batch.places is None or not self.counts.shape[1]:
             return self.counts.new_ones((self.options.members, len(batch.clean.dense)))
         return self.counts[:, batch.places]
 
 
 def _repeated(row: Row, counts: Tensor) -> Row:
-    """Each row as often as it counts, (B,)."""
+    """Repeat each row by its count, (B,)."""
     return Row(*(part.repeat_interleave(counts.long(), 0) for part in row))
 
 

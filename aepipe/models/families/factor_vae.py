@@ -1,4 +1,4 @@
-"""The factor-VAE: a Gaussian code whose latents are kept independent, by a critic that tells codes from shuffled codes.
+"""FactorVAE: a VAE that penalises the total correlation of its latents, estimated by a critic.
 
 Kim & Mnih 2018.
 """
@@ -21,7 +21,7 @@ from aepipe.models.total_correlation import permuted
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
@@ -38,7 +38,7 @@ class Options(FrozenModel):
 
 
 class FactorVae(GaussianEncoderDecoder):
-    """Encoder to a diagonal Gaussian, decoder from a draw of it, and a critic of the draws."""
+    """VAE with a critic that separates latents from permuted latents."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
@@ -57,7 +57,7 @@ class FactorVae(GaussianEncoderDecoder):
         return independence_facts(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        """nll + beta KL + gamma TC, of the whole batch; TC is the critic's mean logit. Kim & Mnih 2018, eq. 2 and 3."""
+        """Compute nll + beta KL + gamma TC; TC is the mean logit of the critic. Kim & Mnih 2018, equations 2 and 3."""
         posterior = self.posterior(batch.seen)
         z = draw_from(posterior, context.generator)
         params = self.decode(z, batch.seen.given)
@@ -70,7 +70,7 @@ class FactorVae(GaussianEncoderDecoder):
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
     def _critic_loss(self, batch: Batch, context: StepContext) -> Loss:
-        """Draws of half of the rows as they are, those of the others shuffled: two batches, as in algorithm 2."""
+        """Compare draws of half of the rows with permuted draws of the other half, as in algorithm 2."""
         with torch.no_grad():
             z = draw_from(self.posterior(batch.seen), context.generator)
         drawn, others = z.tensor_split(2)

@@ -1,8 +1,8 @@
-"""The hierarchical variational autoencoder: levels of Gaussian latents, each with a prior learned given those above it.
+"""Hierarchical VAE: levels of Gaussian latents, each with a learned prior conditioned on the levels above.
 
-Sonderby et al. 2016 (ladder VAE); free bits as in Kingma et al. 2016. It begins as the flat model of as many latents,
-at the principal components, and learns from there how levels depend on each other: on 10,000 pictures of clothes the
-bound rose by 1.7 nats above the flat model's, with 2 % more parameters.
+Sonderby et al. 2016 (ladder VAE); free bits as in Kingma et al. 2016. It is initialised as a flat VAE with the same
+number of latents at the principal components. On 10,000 images of Fashion-MNIST its bound is 1.7 nats better than that
+of the flat model, with 2 % more parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _LEAST_LEVELS = 2
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     levels: tuple[PositiveInt, ...] | None = Field(
         None, description="latents of each level, the top one first; none: two levels that suit the columns"
@@ -42,7 +42,7 @@ class Options(FrozenModel):
 
 
 class HierarchicalAutoencoder(EncoderDecoder):
-    """Encoder to a message about every level, a ladder of levels, decoder from a draw of all of them."""
+    """Encoder to a message per level, hierarchical latents, decoder from draws of all levels."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         widths = levels_for(layout, options.levels)
@@ -98,13 +98,13 @@ class HierarchicalAutoencoder(EncoderDecoder):
         return self.likelihood.nll(self.decode(z, batch.seen.given), batch.clean).sum(1)
 
     def _log_weights(self, batch: Batch, messages: Gaussian, generator: torch.Generator) -> Tensor:
-        """log p(x, z) / q(z|x) of one draw of all levels, (B,) in nats."""
+        """Return log p(x, z) / q(z|x) for one draw of all levels, (B,) in nats."""
         found = self._drawn(messages, generator)
         return log_ratio(found) - self._nll(found.z, batch)
 
 
 def levels_for(layout: Layout, asked: Sequence[int] | None) -> tuple[int, ...]:
-    """The widths asked for, or two levels that suit the layout."""
+    """Return the requested widths; default: two levels that fit the layout."""
     if asked is not None:
         return tuple(asked)
     latents = max(_LEAST_LEVELS, latents_for(layout, None))
@@ -113,7 +113,7 @@ def levels_for(layout: Layout, asked: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def space_of(widths: Sequence[int]) -> LatentSpace:
-    """Real latents of all levels, `z0_000` and on for the top one.
+    """Name the real latents of all levels; the top level has `z0_000` and on.
 
     >>> space_of((1, 2)).names
     ('z0_000', 'z1_000', 'z1_001')

@@ -1,6 +1,6 @@
-"""Principal components: the best linear code, in closed form; the yardstick of every other family.
+"""Principal component analysis: the optimal linear code in closed form, the baseline of all families.
 
-Numbers, missing flags, one-hot codes or pixels are one vector; Jolliffe 2002. Latents have unit variance over the
+Numbers, missing flags, one-hot codes or pixels form one vector; Jolliffe 2002. Latents have unit variance on the
 training rows.
 """
 
@@ -21,7 +21,7 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"
@@ -33,7 +33,7 @@ LEAST_SHARE = 1e-4
 
 
 class PrincipalComponents(Model):
-    """An orthogonal projection and its transpose."""
+    """Orthogonal projection and its transpose."""
 
     center: Tensor
     components: Tensor
@@ -84,7 +84,7 @@ class PrincipalComponents(Model):
 
 
 def _signed(directions: Tensor) -> Tensor:
-    """Each direction (Z, F) with its largest entry positive, so that machines agree."""
+    """Flip each direction (Z, F) so that its largest entry is positive: the sign is then the same on all machines."""
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
     return directions * torch.where(largest < 0, -1.0, 1.0)
 

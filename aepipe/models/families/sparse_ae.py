@@ -1,9 +1,9 @@
-"""The sparse autoencoder: a code, often wider than the row, of which few numbers are more than zero at a time.
+"""Sparse autoencoder: latents, possibly more than columns, few are active for a row.
 
-An L1 penalty on rectified codes, or the KL penalty on the mean activity of codes in (0, 1), Ng 2011 (CS294A lecture
-notes). A decoder could undo either: with large weights, codes may be as small as one likes and say as much. Therefore
-active codes carry noise of a fixed size in training: what is no larger than the noise says nothing, however much a
-decoder enlarges it. Noise on active codes alone leaves the cost of a latent in proportion to its use.
+The penalty is L1 on rectified latents, or the KL of the mean activity of latents in (0, 1), Ng 2011 (CS294A lecture
+notes). A decoder with large weights could evade both by shrinking the latents, so active latents get noise of a fixed
+size in training: activity below the noise carries no information. Inactive latents get no noise, so that the cost of a
+latent stays proportional to its use.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ _ROWS_TO_CENTRE = 4_096
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="width of the code; none: twice the columns, 64 at most, and 64 for images"
@@ -57,7 +57,7 @@ class Options(FrozenModel):
 
 
 class SparseAutoencoder(EncoderDecoder):
-    """Encoder and decoder with a deterministic code between them, most of it zero."""
+    """Encoder and decoder with deterministic latents that are mostly zero."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         width = options.latent or _width_for(layout)
@@ -104,10 +104,10 @@ class SparseAutoencoder(EncoderDecoder):
 
 
 class Centred(nn.Module):
-    """An encoder whose answers have mean 0 and variance 1 over the rows that it begins with, (B, Z).
+    """Encoder with data-dependent initialisation: its outputs (B, Z) have mean 0 and variance 1 on the first rows.
 
-    Salimans & Kingma 2016, section 3: otherwise the mean of all rows decides which latents a rectifier lets through,
-    and the rest never learn.
+    Salimans & Kingma 2016, section 3. Otherwise the mean of the rows decides which latents pass the rectifier, and the
+    others never learn.
     """
 
     center: Tensor
@@ -132,7 +132,7 @@ class Centred(nn.Module):
 
 
 def _centring(trunk: BackbonePlan) -> BackbonePlan:
-    """The trunk, with a start of its own: principal components would be cut in half by the rectifier."""
+    """Replace the PCA initialisation of the backbone: the rectifier would cut off half of each component."""
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:
         return Centred(trunk.encoder(layout, outputs), outputs)
@@ -145,7 +145,7 @@ def _centring(trunk: BackbonePlan) -> BackbonePlan:
 
 
 def activity_kl(means: Tensor, target: float) -> Tensor:
-    """KL(Bernoulli(target) || Bernoulli(mean)) of each latent, (Z,), in nats; means (Z,). Ng 2011, section 3."""
+    """Compute KL(Bernoulli(target) || Bernoulli(mean)) per latent, (Z,), in nats; means (Z,). Ng 2011, section 3."""
     means = means.clamp(_LEAST_ACTIVITY, 1 - _LEAST_ACTIVITY)
     wanted = torch.full_like(means, target)
     return wanted * (wanted / means).log() + (1 - wanted) * ((1 - wanted) / (1 - means)).log()

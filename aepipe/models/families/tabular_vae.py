@@ -1,7 +1,7 @@
-"""A variational autoencoder of tables whose decoder tells the columns one after another, each as a code.
+"""VAE for tables with an autoregressive decoder over discretised columns.
 
-Kingma & Welling 2013, with the columns as in Larochelle & Murray 2011 (NADE); any columns may be given, Ivanov,
-Figurnov & Vetrov 2019 (VAEAC); free bits as in Kingma et al. 2016.
+Kingma & Welling 2013; decoder as in Larochelle & Murray 2011 (NADE); conditioning on any columns as in Ivanov, Figurnov
+& Vetrov 2019 (VAEAC); free bits as in Kingma et al. 2016.
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,12 +49,12 @@ _FEWEST_COLUMNS = 2
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(None, ge=1, description="width of the code; none: half of the columns, 2 to 16")
     units: int = Field(128, ge=8, le=2_048, description="hidden ones, that tell a column from those before it")
     first: tuple[str, ...] = Field(
-        (), description="columns that are told first: those that samples will be asked for, such as a rare class"
+        (), description="columns that are decoded first: those that samples are conditioned on, such as a rare class"
     )
     given: float = Field(
         0.5, ge=0, le=0.9, description="share of a step's rows that learn what follows from some of their columns"
@@ -66,7 +66,7 @@ class Options(FrozenModel):
 
 
 class TabularVae(Model):
-    """Encoder of the sum of the codes' embeddings; a chain of columns that begins at the latents."""
+    """Encoder of summed code embeddings; autoregressive decoder over the columns, started from the latents."""
 
     def __init__(self, layout: Layout, options: Options, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
@@ -128,18 +128,20 @@ class TabularVae(Model):
         forced, state = cat._replace(name="forced"), Port("state", "float32", (width,))
         noise = Port("eps", "float32", z.row_shape, "normal"), Port("pick", "float32", (1,), "uniform")
         drawn, completed = (z, u), (state, forced, u)
-        told, some = (cat.name,), {"forced": _some_forced(self.layout)}
+        chained, some = (cat.name,), {"forced": _some_forced(self.layout)}
         return (
             encoder,
-            decoder._replace(chained=told, write=lambda module: _graph(module, (z,), cat)),
-            Part("sampler", Drawn(self), drawn, (cat,), chained=told, write=lambda module: _graph(module, drawn, cat)),
+            decoder._replace(chained=chained, write=lambda module: _graph(module, (z,), cat)),
+            Part(
+                "sampler", Drawn(self), drawn, (cat,), chained=chained, write=lambda module: _graph(module, drawn, cat)
+            ),
             Part(OPENING, Opened(self), (forced, *noise), (state,), examples=some),
             Part(
                 COMPLETER,
                 Completed(self),
                 completed,
                 (cat,),
-                chained=told,
+                chained=chained,
                 examples=some,
                 write=lambda module: _graph(module, completed, cat),
             ),
@@ -160,20 +162,20 @@ class TabularVae(Model):
         }
 
     def draw(self, z: Tensor, uniform: Tensor) -> Tensor:
-        """Codes (B, C) int32 of latents (B, Z), by uniform (B, U)."""
+        """Draw codes (B, C) int32 from latents (B, Z) and uniforms (B, U)."""
         return self.chain.draw(self.start(z, None), uniform)
 
     def encode_condition(self, forced: Tensor, eps: Tensor, pick: Tensor) -> Tensor:
-        """Where the chain begins (B, H) when the codes (B, C) that are not `FREE` are given.
+        """Return the initial decoder state (B, H) given the codes (B, C) that are not `FREE`.
 
-        eps (B, Z) and pick (B, 1) draw the latents, from their density given these codes.
+        eps (B, Z) and pick (B, 1) draw the latents from their density given these codes.
         """
         given = self.given(forced, (forced >= 0).to(eps.dtype))
         state: Tensor = self.start(self.given_latents.draw(given, eps, pick), given)
         return state
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        """The negative bound; of the first rows of a step in training, what follows from some columns given."""
+        """Compute the negative ELBO, and for the first rows of a training batch the loss given some columns."""
         codes, posterior = batch.seen.codes, self.posterior(batch.seen)
         z = draw_from(posterior, context.generator)
         rows = int(self.options.given * len(codes)) if self.training else 0
@@ -193,7 +195,7 @@ class TabularVae(Model):
         return self.chain.nll(self.start(z, None), batch.clean.codes).sum(1)
 
     def _log_weights(self, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Tensor:
-        """log p(x, z) / q(z|x) of one draw, (B,) in nats."""
+        """Return log p(x, z) / q(z|x) for one draw, (B,) in nats."""
         assert posterior.log_var is not None
         noise = normal_like(posterior.mean, generator)
         z = posterior.mean + noise * torch.exp(0.5 * posterior.log_var)
@@ -217,7 +219,7 @@ class Drawn(nn.Module):
 
 
 class Opened(nn.Module):
-    """Forced codes, `FREE` where there is none, and noise to where the chain of columns begins."""
+    """Forced codes (`FREE` for none) and noise to the initial decoder state."""
 
     def __init__(self, model: TabularVae) -> None:
         super().__init__()
@@ -228,7 +230,7 @@ class Opened(nn.Module):
 
 
 class Completed(nn.Module):
-    """The start of a chain, forced codes and uniforms to whole rows of codes, of which those that are forced are so."""
+    """Initial decoder state, forced codes and uniforms to complete rows of codes that keep the forced ones."""
 
     def __init__(self, model: TabularVae) -> None:
         super().__init__()
@@ -239,7 +241,7 @@ class Completed(nn.Module):
 
 
 def _graph(module: nn.Module, inputs: tuple[Port, ...], output: Port) -> ModelProto:
-    """A part that goes through the chain, as ONNX: rows that are guessed, drawn or completed."""
+    """Write a part that runs the autoregressive decoder as ONNX: greedy, sampled or completed rows."""
     model = module.model
     assert isinstance(model, TabularVae)
     graph = ColumnGraph(model.chain)
@@ -251,14 +253,14 @@ def _graph(module: nn.Module, inputs: tuple[Port, ...], output: Port) -> ModelPr
 
 
 def order_of(layout: Layout, first: tuple[str, ...]) -> tuple[int, ...]:
-    """The features of a row in the order in which they are told: those of the columns named first, then the others."""
+    """Return the order in which features are decoded: columns in `first`, then the others."""
     ranks = {name: rank for rank, name in enumerate(first)}
     names = [layout.columns[category.column] for category in layout.categories]
     return tuple(sorted(range(len(names)), key=lambda at: ranks.get(names[at], len(ranks))))
 
 
 def _given_sets(rows: int, codes: Tensor, generator: torch.Generator) -> Tensor:
-    """Which columns of each row are given, (rows, C) of 0 and 1: of every other row one, else 1 to C - 1 at random."""
+    """Draw which columns of each row are given, (rows, C) of 0 and 1: one in every other row, else 1 to C - 1."""
     columns, device = codes.shape[1], codes.device
     order = torch.rand((rows, columns), generator=generator, device=device).argsort(1)
     counts = torch.randint(1, columns, (rows, 1), generator=generator, device=device)
@@ -267,7 +269,7 @@ def _given_sets(rows: int, codes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _some_forced(layout: Layout) -> np.ndarray:
-    """Rows (512, C) of which half of the codes are forced, to try the completer on."""
+    """Return rows (512, C) with half of the codes forced, as example inputs of the conditional decoder."""
     generator = np.random.default_rng(0)
     sizes = [category.size for category in layout.categories]
     codes = generator.integers(0, sizes, (_EXAMPLES, len(sizes)))
@@ -296,7 +298,7 @@ def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
 
 FAMILY = Family(
     "tabular_vae",
-    "tables whose columns are told one after another: for synthetic rows, also at given columns",
+    "autoregressive VAE over discretised columns: for synthetic rows, also given any columns",
     Options,
     (),
     _build,

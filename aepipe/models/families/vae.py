@@ -1,4 +1,4 @@
-"""The variational autoencoder: a Gaussian code that training pulls towards N(0, I), by the evidence lower bound.
+"""Variational autoencoder with Gaussian latents and the prior N(0, I), trained by the ELBO.
 
 Kingma & Welling 2013.
 """

@@ -1,6 +1,6 @@
-"""The vector-quantised autoencoder: a row becomes a few codes of a learned book, and a prior over codes draws new rows.
+"""Vector-quantised autoencoder: codes from a learned codebook, and an autoregressive prior over the codes.
 
-van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained once the codes have settled.
+van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained after the codes.
 """
 
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ _PRIOR_RATE = 2e-3
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     codebook: int = Field(256, ge=2, le=65_536, description="how many codes there are to choose from")
     codes: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="codes of a row; none: a grid of them with the conv trunk, else as many as `ae` has latents",
+        description="codes per row; default: a grid with the conv trunk, else the number of latents of `aents",
     )
     code_width: int | None = Field(
         None, ge=1, le=1_024, description="numbers that a code stands for; none: 32 on a grid, else 4"
@@ -54,13 +54,13 @@ class Options(FrozenModel):
     )
     codebook_decay: float = Field(0.97, ge=0, lt=1, description="of the averages that codes follow, a step")
     reset_below: float = Field(
-        0.1, ge=0, lt=1, description="a code used less than this share of the average begins anew; 0: none does"
+        0.1, ge=0, lt=1, description="a code used less than this share of the average is re-initialised; 0: none does"
     )
     prior_width: int = Field(64, ge=1, le=1_024, description="channels of the prior over codes")
 
 
 class VectorQuantised(Model):
-    """Encoder to P vectors, the nearest code of each, decoder from the codes' vectors."""
+    """Encoder to P vectors, nearest code of each, decoder from the vectors of the codes."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
@@ -123,11 +123,11 @@ class VectorQuantised(Model):
         }
 
     def _pool(self, vectors: Tensor) -> Tensor:
-        """What sums vectors (B, P, D) up: the mean over the places of a grid, else all side by side."""
+        """Pool vectors (B, P, D): the mean over a grid, otherwise their concatenation."""
         return vectors.flatten(1) if isinstance(self.encoder, _Split) else vectors.mean(1)
 
     def _encode(self, row: Row) -> Tensor:
-        """(B, P, D), out of autocast's narrow types."""
+        """Encode rows to vectors (B, P, D), cast back from autocast types."""
         vectors: Tensor = self.encoder(row)
         return vectors.to(row.dense.dtype)
 
@@ -155,7 +155,7 @@ class VectorQuantised(Model):
 
 
 class Logits(nn.Module):
-    """Codes (B, P) int32 to the logits of each given those before it, (B, P, K)."""
+    """Codes (B, P) int32 to the logits of each code given the codes before it, (B, P, K)."""
 
     def __init__(self, prior: PixelCnnPrior) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Logits(nn.Module):
 
 
 class _Split(nn.Module):
-    """A network's answer (B, P * D) as vectors (B, P, D)."""
+    """Network whose output (B, P * D) is reshaped to vectors (B, P, D)."""
 
     def __init__(self, network: nn.Module, codes: int) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class _Split(nn.Module):
 
 
 class _Joined(nn.Module):
-    """Vectors (B, P, D) side by side into a network."""
+    """Network that takes vectors (B, P, D), flattened."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _Joined(nn.Module):
 def _networks(
     layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood
 ) -> tuple[nn.Module, nn.Module, Grid, int]:
-    """Encoder, decoder, where codes lie, and the width of their vectors."""
+    """Build encoder and decoder; return them with the grid of the codes and the width of their vectors."""
     if trunk.grid is not None and options.codes is None and _is_mirrored(layout):
         width = options.code_width or _WIDTH_ON_GRIDS
         nets = trunk.grid(layout, width, likelihood)
@@ -204,7 +204,7 @@ def _networks(
 
 
 def _is_mirrored(layout: Layout) -> bool:
-    """Whether what is rebuilt is as large as what is seen."""
+    """Tell whether the output has the size of the input."""
     image, rebuilt = layout.image, layout.rebuilt
     if image is None or rebuilt is None:
         return False

@@ -1,7 +1,7 @@
-"""The variational recurrent network: latents at every step, whose prior is learned from the steps before.
+"""Variational recurrent neural network: latents per step with a prior conditioned on the previous steps.
 
-Chung, Kastner, Dinh, Goel, Courville & Bengio 2015. Windows of a time series go step by step, images row by row. Rows
-are heard as they are when they are scored; where latents are decoded, the network hears the means of its own answers.
+Chung, Kastner, Dinh, Goel, Courville & Bengio 2015. A step is one of a series window, or a row of an image. Scoring
+feeds the observed steps back (teacher forcing); decoding feeds back the means of the network's own outputs.
 """
 
 import math
@@ -44,7 +44,7 @@ _LEAST_COUNT = 0.5  # of a length that no training row has
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this family takes."""
+    """Options of this family in [model]."""
 
     latent: int | None = Field(
         None, ge=1, description="latents of a step; none: twice its channels, 2 to 8, or 16 for rows of an image"
@@ -58,7 +58,7 @@ class Options(FrozenModel):
 
 
 class VariationalRecurrentNetwork(Model):
-    """A recurrence that hears a row step by step, and answers each step from its latents and the steps before it."""
+    """Recurrence over the steps of a row that predicts each step from its latents and the previous steps."""
 
     def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
@@ -122,11 +122,11 @@ class VariationalRecurrentNetwork(Model):
         }
 
     def importance_weighted(self, batch: Batch, generator: torch.Generator, *, draws: int = 16) -> Tensor:
-        """log p(row) from below, (B,) in nats, of whole sequences of draws."""
+        """Compute the importance-weighted lower bound of log p(row), (B,) in nats, from draws of whole sequences."""
         return importance_weighted(lambda: self._drawn(batch, generator)[2], draws=draws)
 
     def step_losses(self, row: Row) -> Tensor:
-        """Negative evidence lower bound of each step at its posterior mean, (B, T) in nats; NaN beyond a row's end."""
+        """Compute the negative ELBO per step at the posterior mean, (B, T) in nats; NaN beyond the end of a row."""
         posterior, params = self.reconstruct(row)
         steps, width = self.reading.steps, step_width(self.layout)
         nll = self.likelihood.nll(params, row)[:, : steps * width]
@@ -136,7 +136,7 @@ class VariationalRecurrentNetwork(Model):
         return torch.where(valid > 0, losses, torch.full_like(losses, math.nan))
 
     def generate(self, eps: Tensor) -> Tensor:
-        """Latents (B, T * Z) drawn step by step from the learned prior with noise eps (B, T, Z)."""
+        """Draw latents (B, T * Z) step by step from the learned prior, with noise eps (B, T, Z)."""
         return _by_row(self._generated(eps.flatten(1), as_noise=True)[0])
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
@@ -150,9 +150,9 @@ class VariationalRecurrentNetwork(Model):
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
     def _drawn(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one draw of each row's latents, (B,) in nats each: -log p(x|z), exact KL of every step, log p(x,z)/q(z|x).
+        """Draw latents once; return -log p(x|z), the KL summed over steps and log p(x,z)/q(z|x), (B,) each in nats.
 
-        The KL of a step is exact given the latents before it, which are drawn.
+        The KL of a step is exact given the drawn latents of the previous steps.
         """
         sequence = self.reading(batch.seen)
         noise = self._noise(sequence, generator)
@@ -166,7 +166,7 @@ class VariationalRecurrentNetwork(Model):
         return nll, kl, ((own - prior) * sequence.valid).sum((0, 2)) - nll
 
     def _kl(self, heard: Heard) -> Tensor:
-        """Of each step and latent, (T, B, Z)."""
+        """Return the KL per step and latent, (T, B, Z)."""
         return kl_between(heard.own, heard.prior) if self.options.stochastic else torch.zeros_like(heard.z)
 
     def _noise(self, sequence: Sequence, generator: torch.Generator) -> Tensor:
@@ -177,7 +177,7 @@ class VariationalRecurrentNetwork(Model):
         return self.network.generate(steps, self._heard_again, as_noise=as_noise)
 
     def _heard_again(self, answers: Tensor) -> Tensor:
-        """An answered step (B, V) as the step that is heard next (B, W)."""
+        """Convert a predicted step (B, V) to the input of the next step (B, W)."""
         return self.reading.again(answers if self.likelihood.linear else torch.sigmoid(answers))
 
     def _params(self, answers: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class VariationalRecurrentNetwork(Model):
 
 
 class StepPrior(Prior):
-    """Noise of every step, eps (B, T, Z), to latents z (B, T * Z), each step drawn given those before it."""
+    """Noise eps (B, T, Z) to latents z (B, T * Z), each step drawn given the previous ones."""
 
     def __init__(self, model: VariationalRecurrentNetwork) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class StepPrior(Prior):
 
 
 class StepLosses(nn.Module):
-    """Row tensors to what each step costs, (B, T) in nats; NaN beyond a row's end."""
+    """Row tensors to the loss per step, (B, T) in nats; NaN beyond the end of a row."""
 
     def __init__(self, model: VariationalRecurrentNetwork) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class StepLosses(nn.Module):
 
 
 def _by_row(steps: Tensor) -> Tensor:
-    """(T, B, Z) to (B, T * Z)."""
+    """Reshape (T, B, Z) to (B, T * Z)."""
     return steps.transpose(0, 1).flatten(1)
 
 
@@ -237,7 +237,7 @@ def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
     if latent is not None and latent > _MOST_A_STEP:
         yield f"latent = {latent} a step is more than {_MOST_A_STEP}; take fewer"
     if layout.target is not None:
-        yield "family 'vrnn' hears what it answers: it cannot rebuild a target in the image's place"
+        yield "family 'vrnn' feeds its output back as input: it cannot reconstruct a target column"
 
 
 FAMILY = Family(

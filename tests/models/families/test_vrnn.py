@@ -250,7 +250,7 @@ def test_latents_learn_what_the_steps_before_cannot_tell() -> None:
         (MIXED, {}, "family 'vrnn' takes no table rows: its trunks are recurrent"),
         (SERIES, {"trunk": "mlp"}, "trunk = 'mlp' is not one of family 'vrnn'"),
         (SERIES, {"latent": 999}, "latent = 999 a step is more than 256; take fewer"),
-        (COLOUR.model_copy(update={"target": GREY.image}), {}, "it cannot rebuild a target in the image's place"),
+        (COLOUR.model_copy(update={"target": GREY.image}), {}, "it cannot reconstruct a target column"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(layout: Layout, keys: dict[str, object], sentence: str) -> None:
