@@ -26,7 +26,13 @@ def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails
 
 
 def _scored_by(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
-    return tuple(manifest for manifest in outputs.manifests(SCORE) if manifest.model_version == version)
+    """Return the manifests of this version whose outputs are still there: retention removes old partitions by hand."""
+    found = (manifest for manifest in outputs.manifests(SCORE) if manifest.model_version == version)
+    return tuple(manifest for manifest in found if _is_complete(outputs, manifest))
+
+
+def _is_complete(outputs: Outputs, manifest: Manifest[ScoreDetails]) -> bool:
+    return all((outputs.root / record.path).is_file() for record in manifest.files.values())
 
 
 def open_model(job: Job, name: str) -> TableModel:
@@ -87,6 +93,12 @@ class ScoredPartitions:
     def has_active_calibration(self, manifest: Manifest[ScoreDetails]) -> bool:
         """Return True if the active calibration flagged the rows of a partition."""
         return manifest.details.calibration == self.model.bundle.calibration.digest
+
+    @cached_property
+    def removed(self) -> tuple[str, ...]:
+        """Partitions with a manifest of this version whose outputs are gone, in order."""
+        of_version = (each for each in self.outputs.manifests(SCORE) if each.model_version == self.model.version)
+        return tuple(each.partition for each in of_version if not _is_complete(self.outputs, each))
 
     @cached_property
     def unchanged(self) -> frozenset[str]:

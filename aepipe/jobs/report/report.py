@@ -65,6 +65,10 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         if not scored.has_active_calibration(manifest)
     ]
     aside = scored.outputs.quarantined_rows(SAMPLE).items()
+    if scored.removed:
+        first, last, count = scored.removed[0], scored.removed[-1], len(scored.removed)
+        span = f"{first} to {last}, {count} partitions," if count > 1 else first
+        notices.append(f"the outputs of {span} were removed")
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
     return ReportPage(
         notices=tuple(notices),

@@ -1,5 +1,6 @@
 """Report pages built from files on disk."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,14 @@ def test_quarantined_partition_is_on_the_page_with_its_reason(cells: Path) -> No
 def test_report_without_scores_is_rejected(cells: Path) -> None:
     with pytest.raises(DataUnreadable, match="Run: aepipe score"):
         report(cells)
+
+
+def test_a_partition_whose_outputs_were_removed_is_one_notice_and_the_others_are_reported(scored_cells: Path) -> None:
+    folder = scored_cells.parent
+    for output in ("scores", "features"):
+        shutil.rmtree(folder / "out" / output / "dt=2026-01-05")
+
+    page = report(scored_cells).path.read_text()
+
+    assert "the outputs of dt=2026-01-05 were removed" in page
+    assert "dt=2026-01-06" in page
