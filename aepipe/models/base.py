@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
 from aepipe.models.layers.preprocessing import Preprocessing, Row
 from aepipe.models.layers.prior import Prior
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+"""Options of a family."""
 
 
 class Batch(NamedTuple):
@@ -222,16 +225,16 @@ def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
     return ()
 
 
-class Family(NamedTuple):
+class Family(NamedTuple, Generic[OptionsT]):
     """Family defined by a file of aepipe/models/families: options, supported backbones and factory."""
 
     name: str
     summary: str
-    options: type[BaseModel]
+    options: type[OptionsT]
     trunks: tuple[str, ...]
     """Names of the trunks that it may be made of; none for a closed form."""
-    build: Callable[[Layout, BaseModel, BackbonePlan, Likelihood], Model]
-    faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
+    build: Callable[[Layout, OptionsT, BackbonePlan, Likelihood], Model]
+    faults: Callable[[Layout, OptionsT], Sequence[str]] = no_faults
     """What of these options does not fit this layout, in sentences; looked at before anything is built."""
     takes_codes: bool = False
     """Whether a table's columns reach it as codes alone: numbers by atoms and quantile bins."""

@@ -6,11 +6,11 @@ Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits a
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Loss, Model, Objective, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Loss, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
@@ -54,11 +54,6 @@ class VaeBase(GaussianEncoderDecoder):
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
 
 
-def build_vae(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    """Build the model."""
-    return VaeBase(layout, VaeOptions.model_validate(options), trunk, likelihood)
-
-
-def vae_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+def vae_faults(layout: Layout, options: VaeOptions) -> Sequence[str]:
     """List the faults of the options."""
-    return too_wide(layout, VaeOptions.model_validate(options).latent, most=MOST)
+    return too_wide(layout, options.latent, most=MOST)

@@ -15,7 +15,7 @@ from aepipe.config import job as config
 from aepipe.errors import OptionInvalid
 from aepipe.layout import Layout
 from aepipe.models import backbone as trunks
-from aepipe.models.base import BackbonePlan, Family, Model
+from aepipe.models.base import BackbonePlan, Family, Model, OptionsT
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions, corruption_faults
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
 
@@ -32,7 +32,7 @@ PRESETS: dict[str, tuple[str, dict[str, object]]] = {
 class Plan(NamedTuple):
     """Validated plan of a model: family, options and backbone that fit the layout."""
 
-    family: Family
+    family: Family[BaseModel]
     options: BaseModel
     trunk: BackbonePlan
     likelihood: LikelihoodOptions
@@ -46,7 +46,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def find(name: str) -> Family:
+def find(name: str) -> Family[BaseModel]:
     """Return the family of a name or preset.
 
     Raises:
@@ -56,7 +56,7 @@ def find(name: str) -> Family:
     if name not in known:
         raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, sorted(known))}.")
     name = PRESETS[name][0] if name in PRESETS else name
-    family: Family = importlib.import_module(f"{__name__}.{name}").FAMILY
+    family: Family[BaseModel] = importlib.import_module(f"{__name__}.{name}").FAMILY
     return family
 
 
@@ -83,25 +83,21 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     """
     family = find(model.family)
     trunk = _trunk_name(family, layout, model.trunk)
-    groups: dict[str, type[BaseModel]] = {"family": family.options, "likelihood": LikelihoodOptions}
-    if trunk != NO_BACKBONE:
-        groups |= {"trunk": trunks.find(trunk).options, "corruption": CorruptionOptions}
     _, preset = PRESETS.get(model.family, (family.name, {}))
-    options = _sorted_into(groups, preset | model.options)
-    likelihood = LikelihoodOptions.model_validate(options["likelihood"])
-    corruption = CorruptionOptions.model_validate(options.get("corruption", {}))
-    faults = [*_condition_faults(family, layout), *family.faults(layout, options["family"])]
+    options = _sorted_into(family, None if trunk == NO_BACKBONE else trunks.find(trunk).options, preset | model.options)
+    corruption = options.corruption or CorruptionOptions()
+    faults = [*_condition_faults(family, layout), *family.faults(layout, options.family)]
     faults += corruption_faults(layout, corruption)
     if faults:
         raise OptionInvalid(f"[model] {'; '.join(faults)}.")
     resolved: dict[str, object] = {"family": model.family, "trunk": trunk}
-    for each in options.values():
-        resolved |= each.model_dump(mode="json")
-    plan_of_trunk = _trunk_plan(trunk, layout, options.get("trunk"))
-    return Plan(family, options["family"], plan_of_trunk, likelihood, corruption, resolved)
+    for each in options:
+        resolved |= each.model_dump(mode="json") if each is not None else {}
+    plan_of_trunk = _trunk_plan(trunk, layout, options.trunk)
+    return Plan(family, options.family, plan_of_trunk, options.likelihood, corruption, resolved)
 
 
-def _condition_faults(family: Family, layout: Layout) -> Iterator[str]:
+def _condition_faults(family: Family[BaseModel], layout: Layout) -> Iterator[str]:
     if family.takes_conditions and not layout.given:
         yield (
             f"family '{family.name}' is given conditions, and no column is one: "
@@ -113,7 +109,7 @@ def _condition_faults(family: Family, layout: Layout) -> Iterator[str]:
         yield f"family '{family.name}' takes no conditions, and {which} is one: take {takers}, or model it as a column"
 
 
-def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
+def _trunk_name(family: Family[BaseModel], layout: Layout, asked: str | None) -> str:
     if not family.trunks:
         if asked is not None:
             raise OptionInvalid(f"[model] family '{family.name}' has no trunk; leave out trunk = '{asked}'.")
@@ -133,7 +129,7 @@ def _trunk_name(family: Family, layout: Layout, asked: str | None) -> str:
     return asked
 
 
-def _best_trunk(family: Family, layout: Layout) -> str:
+def _best_trunk(family: Family[BaseModel], layout: Layout) -> str:
     """Choose the default backbone: the best for the layout, otherwise the first that supports it."""
     best = trunks.best_for(layout.kind)
     able = [name for name in family.trunks if layout.kind in trunks.find(name).kinds]
@@ -144,24 +140,44 @@ def _best_trunk(family: Family, layout: Layout) -> str:
     return best if best in able else able[0]
 
 
-def _sorted_into(groups: Mapping[str, type[BaseModel]], given: Mapping[str, object]) -> dict[str, BaseModel]:
+class _Options(NamedTuple):
+    """Validated options of [model], by the part that they belong to."""
+
+    family: BaseModel
+    likelihood: LikelihoodOptions
+    trunk: BaseModel | None
+    corruption: CorruptionOptions | None
+
+
+def _sorted_into(family: Family[BaseModel], backbone: type[BaseModel] | None, given: Mapping[str, object]) -> _Options:
     """Validate the options of each group.
 
     Raises:
         OptionInvalid: lists every fault.
     """
-    known = {key for group in groups.values() for key in group.model_fields}
+    corruption = None if backbone is None else CorruptionOptions
+    groups = (family.options, LikelihoodOptions, backbone, corruption)
+    known = {key for group in groups if group is not None for key in group.model_fields}
     faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in given if key not in known]
-    options = {}
-    for name, group in groups.items():
-        mine = {key: value for key, value in given.items() if key in group.model_fields}
-        try:
-            options[name] = group.model_validate(mine)
-        except ValidationError as error:
-            faults += [f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
+    options = _Options(
+        _validated(family.options, given, faults),
+        _validated(LikelihoodOptions, given, faults),
+        None if backbone is None else _validated(backbone, given, faults),
+        None if corruption is None else _validated(corruption, given, faults),
+    )
     if faults:
         raise OptionInvalid(f"[model] {'; '.join(faults)}.")
     return options
+
+
+def _validated(group: type[OptionsT], given: Mapping[str, object], faults: list[str]) -> OptionsT:
+    """Validate the options of one group and append its faults to `faults`."""
+    mine = {key: value for key, value in given.items() if key in group.model_fields}
+    try:
+        return group.model_validate(mine)
+    except ValidationError as error:
+        faults += [f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
+        return group.model_construct()  # a placeholder, so that the other groups are checked too: the caller raises
 
 
 def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> BackbonePlan:

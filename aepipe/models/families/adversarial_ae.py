@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import latents_for, real_space, too_wide
@@ -131,12 +131,8 @@ def _moments(z: Tensor) -> dict[str, float]:
     }
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return AdversarialAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=layout.features)
 
 
 FAMILY = Family(
@@ -144,6 +140,6 @@ FAMILY = Family(
     "a deterministic code that a critic cannot tell from N(0, I)",
     Options,
     ("mlp", "conv"),
-    _build,
+    AdversarialAutoencoder,
     _faults,
 )

@@ -6,11 +6,11 @@ Deep, convolutional or linear, depending on the backbone. Hinton & Salakhutdinov
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import latents_for, real_space, too_wide
@@ -56,14 +56,15 @@ class Autoencoder(EncoderDecoder):
         return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return Autoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=layout.features)
 
 
 FAMILY = Family(
-    "ae", "a narrow deterministic code, by maximum likelihood", Options, ("mlp", "conv", "recurrent"), _build, _faults
+    "ae",
+    "a narrow deterministic code, by maximum likelihood",
+    Options,
+    ("mlp", "conv", "recurrent"),
+    Autoencoder,
+    _faults,
 )

@@ -6,12 +6,12 @@ Chen et al. 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import draw_from, latents_for, real_space, too_wide
@@ -82,15 +82,11 @@ class BetaTcVae(GaussianEncoderDecoder):
         return densities.total_correlation, (own - densities.joint).mean()
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return BetaTcVae(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=_MOST_LATENTS)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=_MOST_LATENTS)
 
 
 FAMILY = Family(
     "beta_tcvae", "a Gaussian code of independent latents, by a heavier total correlation", Options, ("mlp", "conv"),
-    _build, _faults,
+    BetaTcVae, _faults,
 )  # fmt: skip

@@ -6,12 +6,12 @@ Higgins et al. 2017; the capacity as in Burgess et al. 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
@@ -69,14 +69,10 @@ class BetaVae(GaussianEncoderDecoder):
         return options.gamma * (kl - options.capacity * linear_ramp(progress, options.capacity_rise)).abs()
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return BetaVae(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=MOST)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=MOST)
 
 
 FAMILY = Family(
-    "beta_vae", "a Gaussian code under a heavier KL, or a rising capacity", Options, ("mlp", "conv"), _build, _faults
+    "beta_vae", "a Gaussian code under a heavier KL, or a rising capacity", Options, ("mlp", "conv"), BetaVae, _faults
 )

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
@@ -21,7 +21,6 @@ from aepipe.models.base import (
     Family,
     LatentSpace,
     Loss,
-    Model,
     Objective,
     Posterior,
     StepContext,
@@ -152,16 +151,11 @@ def _groups_for(layout: Layout, options: Options) -> int:
     return _BITS_A_LATENT * latents if options.codes == "bits" else latents
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return BinaryAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    known = Options.model_validate(options)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
     faults = []
-    if known.codes == "bits" and known.choices != _CHOICES:
+    if options.codes == "bits" and options.choices != _CHOICES:
         faults.append("choices belongs to codes = 'one_hot'; leave it out, or name those codes")
-    width = (known.latent or _groups_for(layout, known)) * (known.choices if known.codes == "one_hot" else 1)
+    width = (options.latent or _groups_for(layout, options)) * (options.choices if options.codes == "one_hot" else 1)
     if width > MOST:
         faults.append(f"the code is {width} wide, {MOST} at most; take fewer latent or choices")
     return faults
@@ -172,6 +166,6 @@ FAMILY = Family(
     "a code of bits, or of groups with one 1 each, that can be sampled",
     Options,
     ("mlp", "conv"),
-    _build,
+    BinaryAutoencoder,
     _faults,
 )

@@ -5,14 +5,14 @@ warm-up and free bits of `vae`.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.vae_base import VaeOptions, build_vae, vae_faults
+from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
 
 FAMILY = Family(
     "cvae",
     "conditional VAE: Gaussian latents given condition columns; samples at a condition",
     VaeOptions,
     ("mlp", "conv"),
-    build_vae,
+    VaeBase,
     vae_faults,
     takes_conditions=True,
 )

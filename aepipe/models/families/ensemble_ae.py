@@ -18,7 +18,7 @@ Elsewhere heads that use only the model gain about a point; the default heads, w
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
@@ -156,12 +156,8 @@ def _repeated(row: Row, counts: Tensor) -> Row:
     return Row(*(part.repeat_interleave(counts.long(), 0) for part in row))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return EnsembleAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=layout.features)
 
 
 FAMILY = Family(
@@ -169,6 +165,6 @@ FAMILY = Family(
     "small autoencoders of bootstrapped rows, trained side by side, that also score by how much they disagree",
     Options,
     ("mlp",),
-    _build,
+    EnsembleAutoencoder,
     _faults,
 )

@@ -6,11 +6,11 @@ Kim & Mnih 2018.
 from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
@@ -79,14 +79,10 @@ class FactorVae(GaussianEncoderDecoder):
         return Loss(critic_nll(of_drawn, of_shuffled), {"accuracy": right})
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return FactorVae(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    return too_wide(layout, Options.model_validate(options).latent, most=MOST)
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    return too_wide(layout, options.latent, most=MOST)
 
 
 FAMILY = Family(
-    "factor_vae", "a Gaussian code of independent latents, by a critic", Options, ("mlp", "conv"), _build, _faults
+    "factor_vae", "a Gaussian code of independent latents, by a critic", Options, ("mlp", "conv"), FactorVae, _faults
 )

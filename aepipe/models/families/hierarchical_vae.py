@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Loss, Model, Objective, Posterior, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Loss, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, latents_for, split_gaussian
@@ -121,12 +121,8 @@ def space_of(widths: Sequence[int]) -> LatentSpace:
     return LatentSpace(tuple(f"z{level}_{index:03d}" for level, width in enumerate(widths) for index in range(width)))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return HierarchicalAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    levels = Options.model_validate(options).levels
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    levels = options.levels
     if levels is None:
         return ()
     faults = []
@@ -142,6 +138,6 @@ FAMILY = Family(
     "levels of Gaussian codes, each with a prior learned given those above, by the evidence lower bound",
     Options,
     ("mlp", "conv"),
-    _build,
+    HierarchicalAutoencoder,
     _faults,
 )

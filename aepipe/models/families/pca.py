@@ -7,7 +7,7 @@ training rows.
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
@@ -89,14 +89,14 @@ def _signed(directions: Tensor) -> Tensor:
     return directions * torch.where(largest < 0, -1.0, 1.0)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return PrincipalComponents(layout, Options.model_validate(options), likelihood)
+def _build(layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
+    return PrincipalComponents(layout, options, likelihood)
 
 
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
     if layout.target is not None:
         return ("family 'pca' rebuilds what it sees, and the rows have a target; take another family",)
-    return too_wide(layout, Options.model_validate(options).latent, most=layout.features)
+    return too_wide(layout, options.latent, most=layout.features)
 
 
 FAMILY = Family("pca", "principal components, in closed form", Options, (), _build, _faults)

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Model, Objective, Posterior, StepContext, point
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, real_space, too_wide
@@ -155,15 +155,10 @@ def _width_for(layout: Layout) -> int:
     return 64 if layout.image is not None else min(64, 2 * layout.features)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return SparseAutoencoder(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    known = Options.model_validate(options)
-    unused = known.activity != _ACTIVITY and known.penalty == "l1"
+def _faults(layout: Layout, options: Options) -> Sequence[str]:
+    unused = options.activity != _ACTIVITY and options.penalty == "l1"
     return (
-        *too_wide(layout, known.latent, most=MOST),
+        *too_wide(layout, options.latent, most=MOST),
         *(("activity belongs to penalty = 'kl'; leave it out, or name that penalty",) if unused else ()),
     )
 
@@ -173,6 +168,6 @@ FAMILY = Family(
     "a code of few active numbers, that may be wider than the row",
     Options,
     ("mlp", "conv"),
-    _build,
+    SparseAutoencoder,
     _faults,
 )

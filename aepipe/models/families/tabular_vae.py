@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from onnx import ModelProto
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
@@ -280,20 +280,19 @@ def _latents(layout: Layout, options: Options) -> int:
     return options.latent or min(16, max(2, round(len(layout.categories) / 2)))
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return TabularVae(layout, Options.model_validate(options), likelihood)
+def _build(layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
+    return TabularVae(layout, options, likelihood)
 
 
-def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
-    asked = Options.model_validate(options)
+def _faults(layout: Layout, options: Options) -> Iterable[str]:
     if layout.kind != "table" or layout.numbers:
         yield "family 'tabular_vae' takes tables, whose columns it codes, and these are other rows; take family 'vae'"
     elif len(layout.categories) < _FEWEST_COLUMNS:
         yield "family 'tabular_vae' tells columns from one another, and there is one alone; take family 'vae'"
-    unknown = sorted(set(asked.first) - set(layout.columns))
+    unknown = sorted(set(options.first) - set(layout.columns))
     if unknown:
         yield f"first = {unknown} are no modelled columns; there are {', '.join(layout.columns)}"
-    yield from too_wide(layout, asked.latent, most=MOST)
+    yield from too_wide(layout, options.latent, most=MOST)
 
 
 FAMILY = Family(

@@ -4,13 +4,13 @@ Kingma & Welling 2013.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.vae_base import VaeOptions, build_vae, vae_faults
+from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
 
 FAMILY = Family(
     "vae",
     "a Gaussian code that can be sampled, by the evidence lower bound",
     VaeOptions,
     ("mlp", "conv", "recurrent"),
-    build_vae,
+    VaeBase,
     vae_faults,
 )

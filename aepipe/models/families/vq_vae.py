@@ -6,7 +6,7 @@ van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained after the codes.
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
@@ -211,8 +211,6 @@ def _is_mirrored(layout: Layout) -> bool:
     return (image.height, image.width) == (rebuilt.height, rebuilt.width)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return VectorQuantised(layout, Options.model_validate(options), trunk, likelihood)
-
-
-FAMILY = Family("vq_vae", "codes of a learned book, and a prior that draws them", Options, ("mlp", "conv"), _build)
+FAMILY = Family(
+    "vq_vae", "codes of a learned book, and a prior that draws them", Options, ("mlp", "conv"), VectorQuantised
+)

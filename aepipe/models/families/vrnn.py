@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
@@ -228,12 +228,8 @@ def _space(steps: int, latents: int, state: int) -> LatentSpace:
     return LatentSpace(names, pooled=pooled, is_written=False)
 
 
-def _build(layout: Layout, options: BaseModel, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return VariationalRecurrentNetwork(layout, Options.model_validate(options), trunk, likelihood)
-
-
-def _faults(layout: Layout, options: BaseModel) -> Iterable[str]:
-    latent = Options.model_validate(options).latent
+def _faults(layout: Layout, options: Options) -> Iterable[str]:
+    latent = options.latent
     if latent is not None and latent > _MOST_A_STEP:
         yield f"latent = {latent} a step is more than {_MOST_A_STEP}; take fewer"
     if layout.target is not None:
@@ -245,6 +241,6 @@ FAMILY = Family(
     "latents at every step of a sequence, with a prior learned from the steps before",
     Options,
     ("recurrent",),
-    _build,
+    VariationalRecurrentNetwork,
     lambda layout, options: tuple(_faults(layout, options)),
 )
