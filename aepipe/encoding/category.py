@@ -48,7 +48,10 @@ class CategoryCodec(Codec):
 
     def encode(self, array: pa.Array) -> Features:
         if pt.is_dictionary(array.type):
-            codes = self._of_dictionary(array)
+            # Values are looked up once per dictionary, then rows are gathered.
+            known = self._lookup.codes_of_dictionary(array.dictionary)
+            indices, nulls = values_of(array.indices), nulls_of(array.indices)
+            codes = known.take(indices if nulls is None else np.where(nulls, len(known) - 1, indices))
         else:
             codes = self._lookup.codes(array)
         if codes.min(initial=FIRST_VALUE) == FIRST_VALUE:
@@ -74,20 +77,10 @@ class CategoryCodec(Codec):
             places[odd] = len(self.values) + (uniform[odd, 0] * len(self.rare)).astype(np.int64)
         else:
             nulls |= odd
-        return self._values(kind).take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
-
-    def _values(self, kind: pa.DataType) -> pa.Array:
-        """Return values and rare values as an array of the plain type, which is cached."""
-        if self._lookup.decoded is None or self._lookup.decoded.type != kind:
-            self._lookup.decoded = _typed((*self.values, *self.rare), kind)
-        return self._lookup.decoded
-
-    def _of_dictionary(self, array: pa.DictionaryArray) -> np.ndarray:
-        """Look up values once per dictionary, then gather rows."""
-        known = self._lookup.codes_of_dictionary(array.dictionary)
-        indices, nulls = values_of(array.indices), nulls_of(array.indices)
-        codes: np.ndarray = known.take(indices if nulls is None else np.where(nulls, len(known) - 1, indices))
-        return codes
+        lookup = self._lookup
+        if lookup.decoded is None or lookup.decoded.type != kind:
+            lookup.decoded = _typed((*self.values, *self.rare), kind)
+        return lookup.decoded.take(array_of(places, pa.int64(), nulls if self.may_be_missing else None))
 
     @cached_property
     def _lookup(self) -> "_Lookup":
@@ -115,7 +108,8 @@ class _Lookup:
         """Return the codes of values, int32 (B,)."""
         array = _canonical(array, self.type)
         if len(self.known) > 4 * len(array) + 64:
-            return self._one_by_one(array)
+            one_by_one = (self.by_value.get(value, UNSEEN) for value in array.to_pylist())
+            return np.fromiter(one_by_one, np.int32, len(array))
         places = pc.index_in(array, value_set=self.known)
         found, absent = values_of(places), nulls_of(places)
         codes: np.ndarray = self.code_of[found if absent is None else np.where(absent, len(self.known), found)]
@@ -128,10 +122,6 @@ class _Lookup:
             known = np.append(self.codes(dictionary), np.int32(MISSING))
             self._last = dictionary, known
         return known
-
-    def _one_by_one(self, array: pa.Array) -> np.ndarray:
-        codes = (self.by_value.get(value, UNSEEN) for value in array.to_pylist())
-        return np.fromiter(codes, np.int32, len(array))
 
 
 def _same_memory(one: pa.Array, other: pa.Array) -> bool:

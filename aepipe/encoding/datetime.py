@@ -71,16 +71,13 @@ class DatetimeCodec(Codec):
         weeks = np.where(nulls, 0.0, np.clip(numbers[:, 0], self.week.low, self.week.high))
         weekdays = np.maximum(codes[:, 0], FIRST_VALUE) - FIRST_VALUE
         days = (np.rint(weeks).astype(np.int64) + self.first_week) * 7 + weekdays - MONDAY
-        ticks = _ticks(days, self._time_of_day(numbers, kind), self.shift_s, kind)
+        of_day = np.zeros(len(numbers), np.int64)
+        if self.time is not None:
+            seconds = np.where(np.isnan(numbers[:, 1]), self.time.mean, numbers[:, 1])
+            of_day = _stepped(seconds, self.step, kind.unit)
+        ticks = _ticks(days, of_day, self.shift_s, kind)
         ticks = np.clip(ticks, self.least, self.greatest)
         return array_of(ticks, kind, nulls if self.week.may_be_missing else None)
-
-    def _time_of_day(self, numbers: np.ndarray, kind: pa.DataType) -> np.ndarray:
-        """Return ticks since midnight, int64 (B,)."""
-        if self.time is None:
-            return np.zeros(len(numbers), np.int64)
-        seconds = np.where(np.isnan(numbers[:, 1]), self.time.mean, numbers[:, 1])
-        return _stepped(seconds, self.step, kind.unit)
 
 
 class ClockCodec(Codec):
@@ -116,7 +113,9 @@ def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> Datetim
     known = pa.chunked_array([chunk.drop_null() for chunk in values.chunks], values.type).combine_chunks()
     missing = values.null_count > 0
     if pt.is_time(values.type):
-        return _fit_clock(column, index, known, missing)
+        clock = _number(_clock_seconds(known), f"{column.name}.time", index, missing)
+        step = _step(values_of(known).astype(np.int64), known.type.unit)
+        return ClockCodec(name=column.name, time=clock, step=step)
     shift_s = shift_of(known)
     days, seconds = _days_and_seconds(known, shift_s)
     weeks = (days + MONDAY) // 7
@@ -139,11 +138,6 @@ def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> Datetim
         least=int(ticks.min()) if len(ticks) else None,
         greatest=int(ticks.max()) if len(ticks) else None,
     )
-
-
-def _fit_clock(column: Column, index: int, known: pa.Array, missing: bool) -> ClockCodec:
-    time = _number(_clock_seconds(known), f"{column.name}.time", index, missing)
-    return ClockCodec(name=column.name, time=time, step=_step(values_of(known).astype(np.int64), known.type.unit))
 
 
 def _number(values: np.ndarray, name: str, index: int, missing: bool) -> Number:

@@ -242,7 +242,10 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = Fa
     if not any(batch.num_rows for batch in batches):
         raise OptionInvalid("no row is left to train on. Widen [train] from, to or where.")
     given = [column for column in schema.modelled if column.kind == "condition"]
-    conditions = tuple(_condition(column, at, schema, batches) for at, column in enumerate(given))
+    conditions = tuple(
+        _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)](column, at, _values(column, schema, batches))
+        for at, column in enumerate(given)
+    )
     if schema.described[0].kind == "image":
         target = next((fit_image(column) for column in schema.modelled if column.kind == "target"), None)
         return Encoding(schema_=schema, image=fit_image(schema.described[0]), target=target, given=conditions)
@@ -263,18 +266,9 @@ def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.nd
     return np.where((invalid == 0) & (reasons != 0), reasons + np.int16(known), invalid).astype(np.int16)
 
 
-def _condition(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
-    fit_sort = _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)]
-    return fit_sort(column, index, _values(column, schema, batches))
-
-
 def _values(column: Column, schema: Schema, batches: list[pa.RecordBatch]) -> pa.ChunkedArray:
+    """Convert a column of any layout or narrower type to the source's plain type, decimals to float64."""
     kind = plain(schema.arrow.field(column.name).type)
-    return _one_type([batch.column(column.name) for batch in batches], kind)
-
-
-def _one_type(arrays: list[pa.Array], kind: pa.DataType) -> pa.ChunkedArray:
-    """Convert arrays of any layout or narrower type to the source's plain type, decimals to float64."""
     kind = pa.float64() if pt.is_decimal(kind) else kind
-    plains = (plain_values(array) for array in arrays)
+    plains = (plain_values(batch.column(column.name)) for batch in batches)
     return pa.chunked_array([array if array.type == kind else array.cast(kind, safe=False) for array in plains], kind)

@@ -155,17 +155,13 @@ def _as_lists(rows: np.ndarray, kind: pa.DataType, shape: tuple[int, int, int]) 
         types.append(types[-1].value_type)
     array = array_of(rows.ravel(), pa.uint8()).cast(innermost(kind))
     for size, one in zip(reversed(sizes), reversed(types), strict=True):
-        array = _listed(array, size, one)
+        count = len(array) // size
+        buffers = [None]
+        if not pt.is_fixed_size_list(one):
+            buffers.append(pa.py_buffer(np.arange(count + 1, dtype=np.int32) * size))
+        array = pa.Array.from_buffers(one, count, buffers, children=[array])
     return array
 
 
 def _depth(kind: pa.DataType) -> int:
     return 1 + _depth(kind.value_type) if sort_of(kind) == "list" else 0
-
-
-def _listed(array: pa.Array, size: int, kind: pa.DataType) -> pa.Array:
-    rows = len(array) // size
-    if pt.is_fixed_size_list(kind):
-        return pa.Array.from_buffers(kind, rows, [None], children=[array])
-    offsets = np.arange(rows + 1, dtype=np.int32) * size
-    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(offsets)], children=[array])

@@ -46,10 +46,14 @@ def number(
         return Number(name=name, column=column, may_be_missing=may_be_missing)
     mean, std = float(values.mean()), spread(values)
     low, high = float(values.min()), float(values.max())
-    if transform == "linear" or (transform == "auto" and not _has_heavy_tails(values, mean, std)):
+    is_linear = transform == "linear"
+    if transform == "auto":
+        is_linear = not float(np.mean(((values - mean) / std) ** 4)) > HEAVY_TAIL
+    if is_linear:
         return Number(name=name, column=column, mean=mean, std=std, may_be_missing=may_be_missing, low=low, high=high)
     center = float(np.median(values))
-    half = _half_middle(values)
+    lower, upper = np.quantile(values, [0.25, 0.75])
+    half = float(upper - lower) / 2
     scale = half if half > max(_SMALLEST_STD, _SMALLEST_SHARE * abs(center)) else std
     scaled = (values - center) / scale
     transformed = np.sign(scaled) * np.log1p(np.abs(scaled))
@@ -106,13 +110,3 @@ def decimals(values: np.ndarray, resolution: float) -> int | None:
 def _is_whole(values: np.ndarray, resolution: float) -> bool:
     slack = 4 * resolution * np.abs(values)
     return bool(slack.max() < 0.01 and (np.abs(values - np.rint(values)) <= slack).all())
-
-
-def _has_heavy_tails(values: np.ndarray, mean: float, std: float) -> bool:
-    return float(np.mean(((values - mean) / std) ** 4)) > HEAVY_TAIL
-
-
-def _half_middle(values: np.ndarray) -> float:
-    """Return half the interquartile range."""
-    low, high = np.quantile(values, [0.25, 0.75])
-    return float(high - low) / 2

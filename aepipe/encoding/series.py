@@ -99,9 +99,12 @@ class SeriesCodec(FrozenModel):
             codec.decode(EncodedColumn(numbers=laid[:, channel : channel + 1]), innermost(kind))
             for channel, codec in enumerate(self.channels)
         ]
-        nested = sort_of(kind.value_type) == "list"
-        content = _listed(_side_by_side(columns), np.full(len(laid), len(columns)), kind.value_type) if nested else None
-        return _listed(columns[0] if content is None else content, lengths, kind)
+        content = columns[0]
+        if sort_of(kind.value_type) == "list":
+            step_by_step = np.arange(len(columns) * len(content)).reshape(len(columns), -1).T.ravel()
+            content = pa.concat_arrays(columns).take(array_of(step_by_step, pa.int64()))
+            content = _listed(content, np.full(len(laid), len(columns)), kind.value_type)
+        return _listed(content, lengths, kind)
 
     def _validated(self, steps: np.ndarray, found: _Steps) -> Windows:
         """Set the reason of invalid rows and replace their values by finite ones."""
@@ -139,19 +142,18 @@ def fit_series(column: Column, values: pa.ChunkedArray) -> SeriesCodec:
         what = f"a window of {channels} channels" if column.shape is None else f"a window of shape {list(column.shape)}"
         raise OptionInvalid(f"no row of column '{column.name}' is {what}. Correct [columns], or widen [train].")
     shortest, longest = int(lengths.min()), int(lengths.max())
+    codecs = []
+    for at in range(channels):
+        name = column.name if channels == 1 else f"{column.name}[{at}]"
+        taken = [each.values.take(array_of(each.places[:, at], pa.int64(), each.lost)) for each in found]
+        codecs.append(fit_number(column.model_copy(update={"name": name}), 0, pa.chunked_array(taken)))
     return SeriesCodec(
         name=column.name,
         steps=longest if column.shape is None else most,
         shortest=shortest,
         longest=longest,
-        channels=tuple(_fit_channel(column, at, channels, found) for at in range(channels)),
+        channels=tuple(codecs),
     )
-
-
-def _fit_channel(column: Column, channel: int, channels: int, found: list[_Steps]) -> NumberCodec:
-    name = column.name if channels == 1 else f"{column.name}[{channel}]"
-    taken = [each.values.take(array_of(each.places[:, channel], pa.int64(), each.lost)) for each in found]
-    return fit_number(column.model_copy(update={"name": name}), 0, pa.chunked_array(taken))
 
 
 def _channels(values: pa.ChunkedArray) -> int:
@@ -161,15 +163,10 @@ def _channels(values: pa.ChunkedArray) -> int:
         return 1
     if pt.is_fixed_size_list(inner):
         return int(inner.list_size)
-    sizes = [_sizes_of_steps(chunk) for chunk in values.chunks]
+    steps = [outermost(outermost(chunk).values) for chunk in values.chunks]
+    sizes = [(each.ends - each.starts)[~each.nulls] for each in steps]
     found, counts = np.unique(np.concatenate([*sizes, np.zeros(0, np.int64)]), return_counts=True)
     return max(1, int(found[counts.argmax()])) if len(found) else 1
-
-
-def _sizes_of_steps(array: pa.Array) -> np.ndarray:
-    steps = outermost(outermost(array).values)
-    sizes: np.ndarray = (steps.ends - steps.starts)[~steps.nulls]
-    return sizes
 
 
 def _read(array: pa.Array, channels: int, most: int) -> _Steps:
@@ -207,12 +204,6 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _rows_and_times(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return row and index in the window of each of the concatenated steps."""
     return np.repeat(np.arange(len(lengths)), lengths), _ranges(np.zeros(len(lengths), np.int64), lengths)
-
-
-def _side_by_side(columns: list[pa.Array]) -> pa.Array:
-    """Interleave columns (S,) step by step."""
-    order = np.arange(len(columns) * len(columns[0])).reshape(len(columns), -1).T.ravel()
-    return pa.concat_arrays(columns).take(array_of(order, pa.int64()))
 
 
 def _listed(values: pa.Array, lengths: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -81,7 +81,9 @@ class TableEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> Tensors:
         """Encode a batch; columns are matched by name, invalid rows hold finite values."""
-        plan = self._plan_of(batch.schema)
+        plan = self._plan  # another thread may replace it
+        if plan is None or not plan.arrow.equals(batch.schema):
+            plan = self._plan = self._planned(batch.schema)
         reasons = np.zeros(batch.num_rows, np.int16)
         cat = np.empty((batch.num_rows, self._codes), np.int32)
         unseen: dict[str, int] = {}
@@ -91,7 +93,10 @@ class TableEncoder:
                 if plan.floats is not None and place.codec.numbers:
                     continue
                 features = place.codec.encode(batch.column(column))
-                _fill(features, place, num, cat)
+                for at, values in enumerate(features.numbers, place.number):
+                    num[:, at] = values
+                for at, codes in enumerate(features.codes, place.category):
+                    cat[:, at] = codes
                 _set_codec_reasons(features, place, reasons, cat)
                 if features.unseen:
                     unseen[place.codec.name] = features.unseen
@@ -102,16 +107,13 @@ class TableEncoder:
         self, num: np.ndarray, cat: np.ndarray, kinds: Sequence[pa.DataType], uniform: np.ndarray
     ) -> list[pa.Array]:
         """Decode num (B, N) and cat (B, C) to columns of plain types; uniform (B, C) on [0, 1) selects within bins."""
-        return [
-            place.codec.decode(_features_of(place, num, cat, uniform), plain(kind))
-            for place, kind in zip(self._places, kinds, strict=True)
-        ]
-
-    def _plan_of(self, arrow: pa.Schema) -> _Plan:
-        plan = self._plan  # another thread may replace it
-        if plan is None or not plan.arrow.equals(arrow):
-            plan = self._plan = self._planned(arrow)
-        return plan
+        columns = []
+        for place, kind in zip(self._places, kinds, strict=True):
+            codes = slice(place.category, place.category + len(place.codec.categories))
+            numbers = num[:, place.number : place.number + len(place.codec.numbers)].astype(np.float64)
+            features = EncodedColumn(numbers, cat[:, codes], uniform[:, codes])
+            columns.append(place.codec.decode(features, plain(kind)))
+        return columns
 
     def _planned(self, arrow: pa.Schema) -> _Plan:
         columns = tuple(arrow.get_field_index(place.codec.name) for place in self._places)
@@ -159,19 +161,6 @@ class _FiniteCheck:
     def _replace(self, rows: np.ndarray, at: int, reason: int, num: np.ndarray, reasons: np.ndarray) -> None:
         _set_reason(reasons, rows, reason)
         num[rows, at] = self._typical[at]
-
-
-def _features_of(place: _Place, num: np.ndarray, cat: np.ndarray, uniform: np.ndarray) -> EncodedColumn:
-    codes = slice(place.category, place.category + len(place.codec.categories))
-    numbers = num[:, place.number : place.number + len(place.codec.numbers)].astype(np.float64)
-    return EncodedColumn(numbers, cat[:, codes], uniform[:, codes])
-
-
-def _fill(features: Features, place: _Place, num: np.ndarray, cat: np.ndarray) -> None:
-    for at, values in enumerate(features.numbers, place.number):
-        num[:, at] = values
-    for at, codes in enumerate(features.codes, place.category):
-        cat[:, at] = codes
 
 
 def _set_codec_reasons(features: Features, place: _Place, reasons: np.ndarray, cat: np.ndarray) -> None:

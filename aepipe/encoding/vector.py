@@ -50,14 +50,18 @@ def fit_vector(column: Column, index: int, values: pa.ChunkedArray) -> VectorCod
     length = (column.shape or (0,))[0]
     grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
-    elements = (_element(grid[:, at], f"{column.name}[{at}]", index) for at in range(length))
+    elements = []
+    for at, element in enumerate(grid.T):
+        elements.append(
+            statistics.number(
+                element[statistics.fits_float32(element)],
+                name=f"{column.name}[{at}]",
+                column=index,
+                transform="linear",
+                may_be_missing=bool(np.isnan(element).any()),
+            )
+        )
     return VectorCodec(name=column.name, elements=tuple(elements))
-
-
-def _element(values: np.ndarray, name: str, index: int) -> Number:
-    missing = bool(np.isnan(values).any())
-    usable = values[statistics.fits_float32(values)]
-    return statistics.number(usable, name=name, column=index, transform="linear", may_be_missing=missing)
 
 
 def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,12 +82,14 @@ def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
 def lists_of(values: np.ndarray, nulls: np.ndarray, kind: pa.DataType) -> pa.Array:
     """Build lists of a plain type from elements (B, L) and the mask of missing ones; a row of missing ones is null."""
     lost = np.all(nulls, axis=1, keepdims=True)[:, 0] if nulls.size else np.zeros(len(values), np.bool_)
-    flat_values = array_of(_as_type(values.ravel(), kind.value_type), _fixed(kind.value_type), nulls.ravel())
-    return _lists(flat_values.cast(kind.value_type), lost, kind, values.shape[1])
-
-
-def _fixed(kind: pa.DataType) -> pa.DataType:
-    return pa.float64() if pt.is_decimal(kind) else kind
+    inner = kind.value_type
+    stored = pa.float64() if pt.is_decimal(inner) else inner
+    elements = array_of(_as_type(values.ravel(), inner), stored, nulls.ravel()).cast(inner)
+    valid = pa.py_buffer(np.packbits(~lost, bitorder="little")) if lost.any() else None
+    if pt.is_fixed_size_list(kind):
+        return pa.Array.from_buffers(kind, len(lost), [valid], children=[elements])
+    offsets = np.arange(len(lost) + 1, dtype=np.int32) * values.shape[1]
+    return pa.Array.from_buffers(kind, len(lost), [valid, pa.py_buffer(offsets)], children=[elements])
 
 
 def _as_type(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
@@ -95,11 +101,3 @@ def _as_type(values: np.ndarray, kind: pa.DataType) -> np.ndarray:
     inside = np.clip(np.rint(values), np.nextafter(float(edge.min), 0), np.nextafter(float(edge.max), 0))
     whole: np.ndarray = np.rint(inside).astype(dtype)
     return whole
-
-
-def _lists(values: pa.Array, nulls: np.ndarray, kind: pa.DataType, length: int) -> pa.Array:
-    valid = pa.py_buffer(np.packbits(~nulls, bitorder="little")) if nulls.any() else None
-    if pt.is_fixed_size_list(kind):
-        return pa.Array.from_buffers(kind, len(nulls), [valid], children=[values])
-    offsets = np.arange(len(nulls) + 1, dtype=np.int32) * length
-    return pa.Array.from_buffers(kind, len(nulls), [valid, pa.py_buffer(offsets)], children=[values])

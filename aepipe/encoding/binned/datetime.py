@@ -109,7 +109,9 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
     absent = absent_codes(missing=missing, rare=False)
     moments = np.zeros(0, np.int64)
     if not pt.is_time(values.type) and not fit_bins(ticks).is_exact:
-        moments = _frequent(ticks)
+        # Placeholders such as 9999-12-31, and defaults.
+        distinct, counts = np.unique(ticks, return_counts=True)
+        moments = distinct[counts >= max(LEAST_COUNT, LEAST_SHARE * len(ticks))]
         ticks = ticks[~np.isin(ticks, moments)]
     parts = _parts(column.name, ticks, day, None if pt.is_time(values.type) else shift)
     return DatetimeCodes(
@@ -126,12 +128,6 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
         greatest=int(ticks.max()) if len(ticks) else 0,
         moments=tuple(moments.tolist()),
     )
-
-
-def _frequent(ticks: np.ndarray) -> np.ndarray:
-    """Return the moments, sorted, that stand in at least 1 % of the rows: placeholders such as 9999-12-31, defaults."""
-    distinct, counts = np.unique(ticks, return_counts=True)
-    return distinct[counts >= max(LEAST_COUNT, LEAST_SHARE * len(ticks))]
 
 
 def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[str, Bins]:

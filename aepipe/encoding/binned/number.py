@@ -90,7 +90,10 @@ def _reasons(codes: np.ndarray, values: np.ndarray, *, may_be_missing: bool) -> 
 def known_values(chunks: Sequence[pa.Array]) -> tuple[np.ndarray, bool]:
     """Return the finite values of plain chunks, at least one chunk, and True if any value is missing."""
     every = np.concatenate([values_of(chunk) for chunk in chunks])
-    absent = np.concatenate([_absent(chunk) for chunk in chunks])
+    nulls = [nulls_of(chunk) for chunk in chunks]
+    absent = np.concatenate(
+        [np.zeros(len(chunk), np.bool_) if null is None else null for chunk, null in zip(chunks, nulls, strict=True)]
+    )
     if every.dtype.kind == "f":
         absent |= np.isnan(every)
         return every[~absent & np.isfinite(every)], bool(absent.any())
@@ -104,8 +107,3 @@ def decimals(known: np.ndarray, resolution: float) -> int | None:
     values = known.astype(np.float64)
     places = statistics.decimals(values, resolution)
     return 0 if places is None and (values == np.rint(values)).all() else places
-
-
-def _absent(array: pa.Array) -> np.ndarray:
-    nulls = nulls_of(array)
-    return np.zeros(len(array), np.bool_) if nulls is None else nulls

@@ -96,12 +96,15 @@ class _Coder:
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Encode values, see `Bins.codes`."""
-        converted = self._as_host(values)
+        if values.dtype.kind == "f" and self.is_whole:
+            last = np.nextafter(float(self.greatest), 0)
+            values = np.clip(np.rint(np.nan_to_num(values.astype(np.float64))), float(self.least), last)
+        converted = values.astype(self.host, copy=False)
         if self.by_value is None:
             found: np.ndarray = self.code_at.take(np.searchsorted(self.breaks, converted, side="right"))
         else:  # the first and last entry stand for all values beyond
-            first, last = self.breaks[0] - 1, self.breaks[-1]
-            found = self.by_value.take(np.clip(converted, first, last) - first)
+            before, end = self.breaks[0] - 1, self.breaks[-1]
+            found = self.by_value.take(np.clip(converted, before, end) - before)
         return found
 
     def _by_value(self) -> np.ndarray | None:
@@ -121,7 +124,13 @@ class _Coder:
         places[(places < 0) | (places >= len(self.low))] = self.bins.typical
         low, high = self.low[places], self.high[places]
         drawn = self._whole(low, high, uniform) if self.is_whole else self._rounded(low, high, uniform)
-        return self._off_atoms(drawn, places)
+        atoms = len(self.bins.atoms)
+        if not atoms or not self.bins.lows:
+            return drawn
+        # A bin's value that equals an atom becomes the next value that is not an atom; each bin ends with one.
+        at = np.minimum(np.searchsorted(self.low[:atoms], drawn), atoms - 1)
+        met = (self.low[at] == drawn) & (places >= atoms)
+        return np.where(met, np.minimum(self.following[at], self.high[places]), drawn)
 
     def _whole(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         # In unsigned arithmetic, which wraps around to the right answer: a range may be wider than int64.
@@ -141,23 +150,6 @@ class _Coder:
             drawn = np.round(low + np.minimum(np.floor(uniform * (steps + 1)), steps) * unit, decimals)
         clipped: np.ndarray = np.clip(drawn.astype(self.bins.dtype).astype(np.float64), low, high)
         return clipped
-
-    def _off_atoms(self, drawn: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Move values of bins that equal an atom to the next value that is not an atom; each bin ends with one."""
-        atoms = len(self.bins.atoms)
-        if not atoms or not self.bins.lows:
-            return drawn
-        at = np.minimum(np.searchsorted(self.low[:atoms], drawn), atoms - 1)
-        met = (self.low[at] == drawn) & (places >= atoms)
-        return np.where(met, np.minimum(self.following[at], self.high[places]), drawn)
-
-    def _as_host(self, values: np.ndarray) -> np.ndarray:
-        """Convert to the dtype of the bins; floats are rounded and clipped if the bins hold integers."""
-        if values.dtype.kind == "f" and self.is_whole:
-            last = np.nextafter(float(self.greatest), 0)
-            values = np.clip(np.rint(np.nan_to_num(values.astype(np.float64))), float(self.least), last)
-        converted: np.ndarray = values.astype(self.host, copy=False)
-        return converted
 
     def _after_atoms(self) -> list[int | float]:
         """Return the next possible value after each atom that is not an atom, at most the greatest value."""
@@ -227,25 +219,24 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
     dtype = str(values.dtype) if is_float else "uint64" if values.dtype == np.uint64 else "int64"
     host = values.astype(np.float64) + 0.0 if is_float else values.astype(dtype)  # -0.0 + 0.0 is 0.0
     distinct, counts = np.unique(host, return_counts=True)
-    is_atom = _are_atoms(counts)
+    least = LEAST_COUNT if len(counts) <= MOST_ATOMS else max(LEAST_COUNT, counts.sum() / (4 * MOST_BINS))
+    is_atom = counts >= least
     atoms, cut = distinct[is_atom], _cut(distinct[~is_atom], counts[~is_atom])
+    step = 1
+    if not is_float and len(distinct) > 1:
+        step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
     bins = Bins(
         dtype=dtype,
         atoms=tuple(atoms.tolist()),
         lows=tuple(cut.lows.tolist()),
         highs=tuple(cut.highs.tolist()),
-        step=1 if is_float else _step(distinct),
+        step=step,
         decimals=decimals,
     )
     if len(distinct) == 0:
         return bins
     median = distinct[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
     return bins.model_copy(update={"typical": int(bins.codes(np.atleast_1d(median))[0]) - FIRST_VALUE})
-
-
-def _are_atoms(counts: np.ndarray) -> np.ndarray:
-    enough = LEAST_COUNT if len(counts) <= MOST_ATOMS else max(LEAST_COUNT, counts.sum() / (4 * MOST_BINS))
-    return counts >= enough
 
 
 def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:
@@ -259,11 +250,3 @@ def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:
     begins = np.flatnonzero(np.diff(bin_of, prepend=-1))
     ends = np.append(begins[1:], len(distinct)) - 1
     return _Cut(distinct[begins], distinct[ends])
-
-
-def _step(distinct: np.ndarray) -> int:
-    """Return the greatest common step from the minimum to all other values."""
-    if len(distinct) < 2:
-        return 1
-    above = distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)
-    return int(np.gcd.reduce(above))

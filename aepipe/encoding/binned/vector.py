@@ -65,7 +65,12 @@ def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> Vec
     length = (column.shape or (0,))[0]
     grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
     grid = np.concatenate([*grids, np.zeros((0, length))])
-    bins = tuple(_element(grid[:, at], values.type.value_type) for at in range(length))
+    inner = values.type.value_type
+    bins: list[Bins] = []
+    for column_values in grid.T:
+        known = column_values[np.isfinite(column_values)]
+        known = known if pt.is_decimal(inner) else known.astype(dtype_of(inner))
+        bins.append(fit_bins(known, decimals=decimals(known, resolution(inner))))
     missing = tuple(np.isnan(grid).any(axis=0).tolist())
     elements = tuple(
         Category(
@@ -76,10 +81,4 @@ def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> Vec
         )
         for at, each in enumerate(bins)
     )
-    return VectorCodes(name=column.name, elements=elements, bins=bins, may_be_missing=missing)
-
-
-def _element(values: np.ndarray, kind: pa.DataType) -> Bins:
-    known = values[np.isfinite(values)]
-    known = known if pt.is_decimal(kind) else known.astype(dtype_of(kind))
-    return fit_bins(known, decimals=decimals(known, resolution(kind)))
+    return VectorCodes(name=column.name, elements=elements, bins=tuple(bins), may_be_missing=missing)
