@@ -74,7 +74,7 @@ def quality(scores: Doubles, split: Split) -> dict[str, float]:
 
 
 def warm_up(detector: Detector) -> None:
-    """Score a few random rows before measuring, so that imports and compilers are in nobody's seconds."""
+    """Score a few random rows before measuring, so that no measured time includes imports or compilation."""
     rows = np.random.default_rng(0).standard_normal((_WARM_ROWS, 3))
     is_anomaly = np.arange(_WARM_ROWS) % 8 == 0
     for own in (False, True):

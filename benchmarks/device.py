@@ -1,7 +1,7 @@
 """Throughput on a GPU: scorer graphs alone, training alone, and a night with its Parquet.
 
-python -m benchmarks.device [--quick]. The goals are those of an H200 with 16 cores; elsewhere, a CPU too, the table is
-printed and the page stays as it is.
+python -m benchmarks.device [--quick]. The goals are set for an H200 with 16 cores; on any other machine, the table
+is printed and the page is not written.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def learned(rows: int, device: str) -> float:
 
 
 def over_parquet(night: Night) -> float:
-    """Rows a second of a whole night over those of reading and writing alone, spread on all cores."""
+    """Return the rows per second of a whole night, divided by the rate of reading and writing alone on all cores."""
     alone = sum(perform(Task(floor, night))["cpu_s"] for floor in ("read", "write"))
     return alone / (os.cpu_count() or 1) / perform(Task(OURS, night))["wall_s"]
 

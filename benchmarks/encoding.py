@@ -34,13 +34,13 @@ LIKE: Mapping[str, str] = {"FloatFormatter": "tensors"}
 """What ours makes of a column as that transformer does; codes, where nothing is said."""
 SETS: Mapping[str, tuple[str, str]] = {
     "HyperTransformer's defaults": ("FloatFormatter", "UniformEncoder"),
-    "those of CTGAN and TVAE": ("ClusterBasedNormalizer", "OneHotEncoder"),
+    "the transformers of CTGAN and TVAE": ("ClusterBasedNormalizer", "OneHotEncoder"),
 }
 MISSING = "rdt is not installed, its rows are left out: pip install rdt"
 
 
 class Speed(NamedTuple):
-    """Rows a CPU second over all columns of a kind."""
+    """Rows per CPU second over all columns of a kind."""
 
     columns: str
     what: str
@@ -77,7 +77,7 @@ def fitted(source: pa.Table, *, as_codes: bool) -> Encoding:
 
 
 def peers(source: pa.Table) -> Iterator[Speed]:
-    """rdt's transformers, one a column, fitted once; then whole tables of them."""
+    """Measure rdt's transformers, fitted once: one per column, then for whole tables."""
     transformers = importlib.import_module("rdt.transformers")
     frame = _as_text(source).to_pandas()
     for kind, known in PEERS.items():
@@ -143,7 +143,7 @@ def section(speeds: Sequence[Speed], rows: int) -> str:
         "what was fitted once transforms all rows, the median of seven times (three, of what takes half a second), in "
         "CPU seconds of all threads. Ours take Arrow columns, text as the dictionaries that our reader hands over; "
         "`codes` are atoms and 64 bins of numbers, and codes of text; `tensors` are float32 numbers and codes. rdt's "
-        "take pandas columns; those of several columns are added up. FloatFormatter, which leaves numbers "
+        "take pandas columns; their seconds are added up over columns. FloatFormatter, which leaves numbers "
         "numeric, is compared with our tensors; the others with our codes.",
         "",
         measured() + verdict,

@@ -40,7 +40,7 @@ class Pictures(NamedTuple):
 
 
 class Fashion(NamedTuple):
-    """Five parts that share no row. Models see `train`, and `dev` to know when to stop; the rest judges them."""
+    """Five parts that share no row. Models see `train`, and `dev` to know when to stop; the rest evaluates them."""
 
     train: Pictures
     dev: Pictures

@@ -39,7 +39,7 @@ class Cost(NamedTuple):
 
 
 def rows(values: int, *, seed: int = 0) -> pa.Table:
-    """A shop of so many, the region it lies in, and an amount that goes by the region; all shops are as frequent."""
+    """Return rows with one of `values` equally frequent shops, its region, and an amount that depends on the region."""
     rng = np.random.default_rng(seed)
     shop = rng.permutation(np.arange(ROWS) % values)
     region = regions(values)[shop]

@@ -40,7 +40,7 @@ FAULT = 8.0
 """Robust standard deviations by which a number is off."""
 MOST_ROWS = 3_000
 MOST_VALUES = 12
-"""Columns of at most so many values are categories."""
+"""Columns with at most this number of distinct values are categories."""
 RAREST = 0.02
 """Share of the training rows that the rarest category has at most; a commoner value is no fault."""
 _IQR_OF_NORMAL = 1.349
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     first: float
     among_three: float
     first_by_loss: float
-    """the first reason if columns were told apart by their scaled losses, as regions of images are"""
+    """the first reason if columns were ranked by their scaled losses, as regions of images are"""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -114,7 +114,7 @@ def measure(normal: pa.Table, family: str, *, trials: int) -> Found:
 
 
 def normal_rows(table: Table) -> pa.Table:
-    """At most 3,000 normal rows of a table; columns of few values are text, those of one value are left out."""
+    """Return at most 3,000 normal rows; columns with few values become text, constant columns are left out."""
     normal = table.rows[~table.is_anomaly]
     rows = normal[np.random.default_rng(0).permutation(len(normal))[:MOST_ROWS]]
     columns = {}
@@ -195,7 +195,7 @@ def _lines(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> Iterator
         f"Made by `python -m benchmarks.reasons`, {today}, {machine()}, one thread. {trials:,} faults in each of "
         f"{len(found)} tables of ADBench (normal rows, at most 3,000; 60 % are learned from, faults are planted in the "
         f"others): a number is off by {FAULT:g} robust standard deviations, a category is the rarest one. Per cent of "
-        "the faults whose column is the first reason; in brackets, if columns were told apart by their losses."
+        "the faults whose column is the first reason; in brackets, if columns were ranked by their losses."
     )
     yield ""
     yield f"| table | {' | '.join(of)} |"

@@ -10,7 +10,7 @@ SHAPES, SCALES, PLACES = 3, 4, 8
 FACTORS = ("shape", "scale", "x", "y")
 
 _RADII = (3.0, 4.0, 5.0, 6.0)  # pixels
-_SAMPLES = 4  # a pixel's side is looked at so many times: grey edges
+_SAMPLES = 4  # samples per side of a pixel, so that edges are grey
 
 
 class Shapes(NamedTuple):

@@ -105,7 +105,7 @@ def replay(series: Series) -> Replay:
 
 
 def calibrated(scores: Floats) -> Calibration:
-    """Of scores that may all be equal, as those of a flat line are: the least noise then tells them apart."""
+    """Calibrate on scores; equal scores, as from a constant series, get tiny noise so that they are distinct."""
     if np.ptp(scores) == 0:
         scores = scores + 1e-12 * np.arange(len(scores))
     return Calibration.fit(scores, alpha=ALPHA)

@@ -1,4 +1,4 @@
-"""How good synthetic rows of a table are, in numbers: the measures of the product's gate, and a learner beside it."""
+"""Quality of synthetic rows in numbers: the measures of the product's quality checks, and a downstream learner."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from benchmarks.store import Values
 
 
 def measured(train: pa.Table, held_out: pa.Table, synthetic: pa.Table, *, predict: str, seed: int) -> Values:
-    """Shapes and trends beside held-out rows, what tells both apart, and what learns `predict` from such rows."""
+    """Return shapes and trends against held-out rows, two-sample tests, and the AUROC of learning `predict`."""
     columns, (learned, kept, made) = align([train, held_out, synthetic])
     apart = two_sample(columns, kept, made, seed=seed)
     near, copied = closeness(learned, kept, made, seed=seed), copies(train, held_out, synthetic)

@@ -1,6 +1,6 @@
 """A night's rows from Parquet to Parquet: aepipe, what people write today, and what the machine needs at least.
 
-python -m benchmarks.throughput [--quick]; `pip install "ray[data]<2.64"` and pyod beside aepipe, or their rows are left
+python -m benchmarks.throughput [--quick]; `pip install "ray[data]<2.64" pyod` too, or their rows are left
 out. Tables of some GB are made once, in --folder.
 """
 
@@ -55,7 +55,7 @@ def contenders(kind: str) -> list[str]:
 def perform(task: Task) -> dict[str, float]:
     """What one process says of one run. Raises RuntimeError with its last words where it fails."""
     night = task.night
-    # A peer keeps the allocator that Arrow has where nobody chooses one.
+    # A peer keeps Arrow's default allocator.
     words = [task.who, night.kind.name, night.layout, str(night.rows), str(night.folder)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.throughput_run", *words],
@@ -135,7 +135,7 @@ def measure(asked: argparse.Namespace, store: Store) -> None:
 
 
 def _share(asked: argparse.Namespace) -> int:
-    """One row in so many is there."""
+    """Return the factor by which tables are shortened: one row of this number is kept."""
     return QUICK_SHARE if asked.quick else 1
 
 

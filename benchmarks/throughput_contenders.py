@@ -27,7 +27,7 @@ Scorer = Callable[[Arrays], Arrays]
 """Encoded rows -> z, score, reason, reason_z"""
 
 OURS, TORCH, RAY, PYOD = "aepipe", "pandas + torch", "Ray Data + onnxruntime", "PyOD"
-WHOLE = "pandas + onnxruntime, a call a file"
+WHOLE = "pandas + onnxruntime, one call per file"
 ONLY_ON = {WHOLE: ("numbers", "mixed"), TORCH: ("numbers", "images"), RAY: ("numbers",), PYOD: ("numbers",)}
 """Kinds of tables: a script in torch for categories would be another network, or most of a library."""
 
@@ -153,7 +153,7 @@ def _with_pandas(night: Night, make: Callable[[Bundle], Scorer], *, in_batches: 
 
 
 def _onnxruntime(bundle: Bundle, *, threads: int = 0) -> Scorer:
-    """The exported scorer in a session as onnxruntime makes it by default, with a thread a core where none are said."""
+    """Return the exported scorer in a default onnxruntime session; 0 threads: one per core."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

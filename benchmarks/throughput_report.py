@@ -100,7 +100,7 @@ def section(results: Sequence[Result], *, share: int = 1) -> str:
 
 
 def goals(of_night: Mapping[str, Medians]) -> Iterator[Goal]:
-    """What a night must reach beside those that scored it."""
+    """Return the goals for a night, relative to the other contenders."""
     ours = of_night[OURS]
     yield Goal("wall seconds over the ideal", ours["wall_s"] / ideal_s(of_night), 1.25, at_most=True)
     for who in (each for each in of_night if each.startswith("pandas")):

@@ -1,6 +1,6 @@
 """Rows that training takes in a second: aepipe's loop, pythae's trainer, PyOD's AutoEncoder and a plain loop in torch.
 
-python -m benchmarks.training [--no-page], with pythae and pyod beside aepipe, or their rows are left out.
+python -m benchmarks.training [--no-page], with pythae and pyod installed, or their rows are left out.
 """
 
 import os

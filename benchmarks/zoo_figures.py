@@ -1,4 +1,4 @@
-"""The figures of the zoo: which number of which experiment, against what, and how good it has to be."""
+"""Figures of the zoo: for each, the number, its experiment, its comparison and its bounds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -25,14 +25,14 @@ class Figure(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """A figure as it came out: the numbers of the seeds, those it stands against, and the number that is judged."""
+    """A measured figure: its numbers by seed, the numbers it is compared with, and the number that is bounded."""
 
     own: tuple[float, ...]
     other: tuple[float, ...]
     compared: float
 
     def is_met(self, figure: Figure) -> bool | None:
-        """Whether the judged number keeps the figure's bounds; None where it has none."""
+        """Return True if the compared number is within the figure's bounds; None if it has none."""
         if figure.low is None and figure.high is None:
             return None
         low = -np.inf if figure.low is None else figure.low

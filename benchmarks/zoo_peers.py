@@ -126,7 +126,7 @@ def train_peer(
 ) -> Peer:
     """The pythae model of that class on these pictures: its best weights on `dev`, as its own trainers keep them.
 
-    networks: encoder and decoder of a model of codes; the others have those of aepipe's mlp trunk.
+    networks: encoder and decoder; None: the networks of aepipe's mlp backbone.
     """
     with no_progress():
         importlib.import_module("pythae.trainers")  # before the clock runs

@@ -67,13 +67,23 @@ def calibrate(
     device: Device | None = None,
     progress: Progress | None = None,
 ) -> CalibrateResult:
-    """A calibration on the rows of these partitions, by default on the bundle's own rows, and the job's alpha or costs.
+    """Calibrate a model version with the job's alpha or costs, and activate the calibration.
 
-    It lies beside the outputs and judges what the version scores from now on; nights that were scored under another
-    one are no longer done. The bundle stays as it is.
-    label, positive: as of `evaluate`, for the costs; none: `[evaluate] anomaly` alone says which rows are anomalies.
-    Raises CalibrationInvalid where the rows cannot be calibrated on, OptionInvalid for labels that no costs ask for,
-    and what reading and scoring the rows raises.
+    The calibration is stored with the outputs and applies to all later scores of the version. Partitions scored under
+    another calibration are due again. The bundle is not changed.
+
+    Args:
+        job_path: Job file.
+        partitions: Partitions to calibrate on; None: the bundle's calibration rows.
+        label: Label column for the costs; None: `[evaluate] anomaly` marks the anomalies.
+        positive: Value of the label column that marks an anomaly.
+        model: Version or alias of the bundle.
+        device: Device to score on; None: the job's.
+        progress: Callback for progress.
+
+    Raises:
+        CalibrationInvalid: The rows cannot be used for a calibration.
+        OptionInvalid: Labels were named, but the job has no costs.
     """
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
@@ -130,7 +140,11 @@ def _files_of(job: Job, nights: Sequence[Manifest[ScoreDetails]]) -> list[Path]:
 def _read(
     job: Job, model: TableModel, partitions: Sequence[Partition], truth: LabelRule | None, progress: Progress
 ) -> _Rows:
-    """The rows of partitions that can be scored. Raises CalibrationInvalid where the model learned from one."""
+    """Score partitions and return the rows that have a score.
+
+    Raises:
+        CalibrationInvalid: The model was trained on one of the partitions, or no row has a score.
+    """
     trained_on = model.bundle.manifest.train_partitions
     learned = [partition.name for partition in partitions if partition.name in trained_on]
     if learned:
@@ -141,7 +155,7 @@ def _read(
     found: list[_Rows] = []
     for at, partition in enumerate(partitions):
         progress("score", at / len(partitions))
-        found += [_judged(job, model, rows, truth) for rows in slices(partition.files, None, rows=READ_ROWS)]
+        found += [_score_rows(job, model, rows, truth) for rows in slices(partition.files, None, rows=READ_ROWS)]
     rows = _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else None
     scored = 0 if rows is None else int(np.isfinite(rows.scores).sum())
     if rows is None or not scored:
@@ -152,14 +166,14 @@ def _read(
     return rows.of(np.isfinite(rows.scores))
 
 
-def _judged(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule | None) -> _Rows:
+def _score_rows(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule | None) -> _Rows:
     table = pa.Table.from_batches([rows])
     scores = model.score(table)["score"].to_numpy().astype(np.float64)
     calibrates = np.ones(len(scores), np.bool_)
     if job.train.condition is not None:
         calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)
-    told = Labels.nothing(len(scores)) if truth is None else truth.of(table)
-    return _Rows(scores, calibrates, told.known, told.is_anomaly)
+    labels = Labels.nothing(len(scores)) if truth is None else truth.of(table)
+    return _Rows(scores, calibrates, labels.known, labels.is_anomaly)
 
 
 def _evidence(
@@ -171,7 +185,7 @@ def _evidence(
     rows: _Rows | None = None,
     partitions: int = 0,
 ) -> Evidence:
-    """What the job's costs are held against: labels of these rows, else of scored nights, else those nights' scores."""
+    """Return the data behind the threshold's costs: labels of `rows`, else of scored nights, else scores of nights."""
     a_night = _rows_a_night(job, nights, rows, partitions)
     if job.calibration.costs is None:
         return Evidence(a_night)
@@ -190,19 +204,19 @@ def _evidence(
 def _of_nights(
     job: Job, nights: Sequence[Manifest[ScoreDetails]], truth: LabelRule | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Scores of the nights, and their truth where the scores carry the columns that tell it."""
+    """Return the finite scores of the nights, and their labels where the outputs have the label columns."""
     scores, known, is_anomaly = [], [], []
     needed = set() if truth is None else truth.columns
     for path in _files_of(job, nights):
         table = read_parquet(path, ["score", *sorted(needed)])
         found = table["score"].to_numpy().astype(np.float64)
-        told = Labels.nothing(len(found))
+        labels = Labels.nothing(len(found))
         if truth is not None and needed <= set(table.column_names):
-            told = truth.of(table)
+            labels = truth.of(table)
         fine = np.isfinite(found)
         scores.append(found[fine])
-        known.append(told.known[fine])
-        is_anomaly.append(told.is_anomaly[fine])
+        known.append(labels.known[fine])
+        is_anomaly.append(labels.is_anomaly[fine])
     if not sum(map(len, scores)):
         names = f"{nights[0].partition} to {nights[-1].partition}"
         raise CalibrationInvalid(f"the score column of {names} is null in every row: look at why, and score them again")
@@ -210,7 +224,7 @@ def _of_nights(
 
 
 def _rows_a_night(job: Job, nights: Sequence[Manifest[ScoreDetails]], rows: _Rows | None, partitions: int) -> float:
-    """The median of the scored nights, else of what there is."""
+    """Return the median number of rows per night: of scored nights, else of `rows`, else of the source."""
     if nights:
         return float(np.median([night.files["scores"].rows for night in nights]))
     if rows is not None:

@@ -1,4 +1,4 @@
-"""Explanation of a score: the row beside its reconstruction, columns with the greatest attribution first."""
+"""Explanation of a score: the row and its reconstruction, columns with the greatest attribution first."""
 
 import difflib
 from collections.abc import Sequence
@@ -124,7 +124,7 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
             kept = [column for column in columns if column in batch.schema.names]
             return _Row(place, pa.Table.from_batches([batch.select(kept).slice(wanted - begin, 1)]))
         begin += batch.num_rows
-    raise OptionInvalid(f"{partition.name} has {begin:,} rows, the last of which is {partition.name}:{begin - 1}")
+    raise OptionInvalid(f"{partition.name} has {begin:,} rows; its last row is {partition.name}:{begin - 1}")
 
 
 def _partition(job: Job, name: str) -> Partition:
@@ -140,9 +140,9 @@ def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanatio
     answer = model.score(row.table).to_pylist()[0]
     layout, calibration = model.bundle.encoding.layout, model.bundle.calibration
     expected = model.reconstruct(row.table)
-    blame = model.blame(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
+    attributions = model.blame(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
     ranks = _ranks(answer)
-    heat = _heat(layout, blame)
+    heat = _heat(layout, attributions)
     if picture is not None:
         _draw(picture, model, row, expected, heat)
     return Explanation(
@@ -155,7 +155,9 @@ def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanatio
         alpha=calibration.alpha,
         is_anomaly=answer["is_anomaly"],
         invalid_reason=answer["invalid_reason"],
-        columns=_lines(layout, row.table, expected, blame or dict.fromkeys(model.bundle.manifest.reason_names), ranks),
+        columns=_lines(
+            layout, row.table, expected, attributions or dict.fromkeys(model.bundle.manifest.reason_names), ranks
+        ),
         heat=heat,
         steps=_steps(model, row.table, expected),
         picture=picture,
@@ -173,7 +175,7 @@ def _ranks(answer: dict[str, object]) -> dict[str, int]:
 
 
 def _lines(
-    layout: Layout, source: pa.Table, expected: pa.Table, blame: dict[str, float | None], ranks: dict[str, int]
+    layout: Layout, source: pa.Table, expected: pa.Table, attributions: dict[str, float | None], ranks: dict[str, int]
 ) -> tuple[ColumnLine, ...]:
     read, rebuilt = (table.to_pylist()[0] if layout.kind == "table" else {} for table in (source, expected))
     lines = [
@@ -184,17 +186,17 @@ def _lines(
             z=z,
             rank=ranks.get(name),
         )
-        for name, z in blame.items()
+        for name, z in attributions.items()
     ]
     return tuple(sorted(lines, key=lambda line: (line.rank or len(lines) + 1, -(line.z or 0.0))))
 
 
-def _heat(layout: Layout, blame: dict[str, float | None]) -> Heat | None:
+def _heat(layout: Layout, attributions: dict[str, float | None]) -> Heat | None:
     """Return the attribution of image regions; None for other layouts and for rows without a score."""
-    if layout.rebuilt is None or not blame or None in blame.values():
+    if layout.rebuilt is None or not attributions or None in attributions.values():
         return None
     lines: dict[str, list[float]] = {}
-    for name, z in blame.items():
+    for name, z in attributions.items():
         lines.setdefault(name.partition(",")[0], []).append(z or 0.0)
     first, last = next(iter(lines)).removeprefix("rows ").split("-")
     return Heat(side=int(last) - int(first) + 1, z=tuple(map(tuple, lines.values())))

@@ -46,7 +46,7 @@ def test_a_seed_chooses_the_same_rows_again_and_another_one_others(table: Table)
     assert first != other
 
 
-def test_clean_trains_on_half_of_the_normal_rows_and_judges_on_all_others(table: Table) -> None:
+def test_clean_trains_on_half_of_the_normal_rows_and_tests_on_all_others(table: Table) -> None:
     split = clean(table, 0)
 
     train, test = numbers(split.train), numbers(split.test)
@@ -63,7 +63,7 @@ def test_clean_halves_follow_the_seed(table: Table) -> None:
     assert numbers(clean(table, 0).train) != numbers(clean(table, 1).train)
 
 
-def test_polluted_fits_and_judges_every_row(table: Table) -> None:
+def test_polluted_fits_and_scores_every_row(table: Table) -> None:
     split = polluted(table, 0)
 
     assert split.train is table.rows

@@ -1,4 +1,4 @@
-"""What the zoo keeps, judges and writes, without training anything."""
+"""Tests of the zoo's store, verdicts and report, without any training."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def result(experiment: str, seed: int, **values: float) -> Result:
     return Result(experiment, seed, "key", values, "2026-11-21", "2 cores, some processor", {"torch": "2.13"})
 
 
-def test_a_figure_is_judged_by_the_mean_over_seeds() -> None:
+def test_figure_bounds_apply_to_mean_over_seeds() -> None:
     found = reached(Figure("", "ours", "error", high=2.0), NUMBERS)
 
     assert found is not None

@@ -191,7 +191,7 @@ def test_the_command_says_what_moved_and_prints_json(mill: Path) -> None:
     third = CliRunner().invoke(app, ["calibrate", str(mill), "--json"])
 
     assert "alpha 0.05 -> 0.1, threshold" in first.output
-    assert "is calibrated so already" in second.output
+    assert "already has this calibration" in second.output
     assert json.loads(third.stdout)["created"] is False
 
 

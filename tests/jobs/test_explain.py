@@ -80,7 +80,7 @@ def test_rows_that_are_not_there_or_not_one_are_named(cells: Path) -> None:
         explain(cells, [key])
     with pytest.raises(OptionInvalid, match="has the key case_id = 'case-9999'; near are case-"):
         explain(cells, ["case-9999"])
-    with pytest.raises(OptionInvalid, match=rf"{NIGHT} has {last + 1} rows, the last of which is {NIGHT}:{last}"):
+    with pytest.raises(OptionInvalid, match=rf"{NIGHT} has {last + 1} rows; its last row is {NIGHT}:{last}"):
         explain(cells, row=f"{NIGHT}:{last + 1}")
     with pytest.raises(OptionInvalid, match="expected PARTITION:INDEX"):
         explain(cells, row="17")
