@@ -1,4 +1,4 @@
-"""What a trunk is: the networks that fit a layout. The folder `aepipe/models/backbones` is the registry."""
+"""Backbones: the encoder and decoder networks for a layout. The folder `aepipe/models/backbones` is the registry."""
 
 import importlib
 import pkgutil
@@ -9,13 +9,13 @@ from pydantic import BaseModel
 from torch import nn
 
 from aepipe.layout import Layout
-from aepipe.models import backbones as trunks
+from aepipe.models import backbones
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
 
 class GridNets(NamedTuple):
-    """Networks between rows and a grid of vectors, (B, height * width, D), row by row."""
+    """Encoder and decoder between rows and a grid of vectors, (B, height * width, D), ordered row by row."""
 
     encoder: nn.Module
     """Row -> (B, P, D)"""
@@ -26,40 +26,40 @@ class GridNets(NamedTuple):
 
 
 def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
-    """What a trunk without a closed form does: the random weights are the start."""
+    """Keep the random weights, for a backbone without a closed-form initialisation."""
 
 
 class Backbone(NamedTuple):
-    """A file of aepipe/models/backbones: its options, the layouts it takes, and how its networks are made."""
+    """Entry of a backbone in the registry: its options, the layouts it takes, and the builders of its networks."""
 
     name: str
     summary: str
     options: type[BaseModel]
     kinds: tuple[str, ...]
-    """of `Layout.kind`; the first one is what the trunk is best at"""
+    """supported values of `Layout.kind`; the backbone is the default for the first"""
     encoder: Callable[[Layout, BaseModel, int], nn.Module]
     """(layout, options, outputs) -> module: Row -> (B, outputs)"""
     decoder: Callable[[Layout, BaseModel, int, Likelihood], nn.Module]
     """(layout, options, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
     learning_rate: Callable[[Layout], float]
-    """of AdamW, that suits a layout"""
+    """default learning rate of AdamW for a layout"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
-    """(encoder, decoder, likelihood, training rows, what is rebuilt of them): begin these two where closed forms say"""
+    """(encoder, decoder, likelihood, training rows, their targets): initialise both networks in closed form"""
     grid: Callable[[Layout, BaseModel, int, Likelihood], GridNets] | None = None
-    """(layout, options, D, likelihood): networks that keep where things are; none where a trunk knows no places"""
+    """(layout, options, D, likelihood): networks that keep spatial positions; None if the backbone has none"""
 
 
 def names() -> tuple[str, ...]:
-    """The trunks there are, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(trunks.__path__)))
+    """Return the sorted names of all backbones."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(backbones.__path__)))
 
 
 def find(name: str) -> Backbone:
-    """The trunk of that name, one of `names()`."""
-    trunk: Backbone = importlib.import_module(f"{trunks.__name__}.{name}").BACKBONE
-    return trunk
+    """Return the backbone of a name, one of `names()`."""
+    backbone: Backbone = importlib.import_module(f"{backbones.__name__}.{name}").BACKBONE
+    return backbone
 
 
 def best_for(kind: str) -> str:
-    """The trunk that a layout of this kind gets where the job names none."""
+    """Return the default backbone for layouts of this kind."""
     return next(name for name in names() if find(name).kinds[0] == kind)

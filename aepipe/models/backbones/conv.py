@@ -1,6 +1,6 @@
-"""Convolutions of stride two, for images of any size; the decoder answers exactly the height and width of the input.
+"""Convolutions of stride two, for images of any size; the decoder outputs exactly the height and width of the input.
 
-Weights lie in channels-last order: in training a step takes 1.5 times less on a CPU.
+Weights are stored in channels-last order, which makes a training step 1.5 times faster on a CPU.
 """
 
 from itertools import pairwise
@@ -17,24 +17,24 @@ from aepipe.models.layers.activation import Activation, make_activation
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
-_RESIDUALS = 2  # on each side of a grid
-_MOST_PLACES = 64  # of a grid
-_SMALL_SIDE = 4  # pixels; at least two stages, and no more once a side is that small
+_RESIDUALS = 2  # blocks in each of the encoder and decoder of a grid
+_MOST_PLACES = 64  # largest number of positions of a grid
+_SMALL_SIDE = 4  # pixels; after two stages, none is added once the shorter side is this small
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this trunk takes."""
+    """Options of this backbone in [model]."""
 
     channels: tuple[PositiveInt, ...] | None = Field(
         None,
         min_length=1,
-        description="of the encoder's stages, each of half the size, mirrored in the decoder; none: by the image",
+        description="of the encoder's stages, which halve the size, mirrored in the decoder; none: by image size",
     )
-    activation: Activation = Field("silu", description="between layers; smooth ones made better pictures than relu")
+    activation: Activation = Field("silu", description="between layers; smooth ones gave better images than relu")
 
 
 class Stage(NamedTuple):
-    """The shape of one stage's feature map."""
+    """Shape of the feature map of one stage."""
 
     channels: int
     height: int
@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 
 
 def _stages(image: Image, options: Options) -> list[Stage]:
-    """The input and every stage after it; sides are halved and rounded up, as a padded stride of two does."""
+    """Return the shapes of the input and of all stages; each stage halves the sides, rounded up."""
     channels = options.channels or _channels(image)
     stages = [Stage(image.channels, image.height, image.width)]
     for count in channels:
@@ -60,7 +60,7 @@ def _channels(image: Image) -> tuple[int, ...]:
 
 
 class ConvEncoder(nn.Module):
-    """Row -> (B, outputs)."""
+    """Convolutional encoder: Row -> (B, outputs)."""
 
     def __init__(self, stages: list[Stage], activation: Activation, outputs: int, *, given: int) -> None:
         super().__init__()
@@ -75,30 +75,30 @@ class ConvEncoder(nn.Module):
         maps = self.first(2 * row.dense - 1)
         if self.given is not None:
             maps = maps + self.given(row.given)[:, :, None, None]
-        answer: Tensor = self.head(self.stages(maps))
-        return answer
+        output: Tensor = self.head(self.stages(maps))
+        return output
 
 
 class ConvDecoder(nn.Module):
-    """(B, inputs) -> (B, answers * H * W)."""
+    """Convolutional decoder: (B, inputs) -> (B, outputs * H * W)."""
 
-    def __init__(self, stages: list[Stage], activation: Activation, inputs: int, answers: int) -> None:
+    def __init__(self, stages: list[Stage], activation: Activation, inputs: int, outputs: int) -> None:
         super().__init__()
         self.start = stages[-1]
         self.head = nn.Linear(inputs, self.start.channels * self.start.height * self.start.width)
         self.first = make_activation(activation)
-        self.stages = nn.Sequential(*_doublings(stages, activation, answers))
+        self.stages = nn.Sequential(*_doublings(stages, activation, outputs))
 
     def forward(self, z: Tensor) -> Tensor:
         start = self.first(self.head(z)).reshape(-1, *self.start)
-        answer: Tensor = self.stages(start).flatten(1)
-        return answer
+        output: Tensor = self.stages(start).flatten(1)
+        return output
 
 
 class Doubling(nn.Module):
-    """A feature map twice as large, cut to the size of its mirror image in the encoder.
+    """Transposed convolution that doubles a feature map and crops it to the size of its mirror stage in the encoder.
 
-    The kernel of four is a multiple of the stride: every pixel is written equally often, which leaves no checkerboard.
+    The kernel size, 4, is a multiple of the stride, so that every pixel is written equally often: no checkerboard.
     """
 
     def __init__(self, channels: int, mirror: Stage) -> None:
@@ -112,7 +112,7 @@ class Doubling(nn.Module):
 
 
 class Residual(nn.Module):
-    """A feature map and what a small network adds to it, (B, C, H, W)."""
+    """Residual block: a feature map plus the output of a small network, (B, C, H, W)."""
 
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()
@@ -125,12 +125,12 @@ class Residual(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        answer: Tensor = maps + self.layers(maps)
-        return answer
+        output: Tensor = maps + self.layers(maps)
+        return output
 
 
 class GridEncoder(nn.Module):
-    """Row -> (B, H * W, vector) of the last stage."""
+    """Convolutional encoder to a grid of vectors: Row -> (B, H * W, vector) of the last stage."""
 
     def __init__(self, stages: list[Stage], activation: Activation, vector: int) -> None:
         super().__init__()
@@ -140,41 +140,41 @@ class GridEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, make_activation(activation), nn.Conv2d(last, vector, 1))
 
     def forward(self, row: Row) -> Tensor:
-        answer: Tensor = self.layers(2 * row.dense - 1).flatten(2).transpose(1, 2)
-        return answer
+        output: Tensor = self.layers(2 * row.dense - 1).flatten(2).transpose(1, 2)
+        return output
 
 
 class GridDecoder(nn.Module):
-    """(B, H * W, vector) -> (B, answers * H * W)."""
+    """Convolutional decoder of a grid of vectors: (B, H * W, vector) -> (B, outputs * H * W)."""
 
-    def __init__(self, stages: list[Stage], activation: Activation, vector: int, answers: int) -> None:
+    def __init__(self, stages: list[Stage], activation: Activation, vector: int, outputs: int) -> None:
         super().__init__()
         self.start = stages[-1]
         layers: list[nn.Module] = [nn.Conv2d(vector, self.start.channels, 3, 1, 1)]
         layers += [Residual(self.start.channels, activation) for _ in range(_RESIDUALS)]
-        self.layers = nn.Sequential(*layers, make_activation(activation), *_doublings(stages, activation, answers))
+        self.layers = nn.Sequential(*layers, make_activation(activation), *_doublings(stages, activation, outputs))
 
     def forward(self, vectors: Tensor) -> Tensor:
         maps = vectors.transpose(1, 2).reshape(vectors.shape[0], -1, self.start.height, self.start.width)
-        answer: Tensor = self.layers(maps).flatten(1)
-        return answer
+        output: Tensor = self.layers(maps).flatten(1)
+        return output
 
 
 def _halvings(stages: list[Stage], activation: Activation) -> list[nn.Module]:
-    """From the input to the last stage: a convolution of stride two and an activation for each."""
+    """Build the layers from the input to the last stage: per stage, a convolution of stride two and an activation."""
     layers: list[nn.Module] = []
     for before, after in pairwise(stages):
         layers += [nn.Conv2d(before.channels, after.channels, 3, 2, 1), make_activation(activation)]
     return layers
 
 
-def _doublings(stages: list[Stage], activation: Activation, answers: int) -> list[nn.Module]:
-    """From the last stage back to the input's size, and to as many answers a pixel."""
+def _doublings(stages: list[Stage], activation: Activation, outputs: int) -> list[nn.Module]:
+    """Build the layers from the last stage back to the input size, with `outputs` channels."""
     last = stages[0]._replace(channels=max(8, stages[1].channels // 2))
     layers: list[nn.Module] = []
     for smaller, larger in pairwise((*reversed(stages[1:]), last)):
         layers += [Doubling(smaller.channels, larger), make_activation(activation)]
-    return [*layers, nn.Conv2d(last.channels, answers, 3, 1, 1)]
+    return [*layers, nn.Conv2d(last.channels, outputs, 3, 1, 1)]
 
 
 def _rate(layout: Layout) -> float:
@@ -189,8 +189,8 @@ def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
 
 def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
     known, image = Options.model_validate(options), layout.rebuilt or _image(layout)
-    answers = likelihood.width // (image.height * image.width)
-    return _channels_last(ConvDecoder(_stages(image, known), known.activation, inputs, answers))
+    outputs = likelihood.width // (image.height * image.width)
+    return _channels_last(ConvDecoder(_stages(image, known), known.activation, inputs, outputs))
 
 
 def _grid(layout: Layout, options: BaseModel, vector: int, likelihood: Likelihood) -> GridNets:
@@ -198,15 +198,15 @@ def _grid(layout: Layout, options: BaseModel, vector: int, likelihood: Likelihoo
     known = known.model_copy(update={"channels": known.channels or _grid_channels(image)})
     rebuilt = layout.rebuilt or image
     stages, mirrored = _stages(image, known), _stages(rebuilt, known)
-    answers = likelihood.width // (rebuilt.height * rebuilt.width)
+    outputs = likelihood.width // (rebuilt.height * rebuilt.width)
     encoder = GridEncoder(stages, known.activation, vector)
-    decoder = GridDecoder(mirrored, known.activation, vector, answers)
+    decoder = GridDecoder(mirrored, known.activation, vector, outputs)
     last = stages[-1]
     return GridNets(_channels_last(encoder), _channels_last(decoder), last.height, last.width)
 
 
 def _grid_channels(image: Image) -> tuple[int, ...]:
-    """Of as many stages as leave about 8 places a side: 7x7 of 28x28, 4x4 of 8x8."""
+    """Choose channels for enough stages to reach a grid of about 8 x 8: 7x7 from 28x28, 4x4 from 8x8."""
     height, width, count = image.height, image.width, 0
     while count < 1 or (height * width > _MOST_PLACES and count < 6):
         height, width, count = -(-height // 2), -(-width // 2), count + 1
@@ -221,7 +221,7 @@ def _channels_last(network: nn.Module) -> nn.Module:
 
 
 def _image(layout: Layout) -> Image:
-    assert layout.image is not None, "plan() gives this trunk to images only"
+    assert layout.image is not None, "plan() selects this backbone for images only"
     return layout.image
 
 

@@ -1,7 +1,7 @@
 """Fully connected networks, for tables and for small images.
 
-A linear path runs beside the hidden layers and begins at the principal components, so that training starts from the
-best linear code and has the rest to learn: on 140 rows of 30 columns it halved the error on rows not seen.
+A linear shortcut runs in parallel to the hidden layers and is initialised from the principal components, so that
+training starts from the best linear code: on 140 rows of 30 columns it halved the error on unseen rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,22 +21,22 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this trunk takes."""
+    """Options of this backbone in [model]."""
 
     hidden: tuple[PositiveInt, ...] | None = Field(
         None,
         description="widths of the encoder's hidden layers, mirrored in the decoder; [] is linear; none: by columns",
     )
     activation: Activation = Field(
-        "relu", description="between layers; relu is the fastest, and as good beside a linear path"
+        "relu", description="between layers; relu is the fastest, and as accurate with the linear shortcut"
     )
     shortcut: bool = Field(
-        True, description="a linear path beside the hidden layers, begun at the principal components"
+        True, description="linear path parallel to the hidden layers, initialised from the principal components"
     )
 
 
 class MlpEncoder(nn.Module):
-    """Row -> (B, outputs)."""
+    """Fully connected encoder: Row -> (B, outputs)."""
 
     def __init__(self, layout: Layout, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class MlpEncoder(nn.Module):
         self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = InputProjection(layout, outputs, embeds=False) if options.shortcut and hidden else None
         if self.shortcut is not None:
-            silence(self.layers)
+            zero_last_layer(self.layers)
 
     def forward(self, row: Row) -> Tensor:
-        answer: Tensor = self.layers(self.input_projection(row))
-        return answer if self.shortcut is None else answer + self.shortcut(row)
+        output: Tensor = self.layers(self.input_projection(row))
+        return output if self.shortcut is None else output + self.shortcut(row)
 
 
 class MlpDecoder(nn.Module):
-    """(B, inputs) -> (B, likelihood.width)."""
+    """Fully connected decoder: (B, inputs) -> (B, likelihood.width)."""
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
@@ -62,23 +62,23 @@ class MlpDecoder(nn.Module):
         self.layers = nn.Sequential(*steps(widths, options.activation))
         self.shortcut = nn.Linear(inputs, outputs) if options.shortcut and hidden else None
         if self.shortcut is not None:
-            silence(self.layers)
+            zero_last_layer(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
-        answer: Tensor = self.layers(self.input_projection(z))
-        return answer if self.shortcut is None else answer + self.shortcut(z)
+        output: Tensor = self.layers(self.input_projection(z))
+        return output if self.shortcut is None else output + self.shortcut(z)
 
 
 def steps(
     widths: Sequence[int], activation: Activation, linear: Callable[[int, int], nn.Module] = nn.Linear
 ) -> list[nn.Module]:
-    """An activation and a linear layer for each step from one width to the next."""
+    """Build an activation and a linear layer for each pair of consecutive widths."""
     pairs = [(make_activation(activation), linear(before, after)) for before, after in pairwise(widths)]
     return [module for pair in pairs for module in pair]
 
 
-def silence(layers: nn.Sequential) -> None:
-    """The last layer answers nothing yet: the linear path speaks alone at first."""
+def zero_last_layer(layers: nn.Sequential) -> None:
+    """Zero the last layer, so that only the linear shortcut contributes at the start of training."""
     for parameter in layers[-1].parameters():
         nn.init.zeros_(parameter)
 
@@ -91,7 +91,7 @@ def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows:
 
 
 def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
-    """Of the encoder: those asked for, or one layer that suits the columns."""
+    """Return the hidden widths of the encoder: the configured ones, or one layer sized by the columns."""
     if options.hidden is not None:
         return options.hidden
     width = min(512, max(64, 16 * -(-layout.features // 8)))
@@ -99,7 +99,8 @@ def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
 
 
 def _rate(layout: Layout) -> float:
-    """Less, the more inputs a step of every weight adds up over: 3e-3 was best for 30 columns, below 1e-3 for 784."""
+    """Choose a learning rate that falls with the number of inputs."""
+    # A step of every weight adds up over the inputs: 3e-3 was best for 30 columns, less than 1e-3 for 784.
     image = layout.image
     inputs = image.pixels if image is not None else 2 * len(layout.numbers) + len(layout.categories)
     return 3e-3 * min(1.0, 200 / max(1, inputs))

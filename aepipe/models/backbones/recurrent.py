@@ -1,7 +1,7 @@
-"""Gated recurrent units, for windows of a time series, and for images read row by row.
+"""Gated recurrent units, for windows of a time series and for images read row by row.
 
-The encoder sums a window up in its last state and the mean of its states; steps beyond a window's end count for
-nothing. The decoder runs its own recurrence from the latents, without seeing what it has answered.
+The encoder summarises a window by its last state and the mean of its states, without the steps beyond the end of the
+window. The decoder runs its own recurrence from the latents and does not take its outputs as inputs.
 """
 
 import torch
@@ -18,7 +18,7 @@ from aepipe.models.layers.sequence import Reading, laid_out, last_of, mean_of, s
 
 
 class Options(FrozenModel):
-    """Keys of [model] that this trunk takes."""
+    """Options of this backbone in [model]."""
 
     state: int | None = Field(
         None, ge=1, le=4_096, description="width of the recurrent state; none: by the width of a step, 64 to 256"
@@ -26,13 +26,13 @@ class Options(FrozenModel):
 
 
 def state_width(layout: Layout, options: BaseModel) -> int:
-    """The width asked for, or one that suits a step."""
+    """Return the width of the state: the configured one, or one chosen by the width of a step."""
     known = Options.model_validate(options)
     return known.state or min(256, max(64, 8 * step_width(layout)))
 
 
 class RecurrentEncoder(nn.Module):
-    """Row -> (B, outputs)."""
+    """Recurrent encoder: Row -> (B, outputs)."""
 
     def __init__(self, layout: Layout, state: int, outputs: int) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class RecurrentEncoder(nn.Module):
         steps, valid = self.reading(row)
         begin = steps.new_zeros((steps.shape[1], self.state)) if self.start is None else self.start(row.given).tanh()
         states = self.gru(steps, begin)
-        answer: Tensor = self.head(torch.cat([last_of(states, valid), mean_of(states, valid)], 1))
-        return answer
+        output: Tensor = self.head(torch.cat([last_of(states, valid), mean_of(states, valid)], 1))
+        return output
 
 
 class RecurrentDecoder(nn.Module):
-    """(B, inputs) -> (B, likelihood.width)."""
+    """Recurrent decoder: (B, inputs) -> (B, likelihood.width)."""
 
     def __init__(self, layout: Layout, state: int, inputs: int, likelihood: Likelihood) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class RecurrentDecoder(nn.Module):
         values = self.steps * step_width(layout)
         self.start = nn.Linear(inputs, state)
         self.each = nn.Linear(inputs, state)
-        # Without a place of its own every step is told the same, and the state alone has to count them.
+        # Position embedding: without it every step has the same input, and the state alone has to count the steps.
         self.place = nn.Parameter(0.1 * torch.randn(self.steps, 1, state))
         self.gru = Gru(state, state)
         self.head = nn.Linear(state, step_width(layout) * (likelihood.width // values))
@@ -68,8 +68,8 @@ class RecurrentDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         states = self.gru(torch.tanh(self.each(z) + self.place), torch.tanh(self.start(z)))
-        answer = laid_out(self.layout, self.head(states))
-        return answer if self.length is None else torch.cat([answer, self.length(z)], 1)
+        output = laid_out(self.layout, self.head(states))
+        return output if self.length is None else torch.cat([output, self.length(z)], 1)
 
 
 def _rate(layout: Layout) -> float:
@@ -85,5 +85,5 @@ def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likeli
 
 
 BACKBONE = Backbone(
-    "recurrent", "gated recurrent units, a step at a time", Options, ("series", "image"), _encoder, _decoder, _rate
+    "recurrent", "gated recurrent units, step by step", Options, ("series", "image"), _encoder, _decoder, _rate
 )

@@ -36,7 +36,7 @@ from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior
 from aepipe.models.layers.sequence import Reading, Sequence, in_steps, laid_out, mean_of, step_width
-from aepipe.models.layers.vrnn_cell import Heard, VrnnCell
+from aepipe.models.layers.vrnn_cell import VrnnCell, VrnnOutput
 from aepipe.models.losses import gaussian_nll, linear_ramp
 
 _MOST_A_STEP = 256
@@ -68,7 +68,7 @@ class VariationalRecurrentNetwork(Model):
             width=self.reading.width,
             latents=_latents(layout, options),
             state=state_width(layout, trunk.options or RecurrentOptions()),
-            answers=step_width(layout),
+            outputs=step_width(layout),
             is_stochastic=options.stochastic,
         )
         lengths = likelihood.width - self.reading.steps * step_width(layout)
@@ -91,10 +91,12 @@ class VariationalRecurrentNetwork(Model):
 
     def reconstruct(self, row: Row) -> Reconstruction:
         sequence = self.reading(row)
-        heard: Heard = self.network(sequence, None)
-        pooled = torch.cat([mean_of(heard.z, sequence.valid), heard.state], 1)
-        mean, log_var, kl = (_by_row(each * sequence.valid) for each in (heard.z, heard.own.log_var, self._kl(heard)))
-        return Reconstruction(Posterior(mean, log_var, kl, pooled), self._params(heard.answers))
+        output: VrnnOutput = self.network(sequence, None)
+        pooled = torch.cat([mean_of(output.z, sequence.valid), output.state], 1)
+        mean, log_var, kl = (
+            _by_row(each * sequence.valid) for each in (output.z, output.own.log_var, self._kl(output))
+        )
+        return Reconstruction(Posterior(mean, log_var, kl, pooled), self._params(output.outputs))
 
     def prior(self) -> Prior:
         return StepPrior(self)
@@ -141,10 +143,10 @@ class VariationalRecurrentNetwork(Model):
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
         sequence = self.reading(batch.seen)
-        heard: Heard = self.network(sequence, self._noise(sequence, context.generator))
-        params = self._params(heard.answers)
+        output: VrnnOutput = self.network(sequence, self._noise(sequence, context.generator))
+        params = self._params(output.outputs)
         nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
-        kl = (self._kl(heard) * sequence.valid).sum((0, 2)).mean()
+        kl = (self._kl(output) * sequence.valid).sum((0, 2)).mean()
         total = nll + linear_ramp(context.progress, self.options.warm_up) * kl
         terms = {"nll": nll.detach(), "kl": kl.detach()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
@@ -156,32 +158,32 @@ class VariationalRecurrentNetwork(Model):
         """
         sequence = self.reading(batch.seen)
         noise = self._noise(sequence, generator)
-        heard: Heard = self.network(sequence, noise)
-        nll = self.likelihood.nll(self._params(heard.answers), batch.clean).sum(1)
-        kl = (self._kl(heard) * sequence.valid).sum((0, 2))
+        output: VrnnOutput = self.network(sequence, noise)
+        nll = self.likelihood.nll(self._params(output.outputs), batch.clean).sum(1)
+        kl = (self._kl(output) * sequence.valid).sum((0, 2))
         if not self.options.stochastic:
             return nll, kl, -nll
-        own = gaussian_nll(heard.z - heard.own.mean, 0.5 * heard.own.log_var)
-        prior = gaussian_nll(heard.z - heard.prior.mean, 0.5 * heard.prior.log_var)
+        own = gaussian_nll(output.z - output.own.mean, 0.5 * output.own.log_var)
+        prior = gaussian_nll(output.z - output.prior.mean, 0.5 * output.prior.log_var)
         return nll, kl, ((own - prior) * sequence.valid).sum((0, 2)) - nll
 
-    def _kl(self, heard: Heard) -> Tensor:
+    def _kl(self, output: VrnnOutput) -> Tensor:
         """Return the KL per step and latent, (T, B, Z)."""
-        return kl_between(heard.own, heard.prior) if self.options.stochastic else torch.zeros_like(heard.z)
+        return kl_between(output.own, output.prior) if self.options.stochastic else torch.zeros_like(output.z)
 
     def _noise(self, sequence: Sequence, generator: torch.Generator) -> Tensor:
         return normal_like(sequence.valid.expand(-1, -1, self.network.latents), generator)
 
     def _generated(self, latents: Tensor, *, as_noise: bool) -> tuple[Tensor, Tensor]:
         steps = latents.reshape(-1, self.reading.steps, self.network.latents).transpose(0, 1)
-        return self.network.generate(steps, self._heard_again, as_noise=as_noise)
+        return self.network.generate(steps, self._as_input, as_noise=as_noise)
 
-    def _heard_again(self, answers: Tensor) -> Tensor:
+    def _as_input(self, outputs: Tensor) -> Tensor:
         """Convert a predicted step (B, V) to the input of the next step (B, W)."""
-        return self.reading.again(answers if self.likelihood.linear else torch.sigmoid(answers))
+        return self.reading.again(outputs if self.likelihood.linear else torch.sigmoid(outputs))
 
-    def _params(self, answers: Tensor) -> Tensor:
-        params = laid_out(self.layout, answers)
+    def _params(self, outputs: Tensor) -> Tensor:
+        params = laid_out(self.layout, outputs)
         return params if self.length is None else torch.cat([params, self.length.expand(params.shape[0], -1)], 1)
 
 

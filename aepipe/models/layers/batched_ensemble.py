@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.layout import Layout
-from aepipe.models.backbones.mlp import Options, silence, steps
+from aepipe.models.backbones.mlp import Options, steps, zero_last_layer
 from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.pca_init import PcaInit
 from aepipe.models.layers.preprocessing import Row
@@ -38,7 +38,7 @@ class MemberEncoders(nn.Module):
         has_shortcut = options.shortcut and len(widths) > 1
         self.shortcut = InputProjection(layout, members * widths[-1], embeds=False) if has_shortcut else None
         if self.shortcut is not None:
-            silence(self.layers)
+            zero_last_layer(self.layers)
 
     def forward(self, row: Row) -> Tensor:
         answer: Tensor = self.layers(apart(self.input_projection(row), self.members))
@@ -56,7 +56,7 @@ class MemberDecoders(nn.Module):
         has_shortcut = options.shortcut and len(widths) > 1
         self.shortcut = MemberLinear(members, inputs, widths[-1]) if has_shortcut else None
         if self.shortcut is not None:
-            silence(self.layers)
+            zero_last_layer(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
         answer: Tensor = self.layers(self.input_projection(z))

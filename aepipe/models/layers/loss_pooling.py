@@ -1,4 +1,4 @@
-"""Features of a row to fewer numbers: losses to reasons (columns, regions, spans of steps), residuals to blocks."""
+"""Pooling of row features: losses into reasons (columns, regions, spans of steps), residuals into blocks."""
 
 from math import ceil
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from aepipe.layout import Image, Layout, Series
 
 RESIDUAL_WIDTH = 256
-"""Residuals enter the heads as they are up to this many features, and as mean magnitudes of blocks beyond."""
+"""Largest number of residuals that heads take unpooled; more become mean magnitudes of blocks."""
 
 _REGIONS_A_SIDE = 7
 _SPANS = 16
-_MOST_CHANNELS = 8  # beyond it, a span of steps is blamed as a whole
+_MOST_CHANNELS = 8  # with more channels, a reason is a span of steps over all channels
 
 
 def reason_names(layout: Layout) -> tuple[str, ...]:
-    """What the reasons of a score are called: source columns, regions of a coarse grid on an image, or spans of steps.
+    """Return the names of the reasons of a score: source columns, regions of an image, or spans of steps.
 
     >>> reason_names(Layout(columns=(), image=Image(channels=1, height=8, width=4)))[:2]
     ('rows 0-1, columns 0-1', 'rows 0-1, columns 2-3')
@@ -32,7 +32,7 @@ def reason_names(layout: Layout) -> tuple[str, ...]:
 
 
 def reason_pooling(layout: Layout) -> nn.Module:
-    """Losses of features (B, F) to losses of reasons (B, R), sums both."""
+    """Build the module that sums losses of features (B, F) into losses of reasons (B, R)."""
     if layout.series is not None:
         each = layout.series.channels <= _MOST_CHANNELS
         return SpanSum(layout.series, _span(layout.series), each_channel=each)
@@ -46,10 +46,8 @@ def reason_pooling(layout: Layout) -> nn.Module:
 
 
 def residual_pooling(layout: Layout) -> nn.Module:
-    """Residuals of features (B, F) to at most `RESIDUAL_WIDTH` numbers a row.
-
-    Of blocks the mean magnitude: signed residuals cancel, which cost distance heads .5-3 points of AUROC on six tables.
-    """
+    """Build the module that pools residuals of features (B, F) to at most `RESIDUAL_WIDTH` numbers per row."""
+    # Blocks take mean magnitudes: signed residuals cancel, which cost distance heads 0.5-3 points of AUROC on 6 tables.
     if layout.features <= RESIDUAL_WIDTH:
         return nn.Identity()
     if layout.series is not None:
@@ -61,7 +59,7 @@ def residual_pooling(layout: Layout) -> nn.Module:
 
 
 def row_pooling(layout: Layout) -> nn.Module:
-    """Numbers of rows that distances are taken of (B, F) to at most `RESIDUAL_WIDTH` that keep the distances."""
+    """Build the module that reduces rows (B, F) to at most `RESIDUAL_WIDTH` numbers while keeping their distances."""
     image, series = layout.image, layout.series
     if image is not None:
         side = _block_side(image)
@@ -74,9 +72,9 @@ def row_pooling(layout: Layout) -> nn.Module:
 
 
 class RandomSums(nn.Module):
-    """Sums of all numbers under random signs, scaled so that squared distances stay what they are in the mean.
+    """Random sign projection that preserves squared distances in expectation (Achlioptas 2003).
 
-    (B, F) -> (B, RESIDUAL_WIDTH). Achlioptas 2003.
+    (B, F) -> (B, RESIDUAL_WIDTH).
     """
 
     signs: Tensor
@@ -92,7 +90,7 @@ class RandomSums(nn.Module):
 
 
 class GroupSum(nn.Module):
-    """Sums of features that belong together: (B, F) -> (B, groups)."""
+    """Sums over groups of features: (B, F) -> (B, groups)."""
 
     member: Tensor
 
@@ -112,7 +110,7 @@ class Magnitude(nn.Module):
 
 
 class AdjacentMean(nn.Module):
-    """Means of `size` neighbouring features, the last group filled up with zeros: (B, F) -> (B, ceil(F / size))."""
+    """Means of `size` neighbouring features, the last group padded with zeros: (B, F) -> (B, ceil(F / size))."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -124,7 +122,7 @@ class AdjacentMean(nn.Module):
 
 
 class BlockMean(nn.Module):
-    """Means over squares of `side` pixels, each channel by itself; pixels beyond the border count as zero."""
+    """Means over squares of `side` x `side` pixels, per channel; pixels beyond the border count as zero."""
 
     def __init__(self, image: Image, side: int) -> None:
         super().__init__()
@@ -138,7 +136,7 @@ class BlockMean(nn.Module):
 
 
 class RegionSum(nn.Module):
-    """Sums over squares of `side` pixels and all channels: (B, F) -> (B, regions)."""
+    """Sums over squares of `side` x `side` pixels and all channels: (B, F) -> (B, regions)."""
 
     def __init__(self, image: Image, side: int) -> None:
         super().__init__()
@@ -153,7 +151,7 @@ class RegionSum(nn.Module):
 
 
 class SpanSum(nn.Module):
-    """Sums over spans of `size` steps, of each channel or of all; and the length where that is a feature, as it is."""
+    """Sums over spans of `size` steps, per channel or over all channels; the length, if a feature, is unchanged."""
 
     def __init__(self, series: Series, size: int, *, each_channel: bool) -> None:
         super().__init__()
@@ -169,7 +167,7 @@ class SpanSum(nn.Module):
 
 
 class SpanMean(nn.Module):
-    """Means over spans of `size` steps, each channel by itself; what is beyond a window's end counts as zero."""
+    """Means over spans of `size` steps, per channel; steps beyond the end of a window count as zero."""
 
     def __init__(self, series: Series, size: int) -> None:
         super().__init__()
@@ -186,14 +184,13 @@ def _span(series: Series) -> int:
 
 def _span_names(series: Series) -> tuple[str, ...]:
     size = _span(series)
-    spans = [f"steps {span}" for span in _spans(series.steps, size)] if size > 1 else _single_steps(series)
+    if size > 1:
+        spans = [f"steps {span}" for span in _spans(series.steps, size)]
+    else:
+        spans = [f"step {step}" for step in range(series.steps)]
     if 1 < series.channels <= _MOST_CHANNELS:
         spans = [f"{span} of {number.name}" for span in spans for number in series.numbers]
     return (*spans, "length") if series.is_uneven else tuple(spans)
-
-
-def _single_steps(series: Series) -> list[str]:
-    return [f"step {step}" for step in range(series.steps)]
 
 
 def _region_side(image: Image) -> int:
@@ -201,15 +198,11 @@ def _region_side(image: Image) -> int:
 
 
 def _block_side(image: Image) -> int:
-    """The least side of blocks of which an image has no more than `RESIDUAL_WIDTH`."""
+    """Choose the smallest block side that divides an image into at most `RESIDUAL_WIDTH` blocks."""
     side = 1
-    while _blocks(image, side) > RESIDUAL_WIDTH:
+    while image.channels * ceil(image.height / side) * ceil(image.width / side) > RESIDUAL_WIDTH:
         side += 1
     return side
-
-
-def _blocks(image: Image, side: int) -> int:
-    return image.channels * ceil(image.height / side) * ceil(image.width / side)
 
 
 def _spans(length: int, side: int) -> list[str]:

@@ -1,11 +1,11 @@
-"""Standard normal noise, from a generator alone."""
+"""Standard normal noise from an explicit generator."""
 
 import torch
 from torch import Tensor
 
 
 def normal_like(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws of N(0, 1) with the shape, the type and the device of this tensor.
+    """Draw standard normal noise with the shape, dtype and device of `like`.
 
     >>> normal_like(torch.zeros(2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3])

@@ -1,4 +1,4 @@
-"""Linear layers that begin at the principal components of the training rows."""
+"""Initialisation of linear layers from the principal components of the training rows."""
 
 from typing import NamedTuple
 
@@ -10,47 +10,57 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
 _MOST_ROWS = 20_000
-_MOST_WIDE = 1_024  # beyond it the eigenvectors take longer than the training that they save
+_MOST_WIDE = 1_024  # wider inputs: the eigendecomposition takes longer than the training it saves
 _LEAST_SHARE = 1e-4
-"""Of the greatest variance: a direction of less is not blown up to unit variance, where float32 would show as noise."""
+"""Floor of a variance, as a share of the largest: scaling less to unit variance would amplify float32 rounding."""
 
 
 _RIDGE = 1e-6
 
 
 class PcaInit(NamedTuple):
-    """A linear code of rows, and what a linear decoder makes of it."""
+    """Weights of a linear encoder, and of the linear decoder that reconstructs rows from its code."""
 
     weight: Tensor
-    """(Z, V) of what `InputProjection.vector` answers"""
+    """(Z, V), applied to the output of `InputProjection.vector`"""
     bias: Tensor
     """(Z,)"""
     given: Tensor
-    """(G, Z) of what is given"""
+    """(G, Z), applied to the conditions"""
     log_var: Tensor
-    """(Z,) of probabilistic components"""
+    """(Z,) posterior log-variances of probabilistic PCA"""
     slopes: Tensor
-    """(width, Z + G) of the likelihood's parameters"""
+    """(width, Z + G), weight of the decoder: latents and conditions to parameters of the likelihood"""
     middle: Tensor
-    """(width,)"""
+    """(width,), bias of the decoder"""
 
 
 @torch.no_grad()
 def principal_components(
     encoder: InputProjection, latents: int, likelihood: Likelihood, rows: Row, wanted: Row
 ) -> PcaInit | None:
-    """Codes are the principal components, with unit variance; the decoder's means are their regression on the rows.
+    """Compute linear weights whose codes are the principal components, scaled to unit variance.
 
-    Log-variances are those of probabilistic components, Tipping & Bishop 1999. Beside conditions, components are those
-    of what a regression on them leaves of a row: latents that begin by saying what is given go on saying it, and rows
-    drawn at a condition do not follow it. Nothing where rows are wider than 1,024 or fewer than the latents. encoder:
-    says what of a row is a vector; wanted: what is rebuilt of the rows.
+    The decoder is the linear regression of the targets on the codes; log-variances are those that probabilistic PCA
+    gives (Tipping & Bishop 1999). With conditions, the components are computed on the residuals of a regression on the
+    conditions.
+
+    Args:
+        encoder: Projection whose `vector` turns a row into the input of the PCA.
+        latents: Z, the number of components.
+        likelihood: Distribution whose parameters the decoder outputs.
+        rows: Training rows.
+        wanted: Reconstruction targets of the rows.
+
+    Returns:
+        The weights, or None where rows are wider than 1,024 or there are too few rows or inputs for `latents`.
     """
     rows = _some(rows)
     count, wide = len(rows.dense), encoder.dense + encoder.codes
     if wide > _MOST_WIDE or min(count - 1, wide) < latents:
         return None
     given = rows.given.double()
+    # Latents that encode the condition at the start keep encoding it, and draws at a condition then ignore it.
     vectors = _regressed(encoder.vector(rows).double(), given)
     targets = _regressed(likelihood.targets(_some(wanted)).double(), given)
     variances, directions = torch.linalg.eigh(vectors.rest.T @ vectors.rest / count)
@@ -73,9 +83,14 @@ def principal_components(
 
 @torch.no_grad()
 def init_from_pca(encoder: InputProjection, decoder: nn.Linear, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
-    """Both become the principal components, or stay where there are none.
+    """Initialise both layers from the principal components; leave them unchanged where there are none.
 
-    An encoder of twice the decoder's inputs answers log-variances too. wanted: what is rebuilt of the rows.
+    Args:
+        encoder: Outputs the latents, or means and log-variances where it has twice as many outputs as latents.
+        decoder: Layer from latents and conditions to parameters of the likelihood.
+        likelihood: Distribution whose parameters the decoder outputs.
+        rows: Training rows.
+        wanted: Reconstruction targets of the rows.
     """
     start = principal_components(encoder, decoder.in_features - rows.given.shape[1], likelihood, rows, wanted)
     if start is None:
@@ -90,16 +105,16 @@ def init_from_pca(encoder: InputProjection, decoder: nn.Linear, likelihood: Like
 
 
 class _Regressed(NamedTuple):
-    """Vectors (B, F) as their linear regression on what is given, (B, G), and the rest."""
+    """Linear regression of vectors (B, F) on conditions (B, G), and its residuals."""
 
     mean: Tensor
     """(F,)"""
     slopes: Tensor
     """(G, F)"""
     at_none: Tensor
-    """(F,), the regression where all that is given is 0"""
+    """(F,), the prediction where all conditions are 0"""
     rest: Tensor
-    """(B, F)"""
+    """(B, F), the residuals"""
 
 
 def _regressed(vectors: Tensor, given: Tensor) -> _Regressed:

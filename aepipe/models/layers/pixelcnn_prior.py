@@ -1,4 +1,4 @@
-"""A prior over grids of codes, one after another: what a code is likely to be, given those before it.
+"""Autoregressive prior over grids of codes: each code given the codes before it, row by row.
 
 PixelCNN, van den Oord, Kalchbrenner & Kavukcuoglu 2016; a vector of codes is a grid of one row.
 """
@@ -14,13 +14,13 @@ from aepipe.models.layers.prior import Prior
 from aepipe.models.layers.scan import State, unroll
 from aepipe.models.losses import categorical_nll
 
-_REACH = 2  # rows and columns that the first layer looks back; 3 cost as much again
+_REACH = 2  # rows and columns that the first layer covers; a reach of 3 doubled the cost
 _BLOCKS = 2
 _BLOCKS_OF_VECTORS = 1
 
 
 class Grid(NamedTuple):
-    """Where codes lie; they are told row by row."""
+    """Height and width of a grid of codes, which are ordered row by row."""
 
     height: int
     width: int
@@ -31,9 +31,9 @@ class Grid(NamedTuple):
 
 
 class CausalConv(nn.Module):
-    """A masked convolution: a position sees those before it in its neighbourhood, and itself only where `sees_itself`.
+    """Masked convolution over the earlier positions of a neighbourhood, and the position itself where `sees_itself`.
 
-    In a grid of one row it sees every position before it.
+    In a grid of one row, the neighbourhood is every earlier position.
     """
 
     mask: Tensor
@@ -66,29 +66,31 @@ class CausalConv(nn.Module):
 
     @property
     def memory(self) -> int:
-        """How many of the latest positions it looks back on."""
+        """Number of latest positions that `at` needs."""
         return max(self.back)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        """Apply the masked convolution to maps (B, inputs, H, W): (B, outputs, H, W)."""
         padded = F.pad(maps, (self.left, self.right, self.up, 0))
         return F.conv2d(padded, self.weight * self.mask, self.bias)
 
     def at(self, past: Tensor, now: Tensor | None, valid: Tensor) -> Tensor:
-        """The answer (B, outputs) at one position.
+        """Compute the output (B, outputs) at one position.
 
-        past: (B, memory, inputs) of the latest positions, the last one last. now: (B, inputs) of the position itself.
-        valid: (taps,) 1 for neighbours that lie in the grid.
+        Args:
+            past: Inputs of the latest positions, oldest first, (B, memory, inputs).
+            now: Inputs of the position itself, (B, inputs); None where the convolution does not see it.
+            valid: 1 for each neighbour inside the grid, 0 for the others, (taps,).
         """
-        # One place at a time: an index of several is a constant tensor, which the body of an exported loop cannot hold.
+        # Taps are indexed one by one: several at once need a constant tensor, which an exported loop body cannot hold.
         kernel = torch.cat([self.weight[:, :, y, x] for y, x in self.taps], 1)
         seen = torch.stack([past[:, self.memory - back] for back in self.back], 1) * valid.unsqueeze(1)
-        answer = seen.flatten(1) @ kernel.T + self.bias
-        return answer if now is None else answer + now @ self.weight[:, :, self.up, self.left].T
+        output = seen.flatten(1) @ kernel.T + self.bias
+        return output if now is None else output + now @ self.weight[:, :, self.up, self.left].T
 
 
 class Block(nn.Module):
-    """A residual step: (B, C, H, W) -> (B, C, H, W)."""
+    """Residual block: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, grid: Grid, channels: int) -> None:
         super().__init__()
@@ -100,20 +102,24 @@ class Block(nn.Module):
         return maps + F.conv2d(looked, self.mix.weight[:, :, None, None], self.mix.bias)
 
     def at(self, past: Tensor, now: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The answer (B, C) at one position, and what it looks back on (B, C) from later ones."""
+        """Compute the output (B, C) at one position, and the activations (B, C) that later positions need."""
         kept = F.silu(now)
         return now + self.mix(F.silu(self.look.at(past, kept, valid))), kept
 
 
 class PixelCnnPrior(Prior):
-    """p(codes) = prod_p p(code_p | codes before it): u (B, P) uniform to codes (B, P) int32.
+    """Autoregressive prior, p(codes) = prod_p p(code_p | codes before it): uniform u (B, P) to codes (B, P) int32.
 
-    A draw is one loop over positions that keeps each layer's latest activations, so that it costs about what one pass
-    over the whole grid does.
+    Sampling is one loop over positions that keeps each layer's latest activations, and costs about as much as one
+    pass over the whole grid.
+
+    Args:
+        grid: Height and width of the grid of P codes.
+        size: K, the number of codes.
+        channels: Width of the layers.
     """
 
     def __init__(self, grid: Grid, size: int, *, channels: int) -> None:
-        """size: K, how many codes there are. channels: width of its layers."""
         super().__init__()
         self.grid = grid
         self.size = size
@@ -130,23 +136,23 @@ class PixelCnnPrior(Prior):
         return (Port("u", "float32", (self.grid.positions,), "uniform"),)
 
     def logits(self, codes: Tensor) -> Tensor:
-        """Of every position given the codes before it: (B, P) int64 -> (B, P, K)."""
+        """Compute the logits (B, P, K) of each position, given the codes (B, P) int64 before it."""
         vectors: Tensor = self.embed(codes)
         maps = self.first(self._maps(vectors)) + self._maps(self.place.unsqueeze(0))
         for block in self.blocks:
             maps = block(maps)
-        answer: Tensor = self.head(F.silu(maps).flatten(2).transpose(1, 2)) + self.usual
-        return answer
+        output: Tensor = self.head(F.silu(maps).flatten(2).transpose(1, 2)) + self.usual
+        return output
 
     def nll(self, codes: Tensor) -> Tensor:
-        """-log p of each code given those before it, (B, P) in nats."""
+        """Compute -log p of each code given the codes before it, (B, P), in nats."""
         return categorical_nll(F.log_softmax(self.logits(codes), 2), codes)
 
     def forward(self, u: Tensor) -> Tensor:
         return self.draw(u)[0].to(torch.int32)
 
     def draw(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes (B, P) int64 by the inverse of their distributions at u (B, P), and the logits (B, P, K) on the way."""
+        """Draw codes (B, P) int64 by inverse transform sampling at u (B, P), and return their logits (B, P, K) too."""
         layers = [self.first, *(block.look for block in self._blocks)]
         channels = self.embed.embedding_dim
         empty = tuple(self.place.new_zeros((u.shape[0], layer.memory, channels)) for layer in layers)
@@ -159,8 +165,8 @@ class PixelCnnPrior(Prior):
         now = self.first.at(state[0], None, valid) + place
         kept = []
         for block, past, of_block in zip(self._blocks, state[1:], valids, strict=True):
-            now, looked_at = block.at(past, now, of_block)
-            kept.append(looked_at)
+            now, activations = block.at(past, now, of_block)
+            kept.append(activations)
         logits: Tensor = self.head(F.silu(now)) + usual
         below = torch.softmax(logits, 1).cumsum(1)[:, :-1]
         code = (u.unsqueeze(1) >= below).sum(1)
@@ -173,5 +179,5 @@ class PixelCnnPrior(Prior):
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def _maps(self, vectors: Tensor) -> Tensor:
-        """(B, P, C) -> (B, C, H, W)."""
+        """Reshape vectors (B, P, C) to maps (B, C, H, W)."""
         return vectors.transpose(1, 2).reshape(vectors.shape[0], -1, *self.grid)

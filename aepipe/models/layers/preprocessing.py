@@ -1,6 +1,6 @@
-"""The graph half of the encoding: raw row tensors in, what networks see out, and the way back.
+"""Preprocessing inside the graph: raw row tensors to network inputs, and back.
 
-Scaling, logarithms and imputation live here, inside every exported graph, so that serving cannot differ from training.
+Scaling, logarithms and imputation are part of every exported graph, so that serving cannot differ from training.
 """
 
 from collections.abc import Mapping
@@ -13,30 +13,30 @@ from torch import Tensor, nn
 from aepipe.layout import Image, Layout, Number
 
 TAIL = 10.0
-"""Standard deviations beyond which a number grows by its fourth root only."""
+"""Standard deviations beyond which a number grows only as its fourth root."""
 
 GIVEN_SCALE = 4.0
-"""Of conditions, so that a network does not take them for a few inputs among many."""
+"""Factor of conditions, which would otherwise be a few inputs among many."""
 
-_GREATEST = 1e24  # its fourth root is 1e6, so that squares of it stay far from float32's end
+_GREATEST = 1e24  # its fourth root is 1e6, whose squares stay far below the float32 maximum
 _LARGEST_POWER = 80.0  # exp(80) is 5.5e34, exp(89) overflows float32
 
 
 class Row(NamedTuple):
-    """Rows as networks see them."""
+    """Preprocessed rows, the input of networks."""
 
     dense: Tensor
     """(B, N) standardised numbers, missing ones 0; or (B, C, H, W) pixels in [0, 1]; or (B, T, F) steps of numbers"""
     observed: Tensor
-    """of dense's shape: 1 where there is a value, 0 where it is missing, or beyond the end of a window"""
+    """the shape of `dense`: 1 where there is a value, 0 where it is missing or beyond the end of a window"""
     codes: Tensor
-    """(B, K) int64; of no width where there are no categories; of windows (B, 1), the number of the last step"""
+    """(B, K) int64, K = 0 without categories; for windows (B, 1), the index of the last step"""
     given: Tensor
-    """(B, G) conditions, times GIVEN_SCALE: standardised numbers, missing flags, one-hot codes; of no width without"""
+    """(B, G) conditions, times GIVEN_SCALE: standardised numbers, missing flags, one-hot codes; G = 0 without"""
 
 
 class Preprocessing(nn.Module):
-    """Raw row tensors, named as in `Layout.ports`, to a `Row`."""
+    """Preprocessing of raw row tensors, named as in `Layout.ports`, into a `Row`."""
 
     last_code: Tensor
 
@@ -54,7 +54,10 @@ class Preprocessing(nn.Module):
             return self._image_row(inputs["image"], self.layout.image, given)
         if self.layout.series is not None:
             return self._series_row(inputs["steps"], inputs["length"], given)
-        codes = self._codes(inputs["cat"]) if self.layout.categories else _no_codes(inputs["num"])
+        if self.layout.categories:
+            codes = torch.minimum(inputs["cat"].long().clamp(min=0), self.last_code)
+        else:
+            codes = _no_codes(inputs["num"])
         if not self.layout.numbers:
             nothing = codes[:, :0].to(self.numbers.mean.dtype)
             return Row(nothing, nothing, codes, given)
@@ -62,7 +65,7 @@ class Preprocessing(nn.Module):
         return Row(dense, observed, codes, given)
 
     def wanted(self, inputs: Mapping[str, Tensor], row: Row) -> Row:
-        """What is to be rebuilt of a row: the target, or the row itself."""
+        """Return the reconstruction target of a row: the target image, or the row itself."""
         target = self.layout.target
         return row if target is None else self._image_row(inputs["target"], target, row.given)
 
@@ -83,24 +86,21 @@ class Preprocessing(nn.Module):
         return self.numbers.mean.new_zeros((first.shape[0], 0))
 
     def straight(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Numbers of a table whose logarithm is in `Row.dense`, standardised without it, missing ones 0, (B, L).
+        """Standardise the L log-transformed numbers of a table without their logarithm, missing ones 0, (B, L).
 
-        What a logarithm draws together may be what is strange of a row. Of no width without such numbers.
+        A logarithm compresses large values, which may be the anomaly of a row. L = 0 without such numbers.
         """
         if not self.layout.straight:
             return self._no_given(inputs)
         return self.numbers.straight(inputs["num"])
 
     def restore(self, dense: Tensor) -> Tensor:
-        """Standardised numbers (..., N) in source units, the host's offset still subtracted: forward's inverse."""
+        """Convert standardised numbers (..., N) to source units, with the host's offset still subtracted."""
         return self.numbers.restore(dense)
-
-    def _codes(self, cat: Tensor) -> Tensor:
-        return torch.minimum(cat.long().clamp(min=0), self.last_code)
 
 
 class Given(nn.Module):
-    """Tensors of conditions, named as in `Layout.given_ports`, to one vector (B, G)."""
+    """Preprocessing of condition tensors, named as in `Layout.given_ports`, into one vector (B, G)."""
 
     last_code: Tensor
     flagged: Tensor
@@ -127,10 +127,10 @@ class Given(nn.Module):
 
 
 class NumberScaling(nn.Module):
-    """Numbers to standardised numbers with soft tails, and back.
+    """Standardisation of numbers with softened tails, and its inverse.
 
-    Linear up to `TAIL` standard deviations, much slower beyond: an extreme value stays extreme and finite, but neither
-    drags a network's activations with it nor outweighs every other row of a batch.
+    Linear up to `TAIL` standard deviations, a fourth root beyond: an extreme value stays extreme and finite, but does
+    not dominate the activations of a network or the loss of a batch.
     """
 
     mean: Tensor
@@ -150,28 +150,30 @@ class NumberScaling(nn.Module):
         self.register_buffer("is_log", is_log, persistent=False)
 
     def forward(self, num: Tensor) -> tuple[Tensor, Tensor]:
-        """(standardised numbers, whether observed) of num (..., N), NaN where missing.
+        """Standardise numbers (..., N), NaN where missing.
 
-        A table without a column that may be missing is not searched for NaN: the host half refuses such rows.
+        Returns:
+            Standardised numbers, 0 where missing, and a mask of the same shape, 1 where observed.
         """
         value = (num - self.mean) * self.gain
         if self.has_log:
             logged = value.sign() * torch.log1p(value.abs())
             value = torch.where(self.is_log, (logged - self.log_mean) * self.log_gain, value)
         value = soften(value)
+        # No search for NaN where no column may be missing: the host's encoding rejects such rows.
         if not self.has_missing:
             return value, torch.ones_like(value)
         missing = torch.isnan(num)
         return torch.where(missing, torch.zeros_like(value), value), (~missing).to(value.dtype)
 
     def straight(self, num: Tensor) -> Tensor:
-        """The numbers (B, N) of which forward takes the logarithm, standardised and softened without it, (B, L)."""
+        """Standardise and soften the log-transformed ones of the numbers (B, N) without their logarithm, (B, L)."""
         logged = self.is_log.nonzero().squeeze(1)
         value = ((num - self.mean) * self.gain).index_select(1, logged)
         return soften(torch.where(torch.isnan(value), torch.zeros_like(value), value))
 
     def restore(self, dense: Tensor) -> Tensor:
-        """Numbers of standardised ones: forward's inverse."""
+        """Invert `forward`: standardised numbers to numbers."""
         value = harden(dense)
         if self.has_log:
             logged = value / self.log_gain + self.log_mean
@@ -181,18 +183,18 @@ class NumberScaling(nn.Module):
 
 
 def soften(value: Tensor) -> Tensor:
-    """The value up to `TAIL`; of what exceeds it the fourth root, 4 ((1 + excess)^(1/4) - 1), with its sign.
+    """Soften values beyond `TAIL`: the excess becomes 4 ((1 + excess)^(1/4) - 1), with its sign.
 
     >>> soften(torch.tensor([-2.0, 10.0, 10.0 + 255.0]))
     tensor([-2., 10., 22.])
     """
-    # Written so that no sign has to be taken and nothing divided: 11 % of a small scorer's seconds go into this line.
+    # Avoids a sign and a division: this line takes 11 % of the time of a small scorer.
     beyond = value.abs().clamp(TAIL, _GREATEST) - (TAIL - 1)
     return value.clamp(-TAIL, TAIL) * ((1 - 4 / TAIL) + 4 / TAIL * torch.sqrt(torch.sqrt(beyond)))
 
 
 def harden(softened: Tensor) -> Tensor:
-    """The inverse of `soften`."""
+    """Invert `soften`."""
     core = softened.clamp(-TAIL, TAIL)
     root = softened - core
     fourth = 0.25 * root.abs() + 1
@@ -200,7 +202,7 @@ def harden(softened: Tensor) -> Tensor:
 
 
 def _steps(number: Number) -> tuple[float, float, float, float]:
-    """Mean and gain before the logarithm, mean and gain after it; a linear number needs the first two only."""
+    """Return mean and gain before the logarithm, then after it; a linear number uses only the first two."""
     if number.transform == "log":
         return number.center, 1 / number.scale, number.mean, 1 / number.std
     return number.center + number.mean * number.scale, 1 / (number.scale * number.std), 0.0, 1.0

@@ -1,4 +1,4 @@
-"""Where the latents of new rows are drawn from: a Gaussian, or a mixture of them, fitted on those of training rows.
+"""Priors of latents, from which new rows are sampled: a Gaussian or a Gaussian mixture, fitted on training latents.
 
 Noise is an input, so that the graph can be checked and a draw repeated.
 """
@@ -14,28 +14,26 @@ from torch import Tensor, nn
 from aepipe.latent_math import Mixture
 from aepipe.layout import Port
 
-ROWS_A_PARAMETER = 3
-"""A component is fitted to at least this many rows for each coordinate of its mean; fewer rows, fewer components."""
+ROWS_PER_PARAMETER = 3
+"""Minimum number of distinct rows per component and coordinate of its mean; fewer rows give fewer components."""
 
 _FITTED_ROWS = 50_000
-_RIDGE = (
-    1e-3  # of the mean variance of a latent, added to each covariance: a component that caught few rows stays a blob
-)
+_RIDGE = 1e-3  # share of the mean latent variance added to each covariance: components of few rows stay regular
 
 Latents = NDArray[np.floating]
 
 
 class Prior(nn.Module, ABC):
-    """Noise to latents (B, Z); subclasses are final."""
+    """Map from noise to latents (B, Z); subclasses are final."""
 
     @property
     @abstractmethod
     def noise(self) -> tuple[Port, ...]:
-        """What forward takes, in order."""
+        """Inputs of `forward`, in order."""
 
 
 class NormalPrior(Prior):
-    """Independent Gaussians: eps (B, Z) standard normal to z (B, Z)."""
+    """Independent Gaussians: standard normal eps (B, Z) to z (B, Z)."""
 
     mean: Tensor
     std: Tensor
@@ -54,9 +52,12 @@ class NormalPrior(Prior):
 
 
 class MixturePrior(Prior):
-    """A Gaussian mixture: eps (B, Z) standard normal and u (B, 1) uniform to z (B, Z).
+    """Gaussian mixture: standard normal eps (B, Z) and uniform u (B, 1) to z (B, Z).
 
-    weights: (K,). means: (K, Z). factors: (K, Z, Z), the lower Cholesky factors of the covariances.
+    Args:
+        weights: Weights of the components, (K,).
+        means: Means of the components, (K, Z).
+        factors: Lower Cholesky factors of the covariances, (K, Z, Z).
     """
 
     starts: Tensor
@@ -72,7 +73,7 @@ class MixturePrior(Prior):
         self.register_buffer("starts", torch.tensor(bounds[:-1], dtype=torch.float32))
         self.register_buffer("ends", torch.tensor(bounds[1:], dtype=torch.float32))
         self.register_buffer("means", torch.tensor(means, dtype=torch.float32))
-        # (Z, K * Z): one product answers all components, of which one is kept.
+        # (Z, K * Z): one product transforms the noise for all components; forward keeps one of them.
         joined = np.transpose(factors, (2, 0, 1)).reshape(width, components * width)
         self.register_buffer("factors", torch.tensor(joined, dtype=torch.float32))
 
@@ -88,19 +89,19 @@ class MixturePrior(Prior):
 
 
 def standard_prior(width: int) -> NormalPrior:
-    """N(0, I): the prior of a family whose training pulled the latents towards it."""
+    """Return N(0, I), the prior of a family whose training pulls the latents towards it."""
     return NormalPrior(np.zeros(width), np.ones(width))
 
 
 def fit_normal(latents: Latents) -> NormalPrior:
-    """The independent Gaussians with the moments of these latents (B, Z)."""
+    """Fit independent Gaussians to latents (B, Z) by their means and standard deviations."""
     return NormalPrior(latents.mean(axis=0), latents.std(axis=0))
 
 
 def fit_mixture(latents: Latents, *, components: int, seed: int) -> MixturePrior:
-    """A mixture of at most `components` full Gaussians of latents (B, Z), by expectation maximisation.
+    """Fit a mixture of at most `components` full Gaussians to latents (B, Z) by expectation maximisation.
 
-    Few rows are given fewer components, one at least; of more than 50,000 rows a seeded choice is fitted.
+    Few rows get fewer components, at least one; of more than 50,000 rows, a seeded subsample is fitted.
     """
     chosen = np.random.default_rng(seed).permutation(len(latents))[:_FITTED_ROWS]
     rows = np.asarray(latents, dtype=np.float64)[np.sort(chosen)]
@@ -112,23 +113,23 @@ def fit_mixture(latents: Latents, *, components: int, seed: int) -> MixturePrior
 
 
 def affordable_components(rows: Latents, components: int) -> int:
-    """How many components rows (B, Z) can support.
+    """Choose the number of components that rows (B, Z) can support.
 
     >>> affordable_components(np.random.default_rng(0).random((100, 4)), 10)
     6
     """
     distinct = len(np.unique(rows, axis=0))
-    return int(np.clip(distinct // (ROWS_A_PARAMETER * (rows.shape[1] + 1)), 1, components))
+    return int(np.clip(distinct // (ROWS_PER_PARAMETER * (rows.shape[1] + 1)), 1, components))
 
 
 def _maximise(rows: NDArray[np.float64], components: int, *, ridge: float, seed: int) -> MixturePrior:
-    from sklearn.exceptions import ConvergenceWarning  # a second to import, and scoring never comes here
+    from sklearn.exceptions import ConvergenceWarning  # takes a second to import, and scoring does not need it
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
     mixture = GaussianMixture(components, covariance_type="full", reg_covar=ridge, random_state=seed)
-    # One thread: products this small took 20 times as long on two busy cores as on one.
+    # One thread: matrix products this small took 20 times longer on two busy cores than on one.
     with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # short of the optimum it is still a density of these rows
+        warnings.simplefilter("ignore", ConvergenceWarning)  # an unconverged mixture is still a density of these rows
         mixture.fit(rows)
     return MixturePrior(mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_))

@@ -1,4 +1,4 @@
-"""Loops over steps: a Python loop in training, one Scan node in an exported graph, however many steps there are."""
+"""Loops over steps: a Python loop in training, a single Scan node in an exported graph."""
 
 from collections.abc import Callable
 
@@ -13,20 +13,27 @@ Step = Callable[[State, tuple[Tensor, ...]], tuple[State, tuple[Tensor, ...]]]
 
 
 def unroll(step: Step, state: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
-    """The last state, and the answers of every step, (T, ...) each.
+    """Run `step` over the T inputs and return the last state and the stacked outputs.
 
-    step: (state, inputs of one step) -> (state, answers), of tensors whose shapes and types stay the same from step to
-    step and that share no memory. inputs: (T, ...) each. A loop unrolled in the graph costs nodes and export time in
-    proportion to its steps: 28 steps of a small cell were 996 nodes, as a Scan they are 24.
+    Args:
+        step: Function (state, inputs of one step) -> (state, outputs). Shapes and dtypes stay the same from step to
+            step, and the tensors share no memory.
+        state: Initial state.
+        inputs: Tensors of shape (T, ...).
+
+    Returns:
+        The last state, and the outputs of all steps, (T, ...) each.
     """
+    # An unrolled loop costs nodes and export time in proportion to T: 28 steps of a small cell took 996 nodes instead
+    # of the 24 of a Scan.
     if torch.compiler.is_exporting():
-        # Every loop of an export goes through the same lines of torch's, which after a few take all widths for free.
+        # All loops of an export share one compiled function of torch, which after a few would make all widths dynamic.
         with torch._dynamo.config.patch(automatic_dynamic_shapes=False, recompile_limit=_MOST_LOOPS):
-            last, answers = scan(step, state, inputs)
-        return last, answers
+            last, outputs = scan(step, state, inputs)
+        return last, outputs
     gathered = []
-    # Unbound at once: the gradient of each[at] would be a tensor of all steps, zeros but for one, at every step.
+    # unbind, as the gradient of an index each[at] would be a mostly zero tensor of all steps, at every step.
     for of_step in zip(*(each.unbind() for each in inputs), strict=True):
-        state, answer = step(state, of_step)
-        gathered.append(answer)
+        state, output = step(state, of_step)
+        gathered.append(output)
     return state, tuple(torch.stack(each) for each in zip(*gathered, strict=True))

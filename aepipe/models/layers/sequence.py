@@ -1,4 +1,4 @@
-"""Rows read step by step: the steps of a window, or the rows of an image from top to bottom. Steps come first here."""
+"""Rows as sequences: the steps of a window, or the rows of an image from top to bottom. The step axis comes first."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class Sequence(NamedTuple):
-    """B rows as T steps."""
+    """Batch of B rows as sequences of T steps."""
 
     steps: Tensor
-    """(T, B, W): numbers and the flags of missing ones, 0 beyond a window's end; or pixels in [-1, 1]"""
+    """(T, B, W): numbers and their missing flags, 0 beyond the end of a window; or pixels in [-1, 1]"""
     valid: Tensor
-    """(T, B, 1): 1 up to a row's last step, 0 beyond"""
+    """(T, B, 1): 1 up to the last step of a row, 0 beyond"""
 
 
 class Reading(nn.Module):
-    """Row -> `Sequence`. `steps` is T, `width` is W."""
+    """Conversion of a `Row` into a `Sequence` of `steps` (T) steps of `width` (W) values."""
 
     flagged: Tensor
 
@@ -39,26 +39,23 @@ class Reading(nn.Module):
         if self.series is None:
             steps = 2 * row.dense.permute(2, 0, 1, 3).flatten(2) - 1
             return Sequence(steps, torch.ones_like(steps[:, :, :1]))
-        steps, valid = row.dense.transpose(0, 1), self._valid(row)
+        within = torch.arange(self.steps, device=row.codes.device).unsqueeze(1) <= row.codes[:, 0]
+        steps, valid = row.dense.transpose(0, 1), within.unsqueeze(2).to(row.dense.dtype)
         if len(self.flagged):
             gaps = (1 - row.observed.transpose(0, 1).index_select(2, self.flagged)) * valid
             steps = torch.cat([steps, gaps], 2)
         return Sequence(steps, valid)
 
     def again(self, means: Tensor) -> Tensor:
-        """What a step of these means (B, V), in units of `Row.dense`, is when it is read, (B, W)."""
+        """Convert the means of one step (B, V), in units of `Row.dense`, to an input step (B, W)."""
         if self.series is None:
             return 2 * means - 1
         nothing = means.new_zeros((means.shape[0], len(self.flagged)))
         return torch.cat([means, nothing], 1) if len(self.flagged) else means
 
-    def _valid(self, row: Row) -> Tensor:
-        within = torch.arange(self.steps, device=row.codes.device).unsqueeze(1) <= row.codes[:, 0]
-        return within.unsqueeze(2).to(row.dense.dtype)
-
 
 def steps_of(layout: Layout) -> int:
-    """T of windows and of images, whose rows are the steps."""
+    """Return T, the number of steps of a window or of rows of an image."""
     if layout.series is not None:
         return layout.series.steps
     assert layout.image is not None, "a table has no steps"
@@ -66,7 +63,7 @@ def steps_of(layout: Layout) -> int:
 
 
 def step_width(layout: Layout) -> int:
-    """How many values of a row a step has: V channels, or pixels of what is rebuilt."""
+    """Return V, the values per step: channels of a window, or pixels of one row of the reconstruction."""
     if layout.series is not None:
         return layout.series.channels
     assert layout.rebuilt is not None, "a table has no steps"
@@ -74,7 +71,7 @@ def step_width(layout: Layout) -> int:
 
 
 def laid_out(layout: Layout, steps: Tensor) -> Tensor:
-    """Values of steps (T, B, V) in the order of a likelihood's parameters, (B, T * V)."""
+    """Reorder values of steps (T, B, V) into the order of the parameters of a likelihood, (B, T * V)."""
     if layout.rebuilt is None:
         return steps.transpose(0, 1).flatten(1)
     of_channels = steps.reshape(*steps.shape[:2], layout.rebuilt.channels, layout.rebuilt.width)
@@ -82,7 +79,7 @@ def laid_out(layout: Layout, steps: Tensor) -> Tensor:
 
 
 def in_steps(layout: Layout, values: Tensor) -> Tensor:
-    """Features of rows (B, T * V) step by step, (T, B, V): `laid_out` undone."""
+    """Reorder features of rows (B, T * V) by step, (T, B, V); the inverse of `laid_out`."""
     if layout.rebuilt is None:
         return values.reshape(-1, steps_of(layout), step_width(layout)).transpose(0, 1)
     image = layout.rebuilt
@@ -90,11 +87,11 @@ def in_steps(layout: Layout, values: Tensor) -> Tensor:
 
 
 def last_of(states: Tensor, valid: Tensor) -> Tensor:
-    """The state (B, S) after each row's last valid step; states (T, B, S), valid (T, B, 1)."""
+    """Select the state (B, S) after the last valid step of each row, from states (T, B, S) and valid (T, B, 1)."""
     is_last = valid - torch.cat([valid[1:], torch.zeros_like(valid[:1])])
     return (states * is_last).sum(0)
 
 
 def mean_of(states: Tensor, valid: Tensor) -> Tensor:
-    """The mean of the states of each row's valid steps, (B, S)."""
+    """Average the states (T, B, S) over the valid steps of each row, (B, S)."""
     return (states * valid).sum(0) / valid.sum(0)

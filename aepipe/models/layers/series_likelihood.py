@@ -1,4 +1,4 @@
-"""The distribution of windows of a time series: Gaussian steps, and a categorical length where lengths vary."""
+"""Distribution of windows of a time series: Gaussian steps, and a categorical length where lengths vary."""
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ _LEAST_SHARE = 0.01
 
 
 class SeriesLikelihood(Likelihood):
-    """Means of T x F values, step by step, then T logits of the length where lengths vary.
+    """Likelihood with the parameters: T x F means, step by step, then T logits of the length where lengths vary.
 
-    Values that are missing or beyond a window's end cost nothing. A learned sigma is one a channel: late steps, which
-    few windows have, share it with the others.
+    Values that are missing or beyond the end of a window add nothing to the loss. A learned sigma is per channel, so
+    that late steps, which few windows have, share it with the others.
     """
 
     def __init__(self, series: Series, options: LikelihoodOptions) -> None:
@@ -67,7 +67,7 @@ class SeriesLikelihood(Likelihood):
         return torch.cat([means, shares.clamp(min=_LEAST_SHARE).log()], 1)
 
     def _length_nll(self, logits: Tensor, row: Row) -> Tensor:
-        """(B, 1), or of no width where all windows have one length."""
+        """Compute -log p of the length, (B, 1); (B, 0) where all windows have the same length."""
         if not self.series.is_uneven:
             return logits
         return categorical_nll(logits.log_softmax(1), row.codes[:, 0]).unsqueeze(1)
@@ -79,7 +79,7 @@ class SeriesLikelihood(Likelihood):
         return torch.full_like(like[:, 0, 0], self.series.longest)
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (B, T, F), logits of the length (B, T or 0)."""
+        """Split parameters into means (B, T, F) and logits of the length (B, T), or (B, 0) without."""
         params = params.to(self.scaling.mean.dtype)  # autocast ends here
         means = params[:, : self.linear].reshape(-1, self.series.steps, self.series.channels)
         return means, params[:, self.linear :]

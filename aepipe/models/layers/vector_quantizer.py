@@ -1,4 +1,4 @@
-"""Vectors to the nearest of a book of learned ones. Nothing here knows rows, networks or priors."""
+"""Vector quantisation with a learned codebook, independent of rows, networks and priors."""
 
 import torch
 import torch.nn.functional as F
@@ -6,28 +6,33 @@ from torch import Tensor, nn
 
 from aepipe.models.layers.noise import normal_like
 
-_LEAST_USE = 1e-6  # of an average code: below it a quotient of two decayed sums is rounding
-_MOVED = 0.01  # of a standard deviation
+_LEAST_USE = 1e-6  # share of an average code's use below which a quotient of two decayed sums is rounding error
+_MOVED = 0.01  # noise added to sampled vectors, in standard deviations
 _STARTING_VECTORS = 20_000
 _STARTING_ROUNDS = 10
 
 
 class VectorQuantizer(nn.Module):
-    """K vectors of D numbers, which follow the vectors that they stand for: no gradient reaches them.
+    """Codebook of K vectors of size D, updated by moving averages of the vectors assigned to them, without gradients.
 
-    Moving averages as in van den Oord, Vinyals & Kavukcuoglu 2017, appendix A.1. Codes that fall out of use begin anew
-    at a vector of the batch, as in Dhariwal et al. 2020 (Jukebox), section 3.
+    Moving averages as in van den Oord, Vinyals & Kavukcuoglu 2017, appendix A.1. Codes that fall out of use are reset
+    to a vector of the batch, as in Dhariwal et al. 2020 (Jukebox), section 3.
+
+    Args:
+        size: K, the number of codes.
+        width: D, the size of a vector.
+        decay: Decay of the moving averages per step.
+        reset_below: Share of the average use below which a code is reset.
     """
 
     vectors: Tensor
     """(K, D)"""
     uses: Tensor
-    """(K,) moving average of how often each code is taken, as a multiple of the average code's use"""
+    """(K,) moving average of the use of each code, as a multiple of the average use"""
     sums: Tensor
-    """(K, D) moving average of the vectors that took it, in the same unit"""
+    """(K, D) moving average of the sum of the vectors assigned to each code, in the same unit"""
 
     def __init__(self, size: int, width: int, *, decay: float, reset_below: float) -> None:
-        """decay: of the averages, a step. reset_below: share of the average use under which a code begins anew."""
         super().__init__()
         self.decay = decay
         self.reset_below = reset_below
@@ -37,18 +42,18 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("sums", vectors.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """The nearest codes (..., ) int64 of vectors x (..., D)."""
+        """Return the nearest codes (...) int64 of vectors x (..., D)."""
         # |x|^2 is the same for every code.
         distances = self.vectors.square().sum(1) - 2 * (x @ self.vectors.T)
         return distances.argmin(-1)
 
     def look_up(self, codes: Tensor) -> Tensor:
-        """The vectors (..., D) of codes (...)."""
+        """Return the vectors (..., D) of codes (...)."""
         return F.embedding(codes, self.vectors)
 
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor, generator: torch.Generator) -> None:
-        """One step of the averages for vectors x (..., D) that took these codes (...); then resets."""
+        """Update the averages by vectors x (..., D) assigned to codes (...), then reset codes of little use."""
         x, codes = x.detach().reshape(-1, x.shape[-1]).to(self.sums.dtype), codes.reshape(-1)
         self._average(x, codes, self.decay)
         dead = self.uses < self.reset_below
@@ -59,7 +64,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
-        """Begin at clusters of vectors x (..., D): some of them, and a few rounds of k-means."""
+        """Initialise the codebook by a few rounds of k-means on vectors x (..., D)."""
         x = x.detach().reshape(-1, x.shape[-1]).to(self.sums.dtype)
         x = x[:: -(-len(x) // _STARTING_VECTORS)]
         generator = torch.Generator(x.device)
@@ -81,14 +86,15 @@ class VectorQuantizer(nn.Module):
 
 
 def _some(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """So many of vectors (N, D), each a little moved: of two codes in one place, rounding would choose."""
+    """Sample `count` of the vectors (N, D), with a little noise."""
+    # Without noise, rounding would decide between two codes of equal vectors.
     order = torch.randperm(len(x), generator=generator, device=x.device)
     chosen = x[order[torch.arange(count, device=x.device) % len(x)]]
     return chosen + _MOVED * x.std(0, correction=0) * normal_like(chosen, generator)
 
 
 def perplexity(shares: Tensor) -> Tensor:
-    """exp of the entropy of how often each code is taken, shares (K,): K where all are taken alike.
+    """Compute the exponential of the entropy of code shares (K,): K where all codes are equally frequent.
 
     >>> perplexity(torch.tensor([0.5, 0.5, 0.0]))
     tensor(2.)
@@ -97,5 +103,5 @@ def perplexity(shares: Tensor) -> Tensor:
 
 
 def shares_of(codes: Tensor, size: int) -> Tensor:
-    """How often each of `size` codes is taken, (size,), of codes (...)."""
+    """Count codes (...) and return the share of each of the `size` codes, (size,)."""
     return torch.bincount(codes.reshape(-1), minlength=size) / max(1, codes.numel())

@@ -36,31 +36,31 @@ def gaussian(stats: Tensor) -> Normal:
     return Normal(mean, (0.5 * log_var.clamp(-10, 6)).exp())
 
 
-def cell(model: VariationalRecurrentNetwork, heard: Tensor, said: Tensor, state: Tensor) -> Tensor:
+def cell(model: VariationalRecurrentNetwork, input_part: Tensor, latent_part: Tensor, state: Tensor) -> Tensor:
     """The next state by torch's own cell, whose weights stand in three layers here. Equation 7."""
     net, width = model.network, len(state[0])
     own = torch.nn.GRUCell(2 * width, width).double()
     with torch.no_grad():
-        own.weight_ih.copy_(torch.cat([net.of_heard.weight[width:], net.of_said.weight], 1))
-        own.bias_ih.copy_(net.of_heard.bias[width:])
-        own.weight_hh.copy_(net.of_state.weight[width:])
-        own.bias_hh.copy_(net.of_state.bias[width:])
-    after: Tensor = own(torch.cat([heard, said], 1), state)
+        own.weight_ih.copy_(torch.cat([net.input_layer.weight[width:], net.latent_layer.weight], 1))
+        own.bias_ih.copy_(net.input_layer.bias[width:])
+        own.weight_hh.copy_(net.state_layer.weight[width:])
+        own.bias_hh.copy_(net.state_layer.bias[width:])
+    after: Tensor = own(torch.cat([input_part, latent_part], 1), state)
     return after
 
 
 def one_step(model: VariationalRecurrentNetwork, x: Tensor, state: Tensor) -> tuple[Normal, Normal]:
-    """What is known of a step's latents before (equation 5) and after (equation 9) it is heard."""
+    """What is known of a step's latents before (equation 5) and after (equation 9) it is input_part."""
     net, width = model.network, len(state[0])
-    hidden = net.of_heard(net.hear(x))[:, :width] + net.of_state(state)[:, :width]
+    hidden = net.input_layer(net.input_features(x))[:, :width] + net.state_layer(state)[:, :width]
     return gaussian(net.prior(state)), gaussian(net.encoder(hidden))
 
 
 def answer(model: VariationalRecurrentNetwork, z: Tensor, state: Tensor) -> Tensor:
     """The parameters of a step. Equation 6."""
     net = model.network
-    answers: Tensor = net.decoder(net.decoder_of_said(net.say(z)) + net.decoder_of_state(state))
-    return answers
+    outputs: Tensor = net.decoder(net.decoder_latent_layer(net.latent_features(z)) + net.decoder_state_layer(state))
+    return outputs
 
 
 @LAYOUTS
@@ -71,14 +71,14 @@ def test_the_loss_is_the_bound_that_the_equations_give_step_by_step(layout: Layo
 
     loss = model.objectives()[0].loss(Batch(row, row), StepContext(1.0, torch.Generator().manual_seed(0)))
 
-    state, kl, answers = steps.new_zeros(40, 5), steps.new_zeros(40), []
+    state, kl, outputs = steps.new_zeros(40, 5), steps.new_zeros(40), []
     for at, x in enumerate(steps):
         prior, own = one_step(model, x, state)
         z = own.mean + own.stddev * eps[at]
         kl = kl + valid[at, :, 0] * kl_divergence(own, prior).sum(1)
-        answers.append(answer(model, z, state))
-        state = cell(model, model.network.hear(x), model.network.say(z), state)
-    params = model._params(torch.stack(answers))
+        outputs.append(answer(model, z, state))
+        state = cell(model, model.network.input_features(x), model.network.latent_features(z), state)
+    params = model._params(torch.stack(outputs))
     nll = model.likelihood.nll(params, row).sum(1)
     assert loss.terms["kl"].item() == pytest.approx(kl.mean().item())
     assert loss.terms["nll"].item() == pytest.approx(nll.mean().item())
@@ -109,13 +109,13 @@ def by_quadrature(model: VariationalRecurrentNetwork, x: Tensor) -> float:
     width = float(grid[1] - grid[0])
     begin = torch.zeros(1, 4, dtype=torch.float64)
     sigma = model.likelihood.sigma().exp()
-    heard = model.network.hear(x[0].reshape(1, 1))
+    input_part = model.network.input_features(x[0].reshape(1, 1))
     total = 0.0
     first_prior = gaussian(model.network.prior(begin))
     for z in grid:
         z_first = z.reshape(1, 1)
         p_first = (first_prior.log_prob(z_first) + Normal(answer(model, z_first, begin), sigma).log_prob(x[0])).exp()
-        state = cell(model, heard, model.network.say(z_first), begin)
+        state = cell(model, input_part, model.network.latent_features(z_first), begin)
         prior, z_second = gaussian(model.network.prior(state)), grid.reshape(-1, 1)
         states = state.expand(len(grid), -1)
         p_second = prior.log_prob(z_second) + Normal(answer(model, z_second, states), sigma).log_prob(x[1])
@@ -134,7 +134,7 @@ def test_a_row_goes_through_at_the_means_of_its_latents(layout: Layout) -> None:
     for at, x in enumerate(steps):
         _, own = one_step(model, x, state)
         means.append(own.mean * valid[at])
-        after = cell(model, model.network.hear(x), model.network.say(own.mean), state)
+        after = cell(model, model.network.input_features(x), model.network.latent_features(own.mean), state)
         state = torch.where(valid[at] > 0, after, state)
     means_of_steps = torch.stack(means).sum(0) / valid.sum(0)
     torch.testing.assert_close(posterior.mean, torch.stack(means).transpose(0, 1).flatten(1))
@@ -144,21 +144,21 @@ def test_a_row_goes_through_at_the_means_of_its_latents(layout: Layout) -> None:
 
 
 @LAYOUTS
-def test_decoding_hears_the_means_of_its_own_answers(layout: Layout) -> None:
+def test_decoding_takes_the_means_of_its_own_outputs_as_inputs(layout: Layout) -> None:
     model, row = make(layout, pixels="bernoulli")
     steps = model.reading(row).steps
     z = torch.randn(40, len(model.latent.names), dtype=torch.float64)
 
     params = model.decode(z, row.given)
 
-    state, answers = steps.new_zeros(40, 5), []
+    state, outputs = steps.new_zeros(40, 5), []
     for at in range(len(steps)):
         of_step = z[:, 2 * at : 2 * at + 2]
-        answers.append(answer(model, of_step, state))
-        mean = answers[-1] if layout.series else 2 * torch.sigmoid(answers[-1]) - 1
-        heard = torch.cat([mean, mean.new_zeros(40, steps.shape[2] - mean.shape[1])], 1)
-        state = cell(model, model.network.hear(heard), model.network.say(of_step), state)
-    torch.testing.assert_close(params, model._params(torch.stack(answers)))
+        outputs.append(answer(model, of_step, state))
+        mean = outputs[-1] if layout.series else 2 * torch.sigmoid(outputs[-1]) - 1
+        fed_back = torch.cat([mean, mean.new_zeros(40, steps.shape[2] - mean.shape[1])], 1)
+        state = cell(model, model.network.input_features(fed_back), model.network.latent_features(of_step), state)
+    torch.testing.assert_close(params, model._params(torch.stack(outputs)))
 
 
 def test_the_prior_of_a_step_hangs_on_the_steps_before_it() -> None:
