@@ -74,7 +74,9 @@ def carries(found: pa.DataType, wanted: pa.DataType) -> bool:
         case "number":
             return _widens(found, wanted)
         case "time":
-            return _same_clock(found, wanted)
+            if pt.is_timestamp(found) and pt.is_timestamp(wanted):
+                return (found.tz is None) == (wanted.tz is None)
+            return bool((pt.is_date(found) and pt.is_date(wanted)) or (pt.is_time(found) and pt.is_time(wanted)))
         case "bytes":
             return not (pt.is_fixed_size_binary(found) and pt.is_fixed_size_binary(wanted))
         case "list":
@@ -89,26 +91,16 @@ def _widens(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pt.is_duration(found) or pt.is_duration(wanted):
         return bool(pt.is_duration(found) and pt.is_duration(wanted))
     if pt.is_integer(found):
-        return not pt.is_integer(wanted) or _integer_widens(found, wanted)
+        if not pt.is_integer(wanted):
+            return True
+        signed = pt.is_signed_integer(found), pt.is_signed_integer(wanted)
+        if signed == (False, True):
+            return bool(found.bit_width < wanted.bit_width)
+        return bool(signed[0] == signed[1] and found.bit_width <= wanted.bit_width)
     if pt.is_decimal(found):
-        return bool(pt.is_float64(wanted) or (pt.is_decimal(wanted) and _decimal_widens(found, wanted)))
+        if pt.is_float64(wanted) or not pt.is_decimal(wanted):
+            return bool(pt.is_float64(wanted))
+        return bool(found.scale <= wanted.scale and found.precision - found.scale <= wanted.precision - wanted.scale)
     if pt.is_integer(wanted):
         return bool(pt.is_float64(found))
     return bool(pt.is_floating(wanted) and found.bit_width <= wanted.bit_width)
-
-
-def _integer_widens(found: pa.DataType, wanted: pa.DataType) -> bool:
-    signed = pt.is_signed_integer(found), pt.is_signed_integer(wanted)
-    if signed == (False, True):
-        return bool(found.bit_width < wanted.bit_width)
-    return bool(signed[0] == signed[1] and found.bit_width <= wanted.bit_width)
-
-
-def _decimal_widens(found: pa.DataType, wanted: pa.DataType) -> bool:
-    return bool(found.scale <= wanted.scale and found.precision - found.scale <= wanted.precision - wanted.scale)
-
-
-def _same_clock(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if pt.is_timestamp(found) and pt.is_timestamp(wanted):
-        return (found.tz is None) == (wanted.tz is None)
-    return bool((pt.is_date(found) and pt.is_date(wanted)) or (pt.is_time(found) and pt.is_time(wanted)))

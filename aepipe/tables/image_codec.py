@@ -59,7 +59,8 @@ def pixels_of(content: bytes, shape: _Shape, *, resize: bool) -> np.ndarray | No
     if picture.width * picture.height > _MOST_PIXELS:
         raise ValueError("too large")
     try:
-        return _as_array(_fitted(picture, shape))
+        grid = np.asarray(_fitted(picture, shape), dtype=np.uint8)
+        return grid[None] if grid.ndim == 2 else np.ascontiguousarray(grid.transpose(2, 0, 1))
     except (OSError, SyntaxError, ValueError, struct.error):
         return None
 
@@ -100,8 +101,3 @@ def _fitted(picture: "Image", shape: _Shape) -> "Image":
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     return picture
-
-
-def _as_array(picture: "Image") -> np.ndarray:
-    grid = np.asarray(picture, dtype=np.uint8)
-    return grid[None] if grid.ndim == 2 else np.ascontiguousarray(grid.transpose(2, 0, 1))

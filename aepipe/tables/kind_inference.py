@@ -79,14 +79,23 @@ def _column(field: pa.Field, job: Job, sample: pa.Table | None) -> Column:
     if kind is not None:
         found = _checked(field, kind, spec, values)
     elif field.name == job.data.event_time:
-        found = _event_time(field)
+        if sort_of(field.type) not in ("time", "number", "text"):
+            raise _refused(field, "which data.event_time names: expected a timestamp, a date or a number")
+        why = "the event time: orders the rows and is passed through; name it under [columns] to model it too"
+        found = _Found("ignore", why)
     elif field.name == job.data.partition:
         found = _Found("ignore", "the partition key")
     elif field.name.startswith("__index_level_"):
         found = _Found("ignore", "index written by pandas; name it under [columns] to use it")
     else:
         found = _by_type(field, spec, values)
-    _check_options(field, found.kind, spec)
+    kind = found.kind
+    if kind not in ("image", "target") and (
+        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
+    ):
+        raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
+    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
+        raise _refused(field, f"a {kind}: transform is an option of a number")
     return Column(
         name=field.name,
         kind=found.kind,
@@ -113,23 +122,6 @@ def _refused(field: pa.Field, what: str) -> _Refused:
     return _Refused(f"has column '{field.name}' ({field.type}), {what}")
 
 
-def _check_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
-    if kind not in ("image", "target") and (
-        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
-    ):
-        raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
-    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
-        raise _refused(field, f"a {kind}: transform is an option of a number")
-
-
-def _event_time(field: pa.Field) -> _Found:
-    if sort_of(field.type) not in ("time", "number", "text"):
-        raise _refused(field, "which data.event_time names: expected a timestamp, a date or a number")
-    return _Found(
-        "ignore", "the event time: orders the rows and is passed through; name it under [columns] to model it too"
-    )
-
-
 def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     if kind in ("key", "label", "ignore"):
         return _Found(kind, "named in the job")
@@ -138,7 +130,9 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
     if kind in ("vector", "series"):
         return _lists(field, spec, values)
     allowed = _ALLOWED[kind]
-    if sort_of(field.type) not in allowed or (kind == "category" and not _has_text_form(field.type)):
+    own = plain(field.type)
+    loses_as_text = pt.is_timestamp(own) or pt.is_time(own) or pt.is_duration(own)  # the zone or the unit
+    if sort_of(field.type) not in allowed or (kind == "category" and loses_as_text):
         raise _refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
     return _Found(kind, "named in the job")
 
@@ -156,12 +150,6 @@ _INSTEAD = {
     "time": 'name it "datetime"',
     "number": 'name it "number" or "category"',
 }
-
-
-def _has_text_form(kind: pa.DataType) -> bool:
-    """Return True if values survive as text: timestamps, times and durations lose zone or unit."""
-    kind = plain(kind)
-    return not (pt.is_timestamp(kind) or pt.is_time(kind) or pt.is_duration(kind))
 
 
 def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:

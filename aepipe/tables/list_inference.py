@@ -55,10 +55,6 @@ def kind_of_lists(
         return ListKind("vector", f"lists of {kind.list_size} numbers", (kind.list_size,))
     if shape is not None and len(shape) == 1:
         return ListKind("vector", "the job gives its length", shape)
-    return _by_lengths(kind, values, asked)
-
-
-def _by_lengths(kind: pa.DataType, values: pa.ChunkedArray | None, asked: str | None) -> ListKind:
     lengths = _lengths(values)
     if not lengths or lengths[-1] == 0 or (len(lengths) > 1 and asked == "vector"):
         found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
@@ -89,12 +85,11 @@ def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
     span = (
         " to ".join(str(length) for length in dict.fromkeys((lengths[0], lengths[-1]))) if lengths else "any number of"
     )
-    what = "numbers" if _depth(kind) == 1 else f"lists of {_numbers(kind.value_type)}"
+    what = "numbers"
+    if _depth(kind) == 2:
+        inner = kind.value_type
+        what = f"lists of {inner.list_size} numbers" if pt.is_fixed_size_list(inner) else "lists of numbers"
     return f"lists of {span} {what}" + (f" in the first {len(values):,} rows" if values is not None else "")
-
-
-def _numbers(inner: pa.DataType) -> str:
-    return f"{inner.list_size} numbers" if pt.is_fixed_size_list(inner) else "numbers"
 
 
 def _lengths(values: pa.ChunkedArray | None) -> list[int]:

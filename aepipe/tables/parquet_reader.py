@@ -53,9 +53,11 @@ def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
     with _open(path) as file:
         schema = file.schema_arrow
         wanted = [field for field in schema if columns is None or field.name in columns]
-        return Footer(
-            path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted), _open_bytes(file.metadata, wanted)
-        )
+        groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
+        largest = max(groups, key=lambda group: group.num_rows, default=None)
+        stored = () if largest is None else _stored_bytes(largest, wanted)
+        open_bytes = sum(min(2 * each, _OPEN_BYTES) for each in stored)
+        return Footer(path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted), open_bytes)
 
 
 def slices(
@@ -82,7 +84,9 @@ def slices(
     for path in files:
         with _open(path, as_codes) as file:
             if schema is None:
-                _refuse_absent(path, file.schema_arrow, columns or ())
+                absent = [name for name in columns or () if name not in file.schema_arrow.names]
+                if absent:
+                    raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
                 yield from _batches(path, file, columns, rows)
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
@@ -141,12 +145,6 @@ def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
         raise DataUnreadable(f"{path} is not a complete Parquet file: {_said(error)}. Write the file again.") from None
 
 
-def _refuse_absent(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
-    absent = [name for name in columns if name not in schema.names]
-    if absent:
-        raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
-
-
 def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
     """Name the row groups that hold the `rows` rows after the first `done`."""
     ends = list(accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)))
@@ -168,12 +166,6 @@ def _row_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
     group = metadata.row_group(0)
     stored = sum(_stored_bytes(group, fields))
     return max(by_type, -(-stored // max(1, int(group.num_rows))))
-
-
-def _open_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
-    groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    largest = max(groups, key=lambda group: group.num_rows, default=None)
-    return 0 if largest is None else sum(min(2 * stored, _OPEN_BYTES) for stored in _stored_bytes(largest, fields))
 
 
 def _stored_bytes(group: pq.RowGroupMetaData, fields: Sequence[pa.Field]) -> Iterator[int]:

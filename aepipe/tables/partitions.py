@@ -40,7 +40,10 @@ def discover(job: Job) -> tuple[Partition, ...]:
     found: dict[str, list[Path]] = defaultdict(list)
     try:
         for file in _parquet_files(root, skipped):
-            found[_partition_of(file.relative_to(root))].append(file)
+            folders = file.relative_to(root).parts[:-1]
+            path = str(PurePosixPath(*folders))
+            plain = not all(_is_hive(folder) for folder in folders)
+            found[f"./{path}" if plain else path if folders else file.stem].append(file)
     except OSError as error:
         raise DataUnreadable(f"{root} cannot be listed: {error}") from None
     _check(found, job)
@@ -66,7 +69,13 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
     if dates is None:
         low = _bound(first, names) if first is not None else None
         high = _bound(last, names) if last is not None else None
-        kept = tuple(p for p in partitions if _within(p.name, low, high))
+        tokens = [_tokens(name) for name in names]
+        kept = tuple(
+            partition
+            for partition, own in zip(partitions, tokens, strict=True)
+            if (low is None or own >= low.tokens)
+            and (high is None or (own if high.whole else own[: len(high.tokens)]) <= high.tokens)
+        )
     else:
         kept = tuple(p for p, date in zip(partitions, dates, strict=True) if _between(date, first, last))
     if not kept:
@@ -116,16 +125,6 @@ def _is_hive(name: str) -> bool:
     return bool(key and equals and value)
 
 
-def _partition_of(file: Path) -> str:
-    """Name the partition of a file: `dt=a` for dt=a/part-0.parquet, `x` for x.parquet, `./sub` for sub/x.parquet."""
-    folders = file.parts[:-1]
-    if not folders:
-        return file.stem
-    if all(_is_hive(folder) for folder in folders):
-        return str(PurePosixPath(*folders))
-    return "./" + str(PurePosixPath(*folders))
-
-
 def _keys(name: str) -> tuple[str, ...]:
     """Return the keys of a partition's name; empty for a file's stem."""
     return tuple(part.partition("=")[0] for part in name.split("/")) if "=" in name else ()
@@ -142,7 +141,8 @@ def _check(found: dict[str, list[Path]], job: Job) -> None:
         raise DataUnreadable(
             f"{root} holds no .parquet file{deeper or '. Set data.path to the folder that holds them.'}"
         )
-    kinds = {_folder_keys(files[0], root): files[0].relative_to(root) for files in found.values()}
+    firsts = [files[0].relative_to(root) for files in found.values()]
+    kinds = {tuple(part.partition("=")[0] for part in first.parts[:-1]): first for first in firsts}
     if len(kinds) > 1:
         several = " and ".join(f"'{file}'" for file in list(kinds.values())[:2])
         raise DataUnreadable(
@@ -152,10 +152,6 @@ def _check(found: dict[str, list[Path]], job: Job) -> None:
     if wanted is not None and wanted not in keys:
         has = f"the folders' keys are {', '.join(keys)}" if keys else "no folder is named key=value"
         raise DataUnreadable(f"{root} is not partitioned by '{wanted}': {has}. Change data.partition in {job.source}.")
-
-
-def _folder_keys(file: Path, root: Path) -> tuple[str, ...]:
-    return tuple(part.partition("=")[0] for part in file.relative_to(root).parts[:-1])
 
 
 def natural_order(name: str) -> tuple[_Tokens, str]:
@@ -191,10 +187,3 @@ def _bound(text: str, names: Sequence[str]) -> _Bound:
             f"'{text}' is not a partition: {kind}, such as '{names[0]}'" if names else "there are no partitions"
         )
     return _Bound(_tokens(text), text in names)
-
-
-def _within(name: str, low: _Bound | None, high: _Bound | None) -> bool:
-    tokens = _tokens(name)
-    if low is not None and tokens < low.tokens:
-        return False
-    return high is None or (tokens if high.whole else tokens[: len(high.tokens)]) <= high.tokens

@@ -45,7 +45,11 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
         case "bytes":
             return pa.binary()
         case "list":
-            return _common_list(first, second)
+            value = common_type(first.value_type, second.value_type)
+            if value is None:
+                return None
+            sizes = [kind.list_size for kind in (first, second) if pt.is_fixed_size_list(kind)]
+            return pa.list_(value, sizes[0]) if len(sizes) == 2 and sizes[0] == sizes[1] else pa.list_(value)
         case _:
             return None
 
@@ -60,10 +64,6 @@ def _common_number(first: pa.DataType, second: pa.DataType) -> pa.DataType | Non
         return pa.float64()  # pandas writes integers as float64 as soon as one is missing
     if pt.is_decimal(first) or pt.is_decimal(second):
         return _common_decimal(first, second)
-    return _common_integer(first, second)
-
-
-def _common_integer(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     if pt.is_signed_integer(first) == pt.is_signed_integer(second):
         return max(first, second, key=lambda kind: kind.bit_width)
     unsigned, signed = (first, second) if pt.is_unsigned_integer(first) else (second, first)
@@ -105,14 +105,6 @@ def _common_time(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
 def _finer(first: str, second: str) -> str:
     # Nanoseconds end in the year 2262; microseconds hold the placeholder dates (9999-12-31) that other files may have.
     return first if first == second else min(max(first, second, key=_UNITS.index), "us", key=_UNITS.index)
-
-
-def _common_list(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
-    value = common_type(first.value_type, second.value_type)
-    if value is None:
-        return None
-    fixed = [kind.list_size for kind in (first, second) if pt.is_fixed_size_list(kind)]
-    return pa.list_(value, fixed[0]) if len(fixed) == 2 and fixed[0] == fixed[1] else pa.list_(value)
 
 
 def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -168,14 +160,11 @@ def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     if column.type == field.type:
         return column
     try:
-        return _decoded(column).cast(field.type, safe=not _drops_nanoseconds(column.type, field.type))
+        drops_nanoseconds = getattr(column.type, "unit", None) == "ns" and getattr(field.type, "unit", None) == "us"
+        return _decoded(column).cast(field.type, safe=not drops_nanoseconds)
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
-
-
-def _drops_nanoseconds(found: pa.DataType, wanted: pa.DataType) -> bool:
-    return getattr(found, "unit", None) == "ns" and getattr(wanted, "unit", None) == "us"
 
 
 def _decoded(column: pa.Array) -> pa.Array:
