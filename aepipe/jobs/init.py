@@ -29,18 +29,15 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     data = Path(data)
     if job_path.exists() and not force:
         raise JobInvalid(str(job_path), ["is there already; choose another with --job, or replace it with --force"])
-    name = name or _name_of(data)
+    if not name:
+        stem = data.resolve().stem if data.is_file() else data.resolve().name
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "table"
     relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
     schema = infer_schema(job, partitions)
     put_bytes(job_path, _text(name, relative, schema.columns).encode())
     return job_path
-
-
-def _name_of(data: Path) -> str:
-    stem = data.resolve().stem if data.is_file() else data.resolve().name
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "table"
 
 
 def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:

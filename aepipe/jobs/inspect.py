@@ -53,7 +53,16 @@ def inspect(path: str | Path) -> Inspection:
             arrow = read_footer(file).schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
-    return Inspection(columns=schema.columns, partitions=tuple(map(_seen, partitions)), notes=tuple(notes))
+    seen = tuple(
+        PartitionSeen(
+            partition=partition.name,
+            files=len(partition.files),
+            rows=sum(read_footer(file).rows for file in partition.files),
+            bytes=sum(file.stat().st_size for file in partition.files),
+        )
+        for partition in partitions
+    )
+    return Inspection(columns=schema.columns, partitions=seen, notes=tuple(notes))
 
 
 def job_for(path: str | Path) -> Job:
@@ -106,13 +115,10 @@ def _warn_of_gaps(arrow: pa.Schema, footers: Sequence[Footer]) -> None:
         elif lacking:
             log.warning("column '%s' is missing from the newest file, %s: it is not used", name, footers[-1].path)
     for field in arrow:
-        empty = [footer.path for footer in footers if _is_null(footer, field.name)]
+        holding = [footer for footer in footers if field.name in footer.schema.names]
+        empty = [footer.path for footer in holding if pa.types.is_null(footer.schema.field(field.name).type)]
         if empty and not pa.types.is_null(field.type):
             log.warning("column '%s' is null throughout %s", field.name, _some_of(empty))
-
-
-def _is_null(footer: Footer, name: str) -> bool:
-    return name in footer.schema.names and pa.types.is_null(footer.schema.field(name).type)
 
 
 def _some_of(paths: Sequence[Path]) -> str:
@@ -157,9 +163,3 @@ def refuse_training_faults(schema: Schema, files: Iterable[Path]) -> None:
         known.update(arrow.names)
     if found:
         raise SchemaMismatch("the training partitions", found)
-
-
-def _seen(partition: Partition) -> PartitionSeen:
-    rows = sum(read_footer(file).rows for file in partition.files)
-    size = sum(file.stat().st_size for file in partition.files)
-    return PartitionSeen(partition=partition.name, files=len(partition.files), rows=rows, bytes=size)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from markupsafe import Markup
 
-from aepipe.quality.checks import Check, CheckReport
+from aepipe.quality.checks import CheckReport
 from aepipe.report import formatting
 from aepipe.report.figures import column_distributions
 from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
@@ -65,6 +65,8 @@ def render_sample_page(page: SamplePage) -> str:
     found = page.quality
     compared = page.images is None and found.measures.shapes is not None
     columns = column_distributions.compare_columns(page.real, page.synthetic) if compared else []
+    step = column_distributions.MOST_COLUMNS
+    shown = min(len(columns), MOST_FIGURES * step)
     trends = found.measures.trends
     heat = Markup(draw_pair_heatmap(trends.names, trends.similarity)) if trends and len(trends.names) > 1 else None
     return (
@@ -72,12 +74,29 @@ def render_sample_page(page: SamplePage) -> str:
         .get_template("samples.html")
         .render(
             page=page,
-            checks=[_line(check) for check in found.checks],
+            checks=[
+                CheckLine(
+                    title=check.title,
+                    value=formatting.number(check.value),
+                    chance=""
+                    if check.low is None
+                    else f"{formatting.number(check.low)} to {formatting.number(check.high)}",
+                    real=formatting.number(check.real) if check.real is not None else formatting.NONE,
+                    threshold=check.threshold or formatting.NONE,
+                    status="reported only" if check.is_met is None else "passed" if check.is_met else "failed",
+                    is_failed=check.is_met is False,
+                    note=check.note,
+                )
+                for check in found.checks
+            ],
             missed=found.failed_checks,
             bars=sum(check.is_met is not None for check in found.checks),
             guarantee=NO_GUARANTEE,
-            figures=_figures(columns),
-            shown=min(len(columns), MOST_FIGURES * column_distributions.MOST_COLUMNS),
+            figures=[
+                Markup(column_distributions.draw_distributions(columns[start : start + step], name=f"columns{start}"))
+                for start in range(0, shown, step)
+            ],
+            shown=shown,
             of=len(columns),
             heat=heat,
             worst=None if trends is None else trends.worst,
@@ -112,28 +131,6 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         " approximated by Gaussians. It cannot detect differences that the encoder does not represent.",
     }
     return [(check.title, texts[check.key]) for check in quality.checks]
-
-
-def _line(check: Check) -> CheckLine:
-    return CheckLine(
-        title=check.title,
-        value=formatting.number(check.value),
-        chance="" if check.low is None else f"{formatting.number(check.low)} to {formatting.number(check.high)}",
-        real=formatting.number(check.real) if check.real is not None else formatting.NONE,
-        threshold=check.threshold or formatting.NONE,
-        status="reported only" if check.is_met is None else "passed" if check.is_met else "failed",
-        is_failed=check.is_met is False,
-        note=check.note,
-    )
-
-
-def _figures(columns: list[column_distributions.ColumnDistribution]) -> list[Markup]:
-    step = column_distributions.MOST_COLUMNS
-    starts = range(0, min(len(columns), MOST_FIGURES * step), step)
-    return [
-        Markup(column_distributions.draw_distributions(columns[start : start + step], name=f"columns{start}"))
-        for start in starts
-    ]
 
 
 def _list_reduced_columns(quality: CheckReport) -> list[tuple[str, str]]:

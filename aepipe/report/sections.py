@@ -181,7 +181,21 @@ def time_unit(partitions: Sequence[PartitionResult]) -> str:
 def build_partition_rows(partitions: Sequence[PartitionResult]) -> list[PartitionRow]:
     """Return the table rows of the latest MOST_PARTITIONS partitions."""
     stages, factor = list_stages(partitions), 1.0 if time_unit(partitions) == "s" else 1000.0
-    return [_partition_row(line, stages, factor) for line in partitions[-MOST_PARTITIONS:]]
+    return [
+        PartitionRow(
+            line=line,
+            share=formatting.percent(line.flagged / line.scored) if line.scored > 0 else formatting.NONE,
+            invalid=formatting.text(formatting.format_counts(line.details.invalid.items()), most=300),
+            unseen=formatting.text(formatting.format_counts(line.details.unseen.items()), most=300),
+            stages=tuple(
+                formatting.number(factor * line.seconds[stage]) if stage in line.seconds else formatting.NONE
+                for stage in stages
+            ),
+            rate=formatting.number(line.rows / line.elapsed_s) if line.elapsed_s > 0 and line.rows else formatting.NONE,
+            over_io=formatting.number(line.details.over_io),
+        )
+        for line in partitions[-MOST_PARTITIONS:]
+    ]
 
 
 def build_bars(counts: Mapping[str, int], *, most: int = 12) -> list[Bar]:
@@ -217,17 +231,16 @@ def build_comparison_rows(comparison: Comparison) -> list[ComparisonRow]:
     """Return one row per model or baseline; ours and the best of each measure are marked."""
     values = np.array(list(comparison.lines.values()), float).reshape(len(comparison.lines), len(comparison.measures))
     best = np.max(np.where(np.isnan(values), -np.inf, values), axis=0, initial=-np.inf)
-    return [
-        ComparisonRow(
-            formatting.text(name),
-            name == comparison.ours,
-            tuple(
-                (_with_range(v, span), float(np.clip(np.nan_to_num(v, posinf=0.0, neginf=0.0), 0.0, 1.0)), v == top)
-                for v, top, span in zip(line, best, comparison.ranges.get(name, (None,) * len(line)), strict=True)
-            ),
-        )
-        for name, line in zip(comparison.lines, values.tolist(), strict=True)
-    ]
+    rows = []
+    for name, line in zip(comparison.lines, values.tolist(), strict=True):
+        cells = []
+        for v, top, span in zip(line, best, comparison.ranges.get(name, (None,) * len(line)), strict=True):
+            text = formatting.number(v)
+            if span is not None:
+                text += f" ({formatting.number(span[0])} to {formatting.number(span[1])})"
+            cells.append((text, float(np.clip(np.nan_to_num(v, posinf=0.0, neginf=0.0), 0.0, 1.0)), v == top))
+        rows.append(ComparisonRow(formatting.text(name), name == comparison.ours, tuple(cells)))
+    return rows
 
 
 def select_files(files: Sequence[FileLine], role: str) -> tuple[list[FileLine], str]:
@@ -279,6 +292,11 @@ def explain_terms(header: Header) -> list[tuple[str, str]]:
     kind = "normal and anomalous rows" if header.is_polluted else "normal rows"
     least = f" With {_rows(n)} the smallest possible value is {formatting.number(1 / (n + 1))}." if n else ""
     alpha = "alpha" if header.alpha is None else f"alpha = {formatting.percent(header.alpha, trim=True)}"
+    share = "About that share of normal rows is flagged by chance"
+    if header.is_adaptive:
+        share = "Flags use the latest rows and an adaptive alpha, which keeps about that share flagged"
+    elif header.is_polluted:
+        share = "The training data may contain anomalies: this is the share of all rows that is flagged"
     return [
         (
             "score",
@@ -294,7 +312,7 @@ def explain_terms(header: Header) -> list[tuple[str, str]]:
         ),
         (
             "flagged",
-            f"The p-value is at most {alpha}. {_share_flagged(header)}, if the rows are distributed like the"
+            f"The p-value is at most {alpha}. {share}, if the rows are distributed like the"
             " calibration rows. A flag is a prompt to investigate, not proof.",
         ),
         (
@@ -304,36 +322,6 @@ def explain_terms(header: Header) -> list[tuple[str, str]]:
             " normal rows. They show where the row deviates, not the cause.",
         ),
     ]
-
-
-def _share_flagged(header: Header) -> str:
-    if header.is_adaptive:
-        return "Flags use the latest rows and an adaptive alpha, which keeps about that share flagged"
-    if header.is_polluted:
-        return "The training data may contain anomalies: this is the share of all rows that is flagged"
-    return "About that share of normal rows is flagged by chance"
-
-
-def _partition_row(line: PartitionResult, stages: Sequence[str], factor: float) -> PartitionRow:
-    elapsed = line.elapsed_s
-    return PartitionRow(
-        line=line,
-        share=formatting.percent(line.flagged / line.scored) if line.scored > 0 else formatting.NONE,
-        invalid=formatting.text(formatting.format_counts(line.details.invalid.items()), most=300),
-        unseen=formatting.text(formatting.format_counts(line.details.unseen.items()), most=300),
-        stages=tuple(
-            formatting.number(factor * line.seconds[stage]) if stage in line.seconds else formatting.NONE
-            for stage in stages
-        ),
-        rate=formatting.number(line.rows / elapsed) if elapsed > 0 and line.rows else formatting.NONE,
-        over_io=formatting.number(line.details.over_io),
-    )
-
-
-def _with_range(value: float, span: tuple[float, float] | None) -> str:
-    return formatting.number(value) + (
-        "" if span is None else f" ({formatting.number(span[0])} to {formatting.number(span[1])})"
-    )
 
 
 def _rows(n: int) -> str:

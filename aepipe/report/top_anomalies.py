@@ -61,6 +61,7 @@ def build_anomaly_cards(anomalies: TopAnomalies) -> list[AnomalyCard]:
 
 def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, expected: Record) -> AnomalyCard:
     found = list_attributions(record)
+    longest = max((max(0.0, z) for _, z in found if not math.isnan(z)), default=0.0) or 1.0
     z_of = {name: formatting.number(z) for name, z in found}
     every = [
         Value(
@@ -79,7 +80,10 @@ def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, ex
         p_value=formatting.number(_number(record.get("p_value"))),
         p_extrapolated=record.get("p_extrapolated") is True,
         flagged=record.get("is_anomaly") is True,
-        reasons=_bars(found),
+        reasons=[
+            Reason(formatting.text(name), formatting.number(z), 0.0 if math.isnan(z) else max(0.0, z) / longest)
+            for name, z in found
+        ],
         values=sorted((v for v in every if v.column in z_of), key=lambda v: order.index(v.column)),
         rest=[v for v in every if v.column not in z_of],
         pictures=_pictures(anomalies, index),
@@ -109,16 +113,6 @@ def list_attributions(record: Record) -> list[tuple[str, float]]:
         if isinstance(name, str):
             found.append((name, float("nan") if z is None else z))
     return found
-
-
-def _bars(found: list[tuple[str, float]]) -> list[Reason]:
-    known = [max(0.0, z) for _, z in found if not math.isnan(z)]
-    longest = max(known, default=0.0) or 1.0
-    lengths = [0.0 if math.isnan(z) else max(0.0, z) / longest for _, z in found]
-    return [
-        Reason(formatting.text(name), formatting.number(z), length)
-        for (name, z), length in zip(found, lengths, strict=True)
-    ]
 
 
 def _pictures(anomalies: TopAnomalies, index: int) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from aepipe.report.page_model import Traversal, TraversalLine
 from aepipe.report.thumbnails import GALLERY_SIDE, picture
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_STRIPS, MOST_STEPS = 16, 12
@@ -99,23 +98,18 @@ def _figure(lines: Sequence[TraversalLine], *, unit: str, name: str) -> str:
     def paint(figure: "Figure") -> None:
         grid = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
         for axes, line in zip(grid, lines, strict=False):
-            _paint(axes, line)
+            values = [float(value) for value in line.values if isinstance(value, int | float)]
+            axes.plot(line.positions, values, color=PALETTE["current"], linewidth=1.4, marker="o", markersize=2.6)
+            axes.set_title(formatting.text(line.column, most=26), fontsize=8.5, fontweight="normal", pad=12)
+            strip = formatting.text(line.strip, most=30)
+            axes.text(0, 1.02, strip, transform=axes.transAxes, fontsize=7, color=PALETTE["muted"])
+            axes.locator_params(nbins=4)
+            plain_numbers(axes.xaxis)
+            plain_numbers(axes.yaxis)
+            axes.grid(axis="y")
         for axes in grid[len(lines) :]:
             axes.set_axis_off()
         figure.supxlabel(formatting.text(unit), fontsize=8.5, color=PALETTE["muted"])
 
     label = f"Along the traversal: {', '.join(formatting.text(line.column, most=40) for line in lines)}"
     return draw(paint, name=name, label=label, width=700, height=24 + 108 * rows)
-
-
-def _paint(axes: "Axes", line: TraversalLine) -> None:
-    values = [float(value) for value in line.values if isinstance(value, int | float)]
-    axes.plot(line.positions, values, color=PALETTE["current"], linewidth=1.4, marker="o", markersize=2.6)
-    axes.set_title(formatting.text(line.column, most=26), fontsize=8.5, fontweight="normal", pad=12)
-    axes.text(
-        0, 1.02, formatting.text(line.strip, most=30), transform=axes.transAxes, fontsize=7, color=PALETTE["muted"]
-    )
-    axes.locator_params(nbins=4)
-    plain_numbers(axes.xaxis)
-    plain_numbers(axes.yaxis)
-    axes.grid(axis="y")

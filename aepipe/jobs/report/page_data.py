@@ -288,6 +288,12 @@ def build_file_lines(scored: ScoredPartitions) -> tuple[page_model.FileLine, ...
 def build_card(model: TableModel) -> page_model.Card:
     """Return the description of the model from the bundle's manifest."""
     manifest = model.bundle.manifest
+    parity: dict[str, dict[str, float]] = {}
+    for part_name, part in manifest.parts.items():
+        largest = parity.setdefault(part_name, {})  # over all batch sizes and outputs
+        for differences in (each for outputs in part.parity.values() for each in _mapping(outputs).values()):
+            for measure, value in differences.items():
+                largest[measure] = max(largest.get(measure, 0.0), value)
     return page_model.Card(
         family=manifest.family,
         trunk=manifest.trunk or "",
@@ -296,20 +302,10 @@ def build_card(model: TableModel) -> page_model.Card:
         options=_mapping(manifest.job["model"]),
         rows=manifest.rows,
         partitions=manifest.train_partitions,
-        parity={name: _numbers(part.parity) for name, part in manifest.parts.items()},
+        parity=parity,
         versions=manifest.versions,
     )
 
 
 def _mapping(value: JsonValue) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {}
-
-
-def _numbers(parity: Mapping[str, JsonValue]) -> dict[str, float]:
-    """Return the largest absolute and relative differences over all batch sizes and outputs."""
-    found: dict[str, float] = {}
-    for outputs in parity.values():
-        for differences in _mapping(outputs).values():
-            for measure, value in differences.items():
-                found[measure] = max(found.get(measure, 0.0), value)
-    return found

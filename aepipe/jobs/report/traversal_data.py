@@ -25,7 +25,14 @@ def build_traversals(outputs: Outputs, model: TableModel) -> tuple[page_model.Tr
 def _build_traversal(outputs: Outputs, model: TableModel, manifest: Manifest[TraversalDetails]) -> page_model.Traversal:
     table, details = read_parquet(outputs.root / manifest.files["walks"].path), manifest.details
     layout = model.bundle.encoding.layout
-    title, unit = _title(details), _UNITS[details.kind]
+    keys, unit = details.keys, _UNITS[details.kind]
+    match details.kind:
+        case "interpolation":
+            title = f"From {keys[0]} to {keys[1]}, {details.how}"
+        case "traversal":
+            title = f"{keys[0]}, one latent varied at a time"
+        case _:
+            title = f"Towards {details.condition}"
     if layout.rebuilt is None:
         lines = changes(model, table, details.keys, most=_LINES)
         shown = tuple(page_model.TraversalLine(line.path, line.column, line.places, line.values) for line in lines)
@@ -40,14 +47,3 @@ def _build_traversal(outputs: Outputs, model: TableModel, manifest: Manifest[Tra
         images=np.stack([pixels[strip.rows] for strip in strips]),
         top=layout.rebuilt.top,
     )
-
-
-def _title(details: TraversalDetails) -> str:
-    keys = details.keys
-    match details.kind:
-        case "interpolation":
-            return f"From {keys[0]} to {keys[1]}, {details.how}"
-        case "traversal":
-            return f"{keys[0]}, one latent varied at a time"
-        case _:
-            return f"Towards {details.condition}"

@@ -59,13 +59,21 @@ def latent_map(latents: LatentMap) -> str:
     height = float((high - low)[1]) / point
 
     def paint(figure: "Figure") -> None:
-        panels = _panels(figure, 2 if names else 1, height)
+        # A layout engine ignores legends below axes with a fixed aspect ratio, so the axes have fixed positions.
+        figure.set_layout_engine("none")
+        across, down = figure.get_size_inches() * POINTS_PER_INCH
+        lefts = [_LEFT + index * (_PANEL + _GAP) for index in range(2 if names else 1)]
+        panels = [figure.add_axes((left / across, _BOTTOM / down, _PANEL / across, height / down)) for left in lefts]
         _paint_scores(panels[0], plane.xy, scores, flagged)
         if names:
             _paint_classes(panels[1], plane.xy, names, point=point)
             panels[1].set_title(f"by {formatting.text(latents.label, most=32)}", pad=6)
         for axes in panels:
-            _format_axes(axes, plane, low, high)
+            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=plane.axes[0], ylabel=plane.axes[1])
+            axes.locator_params(nbins=6)
+            plain_numbers(axes.xaxis)
+            plain_numbers(axes.yaxis)
+            axes.grid()
 
     label = f"Latents of {formatting.count(len(kept))} rows in two dimensions"
     wide, tall = _LEFT + (2 if names else 1) * (_PANEL + _GAP), _BOTTOM + height + _TOP
@@ -136,15 +144,6 @@ def _plane(points: np.ndarray) -> Plane:
     return Plane(inside, names, int((inside != xy).any(axis=1).sum()))
 
 
-def _panels(figure: "Figure", count: int, height: float) -> list["Axes"]:
-    """Create axes at fixed positions."""
-    # A layout engine ignores legends below axes with a fixed aspect ratio.
-    figure.set_layout_engine("none")
-    width, tall = figure.get_size_inches() * POINTS_PER_INCH
-    lefts = [_LEFT + index * (_PANEL + _GAP) for index in range(count)]
-    return [figure.add_axes((left / width, _BOTTOM / tall, _PANEL / width, height / tall)) for left in lefts]
-
-
 def _paint_scores(axes: "Axes", xy: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> None:
     """Draw the points in nine colours, evenly spaced on the scale of the score, flagged rows on top."""
     scale = fitting_scale(scores)
@@ -191,14 +190,6 @@ def _paint_classes(axes: "Axes", xy: np.ndarray, names: Sequence[str], *, point:
     columns = 5 if max(map(len, classes)) <= 4 else 3
     place = (0.5, _below(axes, 32))
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=columns, columnspacing=1.0)
-
-
-def _format_axes(axes: "Axes", plane: Plane, low: np.ndarray, high: np.ndarray) -> None:
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=plane.axes[0], ylabel=plane.axes[1])
-    axes.locator_params(nbins=6)
-    plain_numbers(axes.xaxis)
-    plain_numbers(axes.yaxis)
-    axes.grid()
 
 
 def _points_high(axes: "Axes") -> float:
