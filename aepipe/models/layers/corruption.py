@@ -33,8 +33,8 @@ class CorruptionOptions(FrozenModel):
         None,
         gt=0,
         le=1,
-        description="standard deviation of gaussian noise, in those of a column or in shares of the greatest pixel; "
-        "else the share of the cells; none: what suits",
+        description="standard deviation of gaussian noise, relative to the column's or to the greatest pixel; "
+        "for other noise, the share of the cells; none: by the kind of noise",
     )
 
 
