@@ -37,7 +37,7 @@ def gaussian(stats: Tensor) -> Normal:
 
 
 def cell(model: VariationalRecurrentNetwork, input_part: Tensor, latent_part: Tensor, state: Tensor) -> Tensor:
-    """The next state by torch's own cell, whose weights stand in three layers here. Equation 7."""
+    """Compute the next state with torch's GRUCell, whose weights are those of three layers here. Equation 7."""
     net, width = model.network, len(state[0])
     own = torch.nn.GRUCell(2 * width, width).double()
     with torch.no_grad():
@@ -50,14 +50,14 @@ def cell(model: VariationalRecurrentNetwork, input_part: Tensor, latent_part: Te
 
 
 def one_step(model: VariationalRecurrentNetwork, x: Tensor, state: Tensor) -> tuple[Normal, Normal]:
-    """What is known of a step's latents before (equation 5) and after (equation 9) it is input_part."""
+    """Return prior (equation 5) and posterior (equation 9) of the latents of a step."""
     net, width = model.network, len(state[0])
     hidden = net.input_layer(net.input_features(x))[:, :width] + net.state_layer(state)[:, :width]
     return gaussian(net.prior(state)), gaussian(net.encoder(hidden))
 
 
 def answer(model: VariationalRecurrentNetwork, z: Tensor, state: Tensor) -> Tensor:
-    """The parameters of a step. Equation 6."""
+    """Compute the parameters of a step. Equation 6."""
     net = model.network
     outputs: Tensor = net.decoder(net.decoder_latent_layer(net.latent_features(z)) + net.decoder_state_layer(state))
     return outputs
