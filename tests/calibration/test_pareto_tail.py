@@ -74,6 +74,7 @@ def test_extrapolated_p_values_are_right_within_a_factor_where_the_law_is_known(
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=300, max_size=400, unique=True),
     st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=30),
 )
+@pytest.mark.slow
 def test_p_falls_with_the_score_joins_the_counted_one_and_is_never_zero(
     held_out: list[float], far: list[float]
 ) -> None:

@@ -296,6 +296,7 @@ def _tiny(name: str, module: nn.Module) -> Part:
 ROWS = {"x": np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)}
 
 
+@pytest.mark.slow
 def test_parts_that_cannot_be_converted_are_all_named() -> None:
     parts = [_tiny("searched", Searched()), _tiny("fixed", Fixed())]
 

@@ -261,6 +261,7 @@ def test_without_labels_scored_nights_tell_and_without_those_alpha_is_an_assumpt
     assert told.alpha != assumed.alpha
 
 
+@pytest.mark.slow
 def test_training_with_costs_judges_by_labelled_rows_that_were_kept_from_it(mill: Path) -> None:
     edit(mill, "[calibration]\n", f"[calibration]\n{COSTS}")
 
@@ -284,6 +285,7 @@ def test_training_with_labels_of_one_class_leaves_no_bundle(mill: Path) -> None:
     assert len(Registry(mill.parent / "exported" / "mill").versions()) == 1
 
 
+@pytest.mark.slow
 def test_labels_choose_the_head_on_rows_kept_from_training(mill: Path) -> None:
     edit(mill, "[score]\n", '[score]\nhead = "labelled"\n')
 

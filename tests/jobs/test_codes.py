@@ -23,6 +23,7 @@ KINDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_codes_go_all_the_way(name: str, tmp_path: Path) -> None:
     old, new, codes, pooled = KINDS[name]
     job = make_workshop(tmp_path / name, name)

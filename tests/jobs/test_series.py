@@ -67,6 +67,7 @@ def make_job(folder: Path, *, family: str, epochs: int, model: str = "") -> Path
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_windows_are_learned_scored_encoded_sampled_and_reported(tmp_path: Path) -> None:
     job = make_job(tmp_path, family="vrnn", epochs=12, model="state = 32\nlatent = 3")
 
@@ -96,6 +97,7 @@ def test_windows_are_learned_scored_encoded_sampled_and_reported(tmp_path: Path)
     assert [int(np.nanargmax(losses[row])) for row in range(6)] == [ends[row] // 2 for row in range(6)]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_an_autoencoder_takes_windows_too_and_rebuilds_them_in_their_own_type(tmp_path: Path) -> None:
     job = make_job(tmp_path, family="ae", epochs=10, model="state = 32")

@@ -111,6 +111,7 @@ def test_the_estimated_density_is_right_on_average_over_the_batches() -> None:
     assert torch.stack(estimates).mean().item() == pytest.approx(oracle(z, mean, log_var).joint[0].exp().item())
 
 
+@pytest.mark.slow
 def test_ten_thousand_gaussians_have_about_their_total_correlation_in_batches_and_not_with_column_0() -> None:
     mean, log_var = posteriors(ROWS, 10, correlation=0.5, std=0.3)
     some = torch.randperm(ROWS, generator=seeded(0))[:600]

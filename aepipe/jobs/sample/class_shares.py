@@ -75,7 +75,7 @@ def shuffled(groups: tuple[Group, ...], seed: int) -> NDArray[np.int64]:
 def value_text(value: object) -> str | None:
     """Return a value as it is written in shares.
 
-    >>> text_of(True), text_of(3), text_of(">50K"), text_of(None)
+    >>> value_text(True), value_text(3), value_text(">50K"), value_text(None)
     ('true', '3', '>50K', None)
     """
     if value is None:

@@ -69,6 +69,7 @@ def shop(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_known_classes_are_told_and_others_are_unknown(shop: Path) -> None:
     bundle = Bundle.open(train(shop).bundle)
     score(shop)

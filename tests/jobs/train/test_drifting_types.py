@@ -119,6 +119,7 @@ def test_a_model_of_drifting_files_is_trained_and_scores_each_of_them(tmp_path: 
     assert [night.rows for night in scored.nights] == [120] * 4
 
 
+@pytest.mark.slow
 def test_drifting_nights_are_evaluated_and_reported(tmp_path: Path) -> None:
     key_as_number = changed(rows(5), "id", pa.array(range(120)))
     nights = [WAYS["times in nanoseconds"](rows(3)), WAYS["a label as float64"](rows(4)), key_as_number]

@@ -148,6 +148,7 @@ def test_samples_hold_coloured_images_and_no_grey_ones(job: Path) -> None:
 
 
 @pytest.mark.parametrize("trained", ["conv"], indirect=True)
+@pytest.mark.slow
 def test_the_page_shows_the_coloured_images(job: Path) -> None:
     score(job)
     sample(job, rows=16, partition="dt=2026-02-01")

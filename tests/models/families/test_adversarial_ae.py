@@ -98,6 +98,7 @@ def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right
     assert facts["critic_accuracy"] == pytest.approx(right.item() / 1_000)
 
 
+@pytest.mark.slow
 def test_codes_of_skewed_rows_look_like_n01() -> None:
     """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
     rows = skewed_rows(3_000)

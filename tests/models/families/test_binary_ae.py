@@ -184,6 +184,7 @@ def test_codes_drawn_from_the_prior_have_the_frequencies_of_the_rows(trained: Mo
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_exported_codes_are_those_of_torch(trained: Model) -> None:
     train, _ = digits()
 

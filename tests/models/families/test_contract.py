@@ -190,6 +190,7 @@ def test_keys_of_families_trunks_and_likelihoods_never_mean_two_things() -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trunk", trunks.names())
+@pytest.mark.slow
 def test_an_autoencoder_of_every_trunk_is_exported_as_torch_answers(trunk: str) -> None:
     name = next(name for name, layout in reversed(LAYOUTS.items()) if layout.kind in trunks.find(trunk).kinds)
 

@@ -153,6 +153,7 @@ def test_latents_are_named_by_their_levels_the_top_first() -> None:
     assert model.latent.names == ("z0_000", "z0_001", "z1_000", "z2_000", "z2_001", "z2_002")
 
 
+@pytest.mark.slow
 def test_every_level_is_used_and_the_prior_draws_what_rows_look_like() -> None:
     """Two of the columns say where on a ring a row is, the other two repeat them, turned by an angle of their own."""
     generator = np.random.default_rng(0)

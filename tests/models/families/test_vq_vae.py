@@ -176,6 +176,7 @@ def test_the_model_card_counts_codes_as_numpy_does() -> None:
     assert facts["elbo"] == pytest.approx(-facts["nll"] - 16 * facts["prior_nats_per_code"])
 
 
+@pytest.mark.slow
 def test_the_prior_learns_what_follows_what_and_draws_it() -> None:
     rng = np.random.default_rng(0)
     kinds = np.zeros((2, 1, 8, 8), np.uint8)

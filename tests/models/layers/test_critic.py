@@ -18,6 +18,7 @@ def test_the_loss_is_the_cross_entropy_of_the_two_kinds() -> None:
     assert critic_nll(first, second).item() == pytest.approx(oracle.item())
 
 
+@pytest.mark.slow
 def test_the_mean_logit_of_a_trained_critic_is_the_total_correlation_of_correlated_normals() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -94,6 +94,7 @@ def test_the_ends_of_the_uniform_range_are_codes_too() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_draw_is_exported_as_one_loop_however_many_codes_there_are() -> None:
     prior = make(Grid(7, 7)).float()
 
