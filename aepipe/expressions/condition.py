@@ -44,7 +44,7 @@ class Condition:
 
     @property
     def columns(self) -> frozenset[str]:
-        """Names of the columns in the condition."""
+        """Return the names of the columns in the condition."""
         return frozenset(column.name for column in columns(self.node))
 
     def mask(self, rows: pa.Table | pa.RecordBatch) -> pa.BooleanArray:

@@ -27,7 +27,7 @@ class Labels(NamedTuple):
 
     @classmethod
     def nothing(cls, rows: int) -> "Labels":
-        """Return labels of rows of which none is known."""
+        """Return labels for rows that are all unlabelled."""
         return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
@@ -40,7 +40,7 @@ class LabelRule(NamedTuple):
 
     @property
     def columns(self) -> frozenset[str]:
-        """Source columns of the condition."""
+        """Return the source columns of the condition."""
         return self.condition.columns
 
     def of(self, rows: pa.Table) -> Labels:
@@ -58,11 +58,18 @@ def label_rule(job: Job) -> LabelRule | None:
 
 
 def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, positive: str | None = None) -> LabelRule:
-    """The truth by a label column; by `[evaluate] anomaly`, or the job's only label, where none is named.
+    """Return the rule of a label column; by default `[evaluate] anomaly`, or the job's only label.
 
-    files: the sources that the labels stand in. positive: the label of an anomaly, as text; none: 1 or true, or what
-    `[evaluate] anomaly` says of the column, or the rarer of two values.
-    Raises SchemaMismatch where no file has the column, EvaluationInvalid where its values are not two.
+    Args:
+        job: The job.
+        files: Source files with the labels.
+        label: Label column; None for the default.
+        positive: Value that marks an anomaly, as text; None for 1 or true, for the value in `[evaluate] anomaly`, or
+            for the rarer of two values.
+
+    Raises:
+        SchemaMismatch: No file has the column.
+        EvaluationInvalid: The column does not have two values.
     """
     stated = label_rule(job)
     if label is None and positive is None and stated is not None:

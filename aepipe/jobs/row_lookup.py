@@ -27,11 +27,17 @@ def find_rows(
     columns: Sequence[str],
     near: Callable[[Job, str], str] = lambda job, text: "",
 ) -> pa.Table:
-    """One row for each key, in their order, with those of `columns` that its file has.
+    """Find one row per key, in the order of the keys.
 
-    texts: values of the key column, or of several in the order of `[data] keys`, parted by commas. near: what a message
-    adds of keys like one that is not found.
-    Raises JobInvalid where no column is a key, OptionInvalid where a key is of no row or of several.
+    Args:
+        job: The job.
+        texts: Keys as text; the values of several key columns in the order of `[data] keys`, separated by commas.
+        columns: Columns to read; a file may lack some.
+        near: Function that returns a hint at similar keys for the message about a key that is not found.
+
+    Raises:
+        JobInvalid: The job has no key column.
+        OptionInvalid: A key matches no row, or several.
     """
     keys = job.data.keys
     if not keys:

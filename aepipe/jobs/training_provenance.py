@@ -8,13 +8,13 @@ from aepipe.tables.partitions import Partition, discover
 
 
 class Trained(NamedTuple):
-    """What a bundle was made by, and from."""
+    """Job and training partitions of a bundle."""
 
     job: Job
     partitions: tuple[Partition, ...]
-    """in the order in which they were learned from"""
+    """in training order"""
     gone: tuple[str, ...]
-    """names of those that are no longer there"""
+    """names of training partitions that no longer exist"""
 
 
 def as_trained(bundle: Bundle, job: Job) -> Trained:

@@ -1,7 +1,7 @@
-"""What every score has to beat: random, the greatest |z| of a raw column, PCA, isolation forest.
+"""Baseline detectors: random, maximum |z| of the raw columns, PCA, isolation forest.
 
-All of them learn from the very rows that the bundle learned from, and raise alarms at the same alpha, from thresholds
-that the rows set which were kept from it for calibration.
+All of them train on the training rows of the bundle. Their thresholds have the alpha of the model and are fitted on
+its calibration rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class RawColumns:
         self.train = self._filled(wide)
 
     def of(self, table: pa.Table) -> NDArray[np.float64]:
-        """The rows of a table, (B, D)."""
+        """Convert a table to a matrix, (B, D)."""
         schema = self._encoding.schema.without_keys()
         encoded = self._encoding.encode_table(table.select([c.name for c in schema.columns]), rows=READ_ROWS)
         return self._filled(_wide(encoded.arrays, self._encoding.layout))
@@ -67,22 +67,24 @@ class Baselines(NamedTuple):
 
 
 def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress | None = None) -> Baselines:
-    """The yardsticks of a model, to be asked for rows that it scored.
+    """Fit the baselines of a model on its training rows.
 
-    PCA runs through a bundle of its own, kept beside the outputs. Raises EvaluationInvalid where a partition that the
-    model learned from is gone.
+    PCA is trained as a separate bundle, stored with the outputs.
+
+    Raises:
+        EvaluationInvalid: A partition that the model was trained on no longer exists.
     """
     trained = as_trained(scored.model.bundle, scored.job)
     _refuse_gone(scored.model.version, trained.gone)
     of_pca = _pca_job(trained.job, scored.job)
-    result = train_job(of_pca, partitions=trained.partitions, progress=_for_yardstick(progress))
+    result = train_job(of_pca, partitions=trained.partitions, progress=_for_baseline(progress))
     pca = TableModel.open(result.bundle, device=scored.job.run.device)
     learning = read_training_data(of_pca, trained.partitions)
     raw = RawColumns(learning)
     forest = _isolation_forest(raw)
     detectors: dict[str, Callable[[pa.Table], Scores]] = {
         "random": _random(),
-        "max |z|": _greatest_z(raw),
+        "max |z|": _max_abs_z(raw),
         "PCA reconstruction": lambda table: pca.score(table)["score"].to_numpy().astype(np.float64),
         "isolation forest": lambda table: forest(raw.of(table)),
     }
@@ -99,18 +101,18 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
 def _refuse_gone(version: str, gone: tuple[str, ...]) -> None:
     if gone:
         raise EvaluationInvalid(
-            f"{version} learned from {', '.join(sorted(gone))}, which is gone: what it is held against has to "
-            "learn from the same rows. Bring it back, or train again."
+            f"{version} was trained on {', '.join(sorted(gone))}, which is gone: the baselines have to "
+            "train on the same rows. Restore it, or train again."
         )
 
 
 def _pca_job(trained: Job, job: Job) -> Job:
-    """The same job with PCA in place of the model, in a folder that belongs to the outputs."""
+    """Return the same job with PCA in place of the model, in a folder of the outputs."""
     raw = trained.model_dump(mode="json", by_alias=True, exclude={"source"})
     latent = job.model.options.get("latent")
     raw["name"] = "pca"
     raw["model"] = {"family": "pca"} | ({"latent": latent} if isinstance(latent, int) else {})
-    raw["calibration"] = {"alpha": 0.5}  # any: yardsticks have thresholds of their own
+    raw["calibration"] = {"alpha": 0.5}  # any value: baselines have thresholds of their own
     raw["score"] |= {"head": "reconstruction", "clusters": False, "classes": None, "reasons": 0}
     raw["train"]["alias"] = "champion"
     for name, column in raw["columns"].items():
@@ -120,14 +122,15 @@ def _pca_job(trained: Job, job: Job) -> Job:
     return parse_job(raw, source=job.source)
 
 
-def _for_yardstick(progress: Progress | None) -> Progress | None:
+def _for_baseline(progress: Progress | None) -> Progress | None:
     if progress is None:
         return None
     return lambda what, share: progress(f"PCA to compare with: {what}", share)
 
 
 def _threshold(scores: Scores, alpha: float) -> float:
-    """At this alpha, or at the least that so many scores support: later calibrations may rest on more rows."""
+    """Return the threshold at this alpha, or at the smallest alpha that the number of scores supports."""
+    # The active calibration may have been fitted on more rows, and so have a smaller alpha.
     finite = scores[np.isfinite(scores)]
     return Calibration.fit(finite, alpha=max(alpha, 1 / (len(finite) + 1))).threshold
 
@@ -137,8 +140,8 @@ def _random() -> Callable[[pa.Table], Scores]:
     return lambda table: generator.random(table.num_rows)
 
 
-def _greatest_z(raw: RawColumns) -> Callable[[pa.Table], Scores]:
-    """How far the farthest raw column is from its mean, in standard deviations; columns that never vary are no help."""
+def _max_abs_z(raw: RawColumns) -> Callable[[pa.Table], Scores]:
+    """Return a scorer of the maximum |z| over the raw columns; constant columns are ignored."""
     mean, std = raw.train.mean(axis=0), raw.train.std(axis=0)
     gain = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
     return lambda table: np.abs((raw.of(table) - mean) * gain).max(axis=1, initial=0.0)

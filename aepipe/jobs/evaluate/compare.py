@@ -1,4 +1,4 @@
-"""The model beside what it has to beat: its scores beside the baselines', its features beside raw columns and PCA."""
+"""Comparison of a model with baselines: its scores with other detectors, its features with raw columns and PCA."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MOST_ROWS = 50_000
 
 
 class Downstream(Result):
-    """How well a logistic regression tells the label from some features: mean share of right answers of five folds."""
+    """Accuracy of a logistic regression of the label on some features, the mean of five folds."""
 
     name: str
     width: int
@@ -35,16 +35,17 @@ class Comparison(Result):
     """Everything on the same rows."""
 
     label: str | None
-    """what the features tell; None where there is nothing to tell"""
+    """label that is predicted from the features; None without labels or features"""
     evaluation: Evaluation
     features: tuple[Downstream, ...]
 
 
 def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
-    """The scores and features that a model wrote, beside the baselines on the same rows.
+    """Compare the scores and features of a model with baselines on the same rows.
 
-    Raises JobInvalid without `[evaluate] anomaly`, EvaluationInvalid without both normal rows and anomalies, or where
-    no scored partition has a column that tells them apart.
+    Raises:
+        JobInvalid: The job has no `[evaluate] anomaly`.
+        EvaluationInvalid: The rows are of one class, or no scored partition has labels.
     """
     job = read_job(job_path)
     opened = open_model(job, model)
@@ -52,7 +53,7 @@ def compare(job_path: str | Path, *, model: str = "champion", progress: Progress
 
 
 def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None) -> Comparison:
-    """As `compare`, on at most 50,000 rows."""
+    """Compare an opened model with baselines, on at most 50,000 rows."""
     job = scored.job
     truth = label_rule(job)
     if truth is None:
@@ -68,7 +69,7 @@ def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None
 def _downstream(
     label: str, scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
 ) -> tuple[Downstream, ...]:
-    """Of the rows that have a score, features and a label; none where a label has too few rows for a fold."""
+    """Measure features on rows with a score and a label; empty if a class has too few rows for the folds."""
     latents = _latents(scored, labelled)
     if latents is None:
         return ()
@@ -90,7 +91,7 @@ def _downstream(
 
 
 def _latents(scored: ScoredPartitions, labelled: LabelledScores) -> NDArray[np.floating] | None:
-    """The features of the rows, (B, Z); None where a night has none."""
+    """Read the features of the rows, (B, Z); None if a night has none."""
     found = [(scored.latents(night.manifest), night.rows) for night in labelled.nights]
     parts = [z[rows] for z, rows in found if z is not None]
     return np.concatenate(parts) if len(parts) == len(found) else None

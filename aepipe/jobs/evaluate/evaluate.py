@@ -1,4 +1,4 @@
-"""How well scored nights find the rows that were anomalies, beside what every score has to beat.
+"""Evaluation of scored nights against labels, with baselines on the same rows.
 
 Accuracy is not among the measures: where one row in a hundred is an anomaly, silence is 99 % accurate. Neither is
 point-adjusted F1, under which one alarm counts for a whole event and a random score reaches 0.945.
@@ -49,7 +49,7 @@ class Measured(Result):
 
 
 class Contender(Result):
-    """What one score is worth. Where it raises alarms, those above its own threshold at the same alpha are counted."""
+    """Measures of one detector; its alarms are the scores above its own threshold at the alpha of the model."""
 
     name: str
     auroc: Measured
@@ -60,9 +60,9 @@ class Contender(Result):
     alarms_per_night: float
     false_alarms_per_night: float
     cost: float | None
-    """expected of its false alarms and misses a night; None where no costs are named"""
+    """expected cost of false alarms and misses per night; None without costs"""
     event_recall: float | None
-    """share of the events that are found within the budget of false alarms; None without an event time"""
+    """share of events found within the budget of false alarms; None without an event time"""
 
 
 class Evaluation(Result):
@@ -86,10 +86,10 @@ class Evaluation(Result):
     false_alarms_a_night: float
     """the budget of `event_recall`"""
     rejudged: tuple[str, ...]
-    """partitions scored under another calibration; their alarms are those of the active one"""
+    """partitions scored under another calibration; their alarms follow the active one"""
     costs: Costs | None
     cost_of_silence: float | None
-    """expected a night of missing every anomaly"""
+    """expected cost per night of missing every anomaly"""
     contenders: tuple[Contender, ...]
     rounds: int
     seed: int
@@ -108,20 +108,32 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """The scores of the nights from `first` to `last` held against their labels.
+    """Evaluate the scores of the nights from `first` to `last` against their labels.
 
-    Alarms are those of the calibration in force. label: a source column; none: `[evaluate] anomaly`, or the job's only
-    label. positive: its value of an anomaly. cost_false_alarm, cost_miss: in place of the job's; where the job names no
-    base rate, it is the share of anomalies among the rows.
-    false_alarms: how many a night the recall of events allows. The baselines' PCA is kept beside the outputs; nothing
-    else is written.
-    Raises DataUnreadable where nothing is scored, SchemaMismatch without the column, EvaluationInvalid where labels,
-    scores or nights support no measure, OptionInvalid for costs and budgets that are none.
+    Alarms follow the active calibration. The PCA baseline is stored with the outputs; nothing else is written.
+
+    Args:
+        job_path: The job file.
+        label: Source column; None for `[evaluate] anomaly`, or the job's only label.
+        positive: Value of the label column that marks an anomaly.
+        first: First night; None for the first one scored.
+        last: Last night; None for the last one scored.
+        cost_false_alarm: Cost of a false alarm, in place of the job's.
+        cost_miss: Cost of a miss, in place of the job's. The base rate defaults to the share of anomalies.
+        false_alarms: Budget of false alarms per night for the recall of events.
+        seed: Seed of the bootstrap.
+        progress: Callback for progress.
+
+    Raises:
+        DataUnreadable: No night is scored.
+        SchemaMismatch: No source has the label column.
+        EvaluationInvalid: Labels, scores or nights support no measure.
+        OptionInvalid: A cost or the budget is out of range.
     """
     job = read_job(job_path)
     _refuse_costs(job, cost_false_alarm, cost_miss)
     if not 0 <= false_alarms < math.inf:
-        raise OptionInvalid(f"{false_alarms:g} false alarms a night are no budget: expected 0 or more")
+        raise OptionInvalid(f"false_alarms is {false_alarms:g}: expected a finite number per night, 0 or more")
     manifests = _chosen(job, first, last)
     _refuse_unlike(manifests)
     version = manifests[0].model_version.rpartition("/")[2]
@@ -146,7 +158,7 @@ def evaluate_labelled(
     false_alarms: float = 1.0,
     seed: int = 0,
 ) -> Evaluation:
-    """As `evaluate`, of rows that were chosen and baselines that were fitted before."""
+    """Evaluate labelled scores against fitted baselines."""
     calibration = scored.model.bundle.calibration
     terms = _Terms(labelled, costs, math.floor(false_alarms * len(labelled.nights)), seed)
     ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", labelled.scores, labelled.flagged)
@@ -281,7 +293,7 @@ def _span(names: Sequence[str]) -> str:
 def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) -> LabelRule:
     names = scored.unchanged
     if not names:
-        raise EvaluationInvalid(f"no scored night can be judged: of each of them, {CHANGED}")
+        raise EvaluationInvalid(f"no scored night can be evaluated: of each of them, {CHANGED}")
     files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details.inputs]
     return resolve_label_rule(scored.job, files, label=label, positive=positive)
 

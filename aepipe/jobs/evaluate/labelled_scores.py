@@ -33,9 +33,9 @@ class LabelledScores(NamedTuple):
     truth: NDArray[np.bool_]
     """(B,)"""
     scores: NDArray[np.float64]
-    """(B,), -inf where a row has no score: nothing raised an alarm for it"""
+    """(B,), -inf for a row without a score, which raises no alarm"""
     flagged: NDArray[np.bool_]
-    """(B,), by the calibration in force"""
+    """(B,), by the active calibration"""
     in_time: NDArray[np.int64] | None
     """the rows that have an event time in its order; None where the job names no such column"""
     unlabelled: int
@@ -72,7 +72,8 @@ class LabelledScores(NamedTuple):
 def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     """Join scores with labels, for partitions whose source is unchanged since it was scored.
 
-    Raises EvaluationInvalid where no night has such rows, or where none of them has a score.
+    Raises:
+        EvaluationInvalid: No night has labelled rows, or none of them has a score.
     """
     left_out: dict[str, str] = {}
     nights: list[ScoredPartition] = []
@@ -83,22 +84,22 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
         if why is not None:
             left_out[manifest.partition] = why
             continue
-        told, when = _labels(scored, manifest, truth)
-        rows = np.flatnonzero(told.known)
-        unlabelled += len(told.known) - len(rows)
+        labels, when = _labels(scored, manifest, truth)
+        rows = np.flatnonzero(labels.known)
+        unlabelled += len(labels.known) - len(rows)
         if not len(rows):
-            left_out[manifest.partition] = f"{truth.words} says nothing of its {len(told.known):,} rows"
+            left_out[manifest.partition] = f"{truth.words} labels none of its {len(labels.known):,} rows"
             continue
         found, flagged = _alarms(scored, manifest)
         nights.append(ScoredPartition(manifest, rows))
-        truths.append(told.is_anomaly[rows])
+        truths.append(labels.is_anomaly[rows])
         scores.append(np.where(np.isnan(found), -np.inf, found)[rows])
         flags.append(flagged[rows])
         if when is not None:
             times.append(when.take(pa.array(rows)))
     if not nights:
         raise EvaluationInvalid(
-            f"no scored night can be judged: {_reasons(left_out)}. Score one whose labels are known."
+            f"no scored night can be evaluated: {_reasons(left_out)}. Score one whose labels are known."
         )
     _refuse_null(nights, np.concatenate(scores))
     return LabelledScores(
@@ -112,9 +113,9 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     )
 
 
-def sources(scored: ScoredPartitions, judged: LabelledScores) -> Iterator[pa.Table]:
+def sources(scored: ScoredPartitions, labelled: LabelledScores) -> Iterator[pa.Table]:
     """Yield the labelled rows of the source, in order, in bounded batches."""
-    for manifest, rows in judged.nights:
+    for manifest, rows in labelled.nights:
         begin = 0
         for batch in scored.sources(manifest):
             inside = rows[(rows >= begin) & (rows < begin + batch.num_rows)] - begin
@@ -130,7 +131,7 @@ def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: La
     if manifest.partition not in scored.unchanged:
         return CHANGED
     if manifest.details.stream is not None and not scored.has_active_calibration(manifest):
-        return "its alarms adapted along a stream, under another calibration than the one in force: score it again"
+        return "its alarms adapted along a stream, under another calibration than the active one: score it again"
     for path in manifest.details.inputs:
         absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
         if absent:

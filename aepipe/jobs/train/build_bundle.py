@@ -59,7 +59,7 @@ class Made(NamedTuple):
 
 
 class _Trained(NamedTuple):
-    """What comes out of the learning wing."""
+    """Trained and exported parts of a bundle, and facts about the training."""
 
     parts: Mapping[str, Exported]
     head: HeadChoice
@@ -146,8 +146,8 @@ def _refuse_clusters(job: Job, model: Model) -> None:
     if job.score.clusters and not has_mixture(model.latent):
         kind = "codes" if model.latent.kind == "code" else "binary" if model.latent.kind == "binary" else "no features"
         raise OptionInvalid(
-            f"[score] clusters = true needs real latents among the features, and those of family '{job.model.family}' "
-            f"are {kind}; leave it out, or take another family."
+            f"[score] clusters = true needs real latents among the features, and family '{job.model.family}' "
+            f"has {kind}; leave it out, or choose another family."
         )
 
 

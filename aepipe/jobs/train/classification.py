@@ -1,4 +1,4 @@
-"""The classes of a job's label: learned from what a model makes of training rows, judged on rows kept from them."""
+"""Classes of a job's label: fitted on model outputs of training rows, validated on held-out rows."""
 
 import logging
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _NO_CLASS = -1
 
 
 class FoundClasses(NamedTuple):
-    """The part of the scorer, what its answers mean, and what they are worth on rows kept from training."""
+    """Classifier of the scorer, its open-set rule, and its metrics on held-out rows."""
 
     classes: Classes
     open_set: OpenSet
@@ -34,9 +34,9 @@ class FoundClasses(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """Rows kept from training: what they are told to be, how surely, and what they are; -1 for no known class."""
+    """Held-out rows: predicted class, confidence and true class, (B,) each; -1 for an unknown class."""
 
-    told: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     truth: NDArray[np.int64]
 
@@ -46,7 +46,7 @@ class _Kept(NamedTuple):
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        return np.asarray(self.told == self.truth)
+        return np.asarray(self.predicted == self.truth)
 
 
 def class_names(job: Job, learning: TrainingData) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def find_classes(job: Job, learning: TrainingData, model: Model) -> FoundClasses
     )
     learned, known = (tuple(part[at[1] != _NO_CLASS] for part in at) for at in (train, dev))
     fitted = fit_classes((learned[0], learned[1]), (known[0], known[1]), classes=len(names))
-    kept = _told(fitted, [dev, others])
+    kept = _classify(fitted, [dev, others])
     least, sentence = _least(job, kept)
     log.info("%s", sentence)
     open_set = OpenSet(column=column, names=names, least_confidence=least, sentence=sentence)
@@ -122,31 +122,31 @@ def _points(
     return points(chosen.z, chosen.total).double().numpy(), labels[at]
 
 
-def _told(fitted: Classes, kept: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> _Kept:
-    """Return points of several parts of the rows; parts without rows have none."""
+def _classify(fitted: Classes, kept: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> _Kept:
+    """Classify the held-out rows of several parts."""
     parts = [part for part in kept if len(part[1])]
     if not parts:
         nothing = np.zeros(0, np.int64)
         return _Kept(nothing, nothing.astype(np.float64), nothing)
     with torch.no_grad():
-        told, confidence = fitted(torch.from_numpy(np.concatenate([points for points, _ in parts])).float())
+        predicted, confidence = fitted(torch.from_numpy(np.concatenate([points for points, _ in parts])).float())
     truth = np.concatenate([labels for _, labels in parts])
-    return _Kept(told[:, 0].long().numpy(), confidence[:, 0].double().numpy(), truth)
+    return _Kept(predicted[:, 0].long().numpy(), confidence[:, 0].double().numpy(), truth)
 
 
 def _least(job: Job, kept: _Kept) -> tuple[float, str]:
     """Return the confidence threshold and the reason for it."""
     costs = job.calibration.costs
-    strange = int((~kept.known).sum())
-    rows = f"{len(kept.truth):,} rows kept from training, {strange:,} of them of no known class"
+    unknown = int((~kept.known).sum())
+    rows = f"{len(kept.truth):,} rows kept from training, {unknown:,} of them of no known class"
     if costs is not None and kept.right.any():
         least = cheapest_confidence(kept.confidence, kept.right, kept.known, costs)
-        return least, f"a class is told from confidence {least:.3g} on, which costs least on {rows}"
+        return least, f"a class is reported from confidence {least:.3g} on, which costs least on {rows}"
     alpha = job.calibration.alpha
     least = usual_confidence(kept.confidence, kept.right, alpha=alpha)
     return (
         least,
-        f"a class is told from confidence {least:.3g} on, which {alpha:.3g} of the right answers lack, on {rows}",
+        f"a class is reported from confidence {least:.3g} on, which {alpha:.3g} of the right answers lack, on {rows}",
     )
 
 
@@ -154,12 +154,14 @@ def _facts(kept: _Kept, least: float) -> dict[str, float]:
     """Return metrics for the model card; empty without rows of a known class."""
     if not kept.known.any():
         return {}
-    told = kept.confidence >= least
+    reported = kept.confidence >= least
     facts = {
         "class_accuracy": float(kept.right[kept.known].mean()),
-        "class_told_share": float(told[kept.known].mean()),
-        "class_accuracy_told": float(kept.right[kept.known & told].mean()) if (kept.known & told).any() else 0.0,
+        "class_told_share": float(reported[kept.known].mean()),
+        "class_accuracy_told": float(kept.right[kept.known & reported].mean())
+        if (kept.known & reported).any()
+        else 0.0,
     }
     if not kept.known.all():
-        facts["unknown_found"] = float((~told)[~kept.known].mean())
+        facts["unknown_found"] = float((~reported)[~kept.known].mean())
     return facts

@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, what it learned from, and what was measured of it."""
+"""The model card of a bundle: description, training data and metrics."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,11 @@ def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
     yield f"# {manifest.name}: {manifest.family}"
     yield ""
     yield f"- network: {manifest.trunk}; score: {manifest.head}; features: {len(manifest.latent.columns)}"
-    yield f"- learned from {rows['train']:,} rows; judged on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
+    yield f"- learned from {rows['train']:,} rows; validated on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
     yield f"- partitions: {', '.join(manifest.train_partitions) or 'all'}"
     yield f"- training: {len(curve.epochs)} epochs, best {curve.best_epoch}; {curve.stopped_because}"
     yield ""
-    yield "## Measured on rows that it did not learn from (nats a row)"
+    yield "## Measured on rows that it did not learn from (nats per row)"
     yield ""
     yield "| | |"
     yield "|---|---|"

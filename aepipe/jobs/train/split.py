@@ -15,12 +15,20 @@ _TRAIN_ENDS, _DEV_ENDS = 0.7, 0.8
 
 
 def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarray:
-    """TRAIN, DEV or CALIBRATION for each row, int8 (B,). `partitions` names the partition of each row.
+    """Assign each row to TRAIN, DEV or CALIBRATION, int8 (B,).
 
-    With an event time the earliest rows train and the latest calibrate; rows of one moment are parted by hash. Without
-    one a row's part hangs on its keys alone, so that equal keys stay together and new rows move no old one; without
-    keys, on its partition and its number there. Should that leave a part empty, hashes are ranked, which does not.
-    Raises SchemaMismatch if the event time was not read.
+    With an event time, the earliest rows train and the latest calibrate; ties are split by hash. Without one, the part
+    depends on the hash of the keys alone, so equal keys stay together and new rows do not move old ones. Without keys,
+    it depends on the partition and the position in it. If a part would be empty, rows are split by the rank of the
+    hash.
+
+    Args:
+        schema: Schema of the table.
+        table: Rows to split.
+        partitions: Partition name of each row.
+
+    Raises:
+        SchemaMismatch: The table lacks the event time.
     """
     hashes = _hashes(schema, table, partitions)
     if schema.event_time is not None:
@@ -63,7 +71,7 @@ def _time_order(times: pa.ChunkedArray, hashes: np.ndarray) -> np.ndarray:
 
 
 def _hashes(schema: Schema, table: pa.Table, partitions: pa.Array) -> np.ndarray:
-    """uint64 (B,): of the keys where a row has any, else of its partition and its number there."""
+    """Hash the keys of each row, or its partition and position if it has no key; uint64 (B,)."""
     found = _numbered(partitions)
     columns = [_joined(table.column(name)) for name in schema.keys if _can_be_hashed(table, name)]
     if not columns:

@@ -1,4 +1,4 @@
-"""Trains where it is needed: from a job file to a bundle that bears the job's alias."""
+"""Training, if it is needed: from a job file to a bundle with the job's alias."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacit
 
 
 class TrainResult(Result):
-    """Where the bundle is, and whether this call made it."""
+    """Path and version of the bundle; `created` is False if it existed before."""
 
     bundle: Path
     version: str

@@ -42,13 +42,13 @@ class TrainingData(NamedTuple):
     calibration: Arrays
     calibration_rows: pa.Table
     labelled: Arrays
-    """Dev rows and, where `where` leaves rows out, those of them that are anomalies: all with a known truth. Empty
-    where the job asks for nothing that labels choose, or has no [evaluate] anomaly."""
+    """Labelled dev rows, and the anomalies that `[train] where` excludes. Empty if the job does not use labels, or has
+    no [evaluate] anomaly."""
     is_anomaly: np.ndarray
     classed: "Classed | None"
-    """Of the label that `[score] classes` names; none where the job names none."""
+    """Labels of `[score] classes`; None if the job has none."""
     conditions: pa.Table
-    """The condition columns of at most 10,000 training rows, as they stand in the source."""
+    """The condition columns of at most 10,000 training rows, as in the source."""
     rows_read: int
 
 
@@ -64,15 +64,21 @@ class Classed(NamedTuple):
 def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingData:
     """Read the rows that `[train]` selects, split 70 / 10 / 20, encoded by the statistics of the training part.
 
-    as_codes: numbers too, as `encoding.fit` says; what a family asks for that `takes_codes`.
-    Raises SchemaMismatch with every fault of every file, DataUnreadable where fewer than 20 rows remain.
+    Args:
+        job: The job.
+        partitions: Partitions to read.
+        as_codes: Encode numbers as codes too, for a family that `takes_codes`; see `encoding.fit`.
+
+    Raises:
+        SchemaMismatch: Files do not fit the schema; lists every fault of every file.
+        DataUnreadable: Fewer than 20 rows remain.
     """
     schema = infer_schema(job, partitions)
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     files = [file for partition in partitions for file in partition.files]
     refuse_training_faults(schema, files)
-    table, names, (anomalies, others) = _read(job, schema, partitions, beside=(_of_anomalies(job), _of_others(job)))
+    table, names, (anomalies, others) = _read(job, schema, partitions, additional=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
         raise DataUnreadable(
@@ -132,7 +138,7 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
 
 def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:
     """Read the selected rows and the partition of each; above `max_rows`, a uniform random sample."""
-    read = _read(job, schema, partitions, beside=())
+    read = _read(job, schema, partitions, additional=())
     return read.chosen, read.partitions
 
 
@@ -141,22 +147,24 @@ class _Read(NamedTuple):
 
     chosen: pa.Table
     partitions: pa.Array
-    beside: tuple[pa.Table, ...]
+    additional: tuple[pa.Table, ...]
 
 
-def _read(job: Job, schema: Schema, partitions: tuple[Partition, ...], *, beside: Sequence[Condition | None]) -> _Read:
-    """Read every row once. beside: conditions, each with the first 200,000 rows that satisfy it; None: no rows."""
+def _read(
+    job: Job, schema: Schema, partitions: tuple[Partition, ...], *, additional: Sequence[Condition | None]
+) -> _Read:
+    """Read every row once; for each additional condition, keep the first 200,000 rows that satisfy it."""
     share = _share(job, schema, partitions)
     generator = np.random.default_rng(job.train.seed)
     tables: list[pa.RecordBatch] = []
     names: list[pa.Array] = []
-    found: list[list[pa.RecordBatch]] = [[] for _ in beside]
+    found: list[list[pa.RecordBatch]] = [[] for _ in additional]
     for partition, batch in _batches(job, schema, partitions):
         keep = _kept(job, batch, share, generator)
         chosen = batch.filter(keep) if keep is not None else batch
         tables.append(chosen)
         names.append(pa.repeat(partition.name, chosen.num_rows))
-        for condition, held in zip(beside, found, strict=True):
+        for condition, held in zip(additional, found, strict=True):
             if condition is not None and sum(rows.num_rows for rows in held) < MOST_LABELLED:
                 held.append(batch.filter(condition.mask(batch)))
     table = pa.Table.from_batches(tables)

@@ -1,4 +1,4 @@
-"""Scored nights held against their labels: measures against scikit-learn and brute force, and what is refused."""
+"""Evaluation of scored nights against labels: measures against scikit-learn and brute force, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -131,7 +131,7 @@ def test_a_label_of_every_kind_says_which_rows_are_anomalies(
         ({"label": "number", "positive": "7"}, OptionInvalid, "no row has number = '7': its values are 0, 1"),
         ({"cost_miss": 3.0}, OptionInvalid, "the cost of a false alarm is needed too"),
         ({"cost_miss": -3.0, "cost_false_alarm": 1.0}, OptionInvalid, "the cost of a miss is -3"),
-        ({"false_alarms": -1.0}, OptionInvalid, "-1 false alarms a night are no budget"),
+        ({"false_alarms": -1.0}, OptionInvalid, "false_alarms is -1: expected a finite number per night"),
         ({"first": "2027-01-01"}, DataUnreadable, "no partition lies from '2027-01-01'"),
     ],
 )
