@@ -137,7 +137,7 @@ class Calibration(FrozenModel):
 
     @cached_property
     def _steps(self) -> NDArray[np.float64]:
-        """p of a score that exceeds i of the kept ones, for i = 0 ... len(scores)."""
+        """Return the p-value of a score that exceeds i of the kept ones, for i = 0 ... len(scores)."""
         ranks = np.asarray(self.ranks or range(1, self.n + 1), dtype=np.float64)
         return (1.0 + self.n - np.concatenate([[0.0], ranks])) / (self.n + 1.0)
 
