@@ -1,4 +1,4 @@
-"""The calibration in force: the bundle's own, or a later one beside a job's outputs. Bundles never change."""
+"""Active calibration of a bundle: its own, or a later one in the outputs of a job. Bundles never change."""
 
 import dataclasses
 import json
@@ -20,18 +20,18 @@ LOG = "log.jsonl"
 
 
 def with_active_calibration(out: Path, bundle: Bundle) -> Bundle:
-    """The bundle with the calibration that was last made for its version beside these outputs, else as it is.
+    """Return the bundle with the latest calibration in `out` for its version; unchanged if there is none.
 
-    Raises CalibrationInvalid where that file is gone or not what was written.
+    Raises CalibrationInvalid if the calibration file is missing or was changed.
     """
-    digest = _latest(out, bundle.version)
+    digest = dict(_entries(out)).get(bundle.version)
     if digest is None or digest == bundle.calibration.digest:
         return bundle
     return dataclasses.replace(bundle, calibration=_read(_file(out, digest), digest))
 
 
 def activate_calibration(out: Path, version: str, calibration: Calibration, *, who: str, why: str) -> Path:
-    """From now on this calibration judges what the version scores; returns its file, `<digest>.json`."""
+    """Write a calibration to `<digest>.json` and log it as the active one of a version; return the path."""
     path = _file(out, calibration.digest)
     put_bytes(path, calibration.to_json())
     line = {
@@ -46,7 +46,7 @@ def activate_calibration(out: Path, version: str, calibration: Calibration, *, w
 
 
 def faults(out: Path) -> list[str]:
-    """A sentence for each calibration in force that is gone or not what was written."""
+    """Return one message for each active calibration that is missing or was changed."""
     found = []
     for digest in dict(_entries(out)).values():
         try:
@@ -56,13 +56,8 @@ def faults(out: Path) -> list[str]:
     return found
 
 
-def _latest(out: Path, version: str) -> str | None:
-    """The digest of the last line for this version."""
-    return dict(_entries(out)).get(version)
-
-
 def _entries(out: Path) -> Iterator[tuple[str, str]]:
-    """Version and digest of each line, oldest first; lines that a power cut left unfinished are passed over."""
+    """Yield version and digest of each log line, oldest first; skip incomplete lines."""
     try:
         lines = (_folder(out) / LOG).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -72,20 +67,20 @@ def _entries(out: Path) -> Iterator[tuple[str, str]]:
             entry = json.loads(line)
             yield str(entry["version"]), str(entry["digest"])
         except (ValueError, KeyError, TypeError):
-            log.warning("%s has a line that cannot be read, which is passed over", _folder(out) / LOG)
+            log.warning("%s has an unreadable line; it is skipped", _folder(out) / LOG)
 
 
 def _read(path: Path, digest: str) -> Calibration:
-    remedy = "run aepipe calibrate again"
+    remedy = "Run aepipe calibrate again."
     try:
         data = path.read_bytes()
         if digest_bytes(data) != digest:
-            raise CalibrationInvalid(f"{path} is not the file that was written, its digest differs: {remedy}")
+            raise CalibrationInvalid(f"{path} was changed after it was written: its digest differs. {remedy}")
         return Calibration.model_validate_json(data)
     except OSError as error:
-        raise CalibrationInvalid(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+        raise CalibrationInvalid(f"{path} cannot be read: {error.strerror}. {remedy}") from None
     except ValidationError:
-        raise CalibrationInvalid(f"{path} is whole, but this version of aepipe cannot read it: {remedy}") from None
+        raise CalibrationInvalid(f"{path} is intact, but this version of aepipe cannot read it. {remedy}") from None
 
 
 def _file(out: Path, digest: str) -> Path:

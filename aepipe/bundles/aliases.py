@@ -1,4 +1,4 @@
-"""Which version a name stands for: the append-only log of aliases beside the versions. Nothing here writes."""
+"""Aliases of versions: an append-only log in the folder of the versions. Reads only."""
 
 import difflib
 import logging
@@ -21,18 +21,18 @@ _logger = logging.getLogger(__name__)
 
 
 class Naming(FrozenModel):
-    """One line of the log: from `when` on, `alias` stands for `version`."""
+    """One line of the log: from `when` on, `alias` refers to `version`."""
 
     alias: str = Field(pattern=ALIAS_PATTERN)
     version: str
-    previous: str | None = Field(description="what the alias stood for before; none: it is new")
+    previous: str | None = Field(description="version that the alias referred to before; None: the alias is new")
     who: str
     why: str
     when: AwareDatetime
 
 
 def is_version(name: str) -> bool:
-    """Whether a folder's name is that of a bundle.
+    """Return whether a folder name is that of a bundle version.
 
     >>> is_version("20261121T130501Z-1a2b3c4d"), is_version("champion")
     (True, False)
@@ -41,14 +41,14 @@ def is_version(name: str) -> bool:
 
 
 def versions(folder: Path) -> tuple[str, ...]:
-    """The names of the bundles below exported/<name>, oldest first."""
+    """Return the names of the bundle versions in exported/<name>, oldest first."""
     if not folder.is_dir():
         return ()
     return tuple(sorted(entry.name for entry in folder.iterdir() if is_version(entry.name) and entry.is_dir()))
 
 
 def read_log(folder: Path) -> tuple[Naming, ...]:
-    """Every naming, oldest first. Half a line that a crash left is passed over; BundleCorrupt for any other fault."""
+    """Read all log entries, oldest first; skip a line cut by a crash. Raises BundleCorrupt for any other fault."""
     path = folder / LOG_NAME
     try:
         lines = path.read_bytes().splitlines()
@@ -60,18 +60,18 @@ def read_log(folder: Path) -> tuple[Naming, ...]:
             found.append(Naming.model_validate_json(line))
         except ValidationError:
             if line.endswith(b"}"):
-                raise BundleCorrupt(f"{path} line {number} is no naming of a version: restore the file") from None
-            _logger.warning("%s line %d is half a line, and is passed over", path, number)
+                raise BundleCorrupt(f"{path} line {number} is not an alias entry. Restore the file.") from None
+            _logger.warning("%s line %d is incomplete; it is skipped", path, number)
     return tuple(found)
 
 
 def current(folder: Path) -> dict[str, str]:
-    """The version that each alias stands for now."""
+    """Return the current version of each alias."""
     return {naming.alias: naming.version for naming in read_log(folder)}
 
 
 def resolve(folder: Path, name: str = CHAMPION) -> Path:
-    """The folder of an alias or a version of exported/<name>. Raises BundleNotFound."""
+    """Return the folder of an alias or a version of exported/<name>. Raises BundleNotFound."""
     if is_version(name):
         if not (folder / name).is_dir():
             raise BundleNotFound(f"{folder} has no version {name}{_nearest(name, versions(folder))}")
@@ -81,13 +81,20 @@ def resolve(folder: Path, name: str = CHAMPION) -> Path:
         raise BundleNotFound(_no_such_alias(folder, name, names))
     if not (folder / names[name]).is_dir():
         raise BundleNotFound(
-            f"{folder / names[name]}, the {name}, is gone: restore that folder, or give the name to another version"
+            f"{folder / names[name]}, the {name}, is missing. "
+            "Restore that folder, or move the alias to another version."
         )
     return folder / names[name]
 
 
 def locate(path: Path) -> Path:
-    """The folder of a version named in full, or as exported/<name> (its champion), or as exported/<name>@<alias>."""
+    """Return the folder of a version.
+
+    Raises BundleNotFound.
+
+    Args:
+        path: exported/<name>/<version>, exported/<name> (its champion) or exported/<name>@<alias>.
+    """
     if (path / MANIFEST).exists() or is_version(path.name):
         if not path.is_dir():
             raise BundleNotFound(f"{path} does not exist{_nearest(path.name, versions(path.parent))}")
@@ -95,23 +102,23 @@ def locate(path: Path) -> Path:
     base, at, alias = path.name.partition("@")
     folder = path.with_name(base) if at else path
     if not folder.is_dir():
-        beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise BundleNotFound(f"{folder} does not exist{_nearest(folder.name, beside)}")
+        siblings = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise BundleNotFound(f"{folder} does not exist{_nearest(folder.name, siblings)}")
     return resolve(folder, alias if at else CHAMPION)
 
 
 def _no_such_alias(folder: Path, name: str, names: Iterable[str]) -> str:
     found = versions(folder)
     if not found:
-        return f"{folder} holds no bundle yet: train one"
+        return f"{folder} has no bundle. Train one."
     if names:
         return f"{folder} has no {name!r}{_nearest(name, names)}"
-    return f"{folder} has {len(found)} versions and none is the {name}: give one the name; the latest is {found[-1]}"
+    return f"{folder} has {len(found)} versions, but no {name}. Set the alias; the latest version is {found[-1]}."
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if near:
-        return f": did you mean {near[0]}?"
-    return f": there are {', '.join(known[-5:])}" if known else ": there is none; train one"
+        return f". Did you mean {near[0]}?"
+    return f". Choose one of {', '.join(known[-5:])}." if known else ". There are no others. Train a model."

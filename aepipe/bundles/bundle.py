@@ -1,4 +1,4 @@
-"""One model version as a folder of checked files: written once, read whole. Nothing here knows torch or onnxruntime."""
+"""One model version as a folder of verified files, written once. Independent of torch and onnxruntime."""
 
 import json
 import logging
@@ -25,21 +25,21 @@ from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.atomic_folders import put_folder
 
 CONTRACT = 1
-"""What the files of a bundle mean; raised when an older aepipe could no longer read them right."""
+"""Format version of a bundle; incremented when an older aepipe would misread the files."""
 
 SCHEMA, CALIBRATION, GOLDEN = "schema.json", "calibration.json", "golden.parquet"
 LOCK = ".lock"
 
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _WAIT_S = 60.0
-_RESTORE = "restore the bundle from a copy, or train again"
+_RESTORE = "Restore the bundle from a copy, or train again."
 _logger = logging.getLogger(__name__)
 
 NamedPort = Annotated[Port, PlainSerializer(lambda port: port._asdict())]
 
 
 class PartInfo(FrozenModel):
-    """One ONNX file: its tensors, how it is called, and how far it was from torch when it was exported."""
+    """One ONNX file: its tensors, tolerances, and differences from torch at export."""
 
     inputs: tuple[NamedPort, ...]
     outputs: tuple[NamedPort, ...]
@@ -49,29 +49,29 @@ class PartInfo(FrozenModel):
 
 
 class FileEntry(FrozenModel):
-    """What a file of the bundle must be, byte for byte."""
+    """Size and digest of a file of the bundle."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
 class BundleManifest(FrozenModel):
-    """What a bundle is and where it comes from; `write_bundle` fills in the last two."""
+    """Contents and provenance of a bundle; `write_bundle` fills in `created_at` and `files`."""
 
     contract: int = CONTRACT
     name: str = Field(min_length=1, description="of the job; versions lie in exported/<name>")
     family: str
     trunk: str | None = None
     head: str
-    training_key: str = Field(description="digest of the job and the data: equal keys need no second training")
-    job: dict[str, JsonValue] = Field(default_factory=dict, description="the job as it was read, defaults and all")
+    training_key: str = Field(description="digest of the job and the data; equal keys need no retraining")
+    job: dict[str, JsonValue] = Field(default_factory=dict, description="the job with all defaults")
     train_partitions: tuple[str, ...] = ()
-    rows: dict[str, int] = Field(description="of each share of the split: train, dev, calibration")
+    rows: dict[str, int] = Field(description="rows per split: train, dev, calibration")
     parts: dict[str, PartInfo]
     latent: Latent
     reason_names: tuple[str, ...] = ()
-    open_set: OpenSet | None = Field(None, description="the classes that the scorer tells apart, if any")
-    versions: dict[str, str] = Field(default_factory=dict, description="of the packages that made it")
+    open_set: OpenSet | None = Field(None, description="classes of the scorer; None without classes")
+    versions: dict[str, str] = Field(default_factory=dict, description="versions of the packages at training time")
     metrics: dict[str, FiniteFloat | None] = Field(default_factory=dict)
     details: dict[str, JsonValue] = Field(default_factory=dict, description="device, seconds, and the like")
     created_at: str = ""
@@ -79,14 +79,14 @@ class BundleManifest(FrozenModel):
 
     @property
     def is_polluted(self) -> bool:
-        """Whether anomalies may be among the rows that it learned from and was calibrated on."""
+        """True if the training and calibration rows may contain anomalies."""
         train = self.job.get("train")
         return isinstance(train, dict) and train.get("data") == "polluted"
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A version whose every byte was checked when it was opened; nothing is read from disk again."""
+    """One version, read and verified when it was opened; later calls do not touch the disk."""
 
     path: Path
     manifest: BundleManifest
@@ -97,9 +97,9 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
+        """Open the bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
 
-        Raises BundleNotFound, BundleTooNew, or BundleCorrupt, which names the file that is not what was exported.
+        Raises BundleNotFound, BundleTooNew, or BundleCorrupt with the file that differs from the exported one.
         """
         folder = locate(Path(path).resolve())
         manifest = read_manifest(folder)
@@ -123,14 +123,16 @@ class Bundle:
 
     @property
     def reasons(self) -> int:
-        """How many reasons a score has."""
+        """Number of attributions written per score."""
         return next((port.row_shape[0] for port in self.manifest.parts["scorer"].outputs if port.name == "reason"), 0)
 
     def part(self, name: str) -> tuple[bytes, PartInfo]:
-        """The ONNX bytes of a part and what is known of it. Raises BundleNotFound where the family has none."""
+        """Return the ONNX bytes and the description of a part. Raises BundleNotFound if the family has no such part."""
         if name not in self.manifest.parts:
             known = ", ".join(sorted(self.manifest.parts))
-            raise BundleNotFound(f"{self.path} has no part '{name}': a {self.manifest.family} has {known}")
+            raise BundleNotFound(
+                f"{self.path} has no part '{name}': the parts of a {self.manifest.family} are {known}."
+            )
         return self.files[f"{name}.onnx"], self.manifest.parts[name]
 
 
@@ -145,10 +147,20 @@ def write_bundle(
     extras: Mapping[str, bytes] | None = None,
     now: datetime | None = None,
 ) -> Path:
-    """The folder of a new version below exported/<name>, complete and synced; a crash leaves nothing that is read.
+    """Write a new version to exported/<name> and return its folder; a crash leaves no readable version.
 
-    onnx: by part name, the same names as `manifest.parts`. extras: more files by name, such as curve.json, card.md.
-    Raises Busy where another process writes a bundle of the same name.
+    Args:
+        folder: exported/<name>.
+        manifest: manifest without `created_at` and `files`.
+        encoding: encoding of the rows.
+        onnx: ONNX bytes by part name, for the same names as `manifest.parts`.
+        calibration: calibration of the scores.
+        golden: golden rows and the answers of the scorer to them.
+        extras: more files by name, such as curve.json, card.md.
+        now: time of creation. Default: the current time.
+
+    Raises:
+        Busy: another process is writing a bundle of the same name.
     """
     created = (now or datetime.now(UTC)).astimezone(UTC)
     files = _named_files(manifest, encoding, onnx, calibration, golden, extras or {})
@@ -164,18 +176,19 @@ def write_bundle(
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a version, checked against the folder's name. Raises BundleCorrupt or BundleTooNew."""
+    """Read the manifest of a version and check it against the folder's name. Raises BundleCorrupt or BundleTooNew."""
     path = folder / MANIFEST
     data = _read(path)
     if not folder.name.endswith(f"-{_short_digest(data)}"):
         raise BundleCorrupt(
-            f"{path} has the digest {_short_digest(data)}, which its folder's name does not end with: "
-            f"it was edited, or the folder renamed; {_RESTORE}"
+            f"{path} was edited, or its folder renamed: got digest {_short_digest(data)}, "
+            f"expected the one in the folder's name. {_RESTORE}"
         )
     raw = json.loads(data)
     if raw["contract"] > CONTRACT:
         raise BundleTooNew(
-            f"{path} is of contract {raw['contract']}; this aepipe reads {CONTRACT}: upgrade aepipe, or train again"
+            f"{path} is too new: expected contract {CONTRACT} or lower, got {raw['contract']}. "
+            "Upgrade aepipe, or train again."
         )
     try:
         manifest = BundleManifest.model_validate_json(data)
@@ -183,13 +196,13 @@ def read_manifest(folder: Path) -> BundleManifest:
         raise _unreadable(path, error) from error
     if folder.name != _version_name(manifest.created_at, data):
         raise BundleCorrupt(
-            f"{path} was made at {manifest.created_at}, which its folder's name does not say: {_RESTORE}"
+            f"{path} does not match its folder's name: its creation time is {manifest.created_at}. {_RESTORE}"
         )
     return manifest
 
 
 def _version_name(created_at: str, manifest: bytes) -> str:
-    """Time and digest, such as 20261121T130501Z-1a2b3c4d."""
+    """Return the creation time and digest, such as 20261121T130501Z-1a2b3c4d."""
     return f"{created_at.replace('-', '').replace(':', '')}-{_short_digest(manifest)}"
 
 
@@ -206,30 +219,34 @@ def _named_files(
     extras: Mapping[str, bytes],
 ) -> dict[str, bytes]:
     if set(onnx) != set(manifest.parts):
-        raise ValueError(f"the manifest has the parts {sorted(manifest.parts)}, the ONNX files are {sorted(onnx)}")
+        raise ValueError(
+            f"ONNX files do not match the manifest: expected {sorted(manifest.parts)}, got {sorted(onnx)}."
+        )
     files = {f"{name}.onnx": data for name, data in onnx.items()}
     files[SCHEMA] = json_bytes(encoding.model_dump(mode="json", by_alias=True))
     files[CALIBRATION] = calibration.to_json()
     files[GOLDEN] = golden_bytes(golden, manifest.latent)
     for name, data in extras.items():
         if name in files or name == MANIFEST or name.startswith(".") or Path(name).name != name:
-            raise ValueError(f"a bundle cannot hold another file named {name!r}")
+            raise ValueError(f"extra file name {name!r} is reserved or invalid. Choose another name.")
         files[name] = data
     return files
 
 
 def _read_checked(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
-    """Every file by name, each the one that was exported."""
+    """Read every file by name and check it against the manifest."""
     present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
     if extra := sorted(present - set(manifest.files)):
-        raise BundleCorrupt(f"{folder / extra[0]} is not part of the bundle: take it out of the folder")
+        raise BundleCorrupt(f"{folder / extra[0]} is not part of the bundle. Remove it from the folder.")
     files = {}
     for name, expected in sorted(manifest.files.items()):
         data = files[name] = _read(folder / name)
         if len(data) != expected.bytes:
-            raise BundleCorrupt(f"{folder / name} has {len(data)} bytes, expected {expected.bytes}: {_RESTORE}")
+            raise BundleCorrupt(
+                f"{folder / name} has the wrong size: expected {expected.bytes} bytes, got {len(data)}. {_RESTORE}"
+            )
         if sha256_bytes(data) != expected.sha256:
-            raise BundleCorrupt(f"{folder / name} is not the file that was exported, its sha256 differs: {_RESTORE}")
+            raise BundleCorrupt(f"{folder / name} differs from the exported file in its sha256. {_RESTORE}")
     return files
 
 
@@ -238,13 +255,13 @@ def _unreadable(path: Path, error: Exception) -> BundleCorrupt:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         what = f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return BundleCorrupt(f"{path} is whole, but this version of aepipe cannot read it ({what}): train again")
+    return BundleCorrupt(f"{path} is intact, but this version of aepipe cannot read it: {what}. Train again.")
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise BundleCorrupt(f"{path} is missing: {_RESTORE}") from None
+        raise BundleCorrupt(f"{path} is missing. {_RESTORE}") from None
     except OSError as error:
-        raise BundleCorrupt(f"{path} cannot be read ({error.strerror}): {_RESTORE}") from None
+        raise BundleCorrupt(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None

@@ -1,4 +1,4 @@
-"""The features of a model, and the few rows whose answers a bundle keeps."""
+"""Feature names of a model, and golden rows: a few rows with the expected outputs, kept in the bundle."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,22 +18,22 @@ CLUSTER_COLUMNS = ("cluster", "cluster_distance")
 
 
 class Latent(BaseModel):
-    """What the decoder takes, and what of a row is written as features."""
+    """Input of the decoder, and feature columns of the scorer."""
 
     names: tuple[str, ...]
     kind: LatentKind = "real"
-    pooled: tuple[str, ...] = Field((), description="real features that sum the latents up")
+    pooled: tuple[str, ...] = Field((), description="real features that summarise the latents")
     is_written: bool = Field(True, description="whether the latents are features themselves")
     has_clusters: bool = Field(False, description="whether the features name each row's cluster and its distance")
 
     @property
     def features(self) -> dict[str, tuple[str, ...]]:
-        """The columns of the features, by the output of the scorer that holds them."""
+        """Feature columns by output of the scorer."""
         return self._spaces | ({name: (name,) for name in CLUSTER_COLUMNS} if self.has_clusters else {})
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The features that are coordinates of a space, in order: no cluster's number."""
+        """Feature columns that are coordinates, in order, without the cluster columns."""
         return tuple(name for names in self._spaces.values() for name in names)
 
     @property
@@ -42,14 +42,14 @@ class Latent(BaseModel):
 
 
 class Golden(NamedTuple):
-    """A few source rows and the answers of the exported scorer to them, by its outputs: score (B,) and features."""
+    """Golden rows and the outputs of the exported scorer for them: score (B,) and features."""
 
     rows: pa.Table
     answers: Mapping[str, NDArray[np.generic]]
 
 
 def golden_bytes(golden: Golden, latent: Latent) -> bytes:
-    """Source columns, then the expected score and features, each under a name of its own."""
+    """Serialise golden rows to Parquet: source columns, then expected score and features with a prefix."""
     table = golden.rows
     for output, names in _golden_columns(latent).items():
         answers = golden.answers[output].reshape(len(table), -1)
@@ -62,7 +62,7 @@ def golden_bytes(golden: Golden, latent: Latent) -> bytes:
 
 
 def golden_of(data: bytes, latent: Latent) -> Golden:
-    """The inverse of `golden_bytes`."""
+    """Parse the output of `golden_bytes`."""
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     rows = table.select([name for name in table.column_names if not name.startswith(_EXPECTED)])
     answers = {}

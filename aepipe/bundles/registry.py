@@ -1,4 +1,4 @@
-"""The versions of one model and the names they bear: what there is, which is champion, and which was."""
+"""Registry of the versions of one model: versions, aliases, and their history."""
 
 import getpass
 import logging
@@ -18,44 +18,46 @@ _logger = logging.getLogger(__name__)
 
 
 class Registry:
-    """exported/<name>: versions are folders that never change, aliases a log that is only added to."""
+    """Versions and aliases in exported/<name>: immutable version folders and an append-only alias log."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def versions(self) -> tuple[str, ...]:
-        """The names of all versions, oldest first; none where there is no such folder."""
+        """Return the names of all versions, oldest first; empty if the folder does not exist."""
         return aliases.versions(self.folder)
 
     def aliases(self) -> dict[str, str]:
-        """The version that each alias stands for now."""
+        """Return the current version of each alias."""
         return aliases.current(self.folder)
 
     @property
     def has_champion(self) -> bool:
-        """Whether a night can do without training: replacing a champion is a decision of its own."""
+        """True if there is a champion; nightly runs then skip training, since replacing it is a separate decision."""
         return CHAMPION in self.aliases()
 
     def resolve(self, name: str = CHAMPION) -> Path:
-        """The folder of an alias or a version. Raises BundleNotFound."""
+        """Return the folder of an alias or a version. Raises BundleNotFound."""
         return aliases.resolve(self.folder, name)
 
     def history(self) -> tuple[Naming, ...]:
-        """Every naming there was, oldest first."""
+        """Return all alias entries, oldest first."""
         return aliases.read_log(self.folder)
 
     def alias_at(self, alias: str, when: datetime) -> str | None:
-        """The version that an alias stood for at a time, which has a zone; none: it was not given yet."""
+        """Return the version of an alias at a time with a time zone; None if the alias did not exist then."""
         earlier = [naming for naming in self.history() if naming.alias == alias and naming.when <= when]
         return earlier[-1].version if earlier else None
 
     def set_alias(self, alias: str, version: str, *, who: str, why: str) -> Naming:
-        """From now on `alias` stands for `version`, itself a version or another alias.
+        """Point an alias to `version`, a version or another alias, from now on.
 
-        Raises BundleNotFound, BundleCorrupt where the version's files are not whole, OptionInvalid for the alias.
+        Raises BundleNotFound, BundleCorrupt if the files of the version are damaged, OptionInvalid for a bad alias.
         """
         if re.fullmatch(ALIAS_PATTERN, alias) is None:
-            raise OptionInvalid(f"{alias!r} cannot be an alias: a lower-case letter, then letters, digits, - and _")
+            raise OptionInvalid(
+                f"{alias!r} is not an alias: expected a lower-case letter, then lower-case letters, digits, - and _."
+            )
         bundle = Bundle.open(self.resolve(version))
         with lock(self.folder / LOCK, wait_s=_WAIT_S):
             history = self.history()
@@ -72,18 +74,18 @@ class Registry:
         return naming
 
     def find_by_training_key(self, key: str) -> Path | None:
-        """The newest whole version that was trained with this key; a corrupt one is passed over with a warning."""
+        """Return the newest intact version with this training key; warn about corrupt ones and skip them."""
         for version in reversed(self.versions()):
             try:
                 if read_manifest(self.folder / version).training_key == key:
                     return Bundle.open(self.folder / version).path
             except (BundleCorrupt, BundleTooNew) as error:
-                _logger.warning("passed over: %s", error)
+                _logger.warning("version skipped: %s", error)
         return None
 
 
 def current_user() -> str:
-    """Who runs this process, for the log; a container may give its user no name.
+    """Return the user of this process, for the log; the user id if a container has no user name.
 
     >>> bool(current_user())
     True

@@ -45,4 +45,4 @@ def test_a_file_that_is_gone_is_a_fault(tmp_path: Path, bundle: Bundle) -> None:
     path = activate_calibration(tmp_path, bundle.version, calibration().with_alpha(0.1), who="a", why="b")
     path.unlink()
 
-    assert faults(tmp_path) == [f"{path} cannot be read (No such file or directory): run aepipe calibrate again"]
+    assert faults(tmp_path) == [f"{path} cannot be read: No such file or directory. Run aepipe calibrate again."]

@@ -51,8 +51,8 @@ def test_half_a_line_that_a_crash_left_is_passed_over_with_a_warning(
         assert current(folder)["champion"] == OLD
 
     assert [record.getMessage().split(" line ")[1] for record in caplog.records] == [
-        "4 is half a line, and is passed over",
-        "6 is half a line, and is passed over",
+        "4 is incomplete; it is skipped",
+        "6 is incomplete; it is skipped",
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_line_that_is_whole_and_wrong_is_refused(folder: Path) -> None:
     with (folder / "aliases.jsonl").open("a") as log:
         log.write('{"alias":"champion"}\n')
 
-    with pytest.raises(BundleCorrupt, match=r"aliases\.jsonl line 4 is no naming of a version: restore the file$"):
+    with pytest.raises(BundleCorrupt, match=r"aliases\.jsonl line 4 is not an alias entry\. Restore the file\.$"):
         current(folder)
 
 
@@ -76,12 +76,12 @@ def test_a_bundle_is_named_in_full_or_by_its_champion_or_by_an_alias(folder: Pat
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        (f"sales/{OLD[:-1]}0", f"sales/{OLD[:-1]}0 does not exist: did you mean {OLD}?"),
-        ("sale", "sale does not exist: did you mean sales?"),
-        ("xyz", "xyz does not exist: there are sales"),
-        ("sales@champoin", "sales has no 'champoin': did you mean champion?"),
-        ("sales@best", "sales has no 'best': there are challenger, champion"),
-        (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0: did you mean {OLD}?"),
+        (f"sales/{OLD[:-1]}0", f"sales/{OLD[:-1]}0 does not exist. Did you mean {OLD}?"),
+        ("sale", "sale does not exist. Did you mean sales?"),
+        ("xyz", "xyz does not exist. Choose one of sales."),
+        ("sales@champoin", "sales has no 'champoin'. Did you mean champion?"),
+        ("sales@best", "sales has no 'best'. Choose one of challenger, champion."),
+        (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0. Did you mean {OLD}?"),
     ],
 )
 def test_a_name_that_is_not_there_is_refused_with_the_nearest_that_is(folder: Path, name: str, sentence: str) -> None:
@@ -92,9 +92,9 @@ def test_a_name_that_is_not_there_is_refused_with_the_nearest_that_is(folder: Pa
 
 
 def test_a_folder_without_bundles_asks_for_training(tmp_path: Path) -> None:
-    with pytest.raises(BundleNotFound, match=r" holds no bundle yet: train one$"):
+    with pytest.raises(BundleNotFound, match=r" has no bundle\. Train one\.$"):
         locate(tmp_path)
-    with pytest.raises(BundleNotFound, match=r"sales does not exist: there is none; train one$"):
+    with pytest.raises(BundleNotFound, match=r"sales does not exist\. There are no others\. Train a model\.$"):
         locate(tmp_path / "exported" / "sales")
 
 
@@ -102,7 +102,7 @@ def test_versions_without_a_champion_ask_for_one(folder: Path) -> None:
     (folder / "aliases.jsonl").unlink()
 
     with pytest.raises(
-        BundleNotFound, match=f" has 2 versions and none is the champion: give one the name; the latest is {NEW}$"
+        BundleNotFound, match=rf" has 2 versions, but no champion\. Set the alias; the latest version is {NEW}\.$"
     ):
         locate(folder)
 
@@ -110,5 +110,7 @@ def test_versions_without_a_champion_ask_for_one(folder: Path) -> None:
 def test_an_alias_of_a_version_that_is_gone_is_refused(folder: Path) -> None:
     (folder / NEW).rmdir()
 
-    with pytest.raises(BundleNotFound, match=f"{NEW}, the champion, is gone: restore that folder, or give the name"):
+    with pytest.raises(
+        BundleNotFound, match=rf"{NEW}, the champion, is missing\. Restore that folder, or move the alias"
+    ):
         locate(folder)

@@ -109,7 +109,7 @@ def test_any_changed_byte_of_any_file_is_refused_with_the_file_named(
         Bundle.open(copy)
 
     assert str(refused.value).startswith(f"{copy / name} ")
-    assert "restore" in str(refused.value)
+    assert "Restore" in str(refused.value)
     shutil.rmtree(copy.parent)
 
 
@@ -160,36 +160,34 @@ def _postdate(bundle: Path) -> Path:
     return bundle.rename(bundle.with_name(bundle.name.replace("2026", "2027")))
 
 
-RESTORE = "restore the bundle from a copy, or train again"
+RESTORE = "Restore the bundle from a copy, or train again."
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_cut, f"scorer.onnx has 5 bytes, expected 8: {RESTORE}"),
-        (_lose("schema.json"), f"schema.json is missing: {RESTORE}"),
-        (_lose("MANIFEST.json"), f"MANIFEST.json is missing: {RESTORE}"),
-        (_add("notes.txt"), "notes.txt is not part of the bundle: take it out of the folder"),
-        (_add("folder"), "folder is not part of the bundle: take it out of the folder"),
-        (_turn_into_folder, f"encoder.onnx cannot be read (Is a directory): {RESTORE}"),
-        (_reformat, f"which its folder's name does not end with: it was edited, or the folder renamed; {RESTORE}"),
-        (_rename, f"which its folder's name does not end with: it was edited, or the folder renamed; {RESTORE}"),
-        (_postdate, f"MANIFEST.json was made at 2026-11-21T12:00:00Z, which its folder's name does not say: {RESTORE}"),
+        (_cut, f"scorer.onnx has the wrong size: expected 8 bytes, got 5. {RESTORE}"),
+        (_lose("schema.json"), f"schema.json is missing. {RESTORE}"),
+        (_lose("MANIFEST.json"), f"MANIFEST.json is missing. {RESTORE}"),
+        (_add("notes.txt"), "notes.txt is not part of the bundle. Remove it from the folder."),
+        (_add("folder"), "folder is not part of the bundle. Remove it from the folder."),
+        (_turn_into_folder, f"encoder.onnx cannot be read: Is a directory. {RESTORE}"),
+        (_reformat, f"expected the one in the folder's name. {RESTORE}"),
+        (_rename, f"expected the one in the folder's name. {RESTORE}"),
+        (_postdate, f"its folder's name: its creation time is 2026-11-21T12:00:00Z. {RESTORE}"),
         (
             lambda bundle: _edit_manifest(bundle, colour="red"),
-            "MANIFEST.json is whole, but this version of aepipe cannot read it "
-            "(BundleManifest colour: Extra inputs are not permitted): train again",
+            "MANIFEST.json is intact, but this version of aepipe cannot read it: "
+            "BundleManifest colour: Extra inputs are not permitted. Train again.",
         ),
         (
             lambda bundle: _edit_manifest(bundle, latent={"names": ["c_000"]}),
-            "is whole, but this version of aepipe cannot read it "
-            '(Field "expected:c_000" does not exist in schema): train again',
+            "is intact, but this version of aepipe cannot read it: "
+            'Field "expected:c_000" does not exist in schema. Train again.',
         ),
     ],
 )  # fmt: skip
-def test_a_bundle_that_is_not_what_was_exported_is_refused_in_one_sentence(
-    bundle: Path, spoil: Callable[[Path], Path], sentence: str
-) -> None:
+def test_damaged_bundle_is_rejected(bundle: Path, spoil: Callable[[Path], Path], sentence: str) -> None:
     spoiled = spoil(bundle)
 
     with pytest.raises(BundleCorrupt) as refused:
@@ -207,13 +205,13 @@ def test_a_bundle_of_a_newer_contract_asks_for_a_newer_aepipe(bundle: Path) -> N
         Bundle.open(newer)
 
     assert str(refused.value) == (
-        f"{newer}/MANIFEST.json is of contract {CONTRACT + 1}; this aepipe reads {CONTRACT}: "
-        "upgrade aepipe, or train again"
+        f"{newer}/MANIFEST.json is too new: expected contract {CONTRACT} or lower, got {CONTRACT + 1}. "
+        "Upgrade aepipe, or train again."
     )
 
 
-def test_a_part_that_the_family_does_not_have_is_named_beside_those_it_has(pristine: Path) -> None:
-    with pytest.raises(BundleNotFound, match=r"has no part 'prior': a vae has encoder, scorer$"):
+def test_missing_part_is_reported_with_the_parts_of_the_family(pristine: Path) -> None:
+    with pytest.raises(BundleNotFound, match=r"has no part 'prior': the parts of a vae are encoder, scorer\.$"):
         Bundle.open(pristine).part("prior")
 
 
@@ -237,13 +235,13 @@ def test_nothing_is_read_from_disk_after_opening(bundle: Path) -> None:
 
 @pytest.mark.parametrize("name", ["schema.json", "MANIFEST.json", "../outside", ".hidden", "a/b"])
 def test_another_file_can_neither_take_a_name_nor_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="a bundle cannot hold another file named"):
+    with pytest.raises(ValueError, match=r"extra file name .* is reserved or invalid"):
         _write(tmp_path / "sales", extras={name: b""})
     assert not (tmp_path / "sales").exists()
 
 
 def test_parts_and_graphs_go_by_the_same_names(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has the parts \['encoder', 'scorer'\], the ONNX files are \['encoder'\]"):
+    with pytest.raises(ValueError, match=r"expected \['encoder', 'scorer'\], got \['encoder'\]"):
         _write(tmp_path / "sales", onnx={"encoder": b""})
 
 

@@ -91,7 +91,10 @@ def test_times_never_run_backwards_though_the_clock_does(folder: Path) -> None:
 
 @pytest.mark.parametrize("alias", ["", "Champion", "20261121T020000Z-bbbbbbbb", "a b", "é", "a" * 65, "champion\n"])
 def test_an_alias_that_could_be_taken_for_something_else_is_refused(folder: Path, alias: str) -> None:
-    with pytest.raises(OptionInvalid, match=r"cannot be an alias: a lower-case letter, then letters, digits, - and _$"):
+    with pytest.raises(
+        OptionInvalid,
+        match=r"is not an alias: expected a lower-case letter, then lower-case letters, digits, - and _\.$",
+    ):
         _name(folder, alias, Registry(folder).versions()[0])
     assert Registry(folder).history() == ()
 
@@ -100,7 +103,7 @@ def test_a_version_that_is_absent_or_corrupt_gets_no_name(folder: Path) -> None:
     version = Registry(folder).versions()[0]
     (folder / version / "scorer.onnx").write_bytes(b"another")
 
-    with pytest.raises(BundleCorrupt, match=r"scorer\.onnx has 7 bytes, expected 8"):
+    with pytest.raises(BundleCorrupt, match=r"scorer\.onnx has the wrong size: expected 8 bytes, got 7"):
         _name(folder, "champion", version)
     with pytest.raises(BundleNotFound, match="has no version 20200101T000000Z-00000000"):
         _name(folder, "champion", "20200101T000000Z-00000000")
@@ -131,4 +134,4 @@ def test_the_newest_whole_version_of_a_training_key_is_found(folder: Path, caplo
     (again / "encoder.onnx").write_bytes(b"AN encoder")
     with caplog.at_level(logging.WARNING):
         assert registry.find_by_training_key("key 1") == folder / registry.versions()[1]
-    assert "encoder.onnx is not the file that was exported" in caplog.text
+    assert "encoder.onnx differs from the exported file" in caplog.text
