@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aepipe.api import Model, load
 
-# Arrow chooses its allocator when it is loaded. Its default, mimalloc, gives pages back that the next file needs at
-# once: a tenth of the CPU seconds of a night, and 50 MB more at the peak. With an arena a thread, jemalloc would keep
-# what one thread freed from the next that reads: 130 MB where row groups are of a million rows.
+# Arrow chooses its allocator when it is loaded. Its default, mimalloc, returns pages that the next file needs at
+# once: a tenth of the CPU seconds of a night, and 50 MB more at the peak. With one arena per thread, jemalloc would
+# hide memory freed by one thread from the next reader: 130 MB for row groups of a million rows.
 if sys.platform == "linux" and "pyarrow" not in sys.modules:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")
@@ -19,7 +19,7 @@ __all__ = ["Model", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
-    """The Python interface on first use, so that the command line starts without it."""
+    """Import the Python interface on first use, so that the command line starts without it."""
     if name in {"Model", "load"}:
         from aepipe import api
 

@@ -1,4 +1,4 @@
-"""The Python interface: a bundle on pandas or Arrow, answers in kind."""
+"""Python interface: run a bundle on pandas or Arrow tables and return the same type."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,10 +18,11 @@ Frame = TypeVar("Frame", bound=pd.DataFrame | pa.Table)
 
 
 class Model:
-    """A model from a bundle. A pandas frame is answered by one with the same index, an Arrow table by an Arrow table.
+    """Model from a bundle; returns pandas for pandas and Arrow for Arrow.
 
-    Columns are found by name; others are ignored. Every row is answered, in order: one that cannot be scored has nulls,
-    and its reason in `invalid_reason`. A frame without the model's columns raises SchemaMismatch.
+    Columns are found by name; other columns are ignored. The result has one row per input row, in order, with the index
+    of the pandas frame. A row that cannot be scored has nulls, and the reason in `invalid_reason`. A frame without the
+    model's columns raises SchemaMismatch.
     """
 
     def __init__(self, tables: TableModel) -> None:
@@ -29,7 +30,7 @@ class Model:
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle behind it: manifest, calibration, encoding."""
+        """Bundle of the model: manifest, calibration, encoding."""
         return self._tables.bundle
 
     @property
@@ -38,19 +39,19 @@ class Model:
         return self._tables.version
 
     def encode(self, rows: Frame) -> Frame:
-        """The latents of each row, in columns z_000 ..."""
+        """Return the latents of each row, in columns z_000 ..."""
         return self._answer(self._tables.encode, rows)
 
     def score(self, rows: Frame) -> Frame:
-        """score, p_value, p_extrapolated, is_anomaly, the columns that made the row strange, and invalid_reason."""
+        """Return score, p_value, p_extrapolated, is_anomaly, the attributed columns, and invalid_reason."""
         return self._answer(self._tables.score, rows)
 
     def reconstruct(self, rows: Frame) -> Frame:
-        """What the model expected of each row, in the source's own columns and types."""
+        """Return the model's reconstruction of each row, in the source's columns and types."""
         return self._answer(self._tables.reconstruct, rows)
 
     def step_losses(self, rows: Frame) -> Frame:
-        """What each step of a series costs, in nats; of recurrent families."""
+        """Return the loss of each step of a series, in nats. Only recurrent families have step losses."""
         return self._answer(self._tables.step_losses, rows)
 
     def sample(
@@ -61,28 +62,37 @@ class Model:
         prior: Literal["mixture", "normal"] = "mixture",
         where: str | None = None,
     ) -> pd.DataFrame:
-        """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for.
+        """Draw synthetic rows. The same seed gives the same rows; a larger number of rows extends them.
 
-        prior: what latents are drawn from, the Gaussian mixture of the training rows' or the plain Gaussian. where: a
-        condition on the model's condition columns, such as "kind = 'boot'", which have the values of training rows for
-        which it holds; JobInvalid where it can hold for no sample.
+        Args:
+            rows: number of rows.
+            seed: seed of all random draws.
+            prior: distribution of the latents: the Gaussian mixture fitted on the training rows, or the standard
+                normal.
+            where: condition on the model's condition columns, such as "kind = 'boot'". Their values come from training
+                rows that satisfy it. Raises JobInvalid if no sample can satisfy it.
         """
         frame: pd.DataFrame = self._tables.sample(rows, seed=seed, prior=prior, where=where).to_pandas()
         return frame
 
     def fill(self, rows: Frame, *, seed: int = 0) -> Frame:
-        """The rows with every modelled cell that is missing drawn given the others; all other cells as they are.
+        """Impute the missing cells of all modelled columns given the other cells, which stay as they are.
 
-        A seed is one imputation of many. Raises OptionInvalid where the family cannot draw some cells given others.
+        Each seed gives one of many imputations. Raises OptionInvalid if the family does not support imputation.
         """
         return self._answer(partial(self._tables.fill, seed=seed), rows)
 
     def interpolate(self, first: Frame, last: Frame, *, steps: int = 8, how: How = "slerp") -> Frame:
-        """The rows between each row of `first` and the same one of `last`, in the source's columns and types.
+        """Return the rows between each row of `first` and the same row of `last`.
 
-        `walk_row` says which pair, `walk_step` which step, `walk_share` how much of the last row is in it. Conditions
-        are the first row's. how: slerp, along the arc, or lerp, straight. Walks raise OptionInvalid where the family's
-        latents are no real vectors.
+        `walk_row` is the index of the pair, `walk_step` the step, `walk_share` the share of the last row. Conditions
+        are taken from the first row. Raises OptionInvalid if the latents of the family are not real vectors.
+
+        Args:
+            first: rows where the paths start.
+            last: rows where the paths end, as many as in `first`.
+            steps: rows per path, both ends included.
+            how: "slerp" follows the arc, "lerp" the straight line.
         """
         return _like(first, self._tables.interpolate(_table(first), _table(last), steps=steps, how=how))
 
@@ -94,20 +104,30 @@ class Model:
         *,
         among: Frame | None = None,
     ) -> Frame:
-        """Each row with `amount` times an attribute added to its latents; 0 is the row as it is rebuilt.
+        """Return each row decoded after adding `amount` times an attribute vector to its latents.
 
-        attribute: a condition judged `among` a frame, by default these rows; or a frame of rows with the attribute and
-        one of rows without it. `walk_row` says which row, `walk_amount` how much.
+        `walk_row` is the index of the row, `walk_amount` the amount; an amount of 0 gives the reconstruction.
+
+        Args:
+            rows: rows to shift.
+            attribute: a condition on the columns of `among`, or a frame of rows with the attribute and one of rows
+                without it.
+            amount: one amount, or several.
+            among: rows that the condition is evaluated on. Default: `rows`.
         """
         named = attribute if isinstance(attribute, str) else (_table(attribute[0]), _table(attribute[1]))
         others = None if among is None else _table(among)
         return _like(rows, self._tables.shift(_table(rows), named, amount, among=others))
 
     def traverse(self, rows: Frame, dimensions: Sequence[str] | None = None, *, steps: int = 7) -> Frame:
-        """Each row with one latent at a time moved over the spread of the training rows' latents.
+        """Return each row decoded with one latent at a time set to values from the training distribution.
 
-        dimensions: such as ["z_000", "z_003"], all by default. `walk_row` says which row, `walk_dimension` and
-        `walk_value` which latent has which value.
+        `walk_row` is the index of the row, `walk_dimension` the latent, `walk_value` its value.
+
+        Args:
+            rows: rows to traverse.
+            dimensions: names of latents, such as ["z_000", "z_003"]. Default: all.
+            steps: values per latent.
         """
         return _like(rows, self._tables.traverse(_table(rows), dimensions, steps=steps))
 
@@ -121,11 +141,19 @@ class Model:
 
 
 def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | None = None) -> Model:
-    """The model at exported/<name> (its champion), exported/<name>@<alias> or exported/<name>/<version>.
+    """Load the model at exported/<name> (its champion), exported/<name>@<alias> or exported/<name>/<version>.
 
-    outputs: the folder of a job's outputs, whose latest calibration then judges the scores; none: the bundle's own.
-    Raises BundleNotFound, BundleCorrupt where a byte is not the one that was exported, DeviceUnavailable,
-    CalibrationInvalid.
+    Args:
+        path: path of the model.
+        device: where the graphs run.
+        outputs: output folder of a job, whose latest calibration replaces that of the bundle. None: keep the bundle's
+            own.
+
+    Raises:
+        BundleNotFound: no such model, version or alias.
+        BundleCorrupt: a file differs from the exported one.
+        DeviceUnavailable: the device cannot be used.
+        CalibrationInvalid: the calibration in `outputs` is missing or changed.
     """
     bundle = Bundle.open(path)
     return Model(
@@ -134,7 +162,7 @@ def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | Non
 
 
 def _like(rows: Frame, answer: pa.Table) -> Frame:
-    """The answer as the rows came, pandas or Arrow."""
+    """Convert the answer to the type of `rows`, pandas or Arrow."""
     return cast(Frame, answer.to_pandas() if isinstance(rows, pd.DataFrame) else answer)
 
 

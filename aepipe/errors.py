@@ -1,10 +1,10 @@
-"""Everything that a user can put right, one class for each remedy."""
+"""Errors that a user can fix, one class for each remedy."""
 
 from collections.abc import Sequence
 
 
 class AepipeError(Exception):
-    """The root: a sentence that says what was expected, what was found and what to do."""
+    """Root of all errors; the message states expected, got, and remedy."""
 
 
 class JobInvalid(AepipeError):
@@ -17,7 +17,7 @@ class JobInvalid(AepipeError):
 
 
 class ArgumentInvalid(JobInvalid):
-    """An argument of a call or command is wrong: `source` is its plain name, the command line adds the dashes."""
+    """An argument of a call or command is wrong; `source` is its plain name, the command line adds the dashes."""
 
 
 class OptionInvalid(AepipeError):
@@ -34,19 +34,19 @@ class SchemaMismatch(AepipeError):
 
 
 class DataUnreadable(AepipeError):
-    """A Parquet file is corrupt, truncated or absent. Remedy: write the file again."""
+    """A Parquet file is corrupt, truncated or missing. Remedy: write the file again."""
 
 
 class PartitionInvalid(AepipeError):
-    """A partition's name cannot be a folder of the outputs. Remedy: rename its folder or file."""
+    """A partition name cannot be used as an output folder. Remedy: rename its folder or file."""
 
 
 class TooManyInvalid(AepipeError):
-    """More rows cannot be scored than the job allows. Remedy: look at the source, or raise the share."""
+    """More rows cannot be scored than the job allows. Remedy: check the source, or raise the limit."""
 
 
 class BundleCorrupt(AepipeError):
-    """A bundle's bytes are not the ones that were exported. Remedy: restore it, or train again."""
+    """A bundle's bytes differ from the exported ones. Remedy: restore it, or train again."""
 
 
 class BundleTooNew(AepipeError):
@@ -58,15 +58,15 @@ class BundleNotFound(AepipeError):
 
 
 class DeviceUnavailable(AepipeError):
-    """The job asks for a device that cannot be used. Remedy: device = "auto", or mend the driver."""
+    """The requested device cannot be used. Remedy: set device = "auto", or fix the driver."""
 
 
 class TrainingDiverged(AepipeError):
-    """The loss is not finite. Remedy: a lower learning rate, or look at the data."""
+    """The loss is not finite. Remedy: lower the learning rate, or check the data."""
 
 
 class ExportFailed(AepipeError):
-    """An exported graph does not answer as the network does. Remedy: report it; nothing was published."""
+    """An exported graph differs from the network. Remedy: report it; nothing was published."""
 
 
 class Busy(AepipeError):
@@ -74,8 +74,8 @@ class Busy(AepipeError):
 
 
 class CalibrationInvalid(AepipeError):
-    """The calibration rows cannot support what is asked. Remedy: more rows, or another alpha."""
+    """The calibration rows do not support the request. Remedy: give more rows, or another alpha."""
 
 
 class EvaluationInvalid(AepipeError):
-    """Labels or scores do not support the measure. Remedy: rows of both classes, all of them scored."""
+    """Labels or scores do not support the measure. Remedy: give scored rows of both classes."""

@@ -1,7 +1,6 @@
-"""The shape of one encoded row: which tensors it is made of, and what a number in them means.
+"""Layout of one encoded row: its tensors and the meaning of their numbers.
 
-Nothing here knows Arrow, torch or onnxruntime: the layout is what the host half and the graph half of the encoding
-agree on.
+Shared by the host half and the graph half of the encoding; independent of Arrow, torch and onnxruntime.
 """
 
 from typing import Literal, NamedTuple
@@ -14,7 +13,7 @@ MISSING, UNSEEN, RARE, FIRST_VALUE = 0, 1, 2, 3
 """Codes of a category, everywhere: 0 missing, 1 unseen in training, 2 rare, 3 ... its values."""
 
 MANY_CODES = 1_024
-"""A column of more codes than this has two levels of them on the way out."""
+"""Columns with more codes than this are decoded by a two-level softmax."""
 
 Noise = Literal["normal", "uniform"]
 LatentKind = Literal["real", "code", "binary"]
@@ -23,13 +22,13 @@ LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "bina
 
 
 OPENING, COMPLETER = "opening", "completer"
-"""Parts that draw rows of which some codes are forced, one after the other; of a family that has them."""
+"""Names of the two graphs that draw the codes of a row one after the other, some of them forced."""
 FREE = -1
-"""In the place of a forced code: this one is drawn."""
+"""Marks a code that is drawn, not forced."""
 
 
 class Port(NamedTuple):
-    """One tensor of an ONNX graph: name, numpy dtype, and the shape of one row (the batch axis comes first, free)."""
+    """One tensor of an ONNX graph: name, numpy dtype, and the shape of one row, without the batch axis."""
 
     name: str
     dtype: str
@@ -38,7 +37,7 @@ class Port(NamedTuple):
 
 
 class Number(FrozenModel):
-    """One numeric feature of a row, `num[:, j]`: the source's value less a float64 offset that the host subtracted."""
+    """One numeric feature of a row, `num[:, j]`: the source's value minus a float64 offset subtracted on the host."""
 
     name: str = Field(description="column, or column and part, such as `opened.week`")
     column: int = Field(ge=0, description="index of the source column in `Layout.columns`")
@@ -47,7 +46,7 @@ class Number(FrozenModel):
     scale: float = Field(1.0, gt=0, description="divided by in the graph, before the transform")
     mean: float = Field(0.0, description="of the transformed value over the training rows")
     std: float = Field(1.0, gt=0, description="of the transformed value over the training rows")
-    may_be_missing: bool = Field(False, description="training had missing values: modelled by a flag of its own")
+    may_be_missing: bool = Field(False, description="training had missing values, which a flag models")
     low: float | None = Field(None, description="least value seen in training, offset subtracted")
     high: float | None = Field(None, description="greatest value seen in training, offset subtracted")
 
@@ -57,12 +56,12 @@ class Category(FrozenModel):
 
     name: str
     column: int = Field(ge=0)
-    size: int = Field(ge=FIRST_VALUE, description="how many codes there are, the three reserved ones included")
+    size: int = Field(ge=FIRST_VALUE, description="number of codes, including the three reserved ones")
     absent: tuple[int, ...] = Field((), description="reserved codes that training rows never had: never drawn")
 
 
 def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
-    """The reserved codes that are not drawn, by which of them training rows had.
+    """Return the reserved codes that training rows did not have; these codes are never drawn.
 
     >>> absent_codes(missing=True, rare=False)
     (1, 2)
@@ -72,7 +71,7 @@ def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
 
 
 class Image(FrozenModel):
-    """The shape of an image row, `image[B, C, H, W]` uint8."""
+    """Shape of an image row, `image[B, C, H, W]` uint8."""
 
     channels: int = Field(ge=1)
     height: int = Field(ge=1)
@@ -85,12 +84,12 @@ class Image(FrozenModel):
 
 
 class Series(FrozenModel):
-    """The shape of a window of a time series, `steps[B, T, F]` float32 and `length[B]` int32; NaN is missing."""
+    """Shape of a window of a time series, `steps[B, T, F]` float32 and `length[B]` int32; NaN is missing."""
 
     steps: int = Field(ge=1, description="the most steps of a window, T")
     shortest: int = Field(ge=1, description="steps of the shortest window in training")
     longest: int = Field(ge=1, description="steps of the longest window in training")
-    numbers: tuple[Number, ...] = Field(min_length=1, description="one a channel, for all its steps alike")
+    numbers: tuple[Number, ...] = Field(min_length=1, description="one per channel, shared by all steps")
 
     @property
     def channels(self) -> int:
@@ -98,12 +97,12 @@ class Series(FrozenModel):
 
     @property
     def values(self) -> int:
-        """How many numbers the longest window has."""
+        """Number of values in a window of full length."""
         return self.steps * self.channels
 
     @property
     def is_uneven(self) -> bool:
-        """Whether lengths varied in training, so that the length of a window is modelled too."""
+        """True if the training windows differed in length; then the length of a window is modelled too."""
         return self.shortest < self.longest
 
     @property
@@ -112,15 +111,19 @@ class Series(FrozenModel):
 
 
 class Layout(FrozenModel):
-    """One encoded row: numbers and categories of a table, one image or one window; and what is given beside it."""
+    """One encoded row: numbers and categories of a table, one image or one window, and its conditions."""
 
-    columns: tuple[str, ...] = Field(description="the modelled source columns, in order; reasons name these")
+    columns: tuple[str, ...] = Field(description="modelled source columns, in order; attributions name these")
     numbers: tuple[Number, ...] = ()
     categories: tuple[Category, ...] = ()
     image: Image | None = None
     series: Series | None = None
-    target: Image | None = Field(None, description="what is rebuilt in the image's place, from a column of its own")
-    conditions: tuple[str, ...] = Field((), description="source columns that are given, not modelled, in order")
+    target: Image | None = Field(
+        None, description="image to reconstruct instead of the input image, from another column"
+    )
+    conditions: tuple[str, ...] = Field(
+        (), description="source columns that condition the model and are not modelled, in order"
+    )
     given_numbers: tuple[Number, ...] = Field((), description="features of conditions; `column` indexes `conditions`")
     given_categories: tuple[Category, ...] = Field((), description="the same, as codes")
 
@@ -132,19 +135,19 @@ class Layout(FrozenModel):
 
     @property
     def rebuilt(self) -> Image | None:
-        """The shape of the image that a decoder answers: the target's where there is one."""
+        """Shape of the image that the decoder returns: the target if there is one, else the input image."""
         return self.target or self.image
 
     @property
     def straight(self) -> int:
-        """How many numbers of a table networks see as logarithms, and distances of rows as they are too."""
+        """Number of log-transformed columns of a table; distances between rows also use their linear values."""
         return sum(number.transform == "log" for number in self.numbers) if self.kind == "table" else 0
 
     @property
     def features(self) -> int:
-        """How many losses a row has: one a number, category or pixel, in this order; one a value of a window.
+        """Number of losses per row: one per number, category or pixel, in this order; one per value of a window.
 
-        The length of a window is the last of its features where lengths vary.
+        If lengths vary, the length of a window is its last feature.
         """
         if self.series is not None:
             return self.series.values + self.series.is_uneven
@@ -152,35 +155,35 @@ class Layout(FrozenModel):
 
     @property
     def given(self) -> int:
-        """Width of the vector that conditions become: numbers, flags of those that may be missing, one-hot codes."""
+        """Width of the condition vector: numbers, missing flags where needed, one-hot codes."""
         flags = sum(number.may_be_missing for number in self.given_numbers)
         return len(self.given_numbers) + flags + sum(category.size for category in self.given_categories)
 
     @property
     def ports(self) -> tuple[Port, ...]:
-        """The tensors that a row is made of, absent ones left out: seen, given, wanted."""
+        """Tensors of a row, absent ones left out: encoded, conditions, target."""
         return (*self.seen_ports, *self.given_ports, *_image_ports("target", self.target))
 
     @property
     def seen_ports(self) -> tuple[Port, ...]:
-        """The tensors that are encoded."""
+        """Tensors that are encoded."""
         if self.series is not None:
             return _series_ports(self.series)
         return _image_ports("image", self.image) or _table_ports("", self.numbers, self.categories)
 
     @property
     def given_ports(self) -> tuple[Port, ...]:
-        """The tensors of the conditions."""
+        """Tensors of the conditions."""
         return _table_ports("given_", self.given_numbers, self.given_categories)
 
     @property
     def encoded_ports(self) -> tuple[Port, ...]:
-        """What an encoder takes: what is seen, and what is given."""
+        """Inputs of an encoder: the encoded tensors and the conditions."""
         return self.seen_ports + self.given_ports
 
     @property
     def rebuilt_ports(self) -> tuple[Port, ...]:
-        """The tensors that a decoder answers: those that are encoded, or the target in the image's place."""
+        """Tensors that a decoder returns: the encoded ones, or the target in place of the image."""
         return _image_ports("target", self.target) or self.seen_ports
 
 

@@ -1,10 +1,10 @@
-"""How work that takes a while says how far it is. Nothing here knows who watches."""
+"""Progress callback type, independent of any UI."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, float], None]
-"""Told what was just worked on, and which share of everything is done."""
+"""Callback that receives the current stage and the completed share, 0 to 1."""
 
 
 def no_progress(what: str, share: float) -> None:
-    """Progress that nobody asked for."""
+    """Ignore progress."""

@@ -1,11 +1,11 @@
-"""Which packages there are, and in what version."""
+"""Versions of installed packages."""
 
 import importlib.metadata
 from collections.abc import Iterable
 
 
 def version(package: str) -> str | None:
-    """The version that is installed; None where there is none."""
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -13,7 +13,7 @@ def version(package: str) -> str | None:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Those of these packages that are installed, with their versions.
+    """Return the versions of the installed ones among these packages.
 
     >>> list(versions(["aepipe", "no-such-package"]))
     ['aepipe']

@@ -1,6 +1,6 @@
-"""Alarms at a steady rate over a stream that drifts: alpha follows what was flagged, on a buffer of the latest scores.
+"""Adaptive alpha for a drifting stream: keep a steady flag rate on a buffer of the latest scores.
 
-Adaptive conformal inference (Gibbs & Candès 2021). Nothing here knows partitions or files.
+Adaptive conformal inference (Gibbs & Candès 2021). Independent of partitions and files.
 """
 
 import bisect
@@ -16,31 +16,31 @@ from aepipe.calibration.conformal import Calibration
 from aepipe.frozen import FrozenModel
 
 FEWEST, MOST = 500, 20_000
-"""How many scores a buffer holds: five times the rows that alpha needs, within these bounds."""
+"""Bounds of the buffer size, which is five times the rows that alpha needs."""
 
 STEP = 1.0
-"""How far a row moves alpha: up by STEP alpha**2, and down by STEP alpha where it is flagged.
+"""Learning rate: each row raises alpha by STEP alpha**2, each flagged row lowers it by STEP alpha.
 
-At 1 a flag takes alpha away, and 1 / alpha rows without one give it back.
+At 1, a flag subtracts alpha, and 1 / alpha rows without a flag restore it.
 """
 
 HIGHEST = 10.0
-"""Alpha goes up to so many times what is asked for: a flat stretch must not store up alarms.
+"""Upper bound of the current alpha, as a multiple of the target: a quiet stretch must not accumulate flags.
 
-It goes down to 0 and no further, so that an alarm silences few rows after it; for that the share flagged may lie above
-alpha by a fifth where scores drift all the time.
+The lower bound is 0, so that a flag suppresses only a few rows after it. The price: where scores drift all the time,
+the flagged share may exceed alpha by a fifth.
 """
 
 
 class State(FrozenModel):
-    """What one night hands to the next."""
+    """State that one night passes to the next."""
 
-    alpha: float = Field(ge=0, le=1, description="what p within the buffer is compared with now")
+    alpha: float = Field(ge=0, le=1, description="current threshold on the p-value within the buffer")
     scores: tuple[FiniteFloat, ...] = Field(description="the buffer, oldest first")
 
     @classmethod
     def of(cls, calibration: Calibration) -> Self:
-        """Where a stream starts: as many calibration scores as fit, evenly by rank, shuffled for they have no order."""
+        """Initialise from a calibration: as many of its scores as fit, evenly by rank, in random order."""
         ranks = np.asarray(calibration.ranks or range(1, calibration.n + 1))
         wanted = np.linspace(1, calibration.n, min(calibration.n, buffer_rows(calibration.alpha))).round()
         places = np.searchsorted(ranks, wanted)
@@ -49,11 +49,11 @@ class State(FrozenModel):
 
 
 class Adaptive:
-    """Judges scores in the order of their events; keeps the share that is flagged at `alpha` in the long run.
+    """Sequential detector that keeps the long-run share of flagged scores at `alpha`.
 
-    A score is flagged where its p-value among the buffer is at most the alpha of the moment. That falls with each flag
-    and rises with each row that is none; it goes on so during an incident, since a buffer that waits for its end never
-    learns that the world has changed.
+    A score is flagged if its p-value within the buffer is at most the current alpha. The current alpha falls with each
+    flag and rises with each row that is not flagged. Updates continue during an incident: a buffer that waits for the
+    end of one never learns that the distribution has changed.
     """
 
     def __init__(self, alpha: float, state: State) -> None:
@@ -64,11 +64,11 @@ class Adaptive:
 
     @property
     def state(self) -> State:
-        """As it stands after the scores so far."""
+        """State after the scores so far."""
         return State(alpha=self._alpha, scores=tuple(self._buffer))
 
     def flags(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether each of the next scores is flagged, (B,); one that is missing is not, and teaches nothing."""
+        """Return whether each of the next scores is flagged, (B,), and update; skip missing scores, never flagged."""
         values = np.asarray(scores, np.float64)
         flags = np.zeros(len(values), np.bool_)
         for row in np.flatnonzero(np.isfinite(values)).tolist():
@@ -89,7 +89,7 @@ class Adaptive:
 
 
 def buffer_rows(alpha: float) -> int:
-    """How many scores the buffer holds.
+    """Return the capacity of the buffer.
 
     >>> buffer_rows(0.01), buffer_rows(0.001)
     (500, 5000)

@@ -1,4 +1,4 @@
-"""From scores to p-values: split-conformal, valid at any number of calibration rows. Nothing here knows the model."""
+"""Split-conformal p-values of scores, valid for any number of calibration rows. Independent of the model."""
 
 import json
 import math
@@ -16,33 +16,35 @@ from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
 
 KEPT = 20_000
-"""At most so many scores are kept: the upper half of them the highest of all, the rest evenly by rank."""
+"""Maximum number of kept scores: one half are the highest scores, the others are spaced evenly by rank."""
 
 
 class Calibration(FrozenModel):
-    """The scores of rows that nothing was fitted on, and the share of such rows that may be flagged.
+    """Scores of held-out rows, and the share of such rows that may be flagged.
 
-    The p-value of a score s is (1 + number of calibration scores >= s) / (n + 1): a row from the same source has
-    p <= alpha with a probability of at most alpha, ties and all (Vovk et al. 2005). Where only some scores are kept,
-    the count between two of them is taken as the larger, so that p errs upwards.
+    The p-value of a score s is (1 + number of calibration scores >= s) / (n + 1). A row from the same source has p <=
+    alpha with probability at most alpha, ties included (Vovk et al. 2005). If only some scores are kept, the count
+    between two of them is the larger one, so that p is never too small.
 
-    Above the highest calibration score that p would be 1 / (n + 1) for ever. There it goes on along the tail, where
-    there are rows enough for one: from 1 / (n + 1) at that score downwards, never to 0. Such a p is an extrapolation:
-    it ranks rows, and nothing vouches for its size. What is flagged at any alpha that n rows support stays the same.
+    Above the highest calibration score that p-value would stay at 1 / (n + 1). With enough rows it continues along a
+    fitted tail, from 1 / (n + 1) downwards, never reaching 0. Such a p-value is an extrapolation: it ranks rows, but
+    has no guarantee. It does not change the flags at any alpha that n rows support.
     """
 
-    alpha: float = Field(gt=0, lt=1, description="a row is flagged where its p-value is at most this")
-    n: int = Field(ge=1, description="how many calibration rows there were")
-    scores: tuple[FiniteFloat, ...] = Field(min_length=1, description="ascending; all n, or those of `ranks`")
-    ranks: tuple[int, ...] = Field((), description="rank of each score kept, 1 the least; empty where all are kept")
-    choice: Choice | None = Field(None, description="why alpha is what it is; none: the job asked for it")
-    tail: Tail | None = Field(None, description="of scores above the highest; none: too few rows to say")
+    alpha: float = Field(gt=0, lt=1, description="a row is flagged if its p-value is at most this")
+    n: int = Field(ge=1, description="number of calibration rows")
+    scores: tuple[FiniteFloat, ...] = Field(
+        min_length=1, description="ascending; all n, or the ones with these `ranks`"
+    )
+    ranks: tuple[int, ...] = Field((), description="rank of each kept score, 1 the lowest; empty if all are kept")
+    choice: Choice | None = Field(None, description="how alpha was selected; None: set in the job")
+    tail: Tail | None = Field(None, description="distribution above the highest score; None: too few rows to fit one")
 
     @classmethod
     def fit(cls, scores: NDArray[np.floating], *, alpha: float) -> Self:
-        """The calibration of the scores of held-out rows, (n,) in any order.
+        """Fit on the scores of held-out rows, (n,) in any order.
 
-        Raises CalibrationInvalid where the scores are not finite, all equal, or too few for alpha.
+        Raises CalibrationInvalid if the scores are not finite, all equal, or too few for alpha.
         """
         check_support(len(scores), alpha)
         _check(scores)
@@ -59,9 +61,9 @@ class Calibration(FrozenModel):
         )
 
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
-        """The same scores at another alpha. Raises CalibrationInvalid where they are too few for it."""
+        """Return the same scores at another alpha. Raises CalibrationInvalid if they are too few for it."""
         check_support(self.n, alpha)
-        # No model_copy: it takes along what is cached, the digest too.
+        # No model_copy: it would copy the cached properties, including the digest.
         return type(self)(**dict(self) | {"alpha": alpha, "choice": choice})
 
     @model_validator(mode="after")
@@ -76,7 +78,7 @@ class Calibration(FrozenModel):
         return self
 
     def p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The p-value of each score, (B,) in (0, 1]; NaN stays NaN."""
+        """Return the p-value of each score, (B,) in (0, 1]; NaN stays NaN."""
         values = np.asarray(scores, dtype=np.float64)
         # Sorted queries walk the scores in order: 5 ms for 100,000 rows against 11 ms, sorting and all.
         order = np.argsort(values)
@@ -88,18 +90,18 @@ class Calibration(FrozenModel):
         return found
 
     def is_extrapolated(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether the p-value of each score comes from the tail, (B,)."""
+        """Return whether the p-value of each score comes from the tail, (B,)."""
         if self.tail is None:
             return np.zeros(len(scores), np.bool_)
         return np.asarray(scores, np.float64) > self.tail.start
 
     def is_anomaly(self, p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether each row is flagged, (B,); a row without a p-value is not."""
+        """Return whether each row is flagged, (B,); a row without a p-value is not flagged."""
         return p_values <= self.alpha
 
     @property
     def threshold(self) -> float:
-        """The score above which rows are flagged: `score > threshold` exactly where p <= alpha."""
+        """Score above which rows are flagged: `score > threshold` exactly if p <= alpha."""
         flagged = int(np.argmax(self._steps <= self.alpha))
         return self.scores[flagged - 1]
 
@@ -110,11 +112,11 @@ class Calibration(FrozenModel):
 
     @property
     def digest(self) -> str:
-        """Names this calibration among all: equal where alpha and scores are, and how they came about."""
+        """Digest of the file form; equal for equal calibrations."""
         return self._digest
 
     def to_json(self) -> bytes:
-        """The file form, the same bytes for the same calibration."""
+        """Serialise to the file form, the same bytes for the same calibration."""
         return (json.dumps(self.model_dump(mode="json"), sort_keys=True) + "\n").encode()
 
     # pydantic's own comparison would trip over the arrays that are cached below.
@@ -137,13 +139,13 @@ class Calibration(FrozenModel):
 
     @cached_property
     def _steps(self) -> NDArray[np.float64]:
-        """Return the p-value of a score that exceeds i of the kept ones, for i = 0 ... len(scores)."""
+        """p-value of a score that exceeds i of the kept scores, for i = 0 ... len(scores)."""
         ranks = np.asarray(self.ranks or range(1, self.n + 1), dtype=np.float64)
         return (1.0 + self.n - np.concatenate([[0.0], ranks])) / (self.n + 1.0)
 
 
 def rows_needed(alpha: float) -> int:
-    """The fewest calibration rows that can flag anything at alpha.
+    """Return the fewest calibration rows that can flag anything at alpha.
 
     >>> rows_needed(0.01), rows_needed(0.05)
     (99, 19)
@@ -155,30 +157,35 @@ def rows_needed(alpha: float) -> int:
 
 
 def check_support(rows: int, alpha: float) -> None:
-    """Raises CalibrationInvalid where so many calibration rows cannot flag anything at alpha."""
+    """Raise CalibrationInvalid if this number of calibration rows cannot flag anything at alpha."""
     if not 0 < alpha < 1:
-        raise CalibrationInvalid(f"alpha is {alpha}, expected a share between 0 and 1: change [calibration] alpha")
+        raise CalibrationInvalid(
+            f"alpha is invalid: expected a share between 0 and 1, got {alpha}. Change [calibration] alpha."
+        )
     needed = rows_needed(alpha)
     if rows < needed:
         least = math.ceil(1e4 / (rows + 1)) / 1e4
-        remedy = f"ask for alpha >= {least:g}, or give more rows" if rows else "give more rows"
-        raise CalibrationInvalid(f"alpha {alpha:g} needs {needed} calibration rows, found {rows}: {remedy}")
+        remedy = f"Set alpha >= {least:g}, or give more rows." if rows else "Give more rows."
+        raise CalibrationInvalid(
+            f"alpha {alpha:g} has too few calibration rows: expected at least {needed}, got {rows}. {remedy}"
+        )
 
 
 def _check(scores: NDArray[np.floating]) -> None:
     n, unfit = len(scores), int(np.count_nonzero(~np.isfinite(scores)))
     if unfit:
         raise CalibrationInvalid(
-            f"{unfit} of {n} calibration scores are not finite: leave out rows that cannot be scored"
+            f"{unfit} of {n} calibration scores are not finite. Leave out rows that cannot be scored."
         )
     if n > 1 and np.min(scores) == np.max(scores):
         raise CalibrationInvalid(
-            f"all {n} calibration scores are {float(scores[0]):g}: the model tells no row from another, train it longer"
+            f"calibration scores are all equal: expected different scores, got {n} of {float(scores[0]):g}. "
+            "Train the model longer."
         )
 
 
 def _kept_ranks(n: int) -> NDArray[np.int64]:
-    """Ranks of the scores that are kept of n, ascending, the last one n."""
+    """Return the ranks of the scores to keep, ascending; the last one is n."""
     if n <= KEPT:
         return np.arange(1, n + 1)
     highest = np.arange(n - KEPT // 2 + 1, n + 1)

@@ -1,4 +1,4 @@
-"""The threshold of least expected cost: what each brings in a night, and which is chosen. Arrays in, numbers out."""
+"""Threshold selection by expected cost: cost curve over thresholds, and its minimum."""
 
 from typing import Literal, NamedTuple, Self
 
@@ -13,11 +13,11 @@ from aepipe.frozen import FrozenModel
 Floats = NDArray[np.float64]
 
 POINTS = 200
-"""At most so many points of a curve are kept."""
+"""Maximum number of curve points kept in the calibration."""
 
 
 class Curve(NamedTuple):
-    """What each of T thresholds brings in a night, (T,) each, the strictest first."""
+    """Expected rates, alerts and cost per night of T thresholds, (T,) each, the strictest first."""
 
     alpha: Floats
     threshold: Floats
@@ -30,7 +30,7 @@ class Curve(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The thresholds that a calibration offers, the strictest first: rows above `threshold` have p <= `alpha`."""
+    """Thresholds that a calibration offers, the strictest first: rows above `threshold` have p <= `alpha`."""
 
     alpha: Floats
     threshold: Floats
@@ -39,16 +39,24 @@ class Steps(NamedTuple):
 def curve_of_labels(
     steps: Steps, scores: NDArray[np.floating], is_anomaly: NDArray[np.bool_], costs: Costs, *, rows: float
 ) -> Curve:
-    """By rows whose truth is known, (B,) each; how many of them are anomalies does not matter, the base rate counts.
+    """Compute the cost curve from labelled rows.
 
-    rows: of a night. Raises CalibrationInvalid where the rows are of one class only.
+    The share of anomalies among the rows does not matter; the base rate of `costs` does. Raises CalibrationInvalid if
+    all rows are of one class.
+
+    Args:
+        steps: thresholds, (T,).
+        scores: (B,).
+        is_anomaly: (B,), the labels.
+        costs: costs and base rate.
+        rows: rows per night.
     """
     found = np.asarray(scores, np.float64)
     if is_anomaly.all() or not is_anomaly.any():
         kind = "anomalies" if is_anomaly.any() else "normal"
         raise CalibrationInvalid(
-            f"all {len(found):,} labelled rows are {kind}: a threshold of least cost needs rows of both classes; give "
-            "partitions that hold both, or leave out [evaluate] anomaly"
+            f"labelled rows are of one class: expected both, got {len(found):,} rows, all {kind}. "
+            "Give partitions with both classes, or leave out [evaluate] anomaly."
         )
     rate, recall = (share_above(found[chosen], steps.threshold) for chosen in (~is_anomaly, is_anomaly))
     flagged = (1 - costs.base_rate) * rate + costs.base_rate * recall
@@ -56,10 +64,15 @@ def curve_of_labels(
 
 
 def curve_of_nights(steps: Steps, scores: NDArray[np.floating], costs: Costs, *, rows: float) -> Curve:
-    """By scored rows of unknown truth, (B,): what is flagged beyond the false alarms is taken for anomalies found.
+    """Estimate the cost curve from unlabelled scores; flags beyond the expected false alarms count as anomalies.
 
-    recall = (flagged share - (1 - base rate) alpha) / base rate, cut to 0 ... 1, where alpha stands for the share of
-    false alarms. rows: of a night.
+    recall = (flagged share - (1 - base rate) alpha) / base rate, clipped to [0, 1], with alpha as the false-alarm rate.
+
+    Args:
+        steps: thresholds, (T,).
+        scores: (B,).
+        costs: costs and base rate.
+        rows: rows per night.
     """
     flagged = share_above(np.asarray(scores, np.float64), steps.threshold)
     excess = flagged - (1 - costs.base_rate) * steps.alpha
@@ -67,7 +80,7 @@ def curve_of_nights(steps: Steps, scores: NDArray[np.floating], costs: Costs, *,
 
 
 def share_above(scores: Floats, thresholds: Floats) -> Floats:
-    """The share of the scores that exceed each threshold.
+    """Return the share of the scores that exceed each threshold.
 
     >>> share_above(np.array([1.0, 2.0, 2.0, 5.0]), np.array([0.0, 2.0, 5.0])).tolist()
     [1.0, 0.25, 0.0]
@@ -81,9 +94,9 @@ def _curve(steps: Steps, rate: Floats, recall: Floats, flagged: Floats, costs: C
 
 
 def cheapest(curve: Curve, capacity: float | None) -> int:
-    """The index of the least cost among the thresholds with at most `capacity` alarms, the strictest of equal ones.
+    """Return the index of least cost among the thresholds with at most `capacity` alerts; ties go to the strictest.
 
-    Where even the strictest has more alarms, that one: no stricter one could be vouched for.
+    If even the strictest threshold has more alerts, return it: the calibration supports no stricter one.
     """
     if capacity is None:
         return int(np.argmin(curve.cost))
@@ -92,7 +105,7 @@ def cheapest(curve: Curve, capacity: float | None) -> int:
 
 
 class Point(FrozenModel):
-    """One threshold, and what it brings in a night."""
+    """One threshold with its expected rates, alerts and cost per night."""
 
     alpha: FiniteFloat
     threshold: FiniteFloat
@@ -103,47 +116,47 @@ class Point(FrozenModel):
 
 
 class Choice(FrozenModel):
-    """Why alpha is what it is: kept in the calibration, told in manifests, drawn in reports."""
+    """Record of how alpha was selected, kept in the calibration and shown in manifests and reports."""
 
     by: Literal["labels", "nights", "assumption"]
-    sentence: str = Field(description="what was chosen, and what that rests on")
+    sentence: str = Field(description="selected alpha and its evidence, in words")
     costs: Costs | None = None
     capacity: int | None = None
-    rows: FiniteFloat = Field(description="of a night")
-    chosen: Point | None = Field(None, description="none where nothing is known of what a threshold brings")
+    rows: FiniteFloat = Field(description="rows per night")
+    chosen: Point | None = Field(None, description="None if the cost of thresholds is unknown")
     points: tuple[Point, ...] = ()
 
     @classmethod
     def of(
         cls, curve: Curve, costs: Costs, *, capacity: int | None, rows: float, by: Literal["labels", "nights"], on: str
     ) -> Self:
-        """The cheapest point of a curve. on: the rows that it was made from, in words."""
+        """Select the cheapest point of a curve. on: description of the rows behind the curve."""
         index = cheapest(curve, capacity)
         point = _point(curve, index)
-        limit = "" if capacity is None else f" under {capacity:,} alarms a night"
-        survival = capacity is not None and point.alarms > capacity
-        excess = "; even that is more than can be looked at" if survival else ""
+        limit = "" if capacity is None else f" under {capacity:,} alarms per night"
+        is_over = capacity is not None and point.alarms > capacity
+        excess = "; even that exceeds the capacity" if is_over else ""
         sentence = (
-            f"alpha = {point.alpha:.4g} has the least expected cost{limit}, judged by {on}: {point.alarms:,.1f} alarms "
-            f"and a cost of {point.cost:,.4g} a night of {rows:,.0f} rows{excess}"
+            f"alpha = {point.alpha:.4g} has the least expected cost{limit}, estimated from {on}: {point.alarms:,.1f} "
+            f"alarms and a cost of {point.cost:,.4g} per night of {rows:,.0f} rows{excess}"
         )
         even = np.geomspace(1, len(curve.alpha), POINTS - 1).round().astype(int) - 1  # even on a logarithmic axis
         kept = np.unique(np.append(even, index))
-        points = tuple(_point(curve, int(at)) for at in kept)
+        points = tuple(_point(curve, int(kept_index)) for kept_index in kept)
         return cls(by=by, sentence=sentence, costs=costs, capacity=capacity, rows=rows, chosen=point, points=points)
 
     @classmethod
     def assumed(cls, alpha: float, costs: Costs | None, *, capacity: int | None, rows: float) -> Self:
-        """Where neither labels nor scored nights tell what a threshold brings."""
+        """Record an assumed alpha, for lack of labels, scored nights or costs."""
         limit = "" if capacity is None else f", cut to {capacity:,} alarms in a night of {rows:,.0f} rows"
-        unknown = "neither labels nor scored nights tell what a threshold costs"
-        why = unknown if costs is not None else "the job names no costs that could choose it"
+        unknown = "no labels and no scored nights to estimate costs from"
+        why = unknown if costs is not None else "the job has no cost table"
         sentence = f"alpha = {alpha:.4g} is an assumption, the job's alpha{limit}: {why}"
         return cls(by="assumption", sentence=sentence, costs=costs, capacity=capacity, rows=rows)
 
     @property
     def measures(self) -> dict[str, float]:
-        """Precision, recall, F1 and F-beta at the chosen threshold and the base rate; empty where no labels told."""
+        """Precision, recall, F1 and F-beta at the chosen threshold and the base rate; empty without labels."""
         if self.chosen is None or self.costs is None or self.by != "labels":
             return {}
         base, rate, recall = self.costs.base_rate, self.chosen.false_alarm_rate, self.chosen.recall
@@ -155,7 +168,7 @@ class Choice(FrozenModel):
 
 
 def f_beta(precision: float, recall: float, beta: float) -> float:
-    """The harmonic mean of precision and recall in which a miss weighs beta**2 times a false alarm.
+    """Return the F-beta score: the weighted harmonic mean of precision and recall; a miss weighs beta**2 false alarms.
 
     >>> f_beta(0.5, 1.0, 1.0), f_beta(0.0, 0.0, 2.0)
     (0.6666666666666666, 0.0)

@@ -1,4 +1,4 @@
-"""When a class is told, and when a row is of none that training knew: the confidence below which it is `unknown`."""
+"""Open-set classification: a row below a confidence threshold is `unknown`."""
 
 import math
 
@@ -13,48 +13,53 @@ UNKNOWN = "unknown"
 
 
 class OpenSet(FrozenModel):
-    """The classes that a scorer tells apart, and how sure it has to be."""
+    """Classes of a scorer, and the confidence below which a row is unknown."""
 
-    column: str = Field(description="the label that they are values of")
-    names: tuple[str, ...] = Field(min_length=2, description="as text, in the order of the graph's answers")
-    least_confidence: FiniteFloat = Field(description="below it a row is unknown; above 1, every row is")
-    sentence: str = Field(description="what the confidence was chosen by")
+    column: str = Field(description="label column of the classes")
+    names: tuple[str, ...] = Field(min_length=2, description="as text, in the order of the graph output")
+    least_confidence: FiniteFloat = Field(description="a row below it is unknown; above 1: all rows are unknown")
+    sentence: str = Field(description="how the confidence was selected, in words")
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What a row can be called: a class, or unknown, which is last."""
+        """Names that a row can get: the classes, then unknown."""
         return (*self.names, UNKNOWN)
 
     def codes(self, found: NDArray[np.generic], confidence: NDArray[np.generic]) -> NDArray[np.int32]:
-        """Indices into `answers` of the graph's classes and confidences, of any one shape."""
-        told = confidence.astype(np.float64) >= self.least_confidence
-        return np.where(told, found, len(self.names)).astype(np.int32)
+        """Map the graph's classes and confidences, of any equal shape, to indices into `answers`."""
+        accepted = confidence.astype(np.float64) >= self.least_confidence
+        return np.where(accepted, found, len(self.names)).astype(np.int32)
 
 
 def cheapest_confidence(
     confidence: NDArray[np.floating], right: NDArray[np.bool_], known: NDArray[np.bool_], costs: Costs
 ) -> float:
-    """The confidence of least expected cost, the lowest of equal ones; above 1 where silence is cheapest.
+    """Return the confidence threshold of least expected cost, the lowest of equal ones.
 
-    confidence: (B,) of rows that nothing was learned from. right: whether the class told is the true one. known:
-    whether the true class is one that training knew. A right answer that is withheld costs a false alarm; one that is
-    told and wrong, of a known class or another, costs a miss. The base rate is that of rows of no known class; without
-    such rows here, known ones alone decide.
+    Withholding a correct prediction costs a false alarm; an accepted wrong prediction costs a miss, for rows of known
+    and of unknown classes. The base rate is the share of rows of unknown classes; without such rows here it is 0. The
+    result is above 1 if it is cheapest to accept no prediction.
+
+    Args:
+        confidence: (B,) of rows that were not trained on.
+        right: (B,), whether the predicted class is the true one.
+        known: (B,), whether training had the true class.
+        costs: costs and base rate.
     """
     steps = np.append(np.unique(confidence), np.nextafter(1.0, 2.0))
     withheld = _share_below(confidence[known & right], steps) * _share(right[known])
     wrong = (1 - _share_below(confidence[known & ~right], steps)) * _share(~right[known])
-    strange = 1 - _share_below(confidence[~known], steps)
+    missed = 1 - _share_below(confidence[~known], steps)
     base = costs.base_rate if (~known).any() else 0.0
-    expected = (1 - base) * (costs.false_alarm * withheld + costs.miss * wrong) + base * costs.miss * strange
+    expected = (1 - base) * (costs.false_alarm * withheld + costs.miss * wrong) + base * costs.miss * missed
     return float(steps[int(np.argmin(expected))])
 
 
 def usual_confidence(confidence: NDArray[np.floating], right: NDArray[np.bool_], *, alpha: float) -> float:
-    """The confidence below which at most a share alpha of the rows lies that are told rightly; 0 without such rows.
+    """Return the confidence that at most a share alpha of the correct predictions falls below.
 
-    Of n of them, the floor(alpha (n + 1))-th least: rows like these fall below it with probability alpha at most
-    (Vovk et al. 2005, split conformal).
+    This is the floor(alpha (n + 1))-th lowest of n correct predictions, or 0 if that is none: exchangeable rows fall
+    below it with probability at most alpha (Vovk et al. 2005, split conformal).
     """
     ranked = np.sort(np.asarray(confidence, np.float64)[right])
     place = math.floor(alpha * (len(ranked) + 1) + 1e-9)

@@ -1,4 +1,4 @@
-"""How scores go on beyond the highest ones that were seen: a generalised-Pareto tail. Nothing here knows p-values."""
+"""Generalised-Pareto tail of scores above the highest observed one. Independent of p-values."""
 
 from typing import Self
 
@@ -9,19 +9,19 @@ from pydantic import Field, FiniteFloat
 from aepipe.frozen import FrozenModel
 
 SHARE = 0.1
-"""Of the scores, the highest of which a tail is fitted on."""
+"""Share of the scores, the highest ones, that a tail is fitted on."""
 
 FEWEST, MOST = 30, 1_000
-"""Exceedances that a tail is fitted on: fewer say nothing of a shape, more reach into the body."""
+"""Bounds of the number of exceedances: fewer cannot determine a shape, more reach into the body."""
 
 _LEAST = float(np.finfo(np.float64).tiny)
 
 
 class Tail(FrozenModel):
-    """Of scores above `start`, the share that is greater still; fitted by peaks over a threshold (Pickands 1975).
+    """Survival function of scores above `start`, fitted by peaks over a threshold (Pickands 1975).
 
-    The excess of a generalised-Pareto variable over a higher threshold has the same shape and a scale that grows by
-    shape x distance, so that the law above the highest score seen needs no more than these three numbers.
+    The excess of a generalised-Pareto variable over a higher threshold has the same shape, and a scale that grows by
+    shape times the distance. These three numbers therefore determine the distribution above the highest observed score.
     """
 
     start: FiniteFloat = Field(description="the highest score seen; the tail stands above it")
@@ -30,10 +30,10 @@ class Tail(FrozenModel):
 
     @classmethod
     def fit(cls, ordered: NDArray[np.float64]) -> Self | None:
-        """The tail of scores (n,) in ascending order; None where too few differ for one.
+        """Fit on scores (n,) in ascending order; None if too few of them differ.
 
-        A shape below 0 would end the tail at a score beyond which nothing could be told apart, and a p of 0: then the
-        tail is exponential, which errs upwards.
+        A negative shape would end the tail at a finite score: all scores beyond it would tie, with p = 0. The tail is
+        then exponential instead, which overestimates p.
         """
         count = min(MOST, int(SHARE * len(ordered)))
         if count < FEWEST:
@@ -48,7 +48,7 @@ class Tail(FrozenModel):
         return cls(start=float(ordered[-1]), shape=shape, scale=scale + shape * float(excess[-1]))
 
     def survival(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """P(S > s | S > start) of each score s, in (0, 1]: 1 up to `start`, falling above it, never 0.
+        """Return P(S > s | S > start) of each score s, in (0, 1]: 1 up to `start`, decreasing above it, never 0.
 
         >>> Tail(start=1.0, shape=0.5, scale=1.0).survival(np.array([0.0, 1.0, 3.0])).tolist()
         [1.0, 1.0, 0.25]
@@ -59,10 +59,10 @@ class Tail(FrozenModel):
 
 
 def generalised_pareto(excess: NDArray[np.float64]) -> tuple[float, float]:
-    """Shape and scale of a generalised-Pareto law for excesses > 0, (n,) in ascending order.
+    """Estimate shape and scale of a generalised-Pareto distribution from excesses > 0, (n,) in ascending order.
 
-    The quasi-Bayesian estimate of Zhang & Stephens 2009: the mean of b = -shape / scale over a grid, weighted by its
-    profile likelihood. It needs no optimiser, and exists for every sample where the maximum likelihood may not.
+    Quasi-Bayesian estimate of Zhang & Stephens 2009: the mean of b = -shape / scale over a grid, weighted by the
+    profile likelihood. It needs no optimiser and always exists, unlike the maximum-likelihood estimate.
     """
     n = len(excess)
     grid = 20 + int(np.sqrt(n))

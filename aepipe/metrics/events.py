@@ -1,4 +1,4 @@
-"""Anomalies that last: runs of anomalous rows in time, and how many of them are noticed. Nothing here knows files."""
+"""Event-level detection metrics: anomalies as runs of rows in time. Independent of files."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class EventRecall(NamedTuple):
-    """How many events there are, and of how many a row is flagged where false alarms are kept to a budget."""
+    """Number of events, and number of events found within a budget of false alarms."""
 
     events: int
     found: int
@@ -16,12 +16,12 @@ class EventRecall(NamedTuple):
 
     @property
     def recall(self) -> float:
-        """Share of the events that are found; 0 where there are none."""
+        """Share of the events that are found; 0 if there are none."""
         return self.found / self.events if self.events else 0.0
 
 
 def runs(anomalous: ArrayLike) -> tuple[slice, ...]:
-    """The events of rows in the order of time, (B,): each the longest stretch of anomalous rows without a normal one.
+    """Return the events of rows (B,) in time order: maximal runs of anomalous rows.
 
     >>> runs([False, True, True, False, True])
     (slice(1, 3, None), slice(4, 5, None))
@@ -32,10 +32,15 @@ def runs(anomalous: ArrayLike) -> tuple[slice, ...]:
 
 
 def event_recall(anomalous: ArrayLike, scores: ArrayLike, *, false_alarms: int) -> EventRecall:
-    """The events of which a row scores above the lowest threshold that flags at most so many normal rows.
+    """Count the events found at the lowest threshold that flags at most `false_alarms` normal rows.
 
-    anomalous, scores: (B,) in the order of time. An event is found by one alarm and counts once however long it is;
-    its other rows are neither hits nor credited, unlike under point adjustment.
+    An event is found if at least one of its rows is flagged, and counts once, whatever its length. Its other rows count
+    neither as hits nor as misses, unlike under point adjustment.
+
+    Args:
+        anomalous: (B,), in time order.
+        scores: (B,), in time order.
+        false_alarms: budget of flagged normal rows.
     """
     truth, values = np.asarray(anomalous, dtype=np.bool_), np.asarray(scores, dtype=np.float64)
     threshold = _threshold(values[~truth], false_alarms)
@@ -45,7 +50,7 @@ def event_recall(anomalous: ArrayLike, scores: ArrayLike, *, false_alarms: int) 
 
 
 def _threshold(normal: NDArray[np.float64], false_alarms: int) -> float:
-    """The least score that at most so many of these exceed."""
+    """Return the lowest score that at most `false_alarms` of the normal scores exceed."""
     if false_alarms >= len(normal):
         return -np.inf
     return float(np.partition(normal, len(normal) - 1 - false_alarms)[len(normal) - 1 - false_alarms])

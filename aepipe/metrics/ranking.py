@@ -1,4 +1,4 @@
-"""How well scores separate the rows that matter from the others. Nothing here knows where either come from."""
+"""Ranking and confusion metrics of scores against labels, with bootstrap intervals."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -10,7 +10,7 @@ from aepipe.errors import EvaluationInvalid
 
 
 class Ranking(NamedTuple):
-    """Rows of both classes placed among the distinct scores, 0 the highest: all that a ranking measure looks at."""
+    """Rows of both classes as ranks among the distinct scores, 0 the highest: the input of every ranking measure."""
 
     positives: NDArray[np.int64]
     negatives: NDArray[np.int64]
@@ -18,20 +18,24 @@ class Ranking(NamedTuple):
 
     @classmethod
     def of(cls, truth: ArrayLike, score: ArrayLike) -> Self:
-        """truth: (B,) of booleans or 0 and 1. score: (B,), higher is stranger.
+        """Rank labelled scores.
 
-        Raises EvaluationInvalid where a score is missing, or all rows are of one class.
+        Raises EvaluationInvalid if a score is missing, or all rows are of one class.
+
+        Args:
+            truth: (B,), boolean or 0 and 1.
+            score: (B,), higher is more anomalous.
         """
         positive, values = _checked(truth, score)
         distinct, place = np.unique(-values, return_inverse=True)
         return cls(place[positive], place[~positive], len(distinct))
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """How many positives and negatives there are at each place, (places,) each."""
+        """Count positives and negatives at each rank, (places,) each."""
         return np.bincount(self.positives, minlength=self.places), np.bincount(self.negatives, minlength=self.places)
 
     def resampled(self, generator: np.random.Generator) -> Self:
-        """As many rows of each class, drawn with replacement."""
+        """Resample with replacement within each class, keeping the size of both classes."""
         return self._replace(
             positives=generator.choice(self.positives, len(self.positives)),
             negatives=generator.choice(self.negatives, len(self.negatives)),
@@ -39,7 +43,7 @@ class Ranking(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A measure and the range that it is likely to lie in."""
+    """Value of a measure with its confidence interval."""
 
     value: float
     low: float
@@ -47,7 +51,7 @@ class Interval(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Rows by what they are and whether they were flagged."""
+    """Confusion matrix: number of rows by label and flag."""
 
     true_positives: int
     false_positives: int
@@ -56,7 +60,7 @@ class Confusion(NamedTuple):
 
     @property
     def precision(self) -> float:
-        """Share of the flagged rows that are positive; 0 where none is flagged."""
+        """Share of the flagged rows that are positive; 0 if none is flagged."""
         return _share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
@@ -71,18 +75,21 @@ class Confusion(NamedTuple):
 
     @property
     def flagged(self) -> int:
-        """How many rows are flagged."""
+        """Number of flagged rows."""
         return self.true_positives + self.false_positives
 
     def f_beta(self, beta: float = 1.0) -> float:
-        """Harmonic mean of precision and recall, recall counting `beta` times; 0 where no positive is flagged."""
+        """Compute the harmonic mean of precision and recall, recall counting `beta` times.
+
+        Returns 0 if no positive is flagged.
+        """
         weight = beta**2
         hits = (1 + weight) * self.true_positives
         return _share(hits, hits + weight * self.false_negatives + self.false_positives)
 
 
 def auroc(truth: ArrayLike, score: ArrayLike) -> float:
-    """Probability that a positive row scores above a negative one, ties counting half.
+    """Compute the probability that a positive row scores above a negative one; ties count half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -91,7 +98,7 @@ def auroc(truth: ArrayLike, score: ArrayLike) -> float:
 
 
 def average_precision(truth: ArrayLike, score: ArrayLike) -> float:
-    """Mean of the precision at each distinct score, weighted by the recall gained there; no interpolation.
+    """Compute the mean precision over the distinct scores, weighted by the gain in recall; no interpolation.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -100,24 +107,24 @@ def average_precision(truth: ArrayLike, score: ArrayLike) -> float:
 
 
 def ranking_auroc(ranking: Ranking) -> float:
-    """`auroc` of rows that are ranked already."""
+    """Compute `auroc` from a ranking."""
     positives, negatives = ranking.counts()
     below = len(ranking.negatives) - np.cumsum(negatives) + negatives / 2
     return float(positives @ below / (len(ranking.positives) * len(ranking.negatives)))
 
 
 def ranking_average_precision(ranking: Ranking) -> float:
-    """`average_precision` of rows that are ranked already."""
+    """Compute `average_precision` from a ranking."""
     positives, negatives = ranking.counts()
     hits = np.cumsum(positives)
     flagged = hits + np.cumsum(negatives)
-    # A resampling may leave the first places empty: nothing is flagged there, and no recall gained.
+    # Resampling may leave the first ranks empty: nothing is flagged there, and recall does not rise.
     precision = hits / np.maximum(flagged, 1)
     return float(positives @ precision / len(ranking.positives))
 
 
 def confusion(truth: ArrayLike, flagged: ArrayLike) -> Confusion:
-    """The rows counted by truth and alarm. Raises EvaluationInvalid where all rows are of one class."""
+    """Count the rows by label and flag. Raises EvaluationInvalid if all rows are of one class."""
     positive, alarm = _checked(truth, np.asarray(flagged, dtype=np.float64))
     hits, alarms, positives = (int(np.count_nonzero(rows)) for rows in (positive & (alarm > 0), alarm, positive))
     return Confusion(hits, alarms - hits, positives - hits, len(positive) - positives - alarms + hits)
@@ -126,7 +133,7 @@ def confusion(truth: ArrayLike, flagged: ArrayLike) -> Confusion:
 def bootstrap(
     measure: Callable[[Ranking], float], ranking: Ranking, *, seed: int, rounds: int = 1_000, level: float = 0.95
 ) -> Interval:
-    """The measure with its percentile interval, rows drawn again within each class, so that none runs empty.
+    """Compute a measure with its percentile interval, resampling rows within each class.
 
     Efron & Tibshirani 1993, chapter 13; stratified, since the measures are not defined on one class.
     """
@@ -139,9 +146,9 @@ def bootstrap(
 def bootstrap_confusion(
     measure: Callable[[Confusion], float], found: Confusion, *, seed: int, rounds: int = 1_000, level: float = 0.95
 ) -> Interval:
-    """As `bootstrap`, of a measure of the alarms that were raised.
+    """Compute a measure of a confusion matrix with its percentile interval, as `bootstrap` does.
 
-    Of rows drawn again within a class, those that are flagged are binomial: no row needs to be drawn.
+    Flagged rows of a resampled class are binomial, so that no rows are drawn.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     positives, negatives = found.true_positives + found.false_negatives, found.false_positives + found.true_negatives
@@ -158,18 +165,23 @@ def bootstrap_confusion(
 def _checked(truth: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     labels, values = np.asarray(truth), np.asarray(score, dtype=np.float64)
     if labels.shape != values.shape or labels.ndim != 1:
-        raise EvaluationInvalid(f"{labels.shape} labels do not go with {values.shape} scores: give one of each a row")
+        raise EvaluationInvalid(
+            f"labels do not match the scores: expected two vectors of one length, got {labels.shape} and "
+            f"{values.shape}. Give one label and one score per row."
+        )
     known = (labels == 0) | (labels == 1) if labels.dtype.kind in "biuf" else [label in (0, 1) for label in labels]
-    strange = labels[~np.asarray(known, dtype=np.bool_)]
-    if len(strange):
-        raise EvaluationInvalid(f"a label is {strange[0]}, expected 0 or 1: say which value is the positive one")
+    invalid = labels[~np.asarray(known, dtype=np.bool_)]
+    if len(invalid):
+        raise EvaluationInvalid(f"a label is invalid: expected 0 or 1, got {invalid[0]}. State the positive value.")
     missing = int(np.count_nonzero(np.isnan(values)))
     if missing:
-        raise EvaluationInvalid(f"{missing} of {len(values)} rows have no score: leave out rows that were not scored")
+        raise EvaluationInvalid(f"{missing} of {len(values)} rows have no score. Leave out rows that were not scored.")
     positive = labels.astype(np.bool_)
     if positive.all() or not positive.any():
-        found = f"all {len(positive)} labels are {int(positive[0])}" if len(positive) else "there are no labels"
-        raise EvaluationInvalid(f"{found}: rows of both classes are needed")
+        found = f"{len(positive)} labels, all {int(positive[0])}" if len(positive) else "no labels"
+        raise EvaluationInvalid(
+            f"labels are not of both classes: expected 0 and 1, got {found}. Give rows of both classes."
+        )
     return positive, values
 
 

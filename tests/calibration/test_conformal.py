@@ -110,13 +110,14 @@ def test_one_row_fewer_than_alpha_needs_is_refused(alpha: float) -> None:
 
     enough = Calibration.fit(np.arange(float(max(needed, 2))), alpha=alpha)
     assert enough.is_anomaly(enough.p_values(np.array([np.inf]))).all()
-    with pytest.raises(CalibrationInvalid, match=rf"needs {needed} calibration rows, found {needed - 1}: "):
+    with pytest.raises(CalibrationInvalid, match=rf"expected at least {needed}, got {needed - 1}\. "):
         Calibration.fit(np.arange(needed - 1.0), alpha=alpha)
 
 
 def test_the_sentence_for_too_few_rows_names_an_alpha_that_they_support() -> None:
     with pytest.raises(
-        CalibrationInvalid, match=r"^alpha 0\.01 needs 99 calibration rows, found 50: ask for alpha >= 0\.0197"
+        CalibrationInvalid,
+        match=r"^alpha 0\.01 has too few calibration rows: expected at least 99, got 50\. Set alpha >= 0\.0197",
     ):
         Calibration.fit(np.arange(50.0), alpha=0.01)
     assert Calibration.fit(np.arange(50.0), alpha=0.0197).n == 50
@@ -125,18 +126,24 @@ def test_the_sentence_for_too_few_rows_names_an_alpha_that_they_support() -> Non
 @pytest.mark.parametrize(
     ("scores", "alpha", "sentence"),
     [
-        (np.full(99, 2.5), 0.01, r"^all 99 calibration scores are 2\.5: the model tells no row from another"),
-        (np.array([*range(99), np.nan, np.inf]), 0.01, r"^2 of 101 calibration scores are not finite: leave out"),
-        (np.empty(0), 0.01, r"^alpha 0\.01 needs 99 calibration rows, found 0: give more rows$"),
-        (np.arange(99.0), 1.0, r"^alpha is 1\.0, expected a share between 0 and 1"),
-        (np.arange(99.0), 0.0, r"^alpha is 0\.0, expected a share between 0 and 1"),
-        (np.arange(99.0), -0.1, r"^alpha is -0\.1, expected a share between 0 and 1"),
-        (np.arange(99.0), math.nan, r"^alpha is nan, expected a share between 0 and 1"),
+        (
+            np.full(99, 2.5),
+            0.01,
+            r"^calibration scores are all equal: expected different scores, got 99 of 2\.5\. Train the model",
+        ),
+        (np.array([*range(99), np.nan, np.inf]), 0.01, r"^2 of 101 calibration scores are not finite\. Leave out"),
+        (
+            np.empty(0),
+            0.01,
+            r"^alpha 0\.01 has too few calibration rows: expected at least 99, got 0\. Give more rows\.$",
+        ),
+        (np.arange(99.0), 1.0, r"^alpha is invalid: expected a share between 0 and 1, got 1\.0"),
+        (np.arange(99.0), 0.0, r"^alpha is invalid: expected a share between 0 and 1, got 0\.0"),
+        (np.arange(99.0), -0.1, r"^alpha is invalid: expected a share between 0 and 1, got -0\.1"),
+        (np.arange(99.0), math.nan, r"^alpha is invalid: expected a share between 0 and 1, got nan"),
     ],
 )
-def test_what_cannot_be_calibrated_is_named_in_one_sentence(
-    scores: NDArray[np.float64], alpha: float, sentence: str
-) -> None:
+def test_unusable_scores_or_alpha_are_rejected(scores: NDArray[np.float64], alpha: float, sentence: str) -> None:
     with pytest.raises(CalibrationInvalid, match=sentence):
         Calibration.fit(scores, alpha=alpha)
 

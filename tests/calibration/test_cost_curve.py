@@ -101,7 +101,7 @@ def test_a_choice_by_labels_tells_its_measures_at_the_base_rate() -> None:
     choice = Choice.of(curve, costs, capacity=None, rows=100, by="labels", on="5 rows")
 
     assert choice.measures == pytest.approx({"precision": 0.5, "recall": 1.0, "F1": 2 / 3, "F30": 901 / 902})
-    assert choice.sentence.startswith("alpha = 0.1 has the least expected cost, judged by 5 rows: 50.0 alarms")
+    assert choice.sentence.startswith("alpha = 0.1 has the least expected cost, estimated from 5 rows: 50.0 alarms")
     assert choice.chosen in choice.points
 
 
@@ -136,16 +136,24 @@ def test_labels_come_first_then_nights_then_the_assumption() -> None:
 @pytest.mark.parametrize(
     ("asked", "evidence", "sentence"),
     [
-        (TABLE, Evidence(10, LABELLED._replace(is_anomaly=np.zeros(4, bool))), r"^all 4 labelled rows are normal: "),
-        (TABLE, Evidence(10, LABELLED._replace(is_anomaly=np.ones(4, bool))), r"^all 4 labelled rows are anomalies: "),
+        (
+            TABLE,
+            Evidence(10, LABELLED._replace(is_anomaly=np.zeros(4, bool))),
+            r"^labelled rows are of one class: expected both, got 4 rows, all normal\. ",
+        ),
+        (
+            TABLE,
+            Evidence(10, LABELLED._replace(is_anomaly=np.ones(4, bool))),
+            r"^labelled rows are of one class: expected both, got 4 rows, all anomalies\. ",
+        ),
         (
             {"capacity": 1},
             Evidence(1_000),
-            r"^\[calibration\] capacity 1 in a night of 1,000 rows: alpha 0.001 needs 999 ",
+            r"^\[calibration\] capacity 1 in a night of 1,000 rows: alpha 0.001 has too few .* expected at least 999",
         ),
     ],
 )
-def test_what_no_threshold_can_be_chosen_by_is_named_in_one_sentence(asked, evidence, sentence) -> None:
+def test_unusable_evidence_is_rejected(asked, evidence, sentence) -> None:
     with pytest.raises(CalibrationInvalid, match=sentence):
         calibrate(job(**asked), np.arange(99.0), evidence)
 

@@ -139,20 +139,24 @@ def test_rows_drawn_again_measure_as_those_rows_would(rows: list[tuple[bool, int
 @pytest.mark.parametrize(
     ("truth", "score", "sentence"),
     [
-        ([1, 1, 1], [1, 2, 3], r"^all 3 labels are 1: rows of both classes are needed$"),
-        ([False, False], [1, 2], r"^all 2 labels are 0: rows of both classes are needed$"),
-        ([], [], r"^there are no labels: rows of both classes are needed$"),
-        ([0, 1, 2], [1, 2, 3], r"^a label is 2, expected 0 or 1: say which value is the positive one$"),
-        (["good", "bad"], [1, 2], r"^a label is good, expected 0 or 1"),
-        ([0, np.nan], [1, 2], r"^a label is nan, expected 0 or 1"),
-        ([0, None], [1, 2], r"^a label is None, expected 0 or 1"),
-        ([0, 1], [1, np.nan], r"^1 of 2 rows have no score: leave out rows that were not scored$"),
+        (
+            [1, 1, 1],
+            [1, 2, 3],
+            r"^labels are not of both classes: expected 0 and 1, got 3 labels, all 1\. Give rows of both classes\.$",
+        ),
+        ([False, False], [1, 2], r"got 2 labels, all 0\. Give rows of both classes\.$"),
+        ([], [], r"^labels are not of both classes: expected 0 and 1, got no labels\. Give rows of both classes\.$"),
+        ([0, 1, 2], [1, 2, 3], r"^a label is invalid: expected 0 or 1, got 2\. State the positive value\.$"),
+        (["good", "bad"], [1, 2], r"^a label is invalid: expected 0 or 1, got good"),
+        ([0, np.nan], [1, 2], r"^a label is invalid: expected 0 or 1, got nan"),
+        ([0, None], [1, 2], r"^a label is invalid: expected 0 or 1, got None"),
+        ([0, 1], [1, np.nan], r"^1 of 2 rows have no score\. Leave out rows that were not scored\.$"),
         ([0, 1], [1, None], r"^1 of 2 rows have no score"),
-        ([0, 1, 1], [1, 2], r"^\(3,\) labels do not go with \(2,\) scores: give one of each a row$"),
-        ([[0], [1]], [[1], [2]], r"^\(2, 1\) labels do not go with"),
+        ([0, 1, 1], [1, 2], r"got \(3,\) and \(2,\)\. Give one label and one score per row\.$"),
+        ([[0], [1]], [[1], [2]], r"^labels do not match the scores: .* got \(2, 1\)"),
     ],
 )
-def test_what_cannot_be_measured_is_named_in_one_sentence(truth: object, score: object, sentence: str) -> None:
+def test_invalid_labels_or_scores_are_rejected(truth: object, score: object, sentence: str) -> None:
     for measure in (auroc, average_precision, confusion):
         with pytest.raises(EvaluationInvalid, match=sentence):
             measure(truth, score)  # type: ignore[operator]

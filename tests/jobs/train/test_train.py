@@ -148,7 +148,7 @@ def test_every_fault_of_every_training_file_is_named_before_training(cells: Path
 
 
 def test_too_few_rows_for_alpha_stop_before_training(cells: Path) -> None:
-    with pytest.raises(CalibrationInvalid, match="needs 999 calibration rows"):
+    with pytest.raises(CalibrationInvalid, match="too few calibration rows: expected at least 999"):
         train(edited(cells, "alpha = 0.05", "alpha = 0.001"))
 
 
