@@ -90,7 +90,7 @@ class Model:
 
         Args:
             first: rows where the paths start.
-            last: rows where the paths end, as many as in `first`.
+            last: rows where the paths end, one per row of `first`.
             steps: rows per path, both ends included.
             how: "slerp" follows the arc, "lerp" the straight line.
         """

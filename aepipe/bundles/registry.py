@@ -50,7 +50,7 @@ class Registry:
         return earlier[-1].version if earlier else None
 
     def set_alias(self, alias: str, version: str, *, who: str, why: str) -> Naming:
-        """Point an alias to `version`, a version or another alias, from now on.
+        """Set an alias to `version`, a version or another alias, from now on.
 
         Raises BundleNotFound, BundleCorrupt if the files of the version are damaged, OptionInvalid for a bad alias.
         """

@@ -35,7 +35,7 @@ class Ranking(NamedTuple):
         return np.bincount(self.positives, minlength=self.places), np.bincount(self.negatives, minlength=self.places)
 
     def resampled(self, generator: np.random.Generator) -> Self:
-        """Resample with replacement within each class, keeping the size of both classes."""
+        """Draw rows with replacement within each class, keeping the size of both classes."""
         return self._replace(
             positives=generator.choice(self.positives, len(self.positives)),
             negatives=generator.choice(self.negatives, len(self.negatives)),
