@@ -12,7 +12,7 @@ from aepipe.expressions.parser import All, Any, In, IsNull, Literal, Node, colum
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Parsed condition on the columns of a table; equal to any condition of the same text.
+    r"""Parsed condition on the columns of a table; equal to any condition of the same text.
 
     >>> boots = Condition.equals("kind", "boot")
     >>> str(boots & ~Condition.parse("price > 3 or sold is null"))

@@ -86,7 +86,8 @@ def _evaluate(node: Node, resolve: _Resolve, text: str) -> _Values:
         case Not(inner):
             return pc.invert(_evaluate(inner, resolve, text))
         case IsNull(column):
-            return _is_null(resolve(column))
+            operand = resolve(column)
+            return pc.is_null(operand.values, nan_is_null=operand.type is None or pt.is_floating(operand.type))
         case Holds(column):
             return _truth(column, resolve(column), text)
         case In(column, values):
@@ -94,10 +95,6 @@ def _evaluate(node: Node, resolve: _Resolve, text: str) -> _Values:
             return reduce(pc.or_kleene, [_compared("=", column, operand, value, resolve, text) for value in values])
         case Compare(sign, left, right):
             return _compared(sign, left, resolve(left), right, resolve, text)
-
-
-def _is_null(operand: _Operand) -> _Values:
-    return pc.is_null(operand.values, nan_is_null=operand.type is None or pt.is_floating(operand.type))
 
 
 def _truth(column: Column, operand: _Operand, text: str) -> _Values:

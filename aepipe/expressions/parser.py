@@ -77,13 +77,13 @@ class Not(NamedTuple):
 
 
 class All(NamedTuple):
-    """`part and part ...`"""
+    """`part and part ...`."""
 
     parts: "tuple[Node, ...]"
 
 
 class Any(NamedTuple):
-    """`part or part ...`"""
+    """`part or part ...`."""
 
     parts: "tuple[Node, ...]"
 

@@ -119,7 +119,7 @@ class Walker:
         *,
         spoilt: NDArray[np.bool_] | None = None,
     ) -> pa.Table:
-        """z (B, S, Z), the S latents that each encoded row became, as rows of the source with their index."""
+        """Decode latents z (B, S, Z), S per encoded row, to source rows with their index."""
         encoding = self._bundle.encoding
         _refuse_doubles(encoding.schema.arrow.names, ["walk_row", *index])
         of = np.repeat(np.arange(z.shape[0]), z.shape[1])

@@ -54,7 +54,7 @@ def independence_facts(model: Model, batch: Batch, generator: torch.Generator) -
 
 
 def importance_weighted(log_weights: Callable[[], Tensor], *, draws: int = _IMPORTANCE_DRAWS) -> Tensor:
-    """log p(row) from below, (B,) in nats: log of the mean of p(x|z) p(z) / q(z|x) over draws of q.
+    """Compute a lower bound of log p(row), (B,) in nats: log of the mean of p(x|z) p(z) / q(z|x) over draws of q.
 
     log_weights: draws latents, and answers the logs of these quotients, (B,). Burda, Grosse & Salakhutdinov 2015
     (IWAE), equation 8; it tightens as draws grow.

@@ -39,7 +39,7 @@ def aggregated(z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor) ->
 
 
 def _log_densities(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """log N(z_j; mean_j, exp(log_var_j)) of every draw under every Gaussian, (Z, B, N).
+    """Compute log N(z_j; mean_j, exp(log_var_j)) of every draw under every Gaussian, (Z, B, N).
 
     As a product of a polynomial's terms and its coefficients: half the time of differences, there and back. In float64,
     because the terms of a narrow Gaussian far from 0 are large and all but cancel.

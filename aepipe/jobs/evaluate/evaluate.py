@@ -22,7 +22,6 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
-    Confusion,
     Interval,
     Ranking,
     bootstrap,
@@ -208,8 +207,8 @@ class _Terms(NamedTuple):
             name=name,
             auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
             average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
-            precision=_measured(bootstrap_confusion(_precision, found, seed=seed, rounds=ROUNDS)),
-            recall=_measured(bootstrap_confusion(_recall, found, seed=seed, rounds=ROUNDS)),
+            precision=_measured(bootstrap_confusion(lambda each: each.precision, found, seed=seed, rounds=ROUNDS)),
+            recall=_measured(bootstrap_confusion(lambda each: each.recall, found, seed=seed, rounds=ROUNDS)),
             f1=found.f_beta(),
             alarms_per_night=found.flagged / nights,
             false_alarms_per_night=found.false_positives / nights,
@@ -300,11 +299,3 @@ def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) ->
 
 def _measured(found: Interval) -> Measured:
     return Measured(value=found.value, low=found.low, high=found.high)
-
-
-def _precision(found: Confusion) -> float:
-    return found.precision
-
-
-def _recall(found: Confusion) -> float:
-    return found.recall

@@ -37,13 +37,8 @@ def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarra
                 "the training rows", [f"have no column '{schema.event_time}', the event time: read it"]
             )
         return _by_rank(_time_order(table.column(schema.event_time), hashes))
-    parts = _part_of(hashes / 2.0**64)
+    parts = np.searchsorted([_TRAIN_ENDS, _DEV_ENDS], hashes / 2.0**64, side="right").astype(np.int8)
     return parts if len(np.unique(parts)) == 3 else _by_rank(np.argsort(hashes, kind="stable"))
-
-
-def _part_of(shares: np.ndarray) -> np.ndarray:
-    """Return the part of each position, 0 to 1, in the order of rows."""
-    return np.searchsorted([_TRAIN_ENDS, _DEV_ENDS], shares, side="right").astype(np.int8)
 
 
 def _by_rank(order: np.ndarray) -> np.ndarray:

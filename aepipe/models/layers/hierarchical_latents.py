@@ -74,7 +74,7 @@ class HierarchicalLatents(nn.Module):
 
 
 def log_ratio(found: Descent) -> Tensor:
-    """log p(z) - log q(z | row) of what was drawn, (B,) in nats."""
+    """Return log p(z) - log q(z | row) of the drawn latents, (B,) in nats."""
     return (_nll(found.z, found.posterior) - _nll(found.z, found.prior)).sum(1)
 
 
