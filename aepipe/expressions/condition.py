@@ -16,7 +16,7 @@ class Condition:
 
     >>> boots = Condition.equals("kind", "boot")
     >>> str(boots & ~Condition.parse("price > 3 or sold is null"))
-    '"kind" = \\'boot\\' and not (price > 3 or sold is null)'
+    '"kind" = \'boot\' and not (price > 3 or sold is null)'
     """
 
     text: str
