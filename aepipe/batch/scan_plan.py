@@ -10,6 +10,7 @@ from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.parquet_reader import Footer, read_footer
 from aepipe.tables.schema_check import extra_columns, faults
+from aepipe.tables.unification import cast_column
 
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
 
@@ -63,7 +64,7 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
 
 def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
     """Return the passthrough columns in the types of `fields`; null if the file has no such label."""
-    return {field.name: _cast(batch, field) for field in fields}
+    return {field.name: cast_column(batch, field) for field in fields}
 
 
 def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
@@ -71,19 +72,6 @@ def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
     categories = {category.name for category in encoding.layout.categories}
     as_codes = tuple(name for name in columns if name in categories and footer.schema.field(name).type in _TEXT)
     return FileScan(footer.path, columns, as_codes)
-
-
-def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
-    if field.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(field.name)
-    if column.type == field.type:
-        return column
-    try:
-        return column.cast(field.type)
-    except pa.ArrowException as error:
-        fault = f"is {column.type} in one file and {field.type} in another, and cannot be cast: {error}"
-        raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
 
 
 def _unify(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:

@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.job import Job, read_job
-from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.errors import OptionInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
 from aepipe.jobs.row_lookup import find_rows, key_texts
+from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.layout import Layout
 from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
 from aepipe.tables.parquet_reader import READ_ROWS, slices
-from aepipe.tables.partitions import Partition, discover
 
 NEAR = 3
 
@@ -117,7 +117,7 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
     name, colon, index = place.rpartition(":")
     if not colon or not index.isdecimal():
         raise OptionInvalid(f"--row is '{place}', expected PARTITION:INDEX, such as dt=2026-01-05:17")
-    partition = _partition(job, name)
+    (partition,) = chosen_partitions(job, [name])
     begin, wanted = 0, int(index)
     for batch in slices(partition.files, None, rows=READ_ROWS):
         if wanted < begin + batch.num_rows:
@@ -125,15 +125,6 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
             return _Row(place, pa.Table.from_batches([batch.select(kept).slice(wanted - begin, 1)]))
         begin += batch.num_rows
     raise OptionInvalid(f"{partition.name} has {begin:,} rows; its last row is {partition.name}:{begin - 1}")
-
-
-def _partition(job: Job, name: str) -> Partition:
-    found = discover(job)
-    for partition in found:
-        if name in (partition.name, partition.name.rpartition("=")[2]):
-            return partition
-    latest = ", ".join(partition.name for partition in found[-3:])
-    raise JobInvalid(str(job.source), [f"no partition '{name}' in {job.data_path}; the latest are {latest}"])
 
 
 def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanation:

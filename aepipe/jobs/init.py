@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aepipe.config.job import parse_job
 from aepipe.errors import JobInvalid
-from aepipe.jobs.inspect import infer_schema
+from aepipe.jobs.inspect import infer_schema, read_footers
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
 from aepipe.tables.schema_check import Column
@@ -35,7 +35,7 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
-    schema = infer_schema(job, partitions)
+    schema = infer_schema(job, partitions, read_footers(partitions))
     put_bytes(job_path, _text(name, relative, schema.columns).encode())
     return job_path
 

@@ -46,18 +46,20 @@ def inspect(path: str | Path) -> Inspection:
     """
     job = job_for(path)
     partitions = discover(job)
-    schema = infer_schema(job, partitions)
+    footers = read_footers(partitions)
+    schema = infer_schema(job, partitions, footers)
+    of_path = {footer.path: footer for footer in footers}
     notes = []
     for partition in partitions:
         for file in partition.files:
-            arrow = read_footer(file).schema
+            arrow = of_path[file].schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
     seen = tuple(
         PartitionSeen(
             partition=partition.name,
             files=len(partition.files),
-            rows=sum(read_footer(file).rows for file in partition.files),
+            rows=sum(of_path[file].rows for file in partition.files),
             bytes=sum(file.stat().st_size for file in partition.files),
         )
         for partition in partitions
@@ -75,16 +77,25 @@ def job_for(path: str | Path) -> Job:
     return parse_job({"name": "table", "data": {"path": str(path.resolve())}}, source=Path.cwd() / "job.toml")
 
 
-def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
+def read_footers(partitions: Sequence[Partition]) -> list[Footer]:
+    """Read the footer of every file, in order. Raises DataUnreadable."""
+    return [read_footer(file) for partition in partitions for file in partition.files]
+
+
+def infer_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[Footer]) -> Schema:
     """Infer the schema of a table from the footers of all its files and rows of up to eight of them.
 
     Types that differ between files are unified. A column of the newest file counts as there although older files may
     lack it; a column that the newest file lacks is left out. Keys of folders are not columns.
 
+    Args:
+        job: the job.
+        partitions: partitions of the table.
+        footers: their footers, from `read_footers`.
+
     Raises:
         SchemaMismatch: types of a column have no common type, or a column cannot be modelled.
     """
-    footers = [read_footer(file) for partition in partitions for file in partition.files]
     filled = [footer for footer in footers if footer.rows] or footers[:1]
     arrow = unify_schemas([(str(footer.path), footer.schema) for footer in filled])
     arrow = pa.schema([field for field in arrow if field.name in filled[-1].schema.names], metadata=arrow.metadata)
@@ -97,9 +108,7 @@ def infer_schema(job: Job, partitions: tuple[Partition, ...]) -> Schema:
 def _sampled(arrow: pa.Schema, footers: Sequence[Footer]) -> pa.Table:
     """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all."""
     files = min(SAMPLE_FILES, len(footers))
-    chosen = (
-        [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)] if files > 1 else footers
-    )
+    chosen = [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)]
     rows = SAMPLE_ROWS // files
     batches = [next(slices([footer.path], None, rows=rows, schema=arrow), None) for footer in chosen]
     return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=arrow)
@@ -107,16 +116,19 @@ def _sampled(arrow: pa.Schema, footers: Sequence[Footer]) -> pa.Table:
 
 def _warn_of_gaps(arrow: pa.Schema, footers: Sequence[Footer]) -> None:
     """Log which columns are missing from some files, and which are left out for it."""
-    names = dict.fromkeys(name for footer in footers for name in footer.schema.names)
-    for name in names:
-        lacking = [footer.path for footer in footers if name not in footer.schema.names]
+    if all(footer.schema.equals(footers[0].schema) for footer in footers):
+        return
+    types = [dict(zip(footer.schema.names, footer.schema.types, strict=True)) for footer in footers]
+    for name in dict.fromkeys(name for found in types for name in found):
+        lacking = [footer.path for footer, found in zip(footers, types, strict=True) if name not in found]
         if lacking and name in arrow.names:
             log.warning("column '%s' is missing from %s: its rows count as missing there", name, _some_of(lacking))
         elif lacking:
             log.warning("column '%s' is missing from the newest file, %s: it is not used", name, footers[-1].path)
     for field in arrow:
-        holding = [footer for footer in footers if field.name in footer.schema.names]
-        empty = [footer.path for footer in holding if pa.types.is_null(footer.schema.field(field.name).type)]
+        empty = [
+            footer.path for footer, found in zip(footers, types, strict=True) if found.get(field.name) == pa.null()
+        ]
         if empty and not pa.types.is_null(field.type):
             log.warning("column '%s' is null throughout %s", field.name, _some_of(empty))
 
@@ -141,7 +153,7 @@ def refuse_faults(schema: Schema, files: Iterable[Path], source: str) -> None:
         raise SchemaMismatch(source, found)
 
 
-def refuse_training_faults(schema: Schema, files: Iterable[Path]) -> None:
+def refuse_training_faults(schema: Schema, footers: Iterable[Footer]) -> None:
     """Refuse training files, in order, that lack a key, a label, or a modelled column that an earlier file has.
 
     Types were unified by `infer_schema`.
@@ -151,15 +163,16 @@ def refuse_training_faults(schema: Schema, files: Iterable[Path]) -> None:
     """
     found: list[str] = []
     known: set[str] = set()
-    for file in files:
-        arrow = read_footer(file).schema
-        found += [f"{file}: {fault}" for fault in faults(schema, arrow, need_labels=True, modelled=False)]
+    for footer in footers:
+        names = set(footer.schema.names)
+        of_file = faults(schema, footer.schema, need_labels=True, modelled=False)
+        found += [f"{footer.path}: {fault}" for fault in of_file]
         found += [
-            f"{file}: has no column '{column.name}' ({column.type}), which earlier files have: restore it, or set "
-            f"{column.name} to ignore under [columns]"
+            f"{footer.path}: has no column '{column.name}' ({column.type}), which earlier files have: restore it, or "
+            f"set {column.name} to ignore under [columns]"
             for column in schema.modelled
-            if column.name in known and column.name not in arrow.names
+            if column.name in known and column.name not in names
         ]
-        known.update(arrow.names)
+        known |= names
     if found:
         raise SchemaMismatch("the training partitions", found)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,17 +22,22 @@ LATEST = 31
 
 def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
     """Return the manifests of the latest partitions that this version has scored, in order."""
-    return _scored_by(outputs, version)[-LATEST:]
+    complete, _ = _scored_by(outputs, version)
+    return complete[-LATEST:]
 
 
-def _scored_by(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
-    """Return the manifests of this version whose outputs are still there: retention removes old partitions by hand."""
-    found = (manifest for manifest in outputs.manifests(SCORE) if manifest.model_version == version)
-    return tuple(manifest for manifest in found if _is_complete(outputs, manifest))
+_Manifests: TypeAlias = tuple[Manifest[ScoreDetails], ...]
 
 
-def _is_complete(outputs: Outputs, manifest: Manifest[ScoreDetails]) -> bool:
-    return all((outputs.root / record.path).is_file() for record in manifest.files.values())
+def _scored_by(outputs: Outputs, version: str) -> tuple[_Manifests, _Manifests]:
+    """Return the manifests of this version: those with all outputs, and those whose outputs were removed by hand."""
+    complete: list[Manifest[ScoreDetails]] = []
+    removed: list[Manifest[ScoreDetails]] = []
+    for manifest in outputs.manifests(SCORE):
+        if manifest.model_version == version:
+            is_complete = all((outputs.root / record.path).is_file() for record in manifest.files.values())
+            (complete if is_complete else removed).append(manifest)
+    return tuple(complete), tuple(removed)
 
 
 def open_model(job: Job, name: str) -> TableModel:
@@ -49,6 +54,8 @@ class ScoredPartitions:
         model: the version.
         names: names of the partitions; None: the latest.
 
+    `removed` names the partitions with a manifest whose outputs are gone.
+
     Raises:
         DataUnreadable: the version has scored no partition.
     """
@@ -57,7 +64,8 @@ class ScoredPartitions:
         self.job = job
         self.model = model
         self.outputs = Outputs(job.out_path)
-        found = _scored_by(self.outputs, model.version)
+        found, removed = _scored_by(self.outputs, model.version)
+        self.removed = tuple(manifest.partition for manifest in removed)
         self.manifests = found[-LATEST:] if names is None else tuple(m for m in found if m.partition in names)
         if not found:
             raise DataUnreadable(f"{job.out_path} has no scores of {model.version}. Run: aepipe score {job.source}")
@@ -93,12 +101,6 @@ class ScoredPartitions:
     def has_active_calibration(self, manifest: Manifest[ScoreDetails]) -> bool:
         """Return True if the active calibration flagged the rows of a partition."""
         return manifest.details.calibration == self.model.bundle.calibration.digest
-
-    @cached_property
-    def removed(self) -> tuple[str, ...]:
-        """Partitions with a manifest of this version whose outputs are gone, in order."""
-        of_version = (each for each in self.outputs.manifests(SCORE) if each.model_version == self.model.version)
-        return tuple(each.partition for each in of_version if not _is_complete(self.outputs, each))
 
     @cached_property
     def unchanged(self) -> frozenset[str]:

@@ -65,8 +65,9 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
         DataUnreadable: no partition is left.
     """
     names = [partition.name for partition in partitions]
-    dates = _dates(names, first, last)
-    if dates is None:
+    dates = [date_of_partition(name) for name in names]
+    since, until = parse_date(first or ""), parse_date(last or "")
+    if None in dates or (first is not None and since is None) or (last is not None and until is None):
         low = _bound(first, names) if first is not None else None
         high = _bound(last, names) if last is not None else None
         tokens = [_tokens(name) for name in names]
@@ -77,7 +78,7 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
             and (high is None or (own if high.whole else own[: len(high.tokens)]) <= high.tokens)
         )
     else:
-        kept = tuple(p for p, date in zip(partitions, dates, strict=True) if _between(date, first, last))
+        kept = tuple(p for p, date in zip(partitions, dates, strict=True) if date and _between(date, since, until))
     if not kept:
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
@@ -95,19 +96,10 @@ def named(partitions: Sequence[Partition], name: str) -> Partition | None:
     return of_date[0] if len(of_date) == 1 else None
 
 
-def _dates(names: Sequence[str], *bounds: str | None) -> list[Date] | None:
-    """Return the date of each partition, if the bounds are dates and every partition has one."""
-    if any(bound is not None and parse_date(bound) is None for bound in bounds):
-        return None
-    dates = [date_of_partition(name) for name in names]
-    return [date for date in dates if date is not None] if None not in dates else None
-
-
-def _between(date: Date, first: str | None, last: str | None) -> bool:
+def _between(date: Date, since: Date | None, until: Date | None) -> bool:
     """Compare with bounds that may be shorter: a month covers its days."""
-    low, high = parse_date(first or ""), parse_date(last or "")
-    after = low is None or date[: len(low)] >= low[: len(date)]
-    return after and (high is None or date[: len(high)] <= high[: len(date)])
+    after = since is None or date[: len(since)] >= since[: len(date)]
+    return after and (until is None or date[: len(until)] <= until[: len(date)])
 
 
 def _parquet_files(folder: Path, skipped: set[Path]) -> Iterator[Path]:

@@ -149,11 +149,16 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     Raises:
         SchemaMismatch: a value does not fit its column's type.
     """
-    columns = [_cast(batch, field) for field in schema]
+    columns = [cast_column(batch, field) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """Return a column of the rows in the type of `field`; null if they lack it.
+
+    Raises:
+        SchemaMismatch: a value does not fit the type.
+    """
     if field.name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
     column = batch.column(field.name)
@@ -161,7 +166,8 @@ def _cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
         return column
     try:
         drops_nanoseconds = getattr(column.type, "unit", None) == "ns" and getattr(field.type, "unit", None) == "us"
-        return _decoded(column).cast(field.type, safe=not drops_nanoseconds)
+        decoded = column if pt.is_dictionary(field.type) else _decoded(column)
+        return decoded.cast(field.type, safe=not drops_nanoseconds)
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None

@@ -72,11 +72,11 @@ class DatetimeCodes(Codec):
         if self.bins[0].is_empty:
             return pa.nulls(len(codes), kind)  # training had nothing but nulls
         nulls = codes[:, 0] == MISSING if self.may_be_missing else None
-        index = codes[:, 0].astype(np.int64) - self.bins[0].size
-        weeks = np.minimum(codes[:, 0], self.bins[0].size - 1)
+        weeks = np.minimum(codes[:, 0], self.bins[0].size - 1) if self.moments else codes[:, 0]
         drawn = [bins.values(weeks if at == 0 else codes[:, at], uniform[:, at]) for at, bins in enumerate(self.bins)]
         ticks = np.clip(drawn[0] if len(drawn) == 1 else self._moments(drawn), self.least, self.greatest)
         if self.moments:
+            index = codes[:, 0].astype(np.int64) - self.bins[0].size
             ticks = np.where(index >= 0, np.asarray(self.moments)[np.maximum(index, 0)], ticks)
         return array_of(ticks, kind, nulls)
 
@@ -107,13 +107,15 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
     ticks, day = known.astype(np.int64), _day_of(values.type)
     shift = 0 if pt.is_time(values.type) else shift_of(values.drop_null().combine_chunks()) * (day // 86_400)
     absent = absent_codes(missing=missing, rare=False)
-    moments = np.zeros(0, np.int64)
-    if not pt.is_time(values.type) and not fit_bins(ticks).is_exact:
+    moments, whole = np.zeros(0, np.int64), fit_bins(ticks)
+    if not pt.is_time(values.type) and not whole.is_exact:
         # Placeholders such as 9999-12-31, and defaults.
         distinct, counts = np.unique(ticks, return_counts=True)
         moments = distinct[counts >= max(LEAST_COUNT, LEAST_SHARE * len(ticks))]
-        ticks = ticks[~np.isin(ticks, moments)]
-    parts = _parts(column.name, ticks, day, None if pt.is_time(values.type) else shift)
+        if len(moments):
+            ticks = ticks[~np.isin(ticks, moments)]
+            whole = fit_bins(ticks)
+    parts = _parts(column.name, ticks, whole, day, None if pt.is_time(values.type) else shift)
     return DatetimeCodes(
         name=column.name,
         features=tuple(
@@ -130,9 +132,8 @@ def fit_datetime_codes(column: Column, index: int, values: pa.ChunkedArray) -> D
     )
 
 
-def _parts(name: str, ticks: np.ndarray, day: int, shift: int | None) -> dict[str, Bins]:
-    """Fit the bins of each feature, by name; `shift` is None for times of day."""
-    whole = fit_bins(ticks)
+def _parts(name: str, ticks: np.ndarray, whole: Bins, day: int, shift: int | None) -> dict[str, Bins]:
+    """Fit the bins of each feature, by name; `whole` is kept if it is exact. `shift` is None for times of day."""
     if whole.is_exact or shift is None:
         return {name: whole}
     weeks, weekdays, times = _calendar(ticks, day, shift)

@@ -14,7 +14,7 @@ from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
-from aepipe.jobs.inspect import infer_schema, refuse_training_faults
+from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -73,11 +73,11 @@ def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes:
         SchemaMismatch: Files do not fit the schema; lists every fault of every file.
         DataUnreadable: Fewer than 20 rows remain.
     """
-    schema = infer_schema(job, partitions)
+    footers = read_footers(partitions)
+    schema = infer_schema(job, partitions, footers)
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
-    files = [file for partition in partitions for file in partition.files]
-    refuse_training_faults(schema, files)
+    refuse_training_faults(schema, footers)
     table, names, (anomalies, others) = _read(job, schema, partitions, additional=(_of_anomalies(job), _of_others(job)))
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""

@@ -17,6 +17,7 @@ from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.pca_init import LEAST_SHARE
 from aepipe.models.layers.preprocessing import Row
 
 
@@ -26,10 +27,6 @@ class Options(FrozenModel):
     latent: int | None = Field(
         None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"
     )
-
-
-LEAST_SHARE = 1e-4
-"""Of the greatest variance: the least that a component counts as having."""
 
 
 class PrincipalComponents(Model):

@@ -11,7 +11,7 @@ from aepipe.models.layers.preprocessing import Row
 
 _MOST_ROWS = 20_000
 _MOST_WIDE = 1_024  # wider inputs: the eigendecomposition takes longer than the training it saves
-_LEAST_SHARE = 1e-4
+LEAST_SHARE = 1e-4
 """Floor of a variance, as a share of the largest: scaling less to unit variance would amplify float32 rounding."""
 
 
@@ -64,7 +64,7 @@ def principal_components(
     vectors = _regressed(encoder.vector(rows).double(), given)
     targets = _regressed(likelihood.targets(_some(wanted)).double(), given)
     variances, directions = torch.linalg.eigh(vectors.rest.T @ vectors.rest / count)
-    largest = variances.flip(0)[:latents].clamp(min=_LEAST_SHARE * variances[-1].clamp(min=_LEAST_SHARE))
+    largest = variances.flip(0)[:latents].clamp(min=LEAST_SHARE * variances[-1].clamp(min=LEAST_SHARE))
     weight = directions.flip(1)[:, :latents].T / largest.sqrt().unsqueeze(1)
     slopes = targets.rest.T @ (vectors.rest @ weight.T) / count
     noise = (variances.sum() - largest.sum()).clamp(min=0) / wide
