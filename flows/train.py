@@ -39,10 +39,7 @@ def fit(job: Path, device: Device | None, force: bool = False) -> "TrainResult":
 
 def show_training(result: "TrainResult") -> None:
     """Print a summary to the terminal."""
-    if result.created:
-        print(f"new bundle {result.bundle} ({result.summary}); it is now {result.alias}")
-    else:
-        print(f"nothing to do: {result.bundle} was trained with this job on this data")
+    print(result.sentence)
 
 
 if __name__ == "__main__":

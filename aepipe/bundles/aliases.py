@@ -14,6 +14,7 @@ from aepipe.frozen import FrozenModel
 MANIFEST = "MANIFEST.json"
 LOG_NAME = "aliases.jsonl"
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 _VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
@@ -29,6 +30,13 @@ class Naming(FrozenModel):
     who: str
     why: str
     when: AwareDatetime
+    evidence: str | None = Field(None, description="digest of the promotion report behind the change")
+    is_rollback: bool = Field(False, description="the entry undoes the change before it")
+
+    def to_line(self) -> str:
+        """Serialise to one line of the log; optional fields only where they are set."""
+        optional = {"evidence", "is_rollback"} - self.model_fields_set
+        return self.model_dump_json(exclude=optional)
 
 
 def is_version(name: str) -> bool:

@@ -49,10 +49,45 @@ class Registry:
         earlier = [naming for naming in self.history() if naming.alias == alias and naming.when <= when]
         return earlier[-1].version if earlier else None
 
-    def set_alias(self, alias: str, version: str, *, who: str, why: str) -> Naming:
-        """Set an alias to `version`, a version or another alias, from now on.
+    def version_before(self, alias: str) -> str | None:
+        """Return the version that a rollback of the alias restores; None if there is no earlier one.
 
-        Raises BundleNotFound, BundleCorrupt if the files of the version are damaged, OptionInvalid for a bad alias.
+        A rollback undoes the latest change that is not undone yet, so that repeated rollbacks go further back.
+        """
+        changes: list[str] = []
+        for naming in self.history():
+            if naming.alias != alias:
+                continue
+            if naming.is_rollback and len(changes) > 1:
+                changes.pop()
+            elif not changes or changes[-1] != naming.version:
+                changes.append(naming.version)
+        return changes[-2] if len(changes) > 1 else None
+
+    def set_alias(
+        self,
+        alias: str,
+        version: str,
+        *,
+        who: str,
+        why: str,
+        evidence: str | None = None,
+        is_rollback: bool = False,
+    ) -> Naming:
+        """Set an alias to a version from now on.
+
+        Args:
+            alias: the alias.
+            version: a version or another alias.
+            who: user who sets it.
+            why: reason, for the log.
+            evidence: digest of the promotion report behind the change.
+            is_rollback: the change undoes the one before it.
+
+        Raises:
+            BundleNotFound: there is no such version.
+            BundleCorrupt: the files of the version are damaged.
+            OptionInvalid: the alias is not a valid name.
         """
         if re.fullmatch(ALIAS_PATTERN, alias) is None:
             raise OptionInvalid(
@@ -68,8 +103,10 @@ class Registry:
                 who=who,
                 why=why,
                 when=max([datetime.now(UTC), *(past.when for past in history)]),  # a clock may be set back
+                **({"evidence": evidence} if evidence is not None else {}),
+                **({"is_rollback": True} if is_rollback else {}),
             )
-            append_line(self.folder / LOG_NAME, naming.model_dump_json())
+            append_line(self.folder / LOG_NAME, naming.to_line())
         _logger.info("%s of %s is now %s", alias, self.folder, naming.version)
         return naming
 

@@ -120,6 +120,7 @@ def train(
 ) -> None:
     """Train a model, export it to ONNX and calibrate it: a new bundle, unless job and data already have one.
 
+    The first bundle becomes champion; a later one becomes challenger, until `aepipe promote`.
     An interrupted run resumes from its last checkpoint.
     Example: [bold]aepipe train data/cells/job.toml[/bold]
     """
@@ -129,10 +130,10 @@ def train(
         result = learn(job, device=device, force=force, progress=progress)
     if json:
         print_json(result)
-    elif result.created:
-        typer.echo(f"new bundle {result.bundle} ({result.summary}); it is now {result.alias}")
     else:
-        typer.echo(f"nothing to do: {result.bundle} was trained with this job on these data")
+        typer.echo(result.sentence)
+        if result.created and result.alias == "challenger":
+            typer.echo(f"the champion is unchanged; compare them with: aepipe promote {job} --dry-run")
 
 
 @app.command()

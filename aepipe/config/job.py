@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
+from aepipe.config.promotion import Promotion
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
@@ -138,7 +139,12 @@ class Train(FrozenModel):
         4_096, ge=1, description="maximum memory of the training rows, in MB; larger sets are subsampled"
     )
     seed: int = Field(0, ge=0, description="seed of weights, batches and noise; the same seed gives the same model")
-    alias: str = Field("champion", pattern=r"^[a-z][a-z0-9_-]*$", description="alias that points to the new bundle")
+    alias: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9_-]*$",
+        description="alias that points to the new bundle; default: champion for the first bundle, challenger for later "
+        "ones; champion: each new bundle replaces the champion",
+    )
 
     @property
     def trimmed(self) -> float:
@@ -316,6 +322,7 @@ class Job(FrozenModel):
     score: Score = Score()
     samples: Samples = Samples()
     evaluate: Evaluate = Evaluate()
+    promotion: Promotion = Promotion()
     output: Output = Output()
     run: Run = Run()
     source: Path = Field(Path("job.toml"), exclude=True, description="file that this job was read from")

@@ -1,5 +1,6 @@
 """Versions and their names over time."""
 
+import json
 import logging
 import multiprocessing
 from datetime import UTC, datetime, timedelta
@@ -73,6 +74,34 @@ def test_who_was_champion_at_a_time_has_an_answer(folder: Path) -> None:
     assert registry.alias_at("champion", three - timedelta(microseconds=1)) == first
     assert registry.alias_at("champion", three) == second
     assert registry.alias_at("nobody", three) is None
+
+
+def test_a_rollback_goes_back_one_change_and_the_next_one_further(folder: Path) -> None:
+    registry = Registry(folder)
+    first, second, third = registry.versions()
+    assert registry.version_before("champion") is None
+    for version in (first, second, second, third):
+        _name(folder, "champion", version)
+    _name(folder, "challenger", first)
+
+    assert registry.version_before("champion") == second
+    registry.set_alias("champion", second, who="ada", why="alarms", is_rollback=True)
+    assert registry.version_before("champion") == first
+    _name(folder, "champion", third)
+    assert registry.version_before("champion") == second
+
+
+def test_the_log_keeps_the_evidence_of_a_change_and_is_read_without_it(folder: Path) -> None:
+    registry = Registry(folder)
+    first, second, _ = registry.versions()
+    _name(folder, "champion", first)
+    registry.set_alias("champion", second, who="ada", why="fewer alarms", evidence="xxh3:1", is_rollback=True)
+
+    plain, full = (json.loads(line) for line in (folder / "aliases.jsonl").read_text().splitlines())
+    assert list(plain)[:6] == ["alias", "version", "previous", "who", "why", "when"]
+    assert not {"evidence", "is_rollback"} & plain.keys()
+    assert (full["evidence"], full["is_rollback"]) == ("xxh3:1", True)
+    assert [naming.evidence for naming in registry.history()] == [None, "xxh3:1"]
 
 
 def test_times_never_run_backwards_though_the_clock_does(folder: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from aepipe.bundles.aliases import CHALLENGER, CHAMPION
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.results import Result
@@ -29,11 +30,21 @@ class TrainResult(Result):
     rows: dict[str, int] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
 
+    @property
+    def sentence(self) -> str:
+        """Describe the result, for a terminal."""
+        if not self.created:
+            return f"nothing to do: {self.bundle} was trained with this job on these data"
+        return f"new bundle {self.bundle} ({self.summary}); it is now {self.alias}"
+
 
 def train(
     job_path: str | Path, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
 ) -> TrainResult:
-    """Return the bundle of a job and its data, trained if there is none yet; a new bundle gets the job's alias.
+    """Return the bundle of a job and its data, trained if there is none yet.
+
+    The first bundle becomes champion and a later one challenger, unless `[train] alias` names another alias. With
+    `[promotion] automatic`, a challenger that passes every check is promoted.
 
     Raises JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, TrainingDiverged, ExportFailed,
     CalibrationInvalid, or Busy while another process trains this model.
@@ -55,7 +66,7 @@ def train_job(
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
-        return TrainResult(bundle=known, version=known.name, alias=job.train.alias, created=False)
+        return TrainResult(bundle=known, version=known.name, alias=_alias_of(job, known), created=False)
     with lock(job.bundle_path / ".training.lock"):
         return _train(job, partitions, key, device=device, progress=progress)
 
@@ -71,11 +82,11 @@ def _train(
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
-    _name(job, made.path)
+    alias = _name(job, made.path)
     return TrainResult(
         bundle=made.path,
         version=made.path.name,
-        alias=job.train.alias,
+        alias=alias,
         created=True,
         summary=made.summary,
         rows=made.rows,
@@ -102,14 +113,27 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     return digest_of(CONTRACT, shaping, labels, *inputs)
 
 
-def _name(job: Job, path: Path) -> None:
+def _alias_of(job: Job, path: Path) -> str:
+    """Return the alias of an existing bundle; name it if training was killed before it had one."""
     registry = Registry(job.bundle_path)
-    before = registry.aliases().get(job.train.alias)
-    registry.set_alias(job.train.alias, path.name, who=current_user(), why="trained")
-    if before is not None:
+    found = sorted(alias for alias, version in registry.aliases().items() if version == path.name)
+    if found:
+        return CHAMPION if CHAMPION in found else found[0]
+    was_named = any(naming.version == path.name for naming in registry.history())
+    return (job.train.alias or CHALLENGER) if was_named else _name(job, path)
+
+
+def _name(job: Job, path: Path) -> str:
+    """Set the alias of a new bundle and return it."""
+    registry = Registry(job.bundle_path)
+    before = registry.aliases()
+    alias = job.train.alias or (CHALLENGER if CHAMPION in before else CHAMPION)
+    registry.set_alias(alias, path.name, who=current_user(), why="trained")
+    if alias == CHAMPION and CHAMPION in before:
         log.warning(
             "%s replaces %s as %s; its features are another space: train downstream models again",
             path.name,
-            before,
-            job.train.alias,
+            before[CHAMPION],
+            CHAMPION,
         )
+    return alias

@@ -60,9 +60,43 @@ def test_a_changed_option_or_a_changed_row_is_another_bundle(cells: Path) -> Non
 
     assert result.created
     registry = Registry(cells.parent / "exported" / "cells")
-    assert len(registry.versions()) == 2
+    first, second = registry.versions()
+    assert result.bundle.name == second
+    assert [naming.version for naming in registry.history()] == [first, second]
+
+
+def test_a_later_bundle_is_a_challenger_and_the_champion_stays(cells: Path) -> None:
+    registry = Registry(cells.parent / "exported" / "cells")
+    champion = registry.resolve("champion")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+
+    result = train(cells)
+
+    assert result.alias == "challenger"
+    assert registry.resolve("champion") == champion
+    assert registry.resolve("challenger") == result.bundle
+    assert train(cells).alias == "challenger"
+
+
+def test_the_alias_champion_in_the_job_replaces_the_champion(cells: Path) -> None:
+    edited(cells, "[train]\n", '[train]\nalias = "champion"\n')
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+
+    result = train(cells)
+
+    registry = Registry(cells.parent / "exported" / "cells")
+    assert result.alias == "champion"
     assert registry.resolve("champion") == result.bundle
-    assert [naming.version for naming in registry.history()] == list(registry.versions())
+
+
+def test_a_bundle_that_a_crash_left_without_an_alias_gets_it_by_the_next_training(cells: Path) -> None:
+    log = cells.parent / "exported" / "cells" / "aliases.jsonl"
+    log.unlink()
+
+    result = train(cells)
+
+    assert (result.created, result.alias) == (False, "champion")
+    assert Registry(log.parent).resolve("champion") == result.bundle
 
 
 def test_an_alias_of_the_job_keeps_the_champion(cells: Path) -> None:
