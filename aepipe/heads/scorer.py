@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepipe.heads import scores as heads
 from aepipe.heads.attribution import Attribution, fit_attribution, supports_perturbation
-from aepipe.heads.base import Head, HeadStats
+from aepipe.heads.base import Head, HeadStats, ScoringInputs
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
@@ -137,6 +137,13 @@ class Scorer(nn.Module):
         return strongest.indices.to(torch.int32), strongest.values
 
 
+def collect_training_outputs(
+    probe: ModelProbe, train: Mapping[str, NDArray[np.generic]], *, seed: int
+) -> ScoringInputs:
+    """Return the outputs of the training rows that heads are fitted on."""
+    return collect_outputs(probe, train, most=FITTED_ROWS, seed=seed)
+
+
 def fit_scorer(
     model: Model,
     train: Mapping[str, NDArray[np.generic]],
@@ -147,6 +154,7 @@ def fit_scorer(
     seed: int = 0,
     mixture: Mixture | None = None,
     classes: Classes | None = None,
+    learned: ScoringInputs | None = None,
 ) -> Scorer:
     """Fit the scorer of a trained model and put it into eval mode.
 
@@ -159,13 +167,14 @@ def fit_scorer(
         seed: Seed for the choice of rows.
         mixture: Mixture model of the latents whose components become clusters.
         classes: Fitted classifier of the latents.
+        learned: Outputs of training rows from `collect_training_outputs` with the same seed; None: computed here.
 
     Raises:
         OptionInvalid: If there is no such head.
     """
     spec = heads.find(head)
     probe = ModelProbe(model).eval()
-    learned = collect_outputs(probe, train, most=FITTED_ROWS, seed=seed)
+    learned = collect_training_outputs(probe, train, seed=seed) if learned is None else learned
     fresh = collect_outputs(probe, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
     attribution: Attribution | LossAttribution

@@ -1,15 +1,18 @@
 """Selection of alpha: the job's own, or the cheapest by labels, by scored partitions or by an assumed base rate."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.calibration.conformal import Calibration, check_support
+from aepipe.calibration.conformal import Calibration, check_support, least_alpha
 from aepipe.calibration.cost_curve import Choice, curve_of_labels, curve_of_nights
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job
 from aepipe.errors import CalibrationInvalid
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.floating]
 
@@ -35,16 +38,21 @@ class Evidence(NamedTuple):
 def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
     """Calibrate on scores, with the job's alpha or the cheapest by its cost table.
 
-    Raises CalibrationInvalid where the scores are too few, all equal or not finite, or the labels of one class.
+    Raises CalibrationInvalid where the scores are too few or not finite, or the labels of one class.
     """
-    return choose(job, Calibration.fit(scores, alpha=needed_alpha(job)), evidence)
+    alpha = supported_alpha(job, len(scores))
+    if alpha > needed_alpha(job):
+        log.warning(
+            "alpha is %g: %d calibration rows do not support the default of %g", alpha, len(scores), needed_alpha(job)
+        )
+    return choose(job, Calibration.fit(scores, alpha=alpha), evidence)
 
 
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
     """Return the calibration with the job's alpha or the cheapest by its cost table."""
     asked = job.calibration
     if not asked.selects_alpha:
-        return calibration.with_alpha(asked.alpha)
+        return calibration.with_alpha(supported_alpha(job, calibration.n))
     costs = asked.costs
     choice = None if costs is None else _cheapest(calibration, costs, asked.capacity, evidence)
     if choice is not None and choice.chosen is not None:
@@ -55,6 +63,17 @@ def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibratio
 def needed_alpha(job: Job) -> float:
     """Return the alpha that the calibration rows must support, whichever is selected later."""
     return 0.5 if job.calibration.selects_alpha else job.calibration.alpha
+
+
+def supported_alpha(job: Job, rows: int) -> float:
+    """Return the alpha that this number of calibration rows must support.
+
+    It is the alpha of the job. Where the job leaves it to the default and the rows are too few for that, it is the
+    least alpha that they support.
+    """
+    alpha = needed_alpha(job)
+    is_default = "alpha" not in job.calibration.model_fields_set and not job.calibration.selects_alpha
+    return max(alpha, least_alpha(rows)) if is_default else alpha
 
 
 def _cheapest(calibration: Calibration, costs: Costs, capacity: int | None, evidence: Evidence) -> Choice | None:

@@ -123,14 +123,41 @@ def test_the_sentence_for_too_few_rows_names_an_alpha_that_they_support() -> Non
     assert Calibration.fit(np.arange(50.0), alpha=0.0197).n == 50
 
 
+def test_equal_scores_flag_only_a_greater_score() -> None:
+    calibration = Calibration.fit(np.full(99, 2.5), alpha=0.01)
+
+    p_values = calibration.p_values(np.array([2.5, 2.5 + 1e-6, 2.6, 1.0]))
+
+    np.testing.assert_allclose(p_values, [1.0, 1.0, 0.01, 1.0])
+
+
+@given(
+    values=st.lists(st.sampled_from([-40.0, -0.3, 0.0, 0.7, 2.5, 900.0]), min_size=60, max_size=200),
+    alpha=st.floats(0.02, 0.5),
+    noise=st.floats(-1e-6, 1e-6),
+)
+def test_rounding_does_not_split_tied_scores(values: list[float], alpha: float, noise: float) -> None:
+    scores = np.array(values)
+    calibration = Calibration.fit(scores * (1 + noise), alpha=alpha)
+    queries = np.array([-40.0, -0.3, 0.0, 0.7, 2.5, 900.0, 901.0])
+
+    p_values = calibration.p_values(queries)
+
+    counted = (1 + (scores[None, :] >= queries[:, None]).sum(1)) / (len(scores) + 1)
+    np.testing.assert_allclose(p_values, counted)
+    np.testing.assert_array_equal(queries > calibration.threshold, p_values <= alpha)
+
+
+def test_scores_without_ties_have_no_resolution_and_keep_their_file_form() -> None:
+    calibration = Calibration.fit(np.random.default_rng(0).normal(size=500), alpha=0.01)
+
+    assert calibration.resolution == 0
+    assert b"resolution" not in calibration.to_json()
+
+
 @pytest.mark.parametrize(
     ("scores", "alpha", "sentence"),
     [
-        (
-            np.full(99, 2.5),
-            0.01,
-            r"^calibration scores are all equal: expected different scores, got 99 of 2\.5\. Train the model",
-        ),
         (np.array([*range(99), np.nan, np.inf]), 0.01, r"^2 of 101 calibration scores are not finite\. Leave out"),
         (
             np.empty(0),

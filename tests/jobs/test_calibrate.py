@@ -346,12 +346,6 @@ def null_scores(mill: Path) -> None:
             [NIGHTS[2]],
             r"^alpha 0\.0001 has too few calibration rows: expected at least 9999, got 380",
         ),
-        (
-            "equal",
-            "alpha = 0.05",
-            [NIGHTS[2]],
-            r"^calibration scores are all equal: expected different scores, got 380",
-        ),
         ("infinite", "alpha = 0.05", [NIGHTS[2]], r"^no row of dt=2026-01-03 has a score: "),
         (
             "one class",
@@ -367,9 +361,7 @@ def test_what_cannot_be_calibrated_on_is_one_sentence_and_nothing_is_written(
 ) -> None:
     edit(mill, "alpha = 0.05\n", f"{alpha}\n")
     table = night(3)
-    if prepare == "equal":
-        table = pa.table({**{n: table[n] for n in ("id", "fault")}, **{n: np.ones(ROWS) for n in "abc"}})
-    elif prepare == "infinite":
+    if prepare == "infinite":
         table = table.set_column(1, "a", pa.array(np.full(ROWS, np.inf)))
     elif prepare == "one class":
         table = table.set_column(4, "fault", pa.array([False] * ROWS))
@@ -380,6 +372,16 @@ def test_what_cannot_be_calibrated_on_is_one_sentence_and_nothing_is_written(
     with pytest.raises(CalibrationInvalid, match=sentence):
         calibrate(mill, partitions=partitions)
     assert not (mill.parent / "out" / ".aepipe" / "calibration").exists()
+
+
+def test_equal_rows_calibrate_and_are_not_flagged(mill: Path) -> None:
+    table = night(3)
+    table = pa.table({**{n: table[n] for n in ("id", "fault")}, **{n: np.ones(ROWS) for n in "abc"}})
+    write(mill.parent, NIGHTS[2], table.select(["id", "a", "b", "c", "fault"]))
+
+    calibrate(mill, partitions=[NIGHTS[2]])
+
+    assert score(mill, partitions=[NIGHTS[2]]).nights[0].flagged == 0
 
 
 def test_a_calibration_file_that_was_edited_is_refused(mill: Path) -> None:

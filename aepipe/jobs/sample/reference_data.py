@@ -12,7 +12,7 @@ from aepipe.errors import DataUnreadable
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample.class_shares import value_text
 from aepipe.jobs.train.split import CALIBRATION, TRAIN, split
-from aepipe.jobs.train.training_data import read_chosen
+from aepipe.jobs.train.training_rows import read_chosen
 from aepipe.jobs.training_provenance import as_trained
 from aepipe.quality.exact_copies import row_codes
 from aepipe.quality.measure import FEWEST_ROWS

@@ -15,7 +15,8 @@ from aepipe.config.job import Job
 from aepipe.errors import EvaluationInvalid
 from aepipe.heads.class_discriminant import FEWEST, Classes, fit_classes, points
 from aepipe.heads.model_outputs import ModelProbe, collect_outputs
-from aepipe.jobs.train.training_data import MOST_LABELLED, TrainingData
+from aepipe.jobs.train.training_data import TrainingData
+from aepipe.jobs.train.training_rows import MOST_LABELLED
 from aepipe.models.base import Model
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,8 @@ def class_names(job: Job, learning: TrainingData) -> tuple[str, ...]:
     return names
 
 
-def find_classes(job: Job, learning: TrainingData, model: Model) -> FoundClasses | None:
-    """Fit the class discriminant of a trained model; None without `[score] classes`."""
-    names = class_names(job, learning)
+def find_classes(job: Job, learning: TrainingData, model: Model, names: tuple[str, ...]) -> FoundClasses | None:
+    """Fit the class discriminant of a trained model for the classes of `class_names`; None if there are none."""
     if learning.classed is None or not names:
         return None
     probe, column, classed = ModelProbe(model.eval()), str(job.score.classes), learning.classed

@@ -5,30 +5,41 @@ import logging
 from aepipe.config.job import LABELLED, Job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.heads import scores as heads
-from aepipe.heads.base import HeadStats
+from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.heads.model_outputs import ModelProbe, collect_outputs
-from aepipe.heads.scorer import FITTED_ROWS
+from aepipe.heads.scorer import collect_training_outputs
 from aepipe.heads.selection import FEWEST, HeadChoice, choose_head
-from aepipe.jobs.train.training_data import MOST_LABELLED, TrainingData
+from aepipe.jobs.train.training_data import TrainingData
+from aepipe.jobs.train.training_rows import MOST_LABELLED
 from aepipe.models.base import Model
 
 log = logging.getLogger(__name__)
 
 
-def head_of(job: Job, learning: TrainingData, model: Model) -> HeadChoice:
-    """Return the job's head, or the best by labels.
+def choose_head_by_labels(
+    job: Job, learning: TrainingData, model: Model, *, default: str
+) -> tuple[HeadChoice, ScoringInputs | None]:
+    """Return the best head by labels if the job asks for it, else the default.
 
     Labelled rows are dev rows among others, so the heads that labels choose from are fitted on training rows alone.
+
+    Args:
+        job: The job.
+        learning: Training data with the labelled rows.
+        model: Trained model.
+        default: Head of the job, or the one to keep in case of doubt.
+
+    Returns:
+        The choice, and the outputs of the training rows if they were computed for it.
     """
-    default = heads.resolve(job.score.head, job.train.data)
     if job.score.head not in heads.CHOSEN or min(_counts(learning)) < FEWEST:
-        return HeadChoice(default, {}, "")
+        return HeadChoice(default, {}, ""), None
     probe, seed = ModelProbe(model.eval()), job.train.seed
-    learned = collect_outputs(probe, learning.train, most=FITTED_ROWS, seed=seed)
+    learned = collect_training_outputs(probe, learning.train, seed=seed)
     labelled = collect_outputs(probe, learning.labelled, most=MOST_LABELLED, seed=seed)
     chosen = choose_head(HeadStats(learned, learned, seed), labelled, learning.is_anomaly, default=default)
     log.info("%s", chosen.sentence)
-    return chosen
+    return chosen, learned
 
 
 def refuse_unlabelled(job: Job) -> None:

@@ -17,6 +17,12 @@ def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
     yield ""
     yield f"- network: {manifest.trunk}; score: {manifest.head}; features: {len(manifest.latent.columns)}"
     yield f"- learned from {rows['train']:,} rows; validated on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
+    calibration = manifest.details.get("calibration")
+    if isinstance(calibration, dict):
+        yield (
+            f"- calibration: {calibration['method']}, {calibration['folds']} folds; {calibration['out_of_fold']:,} "
+            "training rows join the rows above with the scores of models that did not learn from them"
+        )
     yield f"- partitions: {', '.join(manifest.train_partitions) or 'all'}"
     yield f"- training: {len(curve.epochs)} epochs, best {curve.best_epoch}; {curve.stopped_because}"
     yield ""

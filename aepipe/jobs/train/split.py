@@ -41,6 +41,16 @@ def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarra
     return parts if len(np.unique(parts)) == 3 else _by_rank(np.argsort(hashes, kind="stable"))
 
 
+def folds_of(schema: Schema, table: pa.Table, *, folds: int) -> np.ndarray:
+    """Assign each row to a fold by the rank of the hash of its keys, int64 (B,); equal keys stay together.
+
+    Rows without keys are assigned by their position.
+    """
+    hashes = _hashes(schema, table, pa.repeat("", table.num_rows))
+    ranks: np.ndarray = np.unique(hashes, return_inverse=True)[1]
+    return ranks % folds
+
+
 def _by_rank(order: np.ndarray) -> np.ndarray:
     """Split rows in a given order by exact shares, rounded; each part has a row if there are three."""
     rows = len(order)

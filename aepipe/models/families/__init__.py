@@ -60,13 +60,18 @@ def find(name: str) -> Family[BaseModel]:
     return family
 
 
-def build(layout: Layout, model: config.Model, seed: int) -> Model:
-    """Build the untrained network of [model] for a layout; the same seed gives the same weights.
+def build(layout: Layout, model: config.Model | Plan, seed: int) -> Model:
+    """Build an untrained network for a layout; the same seed gives the same weights.
+
+    Args:
+        layout: Layout of the rows.
+        model: [model] of a job, or the plan made from it for this layout.
+        seed: Seed of the weights.
 
     Raises:
         OptionInvalid: options do not fit.
     """
-    planned = plan(layout, model)
+    planned = model if isinstance(model, Plan) else plan(layout, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         likelihood = make_likelihood(layout, planned.likelihood)

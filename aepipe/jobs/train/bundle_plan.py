@@ -1,0 +1,57 @@
+"""Plan of a bundle: every decision and every refusal that needs no training."""
+
+from dataclasses import dataclass
+
+from aepipe.calibration.conformal import check_support, rows_needed
+from aepipe.config.job import Job
+from aepipe.errors import OptionInvalid
+from aepipe.heads import scores as heads
+from aepipe.jobs import threshold_selection as threshold
+from aepipe.jobs.train.classification import class_names
+from aepipe.jobs.train.head_selection import refuse_few
+from aepipe.jobs.train.training_data import TrainingData, rows_of
+from aepipe.models import families
+from aepipe.models.base import Model
+from aepipe.models.latent_priors import has_mixture
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePlan:
+    """Parts of a bundle that are decided before training."""
+
+    model: families.Plan
+    head: str
+    """The head of the job, or the default that labels may replace."""
+    class_names: tuple[str, ...]
+    """Classes of `[score] classes`; empty without it."""
+    is_cross_conformal: bool
+    """Training rows calibrate too, each scored by a model that did not learn from it."""
+
+
+def plan_bundle(job: Job, data: TrainingData) -> BundlePlan:
+    """Plan the bundle of a job for its training data.
+
+    Raises:
+        OptionInvalid: Options do not fit the family or the layout, or too few rows are labelled to choose a head.
+        CalibrationInvalid: The rows are too few for alpha, even with out-of-fold scores of training rows.
+        EvaluationInvalid: The label of `[score] classes` has too few or too many classes.
+    """
+    model = families.plan(data.encoding.layout, job.model)
+    refuse_few(job, data)
+    held_out = rows_of(data.calibration)
+    is_cross_conformal = held_out < rows_needed(threshold.needed_alpha(job))
+    if is_cross_conformal:
+        rows = held_out + rows_of(data.train)
+        check_support(rows, threshold.supported_alpha(job, rows))
+    head = heads.resolve(job.score.head, job.train.data)
+    return BundlePlan(model, head, class_names(job, data), is_cross_conformal)
+
+
+def refuse_clusters(job: Job, model: Model) -> None:
+    """Raise OptionInvalid if the job asks for clusters and the latents of the model have none."""
+    if job.score.clusters and not has_mixture(model.latent):
+        kind = "codes" if model.latent.kind == "code" else "binary" if model.latent.kind == "binary" else "no features"
+        raise OptionInvalid(
+            f"[score] clusters = true needs real latents among the features, and family '{job.model.family}' "
+            f"has {kind}; leave it out, or choose another family."
+        )

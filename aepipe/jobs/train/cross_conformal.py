@@ -1,0 +1,66 @@
+"""Cross-conformal calibration: scores of training rows by models that did not learn from them.
+
+A table of a few hundred rows holds out too few rows for a small alpha. Its training rows are then divided into folds. A
+model fitted on the other folds scores the rows of each fold. The held-out rows and all folds calibrate together
+(Vovk 2015, Cross-conformal predictors; Barber et al. 2021, section 2.3, "CV+").
+
+New rows are scored by the model of the bundle, not by one model per fold. The p-values are therefore approximate: the
+model of the bundle has learned from more rows than the models of the folds. It tends to give lower scores, which makes
+p-values larger.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from aepipe.config.job import Job
+from aepipe.heads.model_outputs import collect_outputs
+from aepipe.heads.scorer import fit_scorer
+from aepipe.jobs.train.split import folds_of
+from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
+from aepipe.jobs.train.training_rows import TrainingRows
+from aepipe.models import families
+from aepipe.progress import Progress
+from aepipe.training.loop import fit
+
+FOLDS = 10
+
+
+def out_of_fold_scores(
+    job: Job,
+    rows: TrainingRows,
+    *,
+    head: str,
+    as_codes: bool,
+    device: Literal["cpu", "cuda"],
+    progress: Progress,
+) -> np.ndarray:
+    """Score each training row by a model that learned from the other folds, float64 (B,).
+
+    Rows that cannot be encoded get no score. Rows with equal keys are in the same fold.
+    """
+    folds = folds_of(rows.schema, rows.train, folds=FOLDS)
+    found = []
+    for fold in range(FOLDS):
+        inside = pa.array(folds == fold)
+        if not inside.true_count or inside.true_count == rows.train.num_rows:
+            continue
+        of_fold = replace(rows, train=rows.train.filter(pa.array(folds != fold)), calibration=rows.train.filter(inside))
+        found.append(_score_fold(job, encode_rows(job, of_fold, as_codes=as_codes), head=head, device=device))
+        progress("calibrate", (fold + 1) / (FOLDS + 1))
+    return np.concatenate(found)
+
+
+@torch.no_grad()
+def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu", "cuda"]) -> np.ndarray:
+    """Fit a model on the training rows of a fold and score its calibration rows."""
+    model = families.build(data.encoding.layout, job.model, job.train.seed)
+    with torch.enable_grad():
+        fit(model, data.train, data.dev, job.train, device=device)
+        scorer = fit_scorer(model, data.train, data.dev, head=head, reasons=0, seed=job.train.seed)
+    outputs = collect_outputs(scorer.probe, data.calibration, most=rows_of(data.calibration), seed=job.train.seed)
+    scores: np.ndarray = scorer.head.cpu()(outputs).double().numpy()
+    return scores

@@ -1,0 +1,86 @@
+"""Fitting: from training data to a trained network, then to a scorer with its priors."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aepipe.config.job import Job
+from aepipe.heads.scorer import Scorer, fit_scorer
+from aepipe.heads.selection import HeadChoice
+from aepipe.jobs.train.bundle_plan import BundlePlan, refuse_clusters
+from aepipe.jobs.train.classification import FoundClasses, find_classes
+from aepipe.jobs.train.head_selection import choose_head_by_labels
+from aepipe.jobs.train.training_data import TrainingData, rows_of
+from aepipe.models import families
+from aepipe.models.base import Model, Part
+from aepipe.models.latent_priors import fit_priors, mixture_of
+from aepipe.progress import Progress
+from aepipe.training.history import Curve
+from aepipe.training.loop import fit, measure
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """Trained network, its training curve and its metrics on dev rows."""
+
+    model: Model
+    curve: Curve
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedScorer:
+    """Scorer of a trained network with everything that was fitted on its outputs."""
+
+    scorer: Scorer
+    head: HeadChoice
+    classes: FoundClasses | None
+    priors: tuple[Part, ...]
+    has_clusters: bool
+
+
+def fit_model(
+    job: Job,
+    plan: BundlePlan,
+    data: TrainingData,
+    *,
+    device: Literal["cpu", "cuda"],
+    checkpoint: Path | None,
+    progress: Progress,
+) -> FittedModel:
+    """Build and train the network; resume from a checkpoint if there is one.
+
+    Raises:
+        OptionInvalid: The job asks for clusters and the latents have none.
+        TrainingDiverged: A loss is not finite.
+    """
+    model = families.build(data.encoding.layout, plan.model, job.train.seed)
+    refuse_clusters(job, model)
+    curve = fit(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
+    metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
+    return FittedModel(model, curve, metrics)
+
+
+def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Model) -> FittedScorer:
+    """Choose the head and fit it with priors, clusters and classes on the outputs of the trained network."""
+    seed = job.train.seed
+    head, learned = choose_head_by_labels(job, data, model, default=plan.head)
+    priors = fit_priors(model, data.train, components=job.samples.components, seed=seed)
+    mixture = mixture_of(priors) if job.score.clusters else None
+    found = find_classes(job, data, model, plan.class_names)
+    scorer = fit_scorer(
+        model,
+        data.train,
+        data.dev,
+        head=head.name,
+        reasons=job.score.reasons,
+        seed=seed,
+        mixture=mixture,
+        classes=None if found is None else found.classes,
+        learned=learned,
+    )
+    return FittedScorer(scorer, head, found, priors, mixture is not None)

@@ -1,0 +1,121 @@
+"""Small tables and tables of few distinct rows: calibrated, with p-values that keep to alpha."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.calibration.conformal import least_alpha
+from aepipe.config.job import read_job
+from aepipe.errors import CalibrationInvalid
+from aepipe.jobs.score import score
+from aepipe.jobs.train.split import folds_of
+from aepipe.jobs.train.train import train
+from aepipe.jobs.train.training_rows import read_training_rows
+from aepipe.tables.partitions import discover
+
+
+def write(folder: Path, nights: list[pa.Table], *, extra: str = "", train_to: str = "2026-01-01") -> Path:
+    for day, table in enumerate(nights, start=1):
+        path = folder / "data" / f"dt=2026-01-{day:02d}"
+        path.mkdir(parents=True)
+        pq.write_table(table, path / "part-0.parquet")
+    job = folder / "job.toml"
+    job.write_text(
+        f'name = "small"\n[data]\npath = "data"\n[model]\nfamily = "pca"\n'
+        f'[train]\nto = "{train_to}"\n[run]\nworkers = 1\n{extra}'
+    )
+    return job
+
+
+def correlated(rows: int, *, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(rows, 2))
+    values = hidden @ np.random.default_rng(0).normal(size=(2, 5)) + 0.3 * rng.normal(size=(rows, 5))
+    return pa.table({f"x{index}": column for index, column in enumerate(values.T)})
+
+
+def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Path) -> None:
+    job = write(tmp_path, [correlated(300, seed=1), correlated(4_000, seed=2)])
+
+    bundle = Bundle.open(train(job).bundle)
+    flagged = {night.partition: night.flagged for night in score(job).nights}
+
+    details = bundle.manifest.details["calibration"]
+    rows = bundle.manifest.rows
+    expected = {"held_out": rows["calibration"], "out_of_fold": rows["train"]}
+    assert details == {"method": "cross-conformal", "folds": 10, **expected}
+    assert bundle.calibration.n == rows["calibration"] + rows["train"] > 250
+    assert bundle.calibration.alpha == 0.01
+    assert f"cross-conformal, 10 folds; {rows['train']} training rows" in (bundle.path / "card.md").read_text()
+    # The share of normal rows above the second highest of 270 scores is Beta(2, 269): 99.9 % of it lies below .035.
+    assert 0.0005 * 4_000 < flagged["dt=2026-01-02"] < 0.035 * 4_000
+
+
+def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
+    bundle = Bundle.open(train(write(tmp_path, [correlated(700, seed=1)])).bundle)
+
+    assert "calibration" not in bundle.manifest.details
+    assert bundle.calibration.n == bundle.manifest.rows["calibration"]
+
+
+def test_the_default_alpha_becomes_the_least_that_the_rows_support(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = write(tmp_path, [correlated(50, seed=1)])
+
+    with caplog.at_level(logging.WARNING):
+        bundle = Bundle.open(train(job).bundle)
+
+    n, alpha = bundle.calibration.n, bundle.calibration.alpha
+    assert 40 <= n < 50
+    assert alpha == least_alpha(n)
+    assert f"alpha is {alpha:g}: {n} calibration rows do not support the default of 0.01" in caplog.text
+
+
+def test_an_alpha_of_the_job_that_no_fold_can_support_is_refused_before_training(tmp_path: Path) -> None:
+    job = write(tmp_path, [correlated(50, seed=1)], extra="[calibration]\nalpha = 0.01\n")
+
+    with pytest.raises(CalibrationInvalid, match=r"expected at least 99, got 4\d. Set alpha >= 0.02\d+, or give more"):
+        train(job)
+
+
+def test_rows_with_equal_keys_are_in_one_fold(tmp_path: Path) -> None:
+    table = correlated(300, seed=1).append_column("id", pa.array(np.arange(300) // 3))
+    job = read_job(write(tmp_path, [table], extra="").parent / "job.toml")
+    job = job.model_copy(update={"data": job.data.model_copy(update={"keys": ("id",)})})
+    rows = read_training_rows(job, discover(job))
+
+    folds = folds_of(rows.schema, rows.train, folds=10)
+
+    ids = rows.train["id"].to_numpy()
+    assert set(folds.tolist()) == set(range(10))
+    assert all(len(set(folds[ids == each])) == 1 for each in np.unique(ids))
+
+
+@pytest.mark.parametrize("family", ["pca", "ae"])
+@pytest.mark.parametrize("distinct", [2, 3, 5])
+def test_a_table_of_few_distinct_rows_is_scored_and_flags_only_other_rows(
+    tmp_path: Path, distinct: int, family: str
+) -> None:
+    rng = np.random.default_rng(distinct)
+    kinds = pa.table({"state": [f"s{index}" for index in range(distinct)], "level": np.arange(distinct) * 1.5})
+    usual = kinds.take(pa.array(rng.integers(0, distinct, 600)))
+    odd = pa.table({"state": ["s0", "new"], "level": [40.0, 0.0]})
+    job = write(tmp_path, [usual, pa.concat_tables([usual, odd])])
+    job.write_text(job.read_text().replace('"pca"', f'"{family}"'))
+
+    calibration = Bundle.open(train(job).bundle).calibration
+    score(job)
+
+    written = pq.read_table(next((tmp_path / "out").rglob("scores/dt=2026-01-02/*.parquet")), partitioning=None)
+    flagged = np.flatnonzero(written["is_anomaly"].to_numpy())
+    assert 600 in flagged
+    assert set(flagged.tolist()) <= {600, 601}
+    assert calibration.resolution > 0
+    assert json.loads(calibration.to_json())["resolution"] == calibration.resolution
