@@ -1,4 +1,4 @@
-"""Any number of rows through a graph, a batch at a time. Nothing here knows onnxruntime."""
+"""Run any number of rows through a graph in batches. Nothing here knows onnxruntime."""
 
 import logging
 import threading
@@ -24,26 +24,29 @@ _SHORT_OF_MEMORY = (
 
 
 class Graph(Protocol):
-    """What a runner runs: a `Session`, for one."""
+    """Graph that a runner can run, such as a `Session`."""
 
     def run_into(self, tensors: Tensors, out: Tensors) -> None:
-        """Writes the outputs that `out` names into its arrays, B rows each."""
+        """Write the outputs named in `out` into its arrays, B rows each."""
 
 
 G = TypeVar("G", bound=Graph)
 
 BATCH_ROWS = 2_048
-"""Rows at a time where nothing asks for fewer."""
+"""Default number of rows per batch."""
 
 
 class Runner(Generic[G]):
-    """Runs batches of at most `batch_rows`, halved for good whenever memory runs short. Threads take turns.
-
-    make: opens the graph, again after each halving.
-    padded: every batch has `batch_rows` rows, so that a GPU tunes its kernels for one shape.
-    """
+    """Runner of batches of at most `batch_rows` rows, halved for good when memory runs out. Threads take turns."""
 
     def __init__(self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False) -> None:
+        """Open the graph.
+
+        Args:
+            make: opens the graph; called again after each halving.
+            batch_rows: maximum rows per batch.
+            padded: pad every batch to `batch_rows` rows, so that a GPU tunes its kernels for one shape.
+        """
         self._graph: G = make()
         self.batch_rows = batch_rows
         self._make = make
@@ -53,14 +56,15 @@ class Runner(Generic[G]):
 
     @property
     def graph(self) -> G:
-        """The graph that is open now; waits while another is opened in its place."""
+        """The open graph; waits while another thread reopens it."""
         with self._turn:
             return self._graph
 
     def run_into(self, tensors: Tensors, out: Tensors) -> None:
-        """Writes the outputs that `out` names into its arrays, B rows each.
+        """Write the outputs named in `out` into its arrays, B rows each.
 
-        Raises DeviceUnavailable where the memory does not do for one row.
+        Raises:
+            DeviceUnavailable: the memory is too small for one row.
         """
         rows = min(map(len, tensors.values()))
         at = 0
@@ -72,15 +76,15 @@ class Runner(Generic[G]):
                 except Exception as error:  # onnxruntime has no class for it
                     if not is_short_of_memory(error):
                         raise
-                    said = str(error)
+                    message = str(error)
                 else:
                     at += size
                     continue
-                # Out of the handler: the error's frames hold the graph, and with it the memory.
-                self._halve(self.batch_rows if self._padded else size, said)
+                # Not in the handler: the frames of the error keep the graph and its memory alive.
+                self._halve(self.batch_rows if self._padded else size, message)
 
     def limit(self, rows: int) -> None:
-        """Batches are padded to no more rows than this: who hands over fewer at a time would pay for the rest."""
+        """Pad batches to at most this many rows; a caller with smaller blocks would pay for the padding."""
         with self._turn:
             if self._padded and rows < self.batch_rows:
                 self.batch_rows = rows
@@ -103,20 +107,20 @@ class Runner(Generic[G]):
         padding[: len(values)] = values
         return padding
 
-    def _halve(self, size: int, said: str) -> None:
+    def _halve(self, size: int, message: str) -> None:
         if size == 1:
             raise DeviceUnavailable(
-                f"the memory does not do for one row: {said}. Take a smaller model, or raise [run] gpu_memory_mb."
+                f"the memory is too small for one row: {message}. Use a smaller model, or raise [run] gpu_memory_mb."
             )
         self.batch_rows = size // 2
         self._padding.clear()
-        log.warning("%d rows at a time are too many for the memory, going on with %d", size, self.batch_rows)
-        del self._graph  # the memory it holds is needed for the next
+        log.warning("out of memory with %d rows per batch; continuing with %d", size, self.batch_rows)
+        del self._graph  # frees its memory before the next graph is opened
         self._graph = self._make()
 
 
 def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[np.generic]]:
-    """Every output of the graph by its name, for all rows of the tensors."""
+    """Return every output of the graph by name, for all rows of the tensors."""
     rows = len(next(iter(tensors.values())))
     out = {port.name: np.empty((rows, *port.row_shape), port.dtype) for port in runner.graph.outputs}
     runner.run_into(tensors, out)
@@ -124,7 +128,7 @@ def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[n
 
 
 def is_short_of_memory(error: BaseException) -> bool:
-    """Whether this is what onnxruntime says when an allocation fails.
+    """Tell whether an error of onnxruntime is a failed allocation.
 
     >>> is_short_of_memory(RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for 4096 bytes"))
     True

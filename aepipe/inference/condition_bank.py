@@ -1,4 +1,4 @@
-"""The conditions that samples are drawn at: those of training rows, which the bundle keeps."""
+"""Condition columns for samples, drawn from the training rows that the bundle stores."""
 
 from typing import NamedTuple
 
@@ -15,41 +15,44 @@ from aepipe.layout import Port
 from aepipe.tables.schema import did_you_mean
 
 FILE = "conditions.parquet"
-"""of a bundle: the condition columns of training rows, in the source's types"""
+"""File of a bundle: the condition columns of training rows, in the types of the source."""
 MOST_ROWS = 10_000
+"""Maximum rows in that file."""
 
 _STREAM = "conditions"
 _CHOICE = Port("row", "float32", (1,), "uniform")
 
 
-class Given(NamedTuple):
-    """The conditions of B samples: as columns, and as the tensors that graphs take."""
+class ConditionRows(NamedTuple):
+    """Conditions of B samples, as columns and as input tensors of the graphs."""
 
     columns: pa.RecordBatch
     arrays: Arrays
 
 
 class ConditionPool:
-    """Rows of conditions, all equally likely. A sample's draw depends on the seed and the sample's number alone."""
+    """Rows of conditions, all equally likely. A draw depends only on the seed and the index of the sample."""
 
     def __init__(self, bundle: Bundle, where: Condition | None = None) -> None:
-        """where: a condition on condition columns; the rows for which it does not hold are never drawn.
+        """Read the rows of the bundle for which `where` holds.
 
-        Raises JobInvalid where it names other columns or holds for no row, OptionInvalid where it cannot be read.
+        Raises:
+            JobInvalid: `where` names a column that is not a condition, or holds for no row.
+            OptionInvalid: a literal does not fit the type of its column.
         """
         self.rows = _rows(bundle)
         if where is not None:
             self.rows = self.rows.filter(_holds(where, self.rows, bundle.version))
         self._arrays = bundle.encoding.encode_given(self.rows) if self.rows.num_columns else {}
 
-    def draw(self, *, seed: int, start: int, rows: int) -> Given:
-        """The conditions of samples start ... start + rows - 1."""
+    def draw(self, *, seed: int, start: int, rows: int) -> ConditionRows:
+        """Return the conditions of samples start ... start + rows - 1."""
         if not self._arrays:
-            return Given(self.rows, {})
+            return ConditionRows(self.rows, {})
         uniform = noise(_CHOICE, stream=_STREAM, seed=seed, start=start, rows=rows)[:, 0]
         chosen = (uniform.astype(np.float64) * self.rows.num_rows).astype(np.int64)
         arrays = {name: array[chosen] for name, array in self._arrays.items()}
-        return Given(self.rows.take(pa.array(chosen)), arrays)
+        return ConditionRows(self.rows.take(pa.array(chosen)), arrays)
 
 
 def _rows(bundle: Bundle) -> pa.RecordBatch:
@@ -63,15 +66,13 @@ def _rows(bundle: Bundle) -> pa.RecordBatch:
 def _holds(where: Condition, rows: pa.RecordBatch, version: str) -> pa.BooleanArray:
     known = rows.schema.names
     if not known:
-        raise JobInvalid("where", [f"{version} has no conditions: none of the columns that it learned from is one"])
+        raise JobInvalid("where", [f"{version} has no condition columns. Omit where, or train with conditions"])
     others = sorted(where.columns - set(known))
     if others:
-        raise JobInvalid("where", [f"'{name}' is no condition of {version}{_known(name, known)}" for name in others])
+        listed = f": expected one of {', '.join(known)}"
+        faults = [f"'{name}' is not a condition of {version}{did_you_mean(name, known) or listed}" for name in others]
+        raise JobInvalid("where", faults)
     holds = where.mask(rows)
     if not holds.true_count:
-        raise JobInvalid("where", [f"{where} holds for none of the rows that {version} learned from"])
+        raise JobInvalid("where", [f"{where} holds for none of the training rows of {version}"])
     return holds
-
-
-def _known(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known) or f"; there are {', '.join(known)}"

@@ -1,6 +1,6 @@
-"""What samples are asked to have: the codes of some columns, from rows of the model's own for which a condition holds.
+"""Conditional sampling: draw values of some columns from generated rows that meet a condition, then the others.
 
-The other columns are drawn given them, so that every row that is asked for is kept.
+The other columns are drawn given these values, so that no sample is rejected.
 """
 
 from collections.abc import Callable
@@ -18,72 +18,87 @@ from aepipe.layout import COMPLETER, FREE, OPENING, Port
 from aepipe.tables.schema import did_you_mean
 
 ENOUGH_ROWS = 4_096
-"""So many rows for which the condition holds are looked for."""
+"""Rows that meet the condition, after which the search stops."""
 MOST_ROWS = 1 << 18
-"""Among so many rows of the model."""
+"""Maximum generated rows that are searched."""
 
-_STREAM = "wishes"
+_STREAM = "wishes"  # seeds the draws: another name would change every sample
 _CHOICE = Port("row", "float32", (1,), "uniform")
 
 
-class Drawn(NamedTuple):
-    """Rows that the model drew: as codes (B, C), and as columns."""
+class GeneratedRows(NamedTuple):
+    """Rows that the model generated, as codes (B, C) and as columns."""
 
     codes: NDArray[np.int32]
     columns: pa.RecordBatch
 
 
 class ConditionSample(NamedTuple):
-    """What B samples have: codes (B, C), `FREE` where one is drawn, and the columns that the condition names."""
+    """Fixed values of B samples: codes (B, C), `FREE` where one is drawn, and the columns named in the condition."""
 
     forced: NDArray[np.int32]
     columns: pa.RecordBatch
 
 
 def supports_conditioning(bundle: Bundle) -> bool:
-    """Whether any column of the model's can be asked for."""
+    """Tell whether the model samples given any of its columns."""
     return {OPENING, COMPLETER} <= set(bundle.manifest.parts)
 
 
 def refuse_unknown(bundle: Bundle, where: Condition) -> None:
-    """Raises JobInvalid where a condition names what is no modelled column, OptionInvalid where it cannot be read."""
+    """Check that the columns of a condition are modelled.
+
+    Raises:
+        JobInvalid: a column is not modelled.
+    """
     known = [column.name for column in bundle.encoding.schema.modelled]
     others = sorted(where.columns - set(known))
     if others:
-        raise JobInvalid("where", [f"'{name}' is no column of {bundle.version}{_hint(name, known)}" for name in others])
+        listed = f": expected one of {', '.join(known)}"
+        faults = [
+            f"'{name}' is not a column of {bundle.version}{did_you_mean(name, known) or listed}" for name in others
+        ]
+        raise JobInvalid("where", faults)
 
 
 class ConditionSampler:
-    """Rows for which a condition holds. A sample's wish depends on the seed and the sample's number alone."""
+    """Generated rows that meet a condition. A draw depends only on the seed and the index of the sample."""
 
-    def __init__(self, bundle: Bundle, where: Condition, draw: Callable[[int], Drawn], *, first: int) -> None:
-        """draw: the block of that number of the model's rows, of which those from `first` on are nobody's samples.
+    def __init__(
+        self, bundle: Bundle, where: Condition, generate: Callable[[int], GeneratedRows], *, first: int
+    ) -> None:
+        """Search generated rows for those that meet `where`.
 
-        Raises JobInvalid where the condition holds for none of 262,144 rows, and as `refuse_unknown`.
+        Args:
+            bundle: the model.
+            where: a condition on modelled columns.
+            generate: returns the generated rows of a block, by the index of the block.
+            first: index of the first block of the search; samples never use blocks from here on.
+
+        Raises:
+            JobInvalid: the condition names a column that is not modelled, or holds for none of 262,144 rows.
+            OptionInvalid: a literal does not fit the type of its column.
         """
         refuse_unknown(bundle, where)
-        found, seen, held = list[Drawn](), 0, 0
-        while held < ENOUGH_ROWS and seen < MOST_ROWS:
-            block = draw(first + len(found))
+        found, searched, matched = list[GeneratedRows](), 0, 0
+        while matched < ENOUGH_ROWS and searched < MOST_ROWS:
+            block = generate(first + len(found))
             holds = where.mask(block.columns)
-            found.append(Drawn(block.codes[holds.to_numpy(zero_copy_only=False)], block.columns.filter(holds)))
-            seen, held = seen + block.columns.num_rows, held + holds.true_count
-        if not held:
-            raise JobInvalid("where", [f"{where} holds for none of {seen:,} rows that {bundle.version} drew"])
+            found.append(GeneratedRows(block.codes[holds.to_numpy(zero_copy_only=False)], block.columns.filter(holds)))
+            searched, matched = searched + block.columns.num_rows, matched + holds.true_count
+        if not matched:
+            text = f"{where} holds for none of {searched:,} rows generated by {bundle.version}"
+            raise JobInvalid("where", [text])
         layout, named = bundle.encoding.layout, where.columns
-        asked = [layout.columns[category.column] in named for category in layout.categories]
-        self._forced = np.where(asked, np.concatenate([each.codes for each in found]), FREE).astype(np.int32)
+        fixed = [layout.columns[category.column] in named for category in layout.categories]
+        self._forced = np.where(fixed, np.concatenate([each.codes for each in found]), FREE).astype(np.int32)
         names = [name for name in found[0].columns.schema.names if name in named]
         table = pa.Table.from_batches([each.columns.select(names) for each in found]).combine_chunks()
         self._columns = table.unify_dictionaries().combine_chunks()
 
     def draw(self, *, seed: int, start: int, rows: int) -> ConditionSample:
-        """The wishes of samples start ... start + rows - 1."""
+        """Return the fixed values of samples start ... start + rows - 1."""
         uniform = noise(_CHOICE, stream=_STREAM, seed=seed, start=start, rows=rows)[:, 0]
         chosen = (uniform.astype(np.float64) * len(self._forced)).astype(np.int64)
         (columns,) = self._columns.take(pa.array(chosen)).combine_chunks().to_batches()
         return ConditionSample(self._forced[chosen], columns)
-
-
-def _hint(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known) or f"; there are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Whether a bundle answers here as it did where it was made."""
+"""Check that a bundle reproduces the outputs of its golden rows on this machine."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,42 +13,47 @@ _MOST_DIFFERING = 0.01
 
 
 def check_golden(bundle: Bundle, graph: Graph | None = None) -> None:
-    """Runs the golden rows through the scorer, opened on the CPU unless it is given.
+    """Compare the outputs of the golden rows with those stored in the bundle.
 
-    Raises BundleCorrupt if score or latents differ by more than a thousandth of the greatest.
+    Args:
+        bundle: the bundle.
+        graph: its open scorer; None opens it on the CPU.
+
+    Raises:
+        BundleCorrupt: the score or a latent differs by more than a thousandth of its greatest value.
     """
     onnx, _ = bundle.part("scorer")
     graph = graph or Session(onnx, device="cpu")
     expected = bundle.golden.answers
     for batch in bundle.golden.rows.combine_chunks().to_batches():
         encoded = bundle.encoding.encode(batch)
-        answers = {name: np.empty_like(values) for name, values in expected.items()}
-        graph.run_into(encoded.arrays, answers)
+        outputs = {name: np.empty_like(values) for name, values in expected.items()}
+        graph.run_into(encoded.arrays, outputs)
         codes = [name for name, values in expected.items() if not np.issubdtype(values.dtype, np.floating)]
         same = np.ones(len(encoded.invalid), np.bool_)
         for name in codes:
-            _compare_codes(bundle, name, answers[name], expected[name])
-            same &= (answers[name] == expected[name]).reshape(len(same), -1).all(axis=1)
+            _compare_codes(bundle, name, outputs[name], expected[name])
+            same &= (outputs[name] == expected[name]).reshape(len(same), -1).all(axis=1)
         for name in expected.keys() - set(codes):
-            _compare(bundle, name, answers[name][same], expected[name][same])
+            _compare_floats(bundle, name, outputs[name][same], expected[name][same])
 
 
-def _compare(bundle: Bundle, name: str, found: NDArray[np.generic], expected: NDArray[np.generic]) -> None:
+def _compare_floats(bundle: Bundle, name: str, found: NDArray[np.generic], expected: NDArray[np.generic]) -> None:
     allowed = _RTOL * max(1e-6, float(np.abs(expected.astype(np.float64)).max(initial=0.0)))
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
-    if not np.all(difference <= allowed):  # a NaN is a difference
+    if not np.all(difference <= allowed):  # NaN counts as a difference
         row = int(np.argmax(difference.reshape(len(expected), -1).max(axis=1)))
         raise BundleCorrupt(
-            f"{bundle.path} does not answer as it did when it was exported: {name} of golden row {row} is "
-            f"{found[row]}, expected {expected[row]}. Restore the bundle, or train again on this machine."
+            f"{bundle.path} does not reproduce its exported outputs: expected {name} {expected[row]} for golden row "
+            f"{row}, got {found[row]}. Restore the bundle, or train again on this machine."
         )
 
 
 def _compare_codes(bundle: Bundle, name: str, found: NDArray[np.generic], expected: NDArray[np.generic]) -> None:
-    """Codes on the border of two are chosen by rounding: a few may differ, and what hangs on them is not compared."""
-    apart = int((found != expected).sum())
-    if apart > max(1, _MOST_DIFFERING * expected.size):
+    """Allow a few codes to differ: rounding decides near ties. Outputs of such rows are not compared."""
+    different = int((found != expected).sum())
+    if different > max(1, _MOST_DIFFERING * expected.size):
         raise BundleCorrupt(
-            f"{bundle.path} does not answer as it did when it was exported: {apart} of {expected.size} {name} differ. "
+            f"{bundle.path} does not reproduce its exported outputs: {different} of {expected.size} {name} differ. "
             "Restore the bundle, or train again on this machine."
         )

@@ -1,4 +1,4 @@
-"""Missing cells of given rows, drawn given the cells that are there; a seed is one imputation of many (Rubin 1987)."""
+"""Imputation: draw missing cells given the observed ones. Each seed gives one of many imputations (Rubin 1987)."""
 
 from typing import NamedTuple
 
@@ -12,40 +12,45 @@ from aepipe.config.job import Device
 from aepipe.errors import OptionInvalid
 from aepipe.inference.condition_bank import ConditionPool
 from aepipe.inference.conditional import supports_conditioning
-from aepipe.inference.sampler import Chain
+from aepipe.inference.sampler import SamplingChain
 from aepipe.layout import FREE
 from aepipe.tables.arrow_arrays import plain_values, restored
 
 ROUNDS = 16
-"""Times that a row is drawn at most, again where a cell came out missing; what is missing then stays so."""
+"""Maximum draws per row: a row is drawn again if a cell came out missing. Cells missing after the last stay missing."""
 
-_APART = 1 << 32
-"""Blocks between the numbers of one round and those of the next."""
+_BLOCKS_PER_ROUND = 1 << 32
+"""Offset of block numbers between rounds, so that no round repeats the noise of another."""
 
 
-class Filled(NamedTuple):
-    """Rows with the cells that were missing, and how many of those each column had filled and left."""
+class ImputedRows(NamedTuple):
+    """Rows with missing cells filled; `filled` and `left` count the filled and still missing cells per column."""
 
     rows: pa.RecordBatch
     filled: dict[str, int]
     left: dict[str, int]
 
 
-class Filler:
-    """Fills the rows of an endless table block by block; the same seed and row number give the same values."""
+class Imputer:
+    """Imputation of a stream of rows in blocks; the same seed and row number give the same values."""
 
     def __init__(self, bundle: Bundle, *, seed: int, device: Device = "auto") -> None:
-        """Raises OptionInvalid where the family cannot draw some columns given others."""
+        """Open the sampler of the bundle.
+
+        Raises:
+            OptionInvalid: the family cannot draw some columns given others.
+        """
         if not supports_conditioning(bundle):
             raise OptionInvalid(
-                f"a {bundle.manifest.family} cannot draw some cells of a row given the others: tabular_vae can"
+                f"{bundle.version}, a {bundle.manifest.family}, cannot impute: expected a family that draws some "
+                "columns given others. Train a tabular_vae."
             )
         self._bundle = bundle
-        self._chain = Chain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
+        self._chain = SamplingChain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
         self.rows = self._chain.rows
 
-    def block(self, index: int, batch: pa.RecordBatch) -> Filled:
-        """At most `rows` rows, which are those of a block. Cells that are there stay as they are."""
+    def block(self, index: int, batch: pa.RecordBatch) -> ImputedRows:
+        """Impute the missing cells of the rows of a block, at most `rows`. Observed cells are unchanged."""
         layout = self._bundle.encoding.layout
         missing = {name: _is_missing(batch[name]) for name in layout.columns}
         forced = self._forced(batch, missing)
@@ -54,16 +59,16 @@ class Filler:
         for turn in range(ROUNDS):
             if not open_rows.any():
                 break
-            drawn = self._chain.given(index + turn * _APART, forced).slice(0, batch.num_rows)
+            drawn = self._chain.complete(index + turn * _BLOCKS_PER_ROUND, forced).slice(0, batch.num_rows)
             whole = open_rows & ~np.any([missing[name] & _is_missing(drawn[name]) for name in missing], axis=0)
             last = turn == ROUNDS - 1
             taken = open_rows if last else whole
-            found = {name: _chosen(taken, drawn[name], found.get(name)) for name in missing}
+            found = {name: _merge(taken, drawn[name], found.get(name)) for name in missing}
             open_rows = open_rows & ~whole
         return _filled(batch, missing, found)
 
     def _forced(self, batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]]) -> NDArray[np.int32]:
-        """Codes of a whole block: `FREE` where a cell is missing, or has a value that training never had."""
+        """Return the codes of a whole block: `FREE` where a cell is missing or has a value unseen in training."""
         layout = self._bundle.encoding.layout
         codes = self._bundle.encoding.encode(batch).arrays["cat"]
         forced = np.full((self.rows, len(layout.categories)), FREE, np.int32)
@@ -77,13 +82,13 @@ def _is_missing(column: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False))
 
 
-def _chosen(taken: NDArray[np.bool_], new: pa.Array, before: pa.Array | None) -> pa.Array:
-    """The new values where they are taken, else those before; plain values."""
+def _merge(taken: NDArray[np.bool_], new: pa.Array, before: pa.Array | None) -> pa.Array:
+    """Return plain values: the new ones where `taken`, else the earlier ones."""
     values = plain_values(new)
     return pc.if_else(pa.array(taken), values, pa.scalar(None, values.type) if before is None else before)
 
 
-def _filled(batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]], found: dict[str, pa.Array]) -> Filled:
+def _filled(batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]], found: dict[str, pa.Array]) -> ImputedRows:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     filled, left = dict[str, int](), dict[str, int]()
     for name, cells in missing.items():
@@ -95,4 +100,4 @@ def _filled(batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]], found:
         filled[name] = int(cells.sum()) - left[name]
         columns[name] = restored(values, columns[name].type)
     rows = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    return Filled(rows, filled, left)
+    return ImputedRows(rows, filled, left)

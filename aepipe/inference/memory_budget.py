@@ -1,22 +1,22 @@
-"""How many rows are held and run at a time, so that a process stays within its memory."""
+"""Rows per batch and per block that keep a process within its memory."""
 
 from typing import Literal
 
 from aepipe.layout import Layout
 
-_RESERVED_MB = 250  # Python, Arrow, onnxruntime, a session a core, Parquet writers
+_RESERVED_MB = 250  # Python, Arrow, onnxruntime, one session per core, Parquet writers
 _LARGEST_BLOCK = 32_768
-"""Rows of a block: 65,536 took as long, and the last of them keeps one worker waiting for the others for longer."""
+"""Rows per block: 65,536 are no faster, and workers wait longer for the last block."""
 
 _ACTIVATIONS_MB = {"cpu": 32, "cuda": 2_048}
 _WIDENING = {"table": 8, "image": 40}
-"""Bytes of activations a byte of input: measured 40 for a convolution of 28 x 28 to 64 channels."""
+"""Bytes of activations per byte of input: measured 40 for a convolution of 28 x 28 to 64 channels."""
 _STEP_BYTES = 6_144
-"""Activations of a step of a recurrent network, of any number of channels: six vectors of 256."""
+"""Bytes of activations per step of a recurrent network, for any number of channels: six vectors of 256."""
 
 
 def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) -> int:
-    """Rows of one call of the graph: as asked on a CPU, many on a GPU, and fewer where a row is large.
+    """Return the rows per call of the graph: `asked` on a CPU, more on a GPU, fewer if a row is large.
 
     >>> from aepipe.layout import Image
     >>> batch_rows(Layout(columns=("scan",), image=Image(channels=1, height=28, width=28)), asked=2048, device="cpu")
@@ -30,7 +30,7 @@ def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) ->
 
 
 def default_memory_mb(workers: int) -> int:
-    """What a scoring process may hold where nobody says: more workers hold more blocks and partitions.
+    """Return the default memory of a scoring process: more workers hold more blocks and partitions.
 
     >>> default_memory_mb(2), default_memory_mb(64)
     (600, 2000)
@@ -39,10 +39,14 @@ def default_memory_mb(workers: int) -> int:
 
 
 def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
-    """How many partitions may be read at the same time; workers that begin none help with those.
+    """Return how many partitions may be read at the same time; the other workers help with those.
 
-    open_bytes: what a file takes beside its rows while it is read. Two workers that share a partition take 2 to 10 %
-    longer than with one each, and a third less memory.
+    Two workers that share a partition take 2 to 10 % longer than with one each, and a third less memory.
+
+    Args:
+        open_bytes: memory of an open file, without its rows.
+        memory_mb: memory of the process.
+        workers: number of workers.
 
     >>> [partitions_at_once(150 << 20, memory_mb=memory_mb, workers=2) for memory_mb in (600, 450)]
     [2, 1]
@@ -51,14 +55,18 @@ def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
 
 
 def block_rows(row_bytes: int, *, memory_mb: int, workers: int, open_bytes: int = 0) -> int:
-    """Rows that a worker reads, scores and hands over at a time.
+    """Return the rows that a worker reads, scores and hands over at a time.
 
-    row_bytes: of a row as it is read and of its answers. One block a worker is held, and one that waits for its turn;
-    each may be there twice for a moment, in Parquet's and in Arrow's form. open_bytes: as of `partitions_at_once`.
+    Args:
+        row_bytes: bytes of a row with its outputs.
+        memory_mb: memory of the process.
+        workers: number of workers.
+        open_bytes: memory of an open file, without its rows.
 
     >>> block_rows(1_000, memory_mb=600, workers=2), block_rows(1_000_000, memory_mb=600, workers=2)
     (32768, 61)
     """
     files = open_bytes * partitions_at_once(open_bytes, memory_mb=memory_mb, workers=workers)
     available = max((memory_mb - _RESERVED_MB << 20) - files, memory_mb << 17)  # an eighth at least
+    # One block per worker and one that waits to be written, each briefly twice: in Parquet's and in Arrow's form.
     return max(1, min(_LARGEST_BLOCK, available // (2 * (workers + 1) * row_bytes)))

@@ -1,4 +1,4 @@
-"""Host memory that a GPU copies from and to directly, at twice to three times the speed of any other."""
+"""Pinned host memory, which a GPU reads and writes directly, two to three times faster than pageable memory."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ _RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 
 
 def pinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """The same array, its pages locked for as long as it lives; as it was where there is no CUDA, or it refuses.
+    """Lock the pages of the array while it lives, and return it; without effect if CUDA is absent or refuses.
 
     cudaHostRegister: CUDA Runtime API, memory management.
     """
@@ -26,7 +26,7 @@ def pinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
     address = ctypes.c_void_p(values.ctypes.data)
     status = runtime.cudaHostRegister(address, ctypes.c_size_t(values.nbytes), ctypes.c_uint(0))
     if status:
-        runtime.cudaGetLastError()  # or the next call that looks finds this error
+        runtime.cudaGetLastError()  # clears the error for later calls
         log.debug("%d bytes are not pinned: CUDA error %d", values.nbytes, status)
         return values
     weakref.finalize(values, runtime.cudaHostUnregister, address)
@@ -35,7 +35,7 @@ def pinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 @functools.cache
 def _runtime() -> ctypes.CDLL | None:
-    """The CUDA runtime that onnxruntime has loaded, if it has."""
+    """Return the CUDA runtime loaded by onnxruntime, or None."""
     for name in _RUNTIMES:
         with contextlib.suppress(OSError):
             return ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)

@@ -1,4 +1,4 @@
-"""Latents turned into rows of the source."""
+"""Decode latents to rows of the source."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,15 +10,20 @@ from aepipe.encoding import Encoding
 
 Arrays = Mapping[str, NDArray[np.generic]]
 Run = Callable[[str, Arrays], dict[str, NDArray[np.generic]]]
-"""Runs a part of a bundle by its name."""
+"""Function that runs a part of a bundle by name."""
 
 
 def rebuild(
     encoding: Encoding, run: Run, z: NDArray[np.generic], given: Arrays, *, invalid: NDArray[np.bool_]
 ) -> pa.Table:
-    """The row that the decoder makes of each z (B, Z), in the source's columns and types; null where `invalid` (B,).
+    """Decode latents to rows in the columns and types of the source.
 
-    given: the tensors of the layout's given ports, B rows each.
+    Args:
+        encoding: of the bundle.
+        run: runs a part of the bundle.
+        z: latents (B, Z).
+        given: tensors of the given ports of the layout, B rows each.
+        invalid: (B,), rows that become null.
     """
     decoded = run("decoder", {"z": z, **given})
     rows = pa.Table.from_batches([encoding.decode({**decoded, **given})])

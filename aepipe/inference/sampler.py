@@ -1,4 +1,4 @@
-"""New rows from a bundle: noise -> prior -> sampler -> the source's own columns, through ONNX only."""
+"""Sampling from a bundle: noise -> prior -> sampler -> columns of the source, through ONNX only."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,7 +13,7 @@ from aepipe.encoding import Arrays
 from aepipe.errors import OptionInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import ConditionPool
-from aepipe.inference.conditional import ConditionSampler, Drawn, refuse_unknown, supports_conditioning
+from aepipe.inference.conditional import ConditionSampler, GeneratedRows, refuse_unknown, supports_conditioning
 from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.inference.memory_budget import batch_rows
 from aepipe.inference.session import Session, usable_device
@@ -22,10 +22,10 @@ from aepipe.layout import COMPLETER, OPENING
 Prior = Literal["mixture", "normal"]
 
 BLOCK_ROWS = 2_048
-_FAR = 1 << 40
-"""The first of the blocks that nobody draws as samples: wishes are found among their rows."""
+_SEARCH_START = 1 << 40
+"""First block that is searched for rows that meet a condition; samples never reach it."""
 _BINS = "bins"
-"""of uniforms: the stream that says where in its bin a value lies"""
+"""Stream of the uniforms that place a value within its bin."""
 _PARTS: dict[Prior, str] = {"mixture": "prior", "normal": "prior_normal"}
 
 
@@ -39,93 +39,107 @@ def draw(
     start: int = 0,
     device: Device = "auto",
 ) -> Iterator[pa.RecordBatch]:
-    """Rows start ... start + rows - 1 of the endless table that bundle, seed, prior and where stand for, by blocks.
+    """Generate rows start ... start + rows - 1 of the endless table defined by bundle, seed, prior and where.
 
-    Their columns are the modelled ones, in the source's types; conditions are those of training rows for which `where`
-    holds. Where any column can be asked for, those that `where` names have the values of rows of the model's own for
-    which it holds, and the others are drawn given them. No rows are one empty batch.
-    Raises as `ConditionPool`, as `ConditionSampler`, BundleNotFound where the family cannot sample, OptionInvalid
-    where it has no such prior, DeviceUnavailable.
+    Args:
+        bundle: the model.
+        rows: number of rows.
+        seed: seed of all noise.
+        prior: distribution of the latents.
+        where: a condition that all rows meet: on any column if the family samples given any columns, else on condition
+            columns.
+        start: index of the first row.
+        device: where the graphs run.
+
+    Yields:
+        Batches of the modelled columns in the types of the source; one empty batch for no rows.
+
+    Raises:
+        JobInvalid: no sample can meet `where`.
+        BundleNotFound: the family cannot sample.
+        OptionInvalid: the family does not have this prior, or a literal of `where` does not fit its column.
+        DeviceUnavailable: the device cannot be used.
     """
-    part = _part(bundle, prior)
+    part = _prior_part(bundle, prior)
     if where is not None and supports_conditioning(bundle):
-        chain: Chain | _Asked = _Asked(Chain(bundle, part, ConditionPool(bundle), device=device, seed=seed), where)
+        chain = SamplingChain(bundle, part, ConditionPool(bundle), device=device, seed=seed)
+        block, block_rows = _ConditionalBlocks(chain, bundle, where).block, chain.rows
     else:
-        chain = Chain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
+        chain = SamplingChain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
+        block, block_rows = chain.block, chain.rows
     if rows == 0:
-        yield chain.block(0).slice(0, 0)
+        yield block(0).slice(0, 0)
     at, end = start, start + rows
     while at < end:
-        block, first = divmod(at, chain.rows)
-        count = min(chain.rows - first, end - at)
-        yield chain.block(block).slice(first, count)
+        index, first = divmod(at, block_rows)
+        count = min(block_rows - first, end - at)
+        yield block(index).slice(first, count)
         at += count
 
 
 def refuse_where(bundle: Bundle, where: Condition | None) -> None:
-    """Raises as `draw` does for a condition that no sample can be asked for, as far as can be told without drawing."""
+    """Check a condition like `draw`, as far as possible without sampling.
+
+    Raises:
+        JobInvalid: no sample can meet `where`.
+    """
     if where is not None and supports_conditioning(bundle):
         refuse_unknown(bundle, where)
     else:
         ConditionPool(bundle, where)
 
 
-def _part(bundle: Bundle, prior: Prior) -> str:
-    """The part that stands for a prior. Raises OptionInvalid where the family has its own prior alone."""
+def _prior_part(bundle: Bundle, prior: Prior) -> str:
     part, parts = _PARTS[prior], bundle.manifest.parts
     if part not in parts and _PARTS["mixture"] in parts:
         raise OptionInvalid(
-            f"prior = '{prior}': a {bundle.manifest.family} is drawn from the prior that it learned, from no other; "
-            "leave the prior out"
+            f"{bundle.version}, a {bundle.manifest.family}, has no prior '{prior}': expected its own learned prior. "
+            "Omit the prior."
         )
     return part
 
 
-class Chain:
-    """Prior and sampler, opener and completer, each opened when it is first run.
+class SamplingChain:
+    """Sampling parts of a bundle, each opened on first use.
 
-    They are always given whole blocks: the last bit of an answer varies with the number of rows.
+    The parts always run on whole blocks, because the last bit of an output varies with the number of rows.
     """
 
-    def __init__(self, bundle: Bundle, prior: str, bank: ConditionPool, *, device: Device, seed: int) -> None:
+    def __init__(self, bundle: Bundle, prior: str, conditions: ConditionPool, *, device: Device, seed: int) -> None:
         self.rows = batch_rows(bundle.encoding.layout, asked=BLOCK_ROWS, device="cpu")
         self._bundle = bundle
-        self._bank = bank
+        self._conditions = conditions
         self._seed = seed
         self._prior = prior
-        self._device, _ = usable_device(device)  # refused here, not when the first part is run
+        self._device, _ = usable_device(device)  # fails here, not when the first part runs
         self._sessions = dict[str, Session]()
 
     def block(self, index: int) -> pa.RecordBatch:
-        """The rows of a block."""
-        given = self._bank.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
+        """Return the rows of a block."""
+        given = self._conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         z = self._run(self._prior, index)
-        drawn = self._decoded(self._run("sampler", index, **z, **given.arrays), index)
+        drawn = self._decode(self._run("sampler", index, **z, **given.arrays), index)
         return self._in_order(drawn, given.columns)
 
-    def codes(self, index: int) -> Drawn:
-        """The rows of a block of a table of codes, as codes too."""
+    def block_with_codes(self, index: int) -> GeneratedRows:
+        """Return the rows of a block with their codes; only for tables whose columns are all codes."""
         arrays = self._run("sampler", index, **self._run(self._prior, index))
-        return Drawn(arrays["cat"].astype(np.int32, copy=False), self._decoded(arrays, index))
+        return GeneratedRows(arrays["cat"].astype(np.int32, copy=False), self._decode(arrays, index))
 
-    def wishes(self, where: Condition) -> ConditionSampler:
-        """What samples are asked to have, for which `where` holds."""
-        return ConditionSampler(self._bundle, where, self.codes, first=_FAR)
+    def conditional_block(self, index: int, conditions: ConditionSampler) -> pa.RecordBatch:
+        """Return the rows of a block, with fixed values drawn from `conditions`."""
+        fixed = conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
+        drawn = self.complete(index, fixed.forced)
+        free = [name for name in drawn.schema.names if name not in fixed.columns.schema.names]
+        return self._in_order(drawn.select(free), fixed.columns)
 
-    def completed(self, index: int, wishes: ConditionSampler) -> pa.RecordBatch:
-        """The rows of a block that have what they are asked to."""
-        wish = wishes.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
-        drawn = self.given(index, wish.forced)
-        free = [name for name in drawn.schema.names if name not in wish.columns.schema.names]
-        return self._in_order(drawn.select(free), wish.columns)
-
-    def given(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
-        """The rows of a block given their codes (B, C) that are not `FREE`."""
+    def complete(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
+        """Draw the rows of a block given the codes (B, C) that are not `FREE`."""
         state = self._run(OPENING, index, forced=forced)
-        return self._decoded(self._run(COMPLETER, index, forced=forced, **state), index)
+        return self._decode(self._run(COMPLETER, index, forced=forced, **state), index)
 
-    def _decoded(self, arrays: Arrays, index: int) -> pa.RecordBatch:
-        """The columns of a block's tensors; where a code stands for many values, one of them is drawn."""
+    def _decode(self, arrays: Arrays, index: int) -> pa.RecordBatch:
+        """Return the columns of a block; a code that stands for a range of values becomes a random one of them."""
         encoding = self._bundle.encoding
         if not encoding.has_bins:
             return encoding.decode(arrays)
@@ -134,7 +148,7 @@ class Chain:
         return encoding.decode(arrays, uniforms(_BINS, seed=self._seed, start=start, rows=self.rows, width=width))
 
     def _in_order(self, drawn: pa.RecordBatch, given: pa.RecordBatch) -> pa.RecordBatch:
-        """What was drawn and what was given, in the order of the source's columns."""
+        """Return the drawn and the given columns in the order of the source."""
         found = {name: batch for batch in (drawn, given) for name in batch.schema.names}
         names = [column.name for column in self._bundle.encoding.schema.modelled if column.name in found]
         fields = [found[name].schema.field(name) for name in names]
@@ -153,14 +167,12 @@ class Chain:
         return self._sessions[part].run({**drawn, **given})
 
 
-class _Asked:
-    """A chain whose rows have what they are asked to have."""
+class _ConditionalBlocks:
+    """Blocks of rows that meet a condition on any columns."""
 
-    def __init__(self, chain: Chain, where: Condition) -> None:
+    def __init__(self, chain: SamplingChain, bundle: Bundle, where: Condition) -> None:
         self._chain = chain
-        self.rows = chain.rows
-        self._wishes = chain.wishes(where)
+        self._conditions = ConditionSampler(bundle, where, chain.block_with_codes, first=_SEARCH_START)
 
     def block(self, index: int) -> pa.RecordBatch:
-        """The rows of a block."""
-        return self._chain.completed(index, self._wishes)
+        return self._chain.conditional_block(index, self._conditions)

@@ -1,4 +1,4 @@
-"""One ONNX graph on one device, ready to run. Nothing here knows torch, Arrow or bundles."""
+"""Run one ONNX graph on one device. Nothing here knows torch, Arrow or bundles."""
 
 import contextlib
 import ctypes
@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from aepipe.config.job import Device
 from aepipe.errors import BundleCorrupt, DeviceUnavailable
-from aepipe.inference.io_binding import Bound
+from aepipe.inference.io_binding import BoundSession
 from aepipe.inference.io_binding import Tensors as Tensors
 from aepipe.layout import Port
 
@@ -36,7 +36,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
 }
-# y = -x in ONNX: what the CUDA provider has to open before it is believed.
+# y = -x in ONNX: the test graph that the CUDA provider must open before it is used.
 _PROBE = (
     b'\x08\n\x12\x00:2\n\x0b\n\x01x\x12\x01y"\x03Neg\x12\x01pZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
     b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x14"
@@ -44,10 +44,7 @@ _PROBE = (
 
 
 class Session:
-    """An ONNX graph, opened. Several threads may run it at once.
-
-    Raises DeviceUnavailable where `device` is cuda and cannot be had, BundleCorrupt where the bytes are no graph.
-    """
+    """Open ONNX graph. Several threads may run it at the same time."""
 
     def __init__(
         self,
@@ -58,13 +55,22 @@ class Session:
         keeps_buffers: bool | None = None,
         gpu_memory_mb: int | None = None,
     ) -> None:
-        """keeps_buffers: `run_into` allocates nothing while batches are of one size; none: on a GPU.
+        """Open the graph.
 
-        gpu_memory_mb: what the session's arena may take of a GPU; none: what there is.
+        Args:
+            onnx: bytes of the model file.
+            device: where to run.
+            threads: CPU threads.
+            keeps_buffers: `run_into` reuses its buffers while the batch size is constant; None: only on a GPU.
+            gpu_memory_mb: maximum GPU memory of the session; None: all.
+
+        Raises:
+            DeviceUnavailable: `device` is cuda and cannot be used.
+            BundleCorrupt: the bytes are not an ONNX graph.
         """
         self.device, _ = usable_device(device)
         self._keeps_buffers = self.device == "cuda" if keeps_buffers is None else keeps_buffers
-        self._bound: Bound | None = None
+        self._bound: BoundSession | None = None
         self._session = _open(onnx, self.device, threads, gpu_memory_mb=gpu_memory_mb)
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
@@ -75,29 +81,29 @@ class Session:
         return str(self._session.get_providers()[0])
 
     def run(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
-        """Every output by name, B rows each. No rows are answered without onnxruntime, which can abort on them."""
+        """Return every output by name, B rows each."""
         feeds = self._feeds(tensors)
-        if any(len(values) == 0 for values in feeds.values()):
+        if any(len(values) == 0 for values in feeds.values()):  # onnxruntime can abort on empty inputs
             return {port.name: np.zeros((0, *port.row_shape), port.dtype) for port in self.outputs}
         names = [port.name for port in self.outputs]
         return dict(zip(names, self._session.run(names, feeds), strict=True))
 
     def run_into(self, tensors: Tensors, out: Tensors) -> None:
-        """Writes the outputs that `out` names into its arrays, B rows each, one at least."""
+        """Write the outputs named in `out` into its arrays, B rows each, B >= 1."""
         if self._keeps_buffers:
             self._binding(len(next(iter(out.values()))), list(out)).run_into(tensors, out)
             return
-        # Binding `out` to the graph saves nothing on a CPU: 1,517 and 1,531 ns a row of 64 columns.
-        answers = self._session.run(list(out), self._feeds(tensors))
-        for values, answer in zip(out.values(), answers, strict=True):
-            values[...] = answer
+        # Binding `out` to the graph saves nothing on a CPU: 1,517 and 1,531 ns per row of 64 columns.
+        found = self._session.run(list(out), self._feeds(tensors))
+        for values, computed in zip(out.values(), found, strict=True):
+            values[...] = computed
 
-    def _binding(self, rows: int, names: Sequence[str]) -> Bound:
-        """Room for batches of this size: what was bound last, or new room in its place."""
+    def _binding(self, rows: int, names: Sequence[str]) -> BoundSession:
+        """Return buffers for batches of this size: the last ones if they fit, else new ones."""
         if self._bound is None or not self._bound.has(names, rows):
-            self._bound = None  # the memory it holds may be needed for the next
+            self._bound = None  # frees its memory before the next is allocated
             outputs = [port for port in self.outputs if port.name in names]
-            self._bound = Bound(self._session, self.inputs, outputs, rows=rows, device=self.device)
+            self._bound = BoundSession(self._session, self.inputs, outputs, rows=rows, device=self.device)
         return self._bound
 
     def _feeds(self, tensors: Tensors) -> dict[str, NDArray[np.generic]]:
@@ -105,32 +111,36 @@ class Session:
 
 
 def usable_device(wanted: Device) -> tuple[Literal["cpu", "cuda"], str]:
-    """Where graphs will run, and why. Raises DeviceUnavailable where cuda is asked for and cannot be had."""
+    """Return the device that graphs will run on, and the reason.
+
+    Raises:
+        DeviceUnavailable: cuda is requested and cannot be used.
+    """
     if wanted == "cpu":
         return "cpu", "asked for"
     fault = _cuda_fault()
     if fault is None:
         return "cuda", "CUDA opens a graph"
     if wanted == "cuda":
-        raise DeviceUnavailable(f'device "cuda" cannot be used: {fault}. Take "auto" or "cpu", or mend it.')
+        raise DeviceUnavailable(f'device "cuda" cannot be used: {fault}. Fix this, or set device = "auto" or "cpu".')
     log.info("graphs run on the CPU: %s", fault)
     return "cpu", fault
 
 
 @functools.cache
 def _cuda_fault() -> str | None:
-    """What keeps onnxruntime from CUDA; None where it has opened a graph there."""
+    """Return the reason why onnxruntime cannot use CUDA; None if it opened a graph there."""
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA (onnxruntime-gpu has it)"
     fault = _driver_fault()
     if fault is not None:
         return fault
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         ort.preload_dlls(directory="")
     try:
         _open(_PROBE, "cuda", 1)
     except DeviceUnavailable as error:
-        return " ".join(f"{error} {said.getvalue()}".split())
+        return " ".join(f"{error} {printed.getvalue()}".split())
     return None
 
 
@@ -153,15 +163,16 @@ def _open(
     try:
         session = ort.InferenceSession(onnx, _options(threads), providers=providers)
     except (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph) as error:
-        raise BundleCorrupt(f"{len(onnx):,} bytes are no ONNX graph: {error}. Restore the bundle.") from None
-    # onnxruntime falls back to the CPU without a word.
+        text = f"a part of {len(onnx):,} bytes is not an ONNX graph: {error}. Restore the bundle."
+        raise BundleCorrupt(text) from None
+    # onnxruntime falls back to the CPU silently.
     if device == "cuda" and session.get_providers()[0] != CUDA:
-        raise DeviceUnavailable(f"onnxruntime {ort.__version__} could not start CUDA: are its nvidia-* packages there?")
+        raise DeviceUnavailable(f"onnxruntime {ort.__version__} could not start CUDA. Install its nvidia-* packages.")
     return session
 
 
 def cuda_options(memory_mb: int | None) -> dict[str, str]:
-    """How the CUDA provider is set up; beyond `memory_mb` it is out of memory, which halves the batch.
+    """Return the options of the CUDA provider; exceeding `memory_mb` is an out-of-memory error, which halves the batch.
 
     >>> cuda_options(None) == _CUDA_OPTIONS, cuda_options(512)["gpu_mem_limit"]
     (True, '536870912')
@@ -179,8 +190,11 @@ def _options(threads: int) -> ort.SessionOptions:
 
 
 def _port(node: ort.NodeArg) -> Port:
-    """A tensor of the graph; raises BundleCorrupt if an axis besides the first is free."""
+    """Describe a tensor of the graph; BundleCorrupt if an axis other than the first is dynamic."""
     axes = node.shape[1:]
     if not all(isinstance(axis, int) for axis in axes) or node.type not in _DTYPES:
-        raise BundleCorrupt(f"tensor '{node.name}' is {node.type} {node.shape}: only the first axis may be free")
+        raise BundleCorrupt(
+            f"tensor '{node.name}' is invalid: expected only the first axis to be dynamic, got {node.type} "
+            f"{node.shape}. Restore the bundle."
+        )
     return Port(node.name, _DTYPES[node.type], tuple(axes))

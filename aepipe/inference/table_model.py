@@ -1,4 +1,4 @@
-"""A bundle that answers about Arrow tables in memory: what the batch job does, without files."""
+"""Run a bundle on Arrow tables in memory: the same results as the batch job, without files."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,13 +16,13 @@ from aepipe.expressions.condition import Condition
 from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.golden_check import check_golden
-from aepipe.inference.imputation import Filler
+from aepipe.inference.imputation import Imputer
 from aepipe.inference.output_schema import to_table
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw
 from aepipe.inference.session import Session
-from aepipe.inference.traversal import Attribute, Walker
+from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
@@ -31,9 +31,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class TableModel:
-    """The parts of a bundle, each opened when it is first needed. Tables may have other columns and any order.
+    """Parts of a bundle, each opened on first use. Tables may have further columns, in any order.
 
-    Raises SchemaMismatch, on a table, with every column that is missing or of another type.
+    Methods raise SchemaMismatch with every column of a table that is missing or of another type.
     """
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto") -> None:
@@ -44,7 +44,7 @@ class TableModel:
 
     @classmethod
     def open(cls, path: str | Path, *, device: Device = "auto") -> "TableModel":
-        """The model at exported/<name>, exported/<name>@<alias> or exported/<name>/<version>."""
+        """Open the model at exported/<name>, exported/<name>@<alias> or exported/<name>/<version>."""
         return cls(Bundle.open(path), device=device)
 
     @property
@@ -53,23 +53,23 @@ class TableModel:
         return self.bundle.version
 
     def arrays(self, table: pa.Table) -> Arrays:
-        """The encoded rows, by the names of the graph's inputs."""
+        """Return the encoded rows by input name of the graph."""
         return self._encoded(table).arrays
 
     def encode(self, table: pa.Table) -> pa.Table:
-        """The features of each row, in columns z_000 ...; null where a row cannot be scored."""
+        """Return the features of each row, in columns z_000 ...; null if a row cannot be scored."""
         encoded = self._encoded(table)
         predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid)
         return to_table(self._post.feature_columns, predictions)
 
     def score(self, table: pa.Table) -> pa.Table:
-        """score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason of each row; its class, if any."""
+        """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason; the class, if any."""
         encoded = self._encoded(table)
         predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid)
         return to_table(self._post.score_columns, predictions)
 
     def reconstruct(self, table: pa.Table) -> pa.Table:
-        """What the model expected of each row, in the source's columns and types; null where it cannot be scored."""
+        """Return the reconstruction of each row, in the source's columns and types; null if it cannot be scored."""
         encoded = self._encoded(table)
         layout = self.bundle.encoding.layout
         z = self._run("encoder", {port.name: encoded.arrays[port.name] for port in layout.encoded_ports})["z"]
@@ -77,9 +77,12 @@ class TableModel:
         return rebuild(self.bundle.encoding, self._run, z, given, invalid=encoded.invalid != 0)
 
     def step_losses(self, table: pa.Table) -> pa.Table:
-        """What each step of a series, or each row of an image, costs a recurrent family, in nats: step_000 ...
+        """Return the loss of each step of a series, or of each row of an image, in nats, in columns step_000 ...
 
-        Null beyond a row's end, and where a row cannot be scored. Raises BundleNotFound for other families.
+        Null after the end of a row, and if a row cannot be scored.
+
+        Raises:
+            BundleNotFound: the family is not recurrent.
         """
         encoded = self._encoded(table)
         arrays = {port.name: encoded.arrays[port.name] for port in self.bundle.encoding.layout.encoded_ports}
@@ -88,10 +91,10 @@ class TableModel:
         names = [f"step_{step:03d}" for step in range(losses.shape[1])]
         return pa.table([pa.array(column, mask=np.isnan(column)) for column in losses.T], names=names)
 
-    def blame(self, table: pa.Table) -> pa.Table:
-        """How far every column, region or step is above the usual, not the strongest alone; reasons name the columns.
+    def attributions(self, table: pa.Table) -> pa.Table:
+        """Return the attributions of all columns, regions or steps, not only of the strongest.
 
-        Null where a row cannot be scored; without columns where the job asks for no reasons.
+        Null if a row cannot be scored; no columns if the bundle has no reasons.
         """
         encoded = self._encoded(table)
         onnx, _ = self.bundle.part("scorer")
@@ -99,8 +102,8 @@ class TableModel:
         session = Session(with_attributions(onnx, reasons=len(names)), device=self.device)
         if ATTRIBUTIONS not in {port.name for port in session.outputs}:
             return pa.table({})
-        blame = session.run(encoded.arrays)[ATTRIBUTIONS]
-        columns = [pa.array(column, mask=encoded.invalid != 0) for column in blame.T]
+        attributions = session.run(encoded.arrays)[ATTRIBUTIONS]
+        columns = [pa.array(column, mask=encoded.invalid != 0) for column in attributions.T]
         return pa.Table.from_arrays(columns, names=list(names))
 
     def sample(
@@ -111,9 +114,16 @@ class TableModel:
         prior: Literal["mixture", "normal"] | None = None,
         where: str | None = None,
     ) -> pa.Table:
-        """Synthetic rows. The same seed gives the same rows, and more of them when more are asked for.
+        """Generate rows. The same seed gives the same rows; a larger sample begins with the smaller one.
 
-        where: a condition on condition columns, for which it then holds. Raises JobInvalid where no sample could.
+        Args:
+            rows: number of rows.
+            seed: seed of all noise.
+            prior: distribution of the latents; None: mixture.
+            where: a condition that all rows meet.
+
+        Raises:
+            JobInvalid: no sample can meet `where`.
         """
         chosen = prior or "mixture"
         condition = None if where is None else Condition.parse(where)
@@ -121,22 +131,25 @@ class TableModel:
         return pa.Table.from_batches(batches)
 
     def fill(self, table: pa.Table, *, seed: int = 0) -> pa.Table:
-        """The rows with every modelled cell that is missing drawn given the others; all other cells as they are.
+        """Draw missing modelled cells given the observed ones; each seed gives one of many imputations.
 
-        A seed is one imputation of many. Raises OptionInvalid where the family cannot draw some cells given others.
+        Raises:
+            OptionInvalid: the family cannot draw some cells given others.
         """
-        filler = Filler(self.bundle, seed=seed, device=self.device)
-        batches = table.combine_chunks().to_batches(filler.rows)
-        filled = [filler.block(index, batch).rows for index, batch in enumerate(batches)]
+        imputer = Imputer(self.bundle, seed=seed, device=self.device)
+        batches = table.combine_chunks().to_batches(imputer.rows)
+        filled = [imputer.block(index, batch).rows for index, batch in enumerate(batches)]
         return pa.Table.from_batches(filled, filled[0].schema) if filled else table
 
     def interpolate(self, first: pa.Table, last: pa.Table, *, steps: int = 8, how: How = "slerp") -> pa.Table:
-        """The rows between each row of `first` and the same one of `last`; conditions are the first row's.
+        """Interpolate between each row of `first` and the same row of `last`; the conditions come from the first.
 
-        `walk_row` says which pair, `walk_step` which step, `walk_share` how much of the last row is in it. Walks raise
-        OptionInvalid where the family's latents are no real vectors.
+        `walk_row` is the index of the pair, `walk_step` the step, `walk_share` the share of the last row.
+
+        Raises:
+            OptionInvalid: the latents of the family are not real vectors.
         """
-        return self.walker.interpolate(first, last, steps=steps, how=how)
+        return self.traverser.interpolate(first, last, steps=steps, how=how)
 
     def shift(
         self,
@@ -146,27 +159,42 @@ class TableModel:
         *,
         among: pa.Table | None = None,
     ) -> pa.Table:
-        """Each row with `amount` times an attribute added to its latents; 0 is the row as it is rebuilt.
+        """Decode each row after adding `amount` times an attribute vector to its latents; 0 is its reconstruction.
 
-        attribute: a condition judged `among` a table, by default these rows; or a table of rows with the attribute and
-        one of rows without it. `walk_row` says which row, `walk_amount` how much.
+        `walk_row` is the index of the row, `walk_amount` the amount.
+
+        Args:
+            table: the rows.
+            attribute: a condition on the rows of `among`; or a table of rows with the attribute and one without it.
+            amount: one or several multiples of the attribute vector.
+            among: rows on which the condition is evaluated; None: `table`.
+
+        Raises:
+            OptionInvalid: the latents of the family are not real vectors, or no row or every row has the attribute.
         """
-        vector = self.walker.attribute_vector(attribute, table if among is None else among)
+        vector = self.traverser.attribute_vector(attribute, table if among is None else among)
         amounts = [amount] if isinstance(amount, int | float) else amount
-        return self.walker.shift(table, vector, amounts=amounts)
+        return self.traverser.shift(table, vector, amounts=amounts)
 
     def traverse(self, table: pa.Table, dimensions: Sequence[str] | None = None, *, steps: int = 7) -> pa.Table:
-        """Each row with one latent at a time moved over the spread of the training rows' latents.
+        """Move one latent of each row at a time over the range that the training rows cover.
 
-        dimensions: such as ["z_000", "z_003"], all by default. `walk_row` says which row, `walk_dimension` and
-        `walk_value` which latent has which value.
+        `walk_row` is the index of the row, `walk_dimension` and `walk_value` the latent and its value.
+
+        Args:
+            table: the rows.
+            dimensions: latents, such as ["z_000", "z_003"]; None: all.
+            steps: values per latent.
+
+        Raises:
+            OptionInvalid: the latents of the family are not real vectors.
         """
-        return self.walker.traverse(table, dimensions=dimensions, steps=steps)
+        return self.traverser.traverse(table, dimensions=dimensions, steps=steps)
 
     @cached_property
-    def walker(self) -> Walker:
-        """For walks through the latents. Raises OptionInvalid where they are no real vectors."""
-        return Walker(self.bundle, encode=self._encoded, run=self._run)
+    def traverser(self) -> Traverser:
+        """Traversals of the latents; OptionInvalid if the latents are not real vectors."""
+        return Traverser(self.bundle, encode=self._encoded, run=self._run)
 
     @cached_property
     def _post(self) -> PostProcessor:

@@ -1,4 +1,4 @@
-"""Rows made by moving the latents of rows about: encoder -> numpy -> decoder, through ONNX only."""
+"""Latent traversal: move the latents of rows and decode them (encoder -> numpy -> decoder), through ONNX only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aepipe import latent_math as latent
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Encoded
-from aepipe.errors import OptionInvalid, SchemaMismatch
+from aepipe.errors import ArgumentInvalid, OptionInvalid, SchemaMismatch
 from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.inference.reconstruct import Run, rebuild
@@ -19,37 +19,46 @@ from aepipe.tables.arrow_arrays import array_of, texts_of
 from aepipe.tables.schema import did_you_mean
 
 Attribute = str | tuple[pa.Table, pa.Table]
-"""A condition that some rows meet, or a table of rows with it and one of rows without."""
+"""A condition that some rows meet, or a table of rows with the attribute and one of rows without it."""
 
 INDEX_COLUMNS = ("walk_row", "walk_step", "walk_share", "walk_amount", "walk_dimension", "walk_value")
 _SPREAD_ROWS = 8_192  # of the prior: the quantiles of a latent are then within .02 of its standard deviation
 
 
-class Walker:
-    """The encoder, prior and decoder of a bundle, for walks through its latents.
+class Traverser:
+    """Encoder, prior and decoder of a bundle, for traversals of its latents.
 
-    Rows are as `TableModel.reconstruct` gives them, with the index columns of `INDEX_COLUMNS`; they keep the conditions
-    of the row that they come from, and are null where that cannot be encoded. Raises OptionInvalid where the latents
-    are no real vectors.
+    Rows are decoded like in `TableModel.reconstruct`, with columns of `INDEX_COLUMNS`; they keep the conditions of the
+    row that they start from, and are null if that row cannot be encoded.
     """
 
     def __init__(self, bundle: Bundle, *, encode: Callable[[pa.Table], Encoded], run: Run) -> None:
-        refuse_unwalkable(bundle)
+        """Check that the bundle has real latents.
+
+        Args:
+            bundle: the model.
+            encode: encodes rows of the source.
+            run: runs a part of the bundle.
+
+        Raises:
+            OptionInvalid: the latents are not real vectors.
+        """
+        refuse_untraversable(bundle)
         self._bundle = bundle
         self._encode = encode
         self._run = run
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """The names of the latents."""
+        """Names of the latents."""
         return self._bundle.manifest.latent.names
 
     def interpolate(self, first: pa.Table, last: pa.Table, *, steps: int = 8, how: latent.How = "slerp") -> pa.Table:
-        """From each row of `first` to the same one of `last`, `steps` rows each, conditions of the first."""
+        """Interpolate from each row of `first` to the same row of `last` in `steps` rows, conditions of the first."""
         if how not in ("slerp", "lerp"):
-            raise OptionInvalid(f"an interpolation is slerp or lerp, found '{how}'")
+            raise ArgumentInvalid("how", [f"expected slerp or lerp, got '{how}'"])
         if len(first) != len(last):
-            raise OptionInvalid(f"rows to begin with and to end at are as many, found {len(first)} and {len(last)}")
+            raise ArgumentInvalid("last", [f"expected {len(first)} rows like first, got {len(last)}"])
         _refuse_few(steps)
         begin, end = self._encode(first), self._encode(last)
         z = latent.path(self._latents(begin), self._latents(end), steps=steps, how=how)
@@ -60,13 +69,13 @@ class Walker:
         return self._rows(z, begin, index, spoilt=end.invalid != 0)
 
     def shift(self, rows: pa.Table, vector: NDArray[np.float64], *, amounts: Sequence[float]) -> pa.Table:
-        """Each row with each of `amounts` times the vector (Z,) added to its latents."""
+        """Decode each row after adding each of `amounts` times the vector (Z,) to its latents."""
         encoded = self._encode(rows)
         z = latent.shifted(self._latents(encoded), vector, amounts)
         return self._rows(z, encoded, {"walk_amount": _real(np.tile(amounts, len(rows)))})
 
     def traverse(self, rows: pa.Table, *, dimensions: Sequence[str] | None = None, steps: int = 7) -> pa.Table:
-        """Each row with one latent at a time moved over the spread of the training rows', `steps` rows each."""
+        """Move one latent of each row at a time over the range of the training rows, in `steps` rows each."""
         _refuse_few(steps)
         names = self.dimensions if dimensions is None else tuple(dimensions)
         self._refuse_unknown(names)
@@ -82,7 +91,7 @@ class Walker:
         return self._rows(z.reshape(len(rows), len(at) * steps, z.shape[3]), encoded, index)
 
     def attribute_vector(self, attribute: Attribute, among: pa.Table) -> NDArray[np.float64]:
-        """The step (Z,) from rows without an attribute to rows with it; a condition is judged `among` a table."""
+        """Return the vector (Z,) from rows without an attribute to rows with it; `among` is for conditions."""
         if isinstance(attribute, str):
             holds = Condition.parse(attribute).mask(among)
             having, lacking = among.filter(holds), among.filter(pc.invert(holds))
@@ -91,10 +100,10 @@ class Walker:
         sums = (MeanLatents(self), MeanLatents(self))
         for mean, rows in zip(sums, (having, lacking), strict=True):
             mean.add(rows)
-        return step_between(*sums, what=attribute if isinstance(attribute, str) else "the attribute")
+        return attribute_vector_between(*sums, what=attribute if isinstance(attribute, str) else "the attribute")
 
     def latents(self, rows: pa.Table) -> NDArray[np.float64]:
-        """The latents of the rows that can be encoded, (B, Z)."""
+        """Return the latents of the rows that can be encoded, (B, Z)."""
         encoded = self._encode(rows)
         return np.asarray(self._latents(encoded)[encoded.invalid == 0])
 
@@ -105,7 +114,7 @@ class Walker:
 
     @cached_property
     def _prior_latents(self) -> NDArray[np.generic]:
-        """Latents as the training rows had them, drawn from the mixture that was fitted on those."""
+        """Draw latents from the mixture that was fitted to the latents of the training rows."""
         _, info = self._bundle.part("prior")
         ports = [port for port in info.inputs if port.noise is not None]
         drawn = {port.name: noise(port, stream="spread", seed=0, start=0, rows=_SPREAD_ROWS) for port in ports}
@@ -134,55 +143,70 @@ class Walker:
     def _refuse_unknown(self, names: Sequence[str]) -> None:
         for name in names:
             if name not in self.dimensions:
-                known = f"there are {self.dimensions[0]} to {self.dimensions[-1]}"
-                raise OptionInvalid(f"no latent '{name}'{did_you_mean(name, self.dimensions) or f'; {known}'}")
+                known = f": expected {self.dimensions[0]} to {self.dimensions[-1]}"
+                hint = did_you_mean(name, self.dimensions) or known
+                raise OptionInvalid(f"{self._bundle.version} has no latent '{name}'{hint}")
 
 
 class MeanLatents:
-    """The mean of latents that come a table at a time."""
+    """Running mean of the latents of several tables."""
 
-    def __init__(self, walker: Walker) -> None:
+    def __init__(self, traverser: Traverser) -> None:
         self.rows = 0
-        self._walker = walker
-        self._sum = np.zeros(len(walker.dimensions))
+        self._traverser = traverser
+        self._sum = np.zeros(len(traverser.dimensions))
 
     def add(self, rows: pa.Table) -> None:
-        """Those of the rows that can be encoded."""
+        """Add the rows that can be encoded."""
         if len(rows):
-            z = self._walker.latents(rows)
+            z = self._traverser.latents(rows)
             self.rows += len(z)
             self._sum = self._sum + z.sum(axis=0)
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """(Z,), of one row at least."""
+        """Mean (Z,), of at least one row."""
         return self._sum / self.rows
 
 
-def step_between(having: MeanLatents, lacking: MeanLatents, *, what: str) -> NDArray[np.float64]:
-    """The attribute vector (Z,) of two means. Raises OptionInvalid where one is of no rows."""
+def attribute_vector_between(having: MeanLatents, lacking: MeanLatents, *, what: str) -> NDArray[np.float64]:
+    """Return the attribute vector (Z,) between two means.
+
+    Raises:
+        OptionInvalid: one of the means has no rows.
+    """
     if not having.rows or not lacking.rows:
         found = "none" if not having.rows else "all"
         total = having.rows + lacking.rows
-        raise OptionInvalid(f"{what} holds for {found} of {total:,} rows: rows with it and rows without it are needed")
+        raise OptionInvalid(
+            f"{what} holds for {found} of {total:,} rows: expected rows with it and rows without it. Change the "
+            "attribute, or give more rows."
+        )
     return latent.attribute_vector(having.mean[None], lacking.mean[None])
 
 
-def refuse_unwalkable(bundle: Bundle) -> None:
-    """Raises OptionInvalid where latents are no real vectors, one a row."""
+def refuse_untraversable(bundle: Bundle) -> None:
+    """Check that the latents are real vectors, one per row.
+
+    Raises:
+        OptionInvalid: they are not.
+    """
     space, family = bundle.manifest.latent, bundle.manifest.family
     if space.kind != "real" or not space.is_written:
-        kind = {"code": "are codes", "binary": "are bits"}.get(space.kind, "are not one vector a row")
-        raise OptionInvalid(f"the latents of {bundle.version}, a {family}, {kind}: no walk leads through them")
+        kind = {"code": "codes", "binary": "bits"}.get(space.kind, "several per row")
+        raise OptionInvalid(
+            f"the latents of {bundle.version}, a {family}, cannot be traversed: expected one real vector per row, got "
+            f"{kind}. Train another family."
+        )
 
 
 def _refuse_few(steps: int) -> None:
     if steps < 2:
-        raise OptionInvalid(f"a walk has 2 steps at least, found {steps}")
+        raise ArgumentInvalid("steps", [f"expected at least 2, got {steps}"])
 
 
 def _refuse_doubles(names: Sequence[str], index: Sequence[str]) -> None:
-    faults = [f"has a column '{name}', a name of a walk: rename it" for name in index if name in names]
+    faults = [f"has a column '{name}', which a traversal adds: rename it" for name in index if name in names]
     if faults:
         raise SchemaMismatch("the source", faults)
 

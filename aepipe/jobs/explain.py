@@ -131,7 +131,7 @@ def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanatio
     answer = model.score(row.table).to_pylist()[0]
     layout, calibration = model.bundle.encoding.layout, model.bundle.calibration
     expected = model.reconstruct(row.table)
-    attributions = model.blame(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
+    attributions = model.attributions(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
     ranks = _ranks(answer)
     heat = _heat(layout, attributions)
     if picture is not None:

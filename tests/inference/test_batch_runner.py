@@ -75,7 +75,7 @@ def test_few_rows_that_are_too_many_are_halved_from_their_own_number() -> None:
 def test_memory_that_does_not_do_for_one_row_is_an_error_with_a_remedy() -> None:
     runner = Runner(lambda: Doubler(memory_rows=0), batch_rows=8)
 
-    with pytest.raises(DeviceUnavailable, match="the memory does not do for one row"):
+    with pytest.raises(DeviceUnavailable, match="the memory is too small for one row"):
         doubled(runner, 8)
 
 

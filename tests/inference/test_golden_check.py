@@ -20,5 +20,7 @@ def test_a_bundle_that_answers_as_it_did_is_fine(tmp_path: Path) -> None:
 def test_another_answer_is_named_with_its_row(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, numbers(100), data={"keys": ["id"]}, shift=0.05)
 
-    with pytest.raises(BundleCorrupt, match=r"score of golden row \d is [\d.]+, expected [\d.]+\. Restore the bundle"):
+    with pytest.raises(
+        BundleCorrupt, match=r"expected score [\d.]+ for golden row \d, got [\d.]+\. Restore the bundle"
+    ):
         check_golden(bundle)

@@ -37,7 +37,7 @@ BANNED = {
 EXEMPT = {
     ("aepipe/jobs/evaluate/baselines.py", "yardsticks"): "a folder below out/.aepipe, which must not move",
     ("aepipe/jobs/evaluate/evaluate.py", "rejudged"): "a field of --json",
-    ("aepipe/jobs/explain.py", "blame"): "a method of the model that `aepipe.load` returns",
+    ("aepipe/inference/conditional.py", "wishes"): "a value that seeds the draws: another would change every sample",
     ("benchmarks/fashion.py", "judge"): "the file name of a cached classifier",
     ("benchmarks/zoo_experiments.py", "judge"): "a key of stored results",
     ("benchmarks/zoo_figures.py", "judge"): "a key of stored results",

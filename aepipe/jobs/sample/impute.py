@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import read_job
-from aepipe.inference.imputation import Filled, Filler
+from aepipe.inference.imputation import ImputedRows, Imputer
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
@@ -66,14 +66,14 @@ def impute(
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     (source,) = chosen_partitions(job, [partition])
     chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed
-    filler = Filler(bundle, seed=chosen, device=job.run.device)
+    imputer = Imputer(bundle, seed=chosen, device=job.run.device)
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))
     outputs = Outputs(job.out_path)
     with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done
         if manifest is None:
-            counts = _write(commit, bundle, filler, source, progress or no_progress)
+            counts = _write(commit, bundle, imputer, source, progress or no_progress)
             manifest = commit.publish(model_version=bundle.version, details=ImputeDetails(seed=chosen, **counts))
         created = commit.done is None
     return ImputeResult(
@@ -89,12 +89,12 @@ def impute(
 
 
 def _write(
-    commit: Commit[ImputeDetails], bundle: Bundle, filler: Filler, source: Partition, progress: Progress
+    commit: Commit[ImputeDetails], bundle: Bundle, imputer: Imputer, source: Partition, progress: Progress
 ) -> dict[str, dict[str, int]]:
     total = sum(read_footer(file).rows for file in source.files)
     sink, done = None, 0
     filled, left = Counter[str](), Counter[str]()
-    for block in _blocks(filler, source):
+    for block in _blocks(imputer, source):
         rows = block.rows
         written = rows.append_column("model_version", model_version_column(bundle.version, rows.num_rows))
         sink = sink or commit.open("filled", written.schema)
@@ -106,12 +106,12 @@ def _write(
     return {"filled": dict(filled), "left": {name: count for name, count in left.items() if count}}
 
 
-def _blocks(filler: Filler, source: Partition) -> Iterator[Filled]:
+def _blocks(imputer: Imputer, source: Partition) -> Iterator[ImputedRows]:
     """Yield the imputed blocks of a partition; an empty partition is one empty block."""
     is_empty = True
-    for index, batch in enumerate(slices(source.files, None, rows=filler.rows)):
+    for index, batch in enumerate(slices(source.files, None, rows=imputer.rows)):
         is_empty = False
-        yield filler.block(index, batch)
+        yield imputer.block(index, batch)
     if is_empty:
         batch = pa.RecordBatch.from_pylist([], schema=read_footer(source.files[0]).schema)
-        yield filler.block(0, batch)
+        yield imputer.block(0, batch)

@@ -16,7 +16,7 @@ from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.table_model import TableModel
-from aepipe.inference.traversal import MeanLatents, refuse_unwalkable, step_between
+from aepipe.inference.traversal import MeanLatents, attribute_vector_between, refuse_untraversable
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.sample.output_rows import to_source_rows
@@ -136,7 +136,7 @@ def shift(
         raise OptionInvalid("a shift has no rows: expected at least one key. Name the rows to shift.")
     start = _start(job_path, tuple(dict.fromkeys(keys)), model)
     vector = _attribute_vector(start, Condition.parse(condition))
-    table = start.model.walker.shift(start.rows, vector, amounts=[0.0, amount] if amount else [0.0])
+    table = start.model.traverser.shift(start.rows, vector, amounts=[0.0, amount] if amount else [0.0])
     settings = {"condition": condition, "amount": amount, "vector": vector.tolist()}
     return _write(start, "shift", table, settings, partition)
 
@@ -172,7 +172,7 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     began = time.perf_counter()
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    refuse_unwalkable(bundle)
+    refuse_untraversable(bundle)
     rows = find_rows(job, list(keys), columns=bundle.encoding.columns_read)
     opened = TableModel(bundle, device=job.run.device)
     for key, reason in zip(keys, opened.score(rows)["invalid_reason"].to_pylist(), strict=True):
@@ -183,8 +183,8 @@ def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
 
 def _attribute_vector(start: _Start, condition: Condition) -> NDArray[np.float64]:
     """Return the attribute vector, (Z,), from the first `[train] max_rows` rows of the job's data."""
-    job, walker = start.job, start.model.walker
-    with_attribute, without = MeanLatents(walker), MeanLatents(walker)
+    job, traverser = start.job, start.model.traverser
+    with_attribute, without = MeanLatents(traverser), MeanLatents(traverser)
     needed = {column.name for column in start.model.bundle.encoding.schema.modelled} | condition.columns
     files = [file for partition in discover(job) for file in partition.files]
     for file in files:
@@ -198,7 +198,7 @@ def _attribute_vector(start: _Start, condition: Condition) -> NDArray[np.float64
         without.add(rows.filter(pc.invert(holds)))
         if with_attribute.rows + without.rows >= job.train.max_rows:
             break
-    return step_between(with_attribute, without, what=str(condition))
+    return attribute_vector_between(with_attribute, without, what=str(condition))
 
 
 def _write(

@@ -39,8 +39,8 @@ def test_page_compares_synthetic_rows_with_class_weights_and_copies(shared_folde
     [
         ("kind", ArgumentInvalid, "rare: expected column=value, such as income=>50K, got 'kind'"),
         ("size=3", ArgumentInvalid, r"'size' is not a category of shop/\S+: expected one of colour, kind"),
-        ("kind=hat", JobInvalid, "holds for none of the rows"),
-        ("colour=red", JobInvalid, "'colour' is no condition of"),
+        ("kind=hat", JobInvalid, "holds for none of the training rows"),
+        ("colour=red", JobInvalid, "'colour' is not a condition of"),
     ],
 )
 def test_invalid_class_is_rejected_before_writing(

@@ -159,9 +159,9 @@ def test_python_command_and_job_draw_the_same_rows(shop: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("knid = 'boot'", r"where: 'knid' is no condition of shop/\S+; did you mean 'kind'\?"),
-        ("colour = 'red'", r"where: 'colour' is no condition of shop/\S+; there are kind"),
-        ("kind = 'hat'", r"where: kind = 'hat' holds for none of the rows that shop/\S+ learned from"),
+        ("knid = 'boot'", r"where: 'knid' is not a condition of shop/\S+; did you mean 'kind'\?"),
+        ("colour = 'red'", r"where: 'colour' is not a condition of shop/\S+: expected one of kind"),
+        ("kind = 'hat'", r"where: kind = 'hat' holds for none of the training rows of shop/\S+"),
     ],
 )
 def test_unsatisfiable_condition_is_rejected_before_writing(shop: Path, where: str, message: str) -> None:
@@ -172,7 +172,7 @@ def test_unsatisfiable_condition_is_rejected_before_writing(shop: Path, where: s
 
 
 def test_condition_on_unconditional_model_is_rejected(cells: Path) -> None:
-    with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no conditions"):
+    with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no condition columns"):
         sample(cells, rows=5, where="diagnosis = 'benign'", partition="refused")
 
     assert not list((cells.parent / "out").rglob("*refused*"))
