@@ -1,5 +1,6 @@
 """Features, anomaly scores and synthetic rows for Parquet tables that grow every night."""
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -18,10 +19,21 @@ __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "load"]
 
 
+_MODULES = ("errors",)
+"""Public modules that are imported on first use."""
+
+
 def __getattr__(name: str) -> object:
     """Import the Python interface on first use, so that the command line starts without it."""
     if name in {"Model", "load"}:
         from aepipe import api
 
         return getattr(api, name)
+    if name in _MODULES:
+        return importlib.import_module(f"aepipe.{name}")
     raise AttributeError(f"module 'aepipe' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*__all__, *_MODULES])

@@ -20,6 +20,10 @@ class ArgumentInvalid(JobInvalid):
     """An argument of a call or command is wrong; `source` is its plain name, the command line adds the dashes."""
 
 
+class TableInvalid(AepipeError, TypeError):
+    """A value is not a table. Remedy: pass a data frame or an Arrow table."""
+
+
 class OptionInvalid(AepipeError):
     """A model option cannot be used on this data. Remedy: change [model] or [train]."""
 

@@ -1,7 +1,7 @@
 """Explanation of a score: the row and its reconstruction, columns with the greatest attribution first."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -127,32 +127,43 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
     raise OptionInvalid(f"{partition.name} has {begin:,} rows; its last row is {partition.name}:{begin - 1}")
 
 
+def explain_rows(model: TableModel, rows: pa.Table) -> tuple[Explanation, ...]:
+    """Explain each row of a table; the name of a row is its position."""
+    return tuple(_explanations(model, rows, [str(at) for at in range(rows.num_rows)]))
+
+
+def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> Iterator[Explanation]:
+    bundle = model.bundle
+    layout, calibration, reasons = bundle.encoding.layout, bundle.calibration, bundle.manifest.reason_names
+    expected = model.reconstruct(rows)
+    attributions = model.attributions(rows).to_pylist() if reasons else []
+    for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
+        source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
+        found = attributions[at] if attributions else {}
+        lines = _lines(layout, source, rebuilt, found or dict.fromkeys(reasons), _ranks(answer))
+        yield Explanation(
+            row=name,
+            kind=layout.kind,
+            model_version=model.version,
+            score=answer["score"],
+            p_value=answer["p_value"],
+            threshold=calibration.threshold,
+            alpha=calibration.alpha,
+            is_anomaly=answer["is_anomaly"],
+            invalid_reason=answer["invalid_reason"],
+            columns=lines,
+            heat=_heat(layout, found),
+            steps=_steps(model, source, rebuilt),
+            picture=None,
+        )
+
+
 def _explained(model: TableModel, row: _Row, picture: Path | None) -> Explanation:
-    answer = model.score(row.table).to_pylist()[0]
-    layout, calibration = model.bundle.encoding.layout, model.bundle.calibration
-    expected = model.reconstruct(row.table)
-    attributions = model.attributions(row.table).to_pylist()[0] if model.bundle.manifest.reason_names else {}
-    ranks = _ranks(answer)
-    heat = _heat(layout, attributions)
-    if picture is not None:
-        _draw(picture, model, row, expected, heat)
-    return Explanation(
-        row=row.name,
-        kind=layout.kind,
-        model_version=model.version,
-        score=answer["score"],
-        p_value=answer["p_value"],
-        threshold=calibration.threshold,
-        alpha=calibration.alpha,
-        is_anomaly=answer["is_anomaly"],
-        invalid_reason=answer["invalid_reason"],
-        columns=_lines(
-            layout, row.table, expected, attributions or dict.fromkeys(model.bundle.manifest.reason_names), ranks
-        ),
-        heat=heat,
-        steps=_steps(model, row.table, expected),
-        picture=picture,
-    )
+    (found,) = _explanations(model, row.table, [row.name])
+    if picture is None:
+        return found
+    _draw(picture, model, row, model.reconstruct(row.table), found.heat)
+    return found.model_copy(update={"picture": picture})
 
 
 def _ranks(answer: dict[str, object]) -> dict[str, int]:

@@ -1,0 +1,5 @@
+"""Python interface: models and data frames in memory."""
+
+from aepipe.api.model import Model, load
+
+__all__ = ["Model", "load"]
