@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from aepipe.encoding.binned.bin_knots import Knots, fit_knots
 from aepipe.frozen import FrozenModel
 from aepipe.layout import FIRST_VALUE, UNSEEN
 
@@ -42,6 +43,9 @@ class Bins(FrozenModel):
     step: int = Field(1, ge=1, description="greatest common step of integers, counted from the minimum")
     decimals: int | None = Field(None, description="decimals that floats were rounded to")
     typical: int = Field(0, ge=0, description="index of the code of the median, used for codes without a value")
+    knots: Knots | None = Field(
+        None, description="quantile function inside the bins; none: uniform, as in encodings without knots"
+    )
 
     @property
     def size(self) -> int:
@@ -70,7 +74,7 @@ class Bins(FrozenModel):
 
         Args:
             codes: (B,).
-            uniform: (B,) on [0, 1), the position in the bin.
+            uniform: (B,) on [0, 1), the quantile in the bin.
         """
         return self._coder.values(codes, uniform)
 
@@ -90,6 +94,7 @@ class _Coder:
         self.low = np.array([*bins.atoms, *bins.lows] or [0], self.host)
         self.high = np.array([*bins.atoms, *bins.highs] or [0], self.host)
         self.place_of_atom = {atom: place for place, atom in enumerate(bins.atoms)}
+        self.knots = None if bins.knots is None else _KnotCurve(bins.knots, len(bins.atoms), self.is_whole)
         self.following = np.array(self._after_atoms() if bins.lows else [], self.host)
         self.breaks, self.code_at = self._changes()
         self.by_value = self._by_value()
@@ -123,7 +128,9 @@ class _Coder:
         places = codes.astype(np.int64) - FIRST_VALUE
         places[(places < 0) | (places >= len(self.low))] = self.bins.typical
         low, high = self.low[places], self.high[places]
-        drawn = self._whole(low, high, uniform) if self.is_whole else self._rounded(low, high, uniform)
+        curve = None if self.knots is None else self.knots.at(places, uniform)
+        draw = self._whole if self.is_whole else self._rounded
+        drawn = draw(low, high, uniform, curve)
         atoms = len(self.bins.atoms)
         if not atoms or not self.bins.lows:
             return drawn
@@ -132,17 +139,20 @@ class _Coder:
         met = (self.low[at] == drawn) & (places >= atoms)
         return np.where(met, np.minimum(self.following[at], self.high[places]), drawn)
 
-    def _whole(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    def _whole(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
         # In unsigned arithmetic, which wraps around to the right answer: a range may be wider than int64.
         step = np.uint64(self.bins.step)
         steps = (high.astype(np.uint64) - low.astype(np.uint64)) // step
-        chosen = np.minimum(np.floor(uniform * (steps.astype(np.float64) + 1)), np.nextafter(2.0**64, 0))
+        exact = np.floor(uniform * (steps.astype(np.float64) + 1)) if curve is None else np.rint(curve / float(step))
+        chosen = np.minimum(exact, np.nextafter(2.0**64, 0))
         drawn: np.ndarray = low.astype(np.uint64) + np.minimum(chosen.astype(np.uint64), steps) * step
         return drawn.astype(self.host)
 
-    def _rounded(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    def _rounded(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
         decimals = self.bins.decimals
-        if decimals is None:
+        if curve is not None:
+            drawn = low + curve if decimals is None else np.round(low + curve, decimals)
+        elif decimals is None:
             drawn = low * (1 - uniform) + high * uniform
         else:
             unit = 10.0**-decimals
@@ -203,7 +213,29 @@ class _Coder:
         return FIRST_VALUE + len(self.bins.atoms) + max(bisect_right(self.bins.lows, value) - 1, 0)
 
 
+class _KnotCurve:
+    """Quantile functions of all bins as one curve: bin j is its part on [j, j + 1)."""
+
+    def __init__(self, knots: Knots, atoms: int, is_whole: bool) -> None:
+        self._atoms = atoms
+        bins = knots.bins
+        values = np.array(knots.values, np.float64)
+        if is_whole:  # differences first: integers above 2**53 have no exact float
+            lows = [knots.values[index] for index in np.flatnonzero(np.diff(bins, prepend=-1)).tolist()]
+            values = np.array([value - lows[at] for value, at in zip(knots.values, bins.tolist(), strict=True)], float)
+        else:
+            values = values - values[np.searchsorted(bins, bins)]
+        self._positions, self._offsets = bins + np.array(knots.positions), values
+
+    def at(self, places: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Return the distance from the minimum of the bin, (B,); 0 for atoms."""
+        bins = (places - self._atoms).astype(np.float64)
+        at = np.minimum(bins + uniform, np.nextafter(bins + 1, -np.inf))  # the sum may round up to the next bin
+        return np.where(bins < 0, 0.0, np.interp(at, self._positions, self._offsets))
+
+
 class _Cut(NamedTuple):
+    begins: np.ndarray
     lows: np.ndarray
     highs: np.ndarray
 
@@ -221,7 +253,9 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
     distinct, counts = np.unique(host, return_counts=True)
     least = LEAST_COUNT if len(counts) <= MOST_ATOMS else max(LEAST_COUNT, counts.sum() / (4 * MOST_BINS))
     is_atom = counts >= least
-    atoms, cut = distinct[is_atom], _cut(distinct[~is_atom], counts[~is_atom])
+    others, rows = distinct[~is_atom], counts[~is_atom]
+    atoms, cut = distinct[is_atom], _cut(others, rows)
+    is_exact, is_rounded = np.array_equal(cut.lows, cut.highs), not is_float or decimals is not None
     step = 1
     if not is_float and len(distinct) > 1:
         step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
@@ -232,6 +266,7 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
         highs=tuple(cut.highs.tolist()),
         step=step,
         decimals=decimals,
+        knots=None if is_exact else fit_knots(others, rows, cut.begins.tolist(), is_rounded=is_rounded),
     )
     if len(distinct) == 0:
         return bins
@@ -244,9 +279,9 @@ def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:
     total = int(counts.sum())
     bins = min(MOST_BINS, max(1, total // ROWS_PER_BIN))
     if total == 0:
-        return _Cut(distinct, distinct)
+        return _Cut(np.zeros(0, np.int64), distinct, distinct)
     middles = np.cumsum(counts) - counts / 2
     bin_of = np.minimum((middles * bins / total).astype(np.int64), bins - 1)
     begins = np.flatnonzero(np.diff(bin_of, prepend=-1))
     ends = np.append(begins[1:], len(distinct)) - 1
-    return _Cut(distinct[begins], distinct[ends])
+    return _Cut(begins, distinct[begins], distinct[ends])

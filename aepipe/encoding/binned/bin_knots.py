@@ -1,0 +1,107 @@
+"""Quantile function inside each bin, as knots of a piecewise linear curve. Does not use Arrow."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
+
+INNER, OUTER = (2, 8), (17, 64)
+"""Number of knots at even quantiles, and maximum number of knots, of a bin and of the first and last bin, which hold
+the tails: knots where the curve is furthest off alone would leave out all but the greatest values."""
+MOST_REPEATED = 64
+"""Maximum number of distinct values of a bin that are drawn as they are."""
+LEAST_REPEATS = 5
+"""Minimum number of training rows per distinct value of such a bin."""
+_TOLERANCE = 1e-3
+"""Largest error of the curve, as a share of the bin's range; knots are added until the curve is as close."""
+
+
+class Knots(FrozenModel):
+    """Quantile functions of all bins, one after the other.
+
+    A bin of often repeated values, such as prices, is a step function and yields these values only. Other bins are
+    linear between knots. The curve is level for half a training row at the outer end of the first and the last bin, and
+    at each end of a bin of rounded values, so that a column's bins keep the mean of the training rows (Hazen 1914).
+    """
+
+    counts: tuple[int, ...] = Field(description="knots of each bin, at least two")
+    positions: tuple[float, ...] = Field(
+        description="on [0, 1], ascending within a bin, which starts at 0 and ends at 1"
+    )
+    values: tuple[int | float, ...] = Field(description="value of each knot, ascending")
+
+    @property
+    def bins(self) -> np.ndarray:
+        """Index of the bin of each knot, int64 (K,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+class _Curve(NamedTuple):
+    positions: np.ndarray
+    values: np.ndarray
+
+
+def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *, is_rounded: bool) -> Knots | None:
+    """Fit the quantile function of each bin to the training values; None if their range overflows float64.
+
+    Args:
+        distinct: Distinct values of all bins, ascending, (n,).
+        counts: Training rows of each value, (n,).
+        begins: Index of the first value of each bin.
+        is_rounded: Values are integers or have few decimals; then the curve is level at the ends of every bin, for an
+            inner end would otherwise be drawn half as often as it should. Unrounded values are not to be repeated.
+    """
+    if not len(distinct) or not np.isfinite(float(distinct[-1]) - float(distinct[0])):
+        return None
+    last = len(begins) - 1
+    curves = []
+    for index, (begin, end) in enumerate(pairwise((*begins, len(distinct)))):
+        values, rows = distinct[begin:end], counts[begin:end]
+        if len(values) <= MOST_REPEATED and rows.sum() >= LEAST_REPEATS * len(values):
+            curves.append(_steps(values, rows))
+            continue
+        curve = _line(values, rows, is_level=(is_rounded or index == 0, is_rounded or index == last))
+        curves.append(_thinned(curve, *(OUTER if index in (0, last) else INNER)))
+    return Knots(
+        counts=tuple(len(curve.values) for curve in curves),
+        positions=tuple(np.round(np.concatenate([curve.positions for curve in curves]), 9).tolist()),
+        values=tuple(value for curve in curves for value in curve.values.tolist()),
+    )
+
+
+def _steps(values: np.ndarray, rows: np.ndarray) -> _Curve:
+    """Return a curve that is level at each value, for the share of rows that have it."""
+    ends = np.cumsum(rows) / rows.sum()
+    return _Curve(np.stack([np.append(0.0, ends[:-1]), ends], axis=1).ravel(), np.repeat(values, 2))
+
+
+def _line(values: np.ndarray, rows: np.ndarray, *, is_level: tuple[bool, bool]) -> _Curve:
+    """Return a curve through each value at the middle of its rows; ends that are not level are stretched to 0 and 1."""
+    middles = (np.cumsum(rows) - rows / 2).astype(np.float64)
+    low = 0.0 if is_level[0] else middles[0]
+    high = float(rows.sum()) if is_level[1] else middles[-1]
+    positions = (middles - low) / (high - low) if high > low else np.zeros(len(values))
+    lead, trail = (positions[0] > 0 or len(values) == 1), (positions[-1] < 1 or len(values) == 1)
+    return _Curve(
+        np.concatenate([np.zeros(int(lead)), positions, np.ones(int(trail))]),
+        np.concatenate([values[:1] if lead else values[:0], values, values[-1:] if trail else values[:0]]),
+    )
+
+
+def _thinned(curve: _Curve, even: int, most: int) -> _Curve:
+    """Keep `even` knots at even quantiles, then the one furthest from the curve through those kept, and so on."""
+    values = curve.values.astype(np.float64) - float(curve.values[0])
+    chosen = np.unique(np.append(np.searchsorted(curve.positions, np.linspace(0, 1, even)), len(values) - 1))
+    tolerance = _TOLERANCE * values[-1]
+    while len(chosen) < most:
+        errors = np.abs(np.interp(curve.positions, curve.positions[chosen], values[chosen]) - values)
+        errors[chosen] = 0.0  # knots at one position differ by a jump, which no curve through them removes
+        worst = int(np.argmax(errors))
+        if errors[worst] <= tolerance:
+            break
+        chosen = np.insert(chosen, np.searchsorted(chosen, worst), worst)
+    return _Curve(curve.positions[chosen], curve.values[chosen])

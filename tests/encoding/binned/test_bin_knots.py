@@ -1,0 +1,99 @@
+"""Quantile functions inside bins: moments and tails of real and heavy-tailed numbers survive their codes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_wine
+
+from aepipe.encoding.binned.number import decimals
+from aepipe.encoding.binned.quantile_bins import Bins, fit_bins
+from aepipe.layout import FIRST_VALUE
+
+
+def through_codes(values: np.ndarray, *, copies: int = 20) -> np.ndarray:
+    """Encode and decode values, with uniforms that are evenly spread within each code: no sampling noise."""
+    bins = fit_bins(values, decimals=decimals(values, 1e-9))
+    codes = np.sort(np.repeat(bins.codes(values), copies))
+    _, starts, counts = np.unique(codes, return_index=True, return_counts=True)
+    ranks = np.arange(len(codes)) - np.repeat(starts, counts)
+    return bins.values(codes, (ranks + 0.5) / np.repeat(counts, counts)).astype(np.float64)
+
+
+def amounts() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    spread = generator.lognormal(8, 1.3, 30_000)
+    return {
+        "cents": np.round(generator.lognormal(7, 2, 30_000), 2),
+        "power law": generator.pareto(2.5, 30_000) * 100,
+        "whole amounts, often zero": np.where(generator.random(30_000) < 0.2, 0, np.rint(spread)).astype(np.int64),
+        "debts": -np.round(spread),
+        "one outlier": np.append(generator.normal(50, 5, 20_000), 5_000.0),
+        "two clusters": np.concatenate([generator.normal(0, 1, 9_000), generator.normal(1e6, 10, 1_000)]),
+        **_columns(load_wine()),
+        **_columns(load_breast_cancer()),
+    }
+
+
+def _columns(table: Any) -> dict[str, np.ndarray]:
+    return dict(zip(map(str, table.feature_names), table.data.T, strict=True))
+
+
+@pytest.mark.parametrize("name", list(amounts()))
+def test_moments_and_tails_survive_their_codes(name: str) -> None:
+    values = amounts()[name]
+
+    drawn = through_codes(values)
+
+    assert drawn.mean() == pytest.approx(values.mean(), rel=0.02)
+    assert drawn.std() == pytest.approx(values.std(), rel=0.09 if name == "one outlier" else 0.05)
+    for quantile, share in ((0.99, 0.05), (0.999, 0.10)) if len(values) > 5_000 else ():
+        assert np.quantile(drawn, quantile) == pytest.approx(np.quantile(values, quantile), rel=share)
+    assert drawn.min() >= values.min() and drawn.max() <= values.max()
+
+
+def test_often_repeated_values_of_a_bin_are_drawn_as_they_are_and_as_often() -> None:
+    prices = np.round(np.random.default_rng(3).lognormal(3, 1, 20_000)) - 0.01
+
+    drawn = through_codes(prices)
+
+    common = {price: rows for price, rows in zip(*np.unique(prices, return_counts=True), strict=True) if rows >= 20}
+    found = dict(zip(*np.unique(drawn, return_counts=True), strict=True))
+    for price, rows in common.items():
+        assert found[price] / 20 == pytest.approx(rows, rel=0.3)
+    assert np.mean(np.isin(drawn, prices)) > 0.98  # rare prices of the tail are interpolated
+
+
+def test_bins_without_knots_are_uniform_as_in_encodings_without_them() -> None:
+    values = np.random.default_rng(0).lognormal(7, 2, 5_000)
+    bins = fit_bins(values)
+    without = bins.model_dump(mode="json")
+    del without["knots"]
+    old = Bins.model_validate(without)
+    codes, uniform = np.full(3, FIRST_VALUE + 5, np.int32), np.array([0.0, 0.5, 0.999])
+
+    drawn = old.values(codes, uniform)
+
+    assert drawn == pytest.approx(old.lows[5] * (1 - uniform) + old.highs[5] * uniform)
+    assert np.array_equal(old.codes(values), bins.codes(values))
+    assert Bins.model_validate_json(bins.model_dump_json()) == bins
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=300), st.floats(0, 1, exclude_max=True))
+def test_drawn_integers_of_any_size_have_the_code_that_they_are_drawn_for(values: list[int], uniform: float) -> None:
+    bins = fit_bins(np.array(values))
+    codes = np.unique(bins.codes(np.array(values)))
+
+    drawn = bins.values(codes, np.full(len(codes), uniform))
+
+    assert np.array_equal(bins.codes(drawn), codes)
+
+
+def test_later_quantiles_are_never_smaller() -> None:
+    bins = fit_bins(np.random.default_rng(1).lognormal(7, 2, 5_000))
+    uniform = np.linspace(0, 1, 2_000, endpoint=False)
+    for code in range(FIRST_VALUE, bins.size):
+        drawn = bins.values(np.full(len(uniform), code, np.int32), uniform)
+        assert (np.diff(drawn) >= 0).all()
