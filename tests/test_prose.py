@@ -9,11 +9,11 @@ from tests.support.code_metrics import (
     verb_share,
 )
 
-# What is left of the old wording; lower a bound whenever the measure falls. The goals are 0, 0, 0.8 and 12.
-MOST_BANNED_WORDS = 23
-MOST_CLAUSES = 19
-LEAST_VERB_SHARE = 0.82
-MOST_PRIVATE_PER_1000_LINES = 14.9
+# Lower a bound whenever the measure falls. The goal of the last is 12.
+MOST_BANNED_WORDS = 0
+MOST_CLAUSES = 0
+LEAST_VERB_SHARE = 0.9
+MOST_PRIVATE_PER_1000_LINES = 14.4
 MOST_LINES_AT_THE_MEDIAN = 7
 
 

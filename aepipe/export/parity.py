@@ -33,7 +33,7 @@ class Parity(NamedTuple):
 
 
 def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
-    """Compare the outputs of the graph with those of the module.
+    """Compare the outputs of the graph with the outputs of the module.
 
     The tolerance of a real x is rtol |x| + atol times the mean size of its column, or times the spread of the column
     among training rows if that is known and greater. Outputs that depend on codes are compared only on rows with equal

@@ -159,7 +159,7 @@ class Model(nn.Module, ABC):
         return next(chain(self.parameters(), self.buffers())).device
 
     def parameters_but(self, left_out: Iterable[nn.Parameter]) -> tuple[nn.Parameter, ...]:
-        """Return all parameters except those of another objective."""
+        """Return all parameters that belong to no other objective."""
         known = {id(parameter) for parameter in left_out}
         return tuple(parameter for parameter in self.parameters() if id(parameter) not in known)
 

@@ -41,7 +41,14 @@ from aepipe.models.base import (
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import latents_for, real_space, too_wide
-from aepipe.models.layers.batched_ensemble import MemberDecoders, MemberEncoders, MemberLinear, apart, begin, together
+from aepipe.models.layers.batched_ensemble import (
+    MemberDecoders,
+    MemberEncoders,
+    MemberLinear,
+    apart,
+    init_from_pca,
+    together,
+)
 from aepipe.models.layers.ensemble_likelihood import EnsembleLikelihood
 from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.likelihood import Likelihood
@@ -120,7 +127,7 @@ class EnsembleAutoencoder(Model):
         starts = [principal_components(encoder, latents, self.joint.one, *rows) for rows in own]
         known = [start for start in starts if start is not None]
         if len(known) == len(starts):
-            begin(encoder, decoder, known)
+            init_from_pca(encoder, decoder, known)
 
     def posterior(self, row: Row) -> Posterior:
         return point(together(self.encoder(row)).to(row.dense.dtype))

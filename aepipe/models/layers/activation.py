@@ -1,4 +1,4 @@
-"""The nonlinearity of a trunk, by name."""
+"""Nonlinearities of a backbone, by name."""
 
 from typing import Literal
 
@@ -8,6 +8,6 @@ Activation = Literal["relu", "elu", "silu", "tanh"]
 
 
 def make_activation(name: Activation) -> nn.Module:
-    """A fresh module of that activation."""
+    """Make a module of the named activation."""
     kinds: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU, "tanh": nn.Tanh}
     return kinds[name]()

@@ -1,4 +1,4 @@
-"""A model of binary codes that can be drawn from: every group depends linearly on those before it."""
+"""Autoregressive distribution of binary codes: each group depends linearly on the groups before it."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from aepipe.models.layers.scan import State, unroll
 
 
 class AutoregressiveBits(Prior):
-    """Logistic regression of each group on the groups before it; of bits a fully visible belief net (Frey 1998).
+    """Logistic regression of each group on the groups before it; for bits, a fully visible belief net (Frey 1998).
 
     Codes are (B, Z) of 0 and 1: groups of `choices` with one 1 each, or bits where choices is 1.
     """
@@ -31,7 +31,7 @@ class AutoregressiveBits(Prior):
         return (Port("u", "float32", (self.groups,), "uniform"),)
 
     def nll(self, z: Tensor) -> Tensor:
-        """-log p of each bit given those before it, (B, Z) in nats; of a group it stands at its 1, else 0."""
+        """Return -log p of each bit given the bits before it, (B, Z) in nats; for a group, at its 1 and else 0."""
         logits = (F.linear(z, self.weight * self.earlier) + self.bias).to(z.dtype)
         if self.choices == 1:
             return F.softplus(torch.where(z > 0, -logits, logits))
@@ -39,7 +39,7 @@ class AutoregressiveBits(Prior):
         return -log_p * z
 
     def forward(self, u: Tensor) -> Tensor:
-        """Codes (B, Z) of uniform noise (B, groups), drawn group after group."""
+        """Draw codes (B, Z) from uniform noise (B, groups), group by group."""
         width = self.groups * self.choices
         own = F.one_hot(torch.arange(self.groups, device=u.device), self.groups).to(u.dtype)
         weight = (self.weight * self.earlier).reshape(self.groups, self.choices, width)
@@ -48,9 +48,11 @@ class AutoregressiveBits(Prior):
         return drawn.transpose(0, 1).flatten(1).to(torch.int8)
 
     def _draw_one(self, state: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
-        """The state with one more group, and the group, (B, choices).
+        """Draw one group; return the state that includes it, and the group, (B, choices).
 
-        inputs: u (B,), weight (choices, Z), bias (choices,), own (Z,).
+        Args:
+            state: codes so far, (B, Z).
+            inputs: u (B,), weight (choices, Z), bias (choices,), own (Z,).
         """
         (z,), (u, weight, bias, own) = state, inputs
         logits = z @ weight.T + bias
@@ -65,5 +67,5 @@ class AutoregressiveBits(Prior):
 
 
 def grouped(values: Tensor, choices: int) -> Tensor:
-    """(B, groups * choices) as (B, groups, choices)."""
+    """Reshape (B, groups * choices) to (B, groups, choices)."""
     return values.reshape(-1, values.shape[1] // choices, choices)

@@ -1,7 +1,7 @@
-"""Columns one after another: the distribution of each one's code given a start and the codes of those before it.
+"""Autoregressive distribution of columns: the code of each column given a start state and the codes before it.
 
-Larochelle & Murray 2011 (NADE): what is known is a sum of embeddings, so that a column costs one addition more. A
-column of many codes is told as a group and a place in it (Goodman 2001), which costs the square root of its codes.
+Larochelle & Murray 2011 (NADE): the state is a sum of embeddings, so that each column costs one more addition. The code
+of a large column is a group and a place in it (Goodman 2001), which costs the square root of its number of codes.
 """
 
 import math
@@ -16,22 +16,22 @@ from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
 
 SHORT_OF_ONE = 1 - 2.0**-20
-"""Uniforms are scaled by it, so that rounding never draws a code beyond the last that can be."""
+"""Scale of the uniforms: rounding never draws a code beyond the last possible one."""
 
 _MOST_OF_ONE_LEVEL = 24
 _LEAST_COUNT = 0.5  # of a code that no training row has
-_SPREAD = 0.1  # of embeddings at the start
+_SPREAD = 0.1  # standard deviation of the initial embeddings
 
 
 class Levels(NamedTuple):
-    """How many groups a column's codes have, and places in each; one place where a code is a group of its own."""
+    """Numbers of groups and of places per group of a column; one place if each code is its own group."""
 
     groups: int
     places: int
 
 
 def levels_of(size: int) -> Levels:
-    """Of a column of so many codes.
+    """Return the levels of a column with this number of codes.
 
     >>> levels_of(24), levels_of(25), levels_of(10_003)
     (Levels(groups=24, places=1), Levels(groups=5, places=5), Levels(groups=100, places=101))
@@ -43,22 +43,22 @@ def levels_of(size: int) -> Levels:
 
 
 class Column(NamedTuple):
-    """The numbers of one column, for those who go through them one by one. G groups, P places, H units, V codes."""
+    """Parameters of one column. G groups, P places, H units, V codes."""
 
     group: Tensor
-    """(H, G) weights of the groups' logits"""
+    """(H, G), weights of the group logits"""
     group_bias: Tensor
     """(G,)"""
     embedding: Tensor
-    """(V, H): what a known code adds to the state"""
+    """(V, H), added to the state for a known code"""
     drawable: Tensor
-    """(G, P) of 0, and far below where no training row has the code"""
+    """(G, P), 0 or, for a code that no training row has, a very negative logit"""
     of_group: Tensor | None
-    """(G, H): what a known group adds while its places are told; none in one level"""
+    """(G, H), added to the state for a known group, before its place is drawn; None with one level"""
     place: Tensor | None
     """(H, P)"""
     place_bias: Tensor | None
-    """(G, P), impossible places far below"""
+    """(G, P), very negative for impossible places"""
 
     @property
     def size(self) -> int:
@@ -70,12 +70,12 @@ class Column(NamedTuple):
 
     @property
     def least_guess(self) -> int:
-        """The first code that a guess may be: none missing, unseen, or rare where there are others."""
+        """First code of a guess: never missing or unseen, and rare only if there is no other."""
         return FIRST_VALUE if self.size > FIRST_VALUE else RARE
 
 
 class AutoregressiveColumns(nn.Module):
-    """Start states (B, H) to codes (B, C) of columns of these sizes, told in `order`, a permutation of columns."""
+    """Map start states (B, H) to codes (B, C) of columns of these sizes, in `order`, a permutation of the columns."""
 
     before: Tensor
     position: Tensor
@@ -94,7 +94,7 @@ class AutoregressiveColumns(nn.Module):
         parted = [column for column, levels in enumerate(self.levels) if levels.places > 1]
         most = Levels(*(max(counts) for counts in zip(*self.levels, strict=True)))
         grids = torch.stack([_grid(size, levels, most) for size, levels in zip(sizes, self.levels, strict=True)])
-        self._numbers(len(parted), width, most)
+        self._init_parameters(len(parted), width, most)
         columns = torch.tensor(sizes)
         position = torch.tensor(self.order).argsort()
         self.is_in_order = self.order == tuple(range(len(self.sizes)))
@@ -106,7 +106,7 @@ class AutoregressiveColumns(nn.Module):
         self.register_buffer("possible", torch.where(grids >= 0, 0.0, IMPOSSIBLE), persistent=False)
         self.register_buffer("drawable", torch.where((grids >= 0) & (grids != UNSEEN), 0.0, IMPOSSIBLE))
 
-    def _numbers(self, parted: int, width: int, most: Levels) -> None:
+    def _init_parameters(self, parted: int, width: int, most: Levels) -> None:
         columns, bound = len(self.sizes), width**-0.5
         self.group = nn.Parameter(torch.empty(columns, width, most.groups).uniform_(-bound, bound))
         self.group_bias = nn.Parameter(torch.zeros(columns, most.groups))
@@ -117,7 +117,7 @@ class AutoregressiveColumns(nn.Module):
 
     @torch.no_grad()
     def init_from_counts(self, codes: Tensor) -> None:
-        """Start from how often training rows (B, C) have each code, and never draw one that none of them has."""
+        """Initialise from the code counts of training rows (B, C); codes without a row are never drawn."""
         for column, (size, levels) in enumerate(zip(self.sizes, self.levels, strict=True)):
             counts = torch.bincount(codes[:, column], minlength=size)
             grid = F.pad(counts, (0, levels.groups * levels.places - size)).reshape(levels)
@@ -127,11 +127,12 @@ class AutoregressiveColumns(nn.Module):
             self.group_bias[column, : levels.groups] = logs.logsumexp(1) - logs.logsumexp((0, 1))
             if levels.places > 1:
                 assert self.place_bias is not None
-                bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * _least(logs))
+                least = min(-1.0, float((logs - logs.logsumexp((0, 1)))[logs > IMPOSSIBLE / 2].min()))
+                bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * least)
                 self.place_bias[self._parted_at(column), : levels.groups, : levels.places] = bias
 
     def nll(self, start: Tensor, codes: Tensor) -> Tensor:
-        """-log p of each column's code given those before it, (B, C) in nats."""
+        """Return -log p of the code of each column given the codes before it, (B, C) in nats."""
         states, codes = self._states(start, codes), codes.T
         groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
         bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
@@ -150,24 +151,27 @@ class AutoregressiveColumns(nn.Module):
         return losses.index_add(0, self.parted, within).T
 
     def log_probabilities(self, start: Tensor, codes: Tensor) -> list[Tensor]:
-        """Of every code of each column, (B, size), given the codes (B, C) before it."""
+        """Return log p of every code of each column, (B, size), given the codes (B, C) before it."""
         states = self._states(start, codes)
         return [log_probabilities(self.column(at), states[at]) for at in range(len(self.sizes))]
 
     def greedy_decode(self, start: Tensor) -> list[Tensor]:
-        """As `log_probabilities`, given the likeliest value of every column before: none missing, unseen or rare."""
-        answers, state = [start] * len(self.sizes), start
+        """Return `log_probabilities` given the likeliest value of each earlier column: never missing, unseen, rare."""
+        log_p, state = [start] * len(self.sizes), start
         for at in self.order:
             column = self.column(at)
-            answers[at] = log_probabilities(column, state)
-            guess = answers[at][:, column.least_guess :].argmax(1) + column.least_guess
+            log_p[at] = log_probabilities(column, state)
+            guess = log_p[at][:, column.least_guess :].argmax(1) + column.least_guess
             state = state + F.embedding(guess, column.embedding)
-        return answers
+        return log_p
 
     def draw(self, start: Tensor, uniform: Tensor, forced: Tensor | None = None) -> Tensor:
-        """Codes (B, C) int32 by inverse distribution functions of uniform (B, `uniforms`), a column's part each.
+        """Draw codes (B, C) int32 by inverse distribution functions.
 
-        forced: (B, C), codes that are not drawn; -1 where one is.
+        Args:
+            start: start states (B, H).
+            uniform: (B, `uniforms`), one part per column.
+            forced: (B, C), codes that are not drawn; -1 for codes that are.
         """
         drawn, state = [start] * len(self.sizes), start
         parts = torch.split(uniform * SHORT_OF_ONE, self.parts, dim=1)
@@ -181,7 +185,7 @@ class AutoregressiveColumns(nn.Module):
         return torch.stack(drawn, 1).to(torch.int32)
 
     def column(self, at: int) -> Column:
-        """The numbers of one column, without padding."""
+        """Return the parameters of one column, without padding."""
         groups, places = self.levels[at]
         group, bias = self.group[at, :, :groups], self.group_bias[at, :groups]
         begin = sum(self.sizes[:at])
@@ -201,7 +205,7 @@ class AutoregressiveColumns(nn.Module):
         return sum(parts > 1 for parts in self.parts[:column])
 
     def _states(self, start: Tensor, codes: Tensor) -> Tensor:
-        """What is known when each column is told, (C, B, H)."""
+        """Return the state before each column, (C, B, H)."""
         order = torch.tensor(self.order[:-1], dtype=torch.int64, device=codes.device)
         known = F.embedding((codes + self.offsets).T[order], self.embedding)
         columns = torch.cat([start.unsqueeze(0), known])
@@ -211,7 +215,7 @@ class AutoregressiveColumns(nn.Module):
 
 
 def log_probabilities(column: Column, state: Tensor) -> Tensor:
-    """Of every code of a column at a state (B, H), (B, size): of its group, and of its place there."""
+    """Return log p of every code of a column at a state (B, H), (B, size)."""
     of_group = torch.addmm(column.group_bias, torch.relu(state), column.group).log_softmax(1)
     if column.of_group is None or column.place is None or column.place_bias is None:
         return of_group
@@ -220,7 +224,7 @@ def log_probabilities(column: Column, state: Tensor) -> Tensor:
 
 
 def _draw(column: Column, state: Tensor, uniform: Tensor) -> Tensor:
-    """Codes (B,) int64 that some training row has, by uniform (B, levels)."""
+    """Draw codes (B,) int64 that training rows have, by uniform (B, levels)."""
     bias = column.group_bias + column.drawable.amax(1)
     group = _inverse_cdf(torch.addmm(bias, torch.relu(state), column.group), uniform[:, :1])
     if column.of_group is None or column.place is None or column.place_bias is None:
@@ -231,24 +235,19 @@ def _draw(column: Column, state: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
-    """(B,) of logits (B, n): how many codes end at or below the uniform (B, 1)."""
+    """Draw codes (B,) from logits (B, n): count the cumulative probabilities up to the uniform (B, 1)."""
     ends = logits.softmax(1).cumsum(1)[:, :-1]
     return (uniform >= ends).to(torch.int64).sum(1)
 
 
 def _cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
-    """-log p of codes (C, B) at logits (C, B, n), (C, B)."""
+    """Return -log p of codes (C, B) at logits (C, B, n), (C, B) in nats."""
     return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").reshape(codes.shape)
 
 
 def _grid(size: int, levels: Levels, most: Levels) -> Tensor:
-    """Codes by group and place, -1 where there is none, padded."""
+    """Return the codes by group and place, padded with -1."""
     codes = torch.full(most, -1)
     own = torch.arange(levels.groups * levels.places).reshape(levels)
     codes[: levels.groups, : levels.places] = torch.where(own < size, own, -1)
     return codes
-
-
-def _least(logs: Tensor) -> float:
-    """Of what is possible."""
-    return min(-1.0, float((logs - logs.logsumexp((0, 1)))[logs > IMPOSSIBLE / 2].min()))

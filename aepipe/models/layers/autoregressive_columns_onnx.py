@@ -1,4 +1,4 @@
-"""A chain of columns as ONNX, written node by node: to trace so long a program takes a second a column.
+"""ONNX graph of autoregressive columns, written node by node: tracing takes a second per column.
 
 The graphs compute what `AutoregressiveColumns.draw` and `greedy_decode` do; every export checks it.
 """
@@ -19,7 +19,7 @@ _OPSET, _IR = 20, 10
 
 
 class ColumnGraph:
-    """A graph that is being written. Methods add nodes and answer the name of what these give."""
+    """Graph under construction. Methods add nodes and return the name of their output."""
 
     def __init__(self, chain: AutoregressiveColumns) -> None:
         self.chain = chain
@@ -27,14 +27,14 @@ class ColumnGraph:
         self.constants: dict[str, onnx.TensorProto] = {}
 
     def start(self, z: str, layers: Sequence[nn.Linear]) -> str:
-        """Linear layers with what is positive between them, of z (B, Z): the state (B, H)."""
+        """Add linear layers with ReLU between them, from z (B, Z) to the state (B, H)."""
         for at, layer in enumerate(layers):
             z = z if at == 0 else self._add("Relu", z)
             z = self._add("Gemm", z, self._constant(layer.weight), self._constant(layer.bias), transB=1)
         return z
 
     def drawn(self, state: str, uniform: str, forced: str | None = None) -> str:
-        """Codes (B, C) int32 from a state (B, H), by uniform (B, U); forced (B, C): -1 where a code is drawn."""
+        """Draw codes (B, C) int32 from a state (B, H) by uniform (B, U); forced (B, C) is -1 for drawn codes."""
         chain, codes = self.chain, [""] * len(self.chain.sizes)
         scaled = self._add("Mul", uniform, self._constant(np.float32(SHORT_OF_ONE)))
         parts = iter(self._split(scaled, chain.uniforms))
@@ -49,7 +49,7 @@ class ColumnGraph:
         return self._together(codes)
 
     def greedy_decode(self, state: str) -> str:
-        """Codes (B, C) int32, of each column the likeliest given those before it."""
+        """Choose the likeliest code of each column given the codes before it, (B, C) int32."""
         codes = [""] * len(self.chain.sizes)
         for at in self.chain.order:
             column = self.chain.column(at)
@@ -58,7 +58,7 @@ class ColumnGraph:
         return self._together(codes)
 
     def model(self, codes: str, inputs: Sequence[Port], output: Port) -> onnx.ModelProto:
-        """The graph from these inputs to the codes (B, C)."""
+        """Return the graph from these inputs to the codes (B, C)."""
         self.nodes.append(helper.make_node("Cast", [codes], [output.name], to=TensorProto.INT32))
         graph = helper.make_graph(
             self.nodes,
@@ -70,7 +70,7 @@ class ColumnGraph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
 
     def _drawn(self, column: Column, state: str, uniform: Sequence[str]) -> str:
-        """(B,) int64."""
+        """Draw the codes of one column, (B,) int64."""
         bias = column.group_bias + column.drawable.amax(1)
         logits = self._add("Gemm", self._add("Relu", state), self._constant(column.group), self._constant(bias))
         group = self._inverse_cdf(logits, uniform[0], column.group.shape[1])
@@ -121,7 +121,7 @@ class ColumnGraph:
         return self._add("Concat", *(self._add("Unsqueeze", code, self._axis(1)) for code in codes), axis=1)
 
     def _split(self, tensor: str, count: int) -> list[str]:
-        """The columns of (B, count), (B, 1) each."""
+        """Split (B, count) into columns (B, 1)."""
         if count == 1:
             return [tensor]
         names = [f"{tensor}.{at}" for at in range(count)]

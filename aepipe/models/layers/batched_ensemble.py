@@ -1,4 +1,4 @@
-"""The networks of an ensemble's members, side by side: a layer of all of them is one batched product."""
+"""Networks of all ensemble members together: each layer is one batched product."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class MemberLinear(nn.Module):
-    """(M, B, inputs) -> (M, B, outputs): a matrix and an offset for each member."""
+    """Map (M, B, inputs) to (M, B, outputs) with one weight matrix and bias per member."""
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class MemberLinear(nn.Module):
 
 
 class MemberEncoders(nn.Module):
-    """Row -> (M, B, outputs): an `MlpEncoder` for each member. What very many codes are embedded as, they share."""
+    """Map a row to (M, B, outputs) with one `MlpEncoder` per member. They share the embeddings of large columns."""
 
     def __init__(self, layout: Layout, members: int, widths: Sequence[int], options: Options) -> None:
-        """widths: of the hidden layers, then the outputs."""
+        """Build the layers; `widths` lists the hidden layers, then the outputs."""
         super().__init__()
         self.members = members
         self.input_projection = InputProjection(layout, members * widths[0])
@@ -46,10 +46,10 @@ class MemberEncoders(nn.Module):
 
 
 class MemberDecoders(nn.Module):
-    """(M, B, inputs) -> (M, B, outputs): an `MlpDecoder` for each member."""
+    """Map (M, B, inputs) to (M, B, outputs) with one `MlpDecoder` per member."""
 
     def __init__(self, inputs: int, members: int, widths: Sequence[int], options: Options) -> None:
-        """widths: of the hidden layers, then the outputs."""
+        """Build the layers; `widths` lists the hidden layers, then the outputs."""
         super().__init__()
         self.input_projection = MemberLinear(members, inputs, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation, partial(MemberLinear, members)))
@@ -64,15 +64,15 @@ class MemberDecoders(nn.Module):
 
 
 @torch.no_grad()
-def begin(encoder: InputProjection, decoder: MemberLinear, starts: Sequence[PcaInit]) -> None:
-    """Linear paths answer as these starts do, one a member."""
+def init_from_pca(encoder: InputProjection, decoder: MemberLinear, starts: Sequence[PcaInit]) -> None:
+    """Initialise the linear paths of each member from one of `starts`."""
     encoder.become(*(torch.cat(part) for part in zip(*(start[:2] for start in starts), strict=True)))
     decoder.weight.copy_(torch.stack([start.slopes.T for start in starts]))
     decoder.bias.copy_(torch.stack([start.middle for start in starts]).unsqueeze(1))
 
 
 def apart(joint: Tensor, members: int) -> Tensor:
-    """(B, M * D), a member after another, to (M, B, D).
+    """Split (B, M * D), members in sequence, into (M, B, D).
 
     >>> apart(torch.tensor([[1, 2, 3, 4]]), 2).tolist()
     [[[1, 2]], [[3, 4]]]
@@ -81,5 +81,5 @@ def apart(joint: Tensor, members: int) -> Tensor:
 
 
 def together(each: Tensor) -> Tensor:
-    """(M, B, D) to (B, M * D), a member after another."""
+    """Join (M, B, D) to (B, M * D), members in sequence."""
     return each.transpose(0, 1).flatten(1)

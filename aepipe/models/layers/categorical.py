@@ -1,7 +1,7 @@
-"""Categorical distributions of many columns at once, over one flat vector of logits.
+"""Categorical distributions of many columns over one flat vector of logits.
 
-Columns of like size share one padded block (B, columns, codes), so that a table of fifty categories is a few operations
-rather than fifty; columns of very many codes have two levels. Nothing here knows numbers or images.
+Columns of similar size share one padded block (B, columns, codes), so that a table of fifty categories takes a few
+operations rather than fifty; very large columns have two levels. Nothing here knows numbers or images.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ from aepipe.models.losses import categorical_nll
 
 
 class _Block(NamedTuple):
-    """Columns that share a padded size: where their logits begin, and which columns they are."""
+    """Columns of the same padded size; `begin` is the index of their first logit."""
 
     begin: int
     codes: int
@@ -26,9 +26,11 @@ class _Block(NamedTuple):
 
 
 class Categoricals(nn.Module):
-    """One categorical distribution a column, of `sizes` codes; `width` counts all logits, padding included.
+    """One categorical distribution per column; `width` counts all logits, padding included.
 
-    absent: reserved codes of each column that training never had, and that are never drawn.
+    Args:
+        sizes: number of codes of each column.
+        absent: reserved codes of each column that no training row has and that are never drawn.
     """
 
     possible: Tensor
@@ -58,24 +60,24 @@ class Categoricals(nn.Module):
             self.register_buffer(name, mask, persistent=False)
 
     def log_probabilities(self, logits: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
-        """Of each block (B, columns, codes); padding has probability 0."""
+        """Return log p of each block, (B, columns, codes); padding has probability 0."""
         masked = logits[:, : self.flat_width] + (self.possible if mask is None else mask)
         return [self._view(masked, block).log_softmax(-1) for block in self.blocks]
 
     def nll(self, logits: Tensor, codes: Tensor) -> Tensor:
-        """-log p of each column's code, (B, K); logits (B, width), codes (B, K)."""
+        """Return -log p of the code of each column, (B, K) in nats; logits (B, width), codes (B, K)."""
         log_p = self.log_probabilities(logits)
         of_blocks = [categorical_nll(p, _of(codes, block)) for p, block in zip(log_p, self.blocks, strict=True)]
         return self._join(of_blocks + self._wide(lambda level, part, at: level.nll(part, codes[:, at]), logits))
 
     def guess(self, logits: Tensor) -> Tensor:
-        """The likeliest value of each column, (B, K) int32: never missing, unseen, or rare where there are others."""
+        """Return the likeliest value of each column, (B, K) int32: never missing or unseen, rare only if alone."""
         masked = logits[:, : self.flat_width] + self.guessable
         of_blocks = [self._view(masked, block).argmax(-1) for block in self.blocks]
         return self._join(of_blocks + self._wide(lambda level, part, at: level.guess(part), logits)).int()
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Codes drawn by the inverse distribution function of uniform (B, uniforms), (B, K) int32; never unseen."""
+        """Draw codes (B, K) int32 by inverse distribution functions of uniform (B, uniforms); never unseen."""
         log_p = self.log_probabilities(logits, mask=self.drawable)
         of_blocks = [inverse_cdf(p.exp(), _of(uniform, block)) for p, block in zip(log_p, self.blocks, strict=True)]
         second = {column: len(self.sizes) + at for at, column in enumerate(self.wide_columns)}
@@ -83,14 +85,14 @@ class Categoricals(nn.Module):
         return self._join(of_blocks + of_wide).int()
 
     def one_hot(self, codes: Tensor) -> Tensor:
-        """Codes (B, K) as indicators (B, width), laid out as the logits are."""
+        """Convert codes (B, K) to indicators (B, width) in the order of the logits."""
         ranges = [torch.arange(block.codes, device=codes.device) for block in self.blocks]
         hot = [_of(codes, block).unsqueeze(2) == steps for block, steps in zip(self.blocks, ranges, strict=True)]
         flat = [each.flatten(1).to(self.possible.dtype) for each in hot]
         return torch.cat([*flat, *(level.one_hot(codes[:, at]) for level, at in self._wide_at())], 1)
 
     def logits_of(self, shares: Tensor) -> Tensor:
-        """Logits (B, width) of what a linear model makes of indicators: shares below a hundredth count as one."""
+        """Convert predicted shares (B, width) to logits; shares below a hundredth count as a hundredth."""
         flat = log_of_shares(shares[:, : self.flat_width])
         of_wide = (
             level.logits_of(shares[:, begin:end])
@@ -98,11 +100,11 @@ class Categoricals(nn.Module):
         )
         return torch.cat([flat, *of_wide], 1)
 
-    def _wide(self, answer: Callable[[ClassFactoredSoftmax, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
-        """What each column of two levels answers of its own logits, (B, 1) each."""
+    def _wide(self, function: Callable[[ClassFactoredSoftmax, Tensor, int], Tensor], logits: Tensor) -> list[Tensor]:
+        """Apply a function to the logits of each column with two levels, (B, 1) each."""
         parts = pairwise(self.begins)
         return [
-            answer(level, logits[:, begin:end], at).unsqueeze(1)
+            function(level, logits[:, begin:end], at).unsqueeze(1)
             for (level, at), (begin, end) in zip(self._wide_at(), parts, strict=True)
         ]
 
@@ -115,7 +117,7 @@ class Categoricals(nn.Module):
             yield level
 
     def laid_out(self, logits: Sequence[Tensor]) -> Tensor:
-        """Logits (B, width) of those of each column, (B, its size) each; padding is impossible."""
+        """Pad and join the logits of each column, (B, its size) each, to (B, width); padding is impossible."""
         parts = [
             F.pad(logits[column], (0, block.codes - self.sizes[column]), value=IMPOSSIBLE)
             for block in self.blocks
@@ -142,9 +144,9 @@ def _blocks(sizes: Sequence[int]) -> Iterator[_Block]:
 
 
 def _of(values: Tensor, block: _Block) -> Tensor:
-    """The columns (B, K) of a block, as a slice where they stand side by side: ONNX gathers others one by one."""
+    """Select the columns of a block from values (B, K)."""
     first, last = block.columns[0], block.columns[-1]
-    if block.columns == tuple(range(first, last + 1)):
+    if block.columns == tuple(range(first, last + 1)):  # ONNX slices contiguous columns at once, others one by one
         return values[:, first : last + 1]
     return values.index_select(1, torch.tensor(block.columns, device=values.device))
 
@@ -156,7 +158,7 @@ def _padded(size: int) -> int:
 def _masks(
     sizes: Sequence[int], blocks: Sequence[_Block], absent: Sequence[Collection[int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Added to logits: 0 where a code is possible at all, may be drawn, may be guessed; far below elsewhere."""
+    """Return masks of possible, drawable and guessable codes to add to logits: 0, and very negative for the others."""
     masks: list[list[float]] = [[], [], []]
     for block in blocks:
         for column in block.columns:

@@ -1,7 +1,7 @@
-"""What a denoising model has to undo: noise on the rows that it sees, not on those that it is to rebuild.
+"""Noise on the input rows of a denoising model; its targets stay clean.
 
-Vincent et al. 2010 (Gaussian, masking, salt and pepper). Swap noise is what tables stand best: it keeps each column's
-distribution as it is.
+Vincent et al. 2010 (Gaussian, masking, salt and pepper). Swap noise suits tables best: it keeps the distribution of
+each column.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 
 PEPPER, SALT = -3.0, 3.0
-"""What salt and pepper make of a number, in its standard deviations; a pixel becomes black or white."""
+"""Values of a number under salt-and-pepper noise, in its standard deviations; a pixel becomes black or white."""
 
 _AMOUNTS = {"gaussian": 0.3, "masking": 0.2, "swap": 0.15, "salt_and_pepper": 0.1}
 _IMAGE_AMOUNTS = {"gaussian": 0.2, "masking": 0.3, "swap": 0.15, "salt_and_pepper": 0.15}
@@ -27,31 +27,31 @@ class CorruptionOptions(FrozenModel):
     """Keys of [model] that every trained family takes."""
 
     corruption: Literal["none", "gaussian", "masking", "swap", "salt_and_pepper"] = Field(
-        "none", description="noise on what the encoder sees in training; what is rebuilt stays clean"
+        "none", description="noise on the inputs of the encoder in training; the reconstruction targets stay clean"
     )
     corruption_amount: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="standard deviation of gaussian noise, relative to the column's or to the greatest pixel; "
-        "for other noise, the share of the cells; none: by the kind of noise",
+        description="standard deviation of gaussian noise, relative to that of the column or to the greatest pixel; "
+        "for other noise, the share of the cells; default: depends on the kind of noise",
     )
 
 
 def corruption_faults(layout: Layout, options: CorruptionOptions) -> Iterator[str]:
-    """What of these options does not fit this layout, in sentences."""
+    """Yield a sentence for each option that does not fit this layout."""
     kind = options.corruption
     if kind == "none" and options.corruption_amount is not None:
-        yield "corruption_amount needs a corruption: gaussian, masking, swap or salt_and_pepper"
+        yield "corruption_amount needs a corruption: set gaussian, masking, swap or salt_and_pepper"
     has_reals = layout.kind != "table" or bool(layout.numbers)
     if kind in ("gaussian", "salt_and_pepper") and not has_reals:
-        yield f"corruption = '{kind}' changes numbers, and every column is a category; take masking or swap"
+        yield f"corruption = '{kind}' changes numbers, but every column is a category: use masking or swap"
 
 
 class Corruption(nn.Module):
-    """Rows to noisy rows of the same shapes; `given` stays as it is, and what is missing stays missing.
+    """Add noise to rows. `given` does not change, and missing cells stay missing.
 
-    A cell is a number with its flag, a code, or a pixel: each is hit by itself.
+    The noise of each cell is independent; a cell is a number with its missing flag, a code, or a pixel.
     """
 
     def __init__(self, options: CorruptionOptions) -> None:
@@ -75,14 +75,14 @@ class Corruption(nn.Module):
 
 
 def _gaussian(row: Row, std: float, generator: torch.Generator) -> Row:
-    """Normal noise on numbers and pixels; a pixel stays within what a scan can hold, codes stay as they are."""
+    """Add normal noise to numbers and pixels; pixels stay within [0, 1], codes do not change."""
     like = row.dense
     noisy = like + std * normal_like(like, generator) * row.observed
     return row._replace(dense=noisy.clamp(0, 1) if like.dim() == 4 else noisy)
 
 
 def _masking(row: Row, share: float, generator: torch.Generator) -> Row:
-    """This share of the cells is missing: a number is not observed and 0, its mean; a pixel is black."""
+    """Mask this share of the cells: a number is unobserved and 0, its mean; a pixel is black."""
     kept = (_uniform(row.dense, generator) >= share).to(row.dense.dtype)
     masked = _uniform(row.codes, generator) < share
     codes = row.codes if _is_series(row) else row.codes.masked_fill(masked, MISSING)
@@ -90,7 +90,7 @@ def _masking(row: Row, share: float, generator: torch.Generator) -> Row:
 
 
 def _swap(row: Row, share: float, generator: torch.Generator) -> Row:
-    """This share of the cells takes what another row has in the same column, its being missing too."""
+    """Replace this share of the cells by the cell of another row in the same column, missing or not."""
     hit = (_uniform(row.dense, generator) < share) & (row.observed > 0)
     donors = _donors(row.dense, generator)
     dense = torch.where(hit, row.dense.gather(0, donors), row.dense)
@@ -102,7 +102,7 @@ def _swap(row: Row, share: float, generator: torch.Generator) -> Row:
 
 
 def _salt_and_pepper(row: Row, share: float, generator: torch.Generator) -> Row:
-    """This share of the numbers and pixels becomes very small or very large, half of it each; codes stay."""
+    """Make half of this share of numbers and pixels very small, the other half very large; codes do not change."""
     pepper, salt = (0.0, 1.0) if row.dense.dim() == 4 else (PEPPER, SALT)
     u = _uniform(row.dense, generator)
     seen = row.observed > 0
@@ -115,7 +115,7 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _donors(like: Tensor, generator: torch.Generator) -> Tensor:
-    """For each cell (B, ...) the index of a row other than its own; its own where there is no other."""
+    """Draw for each cell (B, ...) the index of another row; its own if there is no other."""
     rows = len(like)
     step = torch.randint(1, max(2, rows), like.shape, generator=generator, device=like.device)
     own = torch.arange(rows, device=like.device).reshape(-1, *(1,) * (like.dim() - 1))
@@ -123,5 +123,5 @@ def _donors(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _is_series(row: Row) -> bool:
-    """Whether the codes of a row are its length, which no noise changes."""
+    """Tell whether the row is a series, whose only code is its length and never corrupted."""
     return row.dense.dim() == 3

@@ -1,4 +1,4 @@
-"""A critic: a network that tells latents of one kind from latents of another."""
+"""Critic: a network that distinguishes latents of two distributions."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ _LEAK = 0.2
 
 
 class Critic(nn.Module):
-    """Latents (B, Z) to logits (B,): log odds that they are of the first kind, as far as it can tell."""
+    """Map latents (B, Z) to logits (B,), the estimated log odds that they come from the first distribution."""
 
     def __init__(self, latents: int, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -25,8 +25,8 @@ class Critic(nn.Module):
 
 
 def critic_nll(of_first: Tensor, of_second: Tensor) -> Tensor:
-    """Cross entropy of logits (B,) of latents of the first kind and (B',) of the second, a scalar: each row alike.
+    """Return the cross entropy of logits (B,) of the first distribution and (B',) of the second, a mean over all rows.
 
-    Where it is least, and there are as many of each, the logit is the log ratio of the two densities.
+    At its minimum, and with B = B', the logit is the log ratio of the two densities.
     """
     return (F.softplus(-of_first).sum() + F.softplus(of_second).sum()) / (len(of_first) + len(of_second))

@@ -1,4 +1,4 @@
-"""What several decoders of one row say together: its loss is the mean of theirs, their disagreement included."""
+"""Likelihood of an ensemble of decoders: the mean of the members' losses, which includes their disagreement."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from aepipe.models.layers.preprocessing import Row
 
 
 class EnsembleLikelihood(Likelihood):
-    """Members' parameters (B, M * width of one), a member after another.
+    """Likelihood over the parameters of all members, (B, M * width of one), members in sequence.
 
-    The mean of Gaussian members' losses is the loss of their mean and their variance around it (Krogh & Vedelsby 1995,
-    equation 6), so that a row of which they know little costs more. What is expected or drawn, and a residual, is of
-    the mean parameters.
+    The mean of Gaussian members' losses is the loss of their mean plus their variance around it (Krogh & Vedelsby 1995,
+    equation 6), so that a row on which they disagree costs more. Residuals, expected rows and drawn rows use the mean
+    parameters.
     """
 
     def __init__(self, one: Likelihood, members: int) -> None:
@@ -27,7 +27,7 @@ class EnsembleLikelihood(Likelihood):
         return self.nll_of_each(params, row).mean(0)
 
     def nll_of_each(self, params: Tensor, row: Row) -> Tensor:
-        """-log p of every feature by each member, (M, B, F) in nats."""
+        """Return -log p of every feature by each member, (M, B, F) in nats."""
         nll = self.one.nll(self._each(params).flatten(0, 1), self._stacked(row))
         return nll.reshape(self.members, -1, nll.shape[1])
 
@@ -51,12 +51,12 @@ class EnsembleLikelihood(Likelihood):
         return torch.cat([self.one.params_of(each) for each in targets.chunk(self.members, 1)], 1)
 
     def mean(self, params: Tensor) -> Tensor:
-        """The mean of members' parameters, (B, width of one)."""
+        """Return the mean of the members' parameters, (B, width of one)."""
         return self._each(params).mean(0)
 
     def _each(self, params: Tensor) -> Tensor:
         return torch.stack(params.chunk(self.members, 1))
 
     def _stacked(self, row: Row) -> Row:
-        """The rows (M * B), once for each member."""
+        """Repeat the rows for each member, (M * B)."""
         return Row(*(torch.cat([part] * self.members) for part in row))

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians by mean and log-variance, of any shape."""
+"""Diagonal Gaussians of any shape, by mean and log variance."""
 
 from typing import NamedTuple
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 class Gaussian(NamedTuple):
-    """Independent Gaussians, (..., Z) each."""
+    """Independent Gaussians; mean and log variance are (..., Z)."""
 
     mean: Tensor
     log_var: Tensor
 
     def at(self, noise: Tensor) -> Tensor:
-        """The draws that standard normal noise stands for."""
+        """Transform standard normal noise (..., Z) to draws."""
         return self.mean + noise * torch.exp(0.5 * self.log_var)
 
 
 def kl_between(own: Gaussian, other: Gaussian) -> Tensor:
-    """KL(own || other) of each latent, (..., Z) in nats."""
+    """Return KL(own || other) of each latent, (..., Z) in nats."""
     ahead = own.log_var - other.log_var
     apart = (own.mean - other.mean).square() * torch.exp(-other.log_var)
     return 0.5 * (apart + ahead.exp() - 1 - ahead)

@@ -1,4 +1,4 @@
-"""Gated recurrent units: torch's own in training, one Scan in an exported graph, with the same weights and answers."""
+"""Gated recurrent units: a torch GRU in training, one Scan in the exported graph, with the same outputs."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from aepipe.models.layers.scan import State, unroll
 
 
 class Gru(nn.Module):
-    """(T, B, width) from a state (B, S) on -> the state after each step (T, B, S). Cho et al. 2014."""
+    """Map steps (T, B, width) and a state (B, S) to the state after each step, (T, B, S). Cho et al. 2014."""
 
     def __init__(self, width: int, state: int) -> None:
         super().__init__()
@@ -16,8 +16,8 @@ class Gru(nn.Module):
 
     def forward(self, steps: Tensor, state: Tensor) -> Tensor:
         if not torch.compiler.is_exporting():
-            answer: Tensor = self.cells(steps, state.unsqueeze(0).to(steps.dtype).contiguous())[0]
-            return answer
+            states: Tensor = self.cells(steps, state.unsqueeze(0).to(steps.dtype).contiguous())[0]
+            return states
         of_inputs, of_state, bias_of_inputs, bias_of_state = self.cells.all_weights[0]
         gates = F.linear(steps, of_inputs, bias_of_inputs)
 
@@ -31,7 +31,7 @@ class Gru(nn.Module):
 
 
 def gated(inputs: Tensor, recurrent: Tensor, state: Tensor) -> Tensor:
-    """The next state (B, S) of gates (B, 3S) that the step and the state asked for: reset, update, candidate."""
+    """Return the next state (B, S) from the gates (B, 3S) of the step and of the state: reset, update, candidate."""
     reset, update, candidate = inputs.chunk(3, 1)
     of_reset, of_update, of_candidate = recurrent.chunk(3, 1)
     fresh = torch.tanh(candidate + torch.sigmoid(reset + of_reset) * of_candidate)

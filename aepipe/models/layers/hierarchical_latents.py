@@ -1,7 +1,7 @@
-"""Levels of Gaussian latents, each drawn given those above it: their priors, and what rows say of them.
+"""Levels of Gaussian latents, each drawn given the levels above it: priors and posteriors.
 
-Inference goes both ways: a row's own message about every level comes up, priors come down from level to level, and
-the two are merged by their precisions. Sonderby et al. 2016 (ladder VAE), equations 13 to 18.
+Inference is bidirectional: the encoder sends a message about every level upwards, priors go down from level to level,
+and precisions weight the two. Sonderby et al. 2016 (ladder VAE), equations 13 to 18.
 """
 
 from collections.abc import Sequence
@@ -21,30 +21,30 @@ _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -8.0, 4.0  # of a prior: latents of other le
 
 
 class Descent(NamedTuple):
-    """All levels side by side, the top one first: (B, Z) each."""
+    """All levels concatenated, top level first: (B, Z) each."""
 
     z: Tensor
-    """What the levels below were told."""
+    """latents that the levels below are conditioned on"""
     posterior: Gaussian
     prior: Gaussian
     kl: Tensor
-    """exact, of each latent's posterior to its prior, both given the levels above"""
+    """exact KL of the posterior of each latent to its prior, both given the levels above, in nats"""
 
 
 class HierarchicalLatents(nn.Module):
-    """Levels of these widths, the top one first. The top's prior is N(0, I); the others' are learned, and begin there.
+    """Levels of these widths, top level first. The prior of the top is N(0, I); the others are learned.
 
-    So a ladder begins as a flat Gaussian code, of which it is a generalisation.
+    The learned priors start at N(0, I), so that the model starts as an ordinary VAE, its special case.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.widths = tuple(widths)
         above = [sum(widths[:level]) for level in range(1, len(widths))]
-        self.steps = nn.ModuleList(map(_conditional, above, widths[1:]))
+        self.steps = nn.ModuleList(map(_prior_network, above, widths[1:]))
 
     def prior(self, level: int, above: Tensor) -> Gaussian:
-        """The prior of a level, (B, its width), given all latents above it."""
+        """Return the prior of a level, (B, its width), given all latents above it."""
         if level == 0:
             nothing = above.new_zeros((above.shape[0], self.widths[0]))
             return Gaussian(nothing, nothing)
@@ -52,24 +52,24 @@ class HierarchicalLatents(nn.Module):
         return Gaussian(mean, log_var.clamp(_LEAST_LOG_VAR, _GREATEST_LOG_VAR))
 
     def descend(self, messages: Gaussian, noise: Tensor | None = None) -> Descent:
-        """From the top down, drawing each level with `noise` (B, Z), or at the posterior's means without."""
+        """Draw each posterior from the top down with `noise` (B, Z); None takes the posterior means."""
         z, posteriors, priors = messages.mean[:, :0], [], []
-        told = zip(*(part.split_with_sizes(self.widths, 1) for part in messages), strict=True)
+        of_levels = zip(*(part.split_with_sizes(self.widths, 1) for part in messages), strict=True)
         noises = (None,) * len(self.widths) if noise is None else noise.split_with_sizes(self.widths, 1)
-        for level, (message, eps) in enumerate(zip(told, noises, strict=True)):
+        for level, (message, eps) in enumerate(zip(of_levels, noises, strict=True)):
             prior = self.prior(level, z)
             posterior = merged(Gaussian(*message), prior)
-            z = torch.cat([z, _draw(posterior, eps)], 1)
+            z = torch.cat([z, posterior.mean if eps is None else posterior.at(eps)], 1)
             posteriors.append(posterior)
             priors.append(prior)
-        posterior, prior = _beside(posteriors), _beside(priors)
+        posterior, prior = _concatenated(posteriors), _concatenated(priors)
         return Descent(z, posterior, prior, kl_between(posterior, prior))
 
     def draw(self, noise: Tensor) -> Tensor:
-        """Latents of no row, (B, Z), from noise (B, Z): each level from its prior given those drawn above it."""
+        """Draw latents (B, Z) from the priors by noise (B, Z), each level given the levels above it."""
         z = noise[:, :0]
         for level, eps in enumerate(noise.split_with_sizes(self.widths, 1)):
-            z = torch.cat([z, _draw(self.prior(level, z), eps)], 1)
+            z = torch.cat([z, self.prior(level, z).at(eps)], 1)
         return z
 
 
@@ -79,7 +79,7 @@ def log_ratio(found: Descent) -> Tensor:
 
 
 class HierarchicalPrior(Prior):
-    """Ancestral draws: eps (B, Z) standard normal to z (B, Z)."""
+    """Ancestral sampling: standard normal eps (B, Z) to z (B, Z)."""
 
     def __init__(self, ladder: HierarchicalLatents) -> None:
         super().__init__()
@@ -94,13 +94,13 @@ class HierarchicalPrior(Prior):
 
 
 def merged(message: Gaussian, prior: Gaussian) -> Gaussian:
-    """The product of two Gaussians, normalised: precisions add up, and weigh the means.
+    """Return the normalised product of two Gaussians: precisions add up and weight the means.
 
     >>> one = Gaussian(torch.ones(1), torch.zeros(1))
     >>> merged(one, Gaussian(torch.zeros(1), torch.zeros(1))).mean
     tensor([0.5000])
     """
-    # With v the message's variance and p the prior's, the message weighs (1/v) / (1/v + 1/p) = sigmoid(log p - log v).
+    # For variances v of the message and p of the prior, its weight is (1/v) / (1/v + 1/p) = sigmoid(log p - log v).
     ahead = prior.log_var - message.log_var
     mean = prior.mean + torch.sigmoid(ahead) * (message.mean - prior.mean)
     return Gaussian(mean, message.log_var - F.softplus(-ahead))
@@ -110,17 +110,12 @@ def _nll(z: Tensor, gaussian: Gaussian) -> Tensor:
     return gaussian_nll(z - gaussian.mean, 0.5 * gaussian.log_var)
 
 
-def _beside(levels: Sequence[Gaussian]) -> Gaussian:
+def _concatenated(levels: Sequence[Gaussian]) -> Gaussian:
     means, log_vars = zip(*levels, strict=True)
     return Gaussian(torch.cat(means, 1), torch.cat(log_vars, 1))
 
 
-def _draw(gaussian: Gaussian, noise: Tensor | None) -> Tensor:
-    """A draw with this noise, the mean without."""
-    return gaussian.mean if noise is None else gaussian.at(noise)
-
-
-def _conditional(above: int, width: int) -> nn.Sequential:
+def _prior_network(above: int, width: int) -> nn.Sequential:
     last = nn.Linear(_HIDDEN, 2 * width)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

@@ -1,4 +1,4 @@
-"""The first linear layer over everything a row holds, for networks that take rows as vectors."""
+"""First linear layer of networks that take rows as vectors."""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,14 @@ from aepipe.layout import MANY_CODES, Layout
 from aepipe.models.layers.preprocessing import Row
 
 _EMBEDDED = 16
-"""Numbers that stand for a value of a column of very many."""
+"""Embedding size of the values of very large columns."""
 
 
 class InputProjection(nn.Module):
-    """Row -> (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; and in what is given.
+    """Map a row to (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; and in `given`.
 
-    Of the one-hot codes' weights only the rows that the codes name are read. A column of more than 1,024 codes costs 16
-    numbers a value, from which a matrix leads to the width; without `embeds` it counts for nothing.
+    One-hot codes are never materialised: they select rows of a table. A column of more than 1,024 codes has embeddings
+    of 16 numbers and a matrix from these to the width; without `embeds` it is ignored.
     """
 
     offsets: Tensor
@@ -44,23 +44,26 @@ class InputProjection(nn.Module):
         self.embedded = nn.ModuleList(_Embedded(layout.categories[at].size, width) for at in wide)
 
     def forward(self, row: Row) -> Tensor:
-        answer = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
+        total = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
         if self.table is not None:
-            answer = self._add_codes(answer, self._flat_codes(row), self.table)
+            total = self._add_codes(total, self._flat_codes(row), self.table)
         for at, embedded in zip(self.wide, self.embedded, strict=True):
-            answer = answer + embedded(row.codes[:, at])
-        return answer if self.given is None else answer + row.given @ self.given
+            total = total + embedded(row.codes[:, at])
+        return total if self.given is None else total + row.given @ self.given
 
     def vector(self, row: Row) -> Tensor:
-        """What `forward` is linear in beside what is given and embedded, (B, dense + codes)."""
+        """Return the numbers, missing flags and one-hot codes, or the pixels, (B, dense + codes)."""
         hot = torch.zeros((len(row.dense), self.codes), dtype=row.dense.dtype, device=row.dense.device)
         return torch.cat([self._dense(row), hot.scatter_(1, self._flat_codes(row), 1.0)], 1)
 
     @torch.no_grad()
     def become(self, weight: Tensor, bias: Tensor, given: Tensor | None = None) -> None:
-        """Answer `vector(row) @ weight.T + row.given @ given + bias`, and what is embedded as before.
+        """Set the parameters to compute `vector(row) @ weight.T + row.given @ given + bias`; embeddings do not change.
 
-        weight: (width, dense + codes), bias: (width,), given: (G, width), none: what is given counts for nothing.
+        Args:
+            weight: (width, dense + codes).
+            bias: (width,).
+            given: (G, width); None: zero.
         """
         self.bias.copy_(bias)
         if self.given is not None:
@@ -70,14 +73,14 @@ class InputProjection(nn.Module):
         if self.table is not None:
             self.table.copy_(weight[:, self.dense :].T)
 
-    def _add_codes(self, answer: Tensor, codes: Tensor, table: Tensor) -> Tensor:
-        """The answer (B, width) and the table's rows of codes (B, K)."""
+    def _add_codes(self, total: Tensor, codes: Tensor, table: Tensor) -> Tensor:
+        """Add the rows of the table selected by codes (B, K) to a total (B, width)."""
         if self.training:
-            return answer + F.embedding(codes, table).sum(1)
-        # A graph that adds column by column never holds B * K rows: 650 ns a row of ten categories in place of 1,160.
+            return total + F.embedding(codes, table).sum(1)
+        # Adding column by column never holds B * K rows: 650 instead of 1,160 ns per row of ten categories.
         for column in codes.unbind(1):
-            answer = answer + F.embedding(column, table)
-        return answer
+            total = total + F.embedding(column, table)
+        return total
 
     def _flat_codes(self, row: Row) -> Tensor:
         codes = row.codes if self.is_flat else row.codes.index_select(1, self.flat)
@@ -92,7 +95,7 @@ class InputProjection(nn.Module):
 
 
 class _Embedded(nn.Module):
-    """Codes (B,) of one column to (B, width) by way of a few numbers."""
+    """Map codes (B,) of one column to (B, width) through a small embedding."""
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a decoder's answer means: the parameters of a distribution over one encoded row."""
+"""Likelihoods: the output of a decoder as parameters of a distribution over one encoded row."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,12 +17,12 @@ from aepipe.models.losses import MIN_LOG_SIGMA, bernoulli_nll, gaussian_nll, opt
 
 
 class LikelihoodOptions(FrozenModel):
-    """Keys of [model] that say what is minimised; all families take them."""
+    """Keys of [model] that define the reconstruction loss; all families accept them."""
 
     sigma: Literal["optimal", "learned"] | Annotated[float, Field(gt=0)] = Field(
         "optimal",
-        description="of the Gaussian: optimal (one closed form for all), learned (one a feature, or channel), or a "
-        "number, in standard deviations of a column or in shares of the greatest pixel",
+        description="standard deviation of the Gaussian: optimal (closed form, one for all features), learned (one per "
+        "feature or channel), or a number, in standard deviations of the column or in shares of the greatest pixel",
     )
     pixels: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="distribution of a pixel; bernoulli suits ink"
@@ -30,58 +30,58 @@ class LikelihoodOptions(FrozenModel):
 
 
 class Residual(NamedTuple):
-    """Summed squared residuals of Gaussian features, and how many there were: one number each, or (F,) each."""
+    """Summed squared residuals of Gaussian features and their counts: one number each, or (F,) each."""
 
     squares: Tensor
     counts: Tensor
 
 
 class Likelihood(nn.Module, ABC):
-    """A distribution over rows. F is `layout.features`: numbers, then categories, or pixels in C, H, W order, or steps.
+    """Distribution over rows. F is `layout.features`: numbers, then categories; or pixels in C, H, W order; or steps.
 
-    Subclasses are final. `width` is how many parameters a decoder gives for a row, `sigma` that of its Gaussians.
+    Subclasses are final. `width` is the number of parameters per row, `sigma` the scale of the Gaussians.
     """
 
     sigma: "Sigma"
 
     width: int
     linear: int
-    """How many of the parameters are means; they come first."""
+    """Number of parameters that are means; they come first."""
     noise: tuple[Port, ...]
-    """What `draw` takes, in order."""
+    """Noise inputs of `draw`, in order."""
 
     @abstractmethod
     def nll(self, params: Tensor, row: Row) -> Tensor:
-        """-log p of every feature, (B, F) in nats; a missing number costs its flag only."""
+        """Return -log p of every feature, (B, F) in nats; for a missing number, only of its flag."""
 
     @abstractmethod
     def residual(self, params: Tensor, row: Row) -> Tensor:
-        """Signed distance from what was expected, (B, F), in units of `Row.dense`; 1 - p(its value) for a category."""
+        """Return value minus expected value, (B, F), in units of `Row.dense`; 1 - p(its value) for a category."""
 
     @abstractmethod
     def expected(self, params: Tensor) -> tuple[Tensor, ...]:
-        """The likeliest row: tensors as in `layout.rebuilt_ports`, in source units; none is missing."""
+        """Return the likeliest row as the tensors of `layout.rebuilt_ports`, in source units; nothing is missing."""
 
     @abstractmethod
     def draw(self, params: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
-        """A row drawn with `noise`: as `expected`, but NaN or code 0 where drawn missing."""
+        """Draw a row with `noise`, in the form of `expected`; a drawn missing value is NaN or code 0."""
 
     @abstractmethod
     def misfit(self, params: Tensor, row: Row) -> Residual:
-        """What sigma is fitted to; of these rows, summed, without gradients."""
+        """Return the squared residuals that sigma is fitted to, summed over the rows, without gradients."""
 
     @abstractmethod
     def targets(self, row: Row) -> Tensor:
-        """The row as one vector (B, width): numbers, missing flags and one-hot codes, or pixels."""
+        """Return the row as one vector (B, width): numbers, missing flags and one-hot codes, or pixels."""
 
     @abstractmethod
     def params_of(self, targets: Tensor) -> Tensor:
-        """Parameters (B, width) whose mean is close to such a vector: what makes a linear model a decoder."""
+        """Return parameters (B, width) whose mean is close to targets (B, width), such as the output of PCA."""
 
 
 def make_likelihood(layout: Layout, options: LikelihoodOptions) -> Likelihood:
-    """The likelihood of a layout's rows."""
-    from aepipe.models.layers.series_likelihood import SeriesLikelihood  # it is made of what stands here
+    """Make the likelihood for the rows of a layout."""
+    from aepipe.models.layers.series_likelihood import SeriesLikelihood  # imports this module
 
     if layout.series is not None:
         return SeriesLikelihood(layout.series, options)
@@ -91,7 +91,7 @@ def make_likelihood(layout: Layout, options: LikelihoodOptions) -> Likelihood:
 
 
 class Sigma(nn.Module):
-    """log sigma of Gaussian features: fixed, one closed form for all, or one learned for each."""
+    """Log sigma of Gaussian features: fixed, one closed-form optimum for all, or one learned per feature."""
 
     log_sigma: Tensor
 
@@ -111,7 +111,7 @@ class Sigma(nn.Module):
 
     @torch.no_grad()
     def follow(self, misfit: Residual, share: float = 0.1) -> None:
-        """Move an optimal sigma by this share towards the best one for these residuals; other kinds stay."""
+        """Move an optimal sigma by this share towards the best one for these residuals; others do not change."""
         # Logarithms are averaged: one batch with an extreme row moves the sigma little.
         if self.is_optimal:
             best = optimal_log_sigma(misfit.squares.sum(), misfit.counts.sum())
@@ -119,7 +119,7 @@ class Sigma(nn.Module):
 
     @torch.no_grad()
     def settle(self, misfit: Residual) -> None:
-        """Set sigma to the best one for these residuals, each learned one by itself; a fixed one stays."""
+        """Set sigma to the best one for these residuals, learned ones per feature; a fixed one does not change."""
         self.follow(misfit, 1.0)
         if self.is_learned:
             best = optimal_log_sigma(misfit.squares, misfit.counts)
@@ -128,7 +128,7 @@ class Sigma(nn.Module):
 
     @torch.no_grad()
     def regret(self, misfit: Residual) -> Tensor:
-        """Nats by which these residuals' summed nll exceeds that at their own optimal sigma; 0 for other kinds."""
+        """Return the summed nll of these residuals minus its optimum over sigma, in nats; 0 unless sigma is optimal."""
         if not self.is_optimal:
             return torch.zeros(())
         count = misfit.counts.sum()
@@ -153,7 +153,10 @@ class TableLikelihood(Likelihood):
         self.categories = Categoricals([each.size for each in known], [each.absent for each in known])
         self.width = self.numbers + self.flags + self.categories.width
         self.linear = self.numbers
-        self.noise = _noise(self.numbers, self.flags + self.categories.uniforms)
+        uniforms = self.flags + self.categories.uniforms
+        eps = (Port("eps", "float32", (self.numbers,), "normal"),) if self.numbers else ()
+        u = (Port("u", "float32", (uniforms,), "uniform"),) if uniforms else ()
+        self.noise = eps + u
 
     def nll(self, params: Tensor, row: Row) -> Tensor:
         mean, flags, logits = self._split(params)
@@ -207,14 +210,14 @@ class TableLikelihood(Likelihood):
         return torch.cat([mean, torch.logit(flags, eps=0.01), self.categories.logits_of(hot)], 1)
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Means (B, N), logits of missing (B, N or 0), logits of codes."""
+        """Split parameters into means (B, N), logits of missing (B, N or 0) and logits of codes."""
         params = params.to(self.may_be_missing.dtype)  # autocast ends here
         first, second = self.numbers, self.numbers + self.flags
         return params[:, :first], params[:, first:second], params[:, second:]
 
 
 class ImageLikelihood(Likelihood):
-    """Gaussian or Bernoulli pixels, in shares of the greatest value a pixel takes."""
+    """Gaussian or Bernoulli pixels, in shares of the greatest pixel value."""
 
     def __init__(self, layout: Layout, options: LikelihoodOptions) -> None:
         super().__init__()
@@ -240,8 +243,8 @@ class ImageLikelihood(Likelihood):
         return (torch.floor(levels + 0.5).to(torch.uint8).reshape(-1, *shape),)
 
     def draw(self, params: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
-        """The expected image: noise drawn a pixel at a time is grain, which no image of the source has."""
-        return self.expected(params)
+        """Return the expected image."""
+        return self.expected(params)  # independent noise per pixel is grain, which no image of the source has
 
     @torch.no_grad()
     def misfit(self, params: Tensor, row: Row) -> Residual:
@@ -259,9 +262,3 @@ class ImageLikelihood(Likelihood):
 
     def _wide(self, params: Tensor) -> Tensor:
         return params.to(self.sigma.log_sigma.dtype)  # autocast ends here
-
-
-def _noise(normals: int, uniforms: int) -> tuple[Port, ...]:
-    eps = (Port("eps", "float32", (normals,), "normal"),) if normals else ()
-    u = (Port("u", "float32", (uniforms,), "uniform"),) if uniforms else ()
-    return eps + u

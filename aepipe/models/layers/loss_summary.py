@@ -1,4 +1,4 @@
-"""The losses of a row's features as three numbers: what a few strange pixels or steps do is lost in a sum over all."""
+"""Summarise the losses of a row's features in three numbers: a sum over all hides a few unusual pixels or steps."""
 
 from math import ceil
 
@@ -9,18 +9,18 @@ from aepipe.layout import Layout
 from aepipe.models.layers.preprocessing import Row
 
 MEAN, QUANTILE, TOP = range(3)
-"""Where in a summary the mean is, the 99.5 % quantile, and the mean of the greatest hundredth."""
+"""Positions in a summary of the mean, of the 99.5 % quantile and of the mean of the greatest hundredth."""
 
 _BEYOND_QUANTILE = 0.005
 _TOP = 0.01
 
 
 class LossSummary(nn.Module):
-    """Losses of features (B, F) to (B, 3), of those features alone that a row has.
+    """Map losses of features (B, F) to (B, 3), over the features that a row has.
 
-    Steps beyond the end of a window and values that are missing in it count for nothing, so that short windows compare
-    with long ones. A quantile is the least loss that no more than that share of the features exceed; the greatest
-    hundredth is one feature at least.
+    Steps beyond the end of a window and missing values do not count, so that short windows are comparable with long
+    ones. A quantile is the least loss that at most that share of the features exceed; the greatest hundredth is at
+    least one feature.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -29,7 +29,7 @@ class Prior(nn.Module, ABC):
     @property
     @abstractmethod
     def noise(self) -> tuple[Port, ...]:
-        """Inputs of `forward`, in order."""
+        """Noise inputs of `forward`, in order."""
 
 
 class NormalPrior(Prior):

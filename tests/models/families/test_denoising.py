@@ -128,7 +128,7 @@ def test_a_preset_is_a_family_with_gaussian_noise_unless_the_job_says_otherwise(
 
 
 def test_gaussian_noise_on_nothing_but_categories_is_refused_before_training() -> None:
-    with pytest.raises(OptionInvalid, match="every column is a category; take masking or swap"):
+    with pytest.raises(OptionInvalid, match="every column is a category: use masking or swap"):
         plan(CATEGORIES, section(family="denoising_ae"))
 
     assert plan(CATEGORIES, section(family="denoising_ae", corruption="swap"))

@@ -219,7 +219,7 @@ def test_numbers_noise_on_nothing_but_categories_is_refused_in_a_sentence(kind: 
     options = CorruptionOptions.model_validate({"corruption": kind})
 
     assert list(corruption_faults(CATEGORIES, options)) == [
-        f"corruption = '{kind}' changes numbers, and every column is a category; take masking or swap"
+        f"corruption = '{kind}' changes numbers, but every column is a category: use masking or swap"
     ]
 
 
@@ -231,7 +231,7 @@ def test_categories_can_be_masked_and_swapped(kind: str) -> None:
 def test_an_amount_of_nothing_is_refused() -> None:
     faults = list(corruption_faults(NUMBERS, CorruptionOptions(corruption_amount=0.5)))
 
-    assert faults == ["corruption_amount needs a corruption: gaussian, masking, swap or salt_and_pepper"]
+    assert faults == ["corruption_amount needs a corruption: set gaussian, masking, swap or salt_and_pepper"]
 
 
 @pytest.mark.gpu
