@@ -11,7 +11,10 @@ from aepipe.bundles import aliases
 from aepipe.bundles.aliases import ALIAS_PATTERN, CHAMPION, LOG_NAME, Naming
 from aepipe.bundles.bundle import LOCK, Bundle, read_manifest
 from aepipe.errors import BundleCorrupt, BundleTooNew, OptionInvalid
-from aepipe.storage import append_line, lock
+from aepipe.storage import append_line, digest_bytes, lock, put_bytes
+
+EVIDENCE = "promotions"
+"""Folder of the promotion reports; the alias log names them by their digest."""
 
 _WAIT_S = 60.0
 _logger = logging.getLogger(__name__)
@@ -109,6 +112,30 @@ class Registry:
             append_line(self.folder / LOG_NAME, naming.to_line())
         _logger.info("%s of %s is now %s", alias, self.folder, naming.version)
         return naming
+
+    def put_evidence(self, report: bytes) -> str:
+        """Store a promotion report and return its digest, for `set_alias`."""
+        digest = digest_bytes(report)
+        put_bytes(self.evidence_path(digest), report)
+        return digest
+
+    def evidence_path(self, digest: str) -> Path:
+        """Return the path of the promotion report with this digest."""
+        return self.folder / EVIDENCE / f"{digest.rpartition(':')[2]}.json"
+
+    def evidence_faults(self) -> list[str]:
+        """Return one message for each promotion report that is missing or was changed."""
+        found = []
+        for digest in dict.fromkeys(naming.evidence for naming in self.history() if naming.evidence is not None):
+            path = self.evidence_path(digest)
+            try:
+                is_intact = digest_bytes(path.read_bytes()) == digest
+            except OSError as error:
+                found.append(f"{path} cannot be read: {error.strerror}. Restore it from a copy.")
+                continue
+            if not is_intact:
+                found.append(f"{path} was changed after it was written: its digest differs. Restore it from a copy.")
+        return found
 
     def find_by_training_key(self, key: str) -> Path | None:
         """Return the newest intact version with this training key; warn about corrupt ones and skip them."""

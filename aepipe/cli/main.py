@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from aepipe import __version__
-from aepipe.cli import sample_commands
+from aepipe.cli import model_commands, sample_commands
 from aepipe.cli.console import print_json, print_table, progress_bar
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
@@ -213,7 +213,7 @@ def score(
         raise typer.Exit(1)
 
 
-for command in (sample_commands.sample, sample_commands.impute, sample_commands.traverse, sample_commands.augment):
+for command in (*sample_commands.COMMANDS, *model_commands.COMMANDS):
     app.command()(command)
 
 
@@ -329,31 +329,6 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
             typer.echo(line)
     if result.failed:
         raise typer.Exit(1)
-
-
-@app.command()
-def models(
-    job: JobPath = HERE,
-    promote: Annotated[str | None, typer.Option(help="Version that gets the alias.")] = None,
-    alias: Annotated[str, typer.Option(help="Alias to set.")] = "champion",
-    why: Annotated[str, typer.Option(help="Reason, kept in the log.")] = "",
-    json: Json = False,
-) -> None:
-    """List the versions of a job's model, or give one of them an alias.
-
-    Example: [bold]aepipe models data/cells/job.toml --promote 20260101T020000Z-1a2b3c4d --why "fewer alarms"[/bold]
-    """
-    from aepipe.jobs.models import list_models, promote_model
-
-    if promote is not None:
-        typer.echo(promote_model(job, promote, alias=alias, why=why))
-        return
-    listed = list_models(job)
-    if json:
-        print_json(listed)
-        return
-    header = ("version", "names", "family", "trained on", "rows", "created")
-    print_table("", header, [model.row() for model in listed.versions])
 
 
 @app.command()

@@ -143,3 +143,6 @@ def _run_former_options(
         run_impute(job, fill, seed=cast("int | None", given["seed"]), model=model, json=json)
         return True
     return False
+
+
+COMMANDS = (sample, impute, traverse, augment)

@@ -1,12 +1,15 @@
 """Versions of a job's model and their aliases."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import read_job
-from aepipe.errors import BundleNotFound
+from aepipe.errors import ArgumentInvalid, BundleNotFound
 from aepipe.jobs.results import Result
+from aepipe.tables.partition_dates import Date, date_of_partition, parse_date
 
 
 class Version(Result):
@@ -56,6 +59,88 @@ def list_models(job_path: str | Path) -> Versions:
             )
         )
     return Versions(name=job.name, versions=tuple(versions))
+
+
+class AliasOn(Result):
+    """Version that an alias referred to at a time; `version` is None if the alias did not exist yet."""
+
+    alias: str
+    when: datetime
+    version: str | None
+    since: datetime | None = None
+    who: str | None = None
+    why: str | None = None
+    evidence: str | None = None
+    """digest of the promotion report behind the change"""
+
+    @property
+    def sentence(self) -> str:
+        """Describe the answer, for a terminal."""
+        moment = f"{self.when:%Y-%m-%d %H:%M} UTC"
+        if self.version is None or self.since is None:
+            return f"there was no {self.alias} at {moment}"
+        return (
+            f"{self.version} was {self.alias} at {moment}, since {self.since:%Y-%m-%d %H:%M} ({self.who}: {self.why})"
+        )
+
+
+def alias_on(job_path: str | Path, when: str, *, alias: str = CHAMPION) -> AliasOn:
+    """Return the version that an alias referred to at the end of a day, month or year, or at a time.
+
+    Args:
+        job_path: job file, or the folder that holds job.toml.
+        when: date such as 2026-03-01, name of a partition with a date, or ISO time; UTC without a zone.
+        alias: the alias.
+
+    Raises:
+        ArgumentInvalid: `when` is not a date.
+    """
+    moment = parse_moment(when)
+    registry = Registry(read_job(job_path).bundle_path)
+    earlier = [naming for naming in registry.history() if naming.alias == alias and naming.when <= moment]
+    if not earlier:
+        return AliasOn(alias=alias, when=moment, version=None)
+    last = earlier[-1]
+    return AliasOn(
+        alias=alias,
+        when=moment,
+        version=last.version,
+        since=last.when,
+        who=last.who,
+        why=last.why,
+        evidence=last.evidence,
+    )
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the last moment of a day, month or year, or the time that a text is.
+
+    >>> parse_moment("2026-02").isoformat(), parse_moment("2026-02-03T04:00").isoformat()
+    ('2026-02-28T23:59:59.999999+00:00', '2026-02-03T04:00:00+00:00')
+    """
+    if (day := parse_date(text)) is not None:
+        return end_of(day)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        if (day := date_of_partition(text)) is not None:
+            return end_of(day)
+        raise ArgumentInvalid("on", [f"expected a date such as 2026-03-01, got {text!r}. Name a day."]) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def end_of(date: Date) -> datetime:
+    """Return the last moment of a day, month or year, in UTC. Raises ArgumentInvalid for a day that does not exist."""
+    year, month, day = (*date, 12, 31)[:3] if len(date) == 1 else (*date, 0)[:3]
+    try:
+        if day:
+            after = datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
+        else:
+            after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        name = "-".join(f"{part:02d}" for part in date)
+        raise ArgumentInvalid("on", [f"expected a day of the calendar, got {name}. Name another day."]) from None
+    return after - timedelta(microseconds=1)
 
 
 def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> str:

@@ -52,4 +52,6 @@ def _verify_bundles(path: Path) -> Verification:
             raise
         except AepipeError as error:
             faults.append(str(error))
+    if versions:
+        faults += Registry(path).evidence_faults()
     return Verification(checked=tuple(checked), faults=tuple(faults))

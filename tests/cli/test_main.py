@@ -24,6 +24,8 @@ COMMANDS = [
     "explain",
     "run",
     "models",
+    "promote",
+    "rollback",
     "verify",
     "doctor",
 ]

@@ -83,6 +83,8 @@ def _train(
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
     alias = _name(job, made.path)
+    if alias == CHALLENGER and _is_promoted(job, made.path):
+        alias = CHAMPION
     return TrainResult(
         bundle=made.path,
         version=made.path.name,
@@ -111,6 +113,14 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
     labels = job.evaluate.anomaly if job.uses_labels and job.evaluate.anomaly else ""
     return digest_of(CONTRACT, shaping, labels, *inputs)
+
+
+def _is_promoted(job: Job, path: Path) -> bool:
+    """Promote a new challenger if `[promotion]` says so; return whether it became champion."""
+    from aepipe.jobs.promotion.promote import promote_if_automatic
+
+    result = promote_if_automatic(job, path.name)
+    return result is not None and result.promoted
 
 
 def _alias_of(job: Job, path: Path) -> str:

@@ -89,6 +89,31 @@ def test_the_alias_champion_in_the_job_replaces_the_champion(cells: Path) -> Non
     assert registry.resolve("champion") == result.bundle
 
 
+def test_automatic_promotion_replaces_the_champion_if_every_check_passes(cells: Path) -> None:
+    edited(cells, "[train]\n", "[promotion]\nautomatic = true\nmax_cost_increase = 10\nmax_auroc_drop = 1\n[train]\n")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+
+    result = train(cells)
+
+    registry = Registry(cells.parent / "exported" / "cells")
+    assert result.alias == "champion"
+    assert registry.resolve("champion") == registry.resolve("challenger") == result.bundle
+    assert registry.history()[-1].evidence is not None
+    assert registry.evidence_faults() == []
+
+
+def test_automatic_promotion_leaves_a_challenger_that_fails_a_check(
+    cells: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edited(cells, "[train]\n", "[promotion]\nautomatic = true\nmin_rows = 1_000_000\n[train]\n")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+
+    result = train(cells)
+
+    assert result.alias == "challenger"
+    assert "fails 1 of the checks of [promotion]: rows: limit 1e+06" in caplog.text
+
+
 def test_a_bundle_that_a_crash_left_without_an_alias_gets_it_by_the_next_training(cells: Path) -> None:
     log = cells.parent / "exported" / "cells" / "aliases.jsonl"
     log.unlink()

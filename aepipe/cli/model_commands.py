@@ -1,0 +1,126 @@
+"""Commands about the versions of a model: `aepipe models`, `aepipe promote` and `aepipe rollback`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aepipe.cli import options
+from aepipe.cli.console import print_json, print_table, progress_bar
+
+Why = Annotated[str, typer.Option(help="Reason, kept in the log.")]
+
+
+def models(
+    job: options.JobPath = options.HERE,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[diff A B]", help="Compare two versions or aliases.")
+    ] = None,
+    promote: Annotated[str | None, typer.Option(help="Version that gets the alias, without any check.")] = None,
+    alias: Annotated[str, typer.Option(help="Alias to set, or to look up with --on.")] = "champion",
+    why: Why = "",
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Print the version that was champion at the end of this day, UTC."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """List the versions of a job's model, compare two of them, or give one of them an alias.
+
+    Example: [bold]aepipe models data/cells/job.toml --on 2026-03-01[/bold]
+    Example: [bold]aepipe models data/cells/job.toml diff champion challenger[/bold]
+    """
+    from aepipe.jobs.models import alias_on, list_models, promote_model
+
+    path, asked = _split(job, words or [])
+    if asked:
+        _show_diff(path, asked, json=json)
+    elif promote is not None:
+        typer.echo(promote_model(path, promote, alias=alias, why=why))
+    elif on is not None:
+        found = alias_on(path, on, alias=alias)
+        if json:
+            print_json(found)
+        else:
+            typer.echo(found.sentence)
+    else:
+        listed = list_models(path)
+        if json:
+            print_json(listed)
+            return
+        header = ("version", "names", "family", "trained on", "rows", "created")
+        print_table("", header, [model.row() for model in listed.versions])
+
+
+def promote(
+    job: options.JobPath = options.HERE,
+    version: Annotated[str, typer.Argument(help="Version or alias to promote.")] = "challenger",
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(help="Partition to compare on; repeatable; default: the latest that the version has not seen."),
+    ] = None,
+    why: Why = "",
+    force: Annotated[bool, typer.Option(help="Promote although a check fails or nothing can be compared.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare only.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Compare a version with the champion on recent partitions, and make it champion if it passes the checks.
+
+    Exit with code 1 if a check fails; the champion then stays.
+    Example: [bold]aepipe promote data/cells/job.toml --dry-run[/bold]
+    """
+    from aepipe.cli.promotion_output import show_promotion
+    from aepipe.jobs.promotion.promote import promote as run_promotion
+
+    with progress_bar(quiet=json) as progress:
+        result = run_promotion(
+            job, version, partitions=partition, why=why, force=force, dry_run=dry_run, progress=progress
+        )
+    if json:
+        print_json(result)
+    else:
+        show_promotion(result)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def rollback(job: options.JobPath = options.HERE, why: Why = "", json: options.Json = False) -> None:
+    """Make the previous champion the champion again; repeat to go further back.
+
+    Example: [bold]aepipe rollback data/cells/job.toml --why "too many alarms"[/bold]
+    """
+    from aepipe.jobs.promotion.promote import rollback as go_back
+
+    result = go_back(job, why=why)
+    if json:
+        print_json(result)
+    else:
+        typer.echo(result.sentence)
+
+
+def _split(job: Path, words: list[str]) -> tuple[Path, tuple[str, str] | None]:
+    """Separate the job from `diff A B`; both `models JOB diff A B` and `models diff A B` are read."""
+    if str(job) == "diff" and not job.exists():
+        job, words = options.HERE, ["diff", *words]
+    if not words:
+        return job, None
+    if words[0] != "diff" or len(words) not in (1, 3):
+        raise typer.BadParameter(f"expected diff A B, got {' '.join(words)}. Name two versions or aliases.")
+    first, second = words[1:] or ("champion", "challenger")
+    return job, (first, second)
+
+
+def _show_diff(job: Path, versions: tuple[str, str], *, json: bool) -> None:
+    from aepipe.jobs.promotion.model_diff import diff_models
+
+    found = diff_models(job, *versions)
+    if json:
+        print_json(found)
+        return
+    for section, lines in found.sections.items():
+        print_table(section, ("", found.first, found.second), [(each.what, each.first, each.second) for each in lines])
+    if not found.sections:
+        typer.echo(f"no difference between {found.first} and {found.second}")
+
+
+COMMANDS = (models, promote, rollback)

@@ -1,0 +1,56 @@
+"""Terminal output of a promotion report."""
+
+import typer
+
+from aepipe.cli.console import print_table
+from aepipe.jobs.promotion.comparison import Comparison, LabelMeasures, ModelFigures
+from aepipe.jobs.promotion.promote import PromoteResult
+
+
+def show_promotion(result: PromoteResult) -> None:
+    """Print the figures of both models, the checks, and what was decided."""
+    if result.report is not None:
+        found = result.report.comparison
+        header = ("on recent rows", "champion", "challenger")
+        print_table(f"{found.rows:,} rows of {len(found.partitions)} partitions", header, _figures(found))
+        checks = [
+            (check.name, check.limit, check.value, {True: "passed", False: "FAILED", None: check.note}[check.passed])
+            for check in result.report.checks
+        ]
+        print_table("checks of [promotion]", ("check", "limit", "measured", "result"), checks)
+        for name, why in found.left_out.items():
+            typer.echo(f"left out: {name}: {why}", err=True)
+    typer.echo(result.sentence)
+
+
+def _figures(found: Comparison) -> list[tuple[object, ...]]:
+    columns = [_column(each) for each in (found.champion, found.challenger)]
+    rows: list[tuple[object, ...]] = [(name, columns[0][name], columns[1][name]) for name in columns[0]]
+    rows.append(("alarms of both, as a share of all alarms", "", found.agreement))
+    rows.append(("rank correlation", "", found.rank_correlation))
+    return rows
+
+
+def _column(each: ModelFigures) -> dict[str, object]:
+    labels = each.labels
+    return {
+        "version": each.version,
+        "family and head": f"{each.family}, {each.head}",
+        "alpha": each.alpha,
+        "alarm rate of the calibration rows": each.calibration_alarm_rate,
+        "alarm rate": each.alarm_rate,
+        "alarms per partition": each.alarms_per_partition,
+        "rows that cannot be scored": each.invalid,
+        "partitions it was trained on": len(each.trained_on),
+        "expected cost per partition": each.cost,
+        "AUROC": None if labels is None else _interval(labels, "auroc"),
+        "average precision": None if labels is None else _interval(labels, "average_precision"),
+        "precision, recall": None if labels is None else f"{labels.precision:.3g}, {labels.recall:.3g}",
+        "rows per second": each.rows_per_s,
+        "bytes": each.bytes,
+    }
+
+
+def _interval(labels: LabelMeasures, name: str) -> str:
+    measure = getattr(labels, name)
+    return f"{measure.value:.3f} ({measure.low:.3f} to {measure.high:.3f})"

@@ -1,0 +1,311 @@
+"""Comparison of two versions of a model on the same recent partitions; each partition is read once."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.calibration.cost_curve import curve_of_nights
+from aepipe.config.job import Job
+from aepipe.errors import DataUnreadable, EvaluationInvalid, SchemaMismatch
+from aepipe.inference.table_model import TableModel
+from aepipe.jobs.evaluate.evaluate import Measured
+from aepipe.jobs.ground_truth import LabelRule, label_rule
+from aepipe.jobs.results import Result
+from aepipe.metrics.ranking import (
+    Interval,
+    Ranking,
+    bootstrap,
+    confusion,
+    rank_correlation,
+    ranking_auroc,
+    ranking_average_precision,
+)
+from aepipe.progress import Progress
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.partitions import Partition
+
+KEPT_ROWS = 1_000_000
+"""Rows whose scores are kept for the rank correlation and the expected cost, evenly spaced."""
+_ROUNDS = 200
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+class LabelMeasures(Result):
+    """Measures of one model against the labels of the recent partitions."""
+
+    auroc: Measured
+    average_precision: Measured
+    precision: float
+    recall: float
+    false_alarm_rate: float
+
+
+class ModelFigures(Result):
+    """Figures of one model on the recent partitions."""
+
+    version: str
+    family: str
+    head: str
+    alpha: float
+    calibration_alarm_rate: float
+    """share of the calibration rows that is flagged"""
+    alarm_rate: float
+    """share of the recent rows that is flagged"""
+    alarms_per_partition: float
+    invalid: int
+    """recent rows that the model cannot score"""
+    trained_on: tuple[str, ...]
+    """recent partitions that the model was trained on"""
+    cost: float | None
+    """expected cost per partition; None without a cost table"""
+    labels: LabelMeasures | None
+    """None unless labels of both classes are known"""
+    rows_per_s: float
+    bytes: int
+    """size of the bundle"""
+
+
+class PartitionAlarms(Result):
+    """Flagged rows of one partition by each model."""
+
+    partition: str
+    rows: int
+    champion: int
+    challenger: int
+    both: int
+
+
+class Comparison(Result):
+    """Champion and challenger on the same rows."""
+
+    champion: ModelFigures
+    challenger: ModelFigures
+    partitions: tuple[PartitionAlarms, ...]
+    left_out: dict[str, str]
+    """partitions that cannot be compared, and why"""
+    rows: int
+    """rows that both models can score"""
+    agreement: float | None
+    """rows that both flag, as a share of the rows that one of them flags; None if none is flagged"""
+    rank_correlation: float | None
+    cost_difference: float | None
+    """expected cost per partition of the challenger minus that of the champion"""
+    labelled: int
+    anomalies: int
+
+
+class _Scored(NamedTuple):
+    """Answers of one model to a batch, (B,) each."""
+
+    scores: Floats
+    flags: Flags
+
+    @property
+    def valid(self) -> Flags:
+        return np.isfinite(self.scores)
+
+
+@dataclass(slots=True)
+class _Collected:
+    """Running figures of one model."""
+
+    model: TableModel
+    seconds: float = 0.0
+    invalid: int = 0
+    alarms: int = 0
+    kept: list[Floats] = field(default_factory=list)
+    labelled: list[_Scored] = field(default_factory=list)
+
+    def score(self, table: pa.Table) -> _Scored:
+        began = perf_counter()
+        answers = self.model.score(table)
+        self.seconds += perf_counter() - began
+        scores = np.asarray(answers["score"].to_numpy(), np.float64)
+        return _Scored(scores, np.asarray(answers["is_anomaly"].to_numpy()))
+
+
+def compare_models(
+    job: Job,
+    champion: TableModel,
+    challenger: TableModel,
+    partitions: Sequence[Partition],
+    *,
+    progress: Progress,
+) -> Comparison:
+    """Score the partitions with both models in one read, and compare scores, alarms, labels, cost and speed.
+
+    A partition that one of the models cannot read is left out, with the reason.
+
+    Raises:
+        DataUnreadable: no partition can be compared.
+    """
+    both = _Comparing(job, champion, challenger, partitions)
+    for index, partition in enumerate(partitions):
+        progress(f"compare {partition.name}", index / len(partitions))
+        both.add(partition)
+    if not both.partitions:
+        reasons = "; ".join(f"{name}: {why}" for name, why in both.left_out.items())
+        raise DataUnreadable(f"no recent partition can be compared: {reasons}. Repair the source, or name partitions.")
+    return both.result()
+
+
+class _Comparing:
+    """Accumulator of a comparison, one partition after another."""
+
+    def __init__(self, job: Job, champion: TableModel, challenger: TableModel, partitions: Sequence[Partition]) -> None:
+        self._job = job
+        self._rule = label_rule(job)
+        self._models = (_Collected(champion), _Collected(challenger))
+        self._truth: list[Flags] = []
+        self._rows = 0
+        self.partitions: list[PartitionAlarms] = []
+        self.left_out: dict[str, str] = {}
+        rows = sum(_rows_of(partition) for partition in partitions)
+        self._step = max(1, math.ceil(rows / KEPT_ROWS))
+
+    def add(self, partition: Partition) -> None:
+        """Score a partition; note it as left out if that fails, without a trace in the figures."""
+        try:
+            batches = [self._score(table) for table in self._tables(partition)]
+        except (DataUnreadable, SchemaMismatch) as error:
+            self.left_out[partition.name] = str(error)
+            return
+        rows = sum(len(champion.scores) for champion, _, _ in batches)
+        if not rows:
+            self.left_out[partition.name] = "it has no rows"
+            return
+        counts = np.zeros(3, np.int64)
+        for champion, challenger, labels in batches:
+            counts += self._take(champion, challenger, labels)
+        first, second, both = (int(count) for count in counts)
+        self.partitions.append(
+            PartitionAlarms(partition=partition.name, rows=rows, champion=first, challenger=second, both=both)
+        )
+
+    def _tables(self, partition: Partition) -> Iterator[pa.Table]:
+        wanted = {name for each in self._models for name in each.model.bundle.encoding.columns_read}
+        wanted |= self._rule.columns if self._rule is not None else frozenset()
+        for path in partition.files:
+            present = [name for name in read_footer(path).schema.names if name in wanted]
+            for batch in slices([path], present, rows=READ_ROWS):
+                yield pa.Table.from_batches([batch])
+
+    def _score(self, table: pa.Table) -> "tuple[_Scored, _Scored, tuple[Flags, Flags] | None]":
+        champion, challenger = (each.score(table) for each in self._models)
+        return champion, challenger, _labels(self._rule, table)
+
+    def _take(self, champion: _Scored, challenger: _Scored, labels: "tuple[Flags, Flags] | None") -> NDArray[np.int64]:
+        """Add the rows of a batch, and return the flags of each model and of both."""
+        valid = champion.valid & challenger.valid
+        self._rows += int(np.count_nonzero(valid))
+        known = valid & labels[0] if labels is not None else np.zeros(len(valid), np.bool_)
+        for each, scored in zip(self._models, (champion, challenger), strict=True):
+            each.invalid += int(np.count_nonzero(~scored.valid))
+            each.alarms += int(np.count_nonzero(scored.flags))
+            each.kept.append(scored.scores[valid][:: self._step])
+            each.labelled.append(_Scored(scored.scores[known], scored.flags[known]))
+        if labels is not None:
+            self._truth.append(labels[1][known])
+        both = champion.flags & challenger.flags
+        return np.array([np.count_nonzero(flags) for flags in (champion.flags, challenger.flags, both)])
+
+    def result(self) -> Comparison:
+        """Return the comparison of all partitions so far."""
+        champion, challenger = self._models
+        truth = np.concatenate(self._truth) if self._truth else np.zeros(0, np.bool_)
+        first, second = (self._figures(each, truth) for each in self._models)
+        either = sum(night.champion + night.challenger - night.both for night in self.partitions)
+        kept = [np.concatenate(each.kept) for each in (champion, challenger)]
+        known = first.cost is not None and second.cost is not None
+        return Comparison(
+            champion=first,
+            challenger=second,
+            partitions=tuple(self.partitions),
+            left_out=self.left_out,
+            rows=self._rows,
+            agreement=sum(night.both for night in self.partitions) / either if either else None,
+            rank_correlation=rank_correlation(*kept) if len(kept[0]) > 1 else None,
+            cost_difference=second.cost - first.cost if known else None,  # type: ignore[operator]
+            labelled=len(truth),
+            anomalies=int(np.count_nonzero(truth)),
+        )
+
+    def _figures(self, each: _Collected, truth: Flags) -> ModelFigures:
+        bundle, nights = each.model.bundle, len(self.partitions)
+        rows = sum(night.rows for night in self.partitions)
+        measures = _measure(truth, each.labelled)
+        calibration = bundle.calibration
+        above = np.searchsorted(calibration.scores, calibration.threshold, side="right")
+        ranks = calibration.ranks or range(1, calibration.n + 1)
+        return ModelFigures(
+            version=bundle.path.name,
+            family=bundle.manifest.family,
+            head=bundle.manifest.head,
+            alpha=calibration.alpha,
+            calibration_alarm_rate=1 - ranks[int(above) - 1] / calibration.n,
+            alarm_rate=each.alarms / rows,
+            alarms_per_partition=each.alarms / nights,
+            invalid=each.invalid,
+            trained_on=tuple(n.partition for n in self.partitions if n.partition in bundle.manifest.train_partitions),
+            cost=self._cost(each, measures, rows=rows / nights),
+            labels=measures,
+            rows_per_s=rows / each.seconds,
+            bytes=sum(len(data) for data in bundle.files.values()),
+        )
+
+    def _cost(self, each: _Collected, measures: LabelMeasures | None, *, rows: float) -> float | None:
+        """Return the expected cost per partition: by labels, else as `calibrate` estimates it from unlabelled rows."""
+        costs = self._job.calibration.costs
+        if costs is None:
+            return None
+        if measures is not None:
+            return rows * costs.expected(false_alarm_rate=measures.false_alarm_rate, recall=measures.recall)
+        scores = np.concatenate(each.kept)
+        if not len(scores) or each.model.bundle.manifest.is_polluted:
+            return None
+        calibration = each.model.bundle.calibration
+        curve = curve_of_nights(calibration.steps, scores, costs, rows=rows)
+        return float(curve.cost[np.searchsorted(curve.alpha, calibration.alpha, side="right") - 1])
+
+
+def _rows_of(partition: Partition) -> int:
+    try:
+        return sum(read_footer(path).rows for path in partition.files)
+    except DataUnreadable:  # the partition is left out when it is read
+        return 0
+
+
+def _labels(rule: LabelRule | None, table: pa.Table) -> "tuple[Flags, Flags] | None":
+    if rule is None or not rule.columns <= set(table.column_names):
+        return None
+    labels = rule.of(table)
+    return labels.known, labels.is_anomaly
+
+
+def _measure(truth: Flags, labelled: Sequence[_Scored]) -> LabelMeasures | None:
+    """Return the measures against labels; None unless both classes are labelled."""
+    scores, flags = (np.concatenate(parts) for parts in zip(*labelled, strict=True))
+    try:
+        ranking = Ranking.of(truth, scores)
+    except EvaluationInvalid:
+        return None
+    found = confusion(truth, flags)
+    return LabelMeasures(
+        auroc=_interval(bootstrap(ranking_auroc, ranking, seed=0, rounds=_ROUNDS)),
+        average_precision=_interval(bootstrap(ranking_average_precision, ranking, seed=0, rounds=_ROUNDS)),
+        precision=found.precision,
+        recall=found.recall,
+        false_alarm_rate=found.false_alarm_rate,
+    )
+
+
+def _interval(found: Interval) -> Measured:
+    return Measured(value=found.value, low=found.low, high=found.high)

@@ -1,0 +1,47 @@
+"""A job with linear bundles, one of them champion, and partitions to score: no training."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aepipe.bundles.registry import Registry
+from tests.support.linear_bundle import make_bundle, numbers
+
+DAYS = ("dt=2026-03-01", "dt=2026-03-02", "dt=2026-03-03")
+
+
+def write_job(folder: Path, extra: str = "") -> Path:
+    """The job, three partitions of 200 rows with labels, and a champion."""
+    for day, name in enumerate(DAYS):
+        write_partition(folder, name, seed=day + 10)
+    job = folder / "job.toml"
+    job.write_text(
+        'name = "linear"\n[data]\npath = "rows"\nkeys = ["id"]\nlabels = ["bad"]\n[columns]\nbad = "label"\n'
+        f'[evaluate]\nanomaly = "bad = 1"\n{extra}'
+    )
+    add_version(folder, "champion", seed=0)
+    return job
+
+
+def write_partition(folder: Path, name: str, *, seed: int, rows: int = 200, shift: float = 0.0) -> Path:
+    """Normal rows, the first ten of which are anomalies that lie further out; `shift` is added to column `a`."""
+    table = numbers(rows, seed=seed, first_id=seed * 1_000)
+    outlying = np.arange(rows) < 10
+    for at, column in enumerate("abc", 1):
+        values = table[column].to_numpy() * np.where(outlying, 4, 1).astype(np.float32)
+        values += np.float32(shift if column == "a" else 0.0)
+        table = table.set_column(at, column, pa.array(values))
+    path = folder / "rows" / name / "part-0.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.append_column("bad", pa.array(outlying.astype(np.int64))), path)
+    return path
+
+
+def add_version(folder: Path, alias: str, *, seed: int, alpha: float = 0.05) -> str:
+    """Another version, trained, so to speak, on other rows."""
+    table = numbers(400, seed=seed)
+    bundle = make_bundle(folder, table, data={"keys": ["id"]}, alpha=alpha)
+    Registry(folder / "exported" / "linear").set_alias(alias, bundle.path.name, who="ada", why="a test")
+    return bundle.path.name
