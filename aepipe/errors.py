@@ -1,6 +1,9 @@
 """Errors that a user can fix, one class for each remedy."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
+
+_LEAST_SIMILARITY = 0.6  # difflib ratio: accepts two swapped letters in a name of three
 
 
 class AepipeError(Exception):
@@ -83,3 +86,29 @@ class CalibrationInvalid(AepipeError):
 
 class EvaluationInvalid(AepipeError):
     """Labels or scores do not support the measure. Remedy: give scored rows of both classes."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, listed: int = 0) -> str:
+    """Return the end of a message about an unknown name: the known names that are close, upper and lower case alike.
+
+    >>> did_you_mean("amout", ["age", "amount"]), did_you_mean("shop", ["age", "amount"], listed=20)
+    ("; did you mean 'amount'?", ': expected one of age, amount')
+
+    Args:
+        name: the unknown name.
+        known: the names to choose from.
+        most: the most names to suggest.
+        listed: the most names to list if none is close; 0 returns an empty string instead.
+    """
+    names = list(dict.fromkeys(known))
+    lower: dict[str, str] = {}
+    for each in names:
+        lower.setdefault(each.lower(), each)
+    near = difflib.get_close_matches(name.lower(), list(lower), n=most, cutoff=_LEAST_SIMILARITY)
+    if near:
+        return f"; did you mean {' or '.join(repr(lower[each]) for each in near)}?"
+    return (
+        f": expected one of {', '.join(names[:listed])}{', ...' if len(names) > listed else ''}"
+        if listed and names
+        else ""
+    )

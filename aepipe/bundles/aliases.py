@@ -1,6 +1,5 @@
 """Aliases of versions: an append-only log in the folder of the versions. Reads only."""
 
-import difflib
 import logging
 import re
 from collections.abc import Iterable
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from aepipe.errors import BundleCorrupt, BundleNotFound
+from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
 
 MANIFEST = "MANIFEST.json"
@@ -126,7 +125,5 @@ def _no_such_alias(folder: Path, name: str, names: Iterable[str]) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f". Did you mean {near[0]}?"
-    return f". Choose one of {', '.join(known[-5:])}." if known else ". There are no others. Train a model."
+    choice = f". Choose one of {', '.join(known[-5:])}." if known else ". There are no others. Train a model."
+    return did_you_mean(name, known) or choice

@@ -9,6 +9,7 @@ from pydantic import Field, FiniteFloat
 from aepipe.config.cost_table import Costs
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
+from aepipe.metrics.ranking import f_beta
 
 Floats = NDArray[np.float64]
 
@@ -160,22 +161,11 @@ class Choice(FrozenModel):
         if self.chosen is None or self.costs is None or self.by != "labels":
             return {}
         base, rate, recall = self.costs.base_rate, self.chosen.false_alarm_rate, self.chosen.recall
-        flagged = base * recall + (1 - base) * rate
-        precision = base * recall / flagged if flagged else 0.0
+        hits, misses, false_alarms = base * recall, base * (1 - recall), (1 - base) * rate
+        precision = hits / (hits + false_alarms) if hits + false_alarms else 0.0
         beta = self.costs.beta
-        found = {"precision": precision, "recall": recall, "F1": f_beta(precision, recall, 1.0)}
-        return found | {f"F{beta:.3g}": f_beta(precision, recall, beta)}
-
-
-def f_beta(precision: float, recall: float, beta: float) -> float:
-    """Return the F-beta score: the weighted harmonic mean of precision and recall; a miss weighs beta**2 false alarms.
-
-    >>> f_beta(0.5, 1.0, 1.0), f_beta(0.0, 0.0, 2.0)
-    (0.6666666666666666, 0.0)
-    """
-    weight = beta**2
-    below = weight * precision + recall
-    return (1 + weight) * precision * recall / below if below else 0.0
+        found = {"precision": precision, "recall": recall, "F1": f_beta(hits, misses, false_alarms)}
+        return found | {f"F{beta:.3g}": f_beta(hits, misses, false_alarms, beta)}
 
 
 def _point(curve: Curve, index: int) -> Point:

@@ -1,6 +1,5 @@
 """Job file: one TOML file that configures a pipeline."""
 
-import difflib
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from aepipe.config.promotion import Promotion
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
 
 if TYPE_CHECKING:
@@ -430,19 +429,11 @@ def _faults(error: ValidationError, text: str) -> Iterator[str]:
         path = tuple(str(part) for part in fault["loc"])
         place = _line(path, text)
         if fault["type"] == "extra_forbidden":
-            yield f"{place}unknown key '{path[-1]}'{_did_you_mean(path)}"
+            yield f"{place}unknown key '{path[-1]}'{did_you_mean(path[-1], _known_keys(path[:-1]), listed=30)}"
         elif fault["type"] == "missing":
             yield f"{place}missing key '{'.'.join(path)}'"
         else:
             yield f"{place}{'.'.join(path) + ': ' if path else ''}{describe_fault(fault)}"
-
-
-def _did_you_mean(path: tuple[str, ...]) -> str:
-    known = _known_keys(path[:-1])
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    if near:
-        return f", did you mean '{near[0]}'?"
-    return f"; known keys: {', '.join(sorted(known))}" if known else ""
 
 
 def _known_keys(path: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ from aepipe.frozen import FrozenModel
 from aepipe.layout import Image
 from aepipe.tables import image_codec as image_bytes
 from aepipe.tables.arrow_arrays import array_of, bytes_of, nulls_of, plain_values, values_of
-from aepipe.tables.arrow_types import innermost, sort_of
+from aepipe.tables.arrow_types import innermost, list_depth, sort_of
 from aepipe.tables.schema import Column
 
 _FINE, _MISSING, _SHAPE, _UNREADABLE, _RANGE = range(5)
@@ -148,7 +148,7 @@ def fit_image(column: Column) -> ImageCodec:
 
 def _as_lists(rows: np.ndarray, kind: pa.DataType, shape: tuple[int, int, int]) -> pa.Array:
     """Convert pixels (B, P) to lists, nested as deeply as the type: flat, rows, or channels of rows."""
-    depth = _depth(kind)
+    depth = list_depth(kind)
     sizes = {1: (rows.shape[1],), 2: (shape[1], shape[0] * shape[2]), 3: shape}[depth]
     types = [kind]
     while len(types) < depth:
@@ -161,7 +161,3 @@ def _as_lists(rows: np.ndarray, kind: pa.DataType, shape: tuple[int, int, int]) 
             buffers.append(pa.py_buffer(np.arange(count + 1, dtype=np.int32) * size))
         array = pa.Array.from_buffers(one, count, buffers, children=[array])
     return array
-
-
-def _depth(kind: pa.DataType) -> int:
-    return 1 + _depth(kind.value_type) if sort_of(kind) == "list" else 0

@@ -7,7 +7,6 @@ plain words are in double quotes or backticks. Logic has three values, as in SQL
 """
 
 import datetime
-import difflib
 from collections.abc import Callable
 from decimal import Decimal
 from functools import reduce
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from aepipe.errors import did_you_mean
 from aepipe.expressions.parser import (
     All,
     Any,
@@ -159,8 +159,7 @@ _PLAIN = {
 def _unknown(column: Column, names: list[str]) -> str:
     if column.name in names:
         return f"there are several columns '{column.name}'"
-    near = difflib.get_close_matches(column.name, names, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else f"; there are {', '.join(names[:20])}"
+    hint = did_you_mean(column.name, names, listed=20)
     text = f" (put text in single quotes: '{column.name}')" if column.quoted else ""
     return f"no column '{column.name}'{text}{hint}"
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aepipe.heads.distance_space import FLOOR, Matrix
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, chosen_rows, run_model
+from aepipe.heads.robust_spread import IQR_OF_NORMAL, spread_of_known
 from aepipe.heads.whitening import shrunk_covariance, whitening_projection
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Layout
 from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH
@@ -42,7 +43,6 @@ tables. Covariances of the closest 60, 75 or 90 % of the rows find fewer, both o
 anomalies.
 """
 
-_IQR_OF_NORMAL = 1.349
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -217,7 +217,7 @@ def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Ar
     """Return the rows once per fault of each column: numbers shifted both ways or missing, and rare categories."""
     found: list[tuple[int, Arrays]] = []
     for index, number in enumerate(layout.numbers):
-        spread = _robust_spread(np.asarray(train["num"][:, index], np.float64)) or number.std * number.scale
+        spread = spread_of_known(np.asarray(train["num"][:, index], np.float64)) or number.std * number.scale
         right = np.asarray(rows["num"][:, index], np.float32)
         values = [right + np.float32(sign * FAULT * spread) for sign in (-1.0, 1.0)]
         if number.may_be_missing:
@@ -254,18 +254,10 @@ def _limited(typical: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
     """Clip the residuals and values of numbers at `LIMIT`, except where the interquartile range is 0."""
     numbers = np.r_[:of_numbers, of_all : of_all + of_numbers]
     low, center, high = np.quantile(typical[:, numbers], [0.25, 0.5, 0.75], axis=0)
-    reach = np.where(high > low, LIMIT * (high - low) / _IQR_OF_NORMAL, np.inf)
+    reach = np.where(high > low, LIMIT * (high - low) / IQR_OF_NORMAL, np.inf)
     limited = typical.copy()
     limited[:, numbers] = np.clip(typical[:, numbers], center - reach, center + reach)
     return limited
-
-
-def _robust_spread(values: Matrix) -> float:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return 0.0
-    low, high = np.quantile(known, [0.25, 0.75])
-    return float((high - low) / _IQR_OF_NORMAL) or float(known.std())
 
 
 def _information_content(codes: NDArray[np.integer], size: int) -> Matrix:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads.base import ScoringInputs
+from aepipe.heads.robust_spread import robust_spread
 
 FLOOR = 1e-2
 """Least spread of a coordinate relative to the typical spread of its field; anything below is rounding noise."""
@@ -29,7 +30,6 @@ On 21 contaminated tables, this raises the AUROC of robust distances of the rows
 REACH = 10.0
 """Clipping distance in typical spreads of the coordinates of a field."""
 
-_IQR_OF_NORMAL = 1.349
 
 Matrix = NDArray[np.float64]
 
@@ -89,15 +89,10 @@ def standard_scaling(train: ScoringInputs, dev: ScoringInputs, fields: Fields = 
 def robust_scaling(train: ScoringInputs, dev: ScoringInputs, fields: Fields = MODEL) -> Scaling:
     """Return medians and interquartile ranges, which a tenth of anomalous rows hardly changes."""
     learned, fresh = coordinates(train, fields), coordinates(dev, fields)
-    center, spread = np.median(learned, axis=0), np.maximum(_robust_spread(learned), _robust_spread(fresh))
+    center, spread = np.median(learned, axis=0), np.maximum(robust_spread(learned), robust_spread(fresh))
     reach = REACH * np.concatenate([np.full(len(kind), _typical(kind)) for _, kind in _kinds(spread, train, fields)])
     whole = [np.clip(values - center, -reach, reach).std(axis=0) for values in (learned, fresh)]
     return Scaling(center, _floored(np.maximum(spread, LEAST_SHARE * np.maximum(*whole)), train, fields))
-
-
-def _robust_spread(values: Matrix) -> Matrix:
-    low, high = np.quantile(values, [0.25, 0.75], axis=0)
-    return np.asarray((high - low) / _IQR_OF_NORMAL)
 
 
 def _floored(spread: Matrix, evidence: ScoringInputs, fields: Fields) -> Matrix:

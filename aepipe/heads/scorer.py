@@ -14,6 +14,7 @@ from aepipe.heads.base import Head, HeadStats, ScoringInputs
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
+from aepipe.heads.robust_spread import IQR_OF_NORMAL
 from aepipe.latent_math import Mixture
 from aepipe.layout import Port
 from aepipe.models.base import Model, Part
@@ -23,7 +24,6 @@ from aepipe.models.layers.loss_pooling import reason_names
 FITTED_ROWS = 20_000
 """Heads are fitted on at most this many training rows, and as many dev rows."""
 
-_IQR_OF_NORMAL = 1.349
 _LEAST_SPREAD = 1e-3  # nats: below it, losses differ by rounding
 
 
@@ -41,7 +41,7 @@ class LossScale(nn.Module):
     def __init__(self, losses: Tensor) -> None:
         super().__init__()
         low, center, high = np.quantile(losses.double().numpy(), [0.25, 0.5, 0.75], axis=0)
-        spread = (high - low) / _IQR_OF_NORMAL
+        spread = (high - low) / IQR_OF_NORMAL
         scale = (spread + max(float(spread.mean()), _LEAST_SPREAD)) / 2
         self.register_buffer("center", torch.tensor(center, dtype=torch.float32))
         self.register_buffer("gain", torch.tensor(1 / scale, dtype=torch.float32))

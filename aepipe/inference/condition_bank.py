@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Arrays
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import Port
-from aepipe.tables.schema import did_you_mean
 
 FILE = "conditions.parquet"
 """File of a bundle: the condition columns of training rows, in the types of the source."""
@@ -69,8 +68,7 @@ def _holds(where: Condition, rows: pa.RecordBatch, version: str) -> pa.BooleanAr
         raise JobInvalid("where", [f"{version} has no condition columns. Omit where, or train with conditions"])
     others = sorted(where.columns - set(known))
     if others:
-        listed = f": expected one of {', '.join(known)}"
-        faults = [f"'{name}' is not a condition of {version}{did_you_mean(name, known) or listed}" for name in others]
+        faults = [f"'{name}' is not a condition of {version}{did_you_mean(name, known, listed=20)}" for name in others]
         raise JobInvalid("where", faults)
     holds = where.mask(rows)
     if not holds.true_count:

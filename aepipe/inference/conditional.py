@@ -11,11 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import COMPLETER, FREE, OPENING, Port
-from aepipe.tables.schema import did_you_mean
 
 ENOUGH_ROWS = 4_096
 """Rows that meet the condition, after which the search stops."""
@@ -54,9 +53,8 @@ def refuse_unknown(bundle: Bundle, where: Condition) -> None:
     known = [column.name for column in bundle.encoding.schema.modelled]
     others = sorted(where.columns - set(known))
     if others:
-        listed = f": expected one of {', '.join(known)}"
         faults = [
-            f"'{name}' is not a column of {bundle.version}{did_you_mean(name, known) or listed}" for name in others
+            f"'{name}' is not a column of {bundle.version}{did_you_mean(name, known, listed=20)}" for name in others
         ]
         raise JobInvalid("where", faults)
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from aepipe import latent_math as latent
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Encoded
-from aepipe.errors import ArgumentInvalid, OptionInvalid, SchemaMismatch
+from aepipe.errors import ArgumentInvalid, OptionInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.inference.counter_rng import noise
 from aepipe.inference.reconstruct import Run, rebuild
 from aepipe.tables.arrow_arrays import array_of, texts_of
-from aepipe.tables.schema import did_you_mean
 
 Attribute = str | tuple[pa.Table, pa.Table]
 """A condition that some rows meet, or a table of rows with the attribute and one of rows without it."""

@@ -1,6 +1,5 @@
 """Explanation of a score: the row and its reconstruction, columns with the greatest attribution first."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,15 +12,13 @@ from aepipe.errors import OptionInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
-from aepipe.jobs.row_lookup import find_rows, key_texts
+from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.layout import Layout
 from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
 from aepipe.tables.parquet_reader import READ_ROWS, slices
-
-NEAR = 3
 
 
 class ColumnLine(Result):
@@ -102,15 +99,9 @@ def explain(
 
 
 def _of_keys(job: Job, keys: Sequence[str], columns: Sequence[str]) -> list[_Row]:
-    table = find_rows(job, list(dict.fromkeys(keys)), columns=columns, near=_near)
+    table = find_rows(job, list(dict.fromkeys(keys)), columns=columns)
     names = ", ".join(job.data.keys)
     return [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(dict.fromkeys(keys))]
-
-
-def _near(job: Job, text: str) -> str:
-    """Return a hint such as `; near are case-001, case-002` if some keys are similar."""
-    found = difflib.get_close_matches(text, list(key_texts(job)), n=NEAR, cutoff=0.6)
-    return f"; near are {', '.join(found)}" if found else ""
 
 
 def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:

@@ -11,10 +11,9 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.config.job import Job
-from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
-from aepipe.tables.schema import did_you_mean
 
 _SHOWN = 5
 

@@ -1,8 +1,9 @@
 """Rows of a job's data, found by their keys as text."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
+from itertools import islice
 from operator import and_
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.job import Job
-from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.errors import JobInvalid, OptionInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.unification import unified_table
+
+_MOST_COMPARED = 100_000  # keys; comparing them with a text takes less than a second
 
 Place = tuple[Partition, Path, int]
 """Partition and file of a row, and its position in the file."""
@@ -25,7 +28,6 @@ def find_rows(
     texts: Sequence[str],
     *,
     columns: Sequence[str],
-    near: Callable[[Job, str], str] = lambda job, text: "",
 ) -> pa.Table:
     """Find one row per key, in the order of the keys.
 
@@ -33,11 +35,10 @@ def find_rows(
         job: The job.
         texts: Keys as text; the values of several key columns in the order of `[data] keys`, separated by commas.
         columns: Columns to read; a file may lack some.
-        near: Function that returns a hint at similar keys for the message about a key that is not found.
 
     Raises:
         JobInvalid: The job has no key column.
-        OptionInvalid: A key matches no row, or several.
+        OptionInvalid: A key matches no row, or several; the message suggests similar keys.
     """
     keys = job.data.keys
     if not keys:
@@ -48,11 +49,11 @@ def find_rows(
         for file in partition.files:
             for text, row in _matches(file, keys, wanted):
                 found[text].append((partition, file, row))
-    places = [_the_one(job, text, found[text], near) for text in texts]
+    places = [_the_one(job, text, found[text]) for text in texts]
     return unified_table([_read(file, row, columns) for _, file, row in places])
 
 
-def key_texts(job: Job) -> Iterator[str]:
+def _key_texts(job: Job) -> Iterator[str]:
     """Yield the key of every row, in the format that `find_rows` takes."""
     keys = job.data.keys
     for partition in discover(job):
@@ -87,10 +88,11 @@ def _holds(batch: pa.RecordBatch, text: str, condition: Condition, keys: Sequenc
     return np.asarray(held.cast(pa.uint8()).to_numpy(zero_copy_only=False))
 
 
-def _the_one(job: Job, text: str, places: Sequence[Place], near: Callable[[Job, str], str]) -> Place:
+def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
     keys = ", ".join(job.data.keys)
     if not places:
-        raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{near(job, text)}")
+        hint = did_you_mean(text, islice(_key_texts(job), _MOST_COMPARED), most=3)
+        raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{hint}")
     if len(places) > 1:
         rows = ", ".join(f"{partition.name}:{_row(partition, file, row)}" for partition, file, row in places[:5])
         more = f" and {len(places) - 5} more" if len(places) > 5 else ""

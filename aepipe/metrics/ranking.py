@@ -83,9 +83,17 @@ class Confusion(NamedTuple):
 
         Returns 0 if no positive is flagged.
         """
-        weight = beta**2
-        hits = (1 + weight) * self.true_positives
-        return _share(hits, hits + weight * self.false_negatives + self.false_positives)
+        return f_beta(self.true_positives, self.false_negatives, self.false_positives, beta)
+
+
+def f_beta(hits: float, misses: float, false_alarms: float, beta: float = 1.0) -> float:
+    """Compute the F-beta score from counts or shares of rows; a miss weighs `beta`**2 false alarms.
+
+    >>> f_beta(1, 0, 1), f_beta(0, 3, 2, beta=2.0)
+    (0.6666666666666666, 0.0)
+    """
+    weighted = (1 + beta**2) * hits
+    return _share(weighted, weighted + beta**2 * misses + false_alarms)
 
 
 def auroc(truth: ArrayLike, score: ArrayLike) -> float:

@@ -1,14 +1,21 @@
 """Latent space: default size, names, sampling."""
 
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from aepipe.layout import Layout
 from aepipe.models.base import LatentSpace, Posterior
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.losses import kl_by_dimension
+
+LatentWidth: TypeAlias = Annotated[
+    int | None, Field(ge=1, description="width of the code; default: a quarter of the columns, 16 for images")
+]
+"""Option `latent` of most families, passed to `latents_for`."""
 
 MOST = 4096
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart

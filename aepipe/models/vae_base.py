@@ -13,7 +13,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Loss, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import free_bits, linear_ramp
 
@@ -21,9 +21,7 @@ from aepipe.models.losses import free_bits, linear_ramp
 class VaeOptions(FrozenModel):
     """Options of families that are trained by the ELBO."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     warm_up: float = Field(
         0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
     )

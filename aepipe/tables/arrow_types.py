@@ -57,6 +57,15 @@ def innermost(kind: pa.DataType) -> pa.DataType:
     return innermost(kind.value_type) if sort_of(kind) == "list" else kind
 
 
+def list_depth(kind: pa.DataType) -> int:
+    """Return how deep lists are nested: 0 for a type that is not a list.
+
+    >>> list_depth(pa.float32()), list_depth(pa.list_(pa.list_(pa.float32())))
+    (0, 2)
+    """
+    return 1 + list_depth(kind.value_type) if sort_of(kind) == "list" else 0
+
+
 def carries(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Return True if data of type `found` can be read as `wanted`: the same values or narrower ones.
 

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from aepipe.config.job import ColumnSpec, Job, Kind
-from aepipe.errors import SchemaMismatch
+from aepipe.errors import SchemaMismatch, did_you_mean
 from aepipe.tables import image_codec as image_bytes
 from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import innermost, plain, sort_of
 from aepipe.tables.list_inference import REMEDY as _REMEDY
 from aepipe.tables.list_inference import ListsRefused, kind_of_lists
-from aepipe.tables.schema import Column, Schema, did_you_mean
+from aepipe.tables.schema import Column, Schema
 
 _MIN_IDENTIFIER_ROWS = 100
 """Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""

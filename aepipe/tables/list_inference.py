@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from aepipe.tables.arrow_types import innermost, plain, sort_of
+from aepipe.tables.arrow_types import innermost, list_depth, plain, sort_of
 
 REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
 _EXAMPLE = '{kind = "image", shape = [1, 28, 28]}'
@@ -43,7 +43,7 @@ def kind_of_lists(
         ListsRefused: the column cannot be modelled.
     """
     kind = plain(kind)
-    depth = _depth(kind)
+    depth = list_depth(kind)
     if sort_of(innermost(kind)) != "number" or not 1 <= depth <= 2 or (depth == 2 and asked == "vector"):
         wanted = "series" if asked == "series" else "vector"
         raise ListsRefused(f"which is not a {wanted} of numbers: {REMEDY}")
@@ -86,7 +86,7 @@ def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
         " to ".join(str(length) for length in dict.fromkeys((lengths[0], lengths[-1]))) if lengths else "any number of"
     )
     what = "numbers"
-    if _depth(kind) == 2:
+    if list_depth(kind) == 2:
         inner = kind.value_type
         what = f"lists of {inner.list_size} numbers" if pt.is_fixed_size_list(inner) else "lists of numbers"
     return f"lists of {span} {what}" + (f" in the first {len(values):,} rows" if values is not None else "")
@@ -95,7 +95,3 @@ def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
 def _lengths(values: pa.ChunkedArray | None) -> list[int]:
     """Return the distinct lengths of the lists, sorted; nulls are skipped."""
     return [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
-
-
-def _depth(kind: pa.DataType) -> int:
-    return 1 + _depth(kind.value_type) if sort_of(kind) == "list" else 0

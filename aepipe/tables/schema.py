@@ -1,7 +1,6 @@
 """Columns of a table: kind of each and the rule that chose it."""
 
 import base64
-import difflib
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal
@@ -93,13 +92,3 @@ class Schema(FrozenModel):
     def arrow(self) -> pa.Schema:
         """Arrow schema of the source."""
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self.arrow_ipc)))
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean 'amount'?` if a name is close, else an empty string.
-
-    >>> did_you_mean("amout", ["amount", "age"])
-    "; did you mean 'amount'?"
-    """
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

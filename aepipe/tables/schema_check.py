@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from aepipe.errors import did_you_mean
 from aepipe.tables.arrow_types import carries
 from aepipe.tables.kind_inference import infer
-from aepipe.tables.schema import Column, Schema, did_you_mean
+from aepipe.tables.schema import Column, Schema
 
 __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 

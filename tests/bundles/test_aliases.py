@@ -76,12 +76,12 @@ def test_a_bundle_is_named_in_full_or_by_its_champion_or_by_an_alias(folder: Pat
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        (f"sales/{OLD[:-1]}0", f"sales/{OLD[:-1]}0 does not exist. Did you mean {OLD}?"),
-        ("sale", "sale does not exist. Did you mean sales?"),
+        (f"sales/{OLD[:-1]}0", f"sales/{OLD[:-1]}0 does not exist; did you mean '{OLD}'?"),
+        ("sale", "sale does not exist; did you mean 'sales'?"),
         ("xyz", "xyz does not exist. Choose one of sales."),
-        ("sales@champoin", "sales has no 'champoin'. Did you mean champion?"),
+        ("sales@champoin", "sales has no 'champoin'; did you mean 'champion'?"),
         ("sales@best", "sales has no 'best'. Choose one of challenger, champion."),
-        (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0. Did you mean {OLD}?"),
+        (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0; did you mean '{OLD}'?"),
     ],
 )
 def test_a_name_that_is_not_there_is_refused_with_the_nearest_that_is(folder: Path, name: str, sentence: str) -> None:

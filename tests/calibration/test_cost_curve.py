@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aepipe.calibration.conformal import Calibration
-from aepipe.calibration.cost_curve import Choice, Curve, cheapest, curve_of_labels, curve_of_nights, f_beta
+from aepipe.calibration.cost_curve import Choice, Curve, cheapest, curve_of_labels, curve_of_nights
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job, parse_job
 from aepipe.errors import CalibrationInvalid, JobInvalid
 from aepipe.jobs.threshold_selection import Evidence, Labelled, calibrate
-from aepipe.metrics.ranking import Confusion
 
 SCORES = st.lists(st.integers(0, 12), min_size=3, max_size=40).filter(lambda found: len(set(found)) > 1)
 COSTS = st.builds(
@@ -83,13 +82,6 @@ def test_with_capacity_for_nothing_the_strictest_threshold_is_chosen() -> None:
 
     assert cheapest(curve, 1) == 0
     assert cheapest(curve, 9) == 1
-
-
-@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
-def test_f_beta_is_that_of_counts(beta: float) -> None:
-    counts = Confusion(true_positives=6, false_positives=3, false_negatives=2, true_negatives=50)
-
-    assert f_beta(counts.precision, counts.recall, beta) == pytest.approx(counts.f_beta(beta))
 
 
 def test_a_choice_by_labels_tells_its_measures_at_the_base_rate() -> None:

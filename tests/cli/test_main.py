@@ -105,8 +105,8 @@ def test_every_fault_of_a_job_is_printed_on_one_line(tmp_path: Path) -> None:
     lines = aepipe("train", job, code=2).stderr.splitlines()
 
     assert len(lines) == 4
-    assert any("'pth', did you mean 'path'" in line for line in lines)
-    assert any("'trian', did you mean 'train'" in line for line in lines)
+    assert any("'pth'; did you mean 'path'" in line for line in lines)
+    assert any("'trian'; did you mean 'train'" in line for line in lines)
 
 
 def test_score_prints_json_with_output_paths(cells: Path) -> None:

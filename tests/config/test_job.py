@@ -75,9 +75,9 @@ def test_read_job_lists_every_fault_with_line_and_suggestion(tmp_path: Path) -> 
     faults = faults_of(tmp_path, text)
 
     assert faults == (
-        "line 4: unknown key 'partitoin', did you mean 'partition'?",
+        "line 4: unknown key 'partitoin'; did you mean 'partition'?",
         "line 6: train.epochs: expected at least 1, got 0",
-        "line 7: unknown key 'scroe', did you mean 'score'?",
+        "line 7: unknown key 'scroe'; did you mean 'score'?",
     )
 
 

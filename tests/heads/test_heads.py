@@ -15,12 +15,14 @@ def test_every_head_says_its_name_and_what_it_measures() -> None:
 
 
 def test_a_misspelt_head_is_told_the_nearest_one() -> None:
-    with pytest.raises(OptionInvalid, match=r"there is no head 'mahalanobs', did you mean 'mahalanobis'\?"):
+    with pytest.raises(OptionInvalid, match=r"there is no head 'mahalanobs'; did you mean 'mahalanobis'\?"):
         heads.find("mahalanobs")
 
 
 def test_an_unheard_of_head_is_told_all_of_them() -> None:
-    with pytest.raises(OptionInvalid, match="there are consensus, elbo, knn, knn_with_row, mahalanobis, mean_loss"):
+    with pytest.raises(
+        OptionInvalid, match="expected one of consensus, elbo, knn, knn_with_row, mahalanobis, mean_loss"
+    ):
         heads.find("zzz")
 
 

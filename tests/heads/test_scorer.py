@@ -177,5 +177,5 @@ def test_the_reasons_of_an_image_are_its_regions() -> None:
 def test_an_unknown_head_is_refused_before_any_work() -> None:
     model = train(table_layout(cells()[0]), {"num": cells()[0]}, {"num": cells()[1]}, family="pca")
 
-    with pytest.raises(OptionInvalid, match="there is no head 'kn', did you mean 'knn'"):
+    with pytest.raises(OptionInvalid, match="there is no head 'kn'; did you mean 'knn'"):
         fit_scorer(model, {"num": cells()[0]}, {"num": cells()[1]}, head="kn", reasons=1)

@@ -78,7 +78,7 @@ def test_rows_that_are_not_there_or_not_one_are_named(cells: Path) -> None:
 
     with pytest.raises(OptionInvalid, match=rf"2 rows have .*: {NIGHT}:3, {NIGHT}:{last}; one is needed"):
         explain(cells, [key])
-    with pytest.raises(OptionInvalid, match="has the key case_id = 'case-9999'; near are case-"):
+    with pytest.raises(OptionInvalid, match="has the key case_id = 'case-9999'; did you mean 'case-"):
         explain(cells, ["case-9999"])
     with pytest.raises(OptionInvalid, match=rf"{NIGHT} has {last + 1} rows; its last row is {NIGHT}:{last}"):
         explain(cells, row=f"{NIGHT}:{last + 1}")

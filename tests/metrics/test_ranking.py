@@ -15,6 +15,7 @@ from aepipe.metrics.ranking import (
     bootstrap,
     bootstrap_confusion,
     confusion,
+    f_beta,
     ranking_auroc,
     ranking_average_precision,
 )
@@ -84,6 +85,8 @@ def test_the_counts_at_a_threshold_are_those_of_scikit_learn(
     assert found.precision == pytest.approx(precision_score(truth, flagged, zero_division=0), abs=1e-12)
     assert found.recall == pytest.approx(recall_score(truth, flagged), abs=1e-12)
     assert found.f_beta(beta) == pytest.approx(fbeta_score(truth, flagged, beta=beta, zero_division=0), abs=1e-12)
+    shares = (found.true_positives / 40, found.false_negatives / 40, found.false_positives / 40)
+    assert f_beta(*shares, beta) == pytest.approx(found.f_beta(beta), abs=1e-12)
     assert found.false_alarm_rate == pytest.approx(np.mean(flagged[~truth]), abs=1e-12)
 
 

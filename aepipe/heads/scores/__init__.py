@@ -1,13 +1,12 @@
 """Registry of heads: every module of this folder that defines `HEAD`."""
 
-import difflib
 import importlib
 import pkgutil
 from functools import cache
 from typing import Literal
 
 from aepipe.config.job import LABELLED
-from aepipe.errors import OptionInvalid
+from aepipe.errors import OptionInvalid, did_you_mean
 from aepipe.heads.base import HeadSpec
 
 
@@ -28,9 +27,7 @@ def find(name: str) -> HeadSpec:
     """
     if name in _heads():
         return _heads()[name]
-    near = difflib.get_close_matches(name, names(), n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names())}"
-    raise OptionInvalid(f"[score] head: there is no head '{name}', {hint}")
+    raise OptionInvalid(f"[score] head: there is no head '{name}'{did_you_mean(name, names(), listed=30)}")
 
 
 CHOSEN = frozenset({"auto", LABELLED})

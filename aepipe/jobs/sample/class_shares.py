@@ -8,11 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.expressions.parser import Literal, parse_literal
 from aepipe.tables.arrow_types import plain, sort_of
-from aepipe.tables.schema import did_you_mean
 
 
 class Group(NamedTuple):
@@ -87,7 +86,7 @@ def _type_of(bundle: Bundle, column: str) -> pa.DataType:
     schema = bundle.encoding.schema
     names = [each.name for each in schema.modelled]
     if column not in names:
-        hint = did_you_mean(column, names) or f": expected one of {', '.join(names[:20])}"
+        hint = did_you_mean(column, names, listed=20)
         raise JobInvalid("shares", [f"{bundle.version} has no modelled column '{column}'{hint}"])
     return plain(schema.arrow.field(column).type)
 

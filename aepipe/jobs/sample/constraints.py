@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aepipe.config.sample_requirements import Constraint
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.jobs.sample.output_rows import has_new_keys
 from aepipe.quality.exact_copies import row_codes
 from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import plain, sort_of
-from aepipe.tables.schema import Schema, did_you_mean
+from aepipe.tables.schema import Schema
 
 _Rule: TypeAlias = Callable[[pa.RecordBatch, NDArray[np.bool_]], NDArray[np.bool_]]
 """Function from rows and the mask of rows accepted so far to the mask of rows that satisfy one constraint."""
@@ -74,9 +74,8 @@ def _faults(constraint: Constraint, schema: Schema) -> list[str]:
     }
     absent = [name for name in constraint.columns if name not in known]
     if absent:
-        others = f": expected one of {', '.join(list(known)[:20])}"
         return [
-            f"{constraint.title}: the model has no column '{name}'{did_you_mean(name, known) or others}"
+            f"{constraint.title}: the model has no column '{name}'{did_you_mean(name, known, listed=20)}"
             for name in absent
         ]
     kinds = {name: plain(schema.arrow.field(name).type) for name in constraint.columns}

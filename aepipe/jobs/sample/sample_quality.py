@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels
 from aepipe.quality.alignment import joined
@@ -16,7 +16,7 @@ from aepipe.quality.checks import CheckReport, run_checks
 from aepipe.quality.measure import Sides, measure_points, measure_table
 from aepipe.quality.tstr import MOST_CLASSES
 from aepipe.tables.arrow_types import plain, sort_of
-from aepipe.tables.schema import Schema, did_you_mean
+from aepipe.tables.schema import Schema
 
 MOST_POINTS = 5_000
 
@@ -37,7 +37,7 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
     faults = [f"{name} does not apply to {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
     names = [column.name for column in schema.modelled]
     if is_table and quality.predict is not None and quality.predict not in names:
-        hint = did_you_mean(quality.predict, names) or f": expected one of {', '.join(names[:20])}"
+        hint = did_you_mean(quality.predict, names, listed=20)
         faults.append(f"predict: the model has no column '{quality.predict}'{hint}")
     if is_table and quality.loss is not None and predicted_column(job, schema) is None:
         faults.append("loss: the model has no condition to predict: set predict to a column")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
-from aepipe.errors import ArgumentInvalid, OptionInvalid
+from aepipe.errors import ArgumentInvalid, OptionInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.traversal import MeanLatents, attribute_vector_between, refuse_untraversable
@@ -27,7 +27,6 @@ from aepipe.storage import TRAVERSE, Outputs, TraversalDetails, digest_of, read_
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import discover
-from aepipe.tables.schema import did_you_mean
 
 TraversalKind = Literal["interpolation", "traversal", "shift"]
 

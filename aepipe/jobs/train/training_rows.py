@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aepipe.config.job import Job
-from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch
+from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, Footer, read_footer, slices
 from aepipe.tables.partitions import Partition
-from aepipe.tables.schema import did_you_mean
 from aepipe.tables.schema_check import Schema
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,8 @@
 """Registry of families, one per file of this folder; builds a network from [model] of a job."""
 
-import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from aepipe.config import job as config
-from aepipe.errors import OptionInvalid
+from aepipe.errors import OptionInvalid, did_you_mean
 from aepipe.layout import Layout
 from aepipe.models import backbone as trunks
 from aepipe.models.base import BackbonePlan, Family, Model, OptionsT
@@ -54,7 +53,7 @@ def find(name: str) -> Family[BaseModel]:
     """
     known = (*names(), *PRESETS)
     if name not in known:
-        raise OptionInvalid(f"[model] family = '{name}' is not one{_nearest(name, sorted(known))}.")
+        raise OptionInvalid(f"[model] family = '{name}' is not one{did_you_mean(name, sorted(known), listed=40)}")
     name = PRESETS[name][0] if name in PRESETS else name
     family: Family[BaseModel] = importlib.import_module(f"{__name__}.{name}").FAMILY
     return family
@@ -94,7 +93,7 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     faults = [*_condition_faults(family, layout), *family.faults(layout, options.family)]
     faults += corruption_faults(layout, corruption)
     if faults:
-        raise OptionInvalid(f"[model] {'; '.join(faults)}.")
+        raise OptionInvalid(f"[model] {'; '.join(faults)}")
     resolved: dict[str, object] = {"family": model.family, "trunk": trunk}
     for each in options:
         resolved |= each.model_dump(mode="json") if each is not None else {}
@@ -122,9 +121,8 @@ def _trunk_name(family: Family[BaseModel], layout: Layout, asked: str | None) ->
     if asked is None:
         return _best_trunk(family, layout)
     if asked not in family.trunks:
-        raise OptionInvalid(
-            f"[model] trunk = '{asked}' is not one of family '{family.name}'{_nearest(asked, family.trunks)}."
-        )
+        hint = did_you_mean(asked, family.trunks, listed=40)
+        raise OptionInvalid(f"[model] trunk = '{asked}' is not one of family '{family.name}'{hint}")
     kinds = trunks.find(asked).kinds
     if layout.kind not in kinds:
         raise OptionInvalid(
@@ -163,7 +161,7 @@ def _sorted_into(family: Family[BaseModel], backbone: type[BaseModel] | None, gi
     corruption = None if backbone is None else CorruptionOptions
     groups = (family.options, LikelihoodOptions, backbone, corruption)
     known = {key for group in groups if group is not None for key in group.model_fields}
-    faults = [f"unknown key '{key}'{_nearest(key, sorted(known))}" for key in given if key not in known]
+    faults = [f"unknown key '{key}'{did_you_mean(key, sorted(known), listed=40)}" for key in given if key not in known]
     options = _Options(
         _validated(family.options, given, faults),
         _validated(LikelihoodOptions, given, faults),
@@ -171,7 +169,7 @@ def _sorted_into(family: Family[BaseModel], backbone: type[BaseModel] | None, gi
         None if corruption is None else _validated(corruption, given, faults),
     )
     if faults:
-        raise OptionInvalid(f"[model] {'; '.join(faults)}.")
+        raise OptionInvalid(f"[model] {'; '.join(faults)}")
     return options
 
 
@@ -213,8 +211,3 @@ def _grid(
 
 def _no_network(*_: object) -> nn.Module:
     raise AssertionError("a family without trunks asked for a network")
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f", did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"

@@ -16,7 +16,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, latents_for, real_space, too_wide
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
@@ -31,9 +31,7 @@ _LEAST_VAR = 1e-6
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     match: float = Field(
         100.0, gt=0, description="weight of looking like N(0, I), against a row's negative log-likelihood in nats"
     )

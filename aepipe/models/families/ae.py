@@ -13,7 +13,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
 from aepipe.models.card_metrics import rebuilding_facts
 from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
@@ -21,9 +21,7 @@ from aepipe.models.layers.preprocessing import Row
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     code_decay: float = Field(
         1e-3, ge=0, description="weight of the code's mean square, which keeps its scale in bounds"
     )

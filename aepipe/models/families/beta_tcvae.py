@@ -14,7 +14,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import gaussian_nll, linear_ramp
 from aepipe.models.total_correlation import Densities, stratified
@@ -26,9 +26,7 @@ _GROUP_ROWS = 512  # all pairs within a group are compared: time and memory grow
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     alpha: float = Field(1.0, ge=0, description="weight of what the code knows of the row, their mutual information")
     beta: float = Field(6.0, ge=0, description="weight of the total correlation; 1 is the plain VAE")
     gamma: float = Field(1.0, ge=0, description="weight of each latent's own KL to N(0, 1), summed")

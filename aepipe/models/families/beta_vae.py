@@ -14,7 +14,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
 
@@ -22,9 +22,7 @@ from aepipe.models.losses import linear_ramp
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; not used with a capacity")
     warm_up: float = Field(
         0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0; none with a capacity"

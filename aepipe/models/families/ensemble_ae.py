@@ -67,7 +67,7 @@ class Options(FrozenModel):
         "with heads that see the model alone, and no better with the default heads, which see the row too",
     )
     latent: int | None = Field(
-        None, ge=1, description="width of each member's code; none: a quarter of the columns, 16 for images"
+        None, ge=1, description="width of each member's code; default: a quarter of the columns, 16 for images"
     )
     bootstrap: bool = Field(
         True, description="each member counts each row a Poisson(1) number of times; false: all rows once"

@@ -13,7 +13,7 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import independence_facts
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
@@ -23,9 +23,7 @@ from aepipe.models.total_correlation import permuted
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(
-        None, ge=1, description="width of the code; none: a quarter of the columns, 16 for images"
-    )
+    latent: LatentWidth = None
     beta: float = Field(
         3.0, ge=0, description="weight of the KL; the paper has 1, where a critic sees little of what 10,000 rows have"
     )

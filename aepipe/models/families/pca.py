@@ -25,7 +25,7 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: int | None = Field(
-        None, ge=1, description="number of components; none: a quarter of the columns, 16 for images"
+        None, ge=1, description="number of components; default: a quarter of the columns, 16 for images"
     )
 
 

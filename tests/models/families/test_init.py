@@ -46,9 +46,9 @@ def test_what_was_resolved_plans_the_same_model_again() -> None:
 @pytest.mark.parametrize(
     "layout,keys,sentence",
     [
-        (NUMBERS, {"family": "vea"}, "[model] family = 'vea' is not one, did you mean 'vae'?"),
-        (NUMBERS, {"family": "ae", "trunk": "mpl"}, "trunk = 'mpl' is not one of family 'ae', did you mean 'mlp'?"),
-        (NUMBERS, {"family": "ae", "latnet": 2}, "unknown key 'latnet', did you mean 'latent'?"),
+        (NUMBERS, {"family": "vea"}, "[model] family = 'vea' is not one; did you mean 'vae'?"),
+        (NUMBERS, {"family": "ae", "trunk": "mpl"}, "trunk = 'mpl' is not one of family 'ae'; did you mean 'mlp'?"),
+        (NUMBERS, {"family": "ae", "latnet": 2}, "unknown key 'latnet'; did you mean 'latent'?"),
         (NUMBERS, {"family": "ae", "trunk": "conv"}, "trunk = 'conv' takes image rows, these are table rows"),
         (NUMBERS, {"family": "pca", "trunk": "mlp"}, "family 'pca' has no trunk; leave out trunk = 'mlp'"),
         (NUMBERS, {"family": "pca", "hidden": [3]}, "unknown key 'hidden'"),
