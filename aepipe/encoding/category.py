@@ -190,4 +190,7 @@ def _canonical(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _typed(texts: tuple[str, ...], kind: pa.DataType) -> pa.Array:
-    return texts_of(texts).cast(kind)
+    values = texts_of(texts)
+    if pt.is_decimal(kind):  # canonical values are float64: -5.52 may have the text -5.5200000000000005
+        return values.cast(pa.float64()).cast(kind)
+    return values.cast(kind)

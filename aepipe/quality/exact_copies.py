@@ -57,6 +57,8 @@ def row_codes(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
 def _comparable(array: pa.Array) -> pa.Array:
     """Convert lists to the bytes of their values, and -0.0 to 0.0."""
     if sort_of(array.type) != "list":
+        if pa.types.is_float16(array.type):
+            array = array.cast(pa.float32())  # pc.add has no kernel for half floats
         return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
     starts, values = np.arange(len(array) + 1), array
     while sort_of(values.type) == "list":

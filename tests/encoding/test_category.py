@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -169,6 +171,16 @@ def test_numbers_as_categories_are_matched_by_value() -> None:
 
     assert codec.values == ("0", "1.5")
     assert codes(codec, pa.array([-0.0, 1.5, float("nan")], pa.float32())) == [3, 4, MISSING]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(9, 2), pa.decimal256(50, 3)])
+def test_decimals_as_categories_come_back_exactly(kind: pa.DataType) -> None:
+    array = pa.array([Decimal(value).scaleb(-2) for value in range(-999, 999, 7)], kind)  # -5.52 is inexact in float64
+    encoding = one_column(array, {"kind": "category"})
+
+    decoded = encoding.decode(encoding.encode(batch_of(array)).arrays)
+
+    assert decoded.column("x").to_pylist() == array.to_pylist()
 
 
 def test_the_index_type_of_a_source_dictionary_that_all_values_outgrow_is_widened() -> None:

@@ -44,11 +44,10 @@ def split(schema: Schema, table: pa.Table, *, partitions: pa.Array) -> np.ndarra
 def folds_of(schema: Schema, table: pa.Table, *, folds: int) -> np.ndarray:
     """Assign each row to a fold by the rank of the hash of its keys, int64 (B,); equal keys stay together.
 
-    Rows without keys are assigned by their position.
+    Rows without keys, and the rows of a table whose keys are all equal, are assigned by their position.
     """
-    hashes = _hashes(schema, table, pa.repeat("", table.num_rows))
-    ranks: np.ndarray = np.unique(hashes, return_inverse=True)[1]
-    return ranks % folds
+    ranks: np.ndarray = np.unique(_hashes(schema, table, pa.repeat("", table.num_rows)), return_inverse=True)[1]
+    return (ranks if ranks.any() else np.arange(table.num_rows)) % folds
 
 
 def _by_rank(order: np.ndarray) -> np.ndarray:

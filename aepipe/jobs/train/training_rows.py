@@ -147,6 +147,11 @@ def _read(
         for condition, held in zip(additional, found, strict=True):
             if condition is not None and sum(rows.num_rows for rows in held) < MOST_LABELLED:
                 held.append(batch.filter(condition.mask(batch)))
+    if not tables:
+        raise DataUnreadable(
+            f"{job.data_path} has no rows in the training partitions, {partitions[0].name} to {partitions[-1].name}. "
+            "Choose partitions with rows by [train] from and to."
+        )
     table = pa.Table.from_batches(tables)
     others = (pa.Table.from_batches(held, table.schema).slice(0, MOST_LABELLED) for held in found)
     return _Read(table, pa.concat_arrays(names), tuple(others))

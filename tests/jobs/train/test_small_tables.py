@@ -12,7 +12,7 @@ import pytest
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import least_alpha
 from aepipe.config.job import read_job
-from aepipe.errors import CalibrationInvalid
+from aepipe.errors import CalibrationInvalid, DataUnreadable
 from aepipe.jobs.score import score
 from aepipe.jobs.train.split import folds_of
 from aepipe.jobs.train.train import train
@@ -96,6 +96,21 @@ def test_rows_with_equal_keys_are_in_one_fold(tmp_path: Path) -> None:
     ids = rows.train["id"].to_numpy()
     assert set(folds.tolist()) == set(range(10))
     assert all(len(set(folds[ids == each])) == 1 for each in np.unique(ids))
+
+
+def test_a_key_that_is_the_same_in_all_rows_still_divides_into_folds(tmp_path: Path) -> None:
+    table = correlated(200, seed=1).append_column("id", pa.array(["x"] * 200))
+    job = write(tmp_path, [table])
+    job.write_text(job.read_text().replace('path = "data"', 'path = "data"\nkeys = ["id"]'))
+
+    assert Bundle.open(train(job).bundle).calibration.n == 180
+
+
+def test_training_partitions_without_rows_are_named(tmp_path: Path) -> None:
+    job = write(tmp_path, [correlated(200, seed=1).slice(0, 0), correlated(200, seed=1)])
+
+    with pytest.raises(DataUnreadable, match="no rows in the training partitions, dt=2026-01-01 to dt=2026-01-01"):
+        train(job)
 
 
 @pytest.mark.parametrize("family", ["pca", "ae"])
