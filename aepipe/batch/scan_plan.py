@@ -10,6 +10,7 @@ from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.parquet_reader import Footer, read_footer
 from aepipe.tables.schema_check import extra_columns, faults
+from aepipe.tables.struct_fields import struct_of_field
 from aepipe.tables.unification import cast_column
 
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
@@ -70,7 +71,12 @@ def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> di
 def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
     columns = tuple(name for name in encoding.columns_read if name in footer.schema.names)
     categories = {category.name for category in encoding.layout.categories}
-    as_codes = tuple(name for name in columns if name in categories and footer.schema.field(name).type in _TEXT)
+    fields = struct_of_field(footer.schema)  # Arrow reads dictionaries at the top level only
+    as_codes = tuple(
+        name
+        for name in columns
+        if name in categories and name not in fields and footer.schema.field(name).type in _TEXT
+    )
     return FileScan(footer.path, columns, as_codes)
 
 

@@ -28,6 +28,7 @@ from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.schema_check import faults
+from aepipe.tables.struct_fields import flatten_structs
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 """Row tensors by the names in `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
@@ -120,7 +121,7 @@ class Encoding(FrozenModel):
         Raises:
             SchemaMismatch: the batch lacks a column, or has one of another type.
         """
-        self._schema_check.check(batch.schema)
+        batch = self._schema_check.checked(batch)
         tensors: Arrays = {}
         invalid, unseen, known = np.zeros(batch.num_rows, np.int16), dict[str, int](), 0
         for name, codec in (("image", self.image), ("target", self.target)):
@@ -213,13 +214,17 @@ class _SchemaCheck:
         self.schema = schema.without_keys()
         self.known: pa.Schema | None = None
 
-    def check(self, arrow: pa.Schema) -> None:
-        if self.known is not None and arrow.equals(self.known):
-            return
-        found = faults(self.schema, arrow)
+    def checked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the batch, fields of structs as columns if the schema has such columns. Raises SchemaMismatch."""
+        if self.known is not None and batch.schema.equals(self.known):
+            return batch
+        if any(column.name not in batch.schema.names for column in self.schema.columns):
+            batch = flatten_structs(batch)
+        found = faults(self.schema, batch.schema)
         if found:
             raise SchemaMismatch("the batch", found)
-        self.known = arrow
+        self.known = batch.schema
+        return batch
 
 
 def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False) -> Encoding:
@@ -235,10 +240,8 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = Fa
         SchemaMismatch: a batch lacks a column.
         OptionInvalid: there is no row.
     """
-    batches = list(tables)
     checker = _SchemaCheck(schema)
-    for batch in batches:
-        checker.check(batch.schema)
+    batches = [checker.checked(batch) for batch in tables]
     if not any(batch.num_rows for batch in batches):
         raise OptionInvalid("no row is left to train on. Widen [train] from, to or where.")
     given = [column for column in schema.modelled if column.kind == "condition"]

@@ -26,6 +26,7 @@ from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
+from aepipe.tables.struct_fields import flatten_table
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -137,7 +138,7 @@ class TableModel:
             OptionInvalid: the family cannot draw some cells given others.
         """
         imputer = Imputer(self.bundle, seed=seed, device=self.device)
-        batches = table.combine_chunks().to_batches(imputer.rows)
+        batches = flatten_table(table).combine_chunks().to_batches(imputer.rows)
         filled = [imputer.block(index, batch).rows for index, batch in enumerate(batches)]
         return pa.Table.from_batches(filled, filled[0].schema) if filled else table
 
@@ -149,7 +150,7 @@ class TableModel:
         Raises:
             OptionInvalid: the latents of the family are not real vectors.
         """
-        return self.traverser.interpolate(first, last, steps=steps, how=how)
+        return self.traverser.interpolate(flatten_table(first), flatten_table(last), steps=steps, how=how)
 
     def shift(
         self,
@@ -172,7 +173,8 @@ class TableModel:
         Raises:
             OptionInvalid: the latents of the family are not real vectors, or no row or every row has the attribute.
         """
-        vector = self.traverser.attribute_vector(attribute, table if among is None else among)
+        table = flatten_table(table)
+        vector = self.traverser.attribute_vector(attribute, table if among is None else flatten_table(among))
         amounts = [amount] if isinstance(amount, int | float) else amount
         return self.traverser.shift(table, vector, amounts=amounts)
 
@@ -203,6 +205,7 @@ class TableModel:
     def _encoded(self, table: pa.Table) -> Encoded:
         encoding = self.bundle.encoding
         schema = encoding.schema.without_keys()
+        table = flatten_table(table)
         found = faults(schema, table.schema)
         if found:
             raise SchemaMismatch("the table", found)

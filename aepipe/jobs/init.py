@@ -10,7 +10,8 @@ from aepipe.errors import JobInvalid
 from aepipe.jobs.inspect import infer_schema, read_footers
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
-from aepipe.tables.schema_check import Column
+from aepipe.tables.schema_check import Schema
+from aepipe.tables.struct_fields import struct_of_field
 
 
 def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> Path:
@@ -35,15 +36,18 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
-    schema = infer_schema(job, partitions, read_footers(partitions))
-    put_bytes(job_path, _text(name, relative, schema.columns).encode())
+    schema = infer_schema(job, partitions, read_footers(partitions), to_train=False)
+    put_bytes(job_path, _text(name, relative, schema).encode())
     return job_path
 
 
-def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
-    width = max(len(_key(column.name)) for column in columns)
+def _text(name: str, data: Path, schema: Schema) -> str:
+    columns, structs = schema.columns, set(struct_of_field(schema.arrow).values())
+    width = max((len(_key(column.name)) for column in columns), default=0)
     listed = [
-        f'# {_key(column.name):<{width}} = "{column.kind}"   # {" ".join(column.why.split())}' for column in columns
+        f"{'' if column.kind == 'ignore' and column.name not in structs else '# '}"
+        f"{_key(column.name):<{width}} = {_quoted(column.kind)}   # {_one_line(column.why)}"
+        for column in columns
     ]
     return "\n".join(
         [
@@ -71,6 +75,11 @@ def _text(name: str, data: Path, columns: tuple[Column, ...]) -> str:
             "",
         ]
     )
+
+
+def _one_line(text: str) -> str:
+    """Return text that fits into a comment of TOML, which takes no control characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _key(name: str) -> str:

@@ -1,7 +1,7 @@
 """Inspect a table: partitions and the inferred kind of each column."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,10 +9,11 @@ import pyarrow as pa
 from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.results import Result
+from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.parquet_reader import Footer, read_footer, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
-from aepipe.tables.unification import unify_schemas
+from aepipe.tables.unification import unify_with_faults
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def inspect(path: str | Path) -> Inspection:
     job = job_for(path)
     partitions = discover(job)
     footers = read_footers(partitions)
-    schema = infer_schema(job, partitions, footers)
+    schema = infer_schema(job, partitions, footers, to_train=False)
     of_path = {footer.path: footer for footer in footers}
     notes = []
     for partition in partitions:
@@ -82,7 +83,9 @@ def read_footers(partitions: Sequence[Partition]) -> list[Footer]:
     return [read_footer(file) for partition in partitions for file in partition.files]
 
 
-def infer_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[Footer]) -> Schema:
+def infer_schema(
+    job: Job, partitions: Sequence[Partition], footers: Sequence[Footer], *, to_train: bool = True
+) -> Schema:
     """Infer the schema of a table from the footers of all its files and rows of up to eight of them.
 
     Types that differ between files are unified. A column of the newest file counts as there although older files may
@@ -92,26 +95,35 @@ def infer_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[Fo
         job: the job.
         partitions: partitions of the table.
         footers: their footers, from `read_footers`.
+        to_train: refuse a table that no model can be trained on; False ignores columns whose types have no common type.
 
     Raises:
-        SchemaMismatch: types of a column have no common type, or a column cannot be modelled.
+        SchemaMismatch: a column cannot be what the job names it; to train also: types of a column have no common type,
+            or there is no column to model.
     """
     filled = [footer for footer in footers if footer.rows] or footers[:1]
-    arrow = unify_schemas([(str(footer.path), footer.schema) for footer in filled])
+    arrow, unreadable = unify_with_faults([(str(footer.path), footer.schema) for footer in filled])
     arrow = pa.schema([field for field in arrow if field.name in filled[-1].schema.names], metadata=arrow.metadata)
     _warn_of_gaps(arrow, filled)
+    ignored_by_job = {name for name, spec in job.columns.items() if spec.kind == "ignore"}
+    refused = dict.fromkeys(fault for name, fault in unreadable.items() if name not in ignored_by_job)
+    if refused and to_train:
+        raise SchemaMismatch("the files", [f"{fault.rstrip('.')}, or {IGNORE}." for fault in refused])
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
     ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
-    return infer(arrow, job.model_copy(update={"columns": ignored | job.columns}), _sampled(arrow, filled))
+    job = job.model_copy(update={"columns": ignored | job.columns})
+    return infer(arrow, job, _sampled(arrow, filled, unreadable), unreadable=unreadable, to_train=to_train)
 
 
-def _sampled(arrow: pa.Schema, footers: Sequence[Footer]) -> pa.Table:
-    """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all."""
+def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection[str]) -> pa.Table:
+    """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all; structs by their fields alone."""
     files = min(SAMPLE_FILES, len(footers))
     chosen = [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)]
     rows = SAMPLE_ROWS // files
-    batches = [next(slices([footer.path], None, rows=rows, schema=arrow), None) for footer in chosen]
-    return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=arrow)
+    read = [field for field in arrow if field.name not in unreadable and not pa.types.is_struct(field.type)]
+    schema = pa.schema(read)
+    batches = [next(slices([footer.path], None, rows=rows, schema=schema), None) for footer in chosen]
+    return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=schema)
 
 
 def _warn_of_gaps(arrow: pa.Schema, footers: Sequence[Footer]) -> None:

@@ -1,6 +1,6 @@
 """Infer the kind of each column of a Parquet file by fixed rules; the job overrides them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -15,14 +15,21 @@ from aepipe.tables.arrow_types import innermost, plain, sort_of
 from aepipe.tables.list_inference import REMEDY as _REMEDY
 from aepipe.tables.list_inference import ListsRefused, kind_of_lists
 from aepipe.tables.schema import Column, Schema
+from aepipe.tables.struct_fields import struct_of_field
 
+_PASS = 'name it "key" or "label" to pass it through'
+IGNORE = 'set it to "ignore" under [columns]'
 _MIN_IDENTIFIER_ROWS = 100
 """Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""
 _SAMPLED_IMAGES = 64
 
 
 class _Refused(Exception):
-    """Fault of a column; the message continues the name of the file."""
+    """Fault of a column; the message continues the name of the file, `what` continues that of the column."""
+
+    def __init__(self, field: pa.Field, what: str) -> None:
+        self.what = what.removeprefix("which ")
+        super().__init__(f"has column '{field.name}' ({field.type}), {what}")
 
 
 class _Found(NamedTuple):
@@ -32,32 +39,58 @@ class _Found(NamedTuple):
     packed: bool = False
 
 
-def infer(arrow: pa.Schema, job: Job, sample: pa.Table | None) -> Schema:
-    """Infer the schema of a table.
+def infer(
+    arrow: pa.Schema,
+    job: Job,
+    sample: pa.Table | None,
+    *,
+    unreadable: Mapping[str, str] | None = None,
+    to_train: bool = True,
+) -> Schema:
+    """Infer the schema of a table. A column of a type that cannot be modelled is ignored, with the reason.
 
     Args:
         arrow: Arrow schema of the files.
         job: settings that override the rules.
         sample: sampled rows, used to count distinct values and to read image headers; None for none.
+        unreadable: columns to ignore, with the reason.
+        to_train: refuse a table that no model can be trained on; False accepts one without a column to model, and
+            ignores all but the first of several images or series.
 
     Raises:
         SchemaMismatch: lists every fault.
     """
     faults = list(_unknown_names(arrow, job))
     columns: list[Column] = []
+    unreadable = unreadable or {}
+    tops = struct_of_field(arrow)
+    arrow = pa.schema(dict(zip(arrow.names, arrow, strict=True)).values())
     for field in arrow:
         try:
-            columns.append(_column(field, job, sample))
+            columns.append(_column(field, job, sample, _reason_to_ignore(field, job, tops, unreadable)))
         except _Refused as refused:
             faults.append(str(refused))
-    columns, more = _without_other_columns(columns, job)
+    columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time)
-    if not faults and not schema.described:
+    if not faults and not schema.described and to_train:
         faults.append("has no column to model: every column is a key, a label, a condition or ignored")
     if faults:
         raise SchemaMismatch(str(job.data_path), faults)
     return schema
+
+
+def _reason_to_ignore(field: pa.Field, job: Job, tops: Mapping[str, str], unreadable: Mapping[str, str]) -> str | None:
+    """Return why a column is not modelled whatever its values are; None if its type decides."""
+    top = tops.get(field.name)
+    if field.name in unreadable:
+        return unreadable[field.name]
+    if top in unreadable:
+        return f"a field of the column '{top}', which is not used"
+    if top is None or _named_kind(field.name, job, job.columns.get(field.name, ColumnSpec())) is not None:
+        return None
+    kind = _named_kind(top, job, job.columns.get(top, ColumnSpec()))
+    return None if kind is None else f"a field of the column '{top}', which the job names as {kind}"
 
 
 def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
@@ -69,33 +102,42 @@ def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
         if name not in arrow.names:
             yield f"has no column '{name}', which {where} names{did_you_mean(name, arrow.names)}"
     for name in dict.fromkeys(name for name in arrow.names if arrow.names.count(name) > 1):
-        yield f"has {arrow.names.count(name)} columns '{name}': rename all but one"
+        if job.columns.get(name, ColumnSpec()).kind != "ignore":
+            yield f"has {arrow.names.count(name)} columns '{name}': rename all but one, or {IGNORE}"
 
 
-def _column(field: pa.Field, job: Job, sample: pa.Table | None) -> Column:
+def _column(field: pa.Field, job: Job, sample: pa.Table | None, ignored: str | None) -> Column:
     spec = job.columns.get(field.name, ColumnSpec())
     kind = _named_kind(field.name, job, spec)
-    values = None if sample is None or field.name not in sample.schema.names else sample.column(field.name)
-    if kind is not None:
+    is_sampled = sample is not None and sample.schema.names.count(field.name) == 1
+    values = sample.column(field.name) if sample is not None and is_sampled else None
+    if ignored is not None:
+        found = _Found("ignore", ignored)
+    elif kind is not None:
         found = _checked(field, kind, spec, values)
     elif field.name == job.data.event_time:
         if sort_of(field.type) not in ("time", "number", "text"):
-            raise _refused(field, "which data.event_time names: expected a timestamp, a date or a number")
+            raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
         why = "the event time: orders the rows and is passed through; name it under [columns] to model it too"
         found = _Found("ignore", why)
     elif field.name == job.data.partition:
         found = _Found("ignore", "the partition key")
     elif field.name.startswith("__index_level_"):
         found = _Found("ignore", "index written by pandas; name it under [columns] to use it")
+    elif spec == ColumnSpec():
+        try:
+            found = _by_type(field, spec, values)
+        except _Refused as refused:
+            found = _Found("ignore", refused.what.replace(_REMEDY, _PASS))
     else:
         found = _by_type(field, spec, values)
     kind = found.kind
     if kind not in ("image", "target") and (
         spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
     ):
-        raise _refused(field, f"a {kind}: shape, resize and top are options of an image")
+        raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
     if spec.transform != "auto" and kind not in ("number", "series", "condition"):
-        raise _refused(field, f"a {kind}: transform is an option of a number")
+        raise _Refused(field, f"a {kind}: transform is an option of a number")
     return Column(
         name=field.name,
         kind=found.kind,
@@ -118,10 +160,6 @@ def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
     return "label" if name in job.data.labels else None
 
 
-def _refused(field: pa.Field, what: str) -> _Refused:
-    return _Refused(f"has column '{field.name}' ({field.type}), {what}")
-
-
 def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     if kind in ("key", "label", "ignore"):
         return _Found(kind, "named in the job")
@@ -133,7 +171,7 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
     own = plain(field.type)
     loses_as_text = pt.is_timestamp(own) or pt.is_time(own) or pt.is_duration(own)  # the zone or the unit
     if sort_of(field.type) not in allowed or (kind == "category" and loses_as_text):
-        raise _refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
+        raise _Refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
     return _Found(kind, "named in the job")
 
 
@@ -166,11 +204,15 @@ def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) 
         return _category(field, values)
     if sort == "null":
         return _Found("ignore", "all values are null")
+    if pt.is_struct(field.type) and field.type.num_fields:
+        return _Found("ignore", "a struct: its fields are columns of their own")
+    if isinstance(field.type, pa.UuidType) and spec.shape is None:
+        return _Found("ignore", f"UUIDs identify rows: {_PASS}")
     if sort == "bytes" or (sort == "list" and spec.shape is not None):
         return _image(field, spec, values)
     if sort == "list":
         return _lists(field, spec, values)
-    raise _refused(field, f"which cannot be modelled: {_REMEDY}")
+    raise _Refused(field, f"which no kind can model: {_REMEDY}")
 
 
 def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
@@ -194,22 +236,22 @@ def _lists(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) ->
     try:
         found = kind_of_lists(field.type, values, asked=asked, shape=spec.shape)
     except ListsRefused as refused:
-        raise _refused(field, str(refused)) from None
+        raise _Refused(field, str(refused)) from None
     return _Found(found.kind, found.why, found.shape)
 
 
 def _image(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     sort = sort_of(field.type)
     if sort not in ("bytes", "list") or (sort == "list" and not pt.is_integer(innermost(field.type))):
-        raise _refused(field, "which cannot be an image: expected raw bytes, lists of integers, or PNG or JPEG bytes")
+        raise _Refused(field, "which cannot be an image: expected raw bytes, lists of integers, or PNG or JPEG bytes")
     if spec.shape is not None and (len(spec.shape) != 3 or min(spec.shape) < 1):
-        raise _refused(field, f"whose shape is invalid: expected [channels, height, width], got {list(spec.shape)}")
+        raise _Refused(field, f"whose shape is invalid: expected [channels, height, width], got {list(spec.shape)}")
     formats, shape = _pictures(values) if pt.is_binary(plain(field.type)) else ("", None)
     if spec.shape is not None:
         return _shaped_image(field, spec.shape, formats)
     if shape is None:
         example = f'{field.name} = {{kind = "image", shape = [1, 28, 28]}}'
-        raise _refused(field, f"raw bytes or numbers of unknown shape: write {example} under [columns], or {_REMEDY}")
+        raise _Refused(field, f"raw bytes or numbers of unknown shape: write {example} under [columns], or {_REMEDY}")
     size = "x".join(map(str, shape))
     why = f"{formats} bytes; most of the first images are {size} (channels x height x width)"
     return _Found("image", why, shape, packed=True)
@@ -223,11 +265,11 @@ def _shaped_image(field: pa.Field, shape: tuple[int, ...], formats: str) -> _Fou
     )
     nested = pt.is_fixed_size_list(kind) and sort_of(kind.value_type) == "list"
     if not formats and not nested and size != pixels:
-        raise _refused(
+        raise _Refused(
             field, f"whose rows hold {size} pixels, but the job's shape {list(shape)} has {pixels}: correct the shape"
         )
     if formats and not image_bytes.can_decode(shape[0]):
-        raise _refused(
+        raise _Refused(
             field, f"{formats} bytes, which have 1, 2, 3 or 4 channels: the job's shape {list(shape)} has {shape[0]}"
         )
     why = "the job gives its shape" + (f"; {formats} bytes" if formats else "")
@@ -246,19 +288,20 @@ def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | No
     return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
 
 
-def _without_other_columns(columns: list[Column], job: Job) -> tuple[list[Column], list[str]]:
-    """Ignore all other columns of an image or series; a column that the job names is a fault."""
+def _without_other_columns(columns: list[Column], job: Job, *, to_train: bool) -> tuple[list[Column], list[str]]:
+    """Ignore all other columns of an image or series; a column that the job names is a fault, as is a second image."""
     alone = [column for column in columns if column.kind in ("image", "series")]
     faults = list(_target_faults(columns))
     if not alone:
         return columns, faults
     reason = f"the {alone[0].kind} '{alone[0].name}' is modelled alone"
-    if len(alone) > 1:
+    if len(alone) > 1 and to_train:
         both = " and ".join(f"{column.kind} '{column.name}'" for column in alone[:2])
         return columns, [*faults, f"has {both}, but a model takes one: {_REMEDY} all but one"]
     kept = []
     for column in columns:
         is_other = column.kind not in ("image", "series", "target", "condition", "key", "label", "ignore")
+        is_other |= column in alone[1:]
         if is_other and _named_kind(column.name, job, job.columns.get(column.name, ColumnSpec())):
             faults.append(f"has column '{column.name}', but {reason}: {_REMEDY}")
         ignored = {"kind": "ignore", "why": reason}

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
 
 READ_ROWS = 65_536
@@ -33,6 +34,7 @@ class Footer(NamedTuple):
 
     path: Path
     schema: pa.Schema
+    """Columns of the file; the fields of a struct follow it as columns of their own."""
     rows: int
     row_bytes: int
     """Estimated size of a row in memory, in bytes."""
@@ -51,12 +53,14 @@ def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
         DataUnreadable: the file is missing or is not a Parquet file.
     """
     with _open(path) as file:
-        schema = file.schema_arrow
-        wanted = [field for field in schema if columns is None or field.name in columns]
+        schema = with_struct_fields(file.schema_arrow)
+        tops = struct_of_field(file.schema_arrow)
+        stored = None if columns is None else {tops.get(name, name) for name in columns}
+        wanted = [field for field in file.schema_arrow if stored is None or field.name in stored]
         groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
         largest = max(groups, key=lambda group: group.num_rows, default=None)
-        stored = () if largest is None else _stored_bytes(largest, wanted)
-        open_bytes = sum(min(2 * each, _OPEN_BYTES) for each in stored)
+        sizes = () if largest is None else _stored_bytes(largest, wanted)
+        open_bytes = sum(min(2 * size, _OPEN_BYTES) for size in sizes)
         return Footer(path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted), open_bytes)
 
 
@@ -72,7 +76,7 @@ def slices(
 
     Args:
         files: Parquet files.
-        columns: columns to read; None for all.
+        columns: columns to read, `address.city` for a field of a struct; None for all, fields of structs included.
         rows: maximum rows per batch.
         as_codes: text columns to read as dictionary arrays, which is faster if values repeat.
         schema: types to cast the columns to; columns missing from a file are null then. None keeps the file's types.
@@ -83,17 +87,20 @@ def slices(
     """
     for path in files:
         with _open(path, as_codes) as file:
+            names = with_struct_fields(file.schema_arrow).names
             if schema is None:
-                absent = [name for name in columns or () if name not in file.schema_arrow.names]
+                absent = [name for name in columns or () if name not in names]
                 if absent:
                     raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
-                yield from _batches(path, file, columns, rows)
+                has_fields = len(names) > len(file.schema_arrow.names)
+                for batch in _batches(path, file, columns, rows):
+                    yield flatten_structs(batch, columns) if has_fields else batch
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
                 common = pa.schema([schema.field(name) for name in wanted])
-                present = [name for name in wanted if name in file.schema_arrow.names]
+                present = [name for name in wanted if name in names]
                 for batch in _batches(path, file, present, rows):
-                    yield cast_batch(batch, common)
+                    yield cast_batch(flatten_structs(batch), common)
 
 
 def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:

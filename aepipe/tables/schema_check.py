@@ -8,6 +8,7 @@ from aepipe.errors import did_you_mean
 from aepipe.tables.arrow_types import carries
 from aepipe.tables.kind_inference import infer
 from aepipe.tables.schema import Column, Schema
+from aepipe.tables.struct_fields import struct_of_field
 
 __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 
@@ -28,9 +29,10 @@ def faults(schema: Schema, arrow: pa.Schema, *, need_labels: bool = False, model
 
 
 def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
-    """List the columns of the data that the schema does not have."""
+    """List the columns of the data that the schema does not have; a struct that it has, it has with all its fields."""
     known = {column.name for column in schema.columns}
-    return [name for name in dict.fromkeys(arrow.names) if name not in known]
+    tops = struct_of_field(arrow)
+    return [name for name in dict.fromkeys(arrow.names) if name not in known and tops.get(name) not in known]
 
 
 def _faults(schema: Schema, arrow: pa.Schema, need_labels: bool, look_at_modelled: bool) -> Iterator[str]:

@@ -21,7 +21,7 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     become the wider integer, and float64 with floats or where no integer holds both; decimals become the decimal that
     holds both, and float64 with floats. Times become the finer unit, but microseconds where nanoseconds meet another
     unit; timestamps of two time zones become UTC, a date next to a timestamp without zone becomes a timestamp. Lists
-    promote their values.
+    promote their values, structs their fields; a field that one struct lacks is null.
 
     >>> common_type(pa.int32(), pa.float32()), common_type(pa.timestamp("us"), pa.timestamp("ns"))
     (DataType(double), TimestampType(timestamp[us]))
@@ -51,7 +51,20 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
             sizes = [kind.list_size for kind in (first, second) if pt.is_fixed_size_list(kind)]
             return pa.list_(value, sizes[0]) if len(sizes) == 2 and sizes[0] == sizes[1] else pa.list_(value)
         case _:
+            both = pt.is_struct(first) and pt.is_struct(second)
+            return _common_struct(first, second) if both else None
+
+
+def _common_struct(first: pa.StructType, second: pa.StructType) -> pa.DataType | None:
+    types = {field.name: field.type for field in first}
+    if len(types) < first.num_fields or len({field.name for field in second}) < second.num_fields:
+        return None
+    for field in second:
+        common = common_type(types.get(field.name, field.type), field.type)
+        if common is None:
             return None
+        types[field.name] = common
+    return pa.struct(list(types.items()))
 
 
 def _common_number(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
@@ -118,29 +131,38 @@ def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     Raises:
         SchemaMismatch: a column occurs twice in a file, or its types have no common type; every fault is listed.
     """
+    unified, faults = unify_with_faults(schemas)
+    if faults:
+        raise SchemaMismatch("the files", list(dict.fromkeys(faults.values())))
+    return unified
+
+
+def unify_with_faults(schemas: Sequence[tuple[str, pa.Schema]]) -> tuple[pa.Schema, dict[str, str]]:
+    """Return the schema of `unify_schemas`, and the first fault of each column that has no common type.
+
+    A column with a fault is there once, with the type of the first file.
+    """
     first = schemas[0][1]
     if all(schema.equals(first) for _, schema in schemas) and len(set(first.names)) == len(first.names):
-        return first
-    faults: list[str] = []
+        return first, {}
+    faults: dict[str, str] = {}
     types: dict[str, tuple[str, pa.DataType]] = {}
     for name, schema in schemas:
         for column in dict.fromkeys(schema.names):
-            if len(schema.get_all_field_indices(column)) > 1:
-                faults.append(f"{name} has more than one column '{column}'. Rename all but one.")
-                continue
-            found = schema.field(column).type
-            origin, known = types.get(column, (name, found))
+            found = schema.field(schema.get_all_field_indices(column)[0]).type
+            origin, known = types.setdefault(column, (name, found))
             common = common_type(known, found)
-            if common is None:
-                faults.append(
+            if len(schema.get_all_field_indices(column)) > 1:
+                faults.setdefault(column, f"{name} has more than one column '{column}'. Rename all but one.")
+            elif common is None:
+                faults.setdefault(
+                    column,
                     f"column '{column}' is {known} in {origin} and {found} in {name}, which have no common type. "
-                    "Write one of the files again."
+                    "Write one of the files again.",
                 )
             else:
                 types[column] = (origin if common == known else name, common)
-    if faults:
-        raise SchemaMismatch("the files", list(dict.fromkeys(faults)))
-    return pa.schema([pa.field(column, kind) for column, (_, kind) in types.items()])
+    return pa.schema([pa.field(column, kind) for column, (_, kind) in types.items()]), faults
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ from PIL import Image
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.kind_inference import infer
 from aepipe.tables.schema import Column
+from aepipe.tables.struct_fields import with_struct_fields
 from tests.support.columns import make_job, schema_of
 
 
@@ -213,11 +214,6 @@ def test_every_fault_is_listed_at_once() -> None:
         "has no column 'truth', which data.labels names",
         "has no column 'amuont', which [columns] names; did you mean 'amount'?",
         "has no column 'when', which data.event_time names",
-        'has column \'nested\' (struct<a: int64>), which cannot be modelled: name it under [columns] as "key", "label"'
-        ' or "ignore"',
-        "has column 'blob' (binary), raw bytes or numbers of unknown shape: write"
-        ' blob = {kind = "image", shape = [1, 28, 28]} under [columns], or name it under [columns] as "key", "label"'
-        ' or "ignore"',
         "has column 'word' (string), which cannot be a number: name it \"category\", or write it in the wanted type",
     ]
 
@@ -241,10 +237,10 @@ def test_every_fault_is_listed_at_once() -> None:
         ),
         (pa.array([b"abc"], pa.binary(3)), {"shape": [1, 2, 2]}, "whose rows hold 3 pixels, but the job's shape [1, 2"),
         (pa.array([picture(1, 2, 2)]), {"shape": [7, 2, 2]}, "PNG bytes, which have 1, 2, 3 or 4 channels: the job's"),
-        (pa.array([b"abc"]), None, 'write x = {kind = "image", shape = [1, 28, 28]} under [columns]'),
-        (pa.array([["a"]]), None, "which is not a vector of numbers: name it under [columns]"),
+        (pa.array([b"abc"]), "image", 'write x = {kind = "image", shape = [1, 28, 28]} under [columns]'),
+        (pa.array([["a"]]), "vector", "which is not a vector of numbers: name it under [columns]"),
         (pa.array([[1.0], [1.0, 2.0]]), "vector", "lists of 1 to 2 numbers, which are not vectors: give all the same"),
-        (pa.array([[[[1.0]]]]), None, "which is not a vector of numbers: name it under [columns]"),
+        (pa.array([[[[1.0]]]]), "vector", "which is not a vector of numbers: name it under [columns]"),
         (pa.array([["a"]]), "series", "which is not a series of numbers: name it under [columns]"),
         (
             pa.array([[1.0]]),
@@ -252,7 +248,7 @@ def test_every_fault_is_listed_at_once() -> None:
             "whose shape is invalid: expected [steps, channels], got [3]",
         ),
         (pa.array([[1.0]]), {"kind": "series", "shape": [3, 2]}, "windows of 3 x 1, but the job's shape is [3, 2]"),
-        (pa.array([[]], pa.list_(pa.int8())), None, "lists of 0 to 0 numbers, which are not vectors"),
+        (pa.array([[]], pa.list_(pa.int8())), "vector", "lists of 0 to 0 numbers, which are not vectors"),
         (pa.array([{"a": 1}]), "category", "which cannot be a category"),
         (pa.array([1.0]), {"resize": True}, "a number: shape, resize and top are options of an image"),
         (pa.array(["a"]), {"transform": "log"}, "a category: transform is an option of a number"),
@@ -281,7 +277,9 @@ def test_two_images_and_a_number_beside_one_are_refused() -> None:
 def test_columns_of_one_name_are_refused() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
 
-    assert refused(table, sampled=False) == ["has 2 columns 'x': rename all but one"]
+    assert refused(table, sampled=False) == [
+        "has 2 columns 'x': rename all but one, or set it to \"ignore\" under [columns]"
+    ]
 
 
 def test_a_table_without_anything_to_model_is_refused() -> None:
@@ -313,5 +311,37 @@ def test_a_type_that_cannot_be_modelled_may_still_be_carried_or_ignored(kind: pa
 
     for role in ("key", "label", "ignore"):
         assert infer(arrow, make_job({"odd": role}), None).columns[0].kind == role
-    with pytest.raises(SchemaMismatch, match=r"'odd' .* which cannot be modelled"):
+    found = infer(arrow, make_job(), None).columns[0]
+    assert found.kind == "ignore"
+    assert found.why
+
+
+def test_columns_of_one_name_may_be_ignored() -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["x", "x", "y"])
+
+    schema = schema_of(table, {"x": "ignore"})
+
+    assert [(column.name, column.kind) for column in schema.columns] == [("x", "ignore"), ("y", "number")]
+
+
+def test_fields_of_a_struct_that_the_job_names_follow_it() -> None:
+    arrow = with_struct_fields(pa.schema([("place", pa.struct([("city", pa.string())])), ("x", pa.float64())]))
+
+    kinds = {
+        role: [column.kind for column in infer(arrow, make_job({"place": role} if role else {}), None).columns]
+        for role in ("", "key", "ignore")
+    }
+    named = infer(arrow, make_job({"place": "ignore", "place.city": "category"}), None)
+
+    assert kinds[""] == ["ignore", "category", "number"]
+    assert kinds["key"] == ["key", "ignore", "number"]
+    assert kinds["ignore"] == ["ignore", "ignore", "number"]
+    assert [column.kind for column in named.columns] == ["ignore", "category", "number"]
+
+
+def test_only_a_table_to_train_on_needs_a_column_to_model() -> None:
+    arrow = pa.schema([("id", pa.uuid())])
+
+    assert infer(arrow, make_job(), None, to_train=False).columns[0].kind == "ignore"
+    with pytest.raises(SchemaMismatch, match="no column to model"):
         infer(arrow, make_job(), None)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from aepipe.progress import Progress, no_progress
 from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_file, digest_of
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
+from aepipe.tables.struct_fields import struct_of_field
 
 CONTRACT = "fill/1"
 
@@ -94,7 +95,7 @@ def _write(
     total = sum(read_footer(file).rows for file in source.files)
     sink, done = None, 0
     filled, left = Counter[str](), Counter[str]()
-    for block in _blocks(imputer, source):
+    for block in _blocks(imputer, source, bundle.encoding.schema.carried):
         rows = block.rows
         written = rows.append_column("model_version", model_version_column(bundle.version, rows.num_rows))
         sink = sink or commit.open("filled", written.schema)
@@ -106,12 +107,19 @@ def _write(
     return {"filled": dict(filled), "left": {name: count for name, count in left.items() if count}}
 
 
-def _blocks(imputer: Imputer, source: Partition) -> Iterator[ImputedRows]:
+def _blocks(imputer: Imputer, source: Partition, carried: Sequence[str]) -> Iterator[ImputedRows]:
     """Yield the imputed blocks of a partition; an empty partition is one empty block."""
     is_empty = True
     for index, batch in enumerate(slices(source.files, None, rows=imputer.rows)):
         is_empty = False
-        yield imputer.block(index, batch)
+        yield imputer.block(index, _without_structs(batch, carried))
     if is_empty:
         batch = pa.RecordBatch.from_pylist([], schema=read_footer(source.files[0]).schema)
-        yield imputer.block(0, batch)
+        yield imputer.block(0, _without_structs(batch, carried))
+
+
+def _without_structs(rows: pa.RecordBatch, carried: Sequence[str]) -> pa.RecordBatch:
+    """Return the rows with each struct either as it is, if it is a passthrough column, or as its fields."""
+    tops = struct_of_field(rows.schema)
+    dropped = {name if top in carried else top for name, top in tops.items()}
+    return rows.drop_columns(sorted(dropped)) if dropped else rows

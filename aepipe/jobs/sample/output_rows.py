@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.tables.struct_fields import struct_of_field
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -18,7 +19,7 @@ def to_source_rows(
     keys: Callable[[str, pa.DataType], Column],
     own: Mapping[str, Column],
 ) -> dict[str, Column]:
-    """Return the source's columns in order, then `own`, then `model_version`.
+    """Return the source's columns in order, then `own`, then `model_version`; of structs, their fields.
 
     Args:
         bundle: Bundle whose schema names the columns.
@@ -27,7 +28,10 @@ def to_source_rows(
         own: Additional columns.
     """
     schema, columns = bundle.encoding.schema, dict[str, Column]()
+    structs = set(struct_of_field(schema.arrow).values())
     for column in schema.columns:
+        if column.name in structs and column.kind == "ignore":
+            continue
         kind = schema.arrow.field(column.name).type
         if column.name in made.schema.names:
             columns[column.name] = made[column.name]

@@ -14,6 +14,7 @@ from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_me
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
+from aepipe.jobs.train.column_checks import warn_of_columns_left_out
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, Footer, read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -62,6 +63,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...]) -> TrainingR
     """
     footers = read_footers(partitions)
     schema = infer_schema(job, partitions, footers)
+    warn_of_columns_left_out(job, schema)
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema)
     refuse_training_faults(schema, footers)
