@@ -11,7 +11,7 @@ from aepipe.errors import SchemaMismatch
 from aepipe.tables.parquet_reader import Footer, read_footer
 from aepipe.tables.schema_check import extra_columns, faults
 from aepipe.tables.struct_fields import struct_of_field
-from aepipe.tables.unification import cast_column
+from aepipe.tables.unification import cast_column, common_type
 
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
 
@@ -85,9 +85,11 @@ def _unify(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:
     fields = [f.schema.field(name) for f in footers if name in f.schema.names]
     if not fields:
         return None
-    try:
-        alone = [pa.schema([pa.field(name, field.type)]) for field in fields]
-        return pa.unify_schemas(alone, promote_options="permissive").field(name)
-    except pa.ArrowException:
-        types = " and ".join(sorted({str(field.type) for field in fields}))
-        return f"and the other files of its partition have column '{name}' as {types}. Write it with one type"
+    kind = fields[0].type
+    for field in fields[1:]:
+        common = common_type(kind, field.type)
+        if common is None:
+            types = " and ".join(sorted({str(field.type) for field in fields}))
+            return f"and the other files of its partition have column '{name}' as {types}. Write it with one type"
+        kind = common
+    return pa.field(name, kind)

@@ -39,13 +39,14 @@ def _run() -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     except AepipeError as error:
-        dashes = "--" if isinstance(error, ArgumentInvalid) else ""
+        if isinstance(error, ArgumentInvalid):
+            error = ArgumentInvalid(f"--{error.source.replace('_', '-')}", error.faults)
         if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
-            typer.echo(f"error: {dashes}{error.source}: {len(error.faults)} faults", err=True)
+            typer.echo(f"error: {error.source}: {len(error.faults)} faults", err=True)
             for fault in error.faults:
                 typer.echo(f"  - {fault}", err=True)
         else:
-            typer.echo(f"error: {dashes}{error}", err=True)
+            typer.echo(f"error: {error}", err=True)
         return 2
     except OSError as error:
         typer.echo(f"error: {error}", err=True)

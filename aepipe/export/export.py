@@ -87,7 +87,9 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         )
         exported.append(Exported(part.name, file, info))
     if faults:
-        raise ExportFailed(f"the graph does not answer as torch does, nothing was published: {'; '.join(faults)}")
+        raise ExportFailed(
+            f"the exported graph differs from torch: {'; '.join(faults)}. Nothing was published. Report it."
+        )
     return exported
 
 
@@ -102,7 +104,10 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         ready = part._replace(module=modules[part.name])
         known = {**known, **part.examples}
         if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
-            raise ExportFailed(f"{part.name} takes {', '.join(unknown)}, which no earlier part answers")
+            raise ExportFailed(
+                f"part '{part.name}' has unknown inputs: expected row tensors, noise or outputs of earlier parts, got "
+                f"{', '.join(unknown)}. Name an output of an earlier part."
+            )
         inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
         cases.append(ExportCase(ready, inputs))
         known = torch_outputs(ready, inputs) | known
@@ -131,8 +136,10 @@ def _convert(cases: Sequence[ExportCase]) -> list[bytes]:
         files = iter(_split(_trace(traced), traced) if traced else [])
         return [_written(each.part) or next(files) for each in cases]
     except Exception as error:
-        faults = list(_individual_faults(cases)) or [f"together, not alone: {_first_line(error)}"]
-        raise ExportFailed(f"cannot be written as ONNX, nothing was published: {'; '.join(faults)}") from error
+        faults = list(_individual_faults(cases)) or [f"the parts export alone, but not together: {_first_line(error)}"]
+        raise ExportFailed(
+            f"the network cannot be exported to ONNX: {'; '.join(faults)}. Nothing was published. Report it."
+        ) from error
 
 
 def _written(part: Part) -> bytes | None:

@@ -85,14 +85,15 @@ def _value(port: Port) -> onnx.ValueInfoProto:
 def _refuse_fixed_batch(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output):
         if not value.type.tensor_type.shape.dim[0].dim_param:
-            raise ValueError(f"the batch axis of {value.name} is not free")
+            raise ValueError(f"'{value.name}' has a fixed batch axis: expected a symbolic one.")
 
 
 def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
     nodes = [node for graph in _graphs(model.graph) for node in graph.node]
     foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in DOMAINS}
     if foreign or model.functions:
-        raise ValueError(f"needs operators beyond the standard: {', '.join(sorted(foreign)) or 'local functions'}")
+        found = ", ".join(sorted(foreign)) or "local functions"
+        raise ValueError(f"the graph has custom operators: expected standard ONNX, got {found}.")
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -120,7 +120,10 @@ def _compare(
     """Return the differences of one output, and the fault if they exceed the tolerance."""
     one, other = wanted[name], found[name]
     if one.shape != other.shape or one.dtype != other.dtype:
-        return {}, f"is {other.dtype}{other.shape} in the graph, {one.dtype}{one.shape} in torch"
+        return (
+            {},
+            f"has another type or shape: expected {one.dtype}{one.shape} as in torch, got {other.dtype}{other.shape}",
+        )
     if name == CODES and np.issubdtype(one.dtype, np.integer):
         return _share_of_codes(_far(part, one, other))
     if name in part.chained:
@@ -132,13 +135,17 @@ def _compare(
 
 def _share(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
     share = float(differs.mean()) if differs.size else 0.0
-    return {"differ": share}, f"differs in {100 * share:.2f} % of its integers" if share > MOST_DIFFERING else None
+    return {"differ": share}, _too_many(share, "integers") if share > MOST_DIFFERING else None
+
+
+def _too_many(share: float, what: str) -> str:
+    return f"has differing {what}: expected {100 * MOST_DIFFERING:g} % at most, got {100 * share:.3g} %"
 
 
 def _share_of_rows(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
     """Count differing rows (B, C) of dependent columns; one may always differ."""
     rows: NDArray[np.bool_] = np.asarray(differs.reshape(len(differs), -1).any(axis=1))
-    fault = f"differs in {rows.sum()} of {len(rows)} rows" if rows.sum() > max(1, MOST_DIFFERING * len(rows)) else None
+    fault = _too_many(float(rows.mean()), "rows") if rows.sum() > max(1, MOST_DIFFERING * len(rows)) else None
     return {"differ": float(rows.mean())}, fault
 
 
@@ -149,7 +156,7 @@ def _share_of_codes(differs: NDArray[np.bool_]) -> tuple[Differences, str | None
     """
     compared: NDArray[np.bool_] = np.equal(np.cumsum(differs, axis=1), differs)
     apart, count = int((differs & compared).sum()), max(1, int(compared.sum()))
-    fault = f"differs in {100 * apart / count:.2f} % of its codes" if apart > max(1, MOST_DIFFERING * count) else None
+    fault = _too_many(apart / count, "codes") if apart > max(1, MOST_DIFFERING * count) else None
     return {"differ": apart / count}, fault
 
 
@@ -158,14 +165,17 @@ def _compare_reals(
 ) -> tuple[Differences, str | None]:
     apart = np.isnan(one) != np.isnan(other)
     if apart.size and apart.mean() > MOST_DIFFERING:
-        return {"differ": float(apart.mean())}, f"is missing elsewhere in {100 * apart.mean():.2f} % of its values"
+        return {"differ": float(apart.mean())}, _too_many(float(apart.mean()), "missing values")
     gap = np.where(np.isnan(one) | np.isnan(other) | (one == other), 0.0, np.abs(one - other))
     allowed = part.rtol * np.nan_to_num(np.abs(one)) + part.atol * size
     relative = gap / (np.nan_to_num(np.abs(one)) + size)
     differences = {"abs": float(gap.max(initial=0)), "rel": float(relative.max(initial=0))}
     if (gap <= allowed).all():
         return differences, None
-    return differences, f"is off by {differences['abs']:.3g}, {differences['rel']:.3g} of its size"
+    return differences, (
+        f"exceeds the tolerance: expected {part.rtol:g} relative and {part.atol:g} of the output's size at most, got a "
+        f"difference of {differences['abs']:.3g}, {differences['rel']:.3g} relative"
+    )
 
 
 def _tied(name: str, wanted: Answers, found: Answers, part: Part) -> NDArray[np.bool_]:

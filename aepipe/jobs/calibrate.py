@@ -14,7 +14,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import current_user
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job, read_job
-from aepipe.errors import CalibrationInvalid, OptionInvalid
+from aepipe.errors import ArgumentInvalid, CalibrationInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule, resolve_label_rule
@@ -83,7 +83,7 @@ def calibrate(
 
     Raises:
         CalibrationInvalid: The rows cannot be used for a calibration.
-        OptionInvalid: Labels were named, but the job has no costs.
+        ArgumentInvalid: Labels were named, but the job has no costs.
     """
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
@@ -125,9 +125,12 @@ def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | N
     named = label is not None or positive is not None
     if job.calibration.costs is None:
         if named:
-            raise OptionInvalid(
-                "labels choose a threshold by what it costs, and the job names no costs: add false_alarm_cost, "
-                "miss_cost and base_rate under [calibration], or leave out --label"
+            raise ArgumentInvalid(
+                "label" if label is not None else "positive",
+                [
+                    f"{job.source} has no costs, by which labels select a threshold. Add false_alarm_cost, miss_cost "
+                    "and base_rate under [calibration], or omit the label."
+                ],
             )
         return None
     return resolve_label_rule(job, files, label=label, positive=positive) if named else label_rule(job)
@@ -149,8 +152,8 @@ def _read(
     learned = [partition.name for partition in partitions if partition.name in trained_on]
     if learned:
         raise CalibrationInvalid(
-            f"{model.version} learned from {', '.join(learned)}: calibrate on partitions that it has not seen, "
-            "or on none, which takes the rows that were kept from it"
+            f"{model.version} was trained on {', '.join(learned)}: expected partitions without training rows. Name "
+            "others, or none to calibrate on its held-out rows."
         )
     found: list[_Rows] = []
     for at, partition in enumerate(partitions):
@@ -160,9 +163,9 @@ def _read(
     scored = 0 if rows is None else int(np.isfinite(rows.scores).sum())
     if rows is None or not scored:
         names = ", ".join(partition.name for partition in partitions)
-        raise CalibrationInvalid(f"no row of {names} has a score: there is nothing to calibrate on, look at the source")
+        raise CalibrationInvalid(f"no row of {names} has a score: expected rows to calibrate on. Check the source.")
     if scored < len(rows.scores):
-        log.warning("%d rows are left out, they cannot be scored", len(rows.scores) - scored)
+        log.warning("%d rows cannot be scored and are left out", len(rows.scores) - scored)
     return rows.of(np.isfinite(rows.scores))
 
 
@@ -219,7 +222,9 @@ def _of_nights(
         is_anomaly.append(labels.is_anomaly[fine])
     if not sum(map(len, scores)):
         names = f"{nights[0].partition} to {nights[-1].partition}"
-        raise CalibrationInvalid(f"the score column of {names} is null in every row: look at why, and score them again")
+        raise CalibrationInvalid(
+            f"the score column of {names} is null in every row. Check the source, and score them again."
+        )
     return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.job import Job, read_job
-from aepipe.errors import OptionInvalid
+from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
@@ -91,9 +91,11 @@ def explain(
     opened = open_model(job, model)
     columns = opened.bundle.encoding.columns_read
     if (row is None) == (not keys):
-        raise OptionInvalid("which row? Name one key at least, or one row with --row PARTITION:INDEX, and not both")
+        raise OptionInvalid(
+            "the row to explain is not clear: expected keys, or a place such as dt=2026-01-05:17. Name one."
+        )
     if picture is not None and (len(keys) > 1 or opened.bundle.encoding.layout.rebuilt is None):
-        raise OptionInvalid("a picture is of one row, and of an image: leave out --picture, or name one key")
+        raise ArgumentInvalid("picture", ["expected one row of an image model. Name one key, or omit the picture."])
     rows = [_at(job, row, columns)] if row is not None else _of_keys(job, keys, columns)
     return tuple(_explained(opened, found, None if picture is None else Path(picture)) for found in rows)
 
@@ -107,7 +109,7 @@ def _of_keys(job: Job, keys: Sequence[str], columns: Sequence[str]) -> list[_Row
 def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
     name, colon, index = place.rpartition(":")
     if not colon or not index.isdecimal():
-        raise OptionInvalid(f"--row is '{place}', expected PARTITION:INDEX, such as dt=2026-01-05:17")
+        raise ArgumentInvalid("row", [f"expected PARTITION:INDEX, such as dt=2026-01-05:17, got '{place}'"])
     (partition,) = chosen_partitions(job, [name])
     begin, wanted = 0, int(index)
     for batch in slices(partition.files, None, rows=READ_ROWS):
@@ -115,7 +117,8 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
             kept = [column for column in columns if column in batch.schema.names]
             return _Row(place, pa.Table.from_batches([batch.select(kept).slice(wanted - begin, 1)]))
         begin += batch.num_rows
-    raise OptionInvalid(f"{partition.name} has {begin:,} rows; its last row is {partition.name}:{begin - 1}")
+    last = f"{partition.name}:{begin - 1}" if begin else "none, as the partition is empty"
+    raise ArgumentInvalid("row", [f"expected a row up to the last, {last}, got '{place}'"])
 
 
 def explain_rows(model: TableModel, rows: pa.Table) -> tuple[Explanation, ...]:
@@ -214,7 +217,9 @@ def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tup
 
 def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: Heat | None) -> None:
     if heat is None:
-        raise OptionInvalid(f"{row.name} cannot be drawn: it has no score, or the job asks for no reasons")
+        raise OptionInvalid(
+            f"{row.name} cannot be drawn: it has no score, or [score] reasons is 0. Name a scored row, or set reasons."
+        )
     from aepipe.report.figures.heatmap_png import draw_heatmap_png
 
     image, guess = (drawn_images(model.bundle.encoding, table)[0] for table in (row.table, expected))

@@ -11,7 +11,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.config.job import Job
-from aepipe.errors import EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch, did_you_mean
+from aepipe.errors import ArgumentInvalid, EvaluationInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
@@ -67,6 +67,7 @@ def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, po
             for the rarer of two values.
 
     Raises:
+        ArgumentInvalid: No column is named, or no row has the positive value.
         SchemaMismatch: No file has the column.
         EvaluationInvalid: The column does not have two values.
     """
@@ -83,8 +84,9 @@ def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, po
 def _only_label(job: Job) -> str:
     if len(job.data.labels) == 1:
         return job.data.labels[0]
-    fault = 'name the label column with --label, or say which rows are anomalies, such as [evaluate] anomaly = "x = 1"'
-    raise JobInvalid(str(job.source), [fault])
+    found = ", ".join(job.data.labels) or "none"
+    remedy = 'Name the label column, or set [evaluate] anomaly, such as "x = 1".'
+    raise ArgumentInvalid("label", [f"expected a column, as [data] labels has {found}. {remedy}"])
 
 
 def _counts(column: str, files: list[Path]) -> dict[object, int]:
@@ -110,7 +112,9 @@ def _counts(column: str, files: list[Path]) -> dict[object, int]:
 
 def _value_counts(column: str, values: pa.Array) -> list[tuple[object, int]]:
     if pt.is_nested(values.type):
-        raise EvaluationInvalid(f"label column '{column}' is {values.type}: it has to have two values, such as 0 and 1")
+        raise EvaluationInvalid(
+            f"label column '{column}' is {values.type}: expected two values, such as 0 and 1. Name another column."
+        )
     if pt.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     counted = pc.value_counts(values.drop_null())
@@ -119,11 +123,11 @@ def _value_counts(column: str, values: pa.Array) -> list[tuple[object, int]]:
 
 def _by_value(column: str, counts: dict[object, int], positive: str | None) -> LabelRule:
     if not counts:
-        raise EvaluationInvalid(f"label column '{column}' is null in every row: nothing is known of any")
+        raise EvaluationInvalid(f"label column '{column}' is null in every row. Add labels, or name another column.")
     if positive is not None:
         named = [value for value in counts if _text(value) == positive]
         if not named:
-            raise OptionInvalid(f"no row has {column} = '{positive}': its values are {_values(counts)}")
+            raise ArgumentInvalid("positive", [f"expected a value of {column}: {_values(counts)}, got '{positive}'"])
         return _truth(column, named[0])
     if set(counts) <= {0, 1}:
         _refuse_one_class(column, counts)
@@ -139,14 +143,14 @@ def _refuse_one_class(column: str, counts: dict[object, int]) -> None:
     if len(counts) == 1:
         ((value, rows),) = counts.items()
         raise EvaluationInvalid(
-            f"label column '{column}' is {_text(value)} in all {rows:,} rows: rows of both classes are needed"
+            f"label column '{column}' is {_text(value)} in all {rows:,} rows: expected both classes. Add partitions."
         )
 
 
 def _not_two(column: str, counts: dict[object, int]) -> EvaluationInvalid:
     return EvaluationInvalid(
-        f"label column '{column}' has the values {_values(counts)}: expected 0 and 1, true and false, or any two; "
-        "name that of an anomaly with --positive, or say [evaluate] anomaly in the job"
+        f"label column '{column}' has the values {_values(counts)}: expected 0 and 1, true and false, or any two. "
+        "Set the positive value, or [evaluate] anomaly in the job."
     )
 
 

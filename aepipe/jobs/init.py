@@ -29,7 +29,7 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     """
     data = Path(data)
     if job_path.exists() and not force:
-        raise JobInvalid(str(job_path), ["is there already; choose another with --job, or replace it with --force"])
+        raise JobInvalid(str(job_path), ["already exists. Choose another file, or replace it with force."])
     if not name:
         stem = data.resolve().stem if data.is_file() else data.resolve().name
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "table"

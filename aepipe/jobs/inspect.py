@@ -180,8 +180,8 @@ def refuse_training_faults(schema: Schema, footers: Iterable[Footer]) -> None:
         of_file = faults(schema, footer.schema, need_labels=True, modelled=False)
         found += [f"{footer.path}: {fault}" for fault in of_file]
         found += [
-            f"{footer.path}: has no column '{column.name}' ({column.type}), which earlier files have: restore it, or "
-            f"set {column.name} to ignore under [columns]"
+            f"{footer.path}: has no column '{column.name}' ({column.type}), which earlier files have. Restore it, or "
+            f"set {column.name} to ignore under [columns]."
             for column in schema.modelled
             if column.name in known and column.name not in names
         ]

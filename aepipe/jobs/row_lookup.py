@@ -42,7 +42,7 @@ def find_rows(
     """
     keys = job.data.keys
     if not keys:
-        raise JobInvalid(str(job.source), ["rows are found by their key: name the columns of it as [data] keys"])
+        raise JobInvalid(str(job.source), ["[data] keys is missing: rows are looked up by key. Name the key columns."])
     wanted = {text: _condition(keys, text) for text in texts}
     found: dict[str, list[Place]] = {text: [] for text in texts}
     for partition in discover(job):
@@ -66,7 +66,9 @@ def _condition(keys: Sequence[str], text: str) -> Condition:
     """Return a condition such as `"shop" = 'north' and "id" = '12'`; literals take the types of the columns."""
     values = [text] if len(keys) == 1 else next(csv.reader([text], skipinitialspace=True), [])
     if len(values) != len(keys):
-        raise OptionInvalid(f"key '{text}' has {len(values)} parts, and a row has {len(keys)}: {', '.join(keys)}")
+        raise OptionInvalid(
+            f"key '{text}' has the wrong number of parts: expected {len(keys)} ({', '.join(keys)}), got {len(values)}"
+        )
     return reduce(and_, map(Condition.equals, keys, values))
 
 
@@ -96,7 +98,9 @@ def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
     if len(places) > 1:
         rows = ", ".join(f"{partition.name}:{_row(partition, file, row)}" for partition, file, row in places[:5])
         more = f" and {len(places) - 5} more" if len(places) > 5 else ""
-        raise OptionInvalid(f"{len(places)} rows have the key {keys} = '{text}': {rows}{more}; one is needed")
+        raise OptionInvalid(
+            f"key {keys} = '{text}' is ambiguous: expected one row, got {len(places)}: {rows}{more}. Name a place."
+        )
     return places[0]
 
 

@@ -8,7 +8,7 @@ from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.local import MachineSettings, ScoreSettings, run
-from aepipe.errors import JobInvalid
+from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
 from aepipe.jobs.results import Result
 from aepipe.progress import Progress
@@ -88,8 +88,10 @@ def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition,
     known = {name: named(found, name) for name in names}
     absent = [name for name, partition in known.items() if partition is None]
     if absent:
-        latest = ", ".join(partition.name for partition in found[-3:])
-        raise JobInvalid(
-            str(job.source), [f"no partition '{name}' in {job.data_path}; the latest are {latest}" for name in absent]
-        )
+        latest = f": expected a name such as {', '.join(partition.name for partition in found[-3:])}"
+
+        def hint(name: str) -> str:
+            return did_you_mean(name, [partition.name for partition in found]) or latest
+
+        raise JobInvalid(str(job.source), [f"{job.data_path} has no partition '{name}'{hint(name)}" for name in absent])
     return tuple(partition for partition in known.values() if partition is not None)

@@ -102,5 +102,7 @@ def _assumed(job: Job, calibration: Calibration, costs: Costs | None, rows: floa
     except CalibrationInvalid as error:
         if alpha == job.calibration.alpha:
             raise
-        raise CalibrationInvalid(f"[calibration] capacity {capacity} in a night of {rows:,.0f} rows: {error}") from None
+        raise CalibrationInvalid(
+            f"[calibration] capacity = {capacity} is too low for {rows:,.0f} rows per night: {error}"
+        ) from None
     return calibration.with_alpha(alpha, choice=Choice.assumed(alpha, costs, capacity=capacity, rows=rows))

@@ -17,11 +17,11 @@ _LARGEST_DECIMAL_256 = 76
 def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     """Return the type that holds the values of both, or None if no promotion is defined.
 
-    Null gives way to any type. Text in any layout (64-bit offsets, views, dictionaries) becomes plain text. Integers
-    become the wider integer, and float64 with floats or where no integer holds both; decimals become the decimal that
-    holds both, and float64 with floats. Times become the finer unit, but microseconds where nanoseconds meet another
-    unit; timestamps of two time zones become UTC, a date next to a timestamp without zone becomes a timestamp. Lists
-    promote their values, structs their fields; a field that one struct lacks is null.
+    Null gives way to any type. Otherwise text in any layout (64-bit offsets, views, dictionaries) becomes plain
+    text. Integers become the wider integer, and float64 with floats or where no integer holds both; decimals become
+    the decimal that holds both, and float64 with floats. Times become the finer unit, but microseconds where
+    nanoseconds meet another unit; timestamps of two time zones become UTC, a date next to a timestamp without zone
+    becomes a timestamp. Lists promote their values, structs their fields; a field that one struct lacks is null.
 
     >>> common_type(pa.int32(), pa.float32()), common_type(pa.timestamp("us"), pa.timestamp("ns"))
     (DataType(double), TimestampType(timestamp[us]))
@@ -30,11 +30,11 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
     """
     if first == second:
         return first
+    if pt.is_null(first) or pt.is_null(second):
+        return second if pt.is_null(first) else first
     first, second = plain(first), plain(second)
-    if first == second or pt.is_null(second):
+    if first == second:
         return first
-    if pt.is_null(first):
-        return second
     if sort_of(first) != sort_of(second):
         return None
     match sort_of(first):

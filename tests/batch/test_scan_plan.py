@@ -84,6 +84,29 @@ def test_keys_of_several_types_are_unified(shop: Workshop) -> None:
     assert shop.read()["id"].to_pylist() == [*range(10), *range(2**40, 2**40 + 10)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string()),
+        (pa.timestamp("us"), pa.timestamp("ns"), pa.timestamp("us")),
+        (pa.date32(), pa.timestamp("ms"), pa.timestamp("ms")),
+        (pa.large_string(), pa.null(), pa.large_string()),
+        (pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int32(), pa.string()), None),
+    ],
+)
+def test_passthrough_columns_take_the_common_type_of_training(
+    tmp_path: Path, first: pa.DataType, second: pa.DataType, expected: pa.DataType | None
+) -> None:
+    table = numbers(60).append_column("note", pa.nulls(60, first))
+    shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={"keys": ["id"], "labels": ["note"]}))
+    other = numbers(60).append_column("note", pa.nulls(60, second))
+    partition = shop.write(table, other)
+
+    (field,) = (each for each in plan_scan(partition.files, shop.bundle.encoding).passthrough if each.name == "note")
+
+    assert field.type == (expected or first)
+
+
 def test_keys_without_a_common_type_are_refused(shop: Workshop) -> None:
     named = numbers(10).set_column(0, "id", pa.array([f"row {row}" for row in range(10)]))
 

@@ -16,7 +16,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import Registry
 from aepipe.calibration.conformal import Calibration
 from aepipe.cli.main import app
-from aepipe.errors import AepipeError, CalibrationInvalid, JobInvalid, OptionInvalid
+from aepipe.errors import AepipeError, ArgumentInvalid, CalibrationInvalid, JobInvalid, OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
 from aepipe.jobs.report.report import report
@@ -338,7 +338,7 @@ def null_scores(mill: Path) -> None:
             None,
             "alpha = 0.05",
             [NIGHTS[0]],
-            r"^mill/\S+ learned from dt=2026-01-01: calibrate on partitions that it has",
+            r"^mill/\S+ was trained on dt=2026-01-01: expected partitions without training rows",
         ),
         (
             None,
@@ -353,7 +353,7 @@ def null_scores(mill: Path) -> None:
             [NIGHTS[2]],
             r"^labelled rows are of one class: expected both, got 400 rows, all normal",
         ),
-        ("null", f"{COSTS}", None, r"^the score column of dt=2026-01-03 to dt=2026-01-05 is null in every row: "),
+        ("null", f"{COSTS}", None, r"^the score column of dt=2026-01-03 to dt=2026-01-05 is null in every row\. "),
     ],
 )
 def test_what_cannot_be_calibrated_on_is_one_sentence_and_nothing_is_written(
@@ -418,5 +418,5 @@ def _before(result: CalibrateResult) -> Iterator[tuple[str, float]]:
 
 
 def test_a_label_without_costs_is_refused(mill: Path) -> None:
-    with pytest.raises(OptionInvalid, match="add false_alarm_cost, miss_cost and base_rate under"):
+    with pytest.raises(ArgumentInvalid, match="Add false_alarm_cost, miss_cost and base_rate under"):
         calibrate(mill, label="fault")

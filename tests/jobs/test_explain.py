@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from aepipe.cli.explain_output import heat_lines
 from aepipe.cli.main import app
-from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.errors import ArgumentInvalid, JobInvalid, OptionInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.explain import Heat, explain
 from aepipe.storage import put_parquet
@@ -76,19 +76,19 @@ def test_rows_that_are_not_there_or_not_one_are_named(cells: Path) -> None:
     put_parquet(source(cells), doubled)
     key, last = str(table["case_id"][3]), table.num_rows
 
-    with pytest.raises(OptionInvalid, match=rf"2 rows have .*: {NIGHT}:3, {NIGHT}:{last}; one is needed"):
+    with pytest.raises(OptionInvalid, match=rf"expected one row, got 2: {NIGHT}:3, {NIGHT}:{last}"):
         explain(cells, [key])
     with pytest.raises(OptionInvalid, match="has the key case_id = 'case-9999'; did you mean 'case-"):
         explain(cells, ["case-9999"])
-    with pytest.raises(OptionInvalid, match=rf"{NIGHT} has {last + 1} rows; its last row is {NIGHT}:{last}"):
+    with pytest.raises(ArgumentInvalid, match=rf"row: expected a row up to the last, {NIGHT}:{last}"):
         explain(cells, row=f"{NIGHT}:{last + 1}")
-    with pytest.raises(OptionInvalid, match="expected PARTITION:INDEX"):
+    with pytest.raises(ArgumentInvalid, match="row: expected PARTITION:INDEX"):
         explain(cells, row="17")
-    with pytest.raises(JobInvalid, match="no partition 'dt=1999-01-01'"):
+    with pytest.raises(JobInvalid, match="has no partition 'dt=1999-01-01'"):
         explain(cells, row="dt=1999-01-01:0")
-    with pytest.raises(OptionInvalid, match="which row"):
+    with pytest.raises(OptionInvalid, match="the row to explain is not clear"):
         explain(cells)
-    with pytest.raises(OptionInvalid, match="of an image"):
+    with pytest.raises(ArgumentInvalid, match="picture: expected one row of an image"):
         explain(cells, [str(table["case_id"][0])], picture=cells.parent / "x.png")
 
 

@@ -101,8 +101,8 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
 def _refuse_gone(version: str, gone: tuple[str, ...]) -> None:
     if gone:
         raise EvaluationInvalid(
-            f"{version} was trained on {', '.join(sorted(gone))}, which is gone: the baselines have to "
-            "train on the same rows. Restore it, or train again."
+            f"the training rows of {version} are incomplete: {', '.join(sorted(gone))} is gone, and baselines train on "
+            "the same rows. Restore it, or train again."
         )
 
 

@@ -57,7 +57,10 @@ def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None
     job = scored.job
     truth = label_rule(job)
     if truth is None:
-        raise JobInvalid(str(job.source), ["[evaluate] anomaly is needed to compare, such as \"label = 'fraud'\""])
+        raise JobInvalid(
+            str(job.source),
+            ["[evaluate] anomaly is missing: expected a condition. Add one, such as \"label = 'fraud'\"."],
+        )
     labelled = join_labels(scored, truth).sample(MOST_ROWS)
     Ranking.of(labelled.truth, labelled.scores)  # refuses labels of one class before anything is learned
     baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job, read_job
-from aepipe.errors import DataUnreadable, EvaluationInvalid, OptionInvalid
+from aepipe.errors import ArgumentInvalid, DataUnreadable, EvaluationInvalid
 from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
 from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
@@ -127,12 +127,12 @@ def evaluate(
         DataUnreadable: No night is scored.
         SchemaMismatch: No source has the label column.
         EvaluationInvalid: Labels, scores or nights support no measure.
-        OptionInvalid: A cost or the budget is out of range.
+        ArgumentInvalid: A cost or the budget is out of range.
     """
     job = read_job(job_path)
     _refuse_costs(job, cost_false_alarm, cost_miss)
     if not 0 <= false_alarms < math.inf:
-        raise OptionInvalid(f"false_alarms is {false_alarms:g}: expected a finite number per night, 0 or more")
+        raise ArgumentInvalid("false_alarms", [f"expected a finite number per night, 0 or more, got {false_alarms:g}"])
     manifests = _chosen(job, first, last)
     _refuse_unlike(manifests)
     version = manifests[0].model_version.rpartition("/")[2]
@@ -246,11 +246,11 @@ def _scores_of(
 
 def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:
     if job.calibration.costs is None and (false_alarm is None) != (miss is None):
-        absent = "a false alarm" if false_alarm is None else "a miss"
-        raise OptionInvalid(f"the cost of {absent} is needed too: name --cost-false-alarm and --cost-miss together")
-    for name, cost in (("a false alarm", false_alarm), ("a miss", miss)):
+        absent = "cost_false_alarm" if false_alarm is None else "cost_miss"
+        raise ArgumentInvalid(absent, ["expected both costs, got the other one alone. Give both, or neither."])
+    for name, cost in (("cost_false_alarm", false_alarm), ("cost_miss", miss)):
         if cost is not None and not 0 <= cost < math.inf:
-            raise OptionInvalid(f"the cost of {name} is {cost:g}: expected 0 or more")
+            raise ArgumentInvalid(name, [f"expected a finite number, 0 or more, got {cost:g}"])
 
 
 def _costs(job: Job, labelled: LabelledScores, false_alarm: float | None, miss: float | None) -> Costs | None:
@@ -268,7 +268,7 @@ def _costs(job: Job, labelled: LabelledScores, false_alarm: float | None, miss: 
 def _chosen(job: Job, first: str | None, last: str | None) -> tuple[Manifest[ScoreDetails], ...]:
     found = {manifest.partition: manifest for manifest in Outputs(job.out_path).manifests(SCORE)}
     if not found:
-        raise DataUnreadable(f"{job.out_path} holds no scores; run: aepipe score {job.source}")
+        raise DataUnreadable(f"{job.out_path} has no scores. Run: aepipe score {job.source}")
     partitions = [Partition(name, ()) for name in found]
     return tuple(found[partition.name] for partition in select(partitions, first, last))
 
@@ -281,7 +281,8 @@ def _refuse_unlike(manifests: Sequence[Manifest[ScoreDetails]]) -> None:
     if len(nights) > 1:
         each = "; ".join(f"{_span(names)} by {version}" for version, names in nights.items())
         raise EvaluationInvalid(
-            f"the nights were not scored alike: {each}. Choose nights of one with --from and --to, or score them again."
+            f"the nights have scores of several models: expected one, got {each}. Choose nights of one model, or score "
+            "them again."
         )
 
 
@@ -292,7 +293,7 @@ def _span(names: Sequence[str]) -> str:
 def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) -> LabelRule:
     names = scored.unchanged
     if not names:
-        raise EvaluationInvalid(f"no scored night can be evaluated: of each of them, {CHANGED}")
+        raise EvaluationInvalid(f"no scored night can be evaluated: for each, {CHANGED}. Score a night again.")
     files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details.inputs]
     return resolve_label_rule(scored.job, files, label=label, positive=positive)
 

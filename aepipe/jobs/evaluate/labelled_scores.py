@@ -173,7 +173,7 @@ def _refuse_null(nights: Sequence[ScoredPartition], scores: NDArray[np.float64])
     if np.isneginf(scores).all():
         names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
         raise EvaluationInvalid(
-            f"the score column of {names} is null in all {len(scores):,} rows: invalid_reason in the scores says why"
+            f"the score column of {names} is null in all {len(scores):,} rows. See column invalid_reason for the cause."
         )
 
 

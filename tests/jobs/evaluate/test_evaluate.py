@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from aepipe.cli.main import app
 from aepipe.config.job import read_job
-from aepipe.errors import AepipeError, DataUnreadable, EvaluationInvalid, JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, EvaluationInvalid, JobInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.evaluate.evaluate import evaluate
@@ -126,12 +126,20 @@ def test_a_label_of_every_kind_says_which_rows_are_anomalies(
     ("arguments", "error", "said"),
     [
         ({"label": "numbr"}, SchemaMismatch, "have no column 'numbr'; did you mean 'number'?"),
-        ({"label": "calm"}, EvaluationInvalid, "'calm' is 0 in all 329 rows: rows of both classes are needed"),
+        ({"label": "calm"}, EvaluationInvalid, "'calm' is 0 in all 329 rows: expected both classes"),
         ({"label": "three"}, EvaluationInvalid, "'three' has the values 0, 1, 2: expected 0 and 1"),
-        ({"label": "number", "positive": "7"}, OptionInvalid, "no row has number = '7': its values are 0, 1"),
-        ({"cost_miss": 3.0}, OptionInvalid, "the cost of a false alarm is needed too"),
-        ({"cost_miss": -3.0, "cost_false_alarm": 1.0}, OptionInvalid, "the cost of a miss is -3"),
-        ({"false_alarms": -1.0}, OptionInvalid, "false_alarms is -1: expected a finite number per night"),
+        ({"label": "number", "positive": "7"}, ArgumentInvalid, "positive: expected a value of number: 0, 1, got '7'"),
+        ({"cost_miss": 3.0}, ArgumentInvalid, "cost_false_alarm: expected both costs"),
+        (
+            {"cost_miss": -3.0, "cost_false_alarm": 1.0},
+            ArgumentInvalid,
+            "cost_miss: expected a finite number, 0 or more, got -3",
+        ),
+        (
+            {"false_alarms": -1.0},
+            ArgumentInvalid,
+            "false_alarms: expected a finite number per night, 0 or more, got -1",
+        ),
         ({"first": "2027-01-01"}, DataUnreadable, "no partition lies from '2027-01-01'"),
     ],
 )
@@ -148,13 +156,13 @@ def test_what_cannot_be_measured_is_named_and_nothing_is_written(
 
 
 def test_nights_without_scores_and_a_job_without_labels_are_named(cells: Path) -> None:
-    with pytest.raises(DataUnreadable, match="holds no scores; run: aepipe score"):
+    with pytest.raises(DataUnreadable, match=r"has no scores\. Run: aepipe score"):
         evaluate(cells)
     score(cells)
     text = cells.read_text().replace("anomaly = \"diagnosis = 'malignant'\"", "").replace('labels = ["diagnosis"]', "")
     cells.write_text(text)
 
-    with pytest.raises(JobInvalid, match="name the label column with --label"):
+    with pytest.raises(JobInvalid, match="label: expected a column, as"):
         evaluate(cells)
 
 
@@ -180,7 +188,7 @@ def test_nights_of_two_models_are_told_apart(scored: Path) -> None:
     put_json(path, changed.model_dump(mode="json"))
 
     with pytest.raises(
-        EvaluationInvalid, match=rf"not scored alike: 2 nights such as {NIGHTS[0]} by .*; {NIGHTS[2]} by"
+        EvaluationInvalid, match=rf"expected one, got 2 nights such as {NIGHTS[0]} by .*; {NIGHTS[2]} by"
     ):
         evaluate(scored)
 
