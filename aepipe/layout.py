@@ -19,6 +19,8 @@ Noise = Literal["normal", "uniform"]
 LatentKind = Literal["real", "code", "binary"]
 LATENT_TYPES: dict[LatentKind, str] = {"real": "float32", "code": "int32", "binary": "int8"}
 """numpy types of latents in graphs and in Parquet"""
+CLUSTER_COLUMNS = ("cluster", "cluster_distance")
+"""Feature columns of a model with clusters."""
 
 
 OPENING, COMPLETER = "opening", "completer"
@@ -34,6 +36,32 @@ class Port(NamedTuple):
     dtype: str
     row_shape: tuple[int, ...]
     noise: Noise | None = None
+
+
+class LatentSpace(FrozenModel):
+    """Names and kind of the latents, and which of them are written as features."""
+
+    names: tuple[str, ...]
+    kind: LatentKind = "real"
+    pooled: tuple[str, ...] = Field(
+        (), description="real features that summarise latents without a metric, such as codes or latents per step"
+    )
+    is_written: bool = Field(True, description="whether the latents are features themselves; else only the pooled are")
+    has_clusters: bool = Field(False, description="whether the features name each row's cluster and its distance")
+
+    @property
+    def features(self) -> dict[str, tuple[str, ...]]:
+        """Feature columns by output of the scorer."""
+        return self._coordinates | ({name: (name,) for name in CLUSTER_COLUMNS} if self.has_clusters else {})
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Feature columns that are coordinates, in order, without the cluster columns."""
+        return tuple(name for names in self._coordinates.values() for name in names)
+
+    @property
+    def _coordinates(self) -> dict[str, tuple[str, ...]]:
+        return ({"z": self.names} if self.is_written else {}) | ({"pooled": self.pooled} if self.pooled else {})
 
 
 class Number(FrozenModel):

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from aepipe.config.job import ColumnSpec, Job
 from aepipe.heads import scores as heads
-from aepipe.models import backbone as trunk
+from aepipe.models import backbone as backbones
 from aepipe.models import families
 from aepipe.models.layers.corruption import CorruptionOptions
 from aepipe.models.layers.likelihood import LikelihoodOptions
@@ -78,7 +78,7 @@ def family_reference() -> str:
         lines += [
             f'## family = "{name}"',
             "",
-            f"{_sentence(family.summary)} Backbones (`trunk`): {', '.join(family.trunks) or 'none'}.",
+            f"{_sentence(family.summary)} Backbones (`trunk`): {', '.join(family.backbones) or 'none'}.",
             "",
         ]
         lines += [*_table(family.options), ""]
@@ -87,8 +87,8 @@ def family_reference() -> str:
         lines.append(f"| `{name}` | `{family_name}` | {', '.join(_assignments(keys))} |")
     lines += ["", "## Corruption, for every trained family", "", *_table(CorruptionOptions), ""]
     lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
-    for name in trunk.names():
-        lines += [f'## trunk = "{name}"', "", *_table(trunk.find(name).options), ""]
+    for name in backbones.names():
+        lines += [f'## trunk = "{name}"', "", *_table(backbones.find(name).options), ""]
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])

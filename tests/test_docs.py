@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from aepipe.config.job import ColumnSpec, Job
-from aepipe.models import backbone as trunk
+from aepipe.models import backbone as backbones
 from aepipe.models import families
 from aepipe.models.layers.likelihood import LikelihoodOptions
 
@@ -37,7 +37,7 @@ def models() -> Iterator[type[BaseModel]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield field.annotation
     yield from (families.find(name).options for name in families.names())
-    yield from (trunk.find(name).options for name in trunk.names())
+    yield from (backbones.find(name).options for name in backbones.names())
 
 
 def test_every_key_of_a_job_has_a_description() -> None:

@@ -13,13 +13,13 @@ import pyarrow as pa
 from pydantic import Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
 
 from aepipe.bundles.aliases import MANIFEST, locate
-from aepipe.bundles.golden_rows import Golden, Latent, golden_bytes, golden_of
+from aepipe.bundles.golden_rows import Golden, golden_bytes, golden_of
 from aepipe.calibration.conformal import Calibration
 from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Port
+from aepipe.layout import LatentSpace, Port
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.atomic_folders import put_folder
@@ -68,7 +68,7 @@ class BundleManifest(FrozenModel):
     train_partitions: tuple[str, ...] = ()
     rows: dict[str, int] = Field(description="rows per split: train, dev, calibration")
     parts: dict[str, PartInfo]
-    latent: Latent
+    latent: LatentSpace
     reason_names: tuple[str, ...] = ()
     open_set: OpenSet | None = Field(None, description="classes of the scorer; None without classes")
     versions: dict[str, str] = Field(default_factory=dict, description="versions of the packages at training time")

@@ -1,4 +1,4 @@
-"""Feature names of a model, and golden rows: a few rows with the expected outputs, kept in the bundle."""
+"""Golden rows: a few rows with the expected outputs, kept in the bundle."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,38 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
 
-from aepipe.layout import LatentKind
+from aepipe.layout import LatentSpace
 from aepipe.tables.arrow_arrays import array_of, values_of
 
 _EXPECTED = "expected:"
-
-CLUSTER_COLUMNS = ("cluster", "cluster_distance")
-
-
-class Latent(BaseModel):
-    """Input of the decoder, and feature columns of the scorer."""
-
-    names: tuple[str, ...]
-    kind: LatentKind = "real"
-    pooled: tuple[str, ...] = Field((), description="real features that summarise the latents")
-    is_written: bool = Field(True, description="whether the latents are features themselves")
-    has_clusters: bool = Field(False, description="whether the features name each row's cluster and its distance")
-
-    @property
-    def features(self) -> dict[str, tuple[str, ...]]:
-        """Feature columns by output of the scorer."""
-        return self._spaces | ({name: (name,) for name in CLUSTER_COLUMNS} if self.has_clusters else {})
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Feature columns that are coordinates, in order, without the cluster columns."""
-        return tuple(name for names in self._spaces.values() for name in names)
-
-    @property
-    def _spaces(self) -> dict[str, tuple[str, ...]]:
-        return ({"z": self.names} if self.is_written else {}) | ({"pooled": self.pooled} if self.pooled else {})
 
 
 class Golden(NamedTuple):
@@ -48,7 +21,7 @@ class Golden(NamedTuple):
     answers: Mapping[str, NDArray[np.generic]]
 
 
-def golden_bytes(golden: Golden, latent: Latent) -> bytes:
+def golden_bytes(golden: Golden, latent: LatentSpace) -> bytes:
     """Serialise golden rows to Parquet: source columns, then expected score and features with a prefix."""
     table = golden.rows
     for output, names in _golden_columns(latent).items():
@@ -61,7 +34,7 @@ def golden_bytes(golden: Golden, latent: Latent) -> bytes:
     return bytes(sink.getvalue())
 
 
-def golden_of(data: bytes, latent: Latent) -> Golden:
+def golden_of(data: bytes, latent: LatentSpace) -> Golden:
     """Parse the output of `golden_bytes`."""
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     rows = table.select([name for name in table.column_names if not name.startswith(_EXPECTED)])
@@ -72,5 +45,5 @@ def golden_of(data: bytes, latent: Latent) -> Golden:
     return Golden(rows, answers)
 
 
-def _golden_columns(latent: Latent) -> dict[str, tuple[str, ...]]:
+def _golden_columns(latent: LatentSpace) -> dict[str, tuple[str, ...]]:
     return {"score": ("score",)} | latent.features

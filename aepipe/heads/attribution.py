@@ -82,7 +82,7 @@ class AttributionFeatures(nn.Module):
         self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.int64))
 
     def forward(self, model_outputs: ModelOutputs) -> list[Tensor]:
-        row = model_outputs.seen
+        row = model_outputs.row
         features = [model_outputs.evidence.residual, row.dense]
         if len(self.flagged):
             features.append(1 - row.observed.index_select(1, self.flagged))

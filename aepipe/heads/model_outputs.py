@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aepipe.heads.base import ScoringInputs
 from aepipe.models.base import Model, Posterior
-from aepipe.models.export_parts import measured, named
+from aepipe.models.export_parts import metric_latents, named
 from aepipe.models.layers.loss_pooling import reason_pooling, residual_pooling, row_pooling
 from aepipe.models.layers.loss_summary import LossSummary
 from aepipe.models.layers.preprocessing import Row
@@ -23,7 +23,7 @@ class ModelOutputs(NamedTuple):
 
     posterior: Posterior
     evidence: ScoringInputs
-    seen: Row
+    row: Row
 
 
 class ModelProbe(nn.Module):
@@ -48,7 +48,7 @@ class ModelProbe(nn.Module):
         evidence = ScoringInputs(
             losses=self.of_reasons(nll),
             residual=self.of_residuals(residual),
-            z=measured(posterior),
+            z=metric_latents(posterior),
             kl=posterior.kl.sum(1),
             total=nll.sum(1),
             row=self.of_rows(torch.cat([row.dense.flatten(1), model.preprocessing.straight(inputs)], 1)),

@@ -16,7 +16,7 @@ from onnx import ModelProto
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from aepipe.layout import LatentKind, Layout, Port
+from aepipe.layout import LatentSpace, Layout, Port
 from aepipe.models.backbone import GridNets, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
@@ -28,13 +28,13 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class Batch(NamedTuple):
-    """Input of a loss: rows as the network sees them and as they are to be reconstructed.
+    """Rows of a training step: the input of the network, and the target of its reconstruction.
 
-    The two differ if rows are corrupted or the layout has a target column.
+    The two differ if the input is corrupted or the layout has a target column.
     """
 
-    seen: Row
-    clean: Row
+    input: Row
+    target: Row
     places: Tensor | None = None
     """(B,) indices of the rows in the training table; None if unknown."""
 
@@ -85,17 +85,6 @@ class Objective(NamedTuple):
     """Decay of the weight average that is evaluated on dev rows and kept; 0 for no averaging."""
 
 
-class LatentSpace(NamedTuple):
-    """Latent space: names of the latents, and which of them are written as features."""
-
-    names: tuple[str, ...]
-    kind: LatentKind = "real"
-    pooled: tuple[str, ...] = ()
-    """Names of real features that summarise latents without a metric, such as codes or latents per step."""
-    is_written: bool = True
-    """Whether the latents are written as features; if not, only the pooled ones are."""
-
-
 class Part(NamedTuple):
     """ONNX file to export. `module.forward` takes the inputs and returns the outputs in the order of the ports."""
 
@@ -119,19 +108,19 @@ class Posterior(NamedTuple):
     """Output of an encoder, without noise."""
 
     mean: Tensor
-    """(B, Z) latents as the decoder takes them; int64 where they are codes"""
+    """(B, Z), latents as inputs of the decoder; int64 for codes"""
     log_var: Tensor | None
-    """(B, Z) of a diagonal Gaussian; None where the encoder is deterministic"""
+    """(B, Z), of a diagonal Gaussian; None if the encoder is deterministic"""
     kl: Tensor
-    """(B, Z) exact KL of each latent to its prior, in nats; of no width where training knows no prior"""
+    """(B, Z), exact KL of each latent to its prior in nats; (B, 0) if training uses no prior"""
     pooled: Tensor
-    """(B, P) as `LatentSpace.pooled`; of no width where there is none"""
+    """(B, P), values of `LatentSpace.pooled`; (B, 0) without any"""
 
 
-def point(mean: Tensor, *, pooled: Tensor | None = None) -> Posterior:
+def deterministic_posterior(mean: Tensor) -> Posterior:
     """Return the posterior of a deterministic encoder."""
     nothing = mean.new_zeros((mean.shape[0], 0), dtype=torch.float32)
-    return Posterior(mean, None, nothing, nothing if pooled is None else pooled)
+    return Posterior(mean, None, nothing, nothing)
 
 
 class Reconstruction(NamedTuple):
@@ -198,7 +187,7 @@ class Model(nn.Module, ABC):
         """Return the parts to export besides the scorer; `export_parts.standard_parts` builds the usual three."""
 
     @abstractmethod
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         """Compute the metrics of the model card on held-out rows, in eval mode."""
 
 
@@ -211,13 +200,13 @@ class BackbonePlan(NamedTuple):
     decoder: Callable[[Layout, int, Likelihood], nn.Module]
     """(layout, inputs, likelihood) -> module: (B, inputs) -> (B, likelihood.width)"""
     learning_rate: float = 1e-3
-    """of AdamW, that suits these networks"""
+    """of AdamW"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
-    """(encoder, decoder, likelihood, training rows, what is rebuilt of them): begin where closed forms say"""
+    """(encoder, decoder, likelihood, training rows, their targets): initialises the networks in closed form"""
     grid: Callable[[Layout, int, Likelihood], GridNets] | None = None
-    """(layout, D, likelihood): networks between rows and a grid of vectors; none where a trunk knows no places"""
+    """(layout, D, likelihood) -> networks between rows and a grid of vectors; None if the backbone has no grid"""
     options: BaseModel | None = None
-    """the trunk's own, for a family that puts its bricks together in another way; none without a trunk"""
+    """options of the backbone, for a family that builds its own networks from them; None without a backbone"""
 
 
 def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
@@ -231,12 +220,12 @@ class Family(NamedTuple, Generic[OptionsT]):
     name: str
     summary: str
     options: type[OptionsT]
-    trunks: tuple[str, ...]
-    """Names of the trunks that it may be made of; none for a closed form."""
+    backbones: tuple[str, ...]
+    """Names of the supported backbones; empty for a closed form."""
     build: Callable[[Layout, OptionsT, BackbonePlan, Likelihood], Model]
     faults: Callable[[Layout, OptionsT], Sequence[str]] = no_faults
-    """What of these options does not fit this layout, in sentences; looked at before anything is built."""
+    """Lists the options that do not fit a layout, one sentence each; called before anything is built."""
     takes_codes: bool = False
-    """Whether a table's columns reach it as codes alone: numbers by atoms and quantile bins."""
+    """Whether all columns of a table are encoded as codes, numbers by atoms and quantile bins."""
     takes_conditions: bool = False
-    """Whether it is built around condition columns; the others refuse them, and this one needs them."""
+    """Whether the family needs condition columns; other families reject them."""

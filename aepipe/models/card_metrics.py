@@ -18,25 +18,28 @@ ACTIVE_NATS = 0.01
 _IMPORTANCE_DRAWS = 64
 
 
-def rebuilding_facts(model: Model, batch: Batch) -> dict[str, float]:
+def reconstruction_metrics(model: Model, batch: Batch) -> dict[str, float]:
     """Compute the mean negative log-likelihood per row, in nats, and the mean squared residual per feature."""
-    params = model.reconstruct(batch.seen).params
+    params = model.reconstruct(batch.input).params
     return {
-        "nll": float(model.likelihood.nll(params, batch.clean).sum(1).mean()),
-        "mse": float(model.likelihood.residual(params, batch.clean).square().mean()),
+        "nll": float(model.likelihood.nll(params, batch.target).sum(1).mean()),
+        "mse": float(model.likelihood.residual(params, batch.target).square().mean()),
     }
 
 
-def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+def gaussian_metrics(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
     """Compute the ELBO, its KL, the active latents and the IWAE bound for Gaussian latents with prior N(0, I)."""
-    posterior = model.posterior(batch.seen)
+    posterior = model.posterior(batch.input)
     by_latent = posterior.kl.mean(0)
-    params = model.decode(draw_from(posterior, generator), batch.seen.given)
-    nll = float(model.likelihood.nll(params, batch.clean).sum(1).mean())
+
+    def nll_of(z: Tensor) -> Tensor:
+        return model.likelihood.nll(model.decode(z, batch.input.given), batch.target).sum(1)
+
+    nll = float(nll_of(draw_from(posterior, generator)).mean())
     kl = float(by_latent.sum())
-    log_weights = partial(_log_weights, model, batch, posterior, generator)
+    log_weights = partial(draw_log_weights, posterior, nll_of, generator)
     return {
-        **rebuilding_facts(model, batch),
+        **reconstruction_metrics(model, batch),
         "elbo": -(nll + kl),
         "kl": kl,
         "active_latents": float((by_latent > ACTIVE_NATS).sum()),
@@ -45,19 +48,22 @@ def gaussian_facts(model: Model, batch: Batch, generator: torch.Generator) -> Ma
     }
 
 
-def independence_facts(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-    """Compute the metrics of `gaussian_facts` and the total correlation of the latents."""
-    facts = gaussian_facts(model, batch, generator)
-    posterior = model.posterior(batch.seen)
+def independence_metrics(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    """Compute the metrics of `gaussian_metrics` and the total correlation of the latents."""
+    metrics = gaussian_metrics(model, batch, generator)
+    posterior = model.posterior(batch.input)
     assert posterior.log_var is not None
-    return {**facts, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
+    return {**metrics, "total_correlation": total_correlation(posterior.mean, posterior.log_var, generator)}
 
 
 def importance_weighted(log_weights: Callable[[], Tensor], *, draws: int = _IMPORTANCE_DRAWS) -> Tensor:
     """Compute a lower bound of log p(row), (B,) in nats: log of the mean of p(x|z) p(z) / q(z|x) over draws of q.
 
-    log_weights: draws latents, and answers the logs of these quotients, (B,). Burda, Grosse & Salakhutdinov 2015
-    (IWAE), equation 8; it tightens as draws grow.
+    Burda, Grosse & Salakhutdinov 2015 (IWAE), equation 8; it tightens as draws grow.
+
+    Args:
+        log_weights: draws latents, returns the logs of these quotients, (B,).
+        draws: number of draws.
 
     >>> importance_weighted(lambda: torch.zeros(2), draws=4)
     tensor([0., 0.])
@@ -65,10 +71,15 @@ def importance_weighted(log_weights: Callable[[], Tensor], *, draws: int = _IMPO
     return torch.logsumexp(torch.stack([log_weights() for _ in range(draws)]), 0) - math.log(draws)
 
 
-def _log_weights(model: Model, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Tensor:
-    """Compute log p(x|z) p(z) / q(z|x), (B,), for one draw of the latents per row."""
+def draw_log_weights(posterior: Posterior, nll_of: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    """Compute log p(x|z) p(z) / q(z|x), (B,) in nats, for one draw of the latents per row and the prior N(0, I).
+
+    Args:
+        posterior: diagonal Gaussian.
+        nll_of: maps latents (B, Z) to -log p(x|z), (B,).
+        generator: source of the noise.
+    """
     assert posterior.log_var is not None
     z = draw_from(posterior, generator)
-    nll = model.likelihood.nll(model.decode(z, batch.seen.given), batch.clean).sum(1)
     own = gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
-    return own - gaussian_nll(z, torch.zeros_like(z)).sum(1) - nll
+    return own - gaussian_nll(z, torch.zeros_like(z)).sum(1) - nll_of(z)

@@ -5,8 +5,8 @@ from abc import ABC
 import torch
 from torch import Tensor
 
-from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, LatentSpace, Model, Part, Posterior, Reconstruction
+from aepipe.layout import LatentSpace, Layout
+from aepipe.models.base import BackbonePlan, Batch, Model, Part, Posterior, Reconstruction
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import split_gaussian
 from aepipe.models.layers.likelihood import Likelihood
@@ -18,22 +18,22 @@ class EncoderDecoder(Model, ABC):
     """Encoder, latents, decoder. Subclasses define the posterior and the objectives."""
 
     def __init__(
-        self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
+        self, layout: Layout, backbone: BackbonePlan, likelihood: Likelihood, space: LatentSpace, *, answers: int
     ) -> None:
         """Build the networks; `answers` is the number of encoder outputs per latent."""
         super().__init__(layout, likelihood)
-        self.trunk = trunk
+        self.backbone = backbone
         self.space = space
         latents = len(space.names)
-        self.encoder = trunk.encoder(layout, answers * latents)
-        self.decoder = trunk.decoder(layout, latents + layout.given, likelihood)
+        self.encoder = backbone.encoder(layout, answers * latents)
+        self.decoder = backbone.decoder(layout, latents + layout.given, likelihood)
 
     @property
     def latent(self) -> LatentSpace:
         return self.space
 
     def prepare(self, batch: Batch) -> None:
-        self.trunk.start(self.encoder, self.decoder, self.likelihood, batch.seen, batch.clean)
+        self.backbone.start(self.encoder, self.decoder, self.likelihood, batch.input, batch.target)
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         inputs = torch.cat([z, given], 1) if self.layout.given else z
@@ -51,8 +51,8 @@ class EncoderDecoder(Model, ABC):
 class GaussianEncoderDecoder(EncoderDecoder, ABC):
     """Encoder-decoder with a diagonal Gaussian posterior and the prior N(0, I)."""
 
-    def __init__(self, layout: Layout, trunk: BackbonePlan, likelihood: Likelihood, space: LatentSpace) -> None:
-        super().__init__(layout, trunk, likelihood, space, answers=2)
+    def __init__(self, layout: Layout, backbone: BackbonePlan, likelihood: Likelihood, space: LatentSpace) -> None:
+        super().__init__(layout, backbone, likelihood, space, answers=2)
 
     def posterior(self, row: Row) -> Posterior:
         return split_gaussian(self.encoder(row), row.dense.dtype)

@@ -59,7 +59,7 @@ def feature_ports(model: Model) -> tuple[Port, ...]:
     return ports if model.latent.is_written else ports[1:]
 
 
-def measured(posterior: Posterior) -> Tensor:
+def metric_latents(posterior: Posterior) -> Tensor:
     """Return the latents that distances are computed on, (B, Z or P) real: the pooled ones if any, else all."""
     return posterior.pooled if posterior.pooled.shape[1] else posterior.mean.to(posterior.pooled.dtype)
 
@@ -69,7 +69,7 @@ def named(layout: Layout, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     return _by_name(layout.ports, tensors)
 
 
-def seen(model: Model, tensors: Sequence[Tensor]) -> Row:
+def preprocessed(model: Model, tensors: Sequence[Tensor]) -> Row:
     """Preprocess tensors in the order of `encoded_ports` into rows."""
     row: Row = model.preprocessing(_by_name(model.layout.encoded_ports, tensors))
     return row
@@ -80,14 +80,14 @@ def _by_name(ports: Sequence[Port], tensors: Sequence[Tensor]) -> dict[str, Tens
 
 
 class Encoder(nn.Module):
-    """Row tensors, seen and given, to latents without noise (B, Z), and pooled ones (B, P)."""
+    """Encoded row tensors to latents without noise (B, Z), and pooled ones (B, P)."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *row: Tensor) -> tuple[Tensor, ...]:
-        return latent_tensors(self.model, self.model.posterior(seen(self.model, row)))
+        return latent_tensors(self.model, self.model.posterior(preprocessed(self.model, row)))
 
 
 class Decoder(nn.Module):

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from aepipe.latent_math import Mixture
-from aepipe.models.base import LatentSpace, Model, Part
+from aepipe.layout import LatentSpace
+from aepipe.models.base import Model, Part
 from aepipe.models.export_parts import latent_port, named
 from aepipe.models.layers.prior import MixturePrior, Prior, fit_mixture, fit_normal
 

@@ -1,14 +1,14 @@
 """Latent space: default size, names, sampling."""
 
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from aepipe.layout import Layout
-from aepipe.models.base import LatentSpace, Posterior
+from aepipe.layout import LatentSpace, Layout
+from aepipe.models.base import Posterior
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.losses import kl_by_dimension
 
@@ -34,18 +34,35 @@ def latents_for(layout: Layout, asked: int | None) -> int:
     return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
 
 
+class HasLatent(Protocol):
+    """Options with a number of latents; None for the default."""
+
+    @property
+    def latent(self) -> int | None: ...
+
+
+def latent_faults(layout: Layout, options: HasLatent) -> Sequence[str]:
+    """Return a message if there are more latents than any family supports."""
+    return too_wide(layout, options.latent, most=MOST)
+
+
+def bottleneck_faults(layout: Layout, options: HasLatent) -> Sequence[str]:
+    """Return a message if there are more latents than features of a row."""
+    return too_wide(layout, options.latent, most=layout.features)
+
+
 def too_wide(layout: Layout, asked: int | None, *, most: int) -> Sequence[str]:
-    """Return a message if there are too many latents for the layout, otherwise None."""
+    """Return a message if there are more than `most` latents."""
     if asked is None or asked <= most:
         return ()
     what = "pixels" if layout.image is not None else "columns"
-    limit = f"the {most} {what} of a row" if most == layout.features else f"{most}"
-    return (f"latent = {asked} is wider than {limit}; take fewer",)
+    limit = f"{most}, the {what} of a row" if most == layout.features else f"{most}"
+    return (f"latent = {asked} is too wide: expected at most {limit}",)
 
 
 def real_space(latents: int) -> LatentSpace:
     """Build a space of real latents named `z_000` and on."""
-    return LatentSpace(tuple(f"z_{index:03d}" for index in range(latents)))
+    return LatentSpace(names=tuple(f"z_{index:03d}" for index in range(latents)))
 
 
 def split_gaussian(answer: Tensor, dtype: torch.dtype) -> Posterior:

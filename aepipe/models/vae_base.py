@@ -3,7 +3,7 @@
 Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
@@ -11,9 +11,9 @@ from pydantic import Field
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Loss, Objective, StepContext
-from aepipe.models.card_metrics import gaussian_facts
+from aepipe.models.card_metrics import gaussian_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import free_bits, linear_ramp
 
@@ -31,27 +31,22 @@ class VaeOptions(FrozenModel):
 class VaeBase(GaussianEncoderDecoder):
     """VAE; encoder and decoder also take the conditions, if the layout has any."""
 
-    def __init__(self, layout: Layout, options: VaeOptions, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+    def __init__(self, layout: Layout, options: VaeOptions, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        rate, warms_up = self.backbone.learning_rate, self.options.warm_up
         return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        return gaussian_facts(self, batch, generator)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return gaussian_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior = self.posterior(batch.seen)
-        params = self.decode(draw_from(posterior, context.generator), batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        posterior = self.posterior(batch.input)
+        params = self.decode(draw_from(posterior, context.generator), batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = posterior.kl.mean(0)
         total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
-        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
-
-
-def vae_faults(layout: Layout, options: VaeOptions) -> Sequence[str]:
-    """List the faults of the options."""
-    return too_wide(layout, options.latent, most=MOST)
+        return Loss(total, terms, self.likelihood.misfit(params, batch.target))

@@ -117,7 +117,7 @@ def _prepare(context: TrainingContext) -> None:
     model.prepare(next(context.rows.slices(max(1, _PREPARE_BYTES // (4 * model.layout.features)))))
     if context.objectives:
         some = next(context.rows.slices(_DEV_ROWS_A_CALL))
-        model.likelihood.sigma.follow(model.likelihood.misfit(model.reconstruct(some.seen).params, some.clean), 1.0)
+        model.likelihood.sigma.follow(model.likelihood.misfit(model.reconstruct(some.input).params, some.target), 1.0)
 
 
 def _multiplications(context: TrainingContext) -> int:
@@ -207,7 +207,7 @@ def _run_epoch(
     kept = _kept_rows(context, context.rows, training_state)
     steps = _steps(len(kept), context.options.batch_rows)
     orders = [_order(context, steps, kept) for _ in objectives]
-    seen: defaultdict[str, list[Tensor]] = defaultdict(list)
+    found: defaultdict[str, list[Tensor]] = defaultdict(list)
     context.model.train()
     for step in range(steps):
         step_context = StepContext((training_state.epoch + step / steps) / epochs, context.generator)
@@ -221,22 +221,22 @@ def _run_epoch(
                 context.rows.pick(order[step]),
                 step_context,
             )
-            seen[objective.name].append(loss.total.detach())
+            found[objective.name].append(loss.total.detach())
             for name, term in loss.terms.items():
-                seen[f"{objective.name}.{name}"].append(term)
+                found[f"{objective.name}.{name}"].append(term)
             if objective.name in context.averages:
                 context.averages[objective.name].follow()
-    means = torch.stack([torch.stack(values).mean() for values in seen.values()])
+    means = torch.stack([torch.stack(values).mean() for values in found.values()])
     seconds = time.perf_counter() - begun
     training_state.seconds += seconds
-    return _Pass(dict(zip(seen, means.tolist(), strict=True)), seconds)
+    return _Pass(dict(zip(found, means.tolist(), strict=True)), seconds)
 
 
 def optimizer_step(
     model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, step_context: StepContext
 ) -> Loss:
     """Update the parameters of one objective, and an optimal sigma."""
-    dense = batch.seen.dense
+    dense = batch.input.dense
     with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
         loss = objective.loss(corrupted(model, batch, step_context.generator), step_context)
     for parameter in objective.parameters:
@@ -251,7 +251,7 @@ def optimizer_step(
 @torch.no_grad()
 def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
     """Return the batch with corrupted inputs."""
-    return batch._replace(seen=model.corruption(batch.seen, generator))
+    return batch._replace(input=model.corruption(batch.input, generator))
 
 
 @torch.no_grad()
@@ -276,7 +276,7 @@ def evaluate(
     total, misfit = torch.zeros((), device=model.device), None
     for batch in rows.slices(_DEV_ROWS_A_CALL, kept):
         loss = objective.loss(corrupted(model, batch, generator), StepContext(1.0, generator))
-        total = total + loss.total * len(batch.seen.dense)
+        total = total + loss.total * len(batch.input.dense)
         if loss.misfit is not None:
             misfit = loss.misfit if misfit is None else Residual(*map(torch.add, misfit, loss.misfit))
     if misfit is not None:
@@ -292,8 +292,8 @@ def measure(model: Model, arrays: Arrays, *, seed: int) -> dict[str, float]:
     generator.manual_seed(seed)
     some = {name: array[:_DEV_ROWS_A_CALL] for name, array in arrays.items()}
     batch = next(DeviceDataset(model.preprocessing, some, model.device).slices(_DEV_ROWS_A_CALL))
-    facts = model.facts(batch, generator)
-    return {name: value for name, value in facts.items() if math.isfinite(value)}
+    metrics = model.card_metrics(batch, generator)
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _steps(rows: int, batch_rows: int) -> int:
@@ -325,7 +325,7 @@ def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: Tr
 def row_losses(model: Model, batch: Batch) -> Tensor:
     """Return the negative log-likelihood of each row at its latent means, (B,) in nats; in eval mode."""
     model.eval()
-    return model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1)
+    return model.likelihood.nll(model.reconstruct(batch.input).params, batch.target).sum(1)
 
 
 def _learning_rate(

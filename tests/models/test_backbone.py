@@ -4,13 +4,13 @@ from aepipe.models.backbone import best_for, find, names
 def test_the_folder_is_the_registry() -> None:
     assert {"conv", "mlp"} <= set(names())
     for name in names():
-        trunk = find(name)
-        assert trunk.name == name
-        assert trunk.summary
-        assert trunk.kinds
+        backbone = find(name)
+        assert backbone.name == name
+        assert backbone.summary
+        assert backbone.kinds
 
 
-def test_each_kind_of_row_has_a_trunk_that_is_best_at_it() -> None:
+def test_each_kind_of_row_has_a_best_backbone() -> None:
     assert best_for("table") == "mlp"
     assert best_for("image") == "conv"
 

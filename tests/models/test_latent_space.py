@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from aepipe.layout import Image, Layout, Number
-from aepipe.models.base import point
+from aepipe.models.base import deterministic_posterior
 from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian, too_wide
 from tests.support.layouts import GREY
 
@@ -24,18 +24,18 @@ def test_an_image_gets_latents_by_its_size(side: int, latents: int) -> None:
     assert latents_for(layout, None) == latents
 
 
-def test_what_was_asked_for_is_taken() -> None:
+def test_a_requested_width_is_used() -> None:
     assert latents_for(GREY, 7) == 7
 
 
 def test_more_latents_than_allowed_are_a_fault() -> None:
-    assert too_wide(table(3), 4, most=3) == ("latent = 4 is wider than the 3 columns of a row; take fewer",)
+    assert too_wide(table(3), 4, most=3) == ("latent = 4 is too wide: expected at most 3, the columns of a row",)
     assert too_wide(table(3), 3, most=3) == ()
     assert too_wide(table(3), None, most=3) == ()
 
 
-def test_a_code_past_the_most_is_told_the_most() -> None:
-    assert too_wide(table(3), 5_000, most=4_096) == ("latent = 5000 is wider than 4096; take fewer",)
+def test_a_limit_other_than_the_columns_is_stated() -> None:
+    assert too_wide(table(3), 5_000, most=4_096) == ("latent = 5000 is too wide: expected at most 4096",)
 
 
 def test_names_of_latents_sort_in_their_order() -> None:
@@ -62,10 +62,10 @@ def test_gradients_pass_through_a_draw() -> None:
     assert (answer.grad != 0).all()
 
 
-def test_a_point_is_drawn_as_it_is() -> None:
+def test_the_draw_of_a_deterministic_posterior_is_its_mean() -> None:
     mean = torch.randn(3, 2)
 
-    assert draw_from(point(mean), torch.Generator()) is mean
+    assert draw_from(deterministic_posterior(mean), torch.Generator()) is mean
 
 
 def test_an_absurd_log_variance_is_held_in_bounds() -> None:

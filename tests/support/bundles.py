@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundles.bundle import BundleManifest, PartInfo, write_bundle
-from aepipe.bundles.golden_rows import Golden, Latent
+from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import parse_job
 from aepipe.encoding import Encoding, fit
-from aepipe.layout import Port
+from aepipe.layout import LatentSpace, Port
 from aepipe.tables.kind_inference import infer
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -62,7 +62,7 @@ def manifest(**changes: object) -> BundleManifest:
         "train_partitions": ("dt=2026-01-01",),
         "rows": {"train": 70, "dev": 10, "calibration": 20},
         "parts": dict.fromkeys(ONNX, part),
-        "latent": Latent(names=("z_000", "z_001")),
+        "latent": LatentSpace(names=("z_000", "z_001")),
         "reason_names": ("amount", "shop"),
         "metrics": {"auroc": 0.5, "undefined": None},
     }

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.layout import MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series
-from aepipe.models import backbone as trunks
+from aepipe.models import backbone as backbones
 from aepipe.models.families import find
 
 Arrays = dict[str, NDArray[Any]]
@@ -76,8 +76,8 @@ def layout_for(family: str) -> Layout:
     found = find(family)
     if found.takes_codes:
         return CODES
-    kinds = {kind for trunk in found.trunks for kind in trunks.find(trunk).kinds}
-    layout = MIXED if not found.trunks or "table" in kinds else GREY
+    kinds = {kind for backbone in found.backbones for kind in backbones.find(backbone).kinds}
+    layout = MIXED if not found.backbones or "table" in kinds else GREY
     return with_conditions(layout) if found.takes_conditions else layout
 
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 from onnx import TensorProto, helper, numpy_helper
 
 from aepipe.bundles.bundle import Bundle, BundleManifest, PartInfo, write_bundle
-from aepipe.bundles.golden_rows import Golden, Latent
+from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import parse_job
 from aepipe.encoding import Encoding, fit
 from aepipe.inference.session import Session
-from aepipe.layout import FIRST_VALUE, Layout, Port
+from aepipe.layout import FIRST_VALUE, LatentSpace, Layout, Port
 from aepipe.tables.schema_check import infer
 
 LATENTS = 2
@@ -142,7 +142,7 @@ def make_bundle(
         training_key="xxh3:0",
         rows={"train": table.num_rows},
         parts={name: info for name, (_, info) in parts.items()},
-        latent=Latent(names=tuple(f"z_{index:03d}" for index in range(LATENTS))),
+        latent=LatentSpace(names=tuple(f"z_{index:03d}" for index in range(LATENTS))),
         reason_names=layout.columns if layout.image is None else tuple(f"pixel {i}" for i in range(layout.features)),
     )
     path = write_bundle(

@@ -15,9 +15,9 @@ def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
     picked = DeviceDataset(preprocessing, arrays, torch.device("cpu")).pick(index)
 
     oracle = preprocessing({key: torch.from_numpy(array[index.numpy()]) for key, array in arrays.items()})
-    assert picked.seen is picked.clean
+    assert picked.input is picked.target
     assert picked.places is index
-    for one, other in zip(picked.seen, oracle, strict=True):
+    for one, other in zip(picked.input, oracle, strict=True):
         assert torch.equal(one, other)
 
 
@@ -28,9 +28,9 @@ def test_slices_are_all_rows_in_order(name: str) -> None:
 
     slices = list(resident.slices(20))
 
-    assert [len(batch.seen.dense) for batch in slices] == [20, 20, 10]
-    whole = resident.pick(torch.arange(50)).seen
-    for part, oracle in zip(zip(*(batch.seen for batch in slices), strict=True), whole, strict=True):
+    assert [len(batch.input.dense) for batch in slices] == [20, 20, 10]
+    whole = resident.pick(torch.arange(50)).input
+    for part, oracle in zip(zip(*(batch.input for batch in slices), strict=True), whole, strict=True):
         assert torch.equal(torch.cat(part), oracle)
 
 

@@ -15,10 +15,9 @@ from torch.optim import Optimizer
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.layout import Layout, Number
+from aepipe.layout import LatentSpace, Layout, Number
 from aepipe.models.base import (
     Batch,
-    LatentSpace,
     Loss,
     Model,
     Objective,
@@ -26,7 +25,7 @@ from aepipe.models.base import (
     Posterior,
     Reconstruction,
     StepContext,
-    point,
+    deterministic_posterior,
 )
 from aepipe.models.families import build
 from aepipe.models.latent_space import real_space
@@ -216,7 +215,7 @@ def test_rows_rebuilt_worst_are_left_out_once_the_network_knows_which(monkeypatc
 
     fit(make("ae"), correlated(200), correlated(50, 1), SHORT.model_copy(update={"trim": 0.25, "batch_rows": 1_000}))
 
-    assert sum(len(batch.seen.dense) for batch in seen) == 3 * 200 + 3 * 150
+    assert sum(len(batch.input.dense) for batch in seen) == 3 * 200 + 3 * 150
 
 
 def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out() -> None:
@@ -343,7 +342,7 @@ class Duel(Model):
         )
 
     def posterior(self, row: Row) -> Posterior:
-        return point(self.first(row.dense))
+        return deterministic_posterior(self.first(row.dense))
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return z
@@ -351,21 +350,21 @@ class Duel(Model):
     def reconstruct(self, row: Row) -> Reconstruction:
         return Reconstruction(self.posterior(row), self.first(row.dense))
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         return {}
 
     def parts(self) -> tuple[Part, ...]:
         return ()
 
     def _first(self, batch: Batch, context: StepContext) -> Loss:
-        z = self.first(batch.seen.dense)
-        return self._answer("first", (z - batch.clean.dense).square().mean() + 0.01 * self.second(z).square().mean())
+        z = self.first(batch.input.dense)
+        return self._answer("first", (z - batch.target.dense).square().mean() + 0.01 * self.second(z).square().mean())
 
     def _second(self, batch: Batch, context: StepContext) -> Loss:
-        return self._answer("second", (self.second(self.first(batch.seen.dense)) - 1).square().mean())
+        return self._answer("second", (self.second(self.first(batch.input.dense)) - 1).square().mean())
 
     def _late(self, batch: Batch, context: StepContext) -> Loss:
-        return self._answer("late", (self.late(self.first(batch.seen.dense)) - batch.clean.dense).square().mean())
+        return self._answer("late", (self.late(self.first(batch.input.dense)) - batch.target.dense).square().mean())
 
     def _answer(self, name: str, total: Tensor) -> Loss:
         if self.training:

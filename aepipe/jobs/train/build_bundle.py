@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from aepipe import versions as installed
 from aepipe.bundles.bundle import BundleManifest, write_bundle
-from aepipe.bundles.golden_rows import Golden, Latent
+from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job
 from aepipe.export.export import Exported, export_model
@@ -214,7 +214,7 @@ def _manifest(build: _Build, device: str, seconds: Mapping[str, float]) -> Bundl
         train_partitions=tuple(partition.name for partition in build.partitions),
         rows=build.data.counts,
         parts={name: part.info for name, part in build.exported.parts.items()},
-        latent=Latent(**build.fitted.model.latent._asdict(), has_clusters=build.scorer.has_clusters),
+        latent=build.fitted.model.latent.model_copy(update={"has_clusters": build.scorer.has_clusters}),
         reason_names=reason_names(build.data.encoding.layout),
         open_set=None if classes is None else classes.open_set,
         versions=installed.versions(PACKAGES),

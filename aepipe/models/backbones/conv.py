@@ -177,10 +177,6 @@ def _doublings(stages: list[Stage], activation: Activation, outputs: int) -> lis
     return [*layers, nn.Conv2d(last.channels, outputs, 3, 1, 1)]
 
 
-def _rate(layout: Layout) -> float:
-    return 3e-3
-
-
 def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
     known = Options.model_validate(options)
     stages = _stages(_image(layout), known)
@@ -225,4 +221,6 @@ def _image(layout: Layout) -> Image:
     return layout.image
 
 
-BACKBONE = Backbone("conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, _rate, grid=_grid)
+BACKBONE = Backbone(
+    "conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, lambda _: 3e-3, grid=_grid
+)

@@ -72,10 +72,6 @@ class RecurrentDecoder(nn.Module):
         return output if self.length is None else torch.cat([output, self.length(z)], 1)
 
 
-def _rate(layout: Layout) -> float:
-    return 2e-3
-
-
 def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
     return RecurrentEncoder(layout, state_width(layout, options), outputs)
 
@@ -85,5 +81,5 @@ def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likeli
 
 
 BACKBONE = Backbone(
-    "recurrent", "gated recurrent units, step by step", Options, ("series", "image"), _encoder, _decoder, _rate
+    "recurrent", "gated recurrent units, step by step", Options, ("series", "image"), _encoder, _decoder, lambda _: 2e-3
 )

@@ -2,8 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from aepipe.config import job as config
 from aepipe.errors import OptionInvalid, did_you_mean
 from aepipe.layout import Layout
-from aepipe.models import backbone as trunks
+from aepipe.models import backbone as backbones
 from aepipe.models.base import BackbonePlan, Family, Model, OptionsT
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions, corruption_faults
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, make_likelihood
@@ -33,7 +32,7 @@ class Plan(NamedTuple):
 
     family: Family[BaseModel]
     options: BaseModel
-    trunk: BackbonePlan
+    backbone: BackbonePlan
     likelihood: LikelihoodOptions
     corruption: CorruptionOptions
     resolved: dict[str, object]
@@ -74,7 +73,7 @@ def build(layout: Layout, model: config.Model | Plan, seed: int) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         likelihood = make_likelihood(layout, planned.likelihood)
-        built = planned.family.build(layout, planned.options, planned.trunk, likelihood)
+        built = planned.family.build(layout, planned.options, planned.backbone, likelihood)
     built.corruption = Corruption(planned.corruption)
     return built
 
@@ -86,59 +85,62 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         OptionInvalid: lists every fault.
     """
     family = find(model.family)
-    trunk = _trunk_name(family, layout, model.trunk)
+    backbone = _backbone_name(family, layout, model.trunk)
     _, preset = PRESETS.get(model.family, (family.name, {}))
-    options = _sorted_into(family, None if trunk == NO_BACKBONE else trunks.find(trunk).options, preset | model.options)
+    options = _sorted_into(
+        family, None if backbone == NO_BACKBONE else backbones.find(backbone).options, preset | model.options
+    )
     corruption = options.corruption or CorruptionOptions()
     faults = [*_condition_faults(family, layout), *family.faults(layout, options.family)]
     faults += corruption_faults(layout, corruption)
     if faults:
         raise OptionInvalid(f"[model] {'; '.join(faults)}")
-    resolved: dict[str, object] = {"family": model.family, "trunk": trunk}
+    resolved: dict[str, object] = {"family": model.family, "trunk": backbone}
     for each in options:
         resolved |= each.model_dump(mode="json") if each is not None else {}
-    plan_of_trunk = _trunk_plan(trunk, layout, options.trunk)
-    return Plan(family, options.family, plan_of_trunk, options.likelihood, corruption, resolved)
+    planned = _backbone_plan(backbone, layout, options.backbone)
+    return Plan(family, options.family, planned, options.likelihood, corruption, resolved)
 
 
 def _condition_faults(family: Family[BaseModel], layout: Layout) -> Iterator[str]:
     if family.takes_conditions and not layout.given:
         yield (
-            f"family '{family.name}' is given conditions, and no column is one: "
-            f'name one as "condition" under [columns]'
+            f"family '{family.name}' needs a condition, but no column is one: "
+            f'set a column to "condition" under [columns]'
         )
     if layout.given and not family.takes_conditions:
         which = ", ".join(f"'{name}'" for name in layout.conditions)
         takers = " or ".join(name for name in names() if find(name).takes_conditions)
-        yield f"family '{family.name}' takes no conditions, and {which} is one: take {takers}, or model it as a column"
+        yield f"family '{family.name}' has no conditions, but {which} is one: use {takers}, or model it as a column"
 
 
-def _trunk_name(family: Family[BaseModel], layout: Layout, asked: str | None) -> str:
-    if not family.trunks:
+def _backbone_name(family: Family[BaseModel], layout: Layout, asked: str | None) -> str:
+    if not family.backbones:
         if asked is not None:
-            raise OptionInvalid(f"[model] family '{family.name}' has no trunk; leave out trunk = '{asked}'.")
+            raise OptionInvalid(f"[model] family '{family.name}' has no backbone. Omit trunk = '{asked}'.")
         return NO_BACKBONE
     if asked is None:
-        return _best_trunk(family, layout)
-    if asked not in family.trunks:
-        hint = did_you_mean(asked, family.trunks, listed=40)
+        return _best_backbone(family, layout)
+    if asked not in family.backbones:
+        hint = did_you_mean(asked, family.backbones, listed=40)
         raise OptionInvalid(f"[model] trunk = '{asked}' is not one of family '{family.name}'{hint}")
-    kinds = trunks.find(asked).kinds
+    kinds = backbones.find(asked).kinds
     if layout.kind not in kinds:
         raise OptionInvalid(
-            f"[model] trunk = '{asked}' takes {' or '.join(kinds)} rows, these are {layout.kind} rows; "
-            f"take trunk = '{trunks.best_for(layout.kind)}'."
+            f"[model] trunk = '{asked}' does not fit the rows: expected {' or '.join(kinds)}, got {layout.kind}. "
+            f"Use trunk = '{backbones.best_for(layout.kind)}'."
         )
     return asked
 
 
-def _best_trunk(family: Family[BaseModel], layout: Layout) -> str:
+def _best_backbone(family: Family[BaseModel], layout: Layout) -> str:
     """Choose the default backbone: the best for the layout, otherwise the first that supports it."""
-    best = trunks.best_for(layout.kind)
-    able = [name for name in family.trunks if layout.kind in trunks.find(name).kinds]
+    best = backbones.best_for(layout.kind)
+    able = [name for name in family.backbones if layout.kind in backbones.find(name).kinds]
     if not able:
         raise OptionInvalid(
-            f"[model] family '{family.name}' takes no {layout.kind} rows: its trunks are {', '.join(family.trunks)}."
+            f"[model] family '{family.name}' does not accept {layout.kind} rows: its backbones are "
+            f"{', '.join(family.backbones)}. Use another family."
         )
     return best if best in able else able[0]
 
@@ -148,7 +150,7 @@ class _Options(NamedTuple):
 
     family: BaseModel
     likelihood: LikelihoodOptions
-    trunk: BaseModel | None
+    backbone: BaseModel | None
     corruption: CorruptionOptions | None
 
 
@@ -183,31 +185,26 @@ def _validated(group: type[OptionsT], given: Mapping[str, object], faults: list[
         return group.model_construct()  # a placeholder, so that the other groups are checked too: the caller raises
 
 
-def _trunk_plan(name: str, layout: Layout, options: BaseModel | None) -> BackbonePlan:
+def _backbone_plan(name: str, layout: Layout, options: BaseModel | None) -> BackbonePlan:
     if options is None:
         return BackbonePlan(NO_BACKBONE, _no_network, _no_network)
-    trunk = trunks.find(name)
+    backbone = backbones.find(name)
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:
-        return trunk.encoder(layout, options, outputs)
+        return backbone.encoder(layout, options, outputs)
 
     def decoder(layout: Layout, inputs: int, likelihood: Likelihood) -> nn.Module:
-        return trunk.decoder(layout, options, inputs, likelihood)
+        return backbone.decoder(layout, options, inputs, likelihood)
 
-    of_grid = trunk.grid
-    grid = None if of_grid is None else partial(_grid, of_grid, options)
-    return BackbonePlan(name, encoder, decoder, trunk.learning_rate(layout), trunk.start, grid, options)
+    make_grid = backbone.grid
 
+    def grid(layout: Layout, width: int, likelihood: Likelihood) -> backbones.GridNets:
+        assert make_grid is not None
+        return make_grid(layout, options, width, likelihood)
 
-def _grid(
-    make: Callable[[Layout, BaseModel, int, Likelihood], trunks.GridNets],
-    options: BaseModel,
-    layout: Layout,
-    width: int,
-    likelihood: Likelihood,
-) -> trunks.GridNets:
-    return make(layout, options, width, likelihood)
+    rate = backbone.learning_rate(layout)
+    return BackbonePlan(name, encoder, decoder, rate, backbone.start, None if make_grid is None else grid, options)
 
 
 def _no_network(*_: object) -> nn.Module:
-    raise AssertionError("a family without trunks asked for a network")
+    raise AssertionError("a family without backbones asked for a network")

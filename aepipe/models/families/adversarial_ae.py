@@ -4,7 +4,7 @@ Makhzani et al. 2015, stabilised by the R1 gradient penalty of Mescheder, Geiger
 batch moments of the latents, which is our addition.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,19 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    Loss,
+    Objective,
+    Posterior,
+    StepContext,
+    deterministic_posterior,
+)
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import LatentWidth, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, bottleneck_faults, latents_for, real_space
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
@@ -41,14 +50,14 @@ class Options(FrozenModel):
 class AdversarialAutoencoder(EncoderDecoder):
     """Encoder and decoder, and a critic that separates latents from draws of N(0, I)."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         latents = latents_for(layout, options.latent)
-        super().__init__(layout, trunk, likelihood, real_space(latents), answers=1)
+        super().__init__(layout, backbone, likelihood, real_space(latents), answers=1)
         self.options = options
         self.critic = Critic(latents, _CRITIC)
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate = self.trunk.learning_rate
+        rate = self.backbone.learning_rate
         own = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
         critics = tuple(self.critic.parameters())
         return (
@@ -63,31 +72,31 @@ class AdversarialAutoencoder(EncoderDecoder):
         """
 
     def posterior(self, row: Row) -> Posterior:
-        return point(self.encoder(row).to(row.dense.dtype))
+        return deterministic_posterior(self.encoder(row).to(row.dense.dtype))
 
     def prior(self) -> Prior | None:
         return standard_prior(len(self.space.names))
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        z = self.posterior(batch.seen).mean
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        z = self.posterior(batch.input).mean
         right = torch.cat([self.critic(z) < 0, self.critic(normal_like(z, generator)) > 0])
-        return {**rebuilding_facts(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
+        return {**reconstruction_metrics(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior, params = self.reconstruct(batch.seen)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        posterior, params = self.reconstruct(batch.input)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         critic_loss = F.softplus(-self.critic(posterior.mean)).mean()
         apart = moments_apart(posterior.mean)
         terms = {"nll": nll.detach(), "critic": critic_loss.detach(), "apart": apart.detach()}
         return Loss(
-            nll + self.options.match * (critic_loss + apart), terms, self.likelihood.misfit(params, batch.clean)
+            nll + self.options.match * (critic_loss + apart), terms, self.likelihood.misfit(params, batch.target)
         )
 
     def _critic_loss(self, batch: Batch, context: StepContext) -> Loss:
         """Compare latents of half of the rows with as many draws of N(0, I); encoding dominates the cost."""
-        half = -(-len(batch.seen.dense) // 2)
+        half = -(-len(batch.input.dense) // 2)
         with torch.no_grad():
-            z = self.posterior(Row(*(part[:half] for part in batch.seen))).mean
+            z = self.posterior(Row(*(part[:half] for part in batch.input))).mean
         drawn = normal_like(z, context.generator)
         critic_loss = critic_nll(self.critic(drawn), self.critic(z))
         penalty = slope_penalty(self.critic, drawn)
@@ -129,15 +138,11 @@ def _moments(z: Tensor) -> dict[str, float]:
     }
 
 
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=layout.features)
-
-
 FAMILY = Family(
     "adversarial_ae",
     "a deterministic code that a critic cannot tell from N(0, I)",
     Options,
     ("mlp", "conv"),
     AdversarialAutoencoder,
-    _faults,
+    bottleneck_faults,
 )

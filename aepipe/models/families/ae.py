@@ -3,17 +3,24 @@
 Deep, convolutional or linear, depending on the backbone. Hinton & Salakhutdinov 2006.
 """
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    Loss,
+    Objective,
+    Posterior,
+    StepContext,
+    deterministic_posterior,
+)
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import LatentWidth, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, bottleneck_faults, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
@@ -30,32 +37,28 @@ class Options(FrozenModel):
 class Autoencoder(EncoderDecoder):
     """Encoder and decoder with deterministic latents."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate = self.trunk.learning_rate
+        rate = self.backbone.learning_rate
         return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
 
     def posterior(self, row: Row) -> Posterior:
-        return point(self.encoder(row).to(row.dense.dtype))
+        return deterministic_posterior(self.encoder(row).to(row.dense.dtype))
 
     def prior(self) -> None:
         return None
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
-        return rebuilding_facts(self, batch)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return reconstruction_metrics(self, batch)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior, params = self.reconstruct(batch.seen)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        posterior, params = self.reconstruct(batch.input)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         decay = self.options.code_decay * posterior.mean.square().sum(1).mean()
-        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
-
-
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=layout.features)
+        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.target))
 
 
 FAMILY = Family(
@@ -64,5 +67,5 @@ FAMILY = Family(
     Options,
     ("mlp", "conv", "recurrent"),
     Autoencoder,
-    _faults,
+    bottleneck_faults,
 )

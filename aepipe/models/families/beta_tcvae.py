@@ -3,7 +3,7 @@
 Chen et al. 2018.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
-from aepipe.models.card_metrics import independence_facts
+from aepipe.models.card_metrics import independence_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space, too_wide
 from aepipe.models.layers.likelihood import Likelihood
@@ -38,22 +38,22 @@ class Options(FrozenModel):
 class BetaTcVae(GaussianEncoderDecoder):
     """VAE whose KL is split into mutual information, total correlation and dimension-wise KL."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        rate, warms_up = self.backbone.learning_rate, self.options.warm_up
         return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        return independence_facts(self, batch, generator)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        options, posterior = self.options, self.posterior(batch.seen)
+        options, posterior = self.options, self.posterior(batch.input)
         z = draw_from(posterior, context.generator)
-        params = self.decode(z, batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        params = self.decode(z, batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
         correlation, information = self._dependence(z, posterior)
         # MI, TC and the latents' own KL add up to the KL, which is exact: estimates pay what differs from gamma alone.
@@ -63,7 +63,7 @@ class BetaTcVae(GaussianEncoderDecoder):
         return Loss(
             nll + linear_ramp(context.progress, options.warm_up) * price,
             {name: term.detach() for name, term in terms.items()},
-            self.likelihood.misfit(params, batch.clean),
+            self.likelihood.misfit(params, batch.target),
         )
 
     def _dependence(self, z: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
@@ -80,11 +80,7 @@ class BetaTcVae(GaussianEncoderDecoder):
         return densities.total_correlation, (own - densities.joint).mean()
 
 
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=_MOST_LATENTS)
-
-
 FAMILY = Family(
     "beta_tcvae", "a Gaussian code of independent latents, by a heavier total correlation", Options, ("mlp", "conv"),
-    BetaTcVae, _faults,
+    BetaTcVae, lambda layout, options: too_wide(layout, options.latent, most=_MOST_LATENTS),
 )  # fmt: skip

@@ -3,18 +3,17 @@
 Higgins et al. 2017; the capacity as in Burgess et al. 2018.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
-from aepipe.models.card_metrics import independence_facts
+from aepipe.models.card_metrics import independence_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, draw_from, latent_faults, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
 
@@ -39,38 +38,37 @@ class Options(FrozenModel):
 class BetaVae(GaussianEncoderDecoder):
     """VAE with a weight or capacity for its KL."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
         warms_up = self.options.warm_up if self.options.capacity is None else self.options.capacity_rise
-        rate = self.trunk.learning_rate
+        rate = self.backbone.learning_rate
         return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        return independence_facts(self, batch, generator)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior = self.posterior(batch.seen)
-        params = self.decode(draw_from(posterior, context.generator), batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        posterior = self.posterior(batch.input)
+        params = self.decode(draw_from(posterior, context.generator), batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
-        total = nll + self._price(kl, context.progress)
-        return Loss(total, {"nll": nll.detach(), "kl": kl.detach()}, self.likelihood.misfit(params, batch.clean))
-
-    def _price(self, kl: Tensor, progress: float) -> Tensor:
-        """Return beta KL (Higgins et al. 2017, equation 4) or gamma |KL - C| (Burgess et al. 2018, equation 8)."""
-        options = self.options
-        if options.capacity is None:
-            return options.beta * linear_ramp(progress, options.warm_up) * kl
-        return options.gamma * (kl - options.capacity * linear_ramp(progress, options.capacity_rise)).abs()
-
-
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=MOST)
+        options, progress = self.options, context.progress
+        if options.capacity is None:  # Higgins et al. 2017, equation 4
+            penalty = options.beta * linear_ramp(progress, options.warm_up) * kl
+        else:  # Burgess et al. 2018, equation 8
+            penalty = options.gamma * (kl - options.capacity * linear_ramp(progress, options.capacity_rise)).abs()
+        terms = {"nll": nll.detach(), "kl": kl.detach()}
+        return Loss(nll + penalty, terms, self.likelihood.misfit(params, batch.target))
 
 
 FAMILY = Family(
-    "beta_vae", "a Gaussian code under a heavier KL, or a rising capacity", Options, ("mlp", "conv"), BetaVae, _faults
+    "beta_vae",
+    "a Gaussian code under a heavier KL, or a rising capacity",
+    Options,
+    ("mlp", "conv"),
+    BetaVae,
+    latent_faults,
 )

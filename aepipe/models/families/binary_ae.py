@@ -14,19 +14,18 @@ from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout
+from aepipe.layout import LatentSpace, Layout
 from aepipe.models.base import (
     BackbonePlan,
     Batch,
     Family,
-    LatentSpace,
     Loss,
     Objective,
     Posterior,
     StepContext,
-    point,
+    deterministic_posterior,
 )
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, latents_for
 from aepipe.models.layers.autoregressive_bits import AutoregressiveBits, grouped
@@ -54,15 +53,15 @@ class Options(FrozenModel):
 class BinaryAutoencoder(EncoderDecoder):
     """Encoder to logits, binary code, decoder; and an autoregressive prior of the codes."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         groups = options.latent or _groups_for(layout, options)
-        super().__init__(layout, trunk, likelihood, _space(groups, options), answers=1)
+        super().__init__(layout, backbone, likelihood, _space(groups, options), answers=1)
         self.options = options
         self.choices = options.choices if options.codes == "one_hot" else 1
         self.of_codes = AutoregressiveBits(groups, self.choices)
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate = self.trunk.learning_rate
+        rate = self.backbone.learning_rate
         coder = (*self.encoder.parameters(), *self.decoder.parameters(), *self.likelihood.parameters())
         return (
             Objective("autoencoder", coder, self._loss, learning_rate=rate),
@@ -71,33 +70,34 @@ class BinaryAutoencoder(EncoderDecoder):
 
     def posterior(self, row: Row) -> Posterior:
         z = harden(self._logits(row), self.choices)
-        return point(z)._replace(kl=self.of_codes.nll(z))
+        return deterministic_posterior(z)._replace(kl=self.of_codes.nll(z))
 
     def prior(self) -> Prior | None:
         return self.of_codes
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        posterior = self.posterior(batch.seen)
-        often = posterior.mean.mean(0)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.input)
+        often = posterior.mean.mean(0)  # share of ones of each latent, (Z,)
+        shares = often if self.choices > 1 else torch.cat([often, 1 - often])
         return {
-            **rebuilding_facts(self, batch),
+            **reconstruction_metrics(self, batch),
             "code_nats": float(posterior.kl.sum(1).mean()),
-            "code_nats_if_independent": float(_entropy(often, self.choices)),
+            "code_nats_if_independent": float(torch.special.entr(shares).sum()),
             "constant_latents": float(((often == 0) | (often == 1)).sum()),
         }
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        logits = self._logits(batch.seen)
+        logits = self._logits(batch.input)
         temperature = self.options.temperature * (2 - context.progress)
         noise = context.generator if self.training else None
         z = straight_through(logits, self.choices, temperature=temperature, generator=noise)
-        params = self.decode(z, batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
-        return Loss(nll, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
+        params = self.decode(z, batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
+        return Loss(nll, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.target))
 
     def _prior_loss(self, batch: Batch, context: StepContext) -> Loss:
         with torch.no_grad():
-            z = harden(self._logits(batch.seen), self.choices)
+            z = harden(self._logits(batch.input), self.choices)
         nats = self.of_codes.nll(z).sum(1).mean()
         return Loss(nats, {"code_nats": nats.detach()})
 
@@ -132,18 +132,11 @@ def straight_through(logits: Tensor, choices: int, *, temperature: float, genera
     return hard.detach() + soft - soft.detach()
 
 
-def _entropy(often: Tensor, choices: int) -> Tensor:
-    """Compute the entropy, in nats, of independent bits or groups from the share of ones per entry, (Z,)."""
-    entries = often if choices > 1 else torch.cat([often, 1 - often])
-    nats: Tensor = torch.special.entr(entries).sum()
-    return nats
-
-
 def _space(groups: int, options: Options) -> LatentSpace:
     if options.codes == "bits":
-        return LatentSpace(tuple(f"z_{index:03d}" for index in range(groups)), "binary")
+        return LatentSpace(names=tuple(f"z_{index:03d}" for index in range(groups)), kind="binary")
     names = (f"z_{index:03d}_{choice}" for index in range(groups) for choice in range(options.choices))
-    return LatentSpace(tuple(names), "binary")
+    return LatentSpace(names=tuple(names), kind="binary")
 
 
 def _groups_for(layout: Layout, options: Options) -> int:
@@ -154,10 +147,10 @@ def _groups_for(layout: Layout, options: Options) -> int:
 def _faults(layout: Layout, options: Options) -> Sequence[str]:
     faults = []
     if options.codes == "bits" and options.choices != _CHOICES:
-        faults.append("choices belongs to codes = 'one_hot'; leave it out, or name those codes")
+        faults.append("choices belongs to codes = 'one_hot': omit it, or set these codes")
     width = (options.latent or _groups_for(layout, options)) * (options.choices if options.codes == "one_hot" else 1)
     if width > MOST:
-        faults.append(f"the code is {width} wide, {MOST} at most; take fewer latent or choices")
+        faults.append(f"the code is too wide: expected at most {MOST}, got {width}; lower latent or choices")
     return faults
 
 

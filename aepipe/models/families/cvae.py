@@ -5,7 +5,8 @@ warm-up and free bits of `vae`.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
+from aepipe.models.latent_space import latent_faults
+from aepipe.models.vae_base import VaeBase, VaeOptions
 
 FAMILY = Family(
     "cvae",
@@ -13,6 +14,6 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv"),
     VaeBase,
-    vae_faults,
+    latent_faults,
     takes_conditions=True,
 )

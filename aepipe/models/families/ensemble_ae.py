@@ -15,32 +15,29 @@ difference and for 2.6 points of the second: the single `ae` failed there with t
 Elsewhere heads that use only the model gain about a point; the default heads, which also use the row, gain nothing.
 """
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout
+from aepipe.layout import LatentSpace, Layout
 from aepipe.models.backbones.mlp import Options as Mlp
 from aepipe.models.backbones.mlp import hidden_widths
 from aepipe.models.base import (
     BackbonePlan,
     Batch,
     Family,
-    LatentSpace,
     Loss,
     Model,
     Objective,
     Part,
     Posterior,
     StepContext,
-    point,
+    deterministic_posterior,
 )
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.latent_space import bottleneck_faults, latents_for, real_space
 from aepipe.models.layers.batched_ensemble import (
     MemberDecoders,
     MemberEncoders,
@@ -83,10 +80,10 @@ class EnsembleAutoencoder(Model):
     counts: Tensor
     """(M, rows): how often each member counts each training row"""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, EnsembleLikelihood(likelihood, options.members))
-        self.options, self.rate = options, trunk.learning_rate
-        mlp = Mlp.model_validate(trunk.options or Mlp())
+        self.options, self.rate = options, backbone.learning_rate
+        mlp = Mlp.model_validate(backbone.options or Mlp())
         members, latents, hidden = options.members, latents_for(layout, options.latent), hidden_widths(layout, mlp)
         self.space = real_space(members * latents)
         self.encoder = MemberEncoders(layout, members, (*hidden, latents), mlp)
@@ -123,14 +120,14 @@ class EnsembleAutoencoder(Model):
 
     def _begin(self, encoder: InputProjection, decoder: MemberLinear, batch: Batch) -> None:
         latents = len(self.space.names) // self.options.members
-        own = [(_repeated(batch.seen, counts), _repeated(batch.clean, counts)) for counts in self._counts(batch)]
+        own = [(_repeated(batch.input, counts), _repeated(batch.target, counts)) for counts in self._counts(batch)]
         starts = [principal_components(encoder, latents, self.joint.one, *rows) for rows in own]
         known = [start for start in starts if start is not None]
         if len(known) == len(starts):
             init_from_pca(encoder, decoder, known)
 
     def posterior(self, row: Row) -> Posterior:
-        return point(together(self.encoder(row)).to(row.dense.dtype))
+        return deterministic_posterior(together(self.encoder(row)).to(row.dense.dtype))
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return together(self.decoder(apart(z, self.options.members)))
@@ -138,23 +135,23 @@ class EnsembleAutoencoder(Model):
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
-        facts = rebuilding_facts(self, batch)
-        mean = self.joint.mean(self.reconstruct(batch.seen).params)
-        of_mean = float(self.joint.one.nll(mean, batch.clean).sum(1).mean())
-        return {**facts, "disagreement": facts["nll"] - of_mean}
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        metrics = reconstruction_metrics(self, batch)
+        mean = self.joint.mean(self.reconstruct(batch.input).params)
+        of_mean = float(self.joint.one.nll(mean, batch.target).sum(1).mean())
+        return {**metrics, "disagreement": metrics["nll"] - of_mean}
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior, params = self.reconstruct(batch.seen)
-        of_each = self.joint.nll_of_each(params, batch.clean).sum(2)
+        posterior, params = self.reconstruct(batch.input)
+        of_each = self.joint.nll_of_each(params, batch.target).sum(2)
         nll = (of_each * self._counts(batch) if self.training else of_each).mean()
         decay = self.options.code_decay * posterior.mean.square().sum(1).mean() / self.options.members
-        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.clean))
+        return Loss(nll + decay, {"nll": nll.detach()}, self.likelihood.misfit(params, batch.target))
 
     def _counts(self, batch: Batch) -> Tensor:
         """Return the bootstrap counts of these rows per member, (M, B); 1 if the row indices are unknown."""
         if batch.places is None or not self.counts.shape[1]:
-            return self.counts.new_ones((self.options.members, len(batch.clean.dense)))
+            return self.counts.new_ones((self.options.members, len(batch.target.dense)))
         return self.counts[:, batch.places]
 
 
@@ -163,15 +160,11 @@ def _repeated(row: Row, counts: Tensor) -> Row:
     return Row(*(part.repeat_interleave(counts.long(), 0) for part in row))
 
 
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=layout.features)
-
-
 FAMILY = Family(
     "ensemble_ae",
     "small autoencoders of bootstrapped rows, trained side by side, that also score by how much they disagree",
     Options,
     ("mlp",),
     EnsembleAutoencoder,
-    _faults,
+    bottleneck_faults,
 )

@@ -3,7 +3,7 @@
 Kim & Mnih 2018.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field, PositiveInt
@@ -11,9 +11,9 @@ from pydantic import Field, PositiveInt
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
-from aepipe.models.card_metrics import independence_facts
+from aepipe.models.card_metrics import independence_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import MOST, LatentWidth, draw_from, latents_for, real_space, too_wide
+from aepipe.models.latent_space import LatentWidth, draw_from, latent_faults, latents_for, real_space
 from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
@@ -38,8 +38,8 @@ class Options(FrozenModel):
 class FactorVae(GaussianEncoderDecoder):
     """VAE with a critic that separates latents from permuted latents."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, trunk, likelihood, real_space(latents_for(layout, options.latent)))
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
         self.options = options
         self.critic = Critic(len(self.space.names), options.critic_hidden)
 
@@ -47,40 +47,41 @@ class FactorVae(GaussianEncoderDecoder):
         options, critic = self.options, tuple(self.critic.parameters())
         own = self.parameters_but(critic)
         return (
-            Objective("vae", own, self._loss, learning_rate=self.trunk.learning_rate, warms_up=options.warm_up),
+            Objective("vae", own, self._loss, learning_rate=self.backbone.learning_rate, warms_up=options.warm_up),
             Objective("critic", critic, self._critic_loss, learning_rate=options.critic_rate, betas=(0.5, 0.9)),
         )
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        return independence_facts(self, batch, generator)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        return independence_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
         """Compute nll + beta KL + gamma TC; TC is the mean logit of the critic. Kim & Mnih 2018, equations 2 and 3."""
-        posterior = self.posterior(batch.seen)
+        posterior = self.posterior(batch.input)
         z = draw_from(posterior, context.generator)
-        params = self.decode(z, batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        params = self.decode(z, batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = posterior.kl.sum(1).mean()
         correlation = self.critic(z).mean()
         price = self.options.beta * kl + self.options.gamma * correlation
         total = nll + linear_ramp(context.progress, self.options.warm_up) * price
         terms = {"nll": nll.detach(), "kl": kl.detach(), "tc": correlation.detach()}
-        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+        return Loss(total, terms, self.likelihood.misfit(params, batch.target))
 
     def _critic_loss(self, batch: Batch, context: StepContext) -> Loss:
         """Compare draws of half of the rows with permuted draws of the other half, as in algorithm 2."""
         with torch.no_grad():
-            z = draw_from(self.posterior(batch.seen), context.generator)
+            z = draw_from(self.posterior(batch.input), context.generator)
         drawn, others = z.tensor_split(2)
         of_drawn, of_shuffled = self.critic(drawn), self.critic(permuted(others, context.generator))
         right = torch.cat([of_drawn > 0, of_shuffled <= 0]).to(z.dtype).mean()
         return Loss(critic_nll(of_drawn, of_shuffled), {"accuracy": right})
 
 
-def _faults(layout: Layout, options: Options) -> Sequence[str]:
-    return too_wide(layout, options.latent, most=MOST)
-
-
 FAMILY = Family(
-    "factor_vae", "a Gaussian code of independent latents, by a critic", Options, ("mlp", "conv"), FactorVae, _faults
+    "factor_vae",
+    "a Gaussian code of independent latents, by a critic",
+    Options,
+    ("mlp", "conv"),
+    FactorVae,
+    latent_faults,
 )

@@ -6,16 +6,15 @@ of the flat model, with 2 % more parameters.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Loss, Objective, Posterior, StepContext
-from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
+from aepipe.layout import LatentSpace, Layout
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
+from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import MOST, latents_for, split_gaussian
 from aepipe.models.layers.gaussian import Gaussian
@@ -44,14 +43,14 @@ class Options(FrozenModel):
 class HierarchicalAutoencoder(EncoderDecoder):
     """Encoder to a message per level, hierarchical latents, decoder from draws of all levels."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         widths = levels_for(layout, options.levels)
-        super().__init__(layout, trunk, likelihood, space_of(widths), answers=2)
+        super().__init__(layout, backbone, likelihood, space_of(widths), answers=2)
         self.options = options
         self.ladder = HierarchicalLatents(widths)
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate, warms_up = self.trunk.learning_rate, self.options.warm_up
+        rate, warms_up = self.backbone.learning_rate, self.options.warm_up
         return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def posterior(self, row: Row) -> Posterior:
@@ -61,15 +60,19 @@ class HierarchicalAutoencoder(EncoderDecoder):
     def prior(self) -> Prior | None:
         return HierarchicalPrior(self.ladder)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        messages = self._messages(batch.seen)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        messages = self._messages(batch.input)
         found = self._drawn(messages, generator)
         by_latent = found.kl.mean(0)
         nll = float(self._nll(found.z, batch).mean())
-        log_weights = partial(self._log_weights, batch, messages, generator)
+
+        def log_weights() -> Tensor:
+            sampled = self._drawn(messages, generator)
+            return log_ratio(sampled) - self._nll(sampled.z, batch)
+
         by_level = [float(level.sum()) for level in by_latent.split_with_sizes(self.ladder.widths)]
         return {
-            **rebuilding_facts(self, batch),
+            **reconstruction_metrics(self, batch),
             "elbo": -(nll + sum(by_level)),
             "kl": sum(by_level),
             "active_latents": float((by_latent > ACTIVE_NATS).sum()),
@@ -78,13 +81,13 @@ class HierarchicalAutoencoder(EncoderDecoder):
         }
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        found = self._drawn(self._messages(batch.seen), context.generator)
-        params = self.decode(found.z, batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        found = self._drawn(self._messages(batch.input), context.generator)
+        params = self.decode(found.z, batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = torch.stack([level.sum() for level in found.kl.mean(0).split_with_sizes(self.ladder.widths)])
         total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
         terms = {"nll": nll.detach(), **{f"kl_{level}": nats for level, nats in enumerate(kl.detach())}}
-        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+        return Loss(total, terms, self.likelihood.misfit(params, batch.target))
 
     def _messages(self, row: Row) -> Gaussian:
         answer = split_gaussian(self.encoder(row), row.dense.dtype)
@@ -95,12 +98,7 @@ class HierarchicalAutoencoder(EncoderDecoder):
         return self.ladder.descend(messages, normal_like(messages.mean, generator))
 
     def _nll(self, z: Tensor, batch: Batch) -> Tensor:
-        return self.likelihood.nll(self.decode(z, batch.seen.given), batch.clean).sum(1)
-
-    def _log_weights(self, batch: Batch, messages: Gaussian, generator: torch.Generator) -> Tensor:
-        """Return log p(x, z) / q(z|x) for one draw of all levels, (B,) in nats."""
-        found = self._drawn(messages, generator)
-        return log_ratio(found) - self._nll(found.z, batch)
+        return self.likelihood.nll(self.decode(z, batch.input.given), batch.target).sum(1)
 
 
 def levels_for(layout: Layout, asked: Sequence[int] | None) -> tuple[int, ...]:
@@ -118,7 +116,8 @@ def space_of(widths: Sequence[int]) -> LatentSpace:
     >>> space_of((1, 2)).names
     ('z0_000', 'z1_000', 'z1_001')
     """
-    return LatentSpace(tuple(f"z{level}_{index:03d}" for level, width in enumerate(widths) for index in range(width)))
+    names = (f"z{level}_{index:03d}" for level, width in enumerate(widths) for index in range(width))
+    return LatentSpace(names=tuple(names))
 
 
 def _faults(layout: Layout, options: Options) -> Sequence[str]:
@@ -127,9 +126,9 @@ def _faults(layout: Layout, options: Options) -> Sequence[str]:
         return ()
     faults = []
     if len(levels) < _LEAST_LEVELS:
-        faults.append(f"levels = {list(levels)} is one level; name two at least, or take family 'vae'")
+        faults.append(f"levels = {list(levels)} has one level: expected at least two; or use family 'vae'")
     if sum(levels) > MOST:
-        faults.append(f"levels = {list(levels)} are {sum(levels)} latents, more than {MOST}; take fewer")
+        faults.append(f"levels = {list(levels)} is too wide: expected at most {MOST}, got {sum(levels)}")
     return faults
 
 

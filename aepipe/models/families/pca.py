@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, LatentSpace, Model, Objective, Part, Posterior, point
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.layout import LatentSpace, Layout
+from aepipe.models.base import BackbonePlan, Batch, Family, Model, Objective, Part, Posterior, deterministic_posterior
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import latents_for, real_space, too_wide
+from aepipe.models.latent_space import bottleneck_faults, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.pca_init import LEAST_SHARE
 from aepipe.models.layers.preprocessing import Row
@@ -55,20 +55,23 @@ class PrincipalComponents(Model):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        targets = self.likelihood.targets(batch.seen).double()
+        targets = self.likelihood.targets(batch.input).double()
         center = targets.mean(0)
         variances, directions = torch.linalg.eigh((targets - center).T @ (targets - center) / len(targets))
         latents = len(self.space.names)
         # A direction of less variance is not scaled up to one: float32 would show as noise.
         largest = variances.flip(0)[:latents].clamp(min=max(1e-12, LEAST_SHARE * float(variances[-1])))
         self.center.copy_(center)
-        self.components.copy_(_signed(directions.flip(1)[:, :latents].T))
+        components = directions.flip(1)[:, :latents].T
+        # The largest entry of each direction is positive, so that the signs are the same on all machines.
+        largest_entry = components.gather(1, components.abs().argmax(1, keepdim=True))
+        self.components.copy_(components * torch.where(largest_entry < 0, -1.0, 1.0))
         self.spread.copy_(largest.sqrt())
-        self.likelihood.sigma.settle(self.likelihood.misfit(self.reconstruct(batch.seen).params, batch.clean))
+        self.likelihood.sigma.settle(self.likelihood.misfit(self.reconstruct(batch.input).params, batch.target))
 
     def posterior(self, row: Row) -> Posterior:
         centered = self.likelihood.targets(row) - self.center
-        return point(centered @ self.components.T / self.spread)
+        return deterministic_posterior(centered @ self.components.T / self.spread)
 
     def decode(self, z: Tensor, given: Tensor) -> Tensor:
         return self.likelihood.params_of((z * self.spread) @ self.components + self.center)
@@ -76,24 +79,18 @@ class PrincipalComponents(Model):
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
-        return rebuilding_facts(self, batch)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        return reconstruction_metrics(self, batch)
 
 
-def _signed(directions: Tensor) -> Tensor:
-    """Flip each direction (Z, F) so that its largest entry is positive: the sign is then the same on all machines."""
-    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
-    return directions * torch.where(largest < 0, -1.0, 1.0)
-
-
-def _build(layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
+def _build(layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> Model:
     return PrincipalComponents(layout, options, likelihood)
 
 
 def _faults(layout: Layout, options: Options) -> Sequence[str]:
     if layout.target is not None:
-        return ("family 'pca' rebuilds what it sees, and the rows have a target; take another family",)
-    return too_wide(layout, options.latent, most=layout.features)
+        return ("family 'pca' cannot reconstruct a target column: use another family",)
+    return bottleneck_faults(layout, options)
 
 
 FAMILY = Family("pca", "principal components, in closed form", Options, (), _build, _faults)

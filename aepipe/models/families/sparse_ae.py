@@ -15,10 +15,19 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext, point
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Family,
+    Loss,
+    Objective,
+    Posterior,
+    StepContext,
+    deterministic_posterior,
+)
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import MOST, real_space, too_wide
+from aepipe.models.latent_space import latent_faults, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
@@ -59,48 +68,44 @@ class Options(FrozenModel):
 class SparseAutoencoder(EncoderDecoder):
     """Encoder and decoder with deterministic latents that are mostly zero."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
-        width = options.latent or _width_for(layout)
-        super().__init__(layout, _centring(trunk), likelihood, real_space(width), answers=1)
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        width = options.latent or (64 if layout.image is not None else min(64, 2 * layout.features))
+        super().__init__(layout, _centring(backbone), likelihood, real_space(width), answers=1)
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate = self.trunk.learning_rate
+        rate = self.backbone.learning_rate
         warms_up = self.options.warm_up
         return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
 
     def posterior(self, row: Row) -> Posterior:
         answer = self.encoder(row).to(row.dense.dtype)
-        return point(torch.relu(answer) if self.options.penalty == "l1" else torch.sigmoid(answer))
+        return deterministic_posterior(torch.relu(answer) if self.options.penalty == "l1" else torch.sigmoid(answer))
 
     def prior(self) -> None:
         return None
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        z = self.posterior(batch.seen).mean
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        z = self.posterior(batch.input).mean
         return {
-            **rebuilding_facts(self, batch),
+            **reconstruction_metrics(self, batch),
             "near_zero_share": float((z < NEAR_ZERO).double().mean()),
             "never_active_latents": float((z < NEAR_ZERO).all(0).sum()),
             "mean_activation": float(z.mean()),
         }
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        z = self.posterior(batch.seen).mean
-        params = self.decode(self._noisy(z, context.generator), batch.seen.given)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        z = self.posterior(batch.input).mean
+        noisy = z + NOISE * normal_like(z, context.generator) * (z > 0) if self.training else z
+        params = self.decode(noisy, batch.input.given)
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         if self.options.penalty == "l1":
             penalty = z.sum(1).mean()
         else:
             penalty = activity_kl(z.mean(0), self.options.activity).sum()
         weight = self.options.sparsity * linear_ramp(context.progress, self.options.warm_up)
         terms = {"nll": nll.detach(), "penalty": penalty.detach()}
-        return Loss(nll + weight * penalty, terms, self.likelihood.misfit(params, batch.clean))
-
-    def _noisy(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.training:
-            return z
-        return z + NOISE * normal_like(z, generator) * (z > 0)
+        return Loss(nll + weight * penalty, terms, self.likelihood.misfit(params, batch.target))
 
 
 class Centred(nn.Module):
@@ -131,17 +136,17 @@ class Centred(nn.Module):
         self.gain.copy_(1 / answers.std(0, correction=0).clamp(min=_LEAST_STD))
 
 
-def _centring(trunk: BackbonePlan) -> BackbonePlan:
+def _centring(backbone: BackbonePlan) -> BackbonePlan:
     """Replace the PCA initialisation of the backbone: the rectifier would cut off half of each component."""
 
     def encoder(layout: Layout, outputs: int) -> nn.Module:
-        return Centred(trunk.encoder(layout, outputs), outputs)
+        return Centred(backbone.encoder(layout, outputs), outputs)
 
     def start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows: Row, wanted: Row) -> None:
         assert isinstance(encoder, Centred)
         encoder.settle(Row(*(part[:_ROWS_TO_CENTRE] for part in rows)))
 
-    return trunk._replace(encoder=encoder, start=start)
+    return backbone._replace(encoder=encoder, start=start)
 
 
 def activity_kl(means: Tensor, target: float) -> Tensor:
@@ -151,15 +156,11 @@ def activity_kl(means: Tensor, target: float) -> Tensor:
     return wanted * (wanted / means).log() + (1 - wanted) * ((1 - wanted) / (1 - means)).log()
 
 
-def _width_for(layout: Layout) -> int:
-    return 64 if layout.image is not None else min(64, 2 * layout.features)
-
-
 def _faults(layout: Layout, options: Options) -> Sequence[str]:
     unused = options.activity != _ACTIVITY and options.penalty == "l1"
     return (
-        *too_wide(layout, options.latent, most=MOST),
-        *(("activity belongs to penalty = 'kl'; leave it out, or name that penalty",) if unused else ()),
+        *latent_faults(layout, options),
+        *(("activity belongs to penalty = 'kl': omit it, or set that penalty",) if unused else ()),
     )
 
 

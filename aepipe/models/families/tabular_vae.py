@@ -14,12 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import COMPLETER, FREE, OPENING, Layout, Port
+from aepipe.layout import COMPLETER, FREE, OPENING, LatentSpace, Layout, Port
 from aepipe.models.base import (
-    BackbonePlan,
     Batch,
     Family,
-    LatentSpace,
     Loss,
     Model,
     Objective,
@@ -28,17 +26,16 @@ from aepipe.models.base import (
     Reconstruction,
     StepContext,
 )
-from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
+from aepipe.models.card_metrics import ACTIVE_NATS, draw_log_weights, importance_weighted, reconstruction_metrics
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import MOST, draw_from, real_space, split_gaussian, too_wide
+from aepipe.models.latent_space import draw_from, latent_faults, real_space, split_gaussian
 from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns
 from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
 from aepipe.models.layers.column_conditioning import CodeSum, GivenLatents, PartialEncoder, Start
 from aepipe.models.layers.likelihood import Likelihood, TableLikelihood
-from aepipe.models.layers.noise import normal_like
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior, standard_prior
-from aepipe.models.losses import free_bits, gaussian_nll, linear_ramp
+from aepipe.models.losses import free_bits, linear_ramp
 
 _LEARNING_RATE = 3e-3
 _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
@@ -72,8 +69,8 @@ class TabularVae(Model):
         super().__init__(layout, likelihood)
         self.options = options
         categories, width = layout.categories, options.units
-        self.space = real_space(_latents(layout, options))
-        latents = len(self.space.names)
+        latents = options.latent or min(16, max(2, round(len(categories) / 2)))
+        self.space = real_space(latents)
         self.codes = CodeSum(categories, width, spread=len(categories) ** -0.5)
         self.encoder = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2 * latents))
         self.given = PartialEncoder(categories, width)
@@ -119,7 +116,7 @@ class TabularVae(Model):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
-        self.chain.init_from_counts(batch.clean.codes)
+        self.chain.init_from_counts(batch.target.codes)
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)
@@ -133,12 +130,17 @@ class TabularVae(Model):
             encoder,
             decoder._replace(chained=chained, write=lambda module: _graph(module, (z,), cat)),
             Part(
-                "sampler", Drawn(self), drawn, (cat,), chained=chained, write=lambda module: _graph(module, drawn, cat)
+                "sampler",
+                SampleCodes(self),
+                drawn,
+                (cat,),
+                chained=chained,
+                write=lambda module: _graph(module, drawn, cat),
             ),
-            Part(OPENING, Opened(self), (forced, *noise), (state,), examples=some),
+            Part(OPENING, EncodeCondition(self), (forced, *noise), (state,), examples=some),
             Part(
                 COMPLETER,
-                Completed(self),
+                CompleteCodes(self),
                 completed,
                 (cat,),
                 chained=chained,
@@ -147,14 +149,14 @@ class TabularVae(Model):
             ),
         )
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        posterior = self.posterior(batch.seen)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.input)
         by_latent = posterior.kl.mean(0)
         nll = float(self._nll(draw_from(posterior, generator), batch).mean())
         kl = float(by_latent.sum())
-        log_weights = partial(self._log_weights, batch, posterior, generator)
+        log_weights = partial(draw_log_weights, posterior, lambda z: self._nll(z, batch), generator)
         return {
-            **rebuilding_facts(self, batch),
+            **reconstruction_metrics(self, batch),
             "elbo": -(nll + kl),
             "kl": kl,
             "active_latents": float((by_latent > ACTIVE_NATS).sum()),
@@ -176,13 +178,13 @@ class TabularVae(Model):
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
         """Compute the negative ELBO, and for the first rows of a training batch the loss given some columns."""
-        codes, posterior = batch.seen.codes, self.posterior(batch.seen)
+        codes, posterior = batch.input.codes, self.posterior(batch.input)
         z = draw_from(posterior, context.generator)
         rows = int(self.options.given * len(codes)) if self.training else 0
         is_given = _given_sets(rows, codes, context.generator)
         given = self.given(codes[:rows], is_given)
         nothing = given.new_zeros((len(codes) - rows, given.shape[1]))
-        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.clean.codes)
+        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.target.codes)
         asked = torch.cat([1 - is_given, torch.ones_like(losses[rows:])])
         nll = (losses * asked).sum(1).mean()
         kl = posterior.kl.mean(0)
@@ -192,23 +194,15 @@ class TabularVae(Model):
         return Loss(total, {"nll": nll.detach(), "kl": kl.detach().sum()})
 
     def _nll(self, z: Tensor, batch: Batch) -> Tensor:
-        return self.chain.nll(self.start(z, None), batch.clean.codes).sum(1)
-
-    def _log_weights(self, batch: Batch, posterior: Posterior, generator: torch.Generator) -> Tensor:
-        """Return log p(x, z) / q(z|x) for one draw, (B,) in nats."""
-        assert posterior.log_var is not None
-        noise = normal_like(posterior.mean, generator)
-        z = posterior.mean + noise * torch.exp(0.5 * posterior.log_var)
-        own = gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
-        return own - gaussian_nll(z, torch.zeros_like(z)).sum(1) - self._nll(z, batch)
+        return self.chain.nll(self.start(z, None), batch.target.codes).sum(1)
 
     def _params(self, log_probabilities: list[Tensor]) -> Tensor:
         assert isinstance(self.likelihood, TableLikelihood)
         return self.likelihood.categories.laid_out(log_probabilities)
 
 
-class Drawn(nn.Module):
-    """Latents and uniforms to drawn codes."""
+class SampleCodes(nn.Module):
+    """Latents and uniforms to sampled codes."""
 
     def __init__(self, model: TabularVae) -> None:
         super().__init__()
@@ -218,7 +212,7 @@ class Drawn(nn.Module):
         return self.model.draw(z, uniform)
 
 
-class Opened(nn.Module):
+class EncodeCondition(nn.Module):
     """Forced codes (`FREE` for none) and noise to the initial decoder state."""
 
     def __init__(self, model: TabularVae) -> None:
@@ -229,7 +223,7 @@ class Opened(nn.Module):
         return self.model.encode_condition(forced, eps, pick)
 
 
-class Completed(nn.Module):
+class CompleteCodes(nn.Module):
     """Initial decoder state, forced codes and uniforms to complete rows of codes that keep the forced ones."""
 
     def __init__(self, model: TabularVae) -> None:
@@ -245,10 +239,10 @@ def _graph(module: nn.Module, inputs: tuple[Port, ...], output: Port) -> ModelPr
     model = module.model
     assert isinstance(model, TabularVae)
     graph = ColumnGraph(model.chain)
-    if isinstance(module, Completed):
+    if isinstance(module, CompleteCodes):
         return graph.model(graph.drawn("state", "u", "forced"), inputs, output)
     state = graph.start("z", (model.start.latents, model.start.answer))
-    codes = graph.drawn(state, "u") if isinstance(module, Drawn) else graph.greedy_decode(state)
+    codes = graph.drawn(state, "u") if isinstance(module, SampleCodes) else graph.greedy_decode(state)
     return graph.model(codes, inputs, output)
 
 
@@ -276,23 +270,15 @@ def _some_forced(layout: Layout) -> np.ndarray:
     return np.where(generator.random(codes.shape) < 0.5, codes, FREE).astype(np.int32)
 
 
-def _latents(layout: Layout, options: Options) -> int:
-    return options.latent or min(16, max(2, round(len(layout.categories) / 2)))
-
-
-def _build(layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> Model:
-    return TabularVae(layout, options, likelihood)
-
-
 def _faults(layout: Layout, options: Options) -> Iterable[str]:
     if layout.kind != "table" or layout.numbers:
-        yield "family 'tabular_vae' takes tables, whose columns it codes, and these are other rows; take family 'vae'"
+        yield "family 'tabular_vae' accepts only tables: use family 'vae'"
     elif len(layout.categories) < _FEWEST_COLUMNS:
-        yield "family 'tabular_vae' tells columns from one another, and there is one alone; take family 'vae'"
+        yield f"family 'tabular_vae' needs at least {_FEWEST_COLUMNS} columns, got {len(layout.categories)}: use 'vae'"
     unknown = sorted(set(options.first) - set(layout.columns))
     if unknown:
-        yield f"first = {unknown} are no modelled columns; there are {', '.join(layout.columns)}"
-    yield from too_wide(layout, options.latent, most=MOST)
+        yield f"first = {unknown} are not modelled columns: expected some of {', '.join(layout.columns)}"
+    yield from latent_faults(layout, options)
 
 
 FAMILY = Family(
@@ -300,7 +286,7 @@ FAMILY = Family(
     "autoregressive VAE over discretised columns: for synthetic rows, also given any columns",
     Options,
     (),
-    _build,
+    lambda layout, options, _, likelihood: TabularVae(layout, options, likelihood),
     lambda layout, options: tuple(_faults(layout, options)),
     takes_codes=True,
 )

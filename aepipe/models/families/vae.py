@@ -4,7 +4,8 @@ Kingma & Welling 2013.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
+from aepipe.models.latent_space import latent_faults
+from aepipe.models.vae_base import VaeBase, VaeOptions
 
 FAMILY = Family(
     "vae",
@@ -12,5 +13,5 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv", "recurrent"),
     VaeBase,
-    vae_faults,
+    latent_faults,
 )

@@ -10,12 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout, Port
+from aepipe.layout import LatentSpace, Layout, Port
 from aepipe.models.base import (
     BackbonePlan,
     Batch,
     Family,
-    LatentSpace,
     Loss,
     Model,
     Objective,
@@ -23,7 +22,7 @@ from aepipe.models.base import (
     Posterior,
     StepContext,
 )
-from aepipe.models.card_metrics import rebuilding_facts
+from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.export_parts import latent_port, standard_parts
 from aepipe.models.latent_space import latents_for
 from aepipe.models.layers.likelihood import Likelihood
@@ -44,7 +43,7 @@ class Options(FrozenModel):
         None,
         ge=1,
         le=256,
-        description="codes per row; default: a grid with the conv trunk, else the number of latents of `aents",
+        description="codes per row; default: a grid with the conv backbone, else the number of latents of `aents",
     )
     code_width: int | None = Field(
         None, ge=1, le=1_024, description="numbers that a code stands for; none: 32 on a grid, else 4"
@@ -62,11 +61,11 @@ class Options(FrozenModel):
 class VectorQuantised(Model):
     """Encoder to P vectors, nearest code of each, decoder from the vectors of the codes."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
         self.options = options
-        self.trunk = trunk
-        self.encoder, self.decoder, self.grid, self.width = _networks(layout, options, trunk, likelihood)
+        self.backbone = backbone
+        self.encoder, self.decoder, self.grid, self.width = _networks(layout, options, backbone, likelihood)
         self.codebook = VectorQuantizer(
             options.codebook, self.width, decay=options.codebook_decay, reset_below=options.reset_below
         )
@@ -76,12 +75,12 @@ class VectorQuantised(Model):
     def latent(self) -> LatentSpace:
         codes = tuple(f"c_{index:03d}" for index in range(self.grid.positions))
         pooled = self._pool(torch.zeros(1, self.grid.positions, self.width)).shape[1]
-        return LatentSpace(codes, "code", tuple(f"z_{index:03d}" for index in range(pooled)))
+        return LatentSpace(names=codes, kind="code", pooled=tuple(f"z_{index:03d}" for index in range(pooled)))
 
     def objectives(self) -> tuple[Objective, ...]:
         of_prior = tuple(self.code_prior.parameters())
         return (
-            Objective("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.trunk.learning_rate),
+            Objective("vq_vae", self.parameters_but(of_prior), self._loss, learning_rate=self.backbone.learning_rate),
             Objective("code_prior", of_prior, self._prior_loss, phase=1, learning_rate=_PRIOR_RATE),
         )
 
@@ -99,20 +98,20 @@ class VectorQuantised(Model):
 
     def prepare(self, batch: Batch) -> None:
         if isinstance(self.encoder, _Split) and isinstance(self.decoder, _Joined):
-            self.trunk.start(self.encoder.network, self.decoder.network, self.likelihood, batch.seen, batch.clean)
-        step = -(-len(batch.seen.dense) // _STARTING_ROWS)
-        self.codebook.start(self._encode(Row(*(part[::step] for part in batch.seen))))
+            self.backbone.start(self.encoder.network, self.decoder.network, self.likelihood, batch.input, batch.target)
+        step = -(-len(batch.input.dense) // _STARTING_ROWS)
+        self.codebook.start(self._encode(Row(*(part[::step] for part in batch.input))))
 
     def parts(self) -> tuple[Part, ...]:
         shape = (self.grid.positions, self.options.codebook)
         logits = Port("logits", "float32", shape)
         return (*standard_parts(self), Part("code_prior", Logits(self.code_prior), (latent_port(self),), (logits,)))
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-        posterior = self.posterior(batch.seen)
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+        posterior = self.posterior(batch.input)
         shares = shares_of(posterior.mean, self.options.codebook)
         usual = self.codebook.uses / self.codebook.uses.sum()
-        rebuilt = rebuilding_facts(self, batch)
+        rebuilt = reconstruction_metrics(self, batch)
         return {
             **rebuilt,
             "elbo": -(rebuilt["nll"] + float(posterior.kl.sum(1).mean())),
@@ -132,24 +131,24 @@ class VectorQuantised(Model):
         return vectors.to(row.dense.dtype)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        vectors = self._encode(batch.seen)
+        vectors = self._encode(batch.input)
         codes = self.codebook(vectors.detach())
         nearest = self.codebook.look_up(codes)
         if self.training:
             self.codebook.follow(vectors, codes, context.generator)
         params = self.decoder(vectors + (nearest - vectors).detach())  # straight through
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         # A mean over rows and numbers, times the features that the likelihood is summed over: neither the batch nor
         # the number of codes changes what is given up for it.
         apart = self.layout.features * (vectors - nearest).square().mean()
         used = perplexity(shares_of(codes, self.options.codebook))
         terms = {"nll": nll.detach(), "commitment": apart.detach(), "perplexity": used}
-        misfit = self.likelihood.misfit(params, batch.clean)
+        misfit = self.likelihood.misfit(params, batch.target)
         return Loss(nll + self.options.commitment * apart, terms, misfit)
 
     def _prior_loss(self, batch: Batch, context: StepContext) -> Loss:
         with torch.no_grad():
-            codes = self.codebook(self._encode(batch.seen))
+            codes = self.codebook(self._encode(batch.input))
         nll = self.code_prior.nll(codes)
         return Loss(nll.sum(1).mean(), {"nats_per_code": nll.detach().mean()})
 
@@ -191,15 +190,15 @@ class _Joined(nn.Module):
 
 
 def _networks(
-    layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood
+    layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood
 ) -> tuple[nn.Module, nn.Module, Grid, int]:
     """Build encoder and decoder; return them with the grid of the codes and the width of their vectors."""
-    if trunk.grid is not None and options.codes is None and _is_mirrored(layout):
+    if backbone.grid is not None and options.codes is None and _is_mirrored(layout):
         width = options.code_width or _WIDTH_ON_GRIDS
-        nets = trunk.grid(layout, width, likelihood)
+        nets = backbone.grid(layout, width, likelihood)
         return nets.encoder, nets.decoder, Grid(nets.height, nets.width), width
     codes, width = options.codes or latents_for(layout, None), options.code_width or _WIDTH
-    encoder, decoder = trunk.encoder(layout, codes * width), trunk.decoder(layout, codes * width, likelihood)
+    encoder, decoder = backbone.encoder(layout, codes * width), backbone.decoder(layout, codes * width, likelihood)
     return _Split(encoder, codes), _Joined(decoder), Grid(1, codes), width
 
 

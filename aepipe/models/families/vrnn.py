@@ -12,14 +12,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout, Port
+from aepipe.layout import LatentSpace, Layout, Port
 from aepipe.models.backbones.recurrent import Options as RecurrentOptions
 from aepipe.models.backbones.recurrent import state_width
 from aepipe.models.base import (
     BackbonePlan,
     Batch,
     Family,
-    LatentSpace,
     Loss,
     Model,
     Objective,
@@ -28,8 +27,8 @@ from aepipe.models.base import (
     Reconstruction,
     StepContext,
 )
-from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, rebuilding_facts
-from aepipe.models.export_parts import seen, standard_parts
+from aepipe.models.card_metrics import ACTIVE_NATS, importance_weighted, reconstruction_metrics
+from aepipe.models.export_parts import preprocessed, standard_parts
 from aepipe.models.layers.gaussian import kl_between
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
@@ -60,14 +59,14 @@ class Options(FrozenModel):
 class VariationalRecurrentNetwork(Model):
     """Recurrence over the steps of a row that predicts each step from its latents and the previous steps."""
 
-    def __init__(self, layout: Layout, options: Options, trunk: BackbonePlan, likelihood: Likelihood) -> None:
+    def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         super().__init__(layout, likelihood)
-        self.options, self.rate = options, trunk.learning_rate
+        self.options, self.rate = options, backbone.learning_rate
         self.reading = Reading(layout)
         self.network = VrnnCell(
             width=self.reading.width,
-            latents=_latents(layout, options),
-            state=state_width(layout, trunk.options or RecurrentOptions()),
+            latents=options.latent or (16 if layout.image is not None else min(8, max(2, 2 * step_width(layout)))),
+            state=state_width(layout, backbone.options or RecurrentOptions()),
             outputs=step_width(layout),
             is_stochastic=options.stochastic,
         )
@@ -104,19 +103,19 @@ class VariationalRecurrentNetwork(Model):
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
         if self.length is not None:
-            counts = torch.bincount(batch.clean.codes[:, 0], minlength=len(self.length)) + _LEAST_COUNT
+            counts = torch.bincount(batch.target.codes[:, 0], minlength=len(self.length)) + _LEAST_COUNT
             self.length.copy_((counts / counts.sum()).log())
 
     def parts(self) -> tuple[Part, ...]:
         losses = Port("losses", "float32", (self.reading.steps,))
         return (*standard_parts(self), Part("steps", StepLosses(self), self.layout.encoded_ports, (losses,)))
 
-    def facts(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         nll, kl, _ = self._drawn(batch, generator)
-        by_step = self.reconstruct(batch.seen).posterior.kl.reshape(-1, self.reading.steps, self.network.latents)
+        by_step = self.reconstruct(batch.input).posterior.kl.reshape(-1, self.reading.steps, self.network.latents)
         by_latent = by_step.sum(1).mean(0)
         return {
-            **rebuilding_facts(self, batch),
+            **reconstruction_metrics(self, batch),
             "elbo": -float((nll + kl).mean()),
             "kl": float(kl.mean()),
             "active_latents": float((by_latent > ACTIVE_NATS).sum()),
@@ -142,24 +141,24 @@ class VariationalRecurrentNetwork(Model):
         return _by_row(self._generated(eps.flatten(1), as_noise=True)[0])
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        sequence = self.reading(batch.seen)
+        sequence = self.reading(batch.input)
         output: VrnnOutput = self.network(sequence, self._noise(sequence, context.generator))
         params = self._params(output.outputs)
-        nll = self.likelihood.nll(params, batch.clean).sum(1).mean()
+        nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = (self._kl(output) * sequence.valid).sum((0, 2)).mean()
         total = nll + linear_ramp(context.progress, self.options.warm_up) * kl
         terms = {"nll": nll.detach(), "kl": kl.detach()}
-        return Loss(total, terms, self.likelihood.misfit(params, batch.clean))
+        return Loss(total, terms, self.likelihood.misfit(params, batch.target))
 
     def _drawn(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw latents once; return -log p(x|z), the KL summed over steps and log p(x,z)/q(z|x), (B,) each in nats.
 
         The KL of a step is exact given the drawn latents of the previous steps.
         """
-        sequence = self.reading(batch.seen)
+        sequence = self.reading(batch.input)
         noise = self._noise(sequence, generator)
         output: VrnnOutput = self.network(sequence, noise)
-        nll = self.likelihood.nll(self._params(output.outputs), batch.clean).sum(1)
+        nll = self.likelihood.nll(self._params(output.outputs), batch.target).sum(1)
         kl = (self._kl(output) * sequence.valid).sum((0, 2))
         if not self.options.stochastic:
             return nll, kl, -nll
@@ -176,11 +175,11 @@ class VariationalRecurrentNetwork(Model):
 
     def _generated(self, latents: Tensor, *, as_noise: bool) -> tuple[Tensor, Tensor]:
         steps = latents.reshape(-1, self.reading.steps, self.network.latents).transpose(0, 1)
-        return self.network.generate(steps, self._as_input, as_noise=as_noise)
 
-    def _as_input(self, outputs: Tensor) -> Tensor:
-        """Convert a predicted step (B, V) to the input of the next step (B, W)."""
-        return self.reading.again(outputs if self.likelihood.linear else torch.sigmoid(outputs))
+        def as_input(outputs: Tensor) -> Tensor:  # from a predicted step (B, V) to the next input (B, W)
+            return self.reading.again(outputs if self.likelihood.linear else torch.sigmoid(outputs))
+
+        return self.network.generate(steps, as_input, as_noise=as_noise)
 
     def _params(self, outputs: Tensor) -> Tensor:
         params = laid_out(self.layout, outputs)
@@ -210,7 +209,7 @@ class StepLosses(nn.Module):
         self.model = model
 
     def forward(self, *row: Tensor) -> Tensor:
-        return self.model.step_losses(seen(self.model, row))
+        return self.model.step_losses(preprocessed(self.model, row))
 
 
 def _by_row(steps: Tensor) -> Tensor:
@@ -218,22 +217,16 @@ def _by_row(steps: Tensor) -> Tensor:
     return steps.transpose(0, 1).flatten(1)
 
 
-def _latents(layout: Layout, options: Options) -> int:
-    if options.latent is not None:
-        return options.latent
-    return 16 if layout.image is not None else min(8, max(2, 2 * step_width(layout)))
-
-
 def _space(steps: int, latents: int, state: int) -> LatentSpace:
     names = tuple(f"z_{step:03d}_{index:03d}" for step in range(steps) for index in range(latents))
     pooled = (*(f"z_{index:03d}" for index in range(latents)), *(f"h_{index:03d}" for index in range(state)))
-    return LatentSpace(names, pooled=pooled, is_written=False)
+    return LatentSpace(names=names, pooled=pooled, is_written=False)
 
 
 def _faults(layout: Layout, options: Options) -> Iterable[str]:
     latent = options.latent
     if latent is not None and latent > _MOST_A_STEP:
-        yield f"latent = {latent} a step is more than {_MOST_A_STEP}; take fewer"
+        yield f"latent = {latent} is too wide: expected at most {_MOST_A_STEP} per step"
     if layout.target is not None:
         yield "family 'vrnn' feeds its output back as input: it cannot reconstruct a target column"
 

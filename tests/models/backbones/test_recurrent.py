@@ -98,5 +98,5 @@ def test_conditions_reach_the_encoder_of_a_series() -> None:
 
 
 def test_a_series_gets_this_trunk_where_the_job_names_none() -> None:
-    assert plan(SERIES, Section(family="ae")).trunk.name == "recurrent"
-    assert plan(GREY, Section(family="ae")).trunk.name == "conv"
+    assert plan(SERIES, Section(family="ae")).backbone.name == "recurrent"
+    assert plan(GREY, Section(family="ae")).backbone.name == "conv"

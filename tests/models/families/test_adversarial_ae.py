@@ -87,15 +87,15 @@ def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right
     with torch.no_grad():
         z = model.posterior(row).mean.numpy()
 
-        facts = model.facts(Batch(row, row), torch.Generator().manual_seed(3))
+        metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(3))
 
     drawn = torch.randn(500, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     right = (model.critic(torch.from_numpy(z)) < 0).sum() + (model.critic(drawn) > 0).sum()
-    assert facts["greatest_mean"] == pytest.approx(np.abs(z.mean(0)).max(), abs=1e-12)
-    assert facts["least_std"] == pytest.approx(z.std(0).min())
-    assert facts["greatest_std"] == pytest.approx(z.std(0).max())
-    assert facts["greatest_correlation"] == pytest.approx(abs(np.corrcoef(z.T)[0, 1]))
-    assert facts["critic_accuracy"] == pytest.approx(right.item() / 1_000)
+    assert metrics["greatest_mean"] == pytest.approx(np.abs(z.mean(0)).max(), abs=1e-12)
+    assert metrics["least_std"] == pytest.approx(z.std(0).min())
+    assert metrics["greatest_std"] == pytest.approx(z.std(0).max())
+    assert metrics["greatest_correlation"] == pytest.approx(abs(np.corrcoef(z.T)[0, 1]))
+    assert metrics["critic_accuracy"] == pytest.approx(right.item() / 1_000)
 
 
 @pytest.mark.slow
@@ -109,13 +109,13 @@ def test_codes_of_skewed_rows_look_like_n01() -> None:
 
     fit(model, {"num": rows[:2_000]}, {"num": rows[2_000:]}, Train(epochs=40, patience=40))
 
-    facts = measure(model, {"num": rows[2_000:]}, seed=0)
+    metrics = measure(model, {"num": rows[2_000:]}, seed=0)
     assert before > 0.1
     assert _distance(model, row) < 0.6 * before
-    assert facts["greatest_mean"] < 0.15
-    assert 0.85 < facts["least_std"] <= facts["greatest_std"] < 1.15
-    assert facts["greatest_correlation"] < 0.15
-    assert facts["critic_accuracy"] < 0.9
+    assert metrics["greatest_mean"] < 0.15
+    assert 0.85 < metrics["least_std"] <= metrics["greatest_std"] < 1.15
+    assert metrics["greatest_correlation"] < 0.15
+    assert metrics["critic_accuracy"] < 0.9
 
 
 def skewed_rows(rows: int) -> NDArray[np.float32]:

@@ -116,12 +116,12 @@ def test_a_batch_of_one_row_has_a_finite_loss() -> None:
 def test_the_model_card_has_the_total_correlation() -> None:
     model, row = make()
 
-    assert model.facts(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
+    assert model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
 
 
 @pytest.mark.parametrize(("keys", "what"), [
     ({"alpha": -1}, "alpha = -1"), ({"beta": -1}, "beta = -1"), ({"gamma": -1}, "gamma = -1"),
-    ({"latent": 300}, "latent = 300 is wider than 256; take fewer"),
+    ({"latent": 300}, "latent = 300 is too wide: expected at most 256"),
 ])  # fmt: skip
 def test_bad_options_are_refused_before_training(keys: dict[str, object], what: str) -> None:
     with pytest.raises(OptionInvalid, match=what):

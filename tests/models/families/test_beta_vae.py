@@ -73,12 +73,12 @@ def test_training_ends_with_the_capacity_asked_for(capacity: float) -> None:
 def test_the_model_card_has_the_total_correlation() -> None:
     model, row = make()
 
-    assert model.facts(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
+    assert model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
 
 
 @pytest.mark.parametrize(("keys", "what"), [
     ({"beta": -1}, "beta = -1"), ({"capacity": -2}, "capacity = -2"), ({"gamma": -1}, "gamma = -1"),
-    ({"latent": 5_000}, "latent = 5000 is wider than 4096; take fewer"),
+    ({"latent": 5_000}, "latent = 5000 is too wide: expected at most 4096"),
 ])  # fmt: skip
 def test_bad_options_are_refused_before_training(keys: dict[str, object], what: str) -> None:
     with pytest.raises(OptionInvalid, match=what):

@@ -163,10 +163,10 @@ def test_hardened_groups_are_the_likeliest_choice() -> None:
 def test_training_rebuilds_digits_and_knows_which_codes_go_together(trained: Model) -> None:
     _, held_out = digits()
 
-    facts = measure(trained, held_out, seed=0)
+    metrics = measure(trained, held_out, seed=0)
 
-    assert facts["mse"] < 0.6 * float((held_out["image"] / 16.0).var(axis=0).mean())
-    assert facts["code_nats"] < facts["code_nats_if_independent"]
+    assert metrics["mse"] < 0.6 * float((held_out["image"] / 16.0).var(axis=0).mean())
+    assert metrics["code_nats"] < metrics["code_nats_if_independent"]
 
 
 def test_codes_drawn_from_the_prior_have_the_frequencies_of_the_rows(trained: Model) -> None:
@@ -199,9 +199,12 @@ def test_exported_codes_are_those_of_torch(trained: Model) -> None:
 @pytest.mark.parametrize(
     "keys,sentence",
     [
-        ({"choices": 4}, "choices belongs to codes = 'one_hot'; leave it out, or name those codes"),
+        ({"choices": 4}, "choices belongs to codes = 'one_hot': omit it, or set these codes"),
         ({"codes": "one_hot", "choices": 1}, "choices = 1: Input should be greater than or equal to 2"),
-        ({"codes": "one_hot", "latent": 1_000}, "the code is 8000 wide, 4096 at most; take fewer latent or choices"),
+        (
+            {"codes": "one_hot", "latent": 1_000},
+            "the code is too wide: expected at most 4096, got 8000; lower latent or choices",
+        ),
         ({"temperature": 0}, "temperature = 0: Input should be greater than 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What every family promises, on every trunk and every kind of row: a new one is tested with no edit here."""
+"""Contract of every family, on every backbone and every kind of row: a new one is tested with no edit here."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ from torch.optim import SGD
 from aepipe.config.job import Model as Section
 from aepipe.export.export import export_parts
 from aepipe.layout import Category, Layout
-from aepipe.models import backbone as trunks
+from aepipe.models import backbone as backbones
 from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
 from aepipe.models.families import build, find, names
@@ -25,12 +25,12 @@ Case = tuple[str, str | None, str]
 
 def cases() -> Iterator[Case]:
     for family in names():
-        for trunk in find(family).trunks or (None,):
+        for backbone in find(family).backbones or (None,):
             for name, layout in LAYOUTS.items():
-                if trunk is not None and layout.kind not in trunks.find(trunk).kinds:
+                if backbone is not None and layout.kind not in backbones.find(backbone).kinds:
                     continue
                 if not find(family).takes_codes or (layout.categories and not layout.numbers):
-                    yield family, trunk, name
+                    yield family, backbone, name
 
 
 def layout_of(case: Case) -> Layout:
@@ -177,23 +177,23 @@ def test_a_family_says_what_it_is(family: str) -> None:
     assert found.name == family
     assert found.summary
     assert all(field.description for field in found.options.model_fields.values())
-    assert set(found.trunks) <= set(trunks.names())
+    assert set(found.backbones) <= set(backbones.names())
 
 
-def test_keys_of_families_trunks_and_likelihoods_never_mean_two_things() -> None:
-    of_trunks = {key for name in trunks.names() for key in trunks.find(name).options.model_fields}
+def test_keys_of_families_backbones_and_likelihoods_never_mean_two_things() -> None:
+    of_backbones = {key for name in backbones.names() for key in backbones.find(name).options.model_fields}
     of_families = {key for name in names() for key in find(name).options.model_fields}
 
-    assert not of_trunks & of_families
-    assert not (of_trunks | of_families) & {"sigma", "pixels", "family", "trunk"}
+    assert not of_backbones & of_families
+    assert not (of_backbones | of_families) & {"sigma", "pixels", "family", "trunk"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trunk", trunks.names())
+@pytest.mark.parametrize("backbone", backbones.names())
 @pytest.mark.slow
-def test_an_autoencoder_of_every_trunk_is_exported_as_torch_answers(trunk: str) -> None:
-    name = next(name for name, layout in reversed(LAYOUTS.items()) if layout.kind in trunks.find(trunk).kinds)
+def test_an_autoencoder_of_every_backbone_exports_what_torch_computes(backbone: str) -> None:
+    name = next(name for name, layout in reversed(LAYOUTS.items()) if layout.kind in backbones.find(backbone).kinds)
 
-    exported = export_parts(make(("ae", trunk, name))[0].parts(), random_rows(LAYOUTS[name], 512))
+    exported = export_parts(make(("ae", backbone, name))[0].parts(), random_rows(LAYOUTS[name], 512))
 
     assert [part.part for part in exported] == ["encoder", "decoder", "sampler"]

@@ -112,10 +112,10 @@ def test_rows_drawn_at_a_condition_have_its_means_and_latents_do_not_repeat_it()
 
 
 def test_a_layout_without_conditions_is_refused() -> None:
-    with pytest.raises(OptionInvalid, match='no column is one: name one as "condition"'):
+    with pytest.raises(OptionInvalid, match='no column is one: set a column to "condition"'):
         build(NUMBERS, Section(family="cvae"), 0)
 
 
 def test_other_families_refuse_conditions_and_name_this_one() -> None:
-    with pytest.raises(OptionInvalid, match=r"family 'vae' takes no conditions, and 'weight', 'grade' .*take .*cvae"):
+    with pytest.raises(OptionInvalid, match=r"family 'vae' has no conditions, but 'weight', 'grade' .*use .*cvae"):
         build(GIVEN, Section(family="vae"), 0)

@@ -94,7 +94,7 @@ def test_each_member_counts_each_row_a_poisson_number_of_times_the_same_in_every
 def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_they_count() -> None:
     model, batch = begun(MIXED)
     some = torch.tensor([5, 7, 300, 2, 64, 65, 66])
-    rows = Row(*(part[some] for part in batch.clean))
+    rows = Row(*(part[some] for part in batch.target))
     model.train()
 
     loss = model.objectives()[0].loss(Batch(rows, rows, some), StepContext(1.0, torch.Generator()))
@@ -111,9 +111,9 @@ def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_th
 def test_each_member_begins_at_the_principal_components_of_its_own_rows() -> None:
     model, batch = begun(NUMBERS)
 
-    each = model.reconstruct(batch.seen).params.detach().chunk(MEMBERS, 1)
+    each = model.reconstruct(batch.input).params.detach().chunk(MEMBERS, 1)
 
-    dense = batch.seen.dense.numpy()
+    dense = batch.input.dense.numpy()
     for member, counts in enumerate(model.counts.long().numpy()):
         pca = PCA(2).fit(dense.repeat(counts, 0))
         np.testing.assert_allclose(each[member], pca.inverse_transform(pca.transform(dense)), atol=1e-3)
@@ -127,12 +127,12 @@ def test_rows_held_out_count_once_and_members_disagree_about_them() -> None:
 
     with torch.no_grad():
         loss = model.objectives()[0].loss(Batch(row, row, torch.arange(ROWS)), StepContext(1.0, torch.Generator()))
-        facts = model.facts(Batch(row, row), torch.Generator())
+        metrics = model.card_metrics(Batch(row, row), torch.Generator())
 
-    assert loss.terms["nll"].item() == pytest.approx(facts["nll"], rel=1e-5)
-    assert facts["disagreement"] > 0
+    assert loss.terms["nll"].item() == pytest.approx(metrics["nll"], rel=1e-5)
+    assert metrics["disagreement"] > 0
 
 
 def test_members_wider_than_a_row_are_refused() -> None:
-    with pytest.raises(OptionInvalid, match="latent = 9 is wider than the 5 columns of a row; take fewer"):
+    with pytest.raises(OptionInvalid, match="latent = 9 is too wide: expected at most 5, the columns of a row"):
         ensemble(NUMBERS, latent=9)

@@ -115,13 +115,13 @@ def test_the_weights_warm_up_from_nothing() -> None:
 def test_the_model_card_has_the_total_correlation() -> None:
     model, row = make()
 
-    assert model.facts(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
+    assert model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))["total_correlation"] >= -0.05
 
 
 @pytest.mark.parametrize(("keys", "what"), [
     ({"gamma": -1}, "gamma = -1"), ({"beta": -1}, "beta = -1"),
     ({"critic_rate": 0}, "critic_rate = 0"), ({"critic_hidden": [0]}, "critic_hidden"),
-    ({"latent": 5_000}, "latent = 5000 is wider than 4096; take fewer"),
+    ({"latent": 5_000}, "latent = 5000 is too wide: expected at most 4096"),
 ])  # fmt: skip
 def test_bad_options_are_refused_before_training(keys: dict[str, object], what: str) -> None:
     with pytest.raises(OptionInvalid, match=what):

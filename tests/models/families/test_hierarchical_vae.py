@@ -94,11 +94,11 @@ def test_the_tighter_bound_is_the_mean_of_importance_weights() -> None:
         weights.append(Normal(model.decode(z, row.given), 1.0).log_prob(row.dense).sum(1) + ratio)
 
     with torch.no_grad():
-        facts = model.facts(Batch(row, row), torch.Generator().manual_seed(0))
+        metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))
 
     oracle = torch.stack(weights).exp().mean(0).log().mean().item()
-    assert facts["log_likelihood"] == pytest.approx(oracle)
-    assert facts["elbo"] < oracle
+    assert metrics["log_likelihood"] == pytest.approx(oracle)
+    assert metrics["elbo"] < oracle
 
 
 def test_where_the_decoder_takes_no_notice_of_latents_the_tighter_bound_is_the_likelihood() -> None:
@@ -107,10 +107,10 @@ def test_where_the_decoder_takes_no_notice_of_latents_the_tighter_bound_is_the_l
     likelihood = Normal(0.0, 1.0).log_prob(row.dense).sum(1).mean().item()
 
     with torch.no_grad():
-        facts = model.facts(Batch(row, row), torch.Generator().manual_seed(0))
+        metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))
 
-    assert facts["elbo"] < likelihood - 1
-    assert facts["log_likelihood"] == pytest.approx(likelihood, abs=0.3)
+    assert metrics["elbo"] < likelihood - 1
+    assert metrics["log_likelihood"] == pytest.approx(likelihood, abs=0.3)
 
 
 def test_draws_of_the_prior_have_its_density() -> None:
@@ -165,17 +165,17 @@ def test_every_level_is_used_and_the_prior_draws_what_rows_look_like() -> None:
 
     fit(model, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=20))
 
-    facts = measure(model, {"num": rows[1_600:]}, seed=0)
-    assert facts["kl.z0"] > 0.5
-    assert facts["kl.z1"] > 0.5
+    metrics = measure(model, {"num": rows[1_600:]}, seed=0)
+    assert metrics["kl.z0"] > 0.5
+    assert metrics["kl.z1"] > 0.5
     flat = build(RING, Section.model_validate({"family": "vae", "latent": 4}), 0)
     fit(flat, {"num": rows[:1_600]}, {"num": rows[1_600:]}, Train(epochs=20))
-    assert facts["elbo"] > measure(flat, {"num": rows[1_600:]}, seed=0)["elbo"]
+    assert metrics["elbo"] > measure(flat, {"num": rows[1_600:]}, seed=0)["elbo"]
 
 
 @pytest.mark.parametrize(
     ("levels", "sentence"),
-    [((3,), "levels = .3. is one level"), ((4_000, 400), "are 4400 latents, more than 4096")],
+    [((3,), "levels = .3. has one level"), ((4_000, 400), "expected at most 4096, got 4400")],
 )
 def test_levels_that_make_no_hierarchy_are_refused(levels: tuple[int, ...], sentence: str) -> None:
     section = Section.model_validate({"family": "hierarchical_vae", "levels": levels})

@@ -18,9 +18,9 @@ def test_the_folder_is_the_registry() -> None:
 
 
 def test_a_table_gets_an_mlp_and_an_image_convolutions() -> None:
-    assert plan(MIXED, section(family="vae")).trunk.name == "mlp"
-    assert plan(GREY, section(family="vae")).trunk.name == "conv"
-    assert plan(GREY, section(family="pca")).trunk.name == "none"
+    assert plan(MIXED, section(family="vae")).backbone.name == "mlp"
+    assert plan(GREY, section(family="vae")).backbone.name == "conv"
+    assert plan(GREY, section(family="pca")).backbone.name == "none"
 
 
 def test_what_was_resolved_names_every_option() -> None:
@@ -49,11 +49,11 @@ def test_what_was_resolved_plans_the_same_model_again() -> None:
         (NUMBERS, {"family": "vea"}, "[model] family = 'vea' is not one; did you mean 'vae'?"),
         (NUMBERS, {"family": "ae", "trunk": "mpl"}, "trunk = 'mpl' is not one of family 'ae'; did you mean 'mlp'?"),
         (NUMBERS, {"family": "ae", "latnet": 2}, "unknown key 'latnet'; did you mean 'latent'?"),
-        (NUMBERS, {"family": "ae", "trunk": "conv"}, "trunk = 'conv' takes image rows, these are table rows"),
-        (NUMBERS, {"family": "pca", "trunk": "mlp"}, "family 'pca' has no trunk; leave out trunk = 'mlp'"),
+        (NUMBERS, {"family": "ae", "trunk": "conv"}, "trunk = 'conv' does not fit the rows: expected image, got table"),
+        (NUMBERS, {"family": "pca", "trunk": "mlp"}, "family 'pca' has no backbone. Omit trunk = 'mlp'"),
         (NUMBERS, {"family": "pca", "hidden": [3]}, "unknown key 'hidden'"),
-        (NUMBERS, {"family": "ae", "latent": 6}, "latent = 6 is wider than the 5 columns of a row; take fewer"),
-        (GREY, {"family": "ae", "latent": 65}, "latent = 65 is wider than the 64 pixels of a row; take fewer"),
+        (NUMBERS, {"family": "ae", "latent": 6}, "latent = 6 is too wide: expected at most 5, the columns of a row"),
+        (GREY, {"family": "ae", "latent": 65}, "latent = 65 is too wide: expected at most 64, the pixels of a row"),
         (NUMBERS, {"family": "ae", "latent": 0}, "latent = 0: Input should be greater than or equal to 1"),
         (NUMBERS, {"family": "ae", "hidden": [0]}, "hidden = 0: Input should be greater than 0"),
         (NUMBERS, {"family": "vae", "warm_up": 2}, "warm_up = 2: Input should be less than or equal to 1"),

@@ -196,8 +196,8 @@ def test_an_over_complete_code_is_allowed_and_the_default_on_tables() -> None:
 @pytest.mark.parametrize(
     "keys,sentence",
     [
-        ({"latent": 5_000}, "latent = 5000 is wider than 4096; take fewer"),
-        ({"activity": 0.1}, "activity belongs to penalty = 'kl'; leave it out, or name that penalty"),
+        ({"latent": 5_000}, "latent = 5000 is too wide: expected at most 4096"),
+        ({"activity": 0.1}, "activity belongs to penalty = 'kl': omit it, or set that penalty"),
         ({"penalty": "kl", "activity": 1.0}, "activity = 1.0: Input should be less than 1"),
         ({"sparsity": -1}, "sparsity = -1: Input should be greater than or equal to 0"),
     ],

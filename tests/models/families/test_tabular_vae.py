@@ -100,14 +100,14 @@ def test_the_loss_on_dev_rows_is_the_bound_of_whole_rows(model: TabularVae) -> N
     dev, _ = evaluate(model, model.objectives()[0], rows, seed=7)
     (batch,) = rows.slices(300)
     generator = torch.Generator().manual_seed(7)
-    posterior = model.posterior(batch.seen)
+    posterior = model.posterior(batch.input)
     assert posterior.log_var is not None
     z = posterior.mean + torch.randn(300, 2, generator=generator) * torch.exp(0.5 * posterior.log_var)
 
     with torch.no_grad():
-        told = model.chain.log_probabilities(model.start(z, None), batch.seen.codes)
+        told = model.chain.log_probabilities(model.start(z, None), batch.input.codes)
 
-    nll = model.likelihood.nll(model.likelihood.categories.laid_out(told), batch.seen).sum(1).mean()  # type: ignore[operator, union-attr]
+    nll = model.likelihood.nll(model.likelihood.categories.laid_out(told), batch.input).sum(1).mean()  # type: ignore[operator, union-attr]
     paid = posterior.kl.detach().mean(0).clamp(min=model.options.free_bits).sum()
     assert dev == pytest.approx(float(nll + paid), rel=1e-5)
 
@@ -116,10 +116,10 @@ def test_the_bound_is_below_the_likelihood_of_importance_weighted_draws(model: T
     row = model.preprocessing({"cat": torch.from_numpy(throws(300, 6)["cat"])})
 
     with torch.no_grad():
-        facts = model.facts(Batch(row, row), torch.Generator().manual_seed(0))
+        metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))
 
-    assert facts["elbo"] <= facts["log_likelihood"] + 0.1  # of one draw a row, and of sixteen others
-    assert facts["active_latents"] == 2
+    assert metrics["elbo"] <= metrics["log_likelihood"] + 0.1  # of one draw a row, and of sixteen others
+    assert metrics["active_latents"] == 2
 
 
 def test_columns_named_first_are_told_first() -> None:
@@ -149,9 +149,13 @@ def test_an_interrupted_training_with_averaged_weights_comes_to_the_same_weights
 def test_what_it_cannot_take_is_refused() -> None:
     one = Layout(columns=("a",), categories=(Category(name="a", column=0, size=5),))
     cases = (
-        (MIXED, {}, "takes tables, whose columns it codes, and these are other rows; take family 'vae'"),
-        (one, {}, "tells columns from one another, and there is one alone; take family 'vae'"),
-        (CATEGORIES, {"first": ["size"]}, "first = ['size'] are no modelled columns; there are shop, kind, town"),
+        (MIXED, {}, "accepts only tables: use family 'vae'"),
+        (one, {}, "needs at least 2 columns, got 1: use 'vae'"),
+        (
+            CATEGORIES,
+            {"first": ["size"]},
+            "first = ['size'] are not modelled columns: expected some of shop, kind, town",
+        ),
     )
     for layout, options, message in cases:
         with pytest.raises(OptionInvalid) as fault:

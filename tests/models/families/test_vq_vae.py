@@ -36,7 +36,7 @@ def context() -> StepContext:
 
 
 def repeated(batch: Batch) -> Batch:
-    row = Row(*(torch.cat([part, part]) for part in batch.seen))
+    row = Row(*(torch.cat([part, part]) for part in batch.input))
     return Batch(row, row)
 
 
@@ -51,7 +51,7 @@ def test_images_become_grids_of_codes_and_come_back_in_their_own_size(height: in
     layout = Layout(columns=("scan",), image=Image(channels=1, height=height, width=width))
     model, batch = make(layout, 3)
 
-    reconstruct = model.reconstruct(batch.seen)
+    reconstruct = model.reconstruct(batch.input)
 
     assert reconstruct.posterior.mean.shape == (3, codes)
     assert reconstruct.posterior.mean.dtype == torch.int64
@@ -63,9 +63,9 @@ def test_tables_and_images_that_ask_for_it_become_vectors_of_codes() -> None:
     table, rows = make(NUMBERS, codes=3, code_width=2)
     image, images = make(COLOUR, codes=5)
 
-    assert table.posterior(rows.seen).mean.shape == (32, 3)
-    assert table.posterior(rows.seen).pooled.shape == (32, 6)
-    assert image.posterior(images.seen).mean.shape == (32, 5)
+    assert table.posterior(rows.input).mean.shape == (32, 3)
+    assert table.posterior(rows.input).pooled.shape == (32, 6)
+    assert image.posterior(images.input).mean.shape == (32, 5)
     assert len(image.latent.pooled) == 5 * 4
 
 
@@ -84,9 +84,9 @@ def test_a_target_of_another_size_is_rebuilt_from_a_vector_of_codes() -> None:
 
 def test_each_position_takes_the_nearest_vector_and_the_decoder_sees_nothing_else() -> None:
     model, batch = make()
-    encoded, vectors = model.encoder(batch.seen), model.codebook.vectors
+    encoded, vectors = model.encoder(batch.input), model.codebook.vectors
 
-    reconstruct = model.reconstruct(batch.seen)
+    reconstruct = model.reconstruct(batch.input)
 
     codes = (encoded.unsqueeze(2) - vectors).square().sum(3).argmin(2)
     assert torch.equal(reconstruct.posterior.mean, codes)
@@ -106,7 +106,7 @@ def test_gradients_pass_the_codes_straight_through() -> None:
     autoencoder_loss(model, batch).total.backward()
 
     nearest = model.codebook.look_up(model.codebook(seen[0].detach())).requires_grad_()
-    model.likelihood.nll(model.decoder(nearest), batch.clean).sum(1).mean().backward()
+    model.likelihood.nll(model.decoder(nearest), batch.target).sum(1).mean().backward()
     assert seen[0].grad is not None
     torch.testing.assert_close(seen[0].grad, nearest.grad)
 
@@ -114,9 +114,9 @@ def test_gradients_pass_the_codes_straight_through() -> None:
 @pytest.mark.parametrize("layout", [GREY, MIXED], ids=["grid", "vector"])
 def test_commitment_is_the_mean_distance_to_the_code_and_weighs_the_same_in_any_batch(layout: Layout) -> None:
     model, batch = make(layout, commitment=3.0)
-    encoded = model.encoder(batch.seen)
+    encoded = model.encoder(batch.input)
     apart = (encoded - model.codebook.vectors[model.codebook(encoded)]).square().mean() * layout.features
-    nll = model.likelihood.nll(model.reconstruct(batch.seen).params, batch.clean).sum(1).mean()
+    nll = model.likelihood.nll(model.reconstruct(batch.input).params, batch.target).sum(1).mean()
 
     once, twice = autoencoder_loss(model, batch), autoencoder_loss(model, repeated(batch))
 
@@ -152,7 +152,7 @@ def test_the_prior_trains_after_the_codes_and_reaches_nothing_but_itself() -> No
 def test_the_kl_of_a_row_is_what_the_prior_says_of_its_codes() -> None:
     model, batch = make()
 
-    posterior = model.posterior(batch.seen)
+    posterior = model.posterior(batch.input)
 
     logits = model.parts()[-1].module(posterior.mean.int())
     expected = -torch.distributions.Categorical(logits=logits).log_prob(posterior.mean)
@@ -162,18 +162,18 @@ def test_the_kl_of_a_row_is_what_the_prior_says_of_its_codes() -> None:
 
 def test_the_model_card_counts_codes_as_numpy_does() -> None:
     model, batch = make()
-    codes = model.posterior(batch.seen).mean.numpy()
+    codes = model.posterior(batch.input).mean.numpy()
     counts = np.bincount(codes.ravel(), minlength=8)
     shares = counts / codes.size
 
     with torch.no_grad():
-        facts = model.facts(batch, torch.Generator())
+        metrics = model.card_metrics(batch, torch.Generator())
 
     used = shares[shares > 0]
-    assert facts["perplexity"] == pytest.approx(np.exp(-(used * np.log(used)).sum()))
-    assert facts["codes_in_use"] == (counts > 0).sum()
-    assert facts["unigram_nats_per_code"] == pytest.approx(np.log(8))  # nothing was trained: all alike
-    assert facts["elbo"] == pytest.approx(-facts["nll"] - 16 * facts["prior_nats_per_code"])
+    assert metrics["perplexity"] == pytest.approx(np.exp(-(used * np.log(used)).sum()))
+    assert metrics["codes_in_use"] == (counts > 0).sum()
+    assert metrics["unigram_nats_per_code"] == pytest.approx(np.log(8))  # nothing was trained: all alike
+    assert metrics["elbo"] == pytest.approx(-metrics["nll"] - 16 * metrics["prior_nats_per_code"])
 
 
 @pytest.mark.slow
@@ -187,9 +187,9 @@ def test_the_prior_learns_what_follows_what_and_draws_it() -> None:
     fit(model, arrays, arrays, Train(epochs=6, batch_rows=16))
 
     with torch.no_grad():
-        facts = model.facts(_batch(model, arrays), torch.Generator())
-    assert facts["mse"] < 0.01
-    assert facts["prior_nats_per_code"] < 0.3 * facts["unigram_nats_per_code"]
+        metrics = model.card_metrics(_batch(model, arrays), torch.Generator())
+    assert metrics["mse"] < 0.01
+    assert metrics["prior_nats_per_code"] < 0.3 * metrics["unigram_nats_per_code"]
     codes = model.prior()(torch.rand(200, 16, generator=torch.Generator().manual_seed(0)))  # type: ignore[misc]
     drawn = model.likelihood.expected(model.decode(codes.long(), torch.zeros(200, 0)))[0].numpy().astype(float)
     gaps = np.abs(drawn[:, None] - kinds.astype(float)).mean(axis=(2, 3, 4))

@@ -248,9 +248,9 @@ def test_latents_learn_what_the_steps_before_cannot_tell() -> None:
 @pytest.mark.parametrize(
     "layout,keys,sentence",
     [
-        (MIXED, {}, "family 'vrnn' takes no table rows: its trunks are recurrent"),
+        (MIXED, {}, "family 'vrnn' does not accept table rows: its backbones are recurrent"),
         (SERIES, {"trunk": "mlp"}, "trunk = 'mlp' is not one of family 'vrnn'"),
-        (SERIES, {"latent": 999}, "latent = 999 a step is more than 256; take fewer"),
+        (SERIES, {"latent": 999}, "latent = 999 is too wide: expected at most 256 per step"),
         (COLOUR.model_copy(update={"target": GREY.image}), {}, "it cannot reconstruct a target column"),
     ],
 )
