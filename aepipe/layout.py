@@ -25,6 +25,8 @@ CLUSTER_COLUMNS = ("cluster", "cluster_distance")
 
 OPENING, COMPLETER = "opening", "completer"
 """Names of the two graphs that draw the codes of a row one after the other, some of them forced."""
+LABELS = "labels"
+"""Name of the graph that draws the labels of a row, and of its output."""
 FREE = -1
 """Marks a code that is drawn, not forced."""
 

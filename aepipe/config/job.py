@@ -252,6 +252,11 @@ class Samples(FrozenModel):
         20, ge=1, le=256, description="components of the Gaussian mixture fitted to the training latents"
     )
     seed: int = Field(0, ge=0, description="seed; combined with the name of the partition")
+    labels: bool = Field(
+        False,
+        description="also model the labels, for synthetic rows alone: they are drawn given the other columns, and are "
+        "no part of features and scores (tables)",
+    )
     shares: dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description='shares of values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',

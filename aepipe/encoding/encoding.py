@@ -23,7 +23,7 @@ from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Layout
+from aepipe.layout import Category, Layout
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import Column, Schema
@@ -56,6 +56,11 @@ _FIT_OF_SORT: dict[str, _Fit] = {
 }
 
 
+_LABEL_KINDS = {"number": "number", "text": "category", "boolean": "boolean", "time": "datetime"}
+MOST_LABEL_VALUES = 100
+"""Maximum number of distinct integers of a label that is a category."""
+
+
 class Encoded(NamedTuple):
     """Encoded rows."""
 
@@ -78,6 +83,7 @@ class Encoding(FrozenModel):
     series: SeriesCodec | None = Field(None, description="windows of a time series")
     target: ImageCodec | None = Field(None, description="image that is reconstructed in place of the input")
     given: tuple[TableCodec, ...] = Field((), description="conditions, in their order")
+    labels: tuple[TableCodec, ...] = Field((), description="labels that samples have: no part of the row tensors")
 
     @property
     def schema(self) -> Schema:  # type: ignore[override]
@@ -98,6 +104,17 @@ class Encoding(FrozenModel):
             given_numbers=tuple(number for codec in self.given for number in codec.numbers),
             given_categories=tuple(category for codec in self.given for category in codec.categories),
         )
+
+    @cached_property
+    def sampled(self) -> tuple[Column, ...]:
+        """Columns of synthetic rows, in the order of the source: the modelled ones, and the labels that are drawn."""
+        names = {column.name for column in self.schema_.modelled} | {codec.name for codec in self.labels}
+        return tuple(column for column in self.schema_.columns if column.name in names)
+
+    @property
+    def label_categories(self) -> tuple[Category, ...]:
+        """Features of the labels, as codes."""
+        return tuple(category for codec in self.labels for category in codec.categories)
 
     @property
     def has_bins(self) -> bool:
@@ -181,6 +198,22 @@ class Encoding(FrozenModel):
         tensors = {"given_num": found.num, "given_cat": found.cat}
         return {port.name: tensors[port.name] for port in self.layout.given_ports}
 
+    def encode_labels(self, table: pa.Table) -> np.ndarray:
+        """Encode the labels of a table, int32 (B, L)."""
+        names = [codec.name for codec in self.labels]
+        batches = table.select(names).combine_chunks().to_batches()
+        return np.concatenate(
+            [np.zeros((0, len(self.label_categories)), np.int32), *(self._labels.encode(each).cat for each in batches)]
+        )
+
+    def decode_labels(self, codes: np.ndarray, uniform: np.ndarray) -> pa.RecordBatch:
+        """Decode codes (B, L) to the labels in the source's types; uniform (B, L) as for `decode`."""
+        fields = [self.schema_.arrow.field(codec.name) for codec in self.labels]
+        kinds = [field.type for field in fields]
+        columns = self._labels.decode(np.zeros((len(codes), 0), np.float32), codes, kinds, uniform)
+        columns = [restored(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        return pa.RecordBatch.from_arrays(columns, names=[field.name for field in fields])
+
     def _decoded(
         self, table: TableEncoder, arrays: Mapping[str, np.ndarray], prefix: str, uniform: np.ndarray | None
     ) -> dict[str, pa.Array]:
@@ -197,6 +230,10 @@ class Encoding(FrozenModel):
     @cached_property
     def _table(self) -> TableEncoder:
         return TableEncoder(self.codecs)
+
+    @cached_property
+    def _labels(self) -> TableEncoder:
+        return TableEncoder(self.labels)
 
     @cached_property
     def _given(self) -> TableEncoder:
@@ -227,7 +264,9 @@ class _SchemaCheck:
         return batch
 
 
-def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False) -> Encoding:
+def fit(
+    schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = False, with_labels: bool = False
+) -> Encoding:
     """Fit an encoding to training rows.
 
     Args:
@@ -235,6 +274,7 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = Fa
         tables: training rows only; other rows would leak into the encoding.
         as_codes: encode all columns of a table as categories, numbers by atoms and quantile bins; conditions are not
             affected.
+        with_labels: also fit encoders of the labels of a table, for samples.
 
     Raises:
         SchemaMismatch: a batch lacks a column.
@@ -259,7 +299,21 @@ def fit(schema: Schema, tables: Iterable[pa.RecordBatch], *, as_codes: bool = Fa
     codecs = tuple(
         fits[column.kind](column, at, _values(column, schema, batches)) for at, column in enumerate(schema.described)
     )
-    return Encoding(schema_=schema, codecs=codecs, given=conditions)
+    return Encoding(schema_=schema, codecs=codecs, given=conditions, labels=_fit_labels(schema, batches, with_labels))
+
+
+def _fit_labels(schema: Schema, batches: list[pa.RecordBatch], is_asked: bool) -> tuple[AnyCodec, ...]:
+    """Fit an encoder to each label of a type that has one; numbers of few values are categories."""
+    codecs = list[AnyCodec]()
+    for column in schema.columns if is_asked else ():
+        sort = sort_of(schema.arrow.field(column.name).type)
+        if column.kind != "label" or sort not in _LABEL_KINDS:
+            continue
+        values, kind = _values(column, schema, batches), _LABEL_KINDS[sort]
+        if sort == "number" and len(values.unique()) <= MOST_LABEL_VALUES and pt.is_integer(values.type):
+            kind = "category"
+        codecs.append(_FIT_CODES[kind](column, len(codecs), values))
+    return tuple(codecs)
 
 
 def _first_reason(invalid: np.ndarray, reasons: np.ndarray, known: int) -> np.ndarray:

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Arrays
-from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.errors import JobInvalid
 from aepipe.expressions.condition import Condition
+from aepipe.inference.conditional import unknown_column
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import Port
 
@@ -41,7 +42,7 @@ class ConditionPool:
         """
         self.rows = _rows(bundle)
         if where is not None:
-            self.rows = self.rows.filter(_holds(where, self.rows, bundle.version))
+            self.rows = self.rows.filter(_holds(where, self.rows, bundle))
         self._arrays = bundle.encoding.encode_given(self.rows) if self.rows.num_columns else {}
 
     def draw(self, *, seed: int, start: int, rows: int) -> ConditionRows:
@@ -62,14 +63,14 @@ def _rows(bundle: Bundle) -> pa.RecordBatch:
     return batch
 
 
-def _holds(where: Condition, rows: pa.RecordBatch, version: str) -> pa.BooleanArray:
-    known = rows.schema.names
-    if not known:
+def _holds(where: Condition, rows: pa.RecordBatch, bundle: Bundle) -> pa.BooleanArray:
+    known, version = rows.schema.names, bundle.version
+    labels = where.columns & set(bundle.encoding.schema.labels)
+    if not known and not labels:
         raise JobInvalid("where", [f"{version} has no condition columns. Omit where, or train with conditions"])
     others = sorted(where.columns - set(known))
     if others:
-        faults = [f"'{name}' is not a condition of {version}{did_you_mean(name, known, listed=20)}" for name in others]
-        raise JobInvalid("where", faults)
+        raise JobInvalid("where", [unknown_column(bundle, name, known, what="a condition") for name in others])
     holds = where.mask(rows)
     if not holds.true_count:
         raise JobInvalid("where", [f"{where} holds for none of the training rows of {version}"])

@@ -3,7 +3,7 @@
 The other columns are drawn given these values, so that no sample is rejected.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,13 +50,20 @@ def refuse_unknown(bundle: Bundle, where: Condition) -> None:
     Raises:
         JobInvalid: a column is not modelled.
     """
-    known = [column.name for column in bundle.encoding.schema.modelled]
+    known = [column.name for column in bundle.encoding.sampled]
     others = sorted(where.columns - set(known))
     if others:
-        faults = [
-            f"'{name}' is not a column of {bundle.version}{did_you_mean(name, known, listed=20)}" for name in others
-        ]
-        raise JobInvalid("where", faults)
+        raise JobInvalid("where", [unknown_column(bundle, name, known, what="a column") for name in others])
+
+
+def unknown_column(bundle: Bundle, name: str, known: Sequence[str], *, what: str) -> str:
+    """Return the fault that a bundle does not have a column, and the remedy for a label that it does not sample."""
+    if name in bundle.encoding.schema.labels and name not in known:
+        return (
+            f"'{name}' is a label that {bundle.version} does not sample. Set labels = true under [samples] in the job "
+            "and train again"
+        )
+    return f"'{name}' is not {what} of {bundle.version}{did_you_mean(name, known, listed=20)}"
 
 
 class ConditionSampler:

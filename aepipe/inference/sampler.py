@@ -1,6 +1,7 @@
 """Sampling from a bundle: noise -> prior -> sampler -> columns of the source, through ONNX only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Literal
 
 import numpy as np
@@ -10,14 +11,20 @@ from numpy.typing import NDArray
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.encoding import Arrays
-from aepipe.errors import OptionInvalid
+from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import ConditionPool
-from aepipe.inference.conditional import ConditionSampler, GeneratedRows, refuse_unknown, supports_conditioning
+from aepipe.inference.conditional import (
+    MOST_ROWS,
+    ConditionSampler,
+    GeneratedRows,
+    refuse_unknown,
+    supports_conditioning,
+)
 from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.inference.memory_budget import batch_rows
 from aepipe.inference.session import Session, usable_device
-from aepipe.layout import COMPLETER, OPENING
+from aepipe.layout import COMPLETER, LABELS, OPENING
 
 Prior = Literal["mixture", "normal"]
 
@@ -26,6 +33,12 @@ _SEARCH_START = 1 << 40
 """First block that is searched for rows that meet a condition; samples never reach it."""
 _BINS = "bins"
 """Stream of the uniforms that place a value within its bin."""
+_LABEL_BINS = "label_bins"
+"""The same stream for labels."""
+_PILOT_BLOCKS = 4
+"""Blocks whose share of matching rows decides between filtering and conditioning."""
+LEAST_SHARE = 0.02
+"""Minimum share of matching rows for which rows are filtered: an exact sample of the model at 50 draws per row."""
 _PARTS: dict[Prior, str] = {"mixture": "prior", "normal": "prior_normal"}
 
 
@@ -47,7 +60,7 @@ def draw(
         seed: seed of all noise.
         prior: distribution of the latents.
         where: a condition that all rows meet: on any column if the family samples given any columns, else on condition
-            columns.
+            columns, or on any columns if it names a label that the model samples.
         start: index of the first row.
         device: where the graphs run.
 
@@ -61,20 +74,24 @@ def draw(
         DeviceUnavailable: the device cannot be used.
     """
     part = _prior_part(bundle, prior)
-    if where is not None and supports_conditioning(bundle):
+    if where is not None and is_filtered(bundle, where):
+        refuse_unknown(bundle, where)
         chain = SamplingChain(bundle, part, ConditionPool(bundle), device=device, seed=seed)
-        block, block_rows = _ConditionalBlocks(chain, bundle, where).block, chain.rows
+        batches = _MatchingRows(chain, bundle, where).batches(start)
     else:
         chain = SamplingChain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
-        block, block_rows = chain.block, chain.rows
+        batches = _of_blocks(chain.block, chain.rows, start)
     if rows == 0:
-        yield block(0).slice(0, 0)
-    at, end = start, start + rows
-    while at < end:
-        index, first = divmod(at, block_rows)
-        count = min(block_rows - first, end - at)
-        yield block(index).slice(first, count)
-        at += count
+        yield chain.block(0).slice(0, 0)
+    while rows > 0:
+        batch = next(batches).slice(0, rows)
+        rows -= batch.num_rows
+        yield batch
+
+
+def is_filtered(bundle: Bundle, where: Condition) -> bool:
+    """Tell whether generated rows are filtered by a condition; otherwise it selects the conditions of the rows."""
+    return supports_conditioning(bundle) or bool(where.columns & {codec.name for codec in bundle.encoding.labels})
 
 
 def refuse_where(bundle: Bundle, where: Condition | None) -> None:
@@ -83,7 +100,7 @@ def refuse_where(bundle: Bundle, where: Condition | None) -> None:
     Raises:
         JobInvalid: no sample can meet `where`.
     """
-    if where is not None and supports_conditioning(bundle):
+    if where is not None and is_filtered(bundle, where):
         refuse_unknown(bundle, where)
     else:
         ConditionPool(bundle, where)
@@ -118,8 +135,10 @@ class SamplingChain:
         """Return the rows of a block."""
         given = self._conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         z = self._run(self._prior, index)
-        drawn = self._decode(self._run("sampler", index, **z, **given.arrays), index)
-        return self._in_order(drawn, given.columns)
+        arrays = self._run("sampler", index, **z, **given.arrays)
+        return self._in_order(
+            self._decode(arrays, index), given.columns, self._labels({**arrays, **given.arrays}, index)
+        )
 
     def block_with_codes(self, index: int) -> GeneratedRows:
         """Return the rows of a block with their codes; only for tables whose columns are all codes."""
@@ -129,14 +148,30 @@ class SamplingChain:
     def conditional_block(self, index: int, conditions: ConditionSampler) -> pa.RecordBatch:
         """Return the rows of a block, with fixed values drawn from `conditions`."""
         fixed = conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
-        drawn = self.complete(index, fixed.forced)
+        arrays = self._complete(index, fixed.forced)
+        drawn = self._decode(arrays, index)
         free = [name for name in drawn.schema.names if name not in fixed.columns.schema.names]
-        return self._in_order(drawn.select(free), fixed.columns)
+        return self._in_order(drawn.select(free), fixed.columns, self._labels(arrays, index))
 
     def complete(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
-        """Draw the rows of a block given the codes (B, C) that are not `FREE`."""
+        """Draw the rows of a block given the codes (B, C) that are not `FREE`; without labels."""
+        return self._decode(self._complete(index, forced), index)
+
+    def _complete(self, index: int, forced: NDArray[np.int32]) -> Arrays:
         state = self._run(OPENING, index, forced=forced)
-        return self._decode(self._run(COMPLETER, index, forced=forced, **state), index)
+        return self._run(COMPLETER, index, forced=forced, **state)
+
+    def _labels(self, arrays: Arrays, index: int) -> pa.RecordBatch:
+        """Draw the labels of a block given its row tensors; no columns if the model has none."""
+        encoding = self._bundle.encoding
+        if not encoding.labels:
+            return pa.RecordBatch.from_pylist([], pa.schema([]))
+        _, info = self._bundle.part(LABELS)
+        rows = {port.name: arrays[port.name] for port in info.inputs if port.noise is None}
+        codes = self._run(LABELS, index, **rows)[LABELS].astype(np.int32, copy=False)
+        start, width = index * self.rows, codes.shape[1]
+        within = uniforms(_LABEL_BINS, seed=self._seed, start=start, rows=self.rows, width=width)
+        return encoding.decode_labels(codes, within)
 
     def _decode(self, arrays: Arrays, index: int) -> pa.RecordBatch:
         """Return the columns of a block; a code that stands for a range of values becomes a random one of them."""
@@ -147,10 +182,10 @@ class SamplingChain:
         start = index * self.rows
         return encoding.decode(arrays, uniforms(_BINS, seed=self._seed, start=start, rows=self.rows, width=width))
 
-    def _in_order(self, drawn: pa.RecordBatch, given: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the drawn and the given columns in the order of the source."""
-        found = {name: batch for batch in (drawn, given) for name in batch.schema.names}
-        names = [column.name for column in self._bundle.encoding.schema.modelled if column.name in found]
+    def _in_order(self, *batches: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns of several batches in the order of the source."""
+        found = {name: batch for batch in batches for name in batch.schema.names}
+        names = [column.name for column in self._bundle.encoding.sampled if column.name in found]
         fields = [found[name].schema.field(name) for name in names]
         return pa.RecordBatch.from_arrays([found[name][name] for name in names], schema=pa.schema(fields))
 
@@ -167,12 +202,52 @@ class SamplingChain:
         return self._sessions[part].run({**drawn, **given})
 
 
-class _ConditionalBlocks:
-    """Blocks of rows that meet a condition on any columns."""
+class _MatchingRows:
+    """Rows that meet a condition on any columns.
+
+    Generated rows are filtered, which samples the model's own distribution given the condition. If few rows match, the
+    columns of the condition are fixed instead and the others are drawn given them, which is an approximation in one
+    pass. Labels are drawn last and cannot be fixed.
+    """
 
     def __init__(self, chain: SamplingChain, bundle: Bundle, where: Condition) -> None:
         self._chain = chain
-        self._conditions = ConditionSampler(bundle, where, chain.block_with_codes, first=_SEARCH_START)
+        self._where = where
+        self._version = bundle.version
+        self._pilot = [self._matching(chain.block(index)) for index in range(_PILOT_BLOCKS)]
+        share = sum(batch.num_rows for batch in self._pilot) / (_PILOT_BLOCKS * chain.rows)
+        fixable = {column.name for column in bundle.encoding.schema.modelled}
+        self._conditions = None
+        if share < LEAST_SHARE and where.columns <= fixable:
+            self._conditions = ConditionSampler(bundle, where, chain.block_with_codes, first=_SEARCH_START)
 
-    def block(self, index: int) -> pa.RecordBatch:
-        return self._chain.conditional_block(index, self._conditions)
+    def batches(self, start: int) -> Iterator[pa.RecordBatch]:
+        """Yield the matching rows from the one with index `start` on, without end."""
+        if self._conditions is not None:
+            conditions = self._conditions
+            yield from _of_blocks(
+                lambda index: self._chain.conditional_block(index, conditions), self._chain.rows, start
+            )
+        found = 0
+        for index in count():
+            batch = self._pilot[index] if index < _PILOT_BLOCKS else self._matching(self._chain.block(index))
+            found += batch.num_rows
+            if not found and (index + 1) * self._chain.rows >= MOST_ROWS:
+                searched = (index + 1) * self._chain.rows
+                text = f"{self._where} holds for none of {searched:,} rows generated by {self._version}"
+                raise JobInvalid("where", [text])
+            skipped = min(start, batch.num_rows)
+            start -= skipped
+            if skipped < batch.num_rows:
+                yield batch.slice(skipped)
+
+    def _matching(self, block: pa.RecordBatch) -> pa.RecordBatch:
+        return block.filter(self._where.mask(block))
+
+
+def _of_blocks(block: Callable[[int], pa.RecordBatch], rows: int, start: int) -> Iterator[pa.RecordBatch]:
+    """Yield blocks from the row with index `start` on, without end."""
+    first_block, first = divmod(start, rows)
+    for index in count(first_block):
+        yield block(index).slice(first)
+        first = 0

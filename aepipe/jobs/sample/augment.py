@@ -13,6 +13,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions.condition import Condition
+from aepipe.inference.conditional import unknown_column
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, value_condition
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
@@ -90,7 +91,7 @@ def augment(
     job = read_job(job_path)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
     rare_class = _parse_class(bundle, rare)
-    validate_constraints(job.samples.constraints, bundle.encoding.schema)
+    validate_constraints(job.samples.constraints, bundle.encoding)
     report("read", 0.0)
     generator = np.random.default_rng(seed)
     reference = Reference(
@@ -130,8 +131,10 @@ def _parse_class(bundle: Bundle, text: str) -> _RareClass:
         raise ArgumentInvalid("rare", [f"expected column=value, such as income=>50K, got '{text}'"])
     if bundle.encoding.layout.kind != "table":
         raise ArgumentInvalid("rare", [f"{bundle.version} is a model of images or series: expected a table"])
-    if column not in categories(bundle.encoding.schema):
-        known = ", ".join(sorted(categories(bundle.encoding.schema)))
+    if column not in categories(bundle.encoding):
+        if column in bundle.encoding.schema.labels and column not in {each.name for each in bundle.encoding.sampled}:
+            raise ArgumentInvalid("rare", [unknown_column(bundle, column, (), what="a category")])
+        known = ", ".join(sorted(categories(bundle.encoding)))
         raise ArgumentInvalid(
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
@@ -152,8 +155,11 @@ def _compare(
     drawn: pa.Table,
     seed: int,
 ) -> Augmentation:
-    sides = (*reference.sides, drawn.select(reference.train.column_names))
-    columns, (train, held_out, synthetic) = align(sides, categories(bundle.encoding.schema))
+    # another label would tell the class of a row
+    labels = {codec.name for codec in bundle.encoding.labels} - {rare.column}
+    names = [name for name in reference.train.column_names if name not in labels]
+    sides = [rows.select(names) for rows in (*reference.sides, drawn)]
+    columns, (train, held_out, synthetic) = align(sides, categories(bundle.encoding))
     return augmentation(
         columns,
         column=rare.column,

@@ -8,9 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.errors import JobInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.expressions.parser import Literal, parse_literal
+from aepipe.inference.conditional import unknown_column
 from aepipe.tables.arrow_types import plain, sort_of
 
 
@@ -84,10 +85,9 @@ def value_text(value: object) -> str | None:
 
 def _type_of(bundle: Bundle, column: str) -> pa.DataType:
     schema = bundle.encoding.schema
-    names = [each.name for each in schema.modelled]
+    names = [each.name for each in bundle.encoding.sampled]
     if column not in names:
-        hint = did_you_mean(column, names, listed=20)
-        raise JobInvalid("shares", [f"{bundle.version} has no modelled column '{column}'{hint}"])
+        raise JobInvalid("shares", [unknown_column(bundle, column, names, what="a modelled column")])
     return plain(schema.arrow.field(column).type)
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aepipe.config.sample_requirements import Constraint
+from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.jobs.sample.output_rows import has_new_keys
 from aepipe.quality.exact_copies import row_codes
@@ -21,13 +22,13 @@ _Rule: TypeAlias = Callable[[pa.RecordBatch, NDArray[np.bool_]], NDArray[np.bool
 _ORDERED = ("number", "time")
 
 
-def validate_constraints(constraints: Sequence[Constraint], schema: Schema) -> None:
+def validate_constraints(constraints: Sequence[Constraint], encoding: Encoding) -> None:
     """Validate the columns and types of every constraint.
 
     Raises:
         JobInvalid: A constraint names a column that the model lacks, or one of the wrong type.
     """
-    faults = [fault for constraint in constraints for fault in _faults(constraint, schema)]
+    faults = [fault for constraint in constraints for fault in _faults(constraint, encoding)]
     if faults:
         raise JobInvalid("[[samples.constraints]]", faults)
 
@@ -68,8 +69,9 @@ class ConstraintFilter:
         return title, 1 - self.rejected[title] / max(self.seen, 1)
 
 
-def _faults(constraint: Constraint, schema: Schema) -> list[str]:
-    known = {column.name: column for column in schema.modelled} | {
+def _faults(constraint: Constraint, encoding: Encoding) -> list[str]:
+    schema = encoding.schema
+    known = {column.name: column for column in encoding.sampled} | {
         column.name: column for column in schema.columns if column.kind == "key" and constraint.unique
     }
     absent = [name for name in constraint.columns if name not in known]

@@ -24,7 +24,7 @@ _REMEDY = "or set [samples.quality] check = false to publish without checks."
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Modelled columns of training rows and of held-out (calibration) rows."""
+    """Sampled columns of training rows and of held-out (calibration) rows."""
 
     train: pa.Table
     held_out: pa.Table
@@ -70,7 +70,7 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
             f"{bundle.version} has too few held-out rows to check synthetic rows: expected {FEWEST_HELD_OUT}, got "
             f"{held_out.num_rows}. Train on more rows, {_REMEDY}"
         )
-    columns = [column.name for column in bundle.encoding.schema.modelled]
+    columns = [column.name for column in bundle.encoding.sampled]
     return Reference(train.select(columns), held_out.select(columns))
 
 

@@ -205,7 +205,7 @@ def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple
     groups = build_groups(bundle, request.rows, where=request.condition, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)
-    validate_constraints(job.samples.constraints, bundle.encoding.schema)
+    validate_constraints(job.samples.constraints, bundle.encoding)
     validate_quality_thresholds(job, bundle)
     return groups
 

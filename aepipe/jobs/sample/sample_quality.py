@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
+from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels
@@ -16,7 +17,6 @@ from aepipe.quality.checks import CheckReport, run_checks
 from aepipe.quality.measure import Sides, measure_points, measure_table
 from aepipe.quality.tstr import MOST_CLASSES
 from aepipe.tables.arrow_types import plain, sort_of
-from aepipe.tables.schema import Schema
 
 MOST_POINTS = 5_000
 
@@ -30,16 +30,16 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
     Raises:
         JobInvalid: A threshold does not apply to this data, or the column to predict is not a modelled one.
     """
-    quality, schema = job.samples.quality, bundle.encoding.schema
+    quality = job.samples.quality
     is_table = bundle.encoding.layout.kind == "table"
     wrong = ("frechet",) if is_table else ("shapes", "trends", "loss", "predict")
     kind = "tables" if is_table else "images and series"
     faults = [f"{name} does not apply to {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
-    names = [column.name for column in schema.modelled]
+    names = [column.name for column in bundle.encoding.sampled]
     if is_table and quality.predict is not None and quality.predict not in names:
         hint = did_you_mean(quality.predict, names, listed=20)
         faults.append(f"predict: the model has no column '{quality.predict}'{hint}")
-    if is_table and quality.loss is not None and predicted_column(job, schema) is None:
+    if is_table and quality.loss is not None and predicted_column(job, bundle) is None:
         faults.append("loss: the model has no condition to predict: set predict to a column")
     if faults:
         raise JobInvalid("[samples.quality]", faults)
@@ -56,8 +56,8 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
     if bundle.encoding.layout.kind == "table":
         measures = measure_table(
             sides,
-            categories=categories(schema),
-            predict=_column_to_predict(job, schema, sides, kind),
+            categories=categories(bundle.encoding),
+            predict=_column_to_predict(job, bundle, sides, kind),
             seed=seed,
             is_exchangeable=is_exchangeable,
             is_comparable=kind != "too few",
@@ -71,27 +71,30 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
     return run_checks(measures, job.samples.quality)
 
 
-def predicted_column(job: Job, schema: Schema) -> str | None:
-    """Return the column that learners predict: the job's, or else the first condition that is a category."""
+def predicted_column(job: Job, bundle: Bundle) -> str | None:
+    """Return the column that learners predict: the job's, else the first label or condition that is a category."""
     if job.samples.quality.predict is not None:
         return job.samples.quality.predict
-    named = categories(schema)
-    return next((name for name in schema.conditions if name in named), None)
+    encoding = bundle.encoding
+    named = categories(encoding)
+    labels = [codec.name for codec in encoding.labels]
+    return next((name for name in (*labels, *encoding.schema.conditions) if name in named), None)
 
 
-def _column_to_predict(job: Job, schema: Schema, sides: Sides, kind: ReferenceKind) -> str | None:
+def _column_to_predict(job: Job, bundle: Bundle, sides: Sides, kind: ReferenceKind) -> str | None:
     """Return the column to predict; None if matching rows, or a column the job does not name, cannot support it."""
-    column = predicted_column(job, schema)
+    column = predicted_column(job, bundle)
     if column is None or (job.samples.quality.predict is not None and kind == "all"):
         return column
     counts = [len(joined(rows[column]).drop_null().unique()) for rows in (sides.train, sides.held_out)]
     return column if min(counts) > 1 and max(counts) <= MOST_CLASSES else None
 
 
-def categories(schema: Schema) -> frozenset[str]:
-    """Return the modelled columns that are categories, by kind or by type."""
-    found = {column.name for column in schema.modelled if column.kind in ("category", "boolean")}
-    sorts = {column.name: sort_of(plain(schema.arrow.field(column.name).type)) for column in schema.modelled}
+def categories(encoding: Encoding) -> frozenset[str]:
+    """Return the sampled columns that are categories, by kind or by type; of labels, those encoded as categories."""
+    schema, labels = encoding.schema, (codec.name for codec in encoding.labels if codec.kind == "category")
+    found = {column.name for column in schema.modelled if column.kind in ("category", "boolean")} | set(labels)
+    sorts = {column.name: sort_of(plain(schema.arrow.field(column.name).type)) for column in encoding.sampled}
     return frozenset(found | {name for name, sort in sorts.items() if sort in ("text", "boolean")})
 
 

@@ -26,7 +26,7 @@ from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
 from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
-from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_model
+from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_labels, fit_model
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
@@ -118,7 +118,7 @@ def make_bundle(
     refuse_unlabelled(job)
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
-        rows = read_training_rows(job, partitions)
+        rows = read_training_rows(job, partitions, as_codes=takes_codes)
         data = encode_rows(job, rows, as_codes=takes_codes)
     plan = plan_bundle(job, data)
     used, why = usable_device(device or job.run.device)
@@ -129,7 +129,7 @@ def make_bundle(
             fitted = fit_model(job, plan, data, device=used, checkpoint=checkpoint, progress=progress)
         with stage("export"):
             scorer = fit_bundle_scorer(job, plan, data, fitted.model)
-            exported = _export(data, fitted, scorer)
+            exported = _export(job, data, fitted, scorer)
         with stage("calibrate"):
             calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
     path = _publish(_Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated), used, stage.seconds)
@@ -139,8 +139,9 @@ def make_bundle(
     return BuiltBundle(path, summary, counts, stage.seconds)
 
 
-def _export(data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> _Exported:
-    parts = {part.part: part for part in export_model(fitted.model, scorer.scorer, scorer.priors, data.train)}
+def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> _Exported:
+    drawn = (*scorer.priors, *fit_labels(job, data))
+    parts = {part.part: part for part in export_model(fitted.model, scorer.scorer, drawn, data.train)}
     return _Exported(parts, _outputs(parts["scorer"].onnx, data.calibration))
 
 

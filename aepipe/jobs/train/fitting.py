@@ -15,6 +15,7 @@ from aepipe.jobs.train.head_selection import choose_head_by_labels
 from aepipe.jobs.train.training_data import TrainingData, rows_of
 from aepipe.models import families
 from aepipe.models.base import Model, Part
+from aepipe.models.label_sampler import fit_label_sampler
 from aepipe.models.latent_priors import fit_priors, mixture_of
 from aepipe.progress import Progress
 from aepipe.training.history import Curve
@@ -84,3 +85,13 @@ def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Mod
         learned=learned,
     )
     return FittedScorer(scorer, head, found, priors, mixture is not None)
+
+
+def fit_labels(job: Job, data: TrainingData) -> tuple[Part, ...]:
+    """Fit the part that draws the labels of synthetic rows; none if the job does not ask for it."""
+    codes = data.label_codes
+    if codes is None:
+        return ()
+    layout, categories = data.encoding.layout, data.encoding.label_categories
+    train, dev = (data.train, codes.train), (data.dev, codes.dev)
+    return (fit_label_sampler(layout, categories, train, dev, seed=job.train.seed).part(),)

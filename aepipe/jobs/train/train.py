@@ -107,7 +107,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "train": set(Train.model_fields) - {"alias"},
             "calibration": CHOOSES_ALPHA,
             "score": {"head", "reasons", "clusters", "classes"},
-            "samples": {"components"},
+            "samples": {"components", *(("labels",) if job.samples.labels else ())},
         }
     )
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]

@@ -28,6 +28,14 @@ class Classed:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelCodes:
+    """Codes of the labels of training and dev rows, int32 (B, L) each."""
+
+    train: np.ndarray
+    dev: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingData:
     """Encoded rows of the three parts, and the source rows of the calibration part."""
 
@@ -45,6 +53,8 @@ class TrainingData:
     conditions: pa.Table
     """The condition columns of at most 10,000 training rows, as in the source."""
     rows_read: int
+    label_codes: LabelCodes | None = None
+    """Labels that are modelled for samples; None if the job does not ask for them."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -59,7 +69,7 @@ def rows_of(arrays: Arrays) -> int:
 
 def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingData:
     """Read, split and encode the rows that `[train]` selects; see `read_training_rows` and `encode_rows`."""
-    return encode_rows(job, read_training_rows(job, partitions), as_codes=as_codes)
+    return encode_rows(job, read_training_rows(job, partitions, as_codes=as_codes), as_codes=as_codes)
 
 
 def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> TrainingData:
@@ -70,7 +80,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         rows: Source rows of the parts.
         as_codes: Encode numbers as codes too, for a family that `takes_codes`; see `encoding.fit`.
     """
-    encoding = fit(rows.schema, rows.train.to_batches(), as_codes=as_codes)
+    encoding = fit(rows.schema, rows.train.to_batches(), as_codes=as_codes, with_labels=job.samples.labels)
     train, learned = _encode(encoding, rows.train)
     dev, dev_rows = _encode(encoding, rows.dev)
     calibration, calibration_rows = _encode(encoding, rows.calibration)
@@ -86,7 +96,14 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         classed=_classed(job, encoding, learned, dev_rows, rows.others),
         conditions=_conditions(job, rows, learned),
         rows_read=rows.total,
+        label_codes=_label_codes(encoding, learned, dev_rows),
     )
+
+
+def _label_codes(encoding: Encoding, train: pa.Table, dev: pa.Table) -> LabelCodes | None:
+    if not encoding.labels:
+        return None
+    return LabelCodes(encoding.encode_labels(train), encoding.encode_labels(dev))
 
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:

@@ -53,8 +53,13 @@ class TrainingRows:
         return sum(part.num_rows for part in (self.train, self.dev, self.calibration))
 
 
-def read_training_rows(job: Job, partitions: tuple[Partition, ...]) -> TrainingRows:
+def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingRows:
     """Read the rows that `[train]` selects and split them 70 / 10 / 20.
+
+    Args:
+        job: The job.
+        partitions: Partitions to read.
+        as_codes: The family takes codes, and samples given any column.
 
     Raises:
         SchemaMismatch: Files do not fit the schema; lists every fault of every file.
@@ -65,7 +70,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...]) -> TrainingR
     schema = infer_schema(job, partitions, footers)
     warn_of_columns_left_out(job, schema)
     _refuse_reserved(schema)
-    _refuse_unknown_columns(job, schema)
+    _refuse_unknown_columns(job, schema, as_codes=as_codes)
     refuse_training_faults(schema, footers)
     conditions = (_of_anomalies(job), _of_others(job))
     table, names, (anomalies, others) = _read(job, schema, partitions, footers, additional=conditions)
@@ -93,7 +98,7 @@ def _refuse_reserved(schema: Schema) -> None:
         )
 
 
-def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
+def _refuse_unknown_columns(job: Job, schema: Schema, *, as_codes: bool) -> None:
     """Raise JobInvalid if a condition names an unknown column, before training rather than after."""
     known = {column.name for column in schema.columns}
     conditions = {"[train] where": job.train.condition, "[evaluate] anomaly": job.evaluate.anomaly_condition}
@@ -105,12 +110,28 @@ def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
     if classes is not None and classes not in schema.labels:
         hint = did_you_mean(classes, schema.labels) or ": name it under [data] labels"
         faults.append(f"[score] classes: '{classes}' is no label of the table{hint}")
+    free = (*schema.conditions, *(schema.labels if job.samples.labels else ()))
+    if as_codes:  # then samples can be conditioned on any column
+        free = (*(column.name for column in schema.modelled), *free)
     sampled = job.samples.condition
-    for name in sorted(sampled.columns - set(schema.conditions)) if sampled is not None else ():
-        hint = did_you_mean(name, schema.conditions) or '; name it as "condition" under [columns], or leave it out'
+    for name in sorted(sampled.columns - set(free)) if sampled is not None else ():
+        hint = did_you_mean(name, free) or '; name it as "condition" under [columns], or leave it out'
+        if name in schema.labels:
+            hint = ": it is a label. Set labels = true under [samples] to sample it."
         faults.append(f"[samples] where: '{name}' is no condition{hint}")
+    faults += _faults_of_labels(job, schema)
     if faults:
         raise JobInvalid(str(job.source), faults)
+
+
+def _faults_of_labels(job: Job, schema: Schema) -> list[str]:
+    if not job.samples.labels:
+        return []
+    if not schema.labels:
+        return ["[samples] labels: the table has no labels: name them under [data] labels, or leave it out"]
+    if schema.described and schema.described[0].kind in ("image", "series"):
+        return [f"[samples] labels: expected a table, got a column of kind {schema.described[0].kind}. Leave it out."]
+    return []
 
 
 def read_chosen(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> tuple[pa.Table, pa.Array]:

@@ -173,6 +173,8 @@ def test_unsatisfiable_condition_is_rejected_before_writing(shop: Path, where: s
 
 def test_condition_on_unconditional_model_is_rejected(cells: Path) -> None:
     with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no condition columns"):
+        sample(cells, rows=5, where="size > 1", partition="refused")
+    with pytest.raises(JobInvalid, match=r"where: 'diagnosis' is a label that cells/\S+ does not sample. Set labels"):
         sample(cells, rows=5, where="diagnosis = 'benign'", partition="refused")
 
     assert not list((cells.parent / "out").rglob("*refused*"))
