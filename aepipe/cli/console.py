@@ -14,40 +14,19 @@ if TYPE_CHECKING:  # help is shown without it
     from pydantic import BaseModel
 
 
+_UNLIMITED = 100_000
+
+
 @contextmanager
 def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
     """Yield a progress callback that draws a bar on standard error, or one line per stage; None if quiet."""
     if quiet:
         yield None
         return
-    if not sys.stderr.isatty():
-        yield _print_stages()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from aepipe.cli.stage_progress import stage_bars, stage_lines
 
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-        tasks: dict[str, object] = {}
-
-        def show(stage: str, fraction: float) -> None:
-            task = tasks.setdefault(stage, None) or bar.add_task(stage, total=1.0)
-            tasks[stage] = task
-            bar.update(task, completed=fraction)  # type: ignore[arg-type]
-
-        yield show
-
-
-def _print_stages() -> Progress:
-    """Return a callback that prints one line when a stage begins."""
-    seen: set[str] = set()
-
-    def show(stage: str, fraction: float) -> None:
-        if stage not in seen:
-            seen.add(stage)
-            typer.echo(f"  {stage} ...", err=True)
-
-    return show
+    with stage_bars() if sys.stderr.isatty() else stage_lines() as progress:
+        yield progress
 
 
 def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
@@ -61,8 +40,12 @@ def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> 
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table with right-aligned numbers; 200 columns wide if the output is not a terminal."""
+    """Print a table with right-aligned numbers; 200 columns wide if the output is not a terminal.
+
+    On a terminal that is narrower than the table, print each row as lines of a name and a value.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -77,6 +60,13 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
         console = Console(width=200)
     if title:
         console.print(Text(title, "bold"))
+    unlimited = console.options.update(width=_UNLIMITED)
+    if console.is_terminal and rows and Measurement.get(console, unlimited, table).minimum > console.width:
+        for row in rows:
+            for name, value in zip(header, row, strict=True):
+                console.print(Text(f"{name}: {_text(value)}"))
+            console.print()
+        return
     console.print(table)
 
 

@@ -79,14 +79,19 @@ def init(
     name: Annotated[str | None, typer.Option(help="Name of the pipeline; default: the folder's.")] = None,
     job: Annotated[Path, typer.Option(help="Job file to write.")] = HERE,
     force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a job file for a table, with the inferred kind of every column.
 
     Example: [bold]aepipe init warehouse/transactions --name fraud[/bold]
     """
+    from aepipe.jobs.init import describe_job
     from aepipe.jobs.init import init as write
 
     written = write(data, name=name, job_path=job, force=force)
+    if json:
+        print_json(describe_job(written))
+        return
     typer.echo(f"wrote {written}. Check it, then run: aepipe train {written}")
 
 
@@ -198,18 +203,18 @@ def score(
     Exit with code 1 if a partition could not be scored; the others are scored.
     Example: [bold]aepipe score data/cells/job.toml --partition dt=2026-01-07[/bold]
     """
+    from aepipe.cli.score_output import show
     from aepipe.jobs.score import score as run_scoring
+    from aepipe.progress import of_stage
 
     with progress_bar(quiet=json) as progress:
-        result = run_scoring(job, partitions=partition, model=model, device=device, progress=progress)
+        result = run_scoring(
+            job, partitions=partition, model=model, device=device, progress=of_stage(progress, "score")
+        )
     if json:
         print_json(result)
     else:
-        header = ("partition", "status", "rows", "flagged", "invalid", "rows/s")
-        print_table("", header, [night.row() for night in result.nights])
-        for night in result.nights:
-            if night.reason:
-                typer.echo(f"{night.partition}: {night.reason}", err=True)
+        show(result, job=job)
     if result.failed:
         raise typer.Exit(1)
 
@@ -319,6 +324,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
 
     Example: [bold]aepipe run data/cells/job.toml[/bold]
     """
+    from aepipe.cli.score_output import show_alarms
     from aepipe.jobs.nightly import night
 
     with progress_bar(quiet=json) as progress:
@@ -328,6 +334,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
     else:
         for line in result.lines():
             typer.echo(line)
+        show_alarms(result.score.top_alarms, job=job)
     if result.failed:
         raise typer.Exit(1)
 

@@ -36,7 +36,11 @@ def models(
     if asked:
         _show_diff(path, asked, json=json)
     elif promote is not None:
-        typer.echo(promote_model(path, promote, alias=alias, why=why))
+        promoted = promote_model(path, promote, alias=alias, why=why)
+        if json:
+            print_json(promoted)
+        else:
+            typer.echo(promoted.sentence)
     elif on is not None:
         found = alias_on(path, on, alias=alias)
         if json:

@@ -24,6 +24,7 @@ from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, Layout
+from aepipe.storage.run_details import counted_reasons
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import Column, Schema
@@ -126,6 +127,12 @@ class Encoding(FrozenModel):
         """Messages for the values of `Encoded.invalid`; the first is empty."""
         alone = (codec for codec in (self.image, self.target, self.series) if codec is not None)
         return ("", *(reason for codec in (*self.codecs, *alone, *self.given) for reason in codec.reasons))
+
+    def describe_invalid(self, invalid: np.ndarray) -> str:
+        """Return the reasons in `Encoded.invalid`, (B,), with the number of rows of each, the most frequent first."""
+        counts = np.bincount(invalid, minlength=len(self.invalid_reasons))
+        found = {self.invalid_reasons[code]: int(counts[code]) for code in np.flatnonzero(counts[1:]) + 1}
+        return counted_reasons(found)
 
     @cached_property
     def columns_read(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aepipe.batch.partition_scorer import PartitionScoring
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
-from aepipe.progress import Progress
+from aepipe.progress import Progress, count_rows
 from aepipe.storage import PartitionResult
 
 
@@ -107,6 +107,7 @@ class PartitionScheduler:
 
     def complete(self, index: int, result: PartitionResult) -> None:
         """Record the result of a partition."""
+        count_rows(self._progress, self._names[index], result.rows)
         self.report_progress(index, 1.0)
         with self._changed:
             self._slots.discard(index)

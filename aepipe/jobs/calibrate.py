@@ -1,6 +1,7 @@
 """Recalibration of a model without retraining. Nothing here knows torch or pandas."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import Manifest, Outputs, ScoreDetails, read_parquet
+from aepipe.storage.run_details import counted_reasons
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
 
@@ -156,22 +158,31 @@ def _read(
             "others, or none to calibrate on its held-out rows."
         )
     found: list[_Rows] = []
+    invalid = Counter[str]()
     for at, partition in enumerate(partitions):
         progress("score", at / len(partitions))
-        found += [_score_rows(job, model, rows, truth) for rows in slices(partition.files, None, rows=READ_ROWS)]
-    rows = _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else None
-    scored = 0 if rows is None else int(np.isfinite(rows.scores).sum())
-    if rows is None or not scored:
+        for rows in slices(partition.files, None, rows=READ_ROWS):
+            found.append(_score_rows(job, model, rows, truth, invalid))
+    read = _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else None
+    scored = 0 if read is None else int(np.isfinite(read.scores).sum())
+    if read is None or not scored:
         names = ", ".join(partition.name for partition in partitions)
         raise CalibrationInvalid(f"no row of {names} has a score: expected rows to calibrate on. Check the source.")
-    if scored < len(rows.scores):
-        log.warning("%d rows cannot be scored and are left out", len(rows.scores) - scored)
-    return rows.of(np.isfinite(rows.scores))
+    if invalid:
+        log.warning(
+            "%s rows are left out because they have no score: %s", f"{invalid.total():,}", counted_reasons(invalid)
+        )
+    return read.of(np.isfinite(read.scores))
 
 
-def _score_rows(job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule | None) -> _Rows:
+def _score_rows(
+    job: Job, model: TableModel, rows: pa.RecordBatch, truth: LabelRule | None, invalid: Counter[str]
+) -> _Rows:
+    """Score rows and count those without a score, by reason."""
     table = pa.Table.from_batches([rows])
-    scores = model.score(table)["score"].to_numpy().astype(np.float64)
+    answer = model.score(table)
+    invalid.update(answer["invalid_reason"].drop_null().to_pylist())
+    scores = answer["score"].to_numpy().astype(np.float64)
     calibrates = np.ones(len(scores), np.bool_)
     if job.train.condition is not None:
         calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)

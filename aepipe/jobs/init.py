@@ -5,9 +5,10 @@ import os
 import re
 from pathlib import Path
 
-from aepipe.config.job import parse_job
+from aepipe.config.job import parse_job, read_job
 from aepipe.errors import JobInvalid
-from aepipe.jobs.inspect import infer_schema, read_footers
+from aepipe.jobs.inspect import Inspection, infer_schema, inspect, read_footers
+from aepipe.jobs.results import Result
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
 from aepipe.tables.schema_check import Schema
@@ -39,6 +40,19 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     schema = infer_schema(job, partitions, read_footers(partitions), to_train=False)
     put_bytes(job_path, _text(name, relative, schema).encode())
     return job_path
+
+
+class InitResult(Result):
+    """Job file that was written, and the table it describes."""
+
+    job: Path
+    name: str
+    table: Inspection
+
+
+def describe_job(job_path: Path) -> InitResult:
+    """Return a job file with its partitions and inferred columns."""
+    return InitResult(job=job_path, name=read_job(job_path).name, table=inspect(job_path))
 
 
 def _text(name: str, data: Path, schema: Schema) -> str:

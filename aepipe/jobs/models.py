@@ -35,6 +35,15 @@ class Versions(Result):
     versions: tuple[Version, ...]
 
 
+class Promotion(Result):
+    """Change of an alias; `before` is the version that had it, None if none had."""
+
+    alias: str
+    version: str
+    before: str | None
+    sentence: str
+
+
 def list_models(job_path: str | Path) -> Versions:
     """List the versions of a job's model; raise BundleNotFound if there is none."""
     job = read_job(job_path)
@@ -143,8 +152,8 @@ def end_of(date: Date) -> datetime:
     return after - timedelta(microseconds=1)
 
 
-def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> str:
-    """Set an alias to a version and return a sentence about the change.
+def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> Promotion:
+    """Set an alias to a version and return the change.
 
     Args:
         job_path: job file, or the folder that holds job.toml.
@@ -159,4 +168,4 @@ def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -
     sentence = f"{version} is now {alias} of {job.name}"
     if before and before != version:
         sentence += f" in place of {before}. Its features span another space: retrain downstream models"
-    return sentence
+    return Promotion(alias=alias, version=version, before=before, sentence=sentence)

@@ -9,7 +9,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.sample.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train.train import TrainResult, train
-from aepipe.progress import Progress
+from aepipe.progress import Progress, of_stage
 from aepipe.storage import SAMPLE, Outputs
 
 
@@ -52,7 +52,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     trained = None
     if not Registry(job.bundle_path).has_champion:
         trained = train(job_path, device=device, progress=progress)
-    scored = score(job_path, device=device, progress=progress)
+    scored = score(job_path, device=device, progress=of_stage(progress, "score"))
     drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
     has_scores = any(night.status != "quarantined" for night in scored.nights)
     page = report(job_path, progress=progress) if has_scores else None

@@ -1,8 +1,11 @@
 """Score the partitions that have no scores of this model yet. Nothing here knows torch, pandas or Prefect."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import Field
 
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
@@ -11,6 +14,7 @@ from aepipe.engines.local import MachineSettings, ScoreSettings, run
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
 from aepipe.jobs.results import Result
+from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select
@@ -22,6 +26,9 @@ class ScoreResult(Result):
     model_version: str
     nights: tuple[PartitionResult, ...]
     seconds: float
+    invalid_reasons: dict[str, int] = Field(default_factory=dict)
+    """rows without a score, by column and reason"""
+    top_alarms: tuple[Alarm, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -77,7 +84,13 @@ def score(
         gpu_memory_mb=job.run.gpu_memory_mb,
     )
     results = run(bundle, chosen, settings, machine, progress=progress)
-    return ScoreResult(model_version=bundle.version, nights=tuple(results), seconds=time.perf_counter() - began)
+    return ScoreResult(
+        model_version=bundle.version,
+        nights=tuple(results),
+        seconds=time.perf_counter() - began,
+        invalid_reasons=sum((Counter(night.details.invalid) for night in results), Counter[str]()),
+        top_alarms=top_alarms(results, job.data.keys),
+    )
 
 
 def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:

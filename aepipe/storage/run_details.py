@@ -10,6 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 RunName = Literal["score", "sample", "fill", "walk"]
 
 
+def counted_reasons(counts: Mapping[str, int]) -> str:
+    """Return reasons with the number of rows of each, the most frequent first.
+
+    >>> counted_reasons({"when is out of range": 2, "amount is infinite": 1_200})
+    'amount is infinite (1,200), when is out of range (2)'
+    """
+    return ", ".join(f"{reason} ({rows:,})" for reason, rows in sorted(counts.items(), key=lambda item: -item[1]))
+
+
 class RunDetails(BaseModel):
     """Base of the details.
 

@@ -1,13 +1,22 @@
 """The command line as a user types it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from aepipe.cli.console import print_table
 from aepipe.cli.main import app
+from aepipe.errors import AepipeError
+from aepipe.jobs.score import score
 
 COMMANDS = [
     "init",
@@ -192,6 +201,115 @@ def test_inspect_shows_kinds_and_partitions_of_plain_parquet(cells: Path) -> Non
     kinds = {column["name"]: column["kind"] for column in seen["columns"]}
     assert kinds["case_id"] == "key"
     assert kinds["diagnosis"] == "label"
+
+
+def test_every_command_has_json() -> None:
+    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+        assert "--json" in {name for option in command.params for name in option.opts}, command.name
+
+
+JSON_CALLS = {
+    "init": ["init", "{folder}/dt=2026-01-01", "--job", "{folder}/new/job.toml"],
+    "inspect": ["inspect", "{job}"],
+    "train": ["train", "{job}"],
+    "calibrate": ["calibrate", "{job}", "--partition", "dt=2026-01-06"],
+    "score": ["score", "{job}"],
+    "sample": ["sample", "{job}", "--rows", "20"],
+    "impute": ["impute", "{job}", "dt=2026-01-07"],
+    "traverse": ["traverse", "{job}", "--key", "case-000", "--steps", "2", "--dimensions", "z_000"],
+    "augment": ["augment", "{job}", "--rare", "diagnosis=malignant"],
+    "report": ["report", "{job}"],
+    "evaluate": ["evaluate", "{job}"],
+    "explain": ["explain", "{job}", "case-000"],
+    "run": ["run", "{job}"],
+    "models": ["models", "{job}"],
+    "promote": ["promote", "{job}", "--dry-run"],
+    "rollback": ["rollback", "{job}"],
+    "verify": ["verify", "{job}"],
+    "doctor": ["doctor", "{job}"],
+}
+REFUSED_FOR_CELLS = {"impute", "augment", "promote", "rollback"}
+"""An autoencoder neither imputes nor samples a label, and there is one version: nothing on standard output."""
+
+
+def test_every_command_has_a_call_with_json() -> None:
+    assert set(JSON_CALLS) >= set(COMMANDS), "add a call of the new command to JSON_CALLS"
+
+
+@pytest.mark.parametrize("command", ["init", "inspect", "train", "explain", "models", "doctor", "traverse", "impute"])
+def test_json_is_one_document_on_standard_output(cells: Path, command: str) -> None:
+    expect_json(cells, command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_of_every_command_is_one_document_on_standard_output(judged_cells: Path, command: str) -> None:
+    score(judged_cells)
+
+    expect_json(judged_cells, command)
+
+
+def expect_json(job: Path, command: str) -> None:
+    words = [word.format(job=job, folder=job.parent) for word in JSON_CALLS[command]]
+    done = CliRunner().invoke(app, [*words, "--json"])
+
+    if command in REFUSED_FOR_CELLS:
+        assert isinstance(done.exception, AepipeError)
+        assert done.stdout == ""
+    else:
+        assert done.exit_code == 0, done.output
+        assert isinstance(json.loads(done.stdout), dict | list)
+
+
+def test_promotion_is_json(cells: Path) -> None:
+    (version,) = json.loads(aepipe("models", cells, "--json").stdout)["versions"]
+    words = ["models", str(cells), "--promote", version["version"], "--alias", "challenger", "--json"]
+
+    found = json.loads(CliRunner().invoke(app, words).stdout)
+
+    assert (found["alias"], found["version"], found["before"]) == ("challenger", version["version"], None)
+
+
+def test_redirected_scoring_is_one_line_per_stage_and_ends_with_alarms(cells: Path) -> None:
+    done = aepipe("score", cells)
+
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"  score: 329 rows, [\d.]+ s", line)
+    assert "top alarms" in done.stdout
+    assert "case_id case-" in done.stdout
+    assert f"aepipe explain {cells} --row dt=2026-01-0" in done.stdout
+
+
+def test_rows_without_score_are_counted_by_column_and_reason(cells: Path) -> None:
+    file = cells.parent / "dt=2026-01-07" / "part-0.parquet"
+    table = pq.read_table(file, partitioning=None)
+    column = table["mean_radius"].to_numpy().copy()
+    column[:3] = np.inf
+    at = table.schema.get_field_index("mean_radius")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(column)), file)
+
+    done = aepipe("score", cells, "--partition", "dt=2026-01-07")
+    found = json.loads(aepipe("score", cells, "--partition", "dt=2026-01-07", "--json").stdout)
+
+    ((reason, rows),) = found["invalid_reasons"].items()
+    assert rows == 3
+    assert "mean_radius" in reason
+    assert "infinite" in reason
+    assert f"3 rows have no score: {reason} (3)" in done.stdout
+
+
+def test_no_color_and_narrow_terminals_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    runner = CliRunner()
+    with runner.isolation() as (out, *_):
+        print_table("models", ("a_long_column_name", "another_long_name"), [("a_value_of_some_length", 12_345)])
+        text = out.getvalue().decode()
+
+    assert "a_long_column_name: a_value_of_some_length" in re.sub(r"\s+", " ", text)
+    assert "another_long_name: 12,345" in text
+    assert "\x1b[3" not in text  # no colour; bold is allowed
 
 
 def test_version_is_printed() -> None:

@@ -15,7 +15,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
-from aepipe.progress import Progress, no_progress
+from aepipe.progress import Progress, count_rows, no_progress
 from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_file, digest_of
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -103,6 +103,7 @@ def _write(
         filled.update(block.filled)
         left.update(block.left)
         done += rows.num_rows
+        count_rows(progress, "impute", done)
         progress("impute", done / max(total, 1))
     return {"filled": dict(filled), "left": {name: count for name, count in left.items() if count}}
 

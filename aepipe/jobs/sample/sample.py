@@ -26,7 +26,7 @@ from aepipe.jobs.sample.quality_gate import GateResult, QualityGate, page_name
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
-from aepipe.progress import Progress, no_progress
+from aepipe.progress import Progress, count_rows, no_progress
 from aepipe.storage import SAMPLE, Commit, Manifest, Outputs, SampleDetails, digest_of, put_bytes, remove
 
 Prior = Literal["mixture", "normal"]
@@ -253,6 +253,7 @@ def _write(
         start += batch.num_rows
         if gate is not None:
             gate.add(drawn)
+        count_rows(run.progress, "sample", start)
         run.progress("sample", start / max(request.rows, 1))
 
 

@@ -33,7 +33,7 @@ from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows, read_training_rows
 from aepipe.models import families
 from aepipe.models.layers.loss_pooling import reason_names
-from aepipe.progress import Progress
+from aepipe.progress import Progress, count_rows
 from aepipe.storage import HIDDEN, remove
 from aepipe.tables.partitions import Partition
 from aepipe.training.threads import single_threaded
@@ -92,12 +92,14 @@ class _Stages:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.seconds: dict[str, float] = {}
+        self.rows = 0
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         began = time.perf_counter()
         self.progress(name, 0.0)
         yield
+        count_rows(self.progress, name, self.rows)
         self.progress(name, 1.0)
         self.seconds[name] = time.perf_counter() - began
 
@@ -120,6 +122,7 @@ def make_bundle(
     with stage("read"):
         rows = read_training_rows(job, partitions, as_codes=takes_codes)
         data = encode_rows(job, rows, as_codes=takes_codes)
+        stage.rows = sum(data.counts.values())
     plan = plan_bundle(job, data)
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)

@@ -135,5 +135,9 @@ def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:
     fine = encoded.invalid == 0
     if fine.all():
         return encoded.arrays, table
-    log.warning("%d rows to learn from are left out, they cannot be scored", int((~fine).sum()))
+    log.warning(
+        "%s training rows are left out because they cannot be encoded: %s",
+        f"{int((~fine).sum()):,}",
+        encoding.describe_invalid(encoded.invalid),
+    )
     return {name: array[fine] for name, array in encoded.arrays.items()}, table.filter(pa.array(fine))

@@ -1,0 +1,32 @@
+"""Terminal output of `aepipe score` and of the end of `aepipe run`: partitions, rows without a score, top alarms."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from aepipe.cli.console import print_table
+from aepipe.jobs.score import ScoreResult
+from aepipe.jobs.top_alarms import ALARM_HEADER, Alarm
+from aepipe.storage.run_details import counted_reasons
+
+
+def show(result: ScoreResult, *, job: Path) -> None:
+    """Print a line per partition, then why rows have no score, failures and the top alarms."""
+    header = ("partition", "status", "rows", "flagged", "invalid", "rows/s")
+    print_table("", header, [night.row() for night in result.nights])
+    for night in result.nights:
+        if night.reason:
+            typer.echo(f"{night.partition}: {night.reason}", err=True)
+    if result.invalid_reasons:
+        rows = sum(result.invalid_reasons.values())
+        typer.echo(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}")
+    show_alarms(result.top_alarms, job=job)
+
+
+def show_alarms(alarms: Sequence[Alarm], *, job: Path) -> None:
+    """Print the alarms with the lowest p-values, and the command that explains the first."""
+    if not alarms:
+        return
+    print_table("top alarms", ALARM_HEADER, [alarm.cells() for alarm in alarms])
+    typer.echo(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")

@@ -1,0 +1,97 @@
+"""The alarms with the lowest p-values among scored partitions, with their keys and reasons."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from aepipe.jobs.results import Result
+from aepipe.storage import PartitionResult
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+
+MOST_ALARMS = 5
+MOST_REASONS = 2
+
+
+class Alarm(Result):
+    """Flagged row: where it is, how unusual, and the columns that contribute most."""
+
+    partition: str
+    row: int
+    """position in the partition, from 0"""
+    keys: dict[str, str]
+    score: float
+    p_value: float
+    reasons: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """Keys of the row, or its position as `aepipe explain --row` takes it."""
+        return ", ".join(f"{name} {value}" for name, value in self.keys.items()) or f"{self.partition}:{self.row}"
+
+    def cells(self) -> tuple[object, ...]:
+        """Return the cells of a table row: partition, row, p-value, reasons."""
+        return self.partition, self.place, f"{self.p_value:.3g}", ", ".join(self.reasons)
+
+
+ALARM_HEADER = ("partition", "row", "p-value", "reasons")
+
+
+def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str]) -> tuple[Alarm, ...]:
+    """Return at most five flagged rows of the partitions written by this run, the lowest p-value first.
+
+    If nothing was written, they are alarms of the last partition.
+    """
+    readable = [night for night in nights if night.scores is not None and night.scores.exists()]
+    chosen = [night for night in readable if night.status == "written"] or readable[-1:]
+    found: list[Alarm] = []
+    for night in chosen:
+        if night.flagged:
+            found = sorted([*found, *_alarms(night, keys)], key=_rank)[:MOST_ALARMS]
+    return tuple(found)
+
+
+def _rank(alarm: Alarm) -> tuple[float, float]:
+    return alarm.p_value, -alarm.score
+
+
+def _alarms(night: PartitionResult, keys: Sequence[str]) -> list[Alarm]:
+    """Return the strongest alarms of a partition, at most five."""
+    assert night.scores is not None
+    names = read_footer(night.scores).schema.names
+    kept = [name for name in keys if name in names]
+    reasons = [name for name in (f"reason_{rank + 1}" for rank in range(MOST_REASONS)) if name in names]
+    found: list[Alarm] = []
+    begin = 0
+    for batch in slices([night.scores], [*kept, *reasons, "score", "p_value", "is_anomaly"], rows=READ_ROWS):
+        rows, places = _strongest(batch)
+        texts = {name: _texts(rows.column(name)) for name in (*kept, *reasons)}
+        for at, place in enumerate(places):
+            alarm = Alarm(
+                partition=night.partition,
+                row=begin + place,
+                keys={name: texts[name][at] or "null" for name in kept},
+                score=rows.column("score")[at].as_py(),
+                p_value=rows.column("p_value")[at].as_py(),
+                reasons=tuple(text for name in reasons if (text := texts[name][at]) is not None),
+            )
+            found.append(alarm)
+        found = sorted(found, key=_rank)[:MOST_ALARMS]
+        begin += batch.num_rows
+    return found
+
+
+def _strongest(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[int]]:
+    """Return the strongest alarms of a batch, at most five, and their positions in it."""
+    places = pc.indices_nonzero(batch.column("is_anomaly"))
+    flagged = batch.take(places)
+    order = pc.sort_indices(flagged, sort_keys=[("p_value", "ascending"), ("score", "descending")])[:MOST_ALARMS]
+    return flagged.take(order), places.take(order).to_pylist()
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Return values as text; Arrow casts them without pandas, which its Python timestamps would import."""
+    try:
+        return list(column.cast(pa.string()).to_pylist())
+    except pa.ArrowException:  # lists, structs and bytes that are not UTF-8
+        return [None if value is None else str(value) for value in column.to_pylist()]

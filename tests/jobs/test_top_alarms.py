@@ -1,0 +1,77 @@
+"""The strongest alarms of scored partitions, against a sort of all rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aepipe.jobs.score import score
+from aepipe.jobs.top_alarms import MOST_ALARMS, top_alarms
+from aepipe.storage import PartitionResult
+from aepipe.storage.run_details import ScoreDetails
+
+
+def night(folder: Path, name: str, seed: int, *, status: str = "written", rows: int = 400) -> PartitionResult:
+    generator = np.random.default_rng(seed)
+    p_values = generator.uniform(1e-4, 1, rows)
+    valid = generator.random(rows) < 0.9
+    table = pa.table(
+        {
+            "id": pa.array(range(rows)),
+            "score": pa.array(1 - p_values, pa.float32(), mask=~valid),
+            "p_value": pa.array(p_values, mask=~valid),
+            "is_anomaly": pa.array((p_values <= 0.05) & valid),
+            "reason_1": pa.array(generator.choice(["amount", "city"], rows)),
+            "reason_2": pa.array(generator.choice(["when", None], rows)),
+            "reason_3": pa.array(["other"] * rows),
+        }
+    )
+    path = folder / f"{name}.parquet"
+    pq.write_table(table, path, row_group_size=37)
+    flagged = int(table["is_anomaly"].to_numpy().sum())
+    return PartitionResult(partition=name, status=status, details=ScoreDetails(rows=rows, flagged=flagged), scores=path)
+
+
+def test_the_lowest_p_values_of_all_partitions_are_found(tmp_path: Path) -> None:
+    nights = [night(tmp_path, f"dt=2026-01-0{day}", day) for day in (1, 2, 3)]
+
+    found = top_alarms(nights, ["id", "absent"])
+
+    rows = [
+        (line["p_value"], each.partition, at, line["reason_1"], line["reason_2"])
+        for each in nights
+        for at, line in enumerate(pq.read_table(each.scores).to_pylist())
+        if line["is_anomaly"]
+    ]
+    expected = sorted(rows)[:MOST_ALARMS]
+    assert [(alarm.p_value, alarm.partition, alarm.row) for alarm in found] == [line[:3] for line in expected]
+    assert [alarm.reasons for alarm in found] == [tuple(filter(None, line[3:])) for line in expected]
+    assert [alarm.keys for alarm in found] == [{"id": str(line[2])} for line in expected]
+
+
+def test_only_new_partitions_count_unless_there_are_none(tmp_path: Path) -> None:
+    old = [night(tmp_path, f"dt=2026-01-0{day}", day, status="already done") for day in (1, 2)]
+    new = night(tmp_path, "dt=2026-01-03", 3)
+
+    assert {alarm.partition for alarm in top_alarms([*old, new], [])} == {"dt=2026-01-03"}
+    assert {alarm.partition for alarm in top_alarms(old, [])} == {"dt=2026-01-02"}
+    assert top_alarms([PartitionResult(partition="a", status="quarantined", reason="x")], []) == ()
+
+
+def test_a_row_without_key_has_its_position(tmp_path: Path) -> None:
+    (first, *_) = top_alarms([night(tmp_path, "dt=2026-01-01", 1)], [])
+
+    assert first.place == f"dt=2026-01-01:{first.row}"
+
+
+def test_scoring_ends_with_the_alarms_of_its_nights(cells: Path) -> None:
+    result = score(cells)
+
+    assert 0 < len(result.top_alarms) <= MOST_ALARMS
+    for alarm in result.top_alarms:
+        (scored,) = [each.scores for each in result.nights if each.partition == alarm.partition]
+        line = pq.read_table(scored, partitioning=None).to_pylist()[alarm.row]
+        assert line["is_anomaly"]
+        assert line["case_id"] == alarm.keys["case_id"]
+        assert alarm.reasons == (line["reason_1"], line["reason_2"])
