@@ -9,9 +9,10 @@ import pyarrow as pa
 from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.parquet_reader import Footer, read_footer
+from aepipe.tables.schema import Schema
 from aepipe.tables.schema_check import extra_columns, faults
 from aepipe.tables.struct_fields import struct_of_field
-from aepipe.tables.unification import cast_column, common_type
+from aepipe.tables.unification import cast_exactly, unify_with_faults
 
 _TEXT = (pa.string(), pa.large_string(), pa.string_view())  # pandas writes large ones
 
@@ -34,7 +35,7 @@ class ScanPlan(NamedTuple):
     row_bytes: int
     open_bytes: int
     passthrough: tuple[pa.Field, ...]
-    """Keys, event time and the labels that any file has, with a type that holds the values of all files."""
+    """Keys, event time and labels, with the types of the training rows."""
     extra_columns: tuple[str, ...]
 
 
@@ -47,7 +48,7 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
     """
     footers = [read_footer(path, encoding.columns_read) for path in paths]
     found = [(footer.path, fault) for footer in footers for fault in faults(encoding.schema, footer.schema)]
-    fields = [_unify(name, footers) for name in encoding.schema.carried]
+    fields = [_passthrough_field(name, encoding.schema, footers) for name in encoding.schema.carried]
     found += [(footers[0].path, fault) for fault in fields if isinstance(fault, str)]
     if found:
         # the error itself names the first file
@@ -64,8 +65,12 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
 
 
 def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
-    """Return the passthrough columns in the types of `fields`; null if the file has no such label."""
-    return {field.name: cast_column(batch, field) for field in fields}
+    """Return the passthrough columns in the types of `fields`; null if the file has no such label.
+
+    Raises:
+        SchemaMismatch: a value would change in the type of its field.
+    """
+    return {field.name: cast_exactly(batch, field) for field in fields}
 
 
 def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
@@ -80,16 +85,21 @@ def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
     return FileScan(footer.path, columns, as_codes)
 
 
-def _unify(name: str, footers: Sequence[Footer]) -> pa.Field | str | None:
-    """Return the field of a passthrough column; None if no file has it, a fault if no type fits all files."""
-    fields = [f.schema.field(name) for f in footers if name in f.schema.names]
-    if not fields:
+def _passthrough_field(column: str, schema: Schema, footers: Sequence[Footer]) -> pa.Field | str | None:
+    """Return the field of a passthrough column: one type in the outputs of all partitions.
+
+    Without a type in training, where all values were null, it is the common type of the files; None if no file has the
+    column, a fault if their types have no common one.
+    """
+    field = schema.arrow.field(column)
+    if not pa.types.is_null(field.type):
+        return pa.field(column, field.type)
+    found = [
+        (str(footer.path), pa.schema([footer.schema.field(column)]))
+        for footer in footers
+        if column in footer.schema.names
+    ]
+    if not found:
         return None
-    kind = fields[0].type
-    for field in fields[1:]:
-        common = common_type(kind, field.type)
-        if common is None:
-            types = " and ".join(sorted({str(field.type) for field in fields}))
-            return f"and the other files of its partition have column '{name}' as {types}. Write it with one type"
-        kind = common
-    return pa.field(name, kind)
+    unified, faults = unify_with_faults(found)
+    return faults.get(column, unified.field(column))

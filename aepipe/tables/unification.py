@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from aepipe.errors import SchemaMismatch
+from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
 
 _UNITS = ("s", "ms", "us", "ns")
@@ -193,6 +194,47 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
+
+
+def cast_exactly(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """Return a column of the rows in the type of `field`, with the same values; null if they lack it.
+
+    Integers may become text and text integers, for example, if they come back from it as they were.
+
+    Raises:
+        SchemaMismatch: a value would change.
+    """
+    if field.name not in batch.schema.names or pt.is_null(batch.schema.field(field.name).type):
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    if column.type == field.type:
+        return column
+    values, kind = plain_values(column), plain(field.type)
+    try:
+        converted = values if values.type == kind else values.cast(kind)
+        if _has_zone(values.type) == _has_zone(kind) and _are_equal(values, converted.cast(values.type)):
+            cast = restored(converted, field.type)
+            if cast.type == field.type:
+                return cast
+    except pa.ArrowException:
+        pass
+    fault = f"is {column.type} in this partition, but {field.type} in the outputs, and its values would change. "
+    raise SchemaMismatch(f"column '{field.name}'", [f"{fault}Write it as {field.type}, or train again."])
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    """Return True for timestamps with a time zone."""
+    return pt.is_timestamp(kind) and kind.tz is not None
+
+
+def _are_equal(first: pa.Array, second: pa.Array) -> bool:
+    """Compare arrays of one type; NaN equals NaN."""
+    if pt.is_float16(first.type):
+        first, second = first.cast(pa.float32()), second.cast(pa.float32())
+    if pt.is_floating(first.type):
+        both_nan = pc.and_(pc.is_nan(first), pc.is_nan(second))
+        return bool(pc.all(pc.or_(pc.equal(first, second), both_nan)).as_py() is not False)
+    return bool(first.equals(second))
 
 
 def _decoded(column: pa.Array) -> pa.Array:
