@@ -9,10 +9,11 @@ from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
 from aepipe.config.job import read_job
+from aepipe.jobs.forget import forget_expired
 from aepipe.jobs.sample.sample import SampleResult
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
-from flows.engine import outcome, pipeline, step
+from flows.engine import outcome, pipeline, run_log, step
 from flows.score import ScoreOptions, ScoreOutcome, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
@@ -50,6 +51,7 @@ def nightly(options: NightOptions) -> NightlyResult:
     needs_training = options.model == CHAMPION and not Registry(job.bundle_path).has_champion
     trained = fit(options.job, options.device) if needs_training else None
     scored = score_partitions(options)
+    remove_expired(options.job)
     request = SynthesizeOptions(job=options.job, model=options.model)
     drawn = sample(request) if options.samples and job.samples.rows else None
     page = _report(options, job.name, scored)
@@ -57,6 +59,14 @@ def nightly(options: NightOptions) -> NightlyResult:
     scored.check(night)
     check_set(drawn, night)
     return night
+
+
+@step
+def remove_expired(job: Path) -> None:
+    """Remove what `[output] keep` no longer keeps."""
+    removed = forget_expired(read_job(job))
+    for line in removed.lines() if removed is not None else ():
+        run_log().info("%s", line)
 
 
 @step

@@ -10,10 +10,9 @@ from pydantic import Field
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device, read_job
 from aepipe.errors import AepipeError, Busy
-from aepipe.jobs.score import ScoreResult
+from aepipe.jobs.score import ScoreResult, chosen_partitions
 from aepipe.jobs.score import score as score_job
 from aepipe.storage import PartitionResult
-from aepipe.tables.partitions import discover, select
 from flows.artifacts import publish_night
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.options import Options
@@ -68,7 +67,7 @@ def score_partitions(options: ScoreOptions) -> ScoreOutcome:
     """
     # not in parallel: one partition uses every core
     job = read_job(options.job)
-    names = options.partitions or [part.name for part in select(discover(job), job.score.first, job.score.last)]
+    names = options.partitions or [part.name for part in chosen_partitions(job, None)]
     nights: list[PartitionResult] = []
     faults: dict[str, str] = {}
     for chunk in chunks(names):

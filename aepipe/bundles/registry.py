@@ -4,6 +4,7 @@ import getpass
 import logging
 import os
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aepipe.bundles.aliases import ALIAS_PATTERN, CHAMPION, LOG_NAME, Naming
 from aepipe.bundles.bundle import LOCK, Bundle, read_manifest
 from aepipe.errors import BundleCorrupt, BundleTooNew, OptionInvalid
 from aepipe.storage import append_line, digest_bytes, lock, put_bytes
+from aepipe.storage.atomic_folders import remove_folder
 
 EVIDENCE = "promotions"
 """Folder of the promotion reports; the alias log names them by their digest."""
@@ -112,6 +114,25 @@ class Registry:
             append_line(self.folder / LOG_NAME, naming.to_line())
         _logger.info("%s of %s is now %s", alias, self.folder, naming.version)
         return naming
+
+    def unused(self, used: Collection[str]) -> tuple[str, ...]:
+        """Return the versions before the champion that are not in `used` and that no alias refers to.
+
+        The version that a rollback restores is kept.
+        """
+        current = {naming.alias: naming for naming in self.history()}
+        if CHAMPION not in current:
+            return ()
+        kept = {version for naming in current.values() for version in (naming.version, naming.previous)}
+        kept.add(self.version_before(CHAMPION))
+        champion = current[CHAMPION].version
+        return tuple(name for name in self.versions() if name < champion and name not in kept and name not in used)
+
+    def remove(self, versions: Collection[str]) -> None:
+        """Remove versions; readers see each of them whole or not at all."""
+        with lock(self.folder / LOCK, wait_s=_WAIT_S):
+            for version in versions:
+                remove_folder(self.folder / version)
 
     def put_evidence(self, report: bytes) -> str:
         """Store a promotion report and return its digest, for `set_alias`."""

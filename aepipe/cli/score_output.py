@@ -18,6 +18,8 @@ def show(result: ScoreResult, *, job: Path) -> None:
     for night in result.nights:
         if night.reason:
             typer.echo(f"{night.partition}: {night.reason}", err=True)
+    for note in result.notes:
+        typer.echo(note)
     if result.invalid_reasons:
         rows = sum(result.invalid_reasons.values())
         typer.echo(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
 from aepipe.config.promotion import Promotion
+from aepipe.config.retention import Retention, parse_retention
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
@@ -293,6 +294,23 @@ class Output(FrozenModel):
         None, description="folder of scores/, features/, samples/ and reports/; default: out/<name>"
     )
     exported: LocalPath = Field(Path("exported"), description="folder of bundles, <name>/<version>")
+    keep: int | str | None = Field(
+        None,
+        description="outputs to keep: an age such as '90 days', or a number of partitions; `run` removes older "
+        "outputs, manifests, pages and unused bundles; default: all",
+    )
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _is_retention(cls, value: object) -> object:
+        if isinstance(value, int | str):
+            parse_retention(value)
+        return value
+
+    @property
+    def retention(self) -> Retention | None:
+        """Retention of the outputs; None: keep all."""
+        return None if self.keep is None else parse_retention(self.keep)
 
 
 class Run(FrozenModel):

@@ -4,10 +4,12 @@ from pathlib import Path
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Device, Job, read_job
+from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.report.report import ReportResult, report
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.sample import SampleResult, sample, today
 from aepipe.jobs.score import ScoreResult, score
+from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.train.train import TrainResult, train
 from aepipe.progress import Progress, of_stage
 from aepipe.storage import SAMPLE, Outputs
@@ -24,6 +26,8 @@ class NightResult(Result):
     score: ScoreResult
     sample: SampleResult | None
     report: ReportResult | None
+    removed: ForgetResult | None = None
+    """Partitions and bundles removed by `[output] keep`; None if the job keeps all."""
 
     @property
     def failed(self) -> bool:
@@ -39,6 +43,9 @@ class NightResult(Result):
             f"scored    {len(written)} new partitions, {sum(n.rows for n in written):,} rows, {flagged:,} flagged"
         )
         lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
+        lines += [f"note      {note}" for note in self.score.notes]
+        if self.removed is not None:
+            lines += [f"expired   {line}" for line in self.removed.lines()]
         if self.sample is not None and self.sample.missed:
             lines.append(f"FAILED    {self.sample.fault}")
         elif self.sample is not None:
@@ -47,16 +54,20 @@ class NightResult(Result):
 
 
 def night(job_path: str | Path, *, device: Device | None = None, progress: Progress | None = None) -> NightResult:
-    """Run all steps of a night; an existing champion is never retrained automatically."""
+    """Run all steps of a night; an existing champion is never retrained automatically.
+
+    After scoring, what `[output] keep` no longer keeps is removed.
+    """
     job = read_job(job_path)
     trained = None
     if not Registry(job.bundle_path).has_champion:
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=of_stage(progress, "score"))
+    removed = forget_expired(job)
     drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
-    has_scores = any(night.status != "quarantined" for night in scored.nights)
+    has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
-    return NightResult(train=trained, score=scored, sample=drawn, report=page)
+    return NightResult(train=trained, score=scored, sample=drawn, report=page, removed=removed)
 
 
 def _has_samples(job: Job, scored: ScoreResult) -> bool:

@@ -13,11 +13,14 @@ from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.local import MachineSettings, ScoreSettings, run
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
+from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
-from aepipe.storage import PartitionResult
+from aepipe.storage import Outputs, PartitionResult
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select
+
+_WAIT_S = 60.0
 
 
 class ScoreResult(Result):
@@ -29,6 +32,8 @@ class ScoreResult(Result):
     invalid_reasons: dict[str, int] = Field(default_factory=dict)
     """rows without a score, by column and reason"""
     top_alarms: tuple[Alarm, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Partitions that were left out, one sentence per reason."""
 
     @property
     def failed(self) -> bool:
@@ -67,7 +72,8 @@ def score(
     device = device or job.run.device
     usable_device(device)
     bundle = with_active_calibration(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
-    chosen = chosen_partitions(job, partitions)
+    Outputs(job.out_path).finish_forgetting(wait_s=_WAIT_S)
+    chosen, notes = (chosen_partitions(job, partitions), ()) if partitions else _selected(job)
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     settings = ScoreSettings(
@@ -90,14 +96,20 @@ def score(
         seconds=time.perf_counter() - began,
         invalid_reasons=sum((Counter(night.details.invalid) for night in results), Counter[str]()),
         top_alarms=top_alarms(results, job.data.keys),
+        notes=notes,
     )
 
 
 def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:
-    """Return the named partitions; None: those that `[score]` selects. Raise JobInvalid for an unknown name."""
-    found = discover(job)
+    """Return the named partitions; None: those that `[score]` selects, without removed and expired ones.
+
+    Raises:
+        DataUnreadable: the table has no partition, or none in the range.
+        JobInvalid: a name is unknown.
+    """
     if not names:
-        return select(found, job.score.first, job.score.last)
+        return _selected(job)[0]
+    found = discover(job)
     known = {name: named(found, name) for name in names}
     absent = [name for name, partition in known.items() if partition is None]
     if absent:
@@ -108,3 +120,22 @@ def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition,
 
         raise JobInvalid(str(job.source), [f"{job.data_path} has no partition '{name}'{hint(name)}" for name in absent])
     return tuple(partition for partition in known.values() if partition is not None)
+
+
+def _selected(job: Job) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
+    """Return the partitions that `[score]` selects, and one note per reason to leave some of them out."""
+    found, outputs = discover(job), Outputs(job.out_path)
+    selected = select(found, job.score.first, job.score.last)
+    forgotten = outputs.forgotten()
+    expired = expired_partitions(job, outputs, [partition.name for partition in found]) - forgotten
+    notes = []
+    if names := [p.name for p in selected if p.name in forgotten]:
+        notes.append(f"left out, since aepipe forget removed them: {_brief(names)}. Name one to score it again.")
+    if names := [p.name for p in selected if p.name in expired]:
+        notes.append(f"left out, since [output] keep is {job.output.retention}: {_brief(names)}.")
+    kept = tuple(p for p in selected if p.name not in forgotten and p.name not in expired)
+    return kept, tuple(notes)
+
+
+def _brief(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} partitions, {names[0]} to {names[-1]}"

@@ -8,7 +8,7 @@ from aepipe.storage.manifest import FileRecord, Manifest
 from aepipe.storage.output_store import Outputs
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
 from aepipe.storage.partition_result import PartitionResult, Status
-from aepipe.storage.paths import HIDDEN, check_partition
+from aepipe.storage.paths import HIDDEN, check_partition, page_of, samples_page_of
 from aepipe.storage.run_details import (
     ImputeDetails,
     SampleDetails,
@@ -46,11 +46,13 @@ __all__ = [
     "digest_of",
     "lock",
     "make_folder",
+    "page_of",
     "put_bytes",
     "put_json",
     "put_parquet",
     "read_parquet",
     "remove",
     "replace",
+    "samples_page_of",
     "sha256_bytes",
 ]

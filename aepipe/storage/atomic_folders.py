@@ -4,9 +4,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from aepipe.storage.atomic_files import put_bytes, replace
+from aepipe.storage.atomic_files import put_bytes, replace, sync
 
 STAGING = ".staging"
+REMOVED = ".removed"
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -27,3 +28,15 @@ def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder: readers see all of it or nothing. The caller must hold a lock on the parent."""
+    hidden = folder.with_name(REMOVED)
+    shutil.rmtree(hidden, ignore_errors=True)  # of a killed process
+    try:
+        replace(folder, hidden)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(hidden)
+    sync(folder.parent)

@@ -214,9 +214,10 @@ def discard(paths: PartitionPaths) -> None:
 
 
 def release(paths: PartitionPaths) -> None:
-    """Remove the partition from the quarantine of this kind of run."""
+    """Remove the partition from the quarantine of this kind of run, and the note of an earlier removal."""
     if paths.kind is SCORE:
         remove(paths.quarantine)
+        remove(paths.forgotten)
     elif paths.quarantined_rows.is_dir():
         for path in paths.quarantined_rows.iterdir():
             if path.is_file():  # folders are other partitions

@@ -10,11 +10,12 @@ from typing import Any
 
 from aepipe.storage.atomic_files import put_json
 from aepipe.storage.commit import REASON, Commit, find_done, recover
+from aepipe.storage.forget import files_of, finish, read_notes, remove_partition
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import D, Manifest
 from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manifests_folder, quarantine_folder
 from aepipe.storage.run_kinds import RUN_KINDS, SCORE, RunKind
-from aepipe.storage.verify import find_faults
+from aepipe.storage.verify import find_faults, partitions_of
 from aepipe.tables.partitions import natural_order
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,10 @@ class Outputs:
         folder = manifests_folder(self.root, kind)
         return tuple(path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("*.json"))
 
+    def known(self, kind: RunKind[Any]) -> frozenset[str]:
+        """Return the names of the partitions that have a manifest or a file, complete or not."""
+        return frozenset(partitions_of(self.root, kind))
+
     def in_turn(self, *, wait_s: float) -> AbstractContextManager[None]:
         """Lock all partitions at once, for runs that must score one partition after another."""
         return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s)
@@ -108,6 +113,34 @@ class Outputs:
         folder = quarantine_folder(self.root) / f"_{kind.outputs[-1]}"
         notes = sorted(folder.rglob(REASON))
         return {path.parent.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").strip() for path in notes}
+
+    def files_of(self, partition: str, pages: Sequence[str] = ()) -> tuple[Path, ...]:
+        """List what `forget` would remove: outputs, manifests, quarantined files and these pages of `reports`."""
+        return files_of(self.root, check_partition(partition), pages)
+
+    def forget(
+        self, partition: str, pages: Sequence[str] = (), *, is_kept: bool = True, wait_s: float = 0.0
+    ) -> tuple[Path, ...]:
+        """Remove the outputs, manifests, quarantined files and pages of a partition, and return their paths.
+
+        Args:
+            partition: name of the partition.
+            pages: names of its pages in the folder `reports`.
+            is_kept: remember the removal, so that `forgotten` names the partition.
+            wait_s: seconds to wait for a process that writes the partition.
+
+        Raises:
+            Busy: another process writes the partition.
+        """
+        return remove_partition(self.root, check_partition(partition), pages, is_kept=is_kept, wait_s=wait_s)
+
+    def finish_forgetting(self, *, wait_s: float = 0.0) -> tuple[str, ...]:
+        """Finish removals of killed processes and return the names of their partitions. Raises Busy."""
+        return finish(self.root, wait_s=wait_s)
+
+    def forgotten(self) -> frozenset[str]:
+        """Return the partitions that were removed on request and not scored since."""
+        return frozenset(note.partition for note in read_notes(self.root))
 
     def verify(self, *, wait_s: float = 5.0) -> list[str]:
         """Read all files, compare them with their manifests, and return one sentence per fault.

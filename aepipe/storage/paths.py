@@ -56,6 +56,11 @@ class PartitionPaths(NamedTuple):
         return quarantine_folder(self.root) / f"{self.partition}.json"
 
     @property
+    def forgotten(self) -> Path:
+        """Note that the partition is being or was removed on request."""
+        return forgotten_folder(self.root) / f"{self.partition}.json"
+
+    @property
     def quarantined_rows(self) -> Path:
         """Folder of rows that were written and quarantined; starts with _, as no partition does."""
         return quarantine_folder(self.root) / f"_{self.outputs[-1]}" / self.partition
@@ -69,6 +74,29 @@ def manifests_folder(root: Path, kind: RunKind[Any]) -> Path:
 def quarantine_folder(root: Path) -> Path:
     """Return the folder of the notes about quarantined partitions."""
     return root / HIDDEN / "quarantine"
+
+
+def forgotten_folder(root: Path) -> Path:
+    """Return the folder of the notes about removed partitions."""
+    return root / HIDDEN / "forgotten"
+
+
+def page_of(partition: str) -> str:
+    """Return the file name of the report whose latest partition this is.
+
+    >>> page_of("dt=2026-01-01/hour=7")
+    'dt=2026-01-01_hour=7.html'
+    """
+    return f"{partition.replace('/', '_')}.html"
+
+
+def samples_page_of(partition: str) -> str:
+    """Return the file name of the page about a published set of samples.
+
+    >>> samples_page_of("dt=2026-01-01/hour=7")
+    'samples-dt=2026-01-01_hour=7.html'
+    """
+    return f"samples-{page_of(partition)}"
 
 
 def check_partition(partition: str) -> str:

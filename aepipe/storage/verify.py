@@ -6,6 +6,7 @@ from typing import Any
 
 from aepipe.errors import Busy, DataUnreadable
 from aepipe.storage.digests import digest_file
+from aepipe.storage.forget import read_notes
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord
 from aepipe.storage.paths import FILE, PartitionPaths, manifests_folder
@@ -16,11 +17,16 @@ _REMEDY = "Delete it and run the partition again."
 
 def find_faults(root: Path, *, wait_s: float) -> list[str]:
     """Return one sentence per fault of the outputs, with the file and the remedy."""
-    all_paths = [PartitionPaths(root, partition, kind) for kind in RUN_KINDS for partition in _partitions(root, kind)]
-    return [fault for paths in all_paths for fault in _confirmed_faults(paths, wait_s)]
+    all_paths = [PartitionPaths(root, partition, kind) for kind in RUN_KINDS for partition in partitions_of(root, kind)]
+    removing = [
+        f"partition {note.partition} is not removed completely. Run aepipe score or aepipe forget to finish it."
+        for note in read_notes(root)
+        if note.state == "removing"
+    ]
+    return [*removing, *(fault for paths in all_paths for fault in _confirmed_faults(paths, wait_s))]
 
 
-def _partitions(root: Path, kind: RunKind[Any]) -> list[str]:
+def partitions_of(root: Path, kind: RunKind[Any]) -> list[str]:
     """List the partitions that have a manifest or a file, by name."""
     manifests = manifests_folder(root, kind)
     named = {path.relative_to(manifests).as_posix().removesuffix(".json") for path in manifests.rglob("*.json")}

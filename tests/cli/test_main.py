@@ -35,6 +35,7 @@ COMMANDS = [
     "models",
     "promote",
     "rollback",
+    "forget",
     "verify",
     "doctor",
 ]
@@ -225,6 +226,7 @@ JSON_CALLS = {
     "models": ["models", "{job}"],
     "promote": ["promote", "{job}", "--dry-run"],
     "rollback": ["rollback", "{job}"],
+    "forget": ["forget", "{job}", "dt=2026-01-07"],
     "verify": ["verify", "{job}"],
     "doctor": ["doctor", "{job}"],
 }

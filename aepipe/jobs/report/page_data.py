@@ -19,10 +19,9 @@ from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
 from aepipe.jobs.row_images import drawn_images, top_of
-from aepipe.jobs.sample.quality_gate import page_name
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
-from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails
+from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import unified_table
@@ -202,7 +201,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
         rows=latest.files["samples"].rows,
         seed=latest.details.seed,
         prior=latest.details.prior,
-        check_page=page_name(latest.partition) if latest.details.quality else None,
+        check_page=samples_page_of(latest.partition) if latest.details.quality else None,
     )
     layout = model.bundle.encoding.layout
     if layout.kind != "table":

@@ -13,7 +13,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
-from aepipe.storage import SAMPLE, put_bytes
+from aepipe.storage import SAMPLE, page_of, put_bytes
 
 
 class ReportResult(Result):
@@ -44,7 +44,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
         except EvaluationInvalid as error:  # partitions without labels still have a report
             compared = str(error)
     page = _build_page(scored, opened, model, compared)
-    path = job.out_path / "reports" / f"{scored.manifests[-1].partition.replace('/', '_')}.html"
+    path = job.out_path / "reports" / page_of(scored.manifests[-1].partition)
     put_bytes(path, render(page).encode())
     return ReportResult(path=path)
 

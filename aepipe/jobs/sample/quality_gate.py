@@ -21,15 +21,6 @@ MOST_ROWS = 100_000
 MOST_IMAGES = 64
 
 
-def page_name(partition: str) -> str:
-    """Return the file name of the page about a published set.
-
-    >>> page_name("dt=2026-01-01/hour=7")
-    'samples-dt=2026-01-01_hour=7.html'
-    """
-    return f"samples-{partition.replace('/', '_')}.html"
-
-
 class GateResult(NamedTuple):
     """Failed checks (one sentence each), measured values and HTML page; all empty if the set was not checked."""
 

@@ -22,12 +22,22 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.output_rows import to_source_rows
-from aepipe.jobs.sample.quality_gate import GateResult, QualityGate, page_name
+from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
 from aepipe.progress import Progress, count_rows, no_progress
-from aepipe.storage import SAMPLE, Commit, Manifest, Outputs, SampleDetails, digest_of, put_bytes, remove
+from aepipe.storage import (
+    SAMPLE,
+    Commit,
+    Manifest,
+    Outputs,
+    SampleDetails,
+    digest_of,
+    put_bytes,
+    remove,
+    samples_page_of,
+)
 
 Prior = Literal["mixture", "normal"]
 
@@ -121,7 +131,7 @@ class _SampleRun:
 
     @property
     def page_path(self) -> Path:
-        return self.job.out_path / "reports" / page_name(self.partition)
+        return self.job.out_path / "reports" / samples_page_of(self.partition)
 
     def reference(self) -> Reference | None:
         """Read the real rows if the checks or a constraint need them."""
