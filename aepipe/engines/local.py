@@ -74,7 +74,8 @@ class _WorkerPool:
     def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
         keep_freed_memory()
         self.bundle = bundle
-        self.workers = machine.workers or _count_cores()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = machine.workers or cores
         self.memory_mb = machine.memory_mb or default_memory_mb(self.workers)
         self._device, _ = usable_device(machine.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=machine.batch_rows, device=self._device)
@@ -143,11 +144,6 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def _count_cores() -> int:
-    """Count the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(

@@ -97,7 +97,8 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     # One copy of all, so that what parts share stays shared.
     modules = copy.deepcopy(nn.ModuleDict({part.name: part.module for part in parts}))
     modules.cpu().eval().requires_grad_(False)
-    known = {name: _repeated(array) for name, array in sample_arrays.items()}
+    repeats = np.arange(max(ROWS))  # the rows of the greatest check
+    known = {name: np.ascontiguousarray(array[repeats % len(array)]) for name, array in sample_arrays.items()}
     generator = np.random.default_rng(_NOISE_SEED)
     cases = []
     for part in parts:
@@ -112,11 +113,6 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         cases.append(ExportCase(ready, inputs))
         known = torch_outputs(ready, inputs) | known
     return cases
-
-
-def _repeated(array: Array) -> Array:
-    """Repeat the rows up to the size of the greatest check."""
-    return np.ascontiguousarray(array[np.arange(max(ROWS)) % len(array)])
 
 
 def _noise(port: Port, generator: np.random.Generator) -> Array:

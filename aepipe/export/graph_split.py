@@ -22,7 +22,9 @@ def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
     inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
     model = onnx.ModelProto(ir_version=combined.ir_version, opset_import=combined.opset_import)
     model.graph.CopyFrom(extract_subgraph(combined.graph, inputs, outputs))
-    _refuse_fixed_batch(model.graph)
+    for value in (*model.graph.input, *model.graph.output):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise ValueError(f"the batch axis of {value.name} is not free")
     _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
@@ -80,12 +82,6 @@ def _taken(node: onnx.NodeProto) -> set[str]:
 def _value(port: Port) -> onnx.ValueInfoProto:
     element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
     return onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape])
-
-
-def _refuse_fixed_batch(graph: onnx.GraphProto) -> None:
-    for value in (*graph.input, *graph.output):
-        if not value.type.tensor_type.shape.dim[0].dim_param:
-            raise ValueError(f"'{value.name}' has a fixed batch axis: expected a symbolic one.")
 
 
 def _refuse_foreign_operators(model: onnx.ModelProto) -> None:

@@ -44,7 +44,10 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
         onnx: Bytes of the ONNX file.
         inputs: 512 rows of each input.
     """
-    session = _session(onnx)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     sizes = {
         name: np.maximum(_typical_size(answer, shared=name == CODES), part.scales.get(name, 0.0))
         for name, answer in torch_outputs(part, inputs).items()
@@ -53,7 +56,9 @@ def check_parity(part: Part, onnx: bytes, inputs: Sequence[Array]) -> Parity:
     faults = []
     for rows in ROWS:
         first = [np.ascontiguousarray(array[:rows]) for array in inputs]
-        wanted, found = torch_outputs(part, first), _onnx_outputs(part, session, first)
+        feeds = {port.name: array for port, array in zip(part.inputs, first, strict=True)}
+        names = [port.name for port in part.outputs]
+        wanted, found = torch_outputs(part, first), dict(zip(names, session.run(names, feeds), strict=True))
         of_rows = differences[str(rows)] = {}
         alike = _of_same_codes(part, wanted, found)
         for name in wanted:
@@ -70,19 +75,6 @@ def torch_outputs(part: Part, inputs: Sequence[Array]) -> dict[str, Array]:
     answer = part.module(*(torch.from_numpy(array) for array in inputs))
     tensors = answer if isinstance(answer, tuple) else (answer,)
     return {port.name: tensor.numpy() for port, tensor in zip(part.outputs, tensors, strict=True)}
-
-
-def _onnx_outputs(part: Part, session: ort.InferenceSession, inputs: Sequence[Array]) -> dict[str, Array]:
-    names = [port.name for port in part.outputs]
-    answers = session.run(names, {port.name: array for port, array in zip(part.inputs, inputs, strict=True)})
-    return dict(zip(names, answers, strict=True))
-
-
-def _session(onnx: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
 
 
 def _of_same_codes(part: Part, wanted: Answers, found: Answers) -> tuple[Answers, Answers]:
@@ -129,13 +121,11 @@ def _compare(
     if name in part.chained:
         return _share_of_rows(_far(part, one, other))
     if np.issubdtype(one.dtype, np.integer):
-        return _share(_far(part, one, other) & ~_tied(name, wanted, found, part))
+        differs = _far(part, one, other) & ~_tied(name, wanted, found, part)
+        share = float(differs.mean()) if differs.size else 0.0
+        fault = f"differs in {100 * share:.2f} % of its integers" if share > MOST_DIFFERING else None
+        return {"differ": share}, fault
     return _compare_reals(one.astype(np.float64), other.astype(np.float64), part, size)
-
-
-def _share(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
-    share = float(differs.mean()) if differs.size else 0.0
-    return {"differ": share}, _too_many(share, "integers") if share > MOST_DIFFERING else None
 
 
 def _too_many(share: float, what: str) -> str:

@@ -173,7 +173,8 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     """
     layout = probe.model.layout
     none = np.zeros((len(next(iter(train.values()))), 0), np.int32)
-    features = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(_device(probe))
+    device = next(iter(probe.model.state_dict().values())).device
+    features = AttributionFeatures(layout, np.asarray(train.get("cat", none), np.int32)).to(device)
     known = [rows for rows in (train, dev) if len(next(iter(rows.values())))]
     typical = np.concatenate([_features(probe, features, chosen_rows(rows, most, seed)) for rows in known])
     typical = _limited(typical, of_numbers=len(layout.numbers), of_all=layout.features)
@@ -193,7 +194,10 @@ def fit_attribution(probe: ModelProbe, train: Arrays, dev: Arrays, *, most: int,
     for ways in traces_by_column:
         kept = _merged(ways, precision)
         faults_by_column.append(list(range(len(traces), len(traces) + len(kept))))
-        traces += [_explaining(way, precision) / scale for way in kept]
+        for way in kept:
+            explained = way @ precision
+            # Unit variance over typical rows, then in units of the trace.
+            traces.append(explained / np.sqrt(max(float(explained @ way), 1e-12)) / scale)
     return Attribution(features, center=center, traces=np.stack(traces), faults_by_column=faults_by_column)
 
 
@@ -204,13 +208,6 @@ def _merged(ways: Sequence[Matrix], precision: Matrix) -> Sequence[Matrix]:
     down, up = ways
     cosine = (down @ precision @ up) / np.sqrt(max(float((down @ precision @ down) * (up @ precision @ up)), 1e-24))
     return [(up - down) / 2] if cosine < OPPOSITE else ways
-
-
-def _explaining(way: Matrix, precision: Matrix) -> Matrix:
-    """Return the projection for a trace, scaled to unit variance over typical rows."""
-    explained = way @ precision
-    scaled: Matrix = explained / np.sqrt(max(float(explained @ way), 1e-12))
-    return scaled
 
 
 def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Arrays]]:
@@ -264,8 +261,3 @@ def _information_content(codes: NDArray[np.integer], size: int) -> Matrix:
     """Return -log of the share of each code among training rows, with add-one smoothing, (size,) in nats."""
     counts = np.bincount(np.clip(codes, 0, size - 1).astype(np.int64), minlength=size) + 1.0
     return np.asarray(-np.log(counts / counts.sum()))
-
-
-def _device(probe: ModelProbe) -> torch.device:
-    device: torch.device = next(iter(probe.model.state_dict().values())).device
-    return device

@@ -26,10 +26,12 @@ def noise(port: Port, *, stream: str, seed: int, start: int, rows: int) -> NDArr
     width = int(np.prod(port.row_shape, dtype=np.int64))
     even = width + width % 2  # normals come in pairs
     uniform = uniforms(f"{stream}.{port.name}", seed=seed, start=start, rows=rows, width=even)
-    values = _normal(uniform) if port.noise == "normal" else uniform
-    # float32 rounds the largest value below 1 up to 1
-    limited = values if port.noise == "normal" else np.minimum(values, np.nextafter(np.float32(1), np.float32(0)))
-    return np.ascontiguousarray(limited[:, :width].reshape(rows, *port.row_shape), np.float32)
+    if port.noise == "normal":  # Box & Muller 1958: each pair of uniforms is a radius and an angle
+        radius, angle = np.sqrt(-2 * np.log1p(-uniform[:, 0::2])), 2 * np.pi * uniform[:, 1::2]
+        values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    else:  # float32 rounds the largest value below 1 up to 1
+        values = np.minimum(uniform, np.nextafter(np.float32(1), np.float32(0)))
+    return np.ascontiguousarray(values[:, :width].reshape(rows, *port.row_shape), np.float32)
 
 
 def uniforms(stream: str, *, seed: int, start: int, rows: int, width: int) -> NDArray[np.float64]:
@@ -40,10 +42,3 @@ def uniforms(stream: str, *, seed: int, start: int, rows: int, width: int) -> ND
     generator = np.random.Philox(key=key, counter=start * counts)
     words = generator.random_raw(rows * counts * _WORDS).reshape(rows, counts * _WORDS)
     return (words[:, :width] >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _normal(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map each pair of uniforms to a radius and an angle (Box & Muller 1958)."""
-    radius = np.sqrt(-2 * np.log1p(-uniform[:, 0::2]))
-    angle = 2 * np.pi * uniform[:, 1::2]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)

@@ -94,7 +94,7 @@ def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]
     """Return one column per feature, null for invalid rows; names: column names by output port of the scorer."""
     types = {port: pa.from_numpy_dtype(np.dtype(ports[port].dtype)) for port in names}
     return tuple(
-        OutputColumn(name, types[port], partial(_feature, index, column))
+        OutputColumn(name, types[port], partial(_feature_values, index, column))
         for index, (port, columns) in enumerate(names.items())
         for column, name in enumerate(columns)
     )
@@ -156,7 +156,7 @@ def _names(field: str, column: int, names: pa.Array, found: Predictions, nulls: 
     return pa.DictionaryArray.from_arrays(_column(field, column, found, nulls), names)
 
 
-def _feature(port: int, column: int, found: Predictions, nulls: Nulls) -> pa.Array:
+def _feature_values(port: int, column: int, found: Predictions, nulls: Nulls) -> pa.Array:
     return _array(found.features[port][:, column], nulls)
 
 

@@ -129,7 +129,13 @@ class Traverser:
     ) -> pa.Table:
         """Decode latents z (B, S, Z), S per encoded row, to source rows with their index."""
         encoding = self._bundle.encoding
-        _refuse_doubles(encoding.schema.arrow.names, ["walk_row", *index])
+        faults = [
+            f"has a column '{name}', which a traversal adds: rename it"
+            for name in ("walk_row", *index)
+            if name in encoding.schema.arrow.names
+        ]
+        if faults:
+            raise SchemaMismatch("the source", faults)
         of = np.repeat(np.arange(z.shape[0]), z.shape[1])
         given = {port.name: encoded.arrays[port.name][of] for port in encoding.layout.given_ports}
         invalid = (encoded.invalid != 0 if spoilt is None else (encoded.invalid != 0) | spoilt)[of]
@@ -202,12 +208,6 @@ def refuse_untraversable(bundle: Bundle) -> None:
 def _refuse_few(steps: int) -> None:
     if steps < 2:
         raise ArgumentInvalid("steps", [f"expected at least 2, got {steps}"])
-
-
-def _refuse_doubles(names: Sequence[str], index: Sequence[str]) -> None:
-    faults = [f"has a column '{name}', which a traversal adds: rename it" for name in index if name in names]
-    if faults:
-        raise SchemaMismatch("the source", faults)
 
 
 def _whole(values: NDArray[np.integer]) -> pa.Array:

@@ -20,7 +20,8 @@ class DeviceDataset:
         self, preprocessing: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
     ) -> None:
         self.preprocessing = preprocessing
-        self.tensors = {port.name: _to(device, arrays[port.name]) for port in preprocessing.layout.ports}
+        tensors = {port.name: _tensor(arrays[port.name]) for port in preprocessing.layout.ports}
+        self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
         self.rows = len(next(iter(self.tensors.values())))
         layout = preprocessing.layout
         self.has_missing = layout.series is not None or any(number.may_be_missing for number in layout.numbers)
@@ -62,5 +63,5 @@ class DeviceDataset:
         return Row(*(torch.cat(part) for part in zip(*rows, strict=True)))
 
 
-def _to(device: torch.device, array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
+def _tensor(array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

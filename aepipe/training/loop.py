@@ -77,7 +77,10 @@ def fit(
         return Curve(stopped_because="solved in closed form")
     checkpointer = None if checkpoint is None else Checkpointer(checkpoint, _key(context), every_s)
     with single_threaded(_multiplications(context) < _WORTH_A_THREAD):
-        training_state, reason = _run_phases(context, checkpointer, progress or no_progress)
+        training_state, reason = _resume(context, checkpointer), ""
+        for phase in sorted({objective.phase for objective in context.objectives}):
+            if phase >= training_state.phase:
+                reason = _run_phase(context, phase, training_state, checkpointer, progress or no_progress)
     log.info("trained %d epochs, best %d: %s", len(training_state.curve), training_state.best_epoch, reason)
     return Curve(
         epochs=tuple(training_state.curve),
@@ -131,16 +134,6 @@ def _multiplications(context: TrainingContext) -> int:
     )
 
 
-def _run_phases(
-    context: TrainingContext, checkpointer: Checkpointer | None, progress: Progress
-) -> tuple[TrainingState, str]:
-    training_state, reason = _resume(context, checkpointer), ""
-    for phase in sorted({objective.phase for objective in context.objectives}):
-        if phase >= training_state.phase:
-            reason = _run_phase(context, phase, training_state, checkpointer, progress)
-    return training_state, reason
-
-
 def _run_phase(
     context: TrainingContext,
     phase: int,
@@ -150,7 +143,8 @@ def _run_phase(
 ) -> str:
     """Train until the patience or the epochs run out, load the best weights, and return why training ended."""
     options, objectives = context.options, [objective for objective in context.objectives if objective.phase == phase]
-    epochs, averages = epochs_of(options, objectives), _averages(context, objectives)
+    epochs = epochs_of(options, objectives)
+    averages = [context.averages[objective.name] for objective in objectives if objective.name in context.averages]
     training_state.enter(phase)
     while training_state.epoch < epochs and training_state.epochs_since_best < options.patience:
         train = _run_epoch(context, objectives, training_state, epochs)
@@ -169,10 +163,6 @@ def _run_phase(
     if training_state.epochs_since_best >= options.patience:
         return f"no better loss on dev rows for {options.patience} epochs"
     return f"all {epochs} epochs done"
-
-
-def _averages(context: TrainingContext, objectives: Sequence[Objective]) -> list[Average]:
-    return [context.averages[objective.name] for objective in objectives if objective.name in context.averages]
 
 
 def _evaluate_epoch(
@@ -206,7 +196,9 @@ def _run_epoch(
     begun = time.perf_counter()
     kept = _kept_rows(context, context.rows, training_state)
     steps = _steps(len(kept), context.options.batch_rows)
-    orders = [_order(context, steps, kept) for _ in objectives]
+    generator = context.generator
+    shuffled = [kept[torch.randperm(len(kept), generator=generator, device=generator.device)] for _ in objectives]
+    orders = [rows.tensor_split(steps) for rows in shuffled]  # batches of nearly equal size
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
     context.model.train()
     for step in range(steps):
@@ -304,12 +296,6 @@ def _steps(rows: int, batch_rows: int) -> int:
     """
     size = min(batch_rows, max(_LEAST_BATCH_ROWS, rows // _LEAST_STEPS))
     return -(-rows // size)
-
-
-def _order(context: TrainingContext, steps: int, kept: Tensor) -> tuple[Tensor, ...]:
-    """Shuffle the rows and split them into batches of nearly equal size."""
-    order = torch.randperm(len(kept), generator=context.generator, device=context.generator.device)
-    return kept[order].tensor_split(steps)
 
 
 def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs
+from aepipe.heads.base import Head, HeadSpec, ScoringInputs
 
 
 class Elbo(Head):
@@ -12,8 +12,4 @@ class Elbo(Head):
         return inputs.total + inputs.kl
 
 
-def _fit(stats: HeadStats) -> Head:
-    return Elbo()
-
-
-HEAD = HeadSpec("elbo", "negative evidence lower bound: reconstruction + KL to the prior", _fit)
+HEAD = HeadSpec("elbo", "negative evidence lower bound: reconstruction + KL to the prior", lambda _: Elbo())

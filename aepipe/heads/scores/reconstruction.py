@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs
+from aepipe.heads.base import Head, HeadSpec, ScoringInputs
 
 
 class Reconstruction(Head):
@@ -12,8 +12,4 @@ class Reconstruction(Head):
         return inputs.total
 
 
-def _fit(stats: HeadStats) -> Head:
-    return Reconstruction()
-
-
-HEAD = HeadSpec("reconstruction", "negative log-likelihood of the row given its latents", _fit)
+HEAD = HeadSpec("reconstruction", "negative log-likelihood of the row given its latents", lambda _: Reconstruction())

@@ -193,21 +193,20 @@ def _networks(
     layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood
 ) -> tuple[nn.Module, nn.Module, Grid, int]:
     """Build encoder and decoder; return them with the grid of the codes and the width of their vectors."""
-    if backbone.grid is not None and options.codes is None and _is_mirrored(layout):
+    image, rebuilt = layout.image, layout.rebuilt
+    if (
+        backbone.grid is not None
+        and options.codes is None
+        and image is not None
+        and rebuilt is not None
+        and (image.height, image.width) == (rebuilt.height, rebuilt.width)
+    ):
         width = options.code_width or _WIDTH_ON_GRIDS
         nets = backbone.grid(layout, width, likelihood)
         return nets.encoder, nets.decoder, Grid(nets.height, nets.width), width
     codes, width = options.codes or latents_for(layout, None), options.code_width or _WIDTH
     encoder, decoder = backbone.encoder(layout, codes * width), backbone.decoder(layout, codes * width, likelihood)
     return _Split(encoder, codes), _Joined(decoder), Grid(1, codes), width
-
-
-def _is_mirrored(layout: Layout) -> bool:
-    """Tell whether the output has the size of the input."""
-    image, rebuilt = layout.image, layout.rebuilt
-    if image is None or rebuilt is None:
-        return False
-    return (image.height, image.width) == (rebuilt.height, rebuilt.width)
 
 
 FAMILY = Family(
