@@ -198,7 +198,8 @@ class Layout(FrozenModel):
     def seen_ports(self) -> tuple[Port, ...]:
         """Tensors that are encoded."""
         if self.series is not None:
-            return _series_ports(self.series)
+            steps = Port("steps", "float32", (self.series.steps, self.series.channels))
+            return steps, Port("length", "int32", ())
         return _image_ports("image", self.image) or _table_ports("", self.numbers, self.categories)
 
     @property
@@ -219,10 +220,6 @@ class Layout(FrozenModel):
 
 def _image_ports(name: str, image: Image | None) -> tuple[Port, ...]:
     return () if image is None else (Port(name, "uint8", (image.channels, image.height, image.width)),)
-
-
-def _series_ports(series: Series) -> tuple[Port, ...]:
-    return Port("steps", "float32", (series.steps, series.channels)), Port("length", "int32", ())
 
 
 def _table_ports(prefix: str, numbers: tuple[Number, ...], categories: tuple[Category, ...]) -> tuple[Port, ...]:

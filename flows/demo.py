@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aepipe.cli.console import print_table
-from aepipe.jobs.evaluate.evaluate import Contender
 from aepipe.jobs.example_data import NIGHTS, write_cells, write_digits
 from flows.nightly import NightlyResult, NightOptions, nightly
 
@@ -37,16 +36,16 @@ def _show(name: str, night: NightlyResult) -> None:
         f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later partitions"
     )
     header = ("score", "AUROC", "average precision", "precision", "recall")
-    print_table(title, header, [_cells(line) for line in found.evaluation.contenders])
+    lines = [
+        (line.name, *(each.value for each in (line.auroc, line.average_precision, line.precision, line.recall)))
+        for line in found.evaluation.contenders
+    ]
+    print_table(title, header, lines)
     features = [(line.name, line.width, line.accuracy) for line in found.features]
     print_table(f"{name}: logistic regression predicting {found.label}", ("features", "width", "accuracy"), features)
     print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
     for what, path in _paths(name, night).items():
         print(f"  {what:<9} {os.path.relpath(path)}")
-
-
-def _cells(line: Contender) -> tuple[object, ...]:
-    return (line.name, *(each.value for each in (line.auroc, line.average_precision, line.precision, line.recall)))
 
 
 def _stages(night: NightlyResult) -> list[tuple[object, ...]]:

@@ -136,11 +136,8 @@ def _mixed_columns(frame: Any, names: list[str]) -> Iterator[str]:
 
 def _refusal(rows: object) -> str:
     kind = type(rows).__name__
-    return f"rows are not a table: expected {_ACCEPTED}, got {_article(kind)} {kind}. {_remedy(rows, kind)}"
-
-
-def _article(word: str) -> str:
-    return "an" if word[:1].lower() in "aeiou" else "a"
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
+    return f"rows are not a table: expected {_ACCEPTED}, got {article} {kind}. {_remedy(rows, kind)}"
 
 
 def _remedy(rows: object, kind: str) -> str:

@@ -56,7 +56,11 @@ class Calibration(FrozenModel):
         Raises CalibrationInvalid if the scores are not finite, or too few for alpha.
         """
         check_support(len(scores), alpha)
-        _check(scores)
+        unfit = int(np.count_nonzero(~np.isfinite(scores)))
+        if unfit:
+            raise CalibrationInvalid(
+                f"{unfit} of {len(scores)} calibration scores are not finite. Leave out rows that cannot be scored."
+            )
         ordered = np.sort(np.asarray(scores, dtype=np.float64))
         n = len(ordered)
         ranks = _kept_ranks(n)
@@ -199,14 +203,6 @@ def check_support(rows: int, alpha: float) -> None:
         remedy = f"Set alpha >= {least_alpha(rows):g}, or give more rows." if rows else "Give more rows."
         raise CalibrationInvalid(
             f"alpha {alpha:g} has too few calibration rows: expected at least {needed}, got {rows}. {remedy}"
-        )
-
-
-def _check(scores: NDArray[np.floating]) -> None:
-    unfit = int(np.count_nonzero(~np.isfinite(scores)))
-    if unfit:
-        raise CalibrationInvalid(
-            f"{unfit} of {len(scores)} calibration scores are not finite. Leave out rows that cannot be scored."
         )
 
 

@@ -89,20 +89,16 @@ def _evaluate(node: Node, resolve: _Resolve, text: str) -> _Values:
             operand = resolve(column)
             return pc.is_null(operand.values, nan_is_null=operand.type is None or pt.is_floating(operand.type))
         case Holds(column):
-            return _truth(column, resolve(column), text)
+            operand = resolve(column)
+            if operand.type is not None and not pt.is_boolean(operand.type):
+                message = f"column '{column.name}' is {operand.type}, not true or false: compare it with a value"
+                raise fault(text, column.at, message)
+            return operand.values
         case In(column, values):
             operand = resolve(column)
             return reduce(pc.or_kleene, [_compared("=", column, operand, value, resolve, text) for value in values])
         case Compare(sign, left, right):
             return _compared(sign, left, resolve(left), right, resolve, text)
-
-
-def _truth(column: Column, operand: _Operand, text: str) -> _Values:
-    if operand.type is not None and not pt.is_boolean(operand.type):
-        raise fault(
-            text, column.at, f"column '{column.name}' is {operand.type}, not true or false: compare it with a value"
-        )
-    return operand.values
 
 
 def _compared(

@@ -104,16 +104,13 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = _TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             at += len(text[at:]) - len(text[at:].lstrip())
-            raise fault(text, at, _unreadable(text[at]))
+            message = f"unexpected character '{text[at]}'; put column names that are not plain words in double quotes"
+            if text[at] in "'\"`":
+                message = f"the quote {text[at]} is not closed"
+            raise fault(text, at, message)
         yield _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
         at = match.end()
     yield _Token("end", "", end)
-
-
-def _unreadable(character: str) -> str:
-    if character in "'\"`":
-        return f"the quote {character} is not closed"
-    return f"unexpected character '{character}'; put column names that are not plain words in double quotes"
 
 
 def parse_tree(text: str) -> Node:

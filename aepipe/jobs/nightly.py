@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aepipe.bundles.registry import Registry
-from aepipe.config.job import Device, Job, read_job
+from aepipe.config.job import Device, read_job
 from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.report.report import ReportResult, report
 from aepipe.jobs.results import Result
@@ -64,13 +64,10 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=of_stage(progress, "score"))
     removed = forget_expired(job)
-    drawn = sample(job_path, progress=progress) if job.samples.rows and not _has_samples(job, scored) else None
+    # Samples of today by another model do not count: a user may have requested them by hand.
+    samples = Outputs(job.out_path).manifest(SAMPLE, today()) if job.samples.rows else None
+    has_samples = samples is not None and samples.model_version == scored.model_version
+    drawn = sample(job_path, progress=progress) if job.samples.rows and not has_samples else None
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
     return NightResult(train=trained, score=scored, sample=drawn, report=page, removed=removed)
-
-
-def _has_samples(job: Job, scored: ScoreResult) -> bool:
-    """Return True if today has samples of this model: a user may have requested other ones by hand."""
-    manifest = Outputs(job.out_path).manifest(SAMPLE, today())
-    return manifest is not None and manifest.model_version == scored.model_version

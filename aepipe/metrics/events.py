@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 
 class EventRecall(NamedTuple):
@@ -43,14 +43,11 @@ def event_recall(anomalous: ArrayLike, scores: ArrayLike, *, false_alarms: int) 
         false_alarms: budget of flagged normal rows.
     """
     truth, values = np.asarray(anomalous, dtype=np.bool_), np.asarray(scores, dtype=np.float64)
-    threshold = _threshold(values[~truth], false_alarms)
+    normal = values[~truth]
+    threshold = -np.inf  # the lowest score that at most `false_alarms` of the normal scores exceed
+    if false_alarms < len(normal):
+        rank = len(normal) - 1 - false_alarms
+        threshold = float(np.partition(normal, rank)[rank])
     events = runs(truth)
     found = sum(float(values[event].max()) > threshold for event in events)
     return EventRecall(len(events), found, threshold)
-
-
-def _threshold(normal: NDArray[np.float64], false_alarms: int) -> float:
-    """Return the lowest score that at most `false_alarms` of the normal scores exceed."""
-    if false_alarms >= len(normal):
-        return -np.inf
-    return float(np.partition(normal, len(normal) - 1 - false_alarms)[len(normal) - 1 - false_alarms])

@@ -98,7 +98,10 @@ class Commit(Generic[D]):
         )
         put_json(self._paths.staged_manifest, manifest.model_dump(mode="json"))
         for output in manifest.files:
-            self._make_final_folder(self._paths.final(output).parent)
+            folder = self._paths.final(output).parent
+            make_folder(folder)
+            if folder.stat().st_dev != self._paths.staging.stat().st_dev:
+                raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
         self._publishing = True
         roll_forward(self._paths, manifest)
         self._over = True
@@ -156,11 +159,6 @@ class Commit(Generic[D]):
         if len({file.rows for file in staged.values()}) > 1:
             rows = ", ".join(f"{output} {file.rows:,}" for output, file in staged.items())
             raise ValueError(f"outputs of partition {self._paths.partition!r} differ in rows: got {rows}")
-
-    def _make_final_folder(self, folder: Path) -> None:
-        make_folder(folder)
-        if folder.stat().st_dev != self._paths.staging.stat().st_dev:
-            raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
 
 
 def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] | None:

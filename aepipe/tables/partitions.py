@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
-from aepipe.tables.partition_dates import Date, date_of_partition, parse_date
+from aepipe.tables.partition_dates import date_of_partition, parse_date
 
 _Tokens = tuple[str | int, ...]
 
@@ -78,7 +78,14 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
             and (high is None or (own if high.whole else own[: len(high.tokens)]) <= high.tokens)
         )
     else:
-        kept = tuple(p for p, date in zip(partitions, dates, strict=True) if date and _between(date, since, until))
+        # A bound may be shorter than a date: a month covers its days.
+        kept = tuple(
+            partition
+            for partition, date in zip(partitions, dates, strict=True)
+            if date
+            and (since is None or date[: len(since)] >= since[: len(date)])
+            and (until is None or date[: len(until)] <= until[: len(date)])
+        )
     if not kept:
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
@@ -94,12 +101,6 @@ def named(partitions: Sequence[Partition], name: str) -> Partition | None:
     date = parse_date(name)
     of_date = [partition for partition in partitions if date is not None and date_of_partition(partition.name) == date]
     return of_date[0] if len(of_date) == 1 else None
-
-
-def _between(date: Date, since: Date | None, until: Date | None) -> bool:
-    """Compare with bounds that may be shorter: a month covers its days."""
-    after = since is None or date[: len(since)] >= since[: len(date)]
-    return after and (until is None or date[: len(until)] <= until[: len(date)])
 
 
 def _parquet_files(folder: Path, skipped: set[Path]) -> Iterator[Path]:

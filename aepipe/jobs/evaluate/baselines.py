@@ -75,15 +75,24 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
         EvaluationInvalid: A partition that the model was trained on no longer exists.
     """
     trained = as_trained(scored.model.bundle, scored.job)
-    _refuse_gone(scored.model.version, trained.gone)
+    if trained.gone:
+        raise EvaluationInvalid(
+            f"{scored.model.version} was trained on {', '.join(sorted(trained.gone))}, which is gone: the baselines "
+            "have to train on the same rows. Restore it, or train again."
+        )
     of_pca = _pca_job(trained.job, scored.job)
-    result = train_job(of_pca, partitions=trained.partitions, progress=_for_baseline(progress))
+
+    def report(what: str, share: float) -> None:
+        if progress is not None:
+            progress(f"PCA to compare with: {what}", share)
+
+    result = train_job(of_pca, partitions=trained.partitions, progress=report)
     pca = TableModel.open(result.bundle, device=scored.job.run.device)
     learning = read_training_data(of_pca, trained.partitions)
     raw = RawColumns(learning)
-    forest = _isolation_forest(raw)
+    forest, generator = _isolation_forest(raw), np.random.default_rng(0)
     detectors: dict[str, Callable[[pa.Table], Scores]] = {
-        "random": _random(),
+        "random": lambda table: generator.random(table.num_rows),
         "max |z|": _max_abs_z(raw),
         "PCA reconstruction": lambda table: pca.score(table)["score"].to_numpy().astype(np.float64),
         "isolation forest": lambda table: forest(raw.of(table)),
@@ -96,14 +105,6 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
         raw,
         pca,
     )
-
-
-def _refuse_gone(version: str, gone: tuple[str, ...]) -> None:
-    if gone:
-        raise EvaluationInvalid(
-            f"the training rows of {version} are incomplete: {', '.join(sorted(gone))} is gone, and baselines train on "
-            "the same rows. Restore it, or train again."
-        )
 
 
 def _pca_job(trained: Job, job: Job) -> Job:
@@ -122,22 +123,11 @@ def _pca_job(trained: Job, job: Job) -> Job:
     return parse_job(raw, source=job.source)
 
 
-def _for_baseline(progress: Progress | None) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda what, share: progress(f"PCA to compare with: {what}", share)
-
-
 def _threshold(scores: Scores, alpha: float) -> float:
     """Return the threshold at this alpha, or at the smallest alpha that the number of scores supports."""
     # The active calibration may have been fitted on more rows, and so have a smaller alpha.
     finite = scores[np.isfinite(scores)]
     return Calibration.fit(finite, alpha=max(alpha, 1 / (len(finite) + 1))).threshold
-
-
-def _random() -> Callable[[pa.Table], Scores]:
-    generator = np.random.default_rng(0)
-    return lambda table: generator.random(table.num_rows)
 
 
 def _max_abs_z(raw: RawColumns) -> Callable[[pa.Table], Scores]:

@@ -279,15 +279,14 @@ def _refuse_unlike(manifests: Sequence[Manifest[ScoreDetails]]) -> None:
     for manifest in manifests:
         nights.setdefault(manifest.model_version, []).append(manifest.partition)
     if len(nights) > 1:
-        each = "; ".join(f"{_span(names)} by {version}" for version, names in nights.items())
+        counts = {
+            version: f"{len(names)} nights such as " if len(names) > 1 else "" for version, names in nights.items()
+        }
+        each = "; ".join(f"{counts[version]}{names[0]} by {version}" for version, names in nights.items())
         raise EvaluationInvalid(
             f"the nights have scores of several models: expected one, got {each}. Choose nights of one model, or score "
             "them again."
         )
-
-
-def _span(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} nights such as {names[0]}"
 
 
 def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) -> LabelRule:

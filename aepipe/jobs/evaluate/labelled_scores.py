@@ -101,7 +101,12 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
         raise EvaluationInvalid(
             f"no scored night can be evaluated: {_reasons(left_out)}. Score one whose labels are known."
         )
-    _refuse_null(nights, np.concatenate(scores))
+    if all(np.isneginf(each).all() for each in scores):
+        names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
+        raise EvaluationInvalid(
+            f"the score column of {names} is null in all {sum(map(len, scores)):,} rows: expected scores. See "
+            "invalid_reason in the scores."
+        )
     return LabelledScores(
         tuple(nights),
         np.concatenate(truths),
@@ -169,21 +174,10 @@ def _in_time(times: Sequence[pa.ChunkedArray]) -> NDArray[np.int64]:
     return order[: len(order) - values.null_count]
 
 
-def _refuse_null(nights: Sequence[ScoredPartition], scores: NDArray[np.float64]) -> None:
-    if np.isneginf(scores).all():
-        names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
-        raise EvaluationInvalid(
-            f"the score column of {names} is null in all {len(scores):,} rows. See column invalid_reason for the cause."
-        )
-
-
 def _reasons(left_out: Mapping[str, str]) -> str:
     """List each reason once, with its partitions."""
     nights: dict[str, list[str]] = {}
     for name, why in left_out.items():
         nights.setdefault(why, []).append(name)
-    return "; ".join(f"{_first(names)}: {why}" for why, names in nights.items())
-
-
-def _first(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+    more = {why: f" and {len(names) - 1} more" if len(names) > 1 else "" for why, names in nights.items()}
+    return "; ".join(f"{names[0]}{more[why]}: {why}" for why, names in nights.items())
