@@ -44,7 +44,10 @@ def _show(name: str, night: NightlyResult) -> None:
     features = [(line.name, line.width, line.accuracy) for line in found.features]
     print_table(f"{name}: logistic regression predicting {found.label}", ("features", "width", "accuracy"), features)
     print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
-    for what, path in _paths(name, night).items():
+    out = ROOT / "data" / name / "out"
+    paths = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
+    paths |= {} if night.report is None else {"report": night.report.path}
+    for what, path in (paths | {"bundle": ROOT / "exported" / name}).items():
         print(f"  {what:<9} {os.path.relpath(path)}")
 
 
@@ -63,14 +66,6 @@ def _stages(night: NightlyResult) -> list[tuple[object, ...]]:
     if night.sample is not None:
         stages.append(("sample", round(night.sample.seconds, 3), night.sample.rows, night.sample.rows_per_s))
     return stages
-
-
-def _paths(name: str, night: NightlyResult) -> dict[str, Path]:
-    out = ROOT / "data" / name / "out"
-    paths = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
-    if night.report is not None:
-        paths["report"] = night.report.path
-    return paths | {"bundle": ROOT / "exported" / name}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ the few operators that need it are traced, one by one.
 
 import logging
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -116,7 +116,9 @@ def _pieces(node: fx.Node, table: Decompositions, sizes: Mapping[str, fx.Node]) 
     """Insert the decomposition of an operator before its node and return its outputs."""
     tensors = _tensors(node)
     # Sizes first, so that the decomposition uses the sizes of the graph and does not read them off a tensor.
-    given = list(dict.fromkeys([*(sizes[name] for name in _symbols(tensors) if name in sizes), *node.all_input_nodes]))
+    free = [size for tensor in tensors for _, size in _free_sizes(tensor)]
+    names = [str(symbol) for size in free for symbol in sorted(size.node.expr.free_symbols, key=str)]
+    given = list(dict.fromkeys([*(sizes[name] for name in names if name in sizes), *node.all_input_nodes]))
 
     def alone(*values: Any) -> Any:
         known = dict(zip(given, values, strict=True))
@@ -132,11 +134,6 @@ def _pieces(node: fx.Node, table: Decompositions, sizes: Mapping[str, fx.Node]) 
     for copied in set(copies.values()) - set(given):
         copied.meta.setdefault("nn_module_stack", node.meta.get("nn_module_stack", {}))
     return answer
-
-
-def _symbols(tensors: Iterable[FakeTensor]) -> list[str]:
-    sizes = [size for tensor in tensors for _, size in _free_sizes(tensor)]
-    return [str(symbol) for size in sizes for symbol in sorted(size.node.expr.free_symbols, key=str)]
 
 
 def _replace(node: fx.Node, answer: Any, signature: ExportGraphSignature) -> None:

@@ -23,7 +23,6 @@ from aepipe.export.decomposition import lowerable
 from aepipe.export.graph_split import extract_part, finalize_model, tensor_names
 from aepipe.export.parity import ROWS, Array, check_parity, torch_outputs
 from aepipe.heads.scorer import Scorer
-from aepipe.layout import Port
 from aepipe.models.base import Model, Part
 
 log = logging.getLogger(__name__)
@@ -109,16 +108,18 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
                 f"part '{part.name}' has unknown inputs: expected row tensors, noise or outputs of earlier parts, got "
                 f"{', '.join(unknown)}. Name an output of an earlier part."
             )
-        inputs = tuple(_noise(port, generator) if port.noise else known[port.name] for port in part.inputs)
-        cases.append(ExportCase(ready, inputs))
+        inputs = []
+        for port in part.inputs:
+            shape = (max(ROWS), *port.row_shape)
+            if port.noise is None:
+                inputs.append(known[port.name])
+            elif port.noise == "normal":
+                inputs.append(generator.standard_normal(shape).astype(port.dtype))
+            else:
+                inputs.append(generator.random(shape).astype(port.dtype))
+        cases.append(ExportCase(ready, tuple(inputs)))
         known = torch_outputs(ready, inputs) | known
     return cases
-
-
-def _noise(port: Port, generator: np.random.Generator) -> Array:
-    shape = (max(ROWS), *port.row_shape)
-    drawn = generator.standard_normal(shape) if port.noise == "normal" else generator.random(shape)
-    return drawn.astype(port.dtype)
 
 
 def _convert(cases: Sequence[ExportCase]) -> list[bytes]:

@@ -24,7 +24,7 @@ def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
     model.graph.CopyFrom(extract_subgraph(combined.graph, inputs, outputs))
     for value in (*model.graph.input, *model.graph.output):
         if not value.type.tensor_type.shape.dim[0].dim_param:
-            raise ValueError(f"the batch axis of {value.name} is not free")
+            raise ValueError(f"'{value.name}' has a fixed batch axis: expected a symbolic one.")
     _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
@@ -35,7 +35,11 @@ def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
 def finalize_model(model: onnx.ModelProto, name: str) -> bytes:
     """Strip machine-specific metadata, check the operators, and serialise the model."""
     _strip(model, name)
-    _refuse_foreign_operators(model)
+    nodes = [node for graph in _graphs(model.graph) for node in graph.node]
+    foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in DOMAINS}
+    if foreign or model.functions:
+        found = ", ".join(sorted(foreign)) or "local functions"
+        raise ValueError(f"the graph has custom operators: expected standard ONNX, got {found}.")
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -82,14 +86,6 @@ def _taken(node: onnx.NodeProto) -> set[str]:
 def _value(port: Port) -> onnx.ValueInfoProto:
     element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
     return onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape])
-
-
-def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
-    nodes = [node for graph in _graphs(model.graph) for node in graph.node]
-    foreign = {f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in DOMAINS}
-    if foreign or model.functions:
-        found = ", ".join(sorted(foreign)) or "local functions"
-        raise ValueError(f"the graph has custom operators: expected standard ONNX, got {found}.")
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

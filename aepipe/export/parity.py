@@ -123,8 +123,7 @@ def _compare(
     if np.issubdtype(one.dtype, np.integer):
         differs = _far(part, one, other) & ~_tied(name, wanted, found, part)
         share = float(differs.mean()) if differs.size else 0.0
-        fault = f"differs in {100 * share:.2f} % of its integers" if share > MOST_DIFFERING else None
-        return {"differ": share}, fault
+        return {"differ": share}, _too_many(share, "integers") if share > MOST_DIFFERING else None
     return _compare_reals(one.astype(np.float64), other.astype(np.float64), part, size)
 
 

@@ -74,7 +74,11 @@ class AttributionFeatures(nn.Module):
         flagged = [index for index, number in enumerate(layout.numbers) if number.may_be_missing]
         self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64))
         sizes = [category.size for category in layout.categories]
-        nats = [_information_content(codes[:, index], size) for index, size in enumerate(sizes)]
+        nats = []  # -log of the share of each code among training rows, with add-one smoothing
+        for index, size in enumerate(sizes):
+            known = np.clip(codes[:, index], 0, size - 1).astype(np.int64)
+            counts = np.bincount(known, minlength=size) + 1.0
+            nats.append(-np.log(counts / counts.sum()))
         self.register_buffer(
             "information_content", torch.tensor(np.concatenate([*nats, np.zeros(0)]), dtype=torch.float32)
         )
@@ -255,9 +259,3 @@ def _limited(typical: Matrix, *, of_numbers: int, of_all: int) -> Matrix:
     limited = typical.copy()
     limited[:, numbers] = np.clip(typical[:, numbers], center - reach, center + reach)
     return limited
-
-
-def _information_content(codes: NDArray[np.integer], size: int) -> Matrix:
-    """Return -log of the share of each code among training rows, with add-one smoothing, (size,) in nats."""
-    counts = np.bincount(np.clip(codes, 0, size - 1).astype(np.int64), minlength=size) + 1.0
-    return np.asarray(-np.log(counts / counts.sum()))

@@ -87,14 +87,14 @@ def fit_classes(
     if not len(dev[0]):
         return _fitted(*train, classes, SHRINKAGE[len(SHRINKAGE) // 2])
     fitted = [_fitted(*train, classes, shrinkage) for shrinkage in SHRINKAGE]
+    return max(fitted, key=lambda each: log_likelihood(each, *dev))
 
-    @torch.no_grad()
-    def log_likelihood(classes: Classes) -> float:
-        z, codes = dev
-        known = classes.joint(torch.from_numpy(z).float())[:, :-1].log_softmax(1)
-        return float(known[torch.arange(len(codes)), torch.from_numpy(codes).long()].mean())
 
-    return max(fitted, key=log_likelihood)
+@torch.no_grad()
+def log_likelihood(fitted: Classes, z: Matrix, codes: NDArray[np.integer]) -> float:
+    """Return the mean log probability of the codes (B,) of points z (B, D), in nats."""
+    known = fitted.joint(torch.from_numpy(z).float())[:, :-1].log_softmax(1)
+    return float(known[torch.arange(len(codes)), torch.from_numpy(codes).long()].mean())
 
 
 def _fitted(z: Matrix, codes: NDArray[np.integer], classes: int, shrinkage: float) -> Classes:

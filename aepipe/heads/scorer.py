@@ -112,8 +112,9 @@ class Scorer(nn.Module):
 
     def _output_groups(self) -> list[_OutputGroup]:
         """List the outputs in order: the only place that names them, both for the graph and for its ports."""
+        model, features = self.probe.model, feature_ports(self.probe.model)
         groups = [
-            _OutputGroup(feature_ports(self.probe.model), self._features),
+            _OutputGroup(features, lambda outputs: latent_tensors(model, outputs.posterior)[-len(features) :]),
             _OutputGroup((Port("score", "float32", ()),), lambda outputs: (self.head(outputs.evidence),)),
         ]
         if self.reasons:
@@ -127,10 +128,6 @@ class Scorer(nn.Module):
                 _OutputGroup(CLASS_PORTS, lambda outputs: classes(points(outputs.evidence.z, outputs.evidence.total)))
             )
         return groups
-
-    def _features(self, model_outputs: ModelOutputs) -> tuple[Tensor, ...]:
-        model = self.probe.model
-        return tuple(latent_tensors(model, model_outputs.posterior)[-len(feature_ports(model)) :])
 
     def _reasons(self, model_outputs: ModelOutputs) -> tuple[Tensor, ...]:
         strongest = torch.topk(self.attribution(model_outputs), self.reasons, dim=1)

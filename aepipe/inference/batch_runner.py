@@ -94,18 +94,14 @@ class Runner(Generic[G]):
         if not self._padded or size == self.batch_rows:
             self._graph.run_into(tensors, out)
             return
-        padded = {name: self._pad(name, values) for name, values in tensors.items()}
-        answers = {name: np.empty((self.batch_rows, *v.shape[1:]), v.dtype) for name, v in out.items()}
-        self._graph.run_into(padded, answers)
+        for name, values in tensors.items():
+            if name not in self._padding:
+                self._padding[name] = np.zeros((self.batch_rows, *values.shape[1:]), values.dtype)
+            self._padding[name][:size] = values
+        outputs = {name: np.empty((self.batch_rows, *v.shape[1:]), v.dtype) for name, v in out.items()}
+        self._graph.run_into(self._padding, outputs)
         for name, values in out.items():
-            values[...] = answers[name][:size]
-
-    def _pad(self, name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        if name not in self._padding:
-            self._padding[name] = np.zeros((self.batch_rows, *values.shape[1:]), values.dtype)
-        padding = self._padding[name]
-        padding[: len(values)] = values
-        return padding
+            values[...] = outputs[name][:size]
 
     def _halve(self, size: int, message: str) -> None:
         if size == 1:

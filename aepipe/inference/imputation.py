@@ -63,7 +63,10 @@ class Imputer:
             whole = open_rows & ~np.any([missing[name] & _is_missing(drawn[name]) for name in missing], axis=0)
             last = turn == ROUNDS - 1
             taken = open_rows if last else whole
-            found = {name: _merge(taken, drawn[name], found.get(name)) for name in missing}
+            for name in missing:
+                values = plain_values(drawn[name])
+                earlier = found.get(name, pa.scalar(None, values.type))
+                found[name] = pc.if_else(pa.array(taken), values, earlier)
             open_rows = open_rows & ~whole
         return _filled(batch, missing, found)
 
@@ -80,12 +83,6 @@ class Imputer:
 
 def _is_missing(column: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False))
-
-
-def _merge(taken: NDArray[np.bool_], new: pa.Array, before: pa.Array | None) -> pa.Array:
-    """Return plain values: the new ones where `taken`, else the earlier ones."""
-    values = plain_values(new)
-    return pc.if_else(pa.array(taken), values, pa.scalar(None, values.type) if before is None else before)
 
 
 def _filled(batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]], found: dict[str, pa.Array]) -> ImputedRows:

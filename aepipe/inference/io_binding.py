@@ -28,9 +28,15 @@ class BoundSession:
     ) -> None:
         self._session = session
         self._binding = session.io_binding()
-        self._inputs = {port.name: self._bind_input(port, rows, device) for port in inputs}
         self._staged = {port.name: _host_buffer(port, rows, device) for port in inputs}
-        self._outputs = {port.name: self._bind_output(port, rows, device) for port in outputs}
+        self._inputs = dict[str, ort.OrtValue]()
+        for name, host in self._staged.items():
+            buffer = ort.OrtValue.ortvalue_from_shape_and_type(list(host.shape), host.dtype.type, device, 0)
+            self._binding.bind_ortvalue_input(name, buffer)
+            self._inputs[name] = buffer
+        self._outputs = {port.name: _host_buffer(port, rows, device) for port in outputs}
+        for name, host in self._outputs.items():
+            self._binding.bind_output(name, "cpu", 0, host.dtype.type, list(host.shape), host.ctypes.data)
         self._turn = threading.Lock()
         self.rows = rows
 
@@ -48,18 +54,6 @@ class BoundSession:
             self._binding.synchronize_outputs()
             for name, values in self._outputs.items():
                 out[name][...] = values
-
-    def _bind_input(self, port: Port, rows: int, device: str) -> ort.OrtValue:
-        shape = [rows, *port.row_shape]
-        buffer = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(port.dtype).type, device, 0)
-        self._binding.bind_ortvalue_input(port.name, buffer)
-        return buffer
-
-    def _bind_output(self, port: Port, rows: int, device: str) -> NDArray[np.generic]:
-        values = _host_buffer(port, rows, device)
-        kind = values.dtype.type
-        self._binding.bind_output(port.name, "cpu", 0, kind, list(values.shape), values.ctypes.data)
-        return values
 
 
 def _host_buffer(port: Port, rows: int, device: str) -> NDArray[np.generic]:

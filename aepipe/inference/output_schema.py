@@ -84,10 +84,13 @@ def score_columns(
             OutputColumn("predicted_class", TEXT, partial(_names, "predicted", 0, class_names)),
             OutputColumn("class_confidence", pa.float32(), partial(_column, "confidence", 0)),
         ]
-    last = OutputColumn(
-        "invalid_reason", pa.string(), lambda found, nulls: _invalid_reasons(found.invalid, nulls, invalid_reasons)
-    )
-    return (*columns, last)
+
+    def invalid_reason(found: Predictions, nulls: Nulls) -> pa.Array:
+        if nulls is None:
+            return pa.nulls(len(found.invalid), pa.string())
+        return invalid_reasons.take(array_of(found.invalid, pa.int16(), ~nulls))
+
+    return (*columns, OutputColumn("invalid_reason", pa.string(), invalid_reason))
 
 
 def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]) -> tuple[OutputColumn, ...]:
@@ -158,9 +161,3 @@ def _names(field: str, column: int, names: pa.Array, found: Predictions, nulls: 
 
 def _feature_values(port: int, column: int, found: Predictions, nulls: Nulls) -> pa.Array:
     return _array(found.features[port][:, column], nulls)
-
-
-def _invalid_reasons(codes: NDArray[np.int16], nulls: Nulls, reasons: pa.Array) -> pa.Array:
-    if nulls is None:
-        return pa.nulls(len(codes), pa.string())
-    return reasons.take(array_of(codes, pa.int16(), ~nulls))

@@ -73,7 +73,12 @@ def draw(
         OptionInvalid: the family does not have this prior, or a literal of `where` does not fit its column.
         DeviceUnavailable: the device cannot be used.
     """
-    part = _prior_part(bundle, prior)
+    part = _PARTS[prior]
+    if part not in bundle.manifest.parts and _PARTS["mixture"] in bundle.manifest.parts:
+        raise OptionInvalid(
+            f"{bundle.version}, a {bundle.manifest.family}, has no prior '{prior}': expected its own learned prior. "
+            "Omit the prior."
+        )
     if where is not None and is_filtered(bundle, where):
         refuse_unknown(bundle, where)
         chain = SamplingChain(bundle, part, ConditionPool(bundle), device=device, seed=seed)
@@ -104,16 +109,6 @@ def refuse_where(bundle: Bundle, where: Condition | None) -> None:
         refuse_unknown(bundle, where)
     else:
         ConditionPool(bundle, where)
-
-
-def _prior_part(bundle: Bundle, prior: Prior) -> str:
-    part, parts = _PARTS[prior], bundle.manifest.parts
-    if part not in parts and _PARTS["mixture"] in parts:
-        raise OptionInvalid(
-            f"{bundle.version}, a {bundle.manifest.family}, has no prior '{prior}': expected its own learned prior. "
-            "Omit the prior."
-        )
-    return part
 
 
 class SamplingChain:

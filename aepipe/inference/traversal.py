@@ -77,7 +77,11 @@ class Traverser:
         """Move one latent of each row at a time over the range of the training rows, in `steps` rows each."""
         _refuse_few(steps)
         names = self.dimensions if dimensions is None else tuple(dimensions)
-        self._refuse_unknown(names)
+        for name in names:
+            if name not in self.dimensions:
+                known = f": expected {self.dimensions[0]} to {self.dimensions[-1]}"
+                hint = did_you_mean(name, self.dimensions) or known
+                raise OptionInvalid(f"{self._bundle.version} has no latent '{name}'{hint}")
         at = [self.dimensions.index(name) for name in names]
         encoded = self._encode(rows)
         values = latent.spread(self._prior_latents, steps=steps)
@@ -144,13 +148,6 @@ class Traverser:
         for name, values in {"walk_row": _whole(of), **index}.items():
             rows = rows.append_column(name, values)
         return rows
-
-    def _refuse_unknown(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self.dimensions:
-                known = f": expected {self.dimensions[0]} to {self.dimensions[-1]}"
-                hint = did_you_mean(name, self.dimensions) or known
-                raise OptionInvalid(f"{self._bundle.version} has no latent '{name}'{hint}")
 
 
 class MeanLatents:

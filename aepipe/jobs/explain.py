@@ -96,14 +96,13 @@ def explain(
         )
     if picture is not None and (len(keys) > 1 or opened.bundle.encoding.layout.rebuilt is None):
         raise ArgumentInvalid("picture", ["expected one row of an image model. Name one key, or omit the picture."])
-    rows = [_at(job, row, columns)] if row is not None else _of_keys(job, keys, columns)
+    if row is not None:
+        rows = [_at(job, row, columns)]
+    else:
+        distinct, names = list(dict.fromkeys(keys)), ", ".join(job.data.keys)
+        table = find_rows(job, distinct, columns=columns)
+        rows = [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(distinct)]
     return tuple(_explained(opened, found, None if picture is None else Path(picture)) for found in rows)
-
-
-def _of_keys(job: Job, keys: Sequence[str], columns: Sequence[str]) -> list[_Row]:
-    table = find_rows(job, list(dict.fromkeys(keys)), columns=columns)
-    names = ", ".join(job.data.keys)
-    return [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(dict.fromkeys(keys))]
 
 
 def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
@@ -202,17 +201,14 @@ def _steps(model: TableModel, source: pa.Table, expected: pa.Table) -> tuple[Ste
     codec = model.bundle.encoding.series
     if codec is None or expected[codec.name].null_count:
         return ()
-    read, rebuilt = (_window(table[codec.name][0].as_py()) for table in (source, expected))
+    windows = (table[codec.name][0].as_py() for table in (source, expected))
+    # A window of one channel may hold plain numbers.
+    read, rebuilt = ([tuple(step) if isinstance(step, Sequence) else (step,) for step in window] for window in windows)
     steps = range(max(len(read), len(rebuilt)))
     return tuple(
         StepLine(step=at, read=read[at] if at < len(read) else (), expected=rebuilt[at] if at < len(rebuilt) else ())
         for at in steps
     )
-
-
-def _window(values: Sequence[float | Sequence[float | None] | None]) -> list[tuple[float | None, ...]]:
-    """Return the channels of each step; a window of one channel may hold plain numbers."""
-    return [tuple(step) if isinstance(step, Sequence) else (step,) for step in values]
 
 
 def _draw(path: Path, model: TableModel, row: _Row, expected: pa.Table, heat: Heat | None) -> None:

@@ -96,17 +96,16 @@ def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
         hint = did_you_mean(text, islice(_key_texts(job), _MOST_COMPARED), most=3)
         raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{hint}")
     if len(places) > 1:
-        rows = ", ".join(f"{each.name}:{_row_in_partition(each, file, row)}" for each, file, row in places[:5])
+        names = []
+        for partition, file, row in places[:5]:
+            before = partition.files[: partition.files.index(file)]
+            names.append(f"{partition.name}:{row + sum(read_footer(path).rows for path in before)}")
+        rows = ", ".join(names)
         more = f" and {len(places) - 5} more" if len(places) > 5 else ""
         raise OptionInvalid(
             f"key {keys} = '{text}' is ambiguous: expected one row, got {len(places)}: {rows}{more}. Name a place."
         )
     return places[0]
-
-
-def _row_in_partition(partition: Partition, file: Path, row: int) -> int:
-    before = partition.files[: partition.files.index(file)]
-    return row + sum(read_footer(path).rows for path in before)
 
 
 def _read(file: Path, row: int, columns: Sequence[str]) -> pa.Table:

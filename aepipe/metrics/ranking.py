@@ -205,13 +205,11 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
     >>> rank_correlation([1, 2, 3], [10, 20, 40]), rank_correlation([1, 2, 3], [5, 5, 5])
     (1.0, None)
     """
-    ranks = np.stack([_mean_ranks(np.asarray(values)) for values in (first, second)])
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    ranks = []
+    for values in (first, second):
+        _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+        last = np.cumsum(counts, dtype=np.float64)
+        ranks.append((last - (counts - 1) / 2)[place])  # ties share their mean rank
+    centred = np.stack(ranks) - np.mean(ranks, axis=1, keepdims=True)
     spread = float(np.sqrt((centred**2).sum(axis=1).prod()))
     return float(np.clip(centred[0] @ centred[1] / spread, -1, 1)) if spread else None
-
-
-def _mean_ranks(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts, dtype=np.float64)
-    return np.asarray((last - (counts - 1) / 2)[place])

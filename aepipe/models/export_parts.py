@@ -17,7 +17,9 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
     """
     layout, z = model.layout, latent_port(model)
     atol = 1.0 if layout.rebuilt is not None else 1e-4  # one grey level: a half may round either way
-    noise, scales = model.likelihood.noise, _scales(layout)
+    name, numbers = ("num", layout.numbers) if layout.series is None else ("steps", layout.series.numbers)
+    spreads = tuple(number.scale if number.transform == "log" else number.std for number in numbers)
+    noise, scales = model.likelihood.noise, {name: spreads} if spreads else {}  # in source units
     given, rebuilt = layout.given_ports, layout.rebuilt_ports
     return (
         Part("encoder", Encoder(model), layout.encoded_ports, latent_ports(model)),
@@ -26,13 +28,6 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
             "sampler", Sampler(model), (z, *layout.given_ports, *noise), layout.rebuilt_ports, atol=atol, scales=scales
         ),
     )
-
-
-def _scales(layout: Layout) -> dict[str, tuple[float, ...]]:
-    """Return the scale of every numeric column in source units, by tensor name."""
-    name, numbers = ("num", layout.numbers) if layout.series is None else ("steps", layout.series.numbers)
-    spreads = tuple(number.scale if number.transform == "log" else number.std for number in numbers)
-    return {name: spreads} if spreads else {}
 
 
 def latent_port(model: Model) -> Port:

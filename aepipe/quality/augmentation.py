@@ -149,7 +149,7 @@ def _arm(
         rare=int(training.truth.sum()),
         average_precision=_interval(average_precision, truth, scores, resamples),
         auroc=mean_of([delong(truth, scores)]),
-        recall_of_as_many=_interval(_recall_of_as_many, truth, scores, resamples),
+        recall_of_as_many=_interval(recall_at_class_size, truth, scores, resamples),
         recall=_interval(lambda true, score: float((score[true] > 0).mean()), truth, scores, resamples),
         precision=hits / int(predicted.sum()) if predicted.any() else 0.0,
     )
@@ -163,7 +163,7 @@ def _interval(
     return Interval(measure(truth, scores), float(low), float(high))
 
 
-def _recall_of_as_many(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+def recall_at_class_size(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     """Return the recall of the n highest scores, n being the size of the class; ties count in proportion."""
     count = int(truth.sum())
     limit = np.partition(scores, -count)[-count]

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aepipe.quality.alignment import Rows
 from aepipe.quality.nearest_neighbours import nearest, scaled
@@ -52,9 +53,11 @@ def closeness(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> Clo
             np.bincount(to_kept.index, weights=1 - wins, minlength=count),
         ]
     )
-    shares, rows = weights / len(drawn), len(weights)
-    deviation = 0.5
-    if rows > 1:  # of the summed shares of a random half of the rows, Cochran 1977, chapter 2
-        deviation = float(np.sqrt(max(rows / (4 * (rows - 1)) * (np.sum(shares**2) - 1 / rows), 0.0)))
-    half = Z_99 * deviation
+    half = Z_99 * exchange_deviation(weights / len(drawn))
     return Closeness(float(wins.mean()), 0.5 - half, 0.5 + half, len(drawn), count)
+
+
+def exchange_deviation(weights: NDArray[np.float64]) -> float:
+    """Compute the standard deviation of the summed weights of a random half of the rows. Cochran 1977, chapter 2."""
+    rows = len(weights)
+    return float(np.sqrt(max(rows / (4 * (rows - 1)) * (np.sum(weights**2) - 1 / rows), 0.0))) if rows > 1 else 0.5

@@ -180,7 +180,9 @@ def recover(paths: PartitionPaths) -> None:
         roll_forward(paths, manifest)
         return
     _log.warning("%s: discarding what a killed process left", paths.partition)
-    _withdraw_wrong_manifest(paths)
+    published = paths.kind.read_manifest(paths.manifest)
+    if published is not None and not all(r.describes(paths.root / r.path) for r in published.files.values()):
+        remove(paths.manifest)  # some outputs belong to the commit that cannot be finished
     discard(paths)
 
 
@@ -220,10 +222,3 @@ def release(paths: PartitionPaths) -> None:
         for path in paths.quarantined_rows.iterdir():
             if path.is_file():  # folders are other partitions
                 remove(path)
-
-
-def _withdraw_wrong_manifest(paths: PartitionPaths) -> None:
-    """Remove the manifest if some outputs belong to the commit that cannot be finished."""
-    manifest = paths.kind.read_manifest(paths.manifest)
-    if manifest is not None and not all(r.describes(paths.root / r.path) for r in manifest.files.values()):
-        remove(paths.manifest)

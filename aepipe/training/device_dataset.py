@@ -20,12 +20,14 @@ class DeviceDataset:
         self, preprocessing: Preprocessing, arrays: Mapping[str, NDArray[np.generic]], device: torch.device
     ) -> None:
         self.preprocessing = preprocessing
-        tensors = {port.name: _tensor(arrays[port.name]) for port in preprocessing.layout.ports}
-        self.tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+        known = {
+            port.name: np.require(arrays[port.name], requirements=["C", "W"]) for port in preprocessing.layout.ports
+        }
+        self.tensors = {name: torch.from_numpy(array).to(device) for name, array in known.items()}
         self.rows = len(next(iter(self.tensors.values())))
         layout = preprocessing.layout
         self.has_missing = layout.series is not None or any(number.may_be_missing for number in layout.numbers)
-        self.table = None if preprocessing.layout.image is not None else self._table()
+        self.table = None if preprocessing.layout.image is not None else self._preprocess_all()
 
     def pick(self, index: Tensor) -> Batch:
         """Return the batch of an index (B,), in the order of the index."""
@@ -57,11 +59,7 @@ class DeviceDataset:
             yield self.pick(index[begin : begin + rows])
 
     @torch.no_grad()
-    def _table(self) -> Row:
+    def _preprocess_all(self) -> Row:
         starts = range(0, max(1, self.rows), _ROWS_A_CALL)
         rows = [self.preprocessing({k: v[i : i + _ROWS_A_CALL] for k, v in self.tensors.items()}) for i in starts]
         return Row(*(torch.cat(part) for part in zip(*rows, strict=True)))
-
-
-def _tensor(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

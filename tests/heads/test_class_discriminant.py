@@ -52,8 +52,8 @@ def test_dev_rows_choose_the_shrinkage_under_which_they_are_likeliest() -> None:
     chosen = fit_classes(few, many, classes=3)
 
     fitted = [classes._fitted(*few, 3, shrinkage) for shrinkage in classes.SHRINKAGE]
-    likelihoods = [classes._log_likelihood(each, *many) for each in fitted]
-    assert classes._log_likelihood(chosen, *many) == max(likelihoods)
+    likelihoods = [classes.log_likelihood(each, *many) for each in fitted]
+    assert classes.log_likelihood(chosen, *many) == max(likelihoods)
     assert len(set(likelihoods)) > 1
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 from aepipe.errors import EvaluationInvalid
 from aepipe.metrics.ranking import Interval
 from aepipe.quality.alignment import Columns, Rows
-from aepipe.quality.augmentation import SYNTHETIC, Augmentation, _recall_of_as_many, augmentation
+from aepipe.quality.augmentation import SYNTHETIC, Augmentation, augmentation, recall_at_class_size
 
 COLUMNS = Columns(("x", "y"), ("label",), (3,))
 
@@ -65,8 +65,8 @@ def test_recall_at_class_size_uses_highest_scores_and_splits_ties() -> None:
     rng = np.random.default_rng(0)
     truth, scores = rng.random(300) < 0.2, rng.standard_normal(300)
     first = np.argsort(-scores)[: truth.sum()]
-    assert _recall_of_as_many(truth, scores) == pytest.approx(truth[first].mean())
-    assert _recall_of_as_many(truth, np.zeros(300)) == pytest.approx(truth.mean())
+    assert recall_at_class_size(truth, scores) == pytest.approx(truth[first].mean())
+    assert recall_at_class_size(truth, np.zeros(300)) == pytest.approx(truth.mean())
 
 
 def test_measures_of_an_arm_equal_scikit_learn() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.coverage import coverage, expected_neighbourhoods, neighbourhoods
-from aepipe.quality.distance_to_closest import _exchange_deviation, closeness
+from aepipe.quality.distance_to_closest import closeness, exchange_deviation
 from aepipe.quality.exact_copies import copies, row_codes
 from aepipe.quality.frechet import frechet_distance
 from aepipe.quality.nearest_neighbours import nearest, scaled
@@ -86,7 +86,7 @@ def test_deviation_of_share_equals_that_over_all_splits_in_half() -> None:
 
     sums = [weights[list(half)].sum() for half in combinations(range(6), 3)]
 
-    assert _exchange_deviation(weights) == pytest.approx(np.std(sums))
+    assert exchange_deviation(weights) == pytest.approx(np.std(sums))
 
 
 def test_coverage_of_same_distribution_is_as_expected_and_lost_mode_is_detected() -> None:

@@ -20,8 +20,10 @@ def concentrate(points: Matrix) -> tuple[Matrix, Matrix]:
     Gaussian.
     """
     distance = np.asarray((points**2).sum(axis=1))
+    kept = max(2, int(np.ceil(KEPT * len(distance))))
     for _ in range(STEPS):
-        mean, covariance = shrunk_covariance(points[_closest(distance)])
+        closest = np.sort(np.argsort(distance, kind="stable")[:kept])
+        mean, covariance = shrunk_covariance(points[closest])
         distance = mahalanobis_squared(points, mean, covariance)
     stretch = float(np.median(distance)) / chi_squared_median(points.shape[1])
     return mean, covariance * (stretch or 1.0)
@@ -30,11 +32,6 @@ def concentrate(points: Matrix) -> tuple[Matrix, Matrix]:
 def chi_squared_median(degrees: int) -> float:
     """Approximate the median of chi squared, to 2 % from two degrees of freedom on (Wilson & Hilferty 1931)."""
     return degrees * (1 - 2 / (9 * degrees)) ** 3
-
-
-def _closest(distance: Matrix) -> Matrix:
-    kept = max(2, int(np.ceil(KEPT * len(distance))))
-    return np.sort(np.argsort(distance, kind="stable")[:kept])
 
 
 def robust_mahalanobis(stats: HeadStats, fields: Fields = MODEL) -> Head:

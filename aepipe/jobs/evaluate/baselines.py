@@ -77,8 +77,8 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
     trained = as_trained(scored.model.bundle, scored.job)
     if trained.gone:
         raise EvaluationInvalid(
-            f"{scored.model.version} was trained on {', '.join(sorted(trained.gone))}, which is gone: the baselines "
-            "have to train on the same rows. Restore it, or train again."
+            f"the training rows of {scored.model.version} are incomplete: {', '.join(sorted(trained.gone))} is gone, "
+            "and baselines train on the same rows. Restore it, or train again."
         )
     of_pca = _pca_job(trained.job, scored.job)
 

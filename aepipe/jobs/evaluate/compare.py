@@ -73,9 +73,11 @@ def _downstream(
     label: str, scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
 ) -> tuple[Downstream, ...]:
     """Measure features on rows with a score and a label; empty if a class has too few rows for the folds."""
-    latents = _latents(scored, labelled)
-    if latents is None:
+    found = [(scored.latents(night.manifest), night.rows) for night in labelled.nights]
+    parts = [z[rows] for z, rows in found if z is not None]
+    if len(parts) < len(found):
         return ()
+    latents = np.concatenate(parts)
     table = unified_table(list(sources(scored, labelled)), or_text=True)
     if label not in table.column_names:
         return ()
@@ -91,13 +93,6 @@ def _downstream(
     return tuple(
         Downstream(name=name, width=matrix.shape[1], accuracy=_accuracy(matrix, target)) for name, matrix in kinds
     )
-
-
-def _latents(scored: ScoredPartitions, labelled: LabelledScores) -> NDArray[np.floating] | None:
-    """Read the features of the rows, (B, Z); None if a night has none."""
-    found = [(scored.latents(night.manifest), night.rows) for night in labelled.nights]
-    parts = [z[rows] for z, rows in found if z is not None]
-    return np.concatenate(parts) if len(parts) == len(found) else None
 
 
 def _accuracy(matrix: NDArray[np.floating], target: NDArray[np.str_]) -> float:

@@ -104,8 +104,8 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     if all(np.isneginf(each).all() for each in scores):
         names = f"{nights[0].manifest.partition} to {nights[-1].manifest.partition}"
         raise EvaluationInvalid(
-            f"the score column of {names} is null in all {sum(map(len, scores)):,} rows: expected scores. See "
-            "invalid_reason in the scores."
+            f"the score column of {names} is null in all {sum(map(len, scores)):,} rows. See column invalid_reason "
+            "for the cause."
         )
     return LabelledScores(
         tuple(nights),

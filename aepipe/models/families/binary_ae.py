@@ -55,9 +55,11 @@ class BinaryAutoencoder(EncoderDecoder):
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         groups = options.latent or _groups_for(layout, options)
-        super().__init__(layout, backbone, likelihood, _space(groups, options), answers=1)
-        self.options = options
-        self.choices = options.choices if options.codes == "one_hot" else 1
+        choices = options.choices if options.codes == "one_hot" else 1
+        suffixes = [""] if choices == 1 else [f"_{choice}" for choice in range(choices)]
+        names = tuple(f"z_{index:03d}{suffix}" for index in range(groups) for suffix in suffixes)
+        super().__init__(layout, backbone, likelihood, LatentSpace(names=names, kind="binary"), answers=1)
+        self.options, self.choices = options, choices
         self.of_codes = AutoregressiveBits(groups, self.choices)
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -130,13 +132,6 @@ def straight_through(logits: Tensor, choices: int, *, temperature: float, genera
     else:
         soft = grouped(logits / temperature, choices).softmax(2).flatten(1)
     return hard.detach() + soft - soft.detach()
-
-
-def _space(groups: int, options: Options) -> LatentSpace:
-    if options.codes == "bits":
-        return LatentSpace(names=tuple(f"z_{index:03d}" for index in range(groups)), kind="binary")
-    names = (f"z_{index:03d}_{choice}" for index in range(groups) for choice in range(options.choices))
-    return LatentSpace(names=tuple(names), kind="binary")
 
 
 def _groups_for(layout: Layout, options: Options) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import LatentSpace, Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Model, Objective, Part, Posterior, deterministic_posterior
+from aepipe.models.base import Batch, Family, Model, Objective, Part, Posterior, deterministic_posterior
 from aepipe.models.card_metrics import reconstruction_metrics
 from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import bottleneck_faults, latents_for, real_space
@@ -83,14 +83,17 @@ class PrincipalComponents(Model):
         return reconstruction_metrics(self, batch)
 
 
-def _build(layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> Model:
-    return PrincipalComponents(layout, options, likelihood)
-
-
 def _faults(layout: Layout, options: Options) -> Sequence[str]:
     if layout.target is not None:
         return ("family 'pca' cannot reconstruct a target column: use another family",)
     return bottleneck_faults(layout, options)
 
 
-FAMILY = Family("pca", "principal components, in closed form", Options, (), _build, _faults)
+FAMILY = Family(
+    "pca",
+    "principal components, in closed form",
+    Options,
+    (),
+    lambda layout, options, _, likelihood: PrincipalComponents(layout, options, likelihood),
+    _faults,
+)

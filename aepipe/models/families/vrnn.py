@@ -72,7 +72,12 @@ class VariationalRecurrentNetwork(Model):
         )
         lengths = likelihood.width - self.reading.steps * step_width(layout)
         self.length = nn.Parameter(torch.zeros(lengths)) if lengths else None
-        self.space = _space(self.reading.steps, self.network.latents, self.network.state)
+        steps, latents, state = self.reading.steps, self.network.latents, self.network.state
+        self.space = LatentSpace(
+            names=tuple(f"z_{step:03d}_{index:03d}" for step in range(steps) for index in range(latents)),
+            pooled=(*(f"z_{index:03d}" for index in range(latents)), *(f"h_{index:03d}" for index in range(state))),
+            is_written=False,
+        )
 
     @property
     def latent(self) -> LatentSpace:
@@ -215,12 +220,6 @@ class StepLosses(nn.Module):
 def _by_row(steps: Tensor) -> Tensor:
     """Reshape (T, B, Z) to (B, T * Z)."""
     return steps.transpose(0, 1).flatten(1)
-
-
-def _space(steps: int, latents: int, state: int) -> LatentSpace:
-    names = tuple(f"z_{step:03d}_{index:03d}" for step in range(steps) for index in range(latents))
-    pooled = (*(f"z_{index:03d}" for index in range(latents)), *(f"h_{index:03d}" for index in range(state)))
-    return LatentSpace(names=names, pooled=pooled, is_written=False)
 
 
 def _faults(layout: Layout, options: Options) -> Iterable[str]:

@@ -44,7 +44,11 @@ class ColumnGraph:
             column = chain.column(at)
             codes[at] = self._drawn(column, state, uniforms[at])
             if wanted is not None:
-                codes[at] = self._forced(column, codes[at], wanted[at])
+                as_integer = self._add("Cast", wanted[at], to=TensorProto.INT64)
+                flat = self._add("Reshape", as_integer, self._constant(np.array([-1])))
+                limited = self._add("Min", flat, self._constant(np.int64(column.size - 1)))
+                is_free = self._add("Less", flat, self._constant(np.int64(0)))
+                codes[at] = self._add("Where", is_free, codes[at], limited)
             state = self._known(column, state, codes[at])
         return self._together(codes)
 
@@ -90,11 +94,6 @@ class ColumnGraph:
         passed = self._add("Cast", self._add("GreaterOrEqual", uniform, ends), to=TensorProto.FLOAT)
         counted = self._add("ReduceSum", passed, self._constant(np.array([1], np.int64)), keepdims=0)
         return self._add("Cast", counted, to=TensorProto.INT64)
-
-    def _forced(self, column: Column, code: str, wanted: str) -> str:
-        flat = self._add("Reshape", self._add("Cast", wanted, to=TensorProto.INT64), self._constant(np.array([-1])))
-        limited = self._add("Min", flat, self._constant(np.int64(column.size - 1)))
-        return self._add("Where", self._add("Less", flat, self._constant(np.int64(0))), code, limited)
 
     def _guess(self, column: Column, state: str) -> str:
         logits = self._add(
