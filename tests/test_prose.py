@@ -9,11 +9,11 @@ from tests.support.code_metrics import (
     verb_share,
 )
 
-# Lower a bound whenever the measure falls. The goal of the last is 12.
+# Lower a bound whenever the measure falls. The goal of the share of private functions is 12.
 MOST_BANNED_WORDS = 0
 MOST_CLAUSES = 0
 LEAST_VERB_SHARE = 0.9
-MOST_PRIVATE_PER_1000_LINES = 14.4
+MOST_PRIVATE_PER_1000_LINES = 12.2
 MOST_LINES_AT_THE_MEDIAN = 7
 
 
