@@ -141,7 +141,7 @@ def test_labels_come_first_then_nights_then_the_assumption() -> None:
         (
             {"capacity": 1},
             Evidence(1_000),
-            r"^\[calibration\] capacity 1 in a night of 1,000 rows: alpha 0.001 has too few .* expected at least 999",
+            r"^\[calibration\] capacity = 1 is too low for 1,000 rows per night: alpha 0.001 has too few .*999",
         ),
     ],
 )

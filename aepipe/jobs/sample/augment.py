@@ -107,9 +107,7 @@ def augment(
             f"{rare} is not rare (half of the training rows have it). Set rows to sample it anyway."
         )
     report("sample", 0.0)
-    constraints = ConstraintFilter(job.samples.constraints, bundle.encoding.schema, reference.train)
-    source = Source(bundle, seed, job.samples.prior, job.run.device)
-    drawn = pa.Table.from_batches(list(draw_rows(source, (Group(count, rare_class.where),), constraints)))
+    drawn = _draw(job, bundle, rare_class, reference, count, seed)
     report("learn", 0.0)
     found = _compare(bundle, rare_class, reference, masks, drawn, seed)
     path = _write(job, bundle, rare_class, found, drawn=count, seed=seed)
@@ -141,6 +139,12 @@ def _parse_class(bundle: Bundle, text: str) -> _RareClass:
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
     return _RareClass(column, value, value_condition(bundle, column, value))
+
+
+def _draw(job: Job, bundle: Bundle, rare: _RareClass, reference: Reference, rows: int, seed: int) -> pa.Table:
+    constraints = ConstraintFilter(job.samples.constraints, bundle.encoding.schema, reference.train)
+    source = Source(bundle, seed, job.samples.prior, job.run.device)
+    return pa.Table.from_batches(list(draw_rows(source, (Group(rows, rare.where),), constraints)))
 
 
 def _compare(
