@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
+from aepipe.storage.regular_files import read_regular
 
 MANIFEST = "MANIFEST.json"
 LOG_NAME = "aliases.jsonl"
@@ -16,7 +17,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
-_VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_VERSION = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
+_MOST_LOG_BYTES = 256 << 20
 _logger = logging.getLogger(__name__)
 
 
@@ -24,12 +26,14 @@ class Naming(FrozenModel):
     """One line of the log: from `when` on, `alias` refers to `version`."""
 
     alias: str = Field(pattern=ALIAS_PATTERN)
-    version: str
+    version: str = Field(pattern=rf"^{_VERSION}$")
     previous: str | None = Field(description="version that the alias referred to before; None: the alias is new")
     who: str
     why: str
     when: AwareDatetime
-    evidence: str | None = Field(None, description="digest of the promotion report behind the change")
+    evidence: str | None = Field(
+        None, pattern=r"^xxh3:[0-9a-f]{1,32}$", description="digest of the promotion report behind the change"
+    )
     is_rollback: bool = Field(False, description="the entry undoes the change before it")
 
     def to_line(self) -> str:
@@ -44,7 +48,7 @@ def is_version(name: str) -> bool:
     >>> is_version("20261121T130501Z-1a2b3c4d"), is_version("champion")
     (True, False)
     """
-    return _VERSION.fullmatch(name) is not None
+    return re.fullmatch(_VERSION, name) is not None
 
 
 def versions(folder: Path) -> tuple[str, ...]:
@@ -58,9 +62,11 @@ def read_log(folder: Path) -> tuple[Naming, ...]:
     """Read all log entries, oldest first; skip a line cut by a crash. Raises BundleCorrupt for any other fault."""
     path = folder / LOG_NAME
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path, most=_MOST_LOG_BYTES).splitlines()
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise BundleCorrupt(f"{path} cannot be read: {error.strerror}. Restore the file.") from None
     found = []
     for number, line in enumerate(lines, 1):
         try:

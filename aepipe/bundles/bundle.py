@@ -1,19 +1,19 @@
 """One model version as a folder of verified files, written once. Independent of torch and onnxruntime."""
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Self
 
-import pyarrow as pa
-from pydantic import Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError
+from pydantic import Field, FiniteFloat, JsonValue, PlainSerializer, ValidationError, model_validator
+from pydantic_core import from_json
 
 from aepipe.bundles.aliases import MANIFEST, locate
 from aepipe.bundles.golden_rows import Golden, golden_bytes, golden_of
+from aepipe.bundles.graph_check import graph_faults
 from aepipe.calibration.conformal import Calibration
 from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
@@ -23,12 +23,20 @@ from aepipe.layout import LatentSpace, Port
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.atomic_folders import put_folder
+from aepipe.storage.regular_files import read_regular
 
 CONTRACT = 1
 """Format version of a bundle; incremented when an older aepipe would misread the files."""
 
 SCHEMA, CALIBRATION, GOLDEN = "schema.json", "calibration.json", "golden.parquet"
 LOCK = ".lock"
+
+JOB_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+_PART_NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+_MOST_MANIFEST_BYTES = 64 << 20
+_LEAST_READ = 1 << 20  # bytes: a small file of another size is reported with its size
+_MOST_SHOWN = 300  # characters of a cause, which may come from a hostile file
 
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _WAIT_S = 60.0
@@ -59,7 +67,7 @@ class BundleManifest(FrozenModel):
     """Contents and provenance of a bundle; `write_bundle` fills in `created_at` and `files`."""
 
     contract: int = CONTRACT
-    name: str = Field(min_length=1, description="of the job; versions lie in exported/<name>")
+    name: str = Field(pattern=JOB_NAME, description="of the job; versions lie in exported/<name>")
     family: str
     trunk: str | None = None
     head: str
@@ -67,7 +75,7 @@ class BundleManifest(FrozenModel):
     job: dict[str, JsonValue] = Field(default_factory=dict, description="the job with all defaults")
     train_partitions: tuple[str, ...] = ()
     rows: dict[str, int] = Field(description="rows per split: train, dev, calibration")
-    parts: dict[str, PartInfo]
+    parts: dict[Annotated[str, Field(pattern=_PART_NAME)], PartInfo]
     latent: LatentSpace
     reason_names: tuple[str, ...] = ()
     open_set: OpenSet | None = Field(None, description="classes of the scorer; None without classes")
@@ -75,7 +83,17 @@ class BundleManifest(FrozenModel):
     metrics: dict[str, FiniteFloat | None] = Field(default_factory=dict)
     details: dict[str, JsonValue] = Field(default_factory=dict, description="device, seconds, and the like")
     created_at: str = ""
-    files: dict[str, FileEntry] = Field(default_factory=dict)
+    files: dict[Annotated[str, Field(pattern=_FILE_NAME)], FileEntry] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        """Refuse a manifest that lacks a scorer or an entry for a file that every bundle has."""
+        if "scorer" not in self.parts:
+            raise ValueError(f"parts has no scorer: got {', '.join(sorted(self.parts)) or 'none'}")
+        needed = {SCHEMA, CALIBRATION, GOLDEN, *(f"{name}.onnx" for name in self.parts)}
+        if self.files and (absent := sorted(needed - set(self.files))):
+            raise ValueError(f"files has no {', '.join(absent)}")
+        return self
 
     @property
     def is_polluted(self) -> bool:
@@ -99,11 +117,16 @@ class Bundle:
     def open(cls, path: str | Path) -> Self:
         """Open the bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
 
+        The files are read only if they are regular files of the sizes in the manifest, and the graphs are checked
+        before onnxruntime sees them.
+
         Raises BundleNotFound, BundleTooNew, or BundleCorrupt with the file that differs from the exported one.
         """
         folder = locate(Path(path).resolve())
         manifest = read_manifest(folder)
         files = _read_checked(folder, manifest)
+        for fault in _graph_faults(manifest, files):
+            raise BundleCorrupt(f"{folder}/{one_line(fault)}. Do not use this bundle; restore it, or train again.")
         try:
             return cls(
                 path=folder,
@@ -113,7 +136,7 @@ class Bundle:
                 golden=golden_of(files[GOLDEN], manifest.latent),
                 files=MappingProxyType(files),
             )
-        except (KeyError, ValidationError, pa.ArrowException) as error:
+        except Exception as error:  # malformed content can fail anywhere
             raise _unreadable(folder, error) from error
 
     @property
@@ -178,25 +201,26 @@ def write_bundle(
 def read_manifest(folder: Path) -> BundleManifest:
     """Read the manifest of a version and check it against the folder's name. Raises BundleCorrupt or BundleTooNew."""
     path = folder / MANIFEST
-    data = _read(path)
+    data = _read(path, most=_MOST_MANIFEST_BYTES)
     if not folder.name.endswith(f"-{_short_digest(data)}"):
         raise BundleCorrupt(
             f"{path} was edited, or its folder renamed: got digest {_short_digest(data)}, "
             f"expected the one in the folder's name. {_RESTORE}"
         )
-    raw = json.loads(data)
-    if raw["contract"] > CONTRACT:
-        raise BundleTooNew(
-            f"{path} is too new: expected contract {CONTRACT} or lower, got {raw['contract']}. "
-            "Upgrade aepipe, or train again."
-        )
     try:
+        raw = from_json(data)
+        contract = raw.get("contract") if isinstance(raw, dict) else None
+        if isinstance(contract, int) and contract > CONTRACT:
+            raise BundleTooNew(
+                f"{path} is too new: expected contract {CONTRACT} or lower, got {contract}. "
+                "Upgrade aepipe, or train again."
+            )
         manifest = BundleManifest.model_validate_json(data)
-    except ValidationError as error:
+    except ValueError as error:  # a ValidationError is one
         raise _unreadable(path, error) from error
     if folder.name != _version_name(manifest.created_at, data):
         raise BundleCorrupt(
-            f"{path} does not match its folder's name: its creation time is {manifest.created_at}. {_RESTORE}"
+            f"{path} does not match its folder's name: its creation time is {one_line(manifest.created_at)}. {_RESTORE}"
         )
     return manifest
 
@@ -240,7 +264,7 @@ def _read_checked(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
         raise BundleCorrupt(f"{folder / extra[0]} is not part of the bundle. Remove it from the folder.")
     files = {}
     for name, expected in sorted(manifest.files.items()):
-        data = files[name] = _read(folder / name)
+        data = files[name] = _read(folder / name, most=max(expected.bytes, _LEAST_READ))
         if len(data) != expected.bytes:
             raise BundleCorrupt(
                 f"{folder / name} has the wrong size: expected {expected.bytes} bytes, got {len(data)}. {_RESTORE}"
@@ -255,12 +279,25 @@ def _unreadable(path: Path, error: Exception) -> BundleCorrupt:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         what = f"{error.title} {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return BundleCorrupt(f"{path} is intact, but this version of aepipe cannot read it: {what}. Train again.")
+    return BundleCorrupt(f"{path} is intact, but this version of aepipe cannot read it: {one_line(what)}. Train again.")
 
 
-def _read(path: Path) -> bytes:
+def _graph_faults(manifest: BundleManifest, files: Mapping[str, bytes]) -> Iterator[str]:
+    for name, part in sorted(manifest.parts.items()):
+        inputs, outputs = ([port.name for port in ports] for ports in (part.inputs, part.outputs))
+        for fault in graph_faults(files[f"{name}.onnx"], inputs=inputs, outputs=outputs):
+            yield f"{name}.onnx {fault}"
+
+
+def one_line(text: str) -> str:
+    """Return text of a hostile file so that it can be shown: one line, printable, of bounded length."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+
+
+def _read(path: Path, *, most: int) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path, most=most)
     except FileNotFoundError:
         raise BundleCorrupt(f"{path} is missing. {_RESTORE}") from None
     except OSError as error:

@@ -14,10 +14,12 @@ from aepipe.bundles.bundle import LOCK, Bundle, read_manifest
 from aepipe.errors import BundleCorrupt, BundleTooNew, OptionInvalid
 from aepipe.storage import append_line, digest_bytes, lock, put_bytes
 from aepipe.storage.atomic_folders import remove_folder
+from aepipe.storage.regular_files import read_regular
 
 EVIDENCE = "promotions"
 """Folder of the promotion reports; the alias log names them by their digest."""
 
+_MOST_EVIDENCE_BYTES = 64 << 20
 _WAIT_S = 60.0
 _logger = logging.getLogger(__name__)
 
@@ -150,7 +152,7 @@ class Registry:
         for digest in dict.fromkeys(naming.evidence for naming in self.history() if naming.evidence is not None):
             path = self.evidence_path(digest)
             try:
-                is_intact = digest_bytes(path.read_bytes()) == digest
+                is_intact = digest_bytes(read_regular(path, most=_MOST_EVIDENCE_BYTES)) == digest
             except OSError as error:
                 found.append(f"{path} cannot be read: {error.strerror}. Restore it from a copy.")
                 continue

@@ -29,6 +29,16 @@ def progress_bar(*, quiet: bool) -> Iterator[Progress | None]:
         yield progress
 
 
+def printable(text: str) -> str:
+    r"""Return text with names from files as a terminal may show it: control characters, except newlines, as escapes.
+
+    >>> printable("column 'a\x1b[31m' is\nmissing")
+    "column 'a\\x1b[31m' is\nmissing"
+    """
+    shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    return "".join(shown)
+
+
 def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
     """Print one JSON document on standard output."""
     if isinstance(value, dict):

@@ -10,7 +10,7 @@ import typer
 
 from aepipe import __version__
 from aepipe.cli import model_commands, partition_commands, sample_commands
-from aepipe.cli.console import print_json, print_table, progress_bar
+from aepipe.cli.console import print_json, print_table, printable, progress_bar
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 
@@ -44,12 +44,12 @@ def _run() -> int:
         if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
             typer.echo(f"error: {error.source}: {len(error.faults)} faults", err=True)
             for fault in error.faults:
-                typer.echo(f"  - {fault}", err=True)
+                typer.echo(f"  - {printable(fault)}", err=True)
         else:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
         return 2
     except OSError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         return 2
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
@@ -341,7 +341,12 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="Job file, or folder of a bundle.")] = HERE, json: Json = False
+    path: Annotated[Path, typer.Argument(help="Job file, or folder of a bundle.")] = HERE,
+    untrusted: Annotated[
+        bool,
+        typer.Option("--untrusted", help="Open each bundle in a child process with limits on memory and time."),
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Check every file of a bundle and of a job's outputs against its recorded digest.
 
@@ -349,14 +354,14 @@ def verify(
     """
     from aepipe.jobs.verify import verify as check
 
-    result = check(path)
+    result = check(path, untrusted=untrusted)
     if json:
         print_json(result)
     else:
         for line in result.checked:
             typer.echo(f"ok    {line}")
         for fault in result.faults:
-            typer.echo(f"FAULT {fault}", err=True)
+            typer.echo(f"FAULT {printable(fault)}", err=True)
     if result.faults:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from aepipe.bundles.bundle import PartInfo
+from aepipe.bundles.graph_check import graph_faults
 from aepipe.errors import ExportFailed
 from aepipe.export.decomposition import lowerable
 from aepipe.export.graph_split import extract_part, finalize_model, tensor_names
@@ -75,6 +76,8 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     exported: list[Exported] = []
     faults: list[str] = []
     for (part, inputs), file in zip(cases, files, strict=True):
+        names = ([port.name for port in part.inputs], [port.name for port in part.outputs])
+        faults += [f"{part.name} {fault}" for fault in graph_faults(file, inputs=names[0], outputs=names[1])]
         parity = check_parity(part, file, inputs)
         faults += parity.faults
         info = PartInfo(

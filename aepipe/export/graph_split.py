@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx
 
+from aepipe.bundles.graph_check import DOMAINS
 from aepipe.layout import Port
 from aepipe.models.base import Part
 
-DOMAINS = frozenset({"", "ai.onnx.ml"})
 BATCH_AXIS = "rows"
 
 

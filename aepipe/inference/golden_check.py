@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.bundles.bundle import Bundle
-from aepipe.errors import BundleCorrupt
+from aepipe.bundles.bundle import Bundle, one_line
+from aepipe.errors import AepipeError, BundleCorrupt, SchemaMismatch
 from aepipe.inference.batch_runner import Graph
 from aepipe.inference.session import Session
 
@@ -20,8 +20,20 @@ def check_golden(bundle: Bundle, graph: Graph | None = None) -> None:
         graph: its open scorer; None opens it on the CPU.
 
     Raises:
-        BundleCorrupt: the score or a latent differs by more than a thousandth of its greatest value.
+        BundleCorrupt: the score or a latent differs by more than a thousandth of its greatest value, or the rows
+            cannot be encoded or scored.
     """
+    try:
+        _check(bundle, graph)
+    except Exception as error:  # graph, encoding and rows may fail to fit each other in any way
+        if isinstance(error, AepipeError) and not isinstance(error, SchemaMismatch):
+            raise
+        raise BundleCorrupt(
+            f"{bundle.path} cannot score its golden rows: {one_line(str(error))}. Restore the bundle, or train again."
+        ) from error
+
+
+def _check(bundle: Bundle, graph: Graph | None) -> None:
     onnx, _ = bundle.part("scorer")
     graph = graph or Session(onnx, device="cpu")
     expected = bundle.golden.answers

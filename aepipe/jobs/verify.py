@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from aepipe.bundles import active_calibration as recalibration
+from aepipe.bundles.aliases import locate
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, BundleNotFound
 from aepipe.inference.golden_check import check_golden
 from aepipe.jobs.results import Result
+from aepipe.jobs.untrusted import verify_untrusted
 from aepipe.storage import RUN_KINDS, Outputs
 
 
@@ -19,10 +21,14 @@ class Verification(Result):
     faults: tuple[str, ...]
 
 
-def verify(path: str | Path) -> Verification:
+def verify(path: str | Path, *, untrusted: bool = False) -> Verification:
     """Verify all bundles and outputs of a job, one bundle, or all versions in a folder of bundles.
 
     A difference is a fault in the result, not an exception.
+
+    Args:
+        path: job file, folder of a bundle, or folder of versions.
+        untrusted: open each bundle in a child process with limits on memory and time.
 
     Raises:
         BundleNotFound: there is nothing to verify.
@@ -30,24 +36,31 @@ def verify(path: str | Path) -> Verification:
     path = Path(path)
     if path.suffix == ".toml" or (path / "job.toml").is_file():
         job = read_job(path)
-        bundles = _verify_bundles(job.bundle_path)
+        bundles = _verify_bundles(job.bundle_path, untrusted=untrusted)
         outputs = Outputs(job.out_path)
         checked = [
             f"{m.partition}: {', '.join(sorted(m.files))}" for kind in RUN_KINDS for m in outputs.manifests(kind)
         ]
         found = (*bundles.faults, *recalibration.faults(job.out_path), *outputs.verify())
         return Verification(checked=(*bundles.checked, *checked), faults=found)
-    return _verify_bundles(path)
+    return _verify_bundles(path, untrusted=untrusted)
 
 
-def _verify_bundles(path: Path) -> Verification:
+def _verify_bundles(path: Path, *, untrusted: bool) -> Verification:
     versions = [path / name for name in Registry(path).versions()] if path.is_dir() else []
     checked, faults = [], []
     for version in versions or [path]:
         try:
-            bundle = Bundle.open(version)
-            check_golden(bundle)
-            checked.append(f"bundle {bundle.version}: every file, and the golden rows")
+            if untrusted:
+                name, fault = verify_untrusted(locate(version.resolve()))
+                if fault is not None:
+                    faults.append(fault)
+                    continue
+            else:
+                bundle = Bundle.open(version)
+                check_golden(bundle)
+                name = bundle.version
+            checked.append(f"bundle {name}: every file, and the golden rows")
         except BundleNotFound:
             raise
         except AepipeError as error:

@@ -121,7 +121,7 @@ def _edit_manifest(bundle: Path, **changes: object) -> Path:
 
 
 def _cut(bundle: Path) -> Path:
-    (bundle / "scorer.onnx").write_bytes(b"a sco")
+    (bundle / "scorer.onnx").write_bytes(ONNX["scorer"][:5])
     return bundle
 
 
@@ -166,12 +166,12 @@ RESTORE = "Restore the bundle from a copy, or train again."
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_cut, f"scorer.onnx has the wrong size: expected 8 bytes, got 5. {RESTORE}"),
+        (_cut, f"scorer.onnx has the wrong size: expected {len(ONNX['scorer'])} bytes, got 5. {RESTORE}"),
         (_lose("schema.json"), f"schema.json is missing. {RESTORE}"),
         (_lose("MANIFEST.json"), f"MANIFEST.json is missing. {RESTORE}"),
         (_add("notes.txt"), "notes.txt is not part of the bundle. Remove it from the folder."),
         (_add("folder"), "folder is not part of the bundle. Remove it from the folder."),
-        (_turn_into_folder, f"encoder.onnx cannot be read: Is a directory. {RESTORE}"),
+        (_turn_into_folder, f"encoder.onnx cannot be read: it is a folder: expected a regular file. {RESTORE}"),
         (_reformat, f"expected the one in the folder's name. {RESTORE}"),
         (_rename, f"expected the one in the folder's name. {RESTORE}"),
         (_postdate, f"its folder's name: its creation time is 2026-11-21T12:00:00Z. {RESTORE}"),

@@ -1,10 +1,14 @@
-"""Small bundles for tests: real files, with bytes in place of graphs."""
+"""Small bundles for tests: real files, with graphs of one node."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx.parser
 import pyarrow as pa
 
 from aepipe.bundles.bundle import BundleManifest, PartInfo, write_bundle
@@ -13,10 +17,21 @@ from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import parse_job
 from aepipe.encoding import Encoding, fit
 from aepipe.layout import LatentSpace, Port
+from aepipe.storage import sha256_bytes
+from aepipe.storage.atomic_files import json_bytes
 from aepipe.tables.kind_inference import infer
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
-ONNX = {"encoder": b"an encoder", "scorer": b"a scorer"}
+
+
+def graph(text: str = "z = Add (num, eps)", *, initializers: str = "", takes: str = "num", returns: str = "z") -> bytes:
+    """Return an ONNX file in the text format of onnx, with the inputs and outputs of `manifest()`."""
+    head = f"g (float[B, 1] {takes}, float[B, 2] eps) => (float[B, 2] {returns})"
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {head} {initializers} {{ {text} }}')
+    return bytes(model.SerializeToString())
+
+
+ONNX = {"encoder": graph(), "scorer": graph("z = Sub (num, eps)")}
 
 
 def rows() -> pa.Table:
@@ -86,3 +101,26 @@ def make_bundle(folder: Path, *, now: datetime = NOON, **changes: object) -> Pat
         extras={"curve.json": b"[]\n"},
         now=now,
     )
+
+
+def sealed(folder: Path, change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> Path:
+    """Give a changed bundle a consistent manifest and name, as whoever forges one would; return its new folder.
+
+    Args:
+        folder: folder of the version, whose files may have been changed.
+        change: changes the manifest in place, after sizes and digests were recomputed.
+    """
+    path = folder / "MANIFEST.json"
+    manifest = json.loads(path.read_bytes())
+    for name, entry in manifest["files"].items():
+        if (folder / name).is_file():
+            data = (folder / name).read_bytes()
+            entry |= {"sha256": sha256_bytes(data), "bytes": len(data)}
+    change(manifest)
+    return renamed(folder, json_bytes(manifest))
+
+
+def renamed(folder: Path, manifest: bytes) -> Path:
+    """Replace the manifest by these bytes and rename the folder by their digest."""
+    (folder / "MANIFEST.json").write_bytes(manifest)
+    return folder.rename(folder.with_name(f"{folder.name[:-8]}{sha256_bytes(manifest)[:8]}"))
