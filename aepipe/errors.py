@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 _LEAST_SIMILARITY = 0.6  # difflib ratio: accepts two swapped letters in a name of three
 
@@ -17,6 +18,9 @@ class JobInvalid(AepipeError):
         self.source = source
         self.faults = tuple(faults)
         super().__init__(f"{source}: " + "; ".join(self.faults))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.faults)
 
 
 class ArgumentInvalid(JobInvalid):
@@ -38,6 +42,9 @@ class SchemaMismatch(AepipeError):
         self.source = source
         self.faults = tuple(faults)
         super().__init__(f"{source} " + "; ".join(self.faults))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.faults)
 
 
 class DataUnreadable(AepipeError):
@@ -66,6 +73,14 @@ class BundleNotFound(AepipeError):
 
 class DeviceUnavailable(AepipeError):
     """The requested device cannot be used. Remedy: set device = "auto", or fix the driver."""
+
+
+class DependencyMissing(AepipeError):
+    """An optional package is not installed. Remedy: install the extra that the message names."""
+
+
+class ClusterUnavailable(AepipeError):
+    """A cluster does not answer or lacks resources. Remedy: check its address and its nodes."""
 
 
 class TrainingDiverged(AepipeError):

@@ -1,6 +1,6 @@
 """Settings of a scoring run: outputs to write, and resources to use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aepipe.config.job import Device
@@ -19,6 +19,22 @@ class ScoreSettings:
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 
+    def resolved(self) -> "ScoreSettings":
+        """Return the settings with an absolute path, for workers that have another working folder."""
+        return replace(self, out=self.out.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Ray cluster of a run, and the resources of one worker on it."""
+
+    address: str | None = None
+    """host:port; None: RAY_ADDRESS, or Ray started on this machine."""
+    num_cpus: float = 1
+    num_gpus: float = 0
+    max_restarts: int = 3
+    max_task_retries: int = 3
+
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
@@ -32,3 +48,5 @@ class MachineSettings:
     """None: 300, plus 150 per worker, at most 2,000."""
     gpu_memory_mb: int | None = None
     """Limit per session; None: no limit."""
+    cluster: ClusterSettings | None = None
+    """Used by the engine `ray` alone."""

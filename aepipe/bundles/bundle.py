@@ -1,8 +1,8 @@
 """One model version as a folder of verified files, written once. Independent of torch and onnxruntime."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -127,6 +127,10 @@ class Bundle:
         files = _read_checked(folder, manifest)
         for fault in _graph_faults(manifest, files):
             raise BundleCorrupt(f"{folder}/{one_line(fault)}. Do not use this bundle; restore it, or train again.")
+        return cls._of_files(folder, manifest, files)
+
+    @classmethod
+    def _of_files(cls, folder: Path, manifest: BundleManifest, files: Mapping[str, bytes]) -> Self:
         try:
             return cls(
                 path=folder,
@@ -134,10 +138,14 @@ class Bundle:
                 encoding=Encoding.model_validate_json(files[SCHEMA]),
                 calibration=Calibration.model_validate_json(files[CALIBRATION]),
                 golden=golden_of(files[GOLDEN], manifest.latent),
-                files=MappingProxyType(files),
+                files=MappingProxyType(dict(files)),
             )
         except Exception as error:  # malformed content can fail anywhere
             raise _unreadable(folder, error) from error
+
+    def __reduce__(self) -> tuple[Callable[..., "Bundle"], tuple[object, ...]]:
+        """Pickle the bytes of the bundle and its active calibration; unpickling checks the digests."""
+        return _unpickle, (self.path, self.manifest.model_dump_json(), dict(self.files), self.calibration.to_json())
 
     @property
     def version(self) -> str:
@@ -157,6 +165,19 @@ class Bundle:
                 f"{self.path} has no part '{name}': the parts of a {self.manifest.family} are {known}."
             )
         return self.files[f"{name}.onnx"], self.manifest.parts[name]
+
+
+def _unpickle(path: Path, manifest_json: str, files: Mapping[str, bytes], calibration: bytes) -> Bundle:
+    """Restore a bundle that travelled to another process, with its active calibration.
+
+    Raises BundleCorrupt if a file differs from the exported one.
+    """
+    manifest = BundleManifest.model_validate_json(manifest_json)
+    for name, entry in manifest.files.items():
+        if sha256_bytes(files[name]) != entry.sha256:
+            raise BundleCorrupt(f"{path / name} changed on its way to another process: its digest differs. Run again.")
+    bundle = Bundle._of_files(path, manifest, files)
+    return replace(bundle, calibration=Calibration.model_validate_json(calibration))
 
 
 def write_bundle(

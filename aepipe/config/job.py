@@ -313,11 +313,26 @@ class Output(FrozenModel):
         return None if self.keep is None else parse_retention(self.keep)
 
 
+class Ray(FrozenModel):
+    """Ray cluster, for engine = "ray"."""
+
+    address: str | None = Field(
+        None, description="host:port of the cluster; default: RAY_ADDRESS, or Ray started on this machine"
+    )
+    num_cpus: float = Field(1, gt=0, description="CPU cores of a worker, which is also its number of threads")
+    num_gpus: float = Field(0, ge=0, description="GPUs of a worker; .5: two workers share one")
+    max_restarts: int = Field(3, ge=0, description="how often a worker that died is started again")
+    max_task_retries: int = Field(3, ge=0, description="how often a partition whose worker died is scored again")
+
+
 class Run(FrozenModel):
     """Compute resources."""
 
     device: Device = Field("auto", description="device that runs the ONNX graphs; cuda fails if no GPU is usable")
-    engine: Literal["local"] = Field("local", description="engine that runs the partitions")
+    engine: Literal["local", "processes", "ray"] = Field(
+        "local", description="threads of one process, processes of this machine, or workers of a Ray cluster"
+    )
+    ray: Ray = Ray()
     workers: int | None = Field(None, ge=1, le=1_024, description="number of workers; default: one per core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
     memory_mb: int | None = Field(

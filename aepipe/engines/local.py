@@ -39,43 +39,19 @@ def run(
     *,
     progress: Progress | None = None,
 ) -> list[PartitionResult]:
-    """Score the partitions and return their results in order.
-
-    A partition that cannot be scored is quarantined, and the others go on.
-
-    Raises:
-        BundleCorrupt: the bundle fails its golden rows; raised before any partition is started.
-        Busy: another process writes a partition; raised when all others are done.
-        DeviceUnavailable: raised before any partition is started.
-    """
+    """Score the partitions in threads of this process; see `Engine`."""
     if not partitions:
         return []
-    pool = _WorkerPool(bundle, machine or MachineSettings())
-    scheduler = PartitionScheduler(
-        [partition.name for partition in partitions],
-        progress,
-        in_turn=settings.adaptive,
-        max_concurrent=_max_concurrent(bundle, partitions, pool),
-    )
-    with ThreadPoolExecutor(pool.workers, thread_name_prefix="aepipe") as threads:
-        try:
-            work = partial(_work, pool, scheduler, partitions, settings)
-            for future in [threads.submit(work) for _ in range(pool.workers)]:
-                future.result()
-        except BaseException as error:  # an interrupt too
-            scheduler.stop(error)
-            raise
-    return scheduler.results()
+    return LocalEngine(bundle, machine or MachineSettings()).run(partitions, settings, progress=progress)
 
 
-class _WorkerPool:
+class LocalEngine:
     """A checked bundle, and one session per worker, or two sessions for all workers on a GPU."""
 
     def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
         keep_freed_memory()
         self.bundle = bundle
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = machine.workers or cores
+        self.workers = machine.workers or count_cores()
         self.memory_mb = machine.memory_mb or default_memory_mb(self.workers)
         self._device, _ = usable_device(machine.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=machine.batch_rows, device=self._device)
@@ -85,6 +61,30 @@ class _WorkerPool:
         self._handed_out = 0
         self._handing_out = threading.Lock()
         check_golden(bundle, self._first)
+
+    def run(
+        self, partitions: Sequence[Partition], settings: ScoreSettings, *, progress: Progress | None = None
+    ) -> list[PartitionResult]:
+        """Score the partitions and return their results in order.
+
+        Raises:
+            Busy: another process writes a partition; raised when all others are done.
+        """
+        scheduler = PartitionScheduler(
+            [partition.name for partition in partitions],
+            progress,
+            in_turn=settings.adaptive,
+            max_concurrent=_max_concurrent(self.bundle, partitions, self),
+        )
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="aepipe") as threads:
+            try:
+                work = partial(_work, self, scheduler, partitions, settings)
+                for future in [threads.submit(work) for _ in range(self.workers)]:
+                    future.result()
+            except BaseException as error:  # an interrupt too
+                scheduler.stop(error)
+                raise
+        return scheduler.results()
 
     def runner(self) -> Runner[Session]:
         """Return a runner for one worker; on a GPU, workers share them."""
@@ -123,7 +123,7 @@ def sessions_to_share(device: Literal["cpu", "cuda"], *, workers: int) -> int:
     return 0 if device == "cpu" else min(workers, _SESSIONS_PER_GPU)
 
 
-def _max_concurrent(bundle: Bundle, partitions: Sequence[Partition], pool: _WorkerPool) -> int:
+def _max_concurrent(bundle: Bundle, partitions: Sequence[Partition], pool: LocalEngine) -> int:
     """Return how many partitions fit into memory at the same time, if every file is as large as the largest."""
     largest = max((file for partition in partitions for file in partition.files), key=_size, default=None)
     try:
@@ -146,8 +146,13 @@ def _size(file: Path) -> int:
         return 0
 
 
+def count_cores() -> int:
+    """Count the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _work(
-    pool: _WorkerPool, scheduler: PartitionScheduler, partitions: Sequence[Partition], settings: ScoreSettings
+    pool: LocalEngine, scheduler: PartitionScheduler, partitions: Sequence[Partition], settings: ScoreSettings
 ) -> None:
     """Score partitions, and help with others, until nothing is left."""
     try:
@@ -163,7 +168,7 @@ def _work(
 
 
 def _score(
-    pool: _WorkerPool,
+    pool: LocalEngine,
     scheduler: PartitionScheduler,
     slot: PartitionSlot,
     partition: Partition,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device, Job, read_job
-from aepipe.engines.local import MachineSettings, ScoreSettings, run
+from aepipe.engines.engine import find_engine
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
 from aepipe.jobs.forget import expired_partitions
@@ -88,8 +89,9 @@ def score(
         batch_rows=job.run.batch_rows,
         memory_mb=job.run.memory_mb,
         gpu_memory_mb=job.run.gpu_memory_mb,
+        cluster=ClusterSettings(**job.run.ray.model_dump()),
     )
-    results = run(bundle, chosen, settings, machine, progress=progress)
+    results = find_engine(job.run.engine)(bundle, chosen, settings, machine, progress=progress)
     return ScoreResult(
         model_version=bundle.version,
         nights=tuple(results),

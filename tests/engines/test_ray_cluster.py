@@ -1,0 +1,158 @@
+"""Ray: the same outputs as threads, worker deaths, a node that leaves, and clusters that cannot be used."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aepipe.batch.score_settings import ClusterSettings
+from aepipe.bundles.bundle import Bundle
+from aepipe.engines import local
+from aepipe.engines.local import MachineSettings, ScoreSettings
+from aepipe.errors import ClusterUnavailable
+from aepipe.storage import Outputs
+from aepipe.tables.partitions import Partition
+from tests.engines.test_processes import write
+from tests.support.linear_bundle import make_bundle, numbers
+
+ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("linear"), numbers(500), data={"keys": ["id"]})
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    """Three nodes of one core each, in processes of this machine."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_a_cluster_writes_the_same_bytes_as_threads(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
+    from aepipe.engines import ray_cluster
+
+    partitions = write(tmp_path, (50, 0, 700, 120))
+    machine, shares = MachineSettings(device="cpu"), list[float]()
+
+    local.run(bundle, partitions, ScoreSettings(tmp_path / "threads"), machine)
+    settings = ScoreSettings(tmp_path / "ray")
+    results = ray_cluster.run(bundle, partitions, settings, machine, progress=lambda _, share: shares.append(share))
+    again = ray_cluster.run(bundle, partitions, settings, machine)
+
+    assert [result.status for result in results] == ["written"] * 4
+    assert [result.status for result in again] == ["already done"] * 4
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+    for partition in partitions:
+        files = [tmp_path / name / "scores" / partition.name / "part-0.parquet" for name in ("threads", "ray")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_killed_worker_scores_only_its_partition_again(
+    tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aepipe.engines import ray_cluster
+
+    partitions = write(tmp_path, (40_000,) * 6)
+    slots: list[ray_cluster._Slot] = []
+    opened = ray_cluster._open_slots
+
+    def remember(*arguments: object, **options: object) -> list[ray_cluster._Slot]:
+        slots.extend(opened(*arguments, **options))  # type: ignore[arg-type]
+        os.kill(ray.get(slots[0].actor.process.remote()), signal.SIGKILL)
+        return slots
+
+    monkeypatch.setattr(ray_cluster, "_open_slots", remember)
+    results = ray_cluster.run(bundle, partitions, ScoreSettings(tmp_path / "out"), MachineSettings(device="cpu"))
+
+    assert {result.status for result in results} <= {"written", "already done"}
+    assert len(results) == 6
+    assert Outputs(tmp_path / "out").verify() == []
+
+
+def test_a_node_that_leaves_in_mid_run_loses_no_partition(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
+    from aepipe.engines import ray_cluster
+
+    partitions = write(tmp_path, (20_000,) * 9)
+    node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
+    done = threading.Event()
+
+    def leave(_: str, share: float) -> None:
+        if not done.is_set():
+            done.set()
+            cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+
+    results = ray_cluster.run(
+        bundle, partitions, ScoreSettings(tmp_path / "out"), MachineSettings(device="cpu"), progress=leave
+    )
+
+    assert {result.status for result in results} <= {"written", "already done"}
+    assert len(results) == 9
+    assert Outputs(tmp_path / "out").verify() == []
+
+
+def test_a_partition_that_loses_its_worker_each_time_is_quarantined(
+    tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aepipe.engines import ray_cluster
+
+    partitions = write(tmp_path, (5, 6, 7))
+    submit = ray_cluster._Slot.submit
+
+    def kill_with_the_first(slot: ray_cluster._Slot, partition: Partition, settings: ScoreSettings) -> object:
+        if partition.name == partitions[0].name:
+            ray.kill(slot.actor, no_restart=True)
+        return submit(slot, partition, settings)
+
+    monkeypatch.setattr(ray_cluster._Slot, "submit", kill_with_the_first)
+    machine = MachineSettings(device="cpu", cluster=ClusterSettings(max_task_retries=1))
+    results = ray_cluster.run(bundle, partitions, ScoreSettings(tmp_path / "out"), machine)
+
+    assert [result.status for result in results] == ["quarantined", "written", "written"]
+    assert results[0].reason == "2 workers of the Ray cluster were lost while scoring it"
+
+
+def test_a_gpu_that_no_node_has_is_refused_at_once(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
+    from aepipe.engines import ray_cluster
+
+    machine = MachineSettings(device="cpu", cluster=ClusterSettings(num_gpus=1))
+    began = time.monotonic()
+
+    with pytest.raises(ClusterUnavailable, match="expected 1 CPUs and 1 GPUs, got at most 1 and 0"):
+        ray_cluster.run(bundle, write(tmp_path, (5,)), ScoreSettings(tmp_path / "out"), machine)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [("127.0.0.1:{port}", "does not answer"), ("nowhere", "expected host:port"), ("127.0.0.1:x", "expected host:port")],
+)
+def test_an_address_without_a_cluster_is_one_sentence(address: str, sentence: str) -> None:
+    from aepipe.engines import ray_cluster
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    with pytest.raises(ClusterUnavailable, match=sentence):
+        ray_cluster._refuse_unreachable(address.format(port=port))
