@@ -81,7 +81,7 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a job file for a table, with the inferred kind of every column.
+    """Write a job file for a table: proposed keys, event time and labels, and the inferred kind of every column.
 
     Example: [bold]aepipe init warehouse/transactions --name fraud[/bold]
     """
@@ -92,7 +92,9 @@ def init(
     if json:
         print_json(describe_job(written))
         return
-    typer.echo(f"wrote {written}. Check it, then run: aepipe train {written}")
+    for line in written.lines():
+        typer.echo(line)
+    typer.echo(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
 
 
 @app.command()

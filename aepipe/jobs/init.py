@@ -3,20 +3,37 @@
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import JobInvalid
+from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import Inspection, infer_schema, inspect, read_footers
 from aepipe.jobs.results import Result
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
-from aepipe.tables.schema_check import Schema
+from aepipe.tables.roles.proposal import Proposal
+from aepipe.tables.schema_check import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
 
 
-def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> Path:
-    """Write a job file that lists the inferred columns of a table as comments; return its path.
+class ProposedJob(Result):
+    """Path of a new job file, and what it proposes."""
+
+    path: Path
+    proposals: tuple[Proposal, ...]
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the lines of a terminal summary."""
+        names = {"key": "key", "event_time": "event time", "label": "label", "ignore": "ignored"}
+        proposed = [f"{names[role]:<10} {column}: {why}" for column, role, why in self.proposals]
+        return [*proposed, *(f"note       {note}" for note in self.notes)]
+
+
+def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> ProposedJob:
+    """Write a job file with proposed keys, event time and labels, and the inferred columns as comments.
 
     Args:
         data: folder of Parquet files, or one file.
@@ -37,31 +54,56 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
-    schema = infer_schema(job, partitions, read_footers(partitions), to_train=False)
-    put_bytes(job_path, _text(name, relative, schema).encode())
-    return job_path
+    footers = read_footers(partitions)
+    schema = infer_schema(job, partitions, footers, to_train=False)
+    groups = SampledGroups(partitions, footers, readable_columns(schema))
+    proposals = _without_empty_model(groups.proposals(), schema.columns)
+    ignored = {proposal.column for proposal in proposals}
+    notes = [f"column '{found.column}' {found.sentence}" for found in groups.drift() if found.column not in ignored]
+    notes += [
+        f"column '{name}' has one value in all sampled rows" for name in groups.constants() if name not in ignored
+    ]
+    put_bytes(job_path, _text(name, relative, schema, proposals).encode())
+    return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))
 
 
 class InitResult(Result):
-    """Job file that was written, and the table it describes."""
+    """Job file that was written, its proposals, and the table it describes."""
 
     job: Path
     name: str
     table: Inspection
+    proposals: tuple[Proposal, ...]
+    notes: tuple[str, ...]
 
 
-def describe_job(job_path: Path) -> InitResult:
-    """Return a job file with its partitions and inferred columns."""
-    return InitResult(job=job_path, name=read_job(job_path).name, table=inspect(job_path))
+def describe_job(written: ProposedJob) -> InitResult:
+    """Return a new job file with its proposals, partitions and inferred columns."""
+    return InitResult(
+        job=written.path,
+        name=read_job(written.path).name,
+        table=inspect(written.path),
+        proposals=written.proposals,
+        notes=written.notes,
+    )
 
 
-def _text(name: str, data: Path, schema: Schema) -> str:
-    columns, structs = schema.columns, set(struct_of_field(schema.arrow).values())
-    width = max((len(_key(column.name)) for column in columns), default=0)
+def _without_empty_model(proposals: Sequence[Proposal], columns: Sequence[Column]) -> tuple[Proposal, ...]:
+    """Drop proposals, those to ignore a column first, that would leave no column to model."""
+    modelled = {column.name for column in columns if column.kind != "ignore"}
+    for kept in (proposals, [each for each in proposals if each.role != "ignore"]):
+        if modelled - {proposal.column for proposal in kept}:
+            return tuple(kept)
+    return ()
+
+
+def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) -> str:
+    width = max((len(_key(column.name)) for column in schema.columns), default=0)
+    roles = {proposal.column: proposal for proposal in proposals}
+    structs = set(struct_of_field(schema.arrow).values())
     listed = [
-        f"{'' if column.kind == 'ignore' and column.name not in structs else '# '}"
-        f"{_key(column.name):<{width}} = {_quoted(column.kind)}   # {_one_line(column.why)}"
-        for column in columns
+        _column_line(column, roles.get(column.name), width, is_struct=column.name in structs)
+        for column in schema.columns
     ]
     return "\n".join(
         [
@@ -69,13 +111,11 @@ def _text(name: str, data: Path, schema: Schema) -> str:
             "",
             "[data]",
             f"path = {_quoted(data.as_posix())}",
-            "# keys = []                 # columns that identify a row: passed through, never modelled",
-            "# labels = []               # ground-truth columns: passed through, never modelled",
-            '# event_time = "..."        # orders rows for the split into train, dev, calibration',
+            *_role_lines(proposals),
             "",
             "[columns]",
             "# Inferred kind of each column. Remove the # and edit to override:",
-            "# number, category, boolean, datetime, vector, image, label, key, ignore",
+            "# number, category, boolean, datetime, vector, image, series, label, key, ignore",
             *listed,
             "",
             "[model]",
@@ -94,6 +134,36 @@ def _text(name: str, data: Path, schema: Schema) -> str:
 def _one_line(text: str) -> str:
     """Return text that fits into a comment of TOML, which takes no control characters."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
+    """Yield the keys, labels and event time of `[data]`; as comments where none is proposed."""
+    for key, role, meaning in (
+        ("keys", "key", "columns that identify a row: passed through, never modelled"),
+        ("labels", "label", "ground-truth columns: passed through, never modelled"),
+    ):
+        found = [proposal for proposal in proposals if proposal.role == role]
+        yield f"{key} = [{'  # ' + meaning}" if found else f"# {key + ' = []':<25} # {meaning}"
+        yield from (f"    {_quoted(proposal.column)},  # {_one_line(proposal.why)}" for proposal in found)
+        yield from ["]"] if found else []
+    times = [proposal for proposal in proposals if proposal.role == "event_time"]
+    meaning = "orders rows for the split into train, dev, calibration"
+    yield from (
+        f"event_time = {_quoted(proposal.column)}  # {meaning}: {_one_line(proposal.why)}" for proposal in times
+    )
+    yield from [] if times else [f'# event_time = "..."        # {meaning}']
+
+
+def _column_line(column: Column, proposal: Proposal | None, width: int, *, is_struct: bool) -> str:
+    """Return the line of a column: a comment, unless the column is ignored by a rule or a proposal."""
+    name = f"{_key(column.name):<{width}}"
+    if proposal is None:
+        mark = "" if column.kind == "ignore" and not is_struct else "# "
+        return f"{mark}{name} = {_quoted(column.kind)}   # {_one_line(column.why)}"
+    if proposal.role == "ignore":
+        return f'{name} = "ignore"   # {_one_line(proposal.why)}'
+    kind, place = ("ignore", "event_time") if proposal.role == "event_time" else (proposal.role, f"{proposal.role}s")
+    return f'# {name} = "{kind}"   # see {place} under [data]'
 
 
 def _key(name: str) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
 from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.parquet_reader import Footer, read_footer, slices
@@ -56,6 +57,18 @@ def inspect(path: str | Path) -> Inspection:
             arrow = of_path[file].schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
+    of_kind = {column.name: column.kind for column in schema.columns}
+    groups = SampledGroups(partitions, footers, readable_columns(schema))
+    notes += [
+        f"column '{drift.column}' {drift.sentence}: set it to ignore under [columns], or name it under [data] keys"
+        for drift in groups.drift()
+        if of_kind[drift.column] not in ("key", "label", "ignore")
+    ]
+    notes += [
+        f"column '{name}' has one value in all sampled rows"
+        for name in groups.constants()
+        if of_kind[name] not in ("key", "label", "ignore")
+    ]
     seen = tuple(
         PartitionSeen(
             partition=partition.name,

@@ -14,6 +14,7 @@ from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import innermost, plain, sort_of
 from aepipe.tables.list_inference import REMEDY as _REMEDY
 from aepipe.tables.list_inference import ListsRefused, kind_of_lists
+from aepipe.tables.roles.keys import is_identifier_text
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
 
@@ -224,6 +225,8 @@ def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
     if distinct == rows >= _MIN_IDENTIFIER_ROWS:
         why = f"all {rows:,} sampled values differ, so it seems to identify rows"
         return _Found("ignore", f'{why}; name it "key" to pass it through, or "category"')
+    if 2 * distinct > rows > 1 and is_identifier_text(texts):
+        return _Found("ignore", 'UUIDs or hashes, which identify; name it "key" to pass it through, or "category"')
     return _Found("category", f"{field.type} with {distinct:,} distinct values in the first {len(texts):,} rows")
 
 

@@ -188,3 +188,32 @@ def _type_bytes(kind: pa.DataType) -> int:
         return -(-int(kind.bit_width) // 8)
     except ValueError:  # no fixed width
         return _VARIABLE_BYTES
+
+
+def column_ranges(files: Sequence[Path], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the least and greatest value of flat columns of numbers and times, by the statistics of the row groups.
+
+    Columns without complete statistics are left out. Times are in the unit of the file.
+
+    Raises:
+        DataUnreadable: a file is missing or is not a Parquet file.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in columns}
+    incomplete: set[str] = set()
+    for path in files:
+        with _open(path) as file:
+            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+            for chunk in (group.column(index) for group in groups for index in range(group.num_columns)):
+                name, known = chunk.path_in_schema, chunk.statistics
+                if name not in found or (known is not None and known.null_count == chunk.num_values):
+                    continue
+                span = (known.min_raw, known.max_raw) if known is not None and known.has_min_max else ()
+                if span and all(isinstance(each, int | float) and not isinstance(each, bool) for each in span):
+                    found[name].append((float(span[0]), float(span[1])))
+                else:
+                    incomplete.add(name)
+    return {
+        name: (min(low for low, _ in spans), max(high for _, high in spans))
+        for name, spans in found.items()
+        if spans and name not in incomplete
+    }

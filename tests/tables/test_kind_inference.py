@@ -1,4 +1,5 @@
 import io
+import uuid
 from typing import Any
 
 import numpy as np
@@ -345,3 +346,12 @@ def test_only_a_table_to_train_on_needs_a_column_to_model() -> None:
     assert infer(arrow, make_job(), None, to_train=False).columns[0].kind == "ignore"
     with pytest.raises(SchemaMismatch, match="no column to model"):
         infer(arrow, make_job(), None)
+
+
+def test_uuids_of_small_files_are_not_a_category() -> None:
+    generator = np.random.default_rng(0)
+    uuids = [str(uuid.UUID(bytes=generator.bytes(16))) for _ in range(12)]
+
+    assert column(pa.array(uuids)).kind == "ignore"
+    assert column(pa.array(uuids[:6] * 2)).kind == "category"
+    assert column(pa.array([f"{number:x}" for number in range(12)])).kind == "category"

@@ -47,12 +47,13 @@ PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxrun
 
 @dataclass(frozen=True, slots=True)
 class BuiltBundle:
-    """A new bundle: its folder, a summary of its training, rows per part and seconds per stage."""
+    """A new bundle: its folder, a summary of its training, rows per part, seconds per stage and warnings."""
 
     path: Path
     summary: str
     rows: dict[str, int]
     seconds: dict[str, float]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class _Build:
     scorer: FittedScorer
     exported: _Exported
     calibrated: _Calibrated
+    warnings: tuple[str, ...]
 
 
 class _Stages:
@@ -121,6 +123,8 @@ def make_bundle(
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
         rows = read_training_rows(job, partitions, as_codes=takes_codes)
+        for warning in rows.warnings:
+            log.warning("%s", warning)
         data = encode_rows(job, rows, as_codes=takes_codes)
         stage.rows = sum(data.counts.values())
     plan = plan_bundle(job, data)
@@ -135,11 +139,12 @@ def make_bundle(
             exported = _export(job, data, fitted, scorer)
         with stage("calibrate"):
             calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
-    path = _publish(_Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated), used, stage.seconds)
+    build = _Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings)
+    path = _publish(build, used, stage.seconds)
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
     summary = f"{job.model.family}, {counts['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
-    return BuiltBundle(path, summary, counts, stage.seconds)
+    return BuiltBundle(path, summary, counts, stage.seconds, rows.warnings)
 
 
 def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> _Exported:
@@ -227,6 +232,7 @@ def _manifest(build: _Build, device: str, seconds: Mapping[str, float]) -> Bundl
             "device": device,
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             **({"head": head._asdict()} if head.sentence else {}),
+            **({"warnings": list(build.warnings)} if build.warnings else {}),
             **({"calibration": dict(build.calibrated.details)} if build.calibrated.details else {}),
         },
     )

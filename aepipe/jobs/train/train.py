@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from aepipe.bundles.aliases import CHALLENGER, CHAMPION
+from aepipe.bundles.bundle import read_manifest
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.results import Result
@@ -29,6 +30,7 @@ class TrainResult(Result):
     summary: str = ""
     rows: dict[str, int] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = Field((), description="what to know about columns and alarms before using the model")
 
     @property
     def sentence(self) -> str:
@@ -66,7 +68,10 @@ def train_job(
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
-        return TrainResult(bundle=known, version=known.name, alias=_alias_of(job, known), created=False)
+        warnings = read_manifest(known).details.get("warnings", ())
+        return TrainResult(
+            bundle=known, version=known.name, alias=_alias_of(job, known), created=False, warnings=warnings
+        )
     with lock(job.bundle_path / ".training.lock"):
         return _train(job, partitions, key, device=device, progress=progress)
 
@@ -93,6 +98,7 @@ def _train(
         summary=made.summary,
         rows=made.rows,
         seconds=made.seconds,
+        warnings=made.warnings,
     )
 
 

@@ -14,7 +14,7 @@ from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_me
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
-from aepipe.jobs.train.column_checks import warn_of_columns_left_out
+from aepipe.jobs.train.column_warnings import column_warnings
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.tables.parquet_reader import READ_ROWS, Footer, read_footer, slices
 from aepipe.tables.partitions import Partition
@@ -46,6 +46,8 @@ class TrainingRows:
     """Excluded rows, for `[score] classes`; empty without it."""
     per_partition: float
     """Mean number of rows of a partition, before `[train]` selects."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know about the columns."""
 
     @property
     def total(self) -> int:
@@ -68,7 +70,6 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     """
     footers = read_footers(partitions)
     schema = infer_schema(job, partitions, footers)
-    warn_of_columns_left_out(job, schema)
     _refuse_reserved(schema)
     _refuse_unknown_columns(job, schema, as_codes=as_codes)
     refuse_training_faults(schema, footers)
@@ -82,7 +83,8 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     parts = split(schema, table, partitions=names)
     train, dev, calibration = (table.filter(pa.array(parts == part)) for part in (TRAIN, DEV, CALIBRATION))
     per_partition = sum(footer.rows for footer in footers) / len(partitions)
-    return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition)
+    warnings = column_warnings(job, schema, table, partitions, footers)
+    return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition, warnings)
 
 
 def _refuse_reserved(schema: Schema) -> None:

@@ -1,0 +1,103 @@
+"""A first job file proposes the roles of columns, and inspection names columns that move on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.config.job import read_job
+from aepipe.jobs.init import init
+from aepipe.jobs.inspect import inspect
+
+ROWS = 100
+
+
+def write_days(folder: Path, *, days: int = 6) -> Path:
+    generator = np.random.default_rng(0)
+    for day in range(days):
+        table = pa.table(
+            {
+                "order_id": np.arange(ROWS) + day * ROWS + 5_000,
+                "at": pa.array(1_767_225_600 + day * 86_400 + generator.integers(0, 86_400, ROWS), pa.timestamp("s")),
+                "amount": generator.lognormal(size=ROWS),
+                "batch": np.full(ROWS, 20_260_101 + day),
+                "is_fraud": generator.random(ROWS) < 0.05,
+                "currency": ["EUR"] * ROWS,
+            }
+        )
+        path = folder / f"dt=2026-01-{day + 1:02d}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(table, path)
+    return folder
+
+
+def test_job_names_key_event_time_label_and_ignored_column_with_reasons(tmp_path: Path) -> None:
+    data = write_days(tmp_path / "orders")
+
+    written = init(data, name=None, job_path=tmp_path / "job.toml")
+
+    job = read_job(written.path)
+    assert (job.data.keys, job.data.event_time, job.data.labels) == (("order_id",), "at", ("is_fraud",))
+    assert {name: spec.kind for name, spec in job.columns.items()} == {"batch": "ignore"}
+    text = written.path.read_text()
+    assert '"order_id",  # 600 distinct values in 600 sampled rows, which counts up by one from row to row' in text
+    assert "follows the dates of the partitions" in text
+    assert "batch" in text and "rises over time: 100% of later values lie outside the range of earlier ones" in text
+    assert [proposal.column for proposal in written.proposals] == ["order_id", "at", "is_fraud", "batch"]
+    assert written.notes == ("column 'currency' has one value in all sampled rows",)
+    assert any(line.startswith("key        order_id: 600 distinct") for line in written.lines())
+
+
+def test_every_column_is_listed_once(tmp_path: Path) -> None:
+    data = write_days(tmp_path / "orders")
+
+    text = init(data, name=None, job_path=tmp_path / "job.toml").path.read_text()
+
+    listed = text.partition("[columns]")[2].partition("[model]")[0]
+    for name in ("order_id", "at", "amount", "batch", "is_fraud", "currency"):
+        assert sum(line.lstrip("# ").split()[:1] == [name] for line in listed.splitlines()) == 1
+
+
+def test_job_of_a_plain_table_proposes_nothing(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    pq.write_table(pa.table({"a": generator.normal(size=500), "b": generator.poisson(3, 500)}), tmp_path / "t.parquet")
+
+    written = init(tmp_path / "t.parquet", name=None, job_path=tmp_path / "job.toml")
+
+    assert written.proposals == ()
+    assert "# keys = []" in written.path.read_text()
+
+
+def test_proposals_leave_a_column_to_model(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": np.arange(500)}), tmp_path / "t.parquet")
+
+    written = init(tmp_path / "t.parquet", name=None, job_path=tmp_path / "job.toml")
+
+    assert written.proposals == ()
+
+
+@pytest.mark.parametrize("name", ["q\"uo'te", "new\nline", "ünïcode id", "a.b id", "tab\tid"])
+def test_names_and_values_of_any_text_are_quoted(tmp_path: Path, name: str) -> None:
+    table = pa.table({name: [f"x\n{row}" for row in range(200)], "value": np.random.default_rng(0).normal(size=200)})
+    pq.write_table(table, tmp_path / "t.parquet")
+
+    written = init(tmp_path / "t.parquet", name=None, job_path=tmp_path / "job.toml")
+
+    assert read_job(written.path).data.keys == tuple(each.column for each in written.proposals if each.role == "key")
+
+
+def test_inspect_names_columns_that_move_on_and_constants(tmp_path: Path) -> None:
+    notes = inspect(write_days(tmp_path / "orders")).notes
+
+    assert [note.split("'")[1] for note in notes] == ["order_id", "at", "batch", "currency"]
+    assert "set it to ignore under [columns], or name it under [data] keys" in notes[0]
+
+
+def test_inspect_is_silent_about_columns_that_the_job_handles(tmp_path: Path) -> None:
+    written = init(write_days(tmp_path / "orders"), name=None, job_path=tmp_path / "job.toml")
+
+    assert [note.split("'")[1] for note in inspect(written.path).notes] == ["currency"]
+    json.dumps(inspect(written.path).model_dump(mode="json"))

@@ -1,0 +1,103 @@
+"""Training names columns that move on, copies of a label, labels that are modelled, and columns left out."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import Job, parse_job
+from aepipe.jobs.train.train import train_job
+from aepipe.jobs.train.training_rows import read_training_rows
+from aepipe.tables.partitions import discover
+
+ROWS = 120
+
+
+def job_of(folder: Path, values: dict[str, object], *, days: int = 4, **settings: object) -> Job:
+    rows = ROWS // days
+    table = pa.table(values)
+    for day in range(days):
+        path = folder / "data" / f"dt=2026-01-{day + 1:02d}" / "p.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(table.slice(day * rows, rows), path)
+    data = {"path": "data", **settings.pop("data", {})}  # type: ignore[dict-item]
+    return parse_job({"name": "t", "data": data, **settings}, source=folder / "job.toml")
+
+
+def warnings_of(job: Job) -> tuple[str, ...]:
+    return read_training_rows(job, discover(job)).warnings
+
+
+def normal(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=ROWS)
+
+
+def test_rising_column_is_named_with_the_remedy(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {"id": np.arange(ROWS), "x": normal()})
+
+    (warning,) = warnings_of(job)
+
+    assert warning == (
+        "column 'id' rises over time: 100% of later values lie outside the range of earlier ones, so that many new "
+        "rows would be flagged. Set id to ignore under [columns], or name it under [data] keys."
+    )
+
+
+@pytest.mark.parametrize("settings", [{"data": {"keys": ["id"]}}, {"columns": {"id": "ignore"}}])
+def test_remedies_silence_the_warning(tmp_path: Path, settings: dict[str, object]) -> None:
+    assert warnings_of(job_of(tmp_path, {"id": np.arange(ROWS), "x": normal()}, **settings)) == ()
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [lambda label: label.astype(np.float64), lambda label: np.where(label > 0, "bad", "good"), lambda label: 5 - label],
+)
+def test_column_that_determines_the_label_is_named(tmp_path: Path, copy: object) -> None:
+    label = (normal(1) > 1).astype(np.int64)
+    job = job_of(tmp_path, {"x": normal(), "y": label, "copy": copy(label)}, data={"labels": ["y"]})  # type: ignore[operator]
+
+    (warning,) = warnings_of(job)
+
+    assert warning.startswith("column 'copy' determines the label 'y' one to one, so that the scores use the answer.")
+
+
+def test_column_that_is_only_close_to_the_label_is_not_named(tmp_path: Path) -> None:
+    label = (normal(1) > 1).astype(np.int64)
+    close = label.copy()
+    close[0] = 1 - close[0]
+
+    assert warnings_of(job_of(tmp_path, {"x": normal(), "y": label, "close": close}, data={"labels": ["y"]})) == ()
+
+
+def test_modelled_column_of_the_anomaly_condition_is_named(tmp_path: Path) -> None:
+    label = (normal(1) > 1).astype(np.int64)
+
+    (warning,) = warnings_of(job_of(tmp_path, {"x": normal(), "y": label}, evaluate={"anomaly": "y = 1"}))
+
+    assert warning.startswith("column 'y' is modelled although [evaluate] anomaly uses it")
+
+
+def test_column_that_is_left_out_is_named(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {"x": normal(), "empty": pa.nulls(ROWS), "hash": [f"{row:032x}" for row in range(ROWS)]})
+
+    found = warnings_of(job)
+
+    assert [warning.split("'")[1] for warning in found] == ["empty", "hash"]
+    assert found[0] == "column 'empty' (null) is not modelled: all values are null"
+
+
+def test_warnings_are_logged_returned_and_kept_in_the_bundle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = {"model": {"family": "pca"}, "train": {"epochs": 1}, "calibration": {"alpha": 0.2}}
+    job = job_of(tmp_path, {"id": np.arange(ROWS), "x": normal(), "z": normal(2)}, **settings)
+
+    with caplog.at_level(logging.WARNING):
+        result = train_job(job)
+
+    assert "column 'id' rises over time" in caplog.text
+    assert result.warnings[0].startswith("column 'id' rises over time")
+    assert Bundle.open(str(result.bundle)).manifest.details["warnings"] == [result.warnings[0]]
+    assert train_job(job).warnings == result.warnings[:1]
