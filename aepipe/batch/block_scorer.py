@@ -97,7 +97,7 @@ class BlockScorer:
     def with_flags(self, scored: ScoredBlock, flags: NDArray[np.bool_]) -> ScoredBlock:
         """Replace the flags of a block, (B,), and their count."""
         scored.stats.flagged = int(np.count_nonzero(flags))
-        predictions = scored.predictions._replace(is_anomaly=flags)
+        predictions = replace(scored.predictions, is_anomaly=flags)
         scores = self.tables["scores"].with_column(FLAG, scored.rows["scores"], predictions)
         return replace(scored, predictions=predictions, rows=scored.rows | {"scores": scores})
 

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
     generator = np.random.default_rng(_NOISE_SEED)
     cases = []
     for part in parts:
-        ready = part._replace(module=modules[part.name])
+        ready = replace(part, module=modules[part.name])
         known = {**known, **part.examples}
         if unknown := [port.name for port in part.inputs if not port.noise and port.name not in known]:
             raise ExportFailed(

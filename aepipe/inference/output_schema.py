@@ -1,6 +1,7 @@
 """Columns of `scores` and `features`: names, types, order and values, said once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ FLAG = "is_anomaly"
 Nulls = NDArray[np.bool_] | None
 
 
-class Predictions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Predictions:
     """Post-processed outputs of the scorer for B rows; scores, p-values and latents of invalid rows are undefined."""
 
     features: tuple[NDArray[np.generic], ...]

@@ -3,8 +3,8 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,8 @@ class CalibrateResult(Result):
     path: Path | None = None
 
 
-class _Rows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Rows:
     """Rows of partitions: scores, which rows calibrate, and labels as far as they are known, (B,) each."""
 
     scores: NDArray[np.float64]

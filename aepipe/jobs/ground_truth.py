@@ -1,6 +1,7 @@
 """Rule that marks anomalies: the job's condition, or a label column with two values."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,8 @@ class Labels(NamedTuple):
         return cls(np.zeros(rows, np.bool_), np.zeros(rows, np.bool_))
 
 
-class LabelRule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LabelRule:
     """Condition on source columns that anomalies satisfy; rows with a null in one of them are unlabelled."""
 
     condition: Condition

@@ -1,12 +1,13 @@
 """Event-level detection metrics: anomalies as runs of rows in time. Independent of files."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-class EventRecall(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EventRecall:
     """Number of events, and number of events found within a budget of false alarms."""
 
     events: int

@@ -1,6 +1,7 @@
 """Ranking and confusion metrics of scores against labels, with bootstrap intervals."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from aepipe.errors import EvaluationInvalid
 
 
-class Ranking(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ranking:
     """Rows of both classes as ranks among the distinct scores, 0 the highest: the input of every ranking measure."""
 
     positives: NDArray[np.int64]
@@ -36,7 +38,8 @@ class Ranking(NamedTuple):
 
     def resampled(self, generator: np.random.Generator) -> Self:
         """Draw rows with replacement within each class, keeping the size of both classes."""
-        return self._replace(
+        return replace(
+            self,
             positives=generator.choice(self.positives, len(self.positives)),
             negatives=generator.choice(self.negatives, len(self.negatives)),
         )
@@ -50,7 +53,8 @@ class Interval(NamedTuple):
     high: float
 
 
-class Confusion(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Confusion:
     """Confusion matrix: number of rows by label and flag."""
 
     true_positives: int

@@ -5,8 +5,8 @@ Training, heads, export and batch scoring depend on families only through this m
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,7 +27,8 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 """Options of a family."""
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Batch:
     """Rows of a training step: the input of the network, and the target of its reconstruction.
 
     The two differ if the input is corrupted or the layout has a target column.
@@ -85,7 +86,8 @@ class Objective(NamedTuple):
     """Decay of the weight average that is evaluated on dev rows and kept; 0 for no averaging."""
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Part:
     """ONNX file to export. `module.forward` takes the inputs and returns the outputs in the order of the ports."""
 
     name: str
@@ -94,11 +96,11 @@ class Part(NamedTuple):
     outputs: tuple[Port, ...]
     rtol: float = 1e-4
     atol: float = 1e-4
-    scales: Mapping[str, Sequence[float]] = MappingProxyType({})
+    scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Scale of each column of an output, against which the parity check measures differences."""
     chained: tuple[str, ...] = ()
     """Integer outputs with autoregressive columns: after the first mismatch in a row, later ones may differ."""
-    examples: Mapping[str, NDArray[np.generic]] = MappingProxyType({})
+    examples: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     """512 rows for inputs that are neither noise nor outputs of an earlier part"""
     write: Callable[[nn.Module], ModelProto] | None = None
     """Function that writes the module, in eval mode on the CPU, as ONNX; None to trace it with torch."""
@@ -191,7 +193,8 @@ class Model(nn.Module, ABC):
         """Compute the metrics of the model card on held-out rows, in eval mode."""
 
 
-class BackbonePlan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BackbonePlan:
     """Backbone with validated options, ready to build networks of given widths."""
 
     name: str

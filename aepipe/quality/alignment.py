@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,8 @@ MISSING = 0
 """Code of a missing value in a category."""
 
 
-class Columns(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Columns:
     """Names of the columns, in the order of the arrays."""
 
     numbers: tuple[str, ...]

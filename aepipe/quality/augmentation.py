@@ -1,6 +1,7 @@
 """Compare synthetic rows of a rare class as training data with class weights and copied rows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,8 @@ class Arm(NamedTuple):
     precision: float
 
 
-class Augmentation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Augmentation:
     """Four ways to train on a rare class. gain: average precision of synthetic rows minus the best of the others."""
 
     arms: tuple[Arm, ...]

@@ -1,6 +1,7 @@
 """Quality checks: compare each measure of a sample set with its threshold."""
 
 import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from aepipe.config.sample_requirements import Quality
@@ -14,7 +15,8 @@ from aepipe.quality.exact_copies import Copies
 from aepipe.quality.tstr import Downstream
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Check:
     """Measured value and its threshold.
 
     key: name of the threshold in the job. low, high: interval of the value; None if unknown. real: value of the same
@@ -63,7 +65,8 @@ class RealBaseline(NamedTuple):
     frechet: float | None = None
 
 
-class CheckReport(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CheckReport:
     """Results of all checks, and the measures that they use."""
 
     checks: tuple[Check, ...]
@@ -104,7 +107,7 @@ def run_checks(measures: Measures, thresholds: Quality) -> CheckReport:
         _loss(measures.downstream, thresholds),
         _at_most("frechet", "Frechet distance", measures.frechet, thresholds.frechet, real.frechet),
     )
-    explained = (check if math.isfinite(check.value) else check._replace(note=measures.why) for check in found)
+    explained = (check if math.isfinite(check.value) else replace(check, note=measures.why) for check in found)
     kept = (check for check in explained if math.isfinite(check.value) or check.is_met is False)
     return CheckReport(tuple(kept), measures)
 
@@ -177,7 +180,8 @@ def _loss(downstream: Downstream | None, thresholds: Quality) -> Check:
         "loss", f"TSTR loss in {downstream.measure} of {downstream.column}", downstream.lost, thresholds.loss, 0.0
     )
     real, drawn = downstream.from_real, downstream.from_synthetic
-    return found._replace(
+    return replace(
+        found,
         note=f"{downstream.measure} {drawn.value:.3f} ({drawn.low:.3f} to {drawn.high:.3f}) from synthetic rows, "
-        f"{real.value:.3f} ({real.low:.3f} to {real.high:.3f}) from {downstream.rows:,} real ones"
+        f"{real.value:.3f} ({real.low:.3f} to {real.high:.3f}) from {downstream.rows:,} real ones",
     )

@@ -3,8 +3,8 @@
 The scores equal SDMetrics (CorrelationSimilarity, ContingencySimilarity; DataCebo, MIT licence).
 """
 
+from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ MOST_TABLES = 3_000
 """Pairs whose contingency tables are counted; a random subset if there are more."""
 
 
-class Trends(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Trends:
     """Similarity of each pair of P columns, numbers first, (P, P); NaN if unknown or not counted."""
 
     names: tuple[str, ...]

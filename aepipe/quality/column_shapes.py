@@ -3,7 +3,7 @@
 The scores equal SDMetrics (KSComplement, TVComplement, MissingValueSimilarity; DataCebo, MIT licence).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from aepipe.quality.alignment import MISSING, Columns, Rows
 
 
-class Shapes(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shapes:
     """1 - distance, by column: between the distributions of known values, and between the shares of missing ones."""
 
     known: dict[str, float]

@@ -1,6 +1,6 @@
 """Distance to closest record: share of synthetic rows closer to a training row than to a held-out row."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ FEWEST_REAL = 500
 Z_99 = 2.5758293035489004
 
 
-class Closeness(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Closeness:
     """Share of synthetic rows whose nearest real row is a training row.
 
     low, high: 99 % interval of the share if training and held-out rows were assigned at random.

@@ -1,7 +1,7 @@
 """Exact copies: share of synthetic rows, and of held-out rows, that equal a training row in every column."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from aepipe.tables.arrow_types import innermost, sort_of
 LEVEL = 0.99
 
 
-class Copies(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Copies:
     """Shares of rows that equal a training row. bound: upper 99 % confidence bound of the share of held-out rows."""
 
     share: float

@@ -1,5 +1,6 @@
 """Train on synthetic, test on real (TSTR): loss of a learner that is trained on synthetic instead of real rows."""
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ ROUNDS = 500
 Measure = Literal["AUROC", "mean AUROC", "R2"]
 
 
-class Downstream(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Downstream:
     """Performance of boosted trees that predict a column of held-out real rows, by training set."""
 
     column: str

@@ -1,7 +1,8 @@
 """Paths below the folder of the outputs."""
 
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from aepipe.errors import PartitionInvalid
 from aepipe.storage.run_kinds import RunKind
@@ -11,7 +12,8 @@ FILE = "part-0.parquet"
 _LONGEST = 200
 
 
-class PartitionPaths(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PartitionPaths:
     """Paths of one kind of run of one partition."""
 
     root: Path

@@ -5,6 +5,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,7 +244,7 @@ def optimizer_step(
 @torch.no_grad()
 def corrupted(model: Model, batch: Batch, generator: torch.Generator) -> Batch:
     """Return the batch with corrupted inputs."""
-    return batch._replace(input=model.corruption(batch.input, generator))
+    return replace(batch, input=model.corruption(batch.input, generator))
 
 
 @torch.no_grad()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -86,8 +88,8 @@ def test_answers_close_to_zero_are_measured_by_the_spread_of_the_column_where_it
     near_one_half = 0.5 + _rows(scale=5e-7)
 
     faults = check_parity(_part(Affine(), REAL), _graph(off), [near_one_half]).faults
-    excused = check_parity(_part(Affine(), REAL)._replace(scales={"y": (1.0, 1.0)}), _graph(off), [near_one_half])
-    narrow = check_parity(_part(Affine(), REAL)._replace(scales={"y": (1.0, 1e-3)}), _graph(off), [near_one_half])
+    excused = check_parity(replace(_part(Affine(), REAL), scales={"y": (1.0, 1.0)}), _graph(off), [near_one_half])
+    narrow = check_parity(replace(_part(Affine(), REAL), scales={"y": (1.0, 1e-3)}), _graph(off), [near_one_half])
 
     assert len(faults) == 3
     assert excused.faults == ()
@@ -238,7 +240,7 @@ def test_the_text_graphs_of_these_tests_are_valid_onnx() -> None:
 
 
 def test_of_rows_whose_columns_follow_from_each_other_one_may_differ_whatever_follows() -> None:
-    part = _part(Coded(), CODE)._replace(chained=("y",))
+    part = replace(_part(Coded(), CODE), chained=("y",))
     rows = _rows()
     near = np.sort(np.abs(rows).min(axis=1))
 

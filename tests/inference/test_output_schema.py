@@ -1,5 +1,7 @@
 """The columns of scores and features."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -119,14 +121,14 @@ def test_with_column_replaces_the_values_of_one_column() -> None:
     table = OutputTable([], columns, model_version="v")
     flags = np.array([False, True, True])
 
-    rows = table.with_column("is_anomaly", table.rows({}, found), found._replace(is_anomaly=flags))
+    rows = table.with_column("is_anomaly", table.rows({}, found), replace(found, is_anomaly=flags))
 
-    assert rows.equals(table.rows({}, found._replace(is_anomaly=flags)))
+    assert rows.equals(table.rows({}, replace(found, is_anomaly=flags)))
     assert rows["is_anomaly"].to_pylist() == flags.tolist()
 
 
 def test_empty_predictions_and_no_reasons_give_an_empty_table() -> None:
-    found = predictions(0)._replace(reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
+    found = replace(predictions(0), reason=np.empty((0, 0), np.int32), reason_z=np.empty((0, 0), np.float32))
 
     assert scores(found).num_rows == 0
     own = ["score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason"]

@@ -1,5 +1,7 @@
 """Measures against scikit-learn and brute force, ties and all."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,7 +82,7 @@ def test_the_counts_at_a_threshold_are_those_of_scikit_learn(
 
     found = confusion(truth, flagged)
 
-    assert sum(found) == len(rows)
+    assert sum(astuple(found)) == len(rows)
     assert found.true_negatives == np.sum(~truth & ~flagged)
     assert found.precision == pytest.approx(precision_score(truth, flagged, zero_division=0), abs=1e-12)
     assert found.recall == pytest.approx(recall_score(truth, flagged), abs=1e-12)

@@ -1,5 +1,7 @@
 """Augmentation of a rare class where the correct conclusion is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_score, recall_score
@@ -56,7 +58,7 @@ def test_correct_synthetic_rows_help_and_wrong_ones_hurt_compared_with_baselines
 
 
 def test_no_difference_is_reported() -> None:
-    found = compared(rows(600, 1.0, 2)[0])._replace(gain=Interval(0.01, -0.01, 0.02))
+    found = replace(compared(rows(600, 1.0, 2)[0]), gain=Interval(0.01, -0.01, 0.02))
 
     assert "make no significant difference: +0.010 average precision (-0.010 to +0.020)" in found.sentence
 

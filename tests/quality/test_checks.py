@@ -1,5 +1,7 @@
 """Quality checks: measures compared with thresholds."""
 
+from dataclasses import replace
+
 import pytest
 
 from aepipe.config.sample_requirements import Quality
@@ -31,7 +33,7 @@ def test_copies_and_closeness_have_default_thresholds_and_others_are_reported() 
 
 
 def test_value_at_threshold_or_within_chance_passes() -> None:
-    chance = MEASURES._replace(closeness=MEASURES.closeness._replace(low=0.42, high=0.58))
+    chance = MEASURES._replace(closeness=replace(MEASURES.closeness, low=0.42, high=0.58))
 
     found = run_checks(chance, Quality(trees=0.7, logistic=0.51, loss=0.03))
 

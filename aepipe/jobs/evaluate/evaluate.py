@@ -6,8 +6,8 @@ point-adjusted F1, under which one alarm counts for a whole event and a random s
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +188,8 @@ def evaluate_labelled(
     )
 
 
-class _Terms(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Terms:
     """Evaluation settings shared by all contenders: rows, costs, budget of false alarms and draws."""
 
     labelled: LabelledScores

@@ -1,8 +1,8 @@
 """Scores joined with labels: the scored rows whose label is known."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +19,16 @@ from aepipe.tables.unification import unified_table
 CHANGED = "its source is gone or was written again since it was scored"
 
 
-class ScoredPartition(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ScoredPartition:
     """Labelled rows of a partition; `rows` holds their positions."""
 
     manifest: Manifest[ScoreDetails]
     rows: NDArray[np.int64]
 
 
-class LabelledScores(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LabelledScores:
     """Labelled rows of several partitions, one after the other."""
 
     nights: tuple[ScoredPartition, ...]
@@ -57,10 +59,11 @@ class LabelledScores(NamedTuple):
         parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
         begins = ends - [len(night.rows) for night in self.nights]
         nights = [
-            night._replace(rows=night.rows[part - begin])
+            replace(night, rows=night.rows[part - begin])
             for night, part, begin in zip(self.nights, parts, begins, strict=True)
         ]
-        return self._replace(
+        return replace(
+            self,
             nights=tuple(nights),
             truth=self.truth[chosen],
             scores=self.scores[chosen],
@@ -120,10 +123,10 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
 
 def sources(scored: ScoredPartitions, labelled: LabelledScores) -> Iterator[pa.Table]:
     """Yield the labelled rows of the source, in order, in bounded batches."""
-    for manifest, rows in labelled.nights:
+    for night in labelled.nights:
         begin = 0
-        for batch in scored.sources(manifest):
-            inside = rows[(rows >= begin) & (rows < begin + batch.num_rows)] - begin
+        for batch in scored.sources(night.manifest):
+            inside = night.rows[(night.rows >= begin) & (night.rows < begin + batch.num_rows)] - begin
             begin += batch.num_rows
             if len(inside):
                 yield pa.Table.from_batches([batch.take(pa.array(inside))])

@@ -7,6 +7,7 @@ latent stays proportional to its use.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -146,7 +147,7 @@ def _centring(backbone: BackbonePlan) -> BackbonePlan:
         assert isinstance(encoder, Centred)
         encoder.settle(Row(*(part[:_ROWS_TO_CENTRE] for part in rows)))
 
-    return backbone._replace(encoder=encoder, start=start)
+    return replace(backbone, encoder=encoder, start=start)
 
 
 def activity_kl(means: Tensor, target: float) -> Tensor:

@@ -5,6 +5,7 @@ Kingma & Welling 2013; decoder as in Larochelle & Murray 2011 (NADE); conditioni
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -128,7 +129,7 @@ class TabularVae(Model):
         chained, some = (cat.name,), {"forced": _some_forced(self.layout)}
         return (
             encoder,
-            decoder._replace(chained=chained, write=lambda module: _graph(module, (z,), cat)),
+            replace(decoder, chained=chained, write=lambda module: _graph(module, (z,), cat)),
             Part(
                 "sampler",
                 SampleCodes(self),

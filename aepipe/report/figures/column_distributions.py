@@ -1,7 +1,8 @@
 """Comparison of real and synthetic columns: distances, and histograms of the columns that differ most."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,8 @@ _ACROSS = 4
 _MOST_VALUES = 8
 
 
-class ColumnDistribution(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ColumnDistribution:
     """Real and synthetic values of one column (numbers or texts) and their distance, 0 to 1."""
 
     name: str
