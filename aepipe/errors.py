@@ -79,6 +79,10 @@ class DependencyMissing(AepipeError):
     """An optional package is not installed. Remedy: install the extra that the message names."""
 
 
+class PublishFailed(AepipeError):
+    """A table of another format cannot be written. Remedy: as the message says; committed outputs are unchanged."""
+
+
 class ClusterUnavailable(AepipeError):
     """A cluster does not answer or lacks resources. Remedy: check its address and its nodes."""
 

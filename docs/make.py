@@ -41,9 +41,9 @@ def job_reference() -> str:
         "",
     ]
     for name, field in Job.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            lines += _section(f"[{name}]", section)
+        section, repeated = _section_of(field)
+        if section is not None and section is not ColumnSpec:
+            lines += _section(f"[[{name}]]" if repeated else f"[{name}]", section)
     lines += ["## [columns]", "", "The name of a kind, or a table with these keys:", "", *_table(ColumnSpec), ""]
     return "\n".join(lines)
 
@@ -54,7 +54,7 @@ def _section(title: str, section: type[BaseModel]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         inner, repeated = _section_of(field)
         if inner is not None:
-            whole = f"{title[1:-1]}.{name}"
+            whole = f"{title.strip('[]')}.{name}"
             yield from _section(f"[[{whole}]]" if repeated else f"[{whole}]", inner)
 
 

@@ -3,14 +3,15 @@
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
+from aepipe.config.local_path import LocalPath
 from aepipe.config.promotion import Promotion
-from aepipe.config.retention import Retention, parse_retention
+from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
@@ -34,20 +35,6 @@ Kind = Literal[
     "key",
     "ignore",
 ]
-
-
-def _local(path: object) -> object:
-    text = str(path)
-    if "://" in text:
-        raise ValueError(
-            "expected a local path, got a URL. Object stores are not supported; copy the data or mount it."
-        )
-    if "\0" in text:
-        raise ValueError("expected a path, got text with a NUL character. Remove it.")
-    return path
-
-
-LocalPath = Annotated[Path, BeforeValidator(_local)]
 """Path on a local or mounted file system."""
 
 
@@ -287,66 +274,6 @@ class Evaluate(FrozenModel):
         return _parsed_condition(self.anomaly)
 
 
-class Output(FrozenModel):
-    """Output folders, relative to the job file."""
-
-    path: LocalPath | None = Field(
-        None, description="folder of scores/, features/, samples/ and reports/; default: out/<name>"
-    )
-    exported: LocalPath = Field(Path("exported"), description="folder of bundles, <name>/<version>")
-    keep: int | str | None = Field(
-        None,
-        description="outputs to keep: an age such as '90 days', or a number of partitions; `run` removes older "
-        "outputs, manifests, pages and unused bundles; default: all",
-    )
-
-    @field_validator("keep", mode="before")
-    @classmethod
-    def _is_retention(cls, value: object) -> object:
-        if isinstance(value, int | str):
-            parse_retention(value)
-        return value
-
-    @property
-    def retention(self) -> Retention | None:
-        """Retention of the outputs; None: keep all."""
-        return None if self.keep is None else parse_retention(self.keep)
-
-
-class Ray(FrozenModel):
-    """Ray cluster, for engine = "ray"."""
-
-    address: str | None = Field(
-        None, description="host:port of the cluster; default: RAY_ADDRESS, or Ray started on this machine"
-    )
-    num_cpus: float = Field(1, gt=0, description="CPU cores of a worker, which is also its number of threads")
-    num_gpus: float = Field(0, ge=0, description="GPUs of a worker; .5: two workers share one")
-    max_restarts: int = Field(3, ge=0, description="how often a worker that died is started again")
-    max_task_retries: int = Field(3, ge=0, description="how often a partition whose worker died is scored again")
-
-
-class Run(FrozenModel):
-    """Compute resources."""
-
-    device: Device = Field("auto", description="device that runs the ONNX graphs; cuda fails if no GPU is usable")
-    engine: Literal["local", "processes", "ray"] = Field(
-        "local", description="threads of one process, processes of this machine, or workers of a Ray cluster"
-    )
-    ray: Ray = Ray()
-    workers: int | None = Field(None, ge=1, le=1_024, description="number of workers; default: one per core")
-    batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
-    memory_mb: int | None = Field(
-        None,
-        ge=128,
-        description="memory limit of a scoring process, in MB; default: 300 plus 150 per worker, at most 2000",
-    )
-    gpu_memory_mb: int | None = Field(
-        None,
-        ge=64,
-        description="GPU memory of each of two scoring sessions, in MB; batches are halved to fit; default: no limit",
-    )
-
-
 class Job(FrozenModel):
     """Pipeline configuration: input, model and output."""
 
@@ -362,6 +289,7 @@ class Job(FrozenModel):
     promotion: Promotion = Promotion()
     output: Output = Output()
     run: Run = Run()
+    publish: tuple[Publish, ...] = Field((), description="tables that outputs are published to")
     source: Path = Field(Path("job.toml"), exclude=True, description="file that this job was read from")
 
     @field_validator("columns", mode="before")
@@ -405,6 +333,10 @@ class Job(FrozenModel):
     def bundle_path(self) -> Path:
         """Folder of this job's bundle versions, `exported/<name>`."""
         return self.exported_path / self.name
+
+    def resolve(self, path: str) -> str:
+        """Return a path relative to the job file as an absolute one; URLs stay as they are."""
+        return path if "://" in path else str(self._from_job(Path(path)))
 
     def _from_job(self, path: Path) -> Path:
         return Path(path) if path.is_absolute() else (self.source.parent / path).resolve()

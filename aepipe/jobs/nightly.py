@@ -5,6 +5,7 @@ from pathlib import Path
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Device, read_job
 from aepipe.jobs.forget import ForgetResult, forget_expired
+from aepipe.jobs.publish.publish import PublishResult, publish_job
 from aepipe.jobs.report.report import ReportResult, report
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.sample import SampleResult, sample, today
@@ -28,6 +29,8 @@ class NightResult(Result):
     report: ReportResult | None
     removed: ForgetResult | None = None
     """Partitions and bundles removed by `[output] keep`; None if the job keeps all."""
+    published: PublishResult | None = None
+    """Rows published to other tables; None if the job has no [[publish]] section."""
 
     @property
     def failed(self) -> bool:
@@ -50,6 +53,7 @@ class NightResult(Result):
             lines.append(f"FAILED    {self.sample.fault}")
         elif self.sample is not None:
             lines.append(f"sampled   {self.sample.rows:,} rows in {self.sample.path}")
+        lines += [] if self.published is None else self.published.lines()
         return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 
 
@@ -70,4 +74,5 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     drawn = sample(job_path, progress=progress) if job.samples.rows and not has_samples else None
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
-    return NightResult(train=trained, score=scored, sample=drawn, report=page, removed=removed)
+    published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
+    return NightResult(train=trained, score=scored, sample=drawn, report=page, removed=removed, published=published)

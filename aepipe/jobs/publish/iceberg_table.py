@@ -1,0 +1,98 @@
+"""An Iceberg table that holds the rows of one output, through the package `pyiceberg`.
+
+A partition is replaced by a dynamic partition overwrite. The properties of the snapshot record the digest of what was
+published, and are looked for before the next publication.
+"""
+
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.table import Table
+from pyiceberg.transforms import IdentityTransform
+
+from aepipe.errors import PublishFailed
+from aepipe.jobs.publish.target import Publication
+
+log = logging.getLogger(__name__)
+
+_TRIES = 8
+_ID, _DIGEST = "aepipe.id", "aepipe.digest"
+
+
+class IcebergTarget:
+    """Iceberg table of a catalog; made by the first publication."""
+
+    def __init__(self, catalog: str, table: str, properties: Mapping[str, str]) -> None:
+        self.name = table
+        try:
+            self._catalog: Catalog = load_catalog(catalog, **properties)
+        except Exception as error:  # the drivers of catalogs raise errors of their own
+            raise PublishFailed(f"Iceberg catalog '{catalog}' cannot be opened: {error}. Check [[publish]].") from error
+
+    def digest(self, publication: Publication) -> str | None:
+        """Return the digest in the newest snapshot of this output; see `Target`."""
+        table = self._open()
+        for snapshot in reversed([] if table is None else table.metadata.snapshots):
+            summary = snapshot.summary.additional_properties if snapshot.summary is not None else {}
+            if summary.get(_ID) == publication.id:
+                return summary.get(_DIGEST)
+        return None
+
+    def replace(self, publication: Publication, rows: pa.Table) -> None:
+        """Replace the rows of a partition; see `Target`."""
+        for attempt in range(_TRIES):
+            try:
+                self._write(publication, rows)
+            except CommitFailedException as error:  # another writer committed first
+                log.info("%s: attempt %d lost to another writer: %s", self.name, attempt + 1, error)
+                if attempt == _TRIES - 1:
+                    raise PublishFailed(f"{self.name} has too many writers: {error}. Run again.") from error
+            except Exception as error:  # the drivers of catalogs raise errors of their own
+                raise PublishFailed(
+                    f"{self.name} cannot take {publication.output} of {publication.partition}: {error}. "
+                    "Check the catalog, and that the table has the columns of this job."
+                ) from error
+            else:
+                return
+
+    def _write(self, publication: Publication, rows: pa.Table) -> None:
+        table = self._open() or self._create(publication, rows.schema)
+        logged = {_ID: publication.id, _DIGEST: publication.digest}
+        with table.transaction() as transaction:
+            with transaction.update_schema() as update:
+                update.union_by_name(rows.schema)
+            if rows.num_rows:
+                transaction.dynamic_partition_overwrite(rows, snapshot_properties=logged)
+            else:
+                transaction.delete(_filter(publication), snapshot_properties=logged)
+
+    def _create(self, publication: Publication, schema: pa.Schema) -> Table:
+        namespace = self.name.rpartition(".")[0]
+        with suppress(NamespaceAlreadyExistsError):
+            self._catalog.create_namespace(namespace)
+        with suppress(TableAlreadyExistsError):
+            table = self._catalog.create_table(self.name, schema)
+            with table.update_spec() as update:
+                for name in publication.columns:
+                    update.add_field(name, IdentityTransform(), name)
+        return self._catalog.load_table(self.name)
+
+    def _open(self) -> Table | None:
+        try:
+            return self._catalog.load_table(self.name)
+        except NoSuchTableError:
+            return None
+
+
+def _filter(publication: Publication) -> str:
+    quoted = {name: value.replace("'", "''") for name, value in publication.columns.items()}
+    return " and ".join(f"{name} == '{value}'" for name, value in quoted.items())
