@@ -167,6 +167,15 @@ class Bundle:
         return self.files[f"{name}.onnx"], self.manifest.parts[name]
 
 
+def verify_bundle(path: str | Path) -> Path:
+    """Check every file of a bundle; return the folder of its version.
+
+    Args:
+        path: as of `Bundle.open`, whose errors it raises.
+    """
+    return Bundle.open(path).path
+
+
 def _unpickle(path: Path, manifest_json: str, files: Mapping[str, bytes], calibration: bytes) -> Bundle:
     """Restore a bundle that travelled to another process, with its active calibration.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aepipe.bundles import aliases
 from aepipe.bundles.aliases import ALIAS_PATTERN, CHAMPION, LOG_NAME, Naming
-from aepipe.bundles.bundle import LOCK, Bundle, read_manifest
+from aepipe.bundles.bundle import LOCK, read_manifest, verify_bundle
 from aepipe.errors import BundleCorrupt, BundleTooNew, OptionInvalid
 from aepipe.storage import append_line, digest_bytes, lock, put_bytes
 from aepipe.storage.atomic_folders import remove_folder
@@ -100,12 +100,12 @@ class Registry:
             raise OptionInvalid(
                 f"{alias!r} is not an alias: expected a lower-case letter, then lower-case letters, digits, - and _."
             )
-        bundle = Bundle.open(self.resolve(version))
+        verified = verify_bundle(self.resolve(version))
         with lock(self.folder / LOCK, wait_s=_WAIT_S):
             history = self.history()
             naming = Naming(
                 alias=alias,
-                version=bundle.path.name,
+                version=verified.name,
                 previous=self.aliases().get(alias),
                 who=who,
                 why=why,
@@ -165,7 +165,7 @@ class Registry:
         for version in reversed(self.versions()):
             try:
                 if read_manifest(self.folder / version).training_key == key:
-                    return Bundle.open(self.folder / version).path
+                    return verify_bundle(self.folder / version)
             except (BundleCorrupt, BundleTooNew) as error:
                 _logger.warning("version skipped: %s", error)
         return None
