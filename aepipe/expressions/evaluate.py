@@ -29,7 +29,6 @@ from aepipe.expressions.parser import (
     Node,
     Not,
     fault,
-    parse_tree,
 )
 
 _COMPARE: dict[str, Callable[..., pa.Array]] = {
@@ -40,28 +39,18 @@ _COMPARE: dict[str, Callable[..., pa.Array]] = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
-_Values: TypeAlias = "pa.Array | pa.ChunkedArray | pc.Expression"
+_Values: TypeAlias = "pa.Array | pa.ChunkedArray"
+_Rows: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
 class _Operand(NamedTuple):
-    """Values of a column; `type` is None if the table is not known yet."""
+    """Values and type of a column."""
 
     values: _Values
-    type: pa.DataType | None
+    type: pa.DataType
 
 
-_Resolve = Callable[[Column], _Operand]
-
-
-def arrow_expression(text: str) -> pc.Expression:
-    """Return a condition as an Arrow expression, its literals as they are written: a quoted date stays text.
-
-    Raises OptionInvalid with a caret under the fault.
-    """
-    return _evaluate(parse_tree(text), lambda column: _Operand(pc.field(column.name), None), text)
-
-
-def evaluate_mask(node: Node, text: str, table: pa.Table | pa.RecordBatch) -> pa.BooleanArray:
+def evaluate_mask(node: Node, text: str, table: _Rows) -> pa.BooleanArray:
     """Evaluate a parsed condition: one boolean per row, False where it is unknown.
 
     Args:
@@ -72,47 +61,45 @@ def evaluate_mask(node: Node, text: str, table: pa.Table | pa.RecordBatch) -> pa
     Raises:
         OptionInvalid: A column is missing, or a literal does not fit its type.
     """
-    mask = _evaluate(node, lambda column: _operand(column, table, text), text)
+    mask = _evaluate(node, table, text)
     mask = pc.fill_null(mask, False)
     return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
 
 
-def _evaluate(node: Node, resolve: _Resolve, text: str) -> _Values:
+def _evaluate(node: Node, table: _Rows, text: str) -> _Values:
     match node:
         case All(parts):
-            return reduce(pc.and_kleene, [_evaluate(part, resolve, text) for part in parts])
+            return reduce(pc.and_kleene, [_evaluate(part, table, text) for part in parts])
         case Any(parts):
-            return reduce(pc.or_kleene, [_evaluate(part, resolve, text) for part in parts])
+            return reduce(pc.or_kleene, [_evaluate(part, table, text) for part in parts])
         case Not(inner):
-            return pc.invert(_evaluate(inner, resolve, text))
+            return pc.invert(_evaluate(inner, table, text))
         case IsNull(column):
-            operand = resolve(column)
-            return pc.is_null(operand.values, nan_is_null=operand.type is None or pt.is_floating(operand.type))
+            operand = _operand(column, table, text)
+            return pc.is_null(operand.values, nan_is_null=pt.is_floating(operand.type))
         case Holds(column):
-            operand = resolve(column)
-            if operand.type is not None and not pt.is_boolean(operand.type):
+            operand = _operand(column, table, text)
+            if not pt.is_boolean(operand.type):
                 message = f"column '{column.name}' is {operand.type}, not true or false: compare it with a value"
                 raise fault(text, column.at, message)
             return operand.values
         case In(column, values):
-            operand = resolve(column)
-            return reduce(pc.or_kleene, [_compared("=", column, operand, value, resolve, text) for value in values])
+            operand = _operand(column, table, text)
+            return reduce(pc.or_kleene, [_compared("=", column, operand, value, table, text) for value in values])
         case Compare(sign, left, right):
-            return _compared(sign, left, resolve(left), right, resolve, text)
+            return _compared(sign, left, _operand(left, table, text), right, table, text)
 
 
 def _compared(
-    sign: str, column: Column, operand: _Operand, right: Column | Literal, resolve: _Resolve, text: str
+    sign: str, column: Column, operand: _Operand, right: Column | Literal, table: _Rows, text: str
 ) -> _Values:
     if isinstance(right, Column):
-        other = resolve(right)
+        other = _operand(right, table, text)
         try:
             return _COMPARE[sign](operand.values, other.values)
         except pa.ArrowException:
             message = f"'{column.name}' ({operand.type}) and '{right.name}' ({other.type}) cannot be compared"
             raise fault(text, right.at, message) from None
-    if operand.type is None:
-        return _COMPARE[sign](operand.values, pa.scalar(right.value))
     if pt.is_null(operand.type):
         return operand.values.cast(pa.bool_())
     literal = _scalar(right, operand.type)
@@ -125,7 +112,7 @@ def _compared(
     return _COMPARE[sign](operand.values, literal)
 
 
-def _operand(column: Column, table: pa.Table | pa.RecordBatch, text: str) -> _Operand:
+def _operand(column: Column, table: _Rows, text: str) -> _Operand:
     names = table.schema.names
     if names.count(column.name) != 1:
         raise fault(text, column.at, _unknown(column, names))
