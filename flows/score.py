@@ -10,7 +10,7 @@ from pydantic import Field
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device, read_job
 from aepipe.errors import AepipeError, Busy
-from aepipe.jobs.score import ScoreResult, chosen_partitions
+from aepipe.jobs.score import ScoreResult, chosen_partitions, keep_earlier
 from aepipe.jobs.score import score as score_job
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_night
@@ -39,7 +39,7 @@ class ScoreOutcome(NamedTuple):
     def check(self, done: object) -> None:
         """Raise Unfinished, with the result of the run, if a partition has no new scores."""
         if self.faults:
-            raise Unfinished(_sentence(self.faults), done)
+            raise Unfinished(describe_faults(self.faults), done)
 
 
 @pipeline
@@ -55,7 +55,7 @@ def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | No
     """Score one partition or a chunk of them; raise Unfinished if one was quarantined and the others are written."""
     result = score_job(job, partitions=names, model=model, device=device)
     if result.failed:
-        raise Unfinished(_sentence(_reasons(result.nights)), result)
+        raise Unfinished(describe_faults(_reasons(result.nights)), result)
     return result
 
 
@@ -67,8 +67,12 @@ def score_partitions(options: ScoreOptions) -> ScoreOutcome:
     """
     # not in parallel: one partition uses every core
     job = read_job(options.job)
-    names = options.partitions or [part.name for part in chosen_partitions(job, None)]
-    nights: list[PartitionResult] = []
+    names: Sequence[str] = options.partitions
+    kept: tuple[PartitionResult, ...] = ()
+    if not names:
+        due, kept = keep_earlier(job, chosen_partitions(job, None))
+        names = tuple(partition.name for partition in due)
+    nights: list[PartitionResult] = [*kept]
     faults: dict[str, str] = {}
     for chunk in chunks(names):
         answer = _score(options, chunk)
@@ -112,10 +116,10 @@ def _reasons(nights: Sequence[PartitionResult]) -> dict[str, str]:
     return {night.partition: night.reason for night in nights if night.status == "quarantined"}
 
 
-def _sentence(faults: dict[str, str]) -> str:
+def describe_faults(faults: dict[str, str]) -> str:
     """Summarise the faults in one line for the page of a run.
 
-    >>> _sentence({"dt=2026-01-05": "page 3 is corrupt"})
+    >>> describe_faults({"dt=2026-01-05": "page 3 is corrupt"})
     '1 partition has no new scores: dt=2026-01-05: page 3 is corrupt'
     """
     named = [f"{name}: {reason}" for name, reason in list(faults.items())[:NAMED_FAULTS]]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from aepipe import __version__
-from aepipe.cli import model_commands, partition_commands, publish_commands, sample_commands
+from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
 from aepipe.cli.console import print_json, print_table, printable, progress_bar
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
@@ -224,6 +224,7 @@ def score(
 for command in (
     *sample_commands.COMMANDS,
     *model_commands.COMMANDS,
+    *operation_commands.COMMANDS,
     *partition_commands.COMMANDS,
     *publish_commands.COMMANDS,
 ):

@@ -222,6 +222,11 @@ class Score(FrozenModel):
     max_invalid_share: float = Field(
         0.1, ge=0, le=1, description="fail the partition if a larger share of its rows is invalid"
     )
+    rescore: bool = Field(
+        True,
+        description="score partitions again after a promotion; false: scored partitions keep the scores of the "
+        "earlier champion, unless their files change",
+    )
     features: bool = Field(True, description="write the latents as features")
     clusters: bool = Field(
         False, description="add the mixture component of each row and the distance to its centre to the features"

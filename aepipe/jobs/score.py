@@ -12,13 +12,13 @@ from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.engine import find_engine
-from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.errors import DataUnreadable, JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
 from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
-from aepipe.storage import Outputs, PartitionResult
+from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, digest_file
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select
 
 _WAIT_S = 60.0
@@ -48,6 +48,7 @@ def score(
     partitions: Sequence[str] | None = None,
     model: str = "champion",
     device: Device | None = None,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
     """Write scores and features of partitions.
@@ -60,6 +61,7 @@ def score(
         partitions: names; None: those that `[score]` selects.
         model: alias or version of the job's model.
         device: None: the job's.
+        workers: number of partitions or blocks scored at the same time; None: the job's.
         progress: receives the name of a partition and the fraction that is done.
 
     Raises:
@@ -77,29 +79,68 @@ def score(
     chosen, notes = (chosen_partitions(job, partitions), ()) if partitions else _selected(job)
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
-    settings = ScoreSettings(
-        out=job.out_path,
-        max_invalid_share=job.score.max_invalid_share,
-        features=job.score.features,
-        adaptive=job.calibration.adaptive,
-    )
+    due, kept = (chosen, ()) if partitions else keep_earlier(job, chosen)
     machine = MachineSettings(
         device=device,
-        workers=job.run.workers,
+        workers=workers or job.run.workers,
         batch_rows=job.run.batch_rows,
         memory_mb=job.run.memory_mb,
         gpu_memory_mb=job.run.gpu_memory_mb,
         cluster=ClusterSettings(**job.run.ray.model_dump()),
     )
-    results = find_engine(job.run.engine)(bundle, chosen, settings, machine, progress=progress)
+    score_partitions = find_engine(job.run.engine)
+    results = [*score_partitions(bundle, due, score_settings(job), machine, progress=progress), *kept]
+    places = {partition.name: place for place, partition in enumerate(chosen)}
+    nights = tuple(sorted(results, key=lambda result: places[result.partition]))
     return ScoreResult(
         model_version=bundle.version,
-        nights=tuple(results),
+        nights=nights,
         seconds=time.perf_counter() - began,
-        invalid_reasons=sum((Counter(night.details.invalid) for night in results), Counter[str]()),
-        top_alarms=top_alarms(results, job.data.keys),
+        invalid_reasons=sum((Counter(night.details.invalid) for night in nights), Counter[str]()),
+        top_alarms=top_alarms(nights, job.data.keys),
         notes=notes,
     )
+
+
+def score_settings(job: Job) -> ScoreSettings:
+    """Return what a job writes per partition."""
+    return ScoreSettings(
+        out=job.out_path,
+        max_invalid_share=job.score.max_invalid_share,
+        features=job.score.features,
+        adaptive=job.calibration.adaptive,
+    )
+
+
+def keep_earlier(
+    job: Job, partitions: Sequence[Partition]
+) -> tuple[tuple[Partition, ...], tuple[PartitionResult, ...]]:
+    """Separate the partitions to score from those that keep the scores of any earlier model.
+
+    With `[score] rescore = false`, a partition keeps its scores while its source files are the ones that were scored.
+    """
+    if job.score.rescore:
+        return tuple(partitions), ()
+    outputs = Outputs(job.out_path)
+    due, kept = [], []
+    for partition in partitions:
+        manifest = outputs.manifest(SCORE, partition.name)
+        if manifest is not None and _is_current(manifest, partition, outputs):
+            kept.append(PartitionResult.of_manifest(manifest, job.out_path, "already done"))
+        else:
+            due.append(partition)
+    return tuple(due), tuple(kept)
+
+
+def _is_current(manifest: Manifest[ScoreDetails], partition: Partition, outputs: Outputs) -> bool:
+    """Return whether the outputs are there, and the source files are the ones that were scored."""
+    if not all(record.has_size(outputs.root / record.path) for record in manifest.files.values()):
+        return False
+    inputs = manifest.details.inputs
+    try:
+        return list(inputs.values()) == [digest_file(file) for file in partition.files]
+    except DataUnreadable:
+        return False
 
 
 def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:

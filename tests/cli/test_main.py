@@ -36,6 +36,7 @@ COMMANDS = [
     "promote",
     "rollback",
     "forget",
+    "backfill",
     "verify",
     "doctor",
 ]

@@ -1,0 +1,60 @@
+"""Commands of an operator: `aepipe backfill`."""
+
+from typing import Annotated
+
+import typer
+
+from aepipe.cli import options
+from aepipe.cli.console import print_json, print_table, progress_bar
+
+
+def backfill(
+    job: options.JobPath = options.HERE,
+    first: Annotated[str | None, typer.Option("--from", help="First partition; default: the first there is.")] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", help="Last partition, inclusive; default: the last there is.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="Alias or version; as-of: for each partition the version that was champion on its day."),
+    ] = "champion",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1_024, help="Partitions scored at the same time; default: the job's.")
+    ] = None,
+    device: options.DeviceOption = None,
+    json: options.Json = False,
+) -> None:
+    """Score a span of past partitions, with one model or with the champion of each day.
+
+    Finished partitions are skipped: run the command again to resume. Exit with code 1 if a partition cannot be scored.
+    Example: [bold]aepipe backfill data/cells/job.toml --from 2026-01-01 --to 2026-01-31 --model as-of --dry-run[/bold]
+    """
+    from aepipe.jobs.backfill.backfill import backfill as run_backfill
+
+    with progress_bar(quiet=json or dry_run) as progress:
+        result = run_backfill(
+            job,
+            first=first,
+            last=last,
+            model=model,
+            device=device,
+            workers=workers,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    if json:
+        print_json(result)
+    else:
+        done = {night.partition: night.status for night in result.nights}
+        header = ("partition", "model", "status", "rows")
+        steps = [(s.partition, s.version, done.get(s.partition, s.status), s.rows) for s in result.plan.steps]
+        print_table("", header, steps)
+        typer.echo(result.plan.sentence if dry_run else f"scored {len(result.nights)} in {result.seconds:,.1f} s")
+        for name, why in result.faults.items():
+            typer.echo(f"{name}: {why}", err=True)
+    if result.faults:
+        raise typer.Exit(1)
+
+
+COMMANDS = (backfill,)

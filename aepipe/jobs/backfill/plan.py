@@ -1,0 +1,184 @@
+"""Plan of a backfill: partitions, the model of each, and the expected time."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Literal, NamedTuple
+
+from aepipe.batch.partition_scorer import partition_key
+from aepipe.bundles.active_calibration import with_active_calibration
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.registry import Registry
+from aepipe.config.job import Job, read_job
+from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
+from aepipe.jobs.models import end_of
+from aepipe.jobs.results import Result
+from aepipe.jobs.score import score_settings
+from aepipe.storage import SCORE, Outputs, digest_file, digest_of
+from aepipe.tables.parquet_reader import read_footer
+from aepipe.tables.partition_dates import date_of_partition
+from aepipe.tables.partitions import Partition, discover, select
+
+AS_OF = "as-of"
+"""Model of a backfill: the version that was champion on the day of each partition."""
+
+StepStatus = Literal["due", "already done", "no model", "unreadable"]
+
+
+class BackfillStep(Result):
+    """One partition of a backfill.
+
+    `version` is None without a model; `key` identifies model, calibration and settings, and is the same as long as the
+    step gives the same scores.
+    """
+
+    partition: str
+    version: str | None
+    status: StepStatus
+    rows: int
+    key: str = ""
+    reason: str = ""
+
+
+class BackfillPlan(Result):
+    """Steps of a backfill in the order of the partitions; `seconds` is None if no earlier run was timed."""
+
+    job: str
+    model: str
+    steps: tuple[BackfillStep, ...]
+    seconds: float | None
+
+    @property
+    def due(self) -> tuple[BackfillStep, ...]:
+        """Steps that are left to do."""
+        return tuple(step for step in self.steps if step.status == "due")
+
+    @property
+    def impossible(self) -> tuple[BackfillStep, ...]:
+        """Steps that cannot be done, with their reasons."""
+        return tuple(step for step in self.steps if step.status in ("no model", "unreadable"))
+
+    def runs(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield version and partitions of consecutive due steps of the same model."""
+        for version, steps in groupby(self.due, key=lambda step: step.version):
+            if version is not None:
+                yield version, tuple(step.partition for step in steps)
+
+    @property
+    def sentence(self) -> str:
+        """Describe the plan, for a terminal."""
+        rows = sum(step.rows for step in self.due)
+        count = f"{len(self.due)} of {len(self.steps)} partitions are due, {rows:,} rows"
+        expected = "" if self.seconds is None else f", about {self.seconds:,.0f} s by the speed of earlier runs"
+        failed = f"; {len(self.impossible)} cannot be scored" if self.impossible else ""
+        return f"{count}{expected}{failed}"
+
+
+def plan_backfill(
+    job_path: str | Path, *, first: str | None = None, last: str | None = None, model: str = "champion"
+) -> BackfillPlan:
+    """Plan which partitions from `first` to `last` are scored, and by which model. Nothing is written.
+
+    Args:
+        job_path: job file, or the folder that holds job.toml.
+        first: first partition; None: the first of the source. `[score] from` and `to` do not apply.
+        last: last partition, inclusive; None: the last of the source.
+        model: alias or version; `as-of`: the version that was champion at the end of each partition's day, in UTC.
+
+    Raises:
+        ArgumentInvalid: `as-of` for a partition without a date.
+        BundleNotFound: there is no such model.
+        DataUnreadable: no partition lies between the bounds.
+    """
+    job = read_job(job_path)
+    partitions = select(discover(job), first, last)
+    versions = _versions(job, partitions, model)
+    planner = _Planner(job)
+    steps = tuple(planner.step(each, version) for each, version in zip(partitions, versions, strict=True))
+    return BackfillPlan(job=job.name, model=model, steps=steps, seconds=_expected_seconds(job, steps))
+
+
+class _Model(NamedTuple):
+    """Opened version, or the reason that there is none."""
+
+    bundle: Bundle | None
+    reason: str = ""
+
+
+class _Planner:
+    """Planner of the steps of one job; opens each version once."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._outputs = Outputs(job.out_path)
+        self._settings = score_settings(job)
+        self._models: dict[str, _Model] = {}
+
+    def step(self, partition: Partition, version: str | None) -> BackfillStep:
+        """Return the step of a partition; version: None if there was no champion."""
+        try:
+            rows = sum(read_footer(file).rows for file in partition.files)
+        except DataUnreadable as error:
+            return _step(partition, version, "unreadable", reason=str(error))
+        if version is None:
+            return _step(partition, None, "no model", rows, "there was no champion on its day")
+        model = self._open(version)
+        if model.bundle is None:
+            return _step(partition, version, "no model", rows, model.reason)
+        bundle = model.bundle
+        key = partition_key(bundle, [digest_file(file) for file in partition.files], self._settings)
+        is_done = self._outputs.done(SCORE, partition.name, key) is not None
+        return BackfillStep(
+            partition=partition.name,
+            version=version,
+            status="already done" if is_done else "due",
+            rows=rows,
+            key=digest_of(partition.name, key),
+        )
+
+    def _open(self, version: str) -> _Model:
+        if version not in self._models:
+            try:
+                bundle = Bundle.open(self._job.bundle_path / version)
+                self._models[version] = _Model(with_active_calibration(self._job.out_path, bundle))
+            except AepipeError as error:
+                self._models[version] = _Model(None, str(error))
+        return self._models[version]
+
+
+def _step(
+    partition: Partition, version: str | None, status: StepStatus, rows: int = 0, reason: str = ""
+) -> BackfillStep:
+    return BackfillStep(partition=partition.name, version=version, status=status, rows=rows, reason=reason)
+
+
+def _versions(job: Job, partitions: Sequence[Partition], model: str) -> list[str | None]:
+    """Return the version for each partition; None where there was no champion yet."""
+    registry = Registry(job.bundle_path)
+    if model != AS_OF:
+        return [registry.resolve(model).name] * len(partitions)
+    registry.resolve()  # raises without a champion
+    history = [naming for naming in registry.history() if naming.alias == "champion"]
+    found: list[str | None] = []
+    for partition in partitions:
+        date = date_of_partition(partition.name)
+        if date is None:
+            raise ArgumentInvalid(
+                "model", [f"as-of needs the date of each partition: '{partition.name}' has none. Name a version."]
+            )
+        moment = end_of(date)
+        found.append(next((naming.version for naming in reversed(history) if naming.when <= moment), None))
+    return found
+
+
+def _expected_seconds(job: Job, steps: Sequence[BackfillStep]) -> float | None:
+    """Estimate the time of the due steps from the median speed of the scored partitions."""
+    speeds = [
+        manifest.details.rows_per_s
+        for manifest in Outputs(job.out_path).manifests(SCORE)
+        if manifest.details.rows_per_s
+    ]
+    if not speeds:
+        return None
+    return sum(step.rows for step in steps if step.status == "due") / median(speeds)
