@@ -1,14 +1,17 @@
 """Nightly flow: `python flows/nightly.py --job data/digits/job.toml`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from prefect.events import emit_event
 from pydantic import Field
 
 from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
-from aepipe.config.job import read_job
+from aepipe.config.job import Job, read_job
+from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
 from aepipe.jobs.sample.sample import SampleResult
 from aepipe.storage import PartitionResult
@@ -37,6 +40,8 @@ class NightlyResult(NamedTuple):
     nights: tuple[PartitionResult, ...]
     sample: SampleResult | None
     report: "ReportResult | None"
+    drift: DriftResult | None = None
+    challenger: "TrainResult | None" = None
 
 
 @pipeline
@@ -53,12 +58,30 @@ def nightly(options: NightOptions) -> NightlyResult:
     scored = score_partitions(options)
     remove_expired(options.job)
     request = SynthesizeOptions(job=options.job, model=options.model)
+    drift = watch_drift(job, options.model, scored.nights)
     drawn = sample(request) if options.samples and job.samples.rows else None
     page = _report(options, job.name, scored)
-    night = NightlyResult(train=trained, nights=scored.nights, sample=drawn, report=page)
+    challenger = fit(options.job, options.device) if job.drift.retrain and drift and drift.alarms else None
+    night = NightlyResult(
+        train=trained, nights=scored.nights, sample=drawn, report=page, drift=drift, challenger=challenger
+    )
     scored.check(night)
     check_set(drawn, night)
     return night
+
+
+def watch_drift(job: Job, model: str, nights: Sequence[PartitionResult]) -> DriftResult | None:
+    """Measure the drift of the new partitions, and emit the event `aepipe.drift` for each one with an alarm."""
+    written = [night.partition for night in nights if night.status == "written"]
+    found = measure_if_possible(job, model=model, partitions=written)
+    for record in found.partitions if found is not None else ():
+        if record.alarms:
+            emit_event(
+                event="aepipe.drift",
+                resource={"prefect.resource.id": f"aepipe.job.{job.name}", "prefect.resource.name": job.name},
+                payload=record.model_copy(update={"streams": record.alarms}).model_dump(mode="json"),
+            )
+    return found
 
 
 @step
@@ -96,6 +119,8 @@ def show_night(night: NightlyResult) -> None:
     if night.train is not None:
         show_training(night.train)
     show_nights(night.nights)
+    for line in night.drift.lines if night.drift is not None else ():
+        print(line)
     if night.sample is not None:
         show_sample(night.sample)
     if night.report is not None:

@@ -1,4 +1,4 @@
-"""Commands of an operator: `aepipe backfill`."""
+"""Commands of an operator: `aepipe backfill` and `aepipe drift`."""
 
 from typing import Annotated
 
@@ -57,4 +57,34 @@ def backfill(
         raise typer.Exit(1)
 
 
-COMMANDS = (backfill,)
+def drift(
+    job: options.JobPath = options.HERE,
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Partition to compare; repeatable; default: every scored one.")
+    ] = None,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Compare scored partitions with the training data: input columns, scores and latents, with confidence bounds.
+
+    Example: [bold]aepipe drift data/cells/job.toml --partition dt=2026-01-07[/bold]
+    """
+    from aepipe.jobs.drift.monitor import measure_drift
+
+    with progress_bar(quiet=json) as progress:
+        result = measure_drift(job, model=model, partitions=partition, progress=progress)
+    if json:
+        print_json(result)
+        return
+    header = ("partition", "largest change", "distance", "low", "high", "shift", "alarms", "note")
+    rows: list[tuple[object, ...]] = []
+    for each in result.partitions:
+        top = each.streams[0] if each.streams else None
+        figures = (top.name, top.distance, top.low, top.high, top.shift) if top is not None else ("",) * 5
+        rows.append((each.partition, *figures, len(each.alarms), each.skipped))
+    print_table("", header, rows)
+    for line in result.lines:
+        typer.echo(line)
+
+
+COMMANDS = (backfill, drift)

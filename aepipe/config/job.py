@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
+from aepipe.config.drift import Drift
 from aepipe.config.local_path import LocalPath
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
@@ -292,6 +293,7 @@ class Job(FrozenModel):
     samples: Samples = Samples()
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
+    drift: Drift = Drift()
     output: Output = Output()
     run: Run = Run()
     publish: tuple[Publish, ...] = Field((), description="tables that outputs are published to")

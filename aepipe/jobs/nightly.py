@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Device, read_job
+from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.publish.publish import PublishResult, publish_job
 from aepipe.jobs.report.report import ReportResult, report
@@ -20,7 +21,7 @@ class NightResult(Result):
     """Results of the steps.
 
     `train` is None if there was a champion, `sample` if the job asks for no rows or today has some, `report` if no
-    partition has scores.
+    partition has scores, `drift` if it was not measured, `challenger` if drift led to no training.
     """
 
     train: TrainResult | None
@@ -31,6 +32,8 @@ class NightResult(Result):
     """Partitions and bundles removed by `[output] keep`; None if the job keeps all."""
     published: PublishResult | None = None
     """Rows published to other tables; None if the job has no [[publish]] section."""
+    drift: DriftResult | None = None
+    challenger: TrainResult | None = None
 
     @property
     def failed(self) -> bool:
@@ -49,6 +52,9 @@ class NightResult(Result):
         lines += [f"note      {note}" for note in self.score.notes]
         if self.removed is not None:
             lines += [f"expired   {line}" for line in self.removed.lines()]
+        lines += [f"drift     {line}" for line in (self.drift.lines if self.drift is not None else ())]
+        if self.challenger is not None and self.challenger.created:
+            lines.append(f"trained   {self.challenger.bundle} after drift, as {self.challenger.alias}")
         if self.sample is not None and self.sample.missed:
             lines.append(f"FAILED    {self.sample.fault}")
         elif self.sample is not None:
@@ -68,6 +74,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
         trained = train(job_path, device=device, progress=progress)
     scored = score(job_path, device=device, progress=of_stage(progress, "score"))
     removed = forget_expired(job)
+    drift = measure_if_possible(job, partitions=[n.partition for n in scored.nights if n.status == "written"])
     # Samples of today by another model do not count: a user may have requested them by hand.
     samples = Outputs(job.out_path).manifest(SAMPLE, today()) if job.samples.rows else None
     has_samples = samples is not None and samples.model_version == scored.model_version
@@ -75,4 +82,16 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
-    return NightResult(train=trained, score=scored, sample=drawn, report=page, removed=removed, published=published)
+    challenger = None
+    if job.drift.retrain and drift is not None and drift.alarms:
+        challenger = train(job_path, device=device, progress=progress)
+    return NightResult(
+        train=trained,
+        score=scored,
+        sample=drawn,
+        report=page,
+        removed=removed,
+        published=published,
+        drift=drift,
+        challenger=challenger,
+    )

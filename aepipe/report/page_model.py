@@ -169,6 +169,19 @@ class Comparison(NamedTuple):
     ranges: Mapping[str, tuple[tuple[float, float] | None, ...]] = {}  # interval of each measure, by line
 
 
+class DriftLine(NamedTuple):
+    """Change of one column, latent or score of a partition against the training data, with its 95 % interval."""
+
+    partition: str
+    name: str
+    kind: Literal["column", "score", "latent"]
+    distance: float
+    low: float
+    high: float
+    shift: float
+    alarm: bool
+
+
 class FileLine(NamedTuple):
     """Input or output file; the path is relative to the job's folder."""
 
@@ -201,8 +214,9 @@ class ReportPage:
 
     Attributes:
         reasons: number of flagged rows by first attribution.
-        absent: reason per missing section: partitions, scores, costs, reasons, anomalies, latents, samples, traversals,
-            comparisons, training, files, card.
+        drift: every alarm, and the largest changes of the latest compared partition.
+        absent: reason per missing section: partitions, scores, costs, drift, reasons, anomalies, latents, samples,
+            traversals, comparisons, training, files, card.
     """
 
     header: Header
@@ -210,6 +224,7 @@ class ReportPage:
     partitions: tuple[PartitionResult, ...] = ()
     scores: Scores | None = None
     costs: CostCurve | None = None
+    drift: tuple[DriftLine, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     anomalies: TopAnomalies | None = None
     latents: LatentMap | None = None

@@ -37,6 +37,7 @@ COMMANDS = [
     "rollback",
     "forget",
     "backfill",
+    "drift",
     "verify",
     "doctor",
 ]
@@ -227,6 +228,8 @@ JSON_CALLS = {
     "models": ["models", "{job}"],
     "promote": ["promote", "{job}", "--dry-run"],
     "rollback": ["rollback", "{job}"],
+    "backfill": ["backfill", "{job}", "--from", "2026-01-06"],
+    "drift": ["drift", "{job}"],
     "forget": ["forget", "{job}", "dt=2026-01-07"],
     "verify": ["verify", "{job}"],
     "doctor": ["doctor", "{job}"],

@@ -11,6 +11,7 @@ from aepipe.report.page_model import (
     Card,
     Comparison,
     CostCurve,
+    DriftLine,
     FileLine,
     Header,
     LatentMap,
@@ -83,6 +84,10 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
         ),
         "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
         "costs": cost_curve(text),
+        "drift": (
+            DriftLine(f"dt={text}", area, "column", 0.12, 0.08, 0.16, 0.31, True),
+            DriftLine("dt=2026-01-02", text, "latent", 0.01, 0.0, 0.03, -0.02, False),
+        ),
         "reasons": {text: 3, "texture": 1},
         "anomalies": TopAnomalies(
             scores=anomaly_scores(5, key=f"id {text}", reason=area, name=text),

@@ -7,6 +7,7 @@ from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data
+from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
@@ -76,6 +77,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         partitions=(*map(scored.result, scored.manifests), *page_data.list_quarantined(scored)),
         scores=page_data.build_scores(scan, model),
         costs=page_data.build_cost_curve(model),
+        drift=build_drift(scored),
         reasons=scan.first_reasons,
         anomalies=page_data.build_top_anomalies(scored, scan),
         latents=page_data.build_latent_map(scored, scan),

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe import versions as installed
+from aepipe.bundles import drift_reference
 from aepipe.bundles.bundle import BundleManifest, write_bundle
 from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
@@ -207,6 +208,9 @@ def _publish(build: _Build, device: str, seconds: Mapping[str, float]) -> Path:
             "curve.json": build.fitted.curve.model_dump_json(indent=1).encode(),
             "card.md": model_card(manifest, build.fitted.curve).encode(),
             **_conditions_file(data.conditions),
+            drift_reference.FILE: drift_reference.DriftReference.fit(
+                data.encoding, manifest.latent, (data.train, data.calibration), outputs
+            ).to_json(),
         },
     )
 

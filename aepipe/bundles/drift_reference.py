@@ -1,0 +1,136 @@
+"""Reference of a bundle for drift: binned distributions of input columns, scores and latents.
+
+The file is optional: bundles of version 0.1.0 have none. Independent of torch.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.encoding import Encoding
+from aepipe.errors import BundleCorrupt
+from aepipe.frozen import FrozenModel
+from aepipe.layout import Category, LatentSpace, Number
+
+FILE = "drift.json"
+BINS = 32
+MOST_CODES = 256
+MOST_ROWS = 200_000
+
+Arrays = Mapping[str, NDArray[np.generic]]
+StreamKind = Literal["column", "score", "latent"]
+
+
+class ReferenceStream(FrozenModel):
+    """Distribution of one quantity: counts of missing values and of ordered bins, or of codes."""
+
+    name: str
+    kind: StreamKind
+    edges: tuple[float, ...] | None = Field(None, description="upper edges of all bins but the last; None: codes")
+    counts: tuple[int, ...] = Field(min_length=2)
+
+    @classmethod
+    def fit(cls, name: str, kind: StreamKind, values: NDArray[np.generic]) -> Self:
+        """Bin reference values, (B,): floats by their quantiles, NaN is missing; integers are codes."""
+        edges = None
+        if np.issubdtype(values.dtype, np.floating):
+            finite = values[np.isfinite(values)]
+            shares = np.arange(1, BINS) / BINS
+            found = np.quantile(finite, shares, method="lower") if len(finite) else np.zeros(0)
+            edges = tuple(np.unique(found).astype(np.float64).tolist())
+        counts = count_values(values, edges)
+        return cls(name=name, kind=kind, edges=edges, counts=tuple(counts.tolist()))
+
+    def count(self, values: NDArray[np.generic]) -> NDArray[np.int64]:
+        """Count values, (B,), in the bins of the reference."""
+        counts = count_values(values, self.edges)
+        return counts[: len(self.counts)]
+
+
+class DriftReference(FrozenModel):
+    """Distributions that the rows of later nights are compared with."""
+
+    streams: tuple[ReferenceStream, ...]
+
+    @classmethod
+    def fit(cls, encoding: Encoding, latent: LatentSpace, inputs: Sequence[Arrays], outputs: Arrays) -> Self:
+        """Fit a reference.
+
+        Args:
+            encoding: encoding of the rows.
+            latent: feature columns of the scorer.
+            inputs: parts of the training data as encoded rows, by port.
+            outputs: outputs of the scorer for held-out rows, by port.
+        """
+        columns = zip(*(tuple(input_streams(encoding, part)) for part in inputs), strict=True)
+        joined = [(same[0][0], same[0][1], np.concatenate([values for _, _, values in same])) for same in columns]
+        named: list[Named] = [*joined, *output_streams(latent, outputs)]
+        return cls(streams=tuple(ReferenceStream.fit(name, kind, _thinned(values)) for name, kind, values in named))
+
+    def to_json(self) -> bytes:
+        """Serialise to the file form."""
+        return (self.model_dump_json() + "\n").encode()
+
+
+Named = tuple[str, StreamKind, NDArray[np.generic]]
+
+
+def input_streams(encoding: Encoding, inputs: Arrays) -> Iterator[Named]:
+    """Yield name, kind and values of the encoded columns of a table; none for images and windows.
+
+    Datetimes are left out: they move on by themselves.
+    """
+    layout = encoding.layout
+    kinds = {column.name: column.kind for column in encoding.schema.columns}
+    features: tuple[tuple[str, Sequence[Number | Category]], ...] = (
+        ("num", layout.numbers),
+        ("cat", layout.categories),
+    )
+    for port, described in features:
+        for index, feature in enumerate(described):
+            if port in inputs and kinds.get(layout.columns[feature.column]) != "datetime":
+                yield feature.name, "column", inputs[port][:, index]
+
+
+def output_streams(latent: LatentSpace, outputs: Arrays) -> Iterator[Named]:
+    """Yield name, kind and values of the score and of the real latents."""
+    yield "score", "score", outputs["score"]
+    names = {"pooled": latent.pooled} if latent.pooled else {"z": latent.names} if latent.kind == "real" else {}
+    for port, columns in names.items():
+        for index, name in enumerate(columns):
+            if port in outputs:
+                yield name, "latent", outputs[port][:, index]
+
+
+def count_values(values: NDArray[np.generic], edges: tuple[float, ...] | None) -> NDArray[np.int64]:
+    """Count missing values and the values of each bin, (2 + edges,); without edges, the codes, (MOST_CODES,).
+
+    >>> count_values(np.array([np.nan, 0.0, 1.0, 5.0]), (0.0, 1.0)).tolist()
+    [1, 1, 1, 1]
+    """
+    if edges is None:
+        return np.bincount(np.minimum(values.astype(np.int64), MOST_CODES - 1), minlength=MOST_CODES)
+    missing = np.isnan(values.astype(np.float64))
+    bins = np.searchsorted(np.asarray(edges), values[~missing].astype(np.float64), side="left")
+    return np.concatenate([[np.count_nonzero(missing)], np.bincount(bins, minlength=len(edges) + 1)]).astype(np.int64)
+
+
+def read_drift_reference(bundle: Bundle) -> DriftReference | None:
+    """Return the reference of a bundle; None if it has none. Raises BundleCorrupt if it cannot be read."""
+    data = bundle.files.get(FILE)
+    if data is None:
+        return None
+    try:
+        return DriftReference.model_validate_json(data)
+    except ValidationError:
+        raise BundleCorrupt(
+            f"{bundle.path / FILE} is intact, but this version of aepipe cannot read it. Train again."
+        ) from None
+
+
+def _thinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    return values[:: max(1, -(-len(values) // MOST_ROWS))]

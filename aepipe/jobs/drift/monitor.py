@@ -1,0 +1,302 @@
+"""Drift of scored partitions against the reference of their model, with its state over the partitions."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.drift_reference import (
+    DriftReference,
+    ReferenceStream,
+    StreamKind,
+    input_streams,
+    read_drift_reference,
+)
+from aepipe.config.drift import Drift
+from aepipe.config.job import Job, read_job
+from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
+from aepipe.jobs.results import Result
+from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
+from aepipe.progress import Progress, no_progress
+from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.partitions import natural_order
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 50_000
+"""Rows per partition that are compared, evenly spaced: enough for a distance of 0.01."""
+FOLDER = "drift"
+
+Counts = Mapping[str, NDArray[np.int64]]
+
+
+class StreamDrift(Result):
+    """Change of one column, latent or score in one partition.
+
+    `distance` is the Kolmogorov distance with its 95 % interval, `shift` the change in standard deviations of a normal
+    distribution, `martingale` the evidence so far, `alarm` whether it is enough and no cool-down holds it back.
+    """
+
+    name: str
+    kind: StreamKind
+    distance: float
+    low: float
+    high: float
+    shift: float
+    p_value: float
+    martingale: float
+    alarm: bool
+    cool_down: int
+    """partitions in which this stream raises no alarm yet"""
+
+
+class PartitionDrift(Result):
+    """Drift of one partition, largest distance first; `skipped` says why it was not compared."""
+
+    partition: str
+    model_version: str
+    key: str
+    """key of the commit of the scores"""
+    rows: int
+    streams: tuple[StreamDrift, ...] = ()
+    skipped: str = ""
+
+    @property
+    def alarms(self) -> tuple[StreamDrift, ...]:
+        """Streams with an alarm."""
+        return tuple(stream for stream in self.streams if stream.alarm)
+
+
+class DriftResult(Result):
+    """Drift of the partitions that one model version has scored, in order."""
+
+    model_version: str
+    partitions: tuple[PartitionDrift, ...]
+
+    @property
+    def alarms(self) -> tuple[tuple[str, StreamDrift], ...]:
+        """Partition and stream of every alarm."""
+        return tuple((each.partition, stream) for each in self.partitions for stream in each.alarms)
+
+    @property
+    def lines(self) -> list[str]:
+        """Describe every alarm, for a terminal."""
+        return [f"{partition}: {describe(stream)}" for partition, stream in self.alarms]
+
+
+def describe(stream: StreamDrift) -> str:
+    """Describe the change of a stream in one sentence."""
+    what = {"column": f"column {stream.name}", "latent": f"latent {stream.name}", "score": "the score"}[stream.kind]
+    interval = f"95 % interval {stream.low:.3f} to {stream.high:.3f}"
+    return f"{what} drifted: distance {stream.distance:.3f} ({interval}), shift {stream.shift:+.2f} standard deviations"
+
+
+def measure_drift(
+    job_path: str | Path,
+    *,
+    model: str = "champion",
+    partitions: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> DriftResult:
+    """Compare scored partitions with the reference of their model; compared ones are not compared again.
+
+    Args:
+        job_path: job file, or the folder that holds job.toml.
+        model: alias or version.
+        partitions: names; None: every partition that the version has scored.
+        progress: callback for progress.
+
+    Raises:
+        BundleNotFound: the bundle has no reference, since an older version trained it.
+    """
+    job = read_job(job_path)
+    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    reference = read_drift_reference(bundle)
+    if reference is None:
+        raise BundleNotFound(f"{bundle.path} has no drift reference. Train again: aepipe train {job.source} --force")
+    outputs = Outputs(job.out_path)
+    manifests = [m for m in outputs.manifests(SCORE) if m.model_version == bundle.version]
+    monitor = _Monitor(job, bundle, reference)
+    found = []
+    for index, manifest in enumerate(manifests):
+        (progress or no_progress)(f"drift {manifest.partition}", index / len(manifests))
+        if partitions is None or manifest.partition in partitions:
+            found.append(monitor.measure(manifest))
+    return DriftResult(model_version=bundle.version, partitions=tuple(found))
+
+
+def measure_if_possible(job: Job, *, model: str = "champion", partitions: Sequence[str]) -> DriftResult | None:
+    """Measure the drift of partitions in a nightly run; None if `[drift]` or the bundle does not provide for it.
+
+    A fault is logged: it never stops a night.
+    """
+    if not job.drift.check or not partitions:
+        return None
+    try:
+        if read_drift_reference(Bundle.open(f"{job.bundle_path}@{model}")) is None:
+            return None
+        result = measure_drift(job.source, model=model, partitions=partitions)
+    except AepipeError as error:
+        log.warning("drift was not measured: %s", error)
+        return None
+    for line in result.lines:
+        log.warning("%s", line)
+    return result
+
+
+class _Monitor:
+    """Monitor of one model version; its state is in the records of the partitions."""
+
+    def __init__(self, job: Job, bundle: Bundle, reference: DriftReference) -> None:
+        self._job = job
+        self._bundle = bundle
+        self._reference = reference
+        self._outputs = Outputs(job.out_path)
+        self._records = {record.partition: record for record in read_drift(job.out_path, bundle.version)}
+
+    def measure(self, manifest: Manifest[ScoreDetails]) -> PartitionDrift:
+        """Compare a partition, or return its record if its scores have not changed since."""
+        known = self._records.get(manifest.partition)
+        if known is not None and known.key == manifest.key:
+            return known
+        record = self._compare(manifest)
+        path = self._job.out_path / HIDDEN / FOLDER / self._bundle.path.name / f"{manifest.partition}.json"
+        put_json(path, record.model_dump(mode="json"))
+        self._records[record.partition] = record
+        return record
+
+    def _compare(self, manifest: Manifest[ScoreDetails]) -> PartitionDrift:
+        blank = PartitionDrift(
+            partition=manifest.partition,
+            model_version=self._bundle.version,
+            key=manifest.key,
+            rows=manifest.details.rows,
+        )
+        if manifest.details.rows < self._job.drift.min_rows:
+            reason = (
+                f"it has {manifest.details.rows:,} rows, fewer than [drift] min_rows = {self._job.drift.min_rows:,}"
+            )
+            return blank.model_copy(update={"skipped": reason})
+        try:
+            counts = count_partition(self._bundle, self._reference, self._outputs, manifest)
+        except (AepipeError, OSError) as error:
+            return blank.model_copy(update={"skipped": str(error)})
+        streams = compare_streams(self._reference, counts, self._state_before(manifest.partition), self._job.drift)
+        return blank.model_copy(update={"streams": streams})
+
+    def _state_before(self, partition: str) -> Mapping[str, StreamDrift]:
+        """Return the streams of the latest compared partition before this one; a late partition starts from it too."""
+        earlier = [
+            record
+            for record in self._records.values()
+            if record.streams and natural_order(record.partition) < natural_order(partition)
+        ]
+        latest = max(earlier, key=lambda record: natural_order(record.partition), default=None)
+        return {} if latest is None else {stream.name: stream for stream in latest.streams}
+
+
+def compare_streams(
+    reference: DriftReference, counts: Counts, before: Mapping[str, StreamDrift], settings: Drift
+) -> tuple[StreamDrift, ...]:
+    """Compare the counts of one partition with the reference, given the state after the partition before.
+
+    Args:
+        reference: reference of the bundle.
+        counts: counts by stream, as `ReferenceStream.count`; a stream without counts is left out.
+        before: state of the streams after the partition before.
+        settings: `[drift]` of the job.
+
+    Returns:
+        Streams, largest distance first.
+    """
+    streams = [stream for stream in reference.streams if stream.name in counts and counts[stream.name].sum()]
+    enough = len(reference.streams) / settings.false_alarm
+    found = [
+        _compare_stream(stream, counts[stream.name], before.get(stream.name), settings, enough=enough)
+        for stream in streams
+    ]
+    return tuple(sorted(found, key=lambda stream: -stream.distance))
+
+
+def _compare_stream(
+    stream: ReferenceStream,
+    current: NDArray[np.int64],
+    before: StreamDrift | None,
+    settings: Drift,
+    *,
+    enough: float,
+) -> StreamDrift:
+    """Compare one stream; enough: evidence that raises an alarm, shared among all streams (Bonferroni)."""
+    reference = np.asarray(stream.counts, np.int64)
+    change = change_between(reference, current)
+    p_value = drift_p_value(reference, current, tolerance=settings.tolerance, reference_level=1 / enough)
+    martingale = next_martingale(1.0 if before is None else before.martingale, p_value)
+    waiting = 0 if before is None else before.cool_down
+    alarm = martingale >= enough and waiting == 0
+    return StreamDrift(
+        name=stream.name,
+        kind=stream.kind,
+        distance=change.distance,
+        low=change.low,
+        high=change.high,
+        shift=change.shift,
+        p_value=p_value,
+        martingale=1.0 if alarm else martingale,
+        alarm=alarm,
+        cool_down=settings.cool_down if alarm else max(0, waiting - 1),
+    )
+
+
+def count_partition(
+    bundle: Bundle, reference: DriftReference, outputs: Outputs, manifest: Manifest[ScoreDetails]
+) -> dict[str, NDArray[np.int64]]:
+    """Count the values of a partition in the bins of the reference, on at most MOST_ROWS evenly spaced rows.
+
+    Raises DataUnreadable if an output is gone.
+    """
+    step = max(1, -(-manifest.details.rows // MOST_ROWS))
+    named = list(input_streams(bundle.encoding, _encoded(bundle, manifest, step)))
+    found: dict[str, NDArray[np.generic]] = {name: values for name, _, values in named}
+    latents = [stream.name for stream in reference.streams if stream.kind == "latent"]
+    for output, names in {"scores": ["score"], "features": latents}.items():
+        if output in manifest.files and names:
+            table = read_parquet(outputs.root / manifest.files[output].path, names)
+            for name in names:
+                values = np.asarray(table[name].to_numpy(), np.float64)[::step]
+                found[name] = values[np.isfinite(values)]
+    return {stream.name: stream.count(found[stream.name]) for stream in reference.streams if stream.name in found}
+
+
+def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Mapping[str, NDArray[np.generic]]:
+    """Read and encode every step-th row of the source."""
+    if bundle.encoding.layout.kind != "table":
+        return {}
+    names = [column.name for column in bundle.encoding.schema.without_keys().columns]
+    parts: list[Mapping[str, NDArray[np.generic]]] = []
+    for path in map(Path, manifest.details.inputs):
+        present = set(read_footer(path).schema.names)
+        for batch in slices([path], [name for name in names if name in present], rows=READ_ROWS):
+            rows = pa.Table.from_batches([batch]).take(np.arange(0, batch.num_rows, step))
+            parts.append(bundle.encoding.encode_table(rows, rows=READ_ROWS).arrays)
+    if not parts:
+        raise DataUnreadable(f"{manifest.partition} has no source file.")
+    return {port: np.concatenate([part[port] for part in parts]) for port in parts[0]}
+
+
+def read_drift(out: Path, model_version: str) -> tuple[PartitionDrift, ...]:
+    """Return the records of a model version in the order of the partitions; unreadable records count as absent."""
+    folder = out / HIDDEN / FOLDER / model_version.rpartition("/")[2]
+    found = []
+    for path in folder.rglob("*.json"):
+        try:
+            found.append(PartitionDrift.model_validate(json.loads(path.read_bytes())))
+        except (ValueError, ValidationError):
+            log.warning("%s cannot be read; the partition is compared again", path)
+    return tuple(sorted(found, key=lambda record: natural_order(record.partition)))

@@ -1,0 +1,88 @@
+"""Change of a distribution against a reference sample: effect size, confidence bounds, and evidence over nights.
+
+The effect size is the Kolmogorov distance: the largest difference of the two distribution functions. A normal
+distribution that moves by 0.25 standard deviations has a distance of 0.1. A change counts only beyond a tolerance, so
+that a large number of rows alone is no evidence.
+"""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+_LEAST_P = 1e-12
+"""Smallest p-value that counts: a single night never settles the evidence for good."""
+_NORMAL = NormalDist()
+
+
+class Change(NamedTuple):
+    """Change between two samples, as counts of the same ordered bins."""
+
+    distance: float
+    low: float
+    """lower confidence bound of the distance"""
+    high: float
+    shift: float
+    """mean change of the normal scores: for a normal distribution, the shift in standard deviations"""
+
+
+def change_between(reference: Counts, current: Counts, *, level: float = 0.95) -> Change:
+    """Compare two samples by their counts in the same ordered bins, (K,) each.
+
+    The bounds hold for any distribution (Dvoretzky, Kiefer & Wolfowitz 1956; constant by Massart 1990), for both
+    samples at once.
+    """
+    share_before, share_now = reference / reference.sum(), current / current.sum()
+    before, now = np.cumsum(share_before), np.cumsum(share_now)
+    distance = float(np.abs(before - now).max())
+    error = sum(_deviation(int(counts.sum()), (1 - level) / 2) for counts in (reference, current))
+    middle = np.clip(before - share_before / 2, 1e-9, 1 - 1e-9)
+    scores = np.array([_NORMAL.inv_cdf(float(value)) for value in middle])
+    shift = float((share_now - share_before) @ scores)
+    return Change(distance, max(0.0, distance - error), min(1.0, distance + error), shift)
+
+
+def drift_p_value(reference: Counts, current: Counts, *, tolerance: float, reference_level: float = 1e-5) -> float:
+    """Return the p-value of the hypothesis that the distance between the distributions is at most the tolerance.
+
+    The error of the reference is bounded once, at `reference_level`, so that the p-values of several nights are valid
+    given the same reference.
+    """
+    distance = float(np.abs(np.cumsum(reference) / reference.sum() - np.cumsum(current) / current.sum()).max())
+    excess = distance - tolerance - _deviation(int(reference.sum()), reference_level)
+    if excess <= 0:
+        return 1.0
+    return min(1.0, 2 * math.exp(-2 * int(current.sum()) * excess**2))
+
+
+def evidence(p_value: float) -> float:
+    """Return the e-value of a p-value: the mixture of all power bets, 1 on average under the hypothesis.
+
+    Integral of a p**(a - 1) over a from 0 to 1 (Vovk, Gammerman & Shafer 2022, section 8.2).
+
+    >>> round(evidence(1.0), 3), evidence(0.001) > 10
+    (0.5, True)
+    """
+    p = max(p_value, _LEAST_P)
+    log_p = math.log(p)
+    if log_p > -1e-3:  # series around p = 1, where the closed form is 0 / 0
+        return 0.5 - log_p / 3
+    return (1 - p + p * log_p) / (p * log_p**2)
+
+
+def next_martingale(previous: float, p_value: float) -> float:
+    """Update the evidence by one night.
+
+    The product of e-values, restarted at 1 whenever it is below (an e-detector, Shin, Ramdas & Rinaldo 2022): without
+    drift it reaches 1 / a on average once in at least 1 / a nights.
+    """
+    return max(1.0, previous) * evidence(p_value)
+
+
+def _deviation(rows: int, level: float) -> float:
+    """Return the distance of an empirical distribution function that is exceeded with at most this probability."""
+    return math.sqrt(math.log(2 / level) / (2 * rows))

@@ -1,0 +1,81 @@
+"""Change of distributions against closed forms, and the guarantees of the evidence by simulation."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import ks_2samp, norm
+
+from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
+
+
+def counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    return np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
+
+
+def test_distance_is_that_of_scipy_where_every_value_has_a_bin() -> None:
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 30, 500), generator.integers(3, 30, 400)
+    edges = np.arange(30.0)
+
+    change = change_between(counts(first, edges), counts(second, edges))
+
+    assert change.distance == pytest.approx(ks_2samp(first, second).statistic)
+    assert 0 <= change.low < change.distance < change.high <= 1
+
+
+def test_shift_of_a_normal_distribution_is_in_standard_deviations() -> None:
+    edges = norm.ppf(np.arange(1, 32) / 32)
+    before, after = (np.diff(norm.cdf(edges - mean), prepend=0, append=1) for mean in (0.0, 0.25))
+
+    change = change_between((before * 1e7).astype(np.int64), (after * 1e7).astype(np.int64))
+
+    assert change.shift == pytest.approx(0.25, abs=0.01)
+    assert change.distance == pytest.approx(2 * norm.cdf(0.125) - 1, abs=0.002)
+
+
+def test_intervals_cover_the_true_distance() -> None:
+    generator = np.random.default_rng(0)
+    edges = norm.ppf(np.arange(1, 32) / 32)
+    truth = 2 * norm.cdf(0.15) - 1
+
+    found = [
+        change_between(counts(generator.normal(size=2_000), edges), counts(generator.normal(0.3, size=1_000), edges))
+        for _ in range(200)
+    ]
+
+    assert np.mean([change.low <= truth <= change.high for change in found]) >= 0.95
+
+
+def test_p_values_are_valid_at_the_tolerance_and_many_rows_are_no_evidence() -> None:
+    generator = np.random.default_rng(0)
+    reference = np.array([500_000, 500_000])
+    shares = np.array([0.55, 0.45])  # a distance of exactly the tolerance
+
+    found = [drift_p_value(reference, generator.multinomial(10_000, shares), tolerance=0.05) for _ in range(2_000)]
+
+    for level in (0.01, 0.1, 0.5):
+        assert np.mean(np.array(found) <= level) <= level
+    assert drift_p_value(reference, np.array([5_100_000, 4_900_000]) * 100, tolerance=0.05) == 1.0
+    assert drift_p_value(reference, np.array([6_000, 4_000]), tolerance=0.05) < 1e-3
+
+
+@pytest.mark.parametrize("p_value", [1e-6, 0.01, 0.3, 0.9, 0.9999])
+def test_evidence_is_the_integral_of_all_power_bets(p_value: float) -> None:
+    integral, _ = quad(lambda power: power * p_value ** (power - 1), 0, 1)
+
+    assert evidence(p_value) == pytest.approx(integral, rel=1e-3)
+
+
+def test_evidence_is_one_on_average_for_uniform_p_values() -> None:
+    mean, _ = quad(evidence, 1e-12, 1, points=[1e-9, 1e-6, 1e-3, 1e-2], limit=200)
+
+    assert mean == pytest.approx(1, abs=0.05)
+    assert mean <= 1
+
+
+def test_stable_nights_leave_no_debt() -> None:
+    state = 1.0
+    for _ in range(60):
+        state = next_martingale(state, 1.0)
+
+    assert next_martingale(state, 1e-9) > 1e6
