@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aepipe.api import Model, load
+    from aepipe.api import Model, fit, load
 
 # Arrow chooses its allocator when it is loaded. Its default, mimalloc, returns pages that the next file needs at
 # once: a tenth of the CPU seconds of a night, and 50 MB more at the peak. With one arena per thread, jemalloc would
@@ -16,16 +16,16 @@ if sys.platform == "linux" and "pyarrow" not in sys.modules:
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Model", "__version__", "fit", "load"]
 
 
-_MODULES = ("errors",)
+_MODULES = ("errors", "sklearn")
 """Public modules that are imported on first use."""
 
 
 def __getattr__(name: str) -> object:
     """Import the Python interface on first use, so that the command line starts without it."""
-    if name in {"Model", "load"}:
+    if name in {"Model", "fit", "load"}:
         from aepipe import api
 
         return getattr(api, name)

@@ -1,5 +1,6 @@
 """Python interface: models and data frames in memory."""
 
 from aepipe.api.model import Model, load
+from aepipe.api.training import fit
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "fit", "load"]

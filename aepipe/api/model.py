@@ -12,7 +12,8 @@ from aepipe.api.arguments import MOST_SEED, one_of, real_numbers, text, two_of, 
 from aepipe.api.frames import FORMATS, Frame, in_format, like, to_arrow
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.aliases import CHAMPION
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.bundle import Bundle, copy_bundle
+from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, read_job
 from aepipe.errors import ArgumentInvalid
 from aepipe.inference.output_schema import FLAG
@@ -184,6 +185,20 @@ class Model:
             dimensions = [text("dimensions", name, such_as='"z_000"') for name in dimensions]
         return like(rows, self._tables.traverse(self._read(rows), dimensions, steps=steps))
 
+    def export(self, folder: str | Path) -> Path:
+        """Write the bundle to `folder`, as exported/<name> of a job: `aepipe.load(folder)` loads it as champion.
+
+        Returns the folder of the version. Equal bundles are written once.
+        """
+        registry = Registry(Path(folder).resolve())
+        written = copy_bundle(self.bundle, registry.folder)
+        registry.set_alias(CHAMPION, written.name, who=current_user(), why="exported")
+        return written
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the files of the bundle; unpickling checks their digests."""
+        return _of_bundle, (self.bundle, self._tables.device)
+
     def __repr__(self) -> str:
         facts = "; ".join(f"{name} {value}" for name, value in _facts(self.bundle))
         return f"<aepipe.Model {self.version}: {facts}>"
@@ -228,6 +243,10 @@ def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | Non
     return Model(
         TableModel(bundle if outputs is None else with_active_calibration(Path(outputs), bundle), device=device)
     )
+
+
+def _of_bundle(bundle: Bundle, device: Device) -> Model:
+    return Model(TableModel(bundle, device=device))
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:

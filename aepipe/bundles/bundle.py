@@ -228,6 +228,24 @@ def write_bundle(
     return final
 
 
+def copy_bundle(bundle: Bundle, folder: Path) -> Path:
+    """Write a bundle to exported/<name> under its own version and return the version's folder.
+
+    Raises:
+        Busy: another process is writing a bundle of the same name.
+    """
+    source, final = bundle.path / MANIFEST, folder / bundle.path.name
+    manifest = (
+        _read(source, most=_MOST_MANIFEST_BYTES)
+        if source.is_file()
+        else json_bytes(bundle.manifest.model_dump(mode="json"))
+    )
+    with lock(folder / LOCK, wait_s=_WAIT_S):
+        if not final.exists():
+            put_folder(final, {**bundle.files, MANIFEST: manifest})
+    return final
+
+
 def read_manifest(folder: Path) -> BundleManifest:
     """Read the manifest of a version and check it against the folder's name. Raises BundleCorrupt or BundleTooNew."""
     path = folder / MANIFEST

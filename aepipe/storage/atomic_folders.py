@@ -1,13 +1,22 @@
 """Folders that are complete or absent, whenever the process or the machine stops."""
 
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from aepipe.storage.atomic_files import put_bytes, replace, sync
 
 STAGING = ".staging"
 REMOVED = ".removed"
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a new folder for temporary files, and remove it at the end."""
+    with tempfile.TemporaryDirectory(prefix="aepipe-") as folder:
+        yield Path(folder)
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -58,7 +58,7 @@ class BuiltBundle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exported:
+class ExportedParts:
     """ONNX parts of a bundle, and the outputs of its scorer for the calibration rows."""
 
     parts: Mapping[str, Exported]
@@ -66,7 +66,7 @@ class _Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class _Calibrated:
+class CalibratedScores:
     """Calibration of a scorer, and how its scores came about; empty for a plain split."""
 
     calibration: Calibration
@@ -74,7 +74,7 @@ class _Calibrated:
 
 
 @dataclass(frozen=True, slots=True)
-class _Build:
+class Build:
     """Inputs of a bundle and the results of all stages."""
 
     job: Job
@@ -84,8 +84,8 @@ class _Build:
     data: TrainingData
     fitted: FittedModel
     scorer: FittedScorer
-    exported: _Exported
-    calibrated: _Calibrated
+    exported: ExportedParts
+    calibrated: CalibratedScores
     warnings: tuple[str, ...]
 
 
@@ -140,18 +140,18 @@ def make_bundle(
             exported = _export(job, data, fitted, scorer)
         with stage("calibrate"):
             calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
-    build = _Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings)
-    path = _publish(build, used, stage.seconds)
+    build = Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings)
+    path = publish(build, used, stage.seconds)
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
     summary = f"{job.model.family}, {counts['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
     return BuiltBundle(path, summary, counts, stage.seconds, rows.warnings)
 
 
-def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> _Exported:
+def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> ExportedParts:
     drawn = (*scorer.priors, *fit_labels(job, data))
     parts = {part.part: part for part in export_model(fitted.model, scorer.scorer, drawn, data.train)}
-    return _Exported(parts, _outputs(parts["scorer"].onnx, data.calibration))
+    return ExportedParts(parts, scorer_outputs(parts["scorer"].onnx, data.calibration))
 
 
 def _calibrate(
@@ -160,15 +160,15 @@ def _calibrate(
     rows: TrainingRows,
     data: TrainingData,
     scorer: FittedScorer,
-    exported: _Exported,
+    exported: ExportedParts,
     *,
     device: Literal["cpu", "cuda"],
     progress: Progress,
-) -> _Calibrated:
+) -> CalibratedScores:
     """Calibrate on the calibration rows, with the job's alpha or the cheapest by its cost table."""
     labelled = None
     if data.labelled:
-        found = _outputs(exported.parts["scorer"].onnx, data.labelled)["score"]
+        found = scorer_outputs(exported.parts["scorer"].onnx, data.labelled)["score"]
         finite = np.isfinite(found)
         labelled = threshold.Labelled(found[finite], data.is_anomaly[finite], "labelled rows kept from training")
     scores, details = exported.outputs["score"], dict[str, str | int]()
@@ -189,10 +189,10 @@ def _calibrate(
     calibration = threshold.calibrate(job, scores, threshold.Evidence(rows.per_partition, labelled))
     if calibration.choice is not None:
         log.log(logging.WARNING if calibration.choice.by == "assumption" else logging.INFO, calibration.choice.sentence)
-    return _Calibrated(calibration, details)
+    return CalibratedScores(calibration, details)
 
 
-def _publish(build: _Build, device: str, seconds: Mapping[str, float]) -> Path:
+def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
     """Write the bundle with its golden rows, training curve, model card and conditions."""
     manifest, data, outputs = _manifest(build, device, seconds), build.data, build.exported.outputs
     kept = ("score", *manifest.latent.features)
@@ -215,7 +215,7 @@ def _publish(build: _Build, device: str, seconds: Mapping[str, float]) -> Path:
     )
 
 
-def _manifest(build: _Build, device: str, seconds: Mapping[str, float]) -> BundleManifest:
+def _manifest(build: Build, device: str, seconds: Mapping[str, float]) -> BundleManifest:
     job, resolved, classes, head = build.job, build.plan.model.resolved, build.scorer.classes, build.scorer.head
     return BundleManifest(
         name=job.name,
@@ -251,6 +251,6 @@ def _conditions_file(rows: pa.Table) -> dict[str, bytes]:
     return {conditions.FILE: bytes(sink.getvalue())}
 
 
-def _outputs(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def scorer_outputs(onnx: bytes, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run the exported scorer on rows, on the CPU."""
     return outputs_of(Runner(partial(Session, onnx, device="cpu")), rows)
