@@ -13,7 +13,7 @@ from aepipe.models.layers.noise import normal_like
 from aepipe.models.losses import kl_by_dimension
 
 LatentWidth: TypeAlias = Annotated[
-    int | None, Field(ge=1, description="width of the code; default: a quarter of the columns, 16 for images")
+    int | None, Field(ge=1, description="number of latents; default: a quarter of the columns, 16 for images")
 ]
 """Option `latent` of most families, passed to `latents_for`."""
 

@@ -23,9 +23,9 @@ class VaeOptions(FrozenModel):
 
     latent: LatentWidth = None
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+        0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
-    free_bits: float = Field(0.0, ge=0, description="nats below which a latent dimension's KL is not pushed")
+    free_bits: float = Field(0.0, ge=0, description="nats of KL per latent that cost nothing (free bits)")
 
 
 class VaeBase(GaussianEncoderDecoder):

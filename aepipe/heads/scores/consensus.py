@@ -20,5 +20,5 @@ def _fit(stats: HeadStats) -> Head:
 
 
 HEAD = HeadSpec(
-    "consensus", "votes of robust distances and of rarity, which a few anomalous training rows hardly move", _fit
+    "consensus", "votes of robust distances and marginal rarity; resists a few anomalous training rows", _fit
 )

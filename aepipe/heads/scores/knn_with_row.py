@@ -10,4 +10,4 @@ def _fit(stats: HeadStats) -> Head:
     return Vote([nearest_neighbours(stats, fields) for fields in fields_of(stats.train)], sample_bank(stats))
 
 
-HEAD = HeadSpec("knn_with_row", "votes of knn in [residual, latent] and of knn on the row itself", _fit)
+HEAD = HeadSpec("knn_with_row", "votes of knn on [residual, latent] and of knn on the row itself", _fit)

@@ -5,5 +5,7 @@ from aepipe.heads.loss_summary_head import summary_column_head
 from aepipe.models.layers.loss_summary import MEAN
 
 HEAD = HeadSpec(
-    "mean_loss", "mean loss of a row's features: windows of uneven length compare", summary_column_head(MEAN)
+    "mean_loss",
+    "mean loss over the features of a row; comparable between windows of different lengths",
+    summary_column_head(MEAN),
 )

@@ -4,4 +4,6 @@ from aepipe.heads.base import HeadSpec
 from aepipe.heads.loss_summary_head import summary_column_head
 from aepipe.models.layers.loss_summary import TOP
 
-HEAD = HeadSpec("top_losses", "mean of the greatest hundredth of those losses", summary_column_head(TOP))
+HEAD = HeadSpec(
+    "top_losses", "mean of the largest hundredth of the losses of pixels, steps or columns", summary_column_head(TOP)
+)

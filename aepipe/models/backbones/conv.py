@@ -28,9 +28,12 @@ class Options(FrozenModel):
     channels: tuple[PositiveInt, ...] | None = Field(
         None,
         min_length=1,
-        description="of the encoder's stages, which halve the size, mirrored in the decoder; none: by image size",
+        description="channels of the encoder stages, each of half the size; mirrored in the decoder; default: by "
+        "image size",
     )
-    activation: Activation = Field("silu", description="between layers; smooth ones gave better images than relu")
+    activation: Activation = Field(
+        "silu", description="activation between layers; smooth functions reconstruct images better than relu"
+    )
 
 
 class Stage(NamedTuple):

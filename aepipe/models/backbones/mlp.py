@@ -25,10 +25,11 @@ class Options(FrozenModel):
 
     hidden: tuple[PositiveInt, ...] | None = Field(
         None,
-        description="widths of the encoder's hidden layers, mirrored in the decoder; [] is linear; none: by columns",
+        description="widths of the hidden layers of the encoder, mirrored in the decoder; [] is linear; default: by "
+        "the number of columns",
     )
     activation: Activation = Field(
-        "relu", description="between layers; relu is the fastest, and as accurate with the linear shortcut"
+        "relu", description="activation between layers; relu is the fastest, and as accurate with the linear shortcut"
     )
     shortcut: bool = Field(
         True, description="linear path parallel to the hidden layers, initialised from the principal components"

@@ -21,7 +21,7 @@ class Options(FrozenModel):
     """Options of this backbone in [model]."""
 
     state: int | None = Field(
-        None, ge=1, le=4_096, description="width of the recurrent state; none: by the width of a step, 64 to 256"
+        None, ge=1, le=4_096, description="width of the recurrent state; default: by the width of a step, 64 to 256"
     )
 
 

@@ -42,9 +42,13 @@ class Options(FrozenModel):
 
     latent: LatentWidth = None
     match: float = Field(
-        100.0, gt=0, description="weight of looking like N(0, I), against a row's negative log-likelihood in nats"
+        100.0,
+        gt=0,
+        description="weight of the match to N(0, I), relative to the negative log-likelihood of a row in nats",
     )
-    r1: float = Field(0.03, ge=0, description="gamma of the penalty on the critic's gradient at draws of N(0, I)")
+    r1: float = Field(
+        0.03, ge=0, description="gamma of the R1 penalty on the gradient of the critic at draws of N(0, I)"
+    )
 
 
 class AdversarialAutoencoder(EncoderDecoder):
@@ -140,7 +144,7 @@ def _moments(z: Tensor) -> dict[str, float]:
 
 FAMILY = Family(
     "adversarial_ae",
-    "a deterministic code that a critic cannot tell from N(0, I)",
+    "deterministic latents whose distribution a critic matches to N(0, I)",
     Options,
     ("mlp", "conv"),
     AdversarialAutoencoder,

@@ -30,7 +30,7 @@ class Options(FrozenModel):
 
     latent: LatentWidth = None
     code_decay: float = Field(
-        1e-3, ge=0, description="weight of the code's mean square, which keeps its scale in bounds"
+        1e-3, ge=0, description="weight of the mean square of the latents, which bounds their scale"
     )
 
 
@@ -63,7 +63,7 @@ class Autoencoder(EncoderDecoder):
 
 FAMILY = Family(
     "ae",
-    "a narrow deterministic code, by maximum likelihood",
+    "deterministic bottleneck, trained by maximum likelihood",
     Options,
     ("mlp", "conv", "recurrent"),
     Autoencoder,

@@ -27,11 +27,11 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: LatentWidth = None
-    alpha: float = Field(1.0, ge=0, description="weight of what the code knows of the row, their mutual information")
+    alpha: float = Field(1.0, ge=0, description="weight of the mutual information of row and latents")
     beta: float = Field(6.0, ge=0, description="weight of the total correlation; 1 is the plain VAE")
-    gamma: float = Field(1.0, ge=0, description="weight of each latent's own KL to N(0, 1), summed")
+    gamma: float = Field(1.0, ge=0, description="weight of the summed KL of each single latent to N(0, 1)")
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which these three rise from 0 to their weight"
+        0.1, ge=0, le=1, description="share of the epochs over which these three weights rise from 0"
     )
 
 
@@ -81,6 +81,6 @@ class BetaTcVae(GaussianEncoderDecoder):
 
 
 FAMILY = Family(
-    "beta_tcvae", "a Gaussian code of independent latents, by a heavier total correlation", Options, ("mlp", "conv"),
+    "beta_tcvae", "VAE with independent latents, by a weighted total correlation", Options, ("mlp", "conv"),
     BetaTcVae, lambda layout, options: too_wide(layout, options.latent, most=_MOST_LATENTS),
 )  # fmt: skip

@@ -22,15 +22,18 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: LatentWidth = None
-    beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; not used with a capacity")
+    beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; unused with a capacity")
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0; none with a capacity"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the epochs over which the weight of the KL rises from 0; unused with a capacity",
     )
     capacity: float | None = Field(
-        None, ge=0, description="nats of KL that a row is held at in the end, in the place of beta; none: beta"
+        None, ge=0, description="final KL per row in nats, used instead of beta; default: beta"
     )
     capacity_rise: float = Field(
-        0.5, ge=0, le=1, description="share of the epochs over which the capacity rises from 0 to its end"
+        0.5, ge=0, le=1, description="share of the epochs over which the capacity rises from 0"
     )
     gamma: float = Field(100.0, ge=0, description="weight of |KL - capacity|")
 
@@ -66,7 +69,7 @@ class BetaVae(GaussianEncoderDecoder):
 
 FAMILY = Family(
     "beta_vae",
-    "a Gaussian code under a heavier KL, or a rising capacity",
+    "VAE with a weighted KL, or with a rising capacity",
     Options,
     ("mlp", "conv"),
     BetaVae,

@@ -40,13 +40,16 @@ _CHOICES = 8
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    codes: Literal["bits", "one_hot"] = Field("bits", description="independent bits, or groups with one 1 each")
+    codes: Literal["bits", "one_hot"] = Field("bits", description="independent bits, or one-hot groups")
     latent: int | None = Field(
-        None, ge=1, description="how many bits or groups; none: 64 bits or 16 groups for images, by columns for tables"
+        None,
+        ge=1,
+        description="number of bits or groups; default: 64 bits or 16 groups for images, by the number of columns "
+        "for tables",
     )
-    choices: int = Field(_CHOICES, ge=2, description="of codes one_hot: entries of a group")
+    choices: int = Field(_CHOICES, ge=2, description="entries per group with codes = one_hot")
     temperature: float = Field(
-        0.5, gt=0, description="of the draws that training learns from, at its end; it falls from twice as much"
+        0.5, gt=0, description="final temperature of the training draws; it falls from twice this value"
     )
 
 
@@ -151,7 +154,7 @@ def _faults(layout: Layout, options: Options) -> Sequence[str]:
 
 FAMILY = Family(
     "binary_ae",
-    "a code of bits, or of groups with one 1 each, that can be sampled",
+    "code of independent bits or one-hot groups, with a prior to sample from",
     Options,
     ("mlp", "conv"),
     BinaryAutoencoder,

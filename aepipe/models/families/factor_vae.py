@@ -25,13 +25,18 @@ class Options(FrozenModel):
 
     latent: LatentWidth = None
     beta: float = Field(
-        3.0, ge=0, description="weight of the KL; the paper has 1, where a critic sees little of what 10,000 rows have"
+        3.0, ge=0, description="weight of the KL; 1 in the paper, which is too weak for tables of 10,000 rows"
     )
-    gamma: float = Field(10.0, ge=0, description="weight of the total correlation as the critic sees it")
-    critic_hidden: tuple[PositiveInt, ...] = Field((256, 256, 256), description="widths of the critic's hidden layers")
+    gamma: float = Field(10.0, ge=0, description="weight of the total correlation that the critic estimates")
+    critic_hidden: tuple[PositiveInt, ...] = Field(
+        (256, 256, 256), description="widths of the hidden layers of the critic"
+    )
     critic_rate: float = Field(1e-3, gt=0, description="learning rate of the critic")
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL and gamma rise from 0 to their weight"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of the epochs over which the weights of KL and total correlation rise from 0",
     )
 
 
@@ -79,7 +84,7 @@ class FactorVae(GaussianEncoderDecoder):
 
 FAMILY = Family(
     "factor_vae",
-    "a Gaussian code of independent latents, by a critic",
+    "VAE with independent latents, by a critic of their total correlation",
     Options,
     ("mlp", "conv"),
     FactorVae,

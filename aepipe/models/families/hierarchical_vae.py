@@ -32,12 +32,12 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     levels: tuple[PositiveInt, ...] | None = Field(
-        None, description="latents of each level, the top one first; none: two levels that suit the columns"
+        None, description="latents per level, top level first; default: two levels by the number of columns"
     )
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+        0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
-    free_bits: float = Field(1.0, ge=0, description="nats below which the KL of a level is not pushed")
+    free_bits: float = Field(1.0, ge=0, description="nats of KL per level that cost nothing (free bits)")
 
 
 class HierarchicalAutoencoder(EncoderDecoder):
@@ -134,7 +134,7 @@ def _faults(layout: Layout, options: Options) -> Sequence[str]:
 
 FAMILY = Family(
     "hierarchical_vae",
-    "levels of Gaussian codes, each with a prior learned given those above, by the evidence lower bound",
+    "levels of Gaussian latents, each with a learned prior given the levels above, trained by the ELBO",
     Options,
     ("mlp", "conv"),
     HierarchicalAutoencoder,

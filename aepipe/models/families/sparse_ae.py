@@ -50,19 +50,19 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: int | None = Field(
-        None, ge=1, description="width of the code; none: twice the columns, 64 at most, and 64 for images"
+        None, ge=1, description="number of latents; default: twice the columns, at most 64; 64 for images"
     )
     penalty: Literal["l1", "kl"] = Field(
         "l1",
-        description="l1: rectified codes, each costs its size; kl: codes in (0, 1), the mean of each is drawn to "
+        description="l1: rectified latents with an L1 penalty; kl: latents in (0, 1) whose mean is pulled to "
         "`activity`",
     )
-    sparsity: float = Field(1.0, ge=0, description="weight of the penalty, in nats a unit; the more, the more zeros")
+    sparsity: float = Field(1.0, ge=0, description="weight of the penalty in nats; more gives more zeros")
     warm_up: float = Field(
-        0.3, ge=0, le=1, description="share of the epochs over which the penalty's weight rises from 0"
+        0.3, ge=0, le=1, description="share of the epochs over which the weight of the penalty rises from 0"
     )
     activity: float = Field(
-        _ACTIVITY, gt=0, lt=1, description="of penalty kl: the mean activation of a latent over rows"
+        _ACTIVITY, gt=0, lt=1, description="target mean activation of each latent, with penalty = kl"
     )
 
 
@@ -167,7 +167,7 @@ def _faults(layout: Layout, options: Options) -> Sequence[str]:
 
 FAMILY = Family(
     "sparse_ae",
-    "a code of few active numbers, that may be wider than the row",
+    "many latents with few active per row; may have more latents than columns",
     Options,
     ("mlp", "conv"),
     SparseAutoencoder,

@@ -49,18 +49,18 @@ _FEWEST_COLUMNS = 2
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    latent: int | None = Field(None, ge=1, description="width of the code; none: half of the columns, 2 to 16")
-    units: int = Field(128, ge=8, le=2_048, description="hidden ones, that tell a column from those before it")
+    latent: int | None = Field(None, ge=1, description="number of latents; default: half of the columns, 2 to 16")
+    units: int = Field(128, ge=8, le=2_048, description="hidden units of the autoregressive decoder")
     first: tuple[str, ...] = Field(
-        (), description="columns that are decoded first: those that samples are conditioned on, such as a rare class"
+        (), description="columns to decode first, such as those that samples are conditioned on"
     )
     given: float = Field(
-        0.5, ge=0, le=0.9, description="share of a step's rows that learn what follows from some of their columns"
+        0.5, ge=0, le=0.9, description="share of the rows of a training step that learn sampling given some columns"
     )
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+        0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
-    free_bits: float = Field(0.4, ge=0, description="nats below which a latent dimension's KL is not pushed")
+    free_bits: float = Field(0.4, ge=0, description="nats of KL per latent that cost nothing (free bits)")
 
 
 class TabularVae(Model):
@@ -284,7 +284,7 @@ def _faults(layout: Layout, options: Options) -> Iterable[str]:
 
 FAMILY = Family(
     "tabular_vae",
-    "autoregressive VAE over discretised columns: for synthetic rows, also given any columns",
+    "autoregressive VAE over discretised columns: synthetic rows, also given any columns",
     Options,
     (),
     lambda layout, options, _, likelihood: TabularVae(layout, options, likelihood),

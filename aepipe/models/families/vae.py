@@ -9,7 +9,7 @@ from aepipe.models.vae_base import VaeBase, VaeOptions
 
 FAMILY = Family(
     "vae",
-    "a Gaussian code that can be sampled, by the evidence lower bound",
+    "Gaussian latents with the prior N(0, I), trained by the ELBO",
     VaeOptions,
     ("mlp", "conv", "recurrent"),
     VaeBase,

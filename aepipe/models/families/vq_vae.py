@@ -38,22 +38,22 @@ _PRIOR_RATE = 2e-3
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
-    codebook: int = Field(256, ge=2, le=65_536, description="how many codes there are to choose from")
+    codebook: int = Field(256, ge=2, le=65_536, description="number of codes in the codebook")
     codes: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="codes per row; default: a grid with the conv backbone, else the number of latents of `aents",
+        description="codes per row; default: a grid with trunk = conv, else the default number of latents of `ae`",
     )
     code_width: int | None = Field(
-        None, ge=1, le=1_024, description="numbers that a code stands for; none: 32 on a grid, else 4"
+        None, ge=1, le=1_024, description="width of a code vector; default: 32 on a grid, else 4"
     )
-    commitment: float = Field(
-        0.25, gt=0, description="weight of the distance of encodings to their codes, whatever the batch"
+    commitment: float = Field(0.25, gt=0, description="weight of the distance from encodings to their code vectors")
+    codebook_decay: float = Field(
+        0.97, ge=0, lt=1, description="decay per step of the moving averages that update the codebook"
     )
-    codebook_decay: float = Field(0.97, ge=0, lt=1, description="of the averages that codes follow, a step")
     reset_below: float = Field(
-        0.1, ge=0, lt=1, description="a code used less than this share of the average is re-initialised; 0: none does"
+        0.1, ge=0, lt=1, description="re-initialise codes used less than this share of the mean use; 0: never"
     )
     prior_width: int = Field(64, ge=1, le=1_024, description="channels of the prior over codes")
 
@@ -210,5 +210,9 @@ def _networks(
 
 
 FAMILY = Family(
-    "vq_vae", "codes of a learned book, and a prior that draws them", Options, ("mlp", "conv"), VectorQuantised
+    "vq_vae",
+    "vector quantisation with a learned codebook, and a prior over the codes",
+    Options,
+    ("mlp", "conv"),
+    VectorQuantised,
 )

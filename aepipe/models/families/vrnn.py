@@ -46,14 +46,12 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: int | None = Field(
-        None, ge=1, description="latents of a step; none: twice its channels, 2 to 8, or 16 for rows of an image"
+        None, ge=1, description="latents per step; default: twice the channels, 2 to 8; 16 for images"
     )
     warm_up: float = Field(
-        0.1, ge=0, le=1, description="share of the epochs over which the KL's weight rises from 0 to 1"
+        0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
-    stochastic: bool = Field(
-        True, description="false: the same network with its latents held at 0, to see what they are worth"
-    )
+    stochastic: bool = Field(True, description="false: hold the latents at 0, for comparison")
 
 
 class VariationalRecurrentNetwork(Model):
@@ -232,7 +230,7 @@ def _faults(layout: Layout, options: Options) -> Iterable[str]:
 
 FAMILY = Family(
     "vrnn",
-    "latents at every step of a sequence, with a prior learned from the steps before",
+    "latents at every step of a sequence, with a learned prior given the steps before",
     Options,
     ("recurrent",),
     VariationalRecurrentNetwork,

@@ -25,7 +25,7 @@ class LikelihoodOptions(FrozenModel):
         "feature or channel), or a number, in standard deviations of the column or in shares of the greatest pixel",
     )
     pixels: Literal["gaussian", "bernoulli"] = Field(
-        "gaussian", description="distribution of a pixel; bernoulli suits ink"
+        "gaussian", description="distribution of a pixel; bernoulli suits nearly binary images"
     )
 
 
