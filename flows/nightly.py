@@ -13,7 +13,7 @@ from aepipe.cli.console import progress_bar
 from aepipe.config.job import Job, read_job
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
-from aepipe.jobs.sample.sample import SampleResult
+from aepipe.jobs.sample.sample import SampleResult, nightly_partition
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
 from flows.engine import outcome, pipeline, run_log, step
@@ -57,7 +57,7 @@ def nightly(options: NightOptions) -> NightlyResult:
     trained = fit(options.job, options.device) if needs_training else None
     scored = score_partitions(options)
     remove_expired(options.job)
-    request = SynthesizeOptions(job=options.job, model=options.model)
+    request = SynthesizeOptions(job=options.job, model=options.model, partition=nightly_partition(job))
     drift = watch_drift(job, options.model, scored.nights)
     drawn = sample(request) if options.samples and job.samples.rows else None
     page = _report(options, job.name, scored)

@@ -19,6 +19,7 @@ class SynthesizeOptions(Options):
         None, description="shares of the values of one column; default: the job's"
     )
     partition: str | None = Field(None, description="partition to write; default: dt=<today>")
+    name: str | None = Field(None, description="name of the set, in place of a partition; never replaced by a night")
     model: str = Field("champion", description="alias or version of the job's model")
 
 
@@ -40,6 +41,7 @@ def sample(options: SynthesizeOptions) -> SampleResult:
         where=options.where,
         shares=options.shares,
         partition=options.partition,
+        name=options.name,
         model=options.model,
     )
     if result.missed:

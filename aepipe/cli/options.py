@@ -14,7 +14,10 @@ DeviceOption = Annotated[Device | None, typer.Option(help="Device to run on; def
 ModelName = Annotated[str, typer.Option("--model", help="Alias or version of the job's model.")]
 HERE = Path("job.toml")
 
-Rows = Annotated[int | None, typer.Option(min=0, help="Number of rows; default: the job's.")]
+Rows = Annotated[int | None, typer.Option(help="Number of rows, at least 1; default: the job's.")]
+SetName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the set, written to samples/NAME; `run` never replaces it.")
+]
 Seed = Annotated[
     int | None,
     typer.Option(
@@ -25,7 +28,10 @@ Prior = Annotated[str | None, typer.Option(help="Prior of the latents, mixture o
 Where = Annotated[str | None, typer.Option(help="Condition that every row must satisfy; default: the job's.")]
 Shares = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN=VALUE:SHARE", help="Share of rows with a value, such as income=>50K:0.5; repeatable."),
+    typer.Option(
+        metavar="COLUMN=VALUE:SHARE",
+        help="Share of rows with a value, such as income=>50K:0.5, or 'income is null:0.1'; repeatable.",
+    ),
 ]
 Partition = Annotated[str | None, typer.Option(help="Partition to write; default: dt=<today>.")]
 WalkPartition = Annotated[str | None, typer.Option("--partition", help="Partition to write; default: the kind.")]

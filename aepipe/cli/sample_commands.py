@@ -21,6 +21,7 @@ def sample(
     where: options.Where = None,
     share: options.Shares = None,
     partition: options.Partition = None,
+    name: options.SetName = None,
     model: options.ModelName = "champion",
     json: options.Json = False,
     fill: options.OldFill = None,
@@ -45,6 +46,7 @@ def sample(
 
     request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     given = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share, "partition": partition}
+    given |= {"name": name}
     if _run_former_options(job, request, fill, given, model=model, json=json):
         return
     with progress_bar(quiet=json) as progress:
@@ -56,6 +58,7 @@ def sample(
             where=where,
             shares=parse_shares(share),
             partition=partition,
+            name=name,
             model=model,
             progress=progress,
         )

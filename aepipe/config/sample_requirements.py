@@ -113,14 +113,23 @@ def check_shares(shares: dict[str, dict[str, float]]) -> dict[str, dict[str, flo
     return shares
 
 
-def parse_share(text: str) -> tuple[str, str, float]:
-    """Parse `column=value:share`. Raises ValueError.
+MISSING_VALUE = "is null"
+"""Value of a share that stands for missing values."""
 
-    >>> parse_share("income=>50K:0.5")
-    ('income', '>50K', 0.5)
+
+def parse_share(text: str) -> tuple[str, str, float]:
+    """Parse `column=value:share` or `column is null:share`. Raises ValueError.
+
+    >>> parse_share("income=>50K:0.5"), parse_share("income is null:0.1")
+    (('income', '>50K', 0.5), ('income', 'is null', 0.1))
     """
     column, equals, rest = text.partition("=")
     value, colon, share = rest.rpartition(":")
+    if not equals:
+        missing, colon, share = text.rpartition(":")
+        value = MISSING_VALUE
+        column = missing.removesuffix(f" {value}").strip()
+        equals = "=" if missing.endswith(f" {value}") else ""
     try:
         return column, value, float(share) if equals and colon and column else float("")
     except ValueError:

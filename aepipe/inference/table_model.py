@@ -15,12 +15,13 @@ from aepipe.errors import SchemaMismatch
 from aepipe.expressions.condition import Condition
 from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
 from aepipe.inference.batch_runner import Runner, outputs_of
+from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.golden_check import check_golden
 from aepipe.inference.imputation import Imputer
 from aepipe.inference.output_schema import to_table
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
-from aepipe.inference.sampler import draw
+from aepipe.inference.sampler import draw, refuse_where
 from aepipe.inference.session import Session
 from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
@@ -128,6 +129,9 @@ class TableModel:
         """
         chosen = prior or "mixture"
         condition = None if where is None else Condition.parse(where)
+        if condition is not None:
+            refuse_where(self.bundle, condition)
+            refuse_unknown_values(self.bundle, condition)
         batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=condition, device=self.device))
         return pa.Table.from_batches(batches)
 

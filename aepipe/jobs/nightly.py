@@ -9,18 +9,18 @@ from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.publish.publish import PublishResult, publish_job
 from aepipe.jobs.report.report import ReportResult, report
 from aepipe.jobs.results import Result
-from aepipe.jobs.sample.sample import SampleResult, sample, today
+from aepipe.jobs.sample.sample import SampleResult, sample_nightly
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.train.train import TrainResult, train
 from aepipe.progress import Progress, of_stage
-from aepipe.storage import SAMPLE, Outputs
+from aepipe.storage import Outputs
 
 
 class NightResult(Result):
     """Results of the steps.
 
-    `train` is None if there was a champion, `sample` if the job asks for no rows or today has some, `report` if no
+    `train` is None if there was a champion, `sample` if the job asks for no rows or tonight has some, `report` if no
     partition has scores, `drift` if it was not measured, `challenger` if drift led to no training.
     """
 
@@ -75,10 +75,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     scored = score(job_path, device=device, progress=of_stage(progress, "score"))
     removed = forget_expired(job)
     drift = measure_if_possible(job, partitions=[n.partition for n in scored.nights if n.status == "written"])
-    # Samples of today by another model do not count: a user may have requested them by hand.
-    samples = Outputs(job.out_path).manifest(SAMPLE, today()) if job.samples.rows else None
-    has_samples = samples is not None and samples.model_version == scored.model_version
-    drawn = sample(job_path, progress=progress) if job.samples.rows and not has_samples else None
+    drawn = sample_nightly(job_path, progress=progress) if job.samples.rows else None
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None

@@ -1,7 +1,7 @@
 """Distribution of a table's labels given the encoded row: drawn for synthetic rows, never part of a score."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -110,23 +110,18 @@ def _train(
             loss = model.nll({name: tensor[chosen] for name, tensor in rows.items()}, codes[chosen]).mean()
             torch.autograd.backward([loss])
             optimizer.step()
-        loss_of_dev = _mean_loss(model.eval(), dev_rows, dev_codes)
+        model.eval()
+        with torch.no_grad():
+            loss_of_dev = sum(
+                float(model.nll({name: tensor[chosen] for name, tensor in dev_rows.items()}, dev_codes[chosen]).sum())
+                for chosen in torch.split(torch.arange(len(dev_codes)), 16 * _BATCH_ROWS)
+            )
         since = 0 if loss_of_dev < best else since + 1
         if loss_of_dev < best:
             best, kept = loss_of_dev, _copied(model)
         if since >= _PATIENCE:
             break
     model.load_state_dict(kept)
-
-
-@torch.no_grad()
-def _mean_loss(model: LabelSampler, rows: Mapping[str, Tensor], codes: Tensor) -> float:
-    places: Sequence[Tensor] = torch.split(torch.arange(len(codes)), 16 * _BATCH_ROWS)
-    total = sum(
-        float(model.nll({name: tensor[chosen] for name, tensor in rows.items()}, codes[chosen]).sum())
-        for chosen in places
-    )
-    return total / len(codes)
 
 
 def _copied(model: LabelSampler) -> dict[str, Tensor]:

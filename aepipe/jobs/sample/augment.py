@@ -13,6 +13,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions.condition import Condition
+from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import unknown_column
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, value_condition
@@ -138,7 +139,9 @@ def _parse_class(bundle: Bundle, text: str) -> _RareClass:
         raise ArgumentInvalid(
             "rare", [f"'{column}' is not a category of {bundle.version}: expected one of {known or 'none'}"]
         )
-    return _RareClass(column, value, value_condition(bundle, column, value))
+    where = value_condition(bundle, column, value)
+    refuse_unknown_values(bundle, where, subject="rare")
+    return _RareClass(column, value, where)
 
 
 def _draw(job: Job, bundle: Bundle, rare: _RareClass, reference: Reference, rows: int, seed: int) -> pa.Table:

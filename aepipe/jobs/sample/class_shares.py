@@ -8,9 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.config.sample_requirements import MISSING_VALUE
 from aepipe.errors import JobInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.expressions.parser import Literal, parse_literal
+from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import unknown_column
 from aepipe.tables.arrow_types import plain, sort_of
 
@@ -29,18 +31,25 @@ def build_groups(
     """Split a set into one group per value and one for all other values; without shares it is one group.
 
     Raises:
-        JobInvalid: The model has no such column, or its type cannot be part of a condition.
+        JobInvalid: The model has no such column, its type cannot be part of a condition, or training rows never had
+            the value.
     """
     if not shares:
         return (Group(rows, where),)
     ((column, wanted),) = shares.items()
     kind = _type_of(bundle, column)
-    literals = {value: _literal(value, kind, column) for value in wanted}
+    literals = [_literal(value, kind, column) for value in wanted if value != MISSING_VALUE]
     rest = 1 - sum(wanted.values())
     counts = largest_remainders(rows, [*wanted.values(), max(rest, 0.0)])
-    conditions = [Condition.equals(column, literal) for literal in literals.values()]
+    conditions = [value_condition(bundle, column, value) for value in wanted]
+    for condition in conditions:
+        refuse_unknown_values(bundle, condition, subject="shares")
     names = list(map(str, conditions))
-    others = ~Condition.one_of(column, literals.values()) | Condition.is_null(column)
+    others = ~Condition.is_null(column)
+    if literals:
+        others = ~Condition.one_of(column, literals)
+        if MISSING_VALUE not in wanted:
+            others |= Condition.is_null(column)
     conditions.append(others)
     names.append(f"({others})")  # names derive seeds: this one has had parentheses since version 0.1.0
     both = [condition if where is None else where & condition for condition in conditions]
@@ -49,8 +58,15 @@ def build_groups(
 
 
 def value_condition(bundle: Bundle, column: str, value: str) -> Condition:
-    """Return the condition that a column equals a value, given as text. Raises JobInvalid as `build_groups`."""
-    return Condition.equals(column, _literal(value, _type_of(bundle, column), column))
+    """Return the condition that a column equals a value, given as text, or is missing for `is null`.
+
+    Raises:
+        JobInvalid: As `build_groups`.
+    """
+    kind = _type_of(bundle, column)
+    if value == MISSING_VALUE:
+        return Condition.is_null(column)
+    return Condition.equals(column, _literal(value, kind, column))
 
 
 def largest_remainders(total: int, shares: list[float]) -> list[int]:
@@ -72,14 +88,14 @@ def shuffled(groups: tuple[Group, ...], seed: int) -> NDArray[np.int64]:
     return indices if len(groups) == 1 else np.random.Generator(np.random.Philox(seed)).permutation(indices)
 
 
-def value_text(value: object) -> str | None:
+def value_text(value: object) -> str:
     """Return a value as it is written in shares.
 
     >>> value_text(True), value_text(3), value_text(">50K"), value_text(None)
-    ('true', '3', '>50K', None)
+    ('true', '3', '>50K', 'is null')
     """
-    if value is None:
-        return None
+    if value is None or value != value:  # NaN is missing
+        return MISSING_VALUE
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.config.sample_requirements import Constraint
@@ -19,7 +20,6 @@ from aepipe.tables.schema import Schema
 
 _Rule: TypeAlias = Callable[[pa.RecordBatch, NDArray[np.bool_]], NDArray[np.bool_]]
 """Function from rows and the mask of rows accepted so far to the mask of rows that satisfy one constraint."""
-_ORDERED = ("number", "time")
 
 
 def validate_constraints(constraints: Sequence[Constraint], encoding: Encoding) -> None:
@@ -81,10 +81,12 @@ def _faults(constraint: Constraint, encoding: Encoding) -> list[str]:
             for name in absent
         ]
     kinds = {name: plain(schema.arrow.field(name).type) for name in constraint.columns}
-    sorts = {sort_of(kind) for kind in kinds.values()}
-    if constraint.low is not None and (len(sorts) > 1 or not sorts <= set(_ORDERED)):
+    if constraint.low is not None and not _is_ordered([kinds[name] for name in (constraint.low, str(constraint.high))]):
         both = " and ".join(f"'{name}' ({kind})" for name, kind in kinds.items())
-        return [f"{constraint.title}: {both} cannot be ordered: expected two numbers, or two times"]
+        return [
+            f"{constraint.title}: {both} cannot be ordered: expected two numbers, two durations, two dates or "
+            "timestamps, or two times of day"
+        ]
     lost = [name for name in constraint.unique if name in schema.keys and not has_new_keys(kinds[name])]
     return [f"{constraint.title}: keys of type {kinds[name]} are null in samples" for name in lost]
 
@@ -98,11 +100,44 @@ def _rule(constraint: Constraint, train: pa.Table | None) -> _Rule:
     return _unique(constraint.unique)
 
 
+def _is_ordered(kinds: list[pa.DataType]) -> bool:
+    """Tell whether the values of both types can be compared."""
+    tests = (pt.is_duration, pt.is_time, lambda kind: sort_of(kind) == "number", lambda kind: sort_of(kind) == "time")
+    found = [next((at for at, test in enumerate(tests) if test(kind)), None) for kind in kinds]
+    return found[0] is not None and found[0] == found[1]
+
+
+def _aligned(first: pa.Array, second: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Cast two columns to types that Arrow compares: a date or timestamp without a zone is read in the other's zone."""
+    kinds = first.type, second.type
+    if first.type == second.type:
+        return first, second
+    if pt.is_duration(first.type):
+        return first.cast(pa.duration("us"), safe=False), second.cast(pa.duration("us"), safe=False)
+    if sort_of(first.type) == "number":
+        if pt.is_integer(first.type) and pt.is_integer(second.type) and pa.uint64() not in kinds:
+            return first, second
+        # decimals, floats and unsigned integers have no common type that holds all values of each
+        return first.cast(pa.float64(), safe=False), second.cast(pa.float64(), safe=False)
+    if pt.is_time(first.type):
+        return first.cast(pa.time64("us"), safe=False), second.cast(pa.time64("us"), safe=False)
+    zone = next((kind.tz for kind in kinds if pt.is_timestamp(kind) and kind.tz), None)
+    return _moments(first, zone), _moments(second, zone)
+
+
+def _moments(values: pa.Array, zone: str | None) -> pa.Array:
+    own = values.type.tz if pt.is_timestamp(values.type) else None
+    moments = values.cast(pa.timestamp("us", tz=own), safe=False)
+    if zone is None or own is not None:
+        return moments
+    return pc.assume_timezone(moments, zone, ambiguous="earliest", nonexistent="earliest")
+
+
 def _in_order(low: str, high: str, *, strict: bool) -> _Rule:
     compare = pc.less if strict else pc.less_equal
 
     def rule(batch: pa.RecordBatch, _: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        first, second = (plain_values(batch.column(name)) for name in (low, high))
+        first, second = _aligned(*(plain_values(batch.column(name)) for name in (low, high)))
         return np.asarray(pc.fill_null(compare(first, second), True))
 
     return rule

@@ -92,7 +92,7 @@ def _refuse_changed(bundle: Bundle, held_out: pa.Table) -> None:
 
 def _with_shares(rows: pa.Table, column: str, shares: Mapping[str, float], seed: int) -> pa.Table:
     """Subsample rows to the shares of values; the last group holds all other values."""
-    group_of: dict[str | None, int] = {value: index for index, value in enumerate(shares)}
+    group_of: dict[str, int] = {value: index for index, value in enumerate(shares)}
     groups = np.array([group_of.get(value_text(value), len(group_of)) for value in rows[column].to_pylist()], np.int64)
     wanted = np.array([*shares.values(), 1 - sum(shares.values())])
     counts = np.bincount(groups, minlength=len(wanted))

@@ -1,5 +1,6 @@
 """Draw synthetic rows through ONNX and publish the sets that pass the job's quality thresholds."""
 
+import re
 import time
 import zlib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from aepipe.config.job import Job, read_job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
+from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
@@ -43,6 +45,7 @@ Prior = Literal["mixture", "normal"]
 
 CONTRACT = "sample/2"
 PAGE = "report.html"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class SampleResult(Result):
@@ -159,6 +162,7 @@ def sample(
     where: str | None = None,
     shares: Mapping[str, Mapping[str, float]] | None = None,
     partition: str | None = None,
+    name: str | None = None,
     model: str = "champion",
     progress: Progress | None = None,
 ) -> SampleResult:
@@ -171,12 +175,13 @@ def sample(
         rows: Number of rows; None: the job's.
         seed: Random seed; None: derived from the job's seed and the name of the partition.
         prior: Prior of the latents, "mixture" or "normal"; None: the job's.
-        where: Condition that every row satisfies, on the model's condition columns, or on any column if the family
-            supports it; None: the job's.
+        where: Condition that every row satisfies, on condition columns or what the family supports; None: the job's.
         shares: Share of rows by value, for one column; None: the job's.
         partition: Partition to write; None: dt=<today>.
+        name: Name of the set, in place of a partition: letters, digits, - and _. `run` never replaces a named set.
 
     Raises:
+        ArgumentInvalid: The number of rows, the name or the shares are invalid.
         JobInvalid: No sample can satisfy the arguments or the job.
         BundleNotFound: The family cannot sample.
         DataUnreadable: The reference rows of the checks are gone.
@@ -184,18 +189,18 @@ def sample(
     """
     began = time.perf_counter()
     job = read_job(job_path)
+    place = _place(partition, name)
     bundle = Bundle.open(f"{job.bundle_path}@{model}")
-    name = partition or today()
     request = SampleRequest(
-        rows=job.samples.rows if rows is None else rows,
-        seed=partition_seed(job.samples.seed, name) if seed is None else seed,
+        rows=_validated_rows(job, rows),
+        seed=partition_seed(job.samples.seed, place) if seed is None else seed,
         prior=cast(Prior, prior or job.samples.prior),
         where=where or job.samples.where,
-        shares={column: dict(each) for column, each in (job.samples.shares if shares is None else shares).items()},
+        shares=job.samples.shares if shares is None else {column: dict(each) for column, each in shares.items()},
     )
-    run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), name, progress or no_progress)
+    run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
     outputs = Outputs(job.out_path)
-    with outputs.commit(SAMPLE, name, request.key(job, bundle)) as commit:
+    with outputs.commit(SAMPLE, place, request.key(job, bundle)) as commit:
         found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
         created = commit.done is None
     return SampleResult(
@@ -210,8 +215,67 @@ def sample(
     )
 
 
+def sample_nightly(job_path: str | Path, *, progress: Progress | None = None) -> SampleResult | None:
+    """Write the set of a night to dt=<today>, or to nightly-<today> if dt=<today> holds a set made on request.
+
+    Returns None if the champion has written the set of today before.
+    """
+    job = read_job(job_path)
+    place, champion = nightly_partition(job), Bundle.open(f"{job.bundle_path}@champion")
+    manifest = Outputs(job.out_path).manifest(SAMPLE, place)
+    if manifest is not None and manifest.model_version == champion.version:
+        return None
+    return sample(job_path, partition=place, progress=progress)
+
+
+def nightly_partition(job: Job) -> str:
+    """Return the partition of the nightly set: dt=<today>, or nightly-<today> if a set made on request is there."""
+    partition = today()
+    manifest = Outputs(job.out_path).manifest(SAMPLE, partition)
+    if manifest is None or _is_nightly(job, partition, manifest.details):
+        return partition
+    return f"nightly-{partition.removeprefix('dt=')}"
+
+
+def _is_nightly(job: Job, partition: str, details: SampleDetails) -> bool:
+    """Tell whether a set was drawn with the settings of the job, not with other ones on request."""
+    settings = job.samples
+    return (
+        details.rows == settings.rows
+        and details.seed == partition_seed(settings.seed, partition)
+        and details.prior == settings.prior
+        and details.where == settings.where
+        and dict(details.shares) == settings.shares
+    )
+
+
+def _place(partition: str | None, name: str | None) -> str:
+    """Return the folder of a set within samples/."""
+    if name is None:
+        return partition or today()
+    if partition is not None:
+        raise ArgumentInvalid("name", [f"expected a name or a partition, got '{name}' and '{partition}'"])
+    if not _NAME.fullmatch(name):
+        raise ArgumentInvalid("name", [f"expected up to 64 letters, digits, - and _, got '{name}'"])
+    return name
+
+
+def _validated_rows(job: Job, rows: int | None) -> int:
+    """Return the number of rows to draw. Raises ArgumentInvalid."""
+    if rows is None:
+        if job.samples.rows < 1:
+            raise ArgumentInvalid("rows", ["the job asks for none ([samples] rows = 0): expected at least 1"])
+        return job.samples.rows
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or rows < 1:
+        raise ArgumentInvalid("rows", [f"expected a whole number of at least 1, got {rows!r}"])
+    return int(rows)
+
+
 def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple[Group, ...]:
     """Return the groups to draw; refuse impossible requests before anything is written."""
+    if request.condition is not None:
+        refuse_where(bundle, request.condition)
+        refuse_unknown_values(bundle, request.condition)
     groups = build_groups(bundle, request.rows, where=request.condition, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)

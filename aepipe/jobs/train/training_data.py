@@ -96,14 +96,8 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         classed=_classed(job, encoding, learned, dev_rows, rows.others),
         conditions=_conditions(job, rows, learned),
         rows_read=rows.total,
-        label_codes=_label_codes(encoding, learned, dev_rows),
+        label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
     )
-
-
-def _label_codes(encoding: Encoding, train: pa.Table, dev: pa.Table) -> LabelCodes | None:
-    if not encoding.labels:
-        return None
-    return LabelCodes(encoding.encode_labels(train), encoding.encode_labels(dev))
 
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:

@@ -129,6 +129,52 @@ def test_unsatisfiable_condition_is_rejected(job: Path, bundle: Bundle, monkeypa
         drawn(bundle, 10, where="amount > 9000")
 
 
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "shop = 'nort'",
+            r"where: 'shop' never has the value 'nort' in the training rows of till/\S+; did you mean 'north'",
+        ),
+        ("pieces > 1 or shop in ('north', 'x')", r"'shop' never has the value 'x' .*: expected one of .*abroad"),
+        (
+            "amount > 9000",
+            r"'amount' is never > 9000 in the training rows of till/\S+: expected a value from \d+\S* to 5\d\d",
+        ),
+        ("amount = -7.5", r"'amount' is never = -7.5 in .*: expected a value from"),
+        ("pieces = 9", r"'pieces' is never = 9 in .*: expected a value from 1 to 8"),
+        ("pieces = 2.5", r"'pieces' is never 2.5 in .*: expected a value such as 2 or 3"),
+        ("pieces is null", r"'pieces' is never missing in the training rows"),
+    ],
+)
+def test_values_that_training_rows_never_had_are_refused_at_once(job: Path, where: str, message: str) -> None:
+    with pytest.raises(JobInvalid, match=message):
+        sample(job, rows=10, where=where, partition="never")
+    with pytest.raises(JobInvalid, match=message):
+        aepipe.load(job.parent / "exported" / "till").sample(10, where=where)
+
+    assert not (job.parent / "out").exists()
+
+
+@pytest.mark.parametrize("where", ["not (shop = 'x')", "shop != 'x'", "amount >= 400", "pieces = 8", "amount is null"])
+def test_other_conditions_are_drawn(job: Path, where: str) -> None:
+    assert sample(job, rows=10, where=where, partition="some").rows == 10
+
+
+def test_shares_of_missing_values_are_exact_and_unknown_values_refused(job: Path) -> None:
+    command = ["sample", str(job), "--rows", "200", "--name", "gaps"]
+    done = CliRunner().invoke(app, [*command, "--share", "amount is null:0.5", "--json"])
+
+    assert done.exit_code == 0, done.output
+    assert pq.read_table(json.loads(done.stdout)["path"])["amount"].null_count == 100
+    with pytest.raises(JobInvalid, match=r"shares: 'shop' never has the value 'suoth' .*; did you mean 'south'"):
+        sample(job, rows=10, shares={"shop": {"suoth": 0.5}})
+    with pytest.raises(JobInvalid, match="shares: 'pieces' is never missing"):
+        sample(job, rows=10, shares={"pieces": {"is null": 0.5}})
+    both = sample(job, rows=100, shares={"amount": {"is null": 0.25}}, where="shop = 'south'", partition="both")
+    assert pq.read_table(both.path)["amount"].null_count == 25
+
+
 def test_same_model_scores_and_explains_rows(job: Path) -> None:
     result = score(job)
 

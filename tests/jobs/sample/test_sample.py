@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import aepipe
-from aepipe.errors import JobInvalid
-from aepipe.jobs.sample.sample import new_keys, partition_seed, sample
+from aepipe.errors import ArgumentInvalid, JobInvalid
+from aepipe.jobs.sample.sample import new_keys, partition_seed, sample, sample_nightly, today
 
 PLACE = "dt=2026-02-01"
 
@@ -66,11 +66,47 @@ def test_python_draws_the_same_rows(cells: Path) -> None:
     np.testing.assert_allclose(drawn["worst_area"], written["worst_area"])
 
 
-def test_zero_rows_give_empty_file_with_schema(cells: Path) -> None:
-    empty, some = sample(cells, rows=0, partition="a"), sample(cells, rows=5, partition="b")
+@pytest.mark.parametrize("rows", [0, -5, 2.5, True, "7"])
+def test_other_numbers_than_one_or_more_whole_rows_are_refused_and_the_set_stays(cells: Path, rows: object) -> None:
+    before = sample(cells, rows=5, partition="b")
 
-    assert pq.read_metadata(empty.path).num_rows == 0
-    assert pq.read_schema(empty.path).equals(pq.read_schema(some.path))
+    with pytest.raises(ArgumentInvalid, match="rows: expected a whole number of at least 1, got"):
+        sample(cells, rows=rows, partition="b")  # type: ignore[arg-type]
+
+    assert pq.read_metadata(before.path).num_rows == 5
+
+
+def test_named_set_has_a_folder_and_rows_of_its_own(cells: Path) -> None:
+    first, second = sample(cells, rows=5, name="trial"), sample(cells, rows=5, name="other-trial")
+
+    assert first.path.parent.name == "trial"
+    assert first.seed != second.seed
+    assert not sample(cells, rows=5, name="trial").created
+    for name in ("dt=2026-01-01", "a/b", "", ".hidden"):
+        with pytest.raises(ArgumentInvalid, match="name: expected up to 64 letters, digits, - and _, got"):
+            sample(cells, rows=5, name=name)
+    with pytest.raises(ArgumentInvalid, match="name: expected a name or a partition, got 'x' and 'y'"):
+        sample(cells, rows=5, name="x", partition="y")
+
+
+def test_nightly_set_never_replaces_a_set_made_on_request(cells: Path) -> None:
+    asked = sample(cells, rows=7)
+
+    nightly = sample_nightly(cells)
+
+    assert nightly is not None
+    assert nightly.path.parent.name == f"nightly-{today().removeprefix('dt=')}"
+    assert pq.read_metadata(asked.path).num_rows == 7
+    assert sample_nightly(cells) is None
+
+
+def test_nightly_set_is_written_to_the_partition_of_the_day(cells: Path) -> None:
+    nightly = sample_nightly(cells)
+
+    assert nightly is not None
+    assert nightly.path.parent.name == today()
+    assert sample_nightly(cells) is None
+    assert not sample(cells).created
 
 
 def test_images_have_the_format_of_the_source(digits: Path) -> None:
