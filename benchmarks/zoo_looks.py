@@ -112,14 +112,15 @@ def codes_prior(world: World, subject: Subject, seed: int) -> Mapping[str, float
 
 
 def match(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """How close the codes of held-out pictures are to N(0, I), in moments and to the model's own critic."""
+    """How close the codes of held-out pictures are to N(0, I), in moments and to a critic of the model."""
     held_out = world.fashion.held_out
     codes = subject.posterior(held_out).draw(np.random.default_rng(seed))
     if isinstance(subject, Peer):
-        accuracy = subject.critic_accuracy(codes, seed)
+        accuracies = {_CRITIC_FACT: subject.critic_accuracy(codes, seed)}
     else:
-        accuracy = _ours(subject).facts(held_out, seed)[_CRITIC_FACT]
-    return {**code_moments(codes)._asdict(), "critic_accuracy": accuracy}
+        facts = _ours(subject).facts(held_out, seed)
+        accuracies = {name: facts[name] for name in (_CRITIC_FACT,) if name in facts}
+    return {**code_moments(codes)._asdict(), **accuracies}
 
 
 def levels(world: World, subject: Subject, seed: int) -> Mapping[str, float]:

@@ -48,6 +48,20 @@ def gaussian_metrics(model: Model, batch: Batch, generator: torch.Generator) -> 
     }
 
 
+def moment_metrics(z: Tensor) -> dict[str, float]:
+    """Measure how far the moments of latents (B, Z) are from N(0, I): the worst latent or pair."""
+    std = z.std(0, correction=0)
+    scaled = (z - z.mean(0)) / std.clamp(min=1e-9)
+    correlation = scaled.T @ scaled / len(z)
+    correlation.fill_diagonal_(0.0)
+    return {
+        "greatest_mean": float(z.mean(0).abs().max()),
+        "least_std": float(std.min()),
+        "greatest_std": float(std.max()),
+        "greatest_correlation": float(correlation.abs().max()),
+    }
+
+
 def independence_metrics(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
     """Compute the metrics of `gaussian_metrics` and the total correlation of the latents."""
     metrics = gaussian_metrics(model, batch, generator)

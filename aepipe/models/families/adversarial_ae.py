@@ -23,7 +23,7 @@ from aepipe.models.base import (
     StepContext,
     deterministic_posterior,
 )
-from aepipe.models.card_metrics import reconstruction_metrics
+from aepipe.models.card_metrics import moment_metrics, reconstruction_metrics
 from aepipe.models.encoder_decoder import EncoderDecoder
 from aepipe.models.latent_space import LatentWidth, bottleneck_faults, latents_for, real_space
 from aepipe.models.layers.critic import Critic, critic_nll
@@ -84,7 +84,11 @@ class AdversarialAutoencoder(EncoderDecoder):
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         z = self.posterior(batch.input).mean
         right = torch.cat([self.critic(z) < 0, self.critic(normal_like(z, generator)) > 0])
-        return {**reconstruction_metrics(self, batch), **_moments(z), "critic_accuracy": float(right.float().mean())}
+        return {
+            **reconstruction_metrics(self, batch),
+            **moment_metrics(z),
+            "critic_accuracy": float(right.float().mean()),
+        }
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
         posterior, params = self.reconstruct(batch.input)
@@ -126,20 +130,6 @@ def moments_apart(z: Tensor) -> Tensor:
     """
     var, mean = torch.var_mean(z, 0, correction=0)
     return 0.5 * (mean.square() + var - 1 - torch.log(var.clamp(min=_LEAST_VAR))).sum()
-
-
-def _moments(z: Tensor) -> dict[str, float]:
-    """Measure how far the moments of latents (B, Z) are from N(0, I): the worst latent or pair."""
-    std = z.std(0, correction=0)
-    scaled = (z - z.mean(0)) / std.clamp(min=1e-9)
-    correlation = scaled.T @ scaled / len(z)
-    correlation.fill_diagonal_(0.0)
-    return {
-        "greatest_mean": float(z.mean(0).abs().max()),
-        "least_std": float(std.min()),
-        "greatest_std": float(std.max()),
-        "greatest_correlation": float(correlation.abs().max()),
-    }
 
 
 FAMILY = Family(
