@@ -56,7 +56,7 @@ class Run(FrozenModel):
     engine: Literal["local", "processes", "ray"] = Field(
         "local", description="threads of one process, processes of this machine, or workers of a Ray cluster"
     )
-    ray: Ray = Ray()
+    ray: Ray = Field(Ray(), description="Ray cluster, for engine = ray")
     workers: int | None = Field(None, ge=1, le=1_024, description="number of workers; default: one per core")
     batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
     memory_mb: int | None = Field(
