@@ -1,6 +1,7 @@
 """Score one block of rows: Arrow rows in, rows of the outputs out."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,6 +90,7 @@ class BlockScorer:
             outputs = {name: values[: batch.num_rows] for name, values in buffers.outputs.items()}
             predictions = self._post.predict(outputs, buffers.invalid[: batch.num_rows])
             stats.flagged = int(np.count_nonzero(predictions.is_anomaly))
+            stats.flag_reasons.update(self._post.count_reasons(predictions))
             stats.invalid.update(self._post.count_invalid(predictions))
             passthrough = passthrough_columns(batch, self._passthrough)
             rows = {name: table.rows(passthrough, predictions) for name, table in self.tables.items()}
@@ -98,6 +100,7 @@ class BlockScorer:
         """Replace the flags of a block, (B,), and their count."""
         scored.stats.flagged = int(np.count_nonzero(flags))
         predictions = replace(scored.predictions, is_anomaly=flags)
+        scored.stats.flag_reasons = Counter(self._post.count_reasons(predictions))
         scores = self.tables["scores"].with_column(FLAG, scored.rows["scores"], predictions)
         return replace(scored, predictions=predictions, rows=scored.rows | {"scores": scores})
 

@@ -48,6 +48,7 @@ from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
 
+_REASONS_KEPT = 10
 CONTRACT = "score/2"
 """Part of every key; increased when the same rows and model would give other outputs."""
 
@@ -268,6 +269,7 @@ class PartitionScoring:
         details = ScoreDetails(
             rows=stats.rows,
             flagged=stats.flagged,
+            flag_reasons=dict(stats.flag_reasons.most_common(_REASONS_KEPT)),
             invalid=stats.invalid,
             unseen=stats.unseen,
             extra_columns=self._plan.extra_columns,

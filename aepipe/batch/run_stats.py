@@ -19,6 +19,8 @@ class RunStats:
 
     rows: int = 0
     flagged: int = 0
+    flag_reasons: Counter[str] = field(default_factory=Counter)
+    """Flagged rows, by first reason."""
     invalid: Counter[str] = field(default_factory=Counter)
     """Rows without a score, by reason."""
     unseen: Counter[str] = field(default_factory=Counter)
@@ -29,6 +31,7 @@ class RunStats:
         """Add the counts and seconds of other rows."""
         self.rows += other.rows
         self.flagged += other.flagged
+        self.flag_reasons.update(other.flag_reasons)
         self.invalid.update(other.invalid)
         self.unseen.update(other.unseen)
         for stage, seconds in other.seconds.items():

@@ -36,6 +36,7 @@ def _cells(found: Evaluation, line: Contender) -> Iterator[object]:
 
 
 def _notes(found: Evaluation) -> Iterator[str]:
+    yield from (f"Note: {warning}" for warning in found.warnings)
     yield f"In brackets: 95 % intervals from {found.rounds:,} stratified bootstrap resamples, seed {found.seed}."
     yield (
         f"Alarms of {found.model_version} at alpha {found.alpha:g}; thresholds of the baselines come from the "

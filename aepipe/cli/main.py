@@ -10,7 +10,7 @@ import typer
 
 from aepipe import __version__
 from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
-from aepipe.cli.console import print_json, print_table, printable, progress_bar
+from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 
@@ -213,6 +213,7 @@ def score(
         result = run_scoring(
             job, partitions=partition, model=model, device=device, progress=of_stage(progress, "score")
         )
+    print_warnings(result.warnings)
     if json:
         print_json(result)
     else:
@@ -337,6 +338,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
 
     with progress_bar(quiet=json) as progress:
         result = night(job, device=device, progress=progress)
+    print_warnings(result.score.warnings)
     if json:
         print_json(result)
     else:

@@ -20,6 +20,7 @@ class PostProcessor:
         self._calibration = bundle.calibration
         self._open_set = manifest.open_set
         self._invalid_reasons = (*bundle.encoding.invalid_reasons, NOT_FINITE)
+        self._reason_names = manifest.reason_names
         self._features = tuple(manifest.latent.features)
         self.score_columns = score_columns(
             bundle.reasons,
@@ -61,6 +62,13 @@ class PostProcessor:
             is_anomaly=is_anomaly,
             invalid=invalid,
         )
+
+    def count_reasons(self, predictions: Predictions) -> dict[str, int]:
+        """Count the flagged rows, by first reason; empty for a model without reasons."""
+        if not (predictions.reason.shape[1] and predictions.is_anomaly.any()):
+            return {}
+        counts = np.bincount(predictions.reason[predictions.is_anomaly, 0], minlength=len(self._reason_names))
+        return {self._reason_names[index]: int(counts[index]) for index in np.flatnonzero(counts)}
 
     def count_invalid(self, predictions: Predictions) -> dict[str, int]:
         """Count the invalid rows, by reason."""

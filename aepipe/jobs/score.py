@@ -14,6 +14,7 @@ from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.engine import find_engine
 from aepipe.errors import DataUnreadable, JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
+from aepipe.jobs.alarm_warnings import night_warnings
 from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
@@ -35,6 +36,8 @@ class ScoreResult(Result):
     top_alarms: tuple[Alarm, ...] = ()
     notes: tuple[str, ...] = ()
     """Partitions that were left out, one sentence per reason."""
+    warnings: tuple[str, ...] = ()
+    """New partitions with far more flagged rows than alpha, and faults of the model."""
 
     @property
     def failed(self) -> bool:
@@ -99,6 +102,7 @@ def score(
         invalid_reasons=sum((Counter(night.details.invalid) for night in nights), Counter[str]()),
         top_alarms=top_alarms(nights, job.data.keys),
         notes=notes,
+        warnings=night_warnings(job, bundle, results),
     )
 
 

@@ -51,6 +51,9 @@ class ScoreDetails(RunDetails):
 
     rows: int = 0
     flagged: int = 0
+    flag_reasons: Mapping[str, int] = Field(
+        default_factory=dict, description="flagged rows by first reason, the ten most frequent"
+    )
     invalid: Mapping[str, int] = Field(default_factory=dict, description="rows without a score, by reason")
     unseen: Mapping[str, int] = Field(default_factory=dict, description="values that training never saw, by column")
     extra_columns: tuple[str, ...] = Field((), description="columns of the source that the model does not use")

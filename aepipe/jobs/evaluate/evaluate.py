@@ -5,7 +5,7 @@ point-adjusted F1, under which one alarm counts for a whole event and a random s
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
 from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
+from aepipe.jobs.role_warnings import modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
@@ -92,6 +93,10 @@ class Evaluation(Result):
     contenders: tuple[Contender, ...]
     rounds: int
     seed: int
+    trained_on: tuple[str, ...] = ()
+    """evaluated partitions that the model was trained on"""
+    warnings: tuple[str, ...] = ()
+    """what the figures do not say: labels that the model sees, nights that it was trained on, a baseline that wins"""
 
 
 def evaluate(
@@ -164,10 +169,12 @@ def evaluate_labelled(
     others = _scores_of(scored, labelled, baselines)
     rivals = [terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in baselines.all]
     events = terms.events(labelled.scores)
+    names = tuple(night.manifest.partition for night in labelled.nights)
+    trained_on = tuple(name for name in names if name in scored.model.bundle.manifest.train_partitions)
     return Evaluation(
         model_version=scored.model.version,
         truth=truth.words,
-        partitions=tuple(night.manifest.partition for night in labelled.nights),
+        partitions=names,
         rows=len(labelled.truth),
         anomalies=int(labelled.truth.sum()),
         unscored=labelled.unscored,
@@ -185,7 +192,42 @@ def evaluate_labelled(
         contenders=(ours, *rivals),
         rounds=terms.rounds,
         seed=seed,
+        trained_on=trained_on,
+        warnings=(
+            *modelled_label_warnings(
+                scored.job, scored.model.bundle.encoding.schema, version=scored.model.version, used=truth.columns
+            ),
+            *comparison_warnings(ours, rivals, trained_on=trained_on, nights=len(names)),
+        ),
     )
+
+
+def comparison_warnings(
+    ours: Contender, rivals: Sequence[Contender], *, trained_on: Sequence[str], nights: int
+) -> Iterator[str]:
+    """Yield what a reader must know to compare the model with the baselines.
+
+    Args:
+        ours: measures of the model.
+        rivals: measures of the baselines.
+        trained_on: evaluated partitions that the model was trained on.
+        nights: number of evaluated partitions.
+    """
+    if trained_on:
+        span = trained_on[0] if len(trained_on) == 1 else f"{trained_on[0]} to {trained_on[-1]}"
+        later = "Score and evaluate partitions that it has not seen" if len(trained_on) == nights else "Leave them out"
+        yield (
+            f"the model was trained on {len(trained_on)} of the {nights} partitions evaluated ({span}), which can make "
+            f"it look better than it is. {later}, with the options from and to."
+        )
+    best = max(rivals, key=lambda rival: rival.average_precision.value, default=None)
+    if best is not None and best.average_precision.value > ours.average_precision.value:
+        is_clear = best.average_precision.low > ours.average_precision.high
+        yield (
+            f"the baseline '{best.name}' ranks the anomalies better than the model: average precision "
+            f"{best.average_precision.value:.3f} against {ours.average_precision.value:.3f}"
+            f"{'' if is_clear else ', within the intervals'}. Use it, or try another family or head."
+        )
 
 
 @dataclass(frozen=True, slots=True)

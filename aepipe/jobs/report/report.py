@@ -5,11 +5,13 @@ from pathlib import Path
 from aepipe.config.job import read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
+from aepipe.jobs.alarm_warnings import alarm_warnings
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data
 from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.results import Result
+from aepipe.jobs.role_warnings import modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
@@ -71,6 +73,10 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         span = f"{first} to {last}, {count} partitions," if count > 1 else first
         notices.append(f"the outputs of {span} were removed")
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
+    notices += modelled_label_warnings(scored.job, model.bundle.encoding.schema, version=model.version)
+    notices += alarm_warnings([scored.result(manifest) for manifest in scored.manifests], model.bundle.calibration)
+    found = model.bundle.manifest.details.get("warnings")
+    notices += [f"training: {warning}" for warning in found] if isinstance(found, list) else []
     return ReportPage(
         notices=tuple(notices),
         header=page_data.build_header(scored, model, alias),

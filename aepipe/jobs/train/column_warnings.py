@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from aepipe.config.job import Job
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
+from aepipe.jobs.role_warnings import modelled_label_warnings
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.parquet_reader import Footer
 from aepipe.tables.partitions import Partition
@@ -37,22 +38,6 @@ def column_warnings(
         *modelled_label_warnings(job, schema),
         *left_out_warnings(job, schema),
     )
-
-
-def modelled_label_warnings(job: Job, schema: Schema) -> Iterator[str]:
-    """Yield a warning for each modelled column that the job uses as ground truth."""
-    modelled = {column.name for column in schema.modelled}
-    condition = job.evaluate.anomaly_condition
-    used = condition.columns if condition is not None else frozenset()
-    named = [(name, "[evaluate] anomaly uses it") for name in sorted(used)]
-    named += [(name, "the job names it as a label") for name in job.data.labels]
-    named += [(name, "the job names it as a label") for name, spec in job.columns.items() if spec.kind == "label"]
-    for name, why in dict(reversed(named)).items():
-        if name in modelled:
-            yield (
-                f"column '{name}' is modelled although {why}, so that the scores use the answer. "
-                f"Name {name} under [data] labels and train again."
-            )
 
 
 def drift_warnings(schema: Schema, partitions: Sequence[Partition], footers: Sequence[Footer]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from aepipe.bundles.bundle import read_manifest
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.results import Result
+from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_file, digest_of, lock
 from aepipe.tables.partitions import Partition, discover, select
@@ -87,6 +88,9 @@ def _train(
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
+    far_above = last_partition_warning(job, made.path, partitions)
+    if far_above:
+        log.warning("%s", far_above)
     alias = _name(job, made.path)
     if alias == CHALLENGER and _is_promoted(job, made.path):
         alias = CHAMPION
@@ -98,7 +102,7 @@ def _train(
         summary=made.summary,
         rows=made.rows,
         seconds=made.seconds,
-        warnings=made.warnings,
+        warnings=(*made.warnings, *([far_above] if far_above else [])),
     )
 
 

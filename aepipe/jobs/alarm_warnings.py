@@ -1,0 +1,71 @@
+"""Warnings about partitions with far more flagged rows than alpha, and the column that is the reason."""
+
+from collections.abc import Mapping, Sequence
+
+from aepipe.bundles.bundle import Bundle
+from aepipe.calibration.alarm_rate import is_far_above
+from aepipe.calibration.conformal import Calibration
+from aepipe.config.job import Job
+from aepipe.jobs.role_warnings import modelled_label_warnings
+from aepipe.storage import PartitionResult
+
+MOST_PARTITIONS = 5
+_MAIN_REASON = 0.5
+
+
+def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult]) -> tuple[str, ...]:
+    """Describe labels that the model sees, and new partitions with far more flagged rows than alpha."""
+    written = [result for result in results if result.status == "written"]
+    labels = modelled_label_warnings(job, bundle.encoding.schema, version=bundle.version)
+    return (*labels, *alarm_warnings(written, bundle.calibration))
+
+
+def alarm_warnings(results: Sequence[PartitionResult], calibration: Calibration) -> tuple[str, ...]:
+    """Describe each partition with far more flagged rows than alpha, at most five and the number of others.
+
+    Args:
+        results: scored partitions; their number of flagged rows and first reasons come from the manifests.
+        calibration: calibration that flagged the rows.
+    """
+    found = [
+        sentence
+        for result in results
+        if result.status != "quarantined"
+        and (
+            sentence := alarm_warning(
+                f"partition {result.partition}",
+                result.flagged,
+                result.scored,
+                calibration=calibration,
+                reasons=result.details.flag_reasons,
+            )
+        )
+    ]
+    more = len(found) - MOST_PARTITIONS
+    return (*found[:MOST_PARTITIONS], *([f"{more:,} more partitions are far above alpha"] if more > 0 else []))
+
+
+def alarm_warning(
+    subject: str, flagged: int, rows: int, *, calibration: Calibration, reasons: Mapping[str, int]
+) -> str | None:
+    """Return a warning if far more rows are flagged than alpha, else None.
+
+    Args:
+        subject: what was scored, such as `partition dt=2026-01-01`.
+        flagged: number of flagged rows.
+        rows: number of rows with a score.
+        calibration: calibration that flagged the rows.
+        reasons: number of flagged rows by first reason; empty if the model has no reasons.
+    """
+    if not is_far_above(flagged, rows, alpha=calibration.alpha, calibration_rows=calibration.n):
+        return None
+    share = f"{flagged:,} of {rows:,} rows ({flagged / rows:.1%}) are flagged, far above alpha, {calibration.alpha:.2g}"
+    column, count = max(reasons.items(), key=lambda item: item[1], default=("", 0))
+    if count < _MAIN_REASON * flagged:
+        parts = ", ".join(f"'{name}' {times / flagged:.0%}" for name, times in list(reasons.items())[:3])
+        main = f" First reasons: {parts}." if parts else ""
+        return f"{subject}: {share}.{main} Compare its source with the training partitions, or train on later ones."
+    return (
+        f"{subject}: {share}; '{column}' is the first reason of {count / flagged:.0%} of them. "
+        f"If its values move on with time, set {column} to ignore under [columns] and train again."
+    )
