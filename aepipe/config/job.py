@@ -36,7 +36,6 @@ Kind = Literal[
     "key",
     "ignore",
 ]
-"""Path on a local or mounted file system."""
 
 
 class Data(FrozenModel):

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
-from aepipe.errors import JobInvalid
+from aepipe.config.local_path import is_url
+from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import Inspection, infer_schema, inspect, read_footers
 from aepipe.jobs.results import Result
@@ -45,6 +46,8 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         JobInvalid: the file exists already.
         DataUnreadable: there is no Parquet at `data`.
     """
+    if is_url(data):
+        raise DataUnreadable(f"{data} is a URL: expected a local path. Copy the data, or mount the store.")
     data = Path(data)
     if job_path.exists() and not force:
         raise JobInvalid(str(job_path), ["already exists. Choose another file, or replace it with force."])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from aepipe.storage.atomic_files import put_bytes, replace, sync
+from aepipe.storage.atomic_files import make_folder, put_bytes, replace, sync
 
 STAGING = ".staging"
 REMOVED = ".removed"
@@ -17,6 +17,23 @@ def scratch_folder() -> Iterator[Path]:
     """Yield a new folder for temporary files, and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix="aepipe-") as folder:
         yield Path(folder)
+
+
+@contextmanager
+def building_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `folder`, which must be new or empty, at the end; removed if the block raises.
+
+    The files in it must be synced.
+    """
+    staging = folder.with_name(f".{folder.name}{STAGING}")
+    shutil.rmtree(staging, ignore_errors=True)
+    make_folder(staging)
+    try:
+        yield staging
+        replace(staging, folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.tables.partition_dates import date_of_partition, parse_date
+from aepipe.tables.text_files.formats import remedy_for
 
 _Tokens = tuple[str | int, ...]
 
@@ -30,6 +31,8 @@ def discover(job: Job) -> tuple[Partition, ...]:
         DataUnreadable: there is no partition, or folders of different keys are mixed.
     """
     root = job.data_path
+    if root.is_file() and (remedy := remedy_for(root)) is not None:
+        raise DataUnreadable(f"{root} is not a Parquet file. {remedy}")
     if not root.exists():
         raise DataUnreadable(
             f"{root} does not exist. Set data.path in {job.source} to a folder of Parquet files, or one file."
@@ -131,9 +134,9 @@ def _check(found: dict[str, list[Path]], job: Job) -> None:
         del found[name]
     if not found:
         deeper = f"; {root / plain[0]} holds some. Name that folder, or rename folders to key=value." if plain else ""
-        raise DataUnreadable(
-            f"{root} holds no .parquet file{deeper or '. Set data.path to the folder that holds them.'}"
-        )
+        others = (remedy_for(file) for file in sorted(root.iterdir()))
+        remedy = next((found for found in others if found), "Set data.path to the folder that holds them.")
+        raise DataUnreadable(f"{root} holds no .parquet file{deeper or f'. {remedy}'}")
     firsts = [files[0].relative_to(root) for files in found.values()]
     kinds = {tuple(part.partition("=")[0] for part in first.parts[:-1]): first for first in firsts}
     if len(kinds) > 1:

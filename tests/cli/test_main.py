@@ -20,6 +20,7 @@ from aepipe.jobs.score import score
 
 COMMANDS = [
     "init",
+    "convert",
     "inspect",
     "train",
     "calibrate",
@@ -213,6 +214,7 @@ def test_every_command_has_json() -> None:
 
 JSON_CALLS = {
     "init": ["init", "{folder}/dt=2026-01-01", "--job", "{folder}/new/job.toml"],
+    "convert": ["convert", "{folder}/rows.csv", "--out", "{folder}/converted"],
     "inspect": ["inspect", "{job}"],
     "train": ["train", "{job}"],
     "calibrate": ["calibrate", "{job}", "--partition", "dt=2026-01-06"],
@@ -256,6 +258,7 @@ def test_json_of_every_command_is_one_document_on_standard_output(judged_cells: 
 
 
 def expect_json(job: Path, command: str) -> None:
+    (job.parent / "rows.csv").write_text("x\n1\n")
     words = [word.format(job=job, folder=job.parent) for word in JSON_CALLS[command]]
     done = CliRunner().invoke(app, [*words, "--json"])
 

@@ -1,0 +1,123 @@
+"""Numbers, dates and timestamps that are stored as text. Text that does not parse is a missing value."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from aepipe.tables.arrow_arrays import array_of, plain_values, values_of
+
+PLAIN_NUMBER = "1234.5"
+ISO = "%Y-%m-%d"
+
+_EXPONENT = r"(?:[eE][+-]?\d+)?"
+NUMBERS: Mapping[str, str] = {
+    PLAIN_NUMBER: rf"[+-]?(?:\d+\.?\d*|\.\d+){_EXPONENT}",
+    "1,234.5": r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?",
+    "1.234,5": r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?",
+    "1 234,5": r"[+-]?(?:\d{1,3}(?:[ \x{a0}\x{202f}]\d{3})+|\d+)(?:,\d+)?",
+}
+"""Patterns of numbers by an example of the notation."""
+
+DATES: Mapping[str, str] = {
+    ISO: r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})",
+    "%Y/%m/%d": r"(?P<year>\d{4})/(?P<month>\d{1,2})/(?P<day>\d{1,2})",
+    "%Y%m%d": r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
+    "%d.%m.%Y": r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
+    "%d/%m/%Y": r"(?P<day>\d{1,2})/(?P<month>\d{1,2})/(?P<year>\d{4})",
+    "%m/%d/%Y": r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})",
+}
+"""Patterns of dates by their notation; each may be followed by a time of day."""
+
+_TIME = (
+    r"(?P<time>[T ]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r" ?(?P<zone>Z|z|UTC|[+-]\d{2}:?(?:\d{2})?)?)?"
+)
+
+
+class Moments(NamedTuple):
+    """Parsed dates and times, (B,) each."""
+
+    days: np.ndarray
+    """int64, since 1970-01-01."""
+    microseconds: np.ndarray
+    """int64, since midnight in UTC, or in local time without a zone."""
+    has_time: np.ndarray
+    has_zone: np.ndarray
+    is_valid: np.ndarray
+
+
+def parse_numbers(texts: pa.Array, notation: str) -> pa.Array:
+    """Return the numbers (B,), float64; null where the text is not a number of this notation.
+
+    >>> parse_numbers(pa.array(["1.234,5", "x"]), "1.234,5").to_pylist()
+    [1234.5, None]
+    """
+    texts = pc.utf8_trim_whitespace(plain_values(texts))
+    matches = pc.match_substring_regex(texts, f"^(?:{NUMBERS[notation]})$")
+    kept = pc.if_else(matches, texts, pa.nulls(len(texts), pa.string()))
+    if notation == "1,234.5":
+        kept = pc.replace_substring(kept, ",", "")
+    elif notation != PLAIN_NUMBER:
+        kept = pc.replace_substring_regex(kept, r"[. \x{a0}\x{202f}]", "")
+        kept = pc.replace_substring(kept, ",", ".")
+    return pc.replace_substring_regex(kept, r"^\+", "").cast(pa.float64())
+
+
+def parse_moments(texts: pa.Array, notation: str) -> Moments:
+    """Return dates and times of this notation, with an optional time of day and time zone."""
+    texts = pc.utf8_trim_whitespace(plain_values(texts))
+    parts = pc.extract_regex(texts, f"^{DATES[notation]}{_TIME}$")
+    found = {field.name: parts.field(index) for index, field in enumerate(parts.type)}
+    year, month, day, hour, minute, second = (
+        _integers(found[name]) for name in ("year", "month", "day", "hour", "minute", "second")
+    )
+    months = np.clip((year - 1970) * 12 + month - 1, -24_000, 120_000).astype("M8[M]")
+    first, last = months.astype("M8[D]").astype(np.int64), (months + 1).astype("M8[D]").astype(np.int64)
+    is_valid = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= last - first)
+    is_valid &= (hour <= 23) & (minute <= 59) & (second <= 59)
+    fraction = _integers(pc.utf8_slice_codeunits(pc.utf8_rpad(found["fraction"], 6, "0"), 0, 6))
+    shift, has_zone = _minutes_of_zone(found["zone"])
+    microseconds = ((hour * 60 + minute - shift) * 60 + second) * 1_000_000 + fraction
+    has_time = _is_there(found["time"])
+    return Moments(first + day - 1, microseconds, has_time, has_zone, is_valid)
+
+
+def parse_texts(texts: pa.Array, kind: pa.DataType, notation: str) -> pa.Array:
+    """Return the values of a text column: float64, dates or timestamps; null where the text does not parse.
+
+    Args:
+        texts: text in any layout; a dictionary is parsed once per value.
+        kind: float64, date32 or timestamp[us]. Text with a time of day does not parse as date, text with a time zone
+            only as timestamp with one.
+        notation: key of `NUMBERS` or `DATES`.
+    """
+    if pt.is_dictionary(texts.type):
+        return parse_texts(texts.dictionary, kind, notation).take(texts.indices)
+    if pt.is_floating(kind):
+        return parse_numbers(texts, notation)
+    found = parse_moments(texts, notation)
+    if pt.is_date(kind):
+        return array_of(found.days, kind, ~found.is_valid | found.has_time)
+    fits = found.is_valid & (found.has_zone == (kind.tz is not None))
+    return array_of(found.days * 86_400_000_000 + found.microseconds, kind, ~fits)
+
+
+def _integers(texts: pa.Array) -> np.ndarray:
+    """Return the integers (B,), int64; 0 for a part that is not there."""
+    return values_of(pc.if_else(pc.equal(texts, ""), "0", texts).cast(pa.int64()).fill_null(0))
+
+
+def _is_there(texts: pa.Array) -> np.ndarray:
+    return values_of(pc.fill_null(pc.not_equal(texts, ""), False))
+
+
+def _minutes_of_zone(zones: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the offset from UTC in minutes, and whether there is one."""
+    digits = pc.utf8_rpad(pc.replace_substring_regex(zones, "[^0-9]", ""), 4, "0")
+    hours, minutes = (_integers(pc.utf8_slice_codeunits(digits, at, at + 2)) for at in (0, 2))
+    sign = np.where(values_of(pc.fill_null(pc.starts_with(zones, "-"), False)), -1, 1)
+    return sign * (hours * 60 + minutes), _is_there(zones)
