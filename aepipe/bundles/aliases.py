@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
+from aepipe.storage.digests import digest_of
 from aepipe.storage.regular_files import read_regular
 
 MANIFEST = "MANIFEST.json"
@@ -19,6 +20,8 @@ ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 
 _VERSION = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 _MOST_LOG_BYTES = 256 << 20
+_RESTORE = "Restore the file from a copy."
+_CHAIN = re.compile(rb',"chain":"([^"]*)"}$')
 _logger = logging.getLogger(__name__)
 
 
@@ -35,10 +38,11 @@ class Naming(FrozenModel):
         None, pattern=r"^xxh3:[0-9a-f]{1,32}$", description="digest of the promotion report behind the change"
     )
     is_rollback: bool = Field(False, description="the entry undoes the change before it")
+    chain: str | None = Field(None, description="digest of all lines before this one, and of this one without it")
 
     def to_line(self) -> str:
         """Serialise to one line of the log; optional fields only where they are set."""
-        optional = {"evidence", "is_rollback"} - self.model_fields_set
+        optional = {"evidence", "is_rollback", "chain"} - self.model_fields_set
         return self.model_dump_json(exclude=optional)
 
 
@@ -61,21 +65,59 @@ def versions(folder: Path) -> tuple[str, ...]:
 def read_log(folder: Path) -> tuple[Naming, ...]:
     """Read all log entries, oldest first; skip a line cut by a crash. Raises BundleCorrupt for any other fault."""
     path = folder / LOG_NAME
-    try:
-        lines = read_regular(path, most=_MOST_LOG_BYTES).splitlines()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise BundleCorrupt(f"{path} cannot be read: {error.strerror}. Restore the file.") from None
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(log_bytes(folder).splitlines(), 1):
         try:
             found.append(Naming.model_validate_json(line))
         except ValidationError:
             if line.endswith(b"}"):
-                raise BundleCorrupt(f"{path} line {number} is not an alias entry. Restore the file.") from None
+                raise BundleCorrupt(f"{path} line {number} is not an alias entry. {_RESTORE}") from None
             _logger.warning("%s line %d is incomplete; it is skipped", path, number)
     return tuple(found)
+
+
+def chained(naming: Naming, earlier: bytes) -> Naming:
+    """Return the entry with the digest that chains it to the log before it, so that `log_faults` finds a change.
+
+    Args:
+        naming: the new entry.
+        earlier: content of the log; an incomplete last line counts as complete, which `append_line` makes it.
+    """
+    before = earlier if not earlier or earlier.endswith(b"\n") else earlier + b"\n"
+    return naming.model_copy(update={"chain": digest_of(before, naming.to_line())})
+
+
+def log_faults(folder: Path) -> list[str]:
+    """Return one message per entry that was changed, removed or inserted, and one if the last line is incomplete.
+
+    Entries before the first with a digest, from version 0.1.0, are covered by the digest of that entry.
+    """
+    path, start, is_chained = folder / LOG_NAME, 0, False
+    data, found = log_bytes(folder), []
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        text = line.rstrip(b"\n")
+        end = _CHAIN.search(text)
+        if end is not None:
+            is_chained = True
+            if end[1].decode() != digest_of(data[:start], text[: end.start()] + b"}"):
+                found.append(f"{path} was changed at or before line {number}: its digest differs. {_RESTORE}")
+        elif text.endswith(b"}") and is_chained:
+            found.append(f"{path} line {number} has no digest, unlike a line before it. {_RESTORE}")
+        elif not text.endswith(b"}") and start + len(line) == len(data):
+            found.append(f"{path} ends in an incomplete line, whose alias was not set. Set the alias again.")
+        start += len(line)
+    return found
+
+
+def log_bytes(folder: Path) -> bytes:
+    """Return the content of the log; empty if there is none. Raises BundleCorrupt if it cannot be read."""
+    path = folder / LOG_NAME
+    try:
+        return read_regular(path, most=_MOST_LOG_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise BundleCorrupt(f"{path} cannot be read: {error.strerror}. {_RESTORE}") from None
 
 
 def current(folder: Path) -> dict[str, str]:

@@ -113,6 +113,7 @@ class Registry:
                 **({"evidence": evidence} if evidence is not None else {}),
                 **({"is_rollback": True} if is_rollback else {}),
             )
+            naming = aliases.chained(naming, aliases.log_bytes(self.folder))
             append_line(self.folder / LOG_NAME, naming.to_line())
         _logger.info("%s of %s is now %s", alias, self.folder, naming.version)
         return naming
@@ -146,9 +147,13 @@ class Registry:
         """Return the path of the promotion report with this digest."""
         return self.folder / EVIDENCE / f"{digest.rpartition(':')[2]}.json"
 
-    def evidence_faults(self) -> list[str]:
-        """Return one message for each promotion report that is missing or was changed."""
-        found = []
+    def faults(self) -> list[str]:
+        """Return one message for each change of the alias log, and each promotion report that is absent or changed.
+
+        Raises:
+            BundleCorrupt: the log cannot be read.
+        """
+        found = aliases.log_faults(self.folder)
         for digest in dict.fromkeys(naming.evidence for naming in self.history() if naming.evidence is not None):
             path = self.evidence_path(digest)
             try:

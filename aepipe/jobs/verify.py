@@ -66,5 +66,8 @@ def _verify_bundles(path: Path, *, untrusted: bool) -> Verification:
         except AepipeError as error:
             faults.append(str(error))
     if versions:
-        faults += Registry(path).evidence_faults()
+        try:
+            faults += Registry(path).faults()
+        except AepipeError as error:
+            faults.append(str(error))
     return Verification(checked=tuple(checked), faults=tuple(faults))

@@ -95,7 +95,7 @@ class Commit(Generic[D]):
             model_version=model_version,
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=details,
-        )
+        ).sealed()
         put_json(self._paths.staged_manifest, manifest.model_dump(mode="json"))
         for output in manifest.files:
             folder = self._paths.final(output).parent

@@ -1,12 +1,14 @@
 """Manifest of a committed partition: its files and the details of the run that wrote them."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_serializer
 
 from aepipe.frozen import FrozenModel
-from aepipe.storage.digests import digest_file
+from aepipe.storage.atomic_files import json_bytes
+from aepipe.storage.digests import digest_bytes, digest_file
 from aepipe.storage.run_details import RunDetails, RunName
 
 CONTRACT = 1
@@ -45,3 +47,19 @@ class Manifest(FrozenModel, Generic[D]):
     model_version: str
     created_at: str = Field(description="ISO 8601, UTC")
     details: D = Field(description="JSON; NaN and infinities become null")
+    digest: str | None = Field(None, description="of all other fields; None in manifests of version 0.1.0")
+
+    @model_serializer(mode="wrap")
+    def _without_absent_digest(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name != "digest" or value is not None}
+
+    def sealed(self) -> Self:
+        """Return the manifest with the digest of its other fields."""
+        document = self.model_dump(mode="json", exclude={"digest"})
+        return self.model_copy(update={"digest": digest_bytes(json_bytes(document))})
+
+
+def was_changed(document: dict[str, Any]) -> bool:
+    """Return whether a manifest, parsed from its file, differs from the one that was written, as far as it can tell."""
+    others = {name: value for name, value in document.items() if name != "digest"}
+    return "digest" in document and document["digest"] != digest_bytes(json_bytes(others))

@@ -1,5 +1,7 @@
 """Verification of outputs against their manifests."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from aepipe.errors import Busy, DataUnreadable
 from aepipe.storage.digests import digest_file
 from aepipe.storage.forget import read_notes
 from aepipe.storage.locks import lock
-from aepipe.storage.manifest import FileRecord
+from aepipe.storage.manifest import FileRecord, was_changed
 from aepipe.storage.paths import FILE, PartitionPaths, manifests_folder
 from aepipe.storage.run_kinds import RUN_KINDS, RunKind
 
@@ -23,7 +25,23 @@ def find_faults(root: Path, *, wait_s: float) -> list[str]:
         for note in read_notes(root)
         if note.state == "removing"
     ]
-    return [*removing, *(fault for paths in all_paths for fault in _confirmed_faults(paths, wait_s))]
+    of_partitions = [fault for paths in all_paths for fault in _confirmed_faults(paths, wait_s)]
+    return [*removing, *of_partitions, *_extra_files(root)]
+
+
+def _extra_files(root: Path) -> Iterator[str]:
+    """Yield a fault for each file that no run writes, but that readers of an output folder open."""
+    folders = dict.fromkeys(root / output for kind in RUN_KINDS for output in kind.outputs)
+    for folder in folders:
+        for parent, inner, files in os.walk(folder):
+            links = [name for name in inner if Path(parent, name).is_symlink()]
+            inner[:] = [name for name in inner if name[0] not in "._"]
+            for name in (*files, *links):
+                if name[0] not in "._" and (name != FILE or Path(parent) == folder):
+                    yield (
+                        f"{Path(parent, name)} is not an output of aepipe, and readers of {folder} take its rows for "
+                        "outputs. Move it to another folder."
+                    )
 
 
 def partitions_of(root: Path, kind: RunKind[Any]) -> list[str]:
@@ -31,7 +49,9 @@ def partitions_of(root: Path, kind: RunKind[Any]) -> list[str]:
     manifests = manifests_folder(root, kind)
     named = {path.relative_to(manifests).as_posix().removesuffix(".json") for path in manifests.rglob("*.json")}
     folders = [root / output for output in kind.outputs]
-    return sorted(named.union(*({p.parent.relative_to(f).as_posix() for p in f.rglob(FILE)} for f in folders)))
+    return sorted(
+        named.union(*({p.parent.relative_to(f).as_posix() for p in f.rglob(FILE) if p.parent != f} for f in folders))
+    )
 
 
 def _confirmed_faults(paths: PartitionPaths, wait_s: float) -> list[str]:
@@ -53,6 +73,10 @@ def _faults(paths: PartitionPaths) -> Iterator[str]:
     if manifest is None and paths.manifest.exists():
         yield f"{paths.manifest} cannot be parsed. {_REMEDY}"
         return
+    if manifest is not None and (
+        manifest.partition != paths.partition or was_changed(json.loads(paths.manifest.read_bytes()))
+    ):
+        yield f"{paths.manifest} was changed after it was written: its digest differs. {_REMEDY}"
     records = manifest.files if manifest is not None else {}
     for output in paths.outputs:
         fault = _fault(paths.final(output), records.get(output))

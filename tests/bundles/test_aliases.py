@@ -60,7 +60,9 @@ def test_a_line_that_is_whole_and_wrong_is_refused(folder: Path) -> None:
     with (folder / "aliases.jsonl").open("a") as log:
         log.write('{"alias":"champion"}\n')
 
-    with pytest.raises(BundleCorrupt, match=r"aliases\.jsonl line 4 is not an alias entry\. Restore the file\.$"):
+    with pytest.raises(
+        BundleCorrupt, match=r"aliases\.jsonl line 4 is not an alias entry\. Restore the file from a copy\.$"
+    ):
         current(folder)
 
 

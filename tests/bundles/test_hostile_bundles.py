@@ -124,7 +124,7 @@ def test_entries_of_the_log_name_no_paths(bundle: Path, line: str) -> None:
     (bundle.parent / LOG_NAME).write_text(f"{line}\n")
 
     with pytest.raises(BundleCorrupt, match="line 1 is not an alias entry"):
-        Registry(bundle.parent).evidence_faults()
+        Registry(bundle.parent).faults()
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,70 @@ def test_the_newest_whole_version_of_a_training_key_is_found(folder: Path, caplo
     with caplog.at_level(logging.WARNING):
         assert registry.find_by_training_key("key 1") == folder / registry.versions()[1]
     assert "encoder.onnx differs from the exported file" in caplog.text
+
+
+def _log_of_five(folder: Path) -> Path:
+    """Two lines without a digest, as version 0.1.0 wrote them, and three with one."""
+    registry = Registry(folder)
+    log = folder / "aliases.jsonl"
+    for version in registry.versions()[:2]:
+        _name(folder, "champion", version)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(line | {"chain": None}).replace(', "chain": null', "") + "\n" for line in lines))
+    for alias in ("challenger", "é", "champion"):
+        _name(folder, alias.replace("é", "best"), registry.versions()[2])
+    return log
+
+
+def test_a_log_that_nobody_changed_has_no_fault(folder: Path) -> None:
+    log = _log_of_five(folder)
+
+    assert ['"chain"' in line for line in log.read_text().splitlines()] == [False, False, True, True, True]
+    assert Registry(folder).faults() == []
+    assert len(Registry(folder).history()) == 5
+
+
+@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("change", ["removed", "doubled", "edited", "swapped"])
+def test_changed_lines_of_the_log_are_found(folder: Path, at: int, change: str) -> None:
+    log = _log_of_five(folder)
+    lines = log.read_text().splitlines(keepends=True)
+    if change == "removed":
+        del lines[at]
+    elif change == "doubled":
+        lines.insert(at, lines[at])
+    elif change == "edited":
+        lines[at] = lines[at].replace("ada", "eve")
+    else:
+        lines[at], lines[at - 1] = lines[at - 1], lines[at]
+    log.write_text("".join(lines))
+
+    faults = Registry(folder).faults()
+
+    # Nothing vouches for the end of a log: a reader cannot know that there was one line more.
+    assert bool(faults) == (not (change == "removed" and at == 4))
+    assert all("was changed at or before line" in fault or "has no digest" in fault for fault in faults)
+
+
+def test_an_incomplete_last_line_is_a_fault_until_the_next_entry(folder: Path) -> None:
+    log = _log_of_five(folder)
+    with log.open("a") as file:
+        file.write('{"alias":"cham')
+
+    (fault,) = Registry(folder).faults()
+    _name(folder, "champion", Registry(folder).versions()[0])
+
+    assert fault == f"{log} ends in an incomplete line, whose alias was not set. Set the alias again."
+    assert Registry(folder).faults() == []
+    assert Registry(folder).aliases()["champion"] == Registry(folder).versions()[0]
+
+
+def test_entries_without_a_digest_after_one_with_a_digest_are_found(folder: Path) -> None:
+    log = _log_of_five(folder)
+    first = log.read_text().splitlines()[0]
+    with log.open("a") as file:
+        file.write(f"{first}\n")
+
+    (fault,) = Registry(folder).faults()
+
+    assert "line 6 has no digest, unlike a line before it" in fault

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -497,3 +498,77 @@ def test_quarantined_rows_are_not_an_output_and_earlier_outputs_stay(tmp_path: P
     with outputs.commit(SAMPLE, "dt=1", "good") as commit:
         assert commit.done == good
     assert not list(path.parent.iterdir())
+
+
+def test_every_change_of_a_manifest_is_found(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    written = json.loads(path.read_bytes())
+    changes = [
+        written | {"model_version": "m/2"},
+        written | {"details": written["details"] | {"alpha": 0.25}},
+        written | {"created_at": "2020-01-01T00:00:00Z"},
+        written | {"key": "other"},
+        written | {"digest": "xxh3:0"},
+    ]
+
+    for changed in changes:
+        path.write_text(json.dumps(changed))
+        assert outputs.verify() == [
+            f"{path} was changed after it was written: its digest differs. Delete it and run the partition again."
+        ]
+    path.write_text(json.dumps(written, indent=7))  # the same content in another form
+
+    assert outputs.verify() == []
+
+
+def test_manifest_of_another_partition_is_found(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    shutil.copytree(outputs.root / "scores/dt=1", outputs.root / "scores/dt=2")
+    shutil.copytree(outputs.root / "features/dt=1", outputs.root / "features/dt=2")
+    shutil.copy(path, path.with_name("dt=2.json"))
+
+    (fault,) = outputs.verify()
+
+    assert "dt=2.json was changed after it was written" in fault
+
+
+def test_manifests_without_a_digest_stay_valid(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    written = json.loads(path.read_bytes())
+    del written["digest"]
+    path.write_text(json.dumps(written))
+
+    assert outputs.verify() == []
+    assert outputs.done(SCORE, "dt=1", "key") is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["scores/dt=1/part-1.parquet", "scores/extra.parquet", "scores/part-0.parquet", "features/note.txt"]
+)
+def test_files_that_readers_would_count_are_found(outputs: Outputs, name: str) -> None:
+    put(outputs)
+    path = outputs.root / name
+    shutil.copy(outputs.path("scores", "dt=1"), path)
+
+    (fault,) = outputs.verify()
+
+    assert fault.startswith(
+        f"{path} is not an output of aepipe, and readers of {outputs.root / name.split('/')[0]} take"
+    )
+
+
+def test_links_among_the_outputs_are_found_and_hidden_files_are_none(outputs: Outputs) -> None:
+    put(outputs)
+    folder = outputs.root / "scores"
+    (folder / "_SUCCESS").touch()
+    (folder / ".notes").mkdir()
+    (folder / ".notes" / "a.parquet").touch()
+    assert outputs.verify() == []
+
+    (folder / "dt=2").symlink_to(folder / "dt=1")
+
+    (fault,) = outputs.verify()
+    assert fault.startswith(f"{folder / 'dt=2'} is not an output of aepipe")

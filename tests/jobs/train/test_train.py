@@ -99,7 +99,7 @@ def test_automatic_promotion_replaces_the_champion_if_every_check_passes(cells: 
     assert result.alias == "champion"
     assert registry.resolve("champion") == registry.resolve("challenger") == result.bundle
     assert registry.history()[-1].evidence is not None
-    assert registry.evidence_faults() == []
+    assert registry.faults() == []
 
 
 def test_automatic_promotion_leaves_a_challenger_that_fails_a_check(
