@@ -60,6 +60,15 @@ class _Rows:
         return _Rows(self.scores[chosen], self.calibrates[chosen], self.known[chosen], self.is_anomaly[chosen])
 
 
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    return _Rows(
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.calibrates for part in parts]),
+        np.concatenate([part.known for part in parts]),
+        np.concatenate([part.is_anomaly for part in parts]),
+    )
+
+
 def calibrate(
     job_path: str | Path,
     *,
@@ -164,7 +173,7 @@ def _read(
         progress("score", at / len(partitions))
         for rows in slices(partition.files, None, rows=READ_ROWS):
             found.append(_score_rows(job, model, rows, truth, invalid))
-    read = _Rows(*(np.concatenate(columns) for columns in zip(*found, strict=True))) if found else None
+    read = _joined(found) if found else None
     scored = 0 if read is None else int(np.isfinite(read.scores).sum())
     if read is None or not scored:
         names = ", ".join(partition.name for partition in partitions)
