@@ -144,7 +144,7 @@ def test_ambiguous_key_is_rejected(cells: Path) -> None:
 def test_job_without_keys_is_rejected(cells: Path) -> None:
     cells.write_text(cells.read_text().replace('keys = ["case_id"]', ""))
 
-    with pytest.raises(JobInvalid, match=r"name the columns of it as \[data\] keys"):
+    with pytest.raises(JobInvalid, match=r"\[data\] keys is missing"):
         traverse(cells, "case-000")
 
 
