@@ -131,3 +131,7 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, listed: int 
         if listed and names
         else ""
     )
+
+
+class DeliveryFailed(AepipeError):
+    """A message was not delivered. Remedy: check the address, the server and the network."""

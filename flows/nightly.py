@@ -11,12 +11,13 @@ from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
 from aepipe.config.job import Job, read_job
+from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
 from aepipe.jobs.sample.sample import SampleResult, nightly_partition
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
-from flows.engine import outcome, pipeline, run_log, step
+from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.score import ScoreOptions, ScoreOutcome, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
@@ -65,7 +66,10 @@ def nightly(options: NightOptions) -> NightlyResult:
     night = NightlyResult(
         train=trained, nights=scored.nights, sample=drawn, report=page, drift=drift, challenger=challenger
     )
+    notice = send_alert(options.job, options.model, scored)
     scored.check(night)
+    if notice is not None and notice.failed:
+        raise Unfinished(f"the alert was not delivered: {notice.sentence}", night)
     check_set(drawn, night)
     return night
 
@@ -81,6 +85,17 @@ def watch_drift(job: Job, model: str, nights: Sequence[PartitionResult]) -> Drif
                 resource={"prefect.resource.id": f"aepipe.job.{job.name}", "prefect.resource.name": job.name},
                 payload=record.model_copy(update={"streams": record.alarms}).model_dump(mode="json"),
             )
+    return found
+
+
+@step
+def send_alert(job: Path, model: str, scored: ScoreOutcome) -> AlertResult | None:
+    """Send the message about the partitions of this run to the channels of `[alerts]`."""
+    opened = read_job(job)
+    version = Registry(opened.bundle_path).resolve(model).name
+    found = alert_night(opened, f"{opened.name}/{version}", scored.nights)
+    if found is not None:
+        run_log().info("alert: %s", found.sentence)
     return found
 
 

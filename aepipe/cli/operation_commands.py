@@ -1,4 +1,4 @@
-"""Commands of an operator: `aepipe backfill` and `aepipe drift`."""
+"""Commands of an operator: `aepipe backfill`, `aepipe drift` and `aepipe alert`."""
 
 from typing import Annotated
 
@@ -87,4 +87,31 @@ def drift(
         typer.echo(line)
 
 
-COMMANDS = (backfill, drift)
+def alert(
+    job: options.JobPath = options.HERE,
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Partition to report; repeatable; default: the latest scored one.")
+    ] = None,
+    model: options.ModelName = "champion",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the message only.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Send the message about flagged rows and drift to the channels of the job; each channel gets it once.
+
+    Exit with code 1 if a channel did not take it.
+    Example: [bold]aepipe alert data/cells/job.toml --dry-run[/bold]
+    """
+    from aepipe.jobs.alerts.alert import alert as send
+
+    result = send(job, partitions=partition, model=model, dry_run=dry_run)
+    if json:
+        print_json(result)
+    else:
+        if result.message is not None:
+            typer.echo(result.message.text)
+        typer.echo("dry run: nothing is sent" if dry_run else result.sentence)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+COMMANDS = (backfill, drift, alert)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from aepipe.config.alerts import Alerts
 from aepipe.config.cost_table import Costs
 from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
@@ -293,6 +294,7 @@ class Job(FrozenModel):
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
     drift: Drift = Drift()
+    alerts: Alerts = Alerts()
     output: Output = Output()
     run: Run = Run()
     publish: tuple[Publish, ...] = Field((), description="tables that outputs are published to")
@@ -313,6 +315,17 @@ class Job(FrozenModel):
         for name, role in named:
             if roles.setdefault(name, role) != role:
                 raise ValueError(f"column '{name}' has two roles: expected one, got {roles[name]} and {role}")
+        return self
+
+    @model_validator(mode="after")
+    def _entity_is_in_the_outputs(self) -> "Job":
+        known = (*self.data.keys, *self.data.labels, *([self.data.event_time] if self.data.event_time else []))
+        if self.alerts.entity is not None and self.alerts.entity not in known:
+            found = ", ".join(known) or "none"
+            raise ValueError(
+                f"alerts.entity is not copied to the scores: expected a key, label or event-time column ({found}), "
+                f"got '{self.alerts.entity}'"
+            )
         return self
 
     @property

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Device, read_job
+from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.publish.publish import PublishResult, publish_job
@@ -34,11 +35,14 @@ class NightResult(Result):
     """Rows published to other tables; None if the job has no [[publish]] section."""
     drift: DriftResult | None = None
     challenger: TrainResult | None = None
+    alert: AlertResult | None = None
+    """Message about flagged rows; None if the job has no channel, or nothing new was scored."""
 
     @property
     def failed(self) -> bool:
-        """True if a partition could not be scored, or synthetic rows failed a quality check."""
-        return bool(self.score.failed or (self.sample is not None and self.sample.missed))
+        """True if a partition could not be scored, synthetic rows failed a quality check, or an alert was not sent."""
+        is_unsent = self.alert is not None and bool(self.alert.failed)
+        return bool(self.score.failed or (self.sample is not None and self.sample.missed) or is_unsent)
 
     def lines(self) -> list[str]:
         """Return the lines of a terminal summary."""
@@ -60,6 +64,7 @@ class NightResult(Result):
         elif self.sample is not None:
             lines.append(f"sampled   {self.sample.rows:,} rows in {self.sample.path}")
         lines += [] if self.published is None else self.published.lines()
+        lines += [] if self.alert is None else [f"alert     {self.alert.sentence}"]
         return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 
 
@@ -79,6 +84,7 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
+    notice = alert_night(job, scored.model_version, scored.nights)
     challenger = None
     if job.drift.retrain and drift is not None and drift.alarms:
         challenger = train(job_path, device=device, progress=progress)
@@ -91,4 +97,5 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
         published=published,
         drift=drift,
         challenger=challenger,
+        alert=notice,
     )

@@ -37,8 +37,8 @@ class Alarm(Result):
 ALARM_HEADER = ("partition", "row", "p-value", "reasons")
 
 
-def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str]) -> tuple[Alarm, ...]:
-    """Return at most five flagged rows of the partitions written by this run, the lowest p-value first.
+def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str], *, most: int = MOST_ALARMS) -> tuple[Alarm, ...]:
+    """Return at most `most` flagged rows of the partitions written by this run, the lowest p-value first.
 
     If nothing was written, they are alarms of the last partition.
     """
@@ -47,7 +47,7 @@ def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str]) -> tuple[
     found: list[Alarm] = []
     for night in chosen:
         if night.flagged:
-            found = sorted([*found, *_alarms(night, keys)], key=_rank)[:MOST_ALARMS]
+            found = sorted([*found, *_alarms(night, keys, most)], key=_rank)[:most]
     return tuple(found)
 
 
@@ -55,8 +55,8 @@ def _rank(alarm: Alarm) -> tuple[float, float]:
     return alarm.p_value, -alarm.score
 
 
-def _alarms(night: PartitionResult, keys: Sequence[str]) -> list[Alarm]:
-    """Return the strongest alarms of a partition, at most five."""
+def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alarm]:
+    """Return the strongest alarms of a partition."""
     assert night.scores is not None
     names = read_footer(night.scores).schema.names
     kept = [name for name in keys if name in names]
@@ -64,7 +64,7 @@ def _alarms(night: PartitionResult, keys: Sequence[str]) -> list[Alarm]:
     found: list[Alarm] = []
     begin = 0
     for batch in slices([night.scores], [*kept, *reasons, "score", "p_value", "is_anomaly"], rows=READ_ROWS):
-        rows, places = _strongest(batch)
+        rows, places = _strongest(batch, most)
         texts = {name: _texts(rows.column(name)) for name in (*kept, *reasons)}
         for at, place in enumerate(places):
             alarm = Alarm(
@@ -76,16 +76,16 @@ def _alarms(night: PartitionResult, keys: Sequence[str]) -> list[Alarm]:
                 reasons=tuple(text for name in reasons if (text := texts[name][at]) is not None),
             )
             found.append(alarm)
-        found = sorted(found, key=_rank)[:MOST_ALARMS]
+        found = sorted(found, key=_rank)[:most]
         begin += batch.num_rows
     return found
 
 
-def _strongest(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[int]]:
-    """Return the strongest alarms of a batch, at most five, and their positions in it."""
+def _strongest(batch: pa.RecordBatch, most: int) -> tuple[pa.RecordBatch, list[int]]:
+    """Return the strongest alarms of a batch, and their positions in it."""
     places = pc.indices_nonzero(batch.column("is_anomaly"))
     flagged = batch.take(places)
-    order = pc.sort_indices(flagged, sort_keys=[("p_value", "ascending"), ("score", "descending")])[:MOST_ALARMS]
+    order = pc.sort_indices(flagged, sort_keys=[("p_value", "ascending"), ("score", "descending")])[:most]
     return flagged.take(order), places.take(order).to_pylist()
 
 

@@ -39,6 +39,7 @@ COMMANDS = [
     "forget",
     "backfill",
     "drift",
+    "alert",
     "verify",
     "doctor",
 ]
@@ -232,6 +233,7 @@ JSON_CALLS = {
     "rollback": ["rollback", "{job}"],
     "backfill": ["backfill", "{job}", "--from", "2026-01-06"],
     "drift": ["drift", "{job}"],
+    "alert": ["alert", "{job}", "--dry-run"],
     "forget": ["forget", "{job}", "dt=2026-01-07"],
     "verify": ["verify", "{job}"],
     "doctor": ["doctor", "{job}"],

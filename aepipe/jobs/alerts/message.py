@@ -1,0 +1,162 @@
+"""Message about the flagged rows of a run: counts, the rows with the lowest p-values, drift and a link."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from pydantic import Field
+
+from aepipe.config.alerts import Alerts
+from aepipe.config.job import Job
+from aepipe.jobs.drift.monitor import describe, read_drift
+from aepipe.jobs.results import Result
+from aepipe.jobs.top_alarms import Alarm, top_alarms
+from aepipe.storage import PartitionResult
+
+MOST_READ = 10_000
+"""Flagged rows that are compared to find the rows of a message."""
+_LEVEL = 0.975
+
+
+class AlertLine(Result):
+    """One line: the most unusual row of an entity, or one row; `rows` counts the flagged rows of the entity."""
+
+    alarm: Alarm
+    entity: str | None
+    rows: int
+
+    @property
+    def text(self) -> str:
+        """Describe the line: partition, keys, p-value, reasons."""
+        more = f" and {self.rows - 1:,} more rows" if self.rows > 1 else ""
+        reasons = f": {', '.join(self.alarm.reasons)}" if self.alarm.reasons else ""
+        return f"{self.alarm.partition}  {self.alarm.place}{more}, p = {self.alarm.p_value:.2g}{reasons}"
+
+
+class AlertMessage(Result):
+    """Content of an alert; the JSON that a webhook receives."""
+
+    job: str
+    model_version: str
+    partitions: tuple[str, ...]
+    rows: int
+    flagged: int
+    expected: float | None
+    """rows that alpha explains; None if alpha is a share of all rows"""
+    usual_most: int | None
+    """most rows that alpha explains with 97.5 % probability"""
+    lines: tuple[AlertLine, ...]
+    left_out: int
+    """flagged rows, or entities, that the lines do not show"""
+    drift: tuple[str, ...]
+    failed: dict[str, str] = Field(default_factory=dict)
+    """reason per partition without scores"""
+    link: str
+
+    @property
+    def is_excess(self) -> bool:
+        """True if more rows are flagged than alpha explains."""
+        return self.usual_most is not None and self.flagged > self.usual_most
+
+    @property
+    def subject(self) -> str:
+        """Headline of the message."""
+        span = " to ".join(dict.fromkeys((self.partitions[0], self.partitions[-1]))) if self.partitions else ""
+        drift = f", {len(self.drift)} drifted" if self.drift else ""
+        failed = f", {len(self.failed)} partitions failed" if self.failed else ""
+        return f"{self.job} {span}: {self.flagged:,} of {self.rows:,} rows flagged{drift}{failed}"
+
+    @property
+    def text(self) -> str:
+        """Message as plain text."""
+        parts = [self.subject]
+        if self.expected is not None and self.usual_most is not None:
+            verdict = "more than" if self.is_excess else "within"
+            parts.append(f"alpha explains {self.expected:,.0f} rows, at most {self.usual_most:,}: {verdict} the usual")
+        parts += [line.text for line in self.lines]
+        parts += [f"and {self.left_out:,} more"] if self.left_out else []
+        parts += [f"drift: {line}" for line in self.drift]
+        parts += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        return "\n".join([*parts, f"report: {self.link}", f"model: {self.model_version}"])
+
+    def is_due(self, when: str) -> bool:
+        """Return whether there is anything to send; when: `[alerts] when`."""
+        return bool(self.drift or self.failed or (self.is_excess if when == "excess" else self.flagged))
+
+
+def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult]) -> AlertMessage:
+    """Summarise scored partitions; a partition that could not be scored is named with its reason.
+
+    Args:
+        job: the job, with `[alerts]`.
+        model_version: version that scored the partitions.
+        nights: results of the partitions, in order.
+    """
+    settings = job.alerts
+    scored = [night for night in nights if night.scores is not None]
+    rows, flagged = (sum(getattr(night, name) for night in scored) for name in ("scored", "flagged"))
+    alarms = top_alarms(scored, _columns(job), most=MOST_READ)
+    lines = group_by_entity(alarms, settings.entity)
+    capacity = job.calibration.capacity or settings.most
+    shown = lines[: min(settings.most, capacity)]
+    explained = _explained(scored)
+    return AlertMessage(
+        job=job.name,
+        model_version=model_version,
+        partitions=tuple(night.partition for night in scored),
+        rows=rows,
+        flagged=flagged,
+        expected=explained,
+        usual_most=None if explained is None else most_usual(explained, rows),
+        lines=shown,
+        left_out=len(lines) - len(shown) + max(0, flagged - len(alarms)),
+        drift=_drift(job, model_version, [night.partition for night in scored]),
+        failed={night.partition: night.reason for night in nights if night.scores is None},
+        link=_link(job, settings, scored[-1].partition if scored else ""),
+    )
+
+
+def group_by_entity(alarms: Sequence[Alarm], entity: str | None) -> tuple[AlertLine, ...]:
+    """Return one line per entity with its most unusual row, or one per row without an entity column."""
+    if entity is None:
+        return tuple(AlertLine(alarm=alarm, entity=None, rows=1) for alarm in alarms)
+    groups: dict[str, list[Alarm]] = {}
+    for alarm in alarms:
+        groups.setdefault(alarm.keys.get(entity, "null"), []).append(alarm)
+    return tuple(AlertLine(alarm=rows[0], entity=value, rows=len(rows)) for value, rows in groups.items())
+
+
+def most_usual(expected: float, rows: int) -> int:
+    """Return the 97.5 % quantile of the number of flagged normal rows, by the normal approximation.
+
+    >>> most_usual(100.0, 10_000)
+    120
+    """
+    if not rows:
+        return 0
+    deviation = math.sqrt(expected * max(0.0, 1 - expected / rows))
+    return math.ceil(expected + NormalDist().inv_cdf(_LEVEL) * deviation)
+
+
+def _columns(job: Job) -> tuple[str, ...]:
+    entity = job.alerts.entity
+    return job.data.keys if entity is None or entity in job.data.keys else (*job.data.keys, entity)
+
+
+def _explained(nights: Sequence[PartitionResult]) -> float | None:
+    """Return the flagged rows that alpha explains; None where alpha counts all rows, anomalies too."""
+    if any(night.details.alpha is None or "normal" not in night.details.alpha_means for night in nights):
+        return None
+    return sum((night.details.alpha or 0.0) * night.scored for night in nights)
+
+
+def _drift(job: Job, model_version: str, partitions: Sequence[str]) -> tuple[str, ...]:
+    records = [each for each in read_drift(job.out_path, model_version) if each.partition in partitions]
+    return tuple(f"{each.partition}: {describe(stream)}" for each in records for stream in each.alarms)
+
+
+def _link(job: Job, settings: Alerts, partition: str) -> str:
+    flat = partition.replace("/", "_")
+    if settings.link is not None:
+        return settings.link.format(job=job.name, partition=flat)
+    return str(job.out_path / "reports" / f"{flat}.html")
