@@ -1,17 +1,18 @@
 """Baselines of a few lines without a network."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from aepipe.heads.scores.knn import NEIGHBOURS
 from aepipe.heads.scores.robust_mahalanobis import concentrate
 from aepipe.heads.whitening import mahalanobis_squared
 from benchmarks.detection_detectors import Clock, Detector, Score
 from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
 
+NEIGHBOURS = 5
 VARIANCE = 0.9
 """Share of it that the principal components hold; one direction at least is left to err in."""
 
@@ -23,7 +24,8 @@ def detectors() -> list[Detector]:
     made: dict[str, tuple[Score, Mapping[str, object]]] = {
         "random": (_random, {}),
         "pca-error": (_pca_error, {"variance": VARIANCE}),
-        "knn-distance": (_knn_distance, {"neighbours": NEIGHBOURS}),
+        "knn-distance": (partial(_knn_distance, NEIGHBOURS), {"neighbours": NEIGHBOURS}),
+        "nearest-row": (partial(_knn_distance, 1), {"neighbours": 1}),
         "robust-mahalanobis": (_robust_mahalanobis, {}),
     }
     return [Detector(name, run, dict.fromkeys(PROTOCOLS, options)) for name, (run, options) in made.items()]
@@ -44,11 +46,11 @@ def _pca_error(split: Split, seed: int, clock: Clock) -> Doubles:
         return np.asarray(np.square((test - pca.mean_) @ left.T).sum(axis=1))
 
 
-def _knn_distance(split: Split, seed: int, clock: Clock) -> Doubles:
+def _knn_distance(count: int, split: Split, seed: int, clock: Clock) -> Doubles:
     """Mean distance of a standardised row to its nearest training rows, itself not counted."""
     train, test = standardised(split.train, split.test)
     with clock.fitting():
-        neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, n_jobs=1).fit(train)
+        neighbours = NearestNeighbors(n_neighbors=count, n_jobs=1).fit(train)
     with clock.scoring():
         distances, _ = neighbours.kneighbors(None if split.scores_own_rows else test)
     scores: Doubles = distances.mean(axis=1)

@@ -8,7 +8,9 @@ from torch import Tensor
 from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs, all_rows, select_rows
 from aepipe.heads.distance_space import MODEL, Fields, Matrix, Scaling, Space, coordinates, standard_scaling
 
-NEIGHBOURS = 5
+NEIGHBOURS = 2
+"""On 42 tables of ADBench with clean training rows, 2 instead of 5 raises the mean AUROC by .4 and the mean average
+precision by 2 points. One neighbour is as good on 3,000 rows and worse on 10,000."""
 
 BANK_ROWS = 2_000
 """Bank size: 1,000, 2,000 and all rows reach a mean AUROC of 90.0, 90.3 and 90.5 on 21 tables."""

@@ -5,14 +5,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
 from aepipe.heads.distance_space import coordinates, standard_scaling
-from aepipe.heads.scores.knn import BANK_ROWS, HEAD, SOFTENING, nearest_neighbours
+from aepipe.heads.scores.knn import BANK_ROWS, HEAD, NEIGHBOURS, SOFTENING, nearest_neighbours
 from tests.support.head_models import evidence
 
 
 def _oracle(train: ScoringInputs, dev: ScoringInputs, rows: ScoringInputs) -> np.ndarray:
     center, scale = standard_scaling(train, dev)
     bank = np.concatenate([coordinates(train), coordinates(dev)])
-    tree = NearestNeighbors(n_neighbors=5).fit((bank - center) / scale)
+    tree = NearestNeighbors(n_neighbors=NEIGHBOURS).fit((bank - center) / scale)
     distances, _ = tree.kneighbors((coordinates(rows) - center) / scale)
     return np.asarray(np.sqrt(distances**2 / scale.size + SOFTENING**2).mean(axis=1))
 
@@ -73,12 +73,12 @@ def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
         center, scale = standard_scaling(train, dev)
         bank = (np.concatenate([coordinates(others), coordinates(dev)]) - center) / scale
         point = (coordinates(train)[i] - center) / scale
-        distances = np.sort(np.sqrt(((bank - point) ** 2).mean(axis=1) + SOFTENING**2))[:5]
+        distances = np.sort(np.sqrt(((bank - point) ** 2).mean(axis=1) + SOFTENING**2))[:NEIGHBOURS]
         assert found[i].item() == pytest.approx(distances.mean(), rel=1e-5)
 
 
 def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:
-    train, rows = evidence(3), evidence(10, seed=1)
+    train, rows = evidence(NEIGHBOURS - 1), evidence(10, seed=1)
 
     found = HEAD.fit(HeadStats(train, train))(rows)
 
