@@ -80,7 +80,7 @@ def test_an_invalid_row_is_answered_with_nulls_and_its_reason(model: aepipe.Mode
     assert expected["mean_radius"].isna().tolist() == [False, True, False]
 
 
-def test_no_rows_are_answered_with_none(model: aepipe.Model, table: pa.Table) -> None:
+def test_no_rows_give_no_rows(model: aepipe.Model, table: pa.Table) -> None:
     assert model.score(table.slice(0, 0)).num_rows == 0
     assert model.encode(table.slice(0, 0)).num_rows == 0
     assert model.reconstruct(table.slice(0, 0)).num_rows == 0

@@ -1,4 +1,4 @@
-"""Flags that adapt along partitions: state in the manifests, event order, late nights."""
+"""Adaptive flags along partitions: state in the manifests, event order, late partitions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ NIGHTS = tuple(f"dt=2026-01-{day:02d}" for day in (2, 3, 9, 10))
 
 
 class Mill:
-    """Nights whose rows grow larger and larger, and their scores."""
+    """Partitions whose rows grow larger over time, and their scores."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         self.folder, self.bundle, self.outputs = folder, bundle, Outputs(folder / "out")

@@ -49,7 +49,7 @@ def scores(shop: Workshop) -> Path:
     return shop.out / "scores"
 
 
-def test_the_scores_are_read_as_one_data_set(scores: Path) -> None:
+def test_the_scores_read_as_one_dataset(scores: Path) -> None:
     fragments = [fragment.physical_schema for fragment in ds.dataset(scores, format="parquet").get_fragments()]
 
     arrow = ds.dataset(scores, format="parquet", partitioning="hive").to_table()

@@ -1,4 +1,4 @@
-"""Items by several threads, delivered in order with bounded memory."""
+"""Parallel work with ordered delivery and bounded memory."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ THREADS = 4
 
 
 class Ledger:
-    """Remembers what was delivered, how many buffers there are, and whether two deliveries met."""
+    """Records deliveries, the number of buffers, and whether two deliveries overlapped."""
 
     def __init__(self, items: Iterator[int], *, buffers: int = 3) -> None:
         self.delivered: list[int] = []

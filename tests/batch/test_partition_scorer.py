@@ -1,4 +1,4 @@
-"""One partition through hand-made graphs: what is written, and when."""
+"""Scoring of one partition through hand-made graphs: what is written, and when."""
 
 import itertools
 import threading
@@ -252,7 +252,7 @@ def test_other_rows_are_scored_again(shop: Workshop) -> None:
     assert shop.score(shop.write(numbers(100, seed=5))).status == "written"
 
 
-def test_features_that_are_switched_off_are_removed(shop: Workshop) -> None:
+def test_disabled_features_are_removed(shop: Workshop) -> None:
     partition = shop.write(numbers(100))
     shop.score(partition)
 

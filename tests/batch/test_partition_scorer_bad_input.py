@@ -1,4 +1,4 @@
-"""What bad input does to a partition, and to its old outputs."""
+"""Bad input: its effect on a partition and on its earlier outputs."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keys and labels of every type go through as they are: types, bytes and nulls."""
+"""Passthrough of keys and labels of every type: types, bytes and nulls are unchanged."""
 
 import datetime as dt
 import uuid
@@ -18,7 +18,7 @@ ROWS = 40
 
 
 def _column(kind: pa.DataType, values: list[Any]) -> pa.Array:
-    """The values over and over, each seventh null."""
+    """Repeat the values, with every seventh null."""
     return pa.array([None if row % 7 == 3 else values[row % len(values)] for row in range(ROWS)], kind)
 
 
@@ -48,7 +48,7 @@ CARRIED: dict[str, pa.Array] = {
 
 
 def _exactly(column: pa.ChunkedArray) -> list[str]:
-    """The values to the sign of a zero, and with NaN like NaN."""
+    """Make values comparable to the sign of a zero, with NaN equal to NaN."""
     return [repr(value) for value in column.to_pylist()]
 
 

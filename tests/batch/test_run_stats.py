@@ -1,4 +1,4 @@
-"""Counts and seconds of several threads, added up."""
+"""Sums of counts and seconds over threads."""
 
 import pytest
 

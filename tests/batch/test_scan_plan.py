@@ -1,4 +1,4 @@
-"""Columns that are carried through, whatever the files of a partition make of them."""
+"""Passthrough columns, for all kinds of files in a partition."""
 
 import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Which calibration is in force, whatever a power cut left in the log."""
+"""Active calibration of a bundle, also after a power cut during logging."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def bundle(tmp_path: Path) -> Bundle:
     return Bundle.open(make_bundle(tmp_path / "exported" / "sales"))
 
 
-def test_the_last_line_of_a_version_decides_and_other_versions_keep_theirs(tmp_path: Path, bundle: Bundle) -> None:
+def test_the_last_line_of_each_version_is_active(tmp_path: Path, bundle: Bundle) -> None:
     first, last = calibration().with_alpha(0.1), calibration().with_alpha(0.2)
 
     activate_calibration(tmp_path, bundle.version, first, who="a", why="b")
@@ -26,13 +26,13 @@ def test_the_last_line_of_a_version_decides_and_other_versions_keep_theirs(tmp_p
     assert faults(tmp_path) == []
 
 
-def test_without_a_line_the_bundle_is_as_it_is(tmp_path: Path, bundle: Bundle) -> None:
+def test_without_a_line_the_bundle_is_unchanged(tmp_path: Path, bundle: Bundle) -> None:
     assert with_active_calibration(tmp_path, bundle) is bundle
     activate_calibration(tmp_path, "sales/other", calibration().with_alpha(0.1), who="a", why="b")
     assert with_active_calibration(tmp_path, bundle) is bundle
 
 
-def test_a_line_that_a_power_cut_left_unfinished_is_passed_over(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_line_cut_by_a_power_failure_is_skipped(tmp_path: Path, bundle: Bundle) -> None:
     first = calibration().with_alpha(0.1)
     folder = activate_calibration(tmp_path, bundle.version, first, who="a", why="b").parent
     with (folder / LOG).open("a") as file:
@@ -41,7 +41,7 @@ def test_a_line_that_a_power_cut_left_unfinished_is_passed_over(tmp_path: Path, 
     assert with_active_calibration(tmp_path, bundle).calibration == first
 
 
-def test_a_file_that_is_gone_is_a_fault(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_missing_file_is_a_fault(tmp_path: Path, bundle: Bundle) -> None:
     path = activate_calibration(tmp_path, bundle.version, calibration().with_alpha(0.1), who="a", why="b")
     path.unlink()
 

@@ -1,4 +1,4 @@
-"""Names of versions: found in the log, or refused with what there is."""
+"""Aliases of versions: found in the log, or refused with the known names."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ LINE = '{{"alias":"{}","version":"{}","previous":null,"who":"ada","why":"trained
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """exported/sales with two versions: the newer is champion, and the older was."""
+    """Make exported/sales with two versions: the newer is champion now, the older was before."""
     folder = tmp_path / "exported" / "sales"
     for version in (OLD, NEW):
         (folder / version).mkdir(parents=True)
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_versions_are_listed_oldest_first_and_nothing_else_is(folder: Path) -> None:
+def test_only_versions_are_listed_oldest_first(folder: Path) -> None:
     (folder / ".staging").mkdir()
     (folder / "20261122T020000Z-cccccccc").write_text("a file")
     (folder / "20261122T020000Z").mkdir()
@@ -32,18 +32,16 @@ def test_versions_are_listed_oldest_first_and_nothing_else_is(folder: Path) -> N
     assert versions(folder / "absent") == ()
 
 
-def test_the_last_naming_counts(folder: Path) -> None:
+def test_the_last_entry_of_an_alias_is_active(folder: Path) -> None:
     assert current(folder) == {"champion": NEW, "challenger": NEW}
     assert [naming.version for naming in read_log(folder)] == [OLD, NEW, NEW]
 
 
-def test_a_folder_without_a_log_has_no_names(tmp_path: Path) -> None:
+def test_a_folder_without_a_log_has_no_aliases(tmp_path: Path) -> None:
     assert current(tmp_path) == {}
 
 
-def test_half_a_line_that_a_crash_left_is_passed_over_with_a_warning(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_line_cut_by_a_crash_is_skipped_with_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with (folder / "aliases.jsonl").open("a") as log:
         log.write('{"alias":"champion","ver\n' + LINE.format("champion", OLD, 2) + '{"al')
 
@@ -56,7 +54,7 @@ def test_half_a_line_that_a_crash_left_is_passed_over_with_a_warning(
     ]
 
 
-def test_a_line_that_is_whole_and_wrong_is_refused(folder: Path) -> None:
+def test_a_complete_but_invalid_line_is_refused(folder: Path) -> None:
     with (folder / "aliases.jsonl").open("a") as log:
         log.write('{"alias":"champion"}\n')
 
@@ -86,21 +84,21 @@ def test_a_bundle_is_named_in_full_or_by_its_champion_or_by_an_alias(folder: Pat
         (f"sales@{OLD[:-1]}0", f"sales has no version {OLD[:-1]}0; did you mean '{OLD}'?"),
     ],
 )
-def test_a_name_that_is_not_there_is_refused_with_the_nearest_that_is(folder: Path, name: str, sentence: str) -> None:
+def test_an_unknown_alias_is_refused_with_the_nearest_known_one(folder: Path, name: str, sentence: str) -> None:
     with pytest.raises(BundleNotFound) as refused:
         locate(folder.parent / name)
 
     assert str(refused.value) == f"{folder.parent}/{sentence}"
 
 
-def test_a_folder_without_bundles_asks_for_training(tmp_path: Path) -> None:
+def test_a_folder_without_bundles_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFound, match=r" has no bundle\. Train one\.$"):
         locate(tmp_path)
     with pytest.raises(BundleNotFound, match=r"sales does not exist\. There are no others\. Train a model\.$"):
         locate(tmp_path / "exported" / "sales")
 
 
-def test_versions_without_a_champion_ask_for_one(folder: Path) -> None:
+def test_versions_without_a_champion_are_reported_with_the_remedy(folder: Path) -> None:
     (folder / "aliases.jsonl").unlink()
 
     with pytest.raises(
@@ -109,7 +107,7 @@ def test_versions_without_a_champion_ask_for_one(folder: Path) -> None:
         locate(folder)
 
 
-def test_an_alias_of_a_version_that_is_gone_is_refused(folder: Path) -> None:
+def test_an_alias_of_a_removed_version_is_refused(folder: Path) -> None:
     (folder / NEW).rmdir()
 
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""A bundle is read whole or refused, and appears whole or not at all."""
+"""Bundles: complete or refused when opened, complete or absent when written."""
 
 import json
 import os
@@ -33,17 +33,17 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that no test changes."""
+    """Bundle that no test changes."""
     return make_bundle(tmp_path_factory.mktemp("exported") / "sales")
 
 
 @pytest.fixture
 def bundle(pristine: Path, tmp_path: Path) -> Path:
-    """A copy of it, as exported/sales/<version>."""
+    """Copy of the pristine bundle, as exported/sales/<version>."""
     return Path(shutil.copytree(pristine, tmp_path / "exported" / "sales" / pristine.name))
 
 
-def test_what_was_written_is_read_back(pristine: Path) -> None:
+def test_a_written_bundle_is_read_back(pristine: Path) -> None:
     found = Bundle.open(pristine)
 
     expected = manifest()
@@ -58,7 +58,7 @@ def test_what_was_written_is_read_back(pristine: Path) -> None:
     assert found.version == f"sales/{pristine.name}"
 
 
-def test_golden_rows_come_back_in_the_types_of_the_source_with_their_answers(pristine: Path) -> None:
+def test_golden_rows_round_trip_in_source_types_with_their_outputs(pristine: Path) -> None:
     found = Bundle.open(str(pristine)).golden
 
     assert found.rows.equals(rows())
@@ -75,7 +75,7 @@ def test_the_folder_is_named_by_the_time_and_the_digest_of_its_manifest(pristine
     assert {path.name for path in pristine.iterdir()} == FILES
 
 
-def test_the_manifest_says_the_sha256_and_the_size_of_every_other_file(pristine: Path) -> None:
+def test_the_manifest_records_digest_and_size_of_every_file(pristine: Path) -> None:
     entries = json.loads((pristine / "MANIFEST.json").read_text())["files"]
 
     measured = {name: (pristine / name).read_bytes() for name in FILES - {"MANIFEST.json"}}
@@ -99,7 +99,7 @@ def _flip(path: Path, place: int, mask: int) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 2**20), st.integers(1, 255))
-def test_any_changed_byte_of_any_file_is_refused_with_the_file_named(
+def test_any_changed_byte_is_refused_and_its_file_named(
     pristine: Path, tmp_path_factory: pytest.TempPathFactory, name: str, place: int, mask: int
 ) -> None:
     copy = Path(shutil.copytree(pristine, tmp_path_factory.mktemp("copy") / pristine.name))
@@ -114,7 +114,7 @@ def test_any_changed_byte_of_any_file_is_refused_with_the_file_named(
 
 
 def _edit_manifest(bundle: Path, **changes: object) -> Path:
-    """Edited, and its folder renamed to go with it."""
+    """Edit the manifest, and rename the folder to match."""
     edited = json.dumps(json.loads((bundle / "MANIFEST.json").read_text()) | changes).encode()
     (bundle / "MANIFEST.json").write_bytes(edited)
     return bundle.rename(bundle.with_name(f"20261121T120000Z-{sha256_bytes(edited)[:8]}"))
@@ -198,7 +198,7 @@ def test_damaged_bundle_is_rejected(bundle: Path, spoil: Callable[[Path], Path],
     assert "\n" not in str(refused.value)
 
 
-def test_a_bundle_of_a_newer_contract_asks_for_a_newer_aepipe(bundle: Path) -> None:
+def test_a_bundle_of_a_newer_contract_is_refused(bundle: Path) -> None:
     newer = _edit_manifest(bundle, contract=CONTRACT + 1, unheard_of=True)
 
     with pytest.raises(BundleTooNew) as refused:
@@ -234,13 +234,13 @@ def test_nothing_is_read_from_disk_after_opening(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["schema.json", "MANIFEST.json", "../outside", ".hidden", "a/b"])
-def test_another_file_can_neither_take_a_name_nor_leave_the_folder(tmp_path: Path, name: str) -> None:
+def test_an_extra_file_cannot_replace_another_or_leave_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"extra file name .* is reserved or invalid"):
         _write(tmp_path / "sales", extras={name: b""})
     assert not (tmp_path / "sales").exists()
 
 
-def test_parts_and_graphs_go_by_the_same_names(tmp_path: Path) -> None:
+def test_parts_and_graphs_have_the_same_names(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected \['encoder', 'scorer'\], got \['encoder'\]"):
         _write(tmp_path / "sales", onnx={"encoder": b""})
 
@@ -264,9 +264,7 @@ def _write(folder: Path, **changes: object) -> Path:
     return write_bundle(folder, **(arguments | changes))  # type: ignore[arg-type]
 
 
-def test_a_second_writer_of_the_same_name_waits_and_then_gives_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_writer_of_the_same_name_waits_and_then_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aepipe.bundles.bundle._WAIT_S", 0.1)
 
     with lock(tmp_path / LOCK), pytest.raises(Busy, match=f"held by process {os.getpid()}"):
@@ -305,7 +303,7 @@ print(step, code)
 """
 
 
-def test_a_process_killed_at_any_step_leaves_a_whole_bundle_or_none_and_the_next_write_clears_up(
+def test_a_process_killed_at_any_step_leaves_a_complete_bundle_or_none(
     tmp_path: Path,
 ) -> None:
     command = [sys.executable, "-c", CRASH, str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Bundles made to harm whoever opens them: each is refused in one sentence, and nothing outside its folder is read.
+"""Hostile bundles: each is refused in one sentence, and nothing outside its folder is read.
 
 Manifests and names are consistent with the files, as a forger would make them.
 """
@@ -27,13 +27,13 @@ from tests.support.bundles import graph, make_bundle, renamed, sealed
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that no test changes."""
+    """Bundle that no test changes."""
     return make_bundle(tmp_path_factory.mktemp("exported") / "sales")
 
 
 @pytest.fixture
 def bundle(pristine: Path, tmp_path: Path) -> Path:
-    """A copy of it, as exported/sales/<version>."""
+    """Copy of the pristine bundle, as exported/sales/<version>."""
     return Path(shutil.copytree(pristine, tmp_path / "exported" / "sales" / pristine.name))
 
 
@@ -47,7 +47,7 @@ def refusal(folder: Path) -> str:
     return sentence
 
 
-def test_a_resealed_bundle_is_as_good_as_the_first(bundle: Path) -> None:
+def test_a_resealed_bundle_opens_like_the_original(bundle: Path) -> None:
     assert Bundle.open(sealed(bundle)).manifest.name == "sales"
 
 
@@ -120,7 +120,7 @@ def test_manifest_and_log_are_regular_files_too(bundle: Path, name: str, replace
         '"when":"2026-01-01T00:00:00Z","evidence":"xxh3:../../../etc/passwd"}',
     ],
 )
-def test_entries_of_the_log_name_no_paths(bundle: Path, line: str) -> None:
+def test_log_entries_hold_no_paths(bundle: Path, line: str) -> None:
     (bundle.parent / LOG_NAME).write_text(f"{line}\n")
 
     with pytest.raises(BundleCorrupt, match="line 1 is not an alias entry"):
@@ -142,12 +142,12 @@ def test_entries_of_the_log_name_no_paths(bundle: Path, line: str) -> None:
         b'{"contract": 1e999}',
     ],
 )
-def test_manifests_that_are_none_are_refused_in_one_sentence(bundle: Path, manifest: bytes) -> None:
+def test_invalid_manifests_are_refused_in_one_sentence(bundle: Path, manifest: bytes) -> None:
     assert "cannot read it" in refusal(renamed(bundle, manifest))
 
 
 @pytest.mark.parametrize("name", ["scorer.onnx", "schema.json", "calibration.json", "golden.parquet"])
-def test_needed_files_cannot_be_left_out(bundle: Path, name: str) -> None:
+def test_required_files_cannot_be_missing(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
 
     assert f"files has no {name}" in refusal(sealed(bundle, lambda m: m["files"].pop(name)))
@@ -165,7 +165,7 @@ def test_needed_files_cannot_be_left_out(bundle: Path, name: str) -> None:
         ("encoder.onnx", b""),
     ],
 )
-def test_contents_that_are_none_are_refused_in_one_sentence(bundle: Path, name: str, content: bytes) -> None:
+def test_invalid_contents_are_refused_in_one_sentence(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
 
     refusal(sealed(bundle))
@@ -271,7 +271,7 @@ def test_functions_training_graphs_and_sparse_tensors_are_refused() -> None:
     assert "has sparse tensors" in _faults(sparse)
 
 
-def test_trips_of_nested_loops_are_multiplied() -> None:
+def test_iterations_of_nested_loops_are_multiplied() -> None:
     text = (
         "y = Loop <body = outer (int64 j, bool c, float[B, 2] u) => (bool d, float[B, 2] v) { d = Identity(c) "
         f"v = Loop <body = {LOOP}> (n, go, u) }}> (n, go, eps) z = Add (num, eps)"

@@ -1,4 +1,4 @@
-"""Versions and their names over time."""
+"""Versions and their aliases over time."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from tests.support.bundles import NOON, make_bundle
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three versions that differ in their training key; none has a name."""
+    """Make three versions with different training keys and no alias."""
     folder = tmp_path / "exported" / "sales"
     for day in range(3):
         make_bundle(folder, now=NOON + timedelta(days=day), training_key=f"key {day}")
@@ -27,7 +27,7 @@ def _name(folder: Path, alias: str, version: str) -> str:
     return Registry(folder).set_alias(alias, version, who="ada", why="fewer alarms").version
 
 
-def test_a_name_is_given_passed_on_and_given_back(folder: Path) -> None:
+def test_an_alias_is_set_moved_and_rolled_back(folder: Path) -> None:
     registry = Registry(folder)
     first, second, _ = registry.versions()
 
@@ -45,7 +45,7 @@ def test_a_name_is_given_passed_on_and_given_back(folder: Path) -> None:
     ]
 
 
-def test_the_log_says_who_when_and_why(folder: Path) -> None:
+def test_the_log_records_who_when_and_why(folder: Path) -> None:
     before = datetime.now(UTC)
     _name(folder, "champion", Registry(folder).versions()[0])
 
@@ -54,14 +54,14 @@ def test_the_log_says_who_when_and_why(folder: Path) -> None:
     assert before <= naming.when <= datetime.now(UTC)
 
 
-def test_a_name_may_be_given_to_what_another_name_stands_for(folder: Path) -> None:
+def test_an_alias_may_be_set_to_another_alias(folder: Path) -> None:
     _, _, latest = Registry(folder).versions()
     _name(folder, "challenger", latest)
 
     assert _name(folder, "champion", "challenger") == latest
 
 
-def test_who_was_champion_at_a_time_has_an_answer(folder: Path) -> None:
+def test_the_champion_at_a_given_time_is_known(folder: Path) -> None:
     registry = Registry(folder)
     first, second, _ = registry.versions()
     _name(folder, "champion", first)
@@ -104,7 +104,7 @@ def test_the_log_keeps_the_evidence_of_a_change_and_is_read_without_it(folder: P
     assert [naming.evidence for naming in registry.history()] == [None, "xxh3:1"]
 
 
-def test_times_never_run_backwards_though_the_clock_does(folder: Path) -> None:
+def test_times_never_decrease_even_if_the_clock_does(folder: Path) -> None:
     registry = Registry(folder)
     first, second, _ = registry.versions()
     _name(folder, "champion", first)
@@ -119,7 +119,7 @@ def test_times_never_run_backwards_though_the_clock_does(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("alias", ["", "Champion", "20261121T020000Z-bbbbbbbb", "a b", "é", "a" * 65, "champion\n"])
-def test_an_alias_that_could_be_taken_for_something_else_is_refused(folder: Path, alias: str) -> None:
+def test_an_ambiguous_alias_is_refused(folder: Path, alias: str) -> None:
     with pytest.raises(
         OptionInvalid,
         match=r"is not an alias: expected a lower-case letter, then lower-case letters, digits, - and _\.$",
@@ -128,7 +128,7 @@ def test_an_alias_that_could_be_taken_for_something_else_is_refused(folder: Path
     assert Registry(folder).history() == ()
 
 
-def test_a_version_that_is_absent_or_corrupt_gets_no_name(folder: Path) -> None:
+def test_an_absent_or_corrupt_version_gets_no_alias(folder: Path) -> None:
     version = Registry(folder).versions()[0]
     (folder / version / "scorer.onnx").write_bytes(b"another")
 
@@ -139,7 +139,7 @@ def test_a_version_that_is_absent_or_corrupt_gets_no_name(folder: Path) -> None:
     assert not (folder / "aliases.jsonl").exists()
 
 
-def test_names_given_by_several_processes_at_once_follow_from_each_other(folder: Path) -> None:
+def test_aliases_set_by_several_processes_form_one_history(folder: Path) -> None:
     versions = Registry(folder).versions()
 
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -151,7 +151,7 @@ def test_names_given_by_several_processes_at_once_follow_from_each_other(folder:
     assert [naming.when for naming in history] == sorted(naming.when for naming in history)
 
 
-def test_the_newest_whole_version_of_a_training_key_is_found(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_newest_intact_version_of_a_training_key_is_found(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry(folder)
     again = make_bundle(folder, now=NOON + timedelta(days=9), training_key="key 1")
 

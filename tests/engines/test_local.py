@@ -1,4 +1,4 @@
-"""Many partitions at once: results in order, bad ones apart, nobody idle."""
+"""Many partitions at once: ordered results, separate failures, no idle workers."""
 
 import os
 import signal

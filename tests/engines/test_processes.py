@@ -112,7 +112,7 @@ def test_engines_without_partitions_return_nothing(tmp_path: Path, bundle: Bundl
     assert find_engine(name)(bundle, [], ScoreSettings(tmp_path), MachineSettings("cpu")) == []
 
 
-def test_a_bundle_survives_the_way_to_another_process(bundle: Bundle) -> None:
+def test_a_bundle_survives_pickling_to_another_process(bundle: Bundle) -> None:
     again = pickle.loads(pickle.dumps(bundle))
 
     assert again.manifest == bundle.manifest

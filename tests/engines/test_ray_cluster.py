@@ -90,7 +90,7 @@ def test_a_killed_worker_scores_only_its_partition_again(
     assert Outputs(tmp_path / "out").verify() == []
 
 
-def test_a_node_that_leaves_in_mid_run_loses_no_partition(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
+def test_a_node_that_leaves_during_a_run_loses_no_partition(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
     from aepipe.engines import ray_cluster
 
     partitions = write(tmp_path, (20_000,) * 9)
@@ -111,7 +111,7 @@ def test_a_node_that_leaves_in_mid_run_loses_no_partition(tmp_path: Path, bundle
     assert Outputs(tmp_path / "out").verify() == []
 
 
-def test_a_partition_that_loses_its_worker_each_time_is_quarantined(
+def test_a_partition_whose_worker_always_dies_is_quarantined(
     tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aepipe.engines import ray_cluster
@@ -147,7 +147,7 @@ def test_a_gpu_that_no_node_has_is_refused_at_once(tmp_path: Path, bundle: Bundl
     ("address", "sentence"),
     [("127.0.0.1:{port}", "does not answer"), ("nowhere", "expected host:port"), ("127.0.0.1:x", "expected host:port")],
 )
-def test_an_address_without_a_cluster_is_one_sentence(address: str, sentence: str) -> None:
+def test_an_address_without_a_cluster_is_reported_in_one_sentence(address: str, sentence: str) -> None:
     from aepipe.engines import ray_cluster
 
     with socket.socket() as free:

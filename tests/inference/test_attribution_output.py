@@ -1,4 +1,4 @@
-"""The output that is added to a scorer's graph, on graphs made by hand."""
+"""Attributions as an extra output of the scorer's graph, on hand-made graphs."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ COLUMNS = 5
 
 
 def graph(*, reasons: int) -> bytes:
-    """Twice each number of a row, its sum as a score, and the greatest few of them as reasons."""
+    """Build a scorer: twice each number of a row, their sum as the score, the greatest few as reasons."""
     nodes = [
         helper.make_node("Add", ["num", "num"], ["twice"]),
         helper.make_node("ReduceSum", ["twice", "axis"], ["score"], keepdims=0),

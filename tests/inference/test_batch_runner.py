@@ -1,4 +1,4 @@
-"""Batches through a graph: halving when memory is short, padding, turns."""
+"""Running batches through a graph: halving when out of memory, padding, locking."""
 
 import math
 import time
@@ -19,7 +19,7 @@ Tensors = Mapping[str, np.ndarray]
 
 
 class Doubler:
-    """y = 2 x with memory for so many rows; remembers how many it was given."""
+    """Graph y = 2 x with memory for a limited number of rows; records the batch sizes."""
 
     def __init__(self, memory_rows: int = 10**9) -> None:
         self.memory_rows = memory_rows
@@ -40,7 +40,7 @@ def doubled(runner: Runner[Doubler], rows: int) -> np.ndarray:
     return y
 
 
-def test_rows_are_run_in_batches_of_at_most_the_asked_size() -> None:
+def test_rows_are_run_in_batches_of_at_most_the_requested_size() -> None:
     runner = Runner(Doubler, batch_rows=4)
 
     doubled(runner, 10)
@@ -48,7 +48,7 @@ def test_rows_are_run_in_batches_of_at_most_the_asked_size() -> None:
     assert runner.graph.batches == [4, 4, 2]
 
 
-def test_a_batch_that_is_too_large_is_halved_for_good_and_the_graph_opened_again() -> None:
+def test_too_large_batch_is_halved_for_good_and_the_graph_reopened() -> None:
     opened: list[Doubler] = []
 
     def make() -> Doubler:
@@ -64,7 +64,7 @@ def test_a_batch_that_is_too_large_is_halved_for_good_and_the_graph_opened_again
     assert len(opened) - 1 <= math.log2(16)
 
 
-def test_few_rows_that_are_too_many_are_halved_from_their_own_number() -> None:
+def test_a_small_batch_that_is_too_large_is_halved_from_its_own_size() -> None:
     runner = Runner(lambda: Doubler(memory_rows=2), batch_rows=1024)
 
     doubled(runner, 6)
@@ -72,14 +72,14 @@ def test_few_rows_that_are_too_many_are_halved_from_their_own_number() -> None:
     assert runner.batch_rows == 1
 
 
-def test_memory_that_does_not_do_for_one_row_is_an_error_with_a_remedy() -> None:
+def test_too_little_memory_for_one_row_is_an_error_with_a_remedy() -> None:
     runner = Runner(lambda: Doubler(memory_rows=0), batch_rows=8)
 
     with pytest.raises(DeviceUnavailable, match="the memory is too small for one row"):
         doubled(runner, 8)
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+def test_other_errors_do_not_count_as_out_of_memory() -> None:
     runner = Runner(Doubler, batch_rows=8)
 
     with pytest.raises(KeyError, match="x"):
@@ -87,7 +87,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert not is_short_of_memory(ValueError("shape"))
 
 
-def test_padded_batches_all_have_one_size_and_the_answers_of_the_rows_alone() -> None:
+def test_padded_batches_have_one_size_and_the_outputs_of_the_rows() -> None:
     runner = Runner(Doubler, batch_rows=4, padded=True)
 
     doubled(runner, 10)
@@ -96,7 +96,7 @@ def test_padded_batches_all_have_one_size_and_the_answers_of_the_rows_alone() ->
     assert runner.graph.batches == [4, 4, 4, 4]
 
 
-def test_batches_are_padded_to_what_is_handed_over_at_a_time() -> None:
+def test_batches_are_padded_to_the_size_of_the_blocks() -> None:
     runner = Runner(Doubler, batch_rows=8, padded=True)
     doubled(runner, 3)
 
@@ -109,7 +109,7 @@ def test_batches_are_padded_to_what_is_handed_over_at_a_time() -> None:
     assert runner.graph.batches == [8, 5, 5, 5, 5]
 
 
-def test_what_needs_no_padding_is_not_limited() -> None:
+def test_unpadded_batches_are_not_limited() -> None:
     runner = Runner(Doubler, batch_rows=8)
 
     runner.limit(5)
@@ -125,7 +125,7 @@ def test_a_padded_batch_is_halved_from_what_was_run() -> None:
     assert runner.batch_rows == 4
 
 
-def test_a_graph_is_gone_before_the_next_is_opened() -> None:
+def test_a_graph_is_released_before_the_next_is_opened() -> None:
     opened: list[weakref.ref[Doubler]] = []
 
     def make() -> Doubler:
@@ -140,7 +140,7 @@ def test_a_graph_is_gone_before_the_next_is_opened() -> None:
 
 
 class Turnstile(Doubler):
-    """Lets other threads in while it runs, and remembers how many were in at once."""
+    """Graph that yields to other threads while it runs and records how many ran at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def test_threads_take_turns() -> None:
 
 
 def hungry() -> bytes:
-    """score = x, by way of a tensor of B ** 12 floats."""
+    """Build a graph score = x that needs a tensor of B ** 12 floats."""
     graph = Graph()
     size = graph.add("Shape", ["x"], start=0, end=1)
     first = graph.add("Mul", [graph.add("Gather", ["x", graph.constant([0])]), graph.constant(np.float32(0))])
@@ -174,7 +174,7 @@ def hungry() -> bytes:
     return graph.bytes([Port("x", "float32", ())], [Port("score", "float32", ())])
 
 
-def test_onnxruntime_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
+def test_onnxruntime_out_of_memory_continues_with_smaller_batches() -> None:
     onnx, x, score = hungry(), np.arange(32, dtype=np.float32), np.empty(32, np.float32)
     runner = Runner(lambda: Session(onnx, device="cpu"), batch_rows=32)
 
@@ -186,7 +186,7 @@ def test_onnxruntime_that_runs_out_of_memory_goes_on_with_smaller_batches() -> N
 
 @pytest.mark.gpu
 @pytest.mark.skipif(usable_device("auto")[0] != "cuda", reason="there is no GPU")
-def test_a_gpu_that_runs_out_of_memory_goes_on_with_smaller_batches() -> None:
+def test_a_gpu_out_of_memory_continues_with_smaller_batches() -> None:
     onnx, x, score = hungry(), np.arange(32, dtype=np.float32), np.empty(32, np.float32)
     runner = Runner(lambda: Session(onnx, device="cuda"), batch_rows=32, padded=True)
 

@@ -1,4 +1,4 @@
-"""Counted noise: the right distribution, and each row's own."""
+"""Counter-based noise: its distribution, and its independence of other rows."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NORMAL, UNIFORM = Port("eps", "float32", (3,), "normal"), Port("u", "float32", (
 
 
 @given(start=st.integers(0, 5_000), rows=st.integers(1, 50), width=st.integers(1, 9), normal=st.booleans())
-def test_a_rows_noise_does_not_depend_on_the_rows_around_it(start: int, rows: int, width: int, normal: bool) -> None:
+def test_the_noise_of_a_row_does_not_depend_on_other_rows(start: int, rows: int, width: int, normal: bool) -> None:
     port = Port("eps", "float32", (width,), "normal" if normal else "uniform")
 
     many = noise(port, stream="sampler", seed=7, start=start, rows=rows)
@@ -40,27 +40,27 @@ def test_uniform_noise_is_uniform_and_never_one() -> None:
     assert values.max() < 1
 
 
-def test_seeds_streams_and_ports_have_noise_of_their_own() -> None:
+def test_seeds_streams_and_ports_have_independent_noise() -> None:
     def first(port: Port = NORMAL, stream: str = "prior", seed: int = 0) -> float:
         return float(noise(port, stream=stream, seed=seed, start=0, rows=1)[0, 0])
 
     assert len({first(), first(seed=1), first(stream="sampler"), first(NORMAL._replace(name="xi"))}) == 4
 
 
-def test_the_noise_of_a_seed_is_the_same_for_ever() -> None:
+def test_the_noise_of_a_seed_never_changes() -> None:
     values = noise(NORMAL, stream="prior", seed=1, start=0, rows=2)
 
     np.testing.assert_allclose(values, EXPECTED, rtol=1e-6)
 
 
-def test_ports_of_any_shape_are_filled() -> None:
+def test_noise_fills_ports_of_any_shape() -> None:
     port = Port("eps", "float32", (2, 5), "normal")
 
     assert noise(port, stream="sampler", seed=0, start=0, rows=4).shape == (4, 2, 5)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_any_number_of_rows_is_given(rows: int) -> None:
+def test_any_number_of_rows_can_be_drawn(rows: int) -> None:
     assert noise(UNIFORM, stream="prior", seed=0, start=3, rows=rows).shape == (rows, 3)
 
 

@@ -1,4 +1,4 @@
-"""A bundle that answers otherwise than when it was made is refused."""
+"""Check of the golden rows: a bundle with other outputs than at export is refused."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from aepipe.inference.session import Session
 from tests.support.linear_bundle import make_bundle, numbers
 
 
-def test_a_bundle_that_answers_as_it_did_is_fine(tmp_path: Path) -> None:
+def test_a_bundle_that_reproduces_its_golden_rows_passes(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, numbers(100), data={"keys": ["id"]})
 
     check_golden(bundle)
     check_golden(bundle, Session(bundle.part("scorer")[0], device="cpu"))
 
 
-def test_another_answer_is_named_with_its_row(tmp_path: Path) -> None:
+def test_a_different_output_is_reported_with_its_row(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, numbers(100), data={"keys": ["id"]}, shift=0.05)
 
     with pytest.raises(

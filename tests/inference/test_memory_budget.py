@@ -1,4 +1,4 @@
-"""Rows at a time, within the memory."""
+"""Rows per batch and block within the memory."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def image(side: int) -> Layout:
 
 
 @pytest.mark.parametrize("layout", [table(1), table(64), image(8)])
-def test_small_rows_are_run_as_asked_on_a_cpu(layout: Layout) -> None:
+def test_small_rows_run_in_the_requested_batches_on_a_cpu(layout: Layout) -> None:
     assert batch_rows(layout, asked=2048, device="cpu") == 2048
 
 
@@ -27,7 +27,7 @@ def test_large_rows_are_run_in_smaller_batches() -> None:
     assert sizes[-1] == 1
 
 
-def test_a_gpu_is_given_many_rows() -> None:
+def test_a_gpu_gets_large_batches() -> None:
     assert batch_rows(table(64), asked=2048, device="cuda") == 32_768
 
 

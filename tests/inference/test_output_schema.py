@@ -1,4 +1,4 @@
-"""The columns of scores and features."""
+"""Columns of scores and features."""
 
 from dataclasses import replace
 

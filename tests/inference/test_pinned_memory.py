@@ -1,4 +1,4 @@
-"""Pinning without a GPU: what is asked of the CUDA runtime, by one that only listens."""
+"""Pinned memory without a GPU: calls to the CUDA runtime, recorded by a fake runtime."""
 
 import gc
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from aepipe.inference.pinned_memory import pinned
 
 
 class Runtime:
-    """A CUDA runtime that answers every registration with one status."""
+    """CUDA runtime that returns one status for every registration."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -30,7 +30,7 @@ class Runtime:
         return self.status
 
 
-def test_memory_is_unlocked_when_its_array_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_unlocked_when_its_array_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(status=0)
     monkeypatch.setattr(module, "_runtime", lambda: runtime)
 
@@ -43,7 +43,7 @@ def test_memory_is_unlocked_when_its_array_is_gone(monkeypatch: pytest.MonkeyPat
     assert runtime.calls == [("register", 128), ("unregister", address)]
 
 
-def test_where_cuda_refuses_the_memory_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_cuda_refuses_is_used_unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(status=2)
     monkeypatch.setattr(module, "_runtime", lambda: runtime)
 
@@ -55,7 +55,7 @@ def test_where_cuda_refuses_the_memory_is_used_as_it_is(monkeypatch: pytest.Monk
     assert runtime.calls == [("register", 32), ("forget", 0)]
 
 
-def test_without_a_cuda_runtime_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cuda_runtime_the_array_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_runtime", lambda: None)
     values = np.ones(8)
 

@@ -1,4 +1,4 @@
-"""New rows through hand-made graphs: the right numbers, in the source's own types."""
+"""Sampling through hand-made graphs: the right numbers, in the types of the source."""
 
 import itertools
 from pathlib import Path
@@ -36,7 +36,7 @@ def drawn(bundle: Bundle, rows: int, **options: object) -> pa.Table:
     return pa.Table.from_batches(batches).unify_dictionaries()
 
 
-def test_rows_are_what_the_graphs_make_of_the_noise(bundle: Bundle) -> None:
+def test_rows_are_the_outputs_of_the_graphs_for_the_noise(bundle: Bundle) -> None:
     _, prior = bundle.part("prior")
     _, sample = bundle.part("sampler")
     z = sum(noise(port, stream="prior", seed=3, start=0, rows=50) for port in prior.inputs)
@@ -51,19 +51,19 @@ def test_rows_are_what_the_graphs_make_of_the_noise(bundle: Bundle) -> None:
     np.testing.assert_allclose(found["a"], wanted["a"], rtol=1e-5, atol=1e-6)
 
 
-def test_samples_have_the_modelled_columns_in_their_own_types(bundle: Bundle) -> None:
+def test_samples_have_the_modelled_columns_in_source_types(bundle: Bundle) -> None:
     found = drawn(bundle, 10)
 
     assert found.schema.names == ["a", "b", "count", "colour"]
     assert found.schema.types == source().select(found.schema.names).schema.types
 
 
-def test_a_row_does_not_depend_on_how_many_are_asked_for(bundle: Bundle) -> None:
+def test_a_row_does_not_depend_on_the_number_of_rows_drawn(bundle: Bundle) -> None:
     assert drawn(bundle, 3000).slice(0, 17).equals(drawn(bundle, 17))
 
 
 @pytest.mark.parametrize("start", [1, 2047, 2048, 2500])
-def test_drawing_goes_on_from_any_row(bundle: Bundle, start: int) -> None:
+def test_drawing_can_start_at_any_row(bundle: Bundle, start: int) -> None:
     whole = drawn(bundle, 5000)
 
     assert drawn(bundle, 5000 - start, start=start).equals(whole.slice(start))
@@ -87,7 +87,7 @@ def test_seeds_and_priors_draw_other_rows(bundle: Bundle) -> None:
     assert not any(one.equals(other) for one, other in itertools.pairwise(tables))
 
 
-def test_a_bundle_without_a_sampler_says_what_it_has(tmp_path: Path) -> None:
+def test_a_missing_sampler_is_reported_with_the_parts_of_the_bundle(tmp_path: Path) -> None:
     images = make_bundle(tmp_path, pictures(20), columns={"scan": {"shape": [1, 2, 2]}})
 
     with pytest.raises(BundleNotFound, match="has no part 'prior'"):

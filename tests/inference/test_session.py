@@ -1,4 +1,4 @@
-"""Graphs on devices: answers, zero rows, and the device policy."""
+"""Graphs on devices: outputs, zero rows, and the choice of the device."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ def rows(count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, 3), dtype=np.float32)
 
 
-def test_a_session_answers_as_numpy_does() -> None:
+def test_a_session_computes_what_numpy_computes() -> None:
     x = rows(7)
 
     found = Session(scorer(LAYOUT, 2)[0], device="cpu").run({"num": x})
@@ -29,7 +29,7 @@ def test_a_session_answers_as_numpy_does() -> None:
     np.testing.assert_array_equal(found["reason"], np.argsort(-np.abs(x), axis=1)[:, :2])
 
 
-def test_only_the_outputs_that_are_asked_for_are_written_in_place() -> None:
+def test_only_the_requested_outputs_are_written_in_place() -> None:
     x, score = rows(7), np.full(9, -1, np.float32)
 
     Session(scorer(LAYOUT, 2)[0], device="cpu").run_into({"num": x}, {"score": score[1:8]})
@@ -38,7 +38,7 @@ def test_only_the_outputs_that_are_asked_for_are_written_in_place() -> None:
 
 
 @pytest.mark.parametrize("names", [["z", "score", "reason", "reason_z"], ["score"]])
-def test_buffers_that_are_kept_answer_the_same_in_batches_of_any_size(names: list[str]) -> None:
+def test_kept_buffers_give_the_same_outputs_for_any_batch_size(names: list[str]) -> None:
     onnx, _ = scorer(LAYOUT, 2)
     kept, x = Session(onnx, device="cpu", keeps_buffers=True), rows(16)
 
@@ -51,7 +51,7 @@ def test_buffers_that_are_kept_answer_the_same_in_batches_of_any_size(names: lis
             np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_threads_share_the_buffers_that_are_kept() -> None:
+def test_threads_share_the_kept_buffers() -> None:
     session, x = Session(scorer(LAYOUT, 2)[0], device="cpu", keeps_buffers=True), rows(64)
 
     def scored(row: np.ndarray) -> float:
@@ -65,7 +65,7 @@ def test_threads_share_the_buffers_that_are_kept() -> None:
     np.testing.assert_allclose(found, np.abs(x).sum(axis=1), rtol=1e-6)
 
 
-def test_no_rows_are_answered_with_the_right_shapes_and_types() -> None:
+def test_no_rows_give_outputs_of_the_right_shapes_and_types() -> None:
     found = Session(scorer(LAYOUT, 2)[0], device="cpu").run({"num": rows(0)})
 
     assert {name: (values.shape, str(values.dtype)) for name, values in found.items()} == {
@@ -85,12 +85,12 @@ def test_threads_share_a_session() -> None:
     np.testing.assert_allclose(found, np.abs(x).sum(axis=1), rtol=1e-6)
 
 
-def test_bytes_that_are_no_graph_are_refused() -> None:
+def test_bytes_that_are_not_a_graph_are_refused() -> None:
     with pytest.raises(BundleCorrupt, match="is not an ONNX graph"):
         Session(b"not a graph", device="cpu")
 
 
-def test_a_graph_with_a_second_free_axis_is_refused() -> None:
+def test_a_graph_with_a_second_dynamic_axis_is_refused() -> None:
     graph = Graph()
     graph.add("Neg", ["x"], "y")
 
@@ -98,13 +98,13 @@ def test_a_graph_with_a_second_free_axis_is_refused() -> None:
         Session(graph.bytes([Port("x", "float32", ("N",))], [Port("y", "float32", ("N",))]), device="cpu")
 
 
-def test_the_cpu_is_used_when_it_is_asked_for() -> None:
+def test_the_cpu_is_used_on_request() -> None:
     assert usable_device("cpu") == ("cpu", "asked for")
     assert Session(scorer(LAYOUT, 0)[0], device="cpu").provider == "CPUExecutionProvider"
 
 
 @pytest.mark.skipif(has_gpu, reason="there is a GPU")
-def test_cuda_that_is_not_there_is_refused_with_the_reason() -> None:
+def test_missing_cuda_is_refused_with_the_reason() -> None:
     with pytest.raises(
         DeviceUnavailable, match=r'device "cuda" cannot be used: .+\. Fix this, or set device = "auto" or "cpu"'
     ):
@@ -112,7 +112,7 @@ def test_cuda_that_is_not_there_is_refused_with_the_reason() -> None:
 
 
 @pytest.mark.skipif(has_gpu, reason="there is a GPU")
-def test_auto_falls_back_to_the_cpu_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_falls_back_to_the_cpu_with_a_reason(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="aepipe"):
         session = Session(scorer(LAYOUT, 0)[0], device="auto")
 
@@ -122,7 +122,7 @@ def test_auto_falls_back_to_the_cpu_and_says_why(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_gpu, reason="there is no GPU")
-def test_on_a_gpu_the_provider_is_really_cuda_and_answers_as_the_cpu_does() -> None:
+def test_on_a_gpu_the_provider_is_cuda_and_agrees_with_the_cpu() -> None:
     onnx, x = scorer(LAYOUT, 2)[0], rows(512)
 
     session = Session(onnx, device="cuda")

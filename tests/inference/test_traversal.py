@@ -1,4 +1,4 @@
-"""Walks where encoder and decoder are the identity, so that what comes out is known."""
+"""Latent traversals through identity encoder and decoder, so that results are known."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def _run(part: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    """z is the row itself; a latent of training was drawn from N(0, 1)."""
+    """Run a part: z is the row itself, and the prior draws from N(0, 1)."""
     answers = {"encoder": ("z", "num"), "decoder": ("num", "z"), "prior": ("z", "eps")}
     to, of = answers[part]
     return {to: arrays[of]}
@@ -44,7 +44,7 @@ def matrix(table: pa.Table) -> np.ndarray:
     return np.stack([table[name].to_numpy() for name in "ab"], axis=1)
 
 
-def test_an_interpolation_has_the_rows_between_two_each_pair_by_itself(traverser: Traverser, table: pa.Table) -> None:
+def test_an_interpolation_connects_each_pair_of_rows(traverser: Traverser, table: pa.Table) -> None:
     first, last = table.slice(0, 3), table.slice(3, 3)
 
     walk = traverser.interpolate(first, last, steps=5, how="lerp")
@@ -58,7 +58,7 @@ def test_an_interpolation_has_the_rows_between_two_each_pair_by_itself(traverser
     assert walk.schema.field("a").type == table.schema.field("a").type
 
 
-def test_a_shift_adds_the_attribute_so_many_times(traverser: Traverser, table: pa.Table) -> None:
+def test_a_shift_adds_multiples_of_the_attribute(traverser: Traverser, table: pa.Table) -> None:
     having, lacking = table.slice(0, 50), table.slice(50)
     vector = traverser.attribute_vector((having, lacking), table)
 
@@ -71,13 +71,13 @@ def test_a_shift_adds_the_attribute_so_many_times(traverser: Traverser, table: p
     assert walk["walk_amount"].to_pylist() == [0, 0.5, 0, 0.5]
 
 
-def test_a_condition_parts_the_rows_like_two_tables_do(traverser: Traverser, table: pa.Table) -> None:
+def test_a_condition_splits_the_rows_like_two_tables(traverser: Traverser, table: pa.Table) -> None:
     found = traverser.attribute_vector("id < 50", table)
 
     np.testing.assert_allclose(found, traverser.attribute_vector((table.slice(0, 50), table.slice(50)), table))
 
 
-def test_a_traversal_runs_over_what_the_prior_draws(traverser: Traverser, table: pa.Table) -> None:
+def test_a_traversal_covers_the_range_of_the_prior(traverser: Traverser, table: pa.Table) -> None:
     walk = traverser.traverse(table.slice(0, 2), dimensions=["z_001"], steps=3)
 
     np.testing.assert_allclose(walk["walk_value"].to_numpy()[:3], [-1.96, 0, 1.96], atol=0.06)
@@ -87,7 +87,7 @@ def test_a_traversal_runs_over_what_the_prior_draws(traverser: Traverser, table:
     assert traverser.traverse(table.slice(0, 2), steps=3).num_rows == 2 * 2 * 3
 
 
-def test_rows_keep_their_conditions_and_an_interpolation_those_of_its_first_row(tmp_path: Path) -> None:
+def test_rows_keep_their_conditions_and_interpolations_those_of_the_first_row(tmp_path: Path) -> None:
     table = numbers(200)
     job = parse_job(
         {"name": "t", "data": {"path": ".", "keys": ["id"]}, "columns": {"c": "condition"}},
@@ -112,7 +112,7 @@ def test_rows_that_cannot_be_encoded_are_null(traverser: Traverser, table: pa.Ta
     assert other["b"].is_null().to_pylist() == [True] * 4 + [False] * 4
 
 
-def test_no_rows_are_answered_with_none(traverser: Traverser, table: pa.Table) -> None:
+def test_no_rows_give_no_rows(traverser: Traverser, table: pa.Table) -> None:
     none = table.slice(0, 0)
 
     walk = traverser.interpolate(none, none)

@@ -28,14 +28,14 @@ fsync = os.fsync
 
 
 def batches_of(generation: int) -> Iterator[pa.RecordBatch]:
-    """Three batches, each more than what is held back before it is written; their rows tell the generation."""
+    """Make three batches, each large enough to be written at once; their rows hold the generation."""
     random = np.random.default_rng(generation)
     for rows in (20_000 + generation, 17_000, 100):
         yield pa.record_batch({"generation": np.full(rows, generation), "z": random.normal(size=rows)})
 
 
 class Steps:
-    """Counts steps, keeps their names, and dies before the one that was asked for."""
+    """Counts steps, records their names, and exits before the requested one."""
 
     def __init__(self, out: str, kill_at: int) -> None:
         self.out = out

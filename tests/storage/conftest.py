@@ -1,4 +1,4 @@
-"""Where the tests of storage write."""
+"""Folder of the storage tests."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder where syncing takes no time: what a killed process leaves does not depend on the disk."""
+    """Folder in memory, where syncing is fast; the tests kill processes, not the machine."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path

@@ -1,4 +1,4 @@
-"""Atomic files: whole or absent, whatever stops the writer."""
+"""Atomic files: complete or absent, whatever interrupts the writer."""
 
 import json
 import math
@@ -135,7 +135,7 @@ def test_lines_of_several_writers_do_not_mix(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("2:")] == [f"2:{n}:" + "x" * 5_000 for n in range(10)]
 
 
-def test_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
+def test_line_after_a_torn_one_is_readable(tmp_path: Path) -> None:
     (tmp_path / "log").write_text('{"a": 1}\n{"b"')
 
     append_line(tmp_path / "log", '{"c": 3}')
@@ -160,7 +160,7 @@ def test_replace_moves_a_folder_under_new_parents(tmp_path: Path) -> None:
     assert (tmp_path / "models" / "v1" / "file").read_bytes() == b"1"
 
 
-def test_folder_where_a_file_stands_is_refused(tmp_path: Path) -> None:
+def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     put_bytes(tmp_path / "out", b"")
 
     with pytest.raises((FileExistsError, NotADirectoryError)):

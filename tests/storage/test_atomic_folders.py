@@ -1,4 +1,4 @@
-"""Folders that are whole or absent."""
+"""Atomic folders: complete or absent."""
 
 from pathlib import Path
 

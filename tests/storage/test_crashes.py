@@ -1,4 +1,4 @@
-"""Real processes that are killed, kept waiting or racing: what readers see, and what the next commit makes of it."""
+"""Processes that are killed, waiting or racing: what readers see, and how the next commit recovers."""
 
 import json
 import os
@@ -49,7 +49,7 @@ SCENARIOS = {
 
 
 class Committer:
-    """The other process."""
+    """Process that commits on request."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -99,7 +99,7 @@ def write(commit: Commit[Any], outputs: tuple[str, ...], generation: int) -> Non
 
 
 def put(out: Path, generation: int, outputs: tuple[str, ...], kind: RunKind[Any]) -> bool:
-    """Whether it had to be written."""
+    """Commit a generation; return whether it had to be written."""
     with Outputs(out).commit(kind, PARTITION, f"key {generation}") as commit:
         if commit.done is None:
             write(commit, outputs, generation)
@@ -108,7 +108,7 @@ def put(out: Path, generation: int, outputs: tuple[str, ...], kind: RunKind[Any]
 
 
 def seen(out: Path) -> dict[str, int]:
-    """The generation of every output that is there; fails on a file that is short, mixed or broken."""
+    """Return the generation of every output; fail if a file is truncated, mixed or corrupt."""
     found = {}
     for path in sorted(out.glob("*/**/*.parquet")):
         table = pq.read_table(path, partitioning=None, page_checksum_verification=True)

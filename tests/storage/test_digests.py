@@ -1,4 +1,4 @@
-"""Digests against xxhash and hashlib themselves."""
+"""Digests, compared with xxhash and hashlib."""
 
 import hashlib
 from pathlib import Path

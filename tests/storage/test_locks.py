@@ -1,4 +1,4 @@
-"""Locks between threads here; between processes in test_crashes."""
+"""Locks between threads; test_crashes covers processes."""
 
 import os
 import threading

@@ -48,7 +48,7 @@ def put(outputs: Outputs, partition: str = "dt=1", key: str = "key", rows: pa.Ta
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Everything that a write would change, of every file but the locks."""
+    """Return the content of every file except the locks."""
     stats = {path: path.stat() for path in root.rglob("*") if path.is_file() and "locks" not in path.parts}
     return {str(path): (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in stats.items()}
 

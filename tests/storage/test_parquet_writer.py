@@ -1,4 +1,4 @@
-"""Parquet files as they are written: digest, checksums, dictionaries, row groups."""
+"""Parquet files while they are written: digest, checksums, dictionaries, row groups."""
 
 from pathlib import Path
 
@@ -142,7 +142,7 @@ def test_text_has_a_dictionary(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
-def test_compression_is_the_one_asked_for(tmp_path: Path, compression: str) -> None:
+def test_compression_is_the_requested_one(tmp_path: Path, compression: str) -> None:
     chunk = column_chunk(written(tmp_path / "file", table_of(100), compression=compression), "id")
 
     assert chunk.compression == {"none": "UNCOMPRESSED"}.get(compression, compression.upper())
@@ -167,7 +167,7 @@ def test_every_page_of_an_intact_file_passes_its_checksum(tmp_path: Path) -> Non
     assert pq.read_table(path, page_checksum_verification=True) == table_of(30_000)
 
 
-def test_another_schema_is_refused_and_both_are_named(tmp_path: Path) -> None:
+def test_another_schema_is_refused_and_both_are_shown(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path / "file", pa.schema([("z", pa.float32())]))
 
     with pytest.raises(ValueError, match="has another schema: expected z float, got z double, y int64"):

@@ -1,4 +1,4 @@
-"""Names of partitions, and where their files lie."""
+"""Names of partitions, and the paths of their files."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_valid_name_is_returned(name: str) -> None:
         ("\udcff", "unprintable"),
     ],
 )
-def test_bad_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: str) -> None:
+def test_invalid_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault: str) -> None:
     with pytest.raises(PartitionInvalid) as error:
         check_partition(name)
     with pytest.raises(PartitionInvalid), Outputs(tmp_path).commit(SCORE, name, "key"):

@@ -1,4 +1,4 @@
-"""Readers in other processes while partitions are committed again and again."""
+"""Readers in other processes during repeated commits."""
 
 import json
 import subprocess

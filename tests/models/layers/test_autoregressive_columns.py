@@ -1,4 +1,4 @@
-"""A chain of columns: one distribution, whether it is summed up, told, drawn or forced; and the same one in ONNX."""
+"""Autoregressive columns: one distribution in training, sampling, forced codes and ONNX."""
 
 import itertools
 
@@ -18,7 +18,7 @@ SIZES, ORDER = (5, 40, 7, 300), (2, 1, 3, 0)
 def make(
     sizes: tuple[int, ...] = SIZES, order: tuple[int, ...] = ORDER, *, scale: float = 5.0
 ) -> AutoregressiveColumns:
-    """A chain whose weights are large enough for columns to depend on each other, in float64."""
+    """Make columns with weights so large that they depend on each other, in float64."""
     torch.manual_seed(0)
     chain = AutoregressiveColumns(sizes, 8, order).double().eval()
     for parameter in chain.parameters():
@@ -35,7 +35,7 @@ def starts(count: int, seed: int = 2) -> Tensor:
     return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_what_is_trained_is_the_log_probability_that_is_told_of_every_code() -> None:
+def test_the_training_loss_is_the_negative_log_probability_of_the_codes() -> None:
     chain, codes, start = make(), rows(), starts(400)
 
     losses = chain.nll(start, codes)
@@ -47,7 +47,7 @@ def test_what_is_trained_is_the_log_probability_that_is_told_of_every_code() -> 
         torch.testing.assert_close(losses[:, column], -of_codes.gather(1, codes[:, [column]]).squeeze(1))
 
 
-def test_a_column_depends_on_those_before_it_in_the_order_alone() -> None:
+def test_a_column_depends_only_on_earlier_columns_of_the_order() -> None:
     chain, start = make(), starts(50)
     codes = rows(count=50)
 
@@ -60,7 +60,7 @@ def test_a_column_depends_on_those_before_it_in_the_order_alone() -> None:
             assert torch.allclose(before[other], after[other], atol=1e-12) != is_later
 
 
-def test_draws_have_the_joint_distribution_that_is_told() -> None:
+def test_draws_have_the_joint_distribution_of_the_likelihood() -> None:
     sizes, draws = (4, 5, 4), 200_000
     chain = make(sizes, (1, 2, 0))
     chain.init_from_counts(torch.tensor(list(itertools.product(*map(range, sizes)))))
@@ -80,7 +80,7 @@ def test_draws_have_the_joint_distribution_that_is_told() -> None:
 
 
 def _without_unseen(chain: AutoregressiveColumns, start: Tensor, every: Tensor) -> Tensor:
-    """The probability of rows where each column is told anew without the code that is never drawn."""
+    """Return the probability of rows, renormalised per column without the code that is never drawn."""
     told = chain.log_probabilities(start.expand(len(every), -1), every)
     logs = torch.zeros(len(every), dtype=torch.float64)
     for column, of_codes in enumerate(told):
@@ -90,7 +90,7 @@ def _without_unseen(chain: AutoregressiveColumns, start: Tensor, every: Tensor) 
     return logs.exp().detach()
 
 
-def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniforms() -> None:
+def test_codes_absent_from_training_are_never_drawn() -> None:
     chain = AutoregressiveColumns(SIZES, 8, ORDER)
     seen = rows(count=30)
     chain.init_from_counts(seen)
@@ -104,7 +104,7 @@ def test_codes_that_no_training_row_has_are_never_drawn_even_by_the_last_uniform
         assert set(drawn[:, column].tolist()) <= set(seen[:, column].tolist()) - {UNSEEN}
 
 
-def test_a_chain_that_has_begun_tells_the_shares_of_the_training_rows() -> None:
+def test_initialised_columns_have_the_shares_of_the_training_rows() -> None:
     chain, codes = AutoregressiveColumns(SIZES, 8, ORDER), rows(count=5_000)
     codes[:, 3] = codes[:, 3] % 50 + FIRST_VALUE
     chain.init_from_counts(codes)
@@ -118,7 +118,7 @@ def test_a_chain_that_has_begun_tells_the_shares_of_the_training_rows() -> None:
         torch.testing.assert_close(of_codes[0].exp(), shares, atol=0.003, rtol=0.05)
 
 
-def test_forced_codes_are_kept_and_the_others_are_drawn_given_those_before_them() -> None:
+def test_forced_codes_are_kept_and_the_others_drawn_given_earlier_codes() -> None:
     chain, start = make(), starts(300)
     forced = torch.where(torch.rand(300, 4, generator=torch.Generator().manual_seed(5)) < 0.5, rows(count=300), -1)
     uniform = torch.rand(300, chain.uniforms, generator=torch.Generator().manual_seed(6)).double()
@@ -144,7 +144,7 @@ def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -
 
 
 @pytest.mark.parametrize("sizes", [SIZES, (4, 9)], ids=["two levels", "one level"])
-def test_the_graph_answers_as_the_chain_does(sizes: tuple[int, ...]) -> None:
+def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> None:
     order = tuple(reversed(range(len(sizes))))
     chain = AutoregressiveColumns(sizes, 8, order).eval()
     chain.init_from_counts(rows(sizes))

@@ -19,7 +19,7 @@ def logits_of(many: Categoricals, rows: int, seed: int = 0) -> torch.Tensor:
 
 
 def column(many: Categoricals, logits: torch.Tensor, index: int) -> torch.Tensor:
-    """The logits of one column, found by asking which parameters its loss depends on."""
+    """Return the logits of one column, found from the gradient of its loss."""
     logits = logits.clone().requires_grad_()
     many.nll(logits, torch.zeros(len(logits), len(SIZES), dtype=torch.int64))[:, index].sum().backward()
     assert logits.grad is not None
@@ -28,7 +28,7 @@ def column(many: Categoricals, logits: torch.Tensor, index: int) -> torch.Tensor
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
-def test_nll_of_each_column_is_that_of_torch_distributions(many: Categoricals, index: int) -> None:
+def test_nll_of_each_column_equals_torch_distributions(many: Categoricals, index: int) -> None:
     logits = logits_of(many, 50)
     codes = torch.stack([torch.arange(50) % size for size in SIZES], 1)
 
@@ -51,7 +51,7 @@ def test_drawn_codes_are_as_frequent_as_their_probabilities(many: Categoricals) 
         np.testing.assert_allclose(found, own.softmax(0).numpy(), atol=0.015)
 
 
-def test_unseen_is_never_drawn_and_padding_neither(many: Categoricals) -> None:
+def test_unseen_codes_and_padding_are_never_drawn(many: Categoricals) -> None:
     logits = torch.zeros(4_000, many.width, dtype=torch.float64)
     ends = torch.cat([torch.zeros(1), torch.rand(3_998), torch.ones(1)]).double()
     uniform = ends.unsqueeze(1).expand(-1, len(SIZES))
@@ -75,7 +75,7 @@ def test_the_guess_is_the_likeliest_value_and_never_a_reserved_code(many: Catego
             assert (guessed[:, index] == RARE).all()
 
 
-def test_one_hot_codes_lie_where_the_logits_do(many: Categoricals) -> None:
+def test_one_hot_codes_have_the_layout_of_the_logits(many: Categoricals) -> None:
     codes = torch.stack([torch.arange(40) % size for size in SIZES], 1)
 
     hot = many.one_hot(codes)

@@ -1,4 +1,4 @@
-"""Columns that are given: the vector that they become, and the density of latents that it sets."""
+"""Conditioning on columns: the vector of the given columns, and the density of latents given it."""
 
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -14,7 +14,7 @@ def codes(rows: int = 50) -> torch.Tensor:
     return torch.stack([torch.randint(0, each.size, (rows,), generator=generator) for each in CATEGORIES], 1)
 
 
-def test_sums_are_the_same_in_training_and_afterwards() -> None:
+def test_sums_are_the_same_in_training_and_in_evaluation() -> None:
     summed, counts = CodeSum(CATEGORIES, 8, spread=1.0), (torch.rand(50, 3) < 0.5).float()
 
     in_training = summed.train()(codes(), counts), summed(codes())
@@ -24,7 +24,7 @@ def test_sums_are_the_same_in_training_and_afterwards() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_what_is_not_given_says_nothing() -> None:
+def test_columns_that_are_not_given_have_no_influence() -> None:
     given = PartialEncoder(CATEGORIES, 8).eval()
     is_given = torch.tensor([[1.0, 0.0, 0.0]]).expand(50, 3)
     other = codes()

@@ -1,4 +1,4 @@
-"""Noise on what a network sees: how much, where, and that nothing else changes."""
+"""Input noise: its amount, its place, and that nothing else changes."""
 
 from typing import get_args
 
@@ -26,7 +26,7 @@ def noisy(row: Row, kind: str, amount: float | None = None, seed: int = 0) -> Ro
 
 
 def table(rows: int = ROWS) -> Row:
-    """Three numbers that tell their column by their size, a fifth of the first missing; two categories; a condition."""
+    """Build three numbers of distinct magnitudes, a fifth of the first missing; two categories; a condition."""
     generator = torch.Generator().manual_seed(5)
     dense = torch.rand(rows, 3, generator=generator) * 0.1 + torch.tensor([1.0, 2.0, 3.0])
     observed = torch.ones_like(dense)
@@ -42,7 +42,7 @@ def image(rows: int = 200) -> Row:
 
 
 def series(rows: int = 300) -> Row:
-    """Two columns of eleven steps; the last steps of half of the rows are padding."""
+    """Build two channels of eleven steps; the last steps of half of the rows are padding."""
     dense = torch.rand(rows, 11, 2, generator=torch.Generator().manual_seed(5)) * 0.1 + torch.tensor([1.0, 2.0])
     observed = torch.ones_like(dense)
     observed[: rows // 2, 8:] = 0
@@ -59,7 +59,7 @@ def share(changed: torch.Tensor) -> float:
 
 @every_kind
 @every_row
-def test_shapes_and_types_stay_and_the_clean_row_is_untouched(row: Row, kind: str) -> None:
+def test_shapes_and_types_are_kept_and_the_clean_row_is_unchanged(row: Row, kind: str) -> None:
     before = Row(*(part.clone() for part in row))
 
     answer = noisy(row, kind)
@@ -74,7 +74,7 @@ def test_shapes_and_types_stay_and_the_clean_row_is_untouched(row: Row, kind: st
 
 @every_kind
 @every_row
-def test_what_is_missing_stays_missing(row: Row, kind: str) -> None:
+def test_missing_values_stay_missing(row: Row, kind: str) -> None:
     answer = noisy(row, kind, 0.9)
 
     missing = row.observed == 0
@@ -85,7 +85,7 @@ def test_what_is_missing_stays_missing(row: Row, kind: str) -> None:
 
 @every_kind
 @every_row
-def test_the_noise_is_the_generator_s_alone(row: Row, kind: str) -> None:
+def test_the_generator_is_the_only_source_of_noise(row: Row, kind: str) -> None:
     torch.manual_seed(1)
     first = noisy(row, kind, seed=3)
     torch.manual_seed(2)
@@ -104,14 +104,14 @@ def test_one_row_or_none_is_corrupted_too(kind: str) -> None:
         assert [part.shape for part in noisy(row, kind)] == [part.shape for part in row]
 
 
-def test_no_corruption_answers_the_row_itself() -> None:
+def test_no_corruption_returns_the_row_itself() -> None:
     row = table()
 
     assert noisy(row, "none") is row
 
 
 @pytest.mark.parametrize("row", [table(), series()], ids=["table", "series"])
-def test_gaussian_noise_has_the_moments_asked_for(row: Row) -> None:
+def test_gaussian_noise_has_the_requested_moments(row: Row) -> None:
     seen = row.observed > 0
 
     added = (noisy(row, "gaussian", 0.4).dense - row.dense)[seen].double()
@@ -121,7 +121,7 @@ def test_gaussian_noise_has_the_moments_asked_for(row: Row) -> None:
     assert float((added**4).mean()) == pytest.approx(3 * 0.4**4, rel=0.1)
 
 
-def test_gaussian_noise_leaves_pixels_in_range_and_codes_as_they_are() -> None:
+def test_gaussian_noise_keeps_pixels_in_range_and_codes_unchanged() -> None:
     pixels, cells = image(), table()
 
     assert float((noisy(pixels, "gaussian", 0.1).dense - pixels.dense).std()) == pytest.approx(0.1, rel=0.03)
@@ -131,7 +131,7 @@ def test_gaussian_noise_leaves_pixels_in_range_and_codes_as_they_are() -> None:
     assert torch.equal(noisy(cells, "gaussian").codes, cells.codes)
 
 
-def test_masked_cells_are_zero_unobserved_and_of_the_share_asked_for() -> None:
+def test_masked_cells_are_zero_unobserved_and_of_the_requested_share() -> None:
     row = table()
 
     answer = noisy(row, "masking", 0.3)
@@ -168,7 +168,7 @@ def test_swapped_cells_come_from_their_own_column_and_from_another_row() -> None
     assert torch.equal(answer.observed == 0, answer.dense == 0)
 
 
-def test_swapped_codes_are_of_the_share_that_differs_by_chance() -> None:
+def test_swapped_codes_differ_as_often_as_expected() -> None:
     row = table()
     first = row.codes[:, 0]
     alike = sum(share(first == code) ** 2 for code in (3, 4, 5))
@@ -188,7 +188,7 @@ def test_a_swapped_cell_of_a_series_keeps_its_step_and_column() -> None:
 
 
 @pytest.mark.parametrize("row,low,high", [(table(), PEPPER, SALT), (image(), 0.0, 1.0)], ids=["table", "image"])
-def test_salt_and_pepper_are_halves_of_the_share_asked_for(row: Row, low: float, high: float) -> None:
+def test_salt_and_pepper_are_halves_of_the_requested_share(row: Row, low: float, high: float) -> None:
     seen = row.observed > 0
 
     answer = noisy(row, "salt_and_pepper", 0.3)
@@ -201,7 +201,7 @@ def test_salt_and_pepper_are_halves_of_the_share_asked_for(row: Row, low: float,
 
 
 @every_kind
-def test_an_amount_that_is_not_named_suits_the_kind(kind: str) -> None:
+def test_the_default_amount_depends_on_the_kind_of_noise(kind: str) -> None:
     for row in (table(), image()):
         changed = share(noisy(row, kind).dense[row.observed > 0] != row.dense[row.observed > 0])
 
@@ -210,12 +210,12 @@ def test_an_amount_that_is_not_named_suits_the_kind(kind: str) -> None:
 
 @pytest.mark.parametrize("layout", [NUMBERS, MIXED, GREY], ids=["numbers", "mixed", "grey"])
 @every_kind
-def test_what_can_be_corrupted_is_not_refused(layout: Layout, kind: str) -> None:
+def test_corruption_that_fits_the_layout_is_accepted(layout: Layout, kind: str) -> None:
     assert not list(corruption_faults(layout, CorruptionOptions.model_validate({"corruption": kind})))
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "salt_and_pepper"])
-def test_numbers_noise_on_nothing_but_categories_is_refused_in_a_sentence(kind: str) -> None:
+def test_noise_for_numbers_is_refused_on_categories(kind: str) -> None:
     options = CorruptionOptions.model_validate({"corruption": kind})
 
     assert list(corruption_faults(CATEGORIES, options)) == [
@@ -228,7 +228,7 @@ def test_categories_can_be_masked_and_swapped(kind: str) -> None:
     assert not list(corruption_faults(CATEGORIES, CorruptionOptions.model_validate({"corruption": kind})))
 
 
-def test_an_amount_of_nothing_is_refused() -> None:
+def test_a_zero_amount_is_refused() -> None:
     faults = list(corruption_faults(NUMBERS, CorruptionOptions(corruption_amount=0.5)))
 
     assert faults == ["corruption_amount needs a corruption: set gaussian, masking, swap or salt_and_pepper"]
@@ -238,7 +238,7 @@ def test_an_amount_of_nothing_is_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @every_kind
 @every_row
-def test_noise_is_made_where_the_rows_are(row: Row, kind: str) -> None:
+def test_noise_is_made_on_the_device_of_the_rows(row: Row, kind: str) -> None:
     there = Row(*(part.cuda() for part in row))
     generator = torch.Generator("cuda").manual_seed(0)
     torch.cuda.set_sync_debug_mode("error")

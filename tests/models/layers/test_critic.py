@@ -10,7 +10,7 @@ from aepipe.models.layers.critic import Critic, critic_nll
 from aepipe.models.total_correlation import permuted
 
 
-def test_the_loss_is_the_cross_entropy_of_the_two_kinds() -> None:
+def test_the_loss_is_the_cross_entropy_of_the_two_distributions() -> None:
     first, second = torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.tensor([0.3, -2.0])
 
     oracle = F.binary_cross_entropy_with_logits(torch.cat([first, second]), torch.tensor([1.0] * 5 + [0.0] * 2))
@@ -19,7 +19,7 @@ def test_the_loss_is_the_cross_entropy_of_the_two_kinds() -> None:
 
 
 @pytest.mark.slow
-def test_the_mean_logit_of_a_trained_critic_is_the_total_correlation_of_correlated_normals() -> None:
+def test_the_mean_logit_of_a_trained_critic_is_the_total_correlation() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         critic = Critic(2, (64, 64))

@@ -9,7 +9,7 @@ from tests.support.layouts import GREY, MIXED, NUMBERS, random_rows
 
 
 def made(layout_name: str, members: int) -> tuple[Likelihood, EnsembleLikelihood, Row, Tensor]:
-    """A likelihood, that of members, rows, and parameters of each member (M, B, width)."""
+    """Return a likelihood, its ensemble, rows, and parameters of each member (M, B, width)."""
     layout = {"numbers": NUMBERS, "mixed": MIXED, "grey": GREY}[layout_name]
     one = make_likelihood(layout, LikelihoodOptions()).double()
     row = Preprocessing(layout).double()(
@@ -23,7 +23,7 @@ every_layout = pytest.mark.parametrize("name", ["numbers", "mixed", "grey"])
 
 
 @every_layout
-def test_a_loss_is_the_mean_of_members_losses_and_a_residual_that_of_their_mean(name: str) -> None:
+def test_the_loss_is_the_members_mean_and_the_residual_is_that_of_the_mean_member(name: str) -> None:
     one, joint, row, params = made(name, 3)
 
     flat = torch.cat(list(params), 1)
@@ -37,7 +37,7 @@ def test_a_loss_is_the_mean_of_members_losses_and_a_residual_that_of_their_mean(
     torch.testing.assert_close(joint.misfit(flat, row).counts, one.misfit(params[0], row).counts)
 
 
-def test_a_loss_of_gaussians_is_that_of_their_mean_and_their_variance_around_it() -> None:
+def test_the_loss_of_gaussians_is_that_of_their_mean_plus_their_variance() -> None:
     one, joint, row, params = made("numbers", 5)
     one.sigma.log_sigma.fill_(-0.7)
 

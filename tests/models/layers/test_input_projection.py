@@ -8,7 +8,7 @@ from tests.support.layouts import LAYOUTS, random_rows
 
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if layout.kind != "series"])
-def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> None:
+def test_the_output_is_linear_in_the_vector_of_a_row(name: str, learns: bool) -> None:
     layout = LAYOUTS[name]
     row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 9).items()})
     input_projection = InputProjection(layout, 6, embeds=False).train(learns)
@@ -19,7 +19,7 @@ def test_the_answer_is_linear_in_the_row_s_vector(name: str, learns: bool) -> No
     torch.testing.assert_close(input_projection(row), input_projection.vector(row) @ weight.T + bias)
 
 
-def test_a_number_that_may_be_missing_comes_with_a_flag() -> None:
+def test_a_number_that_may_be_missing_has_a_flag() -> None:
     layout = LAYOUTS["mixed"]
     row = Preprocessing(layout)({key: torch.from_numpy(array) for key, array in random_rows(layout, 99).items()})
 

@@ -27,7 +27,7 @@ def params_of(likelihood: Likelihood, rows: int = 20, seed: int = 0) -> torch.Te
     return torch.randn(rows, likelihood.width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_numbers_cost_what_a_gaussian_says() -> None:
+def test_the_loss_of_numbers_is_that_of_a_gaussian() -> None:
     likelihood, row = make_likelihood(NUMBERS, options(sigma=0.3)).double(), row_of(NUMBERS)
     mean = params_of(likelihood)
 
@@ -37,7 +37,7 @@ def test_numbers_cost_what_a_gaussian_says() -> None:
     torch.testing.assert_close(likelihood.nll(mean, row), oracle)
 
 
-def test_a_mixed_row_costs_its_numbers_flags_and_codes() -> None:
+def test_the_loss_of_a_mixed_row_covers_numbers_flags_and_codes() -> None:
     likelihood, row = make_likelihood(MIXED, options(sigma=2.0)).double(), row_of(MIXED, 200)
     params = params_of(likelihood, 200)
     missing = 1 - row.observed[:, 0]
@@ -55,7 +55,7 @@ def test_a_mixed_row_costs_its_numbers_flags_and_codes() -> None:
 
 
 @pytest.mark.parametrize("layout", [GREY, COLOUR], ids=["grey", "colour"])
-def test_pixels_cost_what_their_distribution_says(layout: Layout) -> None:
+def test_the_loss_of_pixels_is_that_of_their_distribution(layout: Layout) -> None:
     row = row_of(layout)
     flat = row.dense.flatten(1)
     gaussian = make_likelihood(layout, options(sigma=0.2)).double()
@@ -68,7 +68,7 @@ def test_pixels_cost_what_their_distribution_says(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_what_was_expected_has_the_types_and_shapes_of_the_ports(name: str) -> None:
+def test_expected_rows_have_the_types_and_shapes_of_the_ports(name: str) -> None:
     layout = LAYOUTS[name]
     likelihood = make_likelihood(layout, options())
     noise = [torch.rand(9, *port.row_shape) for port in likelihood.noise]
@@ -109,7 +109,7 @@ def test_drawn_numbers_have_the_mean_and_sigma_of_their_gaussian() -> None:
     assert num.std().item() == pytest.approx(0.5, abs=0.01)
 
 
-def test_drawn_rows_miss_what_training_rows_missed() -> None:
+def test_drawn_rows_have_missing_values_like_the_training_rows() -> None:
     likelihood = make_likelihood(MIXED, options())
     params = torch.zeros(20_000, likelihood.width)
     params[:, 2:4] = math.log(0.25 / 0.75)
@@ -124,7 +124,7 @@ def test_drawn_rows_miss_what_training_rows_missed() -> None:
     assert not (cat == UNSEEN).any()
 
 
-def test_the_residual_is_signed_and_a_category_s_is_what_its_value_lacked() -> None:
+def test_residuals_are_signed_and_of_a_category_one_minus_p() -> None:
     likelihood, row = make_likelihood(MIXED, options()).double(), row_of(MIXED)
     params = params_of(likelihood)
 
@@ -145,7 +145,7 @@ def test_an_unseen_code_is_unlikely_and_finite() -> None:
     assert torch.isfinite(nll).all()
 
 
-def test_following_with_the_whole_share_reaches_the_optimum_of_a_search() -> None:
+def test_a_full_step_reaches_the_optimum_of_a_search() -> None:
     likelihood, row = make_likelihood(NUMBERS, options()).double(), row_of(NUMBERS, 100)
     mean = params_of(likelihood, 100)
 
@@ -174,7 +174,7 @@ def test_sigma_counts_observed_numbers_only() -> None:
     torch.testing.assert_close(misfit.squares, (row.dense.square() * row.observed).sum(0))
 
 
-def test_the_regret_is_what_a_better_sigma_would_have_saved() -> None:
+def test_the_regret_is_the_loss_above_that_of_the_best_sigma() -> None:
     likelihood, row = make_likelihood(NUMBERS, options()).double(), row_of(NUMBERS, 100)
     mean = params_of(likelihood, 100)
     misfit = likelihood.misfit(mean, row)
@@ -187,7 +187,7 @@ def test_the_regret_is_what_a_better_sigma_would_have_saved() -> None:
     assert regret > 1
 
 
-def test_learned_sigmas_settle_at_each_column_s_own_optimum() -> None:
+def test_learned_sigmas_settle_at_the_optimum_of_each_column() -> None:
     sigma = Sigma("learned", 3).double()
 
     sigma.settle(Residual(torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([100.0, 4.0, 9.0]).double()))
@@ -195,7 +195,7 @@ def test_learned_sigmas_settle_at_each_column_s_own_optimum() -> None:
     np.testing.assert_allclose(sigma().exp().detach().numpy(), [0.2, 0.5, 0.01], rtol=2e-3)
 
 
-def test_a_sigma_that_is_a_number_stays_that_number() -> None:
+def test_a_fixed_sigma_does_not_change() -> None:
     sigma = Sigma(0.25, 3)
 
     sigma.settle(Residual(torch.ones(3), torch.ones(3)))
@@ -204,6 +204,6 @@ def test_a_sigma_that_is_a_number_stays_that_number() -> None:
     assert sigma.regret(Residual(torch.ones(3), torch.ones(3))).item() == 0
 
 
-def test_a_sigma_of_nothing_is_refused() -> None:
+def test_a_zero_sigma_is_refused() -> None:
     with pytest.raises(ValidationError):
         options(sigma=0.0)

@@ -33,7 +33,7 @@ def test_regions_cover_every_pixel_once(shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_region_is_called_after_its_rows_and_columns(shape: tuple[int, int, int]) -> None:
+def test_a_region_is_named_by_its_rows_and_columns(shape: tuple[int, int, int]) -> None:
     layout = image_layout(*shape)
     height, width, channels = shape
     pixels = torch.zeros(channels, height, width)

@@ -18,13 +18,13 @@ def _row(observed: torch.Tensor) -> Row:
 
 
 def _by_numpy(losses: np.ndarray) -> list[float]:
-    """Of the losses of one row's features."""
+    """Compute the summary of one row's losses with numpy."""
     falling = np.sort(losses)[::-1]
     return [losses.mean(), falling[int(0.005 * len(losses))], falling[: max(1, ceil(0.01 * len(losses)))].mean()]
 
 
 @pytest.mark.parametrize("layout", [mixed_layout(), image_layout(), image_layout(28, 28), image_layout(40, 40, 3)])
-def test_a_summary_is_mean_quantile_and_mean_of_the_greatest(layout: Layout) -> None:
+def test_a_summary_holds_mean_quantile_and_mean_of_the_greatest(layout: Layout) -> None:
     losses = torch.randn(9, layout.features, generator=torch.Generator().manual_seed(0))
 
     found = LossSummary(layout)(losses, _row(torch.ones(9, layout.features)))
@@ -33,7 +33,7 @@ def test_a_summary_is_mean_quantile_and_mean_of_the_greatest(layout: Layout) -> 
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
 
 
-def test_what_a_short_window_does_not_have_counts_for_nothing() -> None:
+def test_missing_steps_of_a_short_window_do_not_count() -> None:
     channels = tuple(Number(name=f"c{index}", column=0) for index in range(2))
     layout = Layout(columns=("w",), series=Series(steps=300, shortest=1, longest=300, numbers=channels))
     losses = torch.randn(3, layout.features, generator=torch.Generator().manual_seed(1))
@@ -46,7 +46,7 @@ def test_what_a_short_window_does_not_have_counts_for_nothing() -> None:
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5)
 
 
-def test_a_few_strange_pixels_outweigh_the_same_loss_everywhere() -> None:
+def test_a_few_unusual_pixels_outweigh_the_same_loss_everywhere() -> None:
     spread = torch.full((1, 784), 0.1)
     blot = torch.zeros(1, 784)
     blot[:, :8] = 9.8
@@ -60,7 +60,7 @@ def test_a_few_strange_pixels_outweigh_the_same_loss_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("head", "place"), [("mean_loss", 0), ("quantile_loss", 1), ("top_losses", 2)])
-def test_each_part_of_the_summary_is_a_head(head: str, place: int) -> None:
+def test_each_number_of_the_summary_has_a_head(head: str, place: int) -> None:
     rows = evidence(20)
 
     torch.testing.assert_close(find(head).fit(HeadStats(rows, rows))(rows), rows.summary[:, place])

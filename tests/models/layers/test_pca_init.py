@@ -26,7 +26,7 @@ def cells() -> tuple[Layout, Row]:
 
 
 @pytest.mark.parametrize("family", ["ae", "vae"])
-def test_a_network_begins_as_the_principal_components(cells: tuple[Layout, Row], family: str) -> None:
+def test_a_network_starts_at_the_principal_components(cells: tuple[Layout, Row], family: str) -> None:
     layout, row = cells
     model = build(layout, Model(family=family, latent=5), 0)
     pca = PCA(5).fit(row.dense)
@@ -39,7 +39,7 @@ def test_a_network_begins_as_the_principal_components(cells: tuple[Layout, Row],
     np.testing.assert_allclose(model.decode(codes, row.given).detach().numpy(), oracle, atol=2e-3)
 
 
-def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tuple[Layout, Row]) -> None:
+def test_a_vae_starts_with_the_variances_of_probabilistic_pca(cells: tuple[Layout, Row]) -> None:
     layout, row = cells
     model = build(layout, Model(family="vae", latent=5), 0)
     variances = PCA().fit(row.dense.double()).explained_variance_ * 568 / 569
@@ -53,7 +53,7 @@ def test_a_vae_begins_with_the_variances_of_probabilistic_components(cells: tupl
 
 
 @pytest.mark.parametrize("layout", [CATEGORIES, MIXED], ids=["categories", "mixed"])
-def test_categories_begin_with_their_frequencies(layout: Layout) -> None:
+def test_categories_start_at_their_frequencies(layout: Layout) -> None:
     arrays = random_rows(layout, 400)
     row = Preprocessing(layout)({name: torch.from_numpy(array) for name, array in arrays.items()})
     model = build(layout, Model(family="ae", latent=1), 0)

@@ -27,7 +27,7 @@ def codes_of(grid: Grid, rows: int = 6, size: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("grid", [Grid(2, 2), Grid(1, 4), Grid(3, 1)])
-def test_the_probabilities_of_all_rows_of_codes_add_up_to_one(grid: Grid) -> None:
+def test_the_probabilities_of_all_rows_sum_to_one(grid: Grid) -> None:
     prior, every = make(grid, size=3), torch.tensor(list(product(range(3), repeat=grid.positions)))
 
     total = torch.exp(-prior.nll(every).sum(1)).sum()
@@ -36,7 +36,7 @@ def test_the_probabilities_of_all_rows_of_codes_add_up_to_one(grid: Grid) -> Non
 
 
 @every_grid
-def test_a_code_counts_for_later_ones_only(grid: Grid) -> None:
+def test_a_code_influences_only_later_codes(grid: Grid) -> None:
     prior, codes = make(grid), codes_of(grid)
     before = prior.logits(codes)
 
@@ -49,7 +49,7 @@ def test_a_code_counts_for_later_ones_only(grid: Grid) -> None:
         assert at == grid.positions - 1 or changed[at + 1 :].any()
 
 
-def test_in_a_row_of_codes_every_earlier_one_counts() -> None:
+def test_every_earlier_code_of_a_row_has_influence() -> None:
     grid = Grid(1, 6)
     prior, codes = make(grid), codes_of(grid)
     other = codes.clone()
@@ -61,7 +61,7 @@ def test_in_a_row_of_codes_every_earlier_one_counts() -> None:
 
 
 @every_grid
-def test_what_is_kept_from_position_to_position_answers_as_the_masked_convolutions_do(grid: Grid) -> None:
+def test_the_sequential_form_computes_what_masked_convolutions_compute(grid: Grid) -> None:
     prior = make(grid)
     u = torch.rand(9, grid.positions, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -83,7 +83,7 @@ def test_a_draw_is_the_inverse_of_the_distribution(grid: Grid) -> None:
     assert torch.equal(high, codes)
 
 
-def test_the_ends_of_the_uniform_range_are_codes_too() -> None:
+def test_the_ends_of_the_uniform_range_give_codes() -> None:
     prior = make(Grid(2, 2))
 
     codes = prior(torch.stack([torch.zeros(4), torch.full((4,), 1 - 2**-24)]).double())
@@ -95,7 +95,7 @@ def test_the_ends_of_the_uniform_range_are_codes_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.slow
-def test_a_draw_is_exported_as_one_loop_however_many_codes_there_are() -> None:
+def test_a_draw_is_exported_as_one_loop_for_any_number_of_codes() -> None:
     prior = make(Grid(7, 7)).float()
 
     (exported,) = export_parts([Part("prior", prior, prior.noise, (Port("z", "int32", (49,)),))], {})

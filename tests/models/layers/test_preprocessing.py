@@ -27,7 +27,7 @@ def test_a_linear_number_is_standardised() -> None:
     assert row.codes.shape == (1, 0)
 
 
-def test_center_and_scale_come_before_mean_and_std() -> None:
+def test_center_and_scale_apply_before_mean_and_std() -> None:
     number = Number(name="a", column=0, center=10.0, scale=4.0, mean=0.5, std=0.25)
 
     assert see(preprocessing_of(number), 13.0).dense.item() == pytest.approx(((13 - 10) / 4 - 0.5) / 0.25)
@@ -40,7 +40,7 @@ def test_a_logarithmic_number_keeps_its_sign() -> None:
     assert row.dense.item() == pytest.approx((-math.log1p(50.0) - 0.3) / 1.5)
 
 
-def test_linear_and_logarithmic_columns_stand_side_by_side() -> None:
+def test_linear_and_logarithmic_columns_can_be_combined() -> None:
     row = see(
         preprocessing_of(Number(name="a", column=0, transform="log"), Number(name="b", column=1, std=2.0)), 1.0, 1.0
     )
@@ -48,7 +48,7 @@ def test_linear_and_logarithmic_columns_stand_side_by_side() -> None:
     np.testing.assert_allclose(row.dense.numpy(), [[math.log(2.0), 0.5]])
 
 
-def test_a_missing_number_is_0_and_not_observed() -> None:
+def test_a_missing_number_is_zero_and_unobserved() -> None:
     maybe = Number(name="a", column=0, mean=3.0, may_be_missing=True)
     row = see(preprocessing_of(maybe, Number(name="b", column=1)), math.nan, 1.0)
 
@@ -75,13 +75,13 @@ def test_soft_tails_keep_the_order(values: list[float]) -> None:
 
 
 @given(st.floats(-1e12, 1e12))
-def test_hardening_undoes_softening(value: float) -> None:
+def test_soft_tails_can_be_inverted(value: float) -> None:
     tensor = torch.tensor(value, dtype=torch.float64)
 
     torch.testing.assert_close(harden(soften(tensor)), tensor, rtol=1e-9, atol=1e-12)
 
 
-def test_softening_changes_nothing_within_the_tails() -> None:
+def test_soft_tails_change_nothing_between_them() -> None:
     values = torch.linspace(-TAIL, TAIL, 101)
 
     assert torch.equal(soften(values), values)
@@ -121,7 +121,7 @@ def test_restoring_undoes_preprocessing(
     assert restored.item() == pytest.approx(value, rel=1e-6, abs=1e-6)
 
 
-def test_codes_beyond_a_category_are_its_last_one() -> None:
+def test_codes_beyond_a_category_count_as_its_last_one() -> None:
     preprocessing = Preprocessing(Layout(columns=("k",), categories=(Category(name="k", column=0, size=5),)))
 
     row = preprocessing({"cat": torch.tensor([[0], [4], [9], [-1]], dtype=torch.int32)})
@@ -140,7 +140,7 @@ def test_pixels_are_shares_of_the_greatest_value() -> None:
     assert row.codes.shape == (1, 0)
 
 
-def test_numbers_seen_as_logarithms_are_also_there_as_they_are() -> None:
+def test_logarithmic_numbers_are_also_kept_linear() -> None:
     layout = Layout(
         columns=("plain", "skewed"),
         numbers=(

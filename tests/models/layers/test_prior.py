@@ -25,7 +25,7 @@ def _draw(prior: MixturePrior, rows: int) -> np.ndarray:
     ).numpy()
 
 
-def test_a_draw_is_the_mean_of_its_component_and_its_factor_times_the_noise() -> None:
+def test_a_draw_is_its_component_s_mean_plus_factor_times_noise() -> None:
     generator = np.random.default_rng(0)
     weights = np.array([0.2, 0.5, 0.3])
     means, factors = generator.normal(size=(3, 4)), np.tril(generator.normal(size=(3, 4, 4)))
@@ -95,7 +95,7 @@ def test_repeated_rows_count_once() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 100])
 @pytest.mark.parametrize("width", [1, 5])
-def test_however_few_the_rows_draws_are_finite_and_near_them(rows: int, width: int) -> None:
+def test_draws_are_finite_and_near_the_rows_for_any_number_of_rows(rows: int, width: int) -> None:
     latents = np.random.default_rng(0).normal(5, 1, size=(rows, width))
 
     drawn = _draw(fit_mixture(latents, components=10, seed=0), 1_000)
@@ -104,7 +104,7 @@ def test_however_few_the_rows_draws_are_finite_and_near_them(rows: int, width: i
     np.testing.assert_allclose(drawn.mean(axis=0), latents.mean(axis=0), atol=0.3)
 
 
-def test_latents_that_never_vary_give_a_mixture_all_the_same() -> None:
+def test_constant_latents_still_give_a_mixture() -> None:
     drawn = _draw(fit_mixture(np.full((50, 3), 2.0), components=10, seed=0), 100)
 
     np.testing.assert_allclose(drawn, 2, atol=0.01)
@@ -119,7 +119,7 @@ def test_the_plain_gaussian_has_the_moments_of_the_rows() -> None:
     np.testing.assert_allclose(drawn.std(axis=0), rows.std(axis=0), rtol=0.02)
 
 
-def test_the_standard_prior_hands_the_noise_through() -> None:
+def test_the_standard_prior_returns_the_noise() -> None:
     eps = torch.randn(5, 3)
 
     torch.testing.assert_close(standard_prior(3)(eps), eps)

@@ -30,7 +30,7 @@ def params_of(width: int, rows: int = 50) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("sigma", ["optimal", "learned", 0.3])
-def test_present_values_cost_what_a_gaussian_says_and_others_nothing(sigma: object) -> None:
+def test_the_loss_of_present_values_is_gaussian_and_missing_ones_cost_nothing(sigma: object) -> None:
     row, options = row_of(SERIES), LikelihoodOptions.model_validate({"sigma": sigma})
     likelihood = make_likelihood(SERIES, options).double()
     if sigma == "learned":
@@ -57,7 +57,7 @@ def test_a_row_is_standardised_up_to_its_end_and_zero_beyond() -> None:
     np.testing.assert_array_equal(row.codes[:, 0].numpy(), arrays["length"] - 1)
 
 
-def test_what_lies_beyond_a_window_s_end_is_not_looked_at() -> None:
+def test_steps_beyond_the_end_of_a_window_have_no_influence() -> None:
     arrays = random_rows(SERIES, 20)
     filled = arrays | {"steps": np.where(np.arange(9)[:, None] >= arrays["length"][:, None, None], 7, arrays["steps"])}
     preprocessing = Preprocessing(SERIES)
@@ -78,7 +78,7 @@ def test_the_best_sigma_is_the_root_mean_square_of_present_residuals() -> None:
     torch.testing.assert_close(likelihood.sigma().exp(), residual.square().mean().sqrt())
 
 
-def test_windows_are_drawn_with_the_means_the_spread_and_the_lengths_of_the_parameters() -> None:
+def test_drawn_windows_have_means_spreads_and_lengths_of_the_parameters() -> None:
     likelihood = make_likelihood(SERIES, LikelihoodOptions.model_validate({"sigma": 0.5})).double()
     params = params_of(likelihood.width, 1).repeat(20_000, 1)
     generator = torch.Generator().manual_seed(1)
@@ -96,7 +96,7 @@ def test_windows_are_drawn_with_the_means_the_spread_and_the_lengths_of_the_para
     assert length.dtype == torch.int32
 
 
-def test_windows_of_one_length_have_no_length_to_model() -> None:
+def test_windows_of_equal_length_have_no_length_parameter() -> None:
     likelihood = make_likelihood(EVEN, LikelihoodOptions())
     row = Preprocessing(EVEN)({"steps": torch.full((3, 4, 1), 5.0), "length": torch.full((3,), 4, dtype=torch.int32)})
 
@@ -119,7 +119,7 @@ def test_targets_become_parameters_whose_likeliest_row_is_the_row() -> None:
 
 
 @pytest.mark.parametrize("layout", [SERIES, EVEN, long_series(50, 2), long_series(7, 20), long_series(900, 1)])
-def test_spans_cover_every_value_once_and_have_a_name_each(layout: Layout) -> None:
+def test_spans_cover_every_value_once_and_have_names(layout: Layout) -> None:
     losses = torch.rand(3, layout.features)
 
     pooled = reason_pooling(layout)(losses)
@@ -140,7 +140,7 @@ def test_spans_cover_every_value_once_and_have_a_name_each(layout: Layout) -> No
         (long_series(7, 20), 20 * 2 + 19, "step 2"),
     ],
 )
-def test_a_span_is_called_after_its_steps_and_channel(layout: Layout, at: int, name: str) -> None:
+def test_a_span_is_named_by_its_steps_and_channel(layout: Layout, at: int, name: str) -> None:
     losses = torch.zeros(1, layout.features)
     losses[0, at] = 1
 

@@ -24,7 +24,7 @@ def distribution(size: int = SIZE) -> tuple[ClassFactoredSoftmax, torch.Tensor]:
 
 
 def probabilities(level: ClassFactoredSoftmax, logits: torch.Tensor) -> np.ndarray:
-    """Of every code, by the definition: a softmax over classes times one over the class's own members."""
+    """Compute p of every code by definition: softmax over classes times softmax within the class."""
     classes, features = logits[0, : level.classes].softmax(0), logits[0, level.classes :]
     found = []
     for code in range(level.size):
@@ -36,7 +36,7 @@ def probabilities(level: ClassFactoredSoftmax, logits: torch.Tensor) -> np.ndarr
     return torch.stack(found).detach().numpy()
 
 
-def test_the_likelihood_is_that_of_the_definition_and_sums_to_one() -> None:
+def test_the_likelihood_equals_its_definition_and_sums_to_one() -> None:
     level, logits = distribution()
 
     nll = level.nll(logits.expand(SIZE, -1), torch.arange(SIZE))
@@ -46,7 +46,7 @@ def test_the_likelihood_is_that_of_the_definition_and_sums_to_one() -> None:
     np.testing.assert_allclose(torch.exp(-nll).detach().numpy(), expected, rtol=1e-9)
 
 
-def test_draws_are_as_frequent_as_their_probabilities_and_codes_that_exist() -> None:
+def test_draws_are_existing_codes_as_frequent_as_their_probabilities() -> None:
     level, logits = distribution()
     uniform = torch.rand(100_000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -59,7 +59,7 @@ def test_draws_are_as_frequent_as_their_probabilities_and_codes_that_exist() -> 
     np.testing.assert_allclose(np.bincount(codes, minlength=SIZE) / len(codes), own, atol=0.005)
 
 
-def test_ends_of_the_uniforms_stay_among_the_codes() -> None:
+def test_extreme_uniforms_give_valid_codes() -> None:
     level, logits = distribution()
     ends = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])).double()
 
@@ -76,7 +76,7 @@ def test_the_guess_is_the_likeliest_value_of_the_likeliest_class() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(5, 2_000, 40), (300_000,), (MANY_CODES, MANY_CODES + 1)])
-def test_columns_of_many_codes_stand_beside_those_of_few(sizes: tuple[int, ...]) -> None:
+def test_large_and_small_columns_can_be_combined(sizes: tuple[int, ...]) -> None:
     many = Categoricals(sizes, [(MISSING, UNSEEN, RARE)] * len(sizes))
     logits = torch.randn(64, many.width, generator=torch.Generator().manual_seed(2))
     codes = torch.stack(
@@ -98,7 +98,7 @@ def test_columns_of_many_codes_stand_beside_those_of_few(sizes: tuple[int, ...])
         torch.testing.assert_close(at_once[:, column], alone)
 
 
-def test_columns_of_many_codes_answer_in_onnx_as_in_torch() -> None:
+def test_large_columns_compute_the_same_in_onnx_and_torch() -> None:
     model = build(CATEGORIES, Section(family="vae", trunk="mlp"), 0).eval()
     with torch.no_grad():  # trained, so to speak: else every member is as likely
         for level in model.likelihood.get_submodule("categories.wide"):
@@ -109,7 +109,7 @@ def test_columns_of_many_codes_answer_in_onnx_as_in_torch() -> None:
     assert [part.part for part in exported] == ["encoder", "decoder", "sampler"]
 
 
-def test_a_value_among_very_many_costs_a_row_of_an_embedding_and_nothing_where_none_is_asked_for() -> None:
+def test_large_columns_use_an_embedding_or_none_at_all() -> None:
     layout = Layout(
         columns=("shop", "kind"),
         categories=(Category(name="shop", column=0, size=300_000), Category(name="kind", column=1, size=5)),

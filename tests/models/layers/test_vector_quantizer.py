@@ -29,7 +29,7 @@ def test_the_code_of_a_vector_is_the_nearest_one() -> None:
     assert torch.equal(book.look_up(codes), book.vectors[codes])
 
 
-def test_codes_follow_the_averages_of_the_paper() -> None:
+def test_codes_follow_the_moving_averages_of_the_paper() -> None:
     book, batches = make(), [some(40, 3, seed=seed) for seed in range(3)]
     uses, sums = torch.ones(5).double(), book.vectors.clone()
     vectors = book.vectors.clone()
@@ -56,7 +56,7 @@ def test_a_step_does_not_depend_on_how_often_the_batch_is_repeated() -> None:
     torch.testing.assert_close(once.vectors, twice.vectors)
 
 
-def test_a_code_that_nothing_takes_stays_where_it_is() -> None:
+def test_a_code_without_vectors_does_not_move() -> None:
     book, x = make(), some(40, 3)
     book.vectors[4] = book.sums[4] = 100.0
 
@@ -67,7 +67,7 @@ def test_a_code_that_nothing_takes_stays_where_it_is() -> None:
     assert book.vectors.isfinite().all()
 
 
-def test_a_code_out_of_use_begins_anew_at_a_vector_of_the_batch() -> None:
+def test_an_unused_code_is_reset_to_a_vector_of_the_batch() -> None:
     book, x = make(reset_below=0.5), some(40, 3)
     book.vectors[4] = book.sums[4] = 100.0
 
@@ -82,7 +82,7 @@ def test_a_code_out_of_use_begins_anew_at_a_vector_of_the_batch() -> None:
     assert 4 in book(x)
 
 
-def test_it_starts_at_clusters_as_good_as_those_of_k_means() -> None:
+def test_the_codebook_starts_at_clusters_as_good_as_k_means() -> None:
     x = torch.cat([some(100, 2, seed=at) * 0.1 + 3 * some(1, 2, seed=90 + at) for at in range(6)])
     book = make(12, 2)
 
@@ -94,7 +94,7 @@ def test_it_starts_at_clusters_as_good_as_those_of_k_means() -> None:
     torch.testing.assert_close(book.sums, book.vectors)
 
 
-def test_fewer_vectors_than_codes_are_a_start_too_and_no_two_codes_lie_in_one_place() -> None:
+def test_fewer_vectors_than_codes_still_give_distinct_codes() -> None:
     book, x = make(7, 3), some(3, 3)
 
     book.start(x)
@@ -104,7 +104,7 @@ def test_fewer_vectors_than_codes_are_a_start_too_and_no_two_codes_lie_in_one_pl
     torch.testing.assert_close(book.look_up(book(x)), x)
 
 
-def test_codes_that_begin_anew_together_do_not_begin_in_one_place() -> None:
+def test_codes_reset_together_get_different_vectors() -> None:
     book, x = make(reset_below=0.5, decay=0.0), some(2, 3)
     book.vectors[2:] = book.sums[2:] = 100.0
 
