@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aepipe.errors import DataUnreadable
 from aepipe.storage import digest_file
+from aepipe.tables.source_files import printable
 
 
 class InputFiles:
@@ -16,11 +17,11 @@ class InputFiles:
 
     def digest(self, *, check: Callable[[], None]) -> dict[str, str]:
         """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
-        return {str(path): digest_file(path, check=check) for path in self._paths}
+        return {printable(path): digest_file(path, check=check) for path in self._paths}
 
     def refuse_changed(self) -> None:
         """Raise DataUnreadable if a file was written or replaced since: the key names what was digested."""
-        changed = [str(path) for path in self._paths if _stamp(path) != self._stamps[path]]
+        changed = [printable(path) for path in self._paths if _stamp(path) != self._stamps[path]]
         if changed:
             raise DataUnreadable(f"{' and '.join(changed)} changed while it was read. Run the partition again.")
 
@@ -29,6 +30,6 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     """Return inode, size and time of modification, which change when a file is written or replaced."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:  # reading it names the reason
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from aepipe.batch.partition_scorer import PartitionScoring, score_partition
 from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
@@ -189,6 +191,10 @@ def _score(
     except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
         Outputs(settings.out).quarantine(name, str(error), partition.files)
         result = PartitionResult(partition=name, status="quarantined", reason=str(error))
+    except (pa.ArrowException, UnicodeError) as error:  # values that Arrow reads but cannot convert
+        reason = f"partition {name} has values that cannot be decoded: {error}. Write its files again."
+        Outputs(settings.out).quarantine(name, reason, partition.files)
+        result = PartitionResult(partition=name, status="quarantined", reason=reason)
     except PartitionInvalid as error:  # a note cannot have such a name
         log.warning("%s", error)
         result = PartitionResult(partition=name, status="quarantined", reason=str(error))

@@ -1,6 +1,7 @@
 """Write a first job file for a table."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -10,13 +11,15 @@ from aepipe.config.job import parse_job, read_job
 from aepipe.config.local_path import is_url
 from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
-from aepipe.jobs.inspect import Inspection, infer_schema, inspect, read_footers
+from aepipe.jobs.inspect import Inspection, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
+
+log = logging.getLogger(__name__)
 
 
 class ProposedJob(Result):
@@ -57,7 +60,9 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
-    footers = read_footers(partitions)
+    footers, unreadable = usable_footers(partitions)
+    for fault in unreadable.values():
+        log.warning("%s", fault)
     schema = infer_schema(job, partitions, footers, to_train=False)
     groups = SampledGroups(partitions, footers, readable_columns(schema))
     proposals = _without_empty_model(groups.proposals(), schema.columns)

@@ -11,7 +11,7 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
 from aepipe.tables.kind_inference import IGNORE
-from aepipe.tables.parquet_reader import Footer, read_footer, slices
+from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
 from aepipe.tables.unification import unify_with_faults
@@ -48,12 +48,13 @@ def inspect(path: str | Path) -> Inspection:
     """
     job = job_for(path)
     partitions = discover(job)
-    footers = read_footers(partitions)
+    footers, unreadable = usable_footers(partitions)
     schema = infer_schema(job, partitions, footers, to_train=False)
     of_path = {footer.path: footer for footer in footers}
     notes = []
     for partition in partitions:
-        for file in partition.files:
+        notes += [f"{partition.name}: {unreadable[file]}" for file in partition.files if file in unreadable]
+        for file in (file for file in partition.files if file in of_path):
             arrow = of_path[file].schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
@@ -73,8 +74,8 @@ def inspect(path: str | Path) -> Inspection:
         PartitionSeen(
             partition=partition.name,
             files=len(partition.files),
-            rows=sum(of_path[file].rows for file in partition.files),
-            bytes=sum(file.stat().st_size for file in partition.files),
+            rows=sum(of_path[file].rows for file in partition.files if file in of_path),
+            bytes=sum(file.stat().st_size for file in partition.files if file in of_path),
         )
         for partition in partitions
     )
@@ -94,6 +95,18 @@ def job_for(path: str | Path) -> Job:
 def read_footers(partitions: Sequence[Partition]) -> list[Footer]:
     """Read the footer of every file, in order. Raises DataUnreadable."""
     return [read_footer(file) for partition in partitions for file in partition.files]
+
+
+def usable_footers(partitions: Sequence[Partition]) -> tuple[list[Footer], dict[Path, str]]:
+    """Read the footers of all files that can be opened, and return what is wrong with each of the others.
+
+    Raises:
+        DataUnreadable: no file can be opened.
+    """
+    footers, faults = readable_footers(file for partition in partitions for file in partition.files)
+    if not footers:
+        raise DataUnreadable(next(iter(faults.values())))
+    return footers, faults
 
 
 def infer_schema(
@@ -125,17 +138,26 @@ def infer_schema(
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
     ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
     job = job.model_copy(update={"columns": ignored | job.columns})
-    return infer(arrow, job, _sampled(arrow, filled, unreadable), unreadable=unreadable, to_train=to_train)
+    return infer(
+        arrow, job, _sampled(arrow, filled, unreadable, to_train=to_train), unreadable=unreadable, to_train=to_train
+    )
 
 
-def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection[str]) -> pa.Table:
+def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection[str], *, to_train: bool) -> pa.Table:
     """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all; structs by their fields alone."""
     files = min(SAMPLE_FILES, len(footers))
     chosen = [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)]
     rows = SAMPLE_ROWS // files
     read = [field for field in arrow if field.name not in unreadable and not pa.types.is_struct(field.type)]
     schema = pa.schema(read)
-    batches = [next(slices([footer.path], None, rows=rows, schema=schema), None) for footer in chosen]
+    batches: list[pa.RecordBatch | None] = []
+    for footer in chosen:
+        try:
+            batches.append(next(slices([footer.path], None, rows=rows, schema=schema), None))
+        except DataUnreadable as error:
+            if to_train:
+                raise
+            log.warning("%s", error)
     return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=schema)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Device, read_job
+from aepipe.errors import DataUnreadable
 from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import ForgetResult, forget_expired
@@ -29,6 +30,8 @@ class NightResult(Result):
     score: ScoreResult
     sample: SampleResult | None
     report: ReportResult | None
+    faults: tuple[str, ...] = ()
+    """Steps that could not be done, one sentence each."""
     removed: ForgetResult | None = None
     """Partitions and bundles removed by `[output] keep`; None if the job keeps all."""
     published: PublishResult | None = None
@@ -40,9 +43,10 @@ class NightResult(Result):
 
     @property
     def failed(self) -> bool:
-        """True if a partition could not be scored, synthetic rows failed a quality check, or an alert was not sent."""
+        """True if a partition or a step failed, synthetic rows failed a quality check, or an alert was not sent."""
         is_unsent = self.alert is not None and bool(self.alert.failed)
-        return bool(self.score.failed or (self.sample is not None and self.sample.missed) or is_unsent)
+        is_missed = self.sample is not None and self.sample.missed
+        return bool(self.score.failed or self.faults or is_missed or is_unsent)
 
     def lines(self) -> list[str]:
         """Return the lines of a terminal summary."""
@@ -53,6 +57,7 @@ class NightResult(Result):
             f"scored    {len(written)} new partitions, {sum(n.rows for n in written):,} rows, {flagged:,} flagged"
         )
         lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
+        lines += [f"FAILED    {fault}" for fault in self.faults]
         lines += [f"note      {note}" for note in self.score.notes]
         if self.removed is not None:
             lines += [f"expired   {line}" for line in self.removed.lines()]
@@ -80,7 +85,13 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
     scored = score(job_path, device=device, progress=of_stage(progress, "score"))
     removed = forget_expired(job)
     drift = measure_if_possible(job, partitions=[n.partition for n in scored.nights if n.status == "written"])
-    drawn = sample_nightly(job_path, progress=progress) if job.samples.rows else None
+    faults: list[str] = []
+    drawn = None
+    if job.samples.rows:
+        try:
+            drawn = sample_nightly(job_path, progress=progress)
+        except DataUnreadable as error:  # training rows are gone or damaged
+            faults.append(str(error))
     has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
     page = report(job_path, progress=progress) if has_scores else None
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
@@ -98,4 +109,5 @@ def night(job_path: str | Path, *, device: Device | None = None, progress: Progr
         drift=drift,
         challenger=challenger,
         alert=notice,
+        faults=tuple(faults),
     )

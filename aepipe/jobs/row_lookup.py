@@ -1,6 +1,7 @@
 """Rows of a job's data, found by their keys as text."""
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import islice
@@ -11,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.job import Job
-from aepipe.errors import JobInvalid, OptionInvalid, did_you_mean
+from aepipe.errors import DataUnreadable, JobInvalid, OptionInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
-from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.unification import unified_table
+
+log = logging.getLogger(__name__)
 
 _MOST_COMPARED = 100_000  # keys; comparing them with a text takes less than a second
 
@@ -45,10 +48,18 @@ def find_rows(
         raise JobInvalid(str(job.source), ["[data] keys is missing: rows are looked up by key. Name the key columns."])
     wanted = {text: _condition(keys, text) for text in texts}
     found: dict[str, list[Place]] = {text: [] for text in texts}
+    faults: list[str] = []
     for partition in discover(job):
         for file in partition.files:
-            for text, row in _matches(file, keys, wanted):
+            try:
+                matches = list(_matches(file, keys, wanted))
+            except (DataUnreadable, SchemaMismatch) as error:  # the row may be in another file
+                faults.append(str(error))
+                continue
+            for text, row in matches:
                 found[text].append((partition, file, row))
+    for fault in faults:
+        log.warning("not searched: %s", fault)
     places = [_the_one(job, text, found[text]) for text in texts]
     return unified_table([_read(file, row, columns) for _, file, row in places])
 
@@ -57,7 +68,9 @@ def _key_texts(job: Job) -> Iterator[str]:
     """Yield the key of every row, in the format that `find_rows` takes."""
     keys = job.data.keys
     for partition in discover(job):
-        for batch in slices(partition.files, keys, rows=READ_ROWS):
+        footers, _ = readable_footers(partition.files)
+        usable = [footer.path for footer in footers if set(keys) <= set(footer.schema.names)]
+        for batch in slices(usable, keys, rows=READ_ROWS):
             for values in zip(*(batch.column(name).to_pylist() for name in keys), strict=True):
                 yield ",".join(map(str, values))
 

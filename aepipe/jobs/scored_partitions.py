@@ -35,7 +35,7 @@ def _scored_by(outputs: Outputs, version: str) -> tuple[_Manifests, _Manifests]:
     removed: list[Manifest[ScoreDetails]] = []
     for manifest in outputs.manifests(SCORE):
         if manifest.model_version == version:
-            is_complete = all((outputs.root / record.path).is_file() for record in manifest.files.values())
+            is_complete = all(record.has_size(outputs.root / record.path) for record in manifest.files.values())
             (complete if is_complete else removed).append(manifest)
     return tuple(complete), tuple(removed)
 
@@ -108,7 +108,12 @@ class ScoredPartitions:
         return frozenset(
             manifest.partition
             for manifest in self.manifests
-            if all(
-                Path(p).is_file() and digest_file(Path(p)) == digest for p, digest in manifest.details.inputs.items()
-            )
+            if all(_has_digest(Path(path), digest) for path, digest in manifest.details.inputs.items())
         )
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        return digest_file(path) == digest
+    except DataUnreadable:
+        return False

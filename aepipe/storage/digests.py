@@ -7,6 +7,7 @@ from pathlib import Path
 import xxhash
 
 from aepipe.errors import DataUnreadable
+from aepipe.tables.source_files import printable, refuse_irregular
 
 _CHUNK = 1 << 20
 
@@ -42,11 +43,18 @@ def _chunks(path: Path) -> Iterator[memoryview]:
     # not memory-mapped: a file that another process truncates would end this one with SIGBUS
     buffer = memoryview(bytearray(_CHUNK))
     try:
+        refuse_irregular(path)
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
                 yield buffer[:count]
     except OSError as error:
-        raise DataUnreadable(f"{path} cannot be read: {error.strerror}. Check or rewrite the file.") from None
+        raise DataUnreadable(f"{printable(path)} cannot be read: {error.strerror}. {_remedy(error)}") from None
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Grant read permission."
+    return "Check or rewrite the file."
 
 
 def digest_of(*parts: str | bytes) -> str:

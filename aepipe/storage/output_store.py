@@ -17,6 +17,7 @@ from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manife
 from aepipe.storage.run_kinds import RUN_KINDS, SCORE, RunKind
 from aepipe.storage.verify import find_faults, partitions_of
 from aepipe.tables.partitions import natural_order
+from aepipe.tables.source_files import printable
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Outputs:
         """
         path = self._paths(SCORE, partition).quarantine
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        note = {"partition": partition, "reason": reason, "files": [str(file) for file in files], "when": when}
+        note = {"partition": partition, "reason": reason, "files": [printable(file) for file in files], "when": when}
         put_json(path, note)
         _log.info("%s is quarantined: %s", partition, reason)
         return path
@@ -105,8 +106,8 @@ class Outputs:
         """Return the reasons of the partitions that cannot be scored, by name."""
         folder = quarantine_folder(self.root)
         paths = [path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_")]
-        notes = [json.loads(path.read_bytes()) for path in paths]
-        return dict(sorted((note["partition"], note["reason"]) for note in notes))
+        names = {path: path.relative_to(folder).as_posix().removesuffix(".json") for path in paths}
+        return dict(sorted((name, _reason(path)) for path, name in names.items()))
 
     def quarantined_rows(self, kind: RunKind[Any]) -> dict[str, str]:
         """Return the reasons of the partitions whose written rows were quarantined, by name."""
@@ -152,3 +153,13 @@ class Outputs:
 
     def _paths(self, kind: RunKind[Any], partition: str) -> PartitionPaths:
         return PartitionPaths(self.root, check_partition(partition), kind)
+
+
+def _reason(path: Path) -> str:
+    """Return the reason in a note of the quarantine, or what is wrong with the note."""
+    try:
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        note = None
+    reason = note.get("reason") if isinstance(note, dict) else None
+    return reason if isinstance(reason, str) else f"the note {path} cannot be read. Score the partition again."

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from aepipe.errors import DataUnreadable
 from aepipe.storage.atomic_files import make_folder, replacing
 from aepipe.storage.digests import named
 
@@ -29,10 +30,21 @@ class StagedFile(NamedTuple):
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file that may be replaced meanwhile: either the old or the new one."""
+    """Read a file that may be replaced meanwhile: either the old or the new one.
+
+    Raises:
+        DataUnreadable: the file is damaged.
+        FileNotFoundError: there is no such file.
+    """
     # opened once; `pyarrow.parquet.read_table(path)` opens it twice
-    with pq.ParquetFile(path) as file:
-        return file.read(None if columns is None else list(columns))
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(None if columns is None else list(columns))
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise DataUnreadable(f"{path} cannot be read: {said}. Run aepipe verify.") from None
 
 
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:

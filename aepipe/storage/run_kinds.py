@@ -31,6 +31,9 @@ class RunKind(Generic[D]):
             return self.manifest_type.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except (IsADirectoryError, PermissionError) as error:
+            _log.warning("%s cannot be read and counts as absent: %s", path, error.strerror)
+            return None
         except ValidationError as error:
             _log.warning("%s is not a manifest and counts as absent: %s", path, error.errors()[0]["msg"])
             return None

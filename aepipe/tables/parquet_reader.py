@@ -3,15 +3,20 @@
 Without page checksums a flipped bit inside a page can go unnoticed; only a digest from elsewhere finds it.
 """
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.tables.parquet_sizes import Chunk, RowGroup, read_row_groups
+from aepipe.tables.source_files import printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
 
@@ -25,25 +30,53 @@ _LARGE_GROUPS = 8
 """Number of batches after which a batch may be cut short by the end of a row group."""
 _OPEN_BYTES = 9 << 18
 """Upper bound per column: writers end dictionaries and pages at 1 MiB; 64 columns of floats took 150 MB."""
+_READ_ERRORS = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError)
+"""Errors of Arrow for damaged bytes; names that are not UTF-8 are a ValueError."""
 _HEADERS = 128  # bytes per column and row group that hold no values
 _VARIABLE_BYTES = 64  # assumed for a value without fixed width, unless the file says more
 
 
-class Footer(NamedTuple):
+@dataclass(frozen=True)
+class Footer:
     """Footer of a Parquet file."""
 
     path: Path
     schema: pa.Schema
     """Columns of the file; the fields of a struct follow it as columns of their own."""
     rows: int
-    row_bytes: int
-    """Estimated size of a row in memory, in bytes."""
-    open_bytes: int
-    """Estimated size of dictionaries and pages while the largest row group is read, in bytes."""
+    _fields: tuple[pa.Field, ...]
+    """Columns to count in the sizes."""
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Estimated size of a row in memory, in bytes. Raises DataUnreadable."""
+        by_type = sum(_type_bytes(field.type) for field in self._fields)
+        stored = [
+            -(-sum(max(0, max(chunk.stored, _nested_bytes(chunk)) - _HEADERS) for chunk in chunks) // max(1, rows))
+            for rows, chunks in self._groups[:1] + self._nested_groups
+        ]
+        return max([by_type, *stored])
+
+    @cached_property
+    def open_bytes(self) -> int:
+        """Estimated size of dictionaries and pages while the largest row group is read. Raises DataUnreadable."""
+        largest = max(self._groups, key=lambda group: group.rows, default=None)
+        chunks = () if largest is None else largest.chunks
+        return sum(min(2 * max(0, chunk.stored - _HEADERS), _OPEN_BYTES) for chunk in chunks)
+
+    @cached_property
+    def _groups(self) -> tuple[RowGroup, ...]:
+        return _groups_of(self.path, {field.name for field in self._fields})
+
+    @property
+    def _nested_groups(self) -> tuple[RowGroup, ...]:
+        if not any(pa.types.is_nested(field.type) for field in self._fields):
+            return ()
+        return self._groups[1:]
 
 
 def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
-    """Read the footer of a file.
+    """Read the footer of a file; its sizes are read when they are used.
 
     Args:
         path: the file.
@@ -56,12 +89,20 @@ def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
         schema = with_struct_fields(file.schema_arrow)
         tops = struct_of_field(file.schema_arrow)
         stored = None if columns is None else {tops.get(name, name) for name in columns}
-        wanted = [field for field in file.schema_arrow if stored is None or field.name in stored]
-        groups = (file.metadata.row_group(group) for group in range(file.metadata.num_row_groups))
-        largest = max(groups, key=lambda group: group.num_rows, default=None)
-        sizes = () if largest is None else _stored_bytes(largest, wanted)
-        open_bytes = sum(min(2 * size, _OPEN_BYTES) for size in sizes)
-        return Footer(path, schema, file.metadata.num_rows, _row_bytes(file.metadata, wanted), open_bytes)
+        wanted = tuple(field for field in file.schema_arrow if stored is None or field.name in stored)
+        return Footer(path, schema, file.metadata.num_rows, wanted)
+
+
+def readable_footers(files: Iterable[Path]) -> tuple[list[Footer], dict[Path, str]]:
+    """Read the footers of the files that can be opened, and return what is wrong with each of the others."""
+    footers: list[Footer] = []
+    faults: dict[Path, str] = {}
+    for path in files:
+        try:
+            footers.append(read_footer(path))
+        except DataUnreadable as error:
+            faults[path] = str(error)
+    return footers, faults
 
 
 def slices(
@@ -112,7 +153,7 @@ def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, ro
         while True:
             try:
                 batch = next(batches, None)
-            except (OSError, pa.ArrowException) as error:
+            except _READ_ERRORS as error:
                 place = _place(file.metadata, done, min(rows, end - done))
                 raise DataUnreadable(
                     f"{path}, {place}, cannot be read: {_said(error)}. Write the file again."
@@ -143,13 +184,28 @@ def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[in
 
 def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(
+        refuse_irregular(path)
+        file = pq.ParquetFile(
             path, read_dictionary=as_codes, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
         )
+        str(file.schema_arrow)  # a name that is not UTF-8 is an error only now
     except FileNotFoundError:
         raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataUnreadable(f"{path} is not a complete Parquet file: {_said(error)}. Write the file again.") from None
+    except _READ_ERRORS as error:
+        raise _incomplete(path, error) from None
+    return file
+
+
+def _incomplete(path: Path, error: Exception) -> DataUnreadable:
+    """Return the error for a file that cannot be opened, with the remedy that fits."""
+    name = printable(path)
+    if isinstance(error, PermissionError):
+        return DataUnreadable(f"{name} cannot be read: permission denied. Grant read permission.")
+    if isinstance(error, UnicodeEncodeError):
+        return DataUnreadable(f"{name} has a name that is not UTF-8. Rename the file.")
+    if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG):
+        return DataUnreadable(f"{name} cannot be opened: {os.strerror(error.errno)}. Check the file system.")
+    return DataUnreadable(f"{name} is not a complete Parquet file: {_said(error)}. Write the file again.")
 
 
 def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
@@ -165,22 +221,20 @@ def _said(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def _row_bytes(metadata: pq.FileMetaData, fields: Sequence[pa.Field]) -> int:
-    """Estimate bytes per row: the larger of the types' widths and the first row group's size."""
-    by_type = sum(_type_bytes(field.type) for field in fields)
-    if metadata.num_row_groups == 0:
-        return by_type
-    group = metadata.row_group(0)
-    stored = sum(_stored_bytes(group, fields))
-    return max(by_type, -(-stored // max(1, int(group.num_rows))))
+def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
+    """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
+    try:
+        groups = read_row_groups(path)
+    except (OSError, ValueError) as error:
+        raise _incomplete(path, error) from None
+    if columns is None:
+        return groups
+    return tuple(RowGroup(rows, tuple(c for c in chunks if c.column in columns)) for rows, chunks in groups)
 
 
-def _stored_bytes(group: pq.RowGroupMetaData, fields: Sequence[pa.Field]) -> Iterator[int]:
-    """Yield the uncompressed size of each of these columns."""
-    names = {field.name for field in fields}
-    chunks = (group.column(index) for index in range(group.num_columns))
-    wanted = (chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in names)
-    return (max(0, int(chunk.total_uncompressed_size) - _HEADERS) for chunk in wanted)
+def _nested_bytes(chunk: Chunk) -> int:
+    """Return the bytes of the values of a list; encodings can store equal values in almost nothing."""
+    return chunk.values * chunk.width if chunk.is_nested and chunk.width is not None else 0
 
 
 def _type_bytes(kind: pa.DataType) -> int:
@@ -201,17 +255,13 @@ def column_ranges(files: Sequence[Path], columns: Sequence[str]) -> dict[str, tu
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in columns}
     incomplete: set[str] = set()
     for path in files:
-        with _open(path) as file:
-            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
-            for chunk in (group.column(index) for group in groups for index in range(group.num_columns)):
-                name, known = chunk.path_in_schema, chunk.statistics
-                if name not in found or (known is not None and known.null_count == chunk.num_values):
-                    continue
-                span = (known.min_raw, known.max_raw) if known is not None and known.has_min_max else ()
-                if span and all(isinstance(each, int | float) and not isinstance(each, bool) for each in span):
-                    found[name].append((float(span[0]), float(span[1])))
-                else:
-                    incomplete.add(name)
+        for chunk in (chunk for group in _groups_of(path, None) for chunk in group.chunks):
+            if chunk.path not in found or chunk.nulls == chunk.values:
+                continue
+            if chunk.range is not None:
+                found[chunk.path].append(chunk.range)
+            else:
+                incomplete.add(chunk.path)
     return {
         name: (min(low for low, _ in spans), max(high for _, high in spans))
         for name, spans in found.items()

@@ -1,5 +1,8 @@
 """Find the Parquet files of each partition. Only names are read, no file is opened."""
 
+import errno
+import logging
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -9,7 +12,10 @@ from typing import NamedTuple
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.tables.partition_dates import date_of_partition, parse_date
+from aepipe.tables.source_files import printable
 from aepipe.tables.text_files.formats import remedy_for
+
+_log = logging.getLogger(__name__)
 
 _Tokens = tuple[str | int, ...]
 
@@ -41,15 +47,18 @@ def discover(job: Job) -> tuple[Partition, ...]:
         return (Partition(root.stem, (root,)),)
     skipped = {job.out_path.resolve(), job.exported_path.resolve()}
     found: dict[str, list[Path]] = defaultdict(list)
+    unreadable: set[Path] = set()
     try:
-        for file in _parquet_files(root, skipped):
-            folders = file.relative_to(root).parts[:-1]
+        for file in _parquet_files(root, skipped, (root.resolve(),), unreadable):
+            folders = [printable(part) for part in file.relative_to(root).parts[: None if file in unreadable else -1]]
             path = str(PurePosixPath(*folders))
             plain = not all(_is_hive(folder) for folder in folders)
-            found[f"./{path}" if plain else path if folders else file.stem].append(file)
+            found[f"./{path}" if plain else path if folders else printable(file.stem)].append(file)
     except OSError as error:
-        raise DataUnreadable(f"{root} cannot be listed: {error}") from None
-    _check(found, job)
+        raise DataUnreadable(
+            f"{root} cannot be listed: {os.strerror(error.errno or errno.EIO)}. Grant read permission."
+        ) from None
+    _check(found, unreadable, job)
     return tuple(Partition(name, tuple(sorted(found[name]))) for name in sorted(found, key=natural_order))
 
 
@@ -106,12 +115,26 @@ def named(partitions: Sequence[Partition], name: str) -> Partition | None:
     return of_date[0] if len(of_date) == 1 else None
 
 
-def _parquet_files(folder: Path, skipped: set[Path]) -> Iterator[Path]:
+def _parquet_files(
+    folder: Path, skipped: set[Path], ancestors: tuple[Path, ...], unreadable: set[Path]
+) -> Iterator[Path]:
+    """Yield the files below a folder, and the folders that cannot be listed, which are added to `unreadable`.
+
+    Such a folder stands for its files: reading it raises the error that concerns its partition.
+    """
     for entry in sorted(folder.iterdir()):
         hidden = entry.name.startswith((".", "_"))
         if entry.is_dir():
-            if (not hidden or _is_hive(entry.name)) and entry.resolve() not in skipped:
-                yield from _parquet_files(entry, skipped)
+            target = entry.resolve()
+            if (hidden and not _is_hive(entry.name)) or target in skipped:
+                continue
+            is_loop = target in ancestors
+            if is_loop or not os.access(entry, os.R_OK | os.X_OK):
+                _log.warning("%s %s", printable(entry), "links to a folder above it" if is_loop else "cannot be listed")
+                unreadable.add(entry)
+                yield entry
+            else:
+                yield from _parquet_files(entry, skipped, (*ancestors, target), unreadable)
         elif entry.suffix == ".parquet" and not hidden:
             yield entry
 
@@ -126,8 +149,11 @@ def _keys(name: str) -> tuple[str, ...]:
     return tuple(part.partition("=")[0] for part in name.split("/")) if "=" in name else ()
 
 
-def _check(found: dict[str, list[Path]], job: Job) -> None:
-    """Remove plain sub-folders; raise DataUnreadable if partitions have different keys."""
+def _check(found: dict[str, list[Path]], unreadable: set[Path], job: Job) -> None:
+    """Remove plain sub-folders; raise DataUnreadable if partitions have different keys.
+
+    A folder that cannot be listed may have deeper keys, so it is not compared.
+    """
     root, wanted = job.data_path, job.data.partition
     plain = [name for name in found if name.startswith("./")]
     for name in plain:
@@ -137,7 +163,10 @@ def _check(found: dict[str, list[Path]], job: Job) -> None:
         others = (remedy_for(file) for file in sorted(root.iterdir()))
         remedy = next((found for found in others if found), "Set data.path to the folder that holds them.")
         raise DataUnreadable(f"{root} holds no .parquet file{deeper or f'. {remedy}'}")
-    firsts = [files[0].relative_to(root) for files in found.values()]
+    readable = [[file for file in files if file not in unreadable] for files in found.values()]
+    firsts = [files[0].relative_to(root) for files in readable if files]
+    if not firsts:
+        return
     kinds = {tuple(part.partition("=")[0] for part in first.parts[:-1]): first for first in firsts}
     if len(kinds) > 1:
         several = " and ".join(f"'{file}'" for file in list(kinds.values())[:2])

@@ -52,7 +52,7 @@ def test_digest_of_an_absent_file_says_which(tmp_path: Path) -> None:
 
 
 def test_digest_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataUnreadable, match="Is a directory"):
+    with pytest.raises(DataUnreadable, match="is a folder"):
         digest_file(tmp_path)
 
 

@@ -22,7 +22,7 @@ from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
-from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import unified_table
 
@@ -218,7 +218,8 @@ def _real_rows(job: Job) -> pa.Table:
     condition = job.train.condition
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
-        for batch in slices(partition.files, None, rows=READ_ROWS):
+        footers, _ = readable_footers(partition.files)
+        for batch in slices([footer.path for footer in footers], None, rows=READ_ROWS):
             chosen.append(batch if condition is None else batch.filter(condition.mask(batch)))
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
                 return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)

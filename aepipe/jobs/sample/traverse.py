@@ -1,5 +1,6 @@
 """Latent traversals: interpolate between rows, shift rows along an attribute, traverse one latent at a time."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from aepipe.latent_math import How
 from aepipe.report import formatting as wording
 from aepipe.storage import TRAVERSE, Outputs, TraversalDetails, digest_of, read_parquet
 from aepipe.storage.atomic_files import json_bytes
-from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover
+
+log = logging.getLogger(__name__)
 
 TraversalKind = Literal["interpolation", "traversal", "shift"]
 
@@ -185,9 +188,11 @@ def _attribute_vector(start: _Start, condition: Condition) -> NDArray[np.float64
     job, traverser = start.job, start.model.traverser
     with_attribute, without = MeanLatents(traverser), MeanLatents(traverser)
     needed = {column.name for column in start.model.bundle.encoding.schema.modelled} | condition.columns
-    files = [file for partition in discover(job) for file in partition.files]
-    for file in files:
-        names = read_footer(file).schema.names
+    footers, faults = readable_footers(file for partition in discover(job) for file in partition.files)
+    for fault in faults.values():
+        log.warning("%s", fault)
+    files = [footer.path for footer in footers]
+    for names in (footer.schema.names for footer in footers):
         for name in sorted(condition.columns - set(names)):
             raise ArgumentInvalid("shift", [f"the table has no column '{name}'{did_you_mean(name, names)}"])
     for batch in slices(files, sorted(needed), rows=READ_ROWS):
