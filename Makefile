@@ -12,13 +12,17 @@ export DO_NOT_TRACK := 1
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-# torch first and pinned, so that an installed build without CUDA is kept.
+# torch first and pinned, so that an installed build without CUDA is kept. With a GPU, onnxruntime-gpu takes the place of
+# onnxruntime: the two packages share a folder.
 $(READY): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "aepipe needs Python 3.11 or newer on the PATH" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "== installing into $(VENV) (a few minutes, once)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@! command -v nvidia-smi >/dev/null 2>&1 || { \
+		$(BIN)/python -m pip uninstall --quiet --yes onnxruntime; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "onnxruntime-gpu>=1.31,<1.32"; }
 	@touch $@
 
 demo: $(READY) ## train, score, sample and report on two real data sets

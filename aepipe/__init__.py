@@ -30,7 +30,10 @@ def __getattr__(name: str) -> object:
 
         return getattr(api, name)
     if name in _MODULES:
-        return importlib.import_module(f"aepipe.{name}")
+        from aepipe.versions import named_extras
+
+        with named_extras():
+            return importlib.import_module(f"aepipe.{name}")
     raise AttributeError(f"module 'aepipe' has no attribute '{name}'")
 
 

@@ -95,6 +95,10 @@ class ExportFailed(AepipeError):
     """An exported graph differs from the network. Remedy: report it; nothing was published."""
 
 
+class ExtraMissing(AepipeError, ModuleNotFoundError):
+    """A package of an optional part is not installed. Remedy: install the extra that the message names."""
+
+
 class Busy(AepipeError):
     """Another process holds the lock of this partition or registry. Remedy: wait for it."""
 

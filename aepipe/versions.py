@@ -1,7 +1,44 @@
 """Versions of installed packages."""
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from aepipe.errors import ExtraMissing
+
+EXTRAS = {
+    "torch": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "pandas": "train",
+    "sklearn": "train",
+    "scipy": "train",
+    "threadpoolctl": "train",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "PIL": "images",
+    "prefect": "flows",
+    "pydantic_settings": "flows",
+}
+"""Extra of pyproject.toml that brings a module."""
+
+
+@contextmanager
+def named_extras() -> Iterator[None]:
+    """Raise ExtraMissing with the command that installs it, if a module of an extra is not installed."""
+    try:
+        yield
+    except ExtraMissing:
+        raise
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        raise ExtraMissing(
+            f"the module {module} is not installed: expected the extra '{EXTRAS[module]}'. "
+            f'Run: pip install "aepipe[{EXTRAS[module]}]".',
+            name=module,
+        ) from None
 
 
 def version(package: str) -> str | None:

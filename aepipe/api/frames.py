@@ -68,7 +68,7 @@ def like(rows: Frame, answer: pa.Table, *, with_index: bool = False) -> Frame:
 
 
 def in_format(answer: pa.Table, name: str) -> Any:
-    """Convert an answer to the format of this name, one of `FORMATS`.
+    """Convert an answer to the format of this name, one of `FORMATS`; Arrow needs no other package.
 
     Raises:
         ArgumentInvalid: There is no such format, or its package is not installed.

@@ -18,6 +18,7 @@ from aepipe.jobs.train.training_rows import FEWEST_ROWS
 from aepipe.progress import Progress
 from aepipe.storage import put_parquet
 from aepipe.storage.atomic_folders import scratch_folder
+from aepipe.versions import named_extras
 
 _SECTIONS = ("columns", "train", "calibration", "score", "samples", "evaluate", "run")
 
@@ -88,7 +89,8 @@ def _train(job: dict[str, Any], table: pa.Table, progress: Progress | None) -> B
         source = {**job, "data": {**job["data"], "path": str(folder / "data")}}
         parsed = parse_job(source, source=folder / "job.toml")
         put_parquet(folder / "data" / "rows.parquet", table)
-        return Bundle.open(train_job(parsed, progress=progress).bundle)
+        with named_extras():
+            return Bundle.open(train_job(parsed, progress=progress).bundle)
 
 
 @contextmanager

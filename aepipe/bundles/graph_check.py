@@ -6,12 +6,11 @@ next, is limited by the child process of `aepipe verify --untrusted`.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import onnx
+from aepipe.bundles import onnx_messages
 
 DOMAINS = frozenset({"", "ai.onnx.ml"})
 """Operator domains that exports use."""
@@ -34,17 +33,13 @@ def graph_faults(onnx_bytes: bytes, *, inputs: Sequence[str], outputs: Sequence[
         inputs: names of the tensors that the manifest says it takes.
         outputs: names of the tensors that the manifest says it returns.
     """
-    import onnx  # 0.1 s, which commands that open no bundle need not wait for
-
-    model = onnx.ModelProto()
     try:
-        model.ParseFromString(onnx_bytes)
-        return list(dict.fromkeys(_model_faults(model, inputs, outputs)))
+        return list(dict.fromkeys(_model_faults(onnx_messages.parse_model(onnx_bytes), inputs, outputs)))
     except Exception:  # DecodeError, or names that are not text, which protobuf returns as bytes
         return ["is not an ONNX file"]
 
 
-def _model_faults(model: "onnx.ModelProto", inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
+def _model_faults(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:
     if model.functions or model.training_info:
         yield f"has {'local functions' if model.functions else 'training graphs'}: expected one plain graph"
     initialised = {tensor.name for tensor in model.graph.initializer}
@@ -57,7 +52,7 @@ def _model_faults(model: "onnx.ModelProto", inputs: Sequence[str], outputs: Sequ
     yield from _faults_of(model.graph, {}, trips=1, depth=0)
 
 
-def _faults_of(graph: "onnx.GraphProto", outer: Mapping[str, np.ndarray], *, trips: int, depth: int) -> Iterator[str]:
+def _faults_of(graph: Any, outer: Mapping[str, np.ndarray], *, trips: int, depth: int) -> Iterator[str]:
     if depth > _MOST_DEPTH:
         yield f"has graphs nested more than {_MOST_DEPTH} deep"
         return
@@ -71,7 +66,7 @@ def _faults_of(graph: "onnx.GraphProto", outer: Mapping[str, np.ndarray], *, tri
         yield from _node_faults(node, constants, trips=trips, depth=depth)
 
 
-def _node_faults(node: "onnx.NodeProto", constants: dict[str, np.ndarray], *, trips: int, depth: int) -> Iterator[str]:
+def _node_faults(node: Any, constants: dict[str, np.ndarray], *, trips: int, depth: int) -> Iterator[str]:
     if node.domain not in DOMAINS:
         yield f"needs the operator {node.domain}.{node.op_type}: expected standard operators"
     for attribute in node.attribute:
@@ -100,7 +95,7 @@ def _node_faults(node: "onnx.NodeProto", constants: dict[str, np.ndarray], *, tr
             yield from _faults_of(inner, constants, trips=trips, depth=depth + 1)
 
 
-def _tensor_faults(tensor: "onnx.TensorProto") -> Iterator[str]:
+def _tensor_faults(tensor: Any) -> Iterator[str]:
     """Compare the declared shape with the bytes that are there, at most two values per byte."""
     if tensor.external_data or tensor.data_location:
         yield f"keeps tensor '{tensor.name}' in another file: expected all data in the graph"
@@ -109,21 +104,19 @@ def _tensor_faults(tensor: "onnx.TensorProto") -> Iterator[str]:
         yield f"declares tensor '{tensor.name}' of shape {shape} without the values: got {tensor.ByteSize():,} bytes"
 
 
-def _keep(constants: dict[str, np.ndarray], name: str, tensor: "onnx.TensorProto") -> None:
+def _keep(constants: dict[str, np.ndarray], name: str, tensor: Any) -> None:
     """Remember a small constant, which later nodes may take as a shape or a count."""
-    from onnx import numpy_helper
-
     constants.pop(name, None)  # an inner graph may use the name of an outer tensor
-    types = (tensor.FLOAT, tensor.DOUBLE, tensor.INT32, tensor.INT64)
+    types = (onnx_messages.FLOAT, onnx_messages.DOUBLE, onnx_messages.INT32, onnx_messages.INT64)
     if tensor.data_type not in types or math.prod(tensor.dims) > _MOST_KEPT or next(_tensor_faults(tensor), None):
         return
     try:
-        constants[name] = numpy_helper.to_array(tensor).astype(np.float64).ravel()
+        constants[name] = onnx_messages.values_of_tensor(tensor)
     except ValueError:
         return  # onnxruntime refuses the tensor
 
 
-def _made_values(node: "onnx.NodeProto", constants: Mapping[str, np.ndarray]) -> float:
+def _made_values(node: Any, constants: Mapping[str, np.ndarray]) -> float:
     """Return how many values a node makes from constants alone; 0 if it depends on the rows."""
     known = [constants.get(name) for name in node.input]
     if node.op_type in _SIZE_INPUT and len(known) > _SIZE_INPUT[node.op_type]:

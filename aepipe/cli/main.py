@@ -13,6 +13,7 @@ from aepipe.cli import model_commands, operation_commands, partition_commands, p
 from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
+from aepipe.versions import named_extras
 
 app = typer.Typer(
     name="aepipe",
@@ -35,7 +36,8 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        app()
+        with named_extras():
+            app()
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else int(done.code is not None)
     except AepipeError as error:

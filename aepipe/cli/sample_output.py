@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from aepipe.cli.console import print_json, print_table, progress_bar
 from aepipe.config.sample_requirements import parse_share
 from aepipe.errors import ArgumentInvalid
-from aepipe.jobs.sample.augment import AugmentResult
 from aepipe.jobs.sample.sample import SampleResult
+
+if TYPE_CHECKING:  # its page needs jinja2
+    from aepipe.jobs.sample.augment import AugmentResult
 
 
 def parse_shares(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | None:
@@ -43,7 +46,7 @@ def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json:
         print_table("missing cells", ("column", "filled", "left"), lines)
 
 
-def show_augmentation(result: AugmentResult, *, json: bool) -> None:
+def show_augmentation(result: "AugmentResult", *, json: bool) -> None:
     """Print the training sets and what each of them achieves."""
     if json:
         print_json(result)

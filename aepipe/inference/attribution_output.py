@@ -1,5 +1,7 @@
 """Graph of a scorer with the attributions of all columns as one more output. Nothing here runs it."""
 
+from aepipe.bundles.onnx_messages import FLOAT, parse_model
+
 ATTRIBUTIONS = "attributions"
 """(B, R) float32, in the order of the bundle's reason names."""
 
@@ -13,16 +15,16 @@ def with_attributions(onnx: bytes, *, reasons: int) -> bytes:
         onnx: graph of the scorer.
         reasons: number of reason names of the bundle.
     """
-    import onnx as graphs
-
-    model = graphs.load_from_string(onnx)
+    model = parse_model(onnx)
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get("reason_z")
     if node is None:
         return onnx
     while node.op_type != "TopK":
         node = makers[node.input[0]]
-    model.graph.node.append(graphs.helper.make_node("Identity", [node.input[0]], [ATTRIBUTIONS]))
-    info = graphs.helper.make_tensor_value_info(ATTRIBUTIONS, graphs.TensorProto.FLOAT, ["rows", reasons])
-    model.graph.output.append(info)
+    model.graph.node.add(op_type="Identity", input=[node.input[0]], output=[ATTRIBUTIONS])
+    tensor = model.graph.output.add(name=ATTRIBUTIONS).type.tensor_type
+    tensor.elem_type = FLOAT
+    tensor.shape.dim.add(dim_param="rows")
+    tensor.shape.dim.add(dim_value=reasons)
     return bytes(model.SerializeToString())

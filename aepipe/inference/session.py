@@ -131,7 +131,7 @@ def usable_device(wanted: Device) -> tuple[Literal["cpu", "cuda"], str]:
 def _cuda_fault() -> str | None:
     """Return the reason why onnxruntime cannot use CUDA; None if it opened a graph there."""
     if CUDA not in ort.get_available_providers():
-        return "this onnxruntime is built without CUDA (onnxruntime-gpu has it)"
+        return "this onnxruntime is built without CUDA: aepipe[gpu] brings onnxruntime-gpu, which replaces it"
     fault = _driver_fault()
     if fault is not None:
         return fault

@@ -12,6 +12,8 @@ from aepipe.jobs.results import Result
 BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
 """Outside these bounds the Prefect server does not start, or never creates a scheduled run."""
 
+_REINSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"
+
 LEAST_FREE_BYTES = 1_000_000_000
 
 
@@ -53,16 +55,22 @@ def doctor(job_path: str | Path | None = None) -> Health:
 def _libraries() -> list[Check]:
     checks = []
     for name in ("torch", "onnx", "pyarrow", "pandas"):
-        version = installed.version(name)
-        checks.append(Check(what=name, found=version or "not installed", ok=version is not None))
+        version, extra = installed.version(name), installed.EXTRAS.get(name)
+        checks.append(Check(what=name, found=version or _absent(extra), ok=version is not None or extra is not None))
     runtime = [name for name in ("onnxruntime-gpu", "onnxruntime") if installed.version(name)]
     found = ", ".join(f"{name} {installed.version(name)}" for name in runtime) or "not installed"
+    if len(runtime) > 1:
+        found += f"; they share a folder. Run: pip uninstall -y onnxruntime, then {_REINSTALL}"
     checks.append(Check(what="one onnxruntime", found=found, ok=len(runtime) == 1))
     for name, (low, high) in BOUNDS.items():
         version = installed.version(name)
-        ok = version is not None and _numbers(low) <= _numbers(version) < _numbers(high)
-        checks.append(Check(what=f"{name} from {low}, below {high}", found=version or "not installed", ok=ok))
+        ok = version is None or _numbers(low) <= _numbers(version) < _numbers(high)
+        checks.append(Check(what=f"{name} from {low}, below {high}", found=version or _absent("flows"), ok=ok))
     return checks
+
+
+def _absent(extra: str | None) -> str:
+    return "not installed" if extra is None else f'not installed; pip install "aepipe[{extra}]" brings it'
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -14,7 +14,6 @@ from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
-from aepipe.report.sample_page import SamplePage, render_sample_page
 
 MOST_ROWS = 100_000
 """Rows that are checked: the first ones, since rows are drawn independently."""
@@ -65,6 +64,8 @@ class QualityGate:
         Raises:
             EvaluationInvalid: The real rows do not support a check.
         """
+        from aepipe.report.sample_page import SamplePage, render_sample_page  # jinja2: not for rows without checks
+
         progress("quality", 0.0)
         matching = self._matching_reference(seed)
         real, synthetic = matching or self._reference, pa.Table.from_batches(self._batches)

@@ -1,0 +1,109 @@
+"""Scoring without the packages of the extras, and the sentence that names a missing one."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from aepipe.versions import EXTRAS
+
+ROOT = Path(__file__).parent.parent
+BLOCKED = f"""
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(EXTRAS)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", BLOCKED + code, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run("from aepipe.cli.main import main; main()", *arguments)
+
+
+def test_a_bundle_answers_without_any_extra(cells: Path) -> None:
+    code = f"""
+import aepipe, pyarrow.parquet as pq
+model = aepipe.load({str(cells)!r})
+rows = pq.read_table({str(cells.parent / "dt=2026-01-07" / "part-0.parquet")!r}, partitioning=None)
+answers = [model.score(rows), model.encode(rows), model.reconstruct(rows), model.explain(rows.slice(0, 1))]
+print([answer.num_rows for answer in answers], model.sample(7, format="arrow").num_rows)
+print("pandas" in sys.modules)
+"""
+    done = run(code)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[109, 109, 109, 30] 7", "False"]
+
+
+@pytest.mark.parametrize(
+    "words", [["inspect"], ["score"], ["sample", "--rows", "5"], ["explain"], ["models"], ["verify"]]
+)
+def test_commands_of_a_scoring_machine_need_no_extra(cells: Path, words: list[str]) -> None:
+    name, *options = words
+    done = command(name, cells, *(["case-000"] if name == "explain" else []), *options)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "extra"), [(["train", "--force"], "torch", "train"), (["evaluate"], "sklearn", "train")]
+)
+def test_a_missing_extra_is_one_sentence_with_the_command(
+    judged_cells: Path, words: list[str], module: str, extra: str
+) -> None:
+    command("score", judged_cells)
+    name, *options = words
+    done = command(name, judged_cells, *options)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f'Run: pip install "aepipe[{extra}]".'), done.stderr
+
+
+def test_python_calls_name_the_extra_too() -> None:
+    done = run("""
+import aepipe, pyarrow as pa
+from aepipe.errors import ExtraMissing
+for call in (lambda: aepipe.sklearn, lambda: aepipe.fit(pa.table({"a": [float(at) for at in range(50)]}))):
+    try:
+        call()
+    except ExtraMissing as error:
+        print(isinstance(error, ImportError), error)
+""")
+
+    assert done.stderr == ""
+    assert [line.endswith('Run: pip install "aepipe[train]".') for line in done.stdout.splitlines()] == [True, True]
+
+
+def test_doctor_accepts_a_scoring_machine(cells: Path) -> None:
+    done = command("doctor", cells)
+
+    assert "BAD  torch" not in done.stdout
+
+
+def test_every_module_of_an_extra_has_a_requirement() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {"sklearn": "scikit-learn", "PIL": "pillow", "pydantic_settings": "pydantic-settings"}
+
+    def packages(lines: list[str]) -> set[str]:
+        return {re.split(r"[^\w-]", line)[0] for line in lines}
+
+    for module, extra in EXTRAS.items():
+        assert named.get(module, module) in packages(project["optional-dependencies"][extra])
+        assert named.get(module, module) not in packages(project["dependencies"])
+
+
+def test_the_wheel_holds_one_package() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+
+    assert build["packages"] == ["aepipe"]
