@@ -93,7 +93,7 @@ def _passthrough_field(column: str, schema: Schema, footers: Sequence[Footer]) -
     """
     field = schema.arrow.field(column)
     if not pa.types.is_null(field.type):
-        return pa.field(column, field.type)
+        return pa.field(column, field.type, metadata=field.metadata)
     found = [
         (str(footer.path), pa.schema([footer.schema.field(column)]))
         for footer in footers

@@ -63,6 +63,12 @@ class ColumnSpec(FrozenModel):
     transform: Literal["auto", "linear", "log"] = Field(
         "auto", description="transform of a number or a series, applied before scaling"
     )
+    format: str | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="text of kind number or datetime: its notation, such as 1.234,5 or %d.%m.%Y; "
+        "default: 1234.5, or ISO 8601",
+    )
 
 
 class Model(BaseModel):

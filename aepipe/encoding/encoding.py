@@ -30,6 +30,8 @@ from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.schema_check import faults
 from aepipe.tables.struct_fields import flatten_structs
+from aepipe.tables.text_values import count_unparsed, notation_of
+from aepipe.tables.unification import parse_text_columns
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 """Row tensors by the names in `Layout.ports`: num float32 (B, N), cat int32 (B, C), image uint8 (B, C, H, W), ..."""
@@ -69,7 +71,7 @@ class Encoded(NamedTuple):
     invalid: np.ndarray
     """int16 (B,): 0 for valid rows, else an index into `Encoding.invalid_reasons`; invalid rows hold placeholders."""
     unseen: dict[str, int]
-    """Number of values not seen in training, by column; columns without any are omitted."""
+    """Number of values not seen in training, or of unparsed texts, by column; columns without any are omitted."""
 
 
 class Encoding(FrozenModel):
@@ -145,9 +147,10 @@ class Encoding(FrozenModel):
         Raises:
             SchemaMismatch: the batch lacks a column, or has one of another type.
         """
-        batch = self._schema_check.checked(batch)
+        given = batch
+        batch = self._schema_check.checked(given)
         tensors: Arrays = {}
-        invalid, unseen, known = np.zeros(batch.num_rows, np.int16), dict[str, int](), 0
+        invalid, unseen, known = np.zeros(batch.num_rows, np.int16), self._schema_check.unparsed(given, batch), 0
         for name, codec in (("image", self.image), ("target", self.target)):
             if codec is not None:
                 tensors[name], reasons = codec.encode(batch.column(codec.name))
@@ -251,24 +254,54 @@ class Encoding(FrozenModel):
         return _SchemaCheck(self.schema_)
 
 
+class _Checked(NamedTuple):
+    """Schema of batches that passed the check, and whether they need no conversion."""
+
+    arrow: pa.Schema
+    is_ready: bool
+
+
 class _SchemaCheck:
     """Check of batches against the schema. Caches the last schema that passed: comparing costs 0.1 us."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema.without_keys()
-        self.known: pa.Schema | None = None
+        self.known: _Checked | None = None
+        fields = [schema.arrow.field(column.name) for column in self.schema.columns]
+        self._texts = [field for field in fields if notation_of(field) is not None]
 
     def checked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the batch, fields of structs as columns if the schema has such columns. Raises SchemaMismatch."""
-        if self.known is not None and batch.schema.equals(self.known):
-            return batch
-        if any(column.name not in batch.schema.names for column in self.schema.columns):
-            batch = flatten_structs(batch)
-        found = faults(self.schema, batch.schema)
+        """Return the batch with fields of structs as columns and text as numbers and times, as the schema has them.
+
+        Raises:
+            SchemaMismatch: the batch lacks a column, or has one of another type.
+        """
+        known = self.known  # another thread may replace it
+        if known is not None and batch.schema.equals(known.arrow):
+            return batch if known.is_ready else self._converted(batch)
+        converted = self._converted(batch)
+        found = faults(self.schema, converted.schema)
         if found:
             raise SchemaMismatch("the batch", found)
-        self.known = batch.schema
-        return batch
+        self.known = _Checked(batch.schema, converted is batch)
+        return converted
+
+    def unparsed(self, batch: pa.RecordBatch, converted: pa.RecordBatch) -> dict[str, int]:
+        """Return the number of texts that did not parse, by column; columns without any are omitted."""
+        if converted is batch:
+            return {}
+        flat = flatten_structs(batch)
+        counts = {
+            field.name: count_unparsed(flat.column(field.name), converted.column(field.name))
+            for field in self._texts
+            if sort_of(flat.schema.field(field.name).type) == "text"
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if any(column.name not in batch.schema.names for column in self.schema.columns):
+            batch = flatten_structs(batch)
+        return parse_text_columns(batch, pa.schema(self._texts)) if self._texts else batch
 
 
 def fit(

@@ -18,6 +18,7 @@ from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
+from aepipe.tables.text_values import ISO, PLAIN_NUMBER, notation_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     footers, unreadable = usable_footers(partitions)
     for fault in unreadable.values():
         log.warning("%s", fault)
-    schema = infer_schema(job, partitions, footers, to_train=False)
+    schema = infer_schema(job, partitions, footers, to_train=False, to_propose=True)
     groups = SampledGroups(partitions, footers, readable_columns(schema))
     proposals = _without_empty_model(groups.proposals(), schema.columns)
     ignored = {proposal.column for proposal in proposals}
@@ -110,7 +111,13 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) 
     roles = {proposal.column: proposal for proposal in proposals}
     structs = set(struct_of_field(schema.arrow).values())
     listed = [
-        _column_line(column, roles.get(column.name), width, is_struct=column.name in structs)
+        _column_line(
+            column,
+            roles.get(column.name),
+            width,
+            is_struct=column.name in structs,
+            notation=notation_of(schema.arrow.field(column.name)),
+        )
         for column in schema.columns
     ]
     return "\n".join(
@@ -162,12 +169,17 @@ def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
     yield from [] if times else [f'# event_time = "..."        # {meaning}']
 
 
-def _column_line(column: Column, proposal: Proposal | None, width: int, *, is_struct: bool) -> str:
-    """Return the line of a column: a comment, unless the column is ignored by a rule or a proposal."""
+def _column_line(
+    column: Column, proposal: Proposal | None, width: int, *, is_struct: bool, notation: str | None
+) -> str:
+    """Return the line of a column: a comment, unless it is ignored, or text is parsed."""
     name = f"{_key(column.name):<{width}}"
-    if proposal is None:
-        mark = "" if column.kind == "ignore" and not is_struct else "# "
-        return f"{mark}{name} = {_quoted(column.kind)}   # {_one_line(column.why)}"
+    if proposal is None or (proposal.role == "event_time" and notation):
+        mark = "" if (column.kind == "ignore" and not is_struct) or notation else "# "
+        kind = _quoted(column.kind)
+        if notation not in (None, PLAIN_NUMBER, ISO):
+            kind = f"{{kind = {kind}, format = {_quoted(notation)}}}"
+        return f"{mark}{name} = {kind}   # {_one_line(column.why)}"
     if proposal.role == "ignore":
         return f'{name} = "ignore"   # {_one_line(proposal.why)}'
     kind, place = ("ignore", "event_time") if proposal.role == "event_time" else (proposal.role, f"{proposal.role}s")

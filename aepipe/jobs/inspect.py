@@ -110,7 +110,12 @@ def usable_footers(partitions: Sequence[Partition]) -> tuple[list[Footer], dict[
 
 
 def infer_schema(
-    job: Job, partitions: Sequence[Partition], footers: Sequence[Footer], *, to_train: bool = True
+    job: Job,
+    partitions: Sequence[Partition],
+    footers: Sequence[Footer],
+    *,
+    to_train: bool = True,
+    to_propose: bool = False,
 ) -> Schema:
     """Infer the schema of a table from the footers of all its files and rows of up to eight of them.
 
@@ -122,6 +127,7 @@ def infer_schema(
         partitions: partitions of the table.
         footers: their footers, from `read_footers`.
         to_train: refuse a table that no model can be trained on; False ignores columns whose types have no common type.
+        to_propose: propose kinds that depend on the values, as `infer` does.
 
     Raises:
         SchemaMismatch: a column cannot be what the job names it; to train also: types of a column have no common type,
@@ -139,7 +145,12 @@ def infer_schema(
     ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
     job = job.model_copy(update={"columns": ignored | job.columns})
     return infer(
-        arrow, job, _sampled(arrow, filled, unreadable, to_train=to_train), unreadable=unreadable, to_train=to_train
+        arrow,
+        job,
+        _sampled(arrow, filled, unreadable, to_train=to_train),
+        unreadable=unreadable,
+        to_train=to_train,
+        to_propose=to_propose,
     )
 
 

@@ -91,7 +91,10 @@ def _binned(real: Rows, synthetic: Rows) -> tuple[NDArray[np.int64], NDArray[np.
     for index in range(real.numbers.shape[1]):
         values = real.numbers[:, index]
         values = values[~np.isnan(values)]
-        edges = np.histogram_bin_edges(values if len(values) else np.zeros(1), BINS)[1:-1]
+        low, high = (values.min(), values.max()) if len(values) else (0.0, 0.0)
+        low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+        # as np.histogram_bin_edges, which refuses large values that lie close together, such as 2**63 and 2**63 + 9
+        edges = np.linspace(low, high, BINS + 1)[1:-1]
         for side, rows in zip(sides, (real, synthetic), strict=True):
             column = rows.numbers[:, index]
             side[:, index] = np.where(np.isnan(column), BINS, np.digitize(column, edges))

@@ -17,12 +17,25 @@ from aepipe.tables.list_inference import ListsRefused, kind_of_lists
 from aepipe.tables.roles.keys import is_identifier_text
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
+from aepipe.tables.text_values import (
+    DATES,
+    FEWEST,
+    NUMBERS,
+    TextGuess,
+    guess_as,
+    guess_notation,
+    joined_texts,
+    text_field,
+)
 
 _PASS = 'name it "key" or "label" to pass it through'
 IGNORE = 'set it to "ignore" under [columns]'
 _MIN_IDENTIFIER_ROWS = 100
 """Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""
 _SAMPLED_IMAGES = 64
+_LEAST_PARSED = 0.5
+"""Minimum share of sampled text that must parse if the job names the kind."""
+_MOST_LETTERS = 40
 
 
 class _Refused(Exception):
@@ -38,6 +51,7 @@ class _Found(NamedTuple):
     why: str
     shape: tuple[int, ...] | None = None
     packed: bool = False
+    text: TextGuess | None = None
 
 
 def infer(
@@ -47,6 +61,7 @@ def infer(
     *,
     unreadable: Mapping[str, str] | None = None,
     to_train: bool = True,
+    to_propose: bool = False,
 ) -> Schema:
     """Infer the schema of a table. A column of a type that cannot be modelled is ignored, with the reason.
 
@@ -57,20 +72,26 @@ def infer(
         unreadable: columns to ignore, with the reason.
         to_train: refuse a table that no model can be trained on; False accepts one without a column to model, and
             ignores all but the first of several images or series.
+        to_propose: take text as numbers or datetimes where nearly all of it parses, and ignore constants.
 
     Raises:
         SchemaMismatch: lists every fault.
     """
     faults = list(_unknown_names(arrow, job))
     columns: list[Column] = []
+    fields: list[pa.Field] = []
     unreadable = unreadable or {}
     tops = struct_of_field(arrow)
     arrow = pa.schema(dict(zip(arrow.names, arrow, strict=True)).values())
     for field in arrow:
         try:
-            columns.append(_column(field, job, sample, _reason_to_ignore(field, job, tops, unreadable)))
+            reason = _reason_to_ignore(field, job, tops, unreadable)
+            column, field = _column(field, job, sample, reason, to_propose=to_propose)
+            columns.append(column)
         except _Refused as refused:
             faults.append(str(refused))
+        fields.append(field)
+    arrow = pa.schema(fields)
     columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time)
@@ -107,7 +128,10 @@ def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
             yield f"has {arrow.names.count(name)} columns '{name}': rename all but one, or {IGNORE}"
 
 
-def _column(field: pa.Field, job: Job, sample: pa.Table | None, ignored: str | None) -> Column:
+def _column(
+    field: pa.Field, job: Job, sample: pa.Table | None, ignored: str | None, *, to_propose: bool
+) -> tuple[Column, pa.Field]:
+    """Return a column and its field, which is that of the parsed values where text is parsed."""
     spec = job.columns.get(field.name, ColumnSpec())
     kind = _named_kind(field.name, job, spec)
     is_sampled = sample is not None and sample.schema.names.count(field.name) == 1
@@ -127,19 +151,21 @@ def _column(field: pa.Field, job: Job, sample: pa.Table | None, ignored: str | N
         found = _Found("ignore", "index written by pandas; name it under [columns] to use it")
     elif spec == ColumnSpec():
         try:
-            found = _by_type(field, spec, values)
+            found = (_proposed(values) if to_propose else None) or _by_type(field, spec, values)
         except _Refused as refused:
             found = _Found("ignore", refused.what.replace(_REMEDY, _PASS))
     else:
         found = _by_type(field, spec, values)
     kind = found.kind
+    if spec.format is not None and found.text is None:
+        raise _Refused(field, f"a {kind}: format is an option of text that is a number or a datetime")
     if kind not in ("image", "target") and (
         spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
     ):
         raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
     if spec.transform != "auto" and kind not in ("number", "series", "condition"):
         raise _Refused(field, f"a {kind}: transform is an option of a number")
-    return Column(
+    column = Column(
         name=field.name,
         kind=found.kind,
         type=str(field.type),
@@ -151,6 +177,7 @@ def _column(field: pa.Field, job: Job, sample: pa.Table | None, ignored: str | N
         packed=found.packed,
         transform=spec.transform,
     )
+    return column, field if found.text is None else text_field(field, found.text)
 
 
 def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
@@ -168,12 +195,51 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
         return _image(field, spec, values)._replace(kind=kind)
     if kind in ("vector", "series"):
         return _lists(field, spec, values)
+    if kind in ("number", "datetime") and sort_of(field.type) == "text":
+        return _parsed(field, kind, spec, values)
     allowed = _ALLOWED[kind]
     own = plain(field.type)
     loses_as_text = pt.is_timestamp(own) or pt.is_time(own) or pt.is_duration(own)  # the zone or the unit
     if sort_of(field.type) not in allowed or (kind == "category" and loses_as_text):
         raise _Refused(field, f"which cannot be a {kind}: {_INSTEAD.get(sort_of(field.type), _REMEDY)}")
     return _Found(kind, "named in the job")
+
+
+def _parsed(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    """Return text as numbers or datetimes of the job's notation, if at least half of the sampled values parse."""
+    notations = NUMBERS if kind == "number" else DATES
+    notation = spec.format or next(iter(notations))
+    if notation not in notations:
+        raise _Refused(field, f"whose format '{notation}' is unknown: expected one of {', '.join(notations)}")
+    texts = pa.array([], pa.string()) if values is None else joined_texts(values)
+    guess = guess_as(texts, notation)
+    if guess.share < _LEAST_PARSED:
+        other = guess_notation(texts, least=_LEAST_PARSED)
+        remedy = f'set format = "{other.notation}"' if other and other.kind == kind else 'name it "category"'
+        found = f"{guess.share:.0%} of the text is written as {notation}"
+        raise _Refused(field, f"which cannot be a {kind}: {found}. Expected half: {remedy}, or correct it")
+    return _Found(kind, f"named in the job; {guess.share:.2%} of the sampled text is written as {notation}", text=guess)
+
+
+def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
+    """Return what to make of text that is written as numbers or datetimes, and of constants; None for other columns."""
+    if values is None or len(values) < FEWEST or sort_of(values.type) not in ("number", "text", "boolean", "time"):
+        return None
+    plains = _plain(values)
+    if plains.null_count == 0 and pc.count_distinct(plains).as_py() == 1:
+        return _Found("ignore", f"constant: all {len(values):,} sampled values are {_short(plains[0].as_py())}")
+    guess = guess_notation(joined_texts(values)) if sort_of(values.type) == "text" else None
+    if guess is None:
+        return None
+    example = _short(next(text for text in plains.to_pylist() if text and text.strip()))
+    return _Found(
+        guess.kind, f"text; {guess.share:.2%} of it is written as {guess.notation}, such as {example}", text=guess
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return repr(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}...")
 
 
 _ALLOWED: dict[Kind, tuple[str, ...]] = {

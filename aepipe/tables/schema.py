@@ -10,6 +10,7 @@ from pydantic import Field
 
 from aepipe.config.job import Kind
 from aepipe.frozen import FrozenModel
+from aepipe.tables.text_values import notation_of
 
 Transform = Literal["auto", "linear", "log"]
 _MODELLED: frozenset[Kind] = frozenset(
@@ -43,8 +44,11 @@ class Schema(FrozenModel):
 
     @classmethod
     def of(cls, columns: Iterable[Column], arrow: pa.Schema, *, event_time: str | None = None) -> "Schema":
-        """Build a schema from columns and their exact Arrow types; metadata are dropped."""
-        fields = [pa.field(field.name, field.type, field.nullable) for field in arrow]
+        """Build a schema from columns and their exact Arrow types; metadata are dropped, except notations of text."""
+        fields = [
+            field if notation_of(field) is not None else pa.field(field.name, field.type, field.nullable)
+            for field in arrow
+        ]
         packed = base64.b64encode(pa.schema(fields).serialize().to_pybytes()).decode("ascii")
         return cls(columns=tuple(columns), event_time=event_time, arrow_ipc=packed)
 

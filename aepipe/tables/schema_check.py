@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from aepipe.errors import did_you_mean
-from aepipe.tables.arrow_types import carries
+from aepipe.tables.arrow_types import carries, sort_of
 from aepipe.tables.kind_inference import infer
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
+from aepipe.tables.text_values import notation_of
 
 __all__ = ["Column", "Schema", "extra_columns", "faults", "infer"]
 
@@ -56,7 +57,8 @@ def _column_faults(column: Column, schema: Schema, arrow: pa.Schema, *, typed: b
         yield f"has {len(places)} columns '{name}': rename all but one"
     elif typed:
         found, wanted = arrow.field(places[0]).type, schema.arrow.field(name).type
-        if not carries(found, wanted):
+        is_parsed = notation_of(schema.arrow.field(name)) is not None and sort_of(found) == "text"
+        if not is_parsed and not carries(found, wanted):
             remedy = f"write it as {wanted}, or retrain"
             yield f"has column '{name}' as {found}, but the model was trained on {wanted}: {remedy}"
 

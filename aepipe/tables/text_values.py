@@ -1,7 +1,7 @@
 """Numbers, dates and timestamps that are stored as text. Text that does not parse is a missing value."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,10 @@ import pyarrow.types as pt
 
 from aepipe.tables.arrow_arrays import array_of, plain_values, values_of
 
+SHARE = 0.99
+"""Share of sampled texts that must parse for a column to be proposed as numbers or datetimes."""
+FEWEST = 20
+_KEY = b"aepipe.text"
 PLAIN_NUMBER = "1234.5"
 ISO = "%Y-%m-%d"
 
@@ -121,3 +125,74 @@ def _minutes_of_zone(zones: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     hours, minutes = (_integers(pc.utf8_slice_codeunits(digits, at, at + 2)) for at in (0, 2))
     sign = np.where(values_of(pc.fill_null(pc.starts_with(zones, "-"), False)), -1, 1)
     return sign * (hours * 60 + minutes), _is_there(zones)
+
+
+class TextGuess(NamedTuple):
+    """Notation that nearly all texts have: its kind, the type of the values, and the share of texts that parse."""
+
+    kind: Literal["number", "datetime"]
+    notation: str
+    type: pa.DataType
+    share: float
+
+
+def guess_notation(texts: pa.Array, *, least: float = SHARE) -> TextGuess | None:
+    """Return the notation that most texts are written in; None if there is none, or too few texts.
+
+    Numbers with leading zeros are codes, not numbers. The day comes first if both orders of day and month are possible.
+
+    Args:
+        texts: sampled values; missing and blank ones do not count.
+        least: share of texts that must parse.
+    """
+    known = _known(texts)
+    if len(known) < FEWEST:
+        return None
+    codes = values_of(pc.match_substring_regex(known, r"^\s*[+-]?0\d")).any()
+    guesses = [] if codes else [guess_as(known, notation) for notation in NUMBERS]
+    guesses += [guess_as(known, notation) for notation in DATES if notation != "%Y%m%d"]
+    best = max(guesses, key=lambda guess: guess.share)
+    return best if best.share >= least else None
+
+
+def guess_as(texts: pa.Array, notation: str) -> TextGuess:
+    """Return the share of texts in a notation, and the type that most of those have."""
+    known = _known(texts)
+    if notation in NUMBERS:
+        valid = len(known) - parse_numbers(known, notation).null_count
+        return TextGuess("number", notation, pa.float64(), valid / max(1, len(known)))
+    found = parse_moments(known, notation)
+    zoned, timed = found.has_zone[found.is_valid], found.has_time[found.is_valid]
+    is_zoned = 2 * int(zoned.sum()) > len(zoned)
+    kind = pa.timestamp("us", "UTC") if is_zoned else pa.timestamp("us") if timed.any() else pa.date32()
+    valid = int((found.is_valid & (found.has_zone == is_zoned)).sum())
+    return TextGuess("datetime", notation, kind, valid / max(1, len(known)))
+
+
+def joined_texts(texts: pa.ChunkedArray) -> pa.Array:
+    """Return the chunks of a text column in any layout as one array of plain text."""
+    return pa.concat_arrays([pa.nulls(0, pa.string()), *(plain_values(chunk) for chunk in texts.chunks)])
+
+
+def count_unparsed(texts: pa.Array, parsed: pa.Array) -> int:
+    """Return the number of texts that are neither missing nor blank, and did not parse."""
+    if len(texts) == 0 or parsed.null_count == 0:
+        return 0
+    written = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(plain_values(texts)), ""), False)
+    return int(np.count_nonzero(values_of(written) & values_of(pc.is_null(parsed))))
+
+
+def text_field(field: pa.Field, guess: TextGuess) -> pa.Field:
+    """Return the field of the values that a text column is parsed to; `notation_of` reads its notation."""
+    return pa.field(field.name, guess.type, field.nullable, metadata={_KEY: guess.notation})
+
+
+def notation_of(field: pa.Field) -> str | None:
+    """Return the notation that text is parsed by to become a column of this field; None for other fields."""
+    notation = (field.metadata or {}).get(_KEY)
+    return None if notation is None else notation.decode()
+
+
+def _known(texts: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(plain_values(texts))
+    return trimmed.filter(pc.fill_null(pc.not_equal(trimmed, ""), False))

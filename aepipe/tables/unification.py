@@ -9,6 +9,7 @@ import pyarrow.types as pt
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
+from aepipe.tables.text_values import notation_of, parse_texts
 
 _UNITS = ("s", "ms", "us", "ns")
 _LARGEST_DECIMAL_128 = 38
@@ -187,6 +188,8 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     column = batch.column(field.name)
     if column.type == field.type:
         return column
+    if (notation := notation_of(field)) is not None and sort_of(column.type) == "text":
+        return parse_texts(column, field.type, notation)
     try:
         drops_nanoseconds = getattr(column.type, "unit", None) == "ns" and getattr(field.type, "unit", None) == "us"
         decoded = column if pt.is_dictionary(field.type) else _decoded(column)
@@ -194,6 +197,15 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
+
+
+def parse_text_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows with text as the numbers and times that `schema` has in its place; other columns as they are."""
+    for field in schema:
+        at = batch.schema.get_field_index(field.name) if notation_of(field) is not None else -1
+        if at >= 0 and sort_of(batch.schema.field(at).type) == "text":
+            batch = batch.set_column(at, field, cast_column(batch, field))
+    return batch
 
 
 def cast_exactly(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
@@ -209,6 +221,8 @@ def cast_exactly(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     column = batch.column(field.name)
     if column.type == field.type:
         return column
+    if (notation := notation_of(field)) is not None and sort_of(column.type) == "text":
+        return parse_texts(column, field.type, notation)
     values, kind = plain_values(column), plain(field.type)
     try:
         converted = values if values.type == kind else values.cast(kind)

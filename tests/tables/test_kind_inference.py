@@ -215,7 +215,8 @@ def test_every_fault_is_listed_at_once() -> None:
         "has no column 'truth', which data.labels names",
         "has no column 'amuont', which [columns] names; did you mean 'amount'?",
         "has no column 'when', which data.event_time names",
-        "has column 'word' (string), which cannot be a number: name it \"category\", or write it in the wanted type",
+        "has column 'word' (string), which cannot be a number: 0% of the text is written as 1234.5. Expected half: "
+        'name it "category", or correct it',
     ]
 
 
@@ -224,7 +225,7 @@ def test_every_fault_is_listed_at_once() -> None:
     [
         (pa.array([True]), "number", 'which cannot be a number: name it "boolean" or "category"'),
         (pa.array([1]), "boolean", 'which cannot be a boolean: name it "number" or "category"'),
-        (pa.array(["2026"]), "datetime", 'which cannot be a datetime: name it "category", or write it in the wanted'),
+        (pa.array(["2026"]), "datetime", "which cannot be a datetime: 0% of the text is written as %Y-%m-%d"),
         (pa.array([1], pa.timestamp("s")), "category", 'which cannot be a category: name it "datetime"'),
         (pa.array([1], pa.date32()), "number", 'which cannot be a number: name it "datetime"'),
         (pa.array([[1]]), "condition", "which cannot be a condition: name it under [columns]"),

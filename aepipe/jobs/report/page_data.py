@@ -24,7 +24,7 @@ from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
-from aepipe.tables.unification import unified_table
+from aepipe.tables.unification import parse_text_columns, unified_table
 
 MOST_ANOMALIES = 12
 POINTS = 5_000
@@ -196,7 +196,10 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
     if not found:
         return None
     latest = max(found, key=lambda manifest: manifest.created_at)
-    drawn, real = scored.read("samples", latest).slice(0, REAL_ROWS), _real_rows(scored.job)
+    drawn, real = (
+        scored.read("samples", latest).slice(0, REAL_ROWS),
+        _real_rows(scored.job, model.bundle.encoding.schema.arrow),
+    )
     shared = page_model.Samples(
         rows=latest.files["samples"].rows,
         seed=latest.details.seed,
@@ -213,13 +216,14 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
     return replace(shared, table=drawn.select(columns), real=real.select(columns))
 
 
-def _real_rows(job: Job) -> pa.Table:
-    """Return the first rows of the training partitions that match `[train] where`."""
+def _real_rows(job: Job, arrow: pa.Schema) -> pa.Table:
+    """Return the first rows of the training partitions that match `[train] where`; text as the model reads it."""
     condition = job.train.condition
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
         footers, _ = readable_footers(partition.files)
         for batch in slices([footer.path for footer in footers], None, rows=READ_ROWS):
+            batch = parse_text_columns(batch, arrow)
             chosen.append(batch if condition is None else batch.filter(condition.mask(batch)))
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
                 return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)
