@@ -23,6 +23,7 @@ from aepipe.inference.conditional import (
 )
 from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.inference.memory_budget import batch_rows
+from aepipe.inference.related_rows import related_rows
 from aepipe.inference.session import Session, usable_device
 from aepipe.layout import COMPLETER, LABELS, OPENING
 
@@ -35,6 +36,9 @@ _BINS = "bins"
 """Stream of the uniforms that place a value within its bin."""
 _LABEL_BINS = "label_bins"
 """The same stream for labels."""
+_RELATIONS = "relations"
+"""Stream of the uniforms that decide which rows hold a relation that not all rows hold."""
+_LEAST_POSSIBLE = 0.5
 _PILOT_BLOCKS = 4
 """Blocks whose share of matching rows decides between filtering and conditioning."""
 LEAST_SHARE = 0.02
@@ -85,7 +89,8 @@ def draw(
         batches = _MatchingRows(chain, bundle, where).batches(start)
     else:
         chain = SamplingChain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
-        batches = _of_blocks(chain.block, chain.rows, start)
+        is_fixed = not chain.related  # else rows without a counterpart in training are left out
+        batches = _of_blocks(chain.block, chain.rows, start) if is_fixed else _from(map(chain.block, count()), start)
     if rows == 0:
         yield chain.block(0).slice(0, 0)
     while rows > 0:
@@ -125,15 +130,16 @@ class SamplingChain:
         self._prior = prior
         self._device, _ = usable_device(device)  # fails here, not when the first part runs
         self._sessions = dict[str, Session]()
+        self.related = related_rows(bundle)
 
     def block(self, index: int) -> pa.RecordBatch:
         """Return the rows of a block."""
         given = self._conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         z = self._run(self._prior, index)
         arrays = self._run("sampler", index, **z, **given.arrays)
-        return self._in_order(
-            self._decode(arrays, index), given.columns, self._labels({**arrays, **given.arrays}, index)
-        )
+        labels = self._labels({**arrays, **given.arrays}, index)
+        rows = self._in_order(self._decode(arrays, index), given.columns, labels)
+        return self._with_relations(rows, index)
 
     def block_with_codes(self, index: int) -> GeneratedRows:
         """Return the rows of a block with their codes; only for tables whose columns are all codes."""
@@ -146,7 +152,8 @@ class SamplingChain:
         arrays = self._complete(index, fixed.forced)
         drawn = self._decode(arrays, index)
         free = [name for name in drawn.schema.names if name not in fixed.columns.schema.names]
-        return self._in_order(drawn.select(free), fixed.columns, self._labels(arrays, index))
+        rows = self._in_order(drawn.select(free), fixed.columns, self._labels(arrays, index))
+        return self._with_relations(rows, index)
 
     def complete(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
         """Draw the rows of a block given the codes (B, C) that are not `FREE`; without labels."""
@@ -177,6 +184,18 @@ class SamplingChain:
         start = index * self.rows
         return encoding.decode(arrays, uniforms(_BINS, seed=self._seed, start=start, rows=self.rows, width=width))
 
+    def _with_relations(self, rows: pa.RecordBatch, index: int) -> pa.RecordBatch:
+        """Set the columns that follow from others, and leave out rows that no training row resembles in this.
+
+        Where that would be most rows of a block, the model does not know the relations, and all rows are kept.
+        """
+        if not self.related:
+            return rows
+        start, width = index * self.rows, len(self.related.relations)
+        uniform = uniforms(_RELATIONS, seed=self._seed, start=start, rows=self.rows, width=width)
+        related, possible = self.related.apply(rows, uniform)
+        return related.filter(pa.array(possible)) if possible.mean() >= _LEAST_POSSIBLE else related
+
     def _in_order(self, *batches: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns of several batches in the order of the source."""
         found = {name: batch for batch in batches for name in batch.schema.names}
@@ -202,7 +221,7 @@ class _MatchingRows:
 
     Generated rows are filtered, which samples the model's own distribution given the condition. If few rows match, the
     columns of the condition are fixed instead and the others are drawn given them, which is an approximation in one
-    pass. Labels are drawn last and cannot be fixed.
+    pass. Labels and derived columns come last and cannot be fixed.
     """
 
     def __init__(self, chain: SamplingChain, bundle: Bundle, where: Condition) -> None:
@@ -211,33 +230,41 @@ class _MatchingRows:
         self._version = bundle.version
         self._pilot = [self._matching(chain.block(index)) for index in range(_PILOT_BLOCKS)]
         share = sum(batch.num_rows for batch in self._pilot) / (_PILOT_BLOCKS * chain.rows)
-        fixable = {column.name for column in bundle.encoding.schema.modelled}
+        derived = {relation.target for relation in chain.related.relations}
+        fixable = {column.name for column in bundle.encoding.schema.modelled} - derived
         self._conditions = None
         if share < LEAST_SHARE and where.columns <= fixable:
             self._conditions = ConditionSampler(bundle, where, chain.block_with_codes, first=_SEARCH_START)
 
     def batches(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the matching rows from the one with index `start` on, without end."""
-        if self._conditions is not None:
-            conditions = self._conditions
-            yield from _of_blocks(
-                lambda index: self._chain.conditional_block(index, conditions), self._chain.rows, start
-            )
-        found = 0
+        yield from _from(self._blocks(), start)
+
+    def _blocks(self) -> Iterator[pa.RecordBatch]:
+        conditions, found = self._conditions, 0
         for index in count():
-            batch = self._pilot[index] if index < _PILOT_BLOCKS else self._matching(self._chain.block(index))
+            if conditions is not None:  # derived columns may no longer match
+                batch = self._matching(self._chain.conditional_block(index, conditions))
+            else:
+                batch = self._pilot[index] if index < _PILOT_BLOCKS else self._matching(self._chain.block(index))
             found += batch.num_rows
-            if not found and (index + 1) * self._chain.rows >= MOST_ROWS:
-                searched = (index + 1) * self._chain.rows
+            searched = (index + 1) * self._chain.rows
+            if not found and searched >= MOST_ROWS:
                 text = f"{self._where} holds for none of {searched:,} rows generated by {self._version}"
                 raise JobInvalid("where", [text])
-            skipped = min(start, batch.num_rows)
-            start -= skipped
-            if skipped < batch.num_rows:
-                yield batch.slice(skipped)
+            yield batch
 
     def _matching(self, block: pa.RecordBatch) -> pa.RecordBatch:
         return block.filter(self._where.mask(block))
+
+
+def _from(blocks: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of blocks of any size from the row with index `start` on."""
+    for batch in blocks:
+        skipped = min(start, batch.num_rows)
+        start -= skipped
+        if skipped < batch.num_rows:
+            yield batch.slice(skipped)
 
 
 def _of_blocks(block: Callable[[int], pa.RecordBatch], rows: int, start: int) -> Iterator[pa.RecordBatch]:

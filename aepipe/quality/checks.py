@@ -7,6 +7,7 @@ from typing import NamedTuple
 from aepipe.config.sample_requirements import Quality
 from aepipe.metrics.ranking import Interval
 from aepipe.quality.classifier_two_sample import TwoSample
+from aepipe.quality.column_moments import ColumnMoments
 from aepipe.quality.column_pair_trends import Trends
 from aepipe.quality.column_shapes import Shapes
 from aepipe.quality.coverage import Coverage
@@ -53,6 +54,7 @@ class Measures(NamedTuple):
     downstream: Downstream | None = None
     frechet: float | None = None
     real_baseline: "RealBaseline | None" = None
+    moments: tuple[ColumnMoments, ...] = ()
     is_exchangeable: bool = True  # training and held-out rows come from the same period
     why: str = "too few rows"
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from aepipe.quality.alignment import Columns, Rows, align
 from aepipe.quality.checks import Measures, RealBaseline
 from aepipe.quality.classifier_two_sample import two_sample
+from aepipe.quality.column_moments import column_moments
 from aepipe.quality.column_pair_trends import pair_trends
 from aepipe.quality.column_shapes import column_shapes
 from aepipe.quality.coverage import coverage
@@ -68,6 +69,7 @@ def measure_table(
     )
     return memorization._replace(
         shapes=column_shapes(columns, held_out, drawn),
+        moments=column_moments(columns, held_out, drawn),
         trends=pair_trends(columns, held_out, drawn, seed=seed),
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),

@@ -1,6 +1,6 @@
 """Page of a set of synthetic rows: quality checks, column distributions and limits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from aepipe.quality.checks import CheckReport
+from aepipe.quality.column_moments import ColumnMoments
 from aepipe.report import formatting
 from aepipe.report.figures import column_distributions
 from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
@@ -28,6 +29,7 @@ class SamplePage:
         synthetic: modelled columns of the set.
         condition: description of conditions and shares; empty for unconditional samples.
         rejected: number of rejected rows, by constraint.
+        relations: title, and share of training, held-out and synthetic rows in which it holds.
         images: (N, C, H, W), 0 to `top`; `real_images` likewise.
     """
 
@@ -42,6 +44,7 @@ class SamplePage:
     synthetic: pa.Table
     condition: str = ""
     rejected: Mapping[str, int] = field(default_factory=dict)
+    relations: Sequence[tuple[str, float, float, float]] = ()
     images: np.ndarray | None = None
     real_images: np.ndarray | None = None
     top: int = 255
@@ -58,6 +61,17 @@ class CheckLine(NamedTuple):
     status: str
     is_failed: bool
     note: str
+
+
+def _moment_cells(column: ColumnMoments) -> tuple[str, ...]:
+    """Return the name of a number and its moments as texts: synthetic and real, in turn."""
+    pairs = [
+        (column.synthetic.mean, column.real.mean),
+        (column.synthetic.deviation, column.real.deviation),
+        *zip(column.synthetic.quantiles, column.real.quantiles, strict=True),
+    ]
+    cells = [formatting.number(value) for pair in pairs for value in pair]
+    return (column.name, *cells, *map(formatting.percent, (column.synthetic.missing, column.real.missing)))
 
 
 def render_sample_page(page: SamplePage) -> str:
@@ -102,6 +116,8 @@ def render_sample_page(page: SamplePage) -> str:
             worst=None if trends is None else trends.worst,
             reduced=_list_reduced_columns(found),
             explanations=explain_checks(found),
+            relations=[(title, *map(formatting.percent, shares)) for title, *shares in page.relations],
+            moments=[_moment_cells(each) for each in found.measures.moments],
             pictures=[] if page.images is None else gallery(page.images, page.top),
             real=[] if page.real_images is None else gallery(page.real_images, page.top),
         )

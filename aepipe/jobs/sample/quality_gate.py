@@ -9,6 +9,7 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.expressions.condition import Condition
+from aepipe.inference.related_rows import related_rows
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
@@ -86,10 +87,19 @@ class QualityGate:
             real=sides.held_out,
             synthetic=sides.synthetic,
             rejected=rejected,
+            relations=self._relations(sides),
             **self._images(sides),
         )
         progress("quality", 1.0)
         return GateResult(found.failed_checks, found.values, render_sample_page(page).encode())
+
+    def _relations(self, sides: Sides) -> list[tuple[str, float, float, float]]:
+        """Return the title of each relation, and the share of rows of each side in which it holds."""
+        related = related_rows(self._bundle)
+        if not related:
+            return []
+        shares = zip(related.shares(sides.held_out), related.shares(sides.synthetic), strict=True)
+        return [(each.title, each.share, *both) for each, both in zip(related.relations, shares, strict=True)]
 
     def _matching_reference(self, seed: int) -> Reference | None:
         """Select the real rows that satisfy the request; None if there are too few."""

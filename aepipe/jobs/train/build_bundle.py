@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,10 +19,12 @@ from aepipe.bundles.bundle import BundleManifest, write_bundle
 from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job
+from aepipe.encoding.relations.find import FoundRelations, find_relations
 from aepipe.export.export import Exported, export_model
 from aepipe.heads import scores as heads
 from aepipe.inference import condition_bank as conditions
 from aepipe.inference.batch_runner import Runner, outputs_of
+from aepipe.inference.related_rows import relation_files
 from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
@@ -87,6 +89,7 @@ class Build:
     exported: ExportedParts
     calibrated: CalibratedScores
     warnings: tuple[str, ...]
+    relations: FoundRelations = field(default_factory=FoundRelations)
 
 
 class _Stages:
@@ -128,6 +131,7 @@ def make_bundle(
             log.warning("%s", warning)
         data = encode_rows(job, rows, as_codes=takes_codes)
         stage.rows = sum(data.counts.values())
+        relations = find_relations(data.encoding, rows.train, seed=job.train.seed)
     plan = plan_bundle(job, data)
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
@@ -140,7 +144,7 @@ def make_bundle(
             exported = _export(job, data, fitted, scorer)
         with stage("calibrate"):
             calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
-    build = Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings)
+    build = Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings, relations)
     path = publish(build, used, stage.seconds)
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
@@ -206,8 +210,9 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
         golden=golden,
         extras={
             "curve.json": build.fitted.curve.model_dump_json(indent=1).encode(),
-            "card.md": model_card(manifest, build.fitted.curve).encode(),
+            "card.md": model_card(manifest, build.fitted.curve, build.relations.relations).encode(),
             **_conditions_file(data.conditions),
+            **relation_files(build.relations),
             drift_reference.FILE: drift_reference.DriftReference.fit(
                 data.encoding, manifest.latent, (data.train, data.calibration), outputs
             ).to_json(),

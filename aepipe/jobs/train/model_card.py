@@ -1,14 +1,15 @@
 """The model card of a bundle: description, training data and metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from aepipe.bundles.bundle import BundleManifest
+from aepipe.encoding.relations.relation import Relation
 from aepipe.training.history import Curve
 
 
-def model_card(manifest: BundleManifest, curve: Curve) -> str:
+def model_card(manifest: BundleManifest, curve: Curve, relations: Sequence[Relation] = ()) -> str:
     """Render the model card in Markdown, with metrics of rows that trained no weight."""
-    return "\n".join(_lines(manifest, curve)) + "\n"
+    return "\n".join([*_lines(manifest, curve), *_relation_lines(relations)]) + "\n"
 
 
 def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
@@ -45,3 +46,15 @@ def _options(manifest: BundleManifest) -> Iterator[tuple[str, object]]:
     model = manifest.job.get("model")
     if isinstance(model, dict):
         yield from model.items()
+
+
+def _relation_lines(relations: Sequence[Relation]) -> Iterator[str]:
+    if not relations:
+        return
+    yield ""
+    yield "## Relations between columns, which synthetic rows hold"
+    yield ""
+    yield "| relation | training rows |"
+    yield "|---|---|"
+    for relation in relations:
+        yield f"| {relation.title.replace('|', ' ')} | {100 * relation.share:.4g} % |"

@@ -1,0 +1,239 @@
+"""Relations between columns are found on training rows, and sampled rows then hold them."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aepipe.encoding import Encoding, fit
+from aepipe.encoding.relations.apply import RelatedRows
+from aepipe.encoding.relations.find import FoundRelations, find_relations
+from aepipe.encoding.relations.relation import Relation
+from aepipe.tables.schema import Column, Schema
+
+ROWS = 4_000
+
+
+def encoding_of(table: pa.Table) -> Encoding:
+    kinds = {"number": "number", "text": "category", "boolean": "boolean", "time": "datetime"}
+    from aepipe.tables.arrow_types import sort_of
+
+    columns = [
+        Column(name=field.name, kind=kinds[sort_of(field.type)], type=str(field.type), why="")  # type: ignore[arg-type]
+        for field in table.schema
+    ]
+    return fit(Schema.of(columns, table.schema), table.to_batches(), as_codes=True)
+
+
+def found(table: pa.Table) -> tuple[FoundRelations, RelatedRows]:
+    encoding = encoding_of(table)
+    relations = find_relations(encoding, table)
+    again = [Relation.model_validate_json(each.model_dump_json()) for each in relations.relations]
+    return relations, RelatedRows(again, relations.maps, encoding)
+
+
+def shuffled(table: pa.Table, seed: int = 1) -> pa.RecordBatch:
+    """Each column in an order of its own: no relation is left."""
+    generator = np.random.default_rng(seed)
+    columns = [
+        column.take(pa.array(generator.permutation(table.num_rows))).combine_chunks() for column in table.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+
+def applied(table: pa.Table) -> tuple[tuple[str, ...], pa.Table]:
+    relations, rows = found(table)
+    uniform = np.random.default_rng(2).random((table.num_rows, len(relations.relations)))
+    drawn, possible = rows.apply(shuffled(table), uniform)
+    assert drawn.schema == table.schema
+    return tuple(each.title for each in relations.relations), pa.Table.from_batches([drawn.filter(pa.array(possible))])
+
+
+def numbers(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_sum_of_two_amounts_is_derived_to_the_cent() -> None:
+    generator = numbers()
+    net = np.round(generator.lognormal(4, 1, ROWS), 2)
+    vat = np.round(net * generator.choice([0.07, 0.19], ROWS), 2)
+    titles, drawn = applied(pa.table({"net": net, "vat": vat, "gross": np.round(net + vat, 2)}))
+
+    assert titles == ("gross = net + vat",)
+    assert np.abs(drawn["gross"].to_numpy() - drawn["net"].to_numpy() - drawn["vat"].to_numpy()).max() < 1e-6
+
+
+def test_product_is_derived() -> None:
+    generator = numbers()
+    pieces = generator.integers(1, 40, ROWS)
+    price = np.round(generator.lognormal(2, 1, ROWS), 2)
+    titles, drawn = applied(pa.table({"pieces": pieces, "price": price, "total": np.round(pieces * price, 2)}))
+
+    assert titles == ("total = pieces x price",)
+    assert drawn["total"].to_numpy() == pytest.approx(
+        drawn["pieces"].to_numpy() * drawn["price"].to_numpy(), abs=0.0051
+    )
+
+
+def test_linear_function_and_copy_are_derived() -> None:
+    celsius = np.round(numbers().normal(15, 8, ROWS), 1)
+    table = pa.table({"celsius": celsius, "fahrenheit": np.round(celsius * 1.8 + 32, 1), "again": celsius})
+    titles, drawn = applied(table)
+
+    assert set(titles) == {"fahrenheit = 1.8 celsius + 32", "again = celsius"}
+    assert drawn["again"].equals(drawn["celsius"])
+    assert drawn["fahrenheit"].to_numpy() == pytest.approx(drawn["celsius"].to_numpy() * 1.8 + 32, abs=0.051)
+
+
+def test_category_that_follows_from_another_is_looked_up() -> None:
+    generator = numbers()
+    city = generator.choice(["Rome", "Milan", "Paris", "Lyon"], ROWS)
+    land = np.where(np.isin(city, ["Rome", "Milan"]), "IT", "FR")
+    titles, drawn = applied(
+        pa.table({"land": land, "city": pa.array(city).dictionary_encode(), "x": generator.random(ROWS)})
+    )
+
+    assert titles == ("land follows from city",)
+    expected = ["IT" if each in ("Rome", "Milan") else "FR" for each in drawn["city"].to_pylist()]
+    assert drawn["land"].to_pylist() == expected
+
+
+def test_number_that_follows_from_two_columns_is_looked_up_and_unknown_combinations_are_impossible() -> None:
+    generator = numbers()
+    ends = [
+        ("JFK", "LAX"),
+        ("JFK", "SFO"),
+        ("EWR", "LAX"),
+        ("EWR", "ORD"),
+        ("LGA", "ORD"),
+        ("LGA", "MIA"),
+        ("JFK", "MIA"),
+    ]
+    miles = dict(zip(ends, [2475, 2586, 2454, 719, 733, 1096, 1089], strict=True))
+    chosen = [ends[at] for at in generator.integers(0, len(ends), ROWS)]
+    table = pa.table(
+        {"origin": [o for o, _ in chosen], "dest": [d for _, d in chosen], "distance": [miles[each] for each in chosen]}
+    )
+    titles, drawn = applied(table)
+
+    # each distance occurs once: it tells both ends, which is as good a relation
+    assert titles in (
+        ("distance follows from origin and dest",),
+        ("origin follows from distance", "dest follows from distance"),
+    )
+    assert drawn.num_rows > 0
+    for row in drawn.to_pylist():
+        assert miles[row["origin"], row["dest"]] == row["distance"]
+
+
+def test_times_and_clock_integers_add_up() -> None:
+    generator = numbers()
+    start = np.datetime64("2026-01-01T00:00:00", "s") + generator.integers(0, 10_000_000, ROWS)
+    seconds = generator.integers(60, 7_200, ROWS)
+    plan = generator.integers(5 * 60, 23 * 60, ROWS)
+    delay = np.rint(generator.exponential(30, ROWS)).astype(np.int64) - 10
+    actual = (plan + delay) % 1_440
+    clock = [minutes // 60 * 100 + minutes % 60 for minutes in (plan, actual)]
+    table = pa.table(
+        {
+            "start": pa.array(start, pa.timestamp("us")),
+            "seconds": seconds,
+            "end": pa.array(start + seconds, pa.timestamp("us")),
+            "plan": pa.array(clock[0], pa.int32()),
+            "actual": pa.array(clock[1], pa.int32()),
+            "delay": delay,
+        }
+    )
+    titles, drawn = applied(table)
+
+    assert "actual is a clock time" in titles
+    assert (
+        "actual = plan + delay minutes (clock times)" in titles
+        or "plan = actual + delay minutes (clock times)" in titles
+    )
+    span = drawn["end"].to_numpy() - drawn["start"].to_numpy()
+    assert (span.astype("timedelta64[s]").astype(np.int64) == drawn["seconds"].to_numpy()).all()
+    minutes = [drawn[name].to_numpy() // 100 * 60 + drawn[name].to_numpy() % 100 for name in ("plan", "actual")]
+    assert ((minutes[0] + drawn["delay"].to_numpy() - minutes[1]) % 1_440 == 0).all()
+
+
+def test_clock_integers_have_no_minutes_beyond_59() -> None:
+    minutes = numbers().integers(0, 1_440, ROWS)
+    table = pa.table({"at": minutes // 60 * 100 + minutes % 60, "x": numbers(1).random(ROWS)})
+    relations, rows = found(table)
+    drawn = pa.record_batch({"at": pa.array([1375, 1260, 59, None], pa.int64()), "x": [0.0, 0.1, 0.2, 0.3]})
+
+    fixed, _ = rows.apply(drawn, np.zeros((4, len(relations.relations))))
+
+    assert fixed["at"].to_pylist() == [1335, 1220, 59, None]
+
+
+def test_columns_are_missing_together() -> None:
+    generator = numbers()
+    gone, late = generator.random(ROWS) < 0.1, generator.random(ROWS) < 0.1
+    values = generator.random((3, ROWS))
+    table = pa.table(
+        {
+            "left": pa.array(values[0], mask=gone),
+            "flown": pa.array(values[1], mask=gone),
+            "landed": pa.array(values[2], mask=gone | late),
+        }
+    )
+    titles, drawn = applied(table)
+
+    missing = {name: np.array(drawn[name].is_null().to_pylist()) for name in drawn.column_names}
+    assert set(titles) == {"flown is missing where left is, and only there", "landed is missing where left is"}
+    assert (missing["left"] == missing["flown"]).all()
+    assert (missing["landed"] | ~missing["left"]).all()
+    assert missing["left"].mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_column_that_equals_another_now_and_then_does_so_as_often_where_the_model_is_close() -> None:
+    generator = numbers()
+    bill = np.rint(generator.lognormal(8, 1, ROWS)).astype(np.int64)
+    paid = np.where(generator.random(ROWS) < 0.2, bill, np.rint(bill * generator.random(ROWS)).astype(np.int64))
+    table = pa.table({"bill": bill, "paid": paid})
+    relations, rows = found(table)
+    encoding = encoding_of(table)
+    encoded = encoding.encode_table(table, rows=2_048).arrays
+    drawn = encoding.decode(encoded, np.random.default_rng(3).random(encoded["cat"].shape))
+
+    related, _ = rows.apply(drawn, np.random.default_rng(4).random((ROWS, len(relations.relations))))
+
+    before, after = (np.mean(np.array(each["bill"]) == np.array(each["paid"])) for each in (drawn, related))
+    assert [each.title for each in relations.relations] == ["paid = bill"]
+    assert before < 0.05
+    assert after == pytest.approx((bill == paid).mean(), abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_columns_have_no_relations(seed: int) -> None:
+    generator = numbers(seed)
+    table = pa.table(
+        {
+            "zeros": np.where(generator.random(ROWS) < 0.95, 0, generator.integers(1, 9_999, ROWS)),
+            "more zeros": np.where(generator.random(ROWS) < 0.9, 0, generator.integers(1, 9_999, ROWS)),
+            "small": generator.integers(0, 3, ROWS),
+            "count": generator.integers(0, 5, ROWS),
+            "rare": generator.choice(["a", "b"], ROWS, p=[0.997, 0.003]),
+            "kind": generator.choice(["u", "v", "w"], ROWS),
+            "hole": pa.array(generator.random(ROWS), mask=generator.random(ROWS) < 0.3),
+            "gap": pa.array(generator.random(ROWS), mask=generator.random(ROWS) < 0.02),
+        }
+    )
+    assert find_relations(encoding_of(table), table) == FoundRelations()
+
+
+def test_each_target_follows_from_others_without_a_circle() -> None:
+    code = numbers().integers(0, 50, ROWS)
+    table = pa.table({"code": code, "name": [f"n{each}" for each in code], "number": code * 10})
+    relations, _ = found(table)
+
+    targets = [each.target for each in relations.relations]
+    assert len(targets) == 2
+    known = set(table.column_names) - set(targets)
+    for relation in relations.relations:
+        assert set(relation.sources) <= known
+        known.add(relation.target)
+    assert json.loads(relations.relations[0].model_dump_json())["share"] == 1.0
