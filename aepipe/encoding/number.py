@@ -88,7 +88,7 @@ def fit_number(column: Column, index: int, values: pa.ChunkedArray) -> NumberCod
     unit = values.type.unit if pt.is_duration(values.type) else None
     chunks = [numeric(chunk, unit) for chunk in values.chunks]
     observed = np.concatenate([_observed(chunk) for chunk in chunks] or [np.zeros(0)])
-    usable = observed[statistics.fits_float32(observed)]
+    usable = observed[statistics.usable(observed)]
     missing = len(values) > sum(len(_observed(chunk)) for chunk in chunks)
     whole = observed.dtype.kind in "iu"
     offset = _integer_offset(usable) if whole else 0.0 if observed.dtype.itemsize < 8 else statistics.offset(usable)

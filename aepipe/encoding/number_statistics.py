@@ -5,6 +5,10 @@ import numpy as np
 from aepipe.layout import Number
 from aepipe.tables.schema import Transform
 
+FAR = 1e9
+"""Spreads beyond which a huge value is a fault or a placeholder; a Pareto tail of index 1 reaches 1e6 in a million."""
+HUGE = 1e12
+"""Smallest distance, in units of the column, at which a value can be far: spreads of 1e-30 make 1 far from 0."""
 HEAVY_TAIL = 50.0
 """Kurtosis above which transform `auto` uses the logarithm; 3 for a normal distribution, 9 for an exponential one."""
 SMALL_SPREAD = 1e3
@@ -20,6 +24,33 @@ def fits_float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         fits: np.ndarray = np.isfinite(values.astype(np.float32))
     return fits
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+    """Return the mask of values that statistics are fitted to: finite in float32, and not `FAR` from the others.
+
+    One value of 1e30 among amounts would set mean and spread alone, and all other values would become equal. The
+    distance is measured from the median, in half the interquartile range; if most values are equal, in the median
+    distance of the others.
+
+    Args:
+        values: (n,); NaN is not usable.
+    """
+    mask = fits_float32(values)
+    known = values[mask].astype(np.float64)
+    if len(known) == 0 or float(known.max()) - float(known.min()) <= HUGE:
+        return mask
+    center = float(np.median(known))
+    distances = np.abs(known - center)
+    lower, upper = np.quantile(known, [0.25, 0.75])
+    mask[mask] = ~is_far(known, center, float(upper - lower) / 2 or float(np.median(distances[distances > 0])))
+    return mask
+
+
+def is_far(values: np.ndarray, center: float, scale: float) -> np.ndarray:
+    """Return the mask of values that are far from a center, for columns of this scale; bool (n,)."""
+    far: np.ndarray = np.abs(values - center) > max(HUGE, FAR * scale)
+    return far
 
 
 def spread(values: np.ndarray) -> float:

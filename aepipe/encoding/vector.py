@@ -54,7 +54,7 @@ def fit_vector(column: Column, index: int, values: pa.ChunkedArray) -> VectorCod
     for at, element in enumerate(grid.T):
         elements.append(
             statistics.number(
-                element[statistics.fits_float32(element)],
+                element[statistics.usable(element)],
                 name=f"{column.name}[{at}]",
                 column=index,
                 transform="linear",

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from aepipe.config.job import Job
 from aepipe.encoding import Arrays, Encoding, fit
+from aepipe.encoding.number_statistics import FAR, is_far
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.train.training_rows import MOST_LABELLED, TrainingRows, read_training_rows
@@ -81,9 +82,9 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         as_codes: Encode numbers as codes too, for a family that `takes_codes`; see `encoding.fit`.
     """
     encoding = fit(rows.schema, rows.train.to_batches(), as_codes=as_codes, with_labels=job.samples.labels)
-    train, learned = _encode(encoding, rows.train)
-    dev, dev_rows = _encode(encoding, rows.dev)
-    calibration, calibration_rows = _encode(encoding, rows.calibration)
+    train, learned = _without_far_rows(encoding, *_encode(encoding, rows.train))
+    dev, dev_rows = _without_far_rows(encoding, *_encode(encoding, rows.dev))
+    calibration, calibration_rows = _without_far_rows(encoding, *_encode(encoding, rows.calibration))
     labelled, is_anomaly = _labelled(job, encoding, dev_rows, rows.anomalies)
     return TrainingData(
         encoding,
@@ -98,6 +99,31 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         rows_read=rows.total,
         label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
     )
+
+
+def _without_far_rows(encoding: Encoding, arrays: Arrays, table: pa.Table) -> tuple[Arrays, pa.Table]:
+    """Log and drop rows with a number so far from the others that its loss alone would steer the training."""
+    values = arrays.get("num")
+    numbers = encoding.layout.numbers
+    if values is None or not len(values) or not numbers:
+        return arrays, table
+    rows, columns = np.zeros(len(values), np.bool_), []
+    for index, number in enumerate(numbers):
+        is_log = number.transform == "log"
+        center, scale = (number.center, number.scale) if is_log else (number.mean, number.std)
+        far = is_far(values[:, index], center, scale)
+        if number.low != number.high and far.any():
+            rows |= far
+            columns.append(f"'{number.name}'")
+    if not columns:
+        return arrays, table
+    log.warning(
+        "%s training rows are left out because a number is %.0e times farther from the others than usual: %s",
+        f"{int(rows.sum()):,}",
+        FAR,
+        ", ".join(columns[:5]),
+    )
+    return {name: array[~rows] for name, array in arrays.items()}, table.filter(pa.array(~rows))
 
 
 def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
