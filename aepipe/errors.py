@@ -63,6 +63,10 @@ class BundleCorrupt(AepipeError):
     """A bundle's bytes differ from the exported ones. Remedy: restore it, or train again."""
 
 
+class SignatureInvalid(AepipeError):
+    """A bundle has no valid signature by the named key. Remedy: sign it, or name the key that signed it."""
+
+
 class BundleTooNew(AepipeError):
     """A newer aepipe wrote this bundle. Remedy: upgrade aepipe, or train again with this one."""
 

@@ -19,6 +19,7 @@ EXTRAS = {
     "PIL": "images",
     "prefect": "flows",
     "pydantic_settings": "flows",
+    "cryptography": "sign",
 }
 """Extra of pyproject.toml that brings a module."""
 

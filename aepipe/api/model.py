@@ -13,6 +13,7 @@ from aepipe.api.frames import FORMATS, Frame, in_format, like, to_arrow
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.bundle import Bundle, copy_bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, read_job
 from aepipe.errors import ArgumentInvalid
@@ -238,8 +239,9 @@ def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | Non
     place = Path(path)
     if place.suffix == ".toml" or (place / "job.toml").is_file():
         job = read_job(place)
-        place, outputs = Path(f"{job.bundle_path}@{CHAMPION}"), job.out_path if outputs is None else outputs
-    bundle = Bundle.open(place)
+        bundle, outputs = open_bundle(job), job.out_path if outputs is None else outputs
+    else:
+        bundle = Bundle.open(place)
     return Model(
         TableModel(bundle if outputs is None else with_active_calibration(Path(outputs), bundle), device=device)
     )

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from aepipe.bundles.aliases import MANIFEST, locate
 from aepipe.bundles.golden_rows import Golden, golden_bytes, golden_of
 from aepipe.bundles.graph_check import graph_faults
+from aepipe.bundles.signature import SIGNATURE, check_signature
 from aepipe.calibration.conformal import Calibration
 from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
@@ -114,16 +115,20 @@ class Bundle:
     files: Mapping[str, bytes]
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path, *, public_key: Path | None = None) -> Self:
         """Open the bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
 
         The files are read only if they are regular files of the sizes in the manifest, and the graphs are checked
-        before onnxruntime sees them.
+        before onnxruntime sees them. With `public_key`, a PEM file, the version must have a signature by that key.
 
-        Raises BundleNotFound, BundleTooNew, or BundleCorrupt with the file that differs from the exported one.
+        Raises BundleNotFound, BundleTooNew, SignatureInvalid, or BundleCorrupt with the file that differs from the
+        exported one.
         """
         folder = locate(Path(path).resolve())
-        manifest = read_manifest(folder)
+        data = manifest_bytes(folder)
+        if public_key is not None:
+            check_signature(folder, data, public_key)
+        manifest = _parsed_manifest(folder, data)
         files = _read_checked(folder, manifest)
         for fault in _graph_faults(manifest, files):
             raise BundleCorrupt(f"{folder}/{one_line(fault)}. Do not use this bundle; restore it, or train again.")
@@ -242,14 +247,24 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Path:
     )
     with lock(folder / LOCK, wait_s=_WAIT_S):
         if not final.exists():
-            put_folder(final, {**bundle.files, MANIFEST: manifest})
+            signature = bundle.path / SIGNATURE
+            signed = {SIGNATURE: _read(signature, most=_LEAST_READ)} if signature.is_file() else {}
+            put_folder(final, {**bundle.files, MANIFEST: manifest, **signed})
     return final
 
 
 def read_manifest(folder: Path) -> BundleManifest:
     """Read the manifest of a version and check it against the folder's name. Raises BundleCorrupt or BundleTooNew."""
+    return _parsed_manifest(folder, manifest_bytes(folder))
+
+
+def manifest_bytes(folder: Path) -> bytes:
+    """Read the manifest of a version, unchecked. Raises BundleCorrupt if it cannot be read."""
+    return _read(folder / MANIFEST, most=_MOST_MANIFEST_BYTES)
+
+
+def _parsed_manifest(folder: Path, data: bytes) -> BundleManifest:
     path = folder / MANIFEST
-    data = _read(path, most=_MOST_MANIFEST_BYTES)
     if not folder.name.endswith(f"-{_short_digest(data)}"):
         raise BundleCorrupt(
             f"{path} was edited, or its folder renamed: got digest {_short_digest(data)}, "
@@ -299,7 +314,7 @@ def _named_files(
     files[CALIBRATION] = calibration.to_json()
     files[GOLDEN] = golden_bytes(golden, manifest.latent)
     for name, data in extras.items():
-        if name in files or name == MANIFEST or name.startswith(".") or Path(name).name != name:
+        if name in files or name in (MANIFEST, SIGNATURE) or name.startswith(".") or Path(name).name != name:
             raise ValueError(f"extra file name {name!r} is reserved or invalid. Choose another name.")
         files[name] = data
     return files
@@ -307,7 +322,7 @@ def _named_files(
 
 def _read_checked(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
     """Read every file by name and check it against the manifest."""
-    present = {entry.name for entry in folder.iterdir()} - {MANIFEST}
+    present = {entry.name for entry in folder.iterdir()} - {MANIFEST, SIGNATURE}
     if extra := sorted(present - set(manifest.files)):
         raise BundleCorrupt(f"{folder / extra[0]} is not part of the bundle. Remove it from the folder.")
     files = {}

@@ -385,6 +385,9 @@ def verify(
         bool,
         typer.Option("--untrusted", help="Open each bundle in a child process with limits on memory and time."),
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="PEM file of the ed25519 public key that must have signed each bundle.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check every file of a bundle and of a job's outputs against its recorded digest.
@@ -393,7 +396,7 @@ def verify(
     """
     from aepipe.jobs.verify import verify as check
 
-    result = check(path, untrusted=untrusted)
+    result = check(path, untrusted=untrusted, key=key)
     if json:
         print_json(result)
     else:
@@ -403,6 +406,25 @@ def verify(
             typer.echo(f"FAULT {printable(fault)}", err=True)
     if result.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def sign(
+    key: Annotated[Path, typer.Option(help="PEM file of an ed25519 private key.")],
+    path: Annotated[Path, typer.Argument(help="Folder of a bundle, or job file, for its champion.")] = HERE,
+    json: Json = False,
+) -> None:
+    """Sign a bundle, so that a job with [[run] public_key] and `aepipe verify --key` accept it.
+
+    Example: [bold]aepipe sign data/cells/job.toml --key key.pem[/bold]
+    """
+    from aepipe.jobs.sign import sign as sign_bundle
+
+    result = sign_bundle(path, key)
+    if json:
+        print_json(result)
+    else:
+        typer.echo(f"{result.version} is signed by key {result.public_key}: {result.path}")
 
 
 @app.command()

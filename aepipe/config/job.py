@@ -363,6 +363,11 @@ class Job(FrozenModel):
         """Return a path relative to the job file as an absolute one; URLs stay as they are."""
         return path if "://" in path else str(self._from_job(Path(path)))
 
+    @property
+    def public_key_path(self) -> Path | None:
+        """Absolute path of the public key that bundles must be signed with; None if they need no signature."""
+        return None if self.run.public_key is None else self._from_job(self.run.public_key)
+
     def _from_job(self, path: Path) -> Path:
         return Path(path) if path.is_absolute() else (self.source.parent / path).resolve()
 

@@ -64,6 +64,11 @@ class Run(FrozenModel):
         ge=128,
         description="memory limit of a scoring process, in MB; default: 300 plus 150 per worker, at most 2000",
     )
+    public_key: Path | None = Field(
+        None,
+        description="PEM file of an ed25519 public key: a bundle without a valid signature by it is refused; default: "
+        "every bundle is used",
+    )
     gpu_memory_mb: int | None = Field(
         None,
         ge=64,

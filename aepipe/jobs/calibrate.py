@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.active_calibration import activate_calibration, with_active_calibration
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import current_user
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job, read_job
@@ -98,7 +99,7 @@ def calibrate(
         ArgumentInvalid: Labels were named, but the job has no costs.
     """
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     nights = latest_nights(Outputs(job.out_path), bundle.version)
     chosen = chosen_partitions(job, partitions) if partitions else ()
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)

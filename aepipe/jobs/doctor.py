@@ -127,10 +127,10 @@ def _table(job: Job) -> Check:
 
 
 def _bundle(job: Job) -> Check:
-    from aepipe.bundles.bundle import Bundle
+    from aepipe.bundles.job_bundle import open_bundle
 
     try:
-        bundle = Bundle.open(job.bundle_path)
+        bundle = open_bundle(job)
     except AepipeError as error:
         return Check(what="bundle", found=str(error), ok=False)
     return Check(what="bundle", found=bundle.version, ok=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
 from aepipe.bundles.active_calibration import with_active_calibration
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Device, Job, read_job
 from aepipe.engines.engine import find_engine
 from aepipe.errors import DataUnreadable, JobInvalid, did_you_mean
@@ -77,7 +77,7 @@ def score(
     job = read_job(job_path)
     device = device or job.run.device
     usable_device(device)
-    bundle = with_active_calibration(job.out_path, Bundle.open(f"{job.bundle_path}@{model}"))
+    bundle = with_active_calibration(job.out_path, open_bundle(job, model))
     Outputs(job.out_path).finish_forgetting(wait_s=_WAIT_S)
     chosen, notes = (chosen_partitions(job, partitions), ()) if partitions else _selected(job)
     if job.calibration.adaptive:

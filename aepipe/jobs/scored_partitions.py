@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundles.active_calibration import with_active_calibration
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
@@ -42,7 +42,7 @@ def _scored_by(outputs: Outputs, version: str) -> tuple[_Manifests, _Manifests]:
 
 def open_model(job: Job, name: str) -> TableModel:
     """Open a version of the job's model, or the one with this alias, with its active calibration."""
-    bundle = with_active_calibration(job.out_path, Bundle.open(f"{job.bundle_path}@{name}"))
+    bundle = with_active_calibration(job.out_path, open_bundle(job, name))
     return TableModel(bundle, device=job.run.device)
 
 

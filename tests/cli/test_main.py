@@ -39,8 +39,10 @@ COMMANDS = [
     "forget",
     "backfill",
     "drift",
+    "publish",
     "alert",
     "verify",
+    "sign",
     "doctor",
 ]
 
@@ -235,11 +237,13 @@ JSON_CALLS = {
     "drift": ["drift", "{job}"],
     "alert": ["alert", "{job}", "--dry-run"],
     "forget": ["forget", "{job}", "dt=2026-01-07"],
+    "publish": ["publish", "{job}"],
     "verify": ["verify", "{job}"],
+    "sign": ["sign", "{job}", "--key", "{folder}/absent.pem"],
     "doctor": ["doctor", "{job}"],
 }
-REFUSED_FOR_CELLS = {"impute", "augment", "promote", "rollback"}
-"""An autoencoder neither imputes nor samples a label, and there is one version: nothing on standard output."""
+REFUSED_FOR_CELLS = {"impute", "augment", "promote", "rollback", "sign"}
+"""An autoencoder neither imputes nor samples a label, there is one version and no key: nothing on standard output."""
 
 
 def test_every_command_has_a_call_with_json() -> None:

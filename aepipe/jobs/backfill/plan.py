@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from aepipe.batch.partition_scorer import partition_key
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
@@ -140,7 +141,7 @@ class _Planner:
     def _open(self, version: str) -> _Model:
         if version not in self._models:
             try:
-                bundle = Bundle.open(self._job.bundle_path / version)
+                bundle = open_bundle(self._job, version)
                 self._models[version] = _Model(with_active_calibration(self._job.out_path, bundle))
             except AepipeError as error:
                 self._models[version] = _Model(None, str(error))

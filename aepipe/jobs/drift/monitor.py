@@ -18,6 +18,7 @@ from aepipe.bundles.drift_reference import (
     input_streams,
     read_drift_reference,
 )
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.drift import Drift
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
@@ -117,7 +118,7 @@ def measure_drift(
         BundleNotFound: the bundle has no reference, since an older version trained it.
     """
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     reference = read_drift_reference(bundle)
     if reference is None:
         raise BundleNotFound(f"{bundle.path} has no drift reference. Train again: aepipe train {job.source} --force")
@@ -140,7 +141,7 @@ def measure_if_possible(job: Job, *, model: str = "champion", partitions: Sequen
     if not job.drift.check or not partitions:
         return None
     try:
-        if read_drift_reference(Bundle.open(f"{job.bundle_path}@{model}")) is None:
+        if read_drift_reference(open_bundle(job, model)) is None:
             return None
         result = measure_drift(job.source, model=model, partitions=partitions)
     except AepipeError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import read_job
 from aepipe.jobs.results import Result
 
@@ -30,7 +31,7 @@ class ModelDiff(Result):
 def diff_models(job_path: str | Path, first: str, second: str) -> ModelDiff:
     """Compare two versions, or aliases, of a job's model. Raises BundleNotFound."""
     job = read_job(job_path)
-    bundles = [Bundle.open(job.bundle_path.with_name(f"{job.name}@{name}")) for name in (first, second)]
+    bundles = [open_bundle(job, name) for name in (first, second)]
     facts = [_facts(bundle) for bundle in bundles]
     found = {section: _differences(facts[0][section], facts[1][section]) for section in facts[0]}
     return ModelDiff(

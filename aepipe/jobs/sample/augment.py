@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions.condition import Condition
@@ -90,7 +91,7 @@ def augment(
     began = time.perf_counter()
     report = progress or no_progress
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     rare_class = _parse_class(bundle, rare)
     validate_constraints(job.samples.constraints, bundle.encoding)
     report("read", 0.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import read_job
 from aepipe.inference.imputation import ImputedRows, Imputer
 from aepipe.jobs.inspect import refuse_faults
@@ -64,7 +65,7 @@ def impute(
     """
     began = time.perf_counter()
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     (source,) = chosen_partitions(job, [partition])
     chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed
     imputer = Imputer(bundle, seed=chosen, device=job.run.device)

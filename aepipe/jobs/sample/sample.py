@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job, read_job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
@@ -190,7 +191,7 @@ def sample(
     began = time.perf_counter()
     job = read_job(job_path)
     place = _place(partition, name)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     request = SampleRequest(
         rows=_validated_rows(job, rows),
         seed=partition_seed(job.samples.seed, place) if seed is None else seed,
@@ -221,7 +222,7 @@ def sample_nightly(job_path: str | Path, *, progress: Progress | None = None) ->
     Returns None if the champion has written the set of today before.
     """
     job = read_job(job_path)
-    place, champion = nightly_partition(job), Bundle.open(f"{job.bundle_path}@champion")
+    place, champion = nightly_partition(job), open_bundle(job)
     manifest = Outputs(job.out_path).manifest(SAMPLE, place)
     if manifest is not None and manifest.model_version == champion.version:
         return None

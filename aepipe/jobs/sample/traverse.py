@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, OptionInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
@@ -173,7 +173,7 @@ def traverse(
 def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     began = time.perf_counter()
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = open_bundle(job, model)
     refuse_untraversable(bundle)
     rows = find_rows(job, list(keys), columns=bundle.encoding.columns_read)
     opened = TableModel(bundle, device=job.run.device)
