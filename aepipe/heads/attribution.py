@@ -225,17 +225,12 @@ def perturbed(layout: Layout, train: Arrays, rows: Arrays) -> list[tuple[int, Ar
             values.append(np.full_like(right, np.nan))
         found += [(number.column, _with(rows, "num", index, value)) for value in values]
     for index, category in enumerate(layout.categories):
-        codes = _anomalous_codes(np.asarray(train["cat"][:, index]), category.size)
+        counts = np.bincount(np.asarray(train["cat"][:, index]).astype(np.int64), minlength=category.size)
+        known = np.arange(FIRST_VALUE, category.size)
+        rarest = known[np.argmin(counts[known], keepdims=True)] if len(known) else known
+        codes = (UNSEEN, RARE, *rarest.tolist(), *((MISSING,) if counts[MISSING] else ()))
         found += [(category.column, _with(rows, "cat", index, np.int32(code))) for code in codes]
     return found
-
-
-def _anomalous_codes(codes: NDArray[np.generic], size: int) -> tuple[int, ...]:
-    """Return the codes for unseen, rare, the rarest known value and, if training rows have it, missing."""
-    counts = np.bincount(codes.astype(np.int64), minlength=size)
-    values = np.arange(FIRST_VALUE, size)
-    rarest = values[np.argmin(counts[values], keepdims=True)] if len(values) else values
-    return (UNSEEN, RARE, *rarest.tolist(), *((MISSING,) if counts[MISSING] else ()))
 
 
 def _with(rows: Arrays, name: str, index: int, values: NDArray[np.generic] | np.generic) -> Arrays:

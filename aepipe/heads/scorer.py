@@ -120,7 +120,12 @@ class Scorer(nn.Module):
         if self.reasons:
             width = (self.reasons,)
             ports = (Port("reason", "int32", width), Port("reason_z", "float32", width))
-            groups.append(_OutputGroup(ports, self._reasons))
+
+            def strongest(outputs: ModelOutputs) -> tuple[Tensor, ...]:
+                top = torch.topk(self.attribution(outputs), self.reasons, dim=1)
+                return top.indices.to(torch.int32), top.values
+
+            groups.append(_OutputGroup(ports, strongest))
         if (clusters := self.clusters) is not None:
             groups.append(_OutputGroup(CLUSTER_PORTS, lambda outputs: clusters(outputs.posterior.mean)))
         if (classes := self.classes) is not None:
@@ -128,10 +133,6 @@ class Scorer(nn.Module):
                 _OutputGroup(CLASS_PORTS, lambda outputs: classes(points(outputs.evidence.z, outputs.evidence.total)))
             )
         return groups
-
-    def _reasons(self, model_outputs: ModelOutputs) -> tuple[Tensor, ...]:
-        strongest = torch.topk(self.attribution(model_outputs), self.reasons, dim=1)
-        return strongest.indices.to(torch.int32), strongest.values
 
 
 def collect_training_outputs(

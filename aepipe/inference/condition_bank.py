@@ -40,7 +40,11 @@ class ConditionPool:
             JobInvalid: `where` names a column that is not a condition, or holds for no row.
             OptionInvalid: a literal does not fit the type of its column.
         """
-        self.rows = _rows(bundle)
+        if bundle.encoding.schema.conditions:
+            table = pq.ParquetFile(pa.BufferReader(bundle.files[FILE])).read(use_threads=False)
+            (self.rows,) = table.combine_chunks().to_batches()
+        else:
+            self.rows = pa.RecordBatch.from_pylist([], pa.schema([]))
         if where is not None:
             self.rows = self.rows.filter(_holds(where, self.rows, bundle))
         self._arrays = bundle.encoding.encode_given(self.rows) if self.rows.num_columns else {}
@@ -53,14 +57,6 @@ class ConditionPool:
         chosen = (uniform.astype(np.float64) * self.rows.num_rows).astype(np.int64)
         arrays = {name: array[chosen] for name, array in self._arrays.items()}
         return ConditionRows(self.rows.take(pa.array(chosen)), arrays)
-
-
-def _rows(bundle: Bundle) -> pa.RecordBatch:
-    if not bundle.encoding.schema.conditions:
-        return pa.RecordBatch.from_pylist([], pa.schema([]))
-    table = pq.ParquetFile(pa.BufferReader(bundle.files[FILE])).read(use_threads=False)
-    (batch,) = table.combine_chunks().to_batches()
-    return batch
 
 
 def _holds(where: Condition, rows: pa.RecordBatch, bundle: Bundle) -> pa.BooleanArray:

@@ -76,7 +76,10 @@ def fit(
     _prepare(context)
     if not context.objectives:
         return Curve(stopped_because="solved in closed form")
-    checkpointer = None if checkpoint is None else Checkpointer(checkpoint, _checkpoint_key(context), every_s)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    rows = f"{context.rows.rows} {context.held_out.rows}"
+    key = f"{type(model).__name__} {shapes} {rows} {options.model_dump_json()}"
+    checkpointer = None if checkpoint is None else Checkpointer(checkpoint, key, every_s)
     with single_threaded(_multiplications(context) < _WORTH_A_THREAD):
         training_state, reason = _resume(context, checkpointer), ""
         for phase in sorted({objective.phase for objective in context.objectives}):
@@ -355,10 +358,3 @@ def _content(context: TrainingContext, training_state: TrainingState) -> dict[st
         "generator": context.generator.get_state(),
         "standing": training_state.content(),
     }
-
-
-def _checkpoint_key(context: TrainingContext) -> str:
-    """Return the key of a checkpoint: the network, the number of rows and the options."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in context.model.state_dict().items()}
-    rows = f"{context.rows.rows} {context.held_out.rows}"
-    return f"{type(context.model).__name__} {shapes} {rows} {context.options.model_dump_json()}"

@@ -72,14 +72,14 @@ class RecurrentDecoder(nn.Module):
         return output if self.length is None else torch.cat([output, self.length(z)], 1)
 
 
-def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
-    return RecurrentEncoder(layout, state_width(layout, options), outputs)
-
-
-def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
-    return RecurrentDecoder(layout, state_width(layout, options), inputs, likelihood)
-
-
 BACKBONE = Backbone(
-    "recurrent", "gated recurrent units, step by step", Options, ("series", "image"), _encoder, _decoder, lambda _: 2e-3
+    "recurrent",
+    "gated recurrent units, step by step",
+    Options,
+    ("series", "image"),
+    lambda layout, options, outputs: RecurrentEncoder(layout, state_width(layout, options), outputs),
+    lambda layout, options, inputs, likelihood: RecurrentDecoder(
+        layout, state_width(layout, options), inputs, likelihood
+    ),
+    lambda _: 2e-3,
 )

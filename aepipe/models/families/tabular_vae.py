@@ -126,7 +126,10 @@ class TabularVae(Model):
         forced, state = cat._replace(name="forced"), Port("state", "float32", (width,))
         noise = Port("eps", "float32", z.row_shape, "normal"), Port("pick", "float32", (1,), "uniform")
         drawn, completed = (z, u), (state, forced, u)
-        chained, some = (cat.name,), {"forced": _some_forced(self.layout)}
+        generator, sizes = np.random.default_rng(0), self.chain.sizes
+        examples = generator.integers(0, sizes, (_EXAMPLES, len(sizes)))
+        half_forced = np.where(generator.random(examples.shape) < 0.5, examples, FREE).astype(np.int32)
+        chained, some = (cat.name,), {"forced": half_forced}
         return (
             encoder,
             replace(decoder, chained=chained, write=lambda module: _graph(module, (z,), cat)),
@@ -261,14 +264,6 @@ def _given_sets(rows: int, codes: Tensor, generator: torch.Generator) -> Tensor:
     counts = torch.randint(1, columns, (rows, 1), generator=generator, device=device)
     counts[::2] = 1
     return (order < counts).to(torch.get_default_dtype())
-
-
-def _some_forced(layout: Layout) -> np.ndarray:
-    """Return rows (512, C) with half of the codes forced, as example inputs of the conditional decoder."""
-    generator = np.random.default_rng(0)
-    sizes = [category.size for category in layout.categories]
-    codes = generator.integers(0, sizes, (_EXAMPLES, len(sizes)))
-    return np.where(generator.random(codes.shape) < 0.5, codes, FREE).astype(np.int32)
 
 
 def _faults(layout: Layout, options: Options) -> Iterable[str]:

@@ -93,7 +93,10 @@ class AutoregressiveColumns(nn.Module):
         self.uniforms = sum(self.parts)
         parted = [column for column, levels in enumerate(self.levels) if levels.places > 1]
         most = Levels(*(max(counts) for counts in zip(*self.levels, strict=True)))
-        grids = torch.stack([_grid(size, levels, most) for size, levels in zip(sizes, self.levels, strict=True)])
+        grids = torch.full((len(sizes), *most), -1)  # codes by group and place, padded
+        for grid, size, levels in zip(grids, sizes, self.levels, strict=True):
+            own = torch.arange(levels.groups * levels.places).reshape(levels)
+            grid[: levels.groups, : levels.places] = torch.where(own < size, own, -1)
         self._init_parameters(len(parted), width, most)
         columns = torch.tensor(sizes)
         position = torch.tensor(self.order).argsort()
@@ -243,11 +246,3 @@ def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
 def _cross_entropy(logits: Tensor, codes: Tensor) -> Tensor:
     """Return -log p of codes (C, B) at logits (C, B, n), (C, B) in nats."""
     return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").reshape(codes.shape)
-
-
-def _grid(size: int, levels: Levels, most: Levels) -> Tensor:
-    """Return the codes by group and place, padded with -1."""
-    codes = torch.full(most, -1)
-    own = torch.arange(levels.groups * levels.places).reshape(levels)
-    codes[: levels.groups, : levels.places] = torch.where(own < size, own, -1)
-    return codes

@@ -41,7 +41,13 @@ class HierarchicalLatents(nn.Module):
         super().__init__()
         self.widths = tuple(widths)
         above = [sum(widths[:level]) for level in range(1, len(widths))]
-        self.steps = nn.ModuleList(map(_prior_network, above, widths[1:]))
+        self.steps = nn.ModuleList()
+        for inputs, width in zip(above, widths[1:], strict=True):
+            last = nn.Linear(_HIDDEN, 2 * width)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            first, second = nn.Linear(inputs, _HIDDEN), nn.Linear(_HIDDEN, _HIDDEN)
+            self.steps.append(nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), last))
 
     def prior(self, level: int, above: Tensor) -> Gaussian:
         """Return the prior of a level, (B, its width), given all latents above it."""
@@ -113,10 +119,3 @@ def _nll(z: Tensor, gaussian: Gaussian) -> Tensor:
 def _concatenated(levels: Sequence[Gaussian]) -> Gaussian:
     means, log_vars = zip(*levels, strict=True)
     return Gaussian(torch.cat(means, 1), torch.cat(log_vars, 1))
-
-
-def _prior_network(above: int, width: int) -> nn.Sequential:
-    last = nn.Linear(_HIDDEN, 2 * width)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(above, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, _HIDDEN), nn.SiLU(), last)

@@ -143,7 +143,15 @@ class NumberScaling(nn.Module):
         super().__init__()
         self.has_log = any(number.transform == "log" for number in numbers)
         self.has_missing = any(number.may_be_missing for number in numbers)
-        steps = torch.tensor([_steps(number) for number in numbers]).reshape(-1, 4)
+        steps = torch.tensor(
+            [
+                # Mean and gain before the logarithm, then after it; a linear number uses only the first two.
+                (number.center, 1 / number.scale, number.mean, 1 / number.std)
+                if number.transform == "log"
+                else (number.center + number.mean * number.scale, 1 / (number.scale * number.std), 0.0, 1.0)
+                for number in numbers
+            ]
+        ).reshape(-1, 4)
         for name, values in zip(("mean", "gain", "log_mean", "log_gain"), steps.T.contiguous(), strict=True):
             self.register_buffer(name, values, persistent=False)
         is_log = torch.tensor([number.transform == "log" for number in numbers], dtype=torch.bool)
@@ -199,13 +207,6 @@ def harden(softened: Tensor) -> Tensor:
     root = softened - core
     fourth = 0.25 * root.abs() + 1
     return core + 0.25 * root * (fourth + 1) * (fourth.square() + 1)
-
-
-def _steps(number: Number) -> tuple[float, float, float, float]:
-    """Return mean and gain before the logarithm, then after it; a linear number uses only the first two."""
-    if number.transform == "log":
-        return number.center, 1 / number.scale, number.mean, 1 / number.std
-    return number.center + number.mean * number.scale, 1 / (number.scale * number.std), 0.0, 1.0
 
 
 def _no_codes(like: Tensor) -> Tensor:
