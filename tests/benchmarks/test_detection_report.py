@@ -34,7 +34,7 @@ def result(detector: str, table: str, seed: int, **values: float) -> tuple[Measu
     return Measured("clean", detector, table, seed), made
 
 
-def test_a_row_without_a_score_counts_as_the_strangest() -> None:
+def test_a_row_without_a_score_counts_as_the_most_anomalous() -> None:
     rows = np.zeros((4, 1))
     split = Split(rows, rows, np.asarray([False, False, True, True]), scores_own_rows=True)
 

@@ -41,7 +41,7 @@ def test_rows_are_split_without_overlap_and_texts_are_stripped(tmp_path: pytest.
     assert Asked("income", "<=50K").of(rest).num_rows == 5
 
 
-def test_a_learner_foretells_a_column_from_rows_that_hold_what_it_depends_on() -> None:
+def test_a_learner_predicts_a_column_from_informative_rows() -> None:
     pytest.importorskip("lightgbm")
     from benchmarks.synthesis_measures import measured
 

@@ -84,7 +84,7 @@ def test_with_capacity_for_nothing_the_strictest_threshold_is_chosen() -> None:
     assert cheapest(curve, 9) == 1
 
 
-def test_a_choice_by_labels_tells_its_measures_at_the_base_rate() -> None:
+def test_a_choice_by_labels_reports_its_measures_at_the_base_rate() -> None:
     steps = Calibration.fit(np.arange(9.0), alpha=0.5).steps
     found, truth = np.array([1.0, 9.0, 1.0, 9.0, 9.0]), np.array([False, False, False, True, True])
     costs = Costs(false_alarm=1, miss=900, base_rate=0.25)

@@ -91,7 +91,7 @@ def test_a_dictionary_may_hold_nulls_doubles_and_values_that_no_row_has() -> Non
     assert codec.encode(array).unseen == 1
 
 
-def test_another_dictionary_at_the_same_place_is_not_taken_for_the_last_one() -> None:
+def test_a_new_dictionary_at_the_same_address_is_not_confused_with_the_last() -> None:
     codec = codec_of(pa.array(["a", "a", "b", "b"]))
 
     for word in "abababab":
@@ -112,7 +112,7 @@ def test_few_rows_and_many_rows_are_looked_up_alike() -> None:
     assert at_once[-2:] == [UNSEEN, MISSING]
 
 
-def test_only_so_many_values_have_a_code_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_limited_number_of_values_have_their_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(category, "MOST_VALUES", 3)
     monkeypatch.setattr(category, "MOST_RARE", 2)
 

@@ -76,7 +76,7 @@ def test_the_tensors_and_the_vector_have_the_shapes_that_the_layout_says(name: s
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_conditions_alone_are_encoded_as_beside_their_row(name: str) -> None:
+def test_conditions_are_encoded_like_within_their_row(name: str) -> None:
     encoding = fitted(COLUMNS[name])
 
     alone = encoding.encode_given(batch(COLUMNS[name]).select(["given"]))
@@ -151,7 +151,7 @@ def test_a_value_that_training_never_saw_is_counted_and_fine() -> None:
     assert not encoded.invalid.any()
 
 
-def test_conditions_stand_beside_an_image() -> None:
+def test_conditions_may_accompany_an_image() -> None:
     scans = pa.array([bytes([value] * 4) for value in range(6)], pa.binary())
     table = pa.table({"kind": COLUMNS["text"], "scan": scans, "age": COLUMNS["number"]})
     spec = {"scan": {"kind": "image", "shape": [1, 2, 2]}, "kind": "condition", "age": "condition"}

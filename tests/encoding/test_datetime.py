@@ -104,7 +104,7 @@ def test_timestamps_in_another_unit_or_zone_are_the_same_moments() -> None:
         (["2026-01-01 03:15:01", "2026-01-02 07:00"], 1),
     ],
 )
-def test_a_decoded_time_is_a_multiple_of_what_the_training_times_are_multiples_of(times: list[str], step: int) -> None:
+def test_decoded_times_keep_the_resolution_of_the_training_times(times: list[str], step: int) -> None:
     array = stamps(*times)
     encoding = one_column(array)
     arrays = {"num": np.array([[0.2, 12345.6]], np.float32), "cat": np.array([[6]], np.int32)}

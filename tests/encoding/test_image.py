@@ -81,7 +81,7 @@ def test_a_column_of_nulls_is_a_column_of_missing_images() -> None:
 
 
 @pytest.mark.parametrize("pixel", [-1, 256, 2.5e9, None])
-def test_a_number_that_is_no_pixel_makes_its_row_invalid(pixel: float | None) -> None:
+def test_an_invalid_pixel_makes_its_row_invalid(pixel: float | None) -> None:
     number = None if pixel is None else int(pixel)
     array = pa.array([[0] * 6, [1, 2, number, 4, 5, 6], [255] * 6], pa.list_(pa.int64()))
 
@@ -113,7 +113,7 @@ def test_png_bytes_are_read_and_written_without_loss(shape: tuple[int, ...]) -> 
     assert np.array_equal(again, expected)
 
 
-def test_jpeg_bytes_are_what_pillow_reads() -> None:
+def test_jpeg_bytes_are_read_like_by_pillow() -> None:
     content = packed(noise(8, 8, 3), "JPEG")
     encoding = one_column(pa.array([content]))
 
@@ -134,7 +134,7 @@ def test_pictures_of_another_shape_are_refused_unless_the_job_says_resize() -> N
     assert lenient.encode(batch_of(array)).arrays["image"].shape == (6, 1, 2, 3)
 
 
-def test_a_resized_picture_is_what_pillow_makes_of_it() -> None:
+def test_a_resized_picture_equals_that_of_pillow() -> None:
     pixels = noise(8, 12)
     array = pa.array([packed(noise(2, 3)), packed(noise(2, 3)), packed(pixels)])
 

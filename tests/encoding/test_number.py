@@ -156,7 +156,7 @@ def test_whole_floats_stay_whole_when_a_network_says_otherwise() -> None:
     assert decoded.column(0).to_pylist() == [1, 7, 7, None]
 
 
-def test_a_network_cannot_make_missing_what_never_was() -> None:
+def test_columns_without_missing_training_values_are_never_drawn_missing() -> None:
     encoding = one_column(pa.array([1, 2, 6], pa.int64()))
 
     assert encoding.decode({"num": np.array([[np.nan]], np.float32)}).column(0).to_pylist() == [3]
@@ -224,7 +224,7 @@ def test_durations_are_read_in_the_unit_of_training() -> None:
     assert num(encoding, pa.array([3], pa.duration("s"))).tolist() == [3000]
 
 
-def test_many_float_columns_at_once_are_what_they_are_one_by_one() -> None:
+def test_many_float_columns_are_encoded_like_single_ones() -> None:
     generator = np.random.default_rng(1)
     kinds = {"f32": pa.float32(), "f64": pa.float64(), "far": pa.float64()}
     table = pa.table(

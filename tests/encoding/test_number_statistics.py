@@ -23,18 +23,18 @@ def test_no_values_and_equal_values_have_a_spread_of_one() -> None:
 
 
 @pytest.mark.parametrize(("values", "expected"), [([1e6, 1e6 + 1], 1e6 + 0.5), ([1e6, 2e6], 0.0), ([], 0.0)])
-def test_an_offset_is_the_mean_where_the_spread_is_small_beside_it(values: list[float], expected: float) -> None:
+def test_an_offset_is_the_mean_where_the_spread_is_relatively_small(values: list[float], expected: float) -> None:
     assert statistics.offset(np.array(values)) == expected
 
 
 @pytest.mark.parametrize("places", range(7))
-def test_rounded_values_tell_their_decimals(places: int) -> None:
+def test_decimals_of_rounded_values_are_found(places: int) -> None:
     values = np.round(np.random.default_rng(1).normal(0, 1000, 3000), places)
 
     assert statistics.decimals(values, 2.0**-52) == places
 
 
-def test_rounded_float32_values_tell_their_decimals_too() -> None:
+def test_decimals_of_rounded_float32_values_are_found() -> None:
     values = np.round(np.random.default_rng(1).normal(0, 10, 3000), 2).astype(np.float32)
 
     assert statistics.decimals(values.astype(np.float64), 2.0**-23) == 2
@@ -56,7 +56,7 @@ def test_numbers_too_large_to_have_decimals_say_nothing_of_them() -> None:
     assert statistics.decimals(np.array([1e17, 3e17]), 2.0**-52) is None
 
 
-def test_a_scale_that_float32_would_lose_is_no_scale() -> None:
+def test_a_scale_below_float32_resolution_is_ignored() -> None:
     values = np.concatenate([np.full(5000, 1.0), 1 + 1e-12 * np.arange(5000), [1e9]])
 
     number = statistics.number(values, name="x", column=0)

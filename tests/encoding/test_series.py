@@ -81,7 +81,7 @@ def test_a_decoded_window_has_the_type_the_length_and_the_values_of_its_source(n
 @pytest.mark.parametrize("name", ALL)
 @many
 @given(data=st.data(), first=st.integers(0, 3))
-def test_a_slice_is_encoded_as_its_rows_are_alone(name: str, data: st.DataObject, first: int) -> None:
+def test_a_slice_is_encoded_like_its_single_rows(name: str, data: st.DataObject, first: int) -> None:
     kind, windows = ALL[name]
     array = pa.array(data.draw(windows), kind)
     encoding = series_of(array)
@@ -136,7 +136,7 @@ def test_lists_of_one_length_are_a_vector_unless_the_job_says_series() -> None:
     assert schema_of(table, {"x": "series"}).columns[0].kind == "series"
 
 
-def test_a_series_is_modelled_alone_beside_conditions_keys_and_labels() -> None:
+def test_a_series_may_be_combined_with_conditions_keys_and_labels_only() -> None:
     table = pa.table({"x": [[1.0], [1.0, 2.0]], "n": [1.0, 2.0], "site": ["a", "b"], "id": [1, 2], "bad": [0, 1]})
 
     schema = schema_of(table, {"site": "condition"}, keys=["id"], labels=["bad"])

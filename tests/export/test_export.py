@@ -197,7 +197,7 @@ def test_on_a_gpu_only_sizes_are_left_to_the_cpu(family: str, tmp_path: Path) ->
     assert on_cpu <= {"Shape", "Size", "Gather", "Concat", "Squeeze", "Unsqueeze", "Slice", "Cast", "Range", "Mul"}
 
 
-def test_exporting_says_nothing_and_leaves_the_model_as_it_was(family: str) -> None:
+def test_exporting_prints_nothing_and_leaves_the_model_unchanged(family: str) -> None:
     case = _case(family)
 
     assert case.said == ()
@@ -304,7 +304,7 @@ def test_parts_that_cannot_be_converted_are_all_named() -> None:
         export_parts(parts, ROWS)
 
 
-def test_parts_that_answer_differently_are_all_named() -> None:
+def test_all_parts_with_different_outputs_are_named() -> None:
     parts = [_tiny("one", Drifting()), _tiny("fine", Fine()), _tiny("other", Drifting())]
 
     with pytest.raises(ExportFailed, match=r"one\.y at 1 rows exceeds .*; other\.y at 512 rows exceeds") as caught:
@@ -313,7 +313,7 @@ def test_parts_that_answer_differently_are_all_named() -> None:
     assert "fine.y" not in str(caught.value)
 
 
-def test_a_part_that_takes_what_nobody_answers_is_named() -> None:
+def test_a_part_with_an_unknown_input_is_named() -> None:
     with pytest.raises(ExportFailed, match=r"part 'tiny' has unknown inputs: .* got x"):
         export_parts([_tiny("tiny", Fine())], {"w": ROWS["x"]})
 

@@ -61,7 +61,7 @@ def test_the_graph_of_the_module_itself_is_found_equal() -> None:
     assert parity.differences == {str(rows): {"y": {"abs": 0.0, "rel": 0.0}} for rows in ROWS}
 
 
-def test_a_graph_that_is_off_is_said_to_be_at_every_number_of_rows_and_by_how_much() -> None:
+def test_a_wrong_graph_is_reported_with_its_differences_per_number_of_rows() -> None:
     parity = check_parity(_part(Affine(), REAL), _graph(WRONG), [_rows()])
 
     assert len(parity.faults) == 3
@@ -83,7 +83,7 @@ def test_the_tolerance_goes_by_the_size_of_the_column_whatever_its_unit(scale: f
     assert check_parity(part, _graph(factors.format(scale * (1 + 1e-3))), [_rows()]).faults != ()
 
 
-def test_answers_close_to_zero_are_measured_by_the_spread_of_the_column_where_it_is_known() -> None:
+def test_outputs_close_to_zero_are_compared_relative_to_the_column_spread() -> None:
     off = EXACT.replace("1.0", "1.000001")  # by 1e-6, where answers are 1e-6 in size
     near_one_half = 0.5 + _rows(scale=5e-7)
 
@@ -96,7 +96,7 @@ def test_answers_close_to_zero_are_measured_by_the_spread_of_the_column_where_it
     assert len(narrow.faults) == 3
 
 
-def test_a_batch_axis_that_counts_in_the_answer_is_found() -> None:
+def test_a_batch_axis_in_the_output_shape_is_found() -> None:
     class Mean(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x - 0.01 * len(x)
@@ -221,7 +221,7 @@ def test_missing_values_in_the_same_places_are_equal_and_in_others_a_fault() -> 
     assert faults[0] == "part.y at 1 rows has differing missing values: expected 0.1 % at most, got 50 %"
 
 
-def test_answers_of_another_type_or_shape_are_a_fault() -> None:
+def test_outputs_of_another_type_or_shape_are_a_fault() -> None:
     other_type = _graph("d = Cast <to = 11> (x) y = Identity(d)", "double[rows, 2] y")
     other_shape = _graph("a = Constant <value_ints = [1]> () y = ReduceSum <keepdims = 0> (x, a)", "float[rows] y")
 

@@ -26,7 +26,7 @@ class _Clues(nn.Module):
         pytest.param((3,), id="one column"),
     ],
 )
-def test_the_blame_of_a_column_is_its_gravest_fault(faults: tuple[int, ...]) -> None:
+def test_the_attribution_of_a_column_is_its_greatest_fault(faults: tuple[int, ...]) -> None:
     generator = np.random.default_rng(len(faults))
     traces = generator.standard_normal((sum(faults), sum(WIDTHS)))
     center = generator.standard_normal(sum(WIDTHS))

@@ -24,7 +24,7 @@ def _told(fitted: Classes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[:, 0].numpy(), confidence[:, 0].numpy()
 
 
-def test_confidence_is_the_probability_beside_all_classes_and_one_wide_gaussian() -> None:
+def test_confidence_is_the_probability_among_all_classes_and_a_wide_gaussian() -> None:
     train, fresh = _points(2_000, 0), _points(100, 1)[0]
 
     fitted = fit_classes(train, (np.zeros((0, 2)), np.zeros(0, int)), classes=3)
@@ -57,7 +57,7 @@ def test_dev_rows_choose_the_shrinkage_under_which_they_are_likeliest() -> None:
     assert len(set(likelihoods)) > 1
 
 
-def test_digits_are_told_as_well_as_by_scikit_learn_and_the_ninth_less_surely() -> None:
+def test_digits_are_classified_like_by_scikit_learn_and_the_unknown_one_less_confidently() -> None:
     table = load_digits()
     z, digit = PCA(16).fit_transform(table.data), table.target
     order = np.random.default_rng(0).permutation(len(z))

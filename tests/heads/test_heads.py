@@ -8,18 +8,18 @@ from aepipe.heads.base import HeadStats, ScoringInputs
 from tests.support.head_models import evidence
 
 
-def test_every_head_says_its_name_and_what_it_measures() -> None:
+def test_every_head_has_a_name_and_a_summary() -> None:
     for name in heads.names():
         assert heads.find(name).name == name
         assert heads.find(name).summary
 
 
-def test_a_misspelt_head_is_told_the_nearest_one() -> None:
+def test_a_misspelt_head_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(OptionInvalid, match=r"there is no head 'mahalanobs'; did you mean 'mahalanobis'\?"):
         heads.find("mahalanobs")
 
 
-def test_an_unheard_of_head_is_told_all_of_them() -> None:
+def test_an_unknown_head_is_refused_with_all_names() -> None:
     with pytest.raises(
         OptionInvalid, match="expected one of consensus, elbo, knn, knn_with_row, mahalanobis, mean_loss"
     ):

@@ -5,7 +5,7 @@ from aepipe.heads.marginal_rarity import marginals
 from tests.support.head_models import evidence
 
 
-def test_a_row_costs_what_numpy_interpolates_between_the_nodes() -> None:
+def test_the_loss_of_a_row_is_interpolated_like_by_numpy() -> None:
     known, rows = evidence(500), evidence(50, seed=1)
 
     found = marginals(known)(rows)
@@ -31,7 +31,7 @@ def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
     torch.testing.assert_close(above, below, rtol=1e-4, atol=1e-3)
 
 
-def test_a_column_of_one_value_tells_it_from_every_other() -> None:
+def test_a_column_of_one_value_distinguishes_it_from_every_other() -> None:
     known = evidence(100)
     known.row[:, 0] = 3.0
     rows = evidence(3, seed=1)

@@ -17,7 +17,7 @@ def _model(layout: Layout, family: str = "vae") -> Model:
 
 
 @pytest.mark.parametrize("layout", [mixed_layout(), image_layout(), image_layout(5, 7, 3), image_layout(40, 40)])
-def test_evidence_is_what_model_and_likelihood_say(layout: Layout) -> None:
+def test_scoring_inputs_come_from_model_and_likelihood(layout: Layout) -> None:
     model, arrays = _model(layout), random_rows(layout, 11)
     tensors = [torch.from_numpy(arrays[port.name]) for port in layout.ports]
 

@@ -56,7 +56,7 @@ def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
     assert torch.isfinite(head(bare(evidence(9, seed=2)))).all()
 
 
-def test_a_consensus_is_moved_less_by_strange_rows_than_the_heads_it_is_made_of() -> None:
+def test_a_consensus_is_more_robust_to_outliers_than_its_heads() -> None:
     """A tenth of the rows lies close together, far off: near to each other, and within the covariance of all."""
     strange = evidence(60, seed=5)
     strange = ScoringInputs(*(0.05 * part + 6 * part.std(0) for part in strange))

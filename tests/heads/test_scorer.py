@@ -77,7 +77,7 @@ def test_faults_are_found_in_columns_that_a_tenth_of_the_training_rows_have_wors
     assert found >= 0.8  # 0.18 where what they do to the covariance is not bounded
 
 
-def test_reasons_are_the_most_blamed_columns_in_order() -> None:
+def test_reasons_are_the_columns_of_greatest_attribution_in_order() -> None:
     learned, rows = cells()
     scorer = _scorer(learned, reasons=4)
 

@@ -38,7 +38,7 @@ def spoil(job: Path, row: int, column: str, robust_deviations: float) -> str:
     return str(table["case_id"][row])
 
 
-def test_a_planted_fault_is_the_first_reason_and_stands_beside_what_was_expected(cells: Path) -> None:
+def test_a_planted_fault_is_the_first_reason(cells: Path) -> None:
     benign = read(source(cells))["diagnosis"].to_pylist().index("benign")
     key = spoil(cells, benign, "mean_symmetry", 12.0)
 

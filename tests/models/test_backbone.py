@@ -15,7 +15,7 @@ def test_each_kind_of_row_has_a_best_backbone() -> None:
     assert best_for("image") == "conv"
 
 
-def test_options_have_defaults_and_say_what_they_are() -> None:
+def test_options_have_defaults_and_descriptions() -> None:
     for name in names():
         options = find(name).options
         options()

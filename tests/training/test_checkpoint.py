@@ -56,7 +56,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
-def test_it_is_written_no_more_often_than_asked(tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_at_most_at_the_requested_rate(tmp_path: Path) -> None:
     checkpointer = Checkpointer(tmp_path / "at.pt", "key", 1_000)
 
     checkpointer.keep(lambda: pytest.fail("it is not time yet"))

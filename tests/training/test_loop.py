@@ -124,7 +124,7 @@ def test_the_curve_says_what_the_losses_are_made_of() -> None:
     assert type(curve).model_validate_json(curve.model_dump_json()) == curve
 
 
-def test_an_optimal_sigma_ends_at_what_is_left_on_dev_rows() -> None:
+def test_an_optimal_sigma_ends_at_the_dev_residual() -> None:
     model, dev = make("ae"), correlated(80, 1)
     fit(model, correlated(200), dev, SHORT)
 
@@ -204,7 +204,7 @@ def test_the_checkpoint_of_a_finished_training_trains_no_more(tmp_path: Path) ->
     assert same(weights(first), weights(second))
 
 
-def test_rows_rebuilt_worst_are_left_out_once_the_network_knows_which(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_the_worst_reconstruction_are_trimmed_after_some_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Batch] = []
 
     def noted(model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, context: StepContext) -> Loss:

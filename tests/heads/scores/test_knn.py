@@ -35,7 +35,7 @@ def test_a_row_far_out_loses_no_digits() -> None:
     np.testing.assert_allclose(found.numpy(), _oracle(train, dev, far), rtol=1e-5)
 
 
-def test_a_row_beside_a_row_of_the_bank_loses_no_digits() -> None:
+def test_a_row_close_to_a_sample_of_the_bank_keeps_its_precision() -> None:
     train, dev = evidence(900), evidence(100, seed=1)
     repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
     beside = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))

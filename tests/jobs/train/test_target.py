@@ -97,7 +97,7 @@ def job(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.parent, tmp_path / "tint")) / "job.toml"
 
 
-def test_an_encoder_takes_the_grey_image_and_a_decoder_answers_the_coloured_one(job: Path) -> None:
+def test_an_encoder_reads_grey_images_and_a_decoder_outputs_coloured_ones(job: Path) -> None:
     parts = Bundle.open(job.parent / "exported" / "tint").manifest.parts
 
     assert [(port.name, port.row_shape) for port in parts["encoder"].inputs] == [("image", (1, 7, 9))]
@@ -119,7 +119,7 @@ def test_the_coloured_image_is_rebuilt_from_the_grey_one_alone(job: Path) -> Non
     assert model.encode(black).equals(model.encode(rows))
 
 
-def test_a_wrong_colour_is_strange_and_a_right_one_is_not(job: Path) -> None:
+def test_a_wrong_colour_is_anomalous_and_a_right_one_is_not(job: Path) -> None:
     score(job)
 
     outputs = list((job.parent / "out" / "tint" / "scores").rglob("*.parquet"))

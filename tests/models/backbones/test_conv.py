@@ -36,7 +36,7 @@ def test_every_pixel_depends_on_the_code_and_the_code_on_every_pixel() -> None:
     assert (params != 0).all()
 
 
-def test_as_many_channels_as_asked_for_halve_the_image_as_often() -> None:
+def test_each_channel_count_halves_the_image_once() -> None:
     layout = Layout(columns=("i",), image=Image(channels=1, height=28, width=28))
 
     encoder = BACKBONE.encoder(layout, Options(channels=(4, 8)), 4)

@@ -67,7 +67,7 @@ def test_last_and_mean_states_are_those_of_valid_steps() -> None:
         torch.testing.assert_close(mean[at], states[:length, at].mean(0))
 
 
-def test_a_window_is_encoded_alike_however_long_the_others_are() -> None:
+def test_a_window_is_encoded_independently_of_the_length_of_others() -> None:
     arrays = random_rows(SERIES, 1) | {"length": np.array([3], np.int32)}
     torch.manual_seed(0)
     encoder = BACKBONE.encoder(SERIES, Options(), 4)

@@ -104,7 +104,7 @@ def test_an_extreme_row_scores_high_and_finite_and_the_more_extreme_the_higher()
 
 @pytest.mark.parametrize("trunk", ["mlp", "conv"])
 @pytest.mark.parametrize("height,width", [(1, 1), (3, 2), (5, 17), (13, 7), (28, 27)])
-def test_what_is_rebuilt_of_an_image_of_any_size_has_its_exact_shape(height: int, width: int, trunk: str) -> None:
+def test_the_reconstruction_of_an_image_has_its_shape(height: int, width: int, trunk: str) -> None:
     layout = Layout(columns=("scan",), image=Image(channels=2, height=height, width=width))
     model = build(layout, Section.model_validate({"family": "ae", "trunk": trunk, "latent": 2}), 0).eval()
     row = model.preprocessing({"image": torch.from_numpy(random_rows(layout, 3)["image"])})

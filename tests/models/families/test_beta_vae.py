@@ -51,7 +51,7 @@ def test_beta_warms_up_from_nothing() -> None:
         assert total == pytest.approx(terms["nll"] + weight * terms["kl"])
 
 
-def test_a_capacity_rises_and_what_the_kl_is_off_it_is_paid_either_way() -> None:
+def test_a_rising_capacity_penalises_the_kl_on_both_sides() -> None:
     model, row = make(capacity=30.0, capacity_rise=0.5, gamma=7.0)
 
     for progress, capacity in {0.0: 0.0, 0.25: 15.0, 0.5: 30.0, 1.0: 30.0}.items():

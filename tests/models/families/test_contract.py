@@ -115,7 +115,7 @@ def test_every_parameter_belongs_to_one_player(case: Case) -> None:
 
 
 @every_case
-def test_answers_do_not_change_from_call_to_call_or_with_the_batch(case: Case) -> None:
+def test_outputs_depend_neither_on_the_call_nor_on_the_batch(case: Case) -> None:
     model, _, row = make(case)
 
     first, again = model.posterior(row).mean, model.posterior(row).mean
@@ -142,7 +142,7 @@ def test_a_saved_model_answers_as_before(case: Case) -> None:
 
 
 @every_case
-def test_parts_answer_what_their_ports_say(case: Case) -> None:
+def test_parts_output_what_their_ports_declare(case: Case) -> None:
     model, tensors, row = make(case)
     known = dict(zip((port.name for port in model.layout.ports), tensors, strict=True))
     known["z"] = latent_tensors(model, model.posterior(row))[0]
@@ -171,7 +171,7 @@ def test_the_same_seed_builds_the_same_weights_and_leaves_torch_s_own_noise_alon
 
 
 @pytest.mark.parametrize("family", names())
-def test_a_family_says_what_it_is(family: str) -> None:
+def test_every_family_has_a_summary(family: str) -> None:
     found = find(family)
 
     assert found.name == family

@@ -75,7 +75,7 @@ def test_the_conditions_reach_encoder_and_decoder(layout: Layout, trunk: str, sh
     assert (model.decode(z, row.given) != model.decode(z, other.given)).any(1).all()
 
 
-def test_it_begins_with_the_components_of_what_conditions_leave_unsaid() -> None:
+def test_a_cvae_starts_at_the_components_given_the_conditions() -> None:
     layout, arrays = kinds_and_numbers(2_000)
     model = build(layout, Section.model_validate({"family": "cvae", "latent": 1}), 0).double()
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -134,7 +134,7 @@ def test_gaussian_noise_on_nothing_but_categories_is_refused_before_training() -
     assert plan(CATEGORIES, section(family="denoising_ae", corruption="swap"))
 
 
-def test_answers_of_a_trained_model_are_without_noise() -> None:
+def test_outputs_of_a_trained_model_are_deterministic() -> None:
     model = build(MIXED, section(family="denoising_ae", corruption="masking"), 0).eval()
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(MIXED, 20).items()})
 

@@ -52,7 +52,7 @@ def _of_member(name: str, values: torch.Tensor, member: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["mixed", "grey"])
 @pytest.mark.parametrize("hidden", [[], [7, 5]])
-def test_a_member_answers_as_an_autoencoder_of_its_weights(name: str, hidden: list[int]) -> None:
+def test_a_member_computes_what_an_autoencoder_with_its_weights_computes(name: str, hidden: list[int]) -> None:
     layout = LAYOUTS[name]
     model = ensemble(layout, hidden=hidden)
     for parameter in model.parameters():

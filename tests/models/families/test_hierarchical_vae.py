@@ -154,7 +154,7 @@ def test_latents_are_named_by_their_levels_the_top_first() -> None:
 
 
 @pytest.mark.slow
-def test_every_level_is_used_and_the_prior_draws_what_rows_look_like() -> None:
+def test_every_level_is_used_and_prior_draws_resemble_the_rows() -> None:
     """Two of the columns say where on a ring a row is, the other two repeat them, turned by an angle of their own."""
     generator = np.random.default_rng(0)
     angle = generator.uniform(0, 2 * np.pi, 2_000)

@@ -58,7 +58,7 @@ def test_sigma_is_what_the_components_leave() -> None:
     assert model.likelihood.sigma().exp().item() == pytest.approx(left.square().mean().sqrt().item())
 
 
-def test_learned_sigmas_are_what_is_left_of_each_column() -> None:
+def test_learned_sigmas_are_the_residuals_of_each_column() -> None:
     model, row = solved(3, sigma="learned")
     left = row.dense - model.reconstruct(row).params
 

@@ -85,7 +85,7 @@ def test_of_a_class_that_is_asked_for_every_row_is_kept_and_is_like_its_own(mode
     np.testing.assert_allclose(np.bincount(dice, minlength=6) / 4_000, np.full(6, 1 / 6), atol=0.08)
 
 
-def test_a_column_that_is_told_late_says_what_the_earlier_ones_are(model: TabularVae) -> None:
+def test_a_column_decoded_late_depends_on_the_earlier_ones(model: TabularVae) -> None:
     forced = torch.full((3_000, 4), -1)
     forced[:, 3] = FIRST_VALUE + 9 * 4  # the dice shows a four, or the number is none that there is
 
@@ -122,7 +122,7 @@ def test_the_bound_is_below_the_likelihood_of_importance_weighted_draws(model: T
     assert metrics["active_latents"] == 2
 
 
-def test_columns_named_first_are_told_first() -> None:
+def test_columns_named_first_are_decoded_first() -> None:
     assert order_of(LAYOUT, ()) == (0, 1, 2, 3)
     assert order_of(LAYOUT, ("number", "dice")) == (3, 1, 0, 2)
     assert built(first=["parity"]).chain.order == (2, 0, 1, 3)

@@ -229,7 +229,7 @@ def coin_windows(rows: int, seed: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.slow
-def test_latents_learn_what_the_steps_before_cannot_tell() -> None:
+def test_latents_learn_what_earlier_steps_cannot_predict() -> None:
     numbers = tuple(Number(name=name, column=0) for name in "ab")
     layout = Layout(columns=("x",), series=Series(steps=9, shortest=9, longest=9, numbers=numbers))
     bounds = {}
