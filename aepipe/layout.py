@@ -151,11 +151,19 @@ class Layout(FrozenModel):
     target: Image | None = Field(
         None, description="image to reconstruct instead of the input image, from another column"
     )
+    source_columns: tuple[str, ...] = Field(
+        (), description="source column of each of `columns`, if several belong to one; empty: the columns themselves"
+    )
     conditions: tuple[str, ...] = Field(
         (), description="source columns that condition the model and are not modelled, in order"
     )
     given_numbers: tuple[Number, ...] = Field((), description="features of conditions; `column` indexes `conditions`")
     given_categories: tuple[Category, ...] = Field((), description="the same, as codes")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Source column of each of `columns`."""
+        return self.source_columns or self.columns
 
     @property
     def kind(self) -> Literal["table", "image", "series"]:

@@ -31,6 +31,7 @@ Kind = Literal[
     "vector",
     "image",
     "series",
+    "tags",
     "condition",
     "target",
     "label",

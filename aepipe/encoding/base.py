@@ -58,6 +58,11 @@ class Codec(FrozenModel, ABC):
         return ()
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names that attributions use; features index them."""
+        return (self.name,)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Messages for MISSING_VALUE, INFINITE_VALUE, OTHER and above, in this order."""
         name = self.name

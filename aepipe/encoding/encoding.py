@@ -20,6 +20,7 @@ from aepipe.encoding.image import ImageCodec, fit_image
 from aepipe.encoding.number import fit_number
 from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
+from aepipe.encoding.tags import fit_tags
 from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.frozen import FrozenModel
@@ -43,6 +44,7 @@ _FIT: dict[str, _Fit] = {
     "boolean": fit_category,
     "datetime": fit_datetime,
     "vector": fit_vector,
+    "tags": fit_tags,
 }
 _FIT_CODES: dict[str, _Fit] = {
     "number": fit_number_codes,
@@ -50,6 +52,7 @@ _FIT_CODES: dict[str, _Fit] = {
     "boolean": fit_category,
     "datetime": fit_datetime_codes,
     "vector": fit_vector_codes,
+    "tags": fit_tags,
 }
 _FIT_OF_SORT: dict[str, _Fit] = {
     "number": fit_number,
@@ -96,8 +99,11 @@ class Encoding(FrozenModel):
     @cached_property
     def layout(self) -> Layout:
         """Layout of an encoded row."""
+        columns = tuple(name for codec in self.codecs for name in codec.columns)
+        sources = tuple(codec.name for codec in self.codecs for _ in codec.columns)
         return Layout(
-            columns=tuple(column.name for column in self.schema_.described),
+            columns=columns or tuple(column.name for column in self.schema_.described),
+            source_columns=sources if columns != sources else (),
             numbers=tuple(number for codec in self.codecs for number in codec.numbers),
             categories=tuple(category for codec in self.codecs for category in codec.categories),
             image=None if self.image is None else self.image.image,
@@ -336,10 +342,13 @@ def fit(
         series = fit_series(schema.described[0], _values(schema.described[0], schema, batches))
         return Encoding(schema_=schema, series=series, given=conditions)
     fits = _FIT_CODES if as_codes else _FIT
-    codecs = tuple(
-        fits[column.kind](column, at, _values(column, schema, batches)) for at, column in enumerate(schema.described)
+    codecs: list[AnyCodec] = []
+    for column in schema.described:
+        at = sum(len(codec.columns) for codec in codecs)
+        codecs.append(fits[column.kind](column, at, _values(column, schema, batches)))
+    return Encoding(
+        schema_=schema, codecs=tuple(codecs), given=conditions, labels=_fit_labels(schema, batches, with_labels)
     )
-    return Encoding(schema_=schema, codecs=codecs, given=conditions, labels=_fit_labels(schema, batches, with_labels))
 
 
 def _fit_labels(schema: Schema, batches: list[pa.RecordBatch], is_asked: bool) -> tuple[AnyCodec, ...]:

@@ -18,6 +18,7 @@ from aepipe.encoding.binned.vector import VectorCodes
 from aepipe.encoding.category import CategoryCodec
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
 from aepipe.encoding.number import NumberCodec
+from aepipe.encoding.tags import TagsCodec
 from aepipe.encoding.vector import VectorCodec
 from aepipe.layout import FIRST_VALUE, MISSING
 from aepipe.tables.arrow_types import plain
@@ -28,6 +29,7 @@ AnyCodec: TypeAlias = (
     | DatetimeCodec
     | ClockCodec
     | VectorCodec
+    | TagsCodec
     | NumberCodes
     | DatetimeCodes
     | VectorCodes

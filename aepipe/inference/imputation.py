@@ -52,7 +52,7 @@ class Imputer:
     def block(self, index: int, batch: pa.RecordBatch) -> ImputedRows:
         """Impute the missing cells of the rows of a block, at most `rows`. Observed cells are unchanged."""
         layout = self._bundle.encoding.layout
-        missing = {name: _is_missing(batch[name]) for name in layout.columns}
+        missing = {name: _is_missing(batch[name]) for name in dict.fromkeys(layout.sources)}
         forced = self._forced(batch, missing)
         open_rows = np.any(list(missing.values()), axis=0)
         found = dict[str, pa.Array]()
@@ -76,7 +76,7 @@ class Imputer:
         codes = self._bundle.encoding.encode(batch).arrays["cat"]
         forced = np.full((self.rows, len(layout.categories)), FREE, np.int32)
         for at, category in enumerate(layout.categories):
-            unknown = missing[layout.columns[category.column]] | np.isin(codes[:, at], category.absent)
+            unknown = missing[layout.sources[category.column]] | np.isin(codes[:, at], category.absent)
             forced[: len(codes), at] = np.where(unknown, FREE, codes[:, at])
         return forced
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.job import Job, read_job
+from aepipe.encoding import Encoding
+from aepipe.encoding.tags import TagsCodec
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
@@ -133,7 +135,7 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
-        lines = _lines(layout, source, rebuilt, found or dict.fromkeys(reasons), _ranks(answer))
+        lines = _lines(bundle.encoding, source, rebuilt, found or dict.fromkeys(reasons), _ranks(answer))
         yield Explanation(
             row=name,
             kind=layout.kind,
@@ -170,9 +172,18 @@ def _ranks(answer: dict[str, object]) -> dict[str, int]:
 
 
 def _lines(
-    layout: Layout, source: pa.Table, expected: pa.Table, attributions: dict[str, float | None], ranks: dict[str, int]
+    encoding: Encoding,
+    source: pa.Table,
+    expected: pa.Table,
+    attributions: dict[str, float | None],
+    ranks: dict[str, int],
 ) -> tuple[ColumnLine, ...]:
-    read, rebuilt = (table.to_pylist()[0] if layout.kind == "table" else {} for table in (source, expected))
+    is_table = encoding.layout.kind == "table"
+    read, rebuilt = (table.to_pylist()[0] if is_table else {} for table in (source, expected))
+    for codec in encoding.codecs:
+        if isinstance(codec, TagsCodec):
+            for row in (read, rebuilt):
+                row |= {name: codec.read(row.get(codec.name), name) for name in codec.columns}
     lines = [
         ColumnLine(
             name=name,

@@ -130,7 +130,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) 
             "",
             "[columns]",
             "# Inferred kind of each column. Remove the # and edit to override:",
-            "# number, category, boolean, datetime, vector, image, series, label, key, ignore",
+            "# number, category, boolean, datetime, vector, tags, image, series, label, key, ignore",
             *listed,
             "",
             "[model]",

@@ -88,10 +88,20 @@ def _condition(keys: Sequence[str], text: str) -> Condition:
 def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, Condition]) -> Iterator[tuple[str, int]]:
     begin = 0
     for batch in slices([file], keys, rows=READ_ROWS):
+        batch = _with_text_of_uuids(batch)
         for text, condition in wanted.items():
             for row in np.flatnonzero(_holds(batch, text, condition, keys)):
                 yield text, begin + int(row)
         begin += batch.num_rows
+
+
+def _with_text_of_uuids(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with the text of UUIDs, as people name a row."""
+    for at, field in enumerate(batch.schema):
+        if isinstance(field.type, pa.UuidType):
+            texts = [None if value is None else str(value) for value in batch.column(at).to_pylist()]
+            batch = batch.set_column(at, field.name, pa.array(texts, pa.string()))
+    return batch
 
 
 def _holds(batch: pa.RecordBatch, text: str, condition: Condition, keys: Sequence[str]) -> np.ndarray:

@@ -61,6 +61,8 @@ def _comparable(array: pa.Array) -> pa.Array:
         if pa.types.is_float16(array.type):
             array = array.cast(pa.float32())  # pc.add has no kernel for half floats
         return pc.add(array, 0.0).cast(array.type) if pa.types.is_floating(array.type) else array
+    if sort_of(innermost(array.type)) == "text":
+        return pc.cast(pa.array([None if row is None else repr(row) for row in array.to_pylist()]), pa.string())
     starts, values = np.arange(len(array) + 1), array
     while sort_of(values.type) == "list":
         lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0), np.int64)

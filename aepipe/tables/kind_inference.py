@@ -197,6 +197,10 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
         return _lists(field, spec, values)
     if kind in ("number", "datetime") and sort_of(field.type) == "text":
         return _parsed(field, kind, spec, values)
+    if kind == "tags":
+        if not _is_tags(field.type):
+            raise _Refused(field, f"which cannot be tags: expected lists of text of any length, or {_REMEDY}")
+        return _Found(kind, "named in the job")
     allowed = _ALLOWED[kind]
     own = plain(field.type)
     loses_as_text = pt.is_timestamp(own) or pt.is_time(own) or pt.is_duration(own)  # the zone or the unit
@@ -277,9 +281,17 @@ def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) 
         return _Found("ignore", f"UUIDs identify rows: {_PASS}")
     if sort == "bytes" or (sort == "list" and spec.shape is not None):
         return _image(field, spec, values)
+    if sort == "list" and _is_tags(field.type):
+        return _Found("tags", "lists of text: one feature for each frequent member")
     if sort == "list":
         return _lists(field, spec, values)
     raise _Refused(field, f"which no kind can model: {_REMEDY}")
+
+
+def _is_tags(kind: pa.DataType) -> bool:
+    """Return True for lists of text of varying length."""
+    kind = plain(kind)
+    return pt.is_list(kind) and sort_of(kind.value_type) == "text"
 
 
 def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:

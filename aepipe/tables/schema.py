@@ -14,7 +14,7 @@ from aepipe.tables.text_values import notation_of
 
 Transform = Literal["auto", "linear", "log"]
 _MODELLED: frozenset[Kind] = frozenset(
-    {"number", "category", "boolean", "datetime", "vector", "image", "series", "condition", "target"}
+    {"number", "category", "boolean", "datetime", "vector", "image", "series", "tags", "condition", "target"}
 )
 
 

@@ -41,6 +41,7 @@ def any_rows(seed: int, rows: int = ROWS) -> pa.Table:
             "pairs": pa.array([[("k", 1)]] * rows, pa.map_(pa.string(), pa.int64())),
             "items": [[{"a": 1}]] * rows,
             "blob": [b"x"] * rows,
+            "tags": [[str(tag) for tag in rng.choice(["red", "blue"], rng.integers(0, 3))] for _ in range(rows)],
             "wait": [dt.timedelta(seconds=int(value)) for value in rng.integers(0, 100, rows)],
             "large": pa.array(rng.integers(2**63, 2**63 + 1000, rows, dtype=np.uint64)),
             "precise": pa.array([Decimal(int(value)) for value in rng.integers(0, 99, rows)], pa.decimal256(50, 2)),
@@ -97,10 +98,20 @@ def test_samples_explanations_and_the_report_hold_the_fields(job: Path) -> None:
     drawn = pq.read_table(sample(job, partition="dt=2026-01-04").path, partitioning=None)
     (explained,) = explain(job, [], row="dt=2026-01-01:1")
 
-    assert "place.geo.lat" in {line.name for line in explained.columns}
+    lines = {line.name: line for line in explained.columns}
+    assert "place.geo.lat" in lines
+    assert lines["tags[red]"].read in ("yes", "no")
+    assert {tag for tags in drawn["tags"].to_pylist() for tag in tags} <= {"red", "blue"}
     assert "place" not in drawn.column_names
     assert pa.types.is_float64(drawn.schema.field("place.geo.lat").type)
     assert "place.geo.lat" in report(job).path.read_text()
+
+
+def test_a_row_is_found_by_the_text_of_its_uuid(job: Path) -> None:
+    first = any_rows(0)
+    explained = explain(job, [f"{first['id'][1].as_py()},{first['place'][1].as_py()['city']}"])
+
+    assert len(explained) == 1
 
 
 def test_a_column_whose_types_have_no_common_one_is_ignored_by_init_and_refused_by_train(tmp_path: Path) -> None:

@@ -151,6 +151,13 @@ VECTORS: dict[str, st.SearchStrategy[pa.Array]] = {
         pa.list_(pa.float16(), 1), st.lists(st.just(np.float16(0.5)), min_size=1, max_size=1)
     ),
 }
+_MEMBERS = st.lists(st.none() | st.sampled_from(["a", "b", "", "ä"]), max_size=4)
+TAGS: dict[str, st.SearchStrategy[pa.Array]] = {
+    "list of strings": _of_type(pa.list_(pa.string()), _MEMBERS),
+    "large list of large strings": _of_type(pa.large_list(pa.large_string()), _MEMBERS),
+    "list of string views": _of_type(pa.list_(pa.string_view()), _MEMBERS),
+}
+
 PIXELS = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 
 
@@ -178,6 +185,7 @@ GENERATORS: dict[str, dict[str, st.SearchStrategy[pa.Array]]] = {
     "category": CATEGORIES,
     "datetime": DATETIMES,
     "vector": VECTORS,
+    "tags": TAGS,
     "image": IMAGES,
 }
 

@@ -144,7 +144,7 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
     if encoding.layout.kind != "table":
         images, reconstructed = (drawn_images(encoding, rows) for rows in (source, expected))
         return replace(shown, images=images, reconstructed=reconstructed, top=top_of(encoding.layout))
-    columns = list(encoding.layout.columns)
+    columns = list(dict.fromkeys(encoding.layout.sources))
     return replace(shown, source=source.select(columns), reconstruction=expected.select(columns))
 
 
@@ -212,7 +212,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
             drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real)
         )
         return replace(shared, images=images, real_images=real_images, top=top_of(layout))
-    columns = layout.columns
+    columns = list(dict.fromkeys(layout.sources))
     return replace(shared, table=drawn.select(columns), real=real.select(columns))
 
 

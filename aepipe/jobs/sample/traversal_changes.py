@@ -74,15 +74,15 @@ def _names(walk: pa.Table, keys: Sequence[str]) -> Iterator[str]:
 
 def _features(layout: Layout, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, list[NDArray[np.generic]]]:
     """Return the features of each column, (B,) each: numbers in standard deviations, and codes."""
-    found: dict[str, list[NDArray[np.generic]]] = {name: [] for name in layout.columns}
+    found: dict[str, list[NDArray[np.generic]]] = {name: [] for name in layout.sources}
     for index, number in enumerate(layout.numbers):
         values = np.nan_to_num(arrays["num"][:, index].astype(np.float64), nan=number.center)
         scaled = (values - number.center) / number.scale
         if number.transform == "log":
             scaled = np.sign(scaled) * np.log1p(np.abs(scaled))
-        found[layout.columns[number.column]].append((scaled - number.mean) / number.std)
+        found[layout.sources[number.column]].append((scaled - number.mean) / number.std)
     for index, category in enumerate(layout.categories):
-        found[layout.columns[category.column]].append(arrays["cat"][:, index])
+        found[layout.sources[category.column]].append(arrays["cat"][:, index])
     return found
 
 
