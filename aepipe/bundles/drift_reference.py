@@ -69,7 +69,13 @@ class DriftReference(FrozenModel):
         columns = zip(*(tuple(input_streams(encoding, part)) for part in inputs), strict=True)
         joined = [(same[0][0], same[0][1], np.concatenate([values for _, _, values in same])) for same in columns]
         named: list[Named] = [*joined, *output_streams(latent, outputs)]
-        return cls(streams=tuple(ReferenceStream.fit(name, kind, _thinned(values)) for name, kind, values in named))
+        steps = [max(1, -(-len(values) // MOST_ROWS)) for _, _, values in named]
+        return cls(
+            streams=tuple(
+                ReferenceStream.fit(name, kind, values[::step])
+                for (name, kind, values), step in zip(named, steps, strict=True)
+            )
+        )
 
     def to_json(self) -> bytes:
         """Serialise to the file form."""
@@ -130,7 +136,3 @@ def read_drift_reference(bundle: Bundle) -> DriftReference | None:
         raise BundleCorrupt(
             f"{bundle.path / FILE} is intact, but this version of aepipe cannot read it. Train again."
         ) from None
-
-
-def _thinned(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return values[:: max(1, -(-len(values) // MOST_ROWS))]

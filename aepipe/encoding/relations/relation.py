@@ -96,7 +96,7 @@ class MapTable:
 
     def __init__(self, table: pa.Table) -> None:
         self.target = plain_values(table.column(table.num_columns - 1).combine_chunks())
-        self._values = [_unique(column) for column in table.columns[:-1]]
+        self._values = [plain_values(column.combine_chunks()).unique() for column in table.columns[:-1]]
         codes = self._codes([column.combine_chunks() for column in table.columns[:-1]])
         self._order = np.argsort(codes, kind="stable")
         self._sorted = codes[self._order]
@@ -120,7 +120,3 @@ class MapTable:
             codes = codes * len(values) + own
         codes[unknown] = -1
         return codes
-
-
-def _unique(column: pa.ChunkedArray) -> pa.Array:
-    return plain_values(column.combine_chunks()).unique()

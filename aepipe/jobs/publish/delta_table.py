@@ -64,9 +64,8 @@ class DeltaTarget:
         if table is None:
             write_deltalake(self.uri, rows, mode="error", **options)
             return
-        predicate = " AND ".join(
-            f"{_quoted(name)} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in publication.columns.items()
-        )
+        quoted = {name if name.isidentifier() else f"`{name}`": value for name, value in publication.columns.items()}
+        predicate = " AND ".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in quoted.items())
         write_deltalake(table, rows, mode="overwrite", predicate=predicate, schema_mode="merge", **options)
 
     def _open(self) -> DeltaTable | None:
@@ -77,10 +76,6 @@ class DeltaTarget:
 
 def _version(publication: Publication) -> int:
     return int(publication.digest.rpartition(":")[2][:_DIGITS], 16)
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() else f"`{name}`"
 
 
 def _first_line(error: Exception) -> str:
