@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.parquet_reader import Footer, column_ranges, read_footer, slices
 from aepipe.tables.partition_dates import Date, date_of_partition
@@ -61,7 +62,7 @@ class SampledGroups:
         self.tables: list[pa.Table] = []
         for group in chosen:
             share = SAMPLE_ROWS // (len(chosen) * len(group))
-            batches = [next(slices([files[0]], None, rows=share, schema=arrow), None) for _, files in group]
+            batches = [first_rows(files[0], share, arrow) for _, files in group]
             dates = {date_of_partition(partition.name) for partition, _ in group}
             self.dates.append(dates.pop() if len(dates) == 1 else None)
             self.tables.append(pa.Table.from_batches([batch for batch in batches if batch is not None], schema=arrow))
@@ -76,7 +77,10 @@ class SampledGroups:
         if rows < 2 * _FEWEST_ROWS:
             return
         step = -(-rows // min(GROUPS, rows // _FEWEST_ROWS))
-        batches = islice(slices(files, None, rows=step, schema=arrow), GROUPS)
+        try:
+            batches = list(islice(slices(files, None, rows=step, schema=arrow), GROUPS))
+        except (DataUnreadable, SchemaMismatch):
+            return
         tables = [pa.Table.from_batches([batch.slice(0, SAMPLE_ROWS // GROUPS)]) for batch in batches]
         if is_sorted_by_time(arrow.names, tables):
             self.tables, self.dates, self._rows_are_in_time = tables, [self.dates[0]] * len(tables), True
@@ -94,6 +98,14 @@ class SampledGroups:
     def proposals(self) -> tuple[Proposal, ...]:
         """Propose roles of columns."""
         return propose_roles(self.tables, dates=self.dates, drift=self.drift()) if self.tables else ()
+
+
+def first_rows(file: Path, rows: int, schema: pa.Schema) -> pa.RecordBatch | None:
+    """Read the first rows of a file; None if it has none, or cannot be read, which other steps report."""
+    try:
+        return next(slices([file], None, rows=rows, schema=schema), None)
+    except (DataUnreadable, SchemaMismatch):
+        return None
 
 
 def readable_columns(schema: Schema) -> pa.Schema:

@@ -11,8 +11,9 @@ from aepipe.config.job import parse_job, read_job
 from aepipe.config.local_path import is_url
 from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
-from aepipe.jobs.inspect import Inspection, infer_schema, inspect, usable_footers
+from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
+from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.storage import put_bytes
 from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
@@ -72,6 +73,7 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     notes += [
         f"column '{name}' has one value in all sampled rows" for name in groups.constants() if name not in ignored
     ]
+    notes += [*column_gaps(footers), *kind_warnings(job, schema)]
     put_bytes(job_path, _text(name, relative, schema, proposals).encode())
     return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))
 

@@ -1,7 +1,7 @@
 """Inspect a table: partitions and the inferred kind of each column."""
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
+from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
@@ -58,6 +59,7 @@ def inspect(path: str | Path) -> Inspection:
             arrow = of_path[file].schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
+    notes += [*column_gaps(footers), *kind_warnings(job, schema)]
     of_kind = {column.name: column.kind for column in schema.columns}
     groups = SampledGroups(partitions, footers, readable_columns(schema))
     notes += [
@@ -136,7 +138,6 @@ def infer_schema(
     filled = [footer for footer in footers if footer.rows] or footers[:1]
     arrow, unreadable = unify_with_faults([(str(footer.path), footer.schema) for footer in filled])
     arrow = pa.schema([field for field in arrow if field.name in filled[-1].schema.names], metadata=arrow.metadata)
-    _warn_of_gaps(arrow, filled)
     ignored_by_job = {name for name, spec in job.columns.items() if spec.kind == "ignore"}
     refused = dict.fromkeys(fault for name, fault in unreadable.items() if name not in ignored_by_job)
     if refused and to_train:
@@ -172,23 +173,21 @@ def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection
     return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=schema)
 
 
-def _warn_of_gaps(arrow: pa.Schema, footers: Sequence[Footer]) -> None:
-    """Log which columns are missing from some files, and which are left out for it."""
-    if all(footer.schema.equals(footers[0].schema) for footer in footers):
+def column_gaps(footers: Sequence[Footer]) -> Iterator[str]:
+    """Yield a sentence for each column that some files lack or have without a value, and whether it is left out."""
+    filled = [footer for footer in footers if footer.rows]
+    if all(footer.schema.equals(filled[0].schema) for footer in filled):
         return
-    types = [dict(zip(footer.schema.names, footer.schema.types, strict=True)) for footer in footers]
+    types = [dict(zip(footer.schema.names, footer.schema.types, strict=True)) for footer in filled]
     for name in dict.fromkeys(name for found in types for name in found):
-        lacking = [footer.path for footer, found in zip(footers, types, strict=True) if name not in found]
-        if lacking and name in arrow.names:
-            log.warning("column '%s' is missing from %s: its rows count as missing there", name, _some_of(lacking))
+        lacking = [footer.path for footer, found in zip(filled, types, strict=True) if name not in found]
+        if lacking and name in types[-1]:
+            yield f"column '{name}' is missing from {_some_of(lacking)}: its rows count as missing there"
         elif lacking:
-            log.warning("column '%s' is missing from the newest file, %s: it is not used", name, footers[-1].path)
-    for field in arrow:
-        empty = [
-            footer.path for footer, found in zip(footers, types, strict=True) if found.get(field.name) == pa.null()
-        ]
-        if empty and not pa.types.is_null(field.type):
-            log.warning("column '%s' is null throughout %s", field.name, _some_of(empty))
+            yield f"column '{name}' is missing from the newest file, {filled[-1].path}: it is not used"
+        empty = [footer.path for footer, found in zip(filled, types, strict=True) if found.get(name) == pa.null()]
+        if name in types[-1] and empty and len(empty) + len(lacking) < len(filled):
+            yield f"column '{name}' is null throughout {_some_of(empty)}"
 
 
 def _some_of(paths: Sequence[Path]) -> str:

@@ -1,8 +1,11 @@
-"""Warnings about columns that a model sees although the job uses them as ground truth."""
+"""Warnings about columns that a model sees although they are ground truth, or as a kind that they may not be."""
 
 from collections.abc import Collection, Iterator
 
+import pyarrow.types as pt
+
 from aepipe.config.job import Job
+from aepipe.tables.arrow_types import innermost
 from aepipe.tables.schema import Schema
 
 
@@ -34,4 +37,16 @@ def modelled_label_warnings(
             yield (
                 f"{version} models column '{name}' although {why}, so that its scores use the answer. "
                 f"{remedy or 'Train'} again: aepipe train {job.source}"
+            )
+
+
+def kind_warnings(job: Job, schema: Schema) -> Iterator[str]:
+    """Yield a warning for each column of lists of integers that is modelled as windows of a time series by default."""
+    for column in schema.columns:
+        inner = innermost(schema.arrow.field(column.name).type)
+        if column.kind == "series" and pt.is_integer(inner) and column.name not in job.columns:
+            yield (
+                f"column '{column.name}' holds lists of integers, which are modelled as windows of a time series. "
+                f"If they are sets of codes, write them as lists of text or set {column.name} to ignore in [columns]; "
+                f"if not, set {column.name} to series."
             )

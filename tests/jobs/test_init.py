@@ -101,3 +101,16 @@ def test_inspect_is_silent_about_columns_that_the_job_handles(tmp_path: Path) ->
 
     assert inspect(written.path).notes == ()
     json.dumps(inspect(written.path).model_dump(mode="json"))
+
+
+def test_corrupt_page_does_not_stop_init_and_inspect(tmp_path: Path) -> None:
+    data = write_days(tmp_path / "orders")
+    file = data / "dt=2026-01-03" / "part-0.parquet"
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+
+    written = init(data, name=None, job_path=tmp_path / "job.toml")
+
+    assert {proposal.column: proposal.role for proposal in written.proposals}["order_id"] == "key"
+    assert len(inspect(data).partitions) == 6

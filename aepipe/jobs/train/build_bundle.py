@@ -127,8 +127,6 @@ def make_bundle(
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
         rows = read_training_rows(job, partitions, as_codes=takes_codes)
-        for warning in rows.warnings:
-            log.warning("%s", warning)
         data = encode_rows(job, rows, as_codes=takes_codes)
         stage.rows = sum(data.counts.values())
         relations = find_relations(data.encoding, rows.train, seed=job.train.seed)

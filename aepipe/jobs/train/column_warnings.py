@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 
 from aepipe.config.job import Job
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
-from aepipe.jobs.role_warnings import modelled_label_warnings
+from aepipe.jobs.inspect import column_gaps
+from aepipe.jobs.role_warnings import kind_warnings, modelled_label_warnings
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.parquet_reader import Footer
 from aepipe.tables.partitions import Partition
@@ -37,6 +38,8 @@ def column_warnings(
         *label_copy_warnings(schema, table),
         *modelled_label_warnings(job, schema),
         *left_out_warnings(job, schema),
+        *column_gaps(footers),
+        *kind_warnings(job, schema),
     )
 
 

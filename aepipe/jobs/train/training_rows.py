@@ -84,6 +84,8 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     train, dev, calibration = (table.filter(pa.array(parts == part)) for part in (TRAIN, DEV, CALIBRATION))
     per_partition = sum(footer.rows for footer in footers) / len(partitions)
     warnings = column_warnings(job, schema, table, partitions, footers)
+    for warning in warnings:
+        log.warning("%s", warning)
     return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition, warnings)
 
 

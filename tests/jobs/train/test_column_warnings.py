@@ -10,6 +10,8 @@ import pytest
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, parse_job
+from aepipe.jobs.init import init
+from aepipe.jobs.inspect import inspect
 from aepipe.jobs.train.train import train_job
 from aepipe.jobs.train.training_rows import read_training_rows
 from aepipe.tables.partitions import discover
@@ -101,3 +103,35 @@ def test_warnings_are_logged_returned_and_kept_in_the_bundle(tmp_path: Path, cap
     assert result.warnings[0].startswith("column 'id' rises over time")
     assert Bundle.open(str(result.bundle)).manifest.details["warnings"] == [result.warnings[0]]
     assert train_job(job).warnings == result.warnings[:1]
+
+
+def test_lists_of_integers_are_named_until_the_job_names_their_kind(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    baskets = [generator.integers(0, 500, generator.integers(1, 9)).tolist() for _ in range(ROWS)]
+
+    (warning,) = warnings_of(job_of(tmp_path / "a", {"basket": baskets}))
+
+    assert warning.startswith(
+        "column 'basket' holds lists of integers, which are modelled as windows of a time series."
+    )
+    assert warnings_of(job_of(tmp_path / "b", {"basket": baskets}, columns={"basket": "series"})) == ()
+    floats = [[float(code) for code in basket] for basket in baskets]
+    assert warnings_of(job_of(tmp_path / "c", {"basket": floats})) == ()
+
+
+def test_column_that_files_lack_is_named_by_train_inspect_and_init(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {"x": normal(), "z": normal(2)})
+    first = tmp_path / "data" / "dt=2026-01-01" / "p.parquet"
+    pq.write_table(pq.read_table(first, partitioning=None).drop_columns(["z"]), first)
+    last = tmp_path / "data" / "dt=2026-01-04" / "p.parquet"
+    rows = pq.read_table(last, partitioning=None)
+    pq.write_table(rows.append_column("added", rows["x"]), last)
+
+    expected = [
+        f"column 'z' is missing from {first}: its rows count as missing there",
+        f"column 'added' is missing from 3 files, the first {first}: its rows count as missing there",
+    ]
+    assert [warning for warning in warnings_of(job) if "is missing from" in warning] == expected
+    assert [note for note in inspect(tmp_path / "data").notes if "is missing from" in note] == expected
+    written = init(tmp_path / "data", name=None, job_path=tmp_path / "job.toml")
+    assert [note for note in written.notes if "is missing from" in note] == expected
