@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aepipe.errors import EvaluationInvalid
+from aepipe.errors import EvaluationInvalid, SchemaMismatch
 from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
-from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.unification import unified_table
 
 CHANGED = "its source is gone or was written again since it was scored"
@@ -83,11 +83,12 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     truths, scores, flags, times = [], [], [], []
     unlabelled = 0
     for manifest in scored.manifests:
-        why = _unfit(scored, manifest, truth)
-        if why is not None:
-            left_out[manifest.partition] = why
+        why = _unfit(scored, manifest)
+        read = why if why is not None else _labels(scored, manifest, truth)
+        if isinstance(read, str):
+            left_out[manifest.partition] = read
             continue
-        labels, when = _labels(scored, manifest, truth)
+        labels, when = read
         rows = np.flatnonzero(labels.known)
         unlabelled += len(labels.known) - len(rows)
         if not len(rows):
@@ -132,18 +133,14 @@ def sources(scored: ScoredPartitions, labelled: LabelledScores) -> Iterator[pa.T
                 yield pa.Table.from_batches([batch.take(pa.array(inside))])
 
 
-def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule) -> str | None:
-    """Return why a partition cannot be evaluated; None if it can."""
+def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails]) -> str | None:
+    """Return why the scores of a partition cannot be evaluated; None if they can."""
     if not manifest.details.rows:
         return "it has no rows"
     if manifest.partition not in scored.unchanged:
         return CHANGED
     if manifest.details.stream is not None and not scored.has_active_calibration(manifest):
         return "its alarms adapted along a stream, under another calibration than the active one: score it again"
-    for path in manifest.details.inputs:
-        absent = sorted(truth.columns - set(read_footer(Path(path)).schema.names))
-        if absent:
-            return f"it has no column '{absent[0]}'"
     return None
 
 
@@ -161,12 +158,16 @@ def _alarms(
 
 def _labels(
     scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule
-) -> tuple[Labels, pa.ChunkedArray | None]:
-    """Read the labels and the event times of a partition."""
+) -> tuple[Labels, pa.ChunkedArray | None] | str:
+    """Read the labels and the event times of a partition; return a clause if one of its files lacks a column."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [Path(path) for path in manifest.details.inputs]
-    table = unified_table(list(slices(paths, columns, rows=READ_ROWS)))
+    try:
+        batches = list(slices(paths, columns, rows=READ_ROWS))
+    except SchemaMismatch as error:
+        return f"it {error.faults[0]}"
+    table = unified_table(batches)
     return truth.of(table), table[event_time] if event_time else None
 
 

@@ -21,7 +21,7 @@ from aepipe.jobs.evaluate.evaluate import evaluate
 from aepipe.jobs.evaluate.labelled_scores import join_labels
 from aepipe.jobs.ground_truth import resolve_label_rule
 from aepipe.jobs.score import score
-from aepipe.jobs.scored_partitions import ScoredPartitions
+from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.storage import SCORE, Outputs, put_json, put_parquet
 
 NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
@@ -254,3 +254,25 @@ def test_events_are_runs_in_time_and_rows_without_a_score_find_none(judged_cells
     assert found.contenders[0].event_recall == pytest.approx(np.mean([values[run].max() > threshold for run in events]))
     assert found.unscored == 3
     assert found.rows == 329
+
+
+def test_joining_labels_opens_every_source_and_every_scores_file_once(
+    scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    original = pq.ParquetFile.__init__
+
+    def count(self: pq.ParquetFile, path: Path, *arguments: Any, **options: Any) -> None:
+        opened.append(str(path))
+        original(self, path, *arguments, **options)
+
+    job = read_job(scored)
+    nights = ScoredPartitions(job, open_model(job, "champion"))
+    files = [source(scored, name) for name in NIGHTS]
+    rule = resolve_label_rule(job, files, label="diagnosis", positive=None)
+    monkeypatch.setattr(pq.ParquetFile, "__init__", count)
+
+    join_labels(nights, rule)
+
+    outputs = Outputs(job.out_path)
+    assert sorted(opened) == sorted(map(str, [*files, *(outputs.path("scores", name) for name in NIGHTS)]))
