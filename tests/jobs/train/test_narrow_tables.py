@@ -74,9 +74,12 @@ def write(folder: Path, columns: dict[str, object], *, family: str = "ae", data:
     return job
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_narrow_table_is_trained_and_scored(tmp_path: Path, name: str) -> None:
-    job = write(tmp_path, TABLES[name](np.random.default_rng(0)))
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [*((name, "ae") for name in TABLES), ("one number", "pca"), ("a number and two constants", "pca")],
+)
+def test_a_narrow_table_is_trained_and_scored(tmp_path: Path, name: str, family: str) -> None:
+    job = write(tmp_path, TABLES[name](np.random.default_rng(0)), family=family)
 
     train(job)
     result = score(job)
