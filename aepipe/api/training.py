@@ -1,7 +1,6 @@
 """Training from a data frame in memory, without files of the user."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -85,25 +84,17 @@ def _train(job: dict[str, Any], table: pa.Table, progress: Progress | None) -> B
         raise DataUnreadable(
             f"the table is too small: expected at least {FEWEST_ROWS} rows, got {table.num_rows}. Pass more rows."
         )
-    with scratch_folder() as folder, _without_paths():
+    with scratch_folder() as folder:
         source = {**job, "data": {**job["data"], "path": str(folder / "data")}}
-        parsed = parse_job(source, source=folder / "job.toml")
-        put_parquet(folder / "data" / "rows.parquet", table)
-        with named_extras():
-            return Bundle.open(train_job(parsed, progress=progress).bundle)
-
-
-@contextmanager
-def _without_paths() -> Iterator[None]:
-    """Let errors name the call and the table instead of temporary files."""
-    try:
-        yield
-    except ArgumentInvalid:
-        raise
-    except JobInvalid as error:
-        raise JobInvalid("aepipe.fit", error.faults) from None
-    except SchemaMismatch as error:
-        raise SchemaMismatch("the table", error.faults) from None
+        try:
+            parsed = parse_job(source, source=folder / "job.toml")
+            put_parquet(folder / "data" / "rows.parquet", table)
+            with named_extras():
+                return Bundle.open(train_job(parsed, progress=progress).bundle)
+        except JobInvalid as error:  # its path is temporary
+            raise error if isinstance(error, ArgumentInvalid) else JobInvalid("aepipe.fit", error.faults) from None
+        except SchemaMismatch as error:
+            raise SchemaMismatch("the table", error.faults) from None
 
 
 def _names(argument: str, value: object) -> list[str]:

@@ -11,6 +11,7 @@ import typer
 from aepipe import __version__
 from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
 from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar
+from aepipe.cli.groups import group_commands
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 from aepipe.versions import named_extras
@@ -19,7 +20,6 @@ app = typer.Typer(
     name="aepipe",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="rich",
     help="Features, anomaly scores and synthetic rows for Parquet tables that grow every night.",
 )
@@ -446,6 +446,33 @@ def doctor(
     if not result.ok:
         raise typer.Exit(1)
 
+
+@app.command()
+def top(
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PLACE]...", help="Job files, or folders of jobs; default: here.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the state once.")] = False,
+    json: Json = False,
+) -> None:
+    """Watch jobs: champion, partitions, alarms, failures and running stages; one line per job when redirected.
+
+    Example: [bold]aepipe top data[/bold]
+    """
+    from aepipe.cli.top_output import print_lines, watch
+    from aepipe.jobs.top import overview
+
+    chosen = places or [Path()]
+    if json:
+        print_json(overview(chosen))
+    elif once or not sys.stdout.isatty():
+        print_lines(overview(chosen))
+    else:
+        watch(chosen, every_s=every)
+
+
+group_commands(app)
 
 if __name__ == "__main__":
     main()

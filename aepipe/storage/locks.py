@@ -35,6 +35,18 @@ def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(path: Path) -> int | None:
+    """Return the id of the running process that holds a lock; None if none does. Takes no lock itself."""
+    try:
+        pid = int(path.read_bytes()[:32])
+        os.kill(pid, 0)
+    except PermissionError:  # a process of another user
+        return pid
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
 def _acquire(path: Path, descriptor: int, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     while not _try_lock(descriptor):

@@ -1,6 +1,7 @@
 """The command line as a user types it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from aepipe.cli.console import print_table
+from aepipe.cli.groups import GROUPS
 from aepipe.cli.main import app
 from aepipe.errors import AepipeError
 from aepipe.jobs.score import score
@@ -44,6 +46,7 @@ COMMANDS = [
     "verify",
     "sign",
     "doctor",
+    "top",
 ]
 
 
@@ -241,6 +244,7 @@ JSON_CALLS = {
     "verify": ["verify", "{job}"],
     "sign": ["sign", "{job}", "--key", "{folder}/absent.pem"],
     "doctor": ["doctor", "{job}"],
+    "top": ["top", "{job}"],
 }
 REFUSED_FOR_CELLS = {"impute", "augment", "promote", "rollback", "sign"}
 """An autoencoder neither imputes nor samples a label, there is one version and no key: nothing on standard output."""
@@ -325,6 +329,35 @@ def test_no_color_and_narrow_terminals_are_respected(monkeypatch: pytest.MonkeyP
     assert "a_long_column_name: a_value_of_some_length" in re.sub(r"\s+", " ", text)
     assert "another_long_name: 12,345" in text
     assert "\x1b[3" not in text  # no colour; bold is allowed
+
+
+def test_help_groups_every_command_by_task() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    listed = CliRunner().invoke(app, ["--help"]).output
+
+    assert sorted(grouped) == sorted(COMMANDS), "add the new command to aepipe/cli/groups.py"
+    places = [listed.index(f" {title} ") for title in GROUPS]
+    assert places == sorted(places)
+    for title, names in GROUPS.items():
+        panel = listed[listed.index(f" {title} ") :].split("╰")[0]
+        assert all(name in panel for name in names), title
+
+
+@pytest.mark.parametrize(("shell", "typed"), [("bash", "aepipe sco"), ("zsh", "aepipe sco"), ("fish", "aepipe sco")])
+def test_the_shell_completes_commands(shell: str, typed: str) -> None:
+    environment = os.environ | {
+        "_AEPIPE_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": typed,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": "1",
+    }
+    code = "import sys; from aepipe.cli.main import main; sys.argv = ['aepipe']; main()"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+
+    assert "score" in done.stdout, done.stderr
+    assert "train" not in done.stdout
 
 
 def test_version_is_printed() -> None:
