@@ -103,6 +103,10 @@ class ExtraMissing(AepipeError, ModuleNotFoundError):
     """A package of an optional part is not installed. Remedy: install the extra that the message names."""
 
 
+class OutputsTaken(AepipeError):
+    """The folder of the outputs belongs to another job. Remedy: name another folder."""
+
+
 class Busy(AepipeError):
     """Another process holds the lock of this partition or registry. Remedy: wait for it."""
 

@@ -119,12 +119,12 @@ def score_partition(
         SchemaMismatch: a file has other columns than the bundle was trained on.
         TooManyInvalid: more rows than allowed cannot be scored.
     """
-    began = perf_counter()
-    slot = slot or UnlimitedSlot()
+    began, slot = perf_counter(), slot or UnlimitedSlot()
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
     # where flags adapt, no other process may score a partition between the previous one and this one
     order_lock = outputs.in_turn(wait_s=settings.wait_s) if settings.adaptive else nullcontext()
-    with outputs.commit(SCORE, partition.name, wait_s=settings.wait_s) as commit, order_lock:
+    turn = outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s)
+    with turn as commit, order_lock:
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):

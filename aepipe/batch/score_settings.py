@@ -16,6 +16,8 @@ class ScoreSettings:
     features: bool = True
     adaptive: bool = False
     """Adapt the flags along the partitions, which are then scored in order."""
+    force: bool = False
+    """Write again what is done."""
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 

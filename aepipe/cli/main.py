@@ -227,6 +227,7 @@ def score(
     partition: Annotated[list[str] | None, typer.Option(help="Partition to score; repeatable; default: all.")] = None,
     model: ModelName = "champion",
     device: DeviceOption = None,
+    force: Annotated[bool, typer.Option(help="Write partitions again although they are done.")] = False,
     json: Json = False,
 ) -> None:
     """Write scores and features of each partition that does not have them yet.
@@ -240,7 +241,7 @@ def score(
 
     with progress_bar(quiet=json) as progress:
         result = run_scoring(
-            job, partitions=partition, model=model, device=device, progress=of_stage(progress, "score")
+            job, partitions=partition, model=model, device=device, force=force, progress=of_stage(progress, "score")
         )
     print_warnings(result.warnings)
     if json:
@@ -357,7 +358,12 @@ def explain(
 
 
 @app.command()
-def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) -> None:
+def run(
+    job: JobPath = HERE,
+    device: DeviceOption = None,
+    force: Annotated[bool, typer.Option(help="Score partitions again although they are done.")] = False,
+    json: Json = False,
+) -> None:
     """Run the nightly job without a scheduler: train if there is no model yet, score new partitions, sample, report.
 
     Example: [bold]aepipe run data/cells/job.toml[/bold]
@@ -366,7 +372,7 @@ def run(job: JobPath = HERE, device: DeviceOption = None, json: Json = False) ->
     from aepipe.jobs.nightly import night
 
     with progress_bar(quiet=json) as progress:
-        result = night(job, device=device, progress=progress)
+        result = night(job, device=device, force=force, progress=progress)
     print_warnings(result.score.warnings)
     if json:
         print_json(result)

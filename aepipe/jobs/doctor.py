@@ -89,6 +89,8 @@ def _job_checks(job_path: str | Path) -> list[Check]:
         _table(job),
         _bundle(job),
         _outputs(job),
+        _writable("outputs can be written", job.out_path),
+        _writable("bundles can be written", job.bundle_path),
         _disk(job),
     ]
 
@@ -142,6 +144,18 @@ def _outputs(job: Job) -> Check:
     quarantined = Outputs(job.out_path).quarantined()
     found = "; ".join(f"{name} is quarantined: {why}" for name, why in quarantined.items())
     return Check(what="outputs", found=found or f"no partition of {job.out_path} is quarantined", ok=not quarantined)
+
+
+def _writable(what: str, folder: Path) -> Check:
+    """Write a file to a folder, and remove it: permissions alone say nothing about a read-only or a full disk."""
+    from aepipe.storage import refuse_unwritable
+
+    try:
+        refuse_unwritable(folder)
+    except OSError as error:
+        found = f"{folder} cannot be written: {error.strerror}. Free space, or grant write permission."
+        return Check(what=what, found=found, ok=False)
+    return Check(what=what, found=str(folder), ok=True)
 
 
 def _disk(job: Job) -> Check:

@@ -73,16 +73,19 @@ class NightResult(Result):
         return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 
 
-def night(job_path: str | Path, *, device: Device | None = None, progress: Progress | None = None) -> NightResult:
+def night(
+    job_path: str | Path, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
+) -> NightResult:
     """Run all steps of a night; an existing champion is never retrained automatically.
 
-    After scoring, what `[output] keep` no longer keeps is removed.
+    After scoring, what `[output] keep` no longer keeps is removed. With `force`, partitions are scored again although
+    they are done.
     """
     job = read_job(job_path)
     trained = None
     if not Registry(job.bundle_path).has_champion:
         trained = train(job_path, device=device, progress=progress)
-    scored = score(job_path, device=device, progress=of_stage(progress, "score"))
+    scored = score(job_path, device=device, force=force, progress=of_stage(progress, "score"))
     removed = forget_expired(job)
     drift = measure_if_possible(job, partitions=[n.partition for n in scored.nights if n.status == "written"])
     faults: list[str] = []

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -52,6 +53,7 @@ def score(
     model: str = "champion",
     device: Device | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ScoreResult:
     """Write scores and features of partitions.
@@ -65,6 +67,7 @@ def score(
         model: alias or version of the job's model.
         device: None: the job's.
         workers: number of partitions or blocks scored at the same time; None: the job's.
+        force: write partitions again although they are done.
         progress: receives the name of a partition and the fraction that is done.
 
     Raises:
@@ -72,27 +75,24 @@ def score(
         BundleNotFound: the job has no such bundle.
         DeviceUnavailable: the device cannot be used.
         JobInvalid: a fault in the job file, or no partition with a name.
+        OutputsTaken: the folder of the outputs belongs to another job.
     """
     began = time.perf_counter()
     job = read_job(job_path)
     device = device or job.run.device
     usable_device(device)
     bundle = with_active_calibration(job.out_path, open_bundle(job, model))
-    Outputs(job.out_path).finish_forgetting(wait_s=_WAIT_S)
+    outputs = Outputs(job.out_path)
+    outputs.claim(job.name)
+    outputs.finish_forgetting(wait_s=_WAIT_S)
     chosen, notes = (chosen_partitions(job, partitions), ()) if partitions else _selected(job)
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
-    due, kept = (chosen, ()) if partitions else keep_earlier(job, chosen)
-    machine = MachineSettings(
-        device=device,
-        workers=workers or job.run.workers,
-        batch_rows=job.run.batch_rows,
-        memory_mb=job.run.memory_mb,
-        gpu_memory_mb=job.run.gpu_memory_mb,
-        cluster=ClusterSettings(**job.run.ray.model_dump()),
-    )
-    score_partitions = find_engine(job.run.engine)
-    results = [*score_partitions(bundle, due, score_settings(job), machine, progress=progress), *kept]
+    due, kept = (chosen, ()) if partitions or force else keep_earlier(job, chosen)
+    settings, machine = replace(score_settings(job), force=force), _machine(job, device, workers)
+    results = [*find_engine(job.run.engine)(bundle, due, settings, machine, progress=progress), *kept]
+    if any(result.status == "written" for result in results):
+        outputs.claim(job.name, has_written=True)
     places = {partition.name: place for place, partition in enumerate(chosen)}
     nights = tuple(sorted(results, key=lambda result: places[result.partition]))
     return ScoreResult(
@@ -103,6 +103,17 @@ def score(
         top_alarms=top_alarms(nights, job.data.keys),
         notes=notes,
         warnings=night_warnings(job, bundle, results),
+    )
+
+
+def _machine(job: Job, device: Device, workers: int | None) -> MachineSettings:
+    return MachineSettings(
+        device=device,
+        workers=workers or job.run.workers,
+        batch_rows=job.run.batch_rows,
+        memory_mb=job.run.memory_mb,
+        gpu_memory_mb=job.run.gpu_memory_mb,
+        cluster=ClusterSettings(**job.run.ray.model_dump()),
     )
 
 

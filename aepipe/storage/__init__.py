@@ -1,6 +1,14 @@
 """Every write of the project: atomic files, digests, locks, Parquet with checksums, and the commit of a partition."""
 
-from aepipe.storage.atomic_files import append_line, make_folder, put_bytes, put_json, remove, replace
+from aepipe.storage.atomic_files import (
+    append_line,
+    make_folder,
+    put_bytes,
+    put_json,
+    refuse_unwritable,
+    remove,
+    replace,
+)
 from aepipe.storage.commit import Commit
 from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes
 from aepipe.storage.locks import lock
@@ -51,6 +59,7 @@ __all__ = [
     "put_json",
     "put_parquet",
     "read_parquet",
+    "refuse_unwritable",
     "remove",
     "replace",
     "samples_page_of",

@@ -112,6 +112,15 @@ def remove(path: Path) -> None:
     sync(path.parent)
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Write a file to a folder, or to the folder that would hold it, and remove it. Raises OSError if that fails."""
+    while not folder.exists():
+        folder = folder.parent
+    probe = folder / ".aepipe-probe"
+    put_bytes(probe, b"written by aepipe doctor")
+    remove(probe)
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, and sync them."""
     if folder.is_dir():

@@ -37,10 +37,11 @@ class Commit(Generic[D]):
         is_first: True if the partition was never committed, so that no key can be done.
     """
 
-    def __init__(self, paths: PartitionPaths, kind: RunKind[D]) -> None:
+    def __init__(self, paths: PartitionPaths, kind: RunKind[D], *, force: bool = False) -> None:
         self.done: Manifest[D] | None = None
         self.key: str | None = None
         self.is_first = kind.read_manifest(paths.manifest) is None
+        self._force = force
         self._kind = kind
         self._paths = paths
         self._sinks: dict[str, ParquetSink] = {}
@@ -54,7 +55,7 @@ class Commit(Generic[D]):
                 f"partition {self._paths.partition!r} has a key already: expected {self.key!r}, got {key!r}"
             )
         self.key = key
-        self.done = find_done(self._paths, self._kind, key)
+        self.done = None if self._force else find_done(self._paths, self._kind, key)
         if self.done is not None:
             release(self._paths)
 

@@ -3,11 +3,12 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from aepipe.errors import OutputsTaken
 from aepipe.storage.atomic_files import put_json
 from aepipe.storage.commit import REASON, Commit, find_done, recover
 from aepipe.storage.forget import files_of, finish, read_notes, remove_partition
@@ -19,6 +20,9 @@ from aepipe.storage.verify import find_faults, partitions_of
 from aepipe.tables.partitions import natural_order
 from aepipe.tables.source_files import printable
 
+OWNER = "job.json"
+"""Record of the job that writes to a folder."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -27,6 +31,28 @@ class Outputs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def claim(self, job: str, *, has_written: bool = False) -> None:
+        """Refuse the folder of another job, and record the job in a new folder or once it has written.
+
+        Args:
+            job: name of the job.
+            has_written: the job has written partitions: record it in the folder of an earlier version too.
+
+        Raises:
+            OutputsTaken: another job writes here.
+        """
+        path = self.root / HIDDEN / OWNER
+        owner = _owner(path)
+        if owner is None and (has_written or not manifests_folder(self.root, SCORE).exists()):
+            with suppress(OSError):  # a night with nothing to do needs no space
+                put_json(path, {"job": job})
+            owner = _owner(path)
+        if owner not in (None, job):
+            raise OutputsTaken(
+                f"{self.root} holds the outputs of another job: expected {job!r}, got {owner!r}. Set [output] path to "
+                f"another folder, or delete {path} if the job was renamed."
+            )
 
     def path(self, output: str, partition: str) -> Path:
         """Return the path of an output of a partition; the file need not exist."""
@@ -48,7 +74,13 @@ class Outputs:
 
     @contextmanager
     def commit(
-        self, kind: RunKind[D], partition: str, key: str | None = None, *, wait_s: float = 0.0
+        self,
+        kind: RunKind[D],
+        partition: str,
+        key: str | None = None,
+        *,
+        force: bool = False,
+        wait_s: float = 0.0,
     ) -> Iterator[Commit[D]]:
         """Open a commit of a partition under its lock, after recovering what a killed process left.
 
@@ -58,6 +90,7 @@ class Outputs:
             kind: kind of run.
             partition: name of the partition.
             key: digest of everything the outputs depend on; None: `Commit.take_key` receives it later.
+            force: write the partition again although it is done.
             wait_s: seconds to wait for the lock.
 
         Raises:
@@ -67,7 +100,7 @@ class Outputs:
         paths = self._paths(kind, partition)
         with lock(paths.lock, wait_s=wait_s):
             recover(paths)
-            commit = Commit(paths, kind)
+            commit = Commit(paths, kind, force=force)
             if key is not None:
                 commit.take_key(key)
             try:
@@ -153,6 +186,16 @@ class Outputs:
 
     def _paths(self, kind: RunKind[Any], partition: str) -> PartitionPaths:
         return PartitionPaths(self.root, check_partition(partition), kind)
+
+
+def _owner(path: Path) -> str | None:
+    """Return the job that writes here; None if none is recorded."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    owner = record.get("job") if isinstance(record, dict) else None
+    return owner if isinstance(owner, str) else None
 
 
 def _reason(path: Path) -> str:

@@ -1,13 +1,16 @@
 """A night's scores and features, as they lie on disk."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 import aepipe
+from aepipe.errors import OutputsTaken
 from aepipe.jobs.score import score
 from aepipe.metrics.ranking import auroc
 from aepipe.storage import SCORE, Outputs
@@ -132,3 +135,32 @@ def test_images_are_scored_with_regions_as_reasons(digits: Path) -> None:
     assert not result.failed
     assert "rows" in scores["reason_1"][0].as_py()
     assert np.isfinite(scores["score"].to_numpy()).all()
+
+
+def test_force_writes_again_what_is_done(scored_cells: Path) -> None:
+    before = output(scored_cells, "scores").stat()
+
+    again = score(scored_cells, partitions=[NIGHT], force=True)
+
+    assert [each.status for each in again.nights] == ["written"]
+    after = output(scored_cells, "scores").stat()
+    assert (after.st_mtime_ns, after.st_ino) != (before.st_mtime_ns, before.st_ino)
+    assert after.st_size == before.st_size
+    assert [each.status for each in score(scored_cells, partitions=[NIGHT]).nights] == ["already done"]
+
+
+def test_another_job_cannot_write_to_the_same_folder(scored_cells: Path) -> None:
+    other = scored_cells.with_name("other.toml")
+    text = scored_cells.read_text()
+    other.write_text(text.replace('name = "cells"', 'name = "other"'))
+    shutil.copytree(scored_cells.parent / "exported" / "cells", scored_cells.parent / "exported" / "other")
+    before = state(scored_cells.parent / "out")
+
+    with pytest.raises(OutputsTaken, match=r"expected 'other', got 'cells'\. Set \[output\] path"):
+        score(other)
+
+    assert state(scored_cells.parent / "out") == before
+    (scored_cells.parent / "out" / ".aepipe" / "job.json").unlink()  # a folder of an earlier version
+    assert not score(scored_cells, partitions=[NIGHT], force=True).failed
+    with pytest.raises(OutputsTaken):
+        score(other)

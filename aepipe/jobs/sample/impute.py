@@ -65,6 +65,7 @@ def impute(
     """
     began = time.perf_counter()
     job = read_job(job_path)
+    Outputs(job.out_path).claim(job.name)
     bundle = open_bundle(job, model)
     (source,) = chosen_partitions(job, [partition])
     chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed

@@ -190,7 +190,8 @@ def sample(
     """
     began = time.perf_counter()
     job = read_job(job_path)
-    place = _place(partition, name)
+    outputs, place = Outputs(job.out_path), _place(partition, name)
+    outputs.claim(job.name)
     bundle = open_bundle(job, model)
     request = SampleRequest(
         rows=_validated_rows(job, rows),
@@ -200,7 +201,6 @@ def sample(
         shares=job.samples.shares if shares is None else {column: dict(each) for column, each in shares.items()},
     )
     run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
-    outputs = Outputs(job.out_path)
     with outputs.commit(SAMPLE, place, request.key(job, bundle)) as commit:
         found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
         created = commit.done is None

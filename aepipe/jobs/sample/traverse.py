@@ -173,6 +173,7 @@ def traverse(
 def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     began = time.perf_counter()
     job = read_job(job_path)
+    Outputs(job.out_path).claim(job.name)
     bundle = open_bundle(job, model)
     refuse_untraversable(bundle)
     rows = find_rows(job, list(keys), columns=bundle.encoding.columns_read)
