@@ -329,6 +329,10 @@ def null_scores(mill: Path) -> None:
         table = pq.ParquetFile(path).read()
         at = table.schema.get_field_index("score")
         pq.write_table(table.set_column(at, "score", pa.nulls(table.num_rows, pa.float32())), path)
+        record = mill.parent / "out" / ".aepipe" / "manifests" / "score" / f"{manifest.partition}.json"
+        content = json.loads(record.read_bytes())
+        content["files"]["scores"]["bytes"] = path.stat().st_size
+        record.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(

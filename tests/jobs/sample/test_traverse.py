@@ -10,7 +10,7 @@ import pytest
 
 import aepipe
 from aepipe.config.job import read_job
-from aepipe.errors import AepipeError, JobInvalid, OptionInvalid, SchemaMismatch
+from aepipe.errors import AepipeError, JobInvalid, OptionInvalid
 from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.sample.traverse import interpolate, shift, traverse
 from aepipe.jobs.score import score
@@ -148,12 +148,16 @@ def test_job_without_keys_is_rejected(cells: Path) -> None:
         traverse(cells, "case-000")
 
 
-def test_missing_key_column_is_reported(cells: Path) -> None:
+def test_partition_without_the_key_column_is_skipped_with_a_warning(
+    cells: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = cells.parent / "dt=2026-01-06" / "part-0.parquet"
     pq.write_table(pq.read_table(file, partitioning=None).drop_columns(["case_id"]), file)
 
-    with pytest.raises(SchemaMismatch, match="no column 'case_id'"):
-        traverse(cells, "case-000")
+    traverse(cells, "case-000")
+
+    assert "dt=2026-01-06" in caplog.text
+    assert "'case_id'" in caplog.text
 
 
 def test_composite_keys_are_split_at_commas_and_compared_by_type(tmp_path: Path) -> None:

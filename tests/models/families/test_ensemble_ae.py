@@ -33,7 +33,7 @@ def begun(layout: Layout) -> tuple[EnsembleAutoencoder, Batch]:
     batch = Batch(row, row, torch.arange(ROWS))
     model.training_rows = ROWS
     model.prepare(batch)
-    return model.double(), Batch(*(_double(part) for part in batch[:2]), batch.places)
+    return model.double(), Batch(*(_double(part) for part in (batch.input, batch.target)), batch.places)
 
 
 def _double(row: Row) -> Row:
