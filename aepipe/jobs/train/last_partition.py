@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 from aepipe.config.job import Job
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.alarm_warnings import alarm_warning
-from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.parquet_reader import slices
 from aepipe.tables.partitions import Partition
 
 ENOUGH_ROWS = 1_000
-MOST_ROWS = 20_000
+MOST_ROWS = 5_000
+_BATCH_ROWS = 1_024  # rows of images are large
 
 
 def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, ...]) -> str | None:
@@ -26,6 +27,8 @@ def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, 
         bundle: folder of the new version.
         partitions: training partitions, in order; as many of the last ones are read as hold 1,000 rows.
     """
+    if len(partitions) < 2:
+        return None
     model, condition = TableModel.open(bundle, device="cpu"), job.train.condition
     rows = flagged = 0
     reasons: Counter[str] = Counter()
@@ -34,7 +37,7 @@ def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, 
         if rows >= ENOUGH_ROWS:
             break
         names.append(partition.name)
-        for batch in slices(partition.files, None, rows=READ_ROWS, schema=model.bundle.encoding.schema.arrow):
+        for batch in slices(partition.files, None, rows=_BATCH_ROWS, schema=model.bundle.encoding.schema.arrow):
             kept = batch if condition is None else batch.filter(condition.mask(batch))
             scores = model.score(pa.Table.from_batches([kept]).slice(0, MOST_ROWS - rows))
             is_flagged = scores["is_anomaly"]
@@ -47,4 +50,4 @@ def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, 
     subject = "the model on its own last training partition" + (f"s, {names[-1]} to {names[0]}" if names[1:] else "")
     ordered = dict(reasons.most_common())
     calibration = model.bundle.calibration
-    return alarm_warning(subject, flagged, rows, calibration=calibration, reasons=ordered) if names else None
+    return alarm_warning(subject, flagged, rows, calibration=calibration, reasons=ordered)

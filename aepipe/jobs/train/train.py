@@ -88,12 +88,12 @@ def _train(
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
-    far_above = last_partition_warning(job, made.path, partitions)
-    if far_above:
-        log.warning("%s", far_above)
     alias = _name(job, made.path)
     if alias == CHALLENGER and _is_promoted(job, made.path):
         alias = CHAMPION
+    far_above = last_partition_warning(job, made.path, partitions)
+    if far_above:
+        log.warning("%s", far_above)
     return TrainResult(
         bundle=made.path,
         version=made.path.name,
