@@ -68,6 +68,10 @@ def sample(
 def impute(
     job: options.JobArgument,
     partition: Annotated[str, typer.Argument(help="Partition of the source whose missing cells are filled.")],
+    how: Annotated[str, typer.Option(help="draw: a plausible value; mean: the best estimate of several.")] = "draw",
+    draws: Annotated[int | None, typer.Option(help="Values per cell for --how mean; default: 10.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to fill, separated by commas; default: all.")] = None,
+    where: Annotated[str | None, typer.Option(help="Condition on the rows to fill; default: all rows.")] = None,
     seed: options.Seed = None,
     model: options.ModelName = "champion",
     json: options.Json = False,
@@ -75,10 +79,13 @@ def impute(
     """Write the rows of a partition with each missing cell drawn given the others.
 
     Example: [bold]aepipe impute data/shop/job.toml 2026-11-20[/bold]
+    Example: [bold]aepipe impute data/shop/job.toml 2026-11-20 --how mean --columns amount,shop[/bold]
     """
     from aepipe.cli.sample_output import run_impute
 
-    run_impute(job, partition, seed=seed, model=model, json=json)
+    chosen = tuple(name.strip() for name in columns.split(",")) if columns else ()
+    given = {"how": how, "draws": draws, "columns": chosen, "where": where}
+    run_impute(job, partition, seed=seed, model=model, json=json, **given)
 
 
 def traverse(

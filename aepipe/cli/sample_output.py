@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -31,12 +31,12 @@ def parse_shares(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | N
     return found or None
 
 
-def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json: bool) -> None:
+def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json: bool, **options: Any) -> None:
     """Impute the missing cells of a partition and print where the rows are."""
     from aepipe.jobs.sample.impute import impute
 
     with progress_bar(quiet=json) as progress:
-        result = impute(job, partition, seed=seed, model=model, progress=progress)
+        result = impute(job, partition, seed=seed, model=model, progress=progress, **options)
     if json:
         print_json(result)
         return

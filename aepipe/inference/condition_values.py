@@ -66,7 +66,7 @@ def _faults_of_value(
 ) -> Iterator[tuple[str, str]]:
     values = _categories(codec)
     if values is not None:
-        text = _text(literal)
+        text = str(literal.value).lower() if isinstance(literal.value, bool) else str(literal.value)
         if sign == "=" and text not in values:
             yield f"'{column.name}' never has the value '{text}'", did_you_mean(text, values, listed=20)
         return
@@ -89,11 +89,6 @@ def _faults_of_value(
             place = int(np.searchsorted(known, value))
             near = " or ".join(str(each) for each in known[max(place - 1, 0) : place + 1].tolist())
             yield f"'{column.name}' is never {literal.written}", f": expected a value such as {near}"
-
-
-def _text(literal: Literal) -> str:
-    value = literal.value
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _categories(codec: Codec) -> frozenset[str] | None:

@@ -1,5 +1,6 @@
 """Imputation: draw missing cells given the observed ones. Each seed gives one of many imputations (Rubin 1987)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
-from aepipe.errors import OptionInvalid
+from aepipe.encoding.binned.number import NumberCodes
+from aepipe.encoding.relations.numeric_view import column_of, numbers_of, view_of
+from aepipe.errors import JobInvalid, OptionInvalid
+from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import ConditionPool
-from aepipe.inference.conditional import supports_conditioning
+from aepipe.inference.conditional import supports_conditioning, unknown_column
 from aepipe.inference.sampler import SamplingChain
 from aepipe.layout import FREE
 from aepipe.tables.arrow_arrays import plain_values, restored
@@ -19,7 +23,9 @@ from aepipe.tables.arrow_arrays import plain_values, restored
 ROUNDS = 16
 """Maximum draws per row: a row is drawn again if a cell came out missing. Cells missing after the last stay missing."""
 
+MOST_DRAWS = 1_000
 _BLOCKS_PER_ROUND = 1 << 32
+_BLOCKS_PER_DRAW = ROUNDS * _BLOCKS_PER_ROUND
 """Offset of block numbers between rounds, so that no round repeats the noise of another."""
 
 
@@ -34,32 +40,74 @@ class ImputedRows(NamedTuple):
 class Imputer:
     """Imputation of a stream of rows in blocks; the same seed and row number give the same values."""
 
-    def __init__(self, bundle: Bundle, *, seed: int, device: Device = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        seed: int,
+        device: Device = "auto",
+        draws: int = 1,
+        columns: Sequence[str] = (),
+        where: Condition | None = None,
+    ) -> None:
         """Open the sampler of the bundle.
+
+        Args:
+            bundle: the model.
+            seed: seed of all noise.
+            device: where the graphs run.
+            draws: number of draws per cell. With several, a cell becomes their mean, or for categories the most
+                frequent value: the best estimate, with less spread than real cells have.
+            columns: columns to fill; none: all modelled ones.
+            where: condition on the rows to fill; None: all.
 
         Raises:
             OptionInvalid: the family cannot draw some columns given others.
+            JobInvalid: a column to fill is not modelled.
         """
         if not supports_conditioning(bundle):
             raise OptionInvalid(
                 f"{bundle.version}, a {bundle.manifest.family}, cannot impute: expected a family that draws some "
                 "columns given others. Train a tabular_vae."
             )
-        self._bundle = bundle
+        known = tuple(dict.fromkeys(bundle.encoding.layout.sources))
+        faults = [
+            unknown_column(bundle, name, known, what="a modelled column") for name in columns if name not in known
+        ]
+        if faults:
+            raise JobInvalid("columns", faults)
+        self._bundle, self._draws, self._where = bundle, draws, where
+        self._columns = frozenset(columns or known)
         self._chain = SamplingChain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
         self.rows = self._chain.rows
 
     def block(self, index: int, batch: pa.RecordBatch) -> ImputedRows:
         """Impute the missing cells of the rows of a block, at most `rows`. Observed cells are unchanged."""
         layout = self._bundle.encoding.layout
-        missing = {name: _is_missing(batch[name]) for name in dict.fromkeys(layout.sources)}
-        forced = self._forced(batch, missing)
+        absent = {name: _is_missing(batch[name]) for name in dict.fromkeys(layout.sources)}
+        rows = np.ones(batch.num_rows, np.bool_)
+        if self._where is not None:
+            rows = np.asarray(self._where.mask(batch).to_numpy(zero_copy_only=False))
+        missing = {name: cells & rows for name, cells in absent.items() if name in self._columns}
+        forced = self._forced(batch, absent)
+        draws = [
+            self._drawn(index + draw * _BLOCKS_PER_DRAW, batch.num_rows, forced, missing) for draw in range(self._draws)
+        ]
+        found = draws[0]
+        if self._draws > 1:
+            found = {name: self._estimate(name, [draw[name] for draw in draws if name in draw]) for name in draws[0]}
+        return _filled(batch, missing, found)
+
+    def _drawn(
+        self, index: int, rows: int, forced: NDArray[np.int32], missing: dict[str, NDArray[np.bool_]]
+    ) -> dict[str, pa.Array]:
+        """Draw the missing cells of a block once; no columns if none is missing."""
         open_rows = np.any(list(missing.values()), axis=0)
         found = dict[str, pa.Array]()
         for turn in range(ROUNDS):
             if not open_rows.any():
                 break
-            drawn = self._chain.complete(index + turn * _BLOCKS_PER_ROUND, forced).slice(0, batch.num_rows)
+            drawn = self._chain.complete(index + turn * _BLOCKS_PER_ROUND, forced).slice(0, rows)
             whole = open_rows & ~np.any([missing[name] & _is_missing(drawn[name]) for name in missing], axis=0)
             last = turn == ROUNDS - 1
             taken = open_rows if last else whole
@@ -68,7 +116,27 @@ class Imputer:
                 earlier = found.get(name, pa.scalar(None, values.type))
                 found[name] = pc.if_else(pa.array(taken), values, earlier)
             open_rows = open_rows & ~whole
-        return _filled(batch, missing, found)
+        return found
+
+    def _estimate(self, name: str, draws: Sequence[pa.Array]) -> pa.Array:
+        """Combine several draws of a column: their mean, rounded as in training, or the most frequent value."""
+        kind = draws[0].type
+        codec = next(codec for codec in self._bundle.encoding.codecs if codec.name == name)
+        if view_of(kind) is not None and codec.kind != "category":
+            values = np.stack([numbers_of(draw) for draw in draws])
+            known = ~np.isnan(values)
+            mean = np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            places = codec.bins.decimals if isinstance(codec, NumberCodes) else None
+            mean = np.where(known.any(axis=0), mean if places is None else np.round(mean, places), np.nan)
+            return column_of(mean, kind)
+        if pa.types.is_nested(kind):
+            return draws[0]
+        packed = pa.chunked_array(list(draws)).combine_chunks().dictionary_encode()
+        codes = np.asarray(packed.indices.fill_null(len(packed.dictionary))).reshape(len(draws), -1)
+        counts = (codes[:, :, None] == np.arange(len(packed.dictionary))[None, None, :]).sum(axis=0)
+        never = ~counts.any(axis=1) if counts.shape[1] else np.ones(codes.shape[1], np.bool_)
+        best = counts.argmax(axis=1) if counts.shape[1] else np.zeros(codes.shape[1], np.int64)
+        return packed.dictionary.take(pa.array(best, mask=never))
 
     def _forced(self, batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]]) -> NDArray[np.int32]:
         """Return the codes of a whole block: `FREE` where a cell is missing or has a value unseen in training."""

@@ -111,6 +111,8 @@ def _without_empty_model(proposals: Sequence[Proposal], columns: Sequence[Column
 def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) -> str:
     width = max((len(_key(column.name)) for column in schema.columns), default=0)
     roles = {proposal.column: proposal for proposal in proposals}
+    is_table = not any(column.kind in ("image", "series") for column in schema.columns)
+    has_labels = is_table and any(proposal.role == "label" for proposal in proposals)
     structs = set(struct_of_field(schema.arrow).values())
     listed = [
         _column_line(
@@ -143,6 +145,10 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) 
             "",
             "[calibration]",
             "# alpha = 0.01              # share of normal rows that may be flagged",
+            "",
+            "[samples]",
+            f"{'' if has_labels else '# '}labels = true{'  ' if has_labels else ''}             # synthetic rows have "
+            "labels too; scores never use them",
             "",
         ]
     )

@@ -62,7 +62,9 @@ def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *
     for index, (begin, end) in enumerate(pairwise((*begins, len(distinct)))):
         values, rows = distinct[begin:end], counts[begin:end]
         if len(values) <= MOST_REPEATED and rows.sum() >= LEAST_REPEATS * len(values):
-            curves.append(_steps(values, rows))
+            ends = np.cumsum(rows) / rows.sum()  # level at each value, for the share of rows that have it
+            positions = np.stack([np.append(0.0, ends[:-1]), ends], axis=1).ravel()
+            curves.append(_Curve(positions, np.repeat(values, 2)))
             continue
         curve = _line(values, rows, is_level=(is_rounded or index == 0, is_rounded or index == last))
         curves.append(_thinned(curve, *(OUTER if index in (0, last) else INNER)))
@@ -71,12 +73,6 @@ def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *
         positions=tuple(np.round(np.concatenate([curve.positions for curve in curves]), 9).tolist()),
         values=tuple(value for curve in curves for value in curve.values.tolist()),
     )
-
-
-def _steps(values: np.ndarray, rows: np.ndarray) -> _Curve:
-    """Return a curve that is level at each value, for the share of rows that have it."""
-    ends = np.cumsum(rows) / rows.sum()
-    return _Curve(np.stack([np.append(0.0, ends[:-1]), ends], axis=1).ravel(), np.repeat(values, 2))
 
 
 def _line(values: np.ndarray, rows: np.ndarray, *, is_level: tuple[bool, bool]) -> _Curve:

@@ -409,17 +409,13 @@ def _with_tables(relations: list[Relation], table: pa.Table) -> FoundRelations:
     for relation in relations:
         if relation.kind == "map":
             file = f"relation_{len(maps)}.parquet"
-            maps[file] = _map_table(table.select([*relation.sources, relation.target]))
+            names = [*relation.sources, relation.target]
+            plains = pa.table([plain_values(table[name].combine_chunks()) for name in names], names=names)
+            counted = plains.group_by(names, use_threads=False).aggregate([([], "count_all")])
+            ordered = counted.sort_by([("count_all", "descending")]).select(names)
+            numbered = ordered.append_column("_row", pa.array(np.arange(ordered.num_rows)))
+            first = numbered.group_by(list(relation.sources), use_threads=False).aggregate([("_row", "min")])
+            maps[file] = ordered.take(first["_row_min"])
             relation = relation.model_copy(update={"file": file})
         found.append(relation)
     return FoundRelations(tuple(found), maps)
-
-
-def _map_table(table: pa.Table) -> pa.Table:
-    plains = pa.table([plain_values(column.combine_chunks()) for column in table.columns], names=table.column_names)
-    counted = plains.group_by(plains.column_names, use_threads=False).aggregate([([], "count_all")])
-    ordered = counted.sort_by([("count_all", "descending")]).select(plains.column_names)
-    keys = plains.column_names[:-1]
-    row = pa.array(np.arange(ordered.num_rows))
-    first = ordered.append_column("_row", row).group_by(keys, use_threads=False).aggregate([("_row", "min")])
-    return ordered.take(first["_row_min"])

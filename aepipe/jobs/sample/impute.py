@@ -10,7 +10,9 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import read_job
-from aepipe.inference.imputation import ImputedRows, Imputer
+from aepipe.errors import ArgumentInvalid
+from aepipe.expressions.condition import Condition
+from aepipe.inference.imputation import MOST_DRAWS, ImputedRows, Imputer
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
@@ -45,11 +47,14 @@ def impute(
     seed: int | None = None,
     model: str = "champion",
     progress: Progress | None = None,
+    how: str = "draw",
+    draws: int | None = None,
+    columns: Sequence[str] = (),
+    where: str | None = None,
 ) -> ImputeResult:
     """Write a partition to <out>/filled/<partition>, with each missing modelled cell drawn given the others.
 
-    All other cells stay as they are, keys and labels included. The same model, rows and seed give the same values; a
-    repeated call writes nothing. Several seeds give multiple imputations.
+    All other cells stay as they are. The same arguments give the same values; a repeated call writes nothing.
 
     Args:
         job_path: Job file, or the folder that holds it.
@@ -57,22 +62,28 @@ def impute(
         seed: Random seed; None: derived from the job's seed and the name of the partition.
         model: Alias or version of the model.
         progress: Callback for progress.
+        how: "draw", or "mean" for the best estimate: the mean of several draws, or the most frequent category.
+        draws: Draws per cell for "mean"; None: 10.
+        columns: Columns to fill; none: all modelled ones.
+        where: Condition on the rows to fill; None: all.
 
     Raises:
         OptionInvalid: The family cannot draw some cells given others.
-        JobInvalid: There is no such partition.
+        JobInvalid: There is no such partition, or `how` or `draws` is invalid.
         SchemaMismatch: The partition has other columns.
     """
     began = time.perf_counter()
     job = read_job(job_path)
-    Outputs(job.out_path).claim(job.name)
+    outputs = Outputs(job.out_path)
+    outputs.claim(job.name)
     bundle = open_bundle(job, model)
     (source,) = chosen_partitions(job, [partition])
     chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed
-    imputer = Imputer(bundle, seed=chosen, device=job.run.device)
+    count, condition = _validated_draws(how, draws), None if where is None else Condition.parse(where)
+    imputer = Imputer(bundle, seed=chosen, device=job.run.device, draws=count, columns=tuple(columns), where=condition)
     refuse_faults(bundle.encoding.schema, source.files, source.name)
-    key = digest_of(CONTRACT, bundle.version, str(chosen), *(digest_file(file) for file in source.files))
-    outputs = Outputs(job.out_path)
+    asked = [str(each) for each in (chosen, count if count > 1 else "", *columns, where) if each not in ("", None)]
+    key = digest_of(CONTRACT, bundle.version, *asked, *(digest_file(file) for file in source.files))
     with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done
         if manifest is None:
@@ -89,6 +100,19 @@ def impute(
         created=created,
         seconds=time.perf_counter() - began,
     )
+
+
+def _validated_draws(how: str, draws: int | None) -> int:
+    """Return the number of draws per cell. Raises ArgumentInvalid."""
+    if how not in ("draw", "mean"):
+        raise ArgumentInvalid("how", [f"expected draw or mean, got '{how}'"])
+    if how == "draw":
+        if draws not in (None, 1):
+            raise ArgumentInvalid("draws", [f"expected 1 for how = draw, got {draws}. Give several seeds instead."])
+        return 1
+    if draws is not None and not 2 <= draws <= MOST_DRAWS:
+        raise ArgumentInvalid("draws", [f"expected 2 to {MOST_DRAWS:,} for how = mean, got {draws}"])
+    return draws or 10
 
 
 def _write(

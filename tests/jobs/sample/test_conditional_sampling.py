@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -222,6 +223,53 @@ def test_missing_cells_are_imputed_and_other_cells_unchanged(job: Path) -> None:
     again, other = impute(job, "b", seed=1), impute(job, "b", seed=2)
     assert not again.created
     assert other.created
+
+
+def test_best_estimate_is_closer_than_one_draw_and_only_chosen_cells_are_filled(job: Path) -> None:
+    truth = sales(3_000)
+    pieces = pa.array(truth["pieces"].to_pylist(), pa.int16(), mask=np.arange(3_000) % 4 == 1)
+    shop = pa.array(truth["shop"].to_pylist(), mask=np.arange(3_000) % 4 == 2)
+    holes = truth.set_column(2, "pieces", pieces).set_column(3, "shop", shop)
+    pq.write_table(holes, job.parent / "rows" / "a.parquet")
+
+    one = pq.read_table(impute(job, "a").path)
+    mean = pq.read_table(impute(job, "a", how="mean", draws=8).path)
+    some = pq.read_table(impute(job, "a", columns=("shop",), where="amount > 100").path)
+
+    def errors(rows: pa.Table) -> tuple[float, float]:
+        hole = pieces.is_null().to_numpy(zero_copy_only=False)
+        gaps = np.array(rows["pieces"].to_pylist())[hole] - np.array(truth["pieces"].to_pylist())[hole]
+        wrong = [
+            a != b
+            for a, b, gone in zip(
+                rows["shop"].to_pylist(), truth["shop"].to_pylist(), shop.is_null().to_pylist(), strict=True
+            )
+            if gone
+        ]
+        return float(np.sqrt((gaps.astype(float) ** 2).mean())), float(np.mean(wrong))
+
+    assert errors(mean)[0] < 0.85 * errors(one)[0]
+    assert errors(mean)[1] < errors(one)[1]
+    assert mean.schema.equals(one.schema)
+    assert mean["shop"].null_count == 0
+    assert some["pieces"].equals(holes["pieces"])
+    large = pc.fill_null(pc.greater(holes["amount"], 100), False)
+    assert some.filter(large)["shop"].null_count == 0
+    assert some.filter(pc.invert(large))["shop"].null_count == holes.filter(pc.invert(large))["shop"].null_count > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"how": "median"}, "how: expected draw or mean, got 'median'"),
+        ({"draws": 5}, "draws: expected 1 for how = draw, got 5"),
+        ({"how": "mean", "draws": 1}, "draws: expected 2 to 1,000 for how = mean, got 1"),
+        ({"columns": ("shopp",)}, "columns: 'shopp' is not a modelled column of .*; did you mean 'shop'"),
+    ],
+)
+def test_invalid_options_of_imputation_are_refused(job: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(JobInvalid, match=message):
+        impute(job, "a", **given)  # type: ignore[arg-type]
 
 
 def test_invalid_imputation_is_rejected(job: Path, bundle: Bundle) -> None:
