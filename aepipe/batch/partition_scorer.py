@@ -286,7 +286,8 @@ class PartitionScoring:
             wall_s=round(wall_s, 4),
             rows_per_s=round(stats.rows / wall_s, 1),
         )
-        return details if self._stream is None else details.model_copy(update={"stream": self._stream.details})
+        optional = {"stream": self._stream and self._stream.details, "feedback": self._settings.feedback}
+        return details.model_copy(update={name: value for name, value in optional.items() if value is not None})
 
     def _read_blocks(self) -> Iterator[Block]:
         for path, columns, as_codes in self._plan.files:

@@ -18,6 +18,8 @@ class ScoreSettings:
     """Adapt the flags along the partitions, which are then scored in order."""
     force: bool = False
     """Write again what is done."""
+    feedback: str | None = None
+    """Digest of the feedback at the time of the run; the outputs do not depend on it."""
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 

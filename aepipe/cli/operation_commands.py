@@ -1,5 +1,6 @@
-"""Commands of an operator: `aepipe backfill`, `aepipe drift` and `aepipe alert`."""
+"""Commands of an operator: `aepipe backfill`, `aepipe drift`, `aepipe alert` and `aepipe feedback`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -114,4 +115,52 @@ def alert(
         raise typer.Exit(1)
 
 
-COMMANDS = (backfill, drift, alert)
+def feedback(
+    job: options.JobArgument,
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY...", help="Key of a row, a,b for several key columns.")
+    ] = None,
+    verdict: Annotated[str | None, typer.Option(help="expected, anomaly or unsure.")] = None,
+    reason: Annotated[str, typer.Option(help="Reason, kept in the log.")] = "",
+    expires: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Last day on which an expected row is muted; default: no end.")
+    ] = None,
+    mute: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DISTANCE",
+            help="Also mute rows with the same first attribution within this distance, in standard deviations.",
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Parquet or CSV file with the key columns, verdict, reason, expires, mute.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect only.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Record verdicts of people about rows, with their effect on the latest alarms; without keys list them.
+
+    Verdicts count as labels, and expected rows are muted in alerts.
+    Example: [bold]aepipe feedback data/cells/job.toml case-017 --verdict expected --reason "known device"[/bold]
+    """
+    from aepipe.jobs.feedback.feedback import give_feedback
+
+    result = give_feedback(
+        job, keys or (), verdict=verdict, reason=reason, expires=expires, mute=mute, file=file, dry_run=dry_run
+    )
+    if json:
+        print_json(result)
+        return
+    header = ("key", "verdict", "reason", "expires", "mute", "partition", "flagged", "p-value")
+    rows = [
+        (v.key, v.verdict, v.reason, str(v.expires or ""), v.mute, v.partition, row.is_flagged, row.p_value)
+        for row in result.rows
+        for v in (row.verdict,)
+    ]
+    print_table("", header, rows)
+    typer.echo(f"{len(result.muted):,} of {result.flagged:,} flagged rows of the latest partitions are muted")
+    if dry_run:
+        typer.echo("dry run: nothing is recorded")
+
+
+COMMANDS = (backfill, drift, alert, feedback)

@@ -1,7 +1,7 @@
 """Rule that marks anomalies: the job's condition, or a label column with two values."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aepipe.config.job import Job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
+from aepipe.jobs.feedback.verdicts import Verdicts, read_verdicts
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 _SHOWN = 5
@@ -35,25 +36,46 @@ class Labels(NamedTuple):
 class LabelRule:
     """Condition on source columns that anomalies satisfy; rows with a null in one of them are unlabelled."""
 
-    condition: Condition
+    condition: Condition | None
+    """None: only verdicts label rows"""
     words: str
     """description of the condition in words"""
+    verdicts: Verdicts | None = None
+    """feedback, which replaces the labels of its rows"""
 
     @property
     def columns(self) -> frozenset[str]:
-        """Return the source columns of the condition."""
-        return self.condition.columns
+        """Return the source columns of the condition; the key columns too if there is feedback."""
+        columns = frozenset[str]() if self.condition is None else self.condition.columns
+        return columns if self.verdicts is None else columns | set(self.verdicts.keys)
 
     def of(self, rows: pa.Table) -> Labels:
         """Label rows that have the columns of the rule."""
-        known = np.ones(rows.num_rows, np.bool_)
-        for name in self.columns:
-            known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
-        return Labels(known, self.condition.mask(rows).to_numpy(zero_copy_only=False))
+        labels = Labels.nothing(rows.num_rows)
+        if self.condition is not None:
+            known = np.ones(rows.num_rows, np.bool_)
+            for name in self.condition.columns:
+                known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
+            labels = Labels(known, self.condition.mask(rows).to_numpy(zero_copy_only=False))
+        return labels if self.verdicts is None else Labels(*self.verdicts.apply(rows, *labels))
 
 
 def label_rule(job: Job) -> LabelRule | None:
-    """Return the rule of `[evaluate] anomaly`; None if the job has none."""
+    """Return the rule of `[evaluate] anomaly` and of the feedback; None if the job has neither."""
+    return with_feedback(job, _stated(job))
+
+
+def with_feedback(job: Job, rule: LabelRule | None) -> LabelRule | None:
+    """Let the feedback of a job replace the labels of its rows; unchanged without feedback."""
+    verdicts = read_verdicts(job)
+    if verdicts is None:
+        return rule
+    if rule is None:
+        return LabelRule(None, "feedback", verdicts)
+    return replace(rule, words=f"{rule.words}, corrected by feedback", verdicts=verdicts)
+
+
+def _stated(job: Job) -> LabelRule | None:
     anomaly = job.evaluate.anomaly_condition
     return None if anomaly is None else LabelRule(anomaly, str(anomaly))
 
@@ -73,11 +95,19 @@ def resolve_label_rule(job: Job, files: Iterable[Path], *, label: str | None, po
         SchemaMismatch: No file has the column.
         EvaluationInvalid: The column does not have two values.
     """
-    stated = label_rule(job)
-    if label is None and positive is None and stated is not None:
-        return stated
+    stated = _stated(job)
+    is_default = label is None and positive is None
+    if is_default and stated is None and len(job.data.labels) != 1 and (feedback := label_rule(job)) is not None:
+        return feedback
+    rule = stated if is_default and stated is not None else _of_column(job, list(files), label, positive, stated)
+    return with_feedback(job, rule) or rule
+
+
+def _of_column(
+    job: Job, files: list[Path], label: str | None, positive: str | None, stated: LabelRule | None
+) -> LabelRule:
     column = label or _only_label(job)
-    counts = _counts(column, list(files))
+    counts = _counts(column, files)
     if positive is None and stated is not None and stated.columns == {column}:
         return stated
     return _by_value(column, counts, positive)

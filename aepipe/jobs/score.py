@@ -16,6 +16,7 @@ from aepipe.engines.engine import find_engine
 from aepipe.errors import DataUnreadable, JobInvalid, did_you_mean
 from aepipe.inference.session import usable_device
 from aepipe.jobs.alarm_warnings import night_warnings
+from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
@@ -124,6 +125,7 @@ def score_settings(job: Job) -> ScoreSettings:
         max_invalid_share=job.score.max_invalid_share,
         features=job.score.features,
         adaptive=job.calibration.adaptive,
+        feedback=feedback_digest(job),
     )
 
 

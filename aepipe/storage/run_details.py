@@ -64,6 +64,7 @@ class ScoreDetails(RunDetails):
     threshold_chosen: str | None = None
     calibration: str | None = Field(None, description="digest of the calibration that flagged the rows")
     stream: StreamDetails | None = Field(None, description="None: flags did not adapt")
+    feedback: str | None = Field(None, description="digest of the feedback log at the time of the run")
     provider: str = Field("", description="ONNX Runtime execution provider")
     batch_rows: int = 0
     seconds: Mapping[str, float] = Field(default_factory=dict, description="by stage, summed over threads")

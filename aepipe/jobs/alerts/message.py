@@ -9,6 +9,8 @@ from pydantic import Field
 from aepipe.config.alerts import Alerts
 from aepipe.config.job import Job
 from aepipe.jobs.drift.monitor import describe, read_drift
+from aepipe.jobs.feedback.muting import muted_rows
+from aepipe.jobs.feedback.verdicts import read_verdicts, utc_today
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.storage import PartitionResult
@@ -46,6 +48,8 @@ class AlertMessage(Result):
     usual_most: int | None
     """most rows that alpha explains with 97.5 % probability"""
     lines: tuple[AlertLine, ...]
+    muted: int
+    """flagged rows that feedback mutes; they are counted in `flagged`, and not shown"""
     left_out: int
     """flagged rows, or entities, that the lines do not show"""
     drift: tuple[str, ...]
@@ -75,13 +79,15 @@ class AlertMessage(Result):
             parts.append(f"alpha explains {self.expected:,.0f} rows, at most {self.usual_most:,}: {verdict} the usual")
         parts += [line.text for line in self.lines]
         parts += [f"and {self.left_out:,} more"] if self.left_out else []
+        parts += [f"{self.muted:,} rows are muted by feedback"] if self.muted else []
         parts += [f"drift: {line}" for line in self.drift]
         parts += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
         return "\n".join([*parts, f"report: {self.link}", f"model: {self.model_version}"])
 
     def is_due(self, when: str) -> bool:
         """Return whether there is anything to send; when: `[alerts] when`."""
-        return bool(self.drift or self.failed or (self.is_excess if when == "excess" else self.flagged))
+        is_new = self.flagged > self.muted
+        return bool(self.drift or self.failed or (is_new and (self.is_excess or when == "flagged")))
 
 
 def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult]) -> AlertMessage:
@@ -95,22 +101,28 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
     settings = job.alerts
     scored = [night for night in nights if night.scores is not None]
     rows, flagged = (sum(getattr(night, name) for night in scored) for name in ("scored", "flagged"))
-    alarms = top_alarms(scored, _columns(job), most=MOST_READ)
+    muted = {(row.partition, row.row) for row in muted_rows(scored, read_verdicts(job), today=utc_today())}
+    columns = dict.fromkeys((*job.data.keys, *((settings.entity,) if settings.entity is not None else ())))
+    found = top_alarms(scored, tuple(columns), most=MOST_READ)
+    alarms = [alarm for alarm in found if (alarm.partition, alarm.row) not in muted]
     lines = group_by_entity(alarms, settings.entity)
     capacity = job.calibration.capacity or settings.most
     shown = lines[: min(settings.most, capacity)]
     explained = _explained(scored)
+    names = tuple(night.partition for night in scored)
+    drift = [record for record in read_drift(job.out_path, model_version) if record.partition in names]
     return AlertMessage(
         job=job.name,
         model_version=model_version,
-        partitions=tuple(night.partition for night in scored),
+        partitions=names,
         rows=rows,
         flagged=flagged,
         expected=explained,
         usual_most=None if explained is None else most_usual(explained, rows),
         lines=shown,
-        left_out=len(lines) - len(shown) + max(0, flagged - len(alarms)),
-        drift=_drift(job, model_version, [night.partition for night in scored]),
+        muted=len(muted),
+        left_out=len(lines) - len(shown) + max(0, flagged - len(found)),
+        drift=tuple(f"{each.partition}: {describe(stream)}" for each in drift for stream in each.alarms),
         failed={night.partition: night.reason for night in nights if night.scores is None},
         link=_link(job, settings, scored[-1].partition if scored else ""),
     )
@@ -138,21 +150,11 @@ def most_usual(expected: float, rows: int) -> int:
     return math.ceil(expected + NormalDist().inv_cdf(_LEVEL) * deviation)
 
 
-def _columns(job: Job) -> tuple[str, ...]:
-    entity = job.alerts.entity
-    return job.data.keys if entity is None or entity in job.data.keys else (*job.data.keys, entity)
-
-
 def _explained(nights: Sequence[PartitionResult]) -> float | None:
     """Return the flagged rows that alpha explains; None where alpha counts all rows, anomalies too."""
     if any(night.details.alpha is None or "normal" not in night.details.alpha_means for night in nights):
         return None
     return sum((night.details.alpha or 0.0) * night.scored for night in nights)
-
-
-def _drift(job: Job, model_version: str, partitions: Sequence[str]) -> tuple[str, ...]:
-    records = [each for each in read_drift(job.out_path, model_version) if each.partition in partitions]
-    return tuple(f"{each.partition}: {describe(stream)}" for each in records for stream in each.alarms)
 
 
 def _link(job: Job, settings: Alerts, partition: str) -> str:

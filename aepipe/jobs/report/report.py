@@ -9,6 +9,7 @@ from aepipe.jobs.alarm_warnings import alarm_warnings
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data
 from aepipe.jobs.report.drift_data import build_drift
+from aepipe.jobs.report.muted_data import list_muted
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import modelled_label_warnings
@@ -67,6 +68,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         for manifest in scored.manifests
         if not scored.has_active_calibration(manifest)
     ]
+    notices += list_muted(scored)
     aside = scored.outputs.quarantined_rows(SAMPLE).items()
     if scored.removed:
         first, last, count = scored.removed[0], scored.removed[-1], len(scored.removed)

@@ -9,6 +9,7 @@ from aepipe.bundles.aliases import CHALLENGER, CHAMPION
 from aepipe.bundles.bundle import read_manifest
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
+from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.results import Result
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
@@ -122,7 +123,8 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     )
     inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
     labels = job.evaluate.anomaly if job.uses_labels and job.evaluate.anomaly else ""
-    return digest_of(CONTRACT, shaping, labels, *inputs)
+    feedback = feedback_digest(job) if job.uses_labels else None
+    return digest_of(CONTRACT, shaping, labels if feedback is None else f"{labels}\n{feedback}", *inputs)
 
 
 def _is_promoted(job: Job, path: Path) -> bool:

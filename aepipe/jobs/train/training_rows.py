@@ -226,7 +226,7 @@ def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Ge
 def _of_anomalies(job: Job) -> Condition | None:
     """Return the condition of anomalies that `[train] where` excludes; None if labels are not used."""
     truth, others = label_rule(job), _left_out(job)
-    if truth is None or others is None or not job.uses_labels:
+    if truth is None or truth.condition is None or others is None or not job.uses_labels:
         return None
     return truth.condition & others
 
