@@ -1,5 +1,7 @@
-"""Commands of an operator: `aepipe backfill`, `aepipe drift`, `aepipe alert` and `aepipe feedback`."""
+"""Commands of an operator: `aepipe backfill`, `aepipe drift`, `aepipe alert`, `aepipe feedback` and `aepipe deploy`."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -163,4 +165,44 @@ def feedback(
         typer.echo("dry run: nothing is recorded")
 
 
-COMMANDS = (backfill, drift, alert, feedback)
+def deploy(
+    job: options.JobPath = options.HERE,
+    pool: Annotated[str, typer.Option(help="Prefect work pool; created if there is none.")] = "aepipe",
+    nightly: Annotated[str, typer.Option(metavar="CRON", help="Schedule of scoring.")] = "30 2 * * *",
+    training: Annotated[str, typer.Option(metavar="CRON", help="Schedule of training.")] = "0 4 * * 6",
+    sampling: Annotated[str, typer.Option(metavar="CRON", help="Schedule of synthetic rows.")] = "0 6 * * 0",
+    timezone: Annotated[str, typer.Option(help="Time zone of the schedules.")] = "UTC",
+    stuck_hours: Annotated[float, typer.Option(help="Hours after which a run that does not finish is ended.")] = 12.0,
+    json: options.Json = False,
+) -> None:
+    """Create or update the Prefect deployments of a job, their work pool and limits; run it again after a change.
+
+    Example: [bold]aepipe deploy data/cells/job.toml --nightly "15 3 * * *" --timezone Europe/Berlin[/bold]
+    """
+    from aepipe.config.job import read_job
+    from aepipe.errors import OptionInvalid
+
+    asked = {
+        "job": read_job(job).source,
+        "pool": pool,
+        "nightly": nightly,
+        "training": training,
+        "sampling": sampling,
+        "timezone": timezone,
+        "stuck_hours": stuck_hours,
+    }
+    words = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    # a process of its own: only flows import Prefect
+    done = subprocess.run([sys.executable, "-m", "flows.deploy", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["it ended without a message"]
+        raise OptionInvalid(f"the deployments were not applied: {last[0].removeprefix('error: ')}")
+    lines = done.stdout.splitlines()
+    if json:
+        print_json({"applied": lines})
+    else:
+        typer.echo(done.stdout, nl=False)
+        typer.echo(f"next, and keep it running: prefect worker start --pool {pool}")
+
+
+COMMANDS = (backfill, drift, alert, feedback, deploy)

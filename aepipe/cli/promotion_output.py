@@ -3,7 +3,7 @@
 import typer
 
 from aepipe.cli.console import print_table
-from aepipe.jobs.promotion.comparison import Comparison, LabelMeasures, ModelFigures
+from aepipe.jobs.promotion.comparison import LabelMeasures, ModelFigures
 from aepipe.jobs.promotion.promote import PromoteResult
 
 
@@ -12,7 +12,11 @@ def show_promotion(result: PromoteResult) -> None:
     if result.report is not None:
         found = result.report.comparison
         header = ("on recent rows", "champion", "challenger")
-        print_table(f"{found.rows:,} rows of {len(found.partitions)} partitions", header, _figures(found))
+        first, second = _column(found.champion), _column(found.challenger)
+        figures: list[tuple[object, ...]] = [(name, first[name], second[name]) for name in first]
+        figures.append(("alarms of both, as a share of all alarms", "", found.agreement))
+        figures.append(("rank correlation", "", found.rank_correlation))
+        print_table(f"{found.rows:,} rows of {len(found.partitions)} partitions", header, figures)
         checks = [
             (check.name, check.limit, check.value, {True: "passed", False: "FAILED", None: check.note}[check.passed])
             for check in result.report.checks
@@ -21,14 +25,6 @@ def show_promotion(result: PromoteResult) -> None:
         for name, why in found.left_out.items():
             typer.echo(f"left out: {name}: {why}", err=True)
     typer.echo(result.sentence)
-
-
-def _figures(found: Comparison) -> list[tuple[object, ...]]:
-    columns = [_column(each) for each in (found.champion, found.challenger)]
-    rows: list[tuple[object, ...]] = [(name, columns[0][name], columns[1][name]) for name in columns[0]]
-    rows.append(("alarms of both, as a share of all alarms", "", found.agreement))
-    rows.append(("rank correlation", "", found.rank_correlation))
-    return rows
 
 
 def _column(each: ModelFigures) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Check what a run needs: libraries, device, disk, and the files of a job."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from aepipe import versions as installed
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError
 from aepipe.jobs.results import Result
+from aepipe.jobs.scheduler.checks import check_scheduler
 
 BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
 """Outside these bounds the Prefect server does not start, or never creates a scheduled run."""
@@ -46,6 +48,7 @@ def doctor(job_path: str | Path | None = None) -> Health:
         Check(what="Python 3.11 or newer", found=python, ok=sys.version_info >= (3, 11)),
         *_libraries(),
         Check(what="device", found=f"{device} ({why})", ok=True),
+        *(Check(what=each.what, found=each.found, ok=each.ok) for each in check_scheduler(os.environ)),
     ]
     if job_path is not None:
         checks += _job_checks(job_path)

@@ -44,6 +44,7 @@ COMMANDS = [
     "publish",
     "alert",
     "feedback",
+    "deploy",
     "verify",
     "sign",
     "doctor",
@@ -240,6 +241,7 @@ JSON_CALLS = {
     "backfill": ["backfill", "{job}", "--from", "2026-01-06"],
     "drift": ["drift", "{job}"],
     "alert": ["alert", "{job}", "--dry-run"],
+    "deploy": ["deploy", "{job}"],
     "feedback": ["feedback", "{job}", "case-000", "--verdict", "expected"],
     "forget": ["forget", "{job}", "dt=2026-01-07"],
     "publish": ["publish", "{job}"],
@@ -248,8 +250,8 @@ JSON_CALLS = {
     "doctor": ["doctor", "{job}"],
     "top": ["top", "{job}"],
 }
-REFUSED_FOR_CELLS = {"impute", "augment", "promote", "rollback", "sign"}
-"""An autoencoder neither imputes nor samples a label, there is one version and no key: nothing on standard output."""
+REFUSED_FOR_CELLS = {"deploy", "impute", "augment", "promote", "rollback", "sign"}
+"""An autoencoder neither imputes nor samples a label; there is one version, no server and no key: no output."""
 
 
 def test_every_command_has_a_call_with_json() -> None:

@@ -93,7 +93,8 @@ def deliver(job: Job, model_version: str, nights: Sequence[PartitionResult], *, 
     if dry_run:
         return AlertResult(message=message)
     path = job.out_path / HIDDEN / LOG
-    identity = _identity(message, nights)
+    about = [f"{n.partition} {sorted(n.details.inputs.items())} {n.flagged} {n.reason}" for n in nights]
+    identity = digest_of(message.model_version, *about, *message.drift)
     known = _taken(path, identity)
     sent, failed = [], {}
     channels = channels_of(job.alerts)
@@ -116,14 +117,6 @@ def deliver(job: Job, model_version: str, nights: Sequence[PartitionResult], *, 
     }
     append_line(path, json.dumps(line, ensure_ascii=False))
     return AlertResult(message=message, sent=tuple(sent), known=tuple(n for n in channels if n in known), failed=failed)
-
-
-def _identity(message: AlertMessage, nights: Sequence[PartitionResult]) -> str:
-    """Digest what the message is about: model, partitions, their files, flags and failures."""
-    parts = [
-        f"{night.partition} {sorted(night.details.inputs.items())} {night.flagged} {night.reason}" for night in nights
-    ]
-    return digest_of(message.model_version, *parts, *message.drift)
 
 
 def _taken(path: Path, identity: str) -> frozenset[str]:

@@ -1,0 +1,110 @@
+"""Checks of the Prefect server of this machine, by its HTTP interface and its files: nothing here imports Prefect."""
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 3.0
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+TAG = {"tags": {"all_": ["aepipe"]}}
+
+
+class Finding(NamedTuple):
+    """One check: what, what was found with a remedy, and whether it is fine."""
+
+    what: str
+    found: str
+    ok: bool
+
+
+def check_scheduler(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the checks of pid file, exposure, server, deployments and worker.
+
+    Without PREFECT_API_URL only the files are checked: `aepipe` commands need no server.
+    """
+    home = Path(environment.get("PREFECT_HOME") or Path.home() / ".prefect")
+    yield _pid_file(home / "server.pid")
+    host = environment.get("PREFECT_SERVER_API_HOST")
+    if host is not None and host not in LOOPBACK and not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
+        remedy = "Set PREFECT_SERVER_API_AUTH_STRING, or bind it to 127.0.0.1."
+        yield Finding(
+            "Prefect server address", f"{host} is reachable from other machines without a password. {remedy}", False
+        )
+    url = environment.get("PREFECT_API_URL")
+    if not url:
+        return
+    yield from _server_checks(url.rstrip("/"), environment.get("PREFECT_WORK_POOL", "aepipe"))
+
+
+def _pid_file(path: Path) -> Finding:
+    """Check the file that makes `prefect server start --background` say that a server is running."""
+    what = "Prefect pid file"
+    try:
+        pid = int(path.read_text())
+    except FileNotFoundError:
+        return Finding(what, "no background server", True)
+    except (OSError, ValueError):
+        return Finding(what, f"{path} cannot be read. Remove it: rm {path}", False)
+    if _is_running(pid):
+        return Finding(what, f"process {pid}", True)
+    return Finding(what, f"{path} names process {pid}, which is gone: no server can start. Remove it: rm {path}", False)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
+def _server_checks(url: str, pool: str) -> Iterator[Finding]:
+    what = "Prefect server"
+    try:
+        _ask(f"{url}/health")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        start = "Start it: prefect server start --host 127.0.0.1 --background"
+        yield Finding(what, f"{url} does not answer: {reason}. {start}", False)
+        return
+    host = urlsplit(url).hostname
+    yield Finding(what, f"{url} answers" + ("" if host in LOOPBACK else "; it has to ask for a password"), True)
+    try:
+        deployments = _ask(f"{url}/deployments/filter", {"deployments": TAG})
+        runs = _ask(
+            f"{url}/flow_runs/filter", {"deployments": TAG, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        )
+        workers = _ask(f"{url}/work_pools/{pool}/workers/filter", {})
+    except (OSError, ValueError) as error:
+        yield Finding("Prefect objects", f"cannot be listed: {error}. Create them: aepipe deploy JOB", False)
+        return
+    scheduled = [each for each in deployments if any(schedule["active"] for schedule in each.get("schedules", []))]
+    names = ", ".join(each["name"] for each in deployments) or "none. Create them: aepipe deploy JOB"
+    yield Finding("deployments", names, bool(deployments))
+    waits = {each["deployment_id"] for each in runs}
+    idle = [each["name"] for each in scheduled if each["id"] not in waits and not each.get("paused")]
+    if scheduled:
+        found = (
+            f"none for {', '.join(idle)}. Restart the server"
+            if idle
+            else f"{len(runs)} of {len(scheduled)} deployments"
+        )
+        yield Finding("scheduled runs", found, not idle)
+    online = [each["name"] for each in workers if each.get("status") == "ONLINE"]
+    start = f"none is online. Start one: prefect worker start --pool {pool}"
+    yield Finding(f"worker of {pool}", ", ".join(online) or start, bool(online))
+
+
+def _ask(url: str, body: object = None) -> Any:
+    """Return an answer of the server; a POST if there is a body. Proxies are not used."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=TIMEOUT_S) as answer:
+        return json.load(answer)
