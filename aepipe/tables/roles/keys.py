@@ -65,7 +65,7 @@ def _key(name: str, groups: Sequence[pa.Table]) -> tuple[float, Proposal] | None
     if sort == "number":
         why = _counts(name, groups, is_id=is_id, may_be_id=may_be_id and distinct == rows)
     elif sort == "text":
-        why = _identifies(column, is_id=is_id, may_be_id=may_be_id, rows=rows)
+        why = _identifies(column, is_id=is_id, may_be_id=may_be_id, rows=rows, is_unique=distinct == rows)
     else:
         is_uuid = pt.is_fixed_size_binary(plain(kind)) and plain(kind).byte_width == 16
         why = "16 bytes each, as UUIDs have" if is_uuid else None
@@ -87,11 +87,13 @@ def _counts(name: str, groups: Sequence[pa.Table], *, is_id: bool, may_be_id: bo
     return None
 
 
-def _identifies(column: pa.Array, *, is_id: bool, may_be_id: bool, rows: int) -> str | None:
+def _identifies(column: pa.Array, *, is_id: bool, may_be_id: bool, rows: int, is_unique: bool) -> str | None:
     if is_identifier_text(column):
         return "UUIDs or hashes"
     if is_id or (may_be_id and rows >= _MANY):
         return "named like an identifier"
+    if not is_unique:
+        return None
     forms = pc.unique(pc.replace_substring_regex(column.slice(0, 1_000), pattern=r"[0-9]+", replacement="0"))
     if len(forms) == 1 and "0" in forms[0].as_py() and rows >= _MANY and not re.search(r"0[-:/.]0", forms[0].as_py()):
         return f"numbered texts such as {column[0].as_py()!r}"

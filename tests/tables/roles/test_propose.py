@@ -93,6 +93,7 @@ ORDINARY: dict[str, Callable[[np.random.Generator], object]] = {
     "id_type": lambda g: g.choice(["passport", "licence"], ROWS),
     "valid": lambda g: g.random(ROWS) < 0.99,
     "vector": lambda g: pa.array([[1.0, 2.0]] * ROWS),
+    "email": lambda g: [f"u{number}@example.org" for number in [0, *g.permutation(10**6)[: ROWS - 2], 0]],
     "class_size": lambda g: g.integers(10, 30, ROWS),
     "class": lambda g: g.integers(1, 4, ROWS),
 }
