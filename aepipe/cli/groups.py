@@ -12,6 +12,21 @@ GROUPS = {
 }
 """Commands by task, in the order of a first project."""
 
+EXAMPLES = {
+    "Set up": "aepipe init warehouse/orders --name orders",
+    "Learn": "aepipe train job.toml",
+    "Score": "aepipe score job.toml",
+    "Sample": "aepipe sample job.toml --rows 1000 --where \"kind = 'boot'\"",
+    "Look": "aepipe explain job.toml 4711",
+    "Operate": "aepipe promote job.toml --dry-run",
+}
+"""One call per task, for the end of the help."""
+
+
+def examples() -> str:
+    """Return the examples as paragraphs of the help."""
+    return "\n\n".join(f"{title}: [bold]{example}[/bold]" for title, example in EXAMPLES.items())
+
 
 def group_commands(app: Typer) -> None:
     """Sort the commands of the help by task; a command without a group comes last."""

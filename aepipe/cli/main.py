@@ -11,7 +11,7 @@ import typer
 from aepipe import __version__
 from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
 from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar
-from aepipe.cli.groups import group_commands
+from aepipe.cli.groups import examples, group_commands
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 from aepipe.versions import named_extras
@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog=examples(),
     help="Features, anomaly scores and synthetic rows for Parquet tables that grow every night.",
 )
 
@@ -420,7 +421,7 @@ def sign(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle, or job file, for its champion.")] = HERE,
     json: Json = False,
 ) -> None:
-    """Sign a bundle, so that a job with [[run] public_key] and `aepipe verify --key` accept it.
+    """Sign a bundle, so that a job with a public key and `aepipe verify --key` accept it.
 
     Example: [bold]aepipe sign data/cells/job.toml --key key.pem[/bold]
     """

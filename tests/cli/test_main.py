@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from aepipe.cli.console import print_table
-from aepipe.cli.groups import GROUPS
+from aepipe.cli.groups import EXAMPLES, GROUPS
 from aepipe.cli.main import app
 from aepipe.errors import AepipeError
 from aepipe.jobs.score import score
@@ -345,6 +345,8 @@ def test_help_groups_every_command_by_task() -> None:
     for title, names in GROUPS.items():
         panel = listed[listed.index(f" {title} ") :].split("╰")[0]
         assert all(name in panel for name in names), title
+        assert EXAMPLES[title] in listed
+        assert EXAMPLES[title].split()[1] in names
 
 
 @pytest.mark.parametrize(("shell", "typed"), [("bash", "aepipe sco"), ("zsh", "aepipe sco"), ("fish", "aepipe sco")])
