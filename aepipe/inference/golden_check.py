@@ -33,6 +33,19 @@ def check_golden(bundle: Bundle, graph: Graph | None = None) -> None:
         ) from error
 
 
+def check_every_part(bundle: Bundle) -> None:
+    """Compare the golden rows and open every other part on the CPU. Raises BundleCorrupt."""
+    check_golden(bundle)
+    for name in sorted(bundle.manifest.parts):
+        try:
+            Session(bundle.part(name)[0], device="cpu")
+        except Exception as error:  # as above
+            said = one_line(str(error))
+            raise BundleCorrupt(
+                f"{bundle.path}/{name}.onnx cannot be opened: {said}. Restore the bundle, or train again."
+            ) from error
+
+
 def _check(bundle: Bundle, graph: Graph | None) -> None:
     onnx, _ = bundle.part("scorer")
     graph = graph or Session(onnx, device="cpu")

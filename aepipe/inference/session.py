@@ -162,14 +162,29 @@ def _open(
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # spinning costs 1.3 times the CPU
     try:
-        session = ort.InferenceSession(onnx, options, providers=providers)
-    except (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph) as error:
-        text = f"a part of {len(onnx):,} bytes is not an ONNX graph: {error}. Restore the bundle."
+        # The fallback is for GPUs; on a CPU it would print to standard output and try the same again.
+        session = ort.InferenceSession(onnx, options, providers=providers, enable_fallback=int(device == "cuda"))
+    except _REFUSALS as error:
+        said = " ".join(str(error).split())
+        if device == "cuda" and isinstance(error, ort_errors.Fail):  # of the driver or its libraries
+            raise DeviceUnavailable(f"CUDA could not open a graph: {said}. Check the driver.") from None
+        text = f"a part of {len(onnx):,} bytes is not an ONNX graph: {said}. Restore the bundle."
         raise BundleCorrupt(text) from None
     # onnxruntime falls back to the CPU silently.
     if device == "cuda" and session.get_providers()[0] != CUDA:
         raise DeviceUnavailable(f"onnxruntime {ort.__version__} could not start CUDA. Install its nvidia-* packages.")
     return session
+
+
+_REFUSALS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    UnicodeDecodeError,  # names that are not text
+)
+"""Errors of onnxruntime about a graph, on every device."""
 
 
 def cuda_options(memory_mb: int | None) -> dict[str, str]:

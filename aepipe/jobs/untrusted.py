@@ -59,12 +59,12 @@ def _limit(memory_mb: int) -> None:
 def _main(folder: str, memory_mb: str) -> None:
     from aepipe.bundles.bundle import Bundle
     from aepipe.errors import AepipeError
-    from aepipe.inference.golden_check import check_golden
+    from aepipe.inference.golden_check import check_every_part
 
     _limit(int(memory_mb))
     try:
         bundle = Bundle.open(folder)
-        check_golden(bundle)
+        check_every_part(bundle)
         outcome = Outcome(bundle.version, None)
     except AepipeError as error:
         outcome = Outcome("", str(error))

@@ -9,7 +9,7 @@ from aepipe.bundles.registry import Registry
 from aepipe.bundles.signature import check_signature
 from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, BundleNotFound, OptionInvalid
-from aepipe.inference.golden_check import check_golden
+from aepipe.inference.golden_check import check_every_part
 from aepipe.jobs.results import Result
 from aepipe.jobs.untrusted import verify_untrusted
 from aepipe.storage import RUN_KINDS, Outputs
@@ -65,7 +65,7 @@ def _verify_bundles(path: Path, *, untrusted: bool, public_key: Path | None) -> 
                     continue
             else:
                 bundle = Bundle.open(version, public_key=public_key)
-                check_golden(bundle)
+                check_every_part(bundle)
                 name = bundle.version
             signed = ", and the signature" if public_key is not None else ""
             checked.append(f"bundle {name}: every file, and the golden rows{signed}")

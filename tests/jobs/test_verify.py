@@ -105,3 +105,26 @@ def test_aborts_of_a_library_are_reported(bundle: Path, monkeypatch: pytest.Monk
 
     assert found.fault is not None
     assert "signal SIGABRT" in found.fault
+
+
+def test_parts_that_cannot_be_opened_are_found(bundle: Path) -> None:
+    model = onnx.load(bundle / "sampler.onnx")
+    model.graph.node[0].op_type = "Unheard"
+    onnx.save(model, bundle / "sampler.onnx")
+
+    (fault,) = verify(sealed(bundle)).faults
+
+    assert "sampler.onnx cannot be opened" in fault
+    assert fault.isprintable()
+
+
+def test_names_that_are_no_text_are_one_fault_and_nothing_on_standard_output(
+    bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = (bundle / "sampler.onnx").read_bytes()
+    (bundle / "sampler.onnx").write_bytes(data.replace(b"MatMul", b"Mat\xfful"))
+
+    (fault,) = verify(sealed(bundle)).faults
+
+    assert "sampler.onnx" in fault
+    assert capfd.readouterr().out == ""
