@@ -75,7 +75,6 @@ def impute(
     began = time.perf_counter()
     job = read_job(job_path)
     outputs = Outputs(job.out_path)
-    outputs.claim(job.name)
     bundle = open_bundle(job, model)
     (source,) = chosen_partitions(job, [partition])
     chosen = partition_seed(job.samples.seed, source.name) if seed is None else seed
@@ -84,6 +83,7 @@ def impute(
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     asked = [str(each) for each in (chosen, count if count > 1 else "", *columns, where) if each not in ("", None)]
     key = digest_of(CONTRACT, bundle.version, *asked, *(digest_file(file) for file in source.files))
+    outputs.claim(job.name)
     with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done
         if manifest is None:

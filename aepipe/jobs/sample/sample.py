@@ -1,5 +1,6 @@
 """Draw synthetic rows through ONNX and publish the sets that pass the job's quality thresholds."""
 
+import logging
 import re
 import time
 import zlib
@@ -41,6 +42,8 @@ from aepipe.storage import (
     remove,
     samples_page_of,
 )
+
+log = logging.getLogger(__name__)
 
 Prior = Literal["mixture", "normal"]
 
@@ -191,7 +194,6 @@ def sample(
     began = time.perf_counter()
     job = read_job(job_path)
     outputs, place = Outputs(job.out_path), _place(partition, name)
-    outputs.claim(job.name)
     bundle = open_bundle(job, model)
     request = SampleRequest(
         rows=_validated_rows(job, rows),
@@ -201,6 +203,7 @@ def sample(
         shares=job.samples.shares if shares is None else {column: dict(each) for column, each in shares.items()},
     )
     run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
+    outputs.claim(job.name)  # once nothing is refused
     with outputs.commit(SAMPLE, place, request.key(job, bundle)) as commit:
         found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
         created = commit.done is None
@@ -288,7 +291,9 @@ def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple
 def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _SampleSet:
     """Draw a set, check it, then publish or quarantine it."""
     reference, request = run.reference(), run.request
-    train = None if reference is None else reference.train
+    train, where = None if reference is None else reference.train, request.condition
+    if train is not None and where is not None and not where.mask(train).true_count:
+        log.warning("no training row satisfies %s: what the model makes of it is a guess", where)
     constraints = ConstraintFilter(run.job.samples.constraints, run.bundle.encoding.schema, train)
     gate = None
     if reference is not None and run.is_checked:

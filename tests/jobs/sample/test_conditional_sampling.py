@@ -154,12 +154,22 @@ def test_values_that_training_rows_never_had_are_refused_at_once(job: Path, wher
     with pytest.raises(JobInvalid, match=message):
         aepipe.load(job.parent / "exported" / "till").sample(10, where=where)
 
-    assert not (job.parent / "out").exists()
+    assert not list(job.parent.glob("out/**/*.parquet"))
 
 
 @pytest.mark.parametrize("where", ["not (shop = 'x')", "shop != 'x'", "amount >= 400", "pieces = 8", "amount is null"])
 def test_other_conditions_are_drawn(job: Path, where: str) -> None:
     assert sample(job, rows=10, where=where, partition="some").rows == 10
+
+
+def test_condition_that_no_training_row_satisfies_is_a_warning(job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job.write_text(job.read_text().replace("check = false", "check = true\ncloseness = 0.5\ncopies = false"))
+
+    sample(job, rows=60, where="shop = 'south'", partition="some")
+    assert "no training row" not in caplog.text
+
+    sample(job, rows=60, where="amount > 80 and amount < 470 and pieces >= 2", partition="gap")
+    assert "no training row satisfies amount > 80 and amount < 470 and pieces >= 2" in caplog.text
 
 
 def test_shares_of_missing_values_are_exact_and_unknown_values_refused(job: Path) -> None:
