@@ -28,7 +28,7 @@ MOST_ROWS = 100_000
 """Maximum number of training rows that are read."""
 LEAST_ROWS = 50
 """Minimum number of rows that a relation has to hold in, beyond those where it holds by itself."""
-MOST_NUMBERS, MOST_CATEGORIES = 30, 20
+MOST_NUMBERS, MOST_CATEGORIES = 64, 20
 """Maximum number of columns that are compared in threes."""
 MOST_KEYS = 50_000
 """Maximum number of combinations that a map has."""
@@ -397,8 +397,9 @@ def column_maps(table: pa.Table, keys: _Keys, width: int) -> Iterator[Relation]:
 
 def _consistent(keys: NDArray[np.int64], codes: NDArray[np.int64]) -> float:
     """Return the share of rows that have the most frequent code of their key."""
-    pairs, counts = np.unique(np.stack([keys, codes]), axis=1, return_counts=True)
-    starts = np.flatnonzero(np.diff(pairs[0], prepend=pairs[0][0] - 1))
+    size = int(codes.max()) + 1
+    pairs, counts = np.unique(keys * size + codes, return_counts=True)
+    starts = np.flatnonzero(np.diff(pairs // size, prepend=-1))
     return float(np.maximum.reduceat(counts, starts).sum() / len(keys))
 
 

@@ -237,3 +237,13 @@ def test_each_target_follows_from_others_without_a_circle() -> None:
         assert set(relation.sources) <= known
         known.add(relation.target)
     assert json.loads(relations.relations[0].model_dump_json())["share"] == 1.0
+
+
+def test_sum_is_found_among_many_columns() -> None:
+    generator = numbers()
+    columns = {f"n{at}": np.round(generator.lognormal(3, 1, ROWS), 2) for at in range(40)}
+    table = pa.table(columns | {"total": np.round(columns["n3"] + columns["n38"], 2)})
+
+    relations, _ = found(table)
+
+    assert [each.title for each in relations.relations] == ["total = n3 + n38"]
