@@ -52,8 +52,8 @@ def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *
         distinct: Distinct values of all bins, ascending, (n,).
         counts: Training rows of each value, (n,).
         begins: Index of the first value of each bin.
-        is_rounded: Values are integers or have few decimals; then the curve is level at the ends of every bin, for an
-            inner end would otherwise be drawn half as often as it should. Unrounded values are not to be repeated.
+        is_rounded: Values are integers, have few decimals or repeat; then the curve is level at the ends of every bin,
+            for an inner end would otherwise be drawn half as often as it should. Others are not to be repeated.
     """
     if not len(distinct) or not np.isfinite(float(distinct[-1]) - float(distinct[0])):
         return None

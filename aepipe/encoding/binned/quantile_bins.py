@@ -255,7 +255,10 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
     is_atom = counts >= least
     others, rows = distinct[~is_atom], counts[~is_atom]
     atoms, cut = distinct[is_atom], _cut(others, rows)
-    is_exact, is_rounded = np.array_equal(cut.lows, cut.highs), not is_float or decimals is not None
+    is_exact, is_rounded = (
+        np.array_equal(cut.lows, cut.highs),
+        not is_float or decimals is not None or 2 * len(distinct) < counts.sum(),
+    )
     step = 1
     if not is_float and len(distinct) > 1:
         step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
