@@ -21,7 +21,6 @@ from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.session import Session
 from aepipe.jobs.inspect import SAMPLE_ROWS
 from aepipe.jobs.train.build_bundle import (
-    SMALL_VALUES,
     Build,
     CalibratedScores,
     ExportedParts,
@@ -38,7 +37,7 @@ from aepipe.storage import digest_of
 from aepipe.storage.atomic_folders import scratch_folder
 from aepipe.tables.kind_inference import infer
 from aepipe.tables.parquet_reader import READ_ROWS
-from aepipe.training.threads import single_threaded
+from aepipe.training.threads import SMALL_TABLE, single_threaded
 
 CONTAMINATION = 0.1
 """Share of the training rows that a bundle flags if its estimator flags none."""
@@ -156,7 +155,7 @@ def fit_table(
         plan = BundlePlan(
             families.plan(data.encoding.layout, job.model), heads.resolve(job.score.head, job.train.data), (), False
         )
-        with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_VALUES):
+        with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_TABLE):
             fitted = fit_model(job, plan, data, device="cpu", checkpoint=None, progress=no_progress)
             scorer = fit_bundle_scorer(job, plan, data, fitted.model)
     except (JobInvalid, SchemaMismatch) as error:

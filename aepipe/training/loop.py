@@ -25,7 +25,7 @@ from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
 from aepipe.training.schedule import epochs_of, learning_rate_of
 from aepipe.training.state import TrainingState
-from aepipe.training.threads import single_threaded
+from aepipe.training.threads import SMALL_STEP, single_threaded
 from aepipe.training.weight_average import Average, in_place
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ _LEAST_BATCH_ROWS = 16
 _DEV_ROWS_A_CALL = 4_096
 _PREPARE_BYTES = 1 << 30
 _EPOCHS_BEFORE_TRIMMING = 3
-_WORTH_A_THREAD = 200_000_000  # multiplications
 
 
 class TrainingContext(NamedTuple):
@@ -80,7 +79,7 @@ def fit(
     rows = f"{context.rows.rows} {context.held_out.rows}"
     key = f"{type(model).__name__} {shapes} {rows} {options.model_dump_json()}"
     checkpointer = None if checkpoint is None else Checkpointer(checkpoint, key, every_s)
-    with single_threaded(_multiplications(context) < _WORTH_A_THREAD):
+    with single_threaded(_multiplications(context) < SMALL_STEP):
         training_state, reason = _resume(context, checkpointer), ""
         for phase in sorted({objective.phase for objective in context.objectives}):
             if phase >= training_state.phase:

@@ -5,6 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+SMALL_TABLE = 5_000_000
+"""Values of the training rows below which a whole run, with its export, is faster on one thread."""
+SMALL_STEP = 200_000_000
+"""Multiplications of an optimizer step below which the step is faster on one thread, in a run of any size."""
+
 
 @contextmanager
 def single_threaded(when: bool) -> Iterator[None]:

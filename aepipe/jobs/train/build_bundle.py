@@ -39,12 +39,11 @@ from aepipe.models.layers.loss_pooling import reason_names
 from aepipe.progress import Progress, count_rows
 from aepipe.storage import HIDDEN, remove
 from aepipe.tables.partitions import Partition
-from aepipe.training.threads import single_threaded
+from aepipe.training.threads import SMALL_TABLE, single_threaded
 
 log = logging.getLogger(__name__)
 
 GOLDEN_ROWS = 16
-SMALL_VALUES = 5_000_000
 PACKAGES = ("aepipe", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "pyarrow", "numpy")
 
 
@@ -134,7 +133,7 @@ def make_bundle(
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
     checkpoint = job.out_path / HIDDEN / "checkpoints" / f"{key.rpartition(':')[2]}.pt"
-    with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_VALUES):
+    with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_TABLE):
         with stage("train"):
             fitted = fit_model(job, plan, data, device=used, checkpoint=checkpoint, progress=progress)
         with stage("export"):
