@@ -40,7 +40,7 @@ def to_arrow(rows: object, columns: Collection[str] | None = None) -> pa.Table:
         return _from_pandas(cast(Any, rows), columns)
     try:
         if _exports(rows, "__arrow_c_stream__"):
-            return pa.table(rows)
+            return _without_views(pa.table(rows))
         if _exports(rows, "__arrow_c_array__"):
             return pa.Table.from_batches([pa.record_batch(rows)])
         if _exports(rows, "__dataframe__"):
@@ -105,6 +105,13 @@ def _is_frame_of(package: str, rows: object) -> bool:
 
 def _exports(rows: object, method: str) -> bool:
     return not isinstance(rows, type) and callable(getattr(rows, method, None))
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Cast text and bytes that are stored as views, as Polars exports them: Arrow cannot select rows of those."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
 
 
 def _from_pandas(frame: Any, columns: Collection[str] | None) -> pa.Table:

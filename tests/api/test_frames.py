@@ -63,6 +63,18 @@ def test_every_table_is_read_with_its_values(name: str) -> None:
     assert found.to_pydict() == TABLE.to_pydict()
 
 
+def test_text_views_become_text_whose_rows_can_be_selected() -> None:
+    class Views:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            views = TABLE.set_column(1, "b", TABLE["b"].cast(pa.string_view()))
+            return views.__arrow_c_stream__(requested_schema)
+
+    found = to_arrow(Views())
+
+    assert found.schema.field("b").type == pa.large_string()
+    assert found.take([1, 0]).to_pydict() == {"a": [2.0, 1.0], "b": [None, "x"]}
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_anything_else_is_a_type_error_of_one_sentence_with_the_remedy(name: str) -> None:
     rows, remedy = REFUSED[name]
