@@ -131,10 +131,11 @@ def decimals(values: np.ndarray, resolution: float) -> int | None:
     """
     if len(values) == 0:
         return None
-    for places in range(MOST_DECIMALS + 1):
-        # Most columns are not rounded: a thousand values suffice to tell.
-        if _is_whole(values[:1000] * 10.0**places, resolution) and _is_whole(values * 10.0**places, resolution):
-            return places
+    with np.errstate(over="ignore"):  # a product beyond float64 is infinite, which is not whole
+        for places in range(MOST_DECIMALS + 1):
+            # Most columns are not rounded: a thousand values suffice to tell.
+            if _is_whole(values[:1000] * 10.0**places, resolution) and _is_whole(values * 10.0**places, resolution):
+                return places
     return None
 
 
