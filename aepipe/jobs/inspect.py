@@ -15,6 +15,7 @@ from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
+from aepipe.tables.struct_fields import struct_of_field
 from aepipe.tables.unification import unify_with_faults
 
 log = logging.getLogger(__name__)
@@ -160,8 +161,14 @@ def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection
     files = min(SAMPLE_FILES, len(footers))
     chosen = [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)]
     rows = SAMPLE_ROWS // files
-    read = [field for field in arrow if field.name not in unreadable and not pa.types.is_struct(field.type)]
-    schema = pa.schema(read)
+    tops = struct_of_field(arrow)
+    schema = pa.schema(
+        field
+        for field in arrow
+        if field.name not in unreadable
+        and tops.get(field.name) not in unreadable
+        and not pa.types.is_struct(field.type)
+    )
     batches: list[pa.RecordBatch | None] = []
     for footer in chosen:
         try:

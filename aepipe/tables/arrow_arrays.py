@@ -114,6 +114,28 @@ def plain_values(array: pa.Array) -> pa.Array:
     return array if kind == plain(kind) else array.cast(plain(kind))
 
 
+def without_views(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows with plain text and bytes in place of views, which Arrow cannot filter or sort."""
+    for at, field in enumerate(rows.schema):
+        kind = _without_views(field.type)
+        if kind != field.type:
+            rows = rows.set_column(at, field.with_type(kind), rows.column(at).cast(kind))
+    return rows
+
+
+def _without_views(kind: pa.DataType) -> pa.DataType:
+    """Return the type itself if no view is in it."""
+    if pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_binary_view(kind):
+        return pa.binary()
+    if pt.is_list(kind) or pt.is_large_list(kind):
+        value = _without_views(kind.value_type)
+        make = pa.list_ if pt.is_list(kind) else pa.large_list
+        return kind if value == kind.value_type else make(value)
+    return kind
+
+
 def restored(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Convert values of a plain type to the source's type; the inverse of `plain_values`."""
     if array.type == kind:

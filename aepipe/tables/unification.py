@@ -193,7 +193,8 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     try:
         drops_nanoseconds = getattr(column.type, "unit", None) == "ns" and getattr(field.type, "unit", None) == "us"
         decoded = column if pt.is_dictionary(field.type) else _decoded(column)
-        return decoded.cast(field.type, safe=not drops_nanoseconds)
+        rounds = pt.is_integer(decoded.type) and pt.is_floating(field.type)
+        return decoded.cast(field.type, safe=not (drops_nanoseconds or rounds))
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None

@@ -49,9 +49,11 @@ def out_of_fold_scores(
         if not inside.true_count or inside.true_count == rows.train.num_rows:
             continue
         of_fold = replace(rows, train=rows.train.filter(pa.array(folds != fold)), calibration=rows.train.filter(inside))
-        found.append(_score_fold(job, encode_rows(job, of_fold, as_codes=as_codes), head=head, device=device))
+        data = encode_rows(job, of_fold, as_codes=as_codes)
+        if rows_of(data.calibration):  # a value that the other folds never miss may be missing in all rows of one
+            found.append(_score_fold(job, data, head=head, device=device))
         progress("calibrate", (fold + 1) / (FOLDS + 1))
-    return np.concatenate(found)
+    return np.concatenate(found or [np.zeros(0)])
 
 
 @torch.no_grad()
