@@ -14,6 +14,7 @@ from aepipe.config.job import Job, read_job
 from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
+from aepipe.jobs.publish.publish import PublishResult, publish
 from aepipe.jobs.sample.sample import SampleResult, nightly_partition
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report
@@ -61,6 +62,8 @@ def nightly(options: NightOptions) -> NightlyResult:
     request = SynthesizeOptions(job=options.job, model=options.model, partition=nightly_partition(job))
     drift = watch_drift(job, options.model, scored.nights)
     drawn = sample(request) if options.samples and job.samples.rows else None
+    if job.publish:
+        publish_tables(options.job)
     page = _report(options, job.name, scored)
     challenger = fit(options.job, options.device) if job.drift.retrain and drift and drift.alarms else None
     night = NightlyResult(
@@ -105,6 +108,15 @@ def remove_expired(job: Path) -> None:
     removed = forget_expired(read_job(job))
     for line in removed.lines() if removed is not None else ():
         run_log().info("%s", line)
+
+
+@step
+def publish_tables(job: Path) -> PublishResult:
+    """Publish committed outputs to the tables of `[[publish]]`."""
+    published = publish(job)
+    for line in published.lines():
+        run_log().info("%s", line)
+    return published
 
 
 @step

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from prefect.client.orchestration import get_client
 
 from aepipe.errors import BundleNotFound
@@ -35,6 +36,8 @@ def latest_artifact(key: str) -> Any:
 @pytest.mark.slow
 @on_a_server
 def test_nightly_flow_writes_scores_features_samples_and_a_report(plain_cells: Path) -> None:
+    plain_cells.write_text(plain_cells.read_text() + '[[publish]]\ndelta = "scores_table"\n')
+
     night = nightly(NightOptions(job=plain_cells))
 
     assert night.train is None  # there is a champion
@@ -50,6 +53,8 @@ def test_nightly_flow_writes_scores_features_samples_and_a_report(plain_cells: P
     assert [(row["partition"], row["status"], row["rows"]) for row in table] == [
         (scored.partition, "written", scored.rows) for scored in night.nights
     ]
+    published = DeltaTable(str(plain_cells.parent / "scores_table")).to_pyarrow_table()
+    assert published.num_rows == sum(scored.rows for scored in night.nights)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
     yield f"- network: {manifest.trunk}; score: {manifest.head}; features: {len(manifest.latent.columns)}"
     yield f"- learned from {rows['train']:,} rows; validated on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
     calibration = manifest.details.get("calibration")
-    if isinstance(calibration, dict):
+    if isinstance(calibration, dict) and calibration.get("method") == "cross-conformal":
         yield (
             f"- calibration: {calibration['method']}, {calibration['folds']} folds; {calibration['out_of_fold']:,} "
             "training rows join the rows above with the scores of models that did not learn from them"
