@@ -23,7 +23,7 @@ An error at any point ends the scoring and the commit; earlier outputs stay as t
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -122,9 +122,8 @@ def score_partition(
     began, slot = perf_counter(), slot or UnlimitedSlot()
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
     # where flags adapt, no other process may score a partition between the previous one and this one
-    order_lock = outputs.in_turn(wait_s=settings.wait_s) if settings.adaptive else nullcontext()
-    turn = outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s)
-    with turn as commit, order_lock:
+    order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
+    with _begin(outputs, partition.name, settings, slot) as commit, order_lock:
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
@@ -152,6 +151,12 @@ def score_partition(
         details = scoring.details(runner, inputs, wall_s=perf_counter() - began)
         manifest = commit.publish(model_version=bundle.version, details=details)
         return PartitionResult.of_manifest(manifest, settings.out, "written")
+
+
+def _begin(
+    outputs: Outputs, partition: str, settings: ScoreSettings, slot: ScoringSlot
+) -> AbstractContextManager[Commit[ScoreDetails]]:
+    return outputs.commit(SCORE, partition, force=settings.force, wait_s=settings.wait_s, check=slot.check)
 
 
 def partition_key(bundle: Bundle, inputs: Sequence[str], settings: ScoreSettings) -> str:

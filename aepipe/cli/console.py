@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -37,6 +37,12 @@ def printable(text: str) -> str:
     """
     shown = (letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
     return "".join(shown)
+
+
+def say(text: str) -> None:
+    """Print a line to standard error; do nothing if its reader has gone."""
+    with suppress(OSError, ValueError):
+        typer.echo(text, err=True)
 
 
 def print_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
@@ -93,4 +99,4 @@ def _text(value: object) -> str:
 def print_warnings(warnings: Sequence[str]) -> None:
     """Print one line per warning to stderr, where it does not disturb JSON or a table."""
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")

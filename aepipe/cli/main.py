@@ -1,8 +1,10 @@
 """Command line, a thin shell over aepipe.jobs: a user's mistake is one sentence and exit code 2."""
 
+import io
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,9 @@ import typer
 
 from aepipe import __version__
 from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
-from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar
+from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar, say
 from aepipe.cli.groups import examples, group_commands
+from aepipe.cli.interrupts import Interrupted, describe_os_error, raise_on_signals
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 from aepipe.versions import named_extras
@@ -27,11 +30,18 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 success, 1 a partition or check failed, 2 a mistake of the user."""
+    """Run the command line and exit.
+
+    Exit codes: 0 all is done, 1 some partitions or checks failed, 2 the user's mistake or a full disk, 130 Ctrl-C,
+    143 SIGTERM.
+    """
+    sys.stderr = sys.stderr or io.StringIO()  # it was closed: scoring goes on
+    raise_on_signals()
     code = _run()
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader has gone
+            stream.flush()
     os._exit(code)  # interpreter shutdown can abort while Arrow threads start
 
 
@@ -45,18 +55,18 @@ def _run() -> int:
         if isinstance(error, ArgumentInvalid):
             error = ArgumentInvalid(f"--{error.source.replace('_', '-')}", error.faults)
         if isinstance(error, JobInvalid | SchemaMismatch) and len(error.faults) > 1:
-            typer.echo(f"error: {error.source}: {len(error.faults)} faults", err=True)
+            say(f"error: {error.source}: {len(error.faults)} faults")
             for fault in error.faults:
-                typer.echo(f"  - {printable(fault)}", err=True)
+                say(f"  - {printable(fault)}")
         else:
-            typer.echo(f"error: {printable(str(error))}", err=True)
+            say(f"error: {printable(str(error))}")
         return 2
     except OSError as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
+        say(f"error: {printable(describe_os_error(error))}")
         return 2
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        return 130
+    except Interrupted as error:
+        say(" ".join(["stopped:", *getattr(error, "__notes__", ["complete outputs are kept."])]))
+        return 128 + error.number
     return 0
 
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import typer
-
+from aepipe.cli.console import say
 from aepipe.progress import Progress
 
 FIRST_BEAT_S, BEAT_S = 20.0, 60.0
@@ -172,7 +171,7 @@ def stage_bars() -> Iterator[Progress]:
 @contextmanager
 def stage_lines() -> Iterator[Progress]:
     """Yield a callback that writes a line per stage on standard error, and one per minute of a long stage."""
-    view = StageLines(lambda line: typer.echo(line, err=True))
+    view = StageLines(lambda line: say(line))
     tracker, done = StageTracker(view), threading.Event()
 
     def beat() -> None:

@@ -78,14 +78,19 @@ class LocalEngine:
             in_turn=settings.adaptive,
             max_concurrent=_max_concurrent(self.bundle, partitions, self),
         )
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="aepipe") as threads:
-            try:
-                work = partial(_work, self, scheduler, partitions, settings)
-                for future in [threads.submit(work) for _ in range(self.workers)]:
-                    future.result()
-            except BaseException as error:  # an interrupt too
-                scheduler.stop(error)
-                raise
+        try:
+            with ThreadPoolExecutor(self.workers, thread_name_prefix="aepipe") as threads:
+                try:
+                    work = partial(_work, self, scheduler, partitions, settings)
+                    for future in [threads.submit(work) for _ in range(self.workers)]:
+                        future.result()
+                except BaseException as error:  # an interrupt too
+                    scheduler.stop(error)
+                    raise
+        except BaseException as error:  # all threads have ended
+            if isinstance(error, OSError) or not isinstance(error, Exception):
+                error.add_note(scheduler.sentence)
+            raise
         return scheduler.results()
 
     def runner(self) -> Runner[Session]:

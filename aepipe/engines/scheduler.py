@@ -127,6 +127,12 @@ class PartitionScheduler:
                 scoring.stop(error)
             self._changed.notify_all()
 
+    @property
+    def sentence(self) -> str:
+        """Describe what was done, for a run that is interrupted."""
+        done = sum(result is not None and result.status != "quarantined" for result in self._results)
+        return f"{done} of {len(self._results)} partitions are complete. Run the command again for the others."
+
     def results(self) -> list[PartitionResult]:
         """Return the results in the order of the partitions; raise the error of the first that failed."""
         if self._failure is not None:

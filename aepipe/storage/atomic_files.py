@@ -10,8 +10,19 @@ from pathlib import Path
 
 def put_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path`: readers see the old file or the new one, and the new one survives a power cut."""
-    with replacing(path) as temp:
+    with replacing(path) as temp, naming(path):
         temp.write_bytes(data)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an OSError that does not, such as one of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def put_json(path: Path, value: object) -> None:
@@ -134,6 +145,7 @@ def sync(path: Path) -> None:
     """Flush a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

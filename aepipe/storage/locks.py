@@ -3,8 +3,8 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aepipe.errors import Busy
@@ -14,8 +14,13 @@ _POLL_S = 0.02
 
 
 @contextmanager
-def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold a lock on `path` while the block runs, against other processes and other threads of this one.
+
+    Args:
+        path: the file of the lock.
+        wait_s: seconds to wait.
+        check: called while waiting; may raise to stop.
 
     Raises:
         Busy: the lock is not free after `wait_s`; names the holder's process id.
@@ -24,7 +29,7 @@ def lock(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _acquire(path, descriptor, wait_s)
+        _acquire(path, descriptor, wait_s, check)
         _write_holder(descriptor, str(os.getpid()))
         try:
             yield
@@ -47,7 +52,7 @@ def holder(path: Path) -> int | None:
     return pid
 
 
-def _acquire(path: Path, descriptor: int, wait_s: float) -> None:
+def _acquire(path: Path, descriptor: int, wait_s: float, check: Callable[[], None]) -> None:
     deadline = time.monotonic() + wait_s
     while not _try_lock(descriptor):
         left = deadline - time.monotonic()
@@ -55,6 +60,7 @@ def _acquire(path: Path, descriptor: int, wait_s: float) -> None:
             pid = os.pread(descriptor, 32, 0).decode()
             holder = f"process {pid}" if pid else "another process"
             raise Busy(f"{path} is still held by {holder} after {wait_s:g} s. Wait for it to end, or stop it.")
+        check()
         time.sleep(min(_POLL_S, left))
 
 
@@ -67,5 +73,6 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _write_holder(descriptor: int, holder: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, holder.encode(), 0)
+    with suppress(OSError):  # it only informs others: a full disk must not stop a run that writes nothing
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)

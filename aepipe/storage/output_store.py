@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,6 +81,7 @@ class Outputs:
         *,
         force: bool = False,
         wait_s: float = 0.0,
+        check: Callable[[], None] = lambda: None,
     ) -> Iterator[Commit[D]]:
         """Open a commit of a partition under its lock, after recovering what a killed process left.
 
@@ -92,13 +93,14 @@ class Outputs:
             key: digest of everything the outputs depend on; None: `Commit.take_key` receives it later.
             force: write the partition again although it is done.
             wait_s: seconds to wait for the lock.
+            check: called while waiting; may raise to stop.
 
         Raises:
             Busy: another process holds the lock.
             PartitionInvalid: the name cannot be a folder of the outputs.
         """
         paths = self._paths(kind, partition)
-        with lock(paths.lock, wait_s=wait_s):
+        with lock(paths.lock, wait_s=wait_s, check=check):
             recover(paths)
             commit = Commit(paths, kind, force=force)
             if key is not None:
@@ -119,9 +121,9 @@ class Outputs:
         """Return the names of the partitions that have a manifest or a file, complete or not."""
         return frozenset(partitions_of(self.root, kind))
 
-    def in_turn(self, *, wait_s: float) -> AbstractContextManager[None]:
-        """Lock all partitions at once, for runs that must score one partition after another."""
-        return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s)
+    def in_turn(self, *, wait_s: float, check: Callable[[], None]) -> AbstractContextManager[None]:
+        """Lock all partitions at once, for runs that must score them one after another; `check` as for `commit`."""
+        return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s, check=check)
 
     def quarantine(self, partition: str, reason: str, files: Sequence[Path]) -> Path:
         """Note that a partition cannot be scored and return the path of the note.

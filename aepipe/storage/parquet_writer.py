@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from aepipe.errors import DataUnreadable
-from aepipe.storage.atomic_files import make_folder, replacing
+from aepipe.storage.atomic_files import make_folder, naming, replacing
 from aepipe.storage.digests import named
 
 _BUFFER = 256 << 10  # stays in the second-level cache: 1 MiB cost a fifth more CPU at 64 float columns
@@ -166,8 +166,9 @@ class _HashingFile:
         self.hasher.update(view)
         self.bytes += len(view)
         rest = view
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        with naming(Path(self._file.name)):
+            while rest:
+                rest = rest[self._file.write(rest) :]
         return len(view)
 
     def tell(self) -> int:
