@@ -37,7 +37,7 @@ def tail_probability(flagged: int, rows: int, *, alpha: float, calibration_rows:
     while 0 <= k <= rows and term > 1e-17 * total:
         total += term
         if upper:
-            term *= (rows - k) / (k + 1) * (k + a) / (rows - k - 1 + b)
+            term *= (rows - k) / (k + 1) * (k + a) / (rows - k - 1 + b) if k < rows else 0.0
             k += 1
         else:
             term *= k / (rows - k + 1) * (rows - k + b) / (k - 1 + a) if k else 0.0

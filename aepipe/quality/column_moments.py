@@ -40,8 +40,8 @@ def column_moments(columns: Columns, real: Rows, synthetic: Rows) -> tuple[Colum
 def moments_of(values: NDArray[np.float64]) -> Moments:
     """Return the moments of values (B,), NaN if missing.
 
-    >>> moments_of(np.array([1.0, 3.0, np.nan]))
-    Moments(mean=2.0, deviation=1.0, quantiles=(1.02, 2.0, 2.98, 2.998), missing=0.3333333333333333)
+    >>> moments_of(np.array([1.0, 3.0, np.nan, np.nan]))
+    Moments(mean=2.0, deviation=1.0, quantiles=(1.02, 2.0, 2.98, 2.998), missing=0.5)
     """
     known = values[~np.isnan(values)]
     missing = 1 - len(known) / max(len(values), 1)

@@ -34,6 +34,7 @@ def _columns(night: Night, names: list[str], where: str) -> dict[str, np.ndarray
     return {name: np.concatenate([table.column(name).to_numpy() for table in tables])[order] for name in names}
 
 
+@pytest.mark.slow
 def test_a_script_with_pandas_writes_what_aepipe_writes(night: Night) -> None:
     names = ["id", "score", "p_value", "reason_1_z"]
     CONTENDERS[OURS](night)()

@@ -67,7 +67,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = path.read_text().replace("[train]", "[train]\nepochs = 2")
     text = text.replace("[data]", '[data]\nlabels = ["pairs"]', 1).replace('    "id",', '    "id", "place.city",', 1)
     text = "\n".join(line for line in text.splitlines() if not line.startswith("pairs "))
-    path.write_text(text.replace("[calibration]", "[samples]\nrows = 20\n\n[calibration]\nalpha = 0.05\n"))
+    text = text.replace("[samples]", "[samples]\nrows = 20")
+    path.write_text(text.replace("[calibration]", "[calibration]\nalpha = 0.05"))
     train(path)
     return path
 

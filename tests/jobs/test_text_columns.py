@@ -139,7 +139,7 @@ def test_text_goes_through_all_commands(tmp_path: Path) -> None:
     path = init(data, name="text", job_path=tmp_path / "job.toml").path
     text = re.sub(r"(?m)^event_time = .*$", "", path.read_text()).replace("[train]", "[train]\nepochs = 2")
     text = text.replace("[data]", '[data]\nevent_time = "day"', 1)
-    path.write_text(text.replace("[calibration]", "[samples]\nrows = 30\nquality = {check = false}\n\n[calibration]"))
+    path.write_text(text.replace("[samples]", "[samples]\nrows = 30\nquality = {check = false}"))
 
     train(path)
     nights = score(path).nights
