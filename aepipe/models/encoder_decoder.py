@@ -1,14 +1,25 @@
 """Base class of most families: an encoder and a decoder of one backbone with a vector of real latents between."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
 from aepipe.layout import LatentSpace, Layout
-from aepipe.models.base import BackbonePlan, Batch, Model, Part, Posterior, Reconstruction
+from aepipe.models.base import (
+    BackbonePlan,
+    Batch,
+    Loss,
+    Model,
+    Objective,
+    Part,
+    Posterior,
+    Reconstruction,
+    StepContext,
+    deterministic_posterior,
+)
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import split_gaussian
+from aepipe.models.latent_space import latents_for, real_space, split_gaussian
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior, standard_prior
@@ -46,6 +57,28 @@ class EncoderDecoder(Model, ABC):
 
     def parts(self) -> tuple[Part, ...]:
         return standard_parts(self)
+
+
+class DeterministicEncoderDecoder(EncoderDecoder, ABC):
+    """Encoder-decoder with one real code per row and no prior of its own; subclasses define `loss`."""
+
+    def __init__(self, layout: Layout, backbone: BackbonePlan, likelihood: Likelihood, latents: int | None) -> None:
+        """Build the networks; latents: None for the default of the layout."""
+        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, latents)), answers=1)
+
+    def objectives(self) -> tuple[Objective, ...]:
+        rate = self.backbone.learning_rate
+        return (Objective("autoencoder", tuple(self.parameters()), self.loss, learning_rate=rate),)
+
+    def posterior(self, row: Row) -> Posterior:
+        return deterministic_posterior(self.encoder(row).to(row.dense.dtype))
+
+    def prior(self) -> Prior | None:
+        return None
+
+    @abstractmethod
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
+        """Return the loss of the only objective."""
 
 
 class GaussianEncoderDecoder(EncoderDecoder, ABC):

@@ -14,19 +14,10 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import (
-    BackbonePlan,
-    Batch,
-    Family,
-    Loss,
-    Objective,
-    Posterior,
-    StepContext,
-    deterministic_posterior,
-)
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Posterior, StepContext, deterministic_posterior
 from aepipe.models.card_metrics import reconstruction_metrics
-from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import LatentWidth, latent_faults, latents_for, real_space
+from aepipe.models.encoder_decoder import DeterministicEncoderDecoder
+from aepipe.models.latent_space import LatentWidth, latent_faults, latents_for
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
@@ -66,18 +57,14 @@ class Memory(nn.Module):
         return self.weigh(codes) @ self.items
 
 
-class MemoryAutoencoder(EncoderDecoder):
+class MemoryAutoencoder(DeterministicEncoderDecoder):
     """Encoder, memory and decoder; the latents are the combinations of memory items."""
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
         latents = latents_for(layout, options.latent)
-        super().__init__(layout, backbone, likelihood, real_space(latents), answers=1)
+        super().__init__(layout, backbone, likelihood, latents)
         self.options = options
         self.memory = Memory(options.items, latents, shrink=options.shrink, sharpness=options.sharpness)
-
-    def objectives(self) -> tuple[Objective, ...]:
-        rate = self.backbone.learning_rate
-        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
@@ -91,9 +78,6 @@ class MemoryAutoencoder(EncoderDecoder):
     def posterior(self, row: Row) -> Posterior:
         return deterministic_posterior(self.memory(self.encoder(row).to(row.dense.dtype)))
 
-    def prior(self) -> None:
-        return None
-
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         weights = self.memory.weigh(self.encoder(batch.input).to(batch.input.dense.dtype))
         used = float((weights > 0).any(0).sum())
@@ -104,7 +88,7 @@ class MemoryAutoencoder(EncoderDecoder):
             "entropy": float(_entropy(weights)) / math.log(len(self.memory.items)),
         }
 
-    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
         """Return equation 10 of Gong et al. 2019, with the negative log-likelihood as reconstruction error."""
         weights = self.memory.weigh(self.encoder(batch.input).to(batch.input.dense.dtype))
         params = self.decode(weights @ self.memory.items, batch.input.given)

@@ -13,21 +13,11 @@ from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import (
-    BackbonePlan,
-    Batch,
-    Family,
-    Loss,
-    Objective,
-    Posterior,
-    StepContext,
-    deterministic_posterior,
-)
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, StepContext
 from aepipe.models.card_metrics import reconstruction_metrics
-from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import LatentWidth, bottleneck_faults, latents_for, real_space
+from aepipe.models.encoder_decoder import DeterministicEncoderDecoder
+from aepipe.models.latent_space import LatentWidth, bottleneck_faults
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.layers.preprocessing import Row
 
 
 class Options(FrozenModel):
@@ -45,24 +35,14 @@ class Options(FrozenModel):
     code_decay: float = Field(0.1, ge=0, description="weight of half the code's squared norm, in nats")
 
 
-class RegularisedAutoencoder(EncoderDecoder):
+class RegularisedAutoencoder(DeterministicEncoderDecoder):
     """Encoder and decoder with deterministic latents and a penalty on the decoder."""
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
+        super().__init__(layout, backbone, likelihood, options.latent)
         self.options = options
         default = 0.01 if options.regulariser == "gradient" else 1e-4
         self.smooth = default if options.smooth is None else options.smooth
-
-    def objectives(self) -> tuple[Objective, ...]:
-        rate = self.backbone.learning_rate
-        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
-
-    def posterior(self, row: Row) -> Posterior:
-        return deterministic_posterior(self.encoder(row).to(row.dense.dtype))
-
-    def prior(self) -> None:
-        return None
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         z = self.posterior(batch.input).mean
@@ -83,7 +63,7 @@ class RegularisedAutoencoder(EncoderDecoder):
             (slopes,) = torch.autograd.grad((params * signs).sum(), at, create_graph=True)
         return slopes.square().sum(1).mean()
 
-    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
         """Return equation 11 of Ghosh et al. 2020."""
         posterior, params = self.reconstruct(batch.input)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()

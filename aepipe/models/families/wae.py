@@ -10,23 +10,13 @@ from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import (
-    BackbonePlan,
-    Batch,
-    Family,
-    Loss,
-    Objective,
-    Posterior,
-    StepContext,
-    deterministic_posterior,
-)
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, StepContext
 from aepipe.models.card_metrics import moment_metrics, reconstruction_metrics
-from aepipe.models.encoder_decoder import EncoderDecoder
-from aepipe.models.latent_space import LatentWidth, bottleneck_faults, latents_for, real_space
+from aepipe.models.encoder_decoder import DeterministicEncoderDecoder
+from aepipe.models.latent_space import LatentWidth, bottleneck_faults
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.mmd import squared_mmd
 from aepipe.models.layers.noise import normal_like
-from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import Prior, standard_prior
 
 
@@ -39,19 +29,12 @@ class Options(FrozenModel):
     )
 
 
-class WassersteinAutoencoder(EncoderDecoder):
+class WassersteinAutoencoder(DeterministicEncoderDecoder):
     """Encoder and decoder with deterministic latents whose distribution is pulled to N(0, I)."""
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)), answers=1)
+        super().__init__(layout, backbone, likelihood, options.latent)
         self.options = options
-
-    def objectives(self) -> tuple[Objective, ...]:
-        rate = self.backbone.learning_rate
-        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate),)
-
-    def posterior(self, row: Row) -> Posterior:
-        return deterministic_posterior(self.encoder(row).to(row.dense.dtype))
 
     def prior(self) -> Prior | None:
         return standard_prior(len(self.space.names))
@@ -61,7 +44,7 @@ class WassersteinAutoencoder(EncoderDecoder):
         mmd = float(squared_mmd(z, normal_like(z, generator)))
         return {**reconstruction_metrics(self, batch), **moment_metrics(z), "squared_mmd": mmd}
 
-    def _loss(self, batch: Batch, context: StepContext) -> Loss:
+    def loss(self, batch: Batch, context: StepContext) -> Loss:
         posterior, params = self.reconstruct(batch.input)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         mmd = squared_mmd(posterior.mean, normal_like(posterior.mean, context.generator))
