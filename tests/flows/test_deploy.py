@@ -20,7 +20,7 @@ def job(tmp_path: Path) -> Path:
 def deployments(job: Path) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         found = client.read_deployments()
-    return {each.name: each for each in found if each.parameters["options"]["job"] == str(job)}
+    return {each.name: each for each in found if each.parameters.get("options", {}).get("job") == str(job)}
 
 
 def test_every_flow_has_a_deployment_with_schedule_limit_and_tags(job: Path) -> None:
