@@ -86,14 +86,21 @@ def _common_number(first: pa.DataType, second: pa.DataType) -> pa.DataType | Non
     return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.float64())
 
 
-_DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
+_DIGITS_OF_INT64 = 19
 
 
 def _common_decimal(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the decimal that holds both, or float64.
+
+    Any integer counts as int64, and uint64 gives float64 as it does with a signed integer: otherwise the type of three
+    files would depend on their order.
+    """
+    if pt.is_uint64(first) or pt.is_uint64(second):
+        return pa.float64()
     whole, scale = 0, 0
     for kind in (first, second):
         is_decimal = pt.is_decimal(kind)
-        whole = max(whole, kind.precision - kind.scale if is_decimal else _DIGITS[kind.bit_width])
+        whole = max(whole, kind.precision - kind.scale if is_decimal else _DIGITS_OF_INT64)
         scale = max(scale, kind.scale if is_decimal else 0)
     if whole + scale > _LARGEST_DECIMAL_256:
         return pa.float64()
