@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aepipe.calibration.conformal import check_support, rows_needed
 from aepipe.config.job import Job
-from aepipe.errors import OptionInvalid
+from aepipe.errors import DataUnreadable, OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.classification import class_names
@@ -35,7 +38,9 @@ def plan_bundle(job: Job, data: TrainingData) -> BundlePlan:
         OptionInvalid: Options do not fit the family or the layout, or too few rows are labelled to choose a head.
         CalibrationInvalid: The rows are too few for alpha, even with out-of-fold scores of training rows.
         EvaluationInvalid: The label of `[score] classes` has too few or too many classes.
+        DataUnreadable: Every modelled column is constant in the training rows.
     """
+    _refuse_constant(job, data)
     model = families.plan(data.encoding.layout, job.model)
     refuse_few(job, data)
     held_out = rows_of(data.calibration)
@@ -45,6 +50,24 @@ def plan_bundle(job: Job, data: TrainingData) -> BundlePlan:
         check_support(rows, threshold.supported_alpha(job, rows))
     head = heads.resolve(job.score.head, job.train.data)
     return BundlePlan(model, head, class_names(job, data), is_cross_conformal)
+
+
+def _refuse_constant(job: Job, data: TrainingData) -> None:
+    """Raise DataUnreadable if no modelled column varies: there is nothing to learn."""
+    if any(_varies(array) for array in data.train.values()):
+        return
+    columns = ", ".join(f"'{name}'" for name in data.encoding.layout.columns)
+    raise DataUnreadable(
+        f"{job.data_path} has only constant columns: expected one that varies over the training rows, got "
+        f"one value in each of {columns}. Choose other partitions by [train] from and to, or add a column."
+    )
+
+
+def _varies(array: NDArray[np.generic]) -> bool:
+    same = array == array[:1]
+    if np.issubdtype(array.dtype, np.floating):
+        same |= np.isnan(array) & np.isnan(array[:1])
+    return not same.all()
 
 
 def refuse_clusters(job: Job, model: Model) -> None:

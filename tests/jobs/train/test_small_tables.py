@@ -106,6 +106,13 @@ def test_a_key_that_is_the_same_in_all_rows_still_divides_into_folds(tmp_path: P
     assert Bundle.open(train(job).bundle).calibration.n == 180
 
 
+def test_a_table_of_constants_is_refused_before_training(tmp_path: Path) -> None:
+    table = pa.table({"x": np.full(200, 5.0), "c": ["a"] * 200, "n": pa.array([None] * 200, pa.float64())})
+
+    with pytest.raises(DataUnreadable, match=r"has only constant columns: .* got one value in each of 'x', 'c'"):
+        train(write(tmp_path, [table]))
+
+
 def test_training_partitions_without_rows_are_named(tmp_path: Path) -> None:
     job = write(tmp_path, [correlated(200, seed=1).slice(0, 0), correlated(200, seed=1)])
 
