@@ -151,7 +151,7 @@ def keep_earlier(
 
 def _is_current(manifest: Manifest[ScoreDetails], partition: Partition, outputs: Outputs) -> bool:
     """Return whether the outputs are there, and the source files are the ones that were scored."""
-    if not all(record.has_size(outputs.root / record.path) for record in manifest.files.values()):
+    if not manifest.has_all_files(outputs.root):
         return False
     inputs = manifest.details.inputs
     try:

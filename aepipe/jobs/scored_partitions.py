@@ -35,8 +35,7 @@ def _scored_by(outputs: Outputs, version: str) -> tuple[_Manifests, _Manifests]:
     removed: list[Manifest[ScoreDetails]] = []
     for manifest in outputs.manifests(SCORE):
         if manifest.model_version == version:
-            is_complete = all(record.has_size(outputs.root / record.path) for record in manifest.files.values())
-            (complete if is_complete else removed).append(manifest)
+            (complete if manifest.has_all_files(outputs.root) else removed).append(manifest)
     return tuple(complete), tuple(removed)
 
 

@@ -167,8 +167,7 @@ def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] 
     manifest = kind.read_manifest(paths.manifest)
     if manifest is None or manifest.key != key or paths.staged_manifest.exists():
         return None
-    there = all(record.has_size(paths.root / record.path) for record in manifest.files.values())
-    return manifest if there else None
+    return manifest if manifest.has_all_files(paths.root) else None
 
 
 def recover(paths: PartitionPaths) -> None:

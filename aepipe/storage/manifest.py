@@ -47,6 +47,11 @@ class Manifest(FrozenModel, Generic[D]):
     model_version: str
     created_at: str = Field(description="ISO 8601, UTC")
     details: D = Field(description="JSON; NaN and infinities become null")
+
+    def has_all_files(self, root: Path) -> bool:
+        """Return True if every output is a file of its recorded size; root: the folder of the outputs."""
+        return all(record.has_size(root / record.path) for record in self.files.values())
+
     digest: str | None = Field(None, description="of all other fields; None in manifests of version 0.1.0")
 
     @model_serializer(mode="wrap")

@@ -37,15 +37,16 @@ class IcebergTarget:
             self._catalog: Catalog = load_catalog(catalog, **properties)
         except Exception as error:  # the drivers of catalogs raise errors of their own
             raise PublishFailed(f"Iceberg catalog '{catalog}' cannot be opened: {error}. Check [[publish]].") from error
+        self._digests: dict[str, str] | None = None
 
     def digest(self, publication: Publication) -> str | None:
         """Return the digest in the newest snapshot of this output; see `Target`."""
-        table = self._open()
-        for snapshot in reversed([] if table is None else table.metadata.snapshots):
-            summary = snapshot.summary.additional_properties if snapshot.summary is not None else {}
-            if summary.get(_ID) == publication.id:
-                return summary.get(_DIGEST)
-        return None
+        if self._digests is None:  # one load for all partitions: with nothing to do, this is all of a run
+            table = self._open()
+            summaries = [] if table is None else [snapshot.summary for snapshot in table.metadata.snapshots]
+            logged = [summary.additional_properties for summary in summaries if summary is not None]
+            self._digests = {each[_ID]: each[_DIGEST] for each in logged if _ID in each}
+        return self._digests.get(publication.id)
 
     def replace(self, publication: Publication, rows: pa.Table) -> None:
         """Replace the rows of a partition; see `Target`."""
@@ -62,6 +63,8 @@ class IcebergTarget:
                     "Check the catalog, and that the table has the columns of this job."
                 ) from error
             else:
+                if self._digests is not None:
+                    self._digests[publication.id] = publication.digest
                 return
 
     def _write(self, publication: Publication, rows: pa.Table) -> None:

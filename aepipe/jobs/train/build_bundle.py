@@ -121,7 +121,7 @@ def make_bundle(
         ExportFailed: An exported graph and the network differ.
     """
     stage = _Stages(progress)
-    heads.resolve(job.score.head, job.train.data)  # refuse an unknown head before the rows are read
+    head = heads.resolve(job.score.head, job.train.data)  # before the rows are read: it refuses an unknown head
     refuse_unlabelled(job)
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
@@ -129,7 +129,7 @@ def make_bundle(
         data = encode_rows(job, rows, as_codes=takes_codes)
         stage.rows = sum(data.counts.values())
         relations = find_relations(data.encoding, rows.train, seed=job.train.seed)
-    plan = plan_bundle(job, data)
+    plan = plan_bundle(job, data, head=head)
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
     checkpoint = job.out_path / HIDDEN / "checkpoints" / f"{key.rpartition(':')[2]}.pt"

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from aepipe.calibration.conformal import check_support, rows_needed
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, OptionInvalid
-from aepipe.heads import scores as heads
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.classification import class_names
 from aepipe.jobs.train.head_selection import refuse_few
@@ -16,6 +15,8 @@ from aepipe.jobs.train.training_data import TrainingData, rows_of
 from aepipe.models import families
 from aepipe.models.base import Model
 from aepipe.models.latent_priors import has_mixture
+
+_FIRST_ROWS = 1_000  # nearly always enough to see that a column varies
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,13 @@ class BundlePlan:
     """Training rows calibrate too, each scored by a model that did not learn from it."""
 
 
-def plan_bundle(job: Job, data: TrainingData) -> BundlePlan:
+def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
     """Plan the bundle of a job for its training data.
+
+    Args:
+        job: The job.
+        data: Its training data.
+        head: Head of the job, or the default that labels may replace.
 
     Raises:
         OptionInvalid: Options do not fit the family or the layout, or too few rows are labelled to choose a head.
@@ -48,13 +54,13 @@ def plan_bundle(job: Job, data: TrainingData) -> BundlePlan:
     if is_cross_conformal:
         rows = held_out + rows_of(data.train)
         check_support(rows, threshold.supported_alpha(job, rows))
-    head = heads.resolve(job.score.head, job.train.data)
     return BundlePlan(model, head, class_names(job, data), is_cross_conformal)
 
 
 def _refuse_constant(job: Job, data: TrainingData) -> None:
     """Raise DataUnreadable if no modelled column varies: there is nothing to learn."""
-    if any(_varies(array) for array in data.train.values()):
+    arrays = data.train.values()
+    if any(_varies(array[:_FIRST_ROWS]) for array in arrays) or any(_varies(array) for array in arrays):
         return
     columns = ", ".join(f"'{name}'" for name in data.encoding.layout.columns)
     raise DataUnreadable(

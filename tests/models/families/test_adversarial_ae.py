@@ -4,34 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from scipy.stats import kstest
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from aepipe.config.job import Model as Section
-from aepipe.config.job import Train
-from aepipe.layout import Layout, Number
-from aepipe.models.base import Batch, Model, StepContext
-from aepipe.models.families import build
+from aepipe.models.base import Batch
 from aepipe.models.families.adversarial_ae import slope_penalty
-from aepipe.models.layers.preprocessing import Row
-from aepipe.training.loop import fit, measure
-from tests.support.layouts import NUMBERS, random_rows
-
-SKEWED = Layout(columns=tuple("abcdef"), numbers=tuple(Number(name=name, column=j) for j, name in enumerate("abcdef")))
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    section = Section.model_validate({"family": "adversarial_ae", "latent": 2, **keys})
-    model = build(NUMBERS, section, 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context() -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(0))
+from tests.support.family_models import context, make_model, train_on_skewed_rows
 
 
 def test_the_penalty_of_a_linear_critic_is_its_squared_slope_everywhere() -> None:
@@ -46,7 +24,7 @@ def test_the_penalty_of_a_linear_critic_is_its_squared_slope_everywhere() -> Non
 
 
 def test_the_penalty_is_the_mean_squared_slope_by_differences() -> None:
-    model, _ = make()
+    model, _ = make_model("adversarial_ae")
     z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)).double()
     steps = 1e-6 * torch.eye(2).double()
 
@@ -57,7 +35,7 @@ def test_the_penalty_is_the_mean_squared_slope_by_differences() -> None:
 
 
 def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> None:
-    model, row = make(r1=3.0)
+    model, row = make_model("adversarial_ae", r1=3.0)
     drawn = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     loss = model.objectives()[1].loss(Batch(row, row), context())
@@ -69,7 +47,7 @@ def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> No
 
 
 def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() -> None:
-    model, row = make(sigma=1.0, match=2.0)
+    model, row = make_model("adversarial_ae", sigma=1.0, match=2.0)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
 
@@ -83,7 +61,7 @@ def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() 
 
 
 def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right() -> None:
-    model, row = make(rows=500)
+    model, row = make_model("adversarial_ae", rows=500)
     with torch.no_grad():
         z = model.posterior(row).mean.numpy()
 
@@ -101,33 +79,11 @@ def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right
 @pytest.mark.slow
 def test_codes_of_skewed_rows_look_like_n01() -> None:
     """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
-    rows = skewed_rows(3_000)
-    model = build(SKEWED, Section.model_validate({"family": "adversarial_ae", "latent": 2}), 0)
-    row = model.preprocessing({"num": torch.from_numpy(rows[2_000:])})
-    model.prepare(Batch(row, row))
-    before = _distance(model, row)
+    before, after, metrics = train_on_skewed_rows("adversarial_ae")
 
-    fit(model, {"num": rows[:2_000]}, {"num": rows[2_000:]}, Train(epochs=40, patience=40))
-
-    metrics = measure(model, {"num": rows[2_000:]}, seed=0)
     assert before > 0.1
-    assert _distance(model, row) < 0.6 * before
+    assert after < 0.6 * before
     assert metrics["greatest_mean"] < 0.15
     assert 0.85 < metrics["least_std"] <= metrics["greatest_std"] < 1.15
     assert metrics["greatest_correlation"] < 0.15
     assert metrics["critic_accuracy"] < 0.9
-
-
-def skewed_rows(rows: int) -> NDArray[np.float32]:
-    """Two exponential variables, turned into six columns, and some noise."""
-    generator = np.random.default_rng(0)
-    directions = np.linalg.qr(generator.standard_normal((len(SKEWED.columns), 2)))[0]
-    skewed = generator.exponential(1.0, (rows, 2)) * (2.0, 1.0) @ directions.T
-    return (skewed + 0.1 * generator.standard_normal(skewed.shape)).astype(np.float32)
-
-
-def _distance(model: Model, row: Row) -> float:
-    """Kolmogorov's distance from N(0, 1), of the latent that is further from it."""
-    with torch.no_grad():
-        z = model.posterior(row).mean.numpy()
-    return max(float(kstest(latent, "norm").statistic) for latent in z.T)

@@ -6,26 +6,16 @@ import torch
 
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
-from aepipe.models.base import Batch, Model, StepContext
+from aepipe.models.base import Batch
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit
-from tests.support.layouts import NUMBERS, random_rows
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    model = build(NUMBERS, Section.model_validate({"family": "contractive_ae", "latent": 2, **keys}), 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context(seed: int = 0) -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(seed))
+from tests.support.family_models import context, make_model
+from tests.support.layouts import NUMBERS
 
 
 def test_the_slope_is_the_squared_norm_of_the_jacobian_on_average() -> None:
-    model, row = make(rows=4)
+    model, row = make_model("contractive_ae", rows=4)
     with torch.no_grad():  # the rows of a PCA start are orthogonal: every draw would give the same norm
         for weights in model.parameters():
             weights.add_(0.3 * torch.randn(weights.shape, generator=context(1).generator, dtype=weights.dtype))
@@ -43,7 +33,7 @@ def test_the_slope_is_the_squared_norm_of_the_jacobian_on_average() -> None:
 
 
 def test_the_loss_adds_the_slope() -> None:
-    model, row = make(contraction=3.0, code_decay=0.0)
+    model, row = make_model("contractive_ae", contraction=3.0, code_decay=0.0)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
 

@@ -4,27 +4,16 @@ import pytest
 import torch
 
 from aepipe.config.job import Model as Section
-from aepipe.models.base import Batch, Model, StepContext
+from aepipe.models.base import Batch
 from aepipe.models.families import build
 from aepipe.models.latent_space import draw_from
 from aepipe.models.layers.mmd import squared_mmd
-from aepipe.models.layers.preprocessing import Row
-from tests.support.layouts import NUMBERS, random_rows
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    model = build(NUMBERS, Section.model_validate({"family": "info_vae", "latent": 2, **keys}), 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context(seed: int = 0) -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(seed))
+from tests.support.family_models import context, make_model
+from tests.support.layouts import NUMBERS
 
 
 def test_the_loss_weighs_likelihood_kl_and_mmd() -> None:
-    model, row = make(alpha=0.3, match=7.0)
+    model, row = make_model("info_vae", alpha=0.3, match=7.0)
     generator = torch.Generator().manual_seed(0)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
@@ -38,7 +27,7 @@ def test_the_loss_weighs_likelihood_kl_and_mmd() -> None:
 
 
 def test_without_alpha_and_match_it_is_the_vae() -> None:
-    model, row = make(alpha=0.0, match=0.0)
+    model, row = make_model("info_vae", alpha=0.0, match=0.0)
     vae = build(NUMBERS, Section.model_validate({"family": "vae", "latent": 2, "warm_up": 0.0}), 0).double().eval()
     vae.load_state_dict(model.state_dict())
 

@@ -3,26 +3,13 @@
 import pytest
 import torch
 
-from aepipe.config.job import Model as Section
-from aepipe.models.base import Batch, Model, StepContext
-from aepipe.models.families import build
+from aepipe.models.base import Batch
 from aepipe.models.layers.preprocessing import Row
-from tests.support.layouts import NUMBERS, random_rows
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    model = build(NUMBERS, Section.model_validate({"family": "iwae", "latent": 2, **keys}), 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context(seed: int = 0) -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(seed))
+from tests.support.family_models import context, make_model
 
 
 def test_one_draw_is_the_sampled_evidence_lower_bound() -> None:
-    model, row = make(draws=1)
+    model, row = make_model("iwae", draws=1)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
 
@@ -38,7 +25,7 @@ def test_one_draw_is_the_sampled_evidence_lower_bound() -> None:
 def test_more_draws_tighten_the_bound() -> None:
     bounds = []
     for draws in (1, 4, 16, 64):
-        model, row = make(draws=draws, rows=64)
+        model, row = make_model("iwae", draws=draws, rows=64)
         losses = [model.objectives()[0].loss(Batch(row, row), context(seed)).total.item() for seed in range(20)]
         bounds.append(-sum(losses) / 20)
 
@@ -50,7 +37,7 @@ def test_both_gradients_have_the_same_mean() -> None:
     """One row 20,000 times over: a batch mean is the mean over as many draws."""
     found = {}
     for gradient in ("standard", "doubly_reparametrised"):
-        model, row = make(draws=3, gradient=gradient, hidden=[])
+        model, row = make_model("iwae", draws=3, gradient=gradient, hidden=[])
         batch = Row(*(part[:1].expand(20_000, *part.shape[1:]) for part in row))
         model.objectives()[0].loss(Batch(batch, batch), context(7)).total.backward()
         found[gradient] = torch.cat(

@@ -8,24 +8,12 @@ import torch
 
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
-from aepipe.models.base import Batch, Model, StepContext
+from aepipe.models.base import Batch
 from aepipe.models.families import build
 from aepipe.models.families.memory_ae import Memory
-from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import fit
+from tests.support.family_models import context, make_model
 from tests.support.head_models import table_layout
-from tests.support.layouts import NUMBERS, random_rows
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    model = build(NUMBERS, Section.model_validate({"family": "memory_ae", "latent": 2, **keys}), 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context(seed: int = 0) -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(seed))
 
 
 def test_weights_add_up_to_one_and_small_ones_are_zero() -> None:
@@ -43,7 +31,7 @@ def test_weights_add_up_to_one_and_small_ones_are_zero() -> None:
 
 
 def test_latents_are_combinations_of_the_items() -> None:
-    model, row = make(items=3)
+    model, row = make_model("memory_ae", items=3)
 
     latents, weights = model.posterior(row).mean, model.memory.weigh(model.encoder(row))
 
@@ -51,7 +39,7 @@ def test_latents_are_combinations_of_the_items() -> None:
 
 
 def test_the_loss_adds_the_entropy() -> None:
-    model, row = make(entropy=2.0)
+    model, row = make_model("memory_ae", entropy=2.0)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
 

@@ -3,26 +3,12 @@
 import pytest
 import torch
 
-from aepipe.config.job import Model as Section
-from aepipe.models.base import Batch, Model, StepContext
-from aepipe.models.families import build
-from aepipe.models.layers.preprocessing import Row
-from tests.support.layouts import NUMBERS, random_rows
-
-
-def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    model = build(NUMBERS, Section.model_validate({"family": "rae", "latent": 2, **keys}), 0).double().eval()
-    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
-    model.prepare(Batch(row, row))
-    return model, row
-
-
-def context(seed: int = 0) -> StepContext:
-    return StepContext(1.0, torch.Generator().manual_seed(seed))
+from aepipe.models.base import Batch
+from tests.support.family_models import context, make_model
 
 
 def test_the_slope_is_the_squared_norm_of_the_jacobian_on_average() -> None:
-    model, row = make(rows=4)
+    model, row = make_model("rae", rows=4)
     z = model.posterior(row).mean.detach()
     jacobians = [torch.func.jacrev(lambda at: model.decode(at[None], row.given[:1])[0])(each) for each in z]
     exact = torch.stack([jacobian.square().sum() for jacobian in jacobians]).mean().item()
@@ -34,7 +20,7 @@ def test_the_slope_is_the_squared_norm_of_the_jacobian_on_average() -> None:
 
 @pytest.mark.parametrize("regulariser", ["gradient", "weights"])
 def test_the_loss_adds_the_code_and_the_decoder(regulariser: str) -> None:
-    model, row = make(regulariser=regulariser, smooth=0.5, code_decay=0.2)
+    model, row = make_model("rae", regulariser=regulariser, smooth=0.5, code_decay=0.2)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())
 
@@ -49,7 +35,7 @@ def test_the_loss_adds_the_code_and_the_decoder(regulariser: str) -> None:
 
 
 def test_the_penalty_reaches_encoder_and_decoder() -> None:
-    model, row = make(smooth=1e6, code_decay=0.0, hidden=[4])
+    model, row = make_model("rae", smooth=1e6, code_decay=0.0, hidden=[4])
 
     model.objectives()[0].loss(Batch(row, row), context()).total.backward()
 
