@@ -190,13 +190,10 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     Raises:
         SchemaMismatch: a value does not fit the type.
     """
-    if field.name not in batch.schema.names:
-        return pa.nulls(batch.num_rows, field.type)
+    ready = _without_cast(batch, field)
+    if ready is not None:
+        return ready
     column = batch.column(field.name)
-    if column.type == field.type:
-        return column
-    if (notation := notation_of(field)) is not None and sort_of(column.type) == "text":
-        return parse_texts(column, field.type, notation)
     try:
         drops_nanoseconds = getattr(column.type, "unit", None) == "ns" and getattr(field.type, "unit", None) == "us"
         decoded = column if pt.is_dictionary(field.type) else _decoded(column)
@@ -205,6 +202,19 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     except pa.ArrowException as error:
         fault = f"is {column.type} in one file and {field.type} in another: {error}. Write one of the files again."
         raise SchemaMismatch(f"column '{field.name}'", [fault]) from None
+
+
+def _without_cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array | None:
+    """Return a column that is absent, null, of the type of `field` or text in its notation; None: it needs a cast."""
+    if field.name not in batch.schema.names or pt.is_null(batch.schema.field(field.name).type):
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    if column.type == field.type:
+        return column
+    notation = notation_of(field)
+    if notation is None or sort_of(column.type) != "text":
+        return None
+    return parse_texts(column, field.type, notation)
 
 
 def parse_text_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -224,13 +234,10 @@ def cast_exactly(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     Raises:
         SchemaMismatch: a value would change.
     """
-    if field.name not in batch.schema.names or pt.is_null(batch.schema.field(field.name).type):
-        return pa.nulls(batch.num_rows, field.type)
+    ready = _without_cast(batch, field)
+    if ready is not None:
+        return ready
     column = batch.column(field.name)
-    if column.type == field.type:
-        return column
-    if (notation := notation_of(field)) is not None and sort_of(column.type) == "text":
-        return parse_texts(column, field.type, notation)
     values, kind = plain_values(column), plain(field.type)
     try:
         converted = values if values.type == kind else values.cast(kind)
