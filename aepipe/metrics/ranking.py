@@ -28,7 +28,7 @@ class Ranking:
             truth: (B,), boolean or 0 and 1.
             score: (B,), higher is more anomalous.
         """
-        positive, values = _checked(truth, score)
+        positive, values = checked_labels(truth, score)
         distinct, place = np.unique(-values, return_inverse=True)
         return cls(place[positive], place[~positive], len(distinct))
 
@@ -137,7 +137,7 @@ def ranking_average_precision(ranking: Ranking) -> float:
 
 def confusion(truth: ArrayLike, flagged: ArrayLike) -> Confusion:
     """Count the rows by label and flag. Raises EvaluationInvalid if all rows are of one class."""
-    positive, alarm = _checked(truth, np.asarray(flagged, dtype=np.float64))
+    positive, alarm = checked_labels(truth, np.asarray(flagged, dtype=np.float64))
     hits, alarms, positives = (int(np.count_nonzero(rows)) for rows in (positive & (alarm > 0), alarm, positive))
     return Confusion(hits, alarms - hits, positives - hits, len(positive) - positives - alarms + hits)
 
@@ -174,7 +174,11 @@ def bootstrap_confusion(
     return Interval(measure(found), float(low), float(high))
 
 
-def _checked(truth: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def checked_labels(truth: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return labels and scores as vectors, (B,) each.
+
+    Raises EvaluationInvalid if their shapes differ, a score is missing, or all rows are of one class.
+    """
     labels, values = np.asarray(truth), np.asarray(score, dtype=np.float64)
     if labels.shape != values.shape or labels.ndim != 1:
         raise EvaluationInvalid(
