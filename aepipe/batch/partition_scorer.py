@@ -38,7 +38,7 @@ from aepipe.batch.run_stats import RunStats
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import TooManyInvalid
+from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.memory_budget import block_rows, default_memory_mb
 from aepipe.inference.session import Session
@@ -115,7 +115,7 @@ def score_partition(
 
     Raises:
         Busy: another process writes the partition.
-        DataUnreadable: a file cannot be read, or changed while it was read.
+        DataUnreadable: a file cannot be read, changed while it was read, or is misplaced.
         SchemaMismatch: a file has other columns than the bundle was trained on.
         TooManyInvalid: more rows than allowed cannot be scored.
     """
@@ -123,7 +123,7 @@ def score_partition(
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
     # where flags adapt, no other process may score a partition between the previous one and this one
     order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
-    with _begin(outputs, partition.name, settings, slot) as commit, order_lock:
+    with _begin(outputs, partition, settings, slot) as commit, order_lock:
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
@@ -154,9 +154,12 @@ def score_partition(
 
 
 def _begin(
-    outputs: Outputs, partition: str, settings: ScoreSettings, slot: ScoringSlot
+    outputs: Outputs, partition: Partition, settings: ScoreSettings, slot: ScoringSlot
 ) -> AbstractContextManager[Commit[ScoreDetails]]:
-    return outputs.commit(SCORE, partition, force=settings.force, wait_s=settings.wait_s, check=slot.check)
+    """Begin the commit of a partition. Raises DataUnreadable if it is misplaced."""
+    if partition.misplaced:
+        raise DataUnreadable(partition.misplaced)
+    return outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
 
 
 def partition_key(bundle: Bundle, inputs: Sequence[str], settings: ScoreSettings) -> str:

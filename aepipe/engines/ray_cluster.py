@@ -90,7 +90,7 @@ def run(
         return []
     cluster = machine.cluster or ClusterSettings()
     settings = settings.resolved()
-    partitions = [Partition(part.name, tuple(Path(file).resolve() for file in part.files)) for part in partitions]
+    partitions = [part._replace(files=tuple(Path(file).resolve() for file in part.files)) for part in partitions]
     fleet = Fleet(partitions, settings, progress)
     with _connected(cluster):
         slots = _open_slots(bundle, machine, cluster, most=1 if settings.adaptive else len(partitions))

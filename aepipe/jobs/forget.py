@@ -11,7 +11,7 @@ from aepipe.errors import ArgumentInvalid, DataUnreadable, did_you_mean
 from aepipe.jobs.results import Result
 from aepipe.storage import IMPUTE, RUN_KINDS, SAMPLE, SCORE, Outputs, page_of, samples_page_of
 from aepipe.tables.partition_dates import date_of_partition
-from aepipe.tables.partitions import Partition, discover, named, natural_order, select
+from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0
 
@@ -159,7 +159,7 @@ def _remove(
 def _sources(job: Job) -> frozenset[str]:
     """Return the names of the partitions of the source; empty if it was removed too."""
     try:
-        return frozenset(partition.name for partition in discover(job))
+        return frozenset(partition.name for partition in well_placed(discover(job)))
     except DataUnreadable:
         return frozenset()
 

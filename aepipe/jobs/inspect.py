@@ -55,6 +55,7 @@ def inspect(path: str | Path) -> Inspection:
     of_path = {footer.path: footer for footer in footers}
     notes = []
     for partition in partitions:
+        notes += [f"{partition.name}: {partition.misplaced}"] if partition.misplaced else []
         notes += [f"{partition.name}: {unreadable[file]}" for file in partition.files if file in unreadable]
         for file in (file for file in partition.files if file in of_path):
             arrow = of_path[file].schema

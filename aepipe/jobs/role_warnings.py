@@ -1,12 +1,19 @@
 """Warnings about columns that a model sees although they are ground truth, or as a kind that they may not be."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from aepipe.config.job import Job
-from aepipe.tables.arrow_types import innermost
+from aepipe.tables.arrow_types import innermost, sort_of
+from aepipe.tables.roles.sampled_values import count_distinct, joined
 from aepipe.tables.schema import Schema
+
+MOST_ROWS_COMPARED = 200_000
+_FEWEST_ROWS = 30
+_MOST_CLASSES = 1_000
 
 
 def modelled_label_warnings(
@@ -38,6 +45,38 @@ def modelled_label_warnings(
                 f"{version} models column '{name}' although {why}, so that its scores use the answer. "
                 f"{remedy or 'Train'} again: aepipe train {job.source}"
             )
+
+
+def label_copy_warnings(schema: Schema, table: pa.Table, *, labels: Iterable[str]) -> Iterator[str]:
+    """Yield a warning for each modelled column that has one value per label, and another for each label.
+
+    Args:
+        schema: columns of the model.
+        table: source rows; the first 200,000 are compared.
+        labels: columns that hold the ground truth.
+    """
+    table = table.slice(0, MOST_ROWS_COMPARED)
+    columns = [column.name for column in schema.described if column.kind in ("number", "category", "boolean")]
+    for label in labels:
+        if label not in table.column_names or sort_of(table[label].type) in ("list", "other"):
+            continue
+        for name in columns:
+            if name != label and name in table.column_names and _are_one_to_one(table[name], table[label]):
+                yield (
+                    f"column '{name}' determines the label '{label}' one to one, so that the scores use the answer. "
+                    f"Name {name} under [data] labels, or set it to ignore under [columns]."
+                )
+
+
+def _are_one_to_one(first: pa.ChunkedArray, second: pa.ChunkedArray) -> bool:
+    pair = pa.table({"first": joined([first]), "second": joined([second])})
+    pair = pair.filter(pc.and_(pc.is_valid(pair["first"]), pc.is_valid(pair["second"])))
+    classes = count_distinct(pair["second"])
+    if pair.num_rows < _FEWEST_ROWS or not 2 <= classes <= min(_MOST_CLASSES, pair.num_rows // 2):
+        return False
+    if count_distinct(pair["first"]) != classes:
+        return False
+    return bool(pair.group_by(["first", "second"]).aggregate([]).num_rows == classes)
 
 
 def kind_warnings(job: Job, schema: Schema) -> Iterator[str]:

@@ -22,7 +22,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, digest_file
-from aepipe.tables.partitions import Partition, discover, named, natural_order, select
+from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0
 
@@ -187,7 +187,7 @@ def _selected(job: Job) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
     found, outputs = discover(job), Outputs(job.out_path)
     selected = select(found, job.score.first, job.score.last)
     forgotten = outputs.forgotten()
-    expired = expired_partitions(job, outputs, [partition.name for partition in found]) - forgotten
+    expired = expired_partitions(job, outputs, [partition.name for partition in well_placed(found)]) - forgotten
     notes = []
     if names := [p.name for p in selected if p.name in forgotten]:
         notes.append(f"left out, since aepipe forget removed them: {_brief(names)}. Name one to score it again.")

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,16 +25,19 @@ class Partition(NamedTuple):
 
     name: str
     files: tuple[Path, ...]
+    misplaced: str = ""
+    """why the files found under this name do not belong to the table; `files` is empty then"""
 
 
 def discover(job: Job) -> tuple[Partition, ...]:
     """List the partitions of the job's data in natural order of their names (hour=9 before hour=10).
 
     Each `key=value` folder, nested or not, is a partition; without such folders each file is one, named by its stem.
-    The job's own outputs and bundles, and names that start with `.` or `_`, are skipped.
+    The job's own outputs and bundles, and names that start with `.` or `_`, are skipped. Entries with other keys than
+    more than half of the partitions are misplaced: they are listed without their files.
 
     Raises:
-        DataUnreadable: there is no partition, or folders of different keys are mixed.
+        DataUnreadable: there is no partition, or no keys are those of more than half of them.
     """
     root = job.data_path
     if root.is_file() and (remedy := remedy_for(root)) is not None:
@@ -58,15 +61,20 @@ def discover(job: Job) -> tuple[Partition, ...]:
         raise DataUnreadable(
             f"{root} cannot be listed: {os.strerror(error.errno or errno.EIO)}. Grant read permission."
         ) from None
-    _check(found, unreadable, job)
-    return tuple(Partition(name, tuple(sorted(found[name]))) for name in sorted(found, key=natural_order))
+    misplaced = _check(found, unreadable, job)
+    for fault in misplaced.values():
+        _log.warning("%s", fault)
+    return tuple(
+        Partition(name, (), misplaced[name]) if name in misplaced else Partition(name, tuple(sorted(found[name])))
+        for name in sorted(found, key=natural_order)
+    )
 
 
 def select(partitions: Sequence[Partition], first: str | None, last: str | None) -> tuple[Partition, ...]:
     """Select the partitions from `first` to `last`, both inclusive.
 
     The key may be omitted (`2026-01-01` for `dt=2026-01-01`). A bound covers every name that it is a prefix of:
-    `to = "2026-01"` selects the whole month.
+    `to = "2026-01"` selects the whole month. Misplaced partitions are in no order: all are selected.
 
     Args:
         partitions: in order.
@@ -76,6 +84,8 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
     Raises:
         DataUnreadable: no partition is left.
     """
+    misplaced = [partition for partition in partitions if partition.misplaced]
+    partitions = well_placed(partitions)
     names = [partition.name for partition in partitions]
     dates = [date_of_partition(name) for name in names]
     since, until = parse_date(first or ""), parse_date(last or "")
@@ -102,7 +112,12 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
         raise DataUnreadable(f"no partition lies {span}: {there}. Change the first or the last partition.")
-    return kept
+    return (*kept, *misplaced)
+
+
+def well_placed(partitions: Sequence[Partition]) -> tuple[Partition, ...]:
+    """Return the partitions without the misplaced ones."""
+    return tuple(partition for partition in partitions if not partition.misplaced)
 
 
 def named(partitions: Sequence[Partition], name: str) -> Partition | None:
@@ -149,10 +164,13 @@ def _keys(name: str) -> tuple[str, ...]:
     return tuple(part.partition("=")[0] for part in name.split("/")) if "=" in name else ()
 
 
-def _check(found: dict[str, list[Path]], unreadable: set[Path], job: Job) -> None:
-    """Remove plain sub-folders; raise DataUnreadable if partitions have different keys.
+def _check(found: dict[str, list[Path]], unreadable: set[Path], job: Job) -> dict[str, str]:
+    """Remove plain sub-folders, and return a fault for each partition whose keys are not those of the others.
 
     A folder that cannot be listed may have deeper keys, so it is not compared.
+
+    Raises:
+        DataUnreadable: there is no partition, or no keys are those of more than half of them.
     """
     root, wanted = job.data_path, job.data.partition
     plain = [name for name in found if name.startswith("./")]
@@ -163,20 +181,30 @@ def _check(found: dict[str, list[Path]], unreadable: set[Path], job: Job) -> Non
         others = (remedy_for(file) for file in sorted(root.iterdir()))
         remedy = next((found for found in others if found), "Set data.path to the folder that holds them.")
         raise DataUnreadable(f"{root} holds no .parquet file{deeper or f'. {remedy}'}")
-    readable = [[file for file in files if file not in unreadable] for files in found.values()]
-    firsts = [files[0].relative_to(root) for files in readable if files]
+    readable = {name: [file for file in files if file not in unreadable] for name, files in found.items()}
+    firsts = {name: files[0].relative_to(root) for name, files in readable.items() if files}
     if not firsts:
-        return
-    kinds = {tuple(part.partition("=")[0] for part in first.parts[:-1]): first for first in firsts}
-    if len(kinds) > 1:
-        several = " and ".join(f"'{file}'" for file in list(kinds.values())[:2])
+        return {}
+    keys_of = {name: tuple(part.partition("=")[0] for part in first.parts[:-1]) for name, first in firsts.items()}
+    (keys, count), *rarer = Counter(keys_of.values()).most_common()
+    if rarer and 2 * count <= len(keys_of):
+        several = " and ".join(
+            f"'{next(firsts[name] for name in firsts if keys_of[name] == k)}'" for k in (keys, rarer[0][0])
+        )
         raise DataUnreadable(
             f"{root} mixes partitions with different keys, such as {several}. Keep one kind per folder."
         )
-    keys = next(iter(kinds))
     if wanted is not None and wanted not in keys:
         has = f"the folders' keys are {', '.join(keys)}" if keys else "no folder is named key=value"
         raise DataUnreadable(f"{root} is not partitioned by '{wanted}': {has}. Change data.partition in {job.source}.")
+    expected = (
+        f"a folder {'/'.join(f'{key}=...' for key in keys)}" if keys else "no folder key=value, as for the others"
+    )
+    return {
+        name: f"{root / firsts[name]} is misplaced: expected {expected}. Move or remove it."
+        for name, own in keys_of.items()
+        if own != keys
+    }
 
 
 def natural_order(name: str) -> tuple[_Tokens, str]:

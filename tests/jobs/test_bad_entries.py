@@ -9,12 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from aepipe.config.job import read_job
 from aepipe.jobs.doctor import doctor
 from aepipe.jobs.explain import explain
 from aepipe.jobs.inspect import inspect
 from aepipe.jobs.nightly import night
 from aepipe.jobs.score import score
+from aepipe.jobs.train.train import train
 from aepipe.storage import Outputs
+from aepipe.tables.partitions import discover, select, well_placed
 
 BAD, GOOD = "dt=2026-01-08", "dt=2026-01-07"
 PART = "part-0.parquet"
@@ -155,3 +158,30 @@ def test_a_broken_note_is_named_and_stops_nothing(scored_cells: Path, note: byte
 
     assert str(path) in Outputs(scored_cells.parent / "out").quarantined()[GOOD]
     assert not score(scored_cells).failed
+
+
+@pytest.mark.parametrize("place", ["stray.parquet", "region=3/part-0.parquet", "dt=2026-01-07/hour=1/part-0.parquet"])
+def test_a_misplaced_file_costs_no_other_partition(scored_cells: Path, place: str) -> None:
+    stray = scored_cells.parent / place
+    stray.parent.mkdir(exist_ok=True)
+    shutil.copy(scored_cells.parent / GOOD / PART, stray)
+
+    scored, seen = score(scored_cells), inspect(scored_cells)
+
+    (bad,) = [each for each in scored.nights if each.status == "quarantined"]
+    assert "is misplaced: expected a folder dt=..." in bad.reason
+    assert str(stray) in bad.reason
+    assert all(each.status == "already done" for each in scored.nights if each is not bad)
+    assert any(bad.reason in note for note in seen.notes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aepipe.jobs.train.train._train", lambda job, partitions, *_, **__: partitions)
+        trained = train(scored_cells, force=True)
+    assert bad.partition not in [partition.name for partition in trained]  # type: ignore[attr-defined]
+
+
+def test_a_misplaced_file_does_not_change_what_a_range_of_dates_selects(scored_cells: Path) -> None:
+    shutil.copy(scored_cells.parent / GOOD / PART, scored_cells.parent / "stray.parquet")
+
+    chosen = select(discover(read_job(scored_cells)), "2026-01-03", "2026-01-04")
+
+    assert [partition.name for partition in well_placed(chosen)] == ["dt=2026-01-03", "dt=2026-01-04"]

@@ -37,8 +37,10 @@ def test_each_key_value_folder_is_a_partition_with_its_files_in_order(tmp_path: 
 
     first, second = discover(make_job(tmp_path))
 
-    assert first == ("dt=2026-01-01", (tmp_path / "dt=2026-01-01/part-0.parquet",))
-    assert second == ("dt=2026-01-02", (tmp_path / "dt=2026-01-02/a.parquet", tmp_path / "dt=2026-01-02/b.parquet"))
+    assert first == Partition("dt=2026-01-01", (tmp_path / "dt=2026-01-01/part-0.parquet",))
+    assert second == Partition(
+        "dt=2026-01-02", (tmp_path / "dt=2026-01-02/a.parquet", tmp_path / "dt=2026-01-02/b.parquet")
+    )
 
 
 def test_folders_may_be_nested_and_numbers_sort_as_numbers(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_without_such_folders_every_file_is_a_partition(tmp_path: Path) -> None:
 def test_one_file_is_one_partition(tmp_path: Path) -> None:
     touch(tmp_path, "sales.parquet", "costs.parquet")
 
-    assert discover(make_job(tmp_path, "sales.parquet")) == (("sales", (tmp_path / "sales.parquet",)),)
+    assert discover(make_job(tmp_path, "sales.parquet")) == (Partition("sales", (tmp_path / "sales.parquet",)),)
 
 
 def test_outputs_bundles_and_hidden_names_are_passed_over(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_outputs_bundles_and_hidden_names_are_passed_over(tmp_path: Path) -> Non
 
     (partition,) = discover(make_job(tmp_path))
 
-    assert partition == ("dt=1", (tmp_path / "dt=1/x.parquet",))
+    assert partition == Partition("dt=1", (tmp_path / "dt=1/x.parquet",))
 
 
 def test_an_underscore_may_begin_a_key(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from aepipe.jobs.score import score_settings
 from aepipe.storage import SCORE, Outputs, digest_file, digest_of
 from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partition_dates import date_of_partition
-from aepipe.tables.partitions import Partition, discover, select
+from aepipe.tables.partitions import Partition, discover, select, well_placed
 
 AS_OF = "as-of"
 """Model of a backfill: the version that was champion on the day of each partition."""
@@ -93,7 +93,7 @@ def plan_backfill(
         DataUnreadable: no partition lies between the bounds.
     """
     job = read_job(job_path)
-    partitions = select(discover(job), first, last)
+    partitions = well_placed(select(discover(job), first, last))
     versions = _versions(job, partitions, model)
     planner = _Planner(job)
     steps = tuple(planner.step(each, version) for each, version in zip(partitions, versions, strict=True))

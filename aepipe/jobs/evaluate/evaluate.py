@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.config.cost_table import Costs
@@ -19,7 +21,7 @@ from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
 from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
-from aepipe.jobs.role_warnings import modelled_label_warnings
+from aepipe.jobs.role_warnings import MOST_ROWS_COMPARED, label_copy_warnings, modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
@@ -34,6 +36,7 @@ from aepipe.metrics.ranking import (
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
 from aepipe.tables.partitions import Partition, select
+from aepipe.tables.unification import unified_table
 
 ROUNDS = 1_000
 _DRAWN = 100_000_000
@@ -166,7 +169,7 @@ def evaluate_labelled(
     calibration = scored.model.bundle.calibration
     terms = _Terms(labelled, costs, math.floor(false_alarms * len(labelled.nights)), seed)
     ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", labelled.scores, labelled.flagged)
-    others = _scores_of(scored, labelled, baselines)
+    others, first_rows = _scores_of(scored, labelled, baselines)
     rivals = [terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in baselines.all]
     events = terms.events(labelled.scores)
     names = tuple(night.manifest.partition for night in labelled.nights)
@@ -197,6 +200,7 @@ def evaluate_labelled(
             *modelled_label_warnings(
                 scored.job, scored.model.bundle.encoding.schema, version=scored.model.version, used=truth.columns
             ),
+            *label_copy_warnings(scored.model.bundle.encoding.schema, first_rows, labels=sorted(truth.columns)),
             *comparison_warnings(ours, rivals, trained_on=trained_on, nights=len(names)),
         ),
     )
@@ -276,15 +280,19 @@ class _Terms:
 
 def _scores_of(
     scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
-) -> dict[str, NDArray[np.float64]]:
-    """Return the baseline scores of the rows; -inf for rows that the model did not score."""
+) -> tuple[dict[str, NDArray[np.float64]], pa.Table]:
+    """Return the baseline scores of the rows, -inf for rows that the model did not score, and the first rows."""
     found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in baselines.all}
+    first_rows: list[pa.Table] = []
     for table in sources(scored, labelled):
+        if sum(rows.num_rows for rows in first_rows) < MOST_ROWS_COMPARED:
+            first_rows.append(table.select([field.name for field in table.schema if not pt.is_nested(field.type)]))
         for each in baselines.all:
             found[each.name].append(each.score(table))
     nothing = np.isneginf(labelled.scores)
     whole = {name: np.concatenate(parts) for name, parts in found.items()}
-    return {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
+    ranked = {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
+    return ranked, unified_table(first_rows, or_text=True)
 
 
 def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:

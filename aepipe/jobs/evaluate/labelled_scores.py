@@ -14,7 +14,7 @@ from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
 from aepipe.tables.parquet_reader import READ_ROWS, slices
-from aepipe.tables.unification import unified_table
+from aepipe.tables.unification import parse_text_columns, unified_table
 
 CHANGED = "its source is gone or was written again since it was scored"
 
@@ -163,8 +163,9 @@ def _labels(
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [Path(path) for path in manifest.details.inputs]
-    try:
-        batches = list(slices(paths, columns, rows=READ_ROWS))
+    arrow = scored.model.bundle.encoding.schema.arrow
+    try:  # conditions see what the model sees: numbers and times that are stored as text are parsed
+        batches = [parse_text_columns(batch, arrow) for batch in slices(paths, columns, rows=READ_ROWS)]
     except SchemaMismatch as error:
         return f"it {error.faults[0]}"
     table = unified_table(batches)

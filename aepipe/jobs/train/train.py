@@ -14,7 +14,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_file, digest_of, lock
-from aepipe.tables.partitions import Partition, discover, select
+from aepipe.tables.partitions import Partition, discover, select, well_placed
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def train_job(
 ) -> TrainResult:
     """Train from a job in memory, as `train`. partitions: training partitions, in place of the job's."""
     if partitions is None:
-        partitions = select(discover(job), job.train.first, job.train.last)
+        partitions = well_placed(select(discover(job), job.train.first, job.train.last))
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
