@@ -30,6 +30,7 @@ def fit(
     keys: Sequence[str] = (),
     labels: Sequence[str] = (),
     event_time: str | None = None,
+    entity: Sequence[str] = (),
     columns: Mapping[str, object] | None = None,
     model: Mapping[str, object] | None = None,
     train: Mapping[str, object] | None = None,
@@ -52,6 +53,7 @@ def fit(
         keys: columns that identify a row, never modelled.
         labels: ground-truth columns, never modelled.
         event_time: time column that orders rows for the split into training, dev and calibration rows.
+        entity: columns that name what a row is about, for calibration={"per": "entity"}.
         columns: kind or settings by column, as the section [columns] of a job file.
         model: options of the family, as the section [model].
         train: as the section [train], such as {"epochs": 50, "seed": 1}.
@@ -69,9 +71,10 @@ def fit(
         SchemaMismatch: a column cannot be modelled.
     """
     named = zip(_SECTIONS, (columns, train, calibration, score, samples, evaluate, {"device": device}), strict=True)
+    columns_of = {"keys": keys, "labels": labels, "entity": entity}
     job = {
         "name": text("name", name, such_as='"fraud"'),
-        "data": {"keys": _names("keys", keys), "labels": _names("labels", labels), "event_time": event_time},
+        "data": {name: _names(name, value) for name, value in columns_of.items()} | {"event_time": event_time},
         "model": {"family": family, **(model or {})},
         **{section: dict(options) for section, options in named if options is not None},
     }

@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Callable
 from functools import cached_property
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from aepipe.calibration.pareto_tail import Tail
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
+from aepipe.tables.entities import Entities
+
+T = TypeVar("T", bound=np.generic)
 
 KEPT = 20_000
 """Maximum number of kept scores: one half are the highest scores, the others are spaced evenly by rank."""
@@ -35,6 +39,10 @@ class Calibration(FrozenModel):
     has no guarantee. It does not change the flags at any alpha that n rows support.
 
     With a `resolution`, calibration scores that are lower than s by rounding count too.
+
+    With `entities`, a row is compared with the calibration rows of its own entity if they are enough for alpha.
+    Entities with too few rows are compared with the rows of all such entities. The guarantee then holds for each entity
+    of the first kind, and for the others as one group (Mondrian conformal prediction, Vovk et al. 2005, section 4.5).
     """
 
     alpha: float = Field(gt=0, lt=1, description="a row is flagged if its p-value is at most this")
@@ -48,12 +56,21 @@ class Calibration(FrozenModel):
     resolution: FiniteFloat = Field(
         0.0, ge=0, lt=0.1, description="scores are tied up to this share of their size, or of 1"
     )
+    entities: dict[str, tuple[FiniteFloat, ...]] = Field(
+        default_factory=dict, description="calibration scores of each entity, ascending; empty: one threshold for all"
+    )
 
     @classmethod
-    def fit(cls, scores: NDArray[np.floating], *, alpha: float) -> Self:
-        """Fit on the scores of held-out rows, (n,) in any order.
+    def fit(cls, scores: NDArray[np.floating], *, alpha: float, entities: Entities | None = None) -> Self:
+        """Fit on the scores of held-out rows.
 
-        Raises CalibrationInvalid if the scores are not finite, or too few for alpha.
+        Args:
+            scores: (n,) in any order.
+            alpha: share of such rows that may be flagged.
+            entities: entity of each row, for a threshold per entity; None: one threshold for all.
+
+        Raises:
+            CalibrationInvalid: the scores are not finite, or too few for alpha.
         """
         check_support(len(scores), alpha)
         unfit = int(np.count_nonzero(~np.isfinite(scores)))
@@ -72,6 +89,7 @@ class Calibration(FrozenModel):
             ranks=() if kept_all else tuple(ranks.tolist()),
             tail=Tail.fit(ordered),
             resolution=_resolution(ordered),
+            entities={} if entities is None else _by_entity(np.asarray(scores, np.float64), entities),
         )
 
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
@@ -91,8 +109,23 @@ class Calibration(FrozenModel):
             raise ValueError(f"{len(self.scores)} scores with {len(self.ranks)} ranks do not make n = {self.n}")
         return self
 
-    def p_values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return the p-value of each score, (B,) in (0, 1]; NaN stays NaN."""
+    @model_validator(mode="after")
+    def _entities_are_complete(self) -> Self:
+        rows = sum(map(len, self.entities.values()))
+        if self.entities and rows != self.n:
+            raise ValueError(f"the scores of the entities do not make n = {self.n}: got {rows}")
+        for name, scores in self.entities.items():
+            if not scores or np.any(np.diff(scores) < 0):
+                raise ValueError(f"the scores of entity {name!r} are empty or not in ascending order")
+        return self
+
+    def p_values(self, scores: NDArray[np.floating], entities: Entities | None = None) -> NDArray[np.float64]:
+        """Return the p-value of each score, (B,) in (0, 1]; NaN stays NaN.
+
+        entities: entity of each row; None: rows of one group, as for an entity without calibration rows.
+        """
+        if self.entities:
+            return self._per_group(Calibration.p_values, scores, entities)
         values = self._lowered(np.asarray(scores, dtype=np.float64))
         # Sorted queries walk the scores in order: 5 ms for 100,000 rows against 11 ms, sorting and all.
         order = np.argsort(values)
@@ -103,8 +136,10 @@ class Calibration(FrozenModel):
             found[above] *= self.tail.survival(values[above])
         return found
 
-    def is_extrapolated(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    def is_extrapolated(self, scores: NDArray[np.floating], entities: Entities | None = None) -> NDArray[np.bool_]:
         """Return whether the p-value of each score comes from the tail, (B,)."""
+        if self.entities:
+            return self._per_group(Calibration.is_extrapolated, scores, entities)
         if self.tail is None:
             return np.zeros(len(scores), np.bool_)
         return self._lowered(np.asarray(scores, np.float64)) > self.tail.start
@@ -115,9 +150,25 @@ class Calibration(FrozenModel):
 
     @property
     def threshold(self) -> float:
-        """Score above which rows are flagged: `score > threshold` exactly if p <= alpha."""
+        """Score above which rows are flagged: `score > threshold` exactly if p <= alpha.
+
+        With entities it is the one of the entities without a threshold of their own.
+        """
+        if self.entities:
+            return self._shared.threshold
         flagged = int(np.argmax(self._steps <= self.alpha))
         return float(self._raised(self._ordered[flagged - 1]))
+
+    def of_entity(self, name: str) -> "Calibration":
+        """Return the calibration of one entity: its own, or the one that entities with too few rows share."""
+        if not self.entities:
+            return self
+        return self._own(name) if name in self._with_own else self._shared
+
+    @property
+    def own_thresholds(self) -> tuple[str, ...]:
+        """Return the entities with enough calibration rows for a threshold of their own."""
+        return tuple(sorted(self._with_own))
 
     @property
     def steps(self) -> Steps:
@@ -132,7 +183,8 @@ class Calibration(FrozenModel):
     def to_json(self) -> bytes:
         """Serialise to the file form, the same bytes for the same calibration."""
         # A file without ties has no resolution, as in older versions: its digest must not change.
-        content = self.model_dump(mode="json", exclude=None if self.resolution else {"resolution"})
+        absent = {name for name in ("resolution", "entities") if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude=absent)
         return (json.dumps(content, sort_keys=True) + "\n").encode()
 
     # pydantic's own comparison would trip over the arrays that are cached below.
@@ -154,7 +206,49 @@ class Calibration(FrozenModel):
         return np.where(scores > 1 - r, scores / (1 - r), np.where(scores < -1 - r, scores / (1 + r), scores + r))
 
     def _key(self) -> tuple[object, ...]:
-        return self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice, self.resolution
+        entities = tuple(self.entities.items())
+        return self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice, self.resolution, entities
+
+    def _per_group(
+        self,
+        measure: "Callable[[Calibration, NDArray[np.floating]], NDArray[T]]",
+        scores: NDArray[np.floating],
+        entities: Entities | None,
+    ) -> NDArray[T]:
+        """Measure the scores of each group by its own calibration."""
+        if entities is None:
+            return measure(self._shared, scores)
+        found = np.asarray(measure(self._shared, scores))
+        own = np.array([name in self._with_own for name in entities.names], np.bool_)
+        rows = np.flatnonzero(own[entities.codes])
+        rows = rows[np.argsort(entities.codes[rows], kind="stable")]
+        begins = np.flatnonzero(np.diff(entities.codes[rows], prepend=-1))
+        for chosen in np.split(rows, begins[1:]) if len(rows) else ():
+            found[chosen] = measure(self._own(entities.names[entities.codes[chosen[0]]]), scores[chosen])
+        return found
+
+    def _own(self, name: str) -> "Calibration":
+        if name not in self._fitted:
+            self._fitted[name] = Calibration.fit(np.array(self.entities[name]), alpha=self.alpha)
+        return self._fitted[name]
+
+    @cached_property
+    def _fitted(self) -> "dict[str, Calibration]":
+        return {}
+
+    @cached_property
+    def _with_own(self) -> frozenset[str]:
+        least = rows_needed(self.alpha)
+        return frozenset(name for name, scores in self.entities.items() if len(scores) >= least)
+
+    @cached_property
+    def _shared(self) -> "Calibration":
+        """Calibration on the rows of entities without a threshold of their own; on all rows if these are too few."""
+        rest = [np.array(scores) for name, scores in self.entities.items() if name not in self._with_own]
+        rows = np.concatenate(rest) if rest else np.zeros(0)
+        if len(rows) >= rows_needed(self.alpha):
+            return Calibration.fit(rows, alpha=self.alpha)
+        return Calibration(**dict(self) | {"entities": {}})
 
     @cached_property
     def _digest(self) -> str:
@@ -204,6 +298,15 @@ def check_support(rows: int, alpha: float) -> None:
         raise CalibrationInvalid(
             f"alpha {alpha:g} has too few calibration rows: expected at least {needed}, got {rows}. {remedy}"
         )
+
+
+def _by_entity(scores: NDArray[np.float64], entities: Entities) -> dict[str, tuple[float, ...]]:
+    """Return the scores of each entity in ascending order, the entities in the order of their names."""
+    order = np.lexsort((scores, entities.codes))
+    codes, begins = np.unique(entities.codes[order], return_index=True)
+    parts = np.split(scores[order], begins[1:])
+    found = {entities.names[code]: tuple(part.tolist()) for code, part in zip(codes, parts, strict=True)}
+    return dict(sorted(found.items()))
 
 
 def _resolution(ordered: NDArray[np.float64]) -> float:

@@ -37,7 +37,9 @@ class Alerts(FrozenModel):
         "failed partitions are always sent",
     )
     entity: str | None = Field(
-        None, description="key, label or event-time column; rows of the same value are one line of the message"
+        None,
+        description="key, label, event-time or entity column; rows of the same value are one line of the message; "
+        "default: [data] entity",
     )
     most: int = Field(20, ge=1, le=1_000, description="most lines; [calibration] capacity is a limit too")
     link: str | None = Field(

@@ -50,6 +50,23 @@ class Data(FrozenModel):
     event_time: str | None = Field(
         None, description="time column that orders rows for the split into training, dev and calibration rows"
     )
+    entity: tuple[str, ...] = Field(
+        (),
+        exclude_if=lambda value: not value,
+        description="column, or list of columns, that name what a row is about, such as a device: passed through, and "
+        "modelled only if named under [columns]; alarms are also counted per entity",
+    )
+
+    @field_validator("entity", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Columns that are copied to the outputs."""
+        time = () if self.event_time is None else (self.event_time,)
+        return tuple(dict.fromkeys((*self.keys, *self.labels, *time, *self.entity)))
 
 
 class ColumnSpec(FrozenModel):
@@ -180,6 +197,18 @@ class Calibration(FrozenModel):
         False,
         description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift",
     )
+    per: Literal["entity"] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="entity: each [data] entity with enough calibration rows for alpha has its own threshold, the "
+        "others share one; default: one threshold for all rows",
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_are_fixed_per_entity(self) -> "Calibration":
+        if self.per is not None and self.adaptive:
+            raise ValueError("adaptive keeps one threshold for all rows: expected adaptive or per, got both")
+        return self
 
     @model_validator(mode="after")
     def _costs_are_complete(self) -> "Calibration":
@@ -326,12 +355,16 @@ class Job(FrozenModel):
 
     @model_validator(mode="after")
     def _entity_is_in_the_outputs(self) -> "Job":
-        known = (*self.data.keys, *self.data.labels, *([self.data.event_time] if self.data.event_time else []))
+        if self.calibration.per is not None and not self.data.entity:
+            raise ValueError(
+                "calibration.per needs entities: expected the column that names them in data.entity, got none"
+            )
+        known = self.data.carried
         if self.alerts.entity is not None and self.alerts.entity not in known:
             found = ", ".join(known) or "none"
             raise ValueError(
-                f"alerts.entity is not copied to the scores: expected a key, label or event-time column ({found}), "
-                f"got '{self.alerts.entity}'"
+                f"alerts.entity is not copied to the scores: expected a key, label, event-time or entity column "
+                f"({found}), got '{self.alerts.entity}'"
             )
         return self
 

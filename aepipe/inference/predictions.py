@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from aepipe.bundles.bundle import Bundle
 from aepipe.inference.output_schema import Predictions, feature_columns, score_columns
 from aepipe.tables.arrow_arrays import texts_of
+from aepipe.tables.entities import Entities
 
 NOT_FINITE = "the score is not finite"
 
@@ -31,20 +32,26 @@ class PostProcessor:
         ports = {port.name: port for port in bundle.part("scorer")[1].outputs}
         self.feature_columns = feature_columns(ports, manifest.latent.features)
 
-    def predict(self, outputs: Mapping[str, NDArray[np.generic]], invalid: NDArray[np.int16]) -> Predictions:
+    def predict(
+        self,
+        outputs: Mapping[str, NDArray[np.generic]],
+        invalid: NDArray[np.int16],
+        entities: Entities | None = None,
+    ) -> Predictions:
         """Turn scorer outputs into predictions.
 
         Args:
             outputs: arrays (B, ...) by output port of the scorer.
             invalid: (B,), codes of the encoding; set in place where a score is not finite.
+            entities: entity of each row, for thresholds per entity; None: rows of no known entity.
         """
         score = outputs["score"].astype(np.float32, copy=False)
         finite = np.isfinite(score)
         if not finite.all():
             invalid[~finite & (invalid == 0)] = len(self._invalid_reasons) - 1
-        p_value = self._calibration.p_values(score)
+        p_value = self._calibration.p_values(score, entities)
         is_anomaly = self._calibration.is_anomaly(p_value)
-        p_extrapolated = self._calibration.is_extrapolated(score)
+        p_extrapolated = self._calibration.is_extrapolated(score, entities)
         if invalid.any():
             is_anomaly &= invalid == 0
             p_extrapolated &= invalid == 0

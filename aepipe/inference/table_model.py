@@ -25,9 +25,11 @@ from aepipe.inference.sampler import draw, refuse_where
 from aepipe.inference.session import Session
 from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
+from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
 from aepipe.tables.struct_fields import flatten_table
+from aepipe.tables.unification import cast_exactly
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -67,8 +69,21 @@ class TableModel:
     def score(self, table: pa.Table) -> pa.Table:
         """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason; the class, if any."""
         encoded = self._encoded(table)
-        predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid)
+        predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, self._groups(table))
         return to_table(self._post.score_columns, predictions)
+
+    def entities(self, table: pa.Table) -> Entities:
+        """Return the entity of each row, of a model with `[data] entity`."""
+        schema = self.bundle.encoding.schema
+        absent = [name for name in schema.entity if name not in table.column_names]
+        if absent:
+            faults = [
+                f"has no column '{name}', by which thresholds are chosen ([data] entity). Add it" for name in absent
+            ]
+            raise SchemaMismatch("the table", faults)
+        batches = table.select(schema.entity).combine_chunks().to_batches()
+        rows = batches[0] if batches else pa.RecordBatch.from_pylist([], table.select(schema.entity).schema)
+        return Entities.of([cast_exactly(rows, schema.arrow.field(name)) for name in schema.entity])
 
     def reconstruct(self, table: pa.Table) -> pa.Table:
         """Return the reconstruction of each row, in the source's columns and types; null if it cannot be scored."""
@@ -214,6 +229,9 @@ class TableModel:
         if found:
             raise SchemaMismatch("the table", found)
         return encoding.encode_table(table.select([column.name for column in schema.columns]), rows=READ_ROWS)
+
+    def _groups(self, table: pa.Table) -> Entities | None:
+        return self.entities(table) if self.bundle.calibration.entities else None
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
         return outputs_of(self._runner(part), arrays)

@@ -27,6 +27,7 @@ from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import Manifest, Outputs, ScoreDetails, read_parquet
 from aepipe.storage.run_details import counted_reasons
+from aepipe.tables.entities import Entities, entity_texts
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
 
@@ -56,9 +57,18 @@ class _Rows:
     calibrates: NDArray[np.bool_]
     known: NDArray[np.bool_]
     is_anomaly: NDArray[np.bool_]
+    entities: pa.Array | None
+    """entity of each row as text, if thresholds are per entity"""
 
     def of(self, chosen: NDArray[np.bool_]) -> "_Rows":
-        return _Rows(self.scores[chosen], self.calibrates[chosen], self.known[chosen], self.is_anomaly[chosen])
+        entities = None if self.entities is None else self.entities.filter(pa.array(chosen))
+        return _Rows(
+            self.scores[chosen], self.calibrates[chosen], self.known[chosen], self.is_anomaly[chosen], entities
+        )
+
+    @property
+    def found_entities(self) -> Entities | None:
+        return None if self.entities is None else Entities.of([self.entities])
 
 
 def _joined(parts: Sequence[_Rows]) -> _Rows:
@@ -67,6 +77,7 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
         np.concatenate([part.calibrates for part in parts]),
         np.concatenate([part.known for part in parts]),
         np.concatenate([part.is_anomaly for part in parts]),
+        pa.concat_arrays([part.entities for part in parts]) if parts[0].entities is not None else None,
     )
 
 
@@ -101,16 +112,39 @@ def calibrate(
     job = read_job(job_path)
     bundle = open_bundle(job, model)
     nights = latest_nights(Outputs(job.out_path), bundle.version)
+    _refuse_other_entities(job, bundle)
     chosen = chosen_partitions(job, partitions) if partitions else ()
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
     truth = _truth(job, files, label, positive)
     if partitions:
         rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
-        found = threshold.calibrate(job, rows.scores[rows.calibrates], evidence)
+        chosen_rows = rows.of(rows.calibrates)
+        found = threshold.calibrate(job, chosen_rows.scores, evidence, entities=chosen_rows.found_entities)
     else:
+        _refuse_other_grouping(job, bundle)
         found = threshold.choose(job, bundle.calibration, _evidence(job, bundle, nights, truth))
     return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]))
+
+
+def _refuse_other_entities(job: Job, bundle: Bundle) -> None:
+    """Raise CalibrationInvalid if the job wants thresholds per entity and the model does not read its entities."""
+    known = bundle.encoding.schema.entity
+    if job.calibration.per is not None and known != job.data.entity:
+        raise CalibrationInvalid(
+            f"{bundle.version} was trained with other entities: expected {', '.join(job.data.entity)}, got "
+            f"{', '.join(known) or 'none'}. Train again."
+        )
+
+
+def _refuse_other_grouping(job: Job, bundle: Bundle) -> None:
+    """Raise CalibrationInvalid if the job wants thresholds per entity and the bundle's rows have no entities."""
+    if (job.calibration.per is None) != (not bundle.calibration.entities):
+        wanted = "one threshold" if job.calibration.per is None else "a threshold per entity"
+        raise CalibrationInvalid(
+            f"the calibration rows of {bundle.version} cannot be grouped again: the job wants {wanted}. "
+            "Name partitions to calibrate on, or train again."
+        )
 
 
 def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateResult:
@@ -198,7 +232,8 @@ def _score_rows(
     if job.train.condition is not None:
         calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)
     labels = Labels.nothing(len(scores)) if truth is None else truth.of(table)
-    return _Rows(scores, calibrates, labels.known, labels.is_anomaly)
+    entities = None if job.calibration.per is None else model.entities(table).texts
+    return _Rows(scores, calibrates, labels.known, labels.is_anomaly, entities)
 
 
 def _evidence(
@@ -215,31 +250,39 @@ def _evidence(
     if job.calibration.costs is None:
         return Evidence(a_night)
     if rows is not None and rows.known.any():
-        labelled = Labelled(rows.scores[rows.known], rows.is_anomaly[rows.known], "labelled rows of the partitions")
+        known_rows = rows.of(rows.known)
+        labelled = Labelled(
+            known_rows.scores, known_rows.is_anomaly, "labelled rows of the partitions", known_rows.found_entities
+        )
         return Evidence(a_night, labelled)
     if not nights:
         return Evidence(a_night)
-    scores, known, is_anomaly = _of_nights(job, nights, truth)
+    scores, known, is_anomaly, entities = _of_nights(job, bundle, nights, truth)
     if known.any():
-        return Evidence(a_night, Labelled(scores[known], is_anomaly[known], "labelled rows of the latest nights"))
+        of_known = None if entities is None else entities.take(known)
+        labelled = Labelled(scores[known], is_anomaly[known], "labelled rows of the latest nights", of_known)
+        return Evidence(a_night, labelled)
     # Calibrated on polluted rows, alpha is no share of false alarms: what is flagged beyond it are not the anomalies.
-    return Evidence(a_night, None, None if bundle.manifest.is_polluted else scores)
+    return Evidence(a_night, None, None if bundle.manifest.is_polluted else scores, entities)
 
 
 def _of_nights(
-    job: Job, nights: Sequence[Manifest[ScoreDetails]], truth: LabelRule | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the finite scores of the nights, and their labels where the outputs have the label columns."""
-    scores, known, is_anomaly = [], [], []
+    job: Job, bundle: Bundle, nights: Sequence[Manifest[ScoreDetails]], truth: LabelRule | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Entities | None]:
+    """Return the finite scores of the nights, their labels where the outputs have the label columns, and entities."""
+    scores, known, is_anomaly, entities = [], [], [], []
     needed = set() if truth is None else truth.columns
+    columns = bundle.encoding.schema.entity if bundle.calibration.entities else ()
     for path in _files_of(job, nights):
-        table = read_parquet(path, ["score", *sorted(needed)])
+        table = read_parquet(path, ["score", *sorted(needed | set(columns))])
         found = table["score"].to_numpy().astype(np.float64)
         labels = Labels.nothing(len(found))
         if truth is not None and needed <= set(table.column_names):
             labels = truth.of(table)
         fine = np.isfinite(found)
         scores.append(found[fine])
+        if columns:
+            entities.append(entity_texts([table[name] for name in columns]).filter(pa.array(fine)))
         known.append(labels.known[fine])
         is_anomaly.append(labels.is_anomaly[fine])
     if not sum(map(len, scores)):
@@ -247,7 +290,8 @@ def _of_nights(
         raise CalibrationInvalid(
             f"the score column of {names} is null in every row. Check the source, and score them again."
         )
-    return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly)
+    of_rows = Entities.of([pa.concat_arrays(entities)]) if entities else None
+    return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly), of_rows
 
 
 def _rows_a_night(job: Job, nights: Sequence[Manifest[ScoreDetails]], rows: _Rows | None, partitions: int) -> float:

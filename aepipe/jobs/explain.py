@@ -132,6 +132,7 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     layout, calibration, reasons = bundle.encoding.layout, bundle.calibration, bundle.manifest.reason_names
     expected = model.reconstruct(rows)
     attributions = model.attributions(rows).to_pylist() if reasons else []
+    entities = model.entities(rows).texts.to_pylist() if calibration.entities else None
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
@@ -142,7 +143,7 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
             model_version=model.version,
             score=answer["score"],
             p_value=answer["p_value"],
-            threshold=calibration.threshold,
+            threshold=calibration.threshold if entities is None else calibration.of_entity(entities[at]).threshold,
             alpha=calibration.alpha,
             is_anomaly=answer["is_anomaly"],
             invalid_reason=answer["invalid_reason"],

@@ -175,6 +175,7 @@ def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
         f"event_time = {_quoted(proposal.column)}  # {meaning}: {_one_line(proposal.why)}" for proposal in times
     )
     yield from [] if times else [f'# event_time = "..."        # {meaning}']
+    yield '# entity = "..."            # what a row is about, such as a device: alarms are also counted per entity'
 
 
 def _column_line(

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.calibration.conformal import Calibration, check_support, least_alpha
-from aepipe.calibration.cost_curve import Choice, curve_of_labels, curve_of_nights
+from aepipe.calibration.conformal import Calibration, check_support, least_alpha, rows_needed
+from aepipe.calibration.cost_curve import Choice, Curve, Steps, curve_of_labels, curve_of_nights
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job
 from aepipe.errors import CalibrationInvalid
+from aepipe.tables.entities import Entities
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class Labelled(NamedTuple):
     scores: Floats
     is_anomaly: NDArray[np.bool_]
     what: str
+    entities: Entities | None = None
 
 
 class Evidence(NamedTuple):
@@ -33,19 +35,42 @@ class Evidence(NamedTuple):
     labelled: Labelled | None = None
     nights: Floats | None = None
     """scores of the latest nights, of unknown truth"""
+    nights_entities: Entities | None = None
 
 
-def calibrate(job: Job, scores: Floats, evidence: Evidence) -> Calibration:
+def entity_columns(job: Job) -> tuple[str, ...]:
+    """Return the columns by which thresholds are chosen; none for one threshold."""
+    return () if job.calibration.per is None else job.data.entity
+
+
+def calibrate(job: Job, scores: Floats, evidence: Evidence, *, entities: Entities | None = None) -> Calibration:
     """Calibrate on scores, with the job's alpha or the cheapest by its cost table.
 
-    Raises CalibrationInvalid where the scores are too few or not finite, or the labels of one class.
+    Args:
+        job: the job.
+        scores: calibration scores, (n,).
+        evidence: data for the choice of alpha.
+        entities: entity of each score, for thresholds per entity.
+
+    Raises:
+        CalibrationInvalid: the scores are too few or not finite, or the labels of one class.
     """
     alpha = supported_alpha(job, len(scores))
     if alpha > needed_alpha(job):
         log.warning(
             "alpha is %g: %d calibration rows do not support the default of %g", alpha, len(scores), needed_alpha(job)
         )
-    return choose(job, Calibration.fit(scores, alpha=alpha), evidence)
+    found = choose(job, Calibration.fit(scores, alpha=alpha, entities=entities), evidence)
+    if found.entities:
+        own, every = len(found.own_thresholds), len(found.entities)
+        log.log(
+            logging.INFO if own else logging.WARNING,
+            "%s of %s entities have %s or more calibration rows and a threshold of their own; the others share one",
+            f"{own:,}",
+            f"{every:,}",
+            f"{rows_needed(found.alpha):,}",
+        )
+    return found
 
 
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
@@ -54,7 +79,11 @@ def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibratio
     if not asked.selects_alpha:
         return calibration.with_alpha(supported_alpha(job, calibration.n))
     costs = asked.costs
-    choice = None if costs is None else _cheapest(calibration, costs, asked.capacity, evidence)
+    # entities have enough rows or not at some alpha: the job's own, until one is chosen
+    grouped = (
+        calibration.with_alpha(max(asked.alpha, least_alpha(calibration.n))) if calibration.entities else calibration
+    )
+    choice = None if costs is None else _cheapest(grouped, costs, asked.capacity, evidence)
     if choice is not None and choice.chosen is not None:
         return calibration.with_alpha(choice.chosen.alpha, choice=choice)
     return _assumed(job, calibration, costs, evidence.rows)
@@ -77,20 +106,38 @@ def supported_alpha(job: Job, rows: int) -> float:
 
 
 def _cheapest(calibration: Calibration, costs: Costs, capacity: int | None, evidence: Evidence) -> Choice | None:
-    steps, rows, labelled = calibration.steps, evidence.rows, evidence.labelled
+    steps, rows, labelled = _steps(calibration), evidence.rows, evidence.labelled
     if labelled is not None:
-        curve = curve_of_labels(steps, labelled.scores, labelled.is_anomaly, costs, rows=rows)
+        found = _comparable(calibration, labelled.scores, labelled.entities)
+        curve = _on_scores(calibration, curve_of_labels(steps, found, labelled.is_anomaly, costs, rows=rows))
         anomalies = int(labelled.is_anomaly.sum())
         on = f"{len(labelled.scores):,} {labelled.what}, {anomalies:,} of them anomalies"
         return Choice.of(curve, costs, capacity=capacity, rows=rows, by="labels", on=on)
     if evidence.nights is not None:
-        curve = curve_of_nights(steps, evidence.nights, costs, rows=rows)
+        found = _comparable(calibration, evidence.nights, evidence.nights_entities)
+        curve = _on_scores(calibration, curve_of_nights(steps, found, costs, rows=rows))
         on = (
             f"{len(evidence.nights):,} scores of the latest nights without labels, taking the base rate "
             f"{costs.base_rate:g} and the calibration rows at their word"
         )
         return Choice.of(curve, costs, capacity=capacity, rows=rows, by="nights", on=on)
     return None
+
+
+def _steps(calibration: Calibration) -> Steps:
+    """Return the thresholds to choose from, on the scale of `_comparable`."""
+    steps = calibration.steps
+    return Steps(steps.alpha, np.nextafter(-steps.alpha, -np.inf)) if calibration.entities else steps
+
+
+def _comparable(calibration: Calibration, scores: Floats, entities: Entities | None) -> Floats:
+    """Return the scores; with thresholds per entity the negative p-values, which have one scale for all entities."""
+    return -calibration.p_values(scores, entities) if calibration.entities else scores
+
+
+def _on_scores(calibration: Calibration, curve: Curve) -> Curve:
+    """Return a curve with thresholds on the scale of the scores."""
+    return curve._replace(threshold=calibration.steps.threshold)
 
 
 def _assumed(job: Job, calibration: Calibration, costs: Costs | None, rows: float) -> Calibration:

@@ -182,6 +182,17 @@ class DriftLine(NamedTuple):
     alarm: bool
 
 
+class EntityLine(NamedTuple):
+    """Rows of one entity, such as a device: flagged rows, lowest p-value, and its threshold, own or shared."""
+
+    entity: str
+    rows: int
+    flagged: int
+    p_value: float | None
+    threshold: float
+    is_own: bool
+
+
 class FileLine(NamedTuple):
     """Input or output file; the path is relative to the job's folder."""
 
@@ -215,7 +226,8 @@ class ReportPage:
     Attributes:
         reasons: number of flagged rows by first attribution.
         drift: every alarm, and the largest changes of the latest compared partition.
-        absent: reason per missing section: partitions, scores, costs, drift, reasons, anomalies, latents, samples,
+        entities: the entities with the most flagged rows.
+        absent: reason per missing section: partitions, scores, costs, drift, anomalies, entities, latents, samples,
             traversals, comparisons, training, files, card.
     """
 
@@ -225,6 +237,7 @@ class ReportPage:
     scores: Scores | None = None
     costs: CostCurve | None = None
     drift: tuple[DriftLine, ...] = ()
+    entities: tuple[EntityLine, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     anomalies: TopAnomalies | None = None
     latents: LatentMap | None = None

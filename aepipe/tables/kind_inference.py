@@ -30,6 +30,7 @@ from aepipe.tables.text_values import (
 
 _PASS = 'name it "key" or "label" to pass it through'
 IGNORE = 'set it to "ignore" under [columns]'
+_ENTITY_SORTS = ("text", "number", "boolean", "time")
 _MIN_IDENTIFIER_ROWS = 100
 """Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""
 _SAMPLED_IMAGES = 64
@@ -94,7 +95,7 @@ def infer(
     arrow = pa.schema(fields)
     columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
-    schema = Schema.of(columns, arrow, event_time=job.data.event_time)
+    schema = Schema.of(columns, arrow, event_time=job.data.event_time, entity=job.data.entity)
     if not faults and not schema.described and to_train:
         faults.append("has no column to model: every column is a key, a label, a condition or ignored")
     if faults:
@@ -118,6 +119,7 @@ def _reason_to_ignore(field: pa.Field, job: Job, tops: Mapping[str, str], unread
 def _unknown_names(arrow: pa.Schema, job: Job) -> Iterator[str]:
     named = [(name, "data.keys") for name in job.data.keys] + [(name, "data.labels") for name in job.data.labels]
     named += [(name, "[columns]") for name in job.columns]
+    named += [(name, "data.entity") for name in job.data.entity]
     if job.data.event_time is not None:
         named.append((job.data.event_time, "data.event_time"))
     for name, where in named:
@@ -134,6 +136,8 @@ def _column(
     """Return a column and its field, which is that of the parsed values where text is parsed."""
     spec = job.columns.get(field.name, ColumnSpec())
     kind = _named_kind(field.name, job, spec)
+    if field.name in job.data.entity and sort_of(field.type) not in _ENTITY_SORTS:
+        raise _Refused(field, "which data.entity names: expected text, a number, a boolean or a time")
     is_sampled = sample is not None and sample.schema.names.count(field.name) == 1
     values = sample.column(field.name) if sample is not None and is_sampled else None
     if ignored is not None:
@@ -144,6 +148,9 @@ def _column(
         if sort_of(field.type) not in ("time", "number", "text"):
             raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
         why = "the event time: orders the rows and is passed through; name it under [columns] to model it too"
+        found = _Found("ignore", why)
+    elif field.name in job.data.entity:
+        why = "the entity: passed through; name it under [columns] to model it too"
         found = _Found("ignore", why)
     elif field.name == job.data.partition:
         found = _Found("ignore", "the partition key")

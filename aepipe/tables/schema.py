@@ -1,7 +1,7 @@
 """Columns of a table: kind of each and the rule that chose it."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -40,17 +40,27 @@ class Schema(FrozenModel):
 
     columns: tuple[Column, ...]
     event_time: str | None = Field(None, description="column that orders rows in time")
+    entity: tuple[str, ...] = Field(
+        (), exclude_if=lambda value: not value, description="columns that name what a row is about"
+    )
     arrow_ipc: str = Field(repr=False, description="the Arrow schema of the source, serialised, in base64")
 
     @classmethod
-    def of(cls, columns: Iterable[Column], arrow: pa.Schema, *, event_time: str | None = None) -> "Schema":
+    def of(
+        cls,
+        columns: Iterable[Column],
+        arrow: pa.Schema,
+        *,
+        event_time: str | None = None,
+        entity: Sequence[str] = (),
+    ) -> "Schema":
         """Build a schema from columns and their exact Arrow types; metadata are dropped, except notations of text."""
         fields = [
             field if notation_of(field) is not None else pa.field(field.name, field.type, field.nullable)
             for field in arrow
         ]
         packed = base64.b64encode(pa.schema(fields).serialize().to_pybytes()).decode("ascii")
-        return cls(columns=tuple(columns), event_time=event_time, arrow_ipc=packed)
+        return cls(columns=tuple(columns), event_time=event_time, entity=tuple(entity), arrow_ipc=packed)
 
     @cached_property
     def modelled(self) -> tuple[Column, ...]:
@@ -79,13 +89,13 @@ class Schema(FrozenModel):
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
-        """Names of the passthrough columns: keys, event time, labels, each once."""
+        """Names of the passthrough columns: keys, event time, labels, entity, each once."""
         time = () if self.event_time is None else (self.event_time,)
-        return tuple(dict.fromkeys((*self.keys, *time, *self.labels)))
+        return tuple(dict.fromkeys((*self.keys, *time, *self.labels, *self.entity)))
 
     @cached_property
     def columns_read(self) -> tuple[str, ...]:
-        """Names of the columns to read: modelled columns, keys, event time, and labels, which scoring data may lack."""
+        """Names of the columns to read: modelled and passthrough columns; scoring data may lack labels."""
         return tuple(dict.fromkeys((*(column.name for column in self.modelled), *self.carried)))
 
     def without_keys(self) -> "Schema":

@@ -39,7 +39,7 @@ def extra_columns(schema: Schema, arrow: pa.Schema) -> list[str]:
 def _faults(schema: Schema, arrow: pa.Schema, need_labels: bool, look_at_modelled: bool) -> Iterator[str]:
     modelled = {column.name for column in schema.modelled}
     for column in schema.columns:
-        key = column.kind == "key" or column.name == schema.event_time
+        key = column.kind == "key" or column.name == schema.event_time or column.name in schema.entity
         if column.name in modelled and not (look_at_modelled or key):
             continue
         if column.name in modelled or key or (need_labels and column.kind == "label"):
@@ -50,7 +50,8 @@ def _column_faults(column: Column, schema: Schema, arrow: pa.Schema, *, typed: b
     name = column.name
     places = arrow.get_all_field_indices(name)
     if not places:
-        role = "which the model was trained on" if typed else _ROLES.get(column.kind, "which is the event time")
+        other = "which is the event time" if name == schema.event_time else "which the job names as entity"
+        role = "which the model was trained on" if typed else _ROLES.get(column.kind, other)
         hint = did_you_mean(name, set(arrow.names) - {known.name for known in schema.columns})
         yield f"has no column '{name}' ({column.type}), {role}: restore it, or change the job and retrain{hint}"
     elif len(places) > 1:

@@ -12,6 +12,7 @@ from aepipe.report.page_model import (
     Comparison,
     CostCurve,
     DriftLine,
+    EntityLine,
     FileLine,
     Header,
     LatentMap,
@@ -88,6 +89,7 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
             DriftLine(f"dt={text}", area, "column", 0.12, 0.08, 0.16, 0.31, True),
             DriftLine("dt=2026-01-02", text, "latent", 0.01, 0.0, 0.03, -0.02, False),
         ),
+        "entities": (EntityLine(text, 40, 3, 0.01, 4.5, True), EntityLine("other", 20, 0, None, 5.5, False)),
         "reasons": {text: 3, "texture": 1},
         "anomalies": TopAnomalies(
             scores=anomaly_scores(5, key=f"id {text}", reason=area, name=text),

@@ -19,6 +19,7 @@ from aepipe.config.job import parse_job
 from aepipe.encoding import Encoding, fit
 from aepipe.inference.session import Session
 from aepipe.layout import FIRST_VALUE, LatentSpace, Layout, Port
+from aepipe.tables.entities import Entities
 from aepipe.tables.schema_check import infer
 
 LATENTS = 2
@@ -123,6 +124,7 @@ def make_bundle(
     alpha: float = 0.05,
     reasons: int = 2,
     shift: float = 0.0,
+    per_entity: bool = False,
 ) -> Bundle:
     """A bundle trained, so to speak, on a table. `shift` is added to the golden scores, which then are wrong."""
     job = parse_job(
@@ -150,7 +152,9 @@ def make_bundle(
         manifest,
         encoding=encoding,
         onnx={name: data for name, (data, _) in parts.items()},
-        calibration=Calibration.fit(found["score"], alpha=alpha),
+        calibration=Calibration.fit(
+            found["score"], alpha=alpha, entities=Entities.find(table, job.data.entity if per_entity else ())
+        ),
         golden=Golden(table.slice(0, 8), {"score": found["score"][:8] + np.float32(shift), "z": found["z"][:8]}),
     )
     return Bundle.open(path)

@@ -14,6 +14,7 @@ from aepipe.jobs.feedback.verdicts import read_verdicts, utc_today
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.storage import PartitionResult
+from aepipe.tables.entities import NO_ENTITY
 
 MOST_READ = 10_000
 """Flagged rows that are compared to find the rows of a message."""
@@ -102,10 +103,11 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
     scored = [night for night in nights if night.scores is not None]
     rows, flagged = (sum(getattr(night, name) for night in scored) for name in ("scored", "flagged"))
     muted = {(row.partition, row.row) for row in muted_rows(scored, read_verdicts(job), today=utc_today())}
-    columns = dict.fromkeys((*job.data.keys, *((settings.entity,) if settings.entity is not None else ())))
+    entity = (settings.entity,) if settings.entity is not None else job.data.entity
+    columns = dict.fromkeys((*job.data.keys, *entity))
     found = top_alarms(scored, tuple(columns), most=MOST_READ)
     alarms = [alarm for alarm in found if (alarm.partition, alarm.row) not in muted]
-    lines = group_by_entity(alarms, settings.entity)
+    lines = group_by_entity(alarms, entity)
     capacity = job.calibration.capacity or settings.most
     shown = lines[: min(settings.most, capacity)]
     explained = _explained(scored)
@@ -128,13 +130,13 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
     )
 
 
-def group_by_entity(alarms: Sequence[Alarm], entity: str | None) -> tuple[AlertLine, ...]:
-    """Return one line per entity with its most unusual row, or one per row without an entity column."""
-    if entity is None:
+def group_by_entity(alarms: Sequence[Alarm], entity: Sequence[str]) -> tuple[AlertLine, ...]:
+    """Return one line per entity with its most unusual row, or one per row without entity columns."""
+    if not entity:
         return tuple(AlertLine(alarm=alarm, entity=None, rows=1) for alarm in alarms)
     groups: dict[str, list[Alarm]] = {}
     for alarm in alarms:
-        groups.setdefault(alarm.keys.get(entity, "null"), []).append(alarm)
+        groups.setdefault(",".join(alarm.keys.get(name, NO_ENTITY) for name in entity), []).append(alarm)
     return tuple(AlertLine(alarm=rows[0], entity=value, rows=len(rows)) for value, rows in groups.items())
 
 

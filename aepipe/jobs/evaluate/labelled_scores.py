@@ -13,6 +13,7 @@ from aepipe.errors import EvaluationInvalid, SchemaMismatch
 from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
+from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.unification import parse_text_columns, unified_table
 
@@ -148,12 +149,13 @@ def _alarms(
     scored: ScoredPartitions, manifest: Manifest[ScoreDetails]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return scores and flags of the active calibration, (B,) each; flags are read if they were written under it."""
-    written = scored.read("scores", manifest, ["score", "is_anomaly"])
+    calibration = scored.model.bundle.calibration
+    columns = scored.model.bundle.encoding.schema.entity if calibration.entities else ()
+    written = scored.read("scores", manifest, ["score", "is_anomaly", *columns])
     scores = written["score"].to_numpy().astype(np.float64)
     if scored.has_active_calibration(manifest):
         return scores, written["is_anomaly"].to_numpy()
-    calibration = scored.model.bundle.calibration
-    return scores, calibration.is_anomaly(calibration.p_values(scores))
+    return scores, calibration.is_anomaly(calibration.p_values(scores, Entities.find(written, columns)))
 
 
 def _labels(

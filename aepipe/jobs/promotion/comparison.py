@@ -272,6 +272,10 @@ class _Comparing:
         if not len(scores) or each.model.bundle.manifest.is_polluted:
             return None
         calibration = each.model.bundle.calibration
+        if calibration.entities:  # no threshold on the scores stands for all rows: the flags do
+            excess = each.alarms / self._rows - (1 - costs.base_rate) * calibration.alpha
+            recall = min(1.0, max(0.0, excess / costs.base_rate))
+            return rows * costs.expected(false_alarm_rate=calibration.alpha, recall=recall)
         curve = curve_of_nights(calibration.steps, scores, costs, rows=rows)
         return float(curve.cost[np.searchsorted(curve.alpha, calibration.alpha, side="right") - 1])
 

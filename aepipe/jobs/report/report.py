@@ -9,6 +9,7 @@ from aepipe.jobs.alarm_warnings import alarm_warnings
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data
 from aepipe.jobs.report.drift_data import build_drift
+from aepipe.jobs.report.entity_data import build_entities
 from aepipe.jobs.report.muted_data import list_muted
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.results import Result
@@ -86,6 +87,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         scores=page_data.build_scores(scan, model),
         costs=page_data.build_cost_curve(model),
         drift=build_drift(scored),
+        entities=build_entities(scored),
         reasons=scan.first_reasons,
         anomalies=page_data.build_top_anomalies(scored, scan),
         latents=page_data.build_latent_map(scored, scan),

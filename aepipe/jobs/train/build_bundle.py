@@ -38,6 +38,7 @@ from aepipe.models import families
 from aepipe.models.layers.loss_pooling import reason_names
 from aepipe.progress import Progress, count_rows
 from aepipe.storage import HIDDEN, remove
+from aepipe.tables.entities import Entities
 from aepipe.tables.partitions import Partition
 from aepipe.training.threads import SMALL_TABLE, single_threaded
 
@@ -167,27 +168,41 @@ def _calibrate(
     progress: Progress,
 ) -> CalibratedScores:
     """Calibrate on the calibration rows, with the job's alpha or the cheapest by its cost table."""
-    labelled = None
+    labelled, per_entity = None, threshold.entity_columns(job)
     if data.labelled:
         found = scorer_outputs(exported.parts["scorer"].onnx, data.labelled)["score"]
         finite = np.isfinite(found)
-        labelled = threshold.Labelled(found[finite], data.is_anomaly[finite], "labelled rows kept from training")
+        names = None if not per_entity else Entities.find(data.labelled_rows, per_entity)
+        labelled = threshold.Labelled(
+            found[finite],
+            data.is_anomaly[finite],
+            "labelled rows kept from training",
+            None if names is None else names.take(finite),
+        )
     scores, details = exported.outputs["score"], dict[str, str | int]()
+    calibration_rows = data.calibration_rows
     if plan.is_cross_conformal:
         held_out = len(scores)
         out_of_fold = out_of_fold_scores(
             job, rows, head=scorer.head.name, as_codes=plan.model.family.takes_codes, device=device, progress=progress
         )
-        scores = np.concatenate([scores, out_of_fold])
-        details = {"method": "cross-conformal", "folds": FOLDS, "held_out": held_out, "out_of_fold": len(out_of_fold)}
+        scores = np.concatenate([scores, out_of_fold.scores])
+        calibration_rows = pa.concat_tables([calibration_rows, out_of_fold.rows])
+        added = len(out_of_fold.scores)
+        details = {"method": "cross-conformal", "folds": FOLDS, "held_out": held_out, "out_of_fold": added}
         log.info(
             "calibrated by %d-fold cross-conformal prediction: %d held-out rows are too few for alpha, "
             "%d training rows with out-of-fold scores join them",
             FOLDS,
             held_out,
-            len(out_of_fold),
+            added,
         )
-    calibration = threshold.calibrate(job, scores, threshold.Evidence(rows.per_partition, labelled))
+    calibration = threshold.calibrate(
+        job,
+        scores,
+        threshold.Evidence(rows.per_partition, labelled),
+        entities=Entities.find(calibration_rows, per_entity),
+    )
     if calibration.choice is not None:
         log.log(logging.WARNING if calibration.choice.by == "assumption" else logging.INFO, calibration.choice.sentence)
     return CalibratedScores(calibration, details)

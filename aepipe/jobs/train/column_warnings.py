@@ -51,7 +51,14 @@ def drift_warnings(schema: Schema, partitions: Sequence[Partition], footers: Seq
 
 def left_out_warnings(job: Job, schema: Schema) -> Iterator[str]:
     """Yield a warning for each column left out by its values; a struct's fields are columns of their own."""
-    named = {*job.columns, *job.data.keys, *job.data.labels, job.data.event_time, job.data.partition} - {None}
+    named = {
+        *job.columns,
+        *job.data.keys,
+        *job.data.labels,
+        *job.data.entity,
+        job.data.event_time,
+        job.data.partition,
+    } - {None}
     tops = struct_of_field(schema.arrow)
     for column in schema.columns:
         by_rule = column.why == "named in the job" or column.why.endswith("modelled alone")

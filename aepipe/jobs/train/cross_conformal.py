@@ -10,7 +10,7 @@ p-values larger.
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,13 @@ from aepipe.training.loop import fit
 FOLDS = 10
 
 
+class OutOfFold(NamedTuple):
+    """Scores of training rows, float64 (B,), and the rows."""
+
+    scores: np.ndarray
+    rows: pa.Table
+
+
 def out_of_fold_scores(
     job: Job,
     rows: TrainingRows,
@@ -37,13 +44,13 @@ def out_of_fold_scores(
     as_codes: bool,
     device: Literal["cpu", "cuda"],
     progress: Progress,
-) -> np.ndarray:
-    """Score each training row by a model that learned from the other folds, float64 (B,).
+) -> OutOfFold:
+    """Score each training row by a model that learned from the other folds.
 
     Rows that cannot be encoded get no score. Rows with equal keys are in the same fold.
     """
     folds = folds_of(rows.schema, rows.train, folds=FOLDS)
-    found = []
+    found, scored = [], [rows.train.slice(0, 0)]
     for fold in range(FOLDS):
         inside = pa.array(folds == fold)
         if not inside.true_count or inside.true_count == rows.train.num_rows:
@@ -52,8 +59,9 @@ def out_of_fold_scores(
         data = encode_rows(job, of_fold, as_codes=as_codes)
         if rows_of(data.calibration):  # a value that the other folds never miss may be missing in all rows of one
             found.append(_score_fold(job, data, head=head, device=device))
+            scored.append(data.calibration_rows)
         progress("calibrate", (fold + 1) / (FOLDS + 1))
-    return np.concatenate(found or [np.zeros(0)])
+    return OutOfFold(np.concatenate(found or [np.zeros(0)]), pa.concat_tables(scored))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from aepipe.tables.partitions import Partition, discover, select, well_placed
 log = logging.getLogger(__name__)
 
 CONTRACT = "train/1"
-CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacity"}
+CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacity", "per"}
 
 
 class TrainResult(Result):
@@ -112,7 +112,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     shaping = job.model_dump_json(
         include={
             "name": True,
-            "data": {"keys", "labels", "event_time"},
+            "data": {"keys", "labels", "event_time", "entity"},
             "columns": True,
             "model": True,
             "train": set(Train.model_fields) - {"alias"},

@@ -48,6 +48,8 @@ class TrainingData:
     labelled: Arrays
     """Labelled dev rows, and the anomalies that `[train] where` excludes. Empty if the job does not use labels, or has
     no [evaluate] anomaly."""
+    labelled_rows: pa.Table
+    """Source rows of `labelled`."""
     is_anomaly: np.ndarray
     classed: Classed | None
     """Labels of `[score] classes`; None if the job has none."""
@@ -85,7 +87,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
     train, learned = _without_far_rows(encoding, *_encode(encoding, rows.train))
     dev, dev_rows = _without_far_rows(encoding, *_encode(encoding, rows.dev))
     calibration, calibration_rows = _without_far_rows(encoding, *_encode(encoding, rows.calibration))
-    labelled, is_anomaly = _labelled(job, encoding, dev_rows, rows.anomalies)
+    labelled, labelled_rows, is_anomaly = _labelled(job, encoding, dev_rows, rows.anomalies)
     return TrainingData(
         encoding,
         train,
@@ -93,6 +95,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         calibration,
         calibration_rows,
         labelled,
+        labelled_rows,
         is_anomaly,
         classed=_classed(job, encoding, learned, dev_rows, rows.others),
         conditions=_conditions(job, rows, learned),
@@ -126,14 +129,15 @@ def _without_far_rows(encoding: Encoding, arrays: Arrays, table: pa.Table) -> tu
     return {name: array[~rows] for name, array in arrays.items()}, table.filter(pa.array(~rows))
 
 
-def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, np.ndarray]:
-    """Encode the labelled rows that trained no weight; return them and whether each is an anomaly."""
+def _labelled(job: Job, encoding: Encoding, dev: pa.Table, anomalies: pa.Table) -> tuple[Arrays, pa.Table, np.ndarray]:
+    """Encode the labelled rows that trained no weight; return them, their sources, and whether each is an anomaly."""
     truth = label_rule(job)
     if truth is None or not job.uses_labels:
-        return {}, np.zeros(0, np.bool_)
+        return {}, dev.slice(0, 0), np.zeros(0, np.bool_)
     arrays, rows = _encode(encoding, pa.concat_tables([dev, anomalies]).slice(0, MOST_LABELLED))
     known, is_anomaly = truth.of(rows)
-    return ({name: array[known] for name, array in arrays.items()} if known.any() else {}), is_anomaly[known]
+    found = {name: array[known] for name, array in arrays.items()} if known.any() else {}
+    return found, rows.filter(pa.array(known)), is_anomaly[known]
 
 
 def _classed(job: Job, encoding: Encoding, train: pa.Table, dev: pa.Table, others: pa.Table) -> Classed | None:

@@ -154,7 +154,7 @@ def test_rows_of_one_entity_are_one_line() -> None:
     def row(device: str, p_value: float) -> Alarm:
         return Alarm(partition="dt=1", row=0, keys={"device": device}, score=1.0, p_value=p_value, reasons=("a",))
 
-    lines = group_by_entity([row("x", 0.001), row("y", 0.002), row("x", 0.003)], "device")
+    lines = group_by_entity([row("x", 0.001), row("y", 0.002), row("x", 0.003)], ("device",))
 
     assert [(line.entity, line.rows, line.alarm.p_value) for line in lines] == [("x", 2, 0.001), ("y", 1, 0.002)]
     assert lines[0].text == "dt=1  device x and 1 more rows, p = 0.001: a"
@@ -198,7 +198,10 @@ def test_a_partition_without_scores_is_named(tmp_path: Path) -> None:
     ("settings", "fault"),
     [
         ('webhook = "ftp://a"', "expected a URL that starts with https:// or http://"),
-        ('entity = "device"', "alerts.entity is not copied to the scores: expected a key, label or event-time column"),
+        (
+            'entity = "device"',
+            "alerts.entity is not copied to the scores: expected a key, label, event-time or entity column",
+        ),
         ('link = "{night}"', "expected no fields but {job} and {partition}"),
     ],
 )
