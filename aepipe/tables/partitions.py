@@ -37,7 +37,7 @@ def discover(job: Job) -> tuple[Partition, ...]:
     more than half of the partitions are misplaced: they are listed without their files.
 
     Raises:
-        DataUnreadable: there is no partition, or no keys are those of more than half of them.
+        DataUnreadable: there is no partition, or no more than half of them share their keys.
     """
     root = job.data_path
     if root.is_file() and (remedy := remedy_for(root)) is not None:
@@ -165,12 +165,12 @@ def _keys(name: str) -> tuple[str, ...]:
 
 
 def _check(found: dict[str, list[Path]], unreadable: set[Path], job: Job) -> dict[str, str]:
-    """Remove plain sub-folders, and return a fault for each partition whose keys are not those of the others.
+    """Remove plain sub-folders, and return a fault for each partition with other keys than most.
 
     A folder that cannot be listed may have deeper keys, so it is not compared.
 
     Raises:
-        DataUnreadable: there is no partition, or no keys are those of more than half of them.
+        DataUnreadable: there is no partition, or no more than half of them share their keys.
     """
     root, wanted = job.data_path, job.data.partition
     plain = [name for name in found if name.startswith("./")]
