@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-slow test-all fuzz check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo test test-slow test-all fuzz faults check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -42,6 +42,10 @@ test-slow: $(READY) ## the tests that take longer
 
 fuzz: $(READY) ## an hour: random tables and jobs through every command; FUZZ_CASES=100 for minutes
 	FUZZ_CASES=$(or $(FUZZ_CASES),1000) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/fuzz $(PYTEST)
+
+faults: $(READY) ## half an hour: kills, disk errors, power cuts and damage in every command; needs a C compiler
+	FAULTS_KILLS=500 FAULTS_RUN_KILLS=40 FAULTS_TRAIN_KILLS=15 FAULTS_ROUNDS=300 FAULTS_READS=100000 \
+		$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/faults $(PYTEST)
 
 test-all: test test-slow ## check, then every test that this machine can run
 

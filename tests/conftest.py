@@ -4,7 +4,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -163,3 +164,14 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def shop(tmp_path: Path, linear: Bundle) -> Workshop:
     """A folder to score with that bundle."""
     return Workshop(tmp_path, linear)
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """Folder in memory, where syncing is fast; the tests kill processes, not the machine."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)

@@ -1,0 +1,131 @@
+"""Run commands in forks of a warm process whose file operations the preloaded library counts, logs, fails or ends.
+
+Each line of its input is an order in JSON, see `interposed.py`; the line of the answer holds the exit status of each
+command, the number of operations that it made, and what it printed.
+"""
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+MODULES = (
+    "aepipe.cli.main",
+    "aepipe.cli.operation_commands",
+    "aepipe.cli.sample_commands",
+    "aepipe.cli.score_output",
+    "aepipe.jobs.backfill.backfill",
+    "aepipe.jobs.calibrate",
+    "aepipe.jobs.evaluate.evaluate",
+    "aepipe.jobs.forget",
+    "aepipe.jobs.nightly",
+    "aepipe.jobs.report.report",
+    "aepipe.jobs.sample.impute",
+    "aepipe.jobs.sample.sample",
+    "aepipe.jobs.score",
+    "aepipe.jobs.train.build_bundle",
+    "aepipe.jobs.verify",
+    "torch.onnx",
+)
+"""Imported once, so that a fork starts at once."""
+
+
+def run_command(order: dict[str, Any]) -> int:
+    """Run one command of the command line in this process."""
+    from aepipe.cli import main
+    from aepipe.cli.interrupts import raise_on_signals
+
+    sys.argv = ["aepipe", *order["arguments"]]
+    raise_on_signals()
+    library = ctypes.CDLL(None)
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666) if order.get("log") else -1
+    library.faults_arm(
+        os.fsencode(order["root"]),
+        order["kinds"],
+        ctypes.c_long(order["kill_at"]),
+        ctypes.c_long(order["fail_at"]),
+        order["error"],
+        order["is_lasting"],
+        log,
+    )
+    return main._run()
+
+
+def fork(order: dict[str, Any], said: Path, counted: int) -> int:
+    """Fork a process that runs the command, and return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        with said.open("wb") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        status = run_command(order)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        library = ctypes.CDLL(None)
+        library.faults_count.restype = ctypes.c_long
+        os.write(counted, b"%d %d" % (library.faults_count(), library.faults_hit()))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def wait(pid: int, began: float, kill_after_s: float, limit_s: float) -> int:
+    """Return the exit status; kill the process after its seconds, and record a hang as status 99."""
+    end = began + kill_after_s if kill_after_s else None
+    limit = began + limit_s
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        now = time.monotonic()
+        if (end is not None and now >= end) or now >= limit:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return -signal.SIGKILL if now < limit else 99
+        time.sleep(0.002)
+
+
+def answer(order: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
+    """Run one process for each delay of the order at the same time."""
+    began = time.monotonic()
+    started = []
+    for index, kill_after_s in enumerate(order["kill_after_s"]):
+        reading, writing = os.pipe()
+        said = scratch / f"said-{index}"
+        started.append((fork(order, said, writing), kill_after_s, reading, said))
+        os.close(writing)
+    answers = []
+    for pid, kill_after_s, reading, said in sorted(started, key=lambda each: each[1] or float("inf")):
+        status = wait(pid, began, kill_after_s, order["limit_s"])
+        with os.fdopen(reading) as counts:
+            count, hit = [int(word) for word in counts.read().split()] or [0, 0]
+        text = said.read_text(errors="replace")
+        seconds = time.monotonic() - began
+        answers.append({"status": status, "count": count, "hit": bool(hit), "said": text, "seconds": seconds})
+    return answers
+
+
+def main() -> None:
+    for name in MODULES:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        print("ready", flush=True)
+        for line in sys.stdin:
+            print(json.dumps(answer(json.loads(line), Path(scratch))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
