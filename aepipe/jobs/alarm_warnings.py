@@ -21,28 +21,31 @@ def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult])
 
 
 def alarm_warnings(results: Sequence[PartitionResult], calibration: Calibration) -> tuple[str, ...]:
-    """Describe each partition with far more flagged rows than alpha, at most five and the number of others.
+    """Describe the partitions with far more flagged rows than alpha, the largest share first.
+
+    At most five are described; the number of others follows.
 
     Args:
         results: scored partitions; their number of flagged rows and first reasons come from the manifests.
         calibration: calibration that flagged the rows.
     """
+    above, found = far_above_alpha(results, calibration), []
+    for result in above[:MOST_PARTITIONS]:
+        subject, reasons = f"partition {result.partition}", result.details.flag_reasons
+        found.append(_describe(subject, result.flagged, result.scored, calibration=calibration, reasons=reasons))
+    more = len(above) - MOST_PARTITIONS
+    return (*found, *([f"{more:,} more partitions are far above alpha"] if more > 0 else []))
+
+
+def far_above_alpha(results: Sequence[PartitionResult], calibration: Calibration) -> list[PartitionResult]:
+    """Return the partitions with far more flagged rows than alpha, the largest share first, then in order."""
     found = [
-        sentence
+        result
         for result in results
         if result.status != "quarantined"
-        and (
-            sentence := alarm_warning(
-                f"partition {result.partition}",
-                result.flagged,
-                result.scored,
-                calibration=calibration,
-                reasons=result.details.flag_reasons,
-            )
-        )
+        and is_far_above(result.flagged, result.scored, alpha=calibration.alpha, calibration_rows=calibration.n)
     ]
-    more = len(found) - MOST_PARTITIONS
-    return (*found[:MOST_PARTITIONS], *([f"{more:,} more partitions are far above alpha"] if more > 0 else []))
+    return sorted(found, key=lambda result: -result.flagged / result.scored)
 
 
 def alarm_warning(
@@ -59,6 +62,10 @@ def alarm_warning(
     """
     if not is_far_above(flagged, rows, alpha=calibration.alpha, calibration_rows=calibration.n):
         return None
+    return _describe(subject, flagged, rows, calibration=calibration, reasons=reasons)
+
+
+def _describe(subject: str, flagged: int, rows: int, *, calibration: Calibration, reasons: Mapping[str, int]) -> str:
     share = f"{flagged:,} of {rows:,} rows ({flagged / rows:.1%}) are flagged, far above alpha, {calibration.alpha:.2g}"
     column, count = max(reasons.items(), key=lambda item: item[1], default=("", 0))
     if count < _MAIN_REASON * flagged:

@@ -13,7 +13,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import Calibration
 from aepipe.cli.main import app
 from aepipe.config.job import read_job
-from aepipe.jobs.alarm_warnings import MOST_PARTITIONS, alarm_warnings
+from aepipe.jobs.alarm_warnings import MOST_PARTITIONS, alarm_warnings, far_above_alpha
 from aepipe.jobs.evaluate.evaluate import evaluate
 from aepipe.jobs.nightly import night
 from aepipe.jobs.report.report import report
@@ -148,3 +148,21 @@ def test_many_partitions_are_summed_up() -> None:
     spread = details.model_copy(update={"flag_reasons": {"a": 30, "b": 30, "c": 30}})
     (mixed,) = alarm_warnings([PartitionResult(partition="p", status="written", details=spread)], calibration)
     assert "First reasons: 'a' 33%, 'b' 33%, 'c' 33%." in mixed
+
+
+def test_partitions_furthest_above_alpha_come_first() -> None:
+    flagged = {"quiet": 5, "windy": 40, "storm": 80, "wet": 40}
+    nights = [
+        PartitionResult(partition=name, status="written", details=ScoreDetails(rows=100, flagged=count))
+        for name, count in flagged.items()
+    ]
+    calibration = Calibration.fit(np.arange(200.0), alpha=0.05)
+
+    found = far_above_alpha(nights, calibration)
+
+    assert [night.partition for night in found] == ["storm", "windy", "wet"]
+    assert [line.split(":")[0] for line in alarm_warnings(nights, calibration)] == [
+        "partition storm",
+        "partition windy",
+        "partition wet",
+    ]
