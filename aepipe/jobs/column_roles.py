@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.tables.arrow_types import sort_of
-from aepipe.tables.parquet_reader import Footer, column_ranges, read_footer, slices
+from aepipe.tables.parquet_reader import Footer, column_ranges, read_footer, slices, spread_rows
 from aepipe.tables.partition_dates import Date, date_of_partition
 from aepipe.tables.partitions import Partition
 from aepipe.tables.roles.drift import Drift, Ranges, find_drift
@@ -62,10 +62,10 @@ class SampledGroups:
         self.tables: list[pa.Table] = []
         for group in chosen:
             share = SAMPLE_ROWS // (len(chosen) * len(group))
-            batches = [first_rows(files[0], share, arrow) for _, files in group]
+            rows_of = [spread_rows_of(files[0], share, arrow) for _, files in group]
             dates = {date_of_partition(partition.name) for partition, _ in group}
             self.dates.append(dates.pop() if len(dates) == 1 else None)
-            self.tables.append(pa.Table.from_batches([batch for batch in batches if batch is not None], schema=arrow))
+            self.tables.append(pa.concat_tables([arrow.empty_table(), *rows_of]))
         self._rows_are_in_time = len(chosen) > 1
         if len(chosen) == 1:
             self._cut_rows(chosen[0], arrow)
@@ -100,12 +100,12 @@ class SampledGroups:
         return propose_roles(self.tables, dates=self.dates, drift=self.drift()) if self.tables else ()
 
 
-def first_rows(file: Path, rows: int, schema: pa.Schema) -> pa.RecordBatch | None:
-    """Read the first rows of a file; None if it has none, or cannot be read, which other steps report."""
+def spread_rows_of(file: Path, rows: int, schema: pa.Schema) -> pa.Table:
+    """Read rows that lie apart in a file; none if it cannot be read, which other steps report."""
     try:
-        return next(slices([file], None, rows=rows, schema=schema), None)
+        return spread_rows(file, rows, schema)
     except (DataUnreadable, SchemaMismatch):
-        return None
+        return schema.empty_table()
 
 
 def readable_columns(schema: Schema) -> pa.Schema:

@@ -12,7 +12,7 @@ from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.tables.kind_inference import IGNORE
-from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, slices
+from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, spread_rows
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
 from aepipe.tables.struct_fields import struct_of_field
@@ -158,7 +158,7 @@ def infer_schema(
 
 
 def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection[str], *, to_train: bool) -> pa.Table:
-    """Read the first rows of files that lie evenly apart, `SAMPLE_ROWS` in all; structs by their fields alone."""
+    """Read rows that lie apart, `SAMPLE_ROWS` in all, of files that lie apart; structs by their fields alone."""
     files = min(SAMPLE_FILES, len(footers))
     chosen = [footers[(2 * index + 1) * len(footers) // (2 * files)] for index in range(files)]
     rows = SAMPLE_ROWS // files
@@ -170,15 +170,15 @@ def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection
         and tops.get(field.name) not in unreadable
         and not pa.types.is_struct(field.type)
     )
-    batches: list[pa.RecordBatch | None] = []
+    tables = [schema.empty_table()]
     for footer in chosen:
         try:
-            batches.append(next(slices([footer.path], None, rows=rows, schema=schema), None))
+            tables.append(spread_rows(footer.path, rows, schema))
         except DataUnreadable as error:
             if to_train:
                 raise
             log.warning("%s", error)
-    return pa.Table.from_batches([batch for batch in batches if batch is not None], schema=schema)
+    return pa.concat_tables(tables)
 
 
 def column_gaps(footers: Sequence[Footer]) -> Iterator[str]:

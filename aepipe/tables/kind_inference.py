@@ -312,7 +312,7 @@ def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:
         return _Found("ignore", f'{why}; name it "key" to pass it through, or "category"')
     if 2 * distinct > rows > 1 and is_identifier_text(texts):
         return _Found("ignore", 'UUIDs or hashes, which identify; name it "key" to pass it through, or "category"')
-    return _Found("category", f"{field.type} with {distinct:,} distinct values in the first {len(texts):,} rows")
+    return _Found("category", f"{field.type} with {distinct:,} distinct values in {len(texts):,} sampled rows")
 
 
 def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:

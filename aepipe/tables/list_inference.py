@@ -62,7 +62,7 @@ def kind_of_lists(
     if len(lengths) > 1:
         return ListKind("series", f"{_found(kind, values)}: windows of a time series")
     rows = len(values or ())
-    why = f"lists of {lengths[0]} numbers in the first {rows:,} rows; an image needs its shape in the job"
+    why = f"lists of {lengths[0]} numbers in {rows:,} sampled rows; an image needs its shape in the job"
     return ListKind("vector", why, (lengths[0],))
 
 
@@ -89,7 +89,7 @@ def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
     if list_depth(kind) == 2:
         inner = kind.value_type
         what = f"lists of {inner.list_size} numbers" if pt.is_fixed_size_list(inner) else "lists of numbers"
-    return f"lists of {span} {what}" + (f" in the first {len(values):,} rows" if values is not None else "")
+    return f"lists of {span} {what}" + (f" in {len(values):,} sampled rows" if values is not None else "")
 
 
 def _lengths(values: pa.ChunkedArray | None) -> list[int]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,10 @@ READ_ROWS = 65_536
 # Pages are read as they are needed, so that memory does not grow with the size of a row group. Memory-mapping is no
 # faster, counts as resident, and ends the process with SIGBUS if the file is cut short meanwhile.
 _BUFFER = 64 << 10
+_PLACES = 8
+"""Number of places of a file that `spread_rows` reads."""
+_MOST_SPREAD = 1 << 17
+"""Rows that `spread_rows` decodes at most."""
 _LARGE_GROUPS = 8
 """Number of batches after which a batch may be cut short by the end of a row group."""
 _OPEN_BYTES = 9 << 18
@@ -144,28 +148,68 @@ def slices(
                     yield cast_batch(flatten_structs(batch), common)
 
 
+def spread_rows(file: Path, rows: int, schema: pa.Schema) -> pa.Table:
+    """Read rows that lie apart, in file order: a file sorted by a column shows several of its values then.
+
+    The rows are from up to eight places: row groups, or, where there are fewer, places within their first rows. At most
+    131,072 rows are decoded.
+
+    Args:
+        file: the file.
+        rows: maximum number of rows.
+        schema: types to cast the columns to; columns missing from the file are null.
+
+    Raises:
+        DataUnreadable: the file cannot be read.
+    """
+    with _open(file) as opened:
+        present = [name for name in schema.names if name in with_struct_fields(opened.schema_arrow).names]
+        filled = [at for at in range(opened.metadata.num_row_groups) if opened.metadata.row_group(at).num_rows]
+        groups = (
+            [filled[(2 * at + 1) * len(filled) // (2 * _PLACES)] for at in range(_PLACES)]
+            if len(filled) > _PLACES
+            else filled
+        )
+        is_small = opened.metadata.num_rows <= rows
+        found: list[pa.RecordBatch] = []
+        for group in filled if is_small else groups:
+            readable = min(opened.metadata.row_group(group).num_rows, _MOST_SPREAD // len(groups))
+            places = 1 if is_small else max(1, min(_PLACES, rows) // len(groups))
+            share = rows if is_small else max(1, rows // (len(groups) * places))
+            step = max(share, readable // places)
+            batches = _read_batches(file, opened, [group], present, step, done=0)
+            found += [flatten_structs(batch.slice(0, share)) for batch in islice(batches, places)]
+        return pa.Table.from_batches([cast_batch(batch, schema) for batch in found], schema).slice(0, rows)
+
+
 def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
-    done = end = 0
+    done = 0
     for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * rows):
-        end += sum(file.metadata.row_group(group).num_rows for group in groups)
-        # Arrow's own threads cost more than they gain: the caller is one of several workers.
-        batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
-        while True:
-            try:
-                batch = next(batches, None)
-            except _READ_ERRORS as error:
-                place = _place(file.metadata, done, min(rows, end - done))
-                raise DataUnreadable(
-                    f"{path}, {place}, cannot be read: {_said(error)}. Write the file again."
-                ) from None
-            if batch is None:
-                break
+        for batch in _read_batches(path, file, groups, columns, rows, done=done):
             done += batch.num_rows
             yield batch
-        del batches  # frees its dictionaries before the next ones are read
     if done != file.metadata.num_rows:
         promised = file.metadata.num_rows
         raise DataUnreadable(f"{path} is incomplete: expected {promised:,} rows, got {done:,}. Write the file again.")
+
+
+def _read_batches(
+    path: Path, file: pq.ParquetFile, groups: list[int], columns: Sequence[str] | None, rows: int, *, done: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some row groups; `done` rows of the file were read before. Raises DataUnreadable."""
+    end = done + sum(file.metadata.row_group(group).num_rows for group in groups)
+    # Arrow's own threads cost more than they gain: the caller is one of several workers.
+    batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except _READ_ERRORS as error:
+            place = _place(file.metadata, done, min(rows, end - done))
+            raise DataUnreadable(f"{path}, {place}, cannot be read: {_said(error)}. Write the file again.") from None
+        if batch is None:
+            return
+        done += batch.num_rows
+        yield batch
 
 
 def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[int]]:

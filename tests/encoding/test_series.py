@@ -121,12 +121,10 @@ def test_lists_of_uneven_length_and_lists_of_steps_are_series() -> None:
 
     assert (uneven.kind, uneven.why) == (
         "series",
-        "lists of 1 to 3 numbers in the first 2 rows: windows of a time series",
+        "lists of 1 to 3 numbers in 2 sampled rows: windows of a time series",
     )
     assert nested.kind == "series"
-    assert nested.why.startswith(
-        "lists of 1 lists of 2 numbers in the first 2 rows: windows of a time series; an image"
-    )
+    assert nested.why.startswith("lists of 1 lists of 2 numbers in 2 sampled rows: windows of a time series; an image")
 
 
 def test_lists_of_one_length_are_a_vector_unless_the_job_says_series() -> None:

@@ -46,9 +46,9 @@ def picture(channels: int, height: int, width: int, form: str = "PNG") -> bytes:
         (pa.date32(), "datetime", "date32[day]"),
         (pa.timestamp("us", tz="UTC"), "datetime", "timestamp[us, tz=UTC]"),
         (pa.time64("ns"), "datetime", "time64[ns]"),
-        (pa.string(), "category", "string with 0 distinct values in the first 3 rows"),
-        (pa.large_string(), "category", "large_string with 0 distinct values in the first 3 rows"),
-        (pa.string_view(), "category", "string_view with 0 distinct values in the first 3 rows"),
+        (pa.string(), "category", "string with 0 distinct values in 3 sampled rows"),
+        (pa.large_string(), "category", "large_string with 0 distinct values in 3 sampled rows"),
+        (pa.string_view(), "category", "string_view with 0 distinct values in 3 sampled rows"),
         (pa.list_(pa.float32(), 4), "vector", "lists of 4 numbers"),
         (pa.null(), "ignore", "all values are null"),
     ],
@@ -64,7 +64,7 @@ def test_text_is_a_category_unless_every_one_of_a_hundred_rows_has_its_own() -> 
     few = [f"shop-{row % 12}" for row in range(1000)]
     unique = [f"row-{row}" for row in range(100)]
 
-    assert column(pa.array(few)).why == "string with 12 distinct values in the first 1,000 rows"
+    assert column(pa.array(few)).why == "string with 12 distinct values in 1,000 sampled rows"
     assert column(pa.array(unique[:99])).kind == "category"
     assert column(pa.array(unique)) == Column(
         name="x",
@@ -86,7 +86,7 @@ def test_a_dictionary_is_a_category_whatever_its_values_are() -> None:
     found = column(pa.array([7, 7, 8]).dictionary_encode())
 
     assert found.kind == "category"
-    assert found.why.endswith("with 2 distinct values in the first 3 rows")
+    assert found.why.endswith("with 2 distinct values in 3 sampled rows")
 
 
 def test_without_a_sample_text_is_a_category() -> None:
@@ -193,7 +193,7 @@ def test_lists_of_one_length_are_a_vector() -> None:
     found = column(pa.array([[1.0, 2.0], [3.0, 4.0], None]))
 
     assert (found.kind, found.shape) == ("vector", (2,))
-    assert found.why == "lists of 2 numbers in the first 3 rows; an image needs its shape in the job"
+    assert found.why == "lists of 2 numbers in 3 sampled rows; an image needs its shape in the job"
 
 
 def test_what_stands_beside_an_image_is_ignored() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.storage import put_parquet
-from aepipe.tables.parquet_reader import read_footer, slices
+from aepipe.tables.parquet_reader import read_footer, slices, spread_rows
 
 
 def table(rows: int, *, seed: int = 0) -> pa.Table:
@@ -157,3 +157,29 @@ def test_the_largest_row_group_says_what_an_open_file_takes(tmp_path: Path, grou
 
     assert found == pytest.approx(2 * min(2 * 4 * rows // groups, 9 << 18), rel=0.01)
     assert read_footer(tmp_path / "x.parquet", ["a"]).open_bytes == found // 2
+
+
+@pytest.mark.parametrize("group_rows", [100, 1_250, 5_000, 10_000])
+def test_spread_rows_come_from_all_over_the_file_in_its_order(tmp_path: Path, group_rows: int) -> None:
+    path = tmp_path / "sorted.parquet"
+    pq.write_table(pa.table({"at": range(10_000), "old": ["x"] * 10_000}), path, row_group_size=group_rows)
+
+    found = spread_rows(path, 400, pa.schema({"at": pa.float64(), "new": pa.string()}))
+
+    at = found["at"].to_numpy()
+    assert found.schema.types == [pa.float64(), pa.string()]
+    assert found["new"].null_count == found.num_rows
+    assert 300 <= len(at) <= 400
+    assert (np.diff(at) > 0).all()
+    assert np.array_equal(np.unique(at // 1_250), np.arange(8))
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(0, 10), (1, 10), (7, 10), (10, 7), (10, 3)])
+def test_spread_rows_of_small_files_are_all_or_as_many_as_asked(tmp_path: Path, rows: int, wanted: int) -> None:
+    path = tmp_path / "small.parquet"
+    pq.write_table(pa.table({"at": pa.array(range(rows), pa.int64())}), path)
+
+    found = spread_rows(path, wanted, pa.schema({"at": pa.int64()}))["at"].to_pylist()
+
+    assert found == sorted(set(found))
+    assert len(found) == min(rows, wanted)
