@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from aepipe.report.what_if import WhatIf
 from aepipe.storage import PartitionResult
 
 
@@ -227,8 +228,8 @@ class ReportPage:
         reasons: number of flagged rows by first attribution.
         drift: every alarm, and the largest changes of the latest compared partition.
         entities: the entities with the most flagged rows.
-        absent: reason per missing section: partitions, scores, costs, drift, anomalies, entities, latents, samples,
-            traversals, comparisons, training, files, card.
+        absent: reason per missing section: partitions, scores, costs, what_if, drift, anomalies, entities, latents,
+            samples, traversals, comparisons, training, files, card.
     """
 
     header: Header
@@ -236,6 +237,7 @@ class ReportPage:
     partitions: tuple[PartitionResult, ...] = ()
     scores: Scores | None = None
     costs: CostCurve | None = None
+    what_if: WhatIf | None = None
     drift: tuple[DriftLine, ...] = ()
     entities: tuple[EntityLine, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)

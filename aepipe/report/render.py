@@ -1,4 +1,4 @@
-"""Rendering of a report page as one static HTML file without scripts or external resources; all values are escaped."""
+"""Rendering of a report page as one HTML file without external resources; all values are escaped."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aepipe.report import formatting, sections, top_anomalies, traversals
+from aepipe.report import formatting, sections, top_anomalies, traversals, what_if
 from aepipe.report.figures import column_distributions, latent_map
 from aepipe.report.figures import scores as figures
 from aepipe.report.page_model import LatentMap, ReportPage, Samples
@@ -32,6 +32,7 @@ def render(page: ReportPage) -> str:
             tiles=sections.build_tiles(page.partitions),
             quarantined=[line for line in page.partitions if line.status == "quarantined"],
             titles=sections.TITLES,
+            script=Markup(what_if.SCRIPT),
             absent=missing,
             sections=sections,
             figure=_figures(page, missing),

@@ -25,6 +25,7 @@ from aepipe.report.page_model import (
     TraversalLine,
 )
 from aepipe.report.render import render
+from aepipe.report.what_if import WhatIf
 from tests.support.partition_results import partition_result
 
 ROWS = 60
@@ -69,6 +70,25 @@ def cost_curve(text: str) -> CostCurve:
     return CostCurve(text, alpha, (alpha - 0.3) ** 2, 100 * alpha, 0.3, 50, {"precision": 0.25, text: 0.5})
 
 
+def what_if(text: str) -> WhatIf:
+    alphas = np.array([0.01, 0.05, 0.2])
+    return WhatIf(
+        alphas=alphas,
+        current=1,
+        partitions=(f"dt={text}", "dt=2026-01-02"),
+        rows=(40, 1_020),
+        alarms=np.array([[1, 3, 9], [0, 1_001, 1_005]]),
+        capacity=10,
+        cost=np.array([3.0, 2.5, 4.0]),
+        cost_basis=text,
+        precision=np.array([np.nan, 0.5, 0.25]),
+        recall=np.array([0.0, 0.5, 1.0]),
+        labelled=50,
+        anomalies=4,
+        selects_alpha=True,
+    )
+
+
 def everything(text: str = "plain", **changes: object) -> ReportPage:
     """Return a page of a table with every section; `text` is used for every user-defined name and value."""
     rng = np.random.default_rng(0)
@@ -85,6 +105,7 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
         ),
         "scores": Scores(scores, rng.lognormal(0, 1, 80), 4.5),
         "costs": cost_curve(text),
+        "what_if": what_if(text),
         "drift": (
             DriftLine(f"dt={text}", area, "column", 0.12, 0.08, 0.16, 0.31, True),
             DriftLine("dt=2026-01-02", text, "latent", 0.01, 0.0, 0.03, -0.02, False),

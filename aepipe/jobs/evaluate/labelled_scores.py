@@ -85,7 +85,7 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
     unlabelled = 0
     for manifest in scored.manifests:
         why = _unfit(scored, manifest)
-        read = why if why is not None else _labels(scored, manifest, truth)
+        read = why if why is not None else read_labels(scored, manifest, truth)
         if isinstance(read, str):
             left_out[manifest.partition] = read
             continue
@@ -158,7 +158,7 @@ def _alarms(
     return scores, calibration.is_anomaly(calibration.p_values(scores, Entities.find(written, columns)))
 
 
-def _labels(
+def read_labels(
     scored: ScoredPartitions, manifest: Manifest[ScoreDetails], truth: LabelRule
 ) -> tuple[Labels, pa.ChunkedArray | None] | str:
     """Read the labels and the event times of a partition; return a clause if one of its files lacks a column."""

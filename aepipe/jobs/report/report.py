@@ -12,6 +12,7 @@ from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.report.entity_data import build_entities
 from aepipe.jobs.report.muted_data import list_muted
 from aepipe.jobs.report.traversal_data import build_traversals
+from aepipe.jobs.report.what_if_data import build_what_if
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
@@ -86,6 +87,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         partitions=(*map(scored.result, scored.manifests), *page_data.list_quarantined(scored)),
         scores=page_data.build_scores(scan, model),
         costs=page_data.build_cost_curve(model),
+        what_if=build_what_if(scored),
         drift=build_drift(scored),
         entities=build_entities(scored),
         reasons=scan.first_reasons,
