@@ -151,8 +151,8 @@ def inspect(
     if json:
         print_json(seen)
         return
-    rows = [(column.name, column.type, column.kind, column.why) for column in seen.columns]
-    print_table(f"{len(seen.columns)} columns", ("column", "type", "kind", "why"), rows)
+    rows = [(c.name, c.type, c.kind, seen.missing.get(c.name, ""), c.why) for c in seen.columns]
+    print_table(f"{len(seen.columns)} columns", ("column", "type", "kind", "missing", "why"), rows)
     parts = [(part.partition, part.files, part.rows, part.bytes) for part in seen.partitions]
     print_table(f"{len(parts)} partitions", ("partition", "files", "rows", "bytes"), parts)
     for line in seen.notes:

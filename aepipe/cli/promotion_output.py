@@ -3,6 +3,7 @@
 import typer
 
 from aepipe.cli.console import print_table
+from aepipe.jobs.promotion.column_drift import ColumnDrift
 from aepipe.jobs.promotion.comparison import LabelMeasures, ModelFigures
 from aepipe.jobs.promotion.promote import PromoteResult
 
@@ -42,9 +43,14 @@ def _column(each: ModelFigures) -> dict[str, object]:
         "AUROC": None if labels is None else _interval(labels, "auroc"),
         "average precision": None if labels is None else _interval(labels, "average_precision"),
         "precision, recall": None if labels is None else f"{labels.precision:.3g}, {labels.recall:.3g}",
+        "largest drift since training": None if each.drift is None else _drift(each.drift),
         "rows per second": each.rows_per_s,
         "bytes": each.bytes,
     }
+
+
+def _drift(drift: ColumnDrift) -> str:
+    return f"{drift.column}: {drift.distance:.3f} ({drift.low:.3f} to {drift.high:.3f})"
 
 
 def _interval(labels: LabelMeasures, name: str) -> str:

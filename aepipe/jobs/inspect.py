@@ -12,7 +12,7 @@ from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.tables.kind_inference import IGNORE
-from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, spread_rows
+from aepipe.tables.parquet_reader import Footer, null_counts, read_footer, readable_footers, spread_rows
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
 from aepipe.tables.struct_fields import struct_of_field
@@ -39,6 +39,8 @@ class Inspection(Result):
     columns: tuple[Column, ...]
     partitions: tuple[PartitionSeen, ...]
     notes: tuple[str, ...]
+    missing: dict[str, int]
+    """missing values by column; a column whose files do not state them is absent"""
 
 
 def inspect(path: str | Path) -> Inspection:
@@ -83,7 +85,7 @@ def inspect(path: str | Path) -> Inspection:
         )
         for partition in partitions
     )
-    return Inspection(columns=schema.columns, partitions=seen, notes=tuple(notes))
+    return Inspection(columns=schema.columns, partitions=seen, notes=tuple(notes), missing=null_counts(footers))
 
 
 def job_for(path: str | Path) -> Job:

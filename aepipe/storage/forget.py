@@ -17,7 +17,7 @@ from aepipe.frozen import FrozenModel
 from aepipe.storage.atomic_files import put_json, remove
 from aepipe.storage.commit import discard
 from aepipe.storage.locks import lock
-from aepipe.storage.paths import FILE, PartitionPaths, forgotten_folder
+from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, forgotten_folder
 from aepipe.storage.run_kinds import RUN_KINDS
 
 
@@ -47,7 +47,8 @@ def read_notes(root: Path) -> tuple[RemovalNote, ...]:
 def files_of(root: Path, partition: str, pages: Sequence[str]) -> tuple[Path, ...]:
     """List the existing files of a partition in the order in which they are removed."""
     found = [path for kind in RUN_KINDS for path in _files_of_kind(PartitionPaths(root, partition, kind))]
-    return tuple(path for path in (*found, *_pages(root, pages)) if path.is_file())
+    drift = (folder / f"{partition}.json" for folder in sorted((root / HIDDEN / DRIFT).glob("*")))
+    return tuple(path for path in (*found, *drift, *_pages(root, pages)) if path.is_file())
 
 
 def remove_partition(

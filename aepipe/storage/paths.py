@@ -9,6 +9,8 @@ from aepipe.storage.run_kinds import RunKind
 
 HIDDEN = ".aepipe"
 FILE = "part-0.parquet"
+DRIFT = "drift"
+"""Folder of drift records, one folder per model version, in HIDDEN."""
 _LONGEST = 200
 
 

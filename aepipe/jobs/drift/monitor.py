@@ -26,6 +26,7 @@ from aepipe.jobs.results import Result
 from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
+from aepipe.storage.paths import DRIFT
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import natural_order
 
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 MOST_ROWS = 50_000
 """Rows per partition that are compared, evenly spaced: enough for a distance of 0.01."""
-FOLDER = "drift"
 
 Counts = Mapping[str, NDArray[np.int64]]
 
@@ -168,7 +168,7 @@ class _Monitor:
         if known is not None and known.key == manifest.key:
             return known
         record = self._compare(manifest)
-        path = self._job.out_path / HIDDEN / FOLDER / self._bundle.path.name / f"{manifest.partition}.json"
+        path = self._job.out_path / HIDDEN / DRIFT / self._bundle.path.name / f"{manifest.partition}.json"
         put_json(path, record.model_dump(mode="json"))
         self._records[record.partition] = record
         return record
@@ -293,7 +293,7 @@ def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Map
 
 def read_drift(out: Path, model_version: str) -> tuple[PartitionDrift, ...]:
     """Return the records of a model version in the order of the partitions; unreadable records count as absent."""
-    folder = out / HIDDEN / FOLDER / model_version.rpartition("/")[2]
+    folder = out / HIDDEN / DRIFT / model_version.rpartition("/")[2]
     found = []
     for path in folder.rglob("*.json"):
         try:

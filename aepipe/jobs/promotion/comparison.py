@@ -16,6 +16,7 @@ from aepipe.errors import DataUnreadable, EvaluationInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.evaluate import Measured
 from aepipe.jobs.ground_truth import LabelRule, label_rule
+from aepipe.jobs.promotion.column_drift import ColumnDrift, largest_drift
 from aepipe.jobs.results import Result
 from aepipe.metrics.ranking import (
     Interval,
@@ -32,6 +33,8 @@ from aepipe.tables.partitions import Partition
 
 KEPT_ROWS = 1_000_000
 """Rows whose scores are kept for the rank correlation and the expected cost, evenly spaced."""
+DRIFT_ROWS = 50_000
+"""Rows whose columns are compared with the training data, evenly spaced."""
 _ROUNDS = 200
 
 Floats = NDArray[np.float64]
@@ -71,6 +74,8 @@ class ModelFigures(Result):
     rows_per_s: float
     bytes: int
     """size of the bundle"""
+    drift: ColumnDrift | None = None
+    """largest change of a column since the training data; None if it cannot be measured"""
 
 
 class PartitionAlarms(Result):
@@ -170,11 +175,16 @@ class _Comparing:
         self.left_out: dict[str, str] = {}
         rows = sum(_rows_of(partition) for partition in partitions)
         self._step = max(1, math.ceil(rows / KEPT_ROWS))
+        self._drift_step = max(1, math.ceil(rows / DRIFT_ROWS))
+        self._sampled: list[pa.Table] = []
 
     def add(self, partition: Partition) -> None:
         """Score a partition; note it as left out if that fails, without a trace in the figures."""
         try:
-            batches = [self._score(table) for table in self._tables(partition)]
+            batches, sampled = [], []
+            for table in self._tables(partition):
+                batches.append(self._score(table))
+                sampled.append(table.take(np.arange(0, table.num_rows, self._drift_step)))
         except (DataUnreadable, SchemaMismatch) as error:
             self.left_out[partition.name] = str(error)
             return
@@ -182,6 +192,7 @@ class _Comparing:
         if not rows:
             self.left_out[partition.name] = "it has no rows"
             return
+        self._sampled += sampled
         counts = np.zeros(3, np.int64)
         for champion, challenger, labels in batches:
             counts += self._take(champion, challenger, labels)
@@ -259,6 +270,7 @@ class _Comparing:
             labels=measures,
             rows_per_s=rows / each.seconds,
             bytes=sum(len(data) for data in bundle.files.values()),
+            drift=largest_drift(each.model, self._sampled),
         )
 
     def _cost(self, each: _Collected, measures: LabelMeasures | None, *, rows: float) -> float | None:

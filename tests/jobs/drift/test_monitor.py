@@ -13,10 +13,12 @@ from aepipe.config.job import read_job
 from aepipe.errors import BundleNotFound
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.drift.monitor import measure_drift, measure_if_possible, read_drift
+from aepipe.jobs.forget import forget
+from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.score import score
 from benchmarks.drift import reference, replay
 from tests.support.linear_bundle import numbers
-from tests.support.two_models import write_job, write_partition
+from tests.support.two_models import add_version, write_job, write_partition
 
 QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
 
@@ -66,6 +68,33 @@ def test_quiet_partitions_raise_no_alarm(job: Path) -> None:
     assert result.alarms == ()
     names = {stream.name for stream in result.partitions[0].streams}
     assert {"a", "b", "c", "score", "z_000"} <= names
+
+
+def test_removed_partitions_leave_no_record(job: Path) -> None:
+    score(job)
+    measure_drift(job)
+    records = read_job(job).out_path / ".aepipe" / "drift"
+    assert len(list(records.rglob("dt=2026-03-02.json"))) == 1
+
+    forget(job, ["dt=2026-03-02"], is_confirmed=True)
+
+    assert [path.name for path in sorted(records.rglob("*.json"))] == ["dt=2026-03-01.json", "dt=2026-03-03.json"]
+
+
+def test_a_promotion_report_names_the_column_that_drifted_most(job: Path) -> None:
+    add_version(job.parent, "challenger", seed=5)
+    for day in (4, 5):
+        shifted(job, day, shift=0.5)
+
+    report = promote(job, partitions=["dt=2026-03-04", "dt=2026-03-05"], dry_run=True).report
+
+    assert report is not None
+    drift = report.comparison.champion.drift
+    assert drift is not None
+    assert drift.column == "a"
+    assert drift.shift == pytest.approx(0.5, abs=0.1)
+    assert drift.low < drift.distance < drift.high
+    assert report.comparison.challenger.drift is None  # its bundle has no reference
 
 
 def test_a_shift_names_its_column_with_an_interval(job: Path) -> None:
