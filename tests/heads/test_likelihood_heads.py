@@ -15,3 +15,11 @@ def test_elbo_adds_the_divergence_from_the_prior() -> None:
     rows = evidence(10)
 
     torch.testing.assert_close(find("elbo").fit(HeadStats(rows, rows))(rows), rows.total + rows.kl)
+
+
+def test_residual_is_the_root_mean_square_of_the_residuals() -> None:
+    rows = evidence(10)
+
+    expected = torch.tensor([sum(value**2 for value in row) / len(row) for row in rows.residual.tolist()]).sqrt()
+
+    torch.testing.assert_close(find("residual").fit(HeadStats(rows, rows))(rows), expected)

@@ -1,0 +1,246 @@
+"""Score of a window of a series: distance to known windows, score of the model, and deviation, on one scale.
+
+A window is compared with the training steps of its series and with its own recent past, which is read again from the
+source. The memory grows with every night without a state of its own: scores depend neither on the order of runs nor on
+how the source is divided into partitions.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
+from aepipe.series.nearest import Distances, Floats, Segment, deviation
+
+FILE = "memory.json"
+STEPS_FILE = "memory.npy"
+"""Files of the memory in a bundle."""
+
+HISTORY_WINDOWS = 10
+"""Windows of its own past that a window is compared with, at all lags.
+
+On 19 series of the Numenta Anomaly Benchmark, 10, 20 and all windows reach a mean VUS-PR of .570, .571 and .575.
+"""
+
+WAIT_WINDOWS = 5
+"""Delay, in windows, after which an unusual window serves for comparison itself."""
+
+ADMITTED = 0.99
+"""Quantile of the training distances up to which a window serves for comparison at once."""
+
+MOST_STEPS, MOST_STEPS_EACH, FEWEST_STEPS_EACH = 200_000, 10_000, 500
+"""Training steps kept over all entities, and of one entity: the latest."""
+
+_POOLED_ENTITIES, _POOLED_STEPS_EACH = 4, 1_000
+"""Entities, and their latest steps, that an entity without training steps is compared with."""
+
+_SOFTENING = 0.02
+"""Added to distance and deviation, in standard deviations: smaller differences are rounding or noise of sensors."""
+
+
+class Scales(FrozenModel):
+    """Medians of the three parts of a score on the training windows, and the distance up to which windows are usual."""
+
+    nearest: float = Field(gt=0)
+    model: float = Field(gt=0)
+    deviation: float = Field(gt=0)
+    usual: float = Field(ge=0, description="quantile of the distances to other training windows")
+
+
+class EntityMemory(FrozenModel):
+    """Training steps and scales of one entity."""
+
+    firsts: tuple[int, ...] = Field(description="step number of the first step of each segment")
+    lengths: tuple[int, ...] = Field(description="steps of each segment")
+    scales: Scales
+
+
+class _Index(FrozenModel):
+    """Content of the JSON file; the steps of the entities follow each other in the array."""
+
+    window: int
+    day: float | None = Field(description="steps per day; None if the order of steps is not time")
+    entities: dict[str, EntityMemory]
+    pooled: Scales
+
+
+class Parts(NamedTuple):
+    """Parts of the scores of windows, (W,) each."""
+
+    nearest: Floats
+    model: Floats
+    deviation: Floats
+
+    def score(self, scales: Scales) -> Floats:
+        """Return log(1 + r^2) of the distance plus half of it for the other two, with r relative to the median.
+
+        On 19 series of the Numenta Anomaly Benchmark, this sum reaches a mean VUS-PR of .570, the distance alone .567,
+        and model and deviation alone .48 and .40. It is never far below the best of them on any series.
+        """
+        terms = (
+            np.log1p((np.maximum(part, 0.0) / scale) ** 2)
+            for part, scale in zip(self, (scales.nearest, scales.model, scales.deviation), strict=True)
+        )
+        nearest, model, spread = terms
+        return np.asarray(nearest + (model + spread) / 2)
+
+
+class SeriesMemory:
+    """Known steps of all entities, and the scales of their scores."""
+
+    def __init__(self, index: _Index, steps: NDArray[np.float32]) -> None:
+        """Take the content of the files; steps: (S, F)."""
+        self._index, self._steps = index, steps
+        self._distances = Distances(index.window, index.day)
+        ends = np.cumsum([sum(entity.lengths) for entity in index.entities.values()], dtype=np.int64)
+        self._begins = dict(zip(index.entities, (int(end) for end in np.concatenate([[0], ends])), strict=False))
+        names = _spread_over(tuple(index.entities), _POOLED_ENTITIES)
+        self._pooled = tuple(segment for name in names for segment in _latest(self._of(name), _POOLED_STEPS_EACH))
+
+    @classmethod
+    def fit(
+        cls,
+        segments: Mapping[str, Sequence[Segment]],
+        model_scores: Mapping[str, Sequence[Floats]],
+        *,
+        window: int,
+        day: float | None,
+    ) -> Self:
+        """Keep the latest training steps of each entity, and the median of each part over its windows.
+
+        A window is compared with all windows of its entity but the overlapping ones.
+
+        Args:
+            segments: Scaled training segments of each entity, in the order of time.
+            model_scores: Score of each window by the model, (W,) per segment.
+            window: Steps per window.
+            day: Steps per day; None if the order of steps is not time.
+        """
+        each = max(FEWEST_STEPS_EACH, min(MOST_STEPS_EACH, MOST_STEPS // max(len(segments), 1)))
+        distances = Distances(window, day)
+        entities, steps, found = dict[str, EntityMemory](), list[Floats](), list[Parts]()
+        kept_steps = 0
+        for name, of_entity in segments.items():
+            if kept_steps >= MOST_STEPS:
+                break
+            kept = [segment for segment in _latest(of_entity, each) if segment.steps >= window]
+            if not kept:
+                continue
+            of_windows = np.concatenate([np.zeros(0), *model_scores[name]])
+            parts = _training_parts(distances, kept, of_windows)
+            found.append(parts)
+            entities[name] = EntityMemory(
+                firsts=tuple(segment.first for segment in kept),
+                lengths=tuple(segment.steps for segment in kept),
+                scales=_scales(parts),
+            )
+            steps += [segment.values.T for segment in kept]
+            kept_steps += sum(segment.steps for segment in kept)
+        everything = Parts(*(np.concatenate(part) for part in zip(*found, strict=True))) if found else None
+        index = _Index(window=window, day=day, entities=entities, pooled=_scales(everything))
+        array = np.concatenate(steps) if steps else np.zeros((0, _channels(segments)))
+        return cls(index, array.astype(np.float32))
+
+    @classmethod
+    def of(cls, files: Mapping[str, bytes]) -> Self:
+        """Read the files of a bundle."""
+        steps = np.load(io.BytesIO(files[STEPS_FILE]), allow_pickle=False)
+        return cls(_Index.model_validate_json(files[FILE]), steps)
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of the files by name; equal memories have equal bytes."""
+        buffer = io.BytesIO()
+        np.save(buffer, self._steps, allow_pickle=False)
+        return {FILE: self._index.model_dump_json().encode(), STEPS_FILE: buffer.getvalue()}
+
+    @property
+    def history(self) -> int:
+        """Steps before the first step of a window that its score depends on."""
+        return HISTORY_WINDOWS * self._index.window
+
+    def score(self, entity: str, segments: Sequence[Segment], model_scores: Sequence[Floats]) -> list[Floats]:
+        """Return the score of each window, (W,) per segment.
+
+        Args:
+            entity: Name of the entity; one that training did not see is compared with steps of all entities.
+            segments: Scaled segments in the order of time, from `history` steps before the first window of interest.
+            model_scores: Score of each window by the model, (W,) per segment.
+        """
+        known = self._index.entities.get(entity)
+        scales = self._index.pooled if known is None else known.scales
+        memory = self._pooled if known is None else self._of(entity)
+        window, is_time = self._index.window, self._index.day is not None
+        to_memory = [self._distances.to_memory(segment, memory, is_aligned=is_time) for segment in segments]
+        admitted = [_soft(distance) <= scales.usual for distance in to_memory]
+        scores = []
+        for at, segment in enumerate(segments):
+            to_past = self._distances.to_past(
+                segment,
+                segments[: at + 1],
+                horizon=self.history,
+                admitted=admitted[: at + 1],
+                wait=WAIT_WINDOWS * window,
+            )
+            nearest = np.minimum(to_memory[at], to_past)
+            nearest = _soft(np.where(np.isfinite(nearest), nearest, scales.nearest))
+            scores.append(Parts(nearest, model_scores[at], _soft(deviation(segment, window))).score(scales))
+        return scores
+
+    def _of(self, entity: str) -> tuple[Segment, ...]:
+        begin, segments = self._begins[entity], []
+        known = self._index.entities[entity]
+        for first, length in zip(known.firsts, known.lengths, strict=True):
+            segments.append(Segment.of(first, self._steps[begin : begin + length]))
+            begin += length
+        return tuple(segments)
+
+
+def _latest(segments: Sequence[Segment], steps: int) -> list[Segment]:
+    """Return the last steps of segments, in the order of time."""
+    kept: list[Segment] = []
+    for segment in reversed(segments):
+        if steps <= 0:
+            break
+        cut = max(segment.steps - steps, 0)
+        kept.insert(0, Segment(segment.first + cut, segment.values[:, cut:]))
+        steps -= segment.steps - cut
+    return kept
+
+
+def _training_parts(distances: Distances, kept: Sequence[Segment], model_scores: Floats) -> Parts:
+    """Return the parts of training windows; model_scores: of all windows of the entity; the last ones are used."""
+    nearest = np.concatenate([distances.to_memory(segment, kept) for segment in kept])
+    spread = np.concatenate([deviation(segment, distances.window) for segment in kept])
+    return Parts(_soft(nearest), model_scores[-len(nearest) :], _soft(spread))
+
+
+def _scales(parts: Parts | None) -> Scales:
+    """Return the medians; 1 for a part without a finite value, as of a series shorter than two windows."""
+    if parts is None:
+        return Scales(nearest=1.0, model=1.0, deviation=1.0, usual=0.0)
+    finite = [part[np.isfinite(part)] for part in parts]
+    nearest, model, spread = (float(np.median(part)) if len(part) else 1.0 for part in finite)
+    return Scales(
+        nearest=nearest,
+        model=max(model, _SOFTENING),
+        deviation=spread,
+        usual=float(np.quantile(finite[0], ADMITTED)) if len(finite[0]) else 0.0,
+    )
+
+
+def _soft(values: Floats) -> Floats:
+    return np.sqrt(values**2 + _SOFTENING**2)
+
+
+def _spread_over(names: Sequence[str], most: int) -> tuple[str, ...]:
+    """Return at most `most` of the names, equally spaced."""
+    places = np.linspace(0, len(names) - 1, most).astype(int) if names else ()
+    return tuple(dict.fromkeys(names[place] for place in places))
+
+
+def _channels(segments: Mapping[str, Sequence[Segment]]) -> int:
+    return next((len(segment.values) for of_entity in segments.values() for segment in of_entity), 1)

@@ -1,0 +1,159 @@
+"""Distances between windows of series: the nearest window of the past, and of a memory.
+
+The windows that two series share at one lag form a diagonal of the distance matrix. Along it, the squared differences
+of steps are summed once and windows are differences of the sums, so that the cost does not depend on the window (Zhu et
+al. 2016, "Matrix Profile II"). All sums are in float64: the result does not depend on where a series was cut.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+REACH = 100.0
+"""Bound of scaled values: beyond it a window is far from all others, and sums of squares would lose digits."""
+
+DAY_WEIGHT = 0.36
+"""Weight of the time of day: 12 hours apart counts as four times this mean squared difference per channel.
+
+On 19 series of the Numenta Anomaly Benchmark, weights of 0.09 and 0.36 raise the mean VUS-PR by 0.01 and 0.02, and 1
+adds nothing.
+"""
+
+
+class Segment(NamedTuple):
+    """Steps of one series without a gap.
+
+    Attributes:
+        first: Number of the first step on the grid of its series; differences are lags in steps.
+        values: (F, S) scaled values without missing ones.
+    """
+
+    first: int
+    values: Floats
+
+    @classmethod
+    def of(cls, first: int, values: NDArray[np.floating]) -> "Segment":
+        """Make a segment of values (S, F), clipped at `REACH`."""
+        return cls(first, np.ascontiguousarray(np.clip(values.T.astype(np.float64), -REACH, REACH)))
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return int(self.values.shape[1])
+
+    def windows(self, window: int) -> int:
+        """Return the number of windows."""
+        return max(self.steps - window + 1, 0)
+
+
+class Distances(NamedTuple):
+    """Distances between windows of one length.
+
+    Attributes:
+        window: Steps per window.
+        day: Steps per day, so that the time of day counts; None if the order of steps is not time.
+    """
+
+    window: int
+    day: float | None = None
+
+    def to_memory(self, segment: Segment, memory: Iterable[Segment], *, is_aligned: bool = True) -> Floats:
+        """Return the root mean squared distance of each window to the nearest window of the memory, (W,).
+
+        Windows that share a step are not compared; infinite where none is left.
+
+        Args:
+            segment: The windows.
+            memory: Segments to compare with.
+            is_aligned: False if step numbers of the memory have another origin: all windows are compared, and the
+                time of day does not count.
+        """
+        best = np.full(segment.windows(self.window), np.inf)
+        distances = self if is_aligned else self._replace(day=None)
+        for other in memory:
+            first, last = _lags(segment, other)
+            if not is_aligned:
+                distances._lower(best, segment, other, range(first, last + 1))
+                continue
+            distances._lower(best, segment, other, range(first, min(last, -self.window) + 1))
+            distances._lower(best, segment, other, range(max(first, self.window), last + 1))
+        return np.asarray(np.sqrt(best))
+
+    def to_past(
+        self,
+        segment: Segment,
+        earlier: Sequence[Segment],
+        *,
+        horizon: int,
+        admitted: Sequence[Bools] = (),
+        wait: int = 0,
+    ) -> Floats:
+        """Return the distance of each window to the nearest one that ended before it began, (W,).
+
+        Args:
+            segment: The windows.
+            earlier: Segments of the same series in the order of time, `segment` among them.
+            horizon: Largest lag in steps.
+            admitted: Windows of each earlier segment, (W,) each, that may be compared at once; the others wait.
+            wait: Least lag in steps of a window that is not admitted.
+        """
+        best = np.full(segment.windows(self.window), np.inf)
+        masks: Sequence[Bools | None] = admitted or [None] * len(earlier)
+        for other, mask in zip(earlier, masks, strict=True):
+            first, last = _lags(segment, other)
+            lags = range(max(first, self.window), min(last, horizon) + 1)
+            if mask is None:
+                self._lower(best, segment, other, lags)
+                continue
+            self._lower(best, segment, other, range(lags.start, min(lags.stop, wait)), admitted=mask)
+            self._lower(best, segment, other, range(max(lags.start, wait), lags.stop))
+        return np.asarray(np.sqrt(best))
+
+    def _lower(
+        self, best: Floats, segment: Segment, other: Segment, lags: range, *, admitted: Bools | None = None
+    ) -> None:
+        """Lower the least mean squared distances, (W,), by the windows of another segment at these lags."""
+        window, (channels, _) = self.window, segment.values.shape
+        ours, others = segment.windows(window), other.windows(window)
+        sums = np.zeros(segment.values.shape[1] + 1)
+        for lag in lags:
+            shift = segment.first - other.first - lag
+            begin, end = max(0, -shift), min(ours, others - shift)
+            if begin >= end:
+                continue
+            steps = end - begin + window - 1
+            squares = segment.values[:, begin : begin + steps] - other.values[:, begin + shift : begin + shift + steps]
+            squares *= squares
+            np.cumsum(squares[0] if channels == 1 else squares.sum(axis=0), out=sums[1 : steps + 1])
+            found = sums[window : steps + 1] - sums[: steps + 1 - window]
+            found /= window * channels
+            if self.day is not None:
+                found += 2 * DAY_WEIGHT * (1 - math.cos(2 * math.pi * lag / self.day))
+            if admitted is not None:
+                found[~admitted[begin + shift : end + shift]] = np.inf
+            np.minimum(best[begin:end], found, out=best[begin:end])
+
+
+def deviation(segment: Segment, window: int) -> Floats:
+    """Return the standard deviation of each window, root mean square over channels, (W,)."""
+    values = segment.values
+    if segment.steps < window:
+        return np.zeros(0)
+    centred = values - values.mean(axis=1, keepdims=True)  # the deviation is the same; its sums keep their digits
+    sums, squares = (np.cumsum(np.pad(part, ((0, 0), (1, 0))), axis=1) for part in (centred, centred**2))
+    mean, power = ((total[:, window:] - total[:, :-window]) / window for total in (sums, squares))
+    return np.asarray(np.sqrt(np.maximum(power - mean**2, 0.0).mean(axis=0)))
+
+
+def _lags(segment: Segment, other: Segment) -> tuple[int, int]:
+    """Return the least and the greatest lag between steps of the segments."""
+    return (
+        segment.first - (other.first + other.values.shape[1] - 1),
+        segment.first + segment.values.shape[1] - 1 - other.first,
+    )

@@ -1,0 +1,114 @@
+"""Scores of windows by what is known of their series."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from aepipe.series.memory import SeriesMemory
+from aepipe.series.nearest import Segment
+
+WINDOW, DAY = 8, 24.0
+
+
+def _wave(steps: int, *, seed: int = 0) -> NDArray[np.float64]:
+    """A daily wave with little noise, (T, 1)."""
+    noise = 0.05 * np.random.default_rng(seed).normal(size=steps)
+    return (np.sin(2 * np.pi * np.arange(steps) / DAY) + noise)[:, None]
+
+
+def _model(segments: list[Segment]) -> list[NDArray[np.float64]]:
+    """A model that finds every window equally strange."""
+    return [np.ones(segment.windows(WINDOW)) for segment in segments]
+
+
+def _memory(**training: NDArray[np.float64]) -> SeriesMemory:
+    segments = {name: [Segment.of(0, values)] for name, values in training.items()}
+    scores = {name: _model(of_entity) for name, of_entity in segments.items()}
+    return SeriesMemory.fit(segments, scores, window=WINDOW, day=DAY)
+
+
+def _score(memory: SeriesMemory, values: NDArray[np.float64], *, first: int, entity: str = "a") -> NDArray[np.float64]:
+    segments = [Segment.of(first, values)]
+    return memory.score(entity, segments, _model(segments))[0]
+
+
+def test_a_known_shape_at_the_wrong_time_of_day_scores_higher() -> None:
+    memory = _memory(a=_wave(240))
+
+    on_time, late = (_score(memory, _wave(40, seed=1), first=first) for first in (480, 492))
+
+    assert on_time.max() < late.min()
+
+
+def test_a_new_level_is_strange_until_it_has_lasted() -> None:
+    memory = _memory(a=_wave(240))
+    values = _wave(20 * WINDOW, seed=2)
+    values[40:] += 4
+
+    scores = _score(memory, values, first=480)
+
+    before, during, after = scores[:30], scores[40:80], scores[-2 * WINDOW :]
+    assert during.min() > after.max()
+    assert np.median(after) < (np.median(before) + np.median(during)) / 2
+
+
+def test_a_training_window_is_compared_with_others_only() -> None:
+    training = _wave(240)
+    training[100:104] = 9
+    memory = _memory(a=training)
+
+    scores = _score(memory, training, first=0)
+
+    assert scores[97:103].min() > 2 * np.median(scores)
+
+
+def test_an_unseen_entity_is_compared_with_all_entities() -> None:
+    memory = _memory(a=_wave(240), b=_wave(240, seed=1) + 3)
+
+    known, strange = (_score(memory, _wave(40, seed=2) + level, first=480, entity="new") for level in (3, -4))
+
+    assert known.max() < strange.min()
+
+
+def test_entities_without_a_window_and_empty_tables_are_no_error() -> None:
+    for memory in (_memory(a=_wave(3)), SeriesMemory.fit({}, {}, window=WINDOW, day=None)):
+        assert np.isfinite(_score(memory, _wave(20), first=0)).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+def test_constant_series_have_finite_scores(level: float) -> None:
+    memory = _memory(a=np.full((100, 1), level))
+
+    scores = _score(memory, np.full((60, 1), level), first=200)
+
+    assert np.isfinite(scores).all()
+    assert _score(memory, np.full((60, 1), level + 1), first=200)[:10].min() > scores.max()
+
+
+def test_files_hold_the_memory() -> None:
+    memory = _memory(a=_wave(240), b=_wave(100, seed=3))
+
+    opened = SeriesMemory.of(memory.files())
+
+    assert opened.files() == memory.files()
+    for entity in ("a", "b", "new"):
+        values = _wave(50, seed=4)
+        assert (
+            _score(opened, values, first=300, entity=entity) == _score(memory, values, first=300, entity=entity)
+        ).all()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 150), st.integers(0, 1_000))
+def test_scores_do_not_depend_on_where_the_series_is_cut(cut: int, seed: int) -> None:
+    memory = _memory(a=_wave(120))
+    generator = np.random.default_rng(seed)
+    values = _wave(400, seed=seed) + np.repeat(generator.normal(size=(10, 1)), 40, axis=0) * 3
+
+    whole = _score(memory, values, first=200)
+    later = _score(memory, values[cut:], first=200 + cut)
+
+    settled = memory.history
+    assert later[settled:] == pytest.approx(whole[cut + settled :], rel=1e-6, abs=1e-9)
