@@ -40,7 +40,7 @@ from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
-from aepipe.inference.memory_budget import block_rows, default_memory_mb
+from aepipe.inference.memory_budget import block_rows, default_memory_mb, read_limits
 from aepipe.inference.session import Session
 from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
 from aepipe.tables.parquet_reader import slices
@@ -205,9 +205,11 @@ class PartitionScoring:
             log.info("%s: ignoring columns the model does not use: %s", partition.name, self._plan.extra_columns)
         self._scorer = BlockScorer(bundle, self._plan.passthrough, features=settings.features)
         self._sinks = {name: commit.open(name, table.schema) for name, table in self._scorer.tables.items()}
+        memory_mb = memory_mb or default_memory_mb(workers)
+        self._limits = read_limits(memory_mb=memory_mb, workers=workers, open_bytes=self._plan.open_bytes)
         self._block_rows = block_rows(
             self._plan.row_bytes + self._scorer.output_bytes,
-            memory_mb=memory_mb or default_memory_mb(workers),
+            memory_mb=memory_mb,
             workers=workers,
             open_bytes=self._plan.open_bytes,
         )
@@ -299,7 +301,7 @@ class PartitionScoring:
 
     def _read_blocks(self) -> Iterator[Block]:
         for path, columns, as_codes in self._plan.files:
-            batches = slices([path], columns, rows=self._block_rows, as_codes=as_codes)
+            batches = slices([path], columns, rows=self._block_rows, as_codes=as_codes, limits=self._limits)
             while True:
                 began = perf_counter()
                 batch = next(batches, None)

@@ -3,10 +3,13 @@
 from typing import Literal
 
 from aepipe.layout import Layout
+from aepipe.tables.decoded_sizes import ReadLimits
 
 _RESERVED_MB = 250  # Python, Arrow, onnxruntime, one session per core, Parquet writers
 _LARGEST_BLOCK = 32_768
 """Rows per block: 65,536 are no faster, and workers wait longer for the last block."""
+_LEAST_BLOCK_BYTES = 16 << 20
+"""One large image fits into any budget."""
 
 _ACTIVATIONS_MB = {"cpu": 32, "cuda": 2_048}
 _WIDENING = {"table": 8, "image": 40}
@@ -54,6 +57,22 @@ def partitions_at_once(open_bytes: int, *, memory_mb: int, workers: int) -> int:
     return max(1, min(workers, (memory_mb - _RESERVED_MB << 20) // max(1, open_bytes)))
 
 
+def read_limits(*, memory_mb: int, workers: int, open_bytes: int = 0) -> ReadLimits:
+    """Return the bytes that the rows of a block and large pages may take; a row that is larger is not read.
+
+    Args:
+        memory_mb: memory of the process.
+        workers: number of workers.
+        open_bytes: memory of an open file, without its rows.
+
+    >>> [size >> 20 for size in read_limits(memory_mb=600, workers=2)]
+    [29, 350]
+    """
+    # long texts are held twice more: in the rows that the writer collects, and in its pages
+    block = _for_blocks(memory_mb=memory_mb, workers=workers, open_bytes=open_bytes) // (4 * (workers + 1))
+    return ReadLimits(batch=max(_LEAST_BLOCK_BYTES, block), open=max(memory_mb - _RESERVED_MB, memory_mb // 4) << 20)
+
+
 def block_rows(row_bytes: int, *, memory_mb: int, workers: int, open_bytes: int = 0) -> int:
     """Return the rows that a worker reads, scores and hands over at a time.
 
@@ -66,7 +85,11 @@ def block_rows(row_bytes: int, *, memory_mb: int, workers: int, open_bytes: int 
     >>> block_rows(1_000, memory_mb=600, workers=2), block_rows(1_000_000, memory_mb=600, workers=2)
     (32768, 61)
     """
-    files = open_bytes * partitions_at_once(open_bytes, memory_mb=memory_mb, workers=workers)
-    available = max((memory_mb - _RESERVED_MB << 20) - files, memory_mb << 17)  # an eighth at least
+    available = _for_blocks(memory_mb=memory_mb, workers=workers, open_bytes=open_bytes)
     # One block per worker and one that waits to be written, each briefly twice: in Parquet's and in Arrow's form.
     return max(1, min(_LARGEST_BLOCK, available // (2 * (workers + 1) * row_bytes)))
+
+
+def _for_blocks(*, memory_mb: int, workers: int, open_bytes: int) -> int:
+    files = open_bytes * partitions_at_once(open_bytes, memory_mb=memory_mb, workers=workers)
+    return max((memory_mb - _RESERVED_MB << 20) - files, memory_mb << 17)  # an eighth at least

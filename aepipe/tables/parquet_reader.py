@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
-from aepipe.tables.parquet_sizes import Chunk, RowGroup, read_row_groups
+from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
+from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_row_groups
 from aepipe.tables.source_files import printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
@@ -30,10 +31,14 @@ _PLACES = 8
 """Number of places of a file that `spread_rows` reads."""
 _MOST_SPREAD = 1 << 17
 """Rows that `spread_rows` decodes at most."""
+_LIMITS = ReadLimits()
+_SPREAD_LIMITS = ReadLimits(batch=32 << 20)  # the batches of all places are kept
 _LARGE_GROUPS = 8
 """Number of batches after which a batch may be cut short by the end of a row group."""
 _OPEN_BYTES = 9 << 18
 """Upper bound per column: writers end dictionaries and pages at 1 MiB; 64 columns of floats took 150 MB."""
+_MOST_FOOTER_BYTES = 48 << 20
+"""Arrow takes ten times as much for it: 380 MB for 100,000 row groups of three columns."""
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError)
 """Errors of Arrow for damaged bytes; names that are not UTF-8 are a ValueError."""
 _HEADERS = 128  # bytes per column and row group that hold no values
@@ -66,7 +71,11 @@ class Footer:
         """Estimated size of dictionaries and pages while the largest row group is read. Raises DataUnreadable."""
         largest = max(self._groups, key=lambda group: group.rows, default=None)
         chunks = () if largest is None else largest.chunks
-        return sum(min(2 * max(0, chunk.stored - _HEADERS), _OPEN_BYTES) for chunk in chunks)
+        ordinary = sum(min(2 * max(0, chunk.stored - _HEADERS), _OPEN_BYTES) for chunk in chunks)
+        try:
+            return ordinary + large_open_bytes(self.path, () if largest is None else (largest,))
+        except OSError as error:
+            raise _incomplete(self.path, error) from None
 
     @cached_property
     def _groups(self) -> tuple[RowGroup, ...]:
@@ -116,18 +125,20 @@ def slices(
     rows: int,
     as_codes: Sequence[str] = (),
     schema: pa.Schema | None = None,
+    limits: ReadLimits = _LIMITS,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the files in order, in batches that never span two files.
 
     Args:
         files: Parquet files.
         columns: columns to read, `address.city` for a field of a struct; None for all, fields of structs included.
-        rows: maximum rows per batch.
+        rows: maximum rows per batch; batches of large rows have fewer.
         as_codes: text columns to read as dictionary arrays, which is faster if values repeat.
         schema: types to cast the columns to; columns missing from a file are null then. None keeps the file's types.
+        limits: most bytes of a batch in memory, and of large pages that are open meanwhile.
 
     Raises:
-        DataUnreadable: a file cannot be read; names the file and the row group.
+        DataUnreadable: a file cannot be read, or a row of it exceeds the limits; names the row group.
         SchemaMismatch: a file lacks a column.
     """
     for path in files:
@@ -138,13 +149,13 @@ def slices(
                 if absent:
                     raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
                 has_fields = len(names) > len(file.schema_arrow.names)
-                for batch in _batches(path, file, columns, rows):
+                for batch in _batches(path, file, columns, rows, as_codes=as_codes, limits=limits):
                     yield flatten_structs(batch, columns) if has_fields else batch
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
                 common = pa.schema([schema.field(name) for name in wanted])
                 present = [name for name in wanted if name in names]
-                for batch in _batches(path, file, present, rows):
+                for batch in _batches(path, file, present, rows, as_codes=as_codes, limits=limits):
                     yield cast_batch(flatten_structs(batch), common)
 
 
@@ -171,26 +182,45 @@ def spread_rows(file: Path, rows: int, schema: pa.Schema) -> pa.Table:
             else filled
         )
         is_small = opened.metadata.num_rows <= rows
+        sizes = DecodedSizes(file, opened, present, as_codes=(), limits=_SPREAD_LIMITS)
         found: list[pa.RecordBatch] = []
         for group in filled if is_small else groups:
             readable = min(opened.metadata.row_group(group).num_rows, _MOST_SPREAD // len(groups))
             places = 1 if is_small else max(1, min(_PLACES, rows) // len(groups))
             share = rows if is_small else max(1, rows // (len(groups) * places))
-            step = max(share, readable // places)
+            step = _fitting_rows(file, sizes, [group], max(share, readable // places))
             batches = _read_batches(file, opened, [group], present, step, done=0)
+            places = -(-rows // step) if is_small else places
             found += [flatten_structs(batch.slice(0, share)) for batch in islice(batches, places)]
         return pa.Table.from_batches([cast_batch(batch, schema) for batch in found], schema).slice(0, rows)
 
 
-def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(
+    path: Path,
+    file: pq.ParquetFile,
+    columns: Sequence[str] | None,
+    most_rows: int,
+    *,
+    as_codes: Sequence[str],
+    limits: ReadLimits,
+) -> Iterator[pa.RecordBatch]:
     done = 0
-    for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * rows):
+    sizes = DecodedSizes(path, file, columns, as_codes=as_codes, limits=limits)
+    for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * most_rows):
+        rows = _fitting_rows(path, sizes, groups, most_rows)
         for batch in _read_batches(path, file, groups, columns, rows, done=done):
             done += batch.num_rows
             yield batch
     if done != file.metadata.num_rows:
         promised = file.metadata.num_rows
         raise DataUnreadable(f"{path} is incomplete: expected {promised:,} rows, got {done:,}. Write the file again.")
+
+
+def _fitting_rows(path: Path, sizes: DecodedSizes, groups: Sequence[int], most: int) -> int:
+    try:
+        return sizes.rows_per_batch(groups, most)
+    except _READ_ERRORS as error:
+        raise _incomplete(path, error) from None
 
 
 def _read_batches(
@@ -229,6 +259,7 @@ def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[in
 def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
     try:
         refuse_irregular(path)
+        _refuse_large_footer(path)
         file = pq.ParquetFile(
             path, read_dictionary=as_codes, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
         )
@@ -238,6 +269,15 @@ def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
     except _READ_ERRORS as error:
         raise _incomplete(path, error) from None
     return file
+
+
+def _refuse_large_footer(path: Path) -> None:
+    size = footer_bytes(path)
+    if size > _MOST_FOOTER_BYTES:
+        raise DataUnreadable(
+            f"{printable(path)} has a footer that does not fit into memory: expected at most "
+            f"{_MOST_FOOTER_BYTES >> 20} MB, got {size >> 20} MB. Write the file with larger row groups."
+        )
 
 
 def _incomplete(path: Path, error: Exception) -> DataUnreadable:
@@ -268,7 +308,7 @@ def _said(error: Exception) -> str:
 def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
     """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
     try:
-        groups = read_row_groups(path)
+        groups = tuple(read_row_groups(path))
     except (OSError, ValueError) as error:
         raise _incomplete(path, error) from None
     if columns is None:

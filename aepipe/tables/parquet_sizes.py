@@ -10,11 +10,16 @@ from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+DICTIONARY_PAGE = 2
+LEVELS_PAGE = 3
+"""Kinds of pages: a dictionary, and values after levels that are not compressed."""
+
 _MAGIC = b"PAR1"
 _TAIL = 8
 _MOST_CHUNKS = 50_000
 """Column chunks that are read, 2 seconds; a file with more has small ones."""
-_PAGE_HEADER = 64 << 10
+_PAGE_HEADERS = (512, 64 << 10, 16 << 20)
+"""Bytes that are read for a page header, first few, then more if it is longer; the last is Arrow's limit."""
 _BYTE_ARRAY = 6
 _FORMATS = {1: "<i", 2: "<q", 4: "<f", 5: "<d"}
 _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
@@ -45,6 +50,25 @@ class Chunk(NamedTuple):
     """Number of nulls; None if the file does not state it."""
     range: tuple[float, float] | None
     """Least and greatest value of a number, in physical units; None if the file does not state them."""
+    codec: int
+    """Compression, as Parquet numbers it."""
+
+
+class Page(NamedTuple):
+    """Page of a column chunk, as its header describes it."""
+
+    kind: int
+    """0: values, 1: an index, 2: a dictionary, 3: values after levels that are not compressed."""
+    at: int
+    """Position of the bytes after the header."""
+    stored: int
+    """Bytes before compression."""
+    compressed: int
+    """Bytes in the file."""
+    values: int
+    encoding: int
+    levels: int
+    """Bytes of the repetition levels; 0 if the header does not state them."""
 
 
 class RowGroup(NamedTuple):
@@ -54,8 +78,18 @@ class RowGroup(NamedTuple):
     chunks: tuple[Chunk, ...]
 
 
-def read_row_groups(path: Path) -> tuple[RowGroup, ...]:
-    """Read the row groups of a file, the first ones if they have more than 50,000 column chunks.
+def footer_bytes(path: Path) -> int:
+    """Return the length of the footer; 0 if the file has none. Raises OSError."""
+    with path.open("rb") as file:
+        size = file.seek(0, SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL)
+    length = int.from_bytes(tail[:4], "little")
+    return length if tail[4:] == _MAGIC and length + _TAIL <= size else 0
+
+
+def read_row_groups(path: Path, *, most_chunks: int | None = _MOST_CHUNKS) -> Iterator[RowGroup]:
+    """Yield the row groups of a file, the first ones if they have more column chunks than `most_chunks`; None: all.
 
     Raises:
         OSError: the file cannot be read.
@@ -70,47 +104,81 @@ def read_row_groups(path: Path) -> tuple[RowGroup, ...]:
             raise ValueError("the footer is not complete")
         file.seek(size - _TAIL - length)
         footer = file.read(length)
-    groups: list[RowGroup] = []
     try:
-        _read_groups(_Compact(footer), groups)
+        yield from _read_groups(_Compact(footer), most_chunks)
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError("the footer is damaged") from error
-    return tuple(groups)
 
 
-def largest_page(file: BinaryIO, chunk: Chunk) -> int:
-    """Return the bytes of the largest page of a chunk before compression; stop at a damaged header."""
-    largest, at, end = 0, chunk.first_page, chunk.first_page + chunk.compressed
+def read_pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
+    """Yield the pages of a chunk; stop at a damaged header, which Arrow reports when it reads the chunk."""
+    at, end = chunk.first_page, chunk.first_page + chunk.compressed
     while at < end:
+        page = _read_page(file, at, end)
+        if page is None or page.compressed < 0:
+            return
+        yield page
+        at = page.at + page.compressed
+
+
+def _read_page(file: BinaryIO, at: int, end: int) -> Page | None:
+    for most in _PAGE_HEADERS:
         file.seek(at)
-        reader = _Compact(file.read(min(_PAGE_HEADER, end - at)))
-        sizes = {2: 0, 3: 0}
+        reader = _Compact(file.read(min(most, end - at)))
+        numbers: dict[int, int] = {}
+        inner: dict[int, int] = {}
         try:
             for field, kind in reader.fields():
-                if field in sizes:
-                    sizes[field] = reader.integer()
+                if kind == _I32:
+                    numbers[field] = reader.integer()
+                elif kind == _STRUCT and field in (5, 7, 8):
+                    inner = _read_numbers(reader)
                 else:
                     reader.skip(kind)
-        except (ValueError, IndexError):
-            break
-        largest = max(largest, sizes[2])
-        if sizes[3] < 0:
-            break
-        at += reader.at + sizes[3]
-    return largest
+        except ValueError:
+            if at + most >= end:
+                return None
+            continue
+        except IndexError:
+            continue
+        is_v2 = numbers.get(1) == LEVELS_PAGE
+        return Page(
+            kind=numbers.get(1, 0),
+            at=at + reader.at,
+            stored=numbers.get(2, 0),
+            compressed=numbers.get(3, 0),
+            values=inner.get(1, 0),
+            encoding=inner.get(4 if is_v2 else 2, 0),
+            levels=inner.get(6, 0) if is_v2 else 0,
+        )
+    return None
 
 
-def _read_groups(reader: "_Compact", groups: list[RowGroup]) -> None:
-    """Append the row groups of a FileMetaData structure."""
+def _read_numbers(reader: "_Compact") -> dict[int, int]:
+    """Return the integers and booleans of a structure, by field."""
+    found = {}
+    for field, kind in reader.fields():
+        if kind == _I32:
+            found[field] = reader.integer()
+        elif kind in (_TRUE, _FALSE):
+            found[field] = int(kind == _TRUE)
+        else:
+            reader.skip(kind)
+    return found
+
+
+def _read_groups(reader: "_Compact", most_chunks: int | None) -> Iterator[RowGroup]:
+    """Yield the row groups of a FileMetaData structure."""
     chunks = 0
     for field, kind in reader.fields():
         if field != 4 or kind != _LIST:
             reader.skip(kind)
             continue
         for _ in range(reader.list_length()):
-            groups.append(_read_group(reader))
-            chunks += len(groups[-1].chunks)
-            if chunks > _MOST_CHUNKS:
+            group = _read_group(reader)
+            yield group
+            chunks += len(group.chunks)
+            if most_chunks is not None and chunks > most_chunks:
                 return
 
 
@@ -137,7 +205,7 @@ def _read_chunk(reader: "_Compact") -> Iterator[Chunk]:
 
 def _read_metadata(reader: "_Compact") -> Chunk:
     """Return the chunk of a ColumnMetaData structure."""
-    numbers = dict.fromkeys((1, 5, 6, 7, 9, 11), 0)
+    numbers = dict.fromkeys((1, 4, 5, 6, 7, 9, 11), 0)
     encodings: list[int] = []
     path: list[bytes] = []
     nulls: int | None = None
@@ -165,6 +233,7 @@ def _read_metadata(reader: "_Compact") -> Chunk:
         path=b".".join(path).decode(),
         nulls=nulls,
         range=_range(low, high, _FORMATS.get(numbers[1])),
+        codec=numbers[4],
     )
 
 
