@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import Calibration
 from aepipe.errors import CalibrationInvalid
-from aepipe.storage import HIDDEN, append_line, digest_bytes, put_bytes
+from aepipe.storage import HIDDEN, append_line, digest_bytes, naming, put_bytes
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ def faults(out: Path) -> list[str]:
 def _entries(out: Path) -> Iterator[tuple[str, str]]:
     """Yield version and digest of each log line, oldest first; skip incomplete lines."""
     try:
-        lines = (_folder(out) / LOG).read_text(encoding="utf-8").splitlines()
+        with naming(_folder(out) / LOG):
+            lines = (_folder(out) / LOG).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return
     for line in lines:

@@ -422,8 +422,14 @@ def read_job(path: str | Path) -> Job:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobInvalid(str(path), ["file does not exist. Run `aepipe init DATA` to write one."]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobInvalid(str(path), [f"cannot be read as text: {error}"]) from None
+    except OSError as error:
+        raise JobInvalid(
+            str(path), [f"cannot be read: {error.strerror}. Check its permissions, and the disk."]
+        ) from None
+    except UnicodeDecodeError as error:
+        raise JobInvalid(
+            str(path), [f"is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."]
+        ) from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -3,6 +3,7 @@
 from aepipe.storage.atomic_files import (
     append_line,
     make_folder,
+    naming,
     put_bytes,
     put_json,
     refuse_unwritable,
@@ -54,6 +55,7 @@ __all__ = [
     "digest_of",
     "lock",
     "make_folder",
+    "naming",
     "page_of",
     "put_bytes",
     "put_json",

@@ -16,13 +16,13 @@ def put_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in an OSError that does not, such as one of a write to a full disk."""
+    """Name the file in an OSError that does not: one of a read, write or sync of an open file, or one of Arrow's."""
     try:
         yield
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def put_json(path: Path, value: object) -> None:
@@ -53,13 +53,14 @@ def append_line(path: Path, line: str) -> None:
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        is_complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-        data = f"{'' if is_complete else chr(10)}{line}\n".encode()
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
+        with naming(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            is_complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+            data = f"{'' if is_complete else chr(10)}{line}\n".encode()
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     sync(path.parent)

@@ -13,6 +13,7 @@ import xxhash
 from aepipe.errors import DataUnreadable
 from aepipe.storage.atomic_files import make_folder, naming, replacing
 from aepipe.storage.digests import named
+from aepipe.tables.source_files import describe_read_error
 
 _BUFFER = 256 << 10  # stays in the second-level cache: 1 MiB cost a fifth more CPU at 64 float columns
 _SMALL_ROWS = 16_384
@@ -45,8 +46,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise DataUnreadable(f"{path} cannot be read: {said}. Run aepipe verify.") from None
+        said = describe_read_error(error, remedy="Run aepipe verify.")
+        raise DataUnreadable(f"{path} cannot be read: {said}") from None
 
 
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:
@@ -152,7 +153,8 @@ class ParquetSink:
         self._stream.flush()
         self._file.sync()
         self._stream.close()
-        found = pq.read_metadata(self.path).num_rows
+        with naming(self.path):
+            found = pq.read_metadata(self.path).num_rows
         if found != self._rows:
             raise OSError(
                 f"{self.path} has the wrong number of rows: expected {self._rows:,}, got {found:,}. Check the disk."
@@ -185,7 +187,8 @@ class _HashingFile:
         return self.bytes
 
     def sync(self) -> None:
-        os.fsync(self._file.fileno())
+        with naming(Path(self._file.name)):
+            os.fsync(self._file.fileno())
 
     def flush(self) -> None:
         """Do nothing: writes are not buffered."""

@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 from pydantic import ValidationError
 
+from aepipe.storage.atomic_files import naming
 from aepipe.storage.manifest import D, Manifest
 from aepipe.storage.run_details import ImputeDetails, RunName, SampleDetails, ScoreDetails, TraversalDetails
 
@@ -28,7 +29,8 @@ class RunKind(Generic[D]):
     def read_manifest(self, path: Path) -> Manifest[D] | None:
         """Read a manifest; None if there is none or it cannot be parsed."""
         try:
-            return self.manifest_type.model_validate_json(path.read_bytes())
+            with naming(path):
+                return self.manifest_type.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (IsADirectoryError, PermissionError) as error:

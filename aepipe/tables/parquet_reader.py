@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_row_groups
-from aepipe.tables.source_files import printable, refuse_irregular
+from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
 
@@ -235,7 +235,7 @@ def _read_batches(
             batch = next(batches, None)
         except _READ_ERRORS as error:
             place = _place(file.metadata, done, min(rows, end - done))
-            raise DataUnreadable(f"{path}, {place}, cannot be read: {_said(error)}. Write the file again.") from None
+            raise DataUnreadable(f"{path}, {place}, cannot be read: {describe_read_error(error)}") from None
         if batch is None:
             return
         done += batch.num_rows
@@ -284,12 +284,12 @@ def _incomplete(path: Path, error: Exception) -> DataUnreadable:
     """Return the error for a file that cannot be opened, with the remedy that fits."""
     name = printable(path)
     if isinstance(error, PermissionError):
-        return DataUnreadable(f"{name} cannot be read: permission denied. Grant read permission.")
+        return DataUnreadable(f"{name} cannot be read: {describe_read_error(error)}")
     if isinstance(error, UnicodeEncodeError):
         return DataUnreadable(f"{name} has a name that is not UTF-8. Rename the file.")
     if isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.EIO, errno.EMFILE, errno.ENAMETOOLONG):
         return DataUnreadable(f"{name} cannot be opened: {os.strerror(error.errno)}. Check the file system.")
-    return DataUnreadable(f"{name} is not a complete Parquet file: {_said(error)}. Write the file again.")
+    return DataUnreadable(f"{name} is not a complete Parquet file: {describe_read_error(error)}")
 
 
 def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
@@ -299,10 +299,6 @@ def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
     last = max(first, sum(end < done + rows for end in ends))
     last = min(last, metadata.num_row_groups - 1)
     return f"row group {first}" if first >= last else f"row groups {first} to {last}"
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:

@@ -23,6 +23,23 @@ def refuse_irregular(path: Path) -> None:
         raise DataUnreadable(f"{printable(path)} is not a regular file: expected Parquet. Remove it.")
 
 
+def describe_read_error(error: Exception, *, remedy: str = "Write the file again.") -> str:
+    """Return what a reader said and what to do about it; for errors of the system, without Arrow's words around them.
+
+    >>> describe_read_error(OSError(5, "Error reading bytes from file. Detail: [errno 5] Input/output error"))
+    'Input/output error. Check the disk.'
+
+    Args:
+        error: what the reader raised.
+        remedy: what to do if the content is at fault.
+    """
+    if isinstance(error, PermissionError):
+        return "permission denied. Grant read permission."
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{os.strerror(error.errno)}. Check the disk."
+    return f"{' '.join(str(error).split()).rstrip('.')}. {remedy}"
+
+
 def printable(path: Path | str) -> str:
     r"""Return a path as text that can be printed and stored; bytes that are not UTF-8 are escaped.
 

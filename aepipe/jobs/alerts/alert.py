@@ -14,7 +14,7 @@ from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
 from aepipe.jobs.alerts.channels import channels_of
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
-from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of
+from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,8 @@ def deliver(job: Job, model_version: str, nights: Sequence[PartitionResult], *, 
 def _taken(path: Path, identity: str) -> frozenset[str]:
     """Return the channels that took a message."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with naming(path):
+            lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return frozenset()
     taken: set[str] = set()

@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.frozen import FrozenModel
-from aepipe.storage import HIDDEN, append_line, digest_bytes
+from aepipe.storage import HIDDEN, append_line, digest_bytes, naming
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def read_verdicts(job: Job) -> Verdicts | None:
     """Read the log of a job; None if it has none. Raises DataUnreadable for a line that is not a verdict."""
     path = log_path(job)
     try:
-        data = path.read_bytes()
+        with naming(path):
+            data = path.read_bytes()
     except FileNotFoundError:
         return None
     latest: dict[str, Verdict] = {}
@@ -111,7 +112,8 @@ def read_verdicts(job: Job) -> Verdicts | None:
 def feedback_digest(job: Job) -> str | None:
     """Return the digest of the log of a job; None if it has none."""
     try:
-        return digest_bytes(log_path(job).read_bytes())
+        with naming(log_path(job)):
+            return digest_bytes(log_path(job).read_bytes())
     except FileNotFoundError:
         return None
 
