@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -62,7 +62,7 @@ def _section_of(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
     """Return the model of a nested section, and whether the section is repeated."""
     kinds = (field.annotation, *get_args(field.annotation))
     found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return found, found is not field.annotation
+    return found, get_origin(field.annotation) is tuple
 
 
 def _paragraph(section: type[BaseModel]) -> str:

@@ -34,9 +34,10 @@ from aepipe.batch.adaptive_stream import AdaptiveStream, stream_before
 from aepipe.batch.block_scorer import BlockScorer, Buffers, ScoredBlock
 from aepipe.batch.input_files import InputFiles
 from aepipe.batch.ordered_queue import OrderedQueue
-from aepipe.batch.run_stats import RunStats
+from aepipe.batch.run_stats import RunStats, score_details
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.batch.score_settings import ScoreSettings
+from aepipe.batch.series.partition import score_series
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
@@ -48,7 +49,6 @@ from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
 
-_REASONS_KEPT = 10
 CONTRACT = "score/2"
 """Part of every key; increased when the same rows and model would give other outputs."""
 
@@ -113,13 +113,12 @@ def score_partition(
         memory_mb: memory of the run; None: the default for this number of workers.
         slot: place in the run; None: no limits and no other threads.
 
-    Raises:
-        Busy: another process writes the partition.
-        DataUnreadable: a file cannot be read, changed while it was read, or is misplaced.
-        SchemaMismatch: a file has other columns than the bundle was trained on.
-        TooManyInvalid: more rows than allowed cannot be scored.
+    Raises Busy while another process writes the partition, DataUnreadable if a file cannot be read, has changed or is
+    misplaced, SchemaMismatch if a file does not fit the bundle, TooManyInvalid if too many rows cannot be scored.
     """
     began, slot = perf_counter(), slot or UnlimitedSlot()
+    if bundle.series is not None:
+        return score_series(bundle, bundle.series, partition, settings, runner, slot=slot)
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
     # where flags adapt, no other process may score a partition between the previous one and this one
     order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
@@ -275,26 +274,8 @@ class PartitionScoring:
             inputs: digests of the source files, by path.
             wall_s: seconds since the start; the commit counts up to the last page written to disk.
         """
-        stats, calibration = self._stats, self._bundle.calibration
-        details = ScoreDetails(
-            rows=stats.rows,
-            flagged=stats.flagged,
-            flag_reasons=dict(stats.flag_reasons.most_common(_REASONS_KEPT)),
-            invalid=stats.invalid,
-            unseen=stats.unseen,
-            extra_columns=self._plan.extra_columns,
-            inputs=inputs,
-            alpha=calibration.alpha,
-            alpha_means=f"share of {'all' if self._bundle.manifest.is_polluted else 'normal'} rows that is flagged",
-            threshold=calibration.threshold,
-            threshold_chosen=None if calibration.choice is None else calibration.choice.sentence,
-            calibration=calibration.digest,
-            provider=runner.graph.provider,
-            batch_rows=runner.batch_rows,
-            seconds={stage: round(seconds, 4) for stage, seconds in stats.seconds.items()},
-            over_io=round(stats.io_overhead, 3),
-            wall_s=round(wall_s, 4),
-            rows_per_s=round(stats.rows / wall_s, 1),
+        details = score_details(
+            self._bundle, self._stats, runner, inputs=inputs, extra_columns=self._plan.extra_columns, wall_s=wall_s
         )
         optional = {"stream": self._stream and self._stream.details, "feedback": self._settings.feedback}
         return details.model_copy(update={name: value for name, value in optional.items() if value is not None})

@@ -2,12 +2,18 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from aepipe.bundles.bundle import Bundle
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
+from aepipe.storage import ScoreDetails
+
 STAGES = ("digest", "read", "encode", "infer", "write", "commit")
 IO_STAGES = ("digest", "read", "write", "commit")
+_REASONS_KEPT = 10
 
 
 @dataclass(slots=True)
@@ -51,3 +57,45 @@ class RunStats:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - began
+
+
+def score_details(
+    bundle: Bundle,
+    stats: RunStats,
+    runner: Runner[Session],
+    *,
+    inputs: Mapping[str, str],
+    extra_columns: Sequence[str],
+    wall_s: float,
+) -> ScoreDetails:
+    """Return counts, settings and timings for the manifest.
+
+    Args:
+        bundle: model with its active calibration.
+        stats: counts and seconds of the partition.
+        runner: session of the owner.
+        inputs: digests of the source files, by path.
+        extra_columns: columns of the source that the model does not use.
+        wall_s: seconds since the start; the commit counts up to the last page written to disk.
+    """
+    calibration = bundle.calibration
+    return ScoreDetails(
+        rows=stats.rows,
+        flagged=stats.flagged,
+        flag_reasons=dict(stats.flag_reasons.most_common(_REASONS_KEPT)),
+        invalid=stats.invalid,
+        unseen=stats.unseen,
+        extra_columns=tuple(extra_columns),
+        inputs=inputs,
+        alpha=calibration.alpha,
+        alpha_means=f"share of {'all' if bundle.manifest.is_polluted else 'normal'} rows that is flagged",
+        threshold=calibration.threshold,
+        threshold_chosen=None if calibration.choice is None else calibration.choice.sentence,
+        calibration=calibration.digest,
+        provider=runner.graph.provider,
+        batch_rows=runner.batch_rows,
+        seconds={stage: round(seconds, 4) for stage, seconds in stats.seconds.items()},
+        over_io=round(stats.io_overhead, 3),
+        wall_s=round(wall_s, 4),
+        rows_per_s=round(stats.rows / wall_s, 1),
+    )

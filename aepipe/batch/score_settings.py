@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aepipe.config.job import Device
+from aepipe.tables.partitions import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class ScoreSettings:
     """Write again what is done."""
     feedback: str | None = None
     """Digest of the feedback at the time of the run; the outputs do not depend on it."""
+    table: tuple[Partition, ...] = ()
+    """All partitions of the table in order, which windows of a series job reach into."""
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 

@@ -21,6 +21,8 @@ from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
 from aepipe.frozen import FrozenModel
 from aepipe.layout import LatentSpace, Port
+from aepipe.series.stage import FILE as STAGE
+from aepipe.series.stage import SeriesStage
 from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.atomic_folders import put_folder
@@ -113,6 +115,8 @@ class Bundle:
     calibration: Calibration
     golden: Golden
     files: Mapping[str, bytes]
+    series: SeriesStage | None = None
+    """Stage before the model of a series job; None for a model of rows."""
 
     @classmethod
     def open(cls, path: str | Path, *, public_key: Path | None = None) -> Self:
@@ -144,6 +148,7 @@ class Bundle:
                 calibration=Calibration.model_validate_json(files[CALIBRATION]),
                 golden=golden_of(files[GOLDEN], manifest.latent),
                 files=MappingProxyType(dict(files)),
+                series=SeriesStage.model_validate_json(files[STAGE]) if STAGE in files else None,
             )
         except Exception as error:  # malformed content can fail anywhere
             raise _unreadable(folder, error) from error
@@ -156,6 +161,11 @@ class Bundle:
     def version(self) -> str:
         """Name and version, such as cells/20261121T130501Z-1a2b3c4d."""
         return f"{self.manifest.name}/{self.path.name}"
+
+    @property
+    def source(self) -> Encoding:
+        """Encoding of the rows of the source: of the long table of a series job, else of the rows of the model."""
+        return self.encoding if self.series is None else self.series.source.encoding
 
     @property
     def reasons(self) -> int:

@@ -15,6 +15,7 @@ from aepipe.config.local_path import LocalPath
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
+from aepipe.config.series import Series, with_series_defaults
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid, did_you_mean
@@ -195,7 +196,8 @@ class Calibration(FrozenModel):
     )
     adaptive: bool = Field(
         False,
-        description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift",
+        description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift; "
+        "default of series jobs: true, by entity",
     )
     per: Literal["entity"] | None = Field(
         None,
@@ -322,6 +324,11 @@ class Job(FrozenModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", description="letters, digits, - and _")
     data: Data
     columns: dict[str, ColumnSpec] = Field(default_factory=dict)
+    series: Series | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="long table of series; default: every row of the table is scored by itself",
+    )
     model: Model = Model()
     train: Train = Train()
     calibration: Calibration = Calibration()
@@ -342,6 +349,17 @@ class Job(FrozenModel):
         if not isinstance(value, dict):
             return value
         return {name: {"kind": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _series_defaults(cls, value: object) -> object:
+        return with_series_defaults(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _series_fits_the_job(self) -> "Job":
+        if self.series is not None and (faults := list(_series_faults(self, self.series))):
+            raise ValueError("; ".join(faults))
+        return self
 
     @model_validator(mode="after")
     def _one_role_a_column(self) -> "Job":
@@ -404,6 +422,39 @@ class Job(FrozenModel):
 
     def _from_job(self, path: Path) -> Path:
         return Path(path) if path.is_absolute() else (self.source.parent / path).resolve()
+
+
+def _series_faults(job: Job, series: Series) -> Iterator[str]:
+    """Yield what a job asks for that a series job cannot have."""
+    roles = {"entity": series.entity, "values": series.values, "[data] labels": job.data.labels}
+    roles["[data] event_time"] = () if job.data.event_time is None else (job.data.event_time,)
+    seen: dict[str, str] = {}
+    for role, names in roles.items():
+        for name in names:
+            if seen.setdefault(name, role) != role:
+                yield f"series: column '{name}' has two roles: expected one, got {seen[name]} and {role}"
+    for name, spec in job.columns.items():
+        if name in series.values and spec.kind not in (None, "number"):
+            yield f"series: column '{name}' is a channel: expected kind number, got {spec.kind}"
+        elif spec.kind in ("condition", "target"):
+            yield f"series: column '{name}' is a {spec.kind}, which a series job cannot have. Set it to ignore"
+    if job.data.event_time is None and series.step not in ("auto", "row"):
+        yield f'series: step {series.step} needs a time: expected [data] event_time, got none. Set it, or step = "row"'
+    unfit = {
+        "[score] classes": job.score.classes is not None,
+        f'[score] head = "{LABELLED}"': job.score.head == LABELLED,
+        "[samples] labels": job.samples.labels,
+        "[calibration] per": job.calibration.per is not None,
+        "a cost table under [calibration]": job.calibration.costs is not None,
+    }
+    for name, is_asked in unfit.items():
+        if is_asked:
+            yield f"series: {name} does not fit the points of a series. Leave it out"
+    if job.data.entity != series.entity:
+        yield (
+            f"series: entity differs from data.entity: expected the same columns, got {', '.join(series.entity)} and "
+            f"{', '.join(job.data.entity)}. Name them once"
+        )
 
 
 def read_job(path: str | Path) -> Job:

@@ -134,7 +134,7 @@ def _max_concurrent(bundle: Bundle, partitions: Sequence[Partition], pool: Local
     """Return how many partitions fit into memory at the same time, if every file is as large as the largest."""
     largest = max((file for partition in partitions for file in partition.files), key=_size, default=None)
     try:
-        footer = None if largest is None else read_footer(largest, bundle.encoding.columns_read)
+        footer = None if largest is None else read_footer(largest, bundle.source.columns_read)
     except DataUnreadable:  # reported when the partition is scored
         footer = None
     if footer is None:

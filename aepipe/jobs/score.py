@@ -125,6 +125,7 @@ def score_settings(job: Job) -> ScoreSettings:
         max_invalid_share=job.score.max_invalid_share,
         features=job.score.features,
         adaptive=job.calibration.adaptive,
+        table=() if job.series is None else discover(job),
         feedback=feedback_digest(job),
     )
 

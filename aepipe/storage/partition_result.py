@@ -24,12 +24,15 @@ class PartitionResult(FrozenModel):
     details: ScoreDetails = ScoreDetails()
     scores: Path | None = None
     features: Path | None = None
+    events: Path | None = None
+    """Events of a series job."""
     reason: str = ""
 
     @classmethod
     def of_manifest(cls, manifest: Manifest[ScoreDetails], root: Path, status: Status) -> "PartitionResult":
         """Return the result of a committed partition; root: the folder of the outputs."""
-        paths = {output: root / record.path for output, record in manifest.files.items()}
+        shown = ("scores", "features", "events")
+        paths = {output: root / record.path for output, record in manifest.files.items() if output in shown}
         return cls(partition=manifest.partition, status=status, details=manifest.details, **paths)
 
     @property
@@ -88,5 +91,6 @@ class PartitionResult(FrozenModel):
             "seconds": dict(self.seconds),
             "scores": self.scores,
             "features": self.features,
+            **({} if self.events is None else {"events": self.events}),
             "reason": self.reason,
         }

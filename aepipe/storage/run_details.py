@@ -64,6 +64,11 @@ class ScoreDetails(RunDetails):
     threshold_chosen: str | None = None
     calibration: str | None = Field(None, description="digest of the calibration that flagged the rows")
     stream: StreamDetails | None = Field(None, description="None: flags did not adapt")
+    context: Mapping[str, str] = Field(
+        default_factory=dict, description="digests of the files of other partitions that windows reach into, by path"
+    )
+    duplicates: int = Field(0, description="rows of a series job that another row of the same step replaces")
+    events: int = Field(0, description="events of a series job")
     feedback: str | None = Field(None, description="digest of the feedback log at the time of the run")
     provider: str = Field("", description="ONNX Runtime execution provider")
     batch_rows: int = 0

@@ -20,11 +20,13 @@ class RunKind(Generic[D]):
 
     outputs: what a run may write, in the order of replacement; the last one is always written, and replacing it is the
     commit.
+    summaries: outputs with other rows than the source.
     """
 
     name: RunName
     outputs: tuple[str, ...]
     manifest_type: type[Manifest[D]]
+    summaries: tuple[str, ...] = ()
 
     def read_manifest(self, path: Path) -> Manifest[D] | None:
         """Read a manifest; None if there is none or it cannot be parsed."""
@@ -41,7 +43,9 @@ class RunKind(Generic[D]):
             return None
 
 
-SCORE = RunKind("score", ("features", "scores"), Manifest[ScoreDetails])
+SCORE = RunKind(
+    "score", ("thresholds", "events", "features", "scores"), Manifest[ScoreDetails], ("thresholds", "events")
+)
 SAMPLE = RunKind("sample", ("samples",), Manifest[SampleDetails])
 IMPUTE = RunKind("fill", ("filled",), Manifest[ImputeDetails])
 TRAVERSE = RunKind("walk", ("walks",), Manifest[TraversalDetails])

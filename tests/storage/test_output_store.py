@@ -222,7 +222,8 @@ def test_run_without_its_last_output_is_refused(outputs: Outputs) -> None:
 def test_output_of_another_run_or_opened_twice_is_refused(outputs: Outputs) -> None:
     with outputs.commit(SCORE, "dt=1", "key") as commit:
         with pytest.raises(
-            ValueError, match="output is unknown to a score run: expected features, scores, got 'samples'"
+            ValueError,
+            match="output is unknown to a score run: expected thresholds, events, features, scores, got 'samples'",
         ):
             commit.open("samples", ROWS.schema)
         commit.open("scores", ROWS.schema)

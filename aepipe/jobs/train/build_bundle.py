@@ -25,6 +25,7 @@ from aepipe.heads import scores as heads
 from aepipe.inference import condition_bank as conditions
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.related_rows import relation_files
+from aepipe.inference.series_scores import score_windows
 from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
@@ -32,11 +33,15 @@ from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
 from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_labels, fit_model
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
+from aepipe.jobs.train.series_rows import SeriesTraining, read_series
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows, read_training_rows
 from aepipe.models import families
 from aepipe.models.layers.loss_pooling import reason_names
 from aepipe.progress import Progress, count_rows
+from aepipe.series import stage as series_stage
+from aepipe.series.stage import SeriesStage
+from aepipe.series.windows import point_scores
 from aepipe.storage import HIDDEN, remove
 from aepipe.tables.entities import Entities
 from aepipe.tables.partitions import Partition
@@ -90,6 +95,7 @@ class Build:
     calibrated: CalibratedScores
     warnings: tuple[str, ...]
     relations: FoundRelations = field(default_factory=FoundRelations)
+    series: SeriesStage | None = None
 
 
 class _Stages:
@@ -126,10 +132,13 @@ def make_bundle(
     refuse_unlabelled(job)
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
-        rows = read_training_rows(job, partitions, as_codes=takes_codes)
+        series = None if job.series is None else read_series(job, partitions)
+        rows = read_training_rows(job, partitions, as_codes=takes_codes) if series is None else series.rows
         data = encode_rows(job, rows, as_codes=takes_codes)
         stage.rows = sum(data.counts.values())
-        relations = find_relations(data.encoding, rows.train, seed=job.train.seed)
+        relations = FoundRelations()
+        if series is None:
+            relations = find_relations(data.encoding, rows.train, seed=job.train.seed)
     plan = plan_bundle(job, data, head=head)
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
@@ -141,8 +150,24 @@ def make_bundle(
             scorer = fit_bundle_scorer(job, plan, data, fitted.model)
             exported = _export(job, data, fitted, scorer)
         with stage("calibrate"):
-            calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
-    build = Build(job, partitions, key, plan, data, fitted, scorer, exported, calibrated, rows.warnings, relations)
+            if series is None:
+                calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
+            else:
+                calibrated = _calibrate_on_points(job, series, data, exported)
+    build = Build(
+        job,
+        partitions,
+        key,
+        plan,
+        data,
+        fitted,
+        scorer,
+        exported,
+        calibrated,
+        rows.warnings,
+        relations,
+        None if series is None else series.stage,
+    )
     path = publish(build, used, stage.seconds)
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
@@ -208,6 +233,21 @@ def _calibrate(
     return CalibratedScores(calibration, details)
 
 
+def _calibrate_on_points(
+    job: Job, series: SeriesTraining, data: TrainingData, exported: ExportedParts
+) -> CalibratedScores:
+    """Calibrate on the scores of the points that the calibration windows contain, as they would be known at night."""
+    of_series = series.calibration
+    runner = Runner(partial(Session, exported.parts["scorer"].onnx, device="cpu"))
+    found = score_windows(runner, data.encoding, of_series.values, of_series.starts, window=of_series.window)
+    points = point_scores(
+        found, of_series.starts, steps=len(of_series.values), window=of_series.window, last=of_series.last
+    )
+    scores = points.score[of_series.counts & np.isfinite(points.score)]
+    calibration = threshold.calibrate(job, scores, threshold.Evidence(series.rows.per_partition))
+    return CalibratedScores(calibration, {"method": "points", "windows": len(scores) // of_series.window})
+
+
 def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
     """Write the bundle with its golden rows, training curve, model card and conditions."""
     manifest, data, outputs = _manifest(build, device, seconds), build.data, build.exported.outputs
@@ -225,6 +265,7 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
             "card.md": model_card(manifest, build.fitted.curve, build.relations.relations).encode(),
             **_conditions_file(data.conditions),
             **relation_files(build.relations),
+            **({} if build.series is None else {series_stage.FILE: build.series.model_dump_json().encode()}),
             drift_reference.FILE: drift_reference.DriftReference.fit(
                 data.encoding, manifest.latent, (data.train, data.calibration), outputs
             ).to_json(),

@@ -50,7 +50,8 @@ def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
     model = families.plan(data.encoding.layout, job.model)
     refuse_few(job, data)
     held_out = rows_of(data.calibration)
-    is_cross_conformal = held_out < rows_needed(threshold.needed_alpha(job))
+    # points calibrate a series job: their number is known once windows are scored
+    is_cross_conformal = job.series is None and held_out < rows_needed(threshold.needed_alpha(job))
     if is_cross_conformal:
         rows = held_out + rows_of(data.train)
         check_support(rows, threshold.supported_alpha(job, rows))

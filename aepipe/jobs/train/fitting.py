@@ -78,7 +78,7 @@ def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Mod
         data.train,
         data.dev,
         head=head.name,
-        reasons=job.score.reasons,
+        reasons=0 if job.series is not None else job.score.reasons,  # a point has a channel instead
         seed=seed,
         mixture=mixture,
         classes=None if found is None else found.classes,

@@ -20,14 +20,15 @@ _BATCH_ROWS = 1_024  # rows of images are large
 def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, ...]) -> str | None:
     """Return a warning if far more rows of the last training partitions are flagged than alpha, else None.
 
-    Rows that `[train] where` excludes are left out. A single partition has no later rows to check.
+    Rows that `[train] where` excludes are left out. A single partition has no later rows to check, and the threshold
+    of a series job follows the latest points.
 
     Args:
         job: the job.
         bundle: folder of the new version.
         partitions: training partitions, in order; as many of the last ones are read as hold 1,000 rows.
     """
-    if len(partitions) < 2:
+    if len(partitions) < 2 or job.series is not None:
         return None
     model, condition = TableModel.open(bundle, device="cpu"), job.train.condition
     rows = flagged = 0

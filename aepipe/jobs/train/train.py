@@ -114,6 +114,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "name": True,
             "data": {"keys", "labels", "event_time", "entity"},
             "columns": True,
+            "series": True,
             "model": True,
             "train": set(Train.model_fields) - {"alias"},
             "calibration": CHOOSES_ALPHA,

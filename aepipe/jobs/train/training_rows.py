@@ -71,7 +71,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     """
     footers = read_footers(partitions)
     schema = infer_schema(job, partitions, footers)
-    _refuse_reserved(schema)
+    refuse_reserved(schema)
     _refuse_unknown_columns(job, schema, as_codes=as_codes)
     refuse_training_faults(schema, footers)
     conditions = (_of_anomalies(job), _of_others(job))
@@ -90,7 +90,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition, warnings)
 
 
-def _refuse_reserved(schema: Schema) -> None:
+def refuse_reserved(schema: Schema) -> None:
     """Raise SchemaMismatch if a column has the name of an output column."""
     taken = [
         name
@@ -167,7 +167,7 @@ def _read(
     tables: list[pa.RecordBatch] = []
     names: list[pa.Array] = []
     found: list[list[pa.RecordBatch]] = [[] for _ in additional]
-    for partition, batch in _batches(job, schema, partitions):
+    for partition, batch in training_batches(job, schema, partitions):
         keep = _kept(job, batch, share, generator)
         chosen = batch.filter(keep) if keep is not None else batch
         tables.append(chosen)
@@ -207,7 +207,10 @@ def _limits(job: Job, footers: Sequence[Footer]) -> dict[str, int]:
     return {"max_rows": job.train.max_rows, "memory_mb": (job.train.memory_mb << 20) // max(1, row_bytes)}
 
 
-def _batches(job: Job, schema: Schema, partitions: tuple[Partition, ...]) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+def training_batches(
+    job: Job, schema: Schema, partitions: Sequence[Partition]
+) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+    """Yield the rows of the partitions with the columns of the schema and of the job's conditions."""
     columns = list(schema.columns_read)
     for condition in (job.train.condition, job.evaluate.anomaly_condition if job.uses_labels else None):
         columns += sorted(condition.columns - set(columns)) if condition is not None else ()

@@ -1,0 +1,1 @@
+"""Scoring of the partitions of a series job: context, points, thresholds by entity, events."""

@@ -1,0 +1,189 @@
+"""Partitions that the windows of another partition reach into."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.batch.scan_plan import plan_scan
+from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.series.stage import SeriesStage, entities_of, times_of
+from aepipe.storage import digest_file
+from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.partitions import Partition
+from aepipe.tables.source_files import printable
+
+log = logging.getLogger(__name__)
+
+_MOST_BY_ORDER = 31
+"""Partitions that are searched for the last rows of every series where steps follow the order of the rows."""
+
+
+class Neighbours(NamedTuple):
+    """Partitions before and after another one that share windows with it, in order."""
+
+    before: tuple[Partition, ...]
+    after: tuple[Partition, ...]
+
+    def digests(self, *, check: Callable[[], None]) -> dict[str, str]:
+        """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
+        files = [file for partition in (*self.before, *self.after) for file in partition.files]
+        return {printable(file): digest_file(file, check=check) for file in files}
+
+
+class _Span(NamedTuple):
+    """First and last time of a file in microseconds; None without rows."""
+
+    first: int
+    last: int
+
+
+def find_neighbours(stage: SeriesStage, partition: Partition, table: Sequence[Partition]) -> Neighbours:
+    """Return the partitions whose steps are in windows of a partition, or fill missing values there.
+
+    Args:
+        stage: stage of the model.
+        partition: the partition to score.
+        table: all partitions, in order.
+
+    Raises:
+        DataUnreadable, SchemaMismatch: a file of the partition or of a neighbour cannot be read.
+    """
+    names = [each.name for each in table]
+    if partition.name not in names:
+        return Neighbours((), ())
+    at = names.index(partition.name)
+    earlier = table[at - 1 :: -1] if at and stage.context else ()
+    later = table[at + 1 :] if stage.revise else ()
+    reach = _ByOrder(stage, partition) if stage.step is None else _ByTime(stage, partition)
+    found = Neighbours(tuple(reversed(reach.before(earlier))), tuple(reach.after(later)))
+    return Neighbours(*(tuple(each for each in side if _is_readable(stage, each)) for side in found))
+
+
+def _is_readable(stage: SeriesStage, neighbour: Partition) -> bool:
+    """Return whether a neighbour fits the model; one that does not has its own quarantine, and counts as absent."""
+    if not neighbour.files:
+        return False
+    try:
+        plan_scan(neighbour.files, stage.source.encoding)
+    except (DataUnreadable, SchemaMismatch) as error:
+        log.warning("%s is left out of the windows of its neighbours: %s", neighbour.name, error)
+        return False
+    return True
+
+
+class _ByTime:
+    """Neighbours by their times: those within the reach of a window."""
+
+    def __init__(self, stage: SeriesStage, partition: Partition) -> None:
+        assert stage.step is not None, "find_neighbours() asks"
+        self._time = stage.source.time or ""
+        self._back, self._ahead = stage.reach * stage.step, (stage.window - 1) * stage.step
+        self._own = self._span(partition)
+
+    def before(self, earlier: Iterable[Partition]) -> list[Partition]:
+        found = []
+        for partition in earlier if self._own is not None else ():
+            span = self._span(partition)
+            if span is not None and self._own is not None and span.last < self._own.first - self._back:
+                break
+            found.append(partition)
+        return found
+
+    def after(self, later: Iterable[Partition]) -> list[Partition]:
+        found = []
+        for partition in later if self._own is not None else ():
+            span = self._span(partition)
+            if span is not None and self._own is not None and span.first > self._own.last + self._ahead:
+                break
+            found.append(partition)
+        return found
+
+    def _span(self, partition: Partition) -> _Span | None:
+        try:
+            found = [_span_of(*_identity(file), self._time) for file in partition.files]
+        except (DataUnreadable, SchemaMismatch):  # the partition itself reports it, and a neighbour is left out
+            return None
+        spans = [span for span in found if span is not None]
+        return _Span(min(span.first for span in spans), max(span.last for span in spans)) if spans else None
+
+
+class _ByOrder:
+    """Neighbours by their rows, until every series of the partition has the rows of a window."""
+
+    def __init__(self, stage: SeriesStage, partition: Partition) -> None:
+        self._columns = stage.source.entity
+        self._own = self._counts(partition)
+        self._reach = stage.reach
+
+    def before(self, earlier: Iterable[Partition]) -> list[Partition]:
+        return self._until_complete(earlier)
+
+    def after(self, later: Iterable[Partition]) -> list[Partition]:
+        return self._until_complete(later)
+
+    def _until_complete(self, others: Iterable[Partition]) -> list[Partition]:
+        missing = dict.fromkeys(self._own, self._reach)
+        found: list[Partition] = []
+        for partition in others:
+            if not missing or len(found) == _MOST_BY_ORDER:
+                break
+            found.append(partition)
+            counts = self._counts(partition)
+            missing = {name: rows - counts.get(name, 0) for name, rows in missing.items() if rows > counts.get(name, 0)}
+        return found
+
+    def _counts(self, partition: Partition) -> dict[str, int]:
+        counts = Counter[str]()
+        try:
+            for file in partition.files:
+                counts.update(_rows_by_entity(*_identity(file), self._columns))
+        except (DataUnreadable, SchemaMismatch):  # as above
+            return {}
+        return counts
+
+
+def _identity(file: Path) -> tuple[Path, int, int]:
+    """Return the path with size and time of modification, so that a file that was replaced is read again."""
+    try:
+        stat = file.stat()
+    except OSError:  # reading it names the reason
+        return file, 0, 0
+    return file, stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=4_096)
+def _span_of(file: Path, size: int, modified: int, column: str) -> _Span | None:
+    first, last = None, None
+    for batch in slices([file], [column], rows=READ_ROWS):
+        times, absent = times_of(batch.column(column))
+        known = times[~absent]
+        if len(known):
+            least, greatest = int(known.min()), int(known.max())
+            first = least if first is None else min(first, least)
+            last = greatest if last is None else max(last, greatest)
+    return None if first is None or last is None else _Span(first, last)
+
+
+@lru_cache(maxsize=256)
+def _rows_by_entity(file: Path, size: int, modified: int, columns: tuple[str, ...]) -> dict[str, int]:
+    batches = list(slices([file], columns or None, rows=READ_ROWS))
+    names, entity = entities_of(batches, columns)
+    return dict(zip(names, np.bincount(entity, minlength=len(names)).tolist(), strict=True))
+
+
+def rows_in_reach(stage: SeriesStage, batches: Iterable[pa.RecordBatch], first: int, last: int) -> list[pa.RecordBatch]:
+    """Return the rows of neighbours that lie within the reach of windows of points from `first` to `last`."""
+    if stage.step is None or stage.source.time is None:
+        return list(batches)
+    low, high = first - stage.reach * stage.step, last + stage.window * stage.step
+    kept = []
+    for batch in batches:
+        times, absent = times_of(batch.column(stage.source.time))
+        kept.append(batch.filter(pa.array((times >= low) & (times <= high) & ~absent)))
+    return kept

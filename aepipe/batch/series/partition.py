@@ -1,0 +1,357 @@
+"""Score one partition of a series job and commit scores, events and the states of the thresholds.
+
+The partition and the context of its windows are held in memory; earlier nights are not.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.batch.input_files import InputFiles
+from aepipe.batch.run_stats import RunStats, score_details
+from aepipe.batch.scan_plan import ScanPlan, passthrough_columns, plan_scan
+from aepipe.batch.score_settings import ScoreSettings
+from aepipe.batch.series.events import Alarms, event_rows, event_schema, find_events
+from aepipe.batch.series.neighbours import Neighbours, find_neighbours, rows_in_reach
+from aepipe.batch.series.thresholds import OUTPUT, SCHEMA, Thresholds, thresholds_before
+from aepipe.bundles.bundle import Bundle
+from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.series_columns import PointPredictions, point_columns, point_schema
+from aepipe.inference.series_scores import ScoredSteps, reason_codes, score_steps, series_reasons, strongest_channels
+from aepipe.inference.session import Session
+from aepipe.series.stage import SeriesRows, SeriesStage
+from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
+from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.partitions import Partition
+
+log = logging.getLogger(__name__)
+
+CONTRACT = "score series/1"
+"""Part of every key; increased when the same rows and model would give other outputs."""
+
+
+class ReadingSlot(Protocol):
+    """Place of one partition in a run."""
+
+    def acquire(self) -> None:
+        """Wait for the right to read the partition."""
+
+    def report_progress(self, fraction: float) -> None:
+        """Report the fraction of rows that are written."""
+
+    def check(self) -> None:
+        """Raise the error that stopped the run, if any."""
+
+
+def score_series(
+    bundle: Bundle,
+    stage: SeriesStage,
+    partition: Partition,
+    settings: ScoreSettings,
+    runner: Runner[Session],
+    *,
+    slot: ReadingSlot,
+) -> PartitionResult:
+    """Score the points of a partition and commit its outputs, unless they are there already.
+
+    Args:
+        bundle: model.
+        stage: stage of the model.
+        partition: name and source files.
+        settings: what to write, and where; its table names the partitions that windows reach into.
+        runner: session of the calling thread.
+        slot: place in the run.
+
+    Raises:
+        Busy: another process writes the partition.
+        DataUnreadable: a file cannot be read, changed while it was read, or is misplaced.
+        SchemaMismatch: a file has other columns than the bundle was trained on.
+        TooManyInvalid: more rows than allowed have no time or no value.
+    """
+    if partition.misplaced:
+        raise DataUnreadable(partition.misplaced)
+    began, stats, outputs = perf_counter(), RunStats(), Outputs(settings.out)
+    order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
+    opened = outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
+    with opened as commit, order_lock:
+        with stats.timed("digest"):
+            plan = plan_scan(partition.files, stage.source.encoding)
+            neighbours = find_neighbours(stage, partition, settings.table)
+            all_files = [file for each in (partition, *neighbours.before, *neighbours.after) for file in each.files]
+            files = InputFiles(all_files)
+            inputs = InputFiles(partition.files).digest(check=slot.check)
+            context = neighbours.digests(check=slot.check)
+        commit.take_key(series_key(bundle, settings, list(inputs.values()), list(context.values())))
+        if commit.done is not None:
+            return PartitionResult.of_manifest(commit.done, settings.out, "already done")
+        slot.acquire()
+        thresholds = thresholds_before(outputs, partition.name, bundle) if settings.adaptive else None
+        scoring = _SeriesScoring(bundle, stage, plan, stats, thresholds)
+        points = scoring.score(neighbours, runner)
+        slot.report_progress(0.9)
+        scoring.refuse_invalid(points, partition.name, settings.max_invalid_share)
+        events = scoring.write(points, commit)
+        files.refuse_changed()
+        details = score_details(
+            bundle,
+            stats,
+            runner,
+            inputs=inputs,
+            extra_columns=plan.extra_columns,
+            wall_s=perf_counter() - began,
+        )
+        extra = {"context": context, "duplicates": points.duplicates, "events": events}
+        optional = {"feedback": settings.feedback} if settings.feedback is not None else {}
+        manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=extra | optional))
+        return PartitionResult.of_manifest(manifest, settings.out, "written")
+
+
+def series_key(bundle: Bundle, settings: ScoreSettings, inputs: Sequence[str], context: Sequence[str]) -> str:
+    """Digest everything the outputs depend on: files, files of the context, model, calibration, settings, contract."""
+    kind = "points, adaptive" if settings.adaptive else "points"
+    return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, kind, *inputs, "context", *context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Predictions of the rows of a partition, and its alarms."""
+
+    predictions: PointPredictions
+    alarms: Alarms
+    names: Sequence[str]
+    passthrough: Mapping[str, pa.Array]
+    times: NDArray[np.int64] | None
+    duplicates: int
+
+
+class _SeriesScoring:
+    """Scoring of one partition.
+
+    Raises:
+        SchemaMismatch: a passthrough column has the name of an output column.
+    """
+
+    def __init__(
+        self, bundle: Bundle, stage: SeriesStage, plan: ScanPlan, stats: RunStats, thresholds: Thresholds | None
+    ) -> None:
+        self._bundle = bundle
+        self._stage = stage
+        self._plan = plan
+        self._stats = stats
+        self._thresholds = thresholds
+        self._schema = point_schema(plan.passthrough)
+        taken = [field.name for field in plan.passthrough if self._schema.names.count(field.name) > 1]
+        if taken:
+            raise SchemaMismatch(
+                "keys and labels cannot be copied to the outputs:",
+                [
+                    f"column '{name}' has the name of an output column of scores. Rename it in the source"
+                    for name in taken
+                ],
+            )
+
+    def score(self, neighbours: Neighbours, runner: Runner[Session]) -> _Points:
+        """Read the partition with its context and score its points."""
+        stats, stage = self._stats, self._stage
+        with stats.timed("read"):
+            own = [batch for path, columns, _ in self._plan.files for batch in slices([path], columns, rows=READ_ROWS)]
+            passthrough = self._passthrough(own)
+            mine = stage.source.read(own)
+            rows, is_own = self._with_context(mine, neighbours)
+        with stats.timed("infer"):
+            scored = score_steps(runner, self._bundle.encoding, stage, rows, is_own)
+        with stats.timed("write"):
+            codes = reason_codes(stage, rows, scored)
+            predictions, alarms = self._predict(scored, rows, is_own, codes, runner)
+        self._count(predictions)
+        duplicates = int(is_own.sum() - (codes[is_own] > 0).sum() - len(np.unique(scored.grid.row_step[is_own])))
+        times = None if mine.time is None else mine.time
+        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates))
+
+    def refuse_invalid(self, points: _Points, partition: str, allowed: float) -> None:
+        """Raise TooManyInvalid if too many rows have no time or no value; points without a window do not count."""
+        faulty = set(self._stage.source.row_reasons)
+        found = {reason: count for reason, count in self._stats.invalid.items() if reason in faulty}
+        invalid, rows = sum(found.values()), self._stats.rows
+        if invalid > allowed * rows:
+            reasons = "; ".join(f"{count:,} x {reason}" for reason, count in Counter(found).most_common())
+            raise TooManyInvalid(
+                f"partition {partition}: {invalid:,} of {rows:,} rows cannot be scored ({reasons}), more "
+                f"than [score] max_invalid_share, {allowed:.1%}. Check the source, or raise the share."
+            )
+
+    def write(self, points: _Points, commit: Commit[ScoreDetails]) -> int:
+        """Write all outputs and return the number of events."""
+        with self._stats.timed("write"):
+            sink = commit.open("scores", self._schema)
+            arrays = [points.passthrough[field.name] for field in self._plan.passthrough]
+            arrays += point_columns(points.predictions, self._bundle.version)
+            sink.write(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            count = self._write_events(points, commit)
+            if self._thresholds is not None:
+                states = commit.open(OUTPUT, SCHEMA)
+                for batch in self._thresholds.batches():
+                    states.write(batch)
+        with self._stats.timed("commit"):
+            sink.close()
+        return count
+
+    def _write_events(self, points: _Points, commit: Commit[ScoreDetails]) -> int:
+        fields = {field.name: field for field in self._plan.passthrough}
+        source, alarms = self._stage.source, points.alarms
+        schema = event_schema([fields[name] for name in source.entity], fields.get(source.time or ""))
+        events = find_events(alarms, window=self._stage.window)
+        firsts = [each.first for each in events]
+        continues = [self._continues(points, int(alarms.row[at]), int(alarms.entity[at])) for at in firsts]
+        self._remember(points)
+        rows = event_rows(
+            events,
+            alarms,
+            schema,
+            passthrough=dict(points.passthrough),
+            entity=source.entity,
+            time=source.time,
+            channels=source.channels,
+            continues=continues,
+            version=self._bundle.version,
+        )
+        commit.open("events", schema).write(rows)
+        return len(events)
+
+    def _continues(self, points: _Points, row: int, entity: int) -> bool:
+        """Return whether an alarm lies less than a window after the last alarm of an earlier partition."""
+        if self._thresholds is None or points.times is None or self._stage.step is None:
+            return False
+        last = self._thresholds.last_alarm(points.names[entity])
+        return last is not None and 0 < points.times[row] - last < self._stage.window * self._stage.step
+
+    def _remember(self, points: _Points) -> None:
+        """Record the time of the last alarm of each entity, for the next partition."""
+        if self._thresholds is None or points.times is None:
+            return
+        for row, entity in zip(points.alarms.row.tolist(), points.alarms.entity.tolist(), strict=True):
+            self._thresholds.set_last_alarm(points.names[entity], int(points.times[row]))
+
+    def _passthrough(self, batches: Sequence[pa.RecordBatch]) -> dict[str, pa.Array]:
+        fields = self._plan.passthrough
+        parts = [passthrough_columns(batch, fields) for batch in batches]
+        return {
+            field.name: pa.chunked_array([part[field.name] for part in parts], field.type).combine_chunks()
+            for field in fields
+        }
+
+    def _with_context(self, mine: SeriesRows, neighbours: Neighbours) -> tuple[SeriesRows, NDArray[np.bool_]]:
+        """Return the rows of the partition and its neighbours in order, and which rows are its own, (R,)."""
+        first, last = 0, 0
+        if mine.time is not None and (mine.reasons != 1).any():
+            known = mine.time[mine.reasons != 1]
+            first, last = int(known.min()), int(known.max())
+        sides = [self._read(partition, first, last) for partition in neighbours.before]
+        after = [self._read(partition, first, last) for partition in neighbours.after]
+        parts = [*sides, mine, *after]
+        is_own = np.concatenate([np.full(part.rows, part is mine) for part in parts])
+        return joined(parts), is_own
+
+    def _read(self, partition: Partition, first: int, last: int) -> SeriesRows:
+        files = plan_scan(partition.files, self._stage.source.encoding).files
+        found = [
+            batch
+            for path, columns, _ in files
+            for batch in rows_in_reach(self._stage, slices([path], columns, rows=READ_ROWS), first, last)
+        ]
+        return self._stage.source.read(found)
+
+    def _predict(
+        self,
+        scored: ScoredSteps,
+        rows: SeriesRows,
+        is_own: NDArray[np.bool_],
+        codes: NDArray[np.int64],
+        runner: Runner[Session],
+    ) -> tuple[PointPredictions, Alarms]:
+        """Return the predictions of the own rows and their alarms, one per step."""
+        calibration = self._bundle.calibration
+        step, why = scored.grid.row_step[is_own], codes[is_own]
+        has_score = why == 0
+        of_step = np.where(has_score, step, 0)
+        score = np.full(len(step), np.nan, np.float32)
+        windows = np.zeros(len(step), np.int32)
+        if scored.grid.steps:
+            score[has_score] = scored.points.score[of_step[has_score]]
+            windows[has_score] = scored.points.windows[of_step[has_score]]
+        p_value = calibration.p_values(score)
+        own_steps, first_row = np.unique(step[has_score], return_index=True)  # ascending: by entity, then time
+        row = np.flatnonzero(has_score)[first_row]
+        entity = rows.entity[is_own][row]
+        is_flagged = self._flags(rows.names, entity, score[row], p_value[row])
+        flagged = own_steps[is_flagged]
+        channel = strongest_channels(runner, self._bundle.encoding, self._stage, scored, flagged)
+        channel_of_row = np.full(len(step), -1, np.int64)
+        is_anomaly = has_score & np.isin(step, flagged)
+        channel_of_row[is_anomaly] = channel[np.searchsorted(flagged, step[is_anomaly])]
+        alarmed = row[is_flagged]
+        alarms = Alarms(
+            alarmed, entity[is_flagged], flagged, score[alarmed].astype(np.float64), p_value[alarmed], channel
+        )
+        predictions = PointPredictions(
+            score=score,
+            p_value=p_value,
+            p_extrapolated=calibration.is_extrapolated(score) & has_score,
+            is_anomaly=is_anomaly,
+            channel=channel_of_row,
+            windows=windows,
+            reason=why,
+            channels=self._stage.source.channels,
+            reasons=series_reasons(self._stage),
+        )
+        return predictions, alarms
+
+    def _flags(
+        self,
+        names: Sequence[str],
+        entity: NDArray[np.int64],
+        score: NDArray[np.float32],
+        p_value: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Return whether each point is flagged, (P,); points are in the order of entity and time."""
+        if self._thresholds is None:
+            return self._bundle.calibration.is_anomaly(p_value)
+        found = np.zeros(len(score), np.bool_)
+        codes, begins, counts = np.unique(entity, return_index=True, return_counts=True)
+        for code, begin, count in zip(codes.tolist(), begins.tolist(), counts.tolist(), strict=True):
+            mine = slice(begin, begin + count)
+            found[mine] = self._thresholds.flags(names[code], score[mine])
+        return found
+
+    def _count(self, found: PointPredictions) -> None:
+        stats = self._stats
+        stats.rows, stats.flagged = len(found.score), int(found.is_anomaly.sum())
+        channels = found.channel[found.is_anomaly]
+        stats.flag_reasons.update(found.channels[channel] for channel in channels.tolist())
+        counts = np.bincount(found.reason, minlength=len(found.reasons))
+        codes = (np.flatnonzero(counts[1:]) + 1).tolist()
+        stats.invalid.update({found.reasons[code]: int(counts[code]) for code in codes})
+
+
+def joined(parts: Sequence[SeriesRows]) -> SeriesRows:
+    """Concatenate the rows of several tables, with one code per entity."""
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    codes = {name: code for code, name in enumerate(names)}
+    entity = [np.array([codes[name] for name in part.names], np.int64)[part.entity] for part in parts]
+    times = [part.time for part in parts if part.time is not None]
+    return SeriesRows(
+        names=names,
+        entity=np.concatenate(entity),
+        time=np.concatenate(times) if times else None,
+        values=np.concatenate([part.values for part in parts]),
+        reasons=np.concatenate([part.reasons for part in parts]),
+    )

@@ -1,0 +1,97 @@
+"""Series jobs: long tables with one row per entity and time."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from aepipe.frozen import FrozenModel
+
+FEWEST_STEPS, MOST_STEPS = 4, 10_000
+"""Bounds of the window length."""
+
+LONGEST_GAP = 3
+"""Missing steps that a window may contain in a row, unless the job sets another number."""
+
+_UNITS = {
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "min": 60 * 10**6,
+    "h": 3_600 * 10**6,
+    "d": 86_400 * 10**6,
+    "w": 7 * 86_400 * 10**6,
+}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]+)")
+
+
+def parse_duration(text: str) -> int | None:
+    """Return the microseconds of a duration; None if the text is not one.
+
+    >>> parse_duration("5min"), parse_duration("1.5 h"), parse_duration("often")
+    (300000000, 5400000000, None)
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or match[2] not in _UNITS:
+        return None
+    return round(float(match[1]) * _UNITS[match[2]]) or None
+
+
+def _is_step(text: str) -> str:
+    if text not in ("auto", "row") and parse_duration(text) is None:
+        raise ValueError(f"step is not a duration: expected auto, row or a duration such as 5min or 1h, got {text!r}")
+    return text
+
+
+class Series(FrozenModel):
+    """Long table of series, scored point by point; the presence of this section makes the job a series job."""
+
+    entity: tuple[str, ...] = Field((), description="columns that identify a series; default: one series")
+    values: tuple[str, ...] = Field((), description="columns of the channels; default: all numbers")
+    step: Annotated[str, AfterValidator(_is_step)] = Field(
+        "auto",
+        description="time between two steps: auto, the most frequent difference; a duration such as 5min; row, the "
+        "order alone",
+    )
+    window: Literal["auto"] | Annotated[int, Field(ge=FEWEST_STEPS, le=MOST_STEPS)] = Field(
+        "auto", description="steps of a window; auto: 100, or a multiple of the period between 64 and 200"
+    )
+    gap: Literal["split"] | Annotated[int, Field(ge=0, le=1_000)] = Field(
+        "split", description=f"missing steps in a row that a window may contain; split: {LONGEST_GAP}"
+    )
+    scale: Literal["entity", "pooled", "none"] = Field(
+        "entity",
+        description="standardise channels by the training part of each entity, of all entities, or not; an entity that "
+        "training did not see is scaled like all entities together",
+    )
+    context: bool = Field(True, description="windows reach into earlier partitions")
+    revise: bool = Field(
+        False,
+        description="score the last points of a partition again when the next partition has arrived, so that every "
+        "window that contains them counts",
+    )
+
+    @field_validator("entity", "values", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def longest_gap(self) -> int:
+        """Missing steps in a row that a window may contain."""
+        return LONGEST_GAP if self.gap == "split" else self.gap
+
+
+def with_series_defaults(raw: dict[str, object]) -> dict[str, object]:
+    """Return a parsed job file with the defaults of series jobs: one entity everywhere, and adaptive thresholds."""
+    series, data, calibration = raw.get("series"), raw.get("data", {}), raw.get("calibration", {})
+    if not (isinstance(series, dict) and isinstance(data, dict) and isinstance(calibration, dict)):
+        return raw
+    entity = series.get("entity", data.get("entity", ()))
+    if "per" not in calibration:
+        calibration = {"adaptive": True} | calibration
+    return raw | {
+        "data": {"entity": entity} | data,
+        "series": {"entity": entity} | series,
+        "calibration": calibration,
+    }

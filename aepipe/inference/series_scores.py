@@ -1,0 +1,137 @@
+"""Scores of windows and points of a grid, by the scorer of a bundle. The only place where windows meet the graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aepipe.encoding import Encoding
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
+from aepipe.series.cutting import window_tensors
+from aepipe.series.grid import Grid, filled
+from aepipe.series.stage import SeriesRows, SeriesStage
+from aepipe.series.windows import PointScores, point_scores, window_starts, windows_at
+
+_WINDOWS_AT_ONCE = 4_096
+
+
+def score_windows(
+    runner: Runner[Session],
+    encoding: Encoding,
+    values: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    *,
+    window: int,
+    without: int | None = None,
+) -> NDArray[np.float64]:
+    """Return the score of each window, (W,); only one batch of windows is copied at a time.
+
+    Args:
+        runner: runner of the scorer.
+        encoding: encoding of windows.
+        values: (S, F) scaled steps without missing values.
+        starts: (W,) first step of each window.
+        window: steps of a window.
+        without: channel to replace by its mean; None: none.
+    """
+    scores = np.empty(len(starts), np.float32)
+    for begin in range(0, len(starts), _WINDOWS_AT_ONCE):
+        part = slice(begin, begin + _WINDOWS_AT_ONCE)
+        windows = windows_at(values, starts[part], window)
+        if without is not None:
+            windows[:, without] = 0
+        runner.run_into(window_tensors(windows, encoding), {"score": scores[part]})
+    return scores.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSteps:
+    """Scores of the steps of a grid."""
+
+    grid: Grid
+    values: NDArray[np.float32]
+    """(S, F) scaled steps without missing values"""
+    points: PointScores
+    """Scores of the steps that `wanted` rows lie on, and of others that share a window with them."""
+
+
+def score_steps(
+    runner: Runner[Session], encoding: Encoding, stage: SeriesStage, rows: SeriesRows, wanted: NDArray[np.bool_]
+) -> ScoredSteps:
+    """Score every window that contains a step of the wanted rows, and average at each step.
+
+    Args:
+        runner: runner of the scorer.
+        encoding: encoding of windows.
+        stage: stage of the model.
+        rows: R rows of the long table, context included.
+        wanted: (R,) rows that need a score.
+    """
+    grid = stage.grid(rows)
+    values = filled(grid, longest_gap=stage.longest_gap)
+    is_wanted = np.zeros(grid.steps + 1, np.int64)
+    on_grid = wanted & (grid.row_step >= 0)
+    is_wanted[grid.row_step[on_grid] + 1] = 1
+    before = np.cumsum(is_wanted)  # wanted steps before each step
+    starts = window_starts(grid, stage.window)
+    starts = starts[before[starts + stage.window] > before[starts]]
+    scores = score_windows(runner, encoding, values, starts, window=stage.window)
+    return ScoredSteps(grid, values, point_scores(scores, starts, steps=grid.steps, window=stage.window))
+
+
+def strongest_channels(
+    runner: Runner[Session], encoding: Encoding, stage: SeriesStage, scored: ScoredSteps, steps: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the channel without which the highest window of each step would score lowest, (B,).
+
+    A channel is taken out by its mean over the training part.
+
+    Args:
+        runner: runner of the scorer.
+        encoding: encoding of windows.
+        stage: stage of the model.
+        scored: scores of the steps.
+        steps: (B,) steps with a score.
+    """
+    channels = len(stage.source.channels)
+    if channels == 1 or not len(steps):
+        return np.zeros(len(steps), np.int64)
+    starts, of_step = np.unique(scored.points.highest[steps], return_inverse=True)
+    without = [
+        score_windows(runner, encoding, scored.values, starts, window=stage.window, without=channel)
+        for channel in range(channels)
+    ]
+    found: NDArray[np.int64] = np.argmin(without, axis=0)[of_step]
+    return found
+
+
+def series_reasons(stage: SeriesStage) -> tuple[str, ...]:
+    """Return the reasons why a row of a series job has no score, by code; code 0 is empty.
+
+    Reasons beyond `stage.source.row_reasons` are no faults of the row.
+    """
+    window, gap = stage.window, stage.longest_gap
+    return (
+        "",
+        *stage.source.row_reasons,
+        f"the series has fewer than {window} steps",
+        f"fewer than {window} steps lie between two gaps of more than {gap} steps",
+        "the score is not finite",
+    )
+
+
+def reason_codes(stage: SeriesStage, rows: SeriesRows, scored: ScoredSteps) -> NDArray[np.int64]:
+    """Return why each row has no score, (R,), as index into `series_reasons`; 0 for a row with a score."""
+    grid, faults = scored.grid, len(stage.source.row_reasons)
+    codes = rows.reasons.copy()
+    on_grid = grid.row_step >= 0
+    step = grid.row_step[on_grid]
+    segment = np.searchsorted(grid.segment_starts, step, side="right") - 1
+    entity_of_segment = np.zeros(len(grid.segment_starts), np.int64)
+    entity_of_segment[segment] = rows.entity[on_grid]
+    segments = np.bincount(entity_of_segment, minlength=len(rows.names))
+    is_short = grid.segment_lengths[segment] < stage.window
+    why = np.where(segments[rows.entity[on_grid]] > 1, faults + 2, faults + 1)
+    codes[on_grid] = np.where(np.isfinite(scored.points.score[step]), 0, np.where(is_short, why, faults + 3))
+    return codes

@@ -1,0 +1,190 @@
+"""Stage between reading and scoring of a series job: rows of the source to a grid of scaled steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from aepipe.encoding import Encoding
+from aepipe.errors import SchemaMismatch
+from aepipe.frozen import FrozenModel
+from aepipe.series.grid import Grid, build_grid
+from aepipe.series.scaling import Scaling
+from aepipe.series.step_size import ranks_in_series, step_numbers
+from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
+from aepipe.tables.arrow_types import sort_of
+
+FILE = "series.json"
+"""File of the stage in a bundle."""
+
+NO_TIME = "the event time is missing"
+NO_VALUE = "every channel is missing"
+
+_SEPARATOR = "\x1f"  # between the values of an entity of several columns: no text holds it
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRows:
+    """Rows of a long table, R in all, in the order of the source."""
+
+    names: tuple[str, ...]
+    """(E,) name of each entity"""
+    entity: NDArray[np.int64]
+    """(R,) index into `names`"""
+    time: NDArray[np.int64] | None
+    """(R,) microseconds, or the integers of the source; None without an event time"""
+    values: NDArray[np.float32]
+    """(R, F) channels less their offset, NaN where missing, and in every channel of a row that has no time"""
+    reasons: NDArray[np.int64]
+    """(R,) 0, or 1 + index of the reason why a row is on no step, in `SeriesStage.row_reasons`"""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.entity)
+
+
+class SeriesSource(FrozenModel):
+    """Columns of a long table and how they are read."""
+
+    encoding: Encoding = Field(description="source columns: the channels as numbers; keys, event time and labels")
+    entity: tuple[str, ...] = Field((), description="columns that identify a series")
+    time: str | None = Field(None, description="event time; None: the order of the rows")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels, F in all."""
+        return self.encoding.layout.columns
+
+    @property
+    def row_reasons(self) -> tuple[str, ...]:
+        """Reasons why a row is on no step."""
+        return (NO_TIME, NO_VALUE, *self.encoding.invalid_reasons[1:])
+
+    def read(self, batches: Sequence[pa.RecordBatch]) -> SeriesRows:
+        """Read the rows of batches that hold the columns of the source.
+
+        Raises:
+            SchemaMismatch: a column is missing or has another type, or the event time is text that is not ISO 8601.
+        """
+        values, reasons, times = [], [], []
+        for batch in batches:
+            encoded = self.encoding.encode(batch)
+            found = encoded.arrays["num"].copy()
+            unfit = np.where(encoded.invalid > 0, encoded.invalid + 2, 0).astype(np.int64)
+            unfit[(unfit == 0) & np.isnan(found).all(axis=1)] = 2
+            if self.time is not None:
+                moments, absent = times_of(batch.column(self.time))
+                times.append(moments)
+                unfit[absent] = 1
+            found[unfit > 0] = np.nan
+            values.append(found)
+            reasons.append(unfit)
+        names, entity = entities_of(batches, self.entity)
+        none = np.zeros((0, len(self.channels)), np.float32)
+        return SeriesRows(
+            names=names,
+            entity=entity,
+            time=None if self.time is None else np.concatenate([*times, np.zeros(0, np.int64)]),
+            values=np.concatenate([*values, none]),
+            reasons=np.concatenate([*reasons, np.zeros(0, np.int64)]),
+        )
+
+
+class SeriesStage(FrozenModel):
+    """Grid and scaling of the series of a model, fitted to its training rows; a file of its bundle."""
+
+    source: SeriesSource
+    step: int | None = Field(None, ge=1, description="time between two steps, in microseconds; None: the order alone")
+    phase: float = Field(0.0, ge=0, le=1, description="share of a step at which steps lie, over all entities")
+    phases: dict[str, float] = Field(default_factory=dict, description="the same by entity")
+    window: int = Field(ge=1, description="steps of a window")
+    longest_gap: int = Field(ge=0, description="missing steps in a row that a window may contain")
+    context: bool = Field(True, description="windows reach into earlier partitions")
+    revise: bool = Field(False, description="windows reach into later partitions")
+    scaling: Scaling
+
+    @property
+    def reach(self) -> int:
+        """Steps before a point that its score depends on: of its earliest window, and of the values filled there."""
+        return self.window - 1 + self.longest_gap
+
+    def grid(self, rows: SeriesRows) -> Grid:
+        """Place rows on a grid of scaled steps."""
+        scaled = self.scaling.apply(rows.names, rows.entity, rows.values)
+        used = ~np.asarray(np.isnan(scaled).all(axis=1))
+        order = np.zeros(rows.rows, np.int64) if rows.time is None else rows.time
+        if self.step is None or rows.time is None:
+            index = ranks_in_series(rows.entity, rows.time, used)
+        else:
+            phase = np.array([self.phases.get(name, self.phase) for name in rows.names] or [0.0])
+            index = step_numbers(rows.time, self.step, phase[rows.entity])
+        return build_grid(rows.entity, index, scaled, order=order, longest_gap=self.longest_gap)
+
+
+def entities_of(batches: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the names of the entities and the entity of each row, (R,); one entity without a name if no columns."""
+    rows = sum(batch.num_rows for batch in batches)
+    if not columns or not rows:
+        return ("",), np.zeros(rows, np.int64)
+    parts = []
+    for batch in batches:
+        texts = [_texts(batch.column(name)) for name in columns]
+        parts.append(texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, _SEPARATOR))
+    packed = pa.chunked_array(parts, pa.large_string()).combine_chunks().dictionary_encode()
+    return tuple(packed.dictionary.to_pylist()), values_of(packed.indices).astype(np.int64)
+
+
+def readable(entity: str) -> str:
+    r"""Return the name of an entity for people.
+
+    >>> readable("plant 1\x1fpump 3")
+    'plant 1, pump 3'
+    """
+    return entity.replace(_SEPARATOR, ", ")
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    plain = plain_values(array)
+    if sort_of(plain.type) == "bytes":
+        plain = pa.array([None if value is None else value.hex() for value in plain.to_pylist()], pa.string())
+    return pc.fill_null(plain.cast(pa.large_string()), "")
+
+
+def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return times in microseconds, (R,), and whether each is missing; integers stay as they are.
+
+    Timestamps with a zone are instants, so that no hour repeats. Floats are seconds.
+
+    Raises:
+        SchemaMismatch: the column is text that is not ISO 8601, or of a type without an order.
+    """
+    plain = plain_values(array)
+    sort = sort_of(plain.type)
+    if sort == "number" and not pa.types.is_integer(plain.type):
+        seconds = values_of(plain.cast(pa.float64()))
+        absent = ~np.isfinite(seconds) if (nulls := nulls_of(plain)) is None else nulls | ~np.isfinite(seconds)
+        return np.where(absent, 0, np.nan_to_num(seconds) * 1e6).astype(np.int64), absent
+    if sort == "number":
+        moments = plain.cast(pa.int64())
+    elif sort in ("time", "text", "null"):
+        zone = plain.type.tz if pa.types.is_timestamp(plain.type) else None
+        try:
+            if pa.types.is_time(plain.type):
+                raise pa.ArrowInvalid("a time without a date")
+            moments = plain.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise SchemaMismatch(
+                "the event time", [f"is {plain.type} that is no time: expected ISO 8601. Write it as a timestamp."]
+            ) from None
+    else:
+        raise SchemaMismatch("the event time", [f"is {plain.type}: expected a timestamp, a date or a number."])
+    nulls = nulls_of(moments)
+    values = values_of(moments)
+    return (values if nulls is None else np.where(nulls, 0, values)), np.zeros(
+        len(values), np.bool_
+    ) if nulls is None else nulls
