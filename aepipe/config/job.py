@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.config.alerts import Alerts
-from aepipe.config.cost_table import Costs
+from aepipe.config.calibration import Calibration as Calibration
 from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
 from aepipe.config.local_path import LocalPath
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
-from aepipe.config.series import Series, with_series_defaults
+from aepipe.config.series import Series, series_faults, with_series_defaults
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid, did_you_mean
@@ -172,71 +172,6 @@ class Train(FrozenModel):
         return _parsed_condition(self.where)
 
 
-class Calibration(FrozenModel):
-    """Anomaly threshold."""
-
-    alpha: float = Field(
-        0.01,
-        gt=0,
-        lt=1,
-        description="share of normal rows that may be flagged; share of all rows if [train] data is polluted",
-    )
-    false_alarm_cost: float | None = Field(
-        None,
-        ge=0,
-        allow_inf_nan=False,
-        description="cost of reviewing a normal row; with miss_cost and base_rate it selects alpha",
-    )
-    miss_cost: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="cost of an anomaly that is not flagged"
-    )
-    base_rate: float | None = Field(None, gt=0, lt=1, description="share of anomalies among all rows")
-    capacity: int | None = Field(
-        None, ge=1, description="maximum alarms per night that can be reviewed; default: no limit"
-    )
-    adaptive: bool = Field(
-        False,
-        description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift; "
-        "default of series jobs: true, by entity",
-    )
-    per: Literal["entity"] | None = Field(
-        None,
-        exclude_if=lambda value: value is None,
-        description="entity: each [data] entity with enough calibration rows for alpha has its own threshold, the "
-        "others share one; default: one threshold for all rows",
-    )
-
-    @model_validator(mode="after")
-    def _thresholds_are_fixed_per_entity(self) -> "Calibration":
-        if self.per is not None and self.adaptive:
-            raise ValueError("adaptive keeps one threshold for all rows: expected adaptive or per, got both")
-        return self
-
-    @model_validator(mode="after")
-    def _costs_are_complete(self) -> "Calibration":
-        table = {"false_alarm_cost": self.false_alarm_cost, "miss_cost": self.miss_cost, "base_rate": self.base_rate}
-        absent = [name for name, value in table.items() if value is None]
-        if absent and len(absent) < len(table):
-            raise ValueError(f"cost table is incomplete: expected {', '.join(table)}, got no {' or '.join(absent)}")
-        if self.false_alarm_cost == 0 and self.miss_cost == 0:
-            raise ValueError(
-                "cost table cannot rank thresholds: expected false_alarm_cost or miss_cost above 0, got 0 for both"
-            )
-        return self
-
-    @property
-    def costs(self) -> Costs | None:
-        """Cost table; None if the job has none."""
-        if self.false_alarm_cost is None or self.miss_cost is None or self.base_rate is None:
-            return None
-        return Costs(false_alarm=self.false_alarm_cost, miss=self.miss_cost, base_rate=self.base_rate)
-
-    @property
-    def selects_alpha(self) -> bool:
-        """Alpha is selected by cost or capacity rather than taken as given."""
-        return self.costs is not None or self.capacity is not None
-
-
 LABELLED = "labelled"
 """Value of `[score] head` that selects the head by labelled rows."""
 
@@ -357,7 +292,20 @@ class Job(FrozenModel):
 
     @model_validator(mode="after")
     def _series_fits_the_job(self) -> "Job":
-        if self.series is not None and (faults := list(_series_faults(self, self.series))):
+        if self.series is None:
+            return self
+        data = self.data
+        roles = {"[data] labels": data.labels, "[data] event_time": (data.event_time,) if data.event_time else ()}
+        unfit = {
+            "[score] classes": self.score.classes is not None,
+            f'[score] head = "{LABELLED}"': self.score.head == LABELLED,
+            "[samples] labels": self.samples.labels,
+            "[calibration] per": self.calibration.per is not None,
+            "a cost table under [calibration]": self.calibration.costs is not None,
+        }
+        kinds = {name: spec.kind for name, spec in self.columns.items()}
+        faults = [*self.series.role_faults(roles, kinds, entity=data.entity), *series_faults(unfit)]
+        if faults:
             raise ValueError("; ".join(faults))
         return self
 
@@ -422,39 +370,6 @@ class Job(FrozenModel):
 
     def _from_job(self, path: Path) -> Path:
         return Path(path) if path.is_absolute() else (self.source.parent / path).resolve()
-
-
-def _series_faults(job: Job, series: Series) -> Iterator[str]:
-    """Yield what a job asks for that a series job cannot have."""
-    roles = {"entity": series.entity, "values": series.values, "[data] labels": job.data.labels}
-    roles["[data] event_time"] = () if job.data.event_time is None else (job.data.event_time,)
-    seen: dict[str, str] = {}
-    for role, names in roles.items():
-        for name in names:
-            if seen.setdefault(name, role) != role:
-                yield f"series: column '{name}' has two roles: expected one, got {seen[name]} and {role}"
-    for name, spec in job.columns.items():
-        if name in series.values and spec.kind not in (None, "number"):
-            yield f"series: column '{name}' is a channel: expected kind number, got {spec.kind}"
-        elif spec.kind in ("condition", "target"):
-            yield f"series: column '{name}' is a {spec.kind}, which a series job cannot have. Set it to ignore"
-    if job.data.event_time is None and series.step not in ("auto", "row"):
-        yield f'series: step {series.step} needs a time: expected [data] event_time, got none. Set it, or step = "row"'
-    unfit = {
-        "[score] classes": job.score.classes is not None,
-        f'[score] head = "{LABELLED}"': job.score.head == LABELLED,
-        "[samples] labels": job.samples.labels,
-        "[calibration] per": job.calibration.per is not None,
-        "a cost table under [calibration]": job.calibration.costs is not None,
-    }
-    for name, is_asked in unfit.items():
-        if is_asked:
-            yield f"series: {name} does not fit the points of a series. Leave it out"
-    if job.data.entity != series.entity:
-        yield (
-            f"series: entity differs from data.entity: expected the same columns, got {', '.join(series.entity)} and "
-            f"{', '.join(job.data.entity)}. Name them once"
-        )
 
 
 def read_job(path: str | Path) -> Job:

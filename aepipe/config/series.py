@@ -1,6 +1,7 @@
 """Series jobs: long tables with one row per entity and time."""
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
@@ -81,17 +82,54 @@ class Series(FrozenModel):
         """Missing steps in a row that a window may contain."""
         return LONGEST_GAP if self.gap == "split" else self.gap
 
+    def role_faults(
+        self, roles: Mapping[str, Sequence[str]], kinds: Mapping[str, str | None], *, entity: Sequence[str]
+    ) -> Iterator[str]:
+        """Yield what is wrong with the roles of columns.
+
+        Args:
+            roles: columns of labels and event time, by key of the job.
+            kinds: kinds that `[columns]` names.
+            entity: columns that `[data] entity` names.
+        """
+        seen: dict[str, str] = {}
+        for role, names in {"entity": self.entity, "values": self.values, **roles}.items():
+            for name in names:
+                if seen.setdefault(name, role) != role:
+                    yield f"series: column '{name}' has two roles: expected one, got {seen[name]} and {role}"
+        for name, kind in kinds.items():
+            if name in self.values and kind not in (None, "number"):
+                yield f"series: column '{name}' is a channel: expected kind number, got {kind}"
+            elif kind in ("condition", "target"):
+                yield f"series: column '{name}' is a {kind}, which a series job cannot have. Set it to ignore"
+        if tuple(entity) != self.entity:
+            own, of_data = (", ".join(names) or "none" for names in (self.entity, entity))
+            yield f"series: entity differs from data.entity: expected the same columns, got {own} and {of_data}"
+        if not roles["[data] event_time"] and self.step not in ("auto", "row"):
+            yield f'series: step {self.step} needs a time: expected data.event_time, got none. Set it, or step = "row"'
+
+
+def series_faults(unfit: Mapping[str, bool]) -> Iterator[str]:
+    """Yield what a job asks for that points of a series cannot have; unfit: whether it does, by name."""
+    for name, is_asked in unfit.items():
+        if is_asked:
+            yield f"series: {name} does not fit the points of a series. Leave it out"
+
 
 def with_series_defaults(raw: dict[str, object]) -> dict[str, object]:
-    """Return a parsed job file with the defaults of series jobs: one entity everywhere, and adaptive thresholds."""
+    """Return a parsed job file with the defaults of series jobs: adaptive thresholds, and keys that name a point."""
     series, data, calibration = raw.get("series"), raw.get("data", {}), raw.get("calibration", {})
     if not (isinstance(series, dict) and isinstance(data, dict) and isinstance(calibration, dict)):
         return raw
     entity = series.get("entity", data.get("entity", ()))
+    keys, time = data.get("keys", ()), data.get("event_time")
+    if isinstance(keys, list | tuple) and isinstance(entity, str | list | tuple):
+        named = [entity] if isinstance(entity, str) else entity
+        keys = list(dict.fromkeys([*keys, *named, *([time] if isinstance(time, str) else [])]))
     if "per" not in calibration:
         calibration = {"adaptive": True} | calibration
     return raw | {
-        "data": {"entity": entity} | data,
+        "data": {"entity": entity} | data | {"keys": keys},
         "series": {"entity": entity} | series,
         "calibration": calibration,
     }

@@ -101,17 +101,11 @@ def score_series(
         scoring.refuse_invalid(points, partition.name, settings.max_invalid_share)
         events = scoring.write(points, commit)
         files.refuse_changed()
-        details = score_details(
-            bundle,
-            stats,
-            runner,
-            inputs=inputs,
-            extra_columns=plan.extra_columns,
-            wall_s=perf_counter() - began,
-        )
-        extra = {"context": context, "duplicates": points.duplicates, "events": events}
-        optional = {"feedback": settings.feedback} if settings.feedback is not None else {}
-        manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=extra | optional))
+        wall_s, extra = perf_counter() - began, plan.extra_columns
+        details = score_details(bundle, stats, runner, inputs=inputs, extra_columns=extra, wall_s=wall_s)
+        own = {"context": context, "duplicates": points.duplicates, "events": events}
+        own |= {} if settings.feedback is None else {"feedback": settings.feedback}
+        manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
 
