@@ -51,6 +51,18 @@ class DataUnreadable(AepipeError):
     """A Parquet file is corrupt, truncated or missing. Remedy: write the file again."""
 
 
+class StoreUnavailable(AepipeError):
+    """An object store refuses or does not answer. Remedy: as the message says; committed outputs are unchanged."""
+
+
+class UrlInvalid(AepipeError, ValueError):
+    """A URL does not name a place in an object store. Remedy: correct it, or name a local path."""
+
+
+class LocalPathNeeded(AepipeError):
+    """A place in an object store was named where a local path is needed. Remedy: copy it, or name a local path."""
+
+
 class PartitionInvalid(AepipeError):
     """A partition name cannot be used as an output folder. Remedy: rename its folder or file."""
 

@@ -23,7 +23,9 @@ from aepipe.jobs.example_data import write_cells, write_digits
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import HIDDEN, lock
+from aepipe.stores.connection import file_system
 from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.object_store import ENVIRONMENT, FaultyServer, Store, new_bucket, running_server
 from tests.support.workshop import Workshop
 
 settings.register_profile("shared-machine", deadline=None)
@@ -175,3 +177,22 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[tuple[FaultyServer, str]]:
+    """An S3 server on loopback for the whole session."""
+    pytest.importorskip("moto.server")
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def store(store_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A new bucket of the S3 server, which the environment of the test names."""
+    server, url = store_server
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}.items():
+        monkeypatch.setenv(name, value)
+    yield new_bucket(server, url)
+    server.faults.clear()
+    file_system.cache_clear()

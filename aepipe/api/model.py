@@ -21,6 +21,7 @@ from aepipe.inference.output_schema import FLAG
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.explain import explain_rows
 from aepipe.latent_math import How
+from aepipe.stores import as_path
 
 _MOST_COLUMNS = 5
 _WHERE = "\"kind = 'boot'\""
@@ -191,7 +192,7 @@ class Model:
 
         Returns the folder of the version. Equal bundles are written once.
         """
-        registry = Registry(Path(folder).resolve())
+        registry = Registry(as_path(folder).resolve())
         written = copy_bundle(self.bundle, registry.folder)
         registry.set_alias(CHAMPION, written.name, who=current_user(), why="exported")
         return written
@@ -236,14 +237,14 @@ def load(path: str | Path, *, device: Device = "auto", outputs: str | Path | Non
         if not isinstance(value, str | Path | None) or (name == "path" and value is None):
             raise ArgumentInvalid(name, [f'expected a path such as "exported/fraud" or "job.toml", got {value!r}'])
     one_of("device", device, get_args(Device))
-    place = Path(path)
+    place = as_path(path)
     if place.suffix == ".toml" or (place / "job.toml").is_file():
         job = read_job(place)
         bundle, outputs = open_bundle(job), job.out_path if outputs is None else outputs
     else:
         bundle = Bundle.open(place)
     return Model(
-        TableModel(bundle if outputs is None else with_active_calibration(Path(outputs), bundle), device=device)
+        TableModel(bundle if outputs is None else with_active_calibration(as_path(outputs), bundle), device=device)
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aepipe.errors import DataUnreadable
-from aepipe.storage import digest_file
+from aepipe.storage import source_digest
 from aepipe.tables.source_files import printable
 
 
@@ -17,7 +17,7 @@ class InputFiles:
 
     def digest(self, *, check: Callable[[], None]) -> dict[str, str]:
         """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
-        return {printable(path): digest_file(path, check=check) for path in self._paths}
+        return {printable(path): source_digest(path, check=check) for path in self._paths}
 
     def refuse_changed(self) -> None:
         """Raise DataUnreadable if a file was written or replaced since: the key names what was digested."""

@@ -27,6 +27,7 @@ from aepipe.storage import lock, sha256_bytes
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.atomic_folders import put_folder
 from aepipe.storage.regular_files import read_regular
+from aepipe.stores import as_path
 
 CONTRACT = 1
 """Format version of a bundle; incremented when an older aepipe would misread the files."""
@@ -128,7 +129,7 @@ class Bundle:
         Raises BundleNotFound, BundleTooNew, SignatureInvalid, or BundleCorrupt with the file that differs from the
         exported one.
         """
-        folder = locate(Path(path).resolve())
+        folder = locate(as_path(path).resolve())
         data = manifest_bytes(folder)
         if public_key is not None:
             check_signature(folder, data, public_key)
@@ -259,7 +260,7 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Path:
         if not final.exists():
             signature = bundle.path / SIGNATURE
             signed = {SIGNATURE: _read(signature, most=_LEAST_READ)} if signature.is_file() else {}
-            put_folder(final, {**bundle.files, MANIFEST: manifest, **signed})
+            put_folder(final, {**bundle.files, **signed, MANIFEST: manifest})
     return final
 
 

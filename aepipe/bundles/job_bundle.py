@@ -11,4 +11,4 @@ def open_bundle(job: Job, name: str = CHAMPION) -> Bundle:
     Raises BundleNotFound, BundleTooNew, BundleCorrupt, and SignatureInvalid if `[run] public_key` names a key that did
     not sign the version.
     """
-    return Bundle.open(f"{job.bundle_path}@{name}", public_key=job.public_key_path)
+    return Bundle.open(job.bundle_path.with_name(f"{job.bundle_path.name}@{name}"), public_key=job.public_key_path)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.config.alerts import Alerts
+from aepipe.config.any_path import AnyPath
 from aepipe.config.calibration import Calibration as Calibration
 from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
-from aepipe.config.local_path import LocalPath
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
@@ -20,6 +20,7 @@ from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
+from aepipe.stores import as_path
 
 if TYPE_CHECKING:
     from aepipe.expressions.condition import Condition
@@ -44,7 +45,7 @@ Kind = Literal[
 class Data(FrozenModel):
     """Source table and the roles of its columns."""
 
-    path: LocalPath = Field(description="folder of Parquet files, or one file; relative to the job file")
+    path: AnyPath = Field(description="folder of Parquet files, or one file; relative to the job file")
     partition: str | None = Field(None, description="key of the `key=value` partition folders; default: the keys found")
     keys: tuple[str, ...] = Field((), description="columns that identify a row: passed through, never modelled")
     labels: tuple[str, ...] = Field((), description="ground-truth columns: passed through, never modelled")
@@ -369,7 +370,7 @@ class Job(FrozenModel):
         return None if self.run.public_key is None else self._from_job(self.run.public_key)
 
     def _from_job(self, path: Path) -> Path:
-        return Path(path) if path.is_absolute() else (self.source.parent / path).resolve()
+        return path if path.is_absolute() else (self.source.parent / path).resolve()
 
 
 def read_job(path: str | Path) -> Job:
@@ -381,7 +382,7 @@ def read_job(path: str | Path) -> Job:
     Raises:
         JobInvalid: lists every fault of the file with its line or key.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         path = path / "job.toml"
     try:

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from aepipe.config.any_path import AnyPath
 from aepipe.config.device import Device
-from aepipe.config.local_path import LocalPath
 from aepipe.config.retention import Retention, parse_retention
 from aepipe.frozen import FrozenModel
 
@@ -14,10 +14,10 @@ from aepipe.frozen import FrozenModel
 class Output(FrozenModel):
     """Output folders, relative to the job file."""
 
-    path: LocalPath | None = Field(
+    path: AnyPath | None = Field(
         None, description="folder of scores/, features/, samples/ and reports/; default: out/<name>"
     )
-    exported: LocalPath = Field(Path("exported"), description="folder of bundles, <name>/<version>")
+    exported: AnyPath = Field(Path("exported"), description="folder of bundles, <name>/<version>")
     keep: int | str | None = Field(
         None,
         description="outputs to keep: an age such as '90 days', or a number of partitions; `run` removes older "

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -90,7 +89,7 @@ def run(
         return []
     cluster = machine.cluster or ClusterSettings()
     settings = settings.resolved()
-    partitions = [part._replace(files=tuple(Path(file).resolve() for file in part.files)) for part in partitions]
+    partitions = [part._replace(files=tuple(file.resolve() for file in part.files)) for part in partitions]
     fleet = Fleet(partitions, settings, progress)
     with _connected(cluster):
         slots = _open_slots(bundle, machine, cluster, most=1 if settings.adaptive else len(partitions))

@@ -8,12 +8,12 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aepipe.config.local_path import is_url
-from aepipe.errors import ArgumentInvalid, DataUnreadable, did_you_mean
+from aepipe.errors import ArgumentInvalid, DataUnreadable, LocalPathNeeded, did_you_mean
 from aepipe.jobs.results import Result
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import ParquetSink
 from aepipe.storage.atomic_folders import building_folder
+from aepipe.stores.store_path import is_url
 from aepipe.tables.text_files.formats import FORMATS, format_of
 from aepipe.tables.text_files.source import TextSource, open_source
 
@@ -67,6 +67,8 @@ def convert(
         ArgumentInvalid: an argument cannot be used.
         DataUnreadable: a file is missing, or is not a table.
     """
+    if is_url(out):
+        raise LocalPathNeeded(f"{out} is a URL: expected a local folder. Convert to a local folder, and copy it.")
     out, progress = Path(out), progress or no_progress
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ArgumentInvalid("out", [f"{out} exists already: expected a new or empty folder. Name another one."])

@@ -20,6 +20,7 @@ from aepipe.jobs.scored_partitions import open_model
 from aepipe.layout import Layout
 from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
+from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 
 
@@ -104,7 +105,7 @@ def explain(
         distinct, names = list(dict.fromkeys(keys)), ", ".join(job.data.keys)
         table = find_rows(job, distinct, columns=columns)
         rows = [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(distinct)]
-    return tuple(_explained(opened, found, None if picture is None else Path(picture)) for found in rows)
+    return tuple(_explained(opened, found, None if picture is None else as_path(picture)) for found in rows)
 
 
 def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
-from aepipe.config.local_path import is_url
-from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.errors import JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.storage import put_bytes
+from aepipe.stores import StorePath, as_path
 from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Column, Schema
@@ -51,15 +51,14 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         JobInvalid: the file exists already.
         DataUnreadable: there is no Parquet at `data`.
     """
-    if is_url(data):
-        raise DataUnreadable(f"{data} is a URL: expected a local path. Copy the data, or mount the store.")
-    data = Path(data)
+    data = as_path(data)
     if job_path.exists() and not force:
         raise JobInvalid(str(job_path), ["already exists. Choose another file, or replace it with force."])
     if not name:
         stem = data.resolve().stem if data.is_file() else data.resolve().name
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "table"
-    relative = Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
+    in_store = isinstance(data, StorePath)
+    relative = data if in_store else Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
     footers, unreadable = usable_footers(partitions)

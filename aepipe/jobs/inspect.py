@@ -11,6 +11,7 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
+from aepipe.stores import as_path
 from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.parquet_reader import Footer, null_counts, read_footer, readable_footers, spread_rows
 from aepipe.tables.partitions import Partition, discover
@@ -90,7 +91,7 @@ def inspect(path: str | Path) -> Inspection:
 
 def job_for(path: str | Path) -> Job:
     """Read the job file, or build a default job for Parquet without one."""
-    path = Path(path)
+    path = as_path(path)
     if path.suffix == ".toml" or (path / "job.toml").is_file():
         return read_job(path)
     if not path.exists():

@@ -21,7 +21,7 @@ from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
-from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, digest_file
+from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, source_digest
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0
@@ -156,7 +156,7 @@ def _is_current(manifest: Manifest[ScoreDetails], partition: Partition, outputs:
         return False
     inputs = manifest.details.inputs
     try:
-        return list(inputs.values()) == [digest_file(file) for file in partition.files]
+        return list(inputs.values()) == [source_digest(file) for file in partition.files]
     except DataUnreadable:
         return False
 

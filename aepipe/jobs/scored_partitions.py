@@ -13,7 +13,8 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
-from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, digest_file, read_parquet
+from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
+from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 
 LATEST = 31
@@ -95,7 +96,7 @@ class ScoredPartitions:
 
     def sources(self, manifest: Manifest[ScoreDetails]) -> Iterator[pa.RecordBatch]:
         """Read the source rows in the order of the scores; valid for `unchanged` partitions only."""
-        return slices([Path(path) for path in manifest.details.inputs], None, rows=READ_ROWS)
+        return slices([as_path(path) for path in manifest.details.inputs], None, rows=READ_ROWS)
 
     def has_active_calibration(self, manifest: Manifest[ScoreDetails]) -> bool:
         """Return True if the active calibration flagged the rows of a partition."""
@@ -107,12 +108,12 @@ class ScoredPartitions:
         return frozenset(
             manifest.partition
             for manifest in self.manifests
-            if all(_has_digest(Path(path), digest) for path, digest in manifest.details.inputs.items())
+            if all(_has_digest(as_path(path), digest) for path, digest in manifest.details.inputs.items())
         )
 
 
 def _has_digest(path: Path, digest: str) -> bool:
     try:
-        return digest_file(path) == digest
+        return source_digest(path) == digest
     except DataUnreadable:
         return False

@@ -6,6 +6,7 @@ from aepipe.bundles.bundle import Bundle, manifest_bytes
 from aepipe.bundles.signature import SIGNATURE, sign_manifest
 from aepipe.config.job import read_job
 from aepipe.jobs.results import Result
+from aepipe.stores import as_path
 
 
 class SignResult(Result):
@@ -29,7 +30,7 @@ def sign(path: str | Path, key: str | Path) -> SignResult:
         OptionInvalid: the file holds no ed25519 private key.
         ExtraMissing: the package `cryptography` is not installed.
     """
-    path = Path(path)
+    path = as_path(path)
     is_job = path.suffix == ".toml" or (path / "job.toml").is_file()
     bundle = Bundle.open(read_job(path).bundle_path if is_job else path)
     signature = sign_manifest(bundle.path, manifest_bytes(bundle.path), Path(key))

@@ -13,6 +13,7 @@ from aepipe.inference.golden_check import check_every_part
 from aepipe.jobs.results import Result
 from aepipe.jobs.untrusted import verify_untrusted
 from aepipe.storage import RUN_KINDS, Outputs
+from aepipe.stores import as_path
 
 
 class Verification(Result):
@@ -37,7 +38,7 @@ def verify(path: str | Path, *, untrusted: bool = False, key: str | Path | None 
         BundleNotFound: there is nothing to verify.
         OptionInvalid: the file of the key holds no ed25519 public key.
     """
-    path, public_key = Path(path), None if key is None else Path(key)
+    path, public_key = as_path(path), None if key is None else Path(key)
     if path.suffix == ".toml" or (path / "job.toml").is_file():
         job = read_job(path)
         bundles = _verify_bundles(job.bundle_path, untrusted=untrusted, public_key=public_key or job.public_key_path)

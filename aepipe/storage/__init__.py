@@ -11,7 +11,7 @@ from aepipe.storage.atomic_files import (
     replace,
 )
 from aepipe.storage.commit import Commit
-from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes
+from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes, source_digest
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, Manifest
 from aepipe.storage.output_store import Outputs
@@ -66,4 +66,5 @@ __all__ = [
     "replace",
     "samples_page_of",
     "sha256_bytes",
+    "source_digest",
 ]

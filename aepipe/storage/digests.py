@@ -7,6 +7,7 @@ from pathlib import Path
 import xxhash
 
 from aepipe.errors import DataUnreadable
+from aepipe.stores import StorePath
 from aepipe.tables.source_files import printable, refuse_irregular
 
 _CHUNK = 1 << 20
@@ -36,6 +37,21 @@ def digest_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         hasher.update(chunk)
         check()
     return named(hasher)
+
+
+def source_digest(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
+    """Digest a source file as `digest_file` does; for an object of a store, its ETag and size, without reading it.
+
+    Raises:
+        DataUnreadable: the file cannot be read.
+    """
+    if not isinstance(path, StorePath):
+        return digest_file(path, check=check)
+    check()
+    try:
+        return digest_of("object", path.version_tag)
+    except FileNotFoundError:
+        raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
 
 
 def _chunks(path: Path) -> Iterator[memoryview]:

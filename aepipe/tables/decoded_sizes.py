@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable
+from aepipe.stores import StorePath
 from aepipe.tables.page_content import longest_in_dictionary, row_lengths
 from aepipe.tables.parquet_sizes import DICTIONARY_PAGE, Chunk, Page, RowGroup, read_pages, read_row_groups
 from aepipe.tables.source_files import printable
@@ -251,7 +252,8 @@ class DecodedSizes:
         """Return the bytes of the longest text of a chunk, read a few rows at a time."""
         if column.lists:
             return found.open_bytes
-        file = pq.ParquetFile(self._path, metadata=self._metadata, pre_buffer=False)
+        source = self._path.open_arrow() if isinstance(self._path, StorePath) else self._path
+        file = pq.ParquetFile(source, metadata=self._metadata, pre_buffer=False)
         rows = max(1, min(1_024, self._limits.batch // max(1, found.open_bytes)))
         batches = file.iter_batches(rows, row_groups=[found.group], columns=[column.path], use_threads=False)
         return max((_longest(batch.column(0)) for batch in batches), default=0)

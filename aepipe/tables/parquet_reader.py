@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.stores import StorePath
+from aepipe.stores.connection import is_from_store, retried, unavailable
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_row_groups
 from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
@@ -220,6 +222,8 @@ def _fitting_rows(path: Path, sizes: DecodedSizes, groups: Sequence[int], most: 
     try:
         return sizes.rows_per_batch(groups, most)
     except _READ_ERRORS as error:
+        if is_from_store(error):
+            raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
 
 
@@ -228,18 +232,42 @@ def _read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of some row groups; `done` rows of the file were read before. Raises DataUnreadable."""
     end = done + sum(file.metadata.row_group(group).num_rows for group in groups)
-    # Arrow's own threads cost more than they gain: the caller is one of several workers.
-    batches = file.iter_batches(rows, row_groups=groups, columns=columns, use_threads=False)
+    batches = _GroupBatches(file, groups, columns, rows)
     while True:
         try:
-            batch = next(batches, None)
+            batch = retried(batches.next)
         except _READ_ERRORS as error:
+            if is_from_store(error):
+                raise unavailable(str(path), error) from None
             place = _place(file.metadata, done, min(rows, end - done))
             raise DataUnreadable(f"{path}, {place}, cannot be read: {describe_read_error(error)}") from None
         if batch is None:
             return
         done += batch.num_rows
         yield batch
+
+
+class _GroupBatches:
+    """Batches of some row groups; after an error, `next` reads the same batch again."""
+
+    def __init__(self, file: pq.ParquetFile, groups: list[int], columns: Sequence[str] | None, rows: int) -> None:
+        self._file, self._groups, self._columns, self._rows = file, groups, columns, rows
+        self._count = 0
+        self._batches: Iterator[pa.RecordBatch] | None = None
+
+    def next(self) -> pa.RecordBatch | None:
+        """Return the next batch; None at the end."""
+        if self._batches is None:
+            # Arrow's own threads cost more than they gain: the caller is one of several workers.
+            options = {"row_groups": self._groups, "columns": self._columns, "use_threads": False}
+            self._batches = islice(self._file.iter_batches(self._rows, **options), self._count, None)
+        try:
+            batch = next(self._batches, None)
+        except BaseException:
+            self._batches = None
+            raise
+        self._count += 1
+        return batch
 
 
 def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[int]]:
@@ -259,14 +287,14 @@ def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[in
 def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
     try:
         refuse_irregular(path)
-        _refuse_large_footer(path)
-        file = pq.ParquetFile(
-            path, read_dictionary=as_codes, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True
-        )
+        retried(lambda: _refuse_large_footer(path))
+        file = retried(lambda: _parquet_file(path, as_codes))
         str(file.schema_arrow)  # a name that is not UTF-8 is an error only now
     except FileNotFoundError:
         raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
     except _READ_ERRORS as error:
+        if is_from_store(error):
+            raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
     return file
 
@@ -278,6 +306,17 @@ def _refuse_large_footer(path: Path) -> None:
             f"{printable(path)} has a footer that does not fit into memory: expected at most "
             f"{_MOST_FOOTER_BYTES >> 20} MB, got {size >> 20} MB. Write the file with larger row groups."
         )
+
+
+def _parquet_file(path: Path, as_codes: Sequence[str]) -> pq.ParquetFile:
+    in_store = isinstance(path, StorePath)
+    return pq.ParquetFile(
+        path.open_arrow() if isinstance(path, StorePath) else path,
+        read_dictionary=as_codes,
+        pre_buffer=in_store,  # the chunks of all columns in a few large requests
+        buffer_size=0 if in_store else _BUFFER,
+        page_checksum_verification=True,
+    )
 
 
 def _incomplete(path: Path, error: Exception) -> DataUnreadable:
@@ -304,8 +343,10 @@ def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
 def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
     """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
     try:
-        groups = tuple(read_row_groups(path))
+        groups = retried(lambda: tuple(read_row_groups(path)))
     except (OSError, ValueError) as error:
+        if is_from_store(error):
+            raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
     if columns is None:
         return groups

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
+from aepipe.stores import StorePath
 from aepipe.tables.partition_dates import date_of_partition, parse_date
 from aepipe.tables.source_files import printable
 from aepipe.tables.text_files.formats import remedy_for
@@ -49,10 +50,11 @@ def discover(job: Job) -> tuple[Partition, ...]:
     if root.is_file():
         return (Partition(root.stem, (root,)),)
     skipped = {job.out_path.resolve(), job.exported_path.resolve()}
+    listed = _stored_files if isinstance(root, StorePath) else _parquet_files
     found: dict[str, list[Path]] = defaultdict(list)
     unreadable: set[Path] = set()
     try:
-        for file in _parquet_files(root, skipped, (root.resolve(),), unreadable):
+        for file in listed(root, skipped, (root.resolve(),), unreadable):
             folders = [printable(part) for part in file.relative_to(root).parts[: None if file in unreadable else -1]]
             path = str(PurePosixPath(*folders))
             plain = not all(_is_hive(folder) for folder in folders)
@@ -152,6 +154,15 @@ def _parquet_files(
                 yield from _parquet_files(entry, skipped, (*ancestors, target), unreadable)
         elif entry.suffix == ".parquet" and not hidden:
             yield entry
+
+
+def _stored_files(root: Path, skipped: set[Path], _: tuple[Path, ...], __: set[Path]) -> Iterator[Path]:
+    """Yield the files below a prefix of an object store, by one listing."""
+    for file in root.rglob("*.parquet"):
+        folders = file.relative_to(root).parts
+        hidden = any(name.startswith((".", "_")) and not _is_hive(name) for name in folders[:-1])
+        if not hidden and not folders[-1].startswith((".", "_")) and skipped.isdisjoint(file.parents):
+            yield file
 
 
 def _is_hive(name: str) -> bool:

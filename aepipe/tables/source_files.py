@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from aepipe.errors import DataUnreadable
+from aepipe.stores import StorePath
 
 
 def refuse_irregular(path: Path) -> None:
@@ -14,6 +15,8 @@ def refuse_irregular(path: Path) -> None:
         DataUnreadable: with what the path is.
         FileNotFoundError: there is nothing.
     """
+    if isinstance(path, StorePath):
+        return  # an object is a regular file; opening it tells whether there is one
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode) and not os.access(path, os.R_OK | os.X_OK):
         raise DataUnreadable(f"{printable(path)} cannot be listed: permission denied. Grant read permission.")
@@ -46,4 +49,4 @@ def printable(path: Path | str) -> str:
     >>> printable(Path("dt=\udcff"))
     'dt=\\xff'
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
+from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, LocalPathNeeded, UrlInvalid
 from aepipe.jobs.convert import convert
 from aepipe.jobs.init import init
 from aepipe.tables.text_files import csv_reader, json_reader
@@ -209,6 +209,8 @@ def test_arguments_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         convert([source], out=tmp_path / "out", partition_by="x")
     with pytest.raises(DataUnreadable, match="is a URL"):
         convert(["s3://bucket/a.csv"], out=tmp_path / "out")
+    with pytest.raises(LocalPathNeeded, match="is a URL: expected a local folder"):
+        convert([source], out="s3://bucket/out")
     with pytest.raises(DataUnreadable, match="two formats"):
         convert([source, write(tmp_path / "b.json", "[]")], out=tmp_path / "out")
     with pytest.raises(DataUnreadable, match="does not exist"):
@@ -235,7 +237,7 @@ def test_init_tells_to_convert_a_file_of_another_format(tmp_path: Path, name: st
             init(data, name=None, job_path=tmp_path / "job.toml")
 
 
-@pytest.mark.parametrize("data", ["s3://bucket/rows", Path("s3://bucket/rows"), "https://host/rows.parquet"])
+@pytest.mark.parametrize("data", ["ftp://bucket/rows", Path("ftp://bucket/rows"), "https://host/rows.parquet"])
 def test_init_refuses_a_url_in_one_sentence(tmp_path: Path, data: str | Path) -> None:
-    with pytest.raises(DataUnreadable, match=r"is a URL: expected a local path\. Copy the data"):
+    with pytest.raises(UrlInvalid, match=r"is not supported: expected a local path, s3://, gs:// or abfs://\. Name"):
         init(data, name=None, job_path=tmp_path / "job.toml")

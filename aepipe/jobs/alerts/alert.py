@@ -63,7 +63,7 @@ def alert(
         DataUnreadable: the version has scored no partition.
     """
     job = read_job(job_path)
-    bundle = Bundle.open(f"{job.bundle_path}@{model}")
+    bundle = Bundle.open(job.bundle_path.with_name(f"{job.bundle_path.name}@{model}"))
     found = {m.partition: m for m in Outputs(job.out_path).manifests(SCORE) if m.model_version == bundle.version}
     if not found:
         raise DataUnreadable(f"{job.out_path} has no scores of {bundle.version}. Run: aepipe score {job.source}")

@@ -16,7 +16,7 @@ from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
 from aepipe.jobs.models import end_of
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import score_settings
-from aepipe.storage import SCORE, Outputs, digest_file, digest_of
+from aepipe.storage import SCORE, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partition_dates import date_of_partition
 from aepipe.tables.partitions import Partition, discover, select, well_placed
@@ -128,7 +128,7 @@ class _Planner:
         if model.bundle is None:
             return _step(partition, version, "no model", rows, model.reason)
         bundle = model.bundle
-        key = partition_key(bundle, [digest_file(file) for file in partition.files], self._settings)
+        key = partition_key(bundle, [source_digest(file) for file in partition.files], self._settings)
         is_done = self._outputs.done(SCORE, partition.name, key) is not None
         return BackfillStep(
             partition=partition.name,

@@ -27,6 +27,7 @@ from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
 from aepipe.storage.paths import DRIFT
+from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import natural_order
 
@@ -281,7 +282,7 @@ def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Map
         return {}
     names = [column.name for column in bundle.encoding.schema.without_keys().columns]
     parts: list[Mapping[str, NDArray[np.generic]]] = []
-    for path in map(Path, manifest.details.inputs):
+    for path in map(as_path, manifest.details.inputs):
         present = set(read_footer(path).schema.names)
         for batch in slices([path], [name for name in names if name in present], rows=READ_ROWS):
             rows = pa.Table.from_batches([batch]).take(np.arange(0, batch.num_rows, step))

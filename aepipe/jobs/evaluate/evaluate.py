@@ -35,6 +35,7 @@ from aepipe.metrics.ranking import (
 )
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
+from aepipe.stores import as_path
 from aepipe.tables.partitions import Partition, select
 from aepipe.tables.unification import unified_table
 
@@ -344,7 +345,7 @@ def _truth(scored: ScoredPartitions, label: str | None, positive: str | None) ->
     names = scored.unchanged
     if not names:
         raise EvaluationInvalid(f"no scored night can be evaluated: for each, {CHANGED}. Score a night again.")
-    files = [Path(path) for m in scored.manifests if m.partition in names for path in m.details.inputs]
+    files = [as_path(path) for m in scored.manifests if m.partition in names for path in m.details.inputs]
     return resolve_label_rule(scored.job, files, label=label, positive=positive)
 
 

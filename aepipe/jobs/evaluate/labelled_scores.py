@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
 from aepipe.tables.entities import Entities
+from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.unification import parse_text_columns, unified_table
 
@@ -164,7 +164,7 @@ def read_labels(
     """Read the labels and the event times of a partition; return a clause if one of its files lacks a column."""
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
-    paths = [Path(path) for path in manifest.details.inputs]
+    paths = [as_path(path) for path in manifest.details.inputs]
     arrow = scored.model.bundle.encoding.schema.arrow
     try:  # conditions see what the model sees: numbers and times that are stored as text are parsed
         batches = [parse_text_columns(batch, arrow) for batch in slices(paths, columns, rows=READ_ROWS)]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
+from aepipe.stores.store_path import as_path, is_url
 from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import parse_text_columns, unified_table
@@ -280,9 +280,9 @@ def build_file_lines(scored: ScoredPartitions) -> tuple[page_model.FileLine, ...
     lines = []
     for manifest in scored.manifests:
         for path, digest in manifest.details.inputs.items():
-            source = Path(path)
+            source = as_path(path)
             size = source.stat().st_size if source.is_file() else 0
-            shown = os.path.relpath(source, scored.job.source.parent)
+            shown = path if is_url(path) else os.path.relpath(source, scored.job.source.parent)
             lines.append(page_model.FileLine("read", manifest.partition, shown, size, digest))
         for output, record in manifest.files.items():
             lines.append(page_model.FileLine("written", output, record.path, record.bytes, record.digest, record.rows))

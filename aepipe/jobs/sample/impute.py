@@ -19,7 +19,7 @@ from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
 from aepipe.progress import Progress, count_rows, no_progress
-from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_file, digest_of
+from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.struct_fields import struct_of_field
@@ -82,7 +82,7 @@ def impute(
     imputer = Imputer(bundle, seed=chosen, device=job.run.device, draws=count, columns=tuple(columns), where=condition)
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     asked = [str(each) for each in (chosen, count if count > 1 else "", *columns, where) if each not in ("", None)]
-    key = digest_of(CONTRACT, bundle.version, *asked, *(digest_file(file) for file in source.files))
+    key = digest_of(CONTRACT, bundle.version, *asked, *(source_digest(file) for file in source.files))
     outputs.claim(job.name)
     with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done

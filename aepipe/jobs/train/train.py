@@ -13,7 +13,7 @@ from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.results import Result
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
-from aepipe.storage import digest_file, digest_of, lock
+from aepipe.storage import digest_of, lock, source_digest
 from aepipe.tables.partitions import Partition, discover, select, well_placed
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "samples": {"components", *(("labels",) if job.samples.labels else ())},
         }
     )
-    inputs = [f"{partition.name}:{digest_file(file)}" for partition in partitions for file in partition.files]
+    inputs = [f"{partition.name}:{source_digest(file)}" for partition in partitions for file in partition.files]
     labels = job.evaluate.anomaly if job.uses_labels and job.evaluate.anomaly else ""
     feedback = feedback_digest(job) if job.uses_labels else None
     return digest_of(CONTRACT, shaping, labels if feedback is None else f"{labels}\n{feedback}", *inputs)
