@@ -11,6 +11,7 @@ from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
 from aepipe.storage.digests import digest_of
 from aepipe.storage.regular_files import read_regular
+from aepipe.stores import StorePath
 
 MANIFEST = "MANIFEST.json"
 LOG_NAME = "aliases.jsonl"
@@ -59,7 +60,13 @@ def versions(folder: Path) -> tuple[str, ...]:
     """Return the names of the bundle versions in exported/<name>, oldest first."""
     if not folder.is_dir():
         return ()
-    return tuple(sorted(entry.name for entry in folder.iterdir() if is_version(entry.name) and entry.is_dir()))
+    found = sorted(entry for entry in folder.iterdir() if is_version(entry.name))
+    # in an object store a version is there once its manifest is, which is written last
+    return tuple(
+        entry.name
+        for entry in found
+        if ((entry / MANIFEST).exists() if isinstance(entry, StorePath) else entry.is_dir())
+    )
 
 
 def read_log(folder: Path) -> tuple[Naming, ...]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from aepipe import versions as installed
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError
+from aepipe.errors import AepipeError, StoreUnavailable
 from aepipe.jobs.results import Result
 from aepipe.jobs.scheduler.checks import check_scheduler
+from aepipe.stores import StorePath
 
 BOUNDS = {"prefect": ("3.8.8", "3.10"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
 """Outside these bounds the Prefect server does not start, or never creates a scheduled run."""
@@ -144,7 +145,10 @@ def _bundle(job: Job) -> Check:
 def _outputs(job: Job) -> Check:
     from aepipe.storage import Outputs
 
-    quarantined = Outputs(job.out_path).quarantined()
+    try:
+        quarantined = Outputs(job.out_path).quarantined()
+    except StoreUnavailable as error:
+        return Check(what="outputs", found=str(error), ok=False)
     found = "; ".join(f"{name} is quarantined: {why}" for name, why in quarantined.items())
     return Check(what="outputs", found=found or f"no partition of {job.out_path} is quarantined", ok=not quarantined)
 
@@ -155,6 +159,8 @@ def _writable(what: str, folder: Path) -> Check:
 
     try:
         refuse_unwritable(folder)
+    except StoreUnavailable as error:
+        return Check(what=what, found=str(error), ok=False)
     except OSError as error:
         found = f"{folder} cannot be written: {error.strerror}. Free space, or grant write permission."
         return Check(what=what, found=found, ok=False)
@@ -162,7 +168,9 @@ def _writable(what: str, folder: Path) -> Check:
 
 
 def _disk(job: Job) -> Check:
-    folder = job.out_path
+    from aepipe.storage.paths import local_staging
+
+    folder = local_staging(str(job.out_path)) if isinstance(job.out_path, StorePath) else job.out_path
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

@@ -102,6 +102,6 @@ def _running(job: Job) -> Iterator[str]:
     if holder(job.bundle_path / ".training.lock") is not None:
         yield "train"
     folder = job.out_path / HIDDEN / "locks"
-    for path in sorted(folder.glob("*/*.lock")):
+    for path in sorted(path for path in folder.rglob("*.lock") if path.parent != folder):
         if holder(path) is not None:
             yield f"{path.parent.name} {path.stem.replace(os.sep, '/')}"

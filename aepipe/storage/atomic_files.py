@@ -1,15 +1,27 @@
 """Files that are complete or absent, whenever the process or the machine stops."""
 
+import errno
 import fcntl
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aepipe.storage.leases import lease
+from aepipe.storage.object_writes import delete_object, put_object, upload
+from aepipe.stores import StorePath
+
+_APPEND_WAIT_S = 30.0
+
 
 def put_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path`: readers see the old file or the new one, and the new one survives a power cut."""
+    if isinstance(path, StorePath):
+        put_object(path, data)
+        return
     with replacing(path) as temp, naming(path):
         temp.write_bytes(data)
 
@@ -50,6 +62,9 @@ def append_line(path: Path, line: str) -> None:
     """
     if "\n" in line:
         raise ValueError(f"line has a newline: expected one line, got {line!r}")
+    if isinstance(path, StorePath):
+        _append_to_object(path, line)
+        return
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
@@ -66,6 +81,19 @@ def append_line(path: Path, line: str) -> None:
     sync(path.parent)
 
 
+def _append_to_object(path: StorePath, line: str) -> None:
+    """Write an object again with one more line, under a lease: objects cannot grow."""
+    with lease(path.with_name(f".{path.name}.lease"), wait_s=_APPEND_WAIT_S) as held:
+        try:
+            before = path.read_bytes()
+        except FileNotFoundError:
+            before = b""
+        if before and not before.endswith(b"\n"):
+            before += b"\n"
+        held.confirm()
+        put_object(path, before + f"{line}\n".encode())
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to `path` at the end, or delete it if the block raises.
@@ -73,6 +101,11 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name is always the same, so that the next writer overwrites what a killed process left; a lock on it
     keeps two writers apart.
     """
+    if isinstance(path, StorePath):
+        with tempfile.TemporaryDirectory(prefix="aepipe-") as folder:
+            yield Path(folder, path.name)
+            upload(Path(folder, path.name), path)
+        return
     make_folder(path.parent)
     temp = path.with_name(f".{path.name}.tmp")
     with _open_locked(temp) as descriptor:
@@ -109,7 +142,18 @@ def _is_open_as(path: Path, descriptor: int) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename `source`, a synced file or folder, to `target` and sync; make the folder of `target` if needed."""
+    """Rename `source`, a synced file or folder, to `target` and sync; make the folder of `target` if needed.
+
+    A local file that becomes an object is uploaded, then deleted.
+    """
+    if isinstance(target, StorePath):
+        if isinstance(source, StorePath):
+            put_object(target, source.read_bytes())
+            delete_object(source)
+        else:
+            upload(source, target)
+            source.unlink()
+        return
     make_folder(target.parent)
     source.replace(target)
     sync(target.parent)
@@ -117,6 +161,9 @@ def replace(source: Path, target: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, if it exists, and sync its folder."""
+    if isinstance(path, StorePath):
+        delete_object(path)
+        return
     try:
         path.unlink()
     except FileNotFoundError:
@@ -126,7 +173,7 @@ def remove(path: Path) -> None:
 
 def refuse_unwritable(folder: Path) -> None:
     """Write a file to a folder, or to the folder that would hold it, and remove it. Raises OSError if that fails."""
-    while not folder.exists():
+    while not isinstance(folder, StorePath) and not folder.exists():
         folder = folder.parent
     probe = folder / ".aepipe-probe"
     put_bytes(probe, b"written by aepipe doctor")
@@ -134,16 +181,30 @@ def refuse_unwritable(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, and sync them."""
-    if folder.is_dir():
+    """Make a folder and its parents, and sync them; an object store needs none."""
+    if isinstance(folder, StorePath) or folder.is_dir():
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync(folder.parent)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only this user can read, in one that all users can write, such as /tmp.
+
+    Raises:
+        OSError: another user made it, or it is not a folder.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise OSError(errno.EPERM, "belongs to another user: set TMPDIR to a folder of your own", str(folder))
+
+
 def sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
+    """Flush a file or folder to disk; an object that is written is durable."""
+    if isinstance(path, StorePath):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with naming(path):

@@ -3,10 +3,12 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aepipe.storage.atomic_files import make_folder, put_bytes, replace, sync
+from aepipe.storage.object_writes import delete_objects
+from aepipe.stores import StorePath
 
 STAGING = ".staging"
 REMOVED = ".removed"
@@ -39,12 +41,23 @@ def building_folder(folder: Path) -> Iterator[Path]:
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files, in their order, to a new folder that appears once the last one is synced.
 
+    In an object store the files appear one after the other: the last one tells readers that the others are there.
+
     The caller must hold a lock on the parent: the parent's staging folder is cleared first.
 
     Args:
         folder: target, which must not exist.
         files: contents by file name.
     """
+    if isinstance(folder, StorePath):
+        try:
+            for name, data in files.items():
+                put_bytes(folder / name, data)
+        except BaseException:
+            with suppress(Exception):  # the store may be out of reach; without its last file the folder is no version
+                delete_objects(folder)
+            raise
+        return
     staging = folder.with_name(STAGING)
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -57,7 +70,13 @@ def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder: readers see all of it or nothing. The caller must hold a lock on the parent."""
+    """Remove a folder: readers see all of it or nothing. The caller must hold a lock on the parent.
+
+    In an object store the objects disappear in the order of their names.
+    """
+    if isinstance(folder, StorePath):
+        delete_objects(folder)
+        return
     hidden = folder.with_name(REMOVED)
     shutil.rmtree(hidden, ignore_errors=True)  # of a killed process
     try:

@@ -4,24 +4,28 @@ The order lets a process that is killed at any step leave complete files, and en
 staged files synced -> staged manifest synced -> every output but the last replaced -> the last one replaced, which
 is the commit -> the staged manifest becomes the manifest.
 
+In an object store the staged files lie on this machine, and to replace an output is to upload it; the staged manifest
+lies in the store, so that another machine finishes or discards a commit that broke off.
+
 A reader that opens a file once sees it whole, old or new. `pyarrow.parquet.read_table(path)` opens it twice, for the
 footer and for the pages, and fails if a commit falls between; `pyarrow.parquet.ParquetFile(path).read()` does not.
 """
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
 import pyarrow as pa
 
-from aepipe.storage.atomic_files import make_folder, put_bytes, put_json, remove, replace
+from aepipe.storage.atomic_files import make_folder, make_private_folder, put_bytes, put_json, remove, replace
 from aepipe.storage.manifest import D, FileRecord, Manifest
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile
-from aepipe.storage.paths import FILE, HIDDEN, PartitionPaths
+from aepipe.storage.paths import FILE, HIDDEN, PartitionPaths, local_staging
 from aepipe.storage.run_kinds import SCORE, RunKind
+from aepipe.stores import StorePath
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +41,19 @@ class Commit(Generic[D]):
         is_first: True if the partition was never committed, so that no key can be done.
     """
 
-    def __init__(self, paths: PartitionPaths, kind: RunKind[D], *, force: bool = False) -> None:
+    def __init__(
+        self,
+        paths: PartitionPaths,
+        kind: RunKind[D],
+        *,
+        force: bool = False,
+        confirm_lock: Callable[[], None] = lambda: None,
+    ) -> None:
         self.done: Manifest[D] | None = None
         self.key: str | None = None
         self.is_first = kind.read_manifest(paths.manifest) is None
         self._force = force
+        self._confirm_lock = confirm_lock
         self._kind = kind
         self._paths = paths
         self._sinks: dict[str, ParquetSink] = {}
@@ -67,6 +79,8 @@ class Commit(Generic[D]):
             raise ValueError(f"output is unknown to a {self._kind.name} run: expected {known}, got {output!r}")
         if output in self._sinks:
             raise ValueError(f"{output!r} of partition {self._paths.partition!r} is open already")
+        if isinstance(self._paths.root, StorePath):
+            make_private_folder(local_staging(str(self._paths.root)).parent)
         sink = ParquetSink(self._paths.staged(output), schema, compression=compression)
         self._sinks[output] = sink
         return sink
@@ -97,10 +111,13 @@ class Commit(Generic[D]):
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=details,
         ).sealed()
+        self._confirm_lock()
         put_json(self._paths.staged_manifest, manifest.model_dump(mode="json"))
         for output in manifest.files:
             folder = self._paths.final(output).parent
             make_folder(folder)
+            if isinstance(folder, StorePath):
+                continue  # an upload may come from any file system
             if folder.stat().st_dev != self._paths.staging.stat().st_dev:
                 raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
         self._publishing = True
@@ -172,7 +189,7 @@ def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] 
 
 def recover(paths: PartitionPaths) -> None:
     """Finish the commit of a killed process if its files are complete, else discard it."""
-    if not paths.staging.exists():
+    if not paths.staging.exists() and not (isinstance(paths.root, StorePath) and paths.staged_manifest.exists()):
         return
     manifest = paths.kind.read_manifest(paths.staged_manifest)
     if manifest is not None and _is_complete(paths, manifest):
@@ -206,6 +223,8 @@ def roll_forward(paths: PartitionPaths, manifest: Manifest[Any]) -> None:
 
 def discard(paths: PartitionPaths) -> None:
     """Delete the staged files."""
+    if isinstance(paths.root, StorePath):
+        remove(paths.staged_manifest)
     if not paths.staging.exists():
         return
     for path in paths.staging.iterdir():

@@ -19,6 +19,7 @@ from aepipe.storage.commit import discard
 from aepipe.storage.locks import lock
 from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, forgotten_folder
 from aepipe.storage.run_kinds import RUN_KINDS
+from aepipe.stores import StorePath
 
 
 class RemovalNote(FrozenModel):
@@ -111,6 +112,8 @@ def _remove_empty_folders(paths: PartitionPaths) -> None:
     """Remove the partition's folders, up to the folder of the output, as far as nothing else is in them."""
     tops = [(paths.final(output).parent, paths.root / output) for output in paths.outputs]
     tops.append((paths.quarantined_rows, paths.quarantined_rows.parents[len(paths.partition.split("/")) - 1]))
+    if isinstance(paths.root, StorePath):
+        return  # a folder without objects does not exist
     for folder, top in tops:
         while folder != top:
             (folder / f".{FILE}.tmp").unlink(missing_ok=True)

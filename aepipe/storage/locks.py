@@ -9,13 +9,17 @@ from pathlib import Path
 
 from aepipe.errors import Busy
 from aepipe.storage.atomic_files import make_folder
+from aepipe.storage.leases import lease, lease_holder
+from aepipe.stores import StorePath
 
 _POLL_S = 0.02
 
 
 @contextmanager
-def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda: None) -> Iterator[None]:
+def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda: None) -> Iterator[Callable[[], None]]:
     """Hold a lock on `path` while the block runs, against other processes and other threads of this one.
+
+    Yields a function that raises Busy if the lock was lost, which can happen to the lease of an object store only.
 
     Args:
         path: the file of the lock.
@@ -25,6 +29,10 @@ def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda:
     Raises:
         Busy: the lock is not free after `wait_s`; names the holder's process id.
     """
+    if isinstance(path, StorePath):
+        with lease(path, wait_s=wait_s, check=check) as held:
+            yield held.confirm
+        return
     # the file stays: deleting it would let two processes lock two files of one name
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -32,7 +40,7 @@ def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda:
         _acquire(path, descriptor, wait_s, check)
         _write_holder(descriptor, str(os.getpid()))
         try:
-            yield
+            yield _keep
         finally:
             _write_holder(descriptor, "")
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a forked child has the file too
@@ -40,8 +48,17 @@ def lock(path: Path, *, wait_s: float = 0.0, check: Callable[[], None] = lambda:
         os.close(descriptor)
 
 
+def _keep() -> None:
+    """Do nothing: the kernel keeps a lock until its holder dies."""
+
+
 def holder(path: Path) -> int | None:
-    """Return the id of the running process that holds a lock; None if none does. Takes no lock itself."""
+    """Return the id of the running process that holds a lock; None if none does. Takes no lock itself.
+
+    The holder of a lease may run on another machine.
+    """
+    if isinstance(path, StorePath):
+        return lease_holder(path)
     try:
         pid = int(path.read_bytes()[:32])
         os.kill(pid, 0)

@@ -100,9 +100,9 @@ class Outputs:
             PartitionInvalid: the name cannot be a folder of the outputs.
         """
         paths = self._paths(kind, partition)
-        with lock(paths.lock, wait_s=wait_s, check=check):
+        with lock(paths.lock, wait_s=wait_s, check=check) as confirm_lock:
             recover(paths)
-            commit = Commit(paths, kind, force=force)
+            commit = Commit(paths, kind, force=force, confirm_lock=confirm_lock)
             if key is not None:
                 commit.take_key(key)
             try:
@@ -121,7 +121,7 @@ class Outputs:
         """Return the names of the partitions that have a manifest or a file, complete or not."""
         return frozenset(partitions_of(self.root, kind))
 
-    def in_turn(self, *, wait_s: float, check: Callable[[], None]) -> AbstractContextManager[None]:
+    def in_turn(self, *, wait_s: float, check: Callable[[], None]) -> AbstractContextManager[object]:
         """Lock all partitions at once, for runs that must score them one after another; `check` as for `commit`."""
         return lock(self.root / HIDDEN / "locks" / "in_turn.lock", wait_s=wait_s, check=check)
 

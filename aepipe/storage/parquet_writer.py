@@ -13,6 +13,8 @@ import xxhash
 from aepipe.errors import DataUnreadable
 from aepipe.storage.atomic_files import make_folder, naming, replacing
 from aepipe.storage.digests import named
+from aepipe.stores import StorePath
+from aepipe.stores.connection import is_from_store, retried, unavailable
 from aepipe.tables.source_files import describe_read_error
 
 _BUFFER = 256 << 10  # stays in the second-level cache: 1 MiB cost a fifth more CPU at 64 float columns
@@ -41,13 +43,20 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     # opened once; `pyarrow.parquet.read_table(path)` opens it twice
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(None if columns is None else list(columns))
+        return retried(lambda: _read(path, columns))
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
+        if is_from_store(error):
+            raise unavailable(str(path), error) from None
         said = describe_read_error(error, remedy="Run aepipe verify.")
         raise DataUnreadable(f"{path} cannot be read: {said}") from None
+
+
+def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
+    source = path.open_arrow() if isinstance(path, StorePath) else path
+    with pq.ParquetFile(source, pre_buffer=isinstance(path, StorePath), page_checksum_verification=True) as file:
+        return file.read(None if columns is None else list(columns))
 
 
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:

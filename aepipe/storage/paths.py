@@ -1,11 +1,15 @@
 """Paths below the folder of the outputs."""
 
+import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aepipe.errors import PartitionInvalid
 from aepipe.storage.run_kinds import RunKind
+from aepipe.stores import StorePath
 
 HIDDEN = ".aepipe"
 FILE = "part-0.parquet"
@@ -40,10 +44,17 @@ class PartitionPaths:
 
     @property
     def staging(self) -> Path:
-        return self.root / HIDDEN / "staging" / self.kind.name / _flat(self.partition)
+        """Folder of the files before their commit, on this machine if the outputs are in an object store."""
+        below = Path(HIDDEN, "staging", self.kind.name, _flat(self.partition))
+        if isinstance(self.root, StorePath):
+            return local_staging(str(self.root)) / below
+        return self.root / below
 
     @property
     def staged_manifest(self) -> Path:
+        """Manifest of a commit that is not finished; in an object store, every machine sees it there."""
+        if isinstance(self.root, StorePath):
+            return self.root / HIDDEN / "staging" / self.kind.name / f"{_flat(self.partition)}.json"
         return self.staging / "manifest.json"
 
     @property
@@ -68,6 +79,12 @@ class PartitionPaths:
     def quarantined_rows(self) -> Path:
         """Folder of rows that were written and quarantined; starts with _, as no partition does."""
         return quarantine_folder(self.root) / f"_{self.outputs[-1]}" / self.partition
+
+
+def local_staging(root: str) -> Path:
+    """Return the folder of this user and machine for files on their way to an object store; root: its URL."""
+    digest = hashlib.sha256(root.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir(), f"aepipe-{os.getuid()}", digest)
 
 
 def manifests_folder(root: Path, kind: RunKind[Any]) -> Path:

@@ -5,6 +5,8 @@ import os
 import stat
 from pathlib import Path
 
+from aepipe.stores import StorePath
+
 
 def read_regular(path: Path, *, most: int) -> bytes:
     """Read a whole file; never follow a link, wait for a pipe, or read from a device.
@@ -16,6 +18,11 @@ def read_regular(path: Path, *, most: int) -> bytes:
     Raises:
         OSError: the file is absent, unreadable, not a regular file, or larger; `strerror` says which.
     """
+    if isinstance(path, StorePath):
+        size = path.stat().st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it is too large: expected {most:,} bytes at most, got {size:,}", str(path))
+        return path.read_bytes()
     try:
         # without O_NONBLOCK, opening a pipe waits for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -13,6 +13,7 @@ from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, was_changed
 from aepipe.storage.paths import FILE, PartitionPaths, manifests_folder
 from aepipe.storage.run_kinds import RUN_KINDS, RunKind
+from aepipe.stores import StorePath
 
 _REMEDY = "Delete it and run the partition again."
 
@@ -33,15 +34,24 @@ def _extra_files(root: Path) -> Iterator[str]:
     """Yield a fault for each file that no run writes, but that readers of an output folder open."""
     folders = dict.fromkeys(root / output for kind in RUN_KINDS for output in kind.outputs)
     for folder in folders:
+        if isinstance(folder, StorePath):
+            names = {path: path.relative_to(folder).parts for path in folder.rglob("*")}
+            shown = (path for path, parts in names.items() if not any(part[0] in "._" for part in parts))
+            yield from (_extra(path, folder) for path in shown if path.name != FILE or path.parent == folder)
+            continue
         for parent, inner, files in os.walk(folder):
             links = [name for name in inner if Path(parent, name).is_symlink()]
             inner[:] = [name for name in inner if name[0] not in "._"]
             for name in (*files, *links):
                 if name[0] not in "._" and (name != FILE or Path(parent) == folder):
-                    yield (
-                        f"{Path(parent, name)} is not an output of aepipe, and readers of {folder} take its rows for "
-                        "outputs. Move it to another folder."
-                    )
+                    yield _extra(Path(parent, name), folder)
+
+
+def _extra(path: Path, folder: Path) -> str:
+    return (
+        f"{path} is not an output of aepipe, and readers of {folder} take its rows for outputs. Move it to another "
+        "folder."
+    )
 
 
 def partitions_of(root: Path, kind: RunKind[Any]) -> list[str]:

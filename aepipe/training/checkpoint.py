@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from aepipe.storage import put_bytes
+from aepipe.stores import StorePath
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ class Checkpointer:
         if not self.path.exists():
             return None
         try:
-            found = torch.load(self.path, map_location=device, weights_only=True)
+            source = io.BytesIO(self.path.read_bytes()) if isinstance(self.path, StorePath) else self.path
+            found = torch.load(source, map_location=device, weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
             log.warning("%s cannot be read (%s): training starts from scratch", self.path, type(error).__name__)
             return None
