@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Generator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from pathlib import Path, PosixPath
@@ -176,6 +177,17 @@ class StorePath(PosixPath):
         """Yield the objects and folders of a folder, by name. Raises FileNotFoundError."""
         for info in self._listed(recursive=False):
             yield self / info.base_name
+
+    def glob(self, pattern: str, **_: Any) -> Generator["StorePath", None, None]:
+        """Yield the objects and folders of a folder whose names match; none if there is no folder.
+
+        Raises:
+            LocalPathNeeded: the pattern has more than one segment.
+        """
+        if "/" in pattern or "**" in pattern:
+            raise self._needs_local_path()
+        with suppress(FileNotFoundError):
+            yield from (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
 
     def rglob(self, pattern: str, **_: Any) -> Generator["StorePath", None, None]:
         """Yield the objects below a folder whose names match, by one listing; none if there is no folder."""

@@ -116,7 +116,10 @@ def test_reads_and_listings_are_those_of_a_folder(store: Store) -> None:
 
     assert [path.name for path in folder.iterdir()] == ["b.txt", "c"]
     assert [str(path) for path in folder.rglob("*.json")] == [str(folder / "c" / name) for name in ("d.json", "e.json")]
-    assert list((store.bucket / "none").rglob("*")) == []
+    assert list((store.bucket / "none").rglob("*")) == list((store.bucket / "none").glob("*")) == []
+    assert list(folder.glob("b*")) == [folder / "b.txt"]
+    with pytest.raises(LocalPathNeeded):
+        list(folder.glob("*/*.json"))
     assert folder.is_dir()
     assert folder.exists()
     assert not folder.is_file()

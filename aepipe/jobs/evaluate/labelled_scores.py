@@ -12,8 +12,8 @@ from aepipe.errors import EvaluationInvalid, SchemaMismatch
 from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
-from aepipe.tables.entities import Entities
 from aepipe.stores import as_path
+from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.unification import parse_text_columns, unified_table
 
