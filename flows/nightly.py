@@ -14,6 +14,7 @@ from aepipe.config.job import Job, read_job
 from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
+from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish
 from aepipe.jobs.sample.sample import SampleResult, nightly_partition
 from aepipe.storage import PartitionResult
@@ -54,6 +55,11 @@ def nightly(options: NightOptions) -> NightlyResult:
     Failed once the rest is done.
     """
     job = read_job(options.job)
+    with parent_run(job, "night"):
+        return _run_steps(options, job)
+
+
+def _run_steps(options: NightOptions, job: Job) -> NightlyResult:
     # an existing champion is never retrained automatically
     needs_training = options.model == CHAMPION and not Registry(job.bundle_path).has_champion
     trained = fit(options.job, options.device) if needs_training else None

@@ -8,6 +8,7 @@ from aepipe.errors import DataUnreadable
 from aepipe.jobs.alerts.alert import AlertResult, alert_night
 from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import ForgetResult, forget_expired
+from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish_job
 from aepipe.jobs.report.report import ReportResult, report
 from aepipe.jobs.results import Result
@@ -81,6 +82,11 @@ def night(
     After scoring, what `[output] keep` no longer keeps is removed. With `force`, partitions are scored again although
     they are done.
     """
+    with parent_run(read_job(job_path), "night"):
+        return _night(job_path, device=device, force=force, progress=progress)
+
+
+def _night(job_path: str | Path, *, device: Device | None, force: bool, progress: Progress | None) -> NightResult:
     job = read_job(job_path)
     trained = None
     if not Registry(job.bundle_path).has_champion:

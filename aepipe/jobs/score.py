@@ -18,6 +18,7 @@ from aepipe.inference.session import usable_device
 from aepipe.jobs.alarm_warnings import night_warnings
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.forget import expired_partitions
+from aepipe.jobs.lineage.emit import emit_scores
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
@@ -96,6 +97,7 @@ def score(
         outputs.claim(job.name, has_written=True)
     places = {partition.name: place for place, partition in enumerate(chosen)}
     nights = tuple(sorted(results, key=lambda result: places[result.partition]))
+    emit_scores(job, nights)
     return ScoreResult(
         model_version=bundle.version,
         nights=nights,

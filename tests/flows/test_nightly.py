@@ -53,6 +53,13 @@ def test_nightly_flow_writes_scores_features_samples_and_a_report(plain_cells: P
     assert [(row["partition"], row["status"], row["rows"]) for row in table] == [
         (scored.partition, "written", scored.rows) for scored in night.nights
     ]
+    (lineage,) = (plain_cells.parent / "out" / ".aepipe" / "lineage").glob("*.ndjson")
+    events = [json.loads(line) for line in lineage.read_text().splitlines()]
+    runs = {event["run"]["runId"] for event in events if event["job"]["name"] == "cells.night"}
+    of_scores = [event for event in events if event["job"]["name"] == "cells.score"]
+    assert len(runs) == 1
+    assert len(of_scores) == 2 * len(NIGHTS)
+    assert {event["run"]["facets"]["parent"]["run"]["runId"] for event in of_scores} == runs
     published = DeltaTable(str(plain_cells.parent / "scores_table")).to_pyarrow_table()
     assert published.num_rows == sum(scored.rows for scored in night.nights)
 

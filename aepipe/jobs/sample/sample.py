@@ -22,6 +22,7 @@ from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.sampler import refuse_where
+from aepipe.jobs.lineage.emit import emit_samples
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
@@ -310,7 +311,9 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
     else:
         remove(run.page_path)  # page of a set that this one replaces
     details = request.details(result.quality, constraints.rejected)
-    return _published_set(run, commit.publish(model_version=run.bundle.version, details=details))
+    manifest = commit.publish(model_version=run.bundle.version, details=details)
+    emit_samples(run.job, run.partition)
+    return _published_set(run, manifest)
 
 
 def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _SampleSet:

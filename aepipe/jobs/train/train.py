@@ -10,6 +10,7 @@ from aepipe.bundles.bundle import read_manifest
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.feedback.verdicts import feedback_digest
+from aepipe.jobs.lineage.emit import emit_training
 from aepipe.jobs.results import Result
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
@@ -53,7 +54,11 @@ def train(
     Raises JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, TrainingDiverged, ExportFailed,
     CalibrationInvalid, or Busy while another process trains this model.
     """
-    return train_job(read_job(job_path), device=device, force=force, progress=progress)
+    job = read_job(job_path)
+    result = train_job(job, device=device, force=force, progress=progress)
+    if result.created:
+        emit_training(job, result.bundle, _training_partitions(job), result.rows, result.seconds)
+    return result
 
 
 def train_job(
@@ -66,7 +71,7 @@ def train_job(
 ) -> TrainResult:
     """Train from a job in memory, as `train`. partitions: training partitions, in place of the job's."""
     if partitions is None:
-        partitions = well_placed(select(discover(job), job.train.first, job.train.last))
+        partitions = _training_partitions(job)
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
@@ -76,6 +81,10 @@ def train_job(
         )
     with lock(job.bundle_path / ".training.lock"):
         return _train(job, partitions, key, device=device, progress=progress)
+
+
+def _training_partitions(job: Job) -> tuple[Partition, ...]:
+    return well_placed(select(discover(job), job.train.first, job.train.last))
 
 
 def _train(

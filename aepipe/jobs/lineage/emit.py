@@ -1,0 +1,193 @@
+"""Emission of lineage: events are appended to a file per month, and posted where OPENLINEAGE_URL is set.
+
+A failure is logged and never ends a run. The variables have the names that OpenLineage clients use.
+"""
+
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aepipe.config.job import Job
+from aepipe.jobs.lineage.events import (
+    OWN,
+    Event,
+    RunId,
+    dataset,
+    facet,
+    failed_run,
+    finished_run,
+    new_run,
+    output_dataset,
+    run_event,
+    source_dataset,
+    written_bundle,
+)
+from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_line
+from aepipe.storage.manifest import D
+from aepipe.storage.run_details import ScoreDetails
+from aepipe.tables.partitions import Partition
+
+log = logging.getLogger(__name__)
+
+FOLDER = "lineage"
+TIMEOUT_S = 5.0
+ENDPOINT = "api/v1/lineage"
+
+_parent: ContextVar[RunId | None] = ContextVar("parent", default=None)
+
+
+def emit_scores(job: Job, results: Sequence[PartitionResult]) -> None:
+    """Emit the runs of the partitions that were written or could not be scored; those already done are no runs."""
+    outputs, events = Outputs(job.out_path), list[Event]()
+    for result in results:
+        if result.status == "written":
+            events += _of_commit(job, outputs, SCORE, result.partition)
+        elif result.status == "quarantined":
+            facets = _facets(partition=result.partition)
+            run = new_run(job, "score", _namespace())
+            source = source_dataset(job.data_path, ())
+            events += failed_run(run, ended=_now(), message=result.reason, facets=facets, inputs=[source])
+    emit(job, events)
+
+
+def emit_samples(job: Job, partition: str) -> None:
+    """Emit the run that wrote a set of synthetic rows."""
+    emit(job, _of_commit(job, Outputs(job.out_path), SAMPLE, partition))
+
+
+def emit_training(
+    job: Job,
+    bundle: Path,
+    partitions: Sequence[Partition],
+    rows: Mapping[str, int],
+    seconds: Mapping[str, float],
+) -> None:
+    """Emit the run that wrote a bundle.
+
+    Args:
+        job: the job.
+        bundle: folder of the version.
+        partitions: training partitions.
+        rows: rows per split.
+        seconds: seconds per stage.
+    """
+    run = new_run(job, "train", _namespace(), of=bundle.name)
+    facets = _facets(model_version=f"{job.name}/{bundle.name}", rows=sum(rows.values()))
+    files = [file for partition in partitions for file in partition.files]
+    inputs, written = [source_dataset(job.data_path, files)], [written_bundle(bundle)]
+    elapsed_s = sum(seconds.values())
+    emit(job, finished_run(run, ended=_now(), seconds=elapsed_s, facets=facets, inputs=inputs, outputs=written))
+
+
+@contextmanager
+def parent_run(job: Job, action: str) -> Iterator[None]:
+    """Emit a run that is the parent of all runs inside the block; it fails if the block raises."""
+    run = new_run(job, action, _namespace())
+    facets = _facets()
+    emit(job, [run_event("START", run, _now(), facets=facets)])
+    token = _parent.set(run)
+    try:
+        yield
+    except BaseException as error:
+        message = str(error) or type(error).__name__
+        emit(job, failed_run(run, ended=_now(), message=message, facets=facets, inputs=[])[1:])
+        raise
+    else:
+        emit(job, [run_event("COMPLETE", run, _now(), facets=facets)])
+    finally:
+        _parent.reset(token)
+
+
+def emit(job: Job, events: Sequence[Event]) -> None:
+    """Append events to the file of the month, and post them; OPENLINEAGE_DISABLED=true does neither."""
+    if os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1"):
+        return
+    path = job.out_path / HIDDEN / FOLDER / f"{_now():%Y-%m}.ndjson"
+    try:
+        for event in events:
+            append_line(path, json.dumps(event, ensure_ascii=False))
+    except OSError as error:
+        log.warning("lineage is not written: %s", error)
+    url = os.environ.get("OPENLINEAGE_URL")
+    if url:
+        _post_all(url, events)
+
+
+def _post_all(url: str, events: Sequence[Event]) -> None:
+    """Post events until one is refused."""
+    for event in events:
+        try:
+            _post(url, event)
+        except urllib.error.HTTPError as error:
+            log.warning("lineage is not delivered: OPENLINEAGE_URL answered %d %s", error.code, error.reason)
+            return
+        except (OSError, ValueError, HTTPException) as error:
+            log.warning("lineage is not delivered to OPENLINEAGE_URL: %s", getattr(error, "reason", error))
+            return
+
+
+def _post(url: str, event: Event) -> None:
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError("expected an address that starts with http:// or https://")
+    endpoint = os.environ.get("OPENLINEAGE_ENDPOINT", ENDPOINT)
+    headers = {"Content-Type": "application/json"}
+    key = os.environ.get("OPENLINEAGE_API_KEY")
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    address = f"{url.rstrip('/')}/{endpoint.lstrip('/')}"
+    request = urllib.request.Request(address, data=json.dumps(event).encode(), headers=headers, method="POST")
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+        pass
+
+
+def _of_commit(job: Job, outputs: Outputs, kind: RunKind[D], partition: str) -> tuple[Event, ...]:
+    """Return the events of the run that committed a partition, from its manifest."""
+    manifest = outputs.manifest(kind, partition)
+    if manifest is None:
+        return ()
+    details = manifest.details
+    run = new_run(job, kind.name, _namespace(), of=f"{partition}/{manifest.key}/{manifest.created_at}")
+    counts: dict[str, object] = {"partition": partition, "model_version": manifest.model_version}
+    inputs, seconds = [dataset(job.exported_path / manifest.model_version)], 0.0
+    if isinstance(details, ScoreDetails):
+        counts |= {
+            "rows": details.rows,
+            "flagged": details.flagged,
+            "invalid": sum(details.invalid.values()),
+            "alpha": details.alpha,
+        }
+        inputs = [source_dataset(job.data_path, [Path(path) for path in details.inputs]), *inputs]
+        seconds = details.wall_s or 0.0
+    written = [output_dataset(outputs.root, output, record) for output, record in manifest.files.items()]
+    ended = datetime.fromisoformat(manifest.created_at)
+    return finished_run(run, ended=ended, seconds=seconds, facets=_facets(**counts), inputs=inputs, outputs=written)
+
+
+def _facets(**counts: object) -> dict[str, Event]:
+    """Return the facets of a run: its parent, and what it is about."""
+    found = {OWN: facet(OWN, **counts)} if counts else {}
+    parent = _parent.get() or _parent_of_environment()
+    return found if parent is None else {**found, "parent": parent.facet}
+
+
+def _parent_of_environment() -> RunId | None:
+    """Return the run that OPENLINEAGE_PARENT_ID names, as namespace/job/run."""
+    parts = os.environ.get("OPENLINEAGE_PARENT_ID", "").rsplit("/", 2)
+    return RunId(parts[2], parts[0], parts[1]) if len(parts) == 3 else None
+
+
+def _namespace() -> str:
+    return os.environ.get("OPENLINEAGE_NAMESPACE", "aepipe")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

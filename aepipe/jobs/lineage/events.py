@@ -1,0 +1,175 @@
+"""OpenLineage run events: plain values that follow version 2-0-2 of the specification (openlineage.io/spec)."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+
+from aepipe.config.job import Job
+from aepipe.errors import DataUnreadable
+from aepipe.storage import FileRecord
+from aepipe.tables.parquet_reader import Footer, null_counts, read_footer
+from aepipe.versions import version
+
+Event = dict[str, Any]
+EventType = Literal["START", "COMPLETE", "FAIL"]
+
+SPEC = "https://openlineage.io/spec"
+EVENT_SCHEMA = f"{SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
+PRODUCER = f"https://pypi.org/project/aepipe/{version('aepipe') or ''}"
+FACETS = {
+    "schema": ("1-2-0", "SchemaDatasetFacet"),
+    "dataQualityMetrics": ("1-0-3", "DataQualityMetricsInputDatasetFacet"),
+    "outputStatistics": ("1-0-2", "OutputStatisticsOutputDatasetFacet"),
+    "parent": ("1-2-0", "ParentRunFacet"),
+    "errorMessage": ("1-0-1", "ErrorMessageRunFacet"),
+}
+"""Version and name of the schema of each standard facet."""
+OWN = "aepipe"
+"""Facet of our own: partition, model version and counts."""
+MOST_MESSAGE = 1_000
+
+
+class RunId(NamedTuple):
+    """A run, as other runs name it as their parent."""
+
+    id: str
+    namespace: str
+    job: str
+
+    @property
+    def facet(self) -> Event:
+        """Return the facet of a run that this one started."""
+        return facet("parent", run={"runId": self.id}, job={"namespace": self.namespace, "name": self.job})
+
+
+def facet(name: str, **content: object) -> Event:
+    """Return a facet with its producer and schema."""
+    if name == OWN:
+        schema = f"{SPEC}/2-0-2/OpenLineage.json#/$defs/RunFacet"
+    else:
+        number, title = FACETS[name]
+        schema = f"{SPEC}/facets/{number}/{title}.json#/$defs/{title}"
+    return {"_producer": PRODUCER, "_schemaURL": schema, **content}
+
+
+def run_event(
+    kind: EventType,
+    run: RunId,
+    when: datetime,
+    *,
+    facets: Mapping[str, Event],
+    inputs: Sequence[Event] = (),
+    outputs: Sequence[Event] = (),
+) -> Event:
+    """Return one event of a run.
+
+    Args:
+        kind: transition of the run.
+        run: the run and its job.
+        when: time of the transition, with a zone.
+        facets: facets of the run by name.
+        inputs: datasets that are read.
+        outputs: datasets that are written.
+    """
+    return {
+        "eventType": kind,
+        "eventTime": when.isoformat(timespec="milliseconds"),
+        "producer": PRODUCER,
+        "schemaURL": EVENT_SCHEMA,
+        "run": {"runId": run.id, "facets": dict(facets)},
+        "job": {"namespace": run.namespace, "name": run.job},
+        "inputs": list(inputs),
+        "outputs": list(outputs),
+    }
+
+
+def finished_run(
+    run: RunId,
+    *,
+    ended: datetime,
+    seconds: float,
+    facets: Mapping[str, Event],
+    inputs: Sequence[Event],
+    outputs: Sequence[Event],
+) -> tuple[Event, Event]:
+    """Return the first and the last event of a run that is complete."""
+    began = ended - timedelta(seconds=seconds)
+    return (
+        run_event("START", run, began, facets=facets, inputs=inputs),
+        run_event("COMPLETE", run, ended, facets=facets, inputs=inputs, outputs=outputs),
+    )
+
+
+def failed_run(
+    run: RunId, *, ended: datetime, message: str, facets: Mapping[str, Event], inputs: Sequence[Event]
+) -> tuple[Event, Event]:
+    """Return the first and the last event of a run that failed."""
+    error = facet("errorMessage", message=message[:MOST_MESSAGE], programmingLanguage="Python")
+    return (
+        run_event("START", run, ended, facets=facets, inputs=inputs),
+        run_event("FAIL", run, ended, facets={**facets, "errorMessage": error}, inputs=inputs),
+    )
+
+
+def new_run(job: Job, action: str, namespace: str, *, of: str | None = None) -> RunId:
+    """Return a run of an action, such as score.
+
+    of: text that identifies the run, which then has the same identifier whenever it is described; None: a new one.
+    """
+    name = f"{job.name}.{action}"
+    made = uuid.uuid4() if of is None else uuid.uuid5(uuid.NAMESPACE_URL, f"{PRODUCER}/{namespace}/{name}/{of}")
+    return RunId(str(made), namespace, name)
+
+
+def source_dataset(folder: Path, files: Sequence[Path]) -> Event:
+    """Return the source table, with the schema and the quality metrics of the files that were read.
+
+    Files that are gone or damaged are left out.
+    """
+    footers = [footer for path in files if (footer := _footer(path)) is not None]
+    found = dataset(folder, schema=footers[-1].schema if footers else None)
+    if footers:
+        columns = {name: {"nullCount": count} for name, count in null_counts(footers).items()}
+        metrics = facet(
+            "dataQualityMetrics",
+            rowCount=sum(footer.rows for footer in footers),
+            bytes=sum(footer.path.stat().st_size for footer in footers),
+            fileCount=len(footers),
+            columnMetrics=columns,
+        )
+        found["inputFacets"] = {"dataQualityMetrics": metrics}
+    return found
+
+
+def output_dataset(root: Path, output: str, record: FileRecord) -> Event:
+    """Return an output table, such as scores, with the schema and the size of the file that was written."""
+    footer = _footer(root / record.path)
+    found = dataset(root / output, schema=None if footer is None else footer.schema)
+    written = facet("outputStatistics", rowCount=record.rows, size=record.bytes, fileCount=1)
+    return {**found, "outputFacets": {"outputStatistics": written}}
+
+
+def written_bundle(folder: Path) -> Event:
+    """Return a new bundle version, with its size."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    written = facet("outputStatistics", size=size, fileCount=len(files))
+    return {**dataset(folder), "outputFacets": {"outputStatistics": written}}
+
+
+def dataset(path: Path, *, schema: pa.Schema | None = None) -> Event:
+    """Return a local folder as a dataset, by the naming convention for files."""
+    fields = [{"name": field.name, "type": str(field.type)} for field in schema] if schema is not None else []
+    facets = {"schema": facet("schema", fields=fields)} if fields else {}
+    return {"namespace": "file", "name": str(path.resolve()), "facets": facets}
+
+
+def _footer(path: Path) -> Footer | None:
+    try:
+        return read_footer(path)
+    except DataUnreadable:
+        return None
