@@ -37,6 +37,10 @@ _LEAST_BATCH_ROWS = 16
 _DEV_ROWS_A_CALL = 4_096
 _PREPARE_BYTES = 1 << 30
 _EPOCHS_BEFORE_TRIMMING = 3
+_EPOCH_ROWS = 32_768
+"""Maximum rows of an epoch if the job sets no number of epochs: for large tables, patience counts steps, not passes."""
+_DEV_ROWS = 8_192
+"""Dev rows that decide when training stops; more of them would take a large share of the time."""
 
 
 class TrainingContext(NamedTuple):
@@ -89,7 +93,7 @@ def fit(
         epochs=tuple(training_state.curve),
         best_epoch=training_state.best_epoch,
         stopped_because=reason,
-        rows_per_s=len(training_state.curve) * context.rows.rows / max(training_state.seconds, 1e-9),
+        rows_per_s=training_state.rows / max(training_state.seconds, 1e-9),
     )
 
 
@@ -159,7 +163,7 @@ def _run_phase(
             checkpointer.keep(lambda: _content(context, training_state))
         progress("training", training_state.epoch / epochs)
     context.model.load_state_dict(training_state.best)
-    kept = _kept_rows(context, context.held_out, training_state)
+    kept = _kept_rows(context, context.held_out, training_state, among=context.held_out.everything)
     _, misfit = evaluate(context.model, objectives[0], context.held_out, options.seed, kept=kept)
     if misfit is not None:
         context.model.likelihood.sigma.follow(misfit, 1.0)  # residuals on dev rows
@@ -174,7 +178,7 @@ def _evaluate_epoch(
     """Return the record of this epoch with its loss on dev rows."""
     begun = time.perf_counter()
     number, means = len(training_state.curve) + 1, dict(passed.means)
-    kept = _kept_rows(context, context.held_out, training_state)
+    kept = _kept_rows(context, context.held_out, training_state, among=_dev_rows(context.held_out))
     dev, _ = evaluate(context.model, objective, context.held_out, context.options.seed, kept=kept)
     rate = _learning_rate(context, objective, training_state, training_state.epoch / epochs)
     _check_finite({**means, f"{objective.name} on dev rows": dev}, number, rate)
@@ -197,9 +201,9 @@ def _run_epoch(
 ) -> _Pass:
     """Run one pass over the rows, with a separate order per objective, and return mean losses and terms."""
     begun = time.perf_counter()
-    kept = _kept_rows(context, context.rows, training_state)
-    steps = _steps(len(kept), context.options.batch_rows)
     generator = context.generator
+    kept = _kept_rows(context, context.rows, training_state, among=_rows_of_epoch(context, objectives[0]))
+    steps = _steps(len(kept), context.options.batch_rows)
     shuffled = [kept[torch.randperm(len(kept), generator=generator, device=generator.device)] for _ in objectives]
     orders = [rows.tensor_split(steps) for rows in shuffled]  # batches of nearly equal size
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -224,6 +228,7 @@ def _run_epoch(
     means = torch.stack([torch.stack(values).mean() for values in found.values()])
     seconds = time.perf_counter() - begun
     training_state.seconds += seconds
+    training_state.rows += len(kept)
     return _Pass(dict(zip(found, means.tolist(), strict=True)), seconds)
 
 
@@ -301,13 +306,36 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _kept_rows(context: TrainingContext, rows: DeviceDataset, training_state: TrainingState) -> Tensor:
+def _rows_of_epoch(context: TrainingContext, objective: Objective) -> Tensor:
+    """Return the index of the rows of an epoch: all, or `_EPOCH_ROWS` of them drawn at random.
+
+    All are used if the job sets the number of epochs, or if a schedule rather than patience ends the phase.
+    """
+    every = context.rows.everything
+    if context.options.epochs is not None or objective.anneals or len(every) <= _EPOCH_ROWS:
+        return every
+    drawn = torch.randperm(len(every), generator=context.generator, device=context.generator.device)
+    return drawn[:_EPOCH_ROWS].sort().values
+
+
+def _dev_rows(held_out: DeviceDataset) -> Tensor:
+    """Return the index of the dev rows that every epoch is evaluated on: all, or `_DEV_ROWS` evenly apart."""
+    every = held_out.everything
+    if len(every) <= _DEV_ROWS:
+        return every
+    return every[torch.arange(_DEV_ROWS, device=every.device) * len(every) // _DEV_ROWS]
+
+
+def _kept_rows(
+    context: TrainingContext, rows: DeviceDataset, training_state: TrainingState, *, among: Tensor
+) -> Tensor:
     """Return the index of the rows to train on, without the worst reconstructed ones after the first epochs."""
     share = context.options.trimmed
     if not share or len(training_state.curve) < _EPOCHS_BEFORE_TRIMMING:
-        return rows.everything
-    losses = torch.cat([row_losses(context.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL)])
-    return losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
+        return among
+    losses = torch.cat([row_losses(context.model, batch) for batch in rows.slices(_DEV_ROWS_A_CALL, among)])
+    kept = losses.topk(max(1, math.ceil((1 - share) * len(losses))), largest=False).indices.sort().values
+    return among[kept]
 
 
 @torch.no_grad()

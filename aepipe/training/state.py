@@ -22,6 +22,8 @@ class TrainingState:
     epochs_since_best: int = 0
     lr_factor: float = 1.0
     seconds: float = 0.0
+    rows: int = 0
+    """rows trained on, summed over epochs"""
     curve: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 

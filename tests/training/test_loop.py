@@ -167,6 +167,47 @@ def stop_after(epochs: int) -> Callable[[str, float], None]:
     return progress
 
 
+def test_an_epoch_of_a_large_table_is_a_random_part_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    pick = DeviceDataset.pick
+
+    def noted(self: DeviceDataset, index: Tensor) -> Batch:
+        seen.append(index)
+        return pick(self, index)
+
+    monkeypatch.setattr(loop, "_EPOCH_ROWS", 60)
+    monkeypatch.setattr(loop, "_DEV_ROWS", 20)
+    monkeypatch.setattr(loop, "optimizer_step", lambda *_: Loss(torch.zeros(()), {}))
+    monkeypatch.setattr(DeviceDataset, "pick", noted)
+
+    curve = fit(make("ae"), correlated(200), correlated(50, 1), Train(patience=1))
+    drawn = [set(map(int, index)) for index in seen if len(index) < 20]
+    seen.clear()
+    fit(make("ae"), correlated(200), correlated(50, 1), Train(epochs=1))
+
+    assert len(curve.epochs) == 2
+    assert 60 < len(set().union(*drawn)) <= 120
+    assert sum(len(index) for index in seen if len(index) < 20) == 200
+
+
+@pytest.mark.parametrize("family", ["ae", "vae"])
+def test_a_training_on_parts_of_the_rows_resumes_bit_for_bit(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_EPOCH_ROWS", 64)
+    options = Train(patience=2, learning_rate=0.05)
+    train, dev = random_rows(MIXED, 200), random_rows(MIXED, 50, 1)
+    whole, resumed = (build(MIXED, Section(family=family), 0) for _ in range(2))
+    fit(whole, train, dev, options)
+    with pytest.raises(Interrupted):
+        fit(resumed, train, dev, options, checkpoint=tmp_path / "at.pt", every_s=0, progress=stop_after(2))
+    resumed = build(MIXED, Section(family=family), 0)
+
+    fit(resumed, train, dev, options, checkpoint=tmp_path / "at.pt", every_s=0)
+
+    assert same(weights(whole), weights(resumed))
+
+
 @pytest.mark.parametrize("family", ["ae", "vae"])
 def test_an_interrupted_training_comes_to_the_same_weights_bit_for_bit(tmp_path: Path, family: str) -> None:
     train, dev = random_rows(MIXED, 200), random_rows(MIXED, 50, 1)
