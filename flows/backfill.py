@@ -57,7 +57,7 @@ def backfill(options: BackfillOptions) -> Backfilled:
         faults |= failed
     done = Backfilled(plan, nights, faults)
     if faults:
-        raise Unfinished(describe_faults(faults), done)
+        raise Unfinished(describe_faults(faults), done, is_partial=len(faults) < len(plan.steps))
     return done
 
 

@@ -22,13 +22,14 @@ from pydantic import Field, ValidationError
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError
 from flows import nightly, score, synthesize, train
+from flows.engine import PARTIAL
 from flows.options import Options
 from flows.terminal import parse
 
 GRACE_S = 300
 """Seconds after which the place of a run whose worker died is free again."""
 STUCK = "aepipe: end runs that are stuck"
-FINISHED = frozenset(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled"))
+FINISHED = frozenset(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", PARTIAL))
 POOL_VARIABLES = {"env": {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_EXTRA_LOGGERS": "aepipe"}}
 
 

@@ -15,28 +15,38 @@ from aepipe.errors import AepipeError, Busy
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PARTIAL = "Partial"
+"""Name of the state of a run in which some partitions failed."""
 RETRIES = 2
 RETRY_DELAY_S = 10
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 class Unfinished(Exception):
-    """Part of the work failed after the rest was done; `done` is the result of the run."""
+    """Part of the work failed after the rest was done; `done` is the result of the run.
 
-    def __init__(self, message: str, done: object) -> None:
+    `is_partial`: some partitions have new scores, others do not.
+    """
+
+    def __init__(self, message: str, done: object, *, is_partial: bool = False) -> None:
         self.done = done
+        self.is_partial = is_partial
         super().__init__(message)
 
 
 def pipeline(function: Callable[P, R]) -> Flow[P, R]:
-    """Decorate a flow: an AepipeError or Unfinished ends it as Failed, with its message and without a traceback."""
+    """Decorate a flow: an AepipeError or Unfinished ends it as Failed, with its message and without a traceback.
+
+    The state of a run in which only some partitions failed has the type FAILED too, and the name Partial.
+    """
 
     @wraps(function)
     def fail_on_error(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except (AepipeError, Unfinished) as error:
-            return cast(R, Failed(message=str(error), data=error))
+            is_partial = isinstance(error, Unfinished) and error.is_partial
+            return cast(R, Failed(message=str(error), data=error, name=PARTIAL if is_partial else "Failed"))
 
     return flow(persist_result=False)(fail_on_error)
 

@@ -36,10 +36,15 @@ class ScoreOutcome(NamedTuple):
     nights: tuple[PartitionResult, ...]
     faults: dict[str, str]
 
+    @property
+    def is_partial(self) -> bool:
+        """True if some partitions have scores and others do not."""
+        return bool(self.faults) and any(night.partition not in self.faults for night in self.nights)
+
     def check(self, done: object) -> None:
         """Raise Unfinished, with the result of the run, if a partition has no new scores."""
         if self.faults:
-            raise Unfinished(describe_faults(self.faults), done)
+            raise Unfinished(describe_faults(self.faults), done, is_partial=self.is_partial)
 
 
 @pipeline

@@ -1,13 +1,16 @@
 """Run a flow as a command whose options are the fields of its parameters."""
 
+import signal
 import sys
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 from prefect import Flow
+from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from aepipe.cli.interrupts import Interrupted, raise_on_signals
 from aepipe.errors import AepipeError
 from flows.engine import Unfinished, outcome
 from flows.options import Options
@@ -19,9 +22,17 @@ R = TypeVar("R")
 def run(pipeline: Flow[[OptionsT], R], options: type[OptionsT], show: Callable[[R], None]) -> None:
     """Run a flow on the configured server, or on a temporary one, and show its result.
 
-    Ends the process with exit code 1 if part of the work failed, 2 for an error that the user can fix.
+    Ends the process with exit code 1 if part of the work failed, 2 for an error that the user can fix, 130 after Ctrl-C
+    and 143 after SIGTERM.
     """
-    answer = outcome(pipeline(parse(options), return_state=True))
+    asked = parse(options)
+    raise_on_signals()
+    try:
+        answer = outcome(pipeline(asked, return_state=True))
+    except (Interrupted, KeyboardInterrupt, TerminationSignal) as error:
+        _end_interrupted(error)
+    if isinstance(answer, Interrupted | KeyboardInterrupt | TerminationSignal):
+        _end_interrupted(answer)
     if not isinstance(answer, BaseException):
         show(answer)
         return
@@ -29,6 +40,17 @@ def run(pipeline: Flow[[OptionsT], R], options: type[OptionsT], show: Callable[[
         show(cast(R, answer.done))
     print(f"error: {answer}", file=sys.stderr)
     sys.exit(2 if isinstance(answer, AepipeError) else 1)
+
+
+def _end_interrupted(error: BaseException) -> NoReturn:
+    """End the process with one line and the exit code of the signal."""
+    if isinstance(error, Interrupted):
+        number = error.number
+    else:
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+    notes = getattr(error, "__notes__", ["complete outputs are kept."])
+    print(" ".join(["stopped:", *notes]), file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def parse(options: type[OptionsT], args: list[str] | None = None) -> OptionsT:

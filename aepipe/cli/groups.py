@@ -8,7 +8,18 @@ GROUPS = {
     "Score": ("score", "run", "backfill", "publish"),
     "Sample": ("sample", "impute", "traverse", "augment"),
     "Look": ("report", "explain", "drift", "top"),
-    "Operate": ("models", "promote", "rollback", "alert", "feedback", "deploy", "forget", "verify", "sign"),
+    "Operate": (
+        "models",
+        "promote",
+        "rollback",
+        "alert",
+        "feedback",
+        "deploy",
+        "forget",
+        "quarantine",
+        "verify",
+        "sign",
+    ),
 }
 """Commands by task, in the order of a first project."""
 

@@ -18,6 +18,8 @@ def show(result: ScoreResult, *, job: Path) -> None:
     for night in result.nights:
         if night.reason:
             typer.echo(f"{night.partition}: {night.reason}", err=True)
+    if result.failed:
+        typer.echo(f"{result.sentence}: aepipe quarantine show {job}", err=True)
     for note in result.notes:
         typer.echo(note)
     if result.invalid_reasons:

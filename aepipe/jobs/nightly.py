@@ -57,6 +57,8 @@ class NightResult(Result):
         lines.append(
             f"scored    {len(written)} new partitions, {sum(n.rows for n in written):,} rows, {flagged:,} flagged"
         )
+        if self.score.outcome == "partial":
+            lines.append(f"PARTIAL   {self.score.sentence}")
         lines += [f"FAILED    {night.partition}: {night.reason}" for night in self.score.nights if night.reason]
         lines += [f"FAILED    {fault}" for fault in self.faults]
         lines += [f"note      {note}" for note in self.score.notes]

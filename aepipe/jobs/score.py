@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
 from aepipe.bundles.active_calibration import with_active_calibration
@@ -28,6 +29,34 @@ from aepipe.tables.partitions import Partition, discover, named, natural_order, 
 _WAIT_S = 60.0
 
 
+Outcome = Literal["complete", "partial", "failed"]
+
+
+def outcome_of(nights: Sequence[PartitionResult]) -> Outcome:
+    """Return whether all, some or none of the partitions have scores; complete if there are none.
+
+    >>> night = PartitionResult(partition="dt=2026-01-01", status="written")
+    >>> outcome_of([night]), outcome_of([night, night.model_copy(update={"status": "quarantined"})])
+    ('complete', 'partial')
+    """
+    failed = sum(night.status == "quarantined" for night in nights)
+    if not failed:
+        return "complete"
+    return "partial" if failed < len(nights) else "failed"
+
+
+def describe_outcome(nights: Sequence[PartitionResult]) -> str:
+    """Return the number of partitions that have scores, of all.
+
+    >>> night = PartitionResult(partition="dt=2026-01-01", status="written")
+    >>> describe_outcome([night, night.model_copy(update={"status": "quarantined"})])
+    '1 of 2 partitions have scores, 1 is quarantined'
+    """
+    failed = sum(night.status == "quarantined" for night in nights)
+    quarantined = f", {failed} {'is' if failed == 1 else 'are'} quarantined" if failed else ""
+    return f"{len(nights) - failed} of {len(nights)} partitions have scores{quarantined}"
+
+
 class ScoreResult(Result):
     """Results of the requested partitions, in order."""
 
@@ -46,6 +75,17 @@ class ScoreResult(Result):
     def failed(self) -> bool:
         """True if a partition could not be scored."""
         return any(result.status == "quarantined" for result in self.nights)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def outcome(self) -> Outcome:
+        """Outcome: all, some or none of the partitions have scores; complete if there were none."""
+        return outcome_of(self.nights)
+
+    @property
+    def sentence(self) -> str:
+        """Number of partitions that have scores, of all that were to be scored."""
+        return describe_outcome(self.nights)
 
 
 def score(

@@ -10,11 +10,13 @@ from typing import Any
 
 from aepipe.errors import OutputsTaken
 from aepipe.storage.atomic_files import put_json
-from aepipe.storage.commit import REASON, Commit, find_done, recover
+from aepipe.storage.commit import Commit, find_done, recover
 from aepipe.storage.forget import files_of, finish, read_notes, remove_partition
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import D, Manifest
-from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manifests_folder, quarantine_folder
+from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manifests_folder
+from aepipe.storage.quarantine import QuarantineNote, drop_notes
+from aepipe.storage.quarantine import read_notes as read_quarantine
 from aepipe.storage.run_kinds import RUN_KINDS, SCORE, RunKind
 from aepipe.storage.verify import find_faults, partitions_of
 from aepipe.tables.partitions import natural_order
@@ -137,18 +139,21 @@ class Outputs:
         _log.info("%s is quarantined: %s", partition, reason)
         return path
 
+    def quarantine_notes(self) -> tuple[QuarantineNote, ...]:
+        """Return the partitions in quarantine, of all kinds of runs, with the reasons."""
+        return read_quarantine(self.root)
+
+    def drop_quarantined(self, partition: str, *, wait_s: float = 0.0) -> tuple[Path, ...]:
+        """Remove a partition from the quarantine, with rows that failed a check; return the files. Raises Busy."""
+        return drop_notes(self.root, check_partition(partition), wait_s=wait_s)
+
     def quarantined(self) -> dict[str, str]:
         """Return the reasons of the partitions that cannot be scored, by name."""
-        folder = quarantine_folder(self.root)
-        paths = [path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_")]
-        names = {path: path.relative_to(folder).as_posix().removesuffix(".json") for path in paths}
-        return dict(sorted((name, _reason(path)) for path, name in names.items()))
+        return {note.partition: note.reason for note in self.quarantine_notes() if note.kind == SCORE.name}
 
     def quarantined_rows(self, kind: RunKind[Any]) -> dict[str, str]:
         """Return the reasons of the partitions whose written rows were quarantined, by name."""
-        folder = quarantine_folder(self.root) / f"_{kind.outputs[-1]}"
-        notes = sorted(folder.rglob(REASON))
-        return {path.parent.relative_to(folder).as_posix(): path.read_text(encoding="utf-8").strip() for path in notes}
+        return {note.partition: note.reason for note in self.quarantine_notes() if note.kind == kind.name}
 
     def files_of(self, partition: str, pages: Sequence[str] = ()) -> tuple[Path, ...]:
         """List what `forget` would remove: outputs, manifests, quarantined files and these pages of `reports`."""
@@ -198,13 +203,3 @@ def _owner(path: Path) -> str | None:
         return None
     owner = record.get("job") if isinstance(record, dict) else None
     return owner if isinstance(owner, str) else None
-
-
-def _reason(path: Path) -> str:
-    """Return the reason in a note of the quarantine, or what is wrong with the note."""
-    try:
-        note = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        note = None
-    reason = note.get("reason") if isinstance(note, dict) else None
-    return reason if isinstance(reason, str) else f"the note {path} cannot be read. Score the partition again."

@@ -72,6 +72,7 @@ def test_corrupt_partition_fails_the_run_after_the_rest_is_done(plain_cells: Pat
     state = nightly(NightOptions(job=plain_cells), return_state=True)
 
     assert state.is_failed()
+    assert state.name == "Partial"
     assert state.message is not None
     assert state.message.startswith(f"1 partition has no new scores: {NIGHTS[1]}: ")
     assert "part-0.parquet" in state.message

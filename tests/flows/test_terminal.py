@@ -1,12 +1,15 @@
 """The command line of the flows."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from aepipe.storage import lock
 from flows.nightly import NightOptions
 from flows.score import ScoreOptions
 from flows.synthesize import SynthesizeOptions
@@ -85,3 +88,31 @@ def test_flow_without_training_imports_no_torch_and_sends_no_telemetry(tmp_path:
     )  # fmt: skip
 
     assert seen.stdout.split() == ["False", "False", "False"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_flow_with_one_line_and_the_exit_code_of_the_command(
+    cells: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    night = "dt=2026-01-05"
+    with lock(cells.parent / "out" / ".aepipe" / "locks" / "score" / f"{night}.lock"):
+        process = subprocess.Popen(
+            [sys.executable, "flows/score.py", "--job", str(cells)],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        owner = cells.parent / "out" / ".aepipe" / "job.json"
+        deadline = time.monotonic() + 150
+        while not owner.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(3)  # the flow waits for the lock
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == code, said[-2_000:]
+    assert said.count("stopped: ") == 1
+    assert "Traceback" not in said

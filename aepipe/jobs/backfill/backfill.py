@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import computed_field
+
 from aepipe.config.job import Device
 from aepipe.jobs.backfill.plan import BackfillPlan, plan_backfill
 from aepipe.jobs.results import Result
-from aepipe.jobs.score import score
+from aepipe.jobs.score import Outcome, score
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 
@@ -18,6 +20,14 @@ class BackfillResult(Result):
     plan: BackfillPlan
     nights: tuple[PartitionResult, ...]
     seconds: float
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def outcome(self) -> Outcome:
+        """Outcome for the partitions of the plan: all, some or none have scores; complete after a dry run."""
+        if self.faults and len(self.faults) < len(self.plan.steps):
+            return "partial"
+        return "failed" if self.faults else "complete"
 
     @property
     def faults(self) -> Mapping[str, str]:
