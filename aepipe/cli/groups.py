@@ -3,7 +3,7 @@
 from typer import Typer
 
 GROUPS = {
-    "Set up": ("init", "convert", "inspect", "doctor"),
+    "Set up": ("init", "convert", "inspect", "contract", "doctor"),
     "Learn": ("train", "calibrate", "evaluate"),
     "Score": ("score", "run", "backfill", "publish"),
     "Sample": ("sample", "impute", "traverse", "augment"),

@@ -11,7 +11,14 @@ from typing import Annotated
 import typer
 
 from aepipe import __version__
-from aepipe.cli import model_commands, operation_commands, partition_commands, publish_commands, sample_commands
+from aepipe.cli import (
+    model_commands,
+    operation_commands,
+    partition_commands,
+    publish_commands,
+    sample_commands,
+    source_commands,
+)
 from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar, say
 from aepipe.cli.groups import examples, group_commands
 from aepipe.cli.interrupts import Interrupted, describe_os_error, raise_on_signals
@@ -138,28 +145,6 @@ def convert(
 
 
 @app.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(help="Job file, or Parquet file or folder.")] = HERE, json: Json = False
-) -> None:
-    """Print the partitions of a table and the inferred kind of each column, with the reason.
-
-    Example: [bold]aepipe inspect warehouse/transactions[/bold]
-    """
-    from aepipe.jobs.inspect import inspect as look
-
-    seen = look(path)
-    if json:
-        print_json(seen)
-        return
-    rows = [(c.name, c.type, c.kind, seen.missing.get(c.name, ""), c.why) for c in seen.columns]
-    print_table(f"{len(seen.columns)} columns", ("column", "type", "kind", "missing", "why"), rows)
-    parts = [(part.partition, part.files, part.rows, part.bytes) for part in seen.partitions]
-    print_table(f"{len(parts)} partitions", ("partition", "files", "rows", "bytes"), parts)
-    for line in seen.notes:
-        typer.echo(line)
-
-
-@app.command()
 def train(
     job: JobPath = HERE,
     device: DeviceOption = None,
@@ -267,6 +252,7 @@ for command in (
     *sample_commands.COMMANDS,
     *model_commands.COMMANDS,
     *operation_commands.COMMANDS,
+    *source_commands.COMMANDS,
     *partition_commands.COMMANDS,
     *publish_commands.COMMANDS,
 ):

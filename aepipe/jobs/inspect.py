@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from aepipe.config.job import ColumnSpec, Job, parse_job, read_job
-from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.errors import ArgumentInvalid, DataUnreadable, SchemaMismatch
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
+from aepipe.jobs.contract.check import choose_table, contract_faults, read_contract
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.stores import as_path
@@ -40,18 +41,31 @@ class Inspection(Result):
     columns: tuple[Column, ...]
     partitions: tuple[PartitionSeen, ...]
     notes: tuple[str, ...]
+    contract_faults: tuple[str, ...] | None = None
+    """what breaks the contract; None without a contract"""
     missing: dict[str, int]
     """missing values by column; a column whose files do not state them is absent"""
 
 
-def inspect(path: str | Path) -> Inspection:
+def inspect(path: str | Path, *, contract: Path | None = None, table: str | None = None) -> Inspection:
     """Inspect the table of a job, or a folder or file of Parquet without a job.
+
+    Args:
+        path: job file, or Parquet file or folder.
+        contract: data contract to check the table against; None: none.
+        table: table of the contract; None: its only one, or the one that is named as the folder or the job.
 
     Raises:
         DataUnreadable: there is no Parquet at `path`.
         SchemaMismatch: a column cannot be modelled.
+        ArgumentInvalid: the contract cannot be read, or has no such table.
     """
     job = job_for(path)
+    wanted = None
+    if contract is not None:
+        wanted = choose_table(read_contract(contract), (job.data_path.name, job.name), table=table)
+    elif table is not None:
+        raise ArgumentInvalid("table", ["expected a contract that has the table, got none. Name the contract"])
     partitions = discover(job)
     footers, unreadable = usable_footers(partitions)
     schema = infer_schema(job, partitions, footers, to_train=False)
@@ -86,7 +100,13 @@ def inspect(path: str | Path) -> Inspection:
         )
         for partition in partitions
     )
-    return Inspection(columns=schema.columns, partitions=seen, notes=tuple(notes), missing=null_counts(footers))
+    return Inspection(
+        columns=schema.columns,
+        partitions=seen,
+        notes=tuple(notes),
+        missing=null_counts(footers),
+        contract_faults=None if wanted is None else contract_faults(wanted, footers),
+    )
 
 
 def job_for(path: str | Path) -> Job:

@@ -24,6 +24,7 @@ COMMANDS = [
     "init",
     "convert",
     "inspect",
+    "contract",
     "train",
     "calibrate",
     "score",
