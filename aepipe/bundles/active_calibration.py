@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import Calibration
 from aepipe.errors import CalibrationInvalid
-from aepipe.storage import HIDDEN, append_line, digest_bytes, naming, put_bytes
+from aepipe.storage import HIDDEN, digest_bytes, lock, naming, put_bytes
+from aepipe.storage.chained_log import append_chained, chain_faults, chained
 
 log = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
+_WAIT_S = 60.0
 
 
 def with_active_calibration(out: Path, bundle: Bundle) -> Bundle:
@@ -34,21 +36,31 @@ def activate_calibration(out: Path, version: str, calibration: Calibration, *, w
     """Write a calibration to `<digest>.json` and log it as the active one of a version; return the path."""
     path = _file(out, calibration.digest)
     put_bytes(path, calibration.to_json())
-    line = {
+    record = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "who": who,
         "version": version,
         "digest": calibration.digest,
         "why": why,
     }
-    append_line(_folder(out) / LOG, json.dumps(line, ensure_ascii=False))
+    with lock(out / HIDDEN / "locks" / "calibration.lock", wait_s=_WAIT_S):
+        line = chained(json.dumps(record, ensure_ascii=False), _log_bytes(out))
+        append_chained(_folder(out) / LOG, line)
     return path
 
 
 def faults(out: Path) -> list[str]:
-    """Return one message for each active calibration that is missing or was changed."""
-    found = []
-    for digest in dict(_entries(out)).values():
+    """Return one message for each change of the log, and each calibration in it that is missing or was changed."""
+    path = _folder(out) / LOG
+    if not path.exists() and any(_folder(out).glob("*.json")):
+        return [f"{path} is missing: no calibration in its folder is active. Run aepipe calibrate again."]
+    found = chain_faults(
+        path,
+        _log_bytes(out),
+        changed="Restore the file from a copy.",
+        incomplete=", whose calibration is not active. Run aepipe calibrate again.",
+    )
+    for digest in dict.fromkeys(digest for _, digest in _entries(out)):
         try:
             _read(_file(out, digest), digest)
         except CalibrationInvalid as error:
@@ -58,17 +70,21 @@ def faults(out: Path) -> list[str]:
 
 def _entries(out: Path) -> Iterator[tuple[str, str]]:
     """Yield version and digest of each log line, oldest first; skip incomplete lines."""
-    try:
-        with naming(_folder(out) / LOG):
-            lines = (_folder(out) / LOG).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
+    for line in _log_bytes(out).splitlines():
         try:
             entry = json.loads(line)
             yield str(entry["version"]), str(entry["digest"])
         except (ValueError, KeyError, TypeError):
             log.warning("%s has an unreadable line; it is skipped", _folder(out) / LOG)
+
+
+def _log_bytes(out: Path) -> bytes:
+    path = _folder(out) / LOG
+    try:
+        with naming(path):
+            return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _read(path: Path, digest: str) -> Calibration:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
-from aepipe.storage.digests import digest_of
+from aepipe.storage.chained_log import chain_digest, chain_faults
 from aepipe.storage.regular_files import read_regular
 from aepipe.stores import StorePath
 
@@ -22,7 +22,6 @@ ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 _VERSION = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 _MOST_LOG_BYTES = 256 << 20
 _RESTORE = "Restore the file from a copy."
-_CHAIN = re.compile(rb',"chain":"([^"]*)"}$')
 _logger = logging.getLogger(__name__)
 
 
@@ -90,8 +89,7 @@ def chained(naming: Naming, earlier: bytes) -> Naming:
         naming: the new entry.
         earlier: content of the log; an incomplete last line counts as complete, which `append_line` makes it.
     """
-    before = earlier if not earlier or earlier.endswith(b"\n") else earlier + b"\n"
-    return naming.model_copy(update={"chain": digest_of(before, naming.to_line())})
+    return naming.model_copy(update={"chain": chain_digest(naming.to_line(), earlier)})
 
 
 def log_faults(folder: Path) -> list[str]:
@@ -99,21 +97,12 @@ def log_faults(folder: Path) -> list[str]:
 
     Entries before the first with a digest, from version 0.1.0, are covered by the digest of that entry.
     """
-    path, start, is_chained = folder / LOG_NAME, 0, False
-    data, found = log_bytes(folder), []
-    for number, line in enumerate(data.splitlines(keepends=True), 1):
-        text = line.rstrip(b"\n")
-        end = _CHAIN.search(text)
-        if end is not None:
-            is_chained = True
-            if end[1].decode() != digest_of(data[:start], text[: end.start()] + b"}"):
-                found.append(f"{path} was changed at or before line {number}: its digest differs. {_RESTORE}")
-        elif text.endswith(b"}") and is_chained:
-            found.append(f"{path} line {number} has no digest, unlike a line before it. {_RESTORE}")
-        elif not text.endswith(b"}") and start + len(line) == len(data):
-            found.append(f"{path} ends in an incomplete line, whose alias was not set. Set the alias again.")
-        start += len(line)
-    return found
+    return chain_faults(
+        folder / LOG_NAME,
+        log_bytes(folder),
+        changed=_RESTORE,
+        incomplete=", whose alias was not set. Set the alias again.",
+    )
 
 
 def log_bytes(folder: Path) -> bytes:

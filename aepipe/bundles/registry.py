@@ -12,8 +12,9 @@ from aepipe.bundles import aliases
 from aepipe.bundles.aliases import ALIAS_PATTERN, CHAMPION, LOG_NAME, Naming
 from aepipe.bundles.bundle import LOCK, read_manifest, verify_bundle
 from aepipe.errors import BundleCorrupt, BundleTooNew, OptionInvalid
-from aepipe.storage import append_line, digest_bytes, lock, put_bytes
+from aepipe.storage import digest_bytes, lock, put_bytes
 from aepipe.storage.atomic_folders import remove_folder
+from aepipe.storage.chained_log import append_chained
 from aepipe.storage.regular_files import read_regular
 
 EVIDENCE = "promotions"
@@ -114,7 +115,7 @@ class Registry:
                 **({"is_rollback": True} if is_rollback else {}),
             )
             naming = aliases.chained(naming, aliases.log_bytes(self.folder))
-            append_line(self.folder / LOG_NAME, naming.to_line())
+            append_chained(self.folder / LOG_NAME, naming.to_line())
         _logger.info("%s of %s is now %s", alias, self.folder, naming.version)
         return naming
 

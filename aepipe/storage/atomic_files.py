@@ -26,6 +26,19 @@ def put_bytes(path: Path, data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def put_if_changed(path: Path, data: bytes) -> None:
+    """Write `data` to `path` as `put_bytes` does, or only sync the file if it has this content already."""
+    try:
+        is_same = path.is_file() and path.read_bytes() == data
+    except OSError:  # it is replaced
+        is_same = False
+    if is_same:
+        sync(path)
+        sync(path.parent)
+    else:
+        put_bytes(path, data)
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Name the file in an OSError that does not: one of a read, write or sync of an open file, or one of Arrow's."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepipe.storage import append_line, make_folder, put_bytes, put_json, replace
+from aepipe.storage import append_line, make_folder, put_bytes, put_if_changed, put_json, replace
 from aepipe.storage.atomic_files import json_bytes, replacing
 
 JSON = st.recursive(
@@ -30,6 +30,20 @@ def test_put_makes_the_folders_and_leaves_only_the_file(tmp_path: Path) -> None:
 
     assert (tmp_path / "a" / "b" / "file").read_bytes() == b"one"
     assert names(tmp_path / "a" / "b") == ["file"]
+
+
+def test_put_if_changed_leaves_a_file_with_the_same_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    put_bytes(path, b"one")
+    before = path.stat()
+
+    put_if_changed(path, b"one")
+    assert path.stat().st_ino == before.st_ino
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+
+    put_if_changed(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(tmp_path) == ["file"]
 
 
 def test_put_replaces_the_file_and_never_writes_into_it(tmp_path: Path) -> None:

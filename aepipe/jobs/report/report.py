@@ -19,7 +19,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
-from aepipe.storage import SAMPLE, page_of, put_bytes
+from aepipe.storage import SAMPLE, page_of, put_if_changed
 
 
 class ReportResult(Result):
@@ -51,7 +51,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
             compared = str(error)
     page = _build_page(scored, opened, model, compared)
     path = job.out_path / "reports" / page_of(scored.manifests[-1].partition)
-    put_bytes(path, render(page).encode())
+    put_if_changed(path, render(page).encode())
     return ReportResult(path=path)
 
 

@@ -26,7 +26,7 @@ from aepipe.progress import Progress, no_progress
 from aepipe.quality.alignment import align
 from aepipe.quality.augmentation import MOST_ROWS, Augmentation, augmentation
 from aepipe.report.augmentation import AugmentPage, render_augmentation
-from aepipe.storage import digest_of, put_bytes
+from aepipe.storage import digest_of, put_if_changed
 
 
 class ArmLine(Result):
@@ -187,5 +187,5 @@ def _write(job: Job, bundle: Bundle, rare: _RareClass, found: Augmentation, *, d
     )
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"{rare.column}-{rare.value}")[:60].strip("-")
     path = job.out_path / "reports" / f"augment-{name}-{digest_of(str(rare.where))[-6:]}.html"
-    put_bytes(path, render_augmentation(page).encode())
+    put_if_changed(path, render_augmentation(page).encode())
     return path

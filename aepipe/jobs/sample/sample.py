@@ -39,7 +39,7 @@ from aepipe.storage import (
     Outputs,
     SampleDetails,
     digest_of,
-    put_bytes,
+    put_if_changed,
     remove,
     samples_page_of,
 )
@@ -307,7 +307,7 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
         path = commit.quarantine("; ".join(result.failed_checks), attachments={PAGE: result.page})
         return _SampleSet(path, result.failed_checks, result.quality, constraints.rejected, path.with_name(PAGE))
     if result.page:
-        put_bytes(run.page_path, result.page)
+        put_if_changed(run.page_path, result.page)
     else:
         remove(run.page_path)  # page of a set that this one replaces
     details = request.details(result.quality, constraints.rejected)
