@@ -51,6 +51,7 @@ def contract(
         bool, typer.Option("--source", help="Describe the source that the model needs instead of the outputs.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="File to write; default: print the contract.")] = None,
+    json: options.Json = False,
 ) -> None:
     """Write an Open Data Contract (ODCS 3, YAML) of scores, features and samples, or of the source.
 
@@ -59,7 +60,10 @@ def contract(
     from aepipe.jobs.contract.write import contract as describe
 
     result = describe(job, model=model, of_source=source, output=output)
-    typer.echo(result.text.rstrip("\n") if result.path is None else f"contract in {result.path}")
+    if json:
+        print_json(result)
+    else:
+        typer.echo(result.text.rstrip("\n") if result.path is None else f"contract in {result.path}")
 
 
 COMMANDS = (inspect, contract)
