@@ -69,7 +69,8 @@ def _describe(subject: str, flagged: int, rows: int, *, calibration: Calibration
     share = f"{flagged:,} of {rows:,} rows ({flagged / rows:.1%}) are flagged, far above alpha, {calibration.alpha:.2g}"
     column, count = max(reasons.items(), key=lambda item: item[1], default=("", 0))
     if count < _MAIN_REASON * flagged:
-        parts = ", ".join(f"'{name}' {times / flagged:.0%}" for name, times in list(reasons.items())[:3])
+        frequent = sorted(reasons.items(), key=lambda item: -item[1])  # a manifest lists them by name
+        parts = ", ".join(f"'{name}' {times / flagged:.0%}" for name, times in frequent[:3])
         main = f" First reasons: {parts}." if parts else ""
         return f"{subject}: {share}.{main} Compare its source with the training partitions, or train on later ones."
     return (

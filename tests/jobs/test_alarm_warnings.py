@@ -150,6 +150,15 @@ def test_many_partitions_are_summed_up() -> None:
     assert "First reasons: 'a' 33%, 'b' 33%, 'c' 33%." in mixed
 
 
+def test_most_frequent_reasons_are_named_whatever_their_order() -> None:
+    details = ScoreDetails(rows=100, flagged=90, flag_reasons={"a": 5, "b": 15, "c": 30, "d": 40})
+    calibration = Calibration.fit(np.arange(200.0), alpha=0.05)
+
+    (warning,) = alarm_warnings([PartitionResult(partition="p", status="written", details=details)], calibration)
+
+    assert "First reasons: 'd' 44%, 'c' 33%, 'b' 17%." in warning
+
+
 def test_partitions_furthest_above_alpha_come_first() -> None:
     flagged = {"quiet": 5, "windy": 40, "storm": 80, "wet": 40}
     nights = [
