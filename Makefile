@@ -25,7 +25,7 @@ $(READY): pyproject.toml
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps "onnxruntime-gpu>=1.31,<1.32"; }
 	@touch $@
 
-demo: $(READY) ## train, score, sample and report on two real data sets
+demo: $(READY) ## train, score, sample and report on three real data sets
 	@$(BIN)/python -m flows.demo
 
 check: $(READY) ## lint, types, import contracts

@@ -1,71 +1,152 @@
-"""Demo: run the nightly flow on two real tables and compare the results with the baselines."""
+"""Demo: run the nightly flow on three real tables, and show what it found next to the baselines."""
 
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 from aepipe.cli.console import print_table
+from aepipe.config.job import read_job
+from aepipe.errors import AepipeError
+from aepipe.jobs.alarm_warnings import far_above_alpha
+from aepipe.jobs.evaluate.compare import Comparison, compare
 from aepipe.jobs.example_data import NIGHTS, write_cells, write_digits
+from aepipe.jobs.example_flights import write_flights
+from aepipe.jobs.explain import explain
+from aepipe.jobs.scored_partitions import open_model
+from aepipe.jobs.top_alarms import top_alarms
+from aepipe.storage import PartitionResult
+from flows.engine import Unfinished
 from flows.nightly import NightlyResult, NightOptions, nightly
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES: dict[str, Callable[[Path], object]] = {"digits": write_digits, "cells": write_cells}
+LAST_FLIGHTS = date(2013, 2, 28)
+MOST_UNUSUAL = 3
+REASONS = 2
+
+
+class Example(NamedTuple):
+    """Writer of an example's nights, and the name of the night that it writes last."""
+
+    write: Callable[[Path], object]
+    last: str
+
+
+EXAMPLES = {
+    "flights": Example(lambda folder: write_flights(folder, last=LAST_FLIGHTS), f"dt={LAST_FLIGHTS}"),
+    "digits": Example(write_digits, NIGHTS[-1]),
+    "cells": Example(write_cells, NIGHTS[-1]),
+}
+
+
+class Found(NamedTuple):
+    """Results of one example: its job, its night, and the comparison with the baselines."""
+
+    job: Path
+    night: NightlyResult
+    compared: Comparison
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows per second of scoring, over all nights."""
+        elapsed = sum(night.elapsed_s for night in self.night.nights)
+        return sum(night.rows for night in self.night.nights) / elapsed if elapsed else 0.0
 
 
 def main() -> None:
     """Write missing tables, run the nightly flow on each and print the results."""
     began = time.perf_counter()
-    nights = {}
-    for name, write in EXAMPLES.items():
-        folder = ROOT / "data" / name
-        if not all((folder / night).is_dir() for night in NIGHTS):
-            write(folder)
-        print(f"== {name}: the nightly flow", flush=True)
-        nights[name] = nightly(NightOptions(job=folder / "job.toml"))
-    for name, night in nights.items():
-        _show(name, night)
+    try:
+        found = [_run(name, example) for name, example in EXAMPLES.items()]
+    except (AepipeError, Unfinished) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, AepipeError) else 1)
+    show(found)
     print(f"\ntotal time: {time.perf_counter() - began:.0f} s")
 
 
-def _show(name: str, night: NightlyResult) -> None:
-    from aepipe.jobs.evaluate.compare import compare
+def _run(name: str, example: Example) -> Found:
+    folder = ROOT / "data" / name
+    if not (folder / example.last / "part-0.parquet").is_file():
+        example.write(folder)
+    print(f"== {name}: the nightly flow", flush=True)
+    job = folder / "job.toml"
+    return Found(job, nightly(NightOptions(job=job)), compare(job))
 
-    found = compare(ROOT / "data" / name / "job.toml")
-    title = (
-        f"{name}: {found.evaluation.anomalies:,} anomalies among {found.evaluation.rows:,} rows of the later partitions"
+
+def show(found: Sequence[Found]) -> None:
+    """Print one screen: what was found, next to the best baseline, and the paths of the pages."""
+    header = (
+        "example", "rows", "flagged", "anomalies", "recall", "precision", "average precision", "best baseline", "rows/s"
+    )  # fmt: skip
+    print_table("\nWhat the nightly runs found", header, [_line(each) for each in found])
+    for each in found:
+        lines = [*describe_nights(each), *describe_unusual(each), *describe_samples(each.night)]
+        print("\n".join([f"{each.job.parent.name}:", *(f"  {line}" for line in lines)]))
+    print("open in a browser:")
+    for each in found:
+        if each.night.report is not None:
+            print(f"  {os.path.relpath(each.night.report.path)}")
+        if each.night.sample is not None and each.night.sample.report is not None:
+            print(f"  {os.path.relpath(each.night.sample.report)}")
+
+
+def _line(found: Found) -> tuple[object, ...]:
+    evaluation = found.compared.evaluation
+    ours, *baselines = evaluation.contenders
+    best = max(baselines, key=lambda line: line.average_precision.value)
+    return (
+        f"{found.job.parent.name} ({ours.name.removeprefix('aepipe ')})",
+        evaluation.rows,
+        sum(night.flagged for night in found.night.nights),
+        evaluation.anomalies,
+        f"{ours.recall.value:.0%}",
+        f"{ours.precision.value:.0%}",
+        f"{ours.average_precision.value:.3f}",
+        f"{best.average_precision.value:.3f} ({best.name})",
+        round(found.rows_per_s),
     )
-    header = ("score", "AUROC", "average precision", "precision", "recall")
-    lines = [
-        (line.name, *(each.value for each in (line.auroc, line.average_precision, line.precision, line.recall)))
-        for line in found.evaluation.contenders
-    ]
-    print_table(title, header, lines)
-    features = [(line.name, line.width, line.accuracy) for line in found.features]
-    print_table(f"{name}: logistic regression predicting {found.label}", ("features", "width", "accuracy"), features)
-    print_table(f"{name}: stages", ("stage", "seconds", "rows", "rows/s"), _stages(night))
-    out = ROOT / "data" / name / "out"
-    paths = {"scores": out / "scores", "features": out / "features", "samples": out / "samples"}
-    paths |= {} if night.report is None else {"report": night.report.path}
-    for what, path in (paths | {"bundle": ROOT / "exported" / name}).items():
-        print(f"  {what:<9} {os.path.relpath(path)}")
 
 
-def _stages(night: NightlyResult) -> list[tuple[object, ...]]:
-    stages: list[tuple[object, ...]] = []
-    if night.train is not None and night.train.created:
-        learned = night.train.rows["train"]
-        stages += [
-            (stage, round(seconds, 2), learned, learned / seconds) for stage, seconds in night.train.seconds.items()
-        ]
-    for scored in night.nights:
-        seconds = scored.rows / scored.rows_per_s if scored.rows_per_s else 0.0
-        stages.append(
-            (f"score {scored.partition} ({scored.status})", round(seconds, 3), scored.rows, scored.rows_per_s)
-        )
-    if night.sample is not None:
-        stages.append(("sample", round(night.sample.seconds, 3), night.sample.rows, night.sample.rows_per_s))
-    return stages
+def describe_nights(found: Found) -> Iterator[str]:
+    """Yield one line per night that is far above alpha, the largest share of flagged rows first."""
+    calibration = open_model(read_job(found.job), "champion").bundle.calibration
+    nights: list[PartitionResult] = far_above_alpha(found.night.nights, calibration)
+    # each night of the other examples holds as many anomalies as the next
+    if not nights or len(nights) == len(found.night.nights):
+        return
+    yield f"nights far above alpha ({calibration.alpha:.0%}):"
+    for night in nights:
+        reasons = night.details.flag_reasons
+        column = max(reasons, key=reasons.__getitem__, default="no column")
+        share = f"{night.flagged / night.scored:.0%} of {night.scored:,} rows flagged"
+        yield f"  {night.partition}: {share}, most often because of {column}"
+
+
+def describe_unusual(found: Found) -> Iterator[str]:
+    """Yield one line per row with the lowest p-values: its key, and value and reconstruction of its first reasons."""
+    keys = read_job(found.job).data.keys
+    # a second run writes nothing, and shows the same rows
+    nights = [night.model_copy(update={"status": "written"}) for night in found.night.nights if night.scores]
+    unusual = top_alarms(nights, keys, most=MOST_UNUSUAL)
+    explained = [explain(found.job, row=f"{alarm.partition}:{alarm.row}")[0] for alarm in unusual]
+    if not explained or explained[0].kind != "table":
+        return
+    yield "most unusual rows:"
+    for alarm, row in zip(unusual, explained, strict=True):
+        reasons = [f"{line.name} {line.read} (expected {line.expected})" for line in row.columns[:REASONS]]
+        yield f"  {', '.join(alarm.keys.values())}: {', '.join(reasons)}"
+
+
+def describe_samples(night: NightlyResult) -> Iterator[str]:
+    """Yield one line about the synthetic rows."""
+    if night.sample is not None and night.sample.missed:
+        yield night.sample.fault
+    elif night.sample is not None:
+        yield f"{night.sample.rows:,} synthetic rows passed the quality checks"
 
 
 if __name__ == "__main__":
