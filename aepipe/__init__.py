@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "fit", "load"]
 
 
-_MODULES = ("errors", "sklearn")
+_MODULES = ("errors", "sklearn", "spark")
 """Public modules that are imported on first use."""
 
 

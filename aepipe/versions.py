@@ -20,6 +20,7 @@ EXTRAS = {
     "prefect": "flows",
     "pydantic_settings": "flows",
     "cryptography": "sign",
+    "pyspark": "spark",
 }
 """Extra of pyproject.toml that brings a module."""
 
