@@ -1,0 +1,124 @@
+"""Commands on a job whose data, outputs and bundles lie in an object store."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import aepipe
+from aepipe.cli.main import app
+from aepipe.errors import AepipeError
+from aepipe.storage import SCORE, Outputs
+from tests.support.linear_bundle import numbers
+from tests.support.object_store import Store
+
+JOB = """
+name = "rows"
+[data]
+path = "{bucket}/rows"
+keys = ["id"]
+[model]
+family = "ae"
+[train]
+epochs = 2
+to = "2026-01-02"
+[output]
+path = "{bucket}/out"
+exported = "{bucket}/exported"
+[run]
+workers = 1
+"""
+
+
+@pytest.fixture
+def job(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job over three nights; its folder is the current one and must stay as it is."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for day in (1, 2, 3):
+        store.put_table(f"rows/dt=2026-01-0{day}/p.parquet", numbers(300, seed=day))
+    (folder / "job.toml").write_text(JOB.format(bucket=store.bucket))
+    return folder
+
+
+def call(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def refusal(*words: object) -> str:
+    """The sentence that a command ends with."""
+    error = CliRunner().invoke(app, [str(word) for word in words]).exception
+    assert isinstance(error, AepipeError)
+    return str(error)
+
+
+@pytest.mark.slow
+def test_every_command_works_on_an_object_store(job: Path, store: Store) -> None:
+    assert "3 partitions" in call("inspect", f"{store.bucket}/rows")
+    call("init", f"{store.bucket}/rows", "--job", "new.toml")
+    assert f'path = "{store.bucket}/rows"' in Path("new.toml").read_text()
+    Path("new.toml").unlink()
+    assert f"new bundle {store.bucket}/exported/rows/" in call("train")
+    scored = json.loads(call("score", "--json"))
+    assert json.dumps(scored).count('"written"') == 3
+    assert json.dumps(json.loads(call("score", "--json"))).count('"already done"') == 3
+    call("verify")
+    call("verify", f"{store.bucket}/exported/rows")
+    call("explain", "job.toml", "--row", "dt=2026-01-03:1")
+    call("report")
+    drift = call("drift")
+    assert "does not exist" not in drift
+    call("sample", "--rows", 50)
+    call("calibrate")
+    call("models")
+    assert "rows" in call("top", "--once")
+    call("backfill")
+    call("run")
+    assert "removed dt=2026-01-01" in call("forget", "dt=2026-01-01", "--yes")
+    call("verify")
+
+    outputs = Outputs(store.bucket / "out")
+    assert [manifest.partition for manifest in outputs.manifests(SCORE)] == ["dt=2026-01-02", "dt=2026-01-03"]
+    assert not [key for key in store.keys if key.endswith((".lock", ".lease")) or "/staging/" in key]
+    assert {path.name for path in job.iterdir()} == {"job.toml"}
+    model = aepipe.load(f"{store.bucket}/exported/rows@champion")
+    assert len(model.score(numbers(5))) == 5
+
+
+@pytest.mark.slow
+def test_a_job_file_may_lie_in_the_store(job: Path, store: Store) -> None:
+    store.put("jobs/job.toml", (job / "job.toml").read_bytes().replace(f"{store.bucket}/rows".encode(), b"../rows"))
+    store.put("jobs/b/job.toml", (job / "job.toml").read_bytes().replace(f"{store.bucket}/rows".encode(), b"rows"))
+
+    assert "3 partitions" in call("inspect", job / "job.toml")
+    assert f"{store.bucket}/jobs/b/rows does not exist" in refusal("inspect", f"{store.bucket}/jobs/b/job.toml")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"status": 403, "code": "AccessDenied"}, "the credentials are missing or wrong, or lack the permission"),
+        ({"status": 404, "code": "NoSuchBucket"}, "does not exist"),
+    ],
+)
+def test_a_store_that_refuses_ends_a_command_with_one_sentence(
+    job: Path, store: Store, fault: dict[str, object], message: str
+) -> None:
+    store.fail("(GET|HEAD|PUT|POST)", **fault)
+
+    for command in ("inspect", "train", "score"):
+        assert message in refusal(command)
+
+
+@pytest.mark.slow
+def test_doctor_names_a_bucket_that_cannot_be_written(job: Path, store: Store) -> None:
+    store.fail("(PUT|POST)", status=403, code="AccessDenied")
+
+    output = " ".join(call("doctor", "job.toml", code=1).split())
+
+    assert f"BAD outputs can be written: {store.bucket}/out/.aepipe-probe cannot be used" in output
