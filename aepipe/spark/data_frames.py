@@ -56,7 +56,7 @@ def encode(
 ) -> DataFrame:
     """Return the columns of `features`, the latents z_000 ... and their summaries, for each row of a Spark data frame.
 
-    Labels are not copied unless `keep` names them. Arguments and errors are those of `score`.
+    Labels are not copied unless `keep` names them. See `score` for the arguments and the errors.
     """
     return _answers(rows, model, "encode", keep=keep, outputs=None, device=device)
 
