@@ -21,6 +21,8 @@ from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
 from aepipe.frozen import FrozenModel
 from aepipe.layout import LatentSpace, Port
+from aepipe.series import memory as series_memory
+from aepipe.series.memory import SeriesMemory
 from aepipe.series.stage import FILE as STAGE
 from aepipe.series.stage import SeriesStage
 from aepipe.storage import lock, sha256_bytes
@@ -118,6 +120,8 @@ class Bundle:
     files: Mapping[str, bytes]
     series: SeriesStage | None = None
     """Stage before the model of a series job; None for a model of rows."""
+    memory: SeriesMemory | None = None
+    """Known steps that the windows of a series job are compared with."""
 
     @classmethod
     def open(cls, path: str | Path, *, public_key: Path | None = None) -> Self:
@@ -150,6 +154,7 @@ class Bundle:
                 golden=golden_of(files[GOLDEN], manifest.latent),
                 files=MappingProxyType(dict(files)),
                 series=SeriesStage.model_validate_json(files[STAGE]) if STAGE in files else None,
+                memory=SeriesMemory.of(files) if series_memory.FILE in files else None,
             )
         except Exception as error:  # malformed content can fail anywhere
             raise _unreadable(folder, error) from error

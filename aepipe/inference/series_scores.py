@@ -1,5 +1,6 @@
 """Scores of windows and points of a grid, by the scorer of a bundle. The only place where windows meet the graph."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
 from aepipe.series.cutting import window_tensors
 from aepipe.series.grid import Grid, filled
+from aepipe.series.memory import SeriesMemory
+from aepipe.series.nearest import Segment
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.series.windows import PointScores, point_scores, window_starts, windows_at
 
@@ -45,6 +48,57 @@ def score_windows(
     return scores.astype(np.float64)
 
 
+def scores_with_memory(
+    memory: SeriesMemory,
+    grid: Grid,
+    values: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    model_scores: NDArray[np.float64],
+    *,
+    names: Sequence[str],
+    is_training: bool = False,
+) -> NDArray[np.float64]:
+    """Return the scores of windows by the model and by the memory together, (W,).
+
+    Args:
+        memory: known steps of all entities.
+        grid: steps, from `memory.history` before the first window of each entity.
+        values: (S, F) scaled steps without missing values.
+        starts: (W,) first step of each window, ascending.
+        model_scores: (W,) scores of the windows by the model.
+        names: name of each entity.
+        is_training: the grid is the one that the memory was fitted on.
+    """
+    model_at, found_at = np.full(grid.steps, np.nan), np.full(grid.steps, np.nan)  # by first step of the window
+    model_at[starts] = model_scores
+    segment_of = np.searchsorted(grid.segment_starts, starts, side="right") - 1
+    entities, firsts = np.unique(grid.segment_entity[segment_of], return_index=True)
+    for entity, at in zip(entities.tolist(), firsts.tolist(), strict=True):
+        segment = segment_of[at]
+        first = int(grid.segment_number[segment] + starts[at] - grid.segment_starts[segment])
+        pieces = _pieces(grid, entity, since=first - memory.history)
+        segments = [Segment.of(number, values[steps]) for number, steps in pieces]
+        windows = [slice(steps.start, max(steps.stop - memory.window + 1, steps.start)) for _, steps in pieces]
+        of_model = [model_at[part] for part in windows]
+        scores = memory.score(names[entity], segments, of_model, first=first, is_training=is_training)
+        for part, of_segment in zip(windows, scores, strict=True):
+            found_at[part] = of_segment
+    return found_at[starts]
+
+
+def _pieces(grid: Grid, entity: int, *, since: int) -> list[tuple[int, slice]]:
+    """Return number of the first step, and steps, of the segments of an entity from a step number on."""
+    low, high = np.searchsorted(grid.segment_entity, [entity, entity + 1])
+    found, lengths = [], grid.segment_lengths
+    for segment in range(low, high):
+        number, start = int(grid.segment_number[segment]), int(grid.segment_starts[segment])
+        length = int(lengths[segment])
+        cut = min(max(since - number, 0), length)
+        if cut < length:
+            found.append((number + cut, slice(start + cut, start + length)))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredSteps:
     """Scores of the steps of a grid."""
@@ -57,7 +111,12 @@ class ScoredSteps:
 
 
 def score_steps(
-    runner: Runner[Session], encoding: Encoding, stage: SeriesStage, rows: SeriesRows, wanted: NDArray[np.bool_]
+    runner: Runner[Session],
+    encoding: Encoding,
+    stage: SeriesStage,
+    rows: SeriesRows,
+    wanted: NDArray[np.bool_],
+    memory: SeriesMemory | None = None,
 ) -> ScoredSteps:
     """Score every window that contains a step of the wanted rows, and average at each step.
 
@@ -67,6 +126,7 @@ def score_steps(
         stage: stage of the model.
         rows: R rows of the long table, context included.
         wanted: (R,) rows that need a score.
+        memory: known steps that windows are compared with; None: the model scores alone.
     """
     grid = stage.grid(rows)
     values = filled(grid, longest_gap=stage.longest_gap)
@@ -77,6 +137,8 @@ def score_steps(
     starts = window_starts(grid, stage.window)
     starts = starts[before[starts + stage.window] > before[starts]]
     scores = score_windows(runner, encoding, values, starts, window=stage.window)
+    if memory is not None:
+        scores = scores_with_memory(memory, grid, values, starts, scores, names=rows.names)
     return ScoredSteps(grid, values, point_scores(scores, starts, steps=grid.steps, window=stage.window))
 
 

@@ -21,6 +21,10 @@ class Grid:
     """(R,) step of each row, -1 for a row that is on no step"""
     duplicates: int
     """Rows that another row of the same series and step replaces."""
+    segment_entity: NDArray[np.int64]
+    """(G,) code of the series of each segment"""
+    segment_number: NDArray[np.int64]
+    """(G,) number of the first step of each segment within its series, as given"""
 
     @property
     def steps(self) -> int:
@@ -67,7 +71,8 @@ def build_grid(
     steps[places] = values[used[last]]
     row_step = np.full(len(entity), -1, np.int64)
     row_step[used] = places[np.cumsum(is_new) - 1]
-    return Grid(steps, places[begins], row_step, duplicates=len(used) - len(first))
+    firsts = first[begins]
+    return Grid(steps, places[begins], row_step, len(used) - len(first), of[firsts], at[firsts])
 
 
 def filled(grid: Grid, *, longest_gap: int) -> NDArray[np.float32]:

@@ -63,7 +63,8 @@ class _Index(FrozenModel):
     """Content of the JSON file; the steps of the entities follow each other in the array."""
 
     window: int
-    day: float | None = Field(description="steps per day; None if the order of steps is not time")
+    day: float | None = Field(description="steps per day; None if it is not known")
+    is_aligned: bool = Field(description="a step has the same number whenever the series is read")
     entities: dict[str, EntityMemory]
     pooled: Scales
 
@@ -109,6 +110,7 @@ class SeriesMemory:
         *,
         window: int,
         day: float | None,
+        is_aligned: bool = True,
     ) -> Self:
         """Keep the latest training steps of each entity, and the median of each part over its windows.
 
@@ -116,9 +118,10 @@ class SeriesMemory:
 
         Args:
             segments: Scaled training segments of each entity, in the order of time.
-            model_scores: Score of each window by the model, (W,) per segment.
+            model_scores: Score of each window by the model, (W,) per segment; NaN for windows that it did not score.
             window: Steps per window.
-            day: Steps per day; None if the order of steps is not time.
+            day: Steps per day; None if it is not known.
+            is_aligned: A step has the same number whenever the series is read; False for the order of rows.
         """
         each = max(FEWEST_STEPS_EACH, min(MOST_STEPS_EACH, MOST_STEPS // max(len(segments), 1)))
         distances = Distances(window, day)
@@ -141,7 +144,7 @@ class SeriesMemory:
             steps += [segment.values.T for segment in kept]
             kept_steps += sum(segment.steps for segment in kept)
         everything = Parts(*(np.concatenate(part) for part in zip(*found, strict=True))) if found else None
-        index = _Index(window=window, day=day, entities=entities, pooled=_scales(everything))
+        index = _Index(window=window, day=day, is_aligned=is_aligned, entities=entities, pooled=_scales(everything))
         array = np.concatenate(steps) if steps else np.zeros((0, _channels(segments)))
         return cls(index, array.astype(np.float32))
 
@@ -158,36 +161,56 @@ class SeriesMemory:
         return {FILE: self._index.model_dump_json().encode(), STEPS_FILE: buffer.getvalue()}
 
     @property
+    def window(self) -> int:
+        """Steps per window."""
+        return self._index.window
+
+    @property
     def history(self) -> int:
         """Steps before the first step of a window that its score depends on."""
         return HISTORY_WINDOWS * self._index.window
 
-    def score(self, entity: str, segments: Sequence[Segment], model_scores: Sequence[Floats]) -> list[Floats]:
-        """Return the score of each window, (W,) per segment.
+    def score(
+        self,
+        entity: str,
+        segments: Sequence[Segment],
+        model_scores: Sequence[Floats],
+        *,
+        first: int | None = None,
+        is_training: bool = False,
+    ) -> list[Floats]:
+        """Return the score of each window, (W,) per segment; NaN before `first` and where the model has no score.
 
         Args:
             entity: Name of the entity; one that training did not see is compared with steps of all entities.
-            segments: Scaled segments in the order of time, from `history` steps before the first window of interest.
+            segments: Scaled segments in the order of time, from `history` steps before `first`.
             model_scores: Score of each window by the model, (W,) per segment.
+            first: Number of the first step from which windows are scored; None: all.
+            is_training: The steps have the same numbers as in `fit`.
         """
         known = self._index.entities.get(entity)
         scales = self._index.pooled if known is None else known.scales
         memory = self._pooled if known is None else self._of(entity)
-        window, is_time = self._index.window, self._index.day is not None
-        to_memory = [self._distances.to_memory(segment, memory, is_aligned=is_time) for segment in segments]
+        window, is_aligned = self._index.window, self._index.is_aligned or is_training
+        to_memory = [self._distances.to_memory(segment, memory, is_aligned=is_aligned) for segment in segments]
         admitted = [_soft(distance) <= scales.usual for distance in to_memory]
         scores = []
         for at, segment in enumerate(segments):
+            early = 0 if first is None else min(max(first - segment.first, 0), segment.steps)
+            wanted = segment.since(early)
             to_past = self._distances.to_past(
-                segment,
+                wanted,
                 segments[: at + 1],
                 horizon=self.history,
                 admitted=admitted[: at + 1],
                 wait=WAIT_WINDOWS * window,
             )
-            nearest = np.minimum(to_memory[at], to_past)
+            nearest = np.minimum(to_memory[at][early:], to_past)
             nearest = _soft(np.where(np.isfinite(nearest), nearest, scales.nearest))
-            scores.append(Parts(nearest, model_scores[at], _soft(deviation(segment, window))).score(scales))
+            parts = Parts(nearest, model_scores[at][early:], _soft(deviation(wanted, window)))
+            found = np.full(segment.windows(window), np.nan)
+            found[early:] = parts.score(scales)
+            scores.append(found)
         return scores
 
     def _of(self, entity: str) -> tuple[Segment, ...]:
@@ -206,7 +229,7 @@ def _latest(segments: Sequence[Segment], steps: int) -> list[Segment]:
         if steps <= 0:
             break
         cut = max(segment.steps - steps, 0)
-        kept.insert(0, Segment(segment.first + cut, segment.values[:, cut:]))
+        kept.insert(0, segment.since(cut))
         steps -= segment.steps - cut
     return kept
 

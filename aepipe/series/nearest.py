@@ -47,6 +47,10 @@ class Segment(NamedTuple):
         """Number of steps."""
         return int(self.values.shape[1])
 
+    def since(self, step: int) -> "Segment":
+        """Return the steps from the `step`-th on."""
+        return Segment(self.first + step, self.values[:, step:])
+
     def windows(self, window: int) -> int:
         """Return the number of windows."""
         return max(self.steps - window + 1, 0)

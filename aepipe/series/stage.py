@@ -24,6 +24,8 @@ FILE = "series.json"
 NO_TIME = "the event time is missing"
 NO_VALUE = "every channel is missing"
 
+_DAY_US = 86_400_000_000
+
 _SEPARATOR = "\x1f"  # between the values of an entity of several columns: no text holds it
 
 
@@ -112,6 +114,14 @@ class SeriesStage(FrozenModel):
     def reach(self) -> int:
         """Steps before a point that its score depends on: of its earliest window, and of the values filled there."""
         return self.window - 1 + self.longest_gap
+
+    @property
+    def steps_per_day(self) -> float | None:
+        """Steps per day; None if the order of steps is not time, or the time is an integer without a unit."""
+        kind = None if self.source.time is None else self.source.encoding.schema.arrow.field(self.source.time).type
+        if self.step is None or kind is None or pa.types.is_integer(kind):
+            return None
+        return _DAY_US / self.step
 
     def grid(self, rows: SeriesRows) -> Grid:
         """Place rows on a grid of scaled steps."""

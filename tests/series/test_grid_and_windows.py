@@ -23,6 +23,8 @@ _ROWS = st.lists(
     max_size=40,
 )
 
+UNKNOWN = {"segment_entity": np.zeros(0, np.int64), "segment_number": np.zeros(0, np.int64)}
+
 
 def _grid(rows: list[tuple[int, int, float | None]], gap: int = 1) -> Grid:
     values = np.array([[np.nan if value is None else value] for *_, value in rows], np.float32).reshape(-1, 1)
@@ -106,14 +108,16 @@ def test_windows_and_point_scores_equal_loops(rows: list[Any], window: int) -> N
 
 def test_a_missing_value_is_filled_from_at_most_the_longest_gap_before() -> None:
     values = np.array([[np.nan, 1], [2, np.nan], [np.nan, np.nan], [3, np.nan]], np.float32)
-    grid = Grid(values, np.array([0]), np.zeros(0, np.int64), duplicates=0)
+    grid = Grid(values, np.array([0]), np.zeros(0, np.int64), duplicates=0, **UNKNOWN)
 
     assert filled(grid, longest_gap=2).tolist() == [[0, 1], [2, 1], [2, 1], [3, 0]]
     assert filled(grid, longest_gap=1).tolist() == [[0, 1], [2, 1], [2, 0], [3, 0]]
 
 
 def test_a_segment_is_not_filled_from_the_one_before() -> None:
-    grid = Grid(np.array([[1, 5], [2, np.nan]], np.float32), np.array([0, 1]), np.zeros(0, np.int64), duplicates=0)
+    grid = Grid(
+        np.array([[1, 5], [2, np.nan]], np.float32), np.array([0, 1]), np.zeros(0, np.int64), duplicates=0, **UNKNOWN
+    )
 
     assert filled(grid, longest_gap=3).tolist() == [[1, 5], [2, 0]]
 
@@ -161,7 +165,7 @@ def test_window_is_a_multiple_of_the_period_near_100(period: int, window: int) -
     time = np.arange(4_000)
     noise = np.random.default_rng(0).normal(0, 0.2, len(time))
     values = (np.sin(2 * np.pi * time / period) + noise).astype(np.float32)[:, None]
-    grid = Grid(values, np.array([0]), time, duplicates=0)
+    grid = Grid(values, np.array([0]), time, duplicates=0, **UNKNOWN)
 
     assert find_period(grid) == pytest.approx(period, abs=1)
     assert find_window(grid) == pytest.approx(window, abs=4)
@@ -169,8 +173,8 @@ def test_window_is_a_multiple_of_the_period_near_100(period: int, window: int) -
 
 def test_noise_has_no_period_and_a_short_series_a_short_window() -> None:
     values = np.random.default_rng(0).normal(size=(1_000, 1)).astype(np.float32)
-    grid = Grid(values, np.array([0]), np.arange(1_000), duplicates=0)
+    grid = Grid(values, np.array([0]), np.arange(1_000), duplicates=0, **UNKNOWN)
 
     assert find_period(grid) is None
     assert find_window(grid) == 100
-    assert find_window(Grid(values[:120], np.array([0]), np.arange(120), duplicates=0)) == 24
+    assert find_window(Grid(values[:120], np.array([0]), np.arange(120), duplicates=0, **UNKNOWN)) == 24

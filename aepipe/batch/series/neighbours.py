@@ -29,9 +29,11 @@ class Neighbours(NamedTuple):
 
     before: tuple[Partition, ...]
     after: tuple[Partition, ...]
+    history: tuple[Partition, ...] = ()
+    """Partitions before these, whose steps serve for comparison only: a change there does not score others again."""
 
     def digests(self, *, check: Callable[[], None]) -> dict[str, str]:
-        """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
+        """Return digests of the files that share a window, by path; `check` may raise between two chunks to stop."""
         files = [file for partition in (*self.before, *self.after) for file in partition.files]
         return {printable(file): digest_file(file, check=check) for file in files}
 
@@ -43,13 +45,16 @@ class _Span(NamedTuple):
     last: int
 
 
-def find_neighbours(stage: SeriesStage, partition: Partition, table: Sequence[Partition]) -> Neighbours:
+def find_neighbours(
+    stage: SeriesStage, partition: Partition, table: Sequence[Partition], *, history: int = 0
+) -> Neighbours:
     """Return the partitions whose steps are in windows of a partition, or fill missing values there.
 
     Args:
         stage: stage of the model.
         partition: the partition to score.
         table: all partitions, in order.
+        history: steps before the earliest window that serve for comparison.
 
     Raises:
         DataUnreadable, SchemaMismatch: a file of the partition or of a neighbour cannot be read.
@@ -61,7 +66,9 @@ def find_neighbours(stage: SeriesStage, partition: Partition, table: Sequence[Pa
     earlier = table[at - 1 :: -1] if at and stage.context else ()
     later = table[at + 1 :] if stage.revise else ()
     reach = _ByOrder(stage, partition) if stage.step is None else _ByTime(stage, partition)
-    found = Neighbours(tuple(reversed(reach.before(earlier))), tuple(reach.after(later)))
+    before = reach.before(earlier, stage.reach)
+    known = reach.before(earlier, stage.reach + history)[len(before) :] if history else []
+    found = Neighbours(tuple(reversed(before)), tuple(reach.after(later)), tuple(reversed(known)))
     return Neighbours(*(tuple(each for each in side if _is_readable(stage, each)) for side in found))
 
 
@@ -83,14 +90,14 @@ class _ByTime:
     def __init__(self, stage: SeriesStage, partition: Partition) -> None:
         assert stage.step is not None, "find_neighbours() asks"
         self._time = stage.source.time or ""
-        self._back, self._ahead = stage.reach * stage.step, (stage.window - 1) * stage.step
+        self._step, self._ahead = stage.step, (stage.window - 1) * stage.step
         self._own = self._span(partition)
 
-    def before(self, earlier: Iterable[Partition]) -> list[Partition]:
-        found = []
+    def before(self, earlier: Iterable[Partition], steps: int) -> list[Partition]:
+        found, back = list[Partition](), steps * self._step
         for partition in earlier if self._own is not None else ():
             span = self._span(partition)
-            if span is not None and self._own is not None and span.last < self._own.first - self._back:
+            if span is not None and self._own is not None and span.last < self._own.first - back:
                 break
             found.append(partition)
         return found
@@ -121,21 +128,22 @@ class _ByOrder:
         self._own = self._counts(partition)
         self._reach = stage.reach
 
-    def before(self, earlier: Iterable[Partition]) -> list[Partition]:
-        return self._until_complete(earlier)
+    def before(self, earlier: Iterable[Partition], steps: int) -> list[Partition]:
+        return self._until_complete(earlier, steps)
 
     def after(self, later: Iterable[Partition]) -> list[Partition]:
-        return self._until_complete(later)
+        return self._until_complete(later, self._reach)
 
-    def _until_complete(self, others: Iterable[Partition]) -> list[Partition]:
-        missing = dict.fromkeys(self._own, self._reach)
+    def _until_complete(self, others: Iterable[Partition], rows: int) -> list[Partition]:
+        missing = dict.fromkeys(self._own, rows)
         found: list[Partition] = []
         for partition in others:
             if not missing or len(found) == _MOST_BY_ORDER:
                 break
             found.append(partition)
             counts = self._counts(partition)
-            missing = {name: rows - counts.get(name, 0) for name, rows in missing.items() if rows > counts.get(name, 0)}
+            left = {name: absent - counts.get(name, 0) for name, absent in missing.items()}
+            missing = {name: absent for name, absent in left.items() if absent > 0}
         return found
 
     def _counts(self, partition: Partition) -> dict[str, int]:
@@ -177,11 +185,13 @@ def _rows_by_entity(file: Path, size: int, modified: int, columns: tuple[str, ..
     return dict(zip(names, np.bincount(entity, minlength=len(names)).tolist(), strict=True))
 
 
-def rows_in_reach(stage: SeriesStage, batches: Iterable[pa.RecordBatch], first: int, last: int) -> list[pa.RecordBatch]:
-    """Return the rows of neighbours that lie within the reach of windows of points from `first` to `last`."""
+def rows_in_reach(
+    stage: SeriesStage, batches: Iterable[pa.RecordBatch], first: int, last: int, *, history: int = 0
+) -> list[pa.RecordBatch]:
+    """Return the rows of neighbours within the reach of windows of points from `first` to `last`, and the history."""
     if stage.step is None or stage.source.time is None:
         return list(batches)
-    low, high = first - stage.reach * stage.step, last + stage.window * stage.step
+    low, high = first - (stage.reach + history) * stage.step, last + stage.window * stage.step
     kept = []
     for batch in batches:
         times, absent = times_of(batch.column(stage.source.time))

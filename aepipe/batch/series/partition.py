@@ -83,9 +83,10 @@ def score_series(
     order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
     opened = outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
     with opened as commit, order_lock:
+        history = 0 if bundle.memory is None else bundle.memory.history
         with stats.timed("digest"):
             plan = plan_scan(partition.files, stage.source.encoding)
-            neighbours = find_neighbours(stage, partition, settings.table)
+            neighbours = find_neighbours(stage, partition, settings.table, history=history)
             all_files = [file for each in (partition, *neighbours.before, *neighbours.after) for file in each.files]
             files = InputFiles(all_files)
             inputs = InputFiles(partition.files).digest(check=slot.check)
@@ -142,6 +143,7 @@ class _SeriesScoring:
         self._plan = plan
         self._stats = stats
         self._thresholds = thresholds
+        self._history = 0 if bundle.memory is None else bundle.memory.history
         self._schema = point_schema(plan.passthrough)
         taken = [field.name for field in plan.passthrough if self._schema.names.count(field.name) > 1]
         if taken:
@@ -162,7 +164,7 @@ class _SeriesScoring:
             mine = stage.source.read(own)
             rows, is_own = self._with_context(mine, neighbours)
         with stats.timed("infer"):
-            scored = score_steps(runner, self._bundle.encoding, stage, rows, is_own)
+            scored = score_steps(runner, self._bundle.encoding, stage, rows, is_own, self._bundle.memory)
         with stats.timed("write"):
             codes = reason_codes(stage, rows, scored)
             predictions, alarms = self._predict(scored, rows, is_own, codes, runner)
@@ -249,7 +251,7 @@ class _SeriesScoring:
         if mine.time is not None and (mine.reasons != 1).any():
             known = mine.time[mine.reasons != 1]
             first, last = int(known.min()), int(known.max())
-        sides = [self._read(partition, first, last) for partition in neighbours.before]
+        sides = [self._read(partition, first, last) for partition in (*neighbours.history, *neighbours.before)]
         after = [self._read(partition, first, last) for partition in neighbours.after]
         parts = [*sides, mine, *after]
         is_own = np.concatenate([np.full(part.rows, part is mine) for part in parts])
@@ -260,7 +262,9 @@ class _SeriesScoring:
         found = [
             batch
             for path, columns, _ in files
-            for batch in rows_in_reach(self._stage, slices([path], columns, rows=READ_ROWS), first, last)
+            for batch in rows_in_reach(
+                self._stage, slices([path], columns, rows=READ_ROWS), first, last, history=self._history
+            )
         ]
         return self._stage.source.read(found)
 

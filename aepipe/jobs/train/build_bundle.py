@@ -25,7 +25,7 @@ from aepipe.heads import scores as heads
 from aepipe.inference import condition_bank as conditions
 from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.related_rows import relation_files
-from aepipe.inference.series_scores import score_windows
+from aepipe.inference.series_scores import score_windows, scores_with_memory
 from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
@@ -33,6 +33,7 @@ from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
 from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_labels, fit_model
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
+from aepipe.jobs.train.series_memory import fit_memory
 from aepipe.jobs.train.series_rows import SeriesTraining, read_series
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows, read_training_rows
@@ -40,6 +41,7 @@ from aepipe.models import families
 from aepipe.models.layers.loss_pooling import reason_names
 from aepipe.progress import Progress, count_rows
 from aepipe.series import stage as series_stage
+from aepipe.series.memory import SeriesMemory
 from aepipe.series.stage import SeriesStage
 from aepipe.series.windows import point_scores
 from aepipe.storage import HIDDEN, remove
@@ -78,6 +80,8 @@ class CalibratedScores:
 
     calibration: Calibration
     details: Mapping[str, str | int]
+    memory: SeriesMemory | None = None
+    """Known steps of a series job"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,13 +243,18 @@ def _calibrate_on_points(
     """Calibrate on the scores of the points that the calibration windows contain, as they would be known at night."""
     of_series = series.calibration
     runner = Runner(partial(Session, exported.parts["scorer"].onnx, device="cpu"))
-    found = score_windows(runner, data.encoding, of_series.values, of_series.starts, window=of_series.window)
+    memory = fit_memory(series, data.encoding, runner)
+    of_model = score_windows(runner, data.encoding, of_series.values, of_series.starts, window=of_series.window)
+    found = scores_with_memory(
+        memory, series.grid, of_series.values, of_series.starts, of_model, names=series.names, is_training=True
+    )
     points = point_scores(
         found, of_series.starts, steps=len(of_series.values), window=of_series.window, last=of_series.last
     )
     scores = points.score[of_series.counts & np.isfinite(points.score)]
     calibration = threshold.calibrate(job, scores, threshold.Evidence(series.rows.per_partition))
-    return CalibratedScores(calibration, {"method": "points", "windows": len(scores) // of_series.window})
+    details: dict[str, str | int] = {"method": "points", "windows": len(scores) // of_series.window}
+    return CalibratedScores(calibration, details, memory)
 
 
 def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
@@ -266,6 +275,7 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
             **_conditions_file(data.conditions),
             **relation_files(build.relations),
             **({} if build.series is None else {series_stage.FILE: build.series.model_dump_json().encode()}),
+            **({} if build.calibrated.memory is None else build.calibrated.memory.files()),
             drift_reference.FILE: drift_reference.DriftReference.fit(
                 data.encoding, manifest.latent, (data.train, data.calibration), outputs
             ).to_json(),

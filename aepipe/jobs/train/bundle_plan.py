@@ -46,7 +46,8 @@ def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
         EvaluationInvalid: The label of `[score] classes` has too few or too many classes.
         DataUnreadable: Every modelled column is constant in the training rows.
     """
-    _refuse_constant(job, data)
+    if job.series is None:  # a constant series scores any change
+        _refuse_constant(job, data)
     model = families.plan(data.encoding.layout, job.model)
     refuse_few(job, data)
     held_out = rows_of(data.calibration)

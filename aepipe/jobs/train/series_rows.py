@@ -38,6 +38,9 @@ _MOST_CALIBRATION_STEPS = 200_000
 _MOST_GOLDEN_WINDOWS = 2_000
 _TRAIN_ENDS, _DEV_ENDS = 0.7, 0.8
 
+_REGULAR = 0.9
+"""Least share of the rows in windows of regular steps; below it, the order of the rows tells more than the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationWindows:
@@ -61,6 +64,9 @@ class SeriesTraining:
     stage: SeriesStage
     rows: TrainingRows
     calibration: CalibrationWindows
+    grid: Grid
+    names: tuple[str, ...]
+    """Name of each entity of the grid"""
 
 
 class _Parts(NamedTuple):
@@ -95,7 +101,8 @@ def read_series(job: Job, partitions: tuple[Partition, ...]) -> SeriesTraining:
     grid = stage.grid(rows)
     steps = _of_steps(grid, _Parts(part, partition))
     warnings = [*rows_left_out, *_notes(job, stage, rows, grid)]
-    training = _cut(job, stage, grid, steps, schema_per_partition=sum(f.rows for f in footers) / len(partitions))
+    rows_each = sum(footer.rows for footer in footers) / len(partitions)
+    training = _cut(job, stage, grid, steps, names=rows.names, schema_per_partition=rows_each)
     points = int(training.calibration.counts.sum())
     if points < stage.window * rows_needed(job.calibration.alpha):
         log.info("%d calibration points hold %d independent windows", points, points // stage.window)
@@ -224,11 +231,36 @@ def _fit_stage(
         scaling=Scaling.fit(rows.names, entity, rows.values[chosen], scale=settings.scale),
     )
     learned = replace(rows, values=np.where((part == TRAIN)[:, None], rows.values, np.nan).astype(np.float32))
+    in_time = _with_window(stage, settings, learned)
+    if settings.step != "auto" or stage.step is None or (share := _share_in_windows(in_time, rows)) >= _REGULAR:
+        return in_time
+    in_order = _with_window(stage.model_copy(update={"step": None}), settings, learned)
+    if _share_in_windows(in_order, rows) <= share:
+        return in_time
+    log.warning(
+        "only %.0f %% of the rows lie in stretches of %d regular steps: steps follow the order of the rows. "
+        "Set [series] step or gap to keep the time",
+        100 * share,
+        in_time.window,
+    )
+    return in_order
+
+
+def _with_window(stage: SeriesStage, settings: Series, learned: SeriesRows) -> SeriesStage:
     if settings.window != "auto":
         return stage.model_copy(update={"window": settings.window})
     window = find_window(stage.grid(learned))
     log.info("windows of %d steps", window)
     return stage.model_copy(update={"window": window})
+
+
+def _share_in_windows(stage: SeriesStage, rows: SeriesRows) -> float:
+    """Return the share of the rows that lie in a segment as long as a window."""
+    grid = stage.grid(rows)
+    step = grid.row_step[grid.row_step >= 0]
+    is_long = grid.segment_lengths >= stage.window
+    segment = np.searchsorted(grid.segment_starts, step, side="right") - 1
+    return float(is_long[segment].mean()) if len(step) else 1.0
 
 
 def _step(
@@ -266,7 +298,9 @@ def _of_steps(grid: Grid, rows: _Parts) -> _Parts:
     return _Parts(*found)
 
 
-def _cut(job: Job, stage: SeriesStage, grid: Grid, steps: _Parts, *, schema_per_partition: float) -> SeriesTraining:
+def _cut(
+    job: Job, stage: SeriesStage, grid: Grid, steps: _Parts, *, names: tuple[str, ...], schema_per_partition: float
+) -> SeriesTraining:
     """Cut the windows of the parts."""
     window, values = stage.window, filled(grid, longest_gap=stage.longest_gap)
     starts = window_starts(grid, window)
@@ -281,10 +315,11 @@ def _cut(job: Job, stage: SeriesStage, grid: Grid, steps: _Parts, *, schema_per_
         )
     schema = window_schema(stage.source.channels, window, by_step=_reads_steps(job))
     dev = starts[latest == DEV]
-    calibration = _calibration(stage, values, starts, steps, grid)
+    fewest = rows_needed(job.calibration.alpha)
+    calibration = _calibration(stage, values, starts, steps, grid, fewest=fewest)
 
     def table(chosen: NDArray[np.int64], most: int) -> pa.Table:
-        return window_table(windows_at(values, _spaced(chosen, most), window), schema)
+        return window_table(windows_at(values, spaced(chosen, most), window), schema)
 
     none = table(learned[:0], 1)
     rows = TrainingRows(
@@ -296,18 +331,26 @@ def _cut(job: Job, stage: SeriesStage, grid: Grid, steps: _Parts, *, schema_per_
         others=none,
         per_partition=schema_per_partition,
     )
-    return SeriesTraining(stage, rows, calibration)
+    return SeriesTraining(stage, rows, calibration, grid, names)
 
 
 def _calibration(
-    stage: SeriesStage, values: NDArray[np.float32], starts: NDArray[np.int64], steps: _Parts, grid: Grid
+    stage: SeriesStage,
+    values: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    steps: _Parts,
+    grid: Grid,
+    *,
+    fewest: int,
 ) -> CalibrationWindows:
-    """Return the calibration windows: those that contain no training step, else all, of the newest steps."""
+    """Return the newest windows without a training step; all windows if these have fewer points than alpha needs."""
     window = stage.window
     counts = steps.part == CALIBRATION
     fresh = starts[steps.part[starts] != TRAIN]  # parts never decrease along a segment
     kept = fresh if len(fresh) else starts[steps.part[starts + window - 1] == CALIBRATION]
-    if not len(kept):
+    ends = np.bincount(kept, minlength=grid.steps) - np.bincount(kept + window, minlength=grid.steps)[: grid.steps]
+    has_window = np.cumsum(ends) > 0
+    if (counts & has_window).sum() < fewest:
         kept, counts = starts, np.ones(grid.steps, np.bool_)
     last = None if stage.revise else _last_known(grid, steps.partition)
     return CalibrationWindows(values, kept[-_MOST_CALIBRATION_STEPS:], counts, last, window)
@@ -327,7 +370,7 @@ def _last_known(grid: Grid, partition: NDArray[np.int64]) -> NDArray[np.int64]:
     return ends[np.searchsorted(ends, np.arange(grid.steps))]
 
 
-def _spaced(starts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spaced(starts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Return at most `most` of the windows, equally spaced."""
     if len(starts) <= most:
         return starts
