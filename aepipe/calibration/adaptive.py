@@ -75,17 +75,40 @@ class Adaptive:
             flags[row] = self._flag(float(values[row]))
         return flags
 
+    def flags_of_block(self, scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return whether each score of a block is flagged, (B,), where all scores are known before any is decided.
+
+        The highest scores are decided first, so that the flags of an incident lie at its peak rather than on its first
+        rows. The buffer receives the block afterwards, in its order.
+        """
+        values = np.asarray(scores, np.float64)
+        flags = np.zeros(len(values), np.bool_)
+        known = np.flatnonzero(np.isfinite(values))
+        for row in known[np.argsort(-values[known], kind="stable")].tolist():
+            flags[row] = self._decide(float(values[row]))
+        for row in known.tolist():
+            self._append(float(values[row]))
+        return flags
+
     def _flag(self, score: float) -> bool:
-        ordered, buffer = self._ordered, self._buffer
-        rows = len(ordered)
-        flagged = 1 + rows - bisect.bisect_left(ordered, score) <= self._alpha * (rows + 1)
+        flagged = self._decide(score)
+        self._append(score)
+        return flagged
+
+    def _decide(self, score: float) -> bool:
+        """Return whether a score is flagged, and move alpha."""
+        rows = len(self._ordered)
+        flagged = 1 + rows - bisect.bisect_left(self._ordered, score) <= self._alpha * (rows + 1)
         moved = self._alpha + STEP * self._asked * (self._asked - flagged)
         self._alpha = min(max(moved, 0.0), HIGHEST * self._asked, 1.0)
-        if rows == buffer.maxlen:
+        return flagged
+
+    def _append(self, score: float) -> None:
+        ordered, buffer = self._ordered, self._buffer
+        if len(ordered) == buffer.maxlen:
             del ordered[bisect.bisect_left(ordered, buffer[0])]
         buffer.append(score)
         bisect.insort(ordered, score)
-        return flagged
 
 
 def buffer_rows(alpha: float) -> int:

@@ -16,6 +16,8 @@ def show(found: Evaluation) -> None:
     header = ["score", "AUROC", "average precision", "precision", "recall", "F1", "alarms per night"]
     if found.events is not None:
         header.append("events found")
+    if found.contenders[0].vus_pr is not None:
+        header.append("VUS-PR")
     if found.cost_of_silence is not None:
         header.append("cost per night")
     print_table(title, header, [tuple(_cells(found, line)) for line in found.contenders])
@@ -31,6 +33,8 @@ def _cells(found: Evaluation, line: Contender) -> Iterator[object]:
     yield round(line.alarms_per_night, 1)
     if found.events is not None:
         yield "" if line.event_recall is None else line.event_recall
+    if found.contenders[0].vus_pr is not None:
+        yield "" if line.vus_pr is None else round(line.vus_pr, 3)
     if found.cost_of_silence is not None:
         yield "" if line.cost is None else f"{line.cost:,.4g}"
 
@@ -48,7 +52,8 @@ def _notes(found: Evaluation) -> Iterator[str]:
             "alarms here use. Run aepipe score to update them."
         )
     if found.events is not None:
-        budget = f"{found.false_alarms_a_night:g} false alarms per night"
+        what = "false alarms" if found.contenders[0].vus_pr is None else "false episodes"
+        budget = f"{found.false_alarms_a_night:g} {what} per night"
         yield f"Events found: share of {found.events:,} runs of anomalies with an alarm, at {budget}."
     if found.costs is not None:
         yield (

@@ -301,6 +301,7 @@ class Job(FrozenModel):
         unfit = {
             "[score] classes": self.score.classes is not None,
             f'[score] head = "{LABELLED}"': self.score.head == LABELLED,
+            "[samples] rows": self.samples.rows not in (0, Samples().rows),  # a night of series draws none
             "[samples] labels": self.samples.labels,
             "[calibration] per": self.calibration.per is not None,
             "a cost table under [calibration]": self.calibration.costs is not None,

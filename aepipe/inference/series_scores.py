@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aepipe.calibration.conformal import Calibration
 from aepipe.encoding import Encoding
 from aepipe.inference.batch_runner import Runner
+from aepipe.inference.series_columns import PointPredictions
 from aepipe.inference.session import Session
 from aepipe.series.cutting import window_tensors
 from aepipe.series.grid import Grid, filled
@@ -197,3 +199,36 @@ def reason_codes(stage: SeriesStage, rows: SeriesRows, scored: ScoredSteps) -> N
     why = np.where(segments[rows.entity[on_grid]] > 1, faults + 2, faults + 1)
     codes[on_grid] = np.where(np.isfinite(scored.points.score[step]), 0, np.where(is_short, why, faults + 3))
     return codes
+
+
+def predict_rows(
+    runner: Runner[Session],
+    encoding: Encoding,
+    stage: SeriesStage,
+    rows: SeriesRows,
+    scored: ScoredSteps,
+    calibration: Calibration,
+) -> PointPredictions:
+    """Return the predictions of all rows, flagged by the calibration."""
+    reason = reason_codes(stage, rows, scored)
+    step = np.where(reason == 0, scored.grid.row_step, -1)
+    has_score = step >= 0
+    score = np.full(rows.rows, np.nan, np.float32)
+    windows = np.zeros(rows.rows, np.int32)
+    score[has_score] = scored.points.score[step[has_score]]
+    windows[has_score] = scored.points.windows[step[has_score]]
+    p_value = calibration.p_values(score)
+    is_anomaly = has_score & calibration.is_anomaly(p_value)
+    channel = np.full(rows.rows, -1, np.int64)
+    channel[is_anomaly] = strongest_channels(runner, encoding, stage, scored, step[is_anomaly])
+    return PointPredictions(
+        score=score,
+        p_value=p_value,
+        p_extrapolated=calibration.is_extrapolated(score) & has_score,
+        is_anomaly=is_anomaly,
+        channel=channel,
+        windows=windows,
+        reason=reason,
+        channels=stage.source.channels,
+        reasons=series_reasons(stage),
+    )

@@ -22,9 +22,12 @@ from aepipe.inference.output_schema import to_table
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw, refuse_where
+from aepipe.inference.series_columns import PointPredictions, point_table
+from aepipe.inference.series_scores import predict_rows, score_steps
 from aepipe.inference.session import Session
 from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
+from aepipe.series.stage import SeriesStage
 from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
@@ -67,7 +70,12 @@ class TableModel:
         return to_table(self._post.feature_columns, predictions)
 
     def score(self, table: pa.Table) -> pa.Table:
-        """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason; the class, if any."""
+        """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason; the class, if any.
+
+        The rows of a series job are points: they have a channel and the number of their windows instead of reasons.
+        """
+        if self.bundle.series is not None:
+            return point_table(self._points(self.bundle.series, table))
         encoded = self._encoded(table)
         predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, self._groups(table))
         return to_table(self._post.score_columns, predictions)
@@ -211,6 +219,16 @@ class TableModel:
             OptionInvalid: the latents of the family are not real vectors.
         """
         return self.traverser.traverse(table, dimensions=dimensions, steps=steps)
+
+    def _points(self, stage: SeriesStage, table: pa.Table) -> PointPredictions:
+        """Score the points of a long table; its rows are all that windows contain."""
+        found = faults(stage.source.encoding.schema, table.schema)
+        if found:
+            raise SchemaMismatch("the table", found)
+        rows = stage.source.read(flatten_table(table).combine_chunks().to_batches())
+        runner, calibration = self._runner("scorer"), self.bundle.calibration
+        scored = score_steps(runner, self.bundle.encoding, stage, rows, np.ones(rows.rows, np.bool_))
+        return predict_rows(runner, self.bundle.encoding, stage, rows, scored, calibration)
 
     @cached_property
     def traverser(self) -> Traverser:

@@ -16,7 +16,7 @@ _MAIN_REASON = 0.5
 def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult]) -> tuple[str, ...]:
     """Describe labels that the model sees, and new partitions with far more flagged rows than alpha."""
     written = [result for result in results if result.status == "written"]
-    labels = modelled_label_warnings(job, bundle.encoding.schema, version=bundle.version)
+    labels = modelled_label_warnings(job, bundle.source.schema, version=bundle.version)
     return (*labels, *alarm_warnings(written, bundle.calibration))
 
 

@@ -4,12 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aepipe.batch.series.partition import score_points
 from aepipe.bundles.active_calibration import activate_calibration, with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
@@ -17,6 +19,8 @@ from aepipe.bundles.registry import current_user
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job, read_job
 from aepipe.errors import ArgumentInvalid, CalibrationInvalid
+from aepipe.inference.batch_runner import Runner
+from aepipe.inference.session import Session
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule, resolve_label_rule
@@ -25,11 +29,12 @@ from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, no_progress
+from aepipe.series.stage import SeriesStage
 from aepipe.storage import Manifest, Outputs, ScoreDetails, read_parquet
 from aepipe.storage.run_details import counted_reasons
 from aepipe.tables.entities import Entities, entity_texts
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
-from aepipe.tables.partitions import Partition
+from aepipe.tables.partitions import Partition, discover
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +121,10 @@ def calibrate(
     chosen = chosen_partitions(job, partitions) if partitions else ()
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
     truth = _truth(job, files, label, positive)
-    if partitions:
+    if partitions and bundle.series is not None:
+        scores = _point_scores(bundle, bundle.series, chosen, discover(job), progress or no_progress)
+        found = threshold.calibrate(job, scores, Evidence(_rows_a_night(job, nights, None, 0)))
+    elif partitions:
         rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
         chosen_rows = rows.of(rows.calibrates)
@@ -127,9 +135,40 @@ def calibrate(
     return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]))
 
 
+def _point_scores(
+    bundle: Bundle, stage: SeriesStage, chosen: Sequence[Partition], table: Sequence[Partition], progress: Progress
+) -> NDArray[np.float64]:
+    """Return the scores of the points of partitions.
+
+    Raises:
+        CalibrationInvalid: The model was trained on one of the partitions, or no point has a score.
+    """
+    _refuse_learned(bundle, chosen)
+    onnx, _ = bundle.part("scorer")
+    runner, found = Runner(partial(Session, onnx, device="cpu")), [np.zeros(0)]
+    for at, partition in enumerate(chosen):
+        progress("score", at / len(chosen))
+        scores = score_points(bundle, stage, partition, table, runner).score.astype(np.float64)
+        found.append(scores[np.isfinite(scores)])
+    if not sum(map(len, found)):
+        names = ", ".join(partition.name for partition in chosen)
+        raise CalibrationInvalid(f"no point of {names} has a score: expected points to calibrate on. Check the source.")
+    return np.concatenate(found)
+
+
+def _refuse_learned(bundle: Bundle, partitions: Sequence[Partition]) -> None:
+    """Raise CalibrationInvalid if the model was trained on one of the partitions."""
+    learned = [partition.name for partition in partitions if partition.name in bundle.manifest.train_partitions]
+    if learned:
+        raise CalibrationInvalid(
+            f"{bundle.version} was trained on {', '.join(learned)}: expected partitions without training rows. Name "
+            "others, or none to calibrate on its held-out rows."
+        )
+
+
 def _refuse_other_entities(job: Job, bundle: Bundle) -> None:
     """Raise CalibrationInvalid if the job wants thresholds per entity and the model does not read its entities."""
-    known = bundle.encoding.schema.entity
+    known = bundle.source.schema.entity
     if job.calibration.per is not None and known != job.data.entity:
         raise CalibrationInvalid(
             f"{bundle.version} was trained with other entities: expected {', '.join(job.data.entity)}, got "
@@ -195,13 +234,7 @@ def _read(
     Raises:
         CalibrationInvalid: The model was trained on one of the partitions, or no row has a score.
     """
-    trained_on = model.bundle.manifest.train_partitions
-    learned = [partition.name for partition in partitions if partition.name in trained_on]
-    if learned:
-        raise CalibrationInvalid(
-            f"{model.version} was trained on {', '.join(learned)}: expected partitions without training rows. Name "
-            "others, or none to calibrate on its held-out rows."
-        )
+    _refuse_learned(model.bundle, partitions)
     found: list[_Rows] = []
     invalid = Counter[str]()
     for at, partition in enumerate(partitions):
@@ -272,7 +305,7 @@ def _of_nights(
     """Return the finite scores of the nights, their labels where the outputs have the label columns, and entities."""
     scores, known, is_anomaly, entities = [], [], [], []
     needed = set() if truth is None else truth.columns
-    columns = bundle.encoding.schema.entity if bundle.calibration.entities else ()
+    columns = bundle.source.schema.entity if bundle.calibration.entities else ()
     for path in _files_of(job, nights):
         table = read_parquet(path, ["score", *sorted(needed | set(columns))])
         found = table["score"].to_numpy().astype(np.float64)

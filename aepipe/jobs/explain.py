@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.encoding.tags import TagsCodec
 from aepipe.errors import ArgumentInvalid, OptionInvalid
@@ -17,6 +17,7 @@ from aepipe.jobs.row_images import drawn_images
 from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import open_model
+from aepipe.jobs.series_support import SCORES, read_rows_job
 from aepipe.layout import Layout
 from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
@@ -90,7 +91,7 @@ def explain(
     Raises OptionInvalid where a key is of no row or of several, where there is no such row, and for a picture of
     what is no image; JobInvalid where keys are asked for and no column is one.
     """
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "explain", SCORES)
     opened = open_model(job, model)
     columns = opened.bundle.encoding.columns_read
     if (row is None) == (not keys):

@@ -98,7 +98,7 @@ def _night(job_path: str | Path, *, device: Device | None, force: bool, progress
     drift = measure_if_possible(job, partitions=[n.partition for n in scored.nights if n.status == "written"])
     faults: list[str] = []
     drawn = None
-    if job.samples.rows:
+    if job.samples.rows and job.series is None:
         try:
             drawn = sample_nightly(job_path, progress=progress)
         except DataUnreadable as error:  # training rows are gone or damaged

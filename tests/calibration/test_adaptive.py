@@ -107,3 +107,26 @@ def test_a_stream_starts_with_quantiles_of_the_calibration(rows: int) -> None:
     np.testing.assert_allclose(
         np.quantile(state.scores, [0.25, 0.5, 0.9]), np.quantile(held_out, [0.25, 0.5, 0.9]), atol=0.05
     )
+
+
+def test_a_block_spends_its_flags_on_the_peak_of_an_incident() -> None:
+    rng = np.random.default_rng(0)
+    state = State(alpha=0.05, scores=tuple(rng.normal(size=500).tolist()))
+    block = np.concatenate([rng.normal(size=40), np.linspace(4, 9, 30), np.linspace(9, 4, 30), rng.normal(size=40)])
+
+    in_turn, together = Adaptive(0.01, state).flags(block), Adaptive(0.01, state).flags_of_block(block)
+
+    highest = np.argsort(-block)[:4]
+    assert together[highest].all()
+    assert not in_turn[highest].any()
+    assert abs(int(together.sum()) - int(in_turn.sum())) <= 1
+
+
+def test_blocks_keep_the_flag_rate_at_alpha_under_drift() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=20_000) + np.linspace(0, 20, 20_000)
+    adaptive = Adaptive(0.01, State(alpha=0.01, scores=tuple(rng.normal(size=500).tolist())))
+
+    flags = np.concatenate([adaptive.flags_of_block(block) for block in np.split(scores, 200)])
+
+    assert 0.008 <= flags.mean() <= 0.013

@@ -95,7 +95,9 @@ def score_series(
         if commit.done is not None:
             return PartitionResult.of_manifest(commit.done, settings.out, "already done")
         slot.acquire()
-        thresholds = thresholds_before(outputs, partition.name, bundle) if settings.adaptive else None
+        thresholds = None
+        if settings.adaptive:
+            thresholds = thresholds_before(outputs, partition.name, bundle, window=stage.window)
         scoring = _SeriesScoring(bundle, stage, plan, stats, thresholds)
         points = scoring.score(neighbours, runner)
         slot.report_progress(0.9)
@@ -114,6 +116,26 @@ def series_key(bundle: Bundle, settings: ScoreSettings, inputs: Sequence[str], c
     """Digest everything the outputs depend on: files, files of the context, model, calibration, settings, contract."""
     kind = "points, adaptive" if settings.adaptive else "points"
     return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, kind, *inputs, "context", *context)
+
+
+def score_points(
+    bundle: Bundle, stage: SeriesStage, partition: Partition, table: Sequence[Partition], runner: Runner[Session]
+) -> PointPredictions:
+    """Score the points of a partition in memory, flagged by the calibration alone; nothing is written.
+
+    Args:
+        bundle: model.
+        stage: stage of the model.
+        partition: name and source files.
+        table: all partitions of the table, which windows reach into.
+        runner: session of the calling thread.
+
+    Raises:
+        DataUnreadable, SchemaMismatch: as for `score_series`.
+    """
+    plan = plan_scan(partition.files, stage.source.encoding)
+    scoring = _SeriesScoring(bundle, stage, plan, RunStats(), None)
+    return scoring.score(find_neighbours(stage, partition, table), runner).predictions
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,11 @@ class Thresholds:
         bundle: model with its active calibration.
         states: states after the partition before.
         after: name of the partition before; None at the start.
+        window: steps of a window.
     """
 
-    def __init__(self, bundle: Bundle, states: dict[str, EntityState], *, after: str | None) -> None:
+    def __init__(self, bundle: Bundle, states: dict[str, EntityState], *, after: str | None, window: int) -> None:
+        self._window = window
         self._alpha = bundle.calibration.alpha
         self._start = EntityState(State.of(bundle.calibration), None)
         self._states = states
@@ -63,7 +65,8 @@ class Thresholds:
         name = self._name(entity)
         before = self._states.get(name, self._start)
         adaptive = Adaptive(self._alpha, before.state)
-        found = adaptive.flags(scores)
+        blocks = [adaptive.flags_of_block(scores[block]) for block in hills(scores, least=self._window)]
+        found = np.concatenate([*blocks, np.zeros(0, np.bool_)])
         self._states[name] = EntityState(adaptive.state, before.last_alarm)
         return found
 
@@ -96,7 +99,24 @@ class Thresholds:
         return entity if entity in self._states or len(self._states) < MOST_ENTITIES else SHARED
 
 
-def thresholds_before(outputs: Outputs, partition: str, bundle: Bundle) -> Thresholds:
+def hills(scores: NDArray[np.floating], *, least: int) -> list[slice]:
+    """Cut scores in the order of time, (B,), into blocks of `least` to 3 x `least` points at their lowest scores.
+
+    The scores around an incident rise and fall over the windows that contain it; a block holds all of them.
+
+    >>> hills(np.array([1, 1, 5, 9, 5, 1, 2, 2]), least=2)
+    [slice(0, 5, None), slice(5, 8, None)]
+    """
+    found, begin = [], 0
+    values = np.where(np.isfinite(scores), scores, -np.inf)
+    while len(values) - begin > 3 * least:
+        cut = begin + least + int(values[begin + least : begin + 3 * least].argmin())
+        found.append(slice(begin, cut))
+        begin = cut
+    return [*found, slice(begin, len(values))]
+
+
+def thresholds_before(outputs: Outputs, partition: str, bundle: Bundle, *, window: int) -> Thresholds:
     """Return the thresholds after the latest earlier partition with the same model and calibration.
 
     A partition that arrives late continues from the one before it; later partitions stay as they are.
@@ -111,8 +131,8 @@ def thresholds_before(outputs: Outputs, partition: str, bundle: Bundle) -> Thres
             continue
         states = _read(outputs, name)
         if states is not None:
-            return Thresholds(bundle, states, after=name)
-    return Thresholds(bundle, {}, after=None)
+            return Thresholds(bundle, states, after=name, window=window)
+    return Thresholds(bundle, {}, after=None, window=window)
 
 
 def _read(outputs: Outputs, partition: str) -> dict[str, EntityState] | None:

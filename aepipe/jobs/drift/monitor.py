@@ -20,9 +20,10 @@ from aepipe.bundles.drift_reference import (
 )
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.drift import Drift
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
 from aepipe.jobs.results import Result
+from aepipe.jobs.series_support import read_rows_job
 from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
@@ -118,7 +119,7 @@ def measure_drift(
     Raises:
         BundleNotFound: the bundle has no reference, since an older version trained it.
     """
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "drift")
     bundle = open_bundle(job, model)
     reference = read_drift_reference(bundle)
     if reference is None:
@@ -139,7 +140,7 @@ def measure_if_possible(job: Job, *, model: str = "champion", partitions: Sequen
 
     A fault is logged: it never stops a night.
     """
-    if not job.drift.check or not partitions:
+    if not job.drift.check or not partitions or job.series is not None:
         return None
     try:
         if read_drift_reference(open_bundle(job, model)) is None:

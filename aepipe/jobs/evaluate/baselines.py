@@ -5,6 +5,7 @@ its calibration rows.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Job, parse_job
 from aepipe.encoding import Encoding
-from aepipe.errors import EvaluationInvalid
+from aepipe.errors import DataUnreadable, EvaluationInvalid, ExportFailed, OptionInvalid, TrainingDiverged
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.jobs.train.train import train_job
@@ -26,6 +27,7 @@ from aepipe.storage import HIDDEN
 from aepipe.tables.parquet_reader import READ_ROWS
 
 Scores = NDArray[np.float64]
+PCA = "PCA reconstruction"
 MOST_CODES = 64
 """Of a category, as columns of the baselines."""
 
@@ -63,7 +65,22 @@ class Baselines(NamedTuple):
 
     all: tuple[Baseline, ...]
     raw: RawColumns
-    pca: TableModel
+    pca: TableModel | None
+    """None if it cannot be trained"""
+    absent: tuple[str, ...] = ()
+    """One sentence per baseline that is left out, with the reason."""
+
+
+class Rivals(NamedTuple):
+    """Scores of the labelled rows by each baseline, and its threshold at the alpha of the model."""
+
+    scores: Mapping[str, Scores]
+    """(B,) each, -inf for rows that the model did not score"""
+    thresholds: Mapping[str, float]
+    first_rows: pa.Table
+    """First labelled rows of the source, with the columns that are no lists."""
+    absent: tuple[str, ...] = ()
+    """One sentence per baseline that is left out, with the reason."""
 
 
 def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress | None = None) -> Baselines:
@@ -86,25 +103,35 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
         if progress is not None:
             progress(f"PCA to compare with: {what}", share)
 
-    result = train_job(of_pca, partitions=trained.partitions, progress=report)
-    pca = TableModel.open(result.bundle, device=scored.job.run.device)
+    pca: TableModel | None = None
+    absent: tuple[str, ...] = ()
+    try:
+        result = train_job(of_pca, partitions=trained.partitions, progress=report)
+        pca = TableModel.open(result.bundle, device=scored.job.run.device)
+    except (OptionInvalid, DataUnreadable, TrainingDiverged, ExportFailed) as error:
+        absent = (f"the baseline '{PCA}' is left out: {error}",)
     learning = read_training_data(of_pca, trained.partitions)
     raw = RawColumns(learning)
     forest, generator = _isolation_forest(raw), np.random.default_rng(0)
     detectors: dict[str, Callable[[pa.Table], Scores]] = {
         "random": lambda table: generator.random(table.num_rows),
         "max |z|": _max_abs_z(raw),
-        "PCA reconstruction": lambda table: pca.score(table)["score"].to_numpy().astype(np.float64),
+        **({} if pca is None else {PCA: partial(_reconstruction, pca)}),
         "isolation forest": lambda table: forest(raw.of(table)),
     }
     return Baselines(
         tuple(
-            Baseline(name, score, _threshold(score(learning.calibration_rows), alpha))
+            Baseline(name, score, alarm_threshold(score(learning.calibration_rows), alpha))
             for name, score in detectors.items()
         ),
         raw,
         pca,
+        absent,
     )
+
+
+def _reconstruction(pca: TableModel, table: pa.Table) -> Scores:
+    return np.asarray(pca.score(table)["score"].to_numpy(), np.float64)
 
 
 def _pca_job(trained: Job, job: Job) -> Job:
@@ -123,7 +150,7 @@ def _pca_job(trained: Job, job: Job) -> Job:
     return parse_job(raw, source=job.source)
 
 
-def _threshold(scores: Scores, alpha: float) -> float:
+def alarm_threshold(scores: Scores, alpha: float) -> float:
     """Return the threshold at this alpha, or at the smallest alpha that the number of scores supports."""
     # The active calibration may have been fitted on more rows, and so have a smaller alpha.
     finite = scores[np.isfinite(scores)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from aepipe.config.job import read_job
 from aepipe.errors import JobInvalid
 from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
-from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_labelled
+from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_labelled, rank_baselines, rank_rivals
 from aepipe.jobs.evaluate.labelled_scores import LabelledScores, join_labels, sources
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.results import Result
@@ -62,10 +62,15 @@ def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None
             str(job.source),
             ["[evaluate] anomaly is missing: expected a condition. Add one, such as \"label = 'fraud'\"."],
         )
-    labelled = join_labels(scored, truth).sample(MOST_ROWS)
+    labelled = join_labels(scored, truth)
+    if scored.model.bundle.series is None:  # a sample of points is no series
+        labelled = labelled.sample(MOST_ROWS)
     Ranking.of(labelled.truth, labelled.scores)  # refuses labels of one class before anything is learned
+    if scored.model.bundle.series is not None:  # it has no features
+        rivals = rank_rivals(scored, labelled, progress=progress)
+        return Comparison(label=None, evaluation=evaluate_labelled(scored, labelled, rivals, truth=truth), features=())
     baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    evaluation = evaluate_labelled(scored, labelled, baselines, truth=truth)
+    evaluation = evaluate_labelled(scored, labelled, rank_baselines(scored, labelled, baselines), truth=truth)
     features = _downstream(job.data.labels[0], scored, labelled, baselines) if job.data.labels else ()
     return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)
 
@@ -88,9 +93,11 @@ def _downstream(
     classes, counts = np.unique(target, return_counts=True)
     if len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
         return ()
-    encoded = baselines.pca.encode(table)
-    components = np.column_stack([encoded[name].to_numpy() for name in encoded.column_names if name.startswith("z_")])
-    kinds = (("latents", latents), ("raw columns", baselines.raw.of(table)), ("PCA", components))
+    kinds = [("latents", latents), ("raw columns", baselines.raw.of(table))]
+    if baselines.pca is not None:
+        encoded = baselines.pca.encode(table)
+        names = [name for name in encoded.column_names if name.startswith("z_")]
+        kinds.append(("PCA", np.column_stack([encoded[name].to_numpy() for name in names])))
     return tuple(
         Downstream(name=name, width=matrix.shape[1], accuracy=_accuracy(matrix, target)) for name, matrix in kinds
     )

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, EvaluationInvalid
-from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
+from aepipe.jobs.evaluate.baselines import Baselines, Rivals, fit_baselines
 from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
+from aepipe.jobs.evaluate.series_baselines import rank_series_baselines
+from aepipe.jobs.evaluate.series_order import SeriesOrder, order_by_series
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import MOST_ROWS_COMPARED, label_copy_warnings, modelled_label_warnings
@@ -67,6 +69,10 @@ class Contender(Result):
     """expected cost of false alarms and misses per night; None without costs"""
     event_recall: float | None
     """share of events found within the budget of false alarms; None without an event time"""
+    vus_pr: float | None = None
+    """volume under the surface of precision and recall, mean over the series with anomalies; None for rows"""
+    median_delay: float | None = None
+    """steps from the start of an event to its first alarm, of the events found; None for rows"""
 
 
 class Evaluation(Result):
@@ -150,29 +156,35 @@ def evaluate(
     labelled = join_labels(scored, truth)
     Ranking.of(labelled.truth, labelled.scores)  # refuses labels of one class before anything is written
     costs = _costs(job, labelled, cost_false_alarm, cost_miss)
-    baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    return evaluate_labelled(
-        scored, labelled, baselines, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed
-    )
+    rivals = rank_rivals(scored, labelled, progress=progress)
+    return evaluate_labelled(scored, labelled, rivals, truth=truth, costs=costs, false_alarms=false_alarms, seed=seed)
+
+
+def rank_rivals(scored: ScoredPartitions, labelled: LabelledScores, *, progress: Progress | None = None) -> Rivals:
+    """Fit the baselines of a model, and score the labelled rows by them."""
+    bundle = scored.model.bundle
+    if bundle.series is not None:
+        return rank_series_baselines(scored, labelled, bundle.series)
+    return rank_baselines(scored, labelled, fit_baselines(scored, alpha=bundle.calibration.alpha, progress=progress))
 
 
 def evaluate_labelled(
     scored: ScoredPartitions,
     labelled: LabelledScores,
-    baselines: Baselines,
+    rivals: Rivals,
     *,
     truth: LabelRule,
     costs: Costs | None = None,
     false_alarms: float = 1.0,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate labelled scores against fitted baselines."""
+    """Evaluate labelled scores against the scores of baselines."""
     calibration = scored.model.bundle.calibration
-    terms = _Terms(labelled, costs, math.floor(false_alarms * len(labelled.nights)), seed)
+    stage = scored.model.bundle.series
+    in_series = None if stage is None else order_by_series(scored, labelled, window=stage.window)
+    terms = _Terms(labelled, costs, math.floor(false_alarms * len(labelled.nights)), seed, in_series)
     ours = terms.measure(f"aepipe {scored.model.bundle.manifest.family}", labelled.scores, labelled.flagged)
-    others, first_rows = _scores_of(scored, labelled, baselines)
-    rivals = [terms.measure(each.name, others[each.name], others[each.name] > each.threshold) for each in baselines.all]
-    events = terms.events(labelled.scores)
+    others = [terms.measure(name, found, found > rivals.thresholds[name]) for name, found in rivals.scores.items()]
     names = tuple(night.manifest.partition for night in labelled.nights)
     trained_on = tuple(name for name in names if name in scored.model.bundle.manifest.train_partitions)
     return Evaluation(
@@ -186,23 +198,24 @@ def evaluate_labelled(
         left_out=dict(labelled.left_out),
         alpha=calibration.alpha,
         threshold=calibration.threshold,
-        events=None if events is None else events.events,
+        events=terms.count_events(),
         false_alarms_a_night=false_alarms,
         rejudged=tuple(
             night.manifest.partition for night in labelled.nights if not scored.has_active_calibration(night.manifest)
         ),
         costs=costs,
         cost_of_silence=terms.cost(false_alarm_rate=0.0, recall=0.0),
-        contenders=(ours, *rivals),
+        contenders=(ours, *others),
         rounds=terms.rounds,
         seed=seed,
         trained_on=trained_on,
         warnings=(
             *modelled_label_warnings(
-                scored.job, scored.model.bundle.encoding.schema, version=scored.model.version, used=truth.columns
+                scored.job, scored.model.bundle.source.schema, version=scored.model.version, used=truth.columns
             ),
-            *label_copy_warnings(scored.model.bundle.encoding.schema, first_rows, labels=sorted(truth.columns)),
-            *comparison_warnings(ours, rivals, trained_on=trained_on, nights=len(names)),
+            *label_copy_warnings(scored.model.bundle.source.schema, rivals.first_rows, labels=sorted(truth.columns)),
+            *comparison_warnings(ours, others, trained_on=trained_on, nights=len(names)),
+            *rivals.absent,
         ),
     )
 
@@ -243,6 +256,8 @@ class _Terms:
     costs: Costs | None
     budget: int
     seed: int
+    in_series: SeriesOrder | None = None
+    """order of the points of a series job"""
 
     @property
     def rounds(self) -> int:
@@ -250,7 +265,9 @@ class _Terms:
 
     def measure(self, name: str, scores: NDArray[np.float64], flagged: NDArray[np.bool_]) -> Contender:
         nights, truth, rounds, seed = len(self.labelled.nights), self.labelled.truth, self.rounds, self.seed
-        found, ranking, events = confusion(truth, flagged), Ranking.of(truth, scores), self.events(scores)
+        found, ranking = confusion(truth, flagged), Ranking.of(truth, scores)
+        of_series = None if self.in_series is None else self.in_series.measure(truth, scores, budget=self.budget)
+        events = self.events(scores) if of_series is None else of_series.events
         return Contender(
             name=name,
             auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
@@ -262,7 +279,16 @@ class _Terms:
             false_alarms_per_night=found.false_positives / nights,
             cost=self.cost(false_alarm_rate=found.false_alarm_rate, recall=found.recall),
             event_recall=None if events is None else events.recall,
+            vus_pr=None if of_series is None else of_series.vus_pr,
+            median_delay=None if of_series is None else of_series.events.median_delay,
         )
+
+    def count_events(self) -> int | None:
+        """Count the runs of anomalies; None without event times."""
+        if self.in_series is not None:
+            return self.in_series.count_events(self.labelled.truth)
+        found = self.events(self.labelled.scores)
+        return None if found is None else found.events
 
     def cost(self, *, false_alarm_rate: float, recall: float) -> float | None:
         """Return the expected cost per partition; None without costs."""
@@ -279,10 +305,8 @@ class _Terms:
         return event_recall(self.labelled.truth[in_time], scores[in_time], false_alarms=self.budget)
 
 
-def _scores_of(
-    scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
-) -> tuple[dict[str, NDArray[np.float64]], pa.Table]:
-    """Return the baseline scores of the rows, -inf for rows that the model did not score, and the first rows."""
+def rank_baselines(scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines) -> Rivals:
+    """Score the labelled rows by fitted baselines."""
     found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in baselines.all}
     first_rows: list[pa.Table] = []
     for table in sources(scored, labelled):
@@ -293,7 +317,8 @@ def _scores_of(
     nothing = np.isneginf(labelled.scores)
     whole = {name: np.concatenate(parts) for name, parts in found.items()}
     ranked = {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
-    return ranked, unified_table(first_rows, or_text=True)
+    thresholds = {each.name: each.threshold for each in baselines.all}
+    return Rivals(ranked, thresholds, unified_table(first_rows, or_text=True), baselines.absent)
 
 
 def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:

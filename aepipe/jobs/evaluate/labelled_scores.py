@@ -150,7 +150,7 @@ def _alarms(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return scores and flags of the active calibration, (B,) each; flags are read if they were written under it."""
     calibration = scored.model.bundle.calibration
-    columns = scored.model.bundle.encoding.schema.entity if calibration.entities else ()
+    columns = scored.model.bundle.source.schema.entity if calibration.entities else ()
     written = scored.read("scores", manifest, ["score", "is_anomaly", *columns])
     scores = written["score"].to_numpy().astype(np.float64)
     if scored.has_active_calibration(manifest):
@@ -165,7 +165,7 @@ def read_labels(
     event_time = scored.job.data.event_time
     columns = sorted(truth.columns | ({event_time} if event_time else set()))
     paths = [as_path(path) for path in manifest.details.inputs]
-    arrow = scored.model.bundle.encoding.schema.arrow
+    arrow = scored.model.bundle.source.schema.arrow
     try:  # conditions see what the model sees: numbers and times that are stored as text are parsed
         batches = [parse_text_columns(batch, arrow) for batch in slices(paths, columns, rows=READ_ROWS)]
     except SchemaMismatch as error:

@@ -12,7 +12,7 @@ MOST_ENTITIES = 40
 def build_entities(scored: ScoredPartitions) -> tuple[EntityLine, ...]:
     """Return the entities with the most flagged rows; none if the model reads no entity."""
     bundle = scored.model.bundle
-    columns = bundle.encoding.schema.entity
+    columns = bundle.source.schema.entity
     if not columns:
         return ()
     parts = []

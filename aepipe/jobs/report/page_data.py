@@ -136,7 +136,7 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
         keys=tuple(scored.job.data.keys),
         partitions=[name for name, _ in scan.top],
     )
-    if not rows_of.keys() <= scored.unchanged:
+    if scored.model.bundle.series is not None or not rows_of.keys() <= scored.unchanged:
         return shown
     source = _in_order(scan.top, {name: _source_rows(scored, manifests[name], rows) for name, rows in rows_of.items()})
     expected = scored.model.reconstruct(source)
@@ -198,7 +198,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = (
         scored.read("samples", latest).slice(0, REAL_ROWS),
-        _real_rows(scored.job, model.bundle.encoding.schema.arrow),
+        _real_rows(scored.job, model.bundle.source.schema.arrow),
     )
     shared = page_model.Samples(
         rows=latest.files["samples"].rows,

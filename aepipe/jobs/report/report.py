@@ -77,7 +77,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         span = f"{first} to {last}, {count} partitions," if count > 1 else first
         notices.append(f"the outputs of {span} were removed")
     notices += [f"synthetic rows of {name} are quarantined: {reason}" for name, reason in aside]
-    notices += modelled_label_warnings(scored.job, model.bundle.encoding.schema, version=model.version)
+    notices += modelled_label_warnings(scored.job, model.bundle.source.schema, version=model.version)
     notices += alarm_warnings([scored.result(manifest) for manifest in scored.manifests], model.bundle.calibration)
     found = model.bundle.manifest.details.get("warnings")
     notices += [f"training: {warning}" for warning in found] if isinstance(found, list) else []

@@ -80,7 +80,7 @@ def _read(
 ) -> tuple[Floats, Floats, Floats]:
     """Return the p-values under the active calibration: of all rows, of normal rows and of anomalies, by label."""
     bundle = scored.model.bundle
-    columns = bundle.encoding.schema.entity if bundle.calibration.entities else ()
+    columns = bundle.source.schema.entity if bundle.calibration.entities else ()
     table = scored.read("scores", manifest, ["score", "p_value", *columns])
     if scored.has_active_calibration(manifest):
         p_values = np.asarray(table["p_value"].to_numpy(), np.float64)

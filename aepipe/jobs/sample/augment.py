@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
@@ -22,6 +22,7 @@ from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraint
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import categories
+from aepipe.jobs.series_support import read_rows_job
 from aepipe.progress import Progress, no_progress
 from aepipe.quality.alignment import align
 from aepipe.quality.augmentation import MOST_ROWS, Augmentation, augmentation
@@ -90,7 +91,7 @@ def augment(
     """
     began = time.perf_counter()
     report = progress or no_progress
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "augment")
     bundle = open_bundle(job, model)
     rare_class = _parse_class(bundle, rare)
     validate_constraints(job.samples.constraints, bundle.encoding)

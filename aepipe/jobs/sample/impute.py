@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.imputation import MOST_DRAWS, ImputedRows, Imputer
@@ -18,6 +17,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
+from aepipe.jobs.series_support import read_rows_job
 from aepipe.progress import Progress, count_rows, no_progress
 from aepipe.storage import IMPUTE, Commit, ImputeDetails, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer, slices
@@ -73,7 +73,7 @@ def impute(
         SchemaMismatch: The partition has other columns.
     """
     began = time.perf_counter()
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "impute")
     outputs = Outputs(job.out_path)
     bundle = open_bundle(job, model)
     (source,) = chosen_partitions(job, [partition])

@@ -31,6 +31,7 @@ from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
+from aepipe.jobs.series_support import read_rows_job
 from aepipe.progress import Progress, count_rows, no_progress
 from aepipe.storage import (
     SAMPLE,
@@ -193,7 +194,7 @@ def sample(
         EvaluationInvalid: The reference rows do not support a check.
     """
     began = time.perf_counter()
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "sample")
     outputs, place = Outputs(job.out_path), _place(partition, name)
     bundle = open_bundle(job, model)
     request = SampleRequest(

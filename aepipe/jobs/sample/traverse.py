@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job
 from aepipe.errors import ArgumentInvalid, OptionInvalid, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.inference.table_model import TableModel
@@ -22,6 +22,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.row_lookup import find_rows
 from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.traversal_changes import changes
+from aepipe.jobs.series_support import read_rows_job
 from aepipe.latent_math import How
 from aepipe.report import formatting as wording
 from aepipe.storage import TRAVERSE, Outputs, TraversalDetails, digest_of, read_parquet
@@ -172,7 +173,7 @@ def traverse(
 
 def _start(job_path: str | Path, keys: Sequence[str], model: str) -> _Start:
     began = time.perf_counter()
-    job = read_job(job_path)
+    job = read_rows_job(job_path, "traverse")
     Outputs(job.out_path).claim(job.name)
     bundle = open_bundle(job, model)
     refuse_untraversable(bundle)
