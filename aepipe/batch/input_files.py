@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aepipe.errors import DataUnreadable
 from aepipe.storage import source_digest
+from aepipe.storage.known_digests import KnownDigests
 from aepipe.tables.source_files import printable
 
 
@@ -15,8 +16,18 @@ class InputFiles:
         self._stamps = {path: _stamp(path) for path in paths}
         self._paths = paths
 
-    def digest(self, *, check: Callable[[], None]) -> dict[str, str]:
-        """Return the digest of every file, by path; `check` may raise between two chunks to stop."""
+    def digest(self, *, check: Callable[[], None], known: KnownDigests | None = None) -> dict[str, str]:
+        """Return the digest of every file, by path.
+
+        Args:
+            check: called between two chunks; may raise to stop.
+            known: digests that the files must have; None: any.
+
+        Raises:
+            DataUnreadable: a file cannot be read, or does not have its known digest.
+        """
+        if known is not None:
+            known.refuse_different(self._paths, check=check)
         return {printable(path): source_digest(path, check=check) for path in self._paths}
 
     def refuse_changed(self) -> None:

@@ -126,7 +126,7 @@ def score_partition(
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
-                inputs = files.digest(check=slot.check)
+                inputs = files.digest(check=slot.check, known=settings.known)
             commit.take_key(partition_key(bundle, list(inputs.values()), settings))
             return inputs
 
@@ -274,9 +274,7 @@ class PartitionScoring:
             inputs: digests of the source files, by path.
             wall_s: seconds since the start; the commit counts up to the last page written to disk.
         """
-        details = score_details(
-            self._bundle, self._stats, runner, inputs=inputs, extra_columns=self._plan.extra_columns, wall_s=wall_s
-        )
+        details = score_details(self._bundle, self._stats, runner, self._plan, self._settings, inputs, wall_s=wall_s)
         optional = {"stream": self._stream and self._stream.details, "feedback": self._settings.feedback}
         return details.model_copy(update={name: value for name, value in optional.items() if value is not None})
 

@@ -2,10 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from aepipe.batch.scan_plan import ScanPlan
+from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
@@ -63,9 +65,10 @@ def score_details(
     bundle: Bundle,
     stats: RunStats,
     runner: Runner[Session],
-    *,
+    plan: ScanPlan,
+    settings: ScoreSettings,
     inputs: Mapping[str, str],
-    extra_columns: Sequence[str],
+    *,
     wall_s: float,
 ) -> ScoreDetails:
     """Return counts, settings and timings for the manifest.
@@ -74,8 +77,9 @@ def score_details(
         bundle: model with its active calibration.
         stats: counts and seconds of the partition.
         runner: session of the owner.
+        plan: what was read.
+        settings: settings of the run.
         inputs: digests of the source files, by path.
-        extra_columns: columns of the source that the model does not use.
         wall_s: seconds since the start; the commit counts up to the last page written to disk.
     """
     calibration = bundle.calibration
@@ -85,8 +89,9 @@ def score_details(
         flag_reasons=dict(stats.flag_reasons.most_common(_REASONS_KEPT)),
         invalid=stats.invalid,
         unseen=stats.unseen,
-        extra_columns=tuple(extra_columns),
+        extra_columns=plan.extra_columns,
         inputs=inputs,
+        checksums="files" if settings.known is not None else "pages" if plan.has_checksums else "none",
         alpha=calibration.alpha,
         alpha_means=f"share of {'all' if bundle.manifest.is_polluted else 'normal'} rows that is flagged",
         threshold=calibration.threshold,

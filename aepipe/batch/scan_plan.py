@@ -37,6 +37,8 @@ class ScanPlan(NamedTuple):
     passthrough: tuple[pa.Field, ...]
     """Keys, event time and labels, with the types of the training rows."""
     extra_columns: tuple[str, ...]
+    has_checksums: bool
+    """Pages of every file have checksums."""
 
 
 def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
@@ -61,6 +63,7 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
         open_bytes=max(footer.open_bytes for footer in footers),
         passthrough=tuple(field for field in fields if isinstance(field, pa.Field)),
         extra_columns=tuple(sorted({n for footer in footers for n in extra_columns(encoding.schema, footer.schema)})),
+        has_checksums=all(footer.has_checksums for footer in footers),
     )
 
 

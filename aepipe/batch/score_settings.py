@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aepipe.config.job import Device
+from aepipe.storage.known_digests import KnownDigests
 from aepipe.tables.partitions import Partition
 
 
@@ -23,6 +24,8 @@ class ScoreSettings:
     """Digest of the feedback at the time of the run; the outputs do not depend on it."""
     table: tuple[Partition, ...] = ()
     """All partitions of the table in order, which windows of a series job reach into."""
+    known: KnownDigests | None = None
+    """Digests that the source files must have; None: any."""
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 

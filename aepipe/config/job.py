@@ -52,6 +52,13 @@ class Data(FrozenModel):
     event_time: str | None = Field(
         None, description="time column that orders rows for the split into training, dev and calibration rows"
     )
+    digests: Path | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="file of known sha256 sums of the source files, as sha256sum writes it, or Parquet or CSV with the "
+        "columns path and sha256; relative to the job file. A partition with a file that differs or is not listed is "
+        "quarantined; default: not compared",
+    )
     entity: tuple[str, ...] = Field(
         (),
         exclude_if=lambda value: not value,
@@ -370,6 +377,11 @@ class Job(FrozenModel):
     def public_key_path(self) -> Path | None:
         """Absolute path of the public key that bundles must be signed with; None if they need no signature."""
         return None if self.run.public_key is None else self._from_job(self.run.public_key)
+
+    @property
+    def digests_path(self) -> Path | None:
+        """Absolute path of the known digests of the source; None if they are not compared."""
+        return None if self.data.digests is None else self._from_job(self.data.digests)
 
     def _from_job(self, path: Path) -> Path:
         return path if path.is_absolute() else (self.source.parent / path).resolve()

@@ -24,6 +24,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, source_digest
+from aepipe.storage.known_digests import KnownDigests, read_known_digests
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0
@@ -169,7 +170,13 @@ def score_settings(job: Job) -> ScoreSettings:
         adaptive=job.calibration.adaptive,
         table=() if job.series is None else discover(job),
         feedback=feedback_digest(job),
+        known=known_digests(job),
     )
+
+
+def known_digests(job: Job) -> KnownDigests | None:
+    """Return the digests that `[data] digests` names; None if the job names none. Raises JobInvalid."""
+    return None if job.digests_path is None else read_known_digests(job.digests_path, data=job.data_path)
 
 
 def keep_earlier(

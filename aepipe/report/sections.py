@@ -182,6 +182,11 @@ def list_stages(partitions: Sequence[PartitionResult]) -> tuple[str, ...]:
     return tuple(name for name in _STAGES if name in timed) + tuple(name for name in timed if name not in _STAGES)
 
 
+def list_unchecked(partitions: Sequence[PartitionResult]) -> list[str]:
+    """Return the names of the partitions whose source has neither page checksums nor known digests."""
+    return [line.partition for line in partitions if line.details.checksums == "none"]
+
+
 def time_unit(partitions: Sequence[PartitionResult]) -> str:
     """Return "s" if a stage took at least a second, else "ms"."""
     return "s" if any(value >= 1 for line in partitions for value in line.seconds.values()) else "ms"

@@ -54,6 +54,19 @@ def source_digest(path: Path, *, check: Callable[[], None] = lambda: None) -> st
         raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
 
 
+def sha256_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
+    """Digest a file with sha256 as 64 hex digits; `check` as for `digest_file`.
+
+    Raises:
+        DataUnreadable: the file cannot be read.
+    """
+    hasher = hashlib.sha256()
+    for chunk in _chunks(path):
+        hasher.update(chunk)
+        check()
+    return hasher.hexdigest()
+
+
 def _chunks(path: Path) -> Iterator[memoryview]:
     """Yield the bytes of a file, each time in the same buffer."""
     # not memory-mapped: a file that another process truncates would end this one with SIGBUS

@@ -58,6 +58,9 @@ class ScoreDetails(RunDetails):
     unseen: Mapping[str, int] = Field(default_factory=dict, description="values that training never saw, by column")
     extra_columns: tuple[str, ...] = Field((), description="columns of the source that the model does not use")
     inputs: Mapping[str, str] = Field(default_factory=dict, description="digests of the source files, by path")
+    checksums: Literal["files", "pages", "none"] | None = Field(
+        None, description="how damage inside a source file is noticed: known digests, page checksums, or not at all"
+    )
     alpha: float | None = None
     alpha_means: str = ""
     threshold: float | None = Field(None, description="lowest score that is flagged; None: no score is")

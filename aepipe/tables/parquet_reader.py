@@ -18,7 +18,7 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.stores import StorePath
 from aepipe.stores.connection import is_from_store, retried, unavailable
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
-from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_row_groups
+from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_pages, read_row_groups
 from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
@@ -43,6 +43,7 @@ _MOST_FOOTER_BYTES = 48 << 20
 """Arrow takes ten times as much for it: 380 MB for 100,000 row groups of three columns."""
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError)
 """Errors of Arrow for damaged bytes; names that are not UTF-8 are a ValueError."""
+_CHECKED_CHUNKS = 16
 _HEADERS = 128  # bytes per column and row group that hold no values
 _VARIABLE_BYTES = 64  # assumed for a value without fixed width, unless the file says more
 
@@ -67,6 +68,17 @@ class Footer:
             for rows, chunks in self._groups[:1] + self._nested_groups
         ]
         return max([by_type, *stored])
+
+    @cached_property
+    def has_checksums(self) -> bool:
+        """True if the first page of each column has a checksum, as writers write them for all pages or for none."""
+        chunks = self._groups[0].chunks if self._groups else ()
+        try:
+            with self.path.open("rb") as file:
+                first = [next(read_pages(file, chunk), None) for chunk in chunks[:_CHECKED_CHUNKS]]
+        except OSError as error:
+            raise _incomplete(self.path, error) from None
+        return all(page is None or page.has_checksum for page in first)
 
     @cached_property
     def open_bytes(self) -> int:

@@ -69,6 +69,7 @@ class Page(NamedTuple):
     encoding: int
     levels: int
     """Bytes of the repetition levels; 0 if the header does not state them."""
+    has_checksum: bool
 
 
 class RowGroup(NamedTuple):
@@ -150,6 +151,7 @@ def _read_page(file: BinaryIO, at: int, end: int) -> Page | None:
             values=inner.get(1, 0),
             encoding=inner.get(4 if is_v2 else 2, 0),
             levels=inner.get(6, 0) if is_v2 else 0,
+            has_checksum=4 in numbers,
         )
     return None
 

@@ -9,6 +9,7 @@ from scipy.stats import betabinom
 
 from aepipe.report import sections
 from aepipe.report.page_model import Card, Comparison, FileLine, Header
+from aepipe.storage import PartitionResult, ScoreDetails
 from tests.support.partition_results import partition_result
 
 WHEN = datetime(2026, 11, 21)
@@ -188,3 +189,10 @@ def test_glossary_states_the_smallest_p_value():
     assert "smallest possible value is 0.0100" in texts["p-value"]
     assert "alpha = 5" in plain(texts["flagged"])
     assert np.all([name in texts for name in ("score", "reasons")])
+
+
+def test_partitions_without_checksums_are_named() -> None:
+    details = (ScoreDetails(), ScoreDetails(checksums="none"), ScoreDetails(checksums="pages"))
+    nights = [PartitionResult(partition=str(i), status="written", details=each) for i, each in enumerate(details)]
+
+    assert sections.list_unchecked(nights) == ["1"]

@@ -89,7 +89,7 @@ def score_series(
             neighbours = find_neighbours(stage, partition, settings.table, history=history)
             all_files = [file for each in (partition, *neighbours.before, *neighbours.after) for file in each.files]
             files = InputFiles(all_files)
-            inputs = InputFiles(partition.files).digest(check=slot.check)
+            inputs = InputFiles(partition.files).digest(check=slot.check, known=settings.known)
             context = neighbours.digests(check=slot.check)
         commit.take_key(series_key(bundle, settings, list(inputs.values()), list(context.values())))
         if commit.done is not None:
@@ -104,8 +104,8 @@ def score_series(
         scoring.refuse_invalid(points, partition.name, settings.max_invalid_share)
         events = scoring.write(points, commit)
         files.refuse_changed()
-        wall_s, extra = perf_counter() - began, plan.extra_columns
-        details = score_details(bundle, stats, runner, inputs=inputs, extra_columns=extra, wall_s=wall_s)
+        wall_s = perf_counter() - began
+        details = score_details(bundle, stats, runner, plan, settings, inputs, wall_s=wall_s)
         own = {"context": context, "duplicates": points.duplicates, "events": events}
         own |= {} if settings.feedback is None else {"feedback": settings.feedback}
         manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))

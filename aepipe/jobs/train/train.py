@@ -12,6 +12,7 @@ from aepipe.config.job import Device, Job, Train, read_job
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.lineage.emit import emit_training
 from aepipe.jobs.results import Result
+from aepipe.jobs.score import known_digests
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_of, lock, source_digest
@@ -72,6 +73,9 @@ def train_job(
     """Train from a job in memory, as `train`. partitions: training partitions, in place of the job's."""
     if partitions is None:
         partitions = _training_partitions(job)
+    known_sums = known_digests(job)
+    if known_sums is not None:
+        known_sums.refuse_different([file for partition in partitions for file in partition.files])
     key = training_key(job, partitions)
     known = Registry(job.bundle_path).find_by_training_key(key)
     if known is not None and not force:
