@@ -27,10 +27,12 @@ def refuse_irregular(path: Path) -> None:
 
 
 def describe_read_error(error: Exception, *, remedy: str = "Write the file again.") -> str:
-    """Return what a reader said and what to do about it; for errors of the system, without Arrow's words around them.
+    r"""Return what a reader said and what to do about it; for errors of the system, without Arrow's words around them.
 
     >>> describe_read_error(OSError(5, "Error reading bytes from file. Detail: [errno 5] Input/output error"))
     'Input/output error. Check the disk.'
+    >>> describe_read_error(ValueError("don't know what type: \x0f"))
+    "don't know what type: \\x0f. Write the file again."
 
     Args:
         error: what the reader raised.
@@ -40,7 +42,9 @@ def describe_read_error(error: Exception, *, remedy: str = "Write the file again
         return "permission denied. Grant read permission."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{os.strerror(error.errno)}. Check the disk."
-    return f"{' '.join(str(error).split()).rstrip('.')}. {remedy}"
+    said = " ".join(str(error).split()).rstrip(".")
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said)  # a byte of the file
+    return f"{shown}. {remedy}"
 
 
 def printable(path: Path | str) -> str:
