@@ -15,6 +15,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.storage import put_bytes
 from aepipe.stores import StorePath, as_path
+from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Column, Schema
@@ -38,6 +39,7 @@ class ProposedJob(Result):
         return [*proposed, *(f"note       {note}" for note in self.notes)]
 
 
+@files_opened_once()
 def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> ProposedJob:
     """Write a job file with proposed keys, event time and labels, and the inferred columns as comments.
 

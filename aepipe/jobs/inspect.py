@@ -14,6 +14,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.stores import as_path
 from aepipe.tables.kind_inference import IGNORE
+from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.parquet_reader import Footer, null_counts, read_footer, readable_footers, spread_rows
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
@@ -47,6 +48,7 @@ class Inspection(Result):
     """missing values by column; a column whose files do not state them is absent"""
 
 
+@files_opened_once()
 def inspect(path: str | Path, *, contract: Path | None = None, table: str | None = None) -> Inspection:
     """Inspect the table of a job, or a folder or file of Parquet without a job.
 

@@ -18,6 +18,7 @@ from aepipe.jobs.scored_partitions import latest_nights
 from aepipe.jobs.train.train import TrainResult, train
 from aepipe.progress import Progress, of_stage
 from aepipe.storage import Outputs
+from aepipe.tables.open_files import files_opened_once
 
 
 class NightResult(Result):
@@ -76,6 +77,7 @@ class NightResult(Result):
         return [*lines, f"report    {self.report.path}"] if self.report is not None else lines
 
 
+@files_opened_once()
 def night(
     job_path: str | Path, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
 ) -> NightResult:

@@ -6,6 +6,7 @@ Without page checksums a flipped bit inside a page can go unnoticed; only a dige
 import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
@@ -18,6 +19,7 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.stores import StorePath
 from aepipe.stores.connection import is_from_store, retried, unavailable
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
+from aepipe.tables.open_files import is_kept_open, of_file
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_pages, read_row_groups
 from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
@@ -296,18 +298,26 @@ def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[in
         yield groups_read
 
 
-def _open(path: Path, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
+@contextmanager
+def _open(path: Path, as_codes: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """Open a file, or take it from the files that stay open. Raises DataUnreadable."""
     try:
         refuse_irregular(path)
-        retried(lambda: _refuse_large_footer(path))
-        file = retried(lambda: _parquet_file(path, as_codes))
-        str(file.schema_arrow)  # a name that is not UTF-8 is an error only now
+        file = of_file(path, ("reader", *as_codes), lambda: _reader(path, as_codes))
     except FileNotFoundError:
         raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
     except _READ_ERRORS as error:
         if is_from_store(error):
             raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
+    with nullcontext() if is_kept_open() else file:
+        yield file
+
+
+def _reader(path: Path, as_codes: Sequence[str]) -> pq.ParquetFile:
+    retried(lambda: _refuse_large_footer(path))
+    file = retried(lambda: _parquet_file(path, as_codes))
+    str(file.schema_arrow)  # a name that is not UTF-8 is an error only now
     return file
 
 
@@ -355,7 +365,7 @@ def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
 def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
     """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
     try:
-        groups = retried(lambda: tuple(read_row_groups(path)))
+        groups = of_file(path, "row groups", lambda: retried(lambda: tuple(read_row_groups(path))))
     except (OSError, ValueError) as error:
         if is_from_store(error):
             raise unavailable(str(path), error) from None

@@ -3,13 +3,13 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from aepipe.config.job import read_job
+from aepipe.config.job import Job, read_job
 from aepipe.jobs.doctor import doctor
 from aepipe.jobs.explain import explain
 from aepipe.jobs.inspect import inspect
@@ -17,7 +17,12 @@ from aepipe.jobs.nightly import night
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import Outputs
-from aepipe.tables.partitions import discover, select, well_placed
+from aepipe.tables.partitions import Partition, discover, select, well_placed
+
+
+class Stopped(Exception):
+    """Ends a training before it begins."""
+
 
 BAD, GOOD = "dt=2026-01-08", "dt=2026-01-07"
 PART = "part-0.parquet"
@@ -173,10 +178,17 @@ def test_a_misplaced_file_costs_no_other_partition(scored_cells: Path, place: st
     assert str(stray) in bad.reason
     assert all(each.status == "already done" for each in scored.nights if each is not bad)
     assert any(bad.reason in note for note in seen.notes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aepipe.jobs.train.train._train", lambda job, partitions, *_, **__: partitions)
-        trained = train(scored_cells, force=True)
-    assert bad.partition not in [partition.name for partition in trained]  # type: ignore[attr-defined]
+    learned_from: list[str] = []
+
+    def refuse(job: Job, partitions: Sequence[Partition], *_: object, **__: object) -> None:
+        learned_from.extend(partition.name for partition in partitions)
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("aepipe.jobs.train.train._train", refuse)
+        train(scored_cells, force=True)
+    assert learned_from
+    assert bad.partition not in learned_from
 
 
 def test_a_misplaced_file_does_not_change_what_a_range_of_dates_selects(scored_cells: Path) -> None:

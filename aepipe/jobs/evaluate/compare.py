@@ -17,6 +17,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.ranking import Ranking
 from aepipe.progress import Progress
 from aepipe.quality.learners import one_thread
+from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.unification import unified_table
 
 FOLDS = 5
@@ -41,6 +42,7 @@ class Comparison(Result):
     features: tuple[Downstream, ...]
 
 
+@files_opened_once()
 def compare(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> Comparison:
     """Compare the scores and features of a model with baselines on the same rows.
 

@@ -38,6 +38,7 @@ from aepipe.metrics.ranking import (
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
 from aepipe.stores import as_path
+from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.partitions import Partition, select
 from aepipe.tables.unification import unified_table
 
@@ -109,6 +110,7 @@ class Evaluation(Result):
     """what the figures do not say: labels that the model sees, nights that it was trained on, a baseline that wins"""
 
 
+@files_opened_once()
 def evaluate(
     job_path: str | Path,
     *,

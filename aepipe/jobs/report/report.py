@@ -20,6 +20,7 @@ from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
 from aepipe.storage import SAMPLE, page_of, put_if_changed
+from aepipe.tables.open_files import files_opened_once
 
 
 class ReportResult(Result):
@@ -28,6 +29,7 @@ class ReportResult(Result):
     path: Path
 
 
+@files_opened_once()
 def report(job_path: str | Path, *, model: str = "champion", progress: Progress | None = None) -> ReportResult:
     """Write one HTML page about a model and the partitions it scored, to <out>/reports.
 

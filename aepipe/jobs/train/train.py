@@ -16,6 +16,7 @@ from aepipe.jobs.score import known_digests
 from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_of, lock, source_digest
+from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.partitions import Partition, discover, select, well_placed
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class TrainResult(Result):
         return f"new bundle {self.bundle} ({self.summary}); it is now {self.alias}"
 
 
+@files_opened_once()
 def train(
     job_path: str | Path, *, device: Device | None = None, force: bool = False, progress: Progress | None = None
 ) -> TrainResult:
@@ -62,6 +64,7 @@ def train(
     return result
 
 
+@files_opened_once()
 def train_job(
     job: Job,
     *,
