@@ -170,6 +170,8 @@ def read_labels(
         batches = [parse_text_columns(batch, arrow) for batch in slices(paths, columns, rows=READ_ROWS)]
     except SchemaMismatch as error:
         return f"it {error.faults[0]}"
+    if not batches:
+        return "it has no rows"
     table = unified_table(batches)
     return truth.of(table), table[event_time] if event_time else None
 
