@@ -19,19 +19,21 @@ def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapp
     """
     rows: list[dict[str, object]] = [
         {
-            "partition": night.partition,
+            "partition": _as_cell(night.partition),
             "status": night.status,
             "rows": night.rows,
             "flagged": f"{night.flagged / night.rows:.2%}" if night.rows else "",
             "invalid": night.invalid,
             "seconds": round(sum(night.seconds.values()), 2),
-            "reason": night.reason,
+            "reason": _as_cell(night.reason),
         }
         for night in nights
     ]
     named = {night.partition for night in nights}
     rows += [
-        {"partition": name, "status": "failed", "reason": why} for name, why in faults.items() if name not in named
+        {"partition": _as_cell(name), "status": "failed", "reason": _as_cell(why)}
+        for name, why in faults.items()
+        if name not in named
     ]
     create_table_artifact(rows, key=artifact_key("night", job_name), description=f"{job_name}: partitions of this run")
 
@@ -41,10 +43,29 @@ def publish_report(job_name: str, page: Path) -> None:
     # browsers do not follow a `file:` link from a web page: users copy it into the address bar
     create_link_artifact(
         page.resolve().as_uri(),
-        link_text=page.name,
+        link_text=_as_text(page.name),
         key=artifact_key("report", job_name),
         description=f"{job_name}: report on the machine that ran the flow",
     )
+
+
+def _as_cell(value: str) -> str:
+    """Return a value from data for a cell of a table, where only a link would be more than text.
+
+    >>> _as_cell("[run] memory_mb"), _as_cell("[x](javascript:1)")
+    ('[run] memory_mb', '[x] (javascript:1)')
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in value.replace("](", "] ("))
+
+
+def _as_text(value: str) -> str:
+    r"""Return a value from data so that Markdown shows it as it is: neither link, image nor HTML.
+
+    >>> _as_text("dt=[x](javascript:1)"), _as_text("<img>"), _as_text("dt=2026-01-01, page_3")
+    ('dt=\\[x\\](javascript:1)', '&lt;img&gt;', 'dt=2026-01-01, page_3')
+    """
+    escaped = re.sub(r"([\\`\[\]!|])", r"\\\1", value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return "".join(letter if letter.isprintable() else " " for letter in escaped)
 
 
 def artifact_key(what: str, job_name: str) -> str:

@@ -93,10 +93,10 @@ def _text(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
     """Print one line per warning to stderr, where it does not disturb JSON or a table."""
     for warning in warnings:
-        say(f"warning: {warning}")
+        say(f"warning: {printable(warning)}")

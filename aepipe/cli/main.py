@@ -375,7 +375,7 @@ def run(
         print_json(result)
     else:
         for line in result.lines():
-            typer.echo(line)
+            typer.echo(printable(line))
         show_alarms(result.score.top_alarms, job=job)
     if result.failed:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from aepipe.cli.console import print_table
+from aepipe.cli.console import print_table, printable
 from aepipe.jobs.score import ScoreResult
 from aepipe.jobs.top_alarms import ALARM_HEADER, Alarm
 from aepipe.storage.run_details import counted_reasons
@@ -17,14 +17,14 @@ def show(result: ScoreResult, *, job: Path) -> None:
     print_table("", header, [night.row() for night in result.nights])
     for night in result.nights:
         if night.reason:
-            typer.echo(f"{night.partition}: {night.reason}", err=True)
+            typer.echo(printable(f"{night.partition}: {night.reason}"), err=True)
     if result.failed:
         typer.echo(f"{result.sentence}: aepipe quarantine show {job}", err=True)
     for note in result.notes:
-        typer.echo(note)
+        typer.echo(printable(note))
     if result.invalid_reasons:
         rows = sum(result.invalid_reasons.values())
-        typer.echo(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}")
+        typer.echo(printable(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}"))
     show_alarms(result.top_alarms, job=job)
 
 

@@ -1,7 +1,10 @@
 """Rendering of a report page as one HTML file without external resources; all values are escaped."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -64,7 +67,31 @@ def environment() -> Environment:
         "text": formatting.text,
     }
     environment.filters.update(filters)
+    style_sheet = files("aepipe.report").joinpath("templates/style.css").read_text(encoding="utf-8")
+    environment.globals.update(style_sheet=Markup(style_sheet), policy=content_policy(style_sheet, what_if.SCRIPT))
     return environment
+
+
+def content_policy(style_sheet: str, script: str) -> str:
+    """Return the Content-Security-Policy of a page: nothing is fetched, and only this style sheet and script run.
+
+    Figures have `style` attributes, which cannot be hashed; browsers without `style-src-elem` accept all inline styles.
+    """
+    rules = (
+        "default-src 'none'",
+        "img-src data:",
+        f"script-src '{_source_hash(script)}'",
+        "style-src 'unsafe-inline'",
+        f"style-src-elem '{_source_hash(style_sheet)}'",
+        "style-src-attr 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return "; ".join(rules)
+
+
+def _source_hash(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _figures(page: ReportPage, missing: dict[str, str]) -> dict[str, Markup]:
