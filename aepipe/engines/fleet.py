@@ -31,6 +31,7 @@ class Fleet:
         self._progress = progress
         self._results: list[PartitionResult | None] = [None] * len(partitions)
         self._busy: dict[int, Busy] = {}
+        self._reported = 0
 
     @property
     def waiting(self) -> list[int]:
@@ -59,8 +60,9 @@ class Fleet:
         return [result for result in self._results if result is not None]
 
     def _report(self, index: int) -> None:
+        self._reported += 1
         if self._progress is not None:
-            self._progress(self.partitions[index].name, 1 - len(self.waiting) / len(self.partitions))
+            self._progress(self.partitions[index].name, self._reported / len(self.partitions))
 
 
 def share_of_machine(machine: MachineSettings, workers: int) -> MachineSettings:
