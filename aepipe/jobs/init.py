@@ -13,6 +13,7 @@ from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
+from aepipe.jobs.series_proposal import SeriesProposal, propose_series
 from aepipe.storage import put_bytes
 from aepipe.stores import StorePath, as_path
 from aepipe.tables.open_files import files_opened_once
@@ -75,7 +76,10 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         f"column '{name}' has one value in all sampled rows" for name in groups.constants() if name not in ignored
     ]
     notes += [*column_gaps(footers), *kind_warnings(job, schema)]
-    put_bytes(job_path, _text(name, relative, schema, proposals).encode())
+    series = propose_series(partitions, schema, proposals)
+    if series is not None:
+        notes.append(f"{series.why}: [series] scores every point; remove it to score each row by itself")
+    put_bytes(job_path, _text(name, relative, schema, proposals, series).encode())
     return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))
 
 
@@ -109,11 +113,11 @@ def _without_empty_model(proposals: Sequence[Proposal], columns: Sequence[Column
     return ()
 
 
-def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) -> str:
+def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], series: SeriesProposal | None) -> str:
     width = max((len(_key(column.name)) for column in schema.columns), default=0)
     roles = {proposal.column: proposal for proposal in proposals}
     is_table = not any(column.kind in ("image", "series") for column in schema.columns)
-    has_labels = is_table and any(proposal.role == "label" for proposal in proposals)
+    has_labels = is_table and series is None and any(proposal.role == "label" for proposal in proposals)
     structs = set(struct_of_field(schema.arrow).values())
     listed = [
         _column_line(
@@ -137,6 +141,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) 
             "# Inferred kind of each column. Remove the # and edit to override:",
             "# number, category, boolean, datetime, vector, tags, image, series, label, key, ignore",
             *listed,
+            *_series_lines(series),
             "",
             "[model]",
             '# family = "vae"',
@@ -153,6 +158,17 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal]) 
             "",
         ]
     )
+
+
+def _series_lines(series: SeriesProposal | None) -> Iterator[str]:
+    """Yield the section of a table of series; nothing for other tables."""
+    if series is None:
+        return
+    yield from ("", f"[series]  # {_one_line(series.why)}")
+    yield f"entity = [{', '.join(_quoted(column) for column in series.entity)}]  # columns that identify a series"
+    yield "# values = []               # columns of the channels; default: all numbers"
+    yield '# step = "auto"             # or a duration such as "5min", or "row" for the order alone'
+    yield '# window = "auto"           # steps of a window'
 
 
 def _one_line(text: str) -> str:

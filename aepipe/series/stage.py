@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -17,6 +16,7 @@ from aepipe.series.scaling import Scaling
 from aepipe.series.step_size import ranks_in_series, step_numbers
 from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
 from aepipe.tables.arrow_types import sort_of
+from aepipe.tables.entities import Entities, entity_texts
 
 FILE = "series.json"
 """File of the stage in a bundle."""
@@ -25,8 +25,6 @@ NO_TIME = "the event time is missing"
 NO_VALUE = "every channel is missing"
 
 _DAY_US = 86_400_000_000
-
-_SEPARATOR = "\x1f"  # between the values of an entity of several columns: no text holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,28 +139,11 @@ def entities_of(batches: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tu
     rows = sum(batch.num_rows for batch in batches)
     if not columns or not rows:
         return ("",), np.zeros(rows, np.int64)
-    parts = []
-    for batch in batches:
-        texts = [_texts(batch.column(name)) for name in columns]
-        parts.append(texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, _SEPARATOR))
-    packed = pa.chunked_array(parts, pa.large_string()).combine_chunks().dictionary_encode()
-    return tuple(packed.dictionary.to_pylist()), values_of(packed.indices).astype(np.int64)
-
-
-def readable(entity: str) -> str:
-    r"""Return the name of an entity for people.
-
-    >>> readable("plant 1\x1fpump 3")
-    'plant 1, pump 3'
-    """
-    return entity.replace(_SEPARATOR, ", ")
-
-
-def _texts(array: pa.Array) -> pa.Array:
-    plain = plain_values(array)
-    if sort_of(plain.type) == "bytes":
-        plain = pa.array([None if value is None else value.hex() for value in plain.to_pylist()], pa.string())
-    return pc.fill_null(plain.cast(pa.large_string()), "")
+    texts = pa.concat_arrays(
+        [entity_texts([plain_values(batch.column(name)) for name in columns]) for batch in batches]
+    )
+    found = Entities.of([texts])
+    return found.names, found.codes.astype(np.int64)
 
 
 def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -1,0 +1,118 @@
+"""Find out whether a table is a long table of series: entities, each with one row per step of a clock."""
+
+from collections.abc import Sequence
+from itertools import combinations, islice
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from aepipe.errors import DataUnreadable, SchemaMismatch
+from aepipe.series.stage import entities_of, times_of
+from aepipe.tables.arrow_types import sort_of
+from aepipe.tables.parquet_reader import slices
+from aepipe.tables.partitions import Partition
+from aepipe.tables.roles.proposal import Proposal
+from aepipe.tables.schema_check import Schema
+
+_ROWS = 50_000
+_FEWEST_STEPS = 32
+_MOST_CANDIDATES = 6
+_REGULAR = 0.95
+_UNIQUE = 0.999
+_NEAR = 0.25
+
+
+class SeriesProposal(NamedTuple):
+    """Columns that identify a series, and why the table is one of series."""
+
+    entity: tuple[str, ...]
+    why: str
+
+
+def propose_series(
+    partitions: Sequence[Partition], schema: Schema, proposals: Sequence[Proposal]
+) -> SeriesProposal | None:
+    """Return what identifies a series if the first rows are series of equally spaced steps, else None.
+
+    Args:
+        partitions: partitions in order.
+        schema: inferred schema.
+        proposals: proposed roles; without an event time there are no series.
+    """
+    roles = {proposal.column: proposal.role for proposal in proposals}
+    time = next((name for name, role in roles.items() if role == "event_time"), None)
+    modelled = [column for column in schema.columns if column.kind != "ignore" and column.name not in roles]
+    numbers = [column.name for column in modelled if column.kind == "number"]
+    if time is None or not numbers or any(column.kind in ("image", "series") for column in modelled):
+        return None
+    rows = _first_rows(partitions, schema, time)
+    if rows is None:
+        return None
+    batches, moments = rows
+    names = [
+        field.name
+        for field in batches[0].schema
+        if sort_of(field.type) in ("text", "number", "boolean")
+        and not pa.types.is_floating(field.type)
+        and roles.get(field.name) in (None, "key")
+    ]
+    candidates = [(), *combinations(names[:_MOST_CANDIDATES], 1), *combinations(names[:_MOST_CANDIDATES], 2)]
+    for entity in candidates:
+        others = [name for name in numbers if name not in entity]
+        rest = [column for column in modelled if column.name not in entity]
+        if not others or 2 * len(others) < len(rest):
+            continue
+        series, codes = entities_of(batches, entity)
+        step = _regular_step(codes, moments, len(series))
+        if step is not None:
+            what = f"{len(series):,} series" if entity else "one series"
+            return SeriesProposal(entity, f"{what} of rows that are {_words(step)} apart")
+    return None
+
+
+def _first_rows(
+    partitions: Sequence[Partition], schema: Schema, time: str
+) -> tuple[list[pa.RecordBatch], NDArray[np.int64]] | None:
+    """Return consecutive rows of the first partitions, and their times; None if a time is missing or unreadable."""
+    fields = [field for field in schema.arrow if sort_of(field.type) in ("text", "number", "boolean", "time")]
+    files = [file for partition in partitions for file in partition.files]
+    batches: list[pa.RecordBatch] = []
+    try:
+        for batch in islice(slices(files, None, rows=_ROWS, schema=pa.schema(fields)), 1_000):
+            batches.append(batch)
+            if sum(each.num_rows for each in batches) >= _ROWS:
+                break
+        found = [times_of(batch.column(time)) for batch in batches]
+    except (DataUnreadable, SchemaMismatch):
+        return None
+    if not batches or any(absent.any() for _, absent in found):
+        return None
+    return batches, np.concatenate([moments for moments, _ in found])
+
+
+def _regular_step(entity: NDArray[np.int64], time: NDArray[np.int64], entities: int) -> int | None:
+    """Return the step if nearly all rows of each series are one step apart; None if not."""
+    if len(time) < _FEWEST_STEPS * entities:
+        return None
+    order = np.lexsort((time, entity))
+    differences, is_same = np.diff(time[order]), np.diff(entity[order]) == 0
+    within = differences[is_same]
+    if not len(within) or (within > 0).mean() < _UNIQUE:
+        return None
+    step = int(np.median(within))
+    near = np.abs(within - step) <= _NEAR * step
+    return step if step > 0 and near.mean() >= _REGULAR else None
+
+
+def _words(step: int) -> str:
+    """Return microseconds as a duration.
+
+    >>> _words(300_000_000), _words(86_400_000_000)
+    ('5 min', '24 h')
+    """
+    for name, size in (("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000)):
+        if step % size == 0:
+            return f"{step // size} {name}"
+    return f"{step / 1e6:g} s"

@@ -1,0 +1,80 @@
+"""Tables that `init` proposes as series, and tables that it does not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.config.job import read_job
+from aepipe.jobs.init import init
+
+RNG = np.random.default_rng(0)
+
+
+def _times(steps: int, seconds: Any) -> Any:
+    return np.datetime64("2026-01-01", "us") + (np.arange(steps) * seconds * 1e6).astype("timedelta64[us]")
+
+
+def _machines(machines: int = 3, steps: int = 200) -> dict[str, Any]:
+    return {
+        "machine": np.repeat([f"m{number}" for number in range(machines)], steps),
+        "at": np.tile(_times(steps, 300), machines),
+        "heat": RNG.normal(size=machines * steps),
+    }
+
+
+def _init(folder: Path, columns: dict[str, Any], shuffle: bool = True) -> Path:
+    table = pa.table(columns)
+    if shuffle:
+        table = table.take(RNG.permutation(table.num_rows))
+    (folder / "rows").mkdir()
+    half = table.num_rows // 2
+    order = table.sort_by("at")
+    pq.write_table(order.slice(0, half), folder / "rows" / "part-1.parquet")
+    pq.write_table(order.slice(half), folder / "rows" / "part-2.parquet")
+    init(folder / "rows", name=None, job_path=folder / "job.toml")
+    return folder / "job.toml"
+
+
+def test_machines_with_a_row_every_five_minutes_are_series(tmp_path: Path) -> None:
+    path = _init(tmp_path, _machines())
+
+    job = read_job(path)
+
+    assert job.series is not None
+    assert job.series.entity == ("machine",)
+    assert "[series]  # 3 series of rows that are 5 min apart" in path.read_text()
+
+
+def test_one_series_needs_no_entity(tmp_path: Path) -> None:
+    job = read_job(_init(tmp_path, {"at": _times(500, 1800), "value": RNG.normal(size=500)}))
+
+    assert job.series is not None
+    assert job.series.entity == ()
+
+
+def test_two_columns_can_identify_a_series(tmp_path: Path) -> None:
+    columns = _machines(4)
+    columns |= {"plant": np.repeat(["p1", "p2", "p1", "p2"], 200), "machine": np.repeat(["m1", "m1", "m2", "m2"], 200)}
+
+    job = read_job(_init(tmp_path, columns))
+
+    assert job.series is not None
+    assert set(job.series.entity) == {"machine", "plant"}
+
+
+@pytest.mark.parametrize("kind", ["irregular", "categories", "no number"])
+def test_tables_of_events_are_no_series(tmp_path: Path, kind: str) -> None:
+    columns = _machines()
+    rows = len(columns["at"])
+    if kind == "irregular":
+        columns["at"] = _times(1, 0)[0] + np.sort(RNG.exponential(3e9, rows).cumsum()).astype("timedelta64[us]")
+    elif kind == "categories":
+        columns |= {name: RNG.choice(["x", "y", "z"], rows) for name in ("kind", "shop", "colour")}
+    else:
+        columns["heat"] = RNG.choice(["hot", "cold"], rows)
+
+    assert read_job(_init(tmp_path, columns)).series is None
