@@ -226,6 +226,7 @@ JSON_CALLS = {
     "init": ["init", "{folder}/dt=2026-01-01", "--job", "{folder}/new/job.toml"],
     "convert": ["convert", "{folder}/rows.csv", "--out", "{folder}/converted"],
     "inspect": ["inspect", "{job}"],
+    "contract": ["contract", "{job}"],
     "train": ["train", "{job}"],
     "calibrate": ["calibrate", "{job}", "--partition", "dt=2026-01-06"],
     "score": ["score", "{job}"],
@@ -261,7 +262,7 @@ def test_every_command_has_a_call_with_json() -> None:
     assert set(JSON_CALLS) >= set(COMMANDS), "add a call of the new command to JSON_CALLS"
 
 
-@pytest.mark.parametrize("command", ["init", "inspect", "train", "explain", "models", "doctor", "traverse", "impute"])
+@pytest.mark.parametrize("command", ["init", "inspect", "contract", "train", "explain", "models", "doctor", "traverse", "impute"])
 def test_json_is_one_document_on_standard_output(cells: Path, command: str) -> None:
     expect_json(cells, command)
 
