@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from aepipe.storage import PartitionResult
 
@@ -36,6 +36,13 @@ def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapp
         if name not in named
     ]
     create_table_artifact(rows, key=artifact_key("night", job_name), description=f"{job_name}: partitions of this run")
+
+
+def publish_summary(job_name: str, markdown: str) -> None:
+    """Publish the summary of a night."""
+    create_markdown_artifact(
+        markdown, key=artifact_key("summary", job_name), description=f"{job_name}: summary of the night"
+    )
 
 
 def publish_report(job_name: str, page: Path) -> None:

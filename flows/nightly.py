@@ -17,9 +17,11 @@ from aepipe.jobs.forget import forget_expired
 from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish
 from aepipe.jobs.sample.sample import SampleResult, nightly_partition
+from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
-from flows.artifacts import publish_report
+from flows.artifacts import publish_report, publish_summary
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
+from flows.night_summary import night_summary
 from flows.score import ScoreOptions, ScoreOutcome, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run
@@ -76,6 +78,17 @@ def _run_steps(options: NightOptions, job: Job) -> NightlyResult:
         train=trained, nights=scored.nights, sample=drawn, report=page, drift=drift, challenger=challenger
     )
     notice = send_alert(options.job, options.model, scored)
+    summary = night_summary(
+        job.name,
+        scored.nights,
+        model=scored.model,
+        faults=scored.faults,
+        alarms=top_alarms([each for each in scored.nights if each.status == "written"], job.data.keys),
+        drift=drift,
+        alert=notice,
+        report=None if page is None else page.path,
+    )
+    publish_summary(job.name, summary)
     scored.check(night)
     if notice is not None and notice.failed:
         raise Unfinished(f"the alert was not delivered: {notice.sentence}", night)

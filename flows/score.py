@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from aepipe.bundles.registry import Registry
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device, read_job
 from aepipe.errors import AepipeError, Busy
@@ -16,6 +17,7 @@ from aepipe.storage import PartitionResult
 from flows.artifacts import publish_night
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.options import Options
+from flows.run_labels import label_run
 from flows.terminal import run
 
 MAX_TASKS = 200  # Prefect keeps a record of each: beyond that, a task scores a chunk of partitions
@@ -35,6 +37,8 @@ class ScoreOutcome(NamedTuple):
 
     nights: tuple[PartitionResult, ...]
     faults: dict[str, str]
+    model: str = ""
+    """version that scored them; empty if nothing was to be scored"""
 
     @property
     def is_partial(self) -> bool:
@@ -87,7 +91,9 @@ def score_partitions(options: ScoreOptions) -> ScoreOutcome:
         else:
             faults |= dict.fromkeys(chunk, f"{type(answer).__name__}: {answer}")
     publish_night(job.name, nights, faults)
-    return ScoreOutcome(tuple(nights), faults)
+    version = Registry(job.bundle_path).resolve(options.model).name
+    label_run(job.name, model=version, partitions=[night.partition for night in nights if night.status == "written"])
+    return ScoreOutcome(tuple(nights), faults, version)
 
 
 def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[str]]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from aepipe.cli.console import progress_bar
-from aepipe.config.job import Device
+from aepipe.config.job import Device, read_job
 from flows.engine import pipeline, step
 from flows.options import Options
+from flows.run_labels import label_run
 from flows.terminal import run
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class TrainOptions(Options):
 @pipeline
 def train(options: TrainOptions) -> "TrainResult":
     """Train, export to ONNX and calibrate a new bundle, unless the job and its data have one."""
-    return fit(options.job, options.device, options.force)
+    result = fit(options.job, options.device, options.force)
+    label_run(read_job(options.job).name, model=result.version)
+    return result
 
 
 @step

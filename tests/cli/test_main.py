@@ -262,7 +262,9 @@ def test_every_command_has_a_call_with_json() -> None:
     assert set(JSON_CALLS) >= set(COMMANDS), "add a call of the new command to JSON_CALLS"
 
 
-@pytest.mark.parametrize("command", ["init", "inspect", "contract", "train", "explain", "models", "doctor", "traverse", "impute"])
+@pytest.mark.parametrize(
+    "command", ["init", "inspect", "contract", "train", "explain", "models", "doctor", "traverse", "impute"]
+)
 def test_json_is_one_document_on_standard_output(cells: Path, command: str) -> None:
     expect_json(cells, command)
 

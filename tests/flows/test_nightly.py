@@ -49,6 +49,13 @@ def test_nightly_flow_writes_scores_features_samples_and_a_report(plain_cells: P
     assert pq.read_metadata(night.sample.path).num_rows == night.sample.rows == 500
     assert night.report is not None
     assert night.report.path.as_uri() in latest_artifact("report-cells")
+    summary = latest_artifact("summary-cells")
+    assert f"new partitions: {len(NIGHTS)}, already done: 0, failed: 0" in summary
+    assert "## Strongest alarms" in summary
+    with get_client(sync_client=True) as client:
+        named = [each for each in client.read_flow_runs() if each.name.startswith(f"nightly cells: {NIGHTS[0]} to")]
+    assert {"aepipe", "cells", f"partition:{NIGHTS[0]}"} <= set(named[0].tags)
+    assert any(tag.startswith("model:") for tag in named[0].tags)
     table = latest_artifact("night-cells")
     assert [(row["partition"], row["status"], row["rows"]) for row in table] == [
         (scored.partition, "written", scored.rows) for scored in night.nights

@@ -49,9 +49,13 @@ def _pid_file(path: Path) -> Finding:
         return Finding(what, "no background server", True)
     except (OSError, ValueError):
         return Finding(what, f"{path} cannot be read. Remove it: rm {path}", False)
-    if _is_running(pid):
-        return Finding(what, f"process {pid}", True)
-    return Finding(what, f"{path} names process {pid}, which is gone: no server can start. Remove it: rm {path}", False)
+    if not _is_running(pid):
+        found = f"{path} names process {pid}, which is gone: no server can start. Remove it: rm {path}"
+        return Finding(what, found, False)
+    if not _is_prefect(pid):  # the number was given to another process, as after a restart of the machine
+        found = f"{path} names process {pid}, which is another program: no server can start. Remove it: rm {path}"
+        return Finding(what, found, False)
+    return Finding(what, f"process {pid}", True)
 
 
 def _is_running(pid: int) -> bool:
@@ -62,6 +66,14 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return pid > 0
+
+
+def _is_prefect(pid: int) -> bool:
+    """Return whether a process runs Prefect, as far as its command line can be read."""
+    try:
+        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 def _server_checks(url: str, pool: str) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,8 +50,12 @@ def answers() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_pid_file_of_a_dead_process_is_found_with_its_remedy(tmp_path: Path) -> None:
     home = str(tmp_path)
     assert findings(PREFECT_HOME=home)["Prefect pid file"].ok
-    (tmp_path / "server.pid").write_text(str(os.getpid()))
-    assert findings(PREFECT_HOME=home)["Prefect pid file"].ok
+    with subprocess.Popen([sys.executable, "-c", "input()", "prefect"], stdin=subprocess.PIPE) as server:
+        (tmp_path / "server.pid").write_text(str(server.pid))
+        assert findings(PREFECT_HOME=home)["Prefect pid file"].ok
+        server.kill()
+    (tmp_path / "server.pid").write_text(str(os.getpid()))  # the number of another process
+    assert "which is another program: no server can start" in findings(PREFECT_HOME=home)["Prefect pid file"].found
 
     (tmp_path / "server.pid").write_text("4194305")  # above the largest pid of Linux
     found = findings(PREFECT_HOME=home)["Prefect pid file"]
