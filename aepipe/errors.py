@@ -159,3 +159,15 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, listed: int 
 
 class DeliveryFailed(AepipeError):
     """A message was not delivered. Remedy: check the address, the server and the network."""
+
+
+def describe_failure(error: BaseException) -> str:
+    """Return the reason of a failed connection or file access, without a number.
+
+    >>> describe_failure(ConnectionRefusedError(111, "Connection refused"))
+    'Connection refused'
+    """
+    inner = getattr(error, "reason", error)
+    if isinstance(inner, OSError) and inner.strerror:
+        return str(inner.strerror)
+    return " ".join(str(inner).split()) or type(error).__name__

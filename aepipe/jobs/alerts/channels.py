@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from functools import partial
 
 from aepipe.config.alerts import Alerts, Email
-from aepipe.errors import DeliveryFailed, OptionInvalid
+from aepipe.errors import DeliveryFailed, OptionInvalid, describe_failure
 from aepipe.jobs.alerts.message import AlertMessage
 
 Channel = Callable[[AlertMessage], None]
@@ -42,7 +42,7 @@ def post(url: str, message: AlertMessage, *, timeout_s: float) -> None:
     except urllib.error.HTTPError as error:
         raise DeliveryFailed(f"the webhook answered {error.code} {error.reason}. Check [alerts] webhook.") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        reason = describe_failure(error)
         raise DeliveryFailed(f"the webhook cannot be reached: {reason}. Check [alerts] webhook.") from None
 
 
@@ -59,7 +59,7 @@ def mail(settings: Email, message: AlertMessage, *, timeout_s: float) -> None:
             server.send_message(email)
     except (OSError, smtplib.SMTPException) as error:
         raise DeliveryFailed(
-            f"mail to {settings.host}:{settings.port} failed: {error}. Check [alerts.email]."
+            f"mail to {settings.host}:{settings.port} failed: {describe_failure(error)}. Check [alerts.email]."
         ) from None
 
 

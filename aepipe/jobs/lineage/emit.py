@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from aepipe.config.job import Job
+from aepipe.errors import describe_failure
 from aepipe.jobs.lineage.events import (
     OWN,
     Event,
@@ -116,7 +117,7 @@ def emit(job: Job, events: Sequence[Event]) -> None:
         for event in events:
             append_line(path, json.dumps(event, ensure_ascii=False))
     except OSError as error:
-        log.warning("lineage is not written: %s", error)
+        log.warning("lineage is not written to %s: %s", path, describe_failure(error))
     url = os.environ.get("OPENLINEAGE_URL")
     if url:
         _post_all(url, events)
@@ -131,7 +132,7 @@ def _post_all(url: str, events: Sequence[Event]) -> None:
             log.warning("lineage is not delivered: OPENLINEAGE_URL answered %d %s", error.code, error.reason)
             return
         except (OSError, ValueError, HTTPException) as error:
-            log.warning("lineage is not delivered to OPENLINEAGE_URL: %s", getattr(error, "reason", error))
+            log.warning("lineage is not delivered to OPENLINEAGE_URL: %s", describe_failure(error))
             return
 
 

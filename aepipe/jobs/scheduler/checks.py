@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from aepipe.errors import describe_failure
+
 TIMEOUT_S = 3.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TAG = {"tags": {"all_": ["aepipe"]}}
@@ -71,9 +73,10 @@ def _is_running(pid: int) -> bool:
 def _is_prefect(pid: int) -> bool:
     """Return whether a process runs Prefect, as far as its command line can be read."""
     try:
-        return b"prefect" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return True
+    return not command or b"prefect" in command  # empty while a process starts
 
 
 def _server_checks(url: str, pool: str) -> Iterator[Finding]:
@@ -81,7 +84,7 @@ def _server_checks(url: str, pool: str) -> Iterator[Finding]:
     try:
         _ask(f"{url}/health")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        reason = describe_failure(error)
         start = "Start it: prefect server start --host 127.0.0.1 --background"
         yield Finding(what, f"{url} does not answer: {reason}. {start}", False)
         return
@@ -94,7 +97,9 @@ def _server_checks(url: str, pool: str) -> Iterator[Finding]:
         )
         workers = _ask(f"{url}/work_pools/{pool}/workers/filter", {})
     except (OSError, ValueError) as error:
-        yield Finding("Prefect objects", f"cannot be listed: {error}. Create them: aepipe deploy JOB", False)
+        yield Finding(
+            "Prefect objects", f"cannot be listed: {describe_failure(error)}. Create them: aepipe deploy JOB", False
+        )
         return
     scheduled = [each for each in deployments if any(schedule["active"] for schedule in each.get("schedules", []))]
     names = ", ".join(each["name"] for each in deployments) or "none. Create them: aepipe deploy JOB"

@@ -71,7 +71,7 @@ def test_a_channel_that_failed_is_tried_again_and_the_others_are_not(tmp_path: P
         score(job)
         result = alert(job)
         assert result.sent == ("webhook",)
-        assert result.failed["email"].startswith("mail to 127.0.0.1:9 failed: ")
+        assert result.failed["email"] == "mail to 127.0.0.1:9 failed: Connection refused. Check [alerts.email]."
         with mail_server() as (smtp, mails):
             job.write_text(job.read_text().replace("port = 9\n", f"port = {smtp}\n"))
             assert alert(job).sent == ("email",)

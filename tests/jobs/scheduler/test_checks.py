@@ -50,7 +50,7 @@ def answers() -> Iterator[tuple[str, dict[str, Any]]]:
 def test_a_pid_file_of_a_dead_process_is_found_with_its_remedy(tmp_path: Path) -> None:
     home = str(tmp_path)
     assert findings(PREFECT_HOME=home)["Prefect pid file"].ok
-    with subprocess.Popen([sys.executable, "-c", "input()", "prefect"], stdin=subprocess.PIPE) as server:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "prefect"]) as server:
         (tmp_path / "server.pid").write_text(str(server.pid))
         assert findings(PREFECT_HOME=home)["Prefect pid file"].ok
         server.kill()
