@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-slow test-all fuzz faults check fix docs benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo test test-slow test-all fuzz faults check fix docs sbom benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -53,6 +53,10 @@ test-all: test test-slow ## check, then every test that this machine can run
 fix: $(READY) ## format, and apply automatic lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+sbom: $(READY) ## list the installed packages with licences and digests as CycloneDX, in sbom.json
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
+	@echo "wrote sbom.json"
 
 docs: $(READY) ## regenerate the pages made from the code
 	$(BIN)/python docs/make.py

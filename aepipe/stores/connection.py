@@ -184,7 +184,7 @@ def retried(call: Callable[[], T]) -> T:
         except OSError as error:
             if not is_transient(error):
                 raise
-            time.sleep(wait_s * random.uniform(0.5, 1))
+            time.sleep(wait_s * random.uniform(0.5, 1))  # noqa: S311  not a secret
     return call()
 
 

@@ -28,7 +28,7 @@ from aepipe.tables.text_values import (
     text_field,
 )
 
-_PASS = 'name it "key" or "label" to pass it through'
+_PASSED = 'name it "key" or "label" to pass it through'
 IGNORE = 'set it to "ignore" under [columns]'
 _ENTITY_SORTS = ("text", "number", "boolean", "time")
 _MIN_IDENTIFIER_ROWS = 100
@@ -160,7 +160,7 @@ def _column(
         try:
             found = (_proposed(values) if to_propose else None) or _by_type(field, spec, values)
         except _Refused as refused:
-            found = _Found("ignore", refused.what.replace(_REMEDY, _PASS))
+            found = _Found("ignore", refused.what.replace(_REMEDY, _PASSED))
     else:
         found = _by_type(field, spec, values)
     kind = found.kind
@@ -285,7 +285,7 @@ def _by_type(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) 
     if pt.is_struct(field.type) and field.type.num_fields:
         return _Found("ignore", "a struct: its fields are columns of their own")
     if isinstance(field.type, pa.UuidType) and spec.shape is None:
-        return _Found("ignore", f"UUIDs identify rows: {_PASS}")
+        return _Found("ignore", f"UUIDs identify rows: {_PASSED}")
     if sort == "bytes" or (sort == "list" and spec.shape is not None):
         return _image(field, spec, values)
     if sort == "list" and _is_tags(field.type):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from functools import partial
+from urllib.parse import urlsplit
 
 from aepipe.config.alerts import Alerts, Email
 from aepipe.errors import DeliveryFailed, OptionInvalid, describe_failure
@@ -32,12 +33,15 @@ def channels_of(settings: Alerts) -> Mapping[str, Channel]:
 
 def post(url: str, message: AlertMessage, *, timeout_s: float) -> None:
     """Post a message as JSON; `text` holds it as plain text, which Slack and Teams webhooks show."""
+    address = expand(url)
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise DeliveryFailed("the webhook is not an address: expected http:// or https://. Check [alerts] webhook.")
     body = message.model_dump(mode="json") | {"subject": message.subject, "text": message.text}
-    request = urllib.request.Request(
-        expand(url), data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    request = urllib.request.Request(  # noqa: S310  http or https
+        address, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
     )
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):
+        with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
             pass
     except urllib.error.HTTPError as error:
         raise DeliveryFailed(f"the webhook answered {error.code} {error.reason}. Check [alerts] webhook.") from None
