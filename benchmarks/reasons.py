@@ -113,10 +113,10 @@ def measure(normal: pa.Table, family: str, *, trials: int) -> Found:
     )
 
 
-def normal_rows(table: Table) -> pa.Table:
-    """Return at most 3,000 normal rows; columns with few values become text, constant columns are left out."""
+def normal_rows(table: Table, *, most: int = MOST_ROWS) -> pa.Table:
+    """Return at most `most` normal rows; columns with few values become text, constant columns are left out."""
     normal = table.rows[~table.is_anomaly]
-    rows = normal[np.random.default_rng(0).permutation(len(normal))[:MOST_ROWS]]
+    rows = normal[np.random.default_rng(0).permutation(len(normal))[:most]]
     columns = {}
     for index, column in enumerate(rows.T):
         distinct = len(np.unique(column))

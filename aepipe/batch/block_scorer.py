@@ -13,7 +13,7 @@ from aepipe.batch.scan_plan import passthrough_columns
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import SchemaMismatch
 from aepipe.inference.batch_runner import Runner
-from aepipe.inference.output_schema import FLAG, OutputTable, Predictions
+from aepipe.inference.output_schema import CELL_FLAG, FLAG, OutputTable, Predictions
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.session import Session
 from aepipe.layout import Port
@@ -94,17 +94,24 @@ class BlockScorer:
             entities = Entities.find(passthrough, self._entity)
             predictions = self._post.predict(outputs, buffers.invalid[: batch.num_rows], entities)
             stats.flagged = int(np.count_nonzero(predictions.is_anomaly))
+            if predictions.cells is not None:
+                stats.cell_flagged = int(np.count_nonzero(predictions.cells.is_anomaly))
             stats.flag_reasons.update(self._post.count_reasons(predictions))
             stats.invalid.update(self._post.count_invalid(predictions))
             rows = {name: table.rows(passthrough, predictions) for name, table in self.tables.items()}
             return ScoredBlock(predictions, rows, stats)
 
     def with_flags(self, scored: ScoredBlock, flags: NDArray[np.bool_]) -> ScoredBlock:
-        """Replace the flags of a block, (B,), and their count."""
-        scored.stats.flagged = int(np.count_nonzero(flags))
-        predictions = replace(scored.predictions, is_anomaly=flags)
+        """Replace the flags of a block, (B,), and their counts; no cell is flagged."""
+        scored.stats.flagged, scored.stats.cell_flagged = int(np.count_nonzero(flags)), 0
+        cells = scored.predictions.cells
+        if cells is not None:
+            cells = replace(cells, is_anomaly=np.zeros_like(cells.is_anomaly))
+        predictions = replace(scored.predictions, is_anomaly=flags, cells=cells)
         scored.stats.flag_reasons = Counter(self._post.count_reasons(predictions))
-        scores = self.tables["scores"].with_column(FLAG, scored.rows["scores"], predictions)
+        table, scores = self.tables["scores"], scored.rows["scores"]
+        for name in (FLAG,) if cells is None else (FLAG, CELL_FLAG):
+            scores = table.with_column(name, scores, predictions)
         return replace(scored, predictions=predictions, rows=scored.rows | {"scores": scores})
 
     def _infer(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session], stats: RunStats) -> None:

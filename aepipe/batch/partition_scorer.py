@@ -275,7 +275,11 @@ class PartitionScoring:
             wall_s: seconds since the start; the commit counts up to the last page written to disk.
         """
         details = score_details(self._bundle, self._stats, runner, self._plan, self._settings, inputs, wall_s=wall_s)
-        optional = {"stream": self._stream and self._stream.details, "feedback": self._settings.feedback}
+        optional = {
+            "stream": self._stream and self._stream.details,
+            "feedback": self._settings.feedback,
+            "cell_flagged": None if self._bundle.calibration.cells is None else self._stats.cell_flagged,
+        }
         return details.model_copy(update={name: value for name, value in optional.items() if value is not None})
 
     def _read_blocks(self) -> Iterator[Block]:

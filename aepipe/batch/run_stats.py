@@ -27,6 +27,8 @@ class RunStats:
 
     rows: int = 0
     flagged: int = 0
+    cell_flagged: int = 0
+    """Flagged rows with a flagged cell."""
     flag_reasons: Counter[str] = field(default_factory=Counter)
     """Flagged rows, by first reason."""
     invalid: Counter[str] = field(default_factory=Counter)
@@ -39,6 +41,7 @@ class RunStats:
         """Add the counts and seconds of other rows."""
         self.rows += other.rows
         self.flagged += other.flagged
+        self.cell_flagged += other.cell_flagged
         self.flag_reasons.update(other.flag_reasons)
         self.invalid.update(other.invalid)
         self.unseen.update(other.unseen)

@@ -12,6 +12,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from aepipe.calibration.cost_curve import Choice, Steps
 from aepipe.calibration.pareto_tail import Tail
+from aepipe.calibration.shared_alpha import RankCount, RankShares, count_union, share_alpha
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
@@ -43,6 +44,9 @@ class Calibration(FrozenModel):
     With `entities`, a row is compared with the calibration rows of its own entity if they are enough for alpha.
     Entities with too few rows are compared with the rows of all such entities. The guarantee then holds for each entity
     of the first kind, and for the others as one group (Mondrian conformal prediction, Vovk et al. 2005, section 4.5).
+
+    With `cells`, two alarms share alpha: one for the score of the row, one for its most unusual cell (`share_alpha`).
+    A calibration has `entities` or `cells`, not both.
     """
 
     alpha: float = Field(gt=0, lt=1, description="a row is flagged if its p-value is at most this")
@@ -59,15 +63,30 @@ class Calibration(FrozenModel):
     entities: dict[str, tuple[FiniteFloat, ...]] = Field(
         default_factory=dict, description="calibration scores of each entity, ascending; empty: one threshold for all"
     )
+    cells: "Calibration | None" = Field(
+        None, description="calibration of the cell scores of the same rows; None: rows are flagged by their score alone"
+    )
+    union: tuple[RankCount, ...] = Field(
+        (), description="ranks m, and the rows that are among the m highest by score or cell score; empty without cells"
+    )
 
     @classmethod
-    def fit(cls, scores: NDArray[np.floating], *, alpha: float, entities: Entities | None = None) -> Self:
+    def fit(
+        cls,
+        scores: NDArray[np.floating],
+        *,
+        alpha: float,
+        entities: Entities | None = None,
+        cell_scores: NDArray[np.floating] | None = None,
+    ) -> Self:
         """Fit on the scores of held-out rows.
 
         Args:
             scores: (n,) in any order.
             alpha: share of such rows that may be flagged.
             entities: entity of each row, for a threshold per entity; None: one threshold for all.
+            cell_scores: scores of the most unusual cells of the same rows, (n,), for an alarm that shares alpha; None,
+                or thresholds per entity: no such alarm.
 
         Raises:
             CalibrationInvalid: the scores are not finite, or too few for alpha.
@@ -90,6 +109,8 @@ class Calibration(FrozenModel):
             tail=Tail.fit(ordered),
             resolution=_resolution(ordered),
             entities={} if entities is None else _by_entity(np.asarray(scores, np.float64), entities),
+            cells=None if cell_scores is None or entities is not None else cls.fit(cell_scores, alpha=alpha),
+            union=() if cell_scores is None or entities is not None else count_union(scores, cell_scores),
         )
 
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
@@ -97,6 +118,10 @@ class Calibration(FrozenModel):
         check_support(self.n, alpha)
         # No model_copy: it would copy the cached properties, including the digest.
         return type(self)(**dict(self) | {"alpha": alpha, "choice": choice})
+
+    def without_cells(self) -> Self:
+        """Return the same calibration without the alarm for cells: scores keep all of alpha."""
+        return type(self)(**dict(self) | {"cells": None, "union": ()})
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -107,6 +132,8 @@ class Calibration(FrozenModel):
         ranks = self.ranks or range(1, len(self.scores) + 1)
         if len(ranks) != len(self.scores) or ranks[-1] != self.n or np.any(np.diff(ranks, prepend=0) < 1):
             raise ValueError(f"{len(self.scores)} scores with {len(self.ranks)} ranks do not make n = {self.n}")
+        if self.cells is not None and self.cells.n != self.n:
+            raise ValueError(f"{self.cells.n} rows calibrate the cells: expected n = {self.n}")
         return self
 
     @model_validator(mode="after")
@@ -145,18 +172,36 @@ class Calibration(FrozenModel):
         return self._lowered(np.asarray(scores, np.float64)) > self.tail.start
 
     def is_anomaly(self, p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return whether each row is flagged, (B,); a row without a p-value is not flagged."""
-        return p_values <= self.alpha
+        """Return whether the score of each row is flagged, (B,); a row without a p-value is not flagged."""
+        return p_values <= self.row_alpha
+
+    def is_cell_anomaly(self, p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether the most unusual cell of each row is flagged, (B,), by its p-value from `cells`."""
+        return p_values <= self.cell_alpha
+
+    @property
+    def row_alpha(self) -> float:
+        """Highest p-value of a score that is flagged: alpha, or its share of alpha with an alarm for cells."""
+        return self._shares.first / (self.n + 1) if self.cell_alpha else self.alpha
+
+    @property
+    def cell_alpha(self) -> float:
+        """Highest p-value of a cell that is flagged; 0 without `cells`, with few rows, or if costs chose alpha.
+
+        Costs weigh false alarms of the score against anomalies that it misses, so that the score keeps all of alpha.
+        """
+        is_by_costs = self.choice is not None and self.choice.chosen is not None
+        return 0.0 if self.cells is None or is_by_costs else self._shares.second / (self.n + 1)
 
     @property
     def threshold(self) -> float:
-        """Score above which rows are flagged: `score > threshold` exactly if p <= alpha.
+        """Score above which rows are flagged: `score > threshold` exactly if p <= `row_alpha`.
 
         With entities it is the one of the entities without a threshold of their own.
         """
         if self.entities:
             return self._shared.threshold
-        flagged = int(np.argmax(self._steps <= self.alpha))
+        flagged = int(np.argmax(self._steps <= self.row_alpha))
         return float(self._raised(self._ordered[flagged - 1]))
 
     def of_entity(self, name: str) -> "Calibration":
@@ -182,9 +227,7 @@ class Calibration(FrozenModel):
 
     def to_json(self) -> bytes:
         """Serialise to the file form, the same bytes for the same calibration."""
-        # A file without ties has no resolution, as in older versions: its digest must not change.
-        absent = {name for name in ("resolution", "entities") if not getattr(self, name)}
-        content = self.model_dump(mode="json", exclude=absent)
+        content = self._content()
         return (json.dumps(content, sort_keys=True) + "\n").encode()
 
     # pydantic's own comparison would trip over the arrays that are cached below.
@@ -193,6 +236,12 @@ class Calibration(FrozenModel):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+    def _content(self) -> dict[str, object]:
+        # A file without ties has no resolution, and so on: digests of older files must not change.
+        absent = {name for name in ("resolution", "entities", "union") if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude={*absent, "cells"})
+        return content if self.cells is None else content | {"cells": self.cells._content()}
 
     def _lowered(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the least scores that these tie with."""
@@ -207,7 +256,12 @@ class Calibration(FrozenModel):
 
     def _key(self) -> tuple[object, ...]:
         entities = tuple(self.entities.items())
-        return self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice, self.resolution, entities
+        fields = (self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice, self.resolution)
+        return (*fields, entities, self.cells, self.union)
+
+    @cached_property
+    def _shares(self) -> RankShares:
+        return share_alpha(self.union, rows=self.n, alpha=self.alpha)
 
     def _per_group(
         self,

@@ -23,6 +23,9 @@ def show(found: Explanation) -> None:
             f"{'flagged' if found.is_anomaly else 'not flagged'}; threshold {formatting.number(found.threshold)} at "
             f"alpha {found.alpha:g} ({found.model_version})"
         )
+    if found.cell is not None:
+        fits = "flagged: it does not fit the other columns" if found.is_cell_anomaly else "not flagged"
+        typer.echo(f"cell {found.cell}: p-value {formatting.number(found.cell_p_value)}, {fits}")
     if found.heat is not None:
         for line in heat_lines(found.heat):
             typer.echo(line)

@@ -8,6 +8,7 @@ import typer
 from aepipe.cli.console import print_table, printable
 from aepipe.jobs.score import ScoreResult
 from aepipe.jobs.top_alarms import ALARM_HEADER, Alarm
+from aepipe.storage.partition_result import describe_cells
 from aepipe.storage.run_details import counted_reasons
 
 
@@ -20,6 +21,8 @@ def show(result: ScoreResult, *, job: Path) -> None:
             typer.echo(printable(f"{night.partition}: {night.reason}"), err=True)
     if result.failed:
         typer.echo(f"{result.sentence}: aepipe quarantine show {job}", err=True)
+    if cell_flagged := sum(night.cell_flagged for night in result.nights):
+        typer.echo(describe_cells(cell_flagged, sum(night.flagged for night in result.nights)))
     for note in result.notes:
         typer.echo(printable(note))
     if result.invalid_reasons:

@@ -35,6 +35,11 @@ class Calibration(FrozenModel):
         description="adjust the threshold every night so that the share of flagged rows stays at alpha under drift; "
         "default of series jobs: true, by entity",
     )
+    cells: bool = Field(
+        True,
+        exclude_if=lambda value: value,
+        description="also flag rows of a table for one cell that does not fit the others; both alarms share alpha",
+    )
     per: Literal["entity"] | None = Field(
         None,
         exclude_if=lambda value: value is None,

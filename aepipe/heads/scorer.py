@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aepipe.heads import scores as heads
 from aepipe.heads.attribution import Attribution, fit_attribution, supports_perturbation
 from aepipe.heads.base import Head, HeadStats, ScoringInputs
+from aepipe.heads.cell_scores import CELLS, CellScores, fit_cell_scores
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
@@ -77,6 +78,7 @@ class Scorer(nn.Module):
         score (B,): anomaly score.
         reason (B, k) int32, reason_z (B, k): indices into `reason_names(layout)`, strongest first, and their
             attributions; absent if k is 0.
+        cell (B, c) int32, cell_z (B, c): the same for the `CELLS` most unusual cells; only with `cells` and reasons.
         cluster (B, 1) int32, cluster_distance (B, 1): only with clusters.
         class (B, 1) int32, class_confidence (B, 1): only with classes.
     """
@@ -88,6 +90,7 @@ class Scorer(nn.Module):
         attribution: Attribution | LossAttribution,
         *,
         reasons: int,
+        cells: CellScores | None = None,
         clusters: Clusters | None = None,
         classes: Classes | None = None,
     ) -> None:
@@ -96,6 +99,7 @@ class Scorer(nn.Module):
         self.head = head
         self.attribution = attribution
         self.reasons = min(reasons, len(reason_names(probe.model.layout)))
+        self.cells = cells
         self.clusters = clusters
         self.classes = classes
 
@@ -103,11 +107,17 @@ class Scorer(nn.Module):
         model_outputs: ModelOutputs = self.probe(*rows)
         return tuple(tensor for group in self._output_groups() for tensor in group.compute(model_outputs))
 
+    @property
+    def has_cells(self) -> bool:
+        """True if single cells have scores: reasons are columns, not regions or steps."""
+        return self.reasons > 0 and self.cells is not None
+
     def part(self) -> Part:
         """Return the scorer as one part of the bundle."""
         outputs = tuple(port for group in self._output_groups() for port in group.ports)
         # Scores are nats or typical distances, attributions standard deviations: .003 of one is rounding in any table.
         scales = {"score": (30.0,), "reason_z": (30.0,) * self.reasons}
+        scales |= {"cell_z": (30.0,) * min(CELLS, len(self.probe.model.layout.columns))} if self.has_cells else {}
         # Rows far from all others: a residual there is the rounding of two large numbers, up to 2e-4 of the score.
         return Part("scorer", self, self.probe.model.layout.ports, outputs, rtol=3e-4, scales=scales)
 
@@ -119,12 +129,18 @@ class Scorer(nn.Module):
             _OutputGroup((Port("score", "float32", ()),), lambda outputs: (self.head(outputs.evidence),)),
         ]
         if self.reasons:
+            cells_of = self.cells
             width = (self.reasons,)
-            ports = (Port("reason", "int32", width), Port("reason_z", "float32", width))
+            ports: tuple[Port, ...] = (Port("reason", "int32", width), Port("reason_z", "float32", width))
+            if self.has_cells:
+                few = (min(CELLS, len(model.layout.columns)),)
+                ports += (Port("cell", "int32", few), Port("cell_z", "float32", few))
 
             def strongest(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-                top = torch.topk(self.attribution(outputs), self.reasons, dim=1)
-                return top.indices.to(torch.int32), top.values
+                attributions = self.attribution(outputs)
+                top = torch.topk(attributions, self.reasons, dim=1)
+                cells = () if cells_of is None else cells_of(outputs, attributions)
+                return top.indices.to(torch.int32), top.values, *cells
 
             groups.append(_OutputGroup(ports, strongest))
         if (clusters := self.clusters) is not None:
@@ -150,6 +166,7 @@ def fit_scorer(
     *,
     head: str,
     reasons: int,
+    has_cells: bool = False,
     seed: int = 0,
     mixture: Mixture | None = None,
     classes: Classes | None = None,
@@ -163,6 +180,7 @@ def fit_scorer(
         dev: Dev rows by port; if empty, training rows are used.
         head: Name from `heads.names()`.
         reasons: Number of reasons per row.
+        has_cells: Score the most unusual cells too, if reasons are columns.
         seed: Seed for the choice of rows.
         mixture: Mixture model of the latents whose components become clusters.
         classes: Fitted classifier of the latents.
@@ -177,10 +195,13 @@ def fit_scorer(
     fresh = collect_outputs(probe, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))
     attribution: Attribution | LossAttribution
+    cells = None
     if reasons and supports_perturbation(model.layout):
         attribution = fit_attribution(probe, train, dev, most=FITTED_ROWS, seed=seed)
+        if has_cells:
+            cells = fit_cell_scores(probe, attribution, train, dev, most=FITTED_ROWS, seed=seed)
     else:
         attribution = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
     clusters = None if mixture is None else Clusters(mixture)
-    scorer = Scorer(probe, fitted, attribution, reasons=reasons, clusters=clusters, classes=classes)
+    scorer = Scorer(probe, fitted, attribution, reasons=reasons, cells=cells, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

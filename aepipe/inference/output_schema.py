@@ -14,6 +14,9 @@ from aepipe.tables.arrow_arrays import array_of, texts_of
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 FLAG = "is_anomaly"
+CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG = "cell_column", "cell_z", "cell_p_value", "is_cell_anomaly"
+CELLS = (CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG)
+"""Columns of the alarm for cells; bundles without it do not write them."""
 
 Nulls = NDArray[np.bool_] | None
 
@@ -35,18 +38,34 @@ class Predictions:
     p_extrapolated: NDArray[np.bool_]
     """(B,), True if p_value is lower than the calibration rows can resolve; False for invalid rows"""
     is_anomaly: NDArray[np.bool_]
-    """(B,), False for invalid rows"""
+    """(B,), True if the score or a cell is flagged; False for invalid rows"""
     predicted: NDArray[np.generic]
     """(B, 1) int32, indices into the names of classes and unknown; (B, 0) without classes"""
     confidence: NDArray[np.generic]
     """(B, 1) float32, of the class; (B, 0) without classes"""
     invalid: NDArray[np.int16]
     """(B,), 0 for scored rows, else an index into the reasons"""
+    cells: "CellPredictions | None" = None
+    """None for a model without an alarm for cells"""
 
     @property
     def nulls(self) -> Nulls:
         """Mask of the invalid rows, (B,); None if there are none, so that columns need not be copied."""
         return self.invalid != 0 if self.invalid.any() else None
+
+
+@dataclass(frozen=True, slots=True)
+class CellPredictions:
+    """The most unusual cell of each of B rows."""
+
+    column: NDArray[np.generic]
+    """(B,) int32, index into the names of reasons"""
+    score: NDArray[np.generic]
+    """(B,) float32"""
+    p_value: NDArray[np.float64]
+    """(B,)"""
+    is_anomaly: NDArray[np.bool_]
+    """(B,), False for invalid rows"""
 
 
 class OutputColumn(NamedTuple):
@@ -58,7 +77,12 @@ class OutputColumn(NamedTuple):
 
 
 def score_columns(
-    reasons: int, *, reason_names: pa.Array, class_names: pa.Array | None, invalid_reasons: pa.Array
+    reasons: int,
+    *,
+    reason_names: pa.Array,
+    class_names: pa.Array | None,
+    invalid_reasons: pa.Array,
+    has_cells: bool = False,
 ) -> tuple[OutputColumn, ...]:
     """Return the columns of `scores`; they are null for invalid rows, which are not flagged and name their reason.
 
@@ -67,6 +91,7 @@ def score_columns(
         reason_names: names of all reasons.
         class_names: names of the classes and unknown; None without classes.
         invalid_reasons: why a row cannot be scored, by code; code 0 is not used.
+        has_cells: whether the model has an alarm for cells.
     """
     ranks = range(reasons)
     columns = [
@@ -81,6 +106,8 @@ def score_columns(
     columns += [
         OutputColumn(f"reason_{rank + 1}_z", pa.float32(), partial(_column, "reason_z", rank)) for rank in ranks
     ]
+    if has_cells:
+        columns += _cell_columns(reason_names)
     if class_names is not None:
         columns += [
             OutputColumn("predicted_class", TEXT, partial(_names, "predicted", 0, class_names)),
@@ -93,6 +120,24 @@ def score_columns(
         return invalid_reasons.take(array_of(found.invalid, pa.int16(), ~nulls))
 
     return (*columns, OutputColumn("invalid_reason", pa.string(), invalid_reason))
+
+
+def _cell_columns(reason_names: pa.Array) -> list[OutputColumn]:
+    """Return the columns of the alarm for cells; they describe the most unusual cell, flagged or not."""
+
+    def cells(found: Predictions) -> CellPredictions:
+        assert found.cells is not None
+        return found.cells
+
+    def names(found: Predictions, nulls: Nulls) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(_array(cells(found).column, nulls), reason_names)
+
+    return [
+        OutputColumn(CELL_COLUMN, TEXT, names),
+        OutputColumn(CELL_Z, pa.float32(), lambda found, nulls: _array(cells(found).score, nulls)),
+        OutputColumn(CELL_P_VALUE, pa.float64(), lambda found, nulls: _array(cells(found).p_value, nulls)),
+        OutputColumn(CELL_FLAG, pa.bool_(), lambda found, _: array_of(cells(found).is_anomaly, pa.bool_())),
+    ]
 
 
 def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]]) -> tuple[OutputColumn, ...]:

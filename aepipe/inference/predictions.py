@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.inference.output_schema import Predictions, feature_columns, score_columns
+from aepipe.inference.output_schema import CellPredictions, Predictions, feature_columns, score_columns
 from aepipe.tables.arrow_arrays import texts_of
 from aepipe.tables.entities import Entities
 
@@ -28,6 +28,7 @@ class PostProcessor:
             reason_names=texts_of(manifest.reason_names),
             class_names=None if self._open_set is None else texts_of(self._open_set.answers),
             invalid_reasons=texts_of(self._invalid_reasons),
+            has_cells=self._calibration.cells is not None,
         )
         ports = {port.name: port for port in bundle.part("scorer")[1].outputs}
         self.feature_columns = feature_columns(ports, manifest.latent.features)
@@ -52,9 +53,14 @@ class PostProcessor:
         p_value = self._calibration.p_values(score, entities)
         is_anomaly = self._calibration.is_anomaly(p_value)
         p_extrapolated = self._calibration.is_extrapolated(score, entities)
+        cells = self._cells(outputs)
+        if cells is not None:
+            is_anomaly |= cells.is_anomaly
         if invalid.any():
             is_anomaly &= invalid == 0
             p_extrapolated &= invalid == 0
+            if cells is not None:
+                cells.is_anomaly[invalid != 0] = False
         absent = np.empty((len(score), 0), np.int32)
         classes = self._open_set
         return Predictions(
@@ -68,7 +74,19 @@ class PostProcessor:
             p_extrapolated=p_extrapolated,
             is_anomaly=is_anomaly,
             invalid=invalid,
+            cells=cells,
         )
+
+    def _cells(self, outputs: Mapping[str, NDArray[np.generic]]) -> CellPredictions | None:
+        calibration = self._calibration
+        if calibration.cells is None:
+            return None
+        columns, scores = outputs["cell"], outputs["cell_z"].astype(np.float32, copy=False)
+        # A broken relation shows in all of its columns; the first reason tells which one explains the others.
+        is_reason = (columns == outputs["reason"][:, :1]) & (scores >= scores[:, :1] / 2)
+        column = np.take_along_axis(columns, is_reason.argmax(axis=1)[:, None], axis=1)[:, 0]
+        p_value = calibration.cells.p_values(scores[:, 0])
+        return CellPredictions(column, scores[:, 0], p_value, calibration.is_cell_anomaly(p_value))
 
     def count_reasons(self, predictions: Predictions) -> dict[str, int]:
         """Count the flagged rows, by first reason; empty for a model without reasons."""

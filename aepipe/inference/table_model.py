@@ -18,7 +18,7 @@ from aepipe.inference.batch_runner import Runner, outputs_of
 from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.golden_check import check_golden
 from aepipe.inference.imputation import Imputer
-from aepipe.inference.output_schema import to_table
+from aepipe.inference.output_schema import Predictions, to_table
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw, refuse_where
@@ -70,14 +70,22 @@ class TableModel:
         return to_table(self._post.feature_columns, predictions)
 
     def score(self, table: pa.Table) -> pa.Table:
-        """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason; the class, if any.
+        """Return score, p_value, p_extrapolated, is_anomaly, reason_1 ..., invalid_reason.
 
-        The rows of a series job are points: they have a channel and the number of their windows instead of reasons.
+        For models that have them also the most unusual cell, its cell_p_value and is_cell_anomaly, and the class. The
+        rows of a series job are points: they have a channel and the number of their windows instead of reasons.
         """
         if self.bundle.series is not None:
             return point_table(self._points(self.bundle.series, table))
+        return self.scores_of(self.predict(table))
+
+    def predict(self, table: pa.Table) -> Predictions:
+        """Return the outputs of the scorer with p-values and flags."""
         encoded = self._encoded(table)
-        predictions = self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, self._groups(table))
+        return self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, self._groups(table))
+
+    def scores_of(self, predictions: Predictions) -> pa.Table:
+        """Return the columns of `score` by predictions of this model."""
         return to_table(self._post.score_columns, predictions)
 
     def entities(self, table: pa.Table) -> Entities:

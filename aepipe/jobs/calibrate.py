@@ -56,7 +56,10 @@ class CalibrateResult(Result):
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Rows of partitions: scores, which rows calibrate, and labels as far as they are known, (B,) each."""
+    """Rows of partitions: scores, which rows calibrate, and labels as far as they are known, (B,) each.
+
+    `cells` are the scores of the most unusual cells, (B,); None if the model has no alarm for cells.
+    """
 
     scores: NDArray[np.float64]
     calibrates: NDArray[np.bool_]
@@ -64,11 +67,16 @@ class _Rows:
     is_anomaly: NDArray[np.bool_]
     entities: pa.Array | None
     """entity of each row as text, if thresholds are per entity"""
+    cells: NDArray[np.float64] | None
 
     def of(self, chosen: NDArray[np.bool_]) -> "_Rows":
-        entities = None if self.entities is None else self.entities.filter(pa.array(chosen))
         return _Rows(
-            self.scores[chosen], self.calibrates[chosen], self.known[chosen], self.is_anomaly[chosen], entities
+            self.scores[chosen],
+            self.calibrates[chosen],
+            self.known[chosen],
+            self.is_anomaly[chosen],
+            None if self.entities is None else self.entities.filter(pa.array(chosen)),
+            None if self.cells is None else self.cells[chosen],
         )
 
     @property
@@ -83,6 +91,7 @@ def _joined(parts: Sequence[_Rows]) -> _Rows:
         np.concatenate([part.known for part in parts]),
         np.concatenate([part.is_anomaly for part in parts]),
         pa.concat_arrays([part.entities for part in parts]) if parts[0].entities is not None else None,
+        None if parts[0].cells is None else np.concatenate([part.cells for part in parts if part.cells is not None]),
     )
 
 
@@ -127,8 +136,10 @@ def calibrate(
     elif partitions:
         rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
-        chosen_rows = rows.of(rows.calibrates)
-        found = threshold.calibrate(job, chosen_rows.scores, evidence, entities=chosen_rows.found_entities)
+        held_out = rows.of(rows.calibrates)
+        found = threshold.calibrate(
+            job, held_out.scores, evidence, entities=held_out.found_entities, cell_scores=held_out.cells
+        )
     else:
         _refuse_other_grouping(job, bundle)
         found = threshold.choose(job, bundle.calibration, _evidence(job, bundle, nights, truth))
@@ -258,7 +269,8 @@ def _score_rows(
 ) -> _Rows:
     """Score rows and count those without a score, by reason."""
     table = pa.Table.from_batches([rows])
-    answer = model.score(table)
+    predictions = model.predict(table)
+    answer = model.scores_of(predictions)
     invalid.update(answer["invalid_reason"].drop_null().to_pylist())
     scores = answer["score"].to_numpy().astype(np.float64)
     calibrates = np.ones(len(scores), np.bool_)
@@ -266,7 +278,8 @@ def _score_rows(
         calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)
     labels = Labels.nothing(len(scores)) if truth is None else truth.of(table)
     entities = None if job.calibration.per is None else model.entities(table).texts
-    return _Rows(scores, calibrates, labels.known, labels.is_anomaly, entities)
+    cells = None if predictions.cells is None else predictions.cells.score.astype(np.float64)
+    return _Rows(scores, calibrates, labels.known, labels.is_anomaly, entities, cells)
 
 
 def _evidence(

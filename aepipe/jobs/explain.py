@@ -11,6 +11,7 @@ from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.encoding.tags import TagsCodec
 from aepipe.errors import ArgumentInvalid, OptionInvalid
+from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
@@ -65,6 +66,10 @@ class Explanation(Result):
     threshold: float
     alpha: float
     is_anomaly: bool
+    cell: str | None
+    """column of the most unusual cell; None for a model without an alarm for cells"""
+    cell_p_value: float | None
+    is_cell_anomaly: bool
     invalid_reason: str | None
     columns: tuple[ColumnLine, ...]
     heat: Heat | None
@@ -148,6 +153,9 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
             threshold=calibration.threshold if entities is None else calibration.of_entity(entities[at]).threshold,
             alpha=calibration.alpha,
             is_anomaly=answer["is_anomaly"],
+            cell=answer.get(CELL_COLUMN),
+            cell_p_value=answer.get(CELL_P_VALUE),
+            is_cell_anomaly=answer.get(CELL_FLAG, False),
             invalid_reason=answer["invalid_reason"],
             columns=lines,
             heat=_heat(layout, found),

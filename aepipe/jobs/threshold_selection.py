@@ -43,7 +43,14 @@ def entity_columns(job: Job) -> tuple[str, ...]:
     return () if job.calibration.per is None else job.data.entity
 
 
-def calibrate(job: Job, scores: Floats, evidence: Evidence, *, entities: Entities | None = None) -> Calibration:
+def calibrate(
+    job: Job,
+    scores: Floats,
+    evidence: Evidence,
+    *,
+    entities: Entities | None = None,
+    cell_scores: Floats | None = None,
+) -> Calibration:
     """Calibrate on scores, with the job's alpha or the cheapest by its cost table.
 
     Args:
@@ -51,6 +58,7 @@ def calibrate(job: Job, scores: Floats, evidence: Evidence, *, entities: Entitie
         scores: calibration scores, (n,).
         evidence: data for the choice of alpha.
         entities: entity of each score, for thresholds per entity.
+        cell_scores: scores of the most unusual cells of the same rows, (n,); None if the scorer has none.
 
     Raises:
         CalibrationInvalid: the scores are too few or not finite, or the labels of one class.
@@ -60,7 +68,8 @@ def calibrate(job: Job, scores: Floats, evidence: Evidence, *, entities: Entitie
         log.warning(
             "alpha is %g: %d calibration rows do not support the default of %g", alpha, len(scores), needed_alpha(job)
         )
-    found = choose(job, Calibration.fit(scores, alpha=alpha, entities=entities), evidence)
+    fitted = Calibration.fit(scores, alpha=alpha, entities=entities, cell_scores=cell_scores)
+    found = choose(job, fitted, evidence)
     if found.entities:
         own, every = len(found.own_thresholds), len(found.entities)
         log.log(
@@ -76,6 +85,8 @@ def calibrate(job: Job, scores: Floats, evidence: Evidence, *, entities: Entitie
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
     """Return the calibration with the job's alpha or the cheapest by its cost table."""
     asked = job.calibration
+    if not asked.cells:
+        calibration = calibration.without_cells()
     if not asked.selects_alpha:
         return calibration.with_alpha(supported_alpha(job, calibration.n))
     costs = asked.costs

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
@@ -23,18 +24,31 @@ class Alarm(Result):
     score: float
     p_value: float
     reasons: tuple[str, ...]
+    cell: str | None = None
+    """column of the flagged cell; None if the score of the row alone is flagged"""
+    cell_p_value: float | None = None
 
     @property
     def place(self) -> str:
         """Keys of the row, or its position as `aepipe explain --row` takes it."""
         return ", ".join(f"{name} {value}" for name, value in self.keys.items()) or f"{self.partition}:{self.row}"
 
+    @property
+    def lowest_p(self) -> float:
+        """The lower of the p-values of the row and of its flagged cell."""
+        return self.p_value if self.cell_p_value is None else min(self.p_value, self.cell_p_value)
+
+    @property
+    def alarm(self) -> str:
+        """Name what is flagged: the row, or a cell by its column."""
+        return "row" if self.cell is None else f"cell {self.cell}"
+
     def cells(self) -> tuple[object, ...]:
-        """Return the cells of a table row: partition, row, p-value, reasons."""
-        return self.partition, self.place, f"{self.p_value:.3g}", ", ".join(self.reasons)
+        """Return the cells of a table row: partition, row, p-value, what is flagged, reasons."""
+        return self.partition, self.place, f"{self.lowest_p:.3g}", self.alarm, ", ".join(self.reasons)
 
 
-ALARM_HEADER = ("partition", "row", "p-value", "reasons")
+ALARM_HEADER = ("partition", "row", "p-value", "alarm", "reasons")
 
 
 def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str], *, most: int = MOST_ALARMS) -> tuple[Alarm, ...]:
@@ -52,7 +66,7 @@ def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str], *, most: 
 
 
 def _rank(alarm: Alarm) -> tuple[float, float]:
-    return alarm.p_value, -alarm.score
+    return alarm.lowest_p, -alarm.score
 
 
 def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alarm]:
@@ -61,12 +75,16 @@ def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alar
     names = read_footer(night.scores).schema.names
     kept = [name for name in keys if name in names]
     reasons = [name for name in (f"reason_{rank + 1}" for rank in range(MOST_REASONS)) if name in names]
+    cells = [CELL_COLUMN, CELL_P_VALUE, CELL_FLAG] if CELL_FLAG in names else []
     found: list[Alarm] = []
     begin = 0
-    for batch in slices([night.scores], [*kept, *reasons, "score", "p_value", "is_anomaly"], rows=READ_ROWS):
+    for batch in slices([night.scores], [*kept, *reasons, *cells, "score", "p_value", "is_anomaly"], rows=READ_ROWS):
         rows, places = _strongest(batch, most)
         texts = {name: _texts(rows.column(name)) for name in (*kept, *reasons)}
+        cell_values = {name: rows.column(name).to_pylist() for name in cells}
         for at, place in enumerate(places):
+            cell = {name: values[at] for name, values in cell_values.items()} if cells else {}
+            is_cell = cell.get(CELL_FLAG) is True
             alarm = Alarm(
                 partition=night.partition,
                 row=begin + place,
@@ -74,6 +92,8 @@ def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alar
                 score=rows.column("score")[at].as_py(),
                 p_value=rows.column("p_value")[at].as_py(),
                 reasons=tuple(text for name in reasons if (text := texts[name][at]) is not None),
+                cell=cell[CELL_COLUMN] if is_cell else None,
+                cell_p_value=cell[CELL_P_VALUE] if is_cell else None,
             )
             found.append(alarm)
         found = sorted(found, key=_rank)[:most]
@@ -85,7 +105,13 @@ def _strongest(batch: pa.RecordBatch, most: int) -> tuple[pa.RecordBatch, list[i
     """Return the strongest alarms of a batch, and their positions in it."""
     places = pc.indices_nonzero(batch.column("is_anomaly"))
     flagged = batch.take(places)
-    order = pc.sort_indices(flagged, sort_keys=[("p_value", "ascending"), ("score", "descending")])[:most]
+    lowest = flagged.column("p_value")
+    if CELL_FLAG in flagged.schema.names:
+        # neither a scalar nor pa.table, which would import pandas
+        of_cells = pc.if_else(flagged.column(CELL_FLAG), flagged.column(CELL_P_VALUE), lowest)
+        lowest = pc.min_element_wise(lowest, of_cells)
+    by_rank = pa.RecordBatch.from_arrays([lowest, flagged.column("score")], names=["p", "score"])
+    order = pc.sort_indices(by_rank, sort_keys=[("p", "ascending"), ("score", "descending")])[:most]
     return flagged.take(order), places.take(order).to_pylist()
 
 

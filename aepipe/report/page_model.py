@@ -23,6 +23,7 @@ class Header(NamedTuple):
     calibration_rows: int | None = None
     is_polluted: bool = False  # anomalies may be among the calibration rows
     is_adaptive: bool = False  # flags use an adaptive alpha
+    has_cells: bool = False  # rows are also flagged for one cell
 
 
 class Scores(NamedTuple):

@@ -169,11 +169,16 @@ def build_tiles(partitions: Sequence[PartitionResult]) -> list[Tile]:
         Tile(
             "flagged",
             formatting.count(flagged),
-            formatting.percent(flagged / (rows - invalid)) if rows > invalid else "",
+            _flagged_share(flagged, rows - invalid, sum(line.cell_flagged for line in partitions)),
         ),
         Tile("without a score", formatting.count(invalid), formatting.percent(invalid / rows) if invalid else ""),
         Tile("time", formatting.seconds(elapsed), f"{formatting.number(rows / elapsed)} rows/s" if elapsed > 0 else ""),
     ]
+
+
+def _flagged_share(flagged: int, scored: int, cell_flagged: int) -> str:
+    cells = f"{formatting.count(cell_flagged)} with a flagged cell" if cell_flagged else ""
+    return ", ".join(filter(None, (formatting.percent(flagged / scored) if scored > 0 else "", cells)))
 
 
 def list_stages(partitions: Sequence[PartitionResult]) -> tuple[str, ...]:
@@ -300,6 +305,15 @@ def format_parity(card: Card) -> tuple[tuple[str, ...], list[tuple[str, tuple[st
     return measures, lines
 
 
+_CELLS = (
+    "cell",
+    "The most unusual value of a row, given its other values. It has a p-value of its own, and a row is flagged for"
+    " its score or for its cell. Both alarms share alpha, each with about half of it, so that a row may not be flagged"
+    " although its p-value is below alpha. A flagged cell often lies in the usual range of its column and breaks a"
+    " relation.",
+)
+
+
 def explain_terms(header: Header) -> list[tuple[str, str]]:
     """Explain score, p-value, flags and attributions as they apply to this report."""
     n = header.calibration_rows
@@ -329,6 +343,7 @@ def explain_terms(header: Header) -> list[tuple[str, str]]:
             f"The p-value is at most {alpha}. {share}, if the rows are distributed like the"
             " calibration rows. A flag is a prompt to investigate, not proof.",
         ),
+        *([_CELLS] if header.has_cells else []),
         (
             "reasons",
             "The columns whose perturbation best explains the row, given the other columns and the reconstruction; for"

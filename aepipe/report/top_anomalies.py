@@ -9,7 +9,10 @@ from aepipe.report.page_model import TopAnomalies
 from aepipe.report.thumbnails import difference, picture
 
 MOST_ROWS = 24
-_SCORE_COLUMNS = re.compile(r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?")
+_SCORE_COLUMNS = re.compile(
+    r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?"
+    r"|cell_(column|z|p_value)|is_cell_anomaly"
+)
 
 Fields = list[tuple[str, str]]
 Record = dict[str, object]
@@ -41,6 +44,8 @@ class AnomalyCard(NamedTuple):
     p_value: str
     p_extrapolated: bool
     flagged: bool
+    cell: str
+    cell_p_value: str
     reasons: list[Reason]
     values: list[Value]
     rest: list[Value]
@@ -80,6 +85,8 @@ def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, ex
         p_value=formatting.number(_number(record.get("p_value"))),
         p_extrapolated=record.get("p_extrapolated") is True,
         flagged=record.get("is_anomaly") is True,
+        cell=formatting.text(str(record.get("cell_column"))) if record.get("is_cell_anomaly") is True else "",
+        cell_p_value=formatting.number(_number(record.get("cell_p_value"))),
         reasons=[
             Reason(formatting.text(name), formatting.number(z), 0.0 if math.isnan(z) else max(0.0, z) / longest)
             for name, z in found

@@ -46,6 +46,11 @@ class PartitionResult(FrozenModel):
         return self.details.flagged
 
     @property
+    def cell_flagged(self) -> int:
+        """Number of flagged rows with a flagged cell."""
+        return self.details.cell_flagged
+
+    @property
     def invalid(self) -> int:
         """Number of rows without a score."""
         return sum(self.details.invalid.values())
@@ -86,6 +91,7 @@ class PartitionResult(FrozenModel):
             "status": self.status,
             "rows": self.rows,
             "flagged": self.flagged,
+            "cell_flagged": self.cell_flagged,
             "invalid": self.invalid,
             "rows_per_s": self.rows_per_s,
             "seconds": dict(self.seconds),
@@ -94,3 +100,13 @@ class PartitionResult(FrozenModel):
             **({} if self.events is None else {"events": self.events}),
             "reason": self.reason,
         }
+
+
+def describe_cells(cell_flagged: int, flagged: int) -> str:
+    """Say how many of the flagged rows have a flagged cell.
+
+    >>> describe_cells(1, 12)
+    '1 of 12 flagged rows has a cell that does not fit the others'
+    """
+    verb = "has" if cell_flagged == 1 else "have"
+    return f"{cell_flagged:,} of {flagged:,} flagged rows {verb} a cell that does not fit the others"

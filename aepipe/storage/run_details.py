@@ -51,6 +51,7 @@ class ScoreDetails(RunDetails):
 
     rows: int = 0
     flagged: int = 0
+    cell_flagged: int = Field(0, description="flagged rows with a flagged cell; not set without an alarm for cells")
     flag_reasons: Mapping[str, int] = Field(
         default_factory=dict, description="flagged rows by first reason, the ten most frequent"
     )
@@ -79,6 +80,11 @@ class ScoreDetails(RunDetails):
     over_io: float | None = Field(None, description="seconds of all stages divided by seconds of Parquet I/O")
     wall_s: float | None = None
     rows_per_s: float | None = None
+
+    @property
+    def has_cells(self) -> bool:
+        """True if the scores have the columns of the alarm for cells."""
+        return "cell_flagged" in self.model_fields_set
 
 
 class SampleDetails(RunDetails):

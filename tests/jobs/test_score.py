@@ -49,12 +49,17 @@ def test_flags_follow_the_p_values_and_p_values_the_calibration(cells: Path) -> 
     score(cells)
 
     scores = pd.read_parquet(output(cells, "scores"), partitioning=None)
-    calibration = np.asarray(aepipe.load(cells.parent / "exported" / "cells").bundle.calibration.scores)
+    calibrated = aepipe.load(cells.parent / "exported" / "cells").bundle.calibration
+    calibration = np.asarray(calibrated.scores)
     expected = [(1 + (calibration >= value).sum()) / (len(calibration) + 1) for value in scores["score"]]
     known = ~scores["p_extrapolated"]
     np.testing.assert_allclose(scores["p_value"][known], np.array(expected)[known])
     assert (scores["p_value"][~known] < 1 / (len(calibration) + 1)).all()
-    assert ((scores["p_value"] <= 0.05) == scores["is_anomaly"]).all()
+    by_row, by_cell = scores["p_value"] <= calibrated.row_alpha, scores["cell_p_value"] <= calibrated.cell_alpha
+    assert 0.05 / 2 - 0.01 < calibrated.row_alpha <= 0.05
+    assert ((by_row | by_cell) == scores["is_anomaly"]).all()
+    assert (by_cell == scores["is_cell_anomaly"]).all()
+    assert by_cell.any() and by_row.any()
 
 
 def test_scores_find_the_malignant_cases(cells: Path) -> None:

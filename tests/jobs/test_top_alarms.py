@@ -75,3 +75,27 @@ def test_scoring_ends_with_the_alarms_of_its_nights(cells: Path) -> None:
         assert line["is_anomaly"]
         assert line["case_id"] == alarm.keys["case_id"]
         assert alarm.reasons == (line["reason_1"], line["reason_2"])
+
+
+def test_an_alarm_names_the_flagged_cell_and_ranks_by_its_p_value(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": ["row", "cell", "none"],
+            "score": pa.array([9.0, 1.0, 2.0], pa.float32()),
+            "p_value": [0.004, 0.6, 0.3],
+            "is_anomaly": [True, True, False],
+            "reason_1": pa.array(["age", "sum", "age"]).dictionary_encode(),
+            "cell_column": pa.array(["age", "sum", "age"]).dictionary_encode(),
+            "cell_p_value": [0.2, 0.001, 0.001],
+            "is_cell_anomaly": [False, True, False],
+        }
+    )
+    pq.write_table(table, tmp_path / "part-0.parquet")
+    details = ScoreDetails(rows=3, flagged=2, cell_flagged=1)
+    night = PartitionResult(partition="dt=1", status="written", details=details, scores=tmp_path / "part-0.parquet")
+
+    first, second = top_alarms([night], ["id"])
+
+    assert (first.cell, first.lowest_p, first.alarm) == ("sum", 0.001, "cell sum")
+    assert first.cells() == ("dt=1", "id cell", "0.001", "cell sum", "sum")
+    assert (second.cell, second.cell_p_value, second.alarm) == (None, None, "row")

@@ -14,6 +14,7 @@ from aepipe.jobs.feedback.verdicts import read_verdicts, utc_today
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.storage import PartitionResult
+from aepipe.storage.partition_result import describe_cells
 from aepipe.tables.entities import NO_ENTITY
 
 MOST_READ = 10_000
@@ -30,10 +31,11 @@ class AlertLine(Result):
 
     @property
     def text(self) -> str:
-        """Describe the line: partition, keys, p-value, reasons."""
+        """Describe the line: partition, keys, p-value, the flagged cell, reasons."""
         more = f" and {self.rows - 1:,} more rows" if self.rows > 1 else ""
         reasons = f": {', '.join(self.alarm.reasons)}" if self.alarm.reasons else ""
-        return f"{self.alarm.partition}  {self.alarm.place}{more}, p = {self.alarm.p_value:.2g}{reasons}"
+        cell = "" if self.alarm.cell is None else f" of {self.alarm.alarm}"
+        return f"{self.alarm.partition}  {self.alarm.place}{more}, p = {self.alarm.lowest_p:.2g}{cell}{reasons}"
 
 
 class AlertMessage(Result):
@@ -44,6 +46,8 @@ class AlertMessage(Result):
     partitions: tuple[str, ...]
     rows: int
     flagged: int
+    cell_flagged: int
+    """flagged rows with a flagged cell"""
     expected: float | None
     """rows that alpha explains; None if alpha is a share of all rows"""
     usual_most: int | None
@@ -78,6 +82,8 @@ class AlertMessage(Result):
         if self.expected is not None and self.usual_most is not None:
             verdict = "more than" if self.is_excess else "within"
             parts.append(f"alpha explains {self.expected:,.0f} rows, at most {self.usual_most:,}: {verdict} the usual")
+        if self.cell_flagged:
+            parts.append(describe_cells(self.cell_flagged, self.flagged))
         parts += [line.text for line in self.lines]
         parts += [f"and {self.left_out:,} more"] if self.left_out else []
         parts += [f"{self.muted:,} rows are muted by feedback"] if self.muted else []
@@ -101,7 +107,8 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
     """
     settings = job.alerts
     scored = [night for night in nights if night.scores is not None]
-    rows, flagged = (sum(getattr(night, name) for night in scored) for name in ("scored", "flagged"))
+    counted = ("scored", "flagged", "cell_flagged")
+    rows, flagged, cell_flagged = (sum(getattr(night, name) for night in scored) for name in counted)
     muted = {(row.partition, row.row) for row in muted_rows(scored, read_verdicts(job), today=utc_today())}
     entity = (settings.entity,) if settings.entity is not None else job.data.entity
     columns = dict.fromkeys((*job.data.keys, *entity))
@@ -119,6 +126,7 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
         partitions=names,
         rows=rows,
         flagged=flagged,
+        cell_flagged=cell_flagged,
         expected=explained,
         usual_most=None if explained is None else most_usual(explained, rows),
         lines=shown,

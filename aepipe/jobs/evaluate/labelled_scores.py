@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aepipe.errors import EvaluationInvalid, SchemaMismatch
+from aepipe.inference.output_schema import CELL_Z
 from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
@@ -151,11 +152,15 @@ def _alarms(
     """Return scores and flags of the active calibration, (B,) each; flags are read if they were written under it."""
     calibration = scored.model.bundle.calibration
     columns = scored.model.bundle.source.schema.entity if calibration.entities else ()
-    written = scored.read("scores", manifest, ["score", "is_anomaly", *columns])
+    cells = [CELL_Z] if calibration.cells is not None and manifest.details.has_cells else []
+    written = scored.read("scores", manifest, ["score", "is_anomaly", *columns, *cells])
     scores = written["score"].to_numpy().astype(np.float64)
     if scored.has_active_calibration(manifest):
         return scores, written["is_anomaly"].to_numpy()
-    return scores, calibration.is_anomaly(calibration.p_values(scores, Entities.find(written, columns)))
+    flags = calibration.is_anomaly(calibration.p_values(scores, Entities.find(written, columns)))
+    if cells and calibration.cells is not None:
+        flags |= calibration.is_cell_anomaly(calibration.cells.p_values(written[CELL_Z].to_numpy()))
+    return scores, flags
 
 
 def read_labels(

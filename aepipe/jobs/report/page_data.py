@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from aepipe.config.job import Job
+from aepipe.inference.output_schema import CELL_FLAG, CELL_P_VALUE
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
@@ -46,6 +47,7 @@ def build_header(scored: ScoredPartitions, model: TableModel, alias: str) -> pag
         calibration_rows=calibration.n,
         is_polluted=model.bundle.manifest.is_polluted,
         is_adaptive=any(manifest.details.stream is not None for manifest in scored.manifests),
+        has_cells=any(manifest.details.has_cells for manifest in scored.manifests),
     )
 
 
@@ -62,7 +64,7 @@ class ScoreScan:
     Attributes:
         scores: scores of all rows, NaN for a row without a score, (N,).
         first_reasons: number of flagged rows by first attribution, most frequent first.
-        top: partition and row of the highest scores, in descending order.
+        top: partition and row of the lowest p-values, of a row or its flagged cell, the lowest first.
         step: distance of the evenly spaced rows in `spaced`.
         spaced: score, is_anomaly and the first label of evenly spaced rows, by partition.
     """
@@ -79,19 +81,34 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
     label, step = scored.job.data.labels[:1], max(1, sum(m.details.rows for m in scored.manifests) // POINTS)
     reason = ["reason_1"] if scored.model.bundle.reasons else []
     scores, spaced, reasons = [], {}, Counter[str]()
-    ranked: list[tuple[float, str, int]] = []
+    ranked: list[tuple[float, float, str, int]] = []
     for manifest in scored.manifests:
-        table = scored.read("scores", manifest, ["score", "is_anomaly", *reason, *label])
+        cells = [CELL_P_VALUE, CELL_FLAG] if manifest.details.has_cells else []
+        table = scored.read("scores", manifest, ["score", "p_value", "is_anomaly", *cells, *reason, *label])
         values = np.asarray(table["score"].to_numpy())
         scores.append(values)
         spaced[manifest.partition] = table.take(np.arange(0, table.num_rows, step))
-        order = np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")[:MOST_ANOMALIES]
-        ranked += [(-float(values[row]), manifest.partition, int(row)) for row in order if not np.isnan(values[row])]
+        unusual = _unusualness(table)
+        order = np.lexsort(unusual[::-1])[:MOST_ANOMALIES]
+        ranked += [
+            (float(unusual[0][row]), float(unusual[1][row]), manifest.partition, int(row))
+            for row in order
+            if not np.isnan(values[row])
+        ]
         if reason:
             counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
             reasons.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})
-    top = [(name, row) for _, name, row in sorted(ranked)[:MOST_ANOMALIES]]
+    top = [(name, row) for _, _, name, row in sorted(ranked)[:MOST_ANOMALIES]]
     return ScoreScan(np.concatenate(scores), dict(reasons.most_common()), top, step, spaced)
+
+
+def _unusualness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keys that sort rows by the lower p-value of row and flagged cell, then by score; invalid rows last."""
+    p_value, scores = (np.asarray(table[name].to_numpy(), np.float64) for name in ("p_value", "score"))
+    if CELL_FLAG in table.column_names:
+        is_cell = table[CELL_FLAG].to_numpy()
+        p_value = np.where(is_cell, np.fmin(p_value, table[CELL_P_VALUE].to_numpy()), p_value)
+    return np.nan_to_num(p_value, nan=np.inf), np.nan_to_num(-scores, nan=np.inf)
 
 
 def build_scores(scan: ScoreScan, model: TableModel) -> page_model.Scores:

@@ -208,7 +208,9 @@ def _calibrate(
             "labelled rows kept from training",
             None if names is None else names.take(finite),
         )
-    scores, details = exported.outputs["score"], dict[str, str | int]()
+    scores, cells = exported.outputs["score"], exported.outputs.get("cell_z")
+    cells = None if cells is None else cells[:, 0]
+    details = dict[str, str | int]()
     calibration_rows = data.calibration_rows
     if plan.is_cross_conformal:
         held_out = len(scores)
@@ -216,6 +218,8 @@ def _calibrate(
             job, rows, head=scorer.head.name, as_codes=plan.model.family.takes_codes, device=device, progress=progress
         )
         scores = np.concatenate([scores, out_of_fold.scores])
+        if cells is not None and out_of_fold.cells is not None:
+            cells = np.concatenate([cells, out_of_fold.cells])
         calibration_rows = pa.concat_tables([calibration_rows, out_of_fold.rows])
         added = len(out_of_fold.scores)
         details = {"method": "cross-conformal", "folds": FOLDS, "held_out": held_out, "out_of_fold": added}
@@ -231,6 +235,7 @@ def _calibrate(
         scores,
         threshold.Evidence(rows.per_partition, labelled),
         entities=Entities.find(calibration_rows, per_entity),
+        cell_scores=cells,
     )
     if calibration.choice is not None:
         log.log(logging.WARNING if calibration.choice.by == "assumption" else logging.INFO, calibration.choice.sentence)

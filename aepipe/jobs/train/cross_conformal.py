@@ -17,7 +17,6 @@ import pyarrow as pa
 import torch
 
 from aepipe.config.job import Job
-from aepipe.heads.model_outputs import collect_outputs
 from aepipe.heads.scorer import fit_scorer
 from aepipe.jobs.train.split import folds_of
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
@@ -29,10 +28,18 @@ from aepipe.training.loop import fit
 FOLDS = 10
 
 
-class OutOfFold(NamedTuple):
-    """Scores of training rows, float64 (B,), and the rows."""
+class FoldScores(NamedTuple):
+    """Scores of rows and of their most unusual cells, float64 (B,) each; no cells if the scorer has none."""
 
     scores: np.ndarray
+    cells: np.ndarray | None
+
+
+class OutOfFold(NamedTuple):
+    """Scores of training rows and of their most unusual cells, float64 (B,) each, and the rows."""
+
+    scores: np.ndarray
+    cells: np.ndarray | None
     rows: pa.Table
 
 
@@ -61,16 +68,28 @@ def out_of_fold_scores(
             found.append(_score_fold(job, data, head=head, device=device))
             scored.append(data.calibration_rows)
         progress("calibrate", (fold + 1) / (FOLDS + 1))
-    return OutOfFold(np.concatenate(found or [np.zeros(0)]), pa.concat_tables(scored))
+    cells = [part.cells for part in found if part.cells is not None]
+    scores = np.concatenate([part.scores for part in found] or [np.zeros(0)])
+    return OutOfFold(scores, np.concatenate(cells) if cells else None, pa.concat_tables(scored))
 
 
 @torch.no_grad()
-def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu", "cuda"]) -> np.ndarray:
+def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu", "cuda"]) -> FoldScores:
     """Fit a model on the training rows of a fold and score its calibration rows."""
     model = families.build(data.encoding.layout, job.model, job.train.seed)
     with torch.enable_grad():
         fit(model, data.train, data.dev, job.train, device=device)
-        scorer = fit_scorer(model, data.train, data.dev, head=head, reasons=0, seed=job.train.seed)
-    outputs = collect_outputs(scorer.probe, data.calibration, most=rows_of(data.calibration), seed=job.train.seed)
-    scores: np.ndarray = scorer.head.cpu()(outputs).double().numpy()
-    return scores
+        reasons = min(1, job.score.reasons)
+        scorer = fit_scorer(
+            model,
+            data.train,
+            data.dev,
+            head=head,
+            reasons=reasons,
+            has_cells=job.calibration.cells,
+            seed=job.train.seed,
+        ).cpu()
+    rows = (torch.from_numpy(data.calibration[port.name]) for port in data.encoding.layout.ports)
+    found = dict(zip([port.name for port in scorer.part().outputs], scorer(*rows), strict=True))
+    cells = found.get("cell_z")
+    return FoldScores(found["score"].double().numpy(), None if cells is None else cells[:, 0].double().numpy())

@@ -133,7 +133,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
             "series": True,
             "model": True,
             "train": set(Train.model_fields) - {"alias"},
-            "calibration": CHOOSES_ALPHA,
+            "calibration": CHOOSES_ALPHA | (set() if job.calibration.cells else {"cells"}),
             "score": {"head", "reasons", "clusters", "classes"},
             "samples": {"components", *(("labels",) if job.samples.labels else ())},
         }

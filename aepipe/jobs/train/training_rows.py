@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
+from aepipe.inference.output_schema import CELLS
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.column_warnings import column_warnings
@@ -26,7 +27,16 @@ log = logging.getLogger(__name__)
 FEWEST_ROWS = 20
 MOST_LABELLED = 200_000
 OWN_OF_SCORES = frozenset(
-    {"score", "p_value", "p_extrapolated", "is_anomaly", "invalid_reason", "predicted_class", "class_confidence"}
+    {
+        "score",
+        "p_value",
+        "p_extrapolated",
+        "is_anomaly",
+        "invalid_reason",
+        "predicted_class",
+        "class_confidence",
+        *CELLS,
+    }
 )
 OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 _FORMS = 5

@@ -1,0 +1,142 @@
+"""Cells against what the others predict: independence of the own cell, broken relations, new codes, missing cells."""
+
+import numpy as np
+import pytest
+import torch
+
+from aepipe.config.job import Model
+from aepipe.heads.attribution import fit_attribution
+from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor, predicted_categories
+from aepipe.heads.cell_scores import CellScores, UnusualCells, fit_cell_scores
+from aepipe.heads.model_outputs import ModelProbe
+from aepipe.layout import FIRST_VALUE, UNSEEN, Category, Layout, Number
+from aepipe.models import families
+from tests.support.head_models import Rows, mixed_layout, random_rows
+
+ROWS = 1_000
+LAYOUT = Layout(
+    columns=("a", "b", "sum", "kind", "group"),
+    numbers=tuple(
+        Number(name=name, column=at, may_be_missing=name == "b") for at, name in enumerate(("a", "b", "sum"))
+    ),
+    categories=(
+        Category(name="kind", column=3, size=FIRST_VALUE + 4),
+        Category(name="group", column=4, size=FIRST_VALUE + 2),
+    ),
+)
+"""`sum` is a + b, scaled; `group` is the parity of `kind`."""
+
+
+def _rows(rows: int, seed: int) -> Rows:
+    generator = np.random.default_rng(seed)
+    a, b = generator.normal(size=(2, rows))
+    kind = generator.integers(0, 4, rows)
+    return {
+        "num": np.stack([a, b, (a + b) / np.sqrt(2)], 1).astype(np.float32),
+        "cat": (np.stack([kind, kind % 2], 1) + FIRST_VALUE).astype(np.int32),
+    }
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[ModelProbe, CellScores, object]:
+    probe = ModelProbe(families.build(LAYOUT, Model(family="pca"), seed=0)).eval()
+    train, dev = _rows(ROWS, 0), _rows(300, 1)
+    attribution = fit_attribution(probe, train, dev, most=ROWS, seed=0)
+    return probe, fit_cell_scores(probe, attribution, train, dev, most=ROWS, seed=0), attribution
+
+
+@torch.no_grad()
+def _cells(fitted: tuple, rows: Rows) -> UnusualCells:  # type: ignore[type-arg]
+    probe, scores, attribution = fitted
+    outputs = probe(torch.from_numpy(rows["num"]), torch.from_numpy(rows["cat"]))
+    return scores(outputs, attribution(outputs))
+
+
+def test_the_prediction_of_a_cell_does_not_depend_on_the_cell() -> None:
+    layout = mixed_layout()
+    predictor = CellPredictor(layout, seed=0).double()
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    dense = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    codes = torch.from_numpy(random_rows(layout, 8)["cat"]).long()
+
+    def signed(x: torch.Tensor) -> torch.Tensor:
+        # far above every prediction, the error of a number is the number minus its prediction
+        return x + 1e6 - predictor(x + 1e6, codes)[:, :3]
+
+    with torch.no_grad():
+        moved = signed(dense + torch.tensor([0.5, 0, 0], dtype=torch.float64)) - signed(dense)
+
+    assert moved[:, 0].abs().max() < 1e-6
+
+
+def test_the_codes_of_a_category_have_a_distribution_given_the_other_cells() -> None:
+    layout = mixed_layout()
+    predictor = CellPredictor(layout, seed=0).double()
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    dense = torch.randn(1, 3, dtype=torch.float64)
+    size = layout.categories[1].size
+    codes = torch.tensor([[5, code] for code in range(size)])
+
+    with torch.no_grad():
+        shares = torch.exp(-predictor(dense.expand(size, -1), codes)[:, 4])
+
+    assert float(shares.sum()) == pytest.approx(1.0)
+
+
+def test_values_that_break_a_relation_score_far_above_all_other_rows(fitted: tuple) -> None:  # type: ignore[type-arg]
+    rows, broken = _rows(400, 2), _rows(400, 2)
+    broken["num"][:, 2] = -broken["num"][:, 2]
+    broken["num"] = broken["num"][np.abs(rows["num"][:, 2]) > 0.5]
+    broken["cat"] = broken["cat"][np.abs(rows["num"][:, 2]) > 0.5]
+
+    usual, found = _cells(fitted, rows), _cells(fitted, broken)
+
+    assert float((found.score[:, 0] > usual.score[:, 0].max()).float().mean()) > 0.95
+    assert set(found.column[:, :3].flatten().tolist()) <= {0, 1, 2, 3, 4}
+    assert (found.column[:, 0] < 3).all()
+
+
+def test_a_broken_rule_between_categories_and_a_new_code_score_more_than_usual(fitted: tuple) -> None:  # type: ignore[type-arg]
+    rows = _rows(200, 3)
+    broken, new = ({name: array.copy() for name, array in rows.items()} for _ in range(2))
+    broken["cat"][:, 1] = 2 * FIRST_VALUE + 1 - broken["cat"][:, 1]
+    new["cat"][:, 0] = UNSEEN
+
+    usual, found, unseen = (_cells(fitted, each) for each in (rows, broken, new))
+
+    assert float(found.score[:, 0].min()) > float(usual.score[:, 0].median())
+    assert float(unseen.score[:, 0].median()) > float(usual.score[:, 0].median())
+    assert (found.column[:, 0] >= 3).float().mean() > 0.5
+
+
+def test_a_missing_number_has_no_error(fitted: tuple) -> None:  # type: ignore[type-arg]
+    probe, scores, _ = fitted
+    rows = _rows(50, 4)
+    rows["num"][:, 1] = np.nan
+    row = probe(torch.from_numpy(rows["num"]), torch.from_numpy(rows["cat"])).row
+
+    _, observed = scores.errors(CellRows.of(row))
+
+    assert observed[:, 1].sum() == 0 and observed[:, [0, 2, 3, 4]].all()
+
+
+def test_equal_seeds_give_equal_predictors_and_leave_the_global_generator_alone() -> None:
+    rows = _rows(300, 5)
+    cells = CellRows(torch.from_numpy(rows["num"]), torch.ones(300, 3), torch.from_numpy(rows["cat"]).long())
+    before = torch.get_rng_state()
+
+    first, second = (fit_predictor(LAYOUT, cells, cells, seed=3) for _ in range(2))
+
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_categories_take_part_while_their_codes_are_few() -> None:
+    categories = [
+        Category(name=f"k{at}", column=at, size=size) for at, size in enumerate((5_000, 60, 10, 60, 60, 60, 60, 60))
+    ]
+    layout = Layout(columns=tuple(each.name for each in categories), categories=tuple(categories))
+
+    assert predicted_categories(layout) == (1, 2, 3, 4, 5, 6)
