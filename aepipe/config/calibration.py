@@ -66,6 +66,11 @@ class Calibration(FrozenModel):
         return self
 
     @property
+    def has_cells(self) -> bool:
+        """True if the job asks for an alarm for cells: all rows have one threshold."""
+        return self.cells and self.per is None
+
+    @property
     def costs(self) -> Costs | None:
         """Cost table; None if the job has none."""
         if self.false_alarm_cost is None or self.miss_cost is None or self.base_rate is None:

@@ -85,7 +85,7 @@ def calibrate(
 def choose(job: Job, calibration: Calibration, evidence: Evidence) -> Calibration:
     """Return the calibration with the job's alpha or the cheapest by its cost table."""
     asked = job.calibration
-    if not asked.cells:
+    if not asked.has_cells:
         calibration = calibration.without_cells()
     if not asked.selects_alpha:
         return calibration.with_alpha(supported_alpha(job, calibration.n))

@@ -147,7 +147,9 @@ def fit_table(
     Raises:
         FitInvalid: A setting is wrong, or the table cannot be modelled.
     """
-    raw = {"name": "table", "data": {"path": "rows.parquet"}, "columns": dict(kinds), **settings}
+    # all rows calibrate the score: an alarm for cells would be calibrated on the rows that it learned from
+    common = {"name": "table", "data": {"path": "rows.parquet"}, "calibration": {"cells": False}}
+    raw = {**common, "columns": dict(kinds), **settings}
     try:
         job = parse_job(raw, source=Path("job.toml").resolve())
         rows = _split(job, table, seed=seed)

@@ -86,7 +86,7 @@ def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu
             data.dev,
             head=head,
             reasons=reasons,
-            has_cells=job.calibration.cells,
+            has_cells=job.calibration.has_cells,
             seed=job.train.seed,
         ).cpu()
     rows = (torch.from_numpy(data.calibration[port.name]) for port in data.encoding.layout.ports)

@@ -79,7 +79,7 @@ def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Mod
         data.dev,
         head=head.name,
         reasons=0 if job.series is not None else job.score.reasons,  # a point has a channel instead
-        has_cells=job.calibration.cells,
+        has_cells=job.calibration.has_cells,
         seed=seed,
         mixture=mixture,
         classes=None if found is None else found.classes,
