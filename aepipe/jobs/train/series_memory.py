@@ -6,10 +6,13 @@ from aepipe.encoding import Encoding
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.series_scores import score_windows
 from aepipe.inference.session import Session
-from aepipe.jobs.train.series_rows import MOST_WINDOWS, SeriesTraining, spaced
+from aepipe.jobs.train.series_rows import SeriesTraining, spaced
 from aepipe.series.memory import SeriesMemory
 from aepipe.series.nearest import Floats, Segment
 from aepipe.series.windows import window_starts
+
+MOST_WINDOWS = 20_000
+"""Windows that the median score of the model is taken of, equally spaced over all entities."""
 
 
 def fit_memory(series: SeriesTraining, encoding: Encoding, runner: Runner[Session]) -> SeriesMemory:
