@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from aepipe.config.job import Job
-from aepipe.errors import describe_failure
+from aepipe.errors import Busy, StoreUnavailable, describe_failure
 from aepipe.jobs.lineage.events import (
     OWN,
     Event,
@@ -116,7 +116,7 @@ def emit(job: Job, events: Sequence[Event]) -> None:
     try:
         for event in events:
             append_line(path, json.dumps(event, ensure_ascii=False))
-    except OSError as error:
+    except (OSError, StoreUnavailable, Busy) as error:
         log.warning("lineage is not written to %s: %s", path, describe_failure(error))
     url = os.environ.get("OPENLINEAGE_URL")
     if url:

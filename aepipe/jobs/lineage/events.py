@@ -162,10 +162,17 @@ def written_bundle(folder: Path) -> Event:
 
 
 def dataset(path: Path, *, schema: pa.Schema | None = None) -> Event:
-    """Return a local folder as a dataset, by the naming convention for files."""
+    """Return a folder as a dataset, by the naming conventions of OpenLineage for files and object stores.
+
+    >>> dataset(Path("/data/rows"))["name"], dataset(Path("/data/rows"))["namespace"]
+    ('/data/rows', 'file')
+    """
+    scheme, is_remote, place = str(path.resolve()).partition("://")
+    bucket, _, inside = place.partition("/")
+    named = (f"{scheme}://{bucket}", inside) if is_remote else ("file", scheme)
     fields = [{"name": field.name, "type": str(field.type)} for field in schema] if schema is not None else []
     facets = {"schema": facet("schema", fields=fields)} if fields else {}
-    return {"namespace": "file", "name": str(path.resolve()), "facets": facets}
+    return {"namespace": named[0], "name": named[1], "facets": facets}
 
 
 def _footer(path: Path) -> Footer | None:

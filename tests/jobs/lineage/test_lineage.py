@@ -9,10 +9,11 @@ import pytest
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import read_job
 from aepipe.jobs.lineage.emit import emit, emit_training, parent_run
-from aepipe.jobs.lineage.events import Event
+from aepipe.jobs.lineage.events import Event, dataset
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 from aepipe.storage import SCORE, Outputs, read_parquet
+from aepipe.stores.store_path import as_path
 from aepipe.tables.partitions import discover
 from tests.support.mail_server import web_server
 from tests.support.two_models import DAYS, write_job
@@ -65,6 +66,13 @@ def test_each_written_partition_is_a_run_with_its_inputs_and_outputs(job: Path) 
         fields = outputs["scores"]["facets"]["schema"]["fields"]
         assert [field["name"] for field in fields] == table.column_names
         assert outputs["scores"]["outputFacets"]["outputStatistics"]["rowCount"] == 200
+
+
+def test_datasets_of_object_stores_are_named_by_bucket_and_key(tmp_path: Path) -> None:
+    found = dataset(as_path("s3://plant/rows/raw"))
+
+    assert (found["namespace"], found["name"]) == ("s3://plant", "rows/raw")
+    assert dataset(tmp_path)["namespace"] == "file"
 
 
 def test_partitions_that_are_done_are_no_runs_and_a_failure_names_its_reason(job: Path) -> None:
