@@ -2,6 +2,7 @@
 
 from aepipe.storage.atomic_files import (
     append_line,
+    append_lines,
     make_folder,
     naming,
     put_bytes,
@@ -50,6 +51,7 @@ __all__ = [
     "StreamDetails",
     "TraversalDetails",
     "append_line",
+    "append_lines",
     "check_partition",
     "digest_bytes",
     "digest_file",

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,17 +66,25 @@ def json_bytes(value: object) -> bytes:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to `path` and sync it; lines of several processes do not mix.
+    """Append a line to `path`, as `append_lines` does."""
+    append_lines(path, [line])
 
-    A last line that a power cut left incomplete stays on a line of its own: readers skip lines they cannot parse.
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Append lines to `path` with one write and sync: all or none of them if the disk is full.
+
+    Lines of several processes do not mix. A last line that a power cut left incomplete stays on a line of its own:
+    readers skip lines they cannot parse.
 
     Raises:
-        ValueError: the line holds a newline.
+        ValueError: a line holds a newline.
     """
-    if "\n" in line:
-        raise ValueError(f"line has a newline: expected one line, got {line!r}")
+    for line in lines:
+        if "\n" in line:
+            raise ValueError(f"line has a newline: expected one line, got {line!r}")
+    text = "".join(f"{line}\n" for line in lines)
     if isinstance(path, StorePath):
-        _append_to_object(path, line)
+        _append_to_object(path, text)
         return
     make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -85,17 +93,21 @@ def append_line(path: Path, line: str) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
             is_complete = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-            data = f"{'' if is_complete else chr(10)}{line}\n".encode()
-            while data:
-                data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
+            data = f"{'' if is_complete else chr(10)}{text}".encode()
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
     finally:
         os.close(descriptor)
     sync(path.parent)
 
 
-def _append_to_object(path: StorePath, line: str) -> None:
-    """Write an object again with one more line, under a lease: objects cannot grow."""
+def _append_to_object(path: StorePath, text: str) -> None:
+    """Write an object again with more lines, under a lease: objects cannot grow."""
     with lease(path.with_name(f".{path.name}.lease"), wait_s=_APPEND_WAIT_S) as held:
         try:
             before = path.read_bytes()
@@ -104,7 +116,7 @@ def _append_to_object(path: StorePath, line: str) -> None:
         if before and not before.endswith(b"\n"):
             before += b"\n"
         held.confirm()
-        put_object(path, before + f"{line}\n".encode())
+        put_object(path, before + text.encode())
 
 
 @contextmanager

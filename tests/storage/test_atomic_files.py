@@ -1,5 +1,6 @@
 """Atomic files: complete or absent, whatever interrupts the writer."""
 
+import errno
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepipe.storage import append_line, make_folder, put_bytes, put_if_changed, put_json, replace
+from aepipe.storage import append_line, append_lines, make_folder, put_bytes, put_if_changed, put_json, replace
 from aepipe.storage.atomic_files import json_bytes, replacing
 
 JSON = st.recursive(
@@ -155,6 +156,33 @@ def test_line_after_a_torn_one_is_readable(tmp_path: Path) -> None:
     append_line(tmp_path / "log", '{"c": 3}')
 
     assert (tmp_path / "log").read_text() == '{"a": 1}\n{"b"\n{"c": 3}\n'
+
+
+def test_lines_are_written_with_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), sync(descriptor))[1])
+
+    append_lines(tmp_path / "log", [str(number) for number in range(1_000)])
+
+    assert len((tmp_path / "log").read_text().splitlines()) == 1_000
+    assert len(synced) <= 3  # the file, and its folder
+
+
+def test_a_full_disk_leaves_none_of_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_line(tmp_path / "log", "before")
+    write = os.write
+
+    def fill(descriptor: int, data: bytes) -> int:
+        if len(data) < 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data[:5])
+
+    monkeypatch.setattr(os, "write", fill)
+    with pytest.raises(OSError, match="No space left"):
+        append_lines(tmp_path / "log", ["first", "second"])
+
+    assert (tmp_path / "log").read_text() == "before\n"
 
 
 def test_line_with_a_newline_is_refused(tmp_path: Path) -> None:

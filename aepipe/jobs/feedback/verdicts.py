@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.frozen import FrozenModel
-from aepipe.storage import HIDDEN, append_line, digest_bytes, naming
+from aepipe.storage import HIDDEN, append_lines, digest_bytes, naming
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +119,8 @@ def feedback_digest(job: Job) -> str | None:
 
 
 def append_verdicts(job: Job, verdicts: Sequence[Verdict]) -> None:
-    """Append verdicts to the log."""
-    for verdict in verdicts:
-        append_line(log_path(job), verdict.model_dump_json())
+    """Append verdicts to the log: all, or none if the disk is full."""
+    append_lines(log_path(job), [verdict.model_dump_json() for verdict in verdicts])
 
 
 def utc_today() -> date:

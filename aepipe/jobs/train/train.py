@@ -105,9 +105,7 @@ def _train(
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
     made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
-    alias = _name(job, made.path)
-    if alias == CHALLENGER and _is_promoted(job, made.path):
-        alias = CHAMPION
+    alias = _name_and_promote(job, made.path)
     far_above = last_partition_warning(job, made.path, partitions)
     if far_above:
         log.warning("%s", far_above)
@@ -159,7 +157,13 @@ def _alias_of(job: Job, path: Path) -> str:
     if found:
         return CHAMPION if CHAMPION in found else found[0]
     was_named = any(naming.version == path.name for naming in registry.history())
-    return (job.train.alias or CHALLENGER) if was_named else _name(job, path)
+    return (job.train.alias or CHALLENGER) if was_named else _name_and_promote(job, path)
+
+
+def _name_and_promote(job: Job, path: Path) -> str:
+    """Set the alias of a new bundle, promote it if `[promotion]` says so, and return the alias."""
+    alias = _name(job, path)
+    return CHAMPION if alias == CHALLENGER and _is_promoted(job, path) else alias
 
 
 def _name(job: Job, path: Path) -> str:

@@ -1,6 +1,9 @@
 """From a job to a bundle: what is learned from, what is written, when nothing is done."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,43 @@ def test_a_bundle_that_a_crash_left_without_an_alias_gets_it_by_the_next_trainin
 
     assert (result.created, result.alias) == (False, "champion")
     assert Registry(log.parent).resolve("champion") == result.bundle
+
+
+KILLED = """
+import os, signal, sys
+from aepipe.bundles.registry import Registry
+from aepipe.jobs.train.train import train
+Registry.set_alias = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)
+train(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_before_the_alias_is_finished_by_the_next_one(cells: Path) -> None:
+    registry = Registry(cells.parent / "exported" / "cells")
+    champion = registry.resolve("champion")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+    done = subprocess.run([sys.executable, "-c", KILLED, str(cells)], capture_output=True, check=False)
+
+    assert done.returncode == -signal.SIGKILL
+    assert len(registry.versions()) == 2
+    assert "challenger" not in registry.aliases()
+    result = train(cells)
+    assert (result.created, result.alias) == (False, "challenger")
+    assert registry.resolve("challenger") == result.bundle
+    assert registry.resolve("champion") == champion
+    assert registry.faults() == []
+
+
+@pytest.mark.slow
+def test_a_bundle_that_is_named_late_is_promoted_too(cells: Path) -> None:
+    edited(cells, "[train]\n", "[promotion]\nautomatic = true\nmin_rows = 1\nmax_alarm_ratio = 1000\n[train]\n")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+    subprocess.run([sys.executable, "-c", KILLED, str(cells)], capture_output=True, check=False)
+
+    result = train(cells)
+
+    assert (result.created, result.alias) == (False, "champion")
 
 
 def test_an_alias_of_the_job_keeps_the_champion(cells: Path) -> None:
