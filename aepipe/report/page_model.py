@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from aepipe.report.series import SeriesLine
 from aepipe.report.what_if import WhatIf
 from aepipe.storage import PartitionResult
 
@@ -229,8 +230,9 @@ class ReportPage:
         reasons: number of flagged rows by first attribution.
         drift: every alarm, and the largest changes of the latest compared partition.
         entities: the entities with the most flagged rows.
-        absent: reason per missing section: partitions, scores, costs, what_if, drift, anomalies, entities, latents,
-            samples, traversals, comparisons, training, files, card.
+        series: the series with the highest scores, of a series job.
+        absent: reason per missing section: partitions, scores, costs, what_if, drift, series, anomalies,
+            entities, latents, samples, traversals, comparisons, training, files, card.
     """
 
     header: Header
@@ -241,6 +243,7 @@ class ReportPage:
     what_if: WhatIf | None = None
     drift: tuple[DriftLine, ...] = ()
     entities: tuple[EntityLine, ...] = ()
+    series: tuple[SeriesLine, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     anomalies: TopAnomalies | None = None
     latents: LatentMap | None = None

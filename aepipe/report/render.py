@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aepipe.report import formatting, sections, top_anomalies, traversals, what_if
+from aepipe.report import formatting, sections, series, top_anomalies, traversals, what_if
 from aepipe.report.figures import column_distributions, latent_map
 from aepipe.report.figures import scores as figures
 from aepipe.report.page_model import LatentMap, ReportPage, Samples
@@ -25,6 +25,7 @@ MOST_PICTURES = 64
 def render(page: ReportPage) -> str:
     """Render a report page as HTML; equal pages give equal bytes."""
     missing = sections.missing_sections(page)
+    script = what_if.SCRIPT + (series.SCRIPT if page.series else "")
     return (
         environment()
         .get_template("report.html")
@@ -35,7 +36,8 @@ def render(page: ReportPage) -> str:
             tiles=sections.build_tiles(page.partitions),
             quarantined=[line for line in page.partitions if line.status == "quarantined"],
             titles=sections.TITLES,
-            script=Markup(what_if.SCRIPT),
+            script=Markup(script),
+            policy=content_policy(str(environment().globals["style_sheet"]), script),
             absent=missing,
             sections=sections,
             figure=_figures(page, missing),

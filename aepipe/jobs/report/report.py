@@ -11,6 +11,7 @@ from aepipe.jobs.report import page_data
 from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.report.entity_data import build_entities
 from aepipe.jobs.report.muted_data import list_muted
+from aepipe.jobs.report.series_data import build_series
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.report.what_if_data import build_what_if
 from aepipe.jobs.results import Result
@@ -92,6 +93,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         what_if=build_what_if(scored),
         drift=build_drift(scored),
         entities=build_entities(scored),
+        series=build_series(scored),
         reasons=scan.first_reasons,
         anomalies=page_data.build_top_anomalies(scored, scan),
         latents=page_data.build_latent_map(scored, scan),
