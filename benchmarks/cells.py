@@ -46,6 +46,8 @@ USUAL = (0.01, 0.99)
 BROKEN = 2.0
 """A fault is off the prediction of gradient boosting by at least this multiple of the 99 % quantile of its errors."""
 GOAL = 0.85
+LEFT_OUT = frozenset({"24_mnist"})
+"""Tables of pixels, where every column depends on all others."""
 
 Doubles = NDArray[np.float64]
 
@@ -112,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
 def _tables(data: Path) -> Iterator[tuple[str, pa.Table]]:
     """Yield the normal rows of the tables of ADBench, and the adult table."""
     for name in names(data):
+        if name in LEFT_OUT:
+            continue
         yield name, normal_rows(load(data, name), most=MOST_ROWS)
     yield "adult", adult.read(adult.data_path()).slice(0, MOST_ROWS)
 
@@ -218,11 +222,11 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
     yield ""
     yield (
         f"Made by `python -m benchmarks.cells`, {datetime.now(UTC).date().isoformat()}, {machine()}, one thread. "
-        f"Tables of ADBench (normal rows) and adult, at most {MOST_ROWS:,} rows, in which a column depends on others: "
-        f"gradient boosting predicts at least {100 * LEAST_R2:.0f} % of the variance of its ranks. The model is "
-        f"trained on 60 % of the rows with the defaults at alpha = {ALPHA:g}. {trials:,} faults are planted in the "
-        "others: a cell takes the value of another row, within the 1 and 99 % quantiles of its column, that is off the "
-        f"prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of its errors. Per cent of "
+        f"Tables of ADBench (normal rows, without mnist) and adult, at most {MOST_ROWS:,} rows, in which a column "
+        f"depends on others: gradient boosting predicts at least {100 * LEAST_R2:.0f} % of the variance of its ranks. "
+        f"The model is trained on 60 % of the rows with the defaults at alpha = {ALPHA:g}. {trials:,} faults are "
+        "planted in the others: a cell takes the value of another row, within the 1 and 99 % quantiles of its column, "
+        f"that is off the prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of its errors. Per cent of "
         "the faults that are flagged: by the score of the row if it had all of alpha, by the alarm for cells, and by "
         "both as they share alpha. `named`: the faulty column is `cell_column`; where three columns depend on each "
         "other, each of them breaks the relation. `false alarms`: flagged rows without a fault, and the most that "

@@ -31,8 +31,8 @@ def show(found: Explanation) -> None:
             typer.echo(line)
     shown = found.columns[:MOST_LINES]
     if found.kind == "table":
-        header = ("reason", "column", "read", "expected", "z")
-        print_table("", header, [(_rank(line), line.name, line.read, line.expected, _z(line)) for line in shown])
+        header = ("reason", "column", "read", "expected", "z", "why")
+        print_table("", header, [_cells(line) for line in shown])
     elif shown:
         what = "region" if found.kind == "image" else "steps"
         print_table("", ("reason", what, "z"), [(_rank(line), line.name, _z(line)) for line in shown if line.rank])
@@ -52,6 +52,12 @@ def heat_lines(heat: Heat) -> list[str]:
         "".join(2 * _SHADES[min(len(_SHADES) - 1, int(max(0.0, z) / _MAX_Z * len(_SHADES)))] for z in line)
         for line in heat.z
     ]
+
+
+def _cells(line: ColumnLine) -> tuple[object, ...]:
+    """Return the cells of a column; omit a reconstruction that equals the value of a reason."""
+    expected = "" if line.why and line.read == line.expected else line.expected
+    return _rank(line), line.name, line.read, expected, _z(line), line.why
 
 
 def _rank(line: ColumnLine) -> object:

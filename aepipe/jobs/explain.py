@@ -12,6 +12,7 @@ from aepipe.encoding import Encoding
 from aepipe.encoding.tags import TagsCodec
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
+from aepipe.inference.reason_words import describe_cells
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
@@ -37,6 +38,8 @@ class ColumnLine(Result):
     """how far it is above the usual; None where the row cannot be scored, or the job asks for no reasons"""
     rank: int | None
     """1 for the first of the reasons that nights are written with; None for what is no reason"""
+    why: str = ""
+    """what is unusual about the value of a reason or of the most unusual cell, in words"""
 
 
 class StepLine(Result):
@@ -143,7 +146,12 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
-        lines = _lines(bundle.encoding, source, rebuilt, found or dict.fromkeys(reasons), _ranks(answer))
+        words = (
+            describe_cells(bundle, source, rebuilt) if layout.kind == "table" and answer["score"] is not None else {}
+        )
+        described = {*(ranks := _ranks(answer)), answer.get(CELL_COLUMN)}
+        words = {name: text for name, text in words.items() if name in described}
+        lines = _lines(bundle.encoding, source, rebuilt, found or dict.fromkeys(reasons), ranks, words)
         yield Explanation(
             row=name,
             kind=layout.kind,
@@ -188,6 +196,7 @@ def _lines(
     expected: pa.Table,
     attributions: dict[str, float | None],
     ranks: dict[str, int],
+    words: dict[str, str],
 ) -> tuple[ColumnLine, ...]:
     is_table = encoding.layout.kind == "table"
     read, rebuilt = (table.to_pylist()[0] if is_table else {} for table in (source, expected))
@@ -202,6 +211,7 @@ def _lines(
             expected=wording.cell(rebuilt[name]) if name in rebuilt else "",
             z=z,
             rank=ranks.get(name),
+            why=words.get(name, ""),
         )
         for name, z in attributions.items()
     ]
