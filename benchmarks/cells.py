@@ -226,11 +226,11 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
         f"depends on others: gradient boosting predicts at least {100 * LEAST_R2:.0f} % of the variance of its ranks. "
         f"The model is trained on 60 % of the rows with the defaults at alpha = {ALPHA:g}. {trials:,} faults are "
         "planted in the others: a cell takes the value of another row, within the 1 and 99 % quantiles of its column, "
-        f"that is off the prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of its errors. Per cent of "
-        "the faults that are flagged: by the score of the row if it had all of alpha, by the alarm for cells, and by "
-        "both as they share alpha. `named`: the faulty column is `cell_column`; where three columns depend on each "
-        "other, each of them breaks the relation. `false alarms`: flagged rows without a fault, and the most that "
-        "alpha and the calibration rows explain with 97.5 % probability."
+        f"that is off the prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of its "
+        "errors. Per cent of the faults that are flagged: by the score of the row if it had all of alpha, by the alarm "
+        "for cells, and by both as they share alpha. `named`: the faulty column is `cell_column`; where three columns "
+        "depend on each other, each of them breaks the relation. `false alarms`: flagged rows without a fault; marked "
+        "where more than alpha and the calibration rows explain with 97.5 % probability."
     )
     yield ""
     header = ("table", "rows", "calibration rows", "columns", "row alone", "cell", "both", "named", "false alarms")
