@@ -85,6 +85,7 @@ class ParquetSink:
         self.schema = schema
         self._rows = 0
         self._collected: list[pa.RecordBatch] = []
+        self._collected_rows = 0
         self._collected_bytes = 0
         self._staged: StagedFile | None = None
         self._file = _HashingFile(path)
@@ -120,8 +121,9 @@ class ParquetSink:
             return
         copy = pa.concat_batches(rows.to_batches() if isinstance(rows, pa.Table) else [rows])
         self._collected.append(copy)
+        self._collected_rows += copy.num_rows
         self._collected_bytes += copy.get_total_buffer_size()
-        if sum(len(batch) for batch in self._collected) >= _GROUP_ROWS or self._collected_bytes >= _GROUP_BYTES:
+        if self._collected_rows >= _GROUP_ROWS or self._collected_bytes >= _GROUP_BYTES:
             self._write_collected()
 
     def close(self) -> StagedFile:
@@ -143,7 +145,7 @@ class ParquetSink:
     def _write_collected(self) -> None:
         if not self._collected:
             return
-        rows = sum(len(batch) for batch in self._collected)
+        rows = self._collected_rows
         if self._collected_bytes > _LARGE_ROW * rows:
             # Arrow ends a page after 1,024 rows or a chunk, and holds a row group of `write_batch` until it is complete
             step = max(1, _PAGE_BYTES * rows // self._collected_bytes)
@@ -152,7 +154,7 @@ class ParquetSink:
         else:
             # one batch: pages of 2,048 rows would cost 1.6 times the CPU
             self._writer.write_batch(pa.concat_batches(self._collected))
-        self._collected, self._collected_bytes = [], 0
+        self._collected, self._collected_rows, self._collected_bytes = [], 0, 0
 
     def _finish(self) -> StagedFile:
         if self._file.closed:
