@@ -376,7 +376,8 @@ def run(
     else:
         for line in result.lines():
             typer.echo(printable(line))
-        show_alarms(result.score.top_alarms, job=job)
+        is_series = any(night.events is not None for night in result.score.nights)
+        show_alarms(result.score.top_alarms, job=job, is_series=is_series)
     if result.failed:
         raise typer.Exit(1)
 

@@ -28,12 +28,16 @@ def show(result: ScoreResult, *, job: Path) -> None:
     if result.invalid_reasons:
         rows = sum(result.invalid_reasons.values())
         typer.echo(printable(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}"))
-    show_alarms(result.top_alarms, job=job)
+    events = [night for night in result.nights if night.events is not None]
+    show_alarms(result.top_alarms, job=job, is_series=bool(events))
+    if events and (count := sum(night.details.events for night in events)):
+        typer.echo(printable(f"{count:,} events: {events[-1].events} and earlier partitions"))
 
 
-def show_alarms(alarms: Sequence[Alarm], *, job: Path) -> None:
-    """Print the alarms with the lowest p-values, and the command that explains the first."""
+def show_alarms(alarms: Sequence[Alarm], *, job: Path, is_series: bool = False) -> None:
+    """Print the alarms with the lowest p-values, and the command that explains the first, of a job of rows."""
     if not alarms:
         return
     print_table("top alarms", ALARM_HEADER, [alarm.cells() for alarm in alarms])
-    typer.echo(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")
+    if not is_series:
+        typer.echo(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")

@@ -75,6 +75,8 @@ def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alar
     names = read_footer(night.scores).schema.names
     kept = [name for name in keys if name in names]
     reasons = [name for name in (f"reason_{rank + 1}" for rank in range(MOST_REASONS)) if name in names]
+    if night.events is not None:
+        reasons = ["channel"]  # of the points of a series
     cells = [CELL_COLUMN, CELL_P_VALUE, CELL_FLAG] if CELL_FLAG in names else []
     found: list[Alarm] = []
     begin = 0

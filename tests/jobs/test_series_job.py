@@ -13,7 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.config.job import parse_job, read_job
+from aepipe.errors import JobInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
+from aepipe.jobs.train.series_rows import read_series
+from aepipe.tables.partitions import discover
 
 JOB = """
 name = "machines"
@@ -78,6 +82,9 @@ def _read(folder: Path, output: str) -> pa.Table:
 def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path) -> None:
     _aepipe(folder, "run", "job.toml")
 
+    shown = _aepipe(folder, "score", "job.toml")
+    assert "events: " in shown
+    assert "explain one" not in shown
     scores, events = _read(folder, "scores"), _read(folder, "events")
     assert scores.num_rows == DAYS * STEPS * 3
     assert scores["score"].null_count == 0
@@ -108,6 +115,23 @@ def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path
     assert points["score"].null_count == 0
 
 
+@pytest.mark.parametrize("key", ["entity", "values"])
+def test_an_unknown_column_is_named_with_its_key(folder: Path, key: str) -> None:
+    job = parse_job(
+        {
+            "name": "a",
+            "data": {"path": str(folder / "rows"), "event_time": "at"},
+            "series": {"entity": ["machine"]} | {key: ["heatt"]},
+        },
+        source=folder / "job.toml",
+    )
+
+    with pytest.raises(
+        SchemaMismatch, match=rf"has no column 'heatt', which \[series\] {key} names; did you mean 'heat'"
+    ):
+        read_series(job, discover(job))
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -124,17 +148,12 @@ def test_faults_of_a_series_job_are_named(tmp_path: Path, change: str, fault: st
         job = job.replace('[score]\nhead = "reconstruction"', change)
     (tmp_path / "job.toml").write_text(job)
 
-    from aepipe.config.job import read_job
-    from aepipe.errors import JobInvalid
-
     with pytest.raises(JobInvalid) as error:
         read_job(tmp_path / "job.toml")
     assert fault in str(error.value)
 
 
 def test_defaults_of_a_series_job(tmp_path: Path) -> None:
-    from aepipe.config.job import parse_job
-
     raw: dict[str, Any] = {"name": "a", "data": {"path": "rows", "event_time": "at"}, "series": {"entity": "machine"}}
 
     job = parse_job(raw, source=tmp_path / "job.toml")

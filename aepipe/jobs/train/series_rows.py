@@ -121,6 +121,7 @@ def source_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[F
         SchemaMismatch: A channel is no number, there is none, or a column is missing.
     """
     series = job.series or Series()
+    _refuse_unknown(job, series, footers)
     named = {name: "number" for name in series.values if job.columns.get(name) is None}
     raw = job.model_dump(mode="json", by_alias=True)["columns"] | {name: {"kind": kind} for name, kind in named.items()}
     asked = Job.model_validate(job.model_dump(by_alias=True) | {"columns": raw, "source": job.source})
@@ -130,13 +131,6 @@ def source_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[F
         raise SchemaMismatch(
             "the table", ["has no number to be a channel of a series. Name one under [series] values."]
         )
-    names = [column.name for column in schema.columns]
-    unknown = [name for name in channels if name not in names]
-    if unknown:
-        raise SchemaMismatch(
-            "the table",
-            [f"has no column '{name}', which [series] values names{did_you_mean(name, names)}" for name in unknown],
-        )
     ignored = {"kind": "ignore", "why": "no channel of the series"}
     columns = [
         column
@@ -145,6 +139,19 @@ def source_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[F
         for column in schema.columns
     ]
     return Schema.of(columns, schema.arrow, event_time=schema.event_time, entity=schema.entity)
+
+
+def _refuse_unknown(job: Job, series: Series, footers: Sequence[Footer]) -> None:
+    """Raise SchemaMismatch if the section names a column that the newest file lacks."""
+    names = footers[-1].schema.names
+    faults = [
+        f"has no column '{name}', which [series] {key} names{did_you_mean(name, names)}"
+        for key, columns in {"entity": series.entity, "values": series.values}.items()
+        for name in columns
+        if name not in names
+    ]
+    if faults:
+        raise SchemaMismatch(str(job.data_path), faults)
 
 
 def of_partitions(rows: SeriesRows, partition: NDArray[np.int64]) -> SeriesRows:
