@@ -10,6 +10,7 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.storage import digest_file
 from benchmarks.throughput_floors import BLOCK, Work, output_files, outputs, over_resident, read, writing
+from benchmarks.throughput_protection import protection
 from benchmarks.throughput_tables import Night
 
 _REPEATS = 3
@@ -31,6 +32,7 @@ def costs(night: Night) -> Work:
             "p-values_s": _median(_p_values(night, written)),
             "p-values written_s": _difference(plain, writing(night, _without(written, "p_"))),
             "waiting for fsync, wall_s": _fsync(night),
+            **protection(night),
         }
 
     return work

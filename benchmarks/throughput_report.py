@@ -9,6 +9,7 @@ from benchmarks.page import origin, table
 from benchmarks.store import Result
 from benchmarks.throughput_contenders import OURS, RAY, on
 from benchmarks.throughput_floors import FLOORS
+from benchmarks.throughput_protection import WITH, WITHOUT
 from benchmarks.throughput_tables import KINDS, LAYOUTS, PARTS, PLAIN
 
 START = "start"
@@ -111,6 +112,8 @@ def goals(of_night: Mapping[str, Medians]) -> Iterator[Goal]:
     yield Goal("peak memory, MB", ours["peak_mb"], 600, at_most=True)
     if _COSTS in of_night:
         yield Goal("all that is added, % of our CPU seconds", 100 * added_s(of_night) / ours["cpu_s"], 15, at_most=True)
+        if WITH in of_night[_COSTS]:
+            yield Goal("checks, % of wall seconds", protection_share(of_night[_COSTS]), 10, at_most=True)
 
 
 def ideal_s(of_night: Mapping[str, Medians]) -> float:
@@ -121,6 +124,11 @@ def ideal_s(of_night: Mapping[str, Medians]) -> float:
 def added_s(of_night: Mapping[str, Medians]) -> float:
     """CPU seconds of checksums, digests, reasons and p-values."""
     return sum(max(0.0, value) for name, value in of_night[_COSTS].items() if name.endswith("_s") and _is_added(name))
+
+
+def protection_share(added: Mapping[str, float]) -> float:
+    """Percent of the wall seconds of scoring that its checks take."""
+    return 100 * (added[WITH] - added[WITHOUT]) / added[WITH]
 
 
 def _is_added(name: str) -> bool:
@@ -145,6 +153,9 @@ def _night(title: str, rows: int, of_night: Mapping[str, Medians]) -> Iterator[s
         ]
         yield ""
         yield f"What each addition costs, of our CPU seconds: {', '.join(shares)}."
+        if WITH in added:
+            share = f"{protection_share(added):.1f} %"
+            yield f"Scoring takes {added[WITH]:.2f} s with all checks and {added[WITHOUT]:.2f} s without: {share}."
         yield f"The disk was waited for {added['waiting for fsync, wall_s']:.2f} s."
     yield ""
     yield from table(("goal", "at", "found", "met"), (_goal(goal) for goal in goals(of_night)))

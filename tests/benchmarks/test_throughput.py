@@ -1,14 +1,18 @@
 """What throughput scores and says: that everyone does the same work, and that goals are held against what was found."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import device
+from aepipe.jobs.score import score
+from aepipe.storage import read_parquet
+from benchmarks import device, throughput_protection
 from benchmarks.store import Result
 from benchmarks.throughput_contenders import CONTENDERS, OURS
 from benchmarks.throughput_costs import COSTS
@@ -56,12 +60,33 @@ def test_whoever_scores_has_loaded_nothing_that_it_does_not_need() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_additions_are_measured_on_the_nights_own_files(night: Night) -> None:
+def test_additions_are_measured_on_the_nights_own_files(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput_protection, "_ROUNDS", 1)
+
     found = COSTS["costs"](night)()
 
     assert found is not None
     assert found["digests of inputs_s"] > 0
     assert found["p-values_s"] > 0
+    assert found[throughput_protection.WITH] > 0
+    assert found[throughput_protection.WITHOUT] > 0
+
+
+@pytest.mark.slow
+def test_scoring_without_checks_gives_the_same_scores_and_no_digests(night: Night) -> None:
+    def scored() -> tuple[pa.Table, str]:
+        shutil.rmtree(night.out, ignore_errors=True)
+        result = score(night.job_path).nights[0]
+        return read_parquet(result.scores), next(iter(result.details.inputs.values()))
+
+    protected, digest = scored()
+    with throughput_protection.unprotected():
+        bare, none = scored()
+    again, same = scored()
+
+    assert protected.equals(bare)
+    assert protected.equals(again)
+    assert digest == same != none
 
 
 def test_a_device_is_measured_alone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
