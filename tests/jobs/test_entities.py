@@ -10,6 +10,7 @@ import pytest
 
 from aepipe.bundles.registry import Registry
 from aepipe.calibration.conformal import Calibration
+from aepipe.config.job import read_job
 from aepipe.errors import CalibrationInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.alerts.alert import alert
@@ -17,7 +18,7 @@ from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.explain import explain_rows
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
-from aepipe.jobs.train.train import train
+from aepipe.jobs.train.train import train, training_key
 from aepipe.storage import read_parquet
 from tests.support.linear_bundle import make_bundle, numbers
 
@@ -149,8 +150,6 @@ def test_a_trained_model_has_thresholds_and_a_report_per_device(tmp_path: Path) 
 
 def test_a_model_without_entities_keeps_its_training_key(tmp_path: Path) -> None:
     """The key of 0.1.0 had no entity: a job that names none must not be trained again."""
-    from aepipe.config.job import read_job
-    from aepipe.jobs.train.train import training_key
 
     job = a_job(tmp_path)
     named = training_key(read_job(job), ())
@@ -158,4 +157,5 @@ def test_a_model_without_entities_keeps_its_training_key(tmp_path: Path) -> None
     bare = read_job(job)
 
     assert training_key(bare, ()) != named
-    assert "entity" not in bare.model_dump_json()
+    assert "entity" not in bare.data.model_dump_json()
+    assert "per" not in bare.calibration.model_dump_json()
