@@ -32,7 +32,7 @@ from aepipe.jobs.lineage.events import (
     source_dataset,
     written_bundle,
 )
-from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_line
+from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines
 from aepipe.storage.manifest import D
 from aepipe.storage.run_details import ScoreDetails
 from aepipe.tables.partitions import Partition
@@ -110,12 +110,11 @@ def parent_run(job: Job, action: str) -> Iterator[None]:
 
 def emit(job: Job, events: Sequence[Event]) -> None:
     """Append events to the file of the month, and post them; OPENLINEAGE_DISABLED=true does neither."""
-    if os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1"):
+    if not events or os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1"):
         return
     path = job.out_path / HIDDEN / FOLDER / f"{_now():%Y-%m}.ndjson"
     try:
-        for event in events:
-            append_line(path, json.dumps(event, ensure_ascii=False))
+        append_lines(path, [json.dumps(event, ensure_ascii=False) for event in events])
     except (OSError, StoreUnavailable, Busy) as error:
         log.warning("lineage is not written to %s: %s", path, describe_failure(error))
     url = os.environ.get("OPENLINEAGE_URL")
