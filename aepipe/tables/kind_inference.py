@@ -93,6 +93,8 @@ def infer(
             faults.append(str(refused))
         fields.append(field)
     arrow = pa.schema(fields)
+    if to_propose:
+        columns = _without_baskets(columns, arrow)
     columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time, entity=job.data.entity)
@@ -374,6 +376,22 @@ def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | No
         return "", None
     shapes = [shape for content in contents if (shape := image_bytes.shape_of(content))]
     return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
+
+
+def _without_baskets(columns: list[Column], arrow: pa.Schema) -> list[Column]:
+    """Ignore lists of integers in a table with other columns: sets of codes rather than windows of a series.
+
+    As windows they would be modelled alone, without the other columns.
+    """
+    others = [column for column in columns if column.kind not in ("series", "key", "label", "ignore")]
+    why = "lists of integers, often sets of codes; as windows of a series they would be modelled alone: name it series"
+    ignored = {"kind": "ignore", "why": why}
+    return [
+        column.model_copy(update=ignored)
+        if others and column.kind == "series" and pt.is_integer(innermost(arrow.field(column.name).type))
+        else column
+        for column in columns
+    ]
 
 
 def _without_other_columns(columns: list[Column], job: Job, *, to_train: bool) -> tuple[list[Column], list[str]]:

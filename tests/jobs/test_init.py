@@ -114,3 +114,17 @@ def test_corrupt_page_does_not_stop_init_and_inspect(tmp_path: Path) -> None:
 
     assert {proposal.column: proposal.role for proposal in written.proposals}["order_id"] == "key"
     assert len(inspect(data).partitions) == 6
+
+
+def test_lists_of_integers_beside_other_columns_are_proposed_to_be_ignored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    baskets = [rng.integers(0, 500, rng.integers(1, 9)).tolist() for _ in range(100)]
+    tables = {"shop": {"amount": rng.normal(size=100), "basket": baskets}, "alone": {"basket": baskets}}
+    for name, columns in tables.items():
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(columns), tmp_path / name / "part-0.parquet")
+        init(tmp_path / name, name=None, job_path=tmp_path / f"{name}.toml")
+
+    assert read_job(tmp_path / "shop.toml").columns["basket"].kind == "ignore"
+    assert '# amount = "number"' in (tmp_path / "shop.toml").read_text()
+    assert not read_job(tmp_path / "alone.toml").columns
