@@ -142,8 +142,8 @@ class Train(FrozenModel):
         None,
         ge=1,
         le=100_000,
-        description="maximum epochs; early stopping usually ends sooner; default: depends on the family, 200 for most, "
-        "where an epoch has at most 32,768 rows, drawn at random",
+        description="maximum epochs; early stopping usually ends sooner; default: depends on the family, 200 for most; "
+        "an epoch of a VAE has at most 65,536 rows then, drawn at random",
     )
     batch_rows: int = Field(
         256, ge=1, description="maximum rows per optimisation step; small training sets use smaller batches"

@@ -37,7 +37,9 @@ class VaeBase(GaussianEncoderDecoder):
 
     def objectives(self) -> tuple[Objective, ...]:
         rate, warms_up = self.backbone.learning_rate, self.options.warm_up
-        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        parameters = tuple(self.parameters())
+        # averaged weights reach a dev loss in half the steps: .998 and .999 differ by less than their seeds
+        return (Objective("vae", parameters, self._loss, learning_rate=rate, warms_up=warms_up, averaged=0.999),)
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return gaussian_metrics(self, batch, generator)

@@ -37,7 +37,7 @@ _LEAST_BATCH_ROWS = 16
 _DEV_ROWS_A_CALL = 4_096
 _PREPARE_BYTES = 1 << 30
 _EPOCHS_BEFORE_TRIMMING = 3
-_EPOCH_ROWS = 32_768
+_EPOCH_ROWS = 65_536
 """Maximum rows of an epoch if the job sets no number of epochs: for large tables, patience counts steps, not passes."""
 _DEV_ROWS = 8_192
 """Dev rows that decide when training stops; more of them would take a large share of the time."""
@@ -309,10 +309,12 @@ def _steps(rows: int, batch_rows: int) -> int:
 def _rows_of_epoch(context: TrainingContext, objective: Objective) -> Tensor:
     """Return the index of the rows of an epoch: all, or `_EPOCH_ROWS` of them drawn at random.
 
-    All are used if the job sets the number of epochs, or if a schedule rather than patience ends the phase.
+    All are used if the job sets the number of epochs, if a schedule rather than patience ends the phase, and without
+    averaged weights, which lose more by fewer steps than they gain.
     """
     every = context.rows.everything
-    if context.options.epochs is not None or objective.anneals or len(every) <= _EPOCH_ROWS:
+    is_whole = context.options.epochs is not None or objective.anneals or not objective.averaged
+    if is_whole or len(every) <= _EPOCH_ROWS:
         return every
     drawn = torch.randperm(len(every), generator=context.generator, device=context.generator.device)
     return drawn[:_EPOCH_ROWS].sort().values
