@@ -22,7 +22,7 @@ FAILURES = size("ERRORS", 2)
 """Failing operations per command and kind of error; all operations if there are fewer."""
 SLOW = {"train": size("TRAIN_ERRORS", 0), "run": size("RUN_ERRORS", 1), "report": size("RUN_ERRORS", 1)}
 """The same for the commands that take seconds."""
-REMEDY = re.compile(r"(Free space|Grant|Check|Restore|Name|Run|Wait|Set|Write|Delete|Train) [^.]*")
+REMEDY = re.compile(r"(Free space|Grant|Check|Restore|Name|Run|Wait|Set|Write|Delete|Train):? [^.]*")
 
 
 def outputs(found: dict[str, str]) -> dict[str, str]:
