@@ -235,7 +235,8 @@ class TableModel:
             raise SchemaMismatch("the table", found)
         rows = stage.source.read(flatten_table(table).combine_chunks().to_batches())
         runner, calibration = self._runner("scorer"), self.bundle.calibration
-        scored = score_steps(runner, self.bundle.encoding, stage, rows, np.ones(rows.rows, np.bool_))
+        wanted = np.ones(rows.rows, np.bool_)
+        scored = score_steps(runner, self.bundle.encoding, stage, rows, wanted, self.bundle.memory)
         return predict_rows(runner, self.bundle.encoding, stage, rows, scored, calibration)
 
     @cached_property

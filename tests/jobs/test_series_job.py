@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from numpy.testing import assert_allclose
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import parse_job, read_job
@@ -111,6 +112,9 @@ def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path
     bundle = Bundle.open(next(path for path in (folder / "exported" / "machines").iterdir() if path.is_dir()))
     last = pq.ParquetFile(next((folder / "rows" / "dt=2026-01-12").iterdir())).read()
     points = TableModel(bundle).score(last)
+    first = pq.ParquetFile(next((folder / "rows" / "dt=2026-01-01").iterdir())).read()
+    written = pq.ParquetFile(folder / "out" / "machines" / "scores" / "dt=2026-01-01" / "part-0.parquet").read()
+    assert_allclose(TableModel(bundle).score(first)["score"], written["score"], rtol=1e-4)
     assert points.num_rows == last.num_rows
     assert points["score"].null_count == 0
 

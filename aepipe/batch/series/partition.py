@@ -135,7 +135,8 @@ def score_points(
     """
     plan = plan_scan(partition.files, stage.source.encoding)
     scoring = _SeriesScoring(bundle, stage, plan, RunStats(), None)
-    return scoring.score(find_neighbours(stage, partition, table), runner).predictions
+    history = 0 if bundle.memory is None else bundle.memory.history
+    return scoring.score(find_neighbours(stage, partition, table, history=history), runner).predictions
 
 
 @dataclass(frozen=True, slots=True)
