@@ -46,8 +46,8 @@ USUAL = (0.01, 0.99)
 BROKEN = 2.0
 """A fault is off the prediction of gradient boosting by at least this multiple of the 99 % quantile of its errors."""
 GOAL = 0.85
-LEFT_OUT = frozenset({"24_mnist"})
-"""Tables of pixels, where every column depends on all others."""
+LEFT_OUT = frozenset({"24_mnist", "25_musk"})
+"""Tables of 100 and more columns: gradient boosting of every column takes too long."""
 
 Doubles = NDArray[np.float64]
 
@@ -222,15 +222,15 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
     yield ""
     yield (
         f"Made by `python -m benchmarks.cells`, {datetime.now(UTC).date().isoformat()}, {machine()}, one thread. "
-        f"Tables of ADBench (normal rows, without mnist) and adult, at most {MOST_ROWS:,} rows, in which a column "
-        f"depends on others: gradient boosting predicts at least {100 * LEAST_R2:.0f} % of the variance of its ranks. "
-        f"The model is trained on 60 % of the rows with the defaults at alpha = {ALPHA:g}. {trials:,} faults are "
-        "planted in the others: a cell takes the value of another row, within the 1 and 99 % quantiles of its column, "
-        f"that is off the prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of its "
-        "errors. Per cent of the faults that are flagged: by the score of the row if it had all of alpha, by the alarm "
-        "for cells, and by both as they share alpha. `named`: the faulty column is `cell_column`; where three columns "
-        "depend on each other, each of them breaks the relation. `false alarms`: flagged rows without a fault; marked "
-        "where more than alpha and the calibration rows explain with 97.5 % probability."
+        f"Tables of ADBench (normal rows, without mnist and musk) and adult, at most {MOST_ROWS:,} rows, in which a "
+        f"column depends on others: gradient boosting predicts at least {100 * LEAST_R2:.0f} % of the variance of its "
+        f"ranks. The model is trained on 60 % of the rows with the defaults at alpha = {ALPHA:g}. {trials:,} faults "
+        "are planted in the others: a cell takes the value of another row, within the 1 and 99 % quantiles of its "
+        f"column, that is off the prediction of gradient boosting by more than {BROKEN:g} times the 99 % quantile of "
+        "its errors. Per cent of the faults that are flagged: by the score of the row if it had all of alpha, by the "
+        "alarm for cells, and by both as they share alpha. `named`: the faulty column is `cell_column`; where three "
+        "columns depend on each other, each of them breaks the relation. `false alarms`: flagged rows without a fault; "
+        "marked where more than alpha and the calibration rows explain with 97.5 % probability."
     )
     yield ""
     header = ("table", "rows", "calibration rows", "columns", "row alone", "cell", "both", "named", "false alarms")
@@ -243,7 +243,10 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
     yield ""
     yield (
         f"At least {100 * GOAL:.0f} % of the faults are flagged in {reached} of {len(found)} tables; the false alarms "
-        f"are within their band in {in_band}."
+        f"are within their band in {in_band}. Tables with fewer than {2 / ALPHA - 1:.0f} calibration rows have no "
+        "alarm for cells. The settings of the alarm were chosen on these tables, and other "
+        "tables may differ. In a trial with an earlier version, the alarm for cells flagged 60 % of such faults in "
+        "musk, which is left out here for its cost; mnist was not tried."
     )
 
 
