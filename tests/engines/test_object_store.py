@@ -93,10 +93,10 @@ def test_scores_equal_those_of_local_files(store: Store, bundle: Bundle, tmp_pat
     assert run(bundle, copies, tmp_path / "out") == ["written"] * 3
 
     there, here = Outputs(store.bucket / "out"), Outputs(tmp_path / "out")
-    for output in SCORE.outputs:
-        for partition in partitions:
-            path = there.path(output, partition.name)
-            assert path.read_bytes() == here.path(output, partition.name).read_bytes()
+    for manifest in here.manifests(SCORE):
+        for output in manifest.files:
+            path = there.path(output, manifest.partition)
+            assert path.read_bytes() == here.path(output, manifest.partition).read_bytes()
     details = [manifest.details.model_dump(include={"rows", "flagged", "alpha"}) for manifest in there.manifests(SCORE)]
     assert details == [m.details.model_dump(include={"rows", "flagged", "alpha"}) for m in here.manifests(SCORE)]
     assert there.verify() == []

@@ -23,7 +23,8 @@ from tests.support.object_store import Store
 
 ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
 OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
-FILES = ["features/dt=1/part-0.parquet", "scores/dt=1/part-0.parquet"]
+WRITTEN = ("features", "scores")
+FILES = [f"{output}/dt=1/part-0.parquet" for output in WRITTEN]
 MANIFEST = f"{HIDDEN}/manifests/score/dt=1.json"
 
 
@@ -41,7 +42,7 @@ def put(outputs: Outputs, key: str = "key", rows: pa.Table = ROWS) -> None:
 
 
 def write(commit: Commit[Any], rows: pa.Table = ROWS) -> None:
-    for output in SCORE.outputs:
+    for output in WRITTEN:
         commit.open(output, rows.schema).write(rows)
 
 
