@@ -54,11 +54,25 @@ def _end_interrupted(error: BaseException) -> NoReturn:
 
 
 def parse(options: type[OptionsT], args: list[str] | None = None) -> OptionsT:
-    """Parse the command line; a wrong option ends the process with a message and exit code 2."""
+    """Parse the command line; a wrong option ends the process with a message and exit code 2.
+
+    Words of an option are joined by dashes or by underscores, as in the parameters of a deployment.
+    """
+    words = [_with_dashes(word) for word in (sys.argv[1:] if args is None else args)]
     try:
-        return CliApp.run(options, cli_args=args)
+        return CliApp.run(options, cli_args=words)
     except ValidationError as error:
         for fault in error.errors():
-            name = ".".join(map(str, fault["loc"]))
+            name = ".".join(map(str, fault["loc"])).replace("_", "-")
             print(f"error: --{name}: {fault['msg']}, got {fault['input']!r}", file=sys.stderr)
         sys.exit(2)
+
+
+def _with_dashes(word: str) -> str:
+    """Write the name of an option with dashes.
+
+    >>> _with_dashes("--at_once=2"), _with_dashes("a_value")
+    ('--at-once=2', 'a_value')
+    """
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") else word

@@ -191,7 +191,7 @@ def deploy(
         "timezone": timezone,
         "stuck_hours": stuck_hours,
     }
-    words = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     # a process of its own: only flows import Prefect
     done = subprocess.run([sys.executable, "-m", "flows.deploy", *words], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aepipe.storage import lock
+from flows.backfill import BackfillOptions
 from flows.nightly import NightOptions
 from flows.score import ScoreOptions
 from flows.synthesize import SynthesizeOptions
@@ -30,6 +31,13 @@ def test_fields_of_the_parameters_are_the_options() -> None:
 def test_switch_has_an_opposite() -> None:
     assert parse(NightOptions, ["--job", "a"]).samples
     assert not parse(NightOptions, ["--job", "a", "--no-samples"]).samples
+
+
+@pytest.mark.parametrize("word", ["--at-once=3", "--at_once=3"])
+def test_option_of_two_words_takes_dashes_and_underscores(word: str) -> None:
+    assert parse(BackfillOptions, ["--job", "a_b/job.toml", word]) == BackfillOptions(
+        job=Path("a_b/job.toml"), at_once=3
+    )
 
 
 @pytest.mark.parametrize("options", [TrainOptions, ScoreOptions, SynthesizeOptions, NightOptions])
