@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-slow test-all fuzz faults check fix docs sbom benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo year test test-slow test-all fuzz faults check fix docs sbom benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ $(READY): pyproject.toml
 
 demo: $(READY) ## train, score, sample and report on three real data sets
 	@$(BIN)/python -m flows.demo
+
+year: $(READY) ## about a quarter of an hour: replay 365 nights of flights, with incidents, through the flows
+	@$(BIN)/python -m flows.year $(YEAR)
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .
