@@ -143,7 +143,11 @@ def test_scheduled_run_is_created_and_a_worker_completes_it(server: Server, plai
     tables = sorted((plain_cells.parent / "out" / "scores").rglob("*.parquet"))
     assert [path.parent.name for path in tables] == ["dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07"]
     assert all("score" in pq.read_schema(path).names for path in tables)
-    assert {artifact["key"] for artifact in server.ask("/artifacts/filter", {})} == {"night-cells", "report-cells"}
+    assert {artifact["key"] for artifact in server.ask("/artifacts/filter", {})} == {
+        "night-cells",
+        "report-cells",
+        "summary-cells",
+    }
 
 
 def test_server_reads_prefect_toml(server: Server) -> None:
