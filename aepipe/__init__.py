@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "fit", "load"]
 
 
-_MODULES = ("errors", "sklearn", "spark")
-"""Public modules that are imported on first use."""
+_MODULES = {"errors": "", "sklearn": "sklearn", "spark": "pyspark"}
+"""Public modules that are imported on first use, and the package of another project that each needs."""
 
 
 def __getattr__(name: str) -> object:
@@ -38,5 +39,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted([*__all__, *_MODULES])
+    """List the public names, without modules whose extra is not installed."""
+    return sorted([*__all__, *(name for name, needed in _MODULES.items() if not needed or find_spec(needed))])

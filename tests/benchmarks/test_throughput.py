@@ -60,6 +60,7 @@ def test_whoever_scores_has_loaded_nothing_that_it_does_not_need() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_additions_are_measured_on_the_nights_own_files(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput_protection, "_ROUNDS", 1)
 
@@ -89,6 +90,7 @@ def test_scoring_without_checks_gives_the_same_scores_and_no_digests(night: Nigh
     assert digest == same != none
 
 
+@pytest.mark.slow
 def test_a_device_is_measured_alone(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_SECONDS", 0.01)
 

@@ -67,6 +67,7 @@ def growing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return job
 
 
+@pytest.mark.slow
 def test_score_run_report_and_evaluate_name_the_night_and_the_column(growing: Path) -> None:
     scored = score(growing)
 

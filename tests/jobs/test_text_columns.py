@@ -134,6 +134,7 @@ def test_a_job_without_formats_has_the_digest_it_had() -> None:
     assert ColumnSpec(kind="number", format="1.234,5").model_dump()["format"] == "1.234,5"
 
 
+@pytest.mark.slow
 def test_text_goes_through_all_commands(tmp_path: Path) -> None:
     data = written(tmp_path, *(texts(seed=seed) for seed in range(3)))
     path = init(data, name="text", job_path=tmp_path / "job.toml").path

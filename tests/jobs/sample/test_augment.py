@@ -12,6 +12,7 @@ from aepipe.jobs.sample.augment import augment
 from tests.support.shop import shop_job
 
 
+@pytest.mark.slow
 def test_page_compares_synthetic_rows_with_class_weights_and_copies(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "")
 
