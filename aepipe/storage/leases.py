@@ -8,6 +8,7 @@ must agree within half a minute.
 
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -65,7 +66,8 @@ class Lease:
             "owner": self._owner,
             "holder": holder,
             "process": os.getpid(),
-            "until": time.time() + LEASE_S,
+            # whole seconds give every renewal the same length, for servers that replace objects in place, such as moto
+            "until": math.ceil(time.time() + LEASE_S),
         }
         put_object(self._path, json.dumps(record).encode())
 
