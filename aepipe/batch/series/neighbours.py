@@ -13,7 +13,7 @@ import pyarrow as pa
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.series.stage import SeriesStage, entities_of, times_of
-from aepipe.storage import digest_file
+from aepipe.storage import source_digest
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.source_files import printable
@@ -35,7 +35,7 @@ class Neighbours(NamedTuple):
     def digests(self, *, check: Callable[[], None]) -> dict[str, str]:
         """Return digests of the files that share a window, by path; `check` may raise between two chunks to stop."""
         files = [file for partition in (*self.before, *self.after) for file in partition.files]
-        return {printable(file): digest_file(file, check=check) for file in files}
+        return {printable(file): source_digest(file, check=check) for file in files}
 
 
 class _Span(NamedTuple):

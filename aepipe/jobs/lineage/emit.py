@@ -35,6 +35,7 @@ from aepipe.jobs.lineage.events import (
 from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines
 from aepipe.storage.manifest import D
 from aepipe.storage.run_details import ScoreDetails
+from aepipe.stores import as_path
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _of_commit(job: Job, outputs: Outputs, kind: RunKind[D], partition: str) -> 
             "invalid": sum(details.invalid.values()),
             "alpha": details.alpha,
         }
-        inputs = [source_dataset(job.data_path, [Path(path) for path in details.inputs]), *inputs]
+        inputs = [source_dataset(job.data_path, [as_path(path) for path in details.inputs]), *inputs]
         seconds = details.wall_s or 0.0
     written = [output_dataset(outputs.root, output, record) for output, record in manifest.files.items()]
     ended = datetime.fromisoformat(manifest.created_at)
