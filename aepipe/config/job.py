@@ -93,8 +93,8 @@ class ColumnSpec(FrozenModel):
     format: str | None = Field(
         None,
         exclude_if=lambda value: value is None,
-        description="text of kind number or datetime: its notation, such as 1.234,5 or %d.%m.%Y; "
-        "default: 1234.5, or ISO 8601",
+        description="text of kind number or datetime, or the event time as text: notation, such as 1.234,5, $1,234.5 "
+        "or %d.%m.%Y; default: 1234.5, or ISO 8601",
     )
 
 

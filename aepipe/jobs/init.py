@@ -200,7 +200,9 @@ def _column_line(
 ) -> str:
     """Return the line of a column: a comment, unless it is ignored, or text is parsed."""
     name = f"{_key(column.name):<{width}}"
-    if proposal is None or (proposal.role == "event_time" and notation):
+    if proposal is not None and proposal.role == "event_time" and notation:
+        return f"{name} = {{format = {_quoted(notation)}}}   # see event_time under [data]: {_one_line(column.why)}"
+    if proposal is None:
         mark = "" if (column.kind == "ignore" and not is_struct) or notation else "# "
         kind = _quoted(column.kind)
         if notation not in (None, PLAIN_NUMBER, ISO):

@@ -20,10 +20,13 @@ from aepipe.tables.struct_fields import struct_of_field
 from aepipe.tables.text_values import (
     DATES,
     FEWEST,
+    ISO,
     NUMBERS,
+    PLAIN_NUMBER,
     TextGuess,
     guess_as,
     guess_notation,
+    is_number_notation,
     joined_texts,
     text_field,
 )
@@ -99,10 +102,20 @@ def infer(
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time, entity=job.data.entity)
     if not faults and not schema.described and to_train:
-        faults.append("has no column to model: every column is a key, a label, a condition or ignored")
+        faults.append(_nothing_to_model(schema))
     if faults:
         raise SchemaMismatch(str(job.data_path), faults)
     return schema
+
+
+def _nothing_to_model(schema: Schema) -> str:
+    """Return the sentence for a table without a modelled column; it says why its first columns are ignored."""
+    ignored = [f"'{column.name}' ({column.why})" for column in schema.columns if column.kind == "ignore"]
+    examples = f", such as {', '.join(ignored[:3])}" if ignored else ""
+    return (
+        f"has no column to model: every column is a key, a label, a condition or ignored{examples}. "
+        "Set a column to number, category or datetime under [columns]"
+    )
 
 
 def _reason_to_ignore(field: pa.Field, job: Job, tops: Mapping[str, str], unreadable: Mapping[str, str]) -> str | None:
@@ -149,8 +162,7 @@ def _column(
     elif field.name == job.data.event_time:
         if sort_of(field.type) not in ("time", "number", "text"):
             raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
-        why = "the event time: orders the rows and is passed through; name it under [columns] to model it too"
-        found = _Found("ignore", why)
+        found = _event_time(field, spec, values)
     elif field.name in job.data.entity:
         why = "the entity: passed through; name it under [columns] to model it too"
         found = _Found("ignore", why)
@@ -163,6 +175,8 @@ def _column(
             found = (_proposed(values) if to_propose else None) or _by_type(field, spec, values)
         except _Refused as refused:
             found = _Found("ignore", refused.what.replace(_REMEDY, _PASSED))
+    elif spec.format is not None and sort_of(field.type) == "text":
+        found = _parsed(field, "datetime" if spec.format in DATES else "number", spec, values)
     else:
         found = _by_type(field, spec, values)
     kind = found.kind
@@ -187,6 +201,14 @@ def _column(
         transform=spec.transform,
     )
     return column, field if found.text is None else text_field(field, found.text)
+
+
+def _event_time(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
+    """Return the event time as a column that is passed through; text is parsed if the job names its format."""
+    why = "the event time: orders the rows and is passed through; name its kind under [columns] to model it too"
+    if spec.format is None or sort_of(field.type) != "text":
+        return _Found("ignore", why)
+    return _Found("ignore", why, text=_parsed(field, "datetime", spec, values).text)
 
 
 def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
@@ -220,10 +242,11 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
 
 def _parsed(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
     """Return text as numbers or datetimes of the job's notation, if at least half of the sampled values parse."""
-    notations = NUMBERS if kind == "number" else DATES
-    notation = spec.format or next(iter(notations))
-    if notation not in notations:
-        raise _Refused(field, f"whose format '{notation}' is unknown: expected one of {', '.join(notations)}")
+    notation = spec.format or (PLAIN_NUMBER if kind == "number" else ISO)
+    if not (is_number_notation(notation) if kind == "number" else notation in DATES):
+        known = "one of " + ", ".join(NUMBERS if kind == "number" else DATES)
+        known += ', with a currency or percent sign if the text has one, such as "$1,234.5"' if kind == "number" else ""
+        raise _Refused(field, f"whose format '{notation}' is unknown: expected {known}")
     texts = pa.array([], pa.string()) if values is None else joined_texts(values)
     guess = guess_as(texts, notation)
     if guess.share < _LEAST_PARSED:

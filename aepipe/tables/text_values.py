@@ -1,5 +1,6 @@
 """Numbers, dates and timestamps that are stored as text. Text that does not parse is a missing value."""
 
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -19,12 +20,16 @@ ISO = "%Y-%m-%d"
 
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 NUMBERS: Mapping[str, str] = {
-    PLAIN_NUMBER: rf"[+-]?(?:\d+\.?\d*|\.\d+){_EXPONENT}",
-    "1,234.5": r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?",
-    "1.234,5": r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?",
-    "1 234,5": r"[+-]?(?:\d{1,3}(?:[ \x{a0}\x{202f}]\d{3})+|\d+)(?:,\d+)?",
+    PLAIN_NUMBER: rf"(?:\d+\.?\d*|\.\d+){_EXPONENT}",
+    "1,234.5": r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?",
+    "1.234,5": r"(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?",
+    "1 234,5": r"(?:\d{1,3}(?:[ \x{a0}\x{202f}]\d{3})+|\d+)(?:,\d+)?",
 }
-"""Patterns of numbers by an example of the notation."""
+"""Patterns of numbers without a sign by an example of the notation."""
+
+_CURRENCIES = "$€£¥₹₩₽₺"
+_BEFORE = rf"[{_CURRENCIES}]|[A-Z]{{3}} "
+_AFTER = rf"[ \x{{a0}}\x{{202f}}]?[%{_CURRENCIES}]|[ \x{{a0}}\x{{202f}}][A-Z]{{3}}"
 
 DATES: Mapping[str, str] = {
     ISO: r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})",
@@ -57,18 +62,66 @@ class Moments(NamedTuple):
 def parse_numbers(texts: pa.Array, notation: str) -> pa.Array:
     """Return the numbers (B,), float64; null where the text is not a number of this notation.
 
+    A currency or a percent sign of the notation stands in each text. Percentages are not divided by 100.
+
     >>> parse_numbers(pa.array(["1.234,5", "x"]), "1.234,5").to_pylist()
     [1234.5, None]
+    >>> parse_numbers(pa.array(["-$1,000", "1,000"]), "$1,234.5").to_pylist()
+    [-1000.0, None]
+
+    Raises:
+        ValueError: `is_number_notation` denies the notation.
     """
+    before, base, after = _parts_of_notation(notation)
     texts = pc.utf8_trim_whitespace(plain_values(texts))
-    matches = pc.match_substring_regex(texts, f"^(?:{NUMBERS[notation]})$")
+    sign = rf"[+-]?{re.escape(before)}|{re.escape(before)}[+-]?" if before else "[+-]?"
+    matches = pc.match_substring_regex(texts, f"^(?:{sign})(?:{NUMBERS[base]}){re.escape(after)}$")
     kept = pc.if_else(matches, texts, pa.nulls(len(texts), pa.string()))
-    if notation == "1,234.5":
+    for affix in (before, after):
+        kept = pc.replace_substring(kept, affix, "") if affix else kept
+    if base == "1,234.5":
         kept = pc.replace_substring(kept, ",", "")
-    elif notation != PLAIN_NUMBER:
+    elif base != PLAIN_NUMBER:
         kept = pc.replace_substring_regex(kept, r"[. \x{a0}\x{202f}]", "")
         kept = pc.replace_substring(kept, ",", ".")
     return pc.replace_substring_regex(kept, r"^\+", "").cast(pa.float64())
+
+
+def is_number_notation(notation: str) -> bool:
+    """Return whether text is parsed by this notation: one of `NUMBERS`, with a currency or percent sign if wanted.
+
+    >>> is_number_notation("1.234,5 €"), is_number_notation("1234.5%"), is_number_notation("1:5")
+    (True, True, False)
+    """
+    try:
+        _parts_of_notation(notation)
+    except ValueError:
+        return False
+    return True
+
+
+def _parts_of_notation(notation: str) -> tuple[str, str, str]:
+    """Split a notation into what stands before the number, one of `NUMBERS`, and what stands after it."""
+    for base in NUMBERS:
+        before, found, after = notation.partition(base)
+        if found and _fits(_BEFORE, before) and _fits(_AFTER, after):
+            return before, base, after
+    raise ValueError(f"notation '{notation}' is unknown: expected one of {', '.join(NUMBERS)}")
+
+
+def _fits(pattern: str, affix: str) -> bool:
+    return not affix or re.fullmatch(pattern.replace(r"\x{a0}\x{202f}", "\u00a0\u202f"), affix) is not None
+
+
+def _with_affixes(texts: pa.Array) -> tuple[str, str]:
+    """Return what most often stands before and after the digits of texts, if a notation may have it there."""
+    found = pc.extract_regex(texts, rf"^[+-]?(?P<before>{_BEFORE})?[+-]?[\d.].*?(?P<after>{_AFTER})?$")
+    modes = [pc.mode(found.field(index).drop_null().dictionary_encode().indices) for index in range(2)]
+    values = [found.field(index).drop_null().dictionary_encode().dictionary for index in range(2)]
+    before, after = (
+        value[mode[0]["mode"].as_py()].as_py() if len(mode) else "" for value, mode in zip(values, modes, strict=True)
+    )
+    return before, after
 
 
 def parse_moments(texts: pa.Array, notation: str) -> Moments:
@@ -97,7 +150,7 @@ def parse_texts(texts: pa.Array, kind: pa.DataType, notation: str) -> pa.Array:
         texts: text in any layout; a dictionary is parsed once per value.
         kind: float64, date32 or timestamp[us]. Text with a time of day does not parse as date, text with a time zone
             only as timestamp with one.
-        notation: key of `NUMBERS` or `DATES`.
+        notation: notation of a number, or key of `DATES`.
     """
     if pt.is_dictionary(texts.type):
         return parse_texts(texts.dictionary, kind, notation).take(texts.indices)
@@ -149,7 +202,8 @@ def guess_notation(texts: pa.Array, *, least: float = SHARE) -> TextGuess | None
     if len(known) < FEWEST:
         return None
     codes = values_of(pc.match_substring_regex(known, r"^\s*[+-]?0\d")).any()
-    guesses = [] if codes else [guess_as(known, notation) for notation in NUMBERS]
+    before, after = _with_affixes(known)
+    guesses = [] if codes else [guess_as(known, f"{before}{notation}{after}") for notation in NUMBERS]
     guesses += [guess_as(known, notation) for notation in DATES if notation != "%Y%m%d"]
     best = max(guesses, key=lambda guess: guess.share)
     return best if best.share >= least else None
@@ -158,7 +212,7 @@ def guess_notation(texts: pa.Array, *, least: float = SHARE) -> TextGuess | None
 def guess_as(texts: pa.Array, notation: str) -> TextGuess:
     """Return the share of texts in a notation, and the type that most of those have."""
     known = _known(texts)
-    if notation in NUMBERS:
+    if notation not in DATES:
         valid = len(known) - parse_numbers(known, notation).null_count
         return TextGuess("number", notation, pa.float64(), valid / max(1, len(known)))
     found = parse_moments(known, notation)

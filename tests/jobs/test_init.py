@@ -51,6 +51,22 @@ def test_job_names_key_event_time_label_and_ignored_column_with_reasons(tmp_path
     assert any(line.startswith("key        order_id: 600 distinct") for line in written.lines())
 
 
+def test_text_of_times_becomes_the_event_time_and_is_not_modelled(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    for day in range(3):
+        moments = np.datetime64("2026-01-01") + day + generator.permutation(86_400)[:100].astype("m8[s]")
+        path = tmp_path / "data" / f"dt=2026-01-{day + 1:02d}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        texts = [moment.strftime("%d.%m.%Y %H:%M:%S") for moment in moments.tolist()]
+        pq.write_table(pa.table({"at": texts, "x": generator.normal(size=100)}), path)
+
+    job = read_job(init(tmp_path / "data", name=None, job_path=tmp_path / "job.toml").path)
+
+    assert job.data.event_time == "at"
+    assert (job.columns["at"].kind, job.columns["at"].format) == (None, "%d.%m.%Y")
+    assert {column.name: column.kind for column in inspect(tmp_path / "job.toml").columns}["at"] == "ignore"
+
+
 def test_every_column_is_listed_once(tmp_path: Path) -> None:
     data = write_days(tmp_path / "orders")
 

@@ -58,9 +58,10 @@ def test_init_proposes_numbers_and_dates_and_ignores_constants(tmp_path: Path) -
         "price": "number",
         "german": GERMAN,
         "day": {"kind": "datetime", "format": "%d.%m.%Y"},
-        "at": "datetime",
+        "at": {"format": "%Y-%m-%d"},
         "same": "ignore",
     }
+    assert tomllib.loads(path.read_text())["data"]["event_time"] == "at"
     assert "constant: all 150 sampled values are 'x'" in path.read_text()
 
 
@@ -70,6 +71,18 @@ def test_without_a_word_of_the_job_text_is_a_category() -> None:
     assert {column.name: column.kind for column in schema.columns if column.name != "x"} == dict.fromkeys(
         ["price", "german", "day", "at", "zip", "word", "same"], "category"
     ) | {column.name: column.kind for column in schema.columns if column.kind == "ignore"}
+
+
+@pytest.mark.parametrize(
+    ("values", "notation", "kind"),
+    [(["1.234,5", "2"], "1.234,5", "number"), (["31.12.2025"], "%d.%m.%Y", "datetime")],
+)
+def test_a_format_alone_decides_the_kind(values: list[str], notation: str, kind: str) -> None:
+    table = pa.table({"x": values, "y": [1.0] * len(values)})
+
+    schema = infer(table.schema, make_job({"x": {"format": notation}}), table)
+
+    assert schema.columns[0].kind == kind
 
 
 def test_text_trains_and_scores_as_the_values_it_stands_for() -> None:
@@ -117,7 +130,7 @@ def test_text_that_does_not_parse_is_missing_and_counted() -> None:
             '0% of the text is written as %Y-%m-%d. Expected half: set format = "%d.%m.%Y"',
         ),
         (["1"], {"kind": "number", "format": "%Y"}, "whose format '%Y' is unknown: expected one of 1234.5"),
-        (["1"], {"format": "1234.5"}, "a category: format is an option of text"),
+        (["1"], {"format": "1:5"}, "whose format '1:5' is unknown: expected one of 1234.5"),
     ],
 )
 def test_text_of_another_notation_is_refused_with_the_remedy(values: list[str], spec: Any, message: str) -> None:

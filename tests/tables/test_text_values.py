@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aepipe.tables.text_values import DATES, ISO, NUMBERS, PLAIN_NUMBER, parse_moments, parse_numbers, parse_texts
+from aepipe.tables.text_values import (
+    DATES,
+    ISO,
+    NUMBERS,
+    PLAIN_NUMBER,
+    guess_notation,
+    is_number_notation,
+    parse_moments,
+    parse_numbers,
+    parse_texts,
+)
 
 
 @given(st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False)))
@@ -29,6 +39,48 @@ def test_numbers_with_separators_are_parsed_by_their_notation(notation: str, uni
     )
 
     assert parse_numbers(pa.array([f" {text} "]), notation).to_pylist() == [units / 100]
+
+
+@pytest.mark.parametrize(
+    ("before", "base", "after"),
+    [
+        ("$", "1,234.5", ""),
+        ("EUR ", "1.234,5", ""),
+        ("", "1 234,5", " €"),
+        ("", "1234.5", "%"),
+        ("", "1.234,5", " CHF"),
+    ],
+)
+@given(units=st.lists(st.integers(-(10**9), 10**9), min_size=20, max_size=25, unique=True))
+def test_currency_and_percent_signs_are_found_and_parsed(before: str, base: str, after: str, units: list[int]) -> None:
+    plain = [f"{abs(value) / 100:,.2f}" for value in [*units, 123_456_789]]
+    changes: dict[str, dict[int, str | None]] = {
+        PLAIN_NUMBER: str.maketrans({",": None}),
+        "1,234.5": {},
+        "1.234,5": str.maketrans(",.", ".,"),
+        "1 234,5": str.maketrans(",.", " ,"),
+    }
+    signs = ["-" if value < 0 else "" for value in [*units, 0]]
+    texts = [f"{sign}{before}{text.translate(changes[base])}{after}" for sign, text in zip(signs, plain, strict=True)]
+
+    guess = guess_notation(pa.array(texts))
+
+    assert guess is not None and guess.notation == f"{before}{base}{after}"
+    assert parse_numbers(pa.array(texts), guess.notation).to_pylist() == [
+        value / 100 for value in [*units, 123_456_789]
+    ]
+
+
+@pytest.mark.parametrize("text", ["--$1", "-$-1", "1", "$1$", "$", "$ 1", "€1"])
+def test_text_without_the_sign_of_its_notation_is_missing(text: str) -> None:
+    assert parse_numbers(pa.array([text]), "$1234.5").to_pylist() == [None]
+
+
+@pytest.mark.parametrize("notation", ["", "$", "1:5", "x1234.5", "1234.5 dollars", "%1234.5", "12345"])
+def test_other_notations_are_unknown(notation: str) -> None:
+    assert not is_number_notation(notation)
+    with pytest.raises(ValueError, match="is unknown: expected one of"):
+        parse_numbers(pa.array(["1"]), notation)
 
 
 @pytest.mark.parametrize("text", ["", " ", "x", "1,2", "1.2.3", "--1", "1e", "0x10", "١٢", "1_000", "NaN", "inf"])

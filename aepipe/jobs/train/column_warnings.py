@@ -13,6 +13,11 @@ from aepipe.tables.parquet_reader import Footer
 from aepipe.tables.partitions import Partition
 from aepipe.tables.schema import Schema
 from aepipe.tables.struct_fields import struct_of_field
+from aepipe.tables.text_values import ISO, guess_notation, joined_texts
+
+_SAMPLED_TEXTS = 10_000
+_LEAST_PARSED = 0.5
+_SORTED_NOTATIONS = (ISO, "%Y/%m/%d", "%Y%m%d")
 
 
 def column_warnings(
@@ -29,6 +34,7 @@ def column_warnings(
     """
     return (
         *drift_warnings(schema, partitions, footers),
+        *text_time_warnings(schema, table),
         *label_copy_warnings(schema, table, labels=schema.labels),
         *modelled_label_warnings(job, schema),
         *left_out_warnings(job, schema),
@@ -47,6 +53,25 @@ def drift_warnings(schema: Schema, partitions: Sequence[Partition], footers: Seq
                 f"column '{drift.column}' {drift.sentence}, so that many new rows would be flagged. "
                 f"Set {drift.column} to ignore under [columns], or name it under [data] keys."
             )
+
+
+def text_time_warnings(schema: Schema, table: pa.Table) -> Iterator[str]:
+    """Yield a warning if the event time is text whose alphabetical order is not the order in time."""
+    name = schema.event_time
+    if name is None or sort_of(schema.arrow.field(name).type) != "text":
+        return
+    texts = joined_texts(table.column(name).slice(0, _SAMPLED_TEXTS))
+    guess = guess_notation(texts, least=_LEAST_PARSED)
+    if guess is None or guess.kind != "datetime":
+        yield (
+            f"column '{name}', the event time, is text that is not a date: rows are ordered by the alphabet. "
+            "Name a column of times under [data] event_time."
+        )
+    elif guess.notation not in _SORTED_NOTATIONS:
+        yield (
+            f"column '{name}', the event time, is text written as {guess.notation}: rows are ordered by the alphabet. "
+            f'Set {name} = {{format = "{guess.notation}"}} under [columns].'
+        )
 
 
 def left_out_warnings(job: Job, schema: Schema) -> Iterator[str]:

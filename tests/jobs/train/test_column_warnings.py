@@ -135,3 +135,42 @@ def test_column_that_files_lack_is_named_by_train_inspect_and_init(tmp_path: Pat
     assert [note for note in inspect(tmp_path / "data").notes if "is missing from" in note] == expected
     written = init(tmp_path / "data", name=None, job_path=tmp_path / "job.toml")
     assert [note for note in written.notes if "is missing from" in note] == expected
+
+
+def german_days() -> list[str]:
+    days = np.arange("2026-01-01", "2026-05-01", dtype="M8[D]").tolist()
+    return [day.strftime("%d.%m.%Y") for day in days][:ROWS]
+
+
+def test_event_time_as_text_is_parsed_by_its_format_and_not_modelled(tmp_path: Path) -> None:
+    columns = {"at": {"format": "%d.%m.%Y"}}
+    job = job_of(tmp_path, {"at": german_days(), "x": normal()}, data={"event_time": "at"}, columns=columns)
+
+    rows = read_training_rows(job, discover(job))
+
+    assert rows.warnings == ()
+    assert rows.schema.event_time == "at"
+    assert [column.name for column in rows.schema.modelled] == ["x"]
+    assert rows.schema.arrow.field("at").type == pa.date32()
+    assert max(rows.train.column("at").to_pylist()) < min(rows.calibration.column("at").to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("texts", "remedy"),
+    [
+        (german_days(), 'Set at = {format = "%d.%m.%Y"} under [columns].'),
+        ([f"night {day}" for day in range(ROWS)], "Name a column of times under [data] event_time."),
+    ],
+)
+def test_event_time_in_the_order_of_the_alphabet_is_named(tmp_path: Path, texts: list[str], remedy: str) -> None:
+    job = job_of(tmp_path, {"at": texts, "x": normal()}, data={"event_time": "at"})
+
+    (warning,) = warnings_of(job)
+
+    assert "the event time, is text" in warning and warning.endswith(remedy)
+
+
+def test_event_time_as_iso_text_needs_no_format(tmp_path: Path) -> None:
+    days = np.arange("2026-01-01", "2026-05-01", dtype="M8[D]").astype(str).tolist()
+
+    assert warnings_of(job_of(tmp_path, {"at": days, "x": normal()}, data={"event_time": "at"})) == ()
