@@ -14,6 +14,7 @@ from aepipe.cli.interrupts import describe_os_error
 from aepipe.config.job import read_job
 from aepipe.jobs.score import chosen_partitions
 from aepipe.storage import lock
+from aepipe.storage.locks import holder
 
 NIGHT = "dt=2026-01-07"
 
@@ -80,4 +81,4 @@ def test_a_full_disk_does_not_stop_a_run_with_nothing_to_do(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "pwrite", full)
     with lock(path):
-        pass
+        assert holder(path) is None  # the name of the holder could not be written

@@ -14,7 +14,8 @@ def test_the_ray_cluster_file_fits_the_schema_of_ray() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
 
-    jsonschema.validate(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text()), schema)
+    faults = jsonschema.Draft7Validator(schema).iter_errors(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text()))
+    assert [fault.message for fault in faults] == []
 
 
 def test_the_kubernetes_job_mounts_its_volume_in_every_container() -> None:

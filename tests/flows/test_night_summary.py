@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from aepipe.jobs.top_alarms import Alarm
 from flows.night_summary import MOST_LINES, night_summary
 from flows.run_labels import label_run, run_name, run_tags
@@ -60,5 +62,10 @@ def test_many_partitions_are_tagged_by_the_first_and_the_last() -> None:
     assert run_tags("cells", "v1", names) == ["aepipe", "cells", "model:v1", "partition:dt=00", "partition:dt=29"]
 
 
-def test_outside_a_flow_nothing_is_labelled() -> None:
+def test_outside_a_flow_nothing_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_client(*_: object, **__: object) -> None:
+        pytest.fail("a server was asked")
+
+    monkeypatch.setattr("flows.run_labels.get_client", no_client)
+
     label_run("cells", model="v1", partitions=["dt=1"])

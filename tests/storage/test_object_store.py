@@ -191,10 +191,10 @@ def test_a_lease_keeps_others_out_and_names_its_holder(store: Store) -> None:
 def test_a_lease_that_was_not_renewed_is_free_and_garbage_is_none(store: Store) -> None:
     path = store.put("a.lock", json.dumps({"owner": "x", "holder": "y", "until": time.time() - 1}).encode())
     with lock(path):
-        pass
+        assert holder(path) == os.getpid()
     store.put("a.lock", b"not json")
     with lock(path):
-        pass
+        assert holder(path) == os.getpid()
 
 
 def test_a_commit_whose_lease_was_taken_publishes_nothing(outputs: Outputs) -> None:
