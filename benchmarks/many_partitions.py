@@ -52,7 +52,7 @@ def run_threads(partitions: list[Partition], settings: ScoreSettings) -> list[Pa
     """Score the partitions on one thread by a stub."""
     scheduler = PartitionScheduler([partition.name for partition in partitions], None)
     pool: Any = type("Pool", (), {"bundle": None, "workers": 1, "memory_mb": None, "runner": lambda self: None})()
-    with patch.object(local, "score_partition", _stub):
+    with patch.object(local, "score_task", _stub):
         local._work(pool, scheduler, partitions, settings)
     return scheduler.results()
 
@@ -60,8 +60,8 @@ def run_threads(partitions: list[Partition], settings: ScoreSettings) -> list[Pa
 def run_fleet(partitions: list[Partition], settings: ScoreSettings) -> list[PartitionResult]:
     """Collect the results of other processes, which come at once."""
     fleet = Fleet(partitions, settings, lambda name, share: None)
-    for index in fleet.waiting:
-        fleet.complete(index, lambda index=index: [_stub(None, partitions[index])])  # type: ignore[misc]
+    while (task := fleet.take()) is not None:
+        fleet.complete(task, lambda index=task.index: [_stub(None, partitions[index])])  # type: ignore[misc]
     return fleet.results()
 
 

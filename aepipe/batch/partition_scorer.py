@@ -22,7 +22,7 @@ An error at any point ends the scoring and the commit; earlier outputs stay as t
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from time import perf_counter
@@ -35,7 +35,7 @@ from aepipe.batch.block_scorer import BlockScorer, Buffers, ScoredBlock
 from aepipe.batch.input_files import InputFiles
 from aepipe.batch.ordered_queue import OrderedQueue
 from aepipe.batch.run_stats import RunStats, score_details
-from aepipe.batch.scan_plan import plan_scan
+from aepipe.batch.scan_plan import FileScan, plan_scan
 from aepipe.batch.score_settings import ScoreSettings
 from aepipe.batch.series.partition import score_series
 from aepipe.bundles.bundle import Bundle
@@ -44,7 +44,7 @@ from aepipe.inference.batch_runner import Runner
 from aepipe.inference.memory_budget import block_rows, default_memory_mb, read_limits
 from aepipe.inference.session import Session
 from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
-from aepipe.tables.parquet_reader import slices
+from aepipe.tables.parquet_reader import GroupRange, slices
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def score_partition(
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
     # where flags adapt, no other process may score a partition between the previous one and this one
     order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
-    with _begin(outputs, partition, settings, slot) as commit, order_lock:
+    with begin(outputs, partition, settings, slot) as commit, order_lock:
 
         def take_key() -> dict[str, str]:
             with stats.timed("digest"):
@@ -138,7 +138,7 @@ def score_partition(
             slot.acquire()
         stream = stream_before(outputs, partition.name, bundle) if settings.adaptive else None
         scoring = PartitionScoring(
-            bundle, partition, settings, commit, workers=workers, memory_mb=memory_mb, stats=stats, stream=stream
+            bundle, partition, settings, commit.open, workers=workers, memory_mb=memory_mb, stats=stats, stream=stream
         )
         scoring.start(slot)
         if inputs is None:
@@ -146,19 +146,33 @@ def score_partition(
             inputs = scoring.run_alongside(take_key)
         scoring.work_on(runner)
         scoring.finish()
+        refuse_invalid(partition, stats, settings)
         files.refuse_changed()
-        details = scoring.details(runner, inputs, wall_s=perf_counter() - began)
+        wall_s = perf_counter() - began
+        details = score_details(bundle, stats, runner, scoring.plan, settings, inputs, wall_s=wall_s, stream=stream)
         manifest = commit.publish(model_version=bundle.version, details=details)
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
 
-def _begin(
+def begin(
     outputs: Outputs, partition: Partition, settings: ScoreSettings, slot: ScoringSlot
 ) -> AbstractContextManager[Commit[ScoreDetails]]:
     """Begin the commit of a partition. Raises DataUnreadable if it is misplaced."""
     if partition.misplaced:
         raise DataUnreadable(partition.misplaced)
     return outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
+
+
+def refuse_invalid(partition: Partition, stats: RunStats, settings: ScoreSettings) -> None:
+    """Raise TooManyInvalid if more rows than allowed cannot be scored."""
+    rows, invalid = stats.rows, sum(stats.invalid.values())
+    allowed = settings.max_invalid_share
+    if invalid > allowed * rows:
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in stats.invalid.most_common())
+        raise TooManyInvalid(
+            f"partition {partition.name}: {invalid:,} of {rows:,} rows cannot be scored ({reasons}), more "
+            f"than [score] max_invalid_share, {allowed:.1%}. Check the source, or raise the share."
+        )
 
 
 def partition_key(bundle: Bundle, inputs: Sequence[str], settings: ScoreSettings) -> str:
@@ -171,6 +185,16 @@ def partition_key(bundle: Bundle, inputs: Sequence[str], settings: ScoreSettings
     return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, kind, *inputs)
 
 
+class RowSink(Protocol):
+    """File of an output."""
+
+    def write(self, rows: pa.RecordBatch, /) -> None:
+        """Write rows."""
+
+    def close(self) -> object:
+        """Complete the file."""
+
+
 class Block(NamedTuple):
     """Rows, and the seconds it took to read them."""
 
@@ -179,19 +203,30 @@ class Block(NamedTuple):
 
 
 class PartitionScoring:
-    """Scoring of one partition, shared by any number of threads."""
+    """Scoring of one partition, or of one piece of it, shared by any number of threads.
+
+    Args:
+        bundle: model.
+        partition: name and source files.
+        settings: what to write.
+        open_sink: opens the file of an output.
+        workers: largest number of threads that may work on the partition.
+        memory_mb: memory of the run; None: the default for this number of workers.
+        stats: receives counts and seconds.
+        stream: adapts the flags; None: flags do not adapt.
+    """
 
     def __init__(
         self,
         bundle: Bundle,
         partition: Partition,
         settings: ScoreSettings,
-        commit: Commit[ScoreDetails],
+        open_sink: Callable[[str, pa.Schema], RowSink],
         *,
         workers: int,
         memory_mb: int | None,
         stats: RunStats,
-        stream: AdaptiveStream | None,
+        stream: AdaptiveStream | None = None,
     ) -> None:
         self._bundle = bundle
         self._partition = partition
@@ -199,18 +234,25 @@ class PartitionScoring:
         self._stats = stats
         self._stream = stream
         self._slot: ScoringSlot = UnlimitedSlot()
-        self._plan = plan_scan(partition.files, bundle.encoding)
-        if self._plan.extra_columns:
-            log.info("%s: ignoring columns the model does not use: %s", partition.name, self._plan.extra_columns)
-        self._scorer = BlockScorer(bundle, self._plan.passthrough, features=settings.features)
-        self._sinks = {name: commit.open(name, table.schema) for name, table in self._scorer.tables.items()}
+        self.plan = plan_scan(partition.files, bundle.encoding)
+        if self.plan.extra_columns:
+            log.info("%s: ignoring columns the model does not use: %s", partition.name, self.plan.extra_columns)
+        piece = settings.piece
+        self._scans: list[tuple[FileScan, GroupRange | None]] = (
+            [(scan, None) for scan in self.plan.files]
+            if piece is None
+            else [(self.plan.files[part.file], part.groups) for part in piece.ranges]
+        )
+        self._rows = self.plan.rows if piece is None else piece.rows
+        self._scorer = BlockScorer(bundle, self.plan.passthrough, features=settings.features)
+        self._sinks = {name: open_sink(name, table.schema) for name, table in self._scorer.tables.items()}
         memory_mb = memory_mb or default_memory_mb(workers)
-        self._limits = read_limits(memory_mb=memory_mb, workers=workers, open_bytes=self._plan.open_bytes)
+        self._limits = read_limits(memory_mb=memory_mb, workers=workers, open_bytes=self.plan.open_bytes)
         self._block_rows = block_rows(
-            self._plan.row_bytes + self._scorer.output_bytes,
+            self.plan.row_bytes + self._scorer.output_bytes,
             memory_mb=memory_mb,
             workers=workers,
-            open_bytes=self._plan.open_bytes,
+            open_bytes=self.plan.open_bytes,
         )
         self._queue: OrderedQueue[Block, Buffers, ScoredBlock] = OrderedQueue(
             self._read_blocks(),
@@ -248,43 +290,17 @@ class PartitionScoring:
         self._queue.stop(error)
 
     def finish(self) -> None:
-        """Wait for the last block of every thread and close the files.
-
-        Raises:
-            TooManyInvalid: more rows than allowed cannot be scored. Errors of all threads are raised as they are.
-        """
+        """Wait for the last block of every thread and close the files; errors of all threads are raised as they are."""
         self._queue.finish()
         with self._stats.timed("commit"):
             for sink in self._sinks.values():
                 sink.close()
-        rows, invalid = self._stats.rows, sum(self._stats.invalid.values())
-        allowed = self._settings.max_invalid_share
-        if invalid > allowed * rows:
-            reasons = "; ".join(f"{count:,} x {reason}" for reason, count in self._stats.invalid.most_common())
-            raise TooManyInvalid(
-                f"partition {self._partition.name}: {invalid:,} of {rows:,} rows cannot be scored ({reasons}), more "
-                f"than [score] max_invalid_share, {allowed:.1%}. Check the source, or raise the share."
-            )
-
-    def details(self, runner: Runner[Session], inputs: Mapping[str, str], *, wall_s: float) -> ScoreDetails:
-        """Return counts, settings and timings for the manifest.
-
-        Args:
-            runner: session of the owner.
-            inputs: digests of the source files, by path.
-            wall_s: seconds since the start; the commit counts up to the last page written to disk.
-        """
-        details = score_details(self._bundle, self._stats, runner, self._plan, self._settings, inputs, wall_s=wall_s)
-        optional = {
-            "stream": self._stream and self._stream.details,
-            "feedback": self._settings.feedback,
-            "cell_flagged": None if self._bundle.calibration.cells is None else self._stats.cell_flagged,
-        }
-        return details.model_copy(update={name: value for name, value in optional.items() if value is not None})
 
     def _read_blocks(self) -> Iterator[Block]:
-        for path, columns, as_codes in self._plan.files:
-            batches = slices([path], columns, rows=self._block_rows, as_codes=as_codes, limits=self._limits)
+        for (path, columns, as_codes), groups in self._scans:
+            batches = slices(
+                [path], columns, rows=self._block_rows, groups=groups, as_codes=as_codes, limits=self._limits
+            )
             while True:
                 began = perf_counter()
                 batch = next(batches, None)
@@ -305,4 +321,4 @@ class PartitionScoring:
         with self._stats.timed("write"):
             for name, sink in self._sinks.items():
                 sink.write(scored.rows[name])
-        self._slot.report_progress(self._stats.rows / self._plan.rows)
+        self._slot.report_progress(self._stats.rows / self._rows)

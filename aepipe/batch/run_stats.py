@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from aepipe.batch.adaptive_stream import AdaptiveStream
 from aepipe.batch.scan_plan import ScanPlan
 from aepipe.batch.score_settings import ScoreSettings
 from aepipe.bundles.bundle import Bundle
@@ -73,6 +74,7 @@ def score_details(
     inputs: Mapping[str, str],
     *,
     wall_s: float,
+    stream: AdaptiveStream | None = None,
 ) -> ScoreDetails:
     """Return counts, settings and timings for the manifest.
 
@@ -84,9 +86,10 @@ def score_details(
         settings: settings of the run.
         inputs: digests of the source files, by path.
         wall_s: seconds since the start; the commit counts up to the last page written to disk.
+        stream: what adapted the flags; None: flags do not adapt.
     """
     calibration = bundle.calibration
-    return ScoreDetails(
+    details = ScoreDetails(
         rows=stats.rows,
         flagged=stats.flagged,
         flag_reasons=dict(stats.flag_reasons.most_common(_REASONS_KEPT)),
@@ -107,3 +110,9 @@ def score_details(
         wall_s=round(wall_s, 4),
         rows_per_s=round(stats.rows / wall_s, 1),
     )
+    optional = {
+        "stream": stream and stream.details,
+        "feedback": settings.feedback,
+        "cell_flagged": None if calibration.cells is None else stats.cell_flagged,
+    }
+    return details.model_copy(update={name: value for name, value in optional.items() if value is not None})

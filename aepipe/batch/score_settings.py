@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aepipe.batch.pieces import Piece
 from aepipe.config.job import Device
 from aepipe.storage.known_digests import KnownDigests
 from aepipe.tables.partitions import Partition
@@ -26,6 +27,10 @@ class ScoreSettings:
     """All partitions of the table in order, which windows of a series job reach into."""
     known: KnownDigests | None = None
     """Digests that the source files must have; None: any."""
+    piece: Piece | None = None
+    """Piece of the partition to score, instead of the whole partition."""
+    pieces: tuple[Piece, ...] = ()
+    """Pieces of the partition that are scored, and are joined now."""
     wait_s: float = 600.0
     """Seconds to wait for another process that writes the partition."""
 

@@ -11,7 +11,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from aepipe.batch.partition_scorer import PartitionScoring, score_partition
+from aepipe.batch.partition_scorer import PartitionScoring
+from aepipe.batch.piece_scorer import score_task
 from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines.scheduler import PartitionScheduler, PartitionSlot
@@ -184,7 +185,7 @@ def _score(
     """Score one partition and report its result to the scheduler."""
     name = partition.name
     try:
-        result = score_partition(
+        result = score_task(
             pool.bundle,
             partition,
             settings,

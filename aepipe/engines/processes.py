@@ -1,8 +1,8 @@
-"""Score partitions in worker processes, one partition per process at a time.
+"""Score partitions in worker processes, one partition or piece of a partition per process at a time.
 
-A process that dies, by a crash in a library or the kernel's out-of-memory killer, costs no other partition: the pool is
-rebuilt, the partitions that were being scored run again one by one, and one that ends its process again is
-quarantined.
+A process that dies, by a crash in a library or the kernel's out-of-memory killer, costs no other process: what it was
+scoring runs again when the others are done, alone, so that it has all the memory. A partition that ends its process
+again is quarantined.
 """
 
 import logging
@@ -15,7 +15,7 @@ from dataclasses import replace
 from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
-from aepipe.engines.fleet import Fleet, share_of_machine
+from aepipe.engines.fleet import Fleet, Task, share_of_machine, split_partitions
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
@@ -40,46 +40,97 @@ def run(
     if not partitions:
         return []
     local.LocalEngine(bundle, replace(machine, workers=1))  # the bundle is checked before any partition is started
-    fleet = Fleet(partitions, settings, progress)
-    workers = 1 if settings.adaptive else min(machine.workers or local.count_cores(), len(partitions))
+    most = 1 if settings.adaptive else machine.workers or local.count_cores()
+    pieces = split_partitions(bundle, partitions, settings, workers=most)
+    fleet = Fleet(partitions, settings, progress, pieces=pieces)
+    workers = min(most, fleet.size)
     each = share_of_machine(machine, workers)
-    suspects: list[int] = []
-    while fleet.waiting or suspects:
-        is_alone = bool(suspects)  # after a crash: one at a time, so that the next crash has one culprit
-        todo = suspects[:1] if is_alone else list(fleet.waiting)
-        crashed = _run_pool(bundle, each, fleet, todo, workers=1 if is_alone else workers)
-        if is_alone:
-            suspects = suspects[1:]
-            for index in crashed:
-                fleet.quarantine(index, "its worker process ended twice while scoring it")
-        else:
-            suspects = crashed
-            if crashed:
-                log.warning("a worker process ended; %d partitions are scored again one by one", len(crashed))
+    pool = _Pool(fleet, [_Process(bundle, each) for _ in range(workers)])
+    try:
+        pool.run()
+    except BaseException:
+        pool.end(at_once=True)
+        raise
+    pool.end()
     return fleet.results()
 
 
-def _run_pool(bundle: Bundle, machine: MachineSettings, fleet: Fleet, todo: list[int], *, workers: int) -> list[int]:
-    """Score partitions until all are done or a process ends; return the partitions that were being scored then."""
-    context = multiprocessing.get_context("spawn")
-    waiting, running = list(todo), dict[Future[list[PartitionResult]], int]()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_open, initargs=(bundle, machine)) as pool:
-        try:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    index = waiting.pop(0)
-                    running[pool.submit(_score, fleet.partitions[index], fleet.settings)] = index
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    fleet.complete(running[future], future.result)
-                    running.pop(future)
-        except BrokenProcessPool:
-            return sorted(running.values())
-        except BaseException:
-            for process in list((pool._processes or {}).values()):
+class _Process:
+    """Worker process, which starts with its first task, and again after it died."""
+
+    def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
+        self._opened = bundle, machine
+        self._executor = self._make_executor()
+
+    def submit(self, task: Task, fleet: Fleet) -> Future[list[PartitionResult]]:
+        """Start a task of the fleet."""
+        return self._executor.submit(_score, fleet.partitions[task.index], task.settings)
+
+    def restart(self) -> None:
+        """Replace a process that died."""
+        self._executor.shutdown()
+        self._executor = self._make_executor()
+
+    def end(self, *, at_once: bool, is_waiting: bool) -> None:
+        """End the process: after its task, or at once."""
+        if at_once:
+            for process in list((self._executor._processes or {}).values()):
                 process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return []
+        self._executor.shutdown(wait=is_waiting and not at_once, cancel_futures=at_once)
+
+    def _make_executor(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, mp_context=context, initializer=_open, initargs=self._opened)
+
+
+class _Pool:
+    """Worker processes, and what they are scoring."""
+
+    def __init__(self, fleet: Fleet, processes: list[_Process]) -> None:
+        self._fleet = fleet
+        self._processes = processes
+        self._idle = list(processes)
+        self._running: dict[Future[list[PartitionResult]], tuple[_Process, Task]] = {}
+        self._suspects: list[Task] = []
+        """Tasks whose process died, to run again alone: the next death then has one cause."""
+
+    def run(self) -> None:
+        """Score until every partition has a result."""
+        while self._start_tasks() or self._suspects:
+            if not self._running:
+                self._run_alone(self._suspects.pop(0))
+                continue
+            for future in wait(self._running, return_when=FIRST_COMPLETED).done:
+                process, task = self._running.pop(future)
+                try:
+                    self._fleet.complete(task, future.result)
+                except BrokenProcessPool:
+                    process.restart()
+                    self._suspects.append(task)
+                self._idle.append(process)
+
+    def end(self, *, at_once: bool = False) -> None:
+        """End the processes."""
+        for is_waiting in (False, True):
+            for process in self._processes:
+                process.end(at_once=at_once, is_waiting=is_waiting)
+
+    def _start_tasks(self) -> bool:
+        """Start tasks while processes are idle; return False if nothing is running."""
+        while self._idle and (task := self._fleet.take()) is not None:
+            process = self._idle.pop()
+            self._running[process.submit(task, self._fleet)] = process, task
+        return bool(self._running)
+
+    def _run_alone(self, task: Task) -> None:
+        """Run a task again whose process died; quarantine its partition if the process dies again."""
+        name, process = self._fleet.partitions[task.index].name, self._idle[0]
+        log.warning("the worker process of %s ended; it is scored again, alone", name)
+        try:
+            self._fleet.complete(task, process.submit(task, self._fleet).result)
+        except BrokenProcessPool:
+            process.restart()
+            self._fleet.quarantine(task.index, "its worker process ended twice while scoring it")
 
 
 def _open(bundle: Bundle, machine: MachineSettings) -> None:

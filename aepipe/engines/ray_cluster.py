@@ -1,4 +1,4 @@
-"""Score partitions on a Ray cluster: one actor per slot holds the sessions, one task scores and commits a partition.
+"""Score partitions on a Ray cluster: one actor per slot holds the sessions, one task scores a partition or a piece.
 
 Workers read the source and write the outputs themselves, so every node needs the same paths. Rows never pass through
 the driver. The bundle is put into the object store once, which copies it once per node, and is checked by digest where
@@ -22,7 +22,7 @@ from aepipe import versions as installed
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
-from aepipe.engines.fleet import Fleet
+from aepipe.engines.fleet import Fleet, Task, split_partitions
 from aepipe.errors import ClusterUnavailable
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
@@ -36,7 +36,7 @@ _CHECKED = ("aepipe", "onnxruntime", "onnxruntime-gpu")
 
 
 class _Scorer:
-    """Actor that scores one partition at a time."""
+    """Actor that scores one partition, or one piece of a partition, at a time."""
 
     def __init__(self, bundle: Bundle, machine: MachineSettings, versions: dict[str, str]) -> None:
         here = installed.versions(_CHECKED)
@@ -58,7 +58,7 @@ class _Scorer:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Place on the cluster for one partition at a time."""
+    """Place on the cluster for one task at a time."""
 
     actor: Any
     bundle: Any
@@ -90,9 +90,11 @@ def run(
     cluster = machine.cluster or ClusterSettings()
     settings = settings.resolved()
     partitions = [part._replace(files=tuple(file.resolve() for file in part.files)) for part in partitions]
-    fleet = Fleet(partitions, settings, progress)
     with _connected(cluster):
-        slots = _open_slots(bundle, machine, cluster, most=1 if settings.adaptive else len(partitions))
+        most = 1 if settings.adaptive else machine.workers or _fitting(cluster)
+        pieces = split_partitions(bundle, partitions, settings, workers=most)
+        fleet = Fleet(partitions, settings, progress, pieces=pieces)
+        slots = _open_slots(bundle, machine, cluster, most=min(most, fleet.size))
         try:
             _drive(fleet, slots, most_tries=1 + cluster.max_task_retries)
         finally:  # an interrupt too
@@ -102,39 +104,42 @@ def run(
 
 
 def _drive(fleet: Fleet, slots: Sequence[_Slot], *, most_tries: int) -> None:
-    """Keep one partition on each slot until all have a result.
+    """Keep one task on each slot until all partitions have a result.
 
-    A slot whose worker is lost is given up, and its partition goes to another slot. A partition is quarantined when
-    workers were lost with it `most_tries` times.
+    A slot whose worker is lost is given up, and its task goes to another slot. A partition is quarantined when workers
+    were lost with one of its tasks `most_tries` times.
 
     Raises:
         ClusterUnavailable: no slot is left.
     """
-    waiting, idle, lost = list(fleet.waiting), list(slots), Counter[int]()
-    running: dict[Any, tuple[int, _Slot]] = {}
-    while waiting or running:
-        while waiting and idle:
-            slot, index = idle.pop(), waiting.pop(0)
-            running[slot.submit(fleet.partitions[index], fleet.settings)] = index, slot
+    idle, lost = list(slots), Counter[tuple[int, int | None]]()
+    running: dict[Any, tuple[Task, _Slot]] = {}
+    while True:
+        while idle and (task := fleet.take()) is not None:
+            slot = idle.pop()
+            running[slot.submit(fleet.partitions[task.index], task.settings)] = task, slot
         if not running:
-            raise ClusterUnavailable(
-                f"the cluster lost all {len(slots)} workers, {len(waiting)} partitions are left. Check its nodes, "
-                "and run again: partitions that are done stay done."
-            )
+            break
         done, _ = ray.wait(list(running), num_returns=1)
         for reference in done:
-            index, slot = running.pop(reference)
+            task, slot = running.pop(reference)
             try:
-                fleet.complete(index, partial(_collect, reference))
+                fleet.complete(task, partial(_collect, reference))
                 idle.append(slot)
             except RayActorError as error:  # its node is gone, or it died more often than it may be restarted
-                log.warning("a worker is lost while it scores %s: %s", fleet.partitions[index].name, error)
+                log.warning("a worker is lost while it scores %s: %s", fleet.partitions[task.index].name, error)
                 ray.kill(slot.actor, no_restart=True)
-                lost[index] += 1
-                if lost[index] < most_tries:
-                    waiting.insert(0, index)
+                lost[task.place] += 1
+                if lost[task.place] < most_tries:
+                    fleet.give_back(task)
                 else:
-                    fleet.quarantine(index, f"{most_tries} workers of the Ray cluster were lost while scoring it")
+                    reason = f"{most_tries} workers of the Ray cluster were lost while scoring it"
+                    fleet.quarantine(task.index, reason)
+    if fleet.unfinished:
+        raise ClusterUnavailable(
+            f"the cluster lost all {len(slots)} workers, {fleet.unfinished} partitions are left. Check its nodes, "
+            "and run again: partitions that are done stay done."
+        )
 
 
 def _collect(reference: Any) -> list[PartitionResult]:
@@ -148,7 +153,6 @@ def _collect(reference: Any) -> list[PartitionResult]:
 
 def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettings, *, most: int) -> list[_Slot]:
     """Start the actors and check that each has opened the bundle."""
-    count = min(most, machine.workers or _fitting(cluster))
     actor = ray.remote(_Scorer).options(
         num_cpus=cluster.num_cpus,
         num_gpus=cluster.num_gpus,
@@ -163,9 +167,7 @@ def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettin
         memory_mb=machine.memory_mb,
         gpu_memory_mb=machine.gpu_memory_mb,
     )
-    slots = [
-        _Slot(actor.remote(reference, settings, versions), reference) for _ in range(min(count, _fitting(cluster)))
-    ]
+    slots = [_Slot(actor.remote(reference, settings, versions), reference) for _ in range(min(most, _fitting(cluster)))]
     try:
         ray.get([slot.actor.process.remote() for slot in slots])
     except RayActorError as error:

@@ -20,6 +20,7 @@ from aepipe.storage.output_store import Outputs
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
 from aepipe.storage.partition_result import PartitionResult, Status
 from aepipe.storage.paths import HIDDEN, check_partition, page_of, samples_page_of
+from aepipe.storage.pieces import PieceFiles
 from aepipe.storage.run_details import (
     ImputeDetails,
     SampleDetails,
@@ -43,6 +44,7 @@ __all__ = [
     "Outputs",
     "ParquetSink",
     "PartitionResult",
+    "PieceFiles",
     "RunKind",
     "SampleDetails",
     "ScoreDetails",

@@ -24,6 +24,7 @@ from aepipe.storage.atomic_files import make_folder, make_private_folder, put_by
 from aepipe.storage.manifest import D, FileRecord, Manifest
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile
 from aepipe.storage.paths import FILE, HIDDEN, PartitionPaths, local_staging
+from aepipe.storage.pieces import remove_pieces
 from aepipe.storage.run_kinds import SCORE, RunKind
 from aepipe.stores import StorePath
 
@@ -237,6 +238,8 @@ def release(paths: PartitionPaths) -> None:
     if paths.kind is SCORE:
         remove(paths.quarantine)
         remove(paths.forgotten)
+        if not isinstance(paths.root, StorePath):  # in a store, the list of pieces would cost each commit a request
+            remove_pieces(paths)
     elif paths.quarantined_rows.is_dir():
         for path in paths.quarantined_rows.iterdir():
             if path.is_file():  # folders are other partitions

@@ -18,6 +18,7 @@ from aepipe.storage.atomic_files import put_json, remove
 from aepipe.storage.commit import discard
 from aepipe.storage.locks import lock
 from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, forgotten_folder
+from aepipe.storage.pieces import remove_pieces
 from aepipe.storage.run_kinds import RUN_KINDS
 from aepipe.stores import StorePath
 
@@ -79,6 +80,7 @@ def remove_partition(
             remove(path)
         for paths in all_paths:
             discard(paths)
+            remove_pieces(paths)
             _remove_empty_folders(paths)
         if is_kept:
             put_json(all_paths[0].forgotten, note.model_copy(update={"state": "removed"}).model_dump(mode="json"))
@@ -100,6 +102,7 @@ def _files_of_kind(paths: PartitionPaths) -> Iterator[Path]:
     yield from (paths.final(output) for output in reversed(paths.outputs))
     yield paths.manifest
     yield paths.quarantine
+    yield from sorted(paths.pieces.rglob("*"))
     if paths.quarantined_rows.is_dir():
         yield from sorted(paths.quarantined_rows.iterdir())
 

@@ -58,6 +58,11 @@ class PartitionPaths:
         return self.staging / "manifest.json"
 
     @property
+    def pieces(self) -> Path:
+        """Folder of scored pieces that are not joined yet."""
+        return self.root / HIDDEN / "pieces" / self.kind.name / _flat(self.partition)
+
+    @property
     def manifest(self) -> Path:
         return manifests_folder(self.root, self.kind) / f"{self.partition}.json"
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,6 +49,14 @@ _READ_ERRORS = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowErr
 _CHECKED_CHUNKS = 16
 _HEADERS = 128  # bytes per column and row group that hold no values
 _VARIABLE_BYTES = 64  # assumed for a value without fixed width, unless the file says more
+
+
+class GroupRange(NamedTuple):
+    """Consecutive row groups of a file, from `first` to the one before `end`."""
+
+    first: int
+    end: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -134,11 +143,20 @@ def readable_footers(files: Iterable[Path]) -> tuple[list[Footer], dict[Path, st
     return footers, faults
 
 
+def group_ranges(path: Path, rows: int) -> list[GroupRange]:
+    """Return the row groups that `slices` reads together for batches of at most `rows` rows. Raises DataUnreadable."""
+    with _open(path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        together = _row_groups(file.metadata, range(len(sizes)), at_least=_LARGE_GROUPS * rows)
+        return [GroupRange(each[0], each[-1] + 1, sum(sizes[group] for group in each)) for each in together]
+
+
 def slices(
     files: Sequence[Path],
     columns: Sequence[str] | None,
     *,
     rows: int,
+    groups: GroupRange | None = None,
     as_codes: Sequence[str] = (),
     schema: pa.Schema | None = None,
     limits: ReadLimits = _LIMITS,
@@ -149,6 +167,7 @@ def slices(
         files: Parquet files.
         columns: columns to read, `address.city` for a field of a struct; None for all, fields of structs included.
         rows: maximum rows per batch; batches of large rows have fewer.
+        groups: row groups to read of each file; None for all.
         as_codes: text columns to read as dictionary arrays, which is faster if values repeat.
         schema: types to cast the columns to; columns missing from a file are null then. None keeps the file's types.
         limits: most bytes of a batch in memory, and of large pages that are open meanwhile.
@@ -165,13 +184,13 @@ def slices(
                 if absent:
                     raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
                 has_fields = len(names) > len(file.schema_arrow.names)
-                for batch in _batches(path, file, columns, rows, as_codes=as_codes, limits=limits):
+                for batch in _batches(path, file, columns, rows, groups, as_codes=as_codes, limits=limits):
                     yield flatten_structs(batch, columns) if has_fields else batch
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
                 common = pa.schema([schema.field(name) for name in wanted])
                 present = [name for name in wanted if name in names]
-                for batch in _batches(path, file, present, rows, as_codes=as_codes, limits=limits):
+                for batch in _batches(path, file, present, rows, groups, as_codes=as_codes, limits=limits):
                     yield cast_batch(flatten_structs(batch), common)
 
 
@@ -216,19 +235,21 @@ def _batches(
     file: pq.ParquetFile,
     columns: Sequence[str] | None,
     most_rows: int,
+    wanted: GroupRange | None,
     *,
     as_codes: Sequence[str],
     limits: ReadLimits,
 ) -> Iterator[pa.RecordBatch]:
-    done = 0
+    first, end = (0, file.metadata.num_row_groups) if wanted is None else (wanted.first, wanted.end)
+    done = sum(file.metadata.row_group(group).num_rows for group in range(first))
+    promised = file.metadata.num_rows if wanted is None else done + wanted.rows
     sizes = DecodedSizes(path, file, columns, as_codes=as_codes, limits=limits)
-    for groups in _row_groups(file.metadata, at_least=_LARGE_GROUPS * most_rows):
+    for groups in _row_groups(file.metadata, range(first, end), at_least=_LARGE_GROUPS * most_rows):
         rows = _fitting_rows(path, sizes, groups, most_rows)
         for batch in _read_batches(path, file, groups, columns, rows, done=done):
             done += batch.num_rows
             yield batch
-    if done != file.metadata.num_rows:
-        promised = file.metadata.num_rows
+    if done != promised:
         raise DataUnreadable(f"{path} is incomplete: expected {promised:,} rows, got {done:,}. Write the file again.")
 
 
@@ -284,11 +305,11 @@ class _GroupBatches:
         return batch
 
 
-def _row_groups(metadata: pq.FileMetaData, *, at_least: int) -> Iterator[list[int]]:
-    """Yield the row groups in order; small ones are combined until they hold `at_least` rows."""
+def _row_groups(metadata: pq.FileMetaData, wanted: range, *, at_least: int) -> Iterator[list[int]]:
+    """Yield the wanted row groups in order; small ones are combined until they hold `at_least` rows."""
     groups_read: list[int] = []
     rows = 0
-    for group in range(metadata.num_row_groups):
+    for group in wanted:
         groups_read.append(group)
         rows += metadata.row_group(group).num_rows
         if rows >= at_least:

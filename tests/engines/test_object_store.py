@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aepipe.batch import pieces
 from aepipe.bundles.bundle import Bundle, copy_bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import parse_job
 from aepipe.engines import local, processes
+from aepipe.engines.fleet import Fleet, split_partitions
 from aepipe.engines.local import MachineSettings, ScoreSettings
 from aepipe.errors import DataUnreadable, StoreUnavailable
 from aepipe.storage import SCORE, Outputs
@@ -100,6 +102,29 @@ def test_scores_equal_those_of_local_files(store: Store, bundle: Bundle, tmp_pat
     details = [manifest.details.model_dump(include={"rows", "flagged", "alpha"}) for manifest in there.manifests(SCORE)]
     assert details == [m.details.model_dump(include={"rows", "flagged", "alpha"}) for m in here.manifests(SCORE)]
     assert there.verify() == []
+
+
+def test_pieces_lie_in_the_store_until_they_are_joined(
+    store: Store, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PIECE_ROWS", 64), ("PIECE_BYTES", 1), ("_BLOCK_ROWS", 8)):
+        monkeypatch.setattr(pieces, name, value)
+    rows = numbers(400)
+    store.put_table("rows/dt=2026-01-01/p.parquet", rows, row_group_size=64)
+    (partition,) = job_of(store, tmp_path)
+    settings = ScoreSettings(store.bucket / "out")
+    fleet = Fleet([partition], settings, pieces=split_partitions(bundle, [partition], settings, workers=2))
+    engine, seen = local.LocalEngine(bundle, MachineSettings("cpu", workers=1)), list[int]()
+
+    while (task := fleet.take()) is not None:
+        seen.append(len(list((store.bucket / "out" / ".aepipe" / "pieces").rglob("*.json"))))
+        fleet.complete(task, lambda task=task: engine.run([partition], task.settings))  # type: ignore[misc]
+
+    assert seen == list(range(len(seen)))
+    assert len(seen) > 3
+    assert fleet.results()[0].status == "written"
+    assert Outputs(store.bucket / "out").path("scores", partition.name).exists()
+    assert not list((store.bucket / "out" / ".aepipe" / "pieces").rglob("*"))
 
 
 def test_only_the_columns_of_the_model_are_read_and_a_second_run_reads_a_footer(

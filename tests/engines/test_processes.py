@@ -97,12 +97,15 @@ def test_a_fleet_keeps_the_order_and_raises_busy_last(tmp_path: Path) -> None:
     def busy() -> list[PartitionResult]:
         raise Busy("dt=2026-01-02 is being written")
 
-    fleet.complete(2, lambda: [PartitionResult(partition=partitions[2].name, status="written")])
-    fleet.complete(1, busy)
-    assert fleet.waiting == [0]
-    fleet.quarantine(0, "it is damaged")
+    first, second, third = (fleet.take() for _ in range(3))
+    assert first and second and third
+    fleet.complete(third, lambda: [PartitionResult(partition=partitions[2].name, status="written")])
+    fleet.complete(second, busy)
+    assert fleet.unfinished == 1
+    fleet.quarantine(first.index, "it is damaged")
 
-    assert fleet.waiting == []
+    assert fleet.unfinished == 0
+    assert fleet.take() is None
     with pytest.raises(Busy, match="dt=2026-01-02 is being written"):
         fleet.results()
 

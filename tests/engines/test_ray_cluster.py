@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from aepipe.batch import pieces
 from aepipe.batch.score_settings import ClusterSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
@@ -156,3 +158,35 @@ def test_an_address_without_a_cluster_is_reported_in_one_sentence(address: str, 
 
     with pytest.raises(ClusterUnavailable, match=sentence):
         ray_cluster._refuse_unreachable(address.format(port=port))
+
+
+def test_a_worker_that_is_killed_scores_only_its_piece_again(
+    tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aepipe.engines import ray_cluster
+
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1 << 18)
+    partition = Partition("dt=2026-01-01", (tmp_path / "data" / "dt=2026-01-01" / "part-0.parquet",))
+    partition.files[0].parent.mkdir(parents=True)
+    pq.write_table(numbers(1_200_000), partition.files[0], row_group_size=70_000)
+    local.run(bundle, [partition], ScoreSettings(tmp_path / "whole"), MachineSettings(device="cpu"))
+    submit, submitted = ray_cluster._Slot.submit, list[int | None]()
+
+    def kill_with_the_second_piece(slot: ray_cluster._Slot, partition: Partition, settings: ScoreSettings) -> object:
+        submitted.append(None if settings.piece is None else settings.piece.index)
+        process = ray.get(slot.actor.process.remote())
+        task = submit(slot, partition, settings)
+        if submitted[-1] == 1:
+            os.kill(process, signal.SIGKILL)
+        return task
+
+    monkeypatch.setattr(ray_cluster._Slot, "submit", kill_with_the_second_piece)
+    (result,) = ray_cluster.run(
+        bundle, [partition], ScoreSettings(tmp_path / "ray"), MachineSettings(device="cpu", workers=3)
+    )
+
+    assert result.status == "written"
+    assert submitted == [0, 1, 2, 3, None]  # Ray itself submits the second piece again
+    for output in ("scores", "features"):
+        files = [tmp_path / name / output / partition.name / "part-0.parquet" for name in ("whole", "ray")]
+        assert files[0].read_bytes() == files[1].read_bytes()

@@ -107,7 +107,6 @@ def score_series(
         wall_s = perf_counter() - began
         details = score_details(bundle, stats, runner, plan, settings, inputs, wall_s=wall_s)
         own = {"context": context, "duplicates": points.duplicates, "events": events}
-        own |= {} if settings.feedback is None else {"feedback": settings.feedback}
         manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
