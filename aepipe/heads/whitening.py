@@ -46,9 +46,17 @@ def whitened_squares(points: Tensor, means: Tensor, whitening: Tensor) -> Tensor
 
 def whitening_projection(covariance: Matrix) -> Matrix:
     """Return W (D, D) with W W^T = inverse covariance, eigenvalues floored at `LEAST_EIGENVALUE` of their mean."""
-    values, vectors = np.linalg.eigh(covariance)
-    least = LEAST_EIGENVALUE * float(values.mean()) or 1.0
-    return np.asarray(vectors / np.sqrt(np.maximum(values, least)))
+    values, vectors = (np.asarray(part, np.float64) for part in np.linalg.eigh(covariance))
+    return np.asarray(vectors / np.sqrt(_floored(values)))
+
+
+def log_determinant(covariance: Matrix) -> float:
+    """Return the logarithm of the determinant of a covariance (D, D) with the floors of `whitening_projection`."""
+    return float(np.log(_floored(np.asarray(np.linalg.eigvalsh(covariance), np.float64))).sum())
+
+
+def _floored(eigenvalues: Matrix) -> Matrix:
+    return np.maximum(eigenvalues, LEAST_EIGENVALUE * float(eigenvalues.mean()) or 1.0)
 
 
 def shrunk_covariance(points: Matrix) -> tuple[Matrix, Matrix]:

@@ -21,6 +21,8 @@ SOFTENING = 0.02
 Without it, such a row would score the rounding error of float32, which depends on the batch size.
 """
 
+_OWN = 1.001 * SOFTENING  # distance of a row of the bank to itself, with rounding
+
 
 class NearestNeighbours(Head):
     """Mean root-mean-square distance to the nearest rows of a bank.
@@ -32,10 +34,10 @@ class NearestNeighbours(Head):
     bank: Tensor
     bias: Tensor
 
-    def __init__(self, scaling: Scaling, bank: Matrix, fields: Fields = MODEL) -> None:
+    def __init__(self, scaling: Scaling, bank: Matrix, fields: Fields = MODEL, *, neighbours: int = NEIGHBOURS) -> None:
         super().__init__()
         self.space = Space(scaling, fields)
-        self.neighbours = min(NEIGHBOURS, len(bank))
+        self.neighbours = min(neighbours, len(bank))
         self.register_buffer("bank", torch.tensor(bank, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(-(bank**2).sum(axis=1) / 2, dtype=torch.float32))
 
@@ -44,9 +46,11 @@ class NearestNeighbours(Head):
         return score
 
     def among_others(self, inputs: ScoringInputs) -> Tensor:
-        own = 1 if len(self.bank) > 1 else 0
         distances = self._distances(inputs, min(self.neighbours + 1, len(self.bank)))
-        return distances[:, own:].mean(1)
+        if len(self.bank) == 1:
+            return distances.mean(1)
+        is_in_bank = distances[:, 0] < _OWN
+        return torch.where(is_in_bank, distances[:, 1:].mean(1), distances[:, : self.neighbours].mean(1))
 
     def _distances(self, inputs: ScoringInputs, neighbours: int) -> Tensor:
         """Return the distances to the nearest rows, (B, neighbours), nearest first."""
@@ -58,10 +62,10 @@ class NearestNeighbours(Head):
         return distances
 
 
-def sample_bank(stats: HeadStats) -> ScoringInputs:
-    """Sample the bank from training and dev rows by the seed of `stats`."""
+def sample_bank(stats: HeadStats, most: int = BANK_ROWS) -> ScoringInputs:
+    """Sample at most `most` of the training and dev rows by the seed of `stats`."""
     rows = all_rows(stats)
-    chosen = np.random.default_rng(stats.seed).permutation(len(rows.total))[:BANK_ROWS]
+    chosen = np.random.default_rng(stats.seed).permutation(len(rows.total))[:most]
     return select_rows(rows, torch.from_numpy(np.sort(chosen)))
 
 

@@ -3,10 +3,13 @@ import pytest
 import torch
 from scipy.stats import chi2
 from sklearn.covariance import EmpiricalCovariance, MinCovDet
+from sklearn.metrics import roc_auc_score
 
 from aepipe.heads.base import HeadStats, ScoringInputs
+from aepipe.heads.robust_starts import starting_distances
 from aepipe.heads.scores import find
-from aepipe.heads.scores.robust_mahalanobis import chi_squared_median, concentrate
+from aepipe.heads.scores.robust_mahalanobis import _concentrated, chi_squared_median, concentrate
+from aepipe.heads.whitening import mahalanobis_squared
 from tests.support.head_models import evidence
 
 
@@ -69,3 +72,35 @@ def test_a_typical_row_scores_about_one() -> None:
 @pytest.mark.parametrize("degrees", [2, 5, 30, 200])
 def test_the_median_of_chi_squared_is_that_of_scipy(degrees: int) -> None:
     assert chi_squared_median(degrees) == pytest.approx(chi2.median(degrees), rel=0.02)
+
+
+def _crossed(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Correlated points of which three tenths lie across the correlation, close to the origin, and which ones they are.
+
+    The rows closest to the origin are mostly strange, so that concentration steps from there do not leave them out.
+    """
+    generator = np.random.default_rng(0)
+    strange = np.arange(rows) < 0.3 * rows
+    along, across = generator.normal(size=(2, rows, 4))
+    points = np.concatenate([along, along + 0.05 * across], axis=1)
+    points[strange, 4:] = -along[strange] + 0.05 * across[strange]
+    points[strange] *= 0.3
+    return points, strange
+
+
+def test_several_starts_find_the_bulk_where_the_rows_closest_to_the_origin_mislead() -> None:
+    points, strange = _crossed(1_000)
+
+    several = mahalanobis_squared(points, *concentrate(points))
+    origin = _concentrated(points, (points**2).sum(axis=1))
+    one = mahalanobis_squared(points, origin.mean, origin.covariance)
+
+    assert roc_auc_score(strange, one) < 0.9
+    assert roc_auc_score(strange, several) > 0.95
+
+
+def test_points_of_one_coordinate_and_constant_coordinates_have_finite_starts() -> None:
+    points = np.random.default_rng(0).normal(size=(50, 3)) * [1, 0, 1]
+
+    assert all(np.isfinite(distances).all() for distances in starting_distances(points))
+    assert len(list(starting_distances(points[:, :1]))) == 1

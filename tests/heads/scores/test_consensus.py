@@ -1,0 +1,47 @@
+import numpy as np
+import torch
+
+from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
+from aepipe.heads.scores.consensus import NEIGHBOURS, TRUSTED_ROWS, _trusted_neighbours
+from aepipe.heads.scores.knn import SOFTENING
+from tests.support.head_models import evidence
+
+
+class _ByFirstNumber(torch.nn.Module):
+    """Vote that trusts the rows whose first number is least."""
+
+    def among_others(self, rows: ScoringInputs) -> torch.Tensor:
+        return rows.row[:, 0]
+
+
+def test_only_rows_that_the_first_vote_trusts_become_neighbours() -> None:
+    rows = evidence(400)
+    doubted = rows.row[:, 0] > torch.quantile(rows.row[:, 0], 0.8)
+
+    head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
+
+    assert len(head.bank) == 320
+    nearest = head._distances(rows, 1).flatten()
+    assert (nearest[~doubted] < 1.001 * SOFTENING).all()
+    assert (nearest[doubted] > 1.001 * SOFTENING).all()
+
+
+def test_rows_outside_of_the_bank_keep_their_nearest_row_where_they_are_held_against_others() -> None:
+    rows = evidence(400)
+    doubted = np.flatnonzero((rows.row[:, 0] > torch.quantile(rows.row[:, 0], 0.8)).numpy())
+
+    head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
+
+    outside = select_rows(rows, torch.from_numpy(doubted))
+    np.testing.assert_allclose(head.among_others(outside), head(outside), rtol=1e-6)
+    trusted = select_rows(rows, torch.from_numpy(np.setdiff1d(np.arange(400), doubted)))
+    assert (head.among_others(trusted) > head(trusted)).all()
+
+
+def test_the_bank_of_trusted_rows_is_bounded() -> None:
+    rows = evidence(2 * TRUSTED_ROWS)
+
+    head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
+
+    assert len(head.bank) == TRUSTED_ROWS
+    assert head.neighbours == NEIGHBOURS
