@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult
-from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.parquet_reader import READ_ROWS, column_ranges, read_footer, slices
 
 MOST_ALARMS = 5
 MOST_REASONS = 2
@@ -60,13 +60,21 @@ def top_alarms(nights: Sequence[PartitionResult], keys: Sequence[str], *, most: 
     chosen = [night for night in readable if night.status == "written"] or readable[-1:]
     found: list[Alarm] = []
     for night in chosen:
-        if night.flagged:
+        if night.flagged and not (len(found) == most and _lowest_p(night) > found[-1].lowest_p):
             found = sorted([*found, *_alarms(night, keys, most)], key=_rank)[:most]
     return tuple(found)
 
 
 def _rank(alarm: Alarm) -> tuple[float, float]:
     return alarm.lowest_p, -alarm.score
+
+
+def _lowest_p(night: PartitionResult) -> float:
+    """Return a lower bound of the p-values of a partition, by the statistics of its scores; 0 if there is none."""
+    assert night.scores is not None
+    names = [name for name in ("p_value", CELL_P_VALUE) if name in read_footer(night.scores).schema.names]
+    lowest = [low for low, _ in column_ranges([night.scores], names).values()]
+    return min(lowest) if len(lowest) == len(names) else 0.0
 
 
 def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alarm]:

@@ -33,6 +33,8 @@ _ORDINARY_BYTES = 4 << 20
 """Bytes of a dictionary and a page that any writer may use; pages count as large above."""
 _SMALL_BYTES = 16 << 10
 """Bytes of a chunk or row group that is not looked at; parsing the footers of 100,000 row groups takes 20 seconds."""
+_UNREAD_SHARE = 8
+"""Part of a batch, as a divisor, that may hold columns whose page headers are not read."""
 _CODES = frozenset({2, 8})
 _DELTA_TEXTS = 7
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
@@ -64,7 +66,7 @@ def large_open_bytes(path: Path, groups: Sequence[RowGroup]) -> int:
 
 
 def _large_bytes(file: BinaryIO, group: RowGroup) -> int:
-    found = (chunk for chunk in group.chunks if not _is_small(chunk))
+    found = (chunk for chunk in group.chunks if not _opens_little(chunk))
     sizes = (_ChunkPages(0, group.rows, chunk, tuple(read_pages(file, chunk))).open_bytes for chunk in found)
     return sum(size for size in sizes if size > _ORDINARY_BYTES)
 
@@ -190,6 +192,7 @@ class DecodedSizes:
     def _find(self, file: BinaryIO, groups: Sequence[int]) -> list[_ColumnPages]:
         """Return the columns that are read, with their pages where those may matter."""
         found: dict[str, _ColumnPages] = {}
+        unread, most_unread = 0, self._limits.batch // _UNREAD_SHARE
         for number in groups:
             group = self._take(number)
             if group is None:
@@ -200,6 +203,10 @@ class DecodedSizes:
                 column = self._columns.get(chunk.path)
                 if column is not None:
                     is_skipped = _is_small(chunk) or (are_small and self._is_flat(chunk))
+                    if not is_skipped and column.lists == 0 and _opens_little(chunk):
+                        most = _most_bytes(chunk, is_code=column.is_code)
+                        is_skipped = most is not None and unread + most <= most_unread
+                        unread += most or 0 if is_skipped else 0
                     pages = () if is_skipped else tuple(read_pages(file, chunk))
                     columns = found.setdefault(chunk.path, _ColumnPages(column))
                     columns.chunks.append(_ChunkPages(number, group.rows, chunk, pages))
@@ -282,9 +289,22 @@ def _columns(schema: pq.ParquetSchema, columns: Sequence[str] | None, as_codes: 
 
 def _is_small(chunk: Chunk) -> bool:
     """Return whether a chunk holds little, however well it is compressed and encoded."""
+    most = _most_bytes(chunk, is_code=False)
+    return most is not None and most <= _SMALL_BYTES
+
+
+def _most_bytes(chunk: Chunk, *, is_code: bool) -> int | None:
+    """Return an upper bound of the bytes of a chunk's values outside lists; None if its compression has none."""
     ratio = _RATIOS.get(chunk.codec)
-    is_text = chunk.width is None
-    return ratio is not None and chunk.compressed * ratio * (chunk.values if is_text else 1) <= _SMALL_BYTES
+    if ratio is None:
+        return None
+    return chunk.compressed * ratio * (chunk.values if chunk.width is None and not is_code else 1)
+
+
+def _opens_little(chunk: Chunk) -> bool:
+    """Return whether the dictionary, which Arrow holds twice, and a page of a chunk are of an ordinary size."""
+    ratio = _RATIOS.get(chunk.codec)
+    return ratio is not None and 2 * chunk.compressed * ratio <= _ORDINARY_BYTES
 
 
 def _longest(array: pa.Array) -> int:

@@ -26,6 +26,8 @@ _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
 _DICTIONARIES = frozenset({2, 8})
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
 _DEEPEST = 32
+_MOST_FIELDS = 32
+"""Fields with a greater id are read and forgotten; Parquet's structures have fewer."""
 
 
 class Chunk(NamedTuple):
@@ -106,7 +108,7 @@ def read_row_groups(path: Path, *, most_chunks: int | None = _MOST_CHUNKS) -> It
         file.seek(size - _TAIL - length)
         footer = file.read(length)
     try:
-        yield from _read_groups(_Compact(footer), most_chunks)
+        yield from _read_groups(footer, most_chunks)
     except (IndexError, UnicodeDecodeError) as error:
         raise ValueError("the footer is damaged") from error
 
@@ -125,229 +127,244 @@ def read_pages(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
 def _read_page(file: BinaryIO, at: int, end: int) -> Page | None:
     for most in _PAGE_HEADERS:
         file.seek(at)
-        reader = _Compact(file.read(min(most, end - at)))
-        numbers: dict[int, int] = {}
-        inner: dict[int, int] = {}
         try:
-            for field, kind in reader.fields():
-                if kind == _I32:
-                    numbers[field] = reader.integer()
-                elif kind == _STRUCT and field in (5, 7, 8):
-                    inner = _read_numbers(reader)
-                else:
-                    reader.skip(kind)
+            head, length = _read_struct(file.read(min(most, end - at)), 0)
         except ValueError:
             if at + most >= end:
                 return None
             continue
         except IndexError:
             continue
-        is_v2 = numbers.get(1) == LEVELS_PAGE
+        kind = _int(head.get(1))
+        inner = next((value for field in (5, 7, 8) if isinstance(value := head.get(field), dict)), {})
+        is_v2 = kind == LEVELS_PAGE
         return Page(
-            kind=numbers.get(1, 0),
-            at=at + reader.at,
-            stored=numbers.get(2, 0),
-            compressed=numbers.get(3, 0),
-            values=inner.get(1, 0),
-            encoding=inner.get(4 if is_v2 else 2, 0),
-            levels=inner.get(6, 0) if is_v2 else 0,
-            has_checksum=4 in numbers,
+            kind=kind,
+            at=at + length,
+            stored=_int(head.get(2)),
+            compressed=_int(head.get(3)),
+            values=_int(inner.get(1)),
+            encoding=_int(inner.get(4 if is_v2 else 2)),
+            levels=_int(inner.get(6)) if is_v2 else 0,
+            has_checksum=4 in head,
         )
     return None
 
 
-def _read_numbers(reader: "_Compact") -> dict[int, int]:
-    """Return the integers and booleans of a structure, by field."""
-    found = {}
-    for field, kind in reader.fields():
-        if kind == _I32:
-            found[field] = reader.integer()
-        elif kind in (_TRUE, _FALSE):
-            found[field] = int(kind == _TRUE)
-        else:
-            reader.skip(kind)
-    return found
-
-
-def _read_groups(reader: "_Compact", most_chunks: int | None) -> Iterator[RowGroup]:
+def _read_groups(footer: bytes, most_chunks: int | None) -> Iterator[RowGroup]:
     """Yield the row groups of a FileMetaData structure."""
-    chunks = 0
-    for field, kind in reader.fields():
+    chunks = field = at = 0
+    while footer[at] != _STOP:
+        field, kind, at = _read_field(footer, at, field)
         if field != 4 or kind != _LIST:
-            reader.skip(kind)
+            at = _skip(footer, at, kind)
             continue
-        for _ in range(reader.list_length()):
-            group = _read_group(reader)
+        length, _, at = _read_list_head(footer, at)
+        for _ in range(length):
+            group, at = _read_group(footer, at)
             yield group
             chunks += len(group.chunks)
             if most_chunks is not None and chunks > most_chunks:
                 return
 
 
-def _read_group(reader: "_Compact") -> RowGroup:
-    rows, chunks = 0, []
-    for field, kind in reader.fields():
+def _read_group(footer: bytes, at: int) -> tuple[RowGroup, int]:
+    """Return the row group of a RowGroup structure, and the position after it."""
+    rows, chunks, field = 0, list[Chunk](), 0
+    while footer[at] != _STOP:
+        field, kind, at = _read_field(footer, at, field)
         if field == 1 and kind == _LIST:
-            chunks = [chunk for _ in range(reader.list_length()) for chunk in _read_chunk(reader)]
+            length, _, at = _read_list_head(footer, at)
+            for _ in range(length):
+                found, at = _read_struct(footer, at)
+                metadata = found.get(3)
+                if isinstance(metadata, dict):  # else they are encrypted
+                    chunks.append(_chunk_of(metadata))
         elif field == 3:
-            rows = reader.integer()
+            rows, at = _read_integer(footer, at)
         else:
-            reader.skip(kind)
-    return RowGroup(rows, tuple(chunks))
+            at = _skip(footer, at, kind)
+    return RowGroup(rows, tuple(chunks)), at + 1
 
 
-def _read_chunk(reader: "_Compact") -> Iterator[Chunk]:
-    """Yield the chunk of a ColumnChunk structure; nothing if its metadata are encrypted."""
-    for field, kind in reader.fields():
-        if field == 3 and kind == _STRUCT:
-            yield _read_metadata(reader)
-        else:
-            reader.skip(kind)
-
-
-def _read_metadata(reader: "_Compact") -> Chunk:
+def _chunk_of(metadata: dict[int, object]) -> Chunk:
     """Return the chunk of a ColumnMetaData structure."""
-    numbers = dict.fromkeys((1, 4, 5, 6, 7, 9, 11), 0)
-    encodings: list[int] = []
-    path: list[bytes] = []
-    nulls: int | None = None
-    low = high = b""
-    for field, kind in reader.fields():
-        if field in numbers and kind in (_I32, _I64):
-            numbers[field] = reader.integer()
-        elif field == 2 and kind == _LIST:
-            encodings = [reader.integer() for _ in range(reader.list_length())]
-        elif field == 3 and kind == _LIST:
-            path = [reader.binary() for _ in range(reader.list_length())]
-        elif field == 12 and kind == _STRUCT:
-            nulls, low, high = _read_statistics(reader)
-        else:
-            reader.skip(kind)
+    encodings, path = metadata.get(2), metadata.get(3)
+    names = [name for name in path if isinstance(name, bytes)] if isinstance(path, list) else []
+    found = metadata.get(12)
+    statistics = found if isinstance(found, dict) else {}
+    kind, nulls = _int(metadata.get(1)), statistics.get(3)
     return Chunk(
-        column=path[0].decode() if path else "",
-        is_nested=len(path) > 1,
-        width=_WIDTHS.get(numbers[1]),
-        has_dictionary=not _DICTIONARIES.isdisjoint(encodings),
-        values=max(0, numbers[5]),
-        stored=max(0, numbers[6]),
-        first_page=max(0, numbers[11] or numbers[9]),
-        compressed=max(0, numbers[7]),
-        path=b".".join(path).decode(),
-        nulls=nulls,
-        range=_range(low, high, _FORMATS.get(numbers[1])),
-        codec=numbers[4],
+        column=names[0].decode() if names else "",
+        is_nested=len(names) > 1,
+        width=_WIDTHS.get(kind),
+        has_dictionary=isinstance(encodings, list) and not _DICTIONARIES.isdisjoint(encodings),
+        values=max(0, _int(metadata.get(5))),
+        stored=max(0, _int(metadata.get(6))),
+        first_page=max(0, _int(metadata.get(11)) or _int(metadata.get(9))),
+        compressed=max(0, _int(metadata.get(7))),
+        path=b".".join(names).decode(),
+        nulls=nulls if isinstance(nulls, int) else None,
+        range=_range(statistics.get(6), statistics.get(5), _FORMATS.get(kind)),
+        codec=_int(metadata.get(4)),
     )
 
 
-def _read_statistics(reader: "_Compact") -> tuple[int | None, bytes, bytes]:
-    """Return the number of nulls, and the bytes of the least and the greatest value, of a Statistics structure."""
-    nulls: int | None = None
-    values = {5: b"", 6: b""}
-    for field, kind in reader.fields():
-        if field == 3 and kind == _I64:
-            nulls = reader.integer()
-        elif field in values and kind == _BINARY:
-            values[field] = reader.binary()
-        else:
-            reader.skip(kind)
-    return nulls, values[6], values[5]
-
-
-def _range(low: bytes, high: bytes, form: str | None) -> tuple[float, float] | None:
-    if form is None or not len(low) == len(high) == struct.calcsize(form):
+def _range(low: object, high: object, form: str | None) -> tuple[float, float] | None:
+    if form is None or not isinstance(low, bytes) or not isinstance(high, bytes):
+        return None
+    if not len(low) == len(high) == struct.calcsize(form):
         return None
     return float(struct.unpack(form, low)[0]), float(struct.unpack(form, high)[0])
 
 
-class _Compact:
-    """Cursor over a structure in the Thrift compact protocol. Raises ValueError or IndexError if it is damaged."""
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.at = 0
 
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """Yield id and type of each field; the caller reads or skips its value."""
-        field = 0
-        while (head := self._byte()) != _STOP:
-            delta = head >> 4
-            field = field + delta if delta else self.integer()
-            yield field, head & 15
+# The Thrift compact protocol. The functions take a position and return the one after what they read; they raise
+# ValueError or IndexError if the bytes are damaged. Calls cost more than what they do: `_read_struct` does most itself.
 
-    def integer(self) -> int:
-        """Read an integer of any width."""
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
+_Struct = dict[int, object]
 
-    def list_length(self) -> int:
-        """Read the head of a list and return its length."""
-        return self._list_head()[0]
 
-    def binary(self) -> bytes:
-        """Read bytes or text."""
-        length = self._varint()
-        self._advance(length)
-        return self._data[self.at - length : self.at]
-
-    def skip(self, kind: int, depth: int = 0) -> None:
-        """Skip the value of a field."""
-        if depth > _DEEPEST:
-            raise ValueError("structures are nested too deeply")
-        if kind in (_I16, _I32, _I64):
-            self._varint()
+def _read_struct(data: bytes, at: int, depth: int = 0) -> tuple[_Struct, int]:
+    """Return the integers, booleans, bytes, lists of those, and structures of a structure, by field."""
+    if depth > _DEEPEST:
+        raise ValueError("structures are nested too deeply")
+    found: _Struct = {}
+    field, size = 0, len(data)
+    while (head := data[at]) != _STOP:
+        at += 1
+        kind = head & 15
+        if head < 16:
+            field, at = _read_integer(data, at)
+        else:
+            field += head >> 4
+        value: object
+        if _I16 <= kind <= _I64:
+            number = data[at]
+            at += 1
+            if number > 127:
+                number, at = _read_varint(data, at - 1)
+            value = (number >> 1) ^ -(number & 1)
         elif kind == _BINARY:
-            self._advance(self._varint())
-        elif kind == _BYTE:
-            self._advance(1)
-        elif kind == _DOUBLE:
-            self._advance(8)
+            length = data[at]
+            at += 1
+            if length > 127:
+                length, at = _read_varint(data, at - 1)
+            if length > size - at:
+                raise ValueError("a value is longer than the footer")
+            value = data[at : at + length]
+            at += length
         elif kind == _STRUCT:
-            for _, inner in self.fields():
-                self.skip(inner, depth + 1)
-        elif kind in (_LIST, _SET):
-            length, inner = self._list_head()
-            for _ in range(length):
-                self._skip_element(inner, depth)
-        elif kind == _MAP:
-            length = self._varint()
-            kinds = self._byte() if length else 0
-            for _ in range(length):
-                self._skip_element(kinds >> 4, depth)
-                self._skip_element(kinds & 15, depth)
-        elif kind not in (_TRUE, _FALSE):
-            raise ValueError(f"type {kind} is unknown")
+            value, at = _read_struct(data, at, depth + 1)
+        elif kind in (_TRUE, _FALSE):
+            value = int(kind == _TRUE)
+        elif kind == _LIST:
+            value, at = _read_list(data, at, depth)
+        else:
+            at = _skip(data, at, kind, depth)
+            continue
+        if 0 < field < _MOST_FIELDS:
+            found[field] = value
+    return found, at + 1
 
-    def _skip_element(self, kind: int, depth: int) -> None:
-        # inside a list a boolean is a byte; in a field its value is the type
-        self.skip(_BYTE if kind in (_TRUE, _FALSE) else kind, depth + 1)
 
-    def _list_head(self) -> tuple[int, int]:
-        head = self._byte()
-        length = head >> 4
-        length = self._varint() if length == 15 else length
-        if length > len(self._data) - self.at:
-            raise ValueError("a list is longer than the footer")
-        return length, head & 15
+def _read_list(data: bytes, at: int, depth: int) -> tuple[list[object], int]:
+    """Return the integers or bytes of a list; of another list, nothing."""
+    start = at
+    length, kind, at = _read_list_head(data, at)
+    if kind != _BINARY and not _I16 <= kind <= _I64:
+        return [], _skip(data, start, _LIST, depth)
+    values: list[object] = []
+    for _ in range(length):
+        if kind == _BINARY:
+            size, at = _read_varint(data, at)
+            if size > len(data) - at:
+                raise ValueError("a value is longer than the footer")
+            values.append(data[at : at + size])
+            at += size
+        else:
+            value, at = _read_integer(data, at)
+            values.append(value)
+    return values, at
 
-    def _byte(self) -> int:
-        value = self._data[self.at]
-        self.at += 1
-        return value
 
-    def _varint(self) -> int:
-        value = self._byte()
-        if value < 128:
-            return value
-        value, shift = value & 127, 7
-        while shift < 70:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
-        raise ValueError("an integer is too long")
+def _read_field(data: bytes, at: int, field: int) -> tuple[int, int, int]:
+    """Return id and type of the next field, after the field with this id."""
+    head = data[at]
+    if head < 16:
+        field, at = _read_integer(data, at + 1)
+        return field, head & 15, at
+    return field + (head >> 4), head & 15, at + 1
 
-    def _advance(self, count: int) -> None:
-        if count > len(self._data) - self.at:
+
+def _read_integer(data: bytes, at: int) -> tuple[int, int]:
+    value, at = _read_varint(data, at)
+    return (value >> 1) ^ -(value & 1), at
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+    raise ValueError("an integer is too long")
+
+
+def _read_list_head(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return length and type of a list."""
+    head = data[at]
+    length, at = head >> 4, at + 1
+    if length == 15:
+        length, at = _read_varint(data, at)
+    if length > len(data) - at:
+        raise ValueError("a list is longer than the footer")
+    return length, head & 15, at
+
+
+def _skip(data: bytes, at: int, kind: int, depth: int = 0) -> int:
+    """Return the position after the value of a field."""
+    if depth > _DEEPEST:
+        raise ValueError("structures are nested too deeply")
+    if _I16 <= kind <= _I64:
+        while data[at] > 127:
+            at += 1
+        return at + 1
+    if kind in (_BINARY, _BYTE, _DOUBLE):
+        length, at = _read_varint(data, at) if kind == _BINARY else (1 if kind == _BYTE else 8, at)
+        if length > len(data) - at:
             raise ValueError("a value is longer than the footer")
-        self.at += count
+        return at + length
+    if kind == _STRUCT:
+        field = 0
+        while data[at] != _STOP:
+            field, inner, at = _read_field(data, at, field)
+            at = _skip(data, at, inner, depth + 1)
+        return at + 1
+    if kind in (_LIST, _SET):
+        length, inner, at = _read_list_head(data, at)
+        for _ in range(length):
+            at = _skip_element(data, at, inner, depth)
+        return at
+    if kind == _MAP:
+        length, at = _read_varint(data, at)
+        kinds = data[at] if length else 0
+        at += 1 if length else 0
+        for _ in range(length):
+            at = _skip_element(data, at, kinds >> 4, depth)
+            at = _skip_element(data, at, kinds & 15, depth)
+        return at
+    if kind in (_TRUE, _FALSE):
+        return at
+    raise ValueError(f"type {kind} is unknown")
+
+
+def _skip_element(data: bytes, at: int, kind: int, depth: int) -> int:
+    # inside a list a boolean is a byte; in a field its value is the type
+    return _skip(data, at, _BYTE if kind in (_TRUE, _FALSE) else kind, depth + 1)

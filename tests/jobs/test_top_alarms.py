@@ -1,15 +1,18 @@
 """The strongest alarms of scored partitions, against a sort of all rows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from aepipe.jobs.score import score
 from aepipe.jobs.top_alarms import MOST_ALARMS, top_alarms
 from aepipe.storage import PartitionResult
 from aepipe.storage.run_details import ScoreDetails
+from aepipe.tables.parquet_reader import slices
 
 
 def night(folder: Path, name: str, seed: int, *, status: str = "written", rows: int = 400) -> PartitionResult:
@@ -34,7 +37,7 @@ def night(folder: Path, name: str, seed: int, *, status: str = "written", rows: 
 
 
 def test_the_lowest_p_values_of_all_partitions_are_found(tmp_path: Path) -> None:
-    nights = [night(tmp_path, f"dt=2026-01-0{day}", day) for day in (1, 2, 3)]
+    nights = [night(tmp_path, f"dt=2026-01-0{day}", day) for day in range(1, 10)]
 
     found = top_alarms(nights, ["id", "absent"])
 
@@ -48,6 +51,22 @@ def test_the_lowest_p_values_of_all_partitions_are_found(tmp_path: Path) -> None
     assert [(alarm.p_value, alarm.partition, alarm.row) for alarm in found] == [line[:3] for line in expected]
     assert [alarm.reasons for alarm in found] == [tuple(filter(None, line[3:])) for line in expected]
     assert [alarm.keys for alarm in found] == [{"id": str(line[2])} for line in expected]
+
+
+def test_partitions_without_a_lower_p_value_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nights = [night(tmp_path, f"dt=2026-01-{day:02d}", day) for day in range(1, 31)]
+    expected = top_alarms(nights, ["id"])
+    read: list[Path] = []
+
+    def noted(files: list[Path], columns: list[str], *, rows: int) -> Iterator[pa.RecordBatch]:
+        read.extend(files)
+        return slices(files, columns, rows=rows)
+
+    monkeypatch.setattr("aepipe.jobs.top_alarms.slices", noted)
+    nights.sort(key=lambda each: min(pq.read_table(each.scores).column("p_value").drop_null().to_pylist()))
+
+    assert top_alarms(nights, ["id"]) == expected
+    assert 0 < len(read) < 10
 
 
 def test_only_new_partitions_count_unless_there_are_none(tmp_path: Path) -> None:
