@@ -60,6 +60,12 @@ class Quality(FrozenModel):
         True,
         description="limit exact copies of training rows to the upper 99 % bound of the rate among held-out rows",
     )
+    near_copies: bool = Field(
+        True,
+        exclude_if=lambda value: value,
+        description="limit rows that equal a training row up to the precision of the columns to 0.02 above the rate "
+        "among real rows (tables)",
+    )
     closeness: float | None = Field(
         0.05,
         gt=0,
@@ -87,9 +93,37 @@ class Quality(FrozenModel):
     frechet: float | None = Field(
         None, ge=0, description="maximum Frechet distance to held-out rows in the model's features (images, series)"
     )
+    moments: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="maximum error of a number's mean, in standard deviations, or of the logarithm of its standard "
+        "deviation, beyond four standard errors (tables)",
+    )
+    defaults: bool | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="default thresholds of trees, trends and moments (tables), if the job sets no threshold on a "
+        "distribution; default: true for families that sample given any columns",
+    )
     predict: str | None = Field(
         None, description="modelled column that the models behind `loss` predict (tables); default: the first condition"
     )
+
+    @property
+    def names_distributions(self) -> bool:
+        """True if the job sets a threshold on the distribution of rows."""
+        own = (
+            self.shapes,
+            self.trends,
+            self.trees,
+            self.logistic,
+            self.coverage,
+            self.loss,
+            self.frechet,
+            self.moments,
+        )
+        return any(threshold is not None for threshold in own)
 
 
 def check_shares(shares: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

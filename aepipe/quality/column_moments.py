@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from aepipe.quality.alignment import Columns, Rows
 
+STANDARD_ERRORS = 4.0
 QUANTILES = (0.01, 0.5, 0.99, 0.999)
 
 
@@ -22,19 +23,64 @@ class Moments(NamedTuple):
 
 
 class ColumnMoments(NamedTuple):
-    """Moments of a column of synthetic rows and of real rows."""
+    """Moments of a column of synthetic rows and of real rows.
+
+    error: error of mean and standard deviation beyond chance, see `moment_error`; NaN if a side is constant.
+    """
 
     name: str
     synthetic: Moments
     real: Moments
+    error: float = float("nan")
 
 
-def column_moments(columns: Columns, real: Rows, synthetic: Rows) -> tuple[ColumnMoments, ...]:
-    """Return the moments of each number."""
-    return tuple(
-        ColumnMoments(name, moments_of(synthetic.numbers[:, at]), moments_of(real.numbers[:, at]))
-        for at, name in enumerate(columns.numbers)
+def column_moments(
+    columns: Columns, real: Rows, synthetic: Rows, *, both: Rows | None = None
+) -> tuple[ColumnMoments, ...]:
+    """Return the moments of each number.
+
+    Args:
+        columns: Columns of all sides.
+        real: Rows to compare with.
+        synthetic: Synthetic rows.
+        both: Held-out and training rows, which errors are measured against; None: `real`.
+    """
+    reference = real if both is None else both
+    found = []
+    for at, name in enumerate(columns.numbers):
+        drawn, kept = synthetic.numbers[:, at], real.numbers[:, at]
+        error = moment_error(drawn, reference.numbers[:, at])
+        found.append(ColumnMoments(name, moments_of(drawn), moments_of(kept), error))
+    return tuple(found)
+
+
+def moment_error(synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> float:
+    """Return the error of mean and standard deviation beyond four standard errors; NaN if a side is constant.
+
+    The mean is in standard deviations of the real values, the standard deviation as the absolute logarithm of its
+    ratio. Standard errors hold for large samples of one distribution and use its fourth moment (Cramer 1946, 27.7).
+
+    Args:
+        synthetic: Values, (B,), NaN if missing.
+        real: Values, (M,), likewise.
+    """
+    sides = [values[~np.isnan(values)] for values in (synthetic, real)]
+    if any(len(values) < 2 or values.min() == values.max() for values in sides):
+        return float("nan")
+    means, deviations = ([float(measure(values)) for values in sides] for measure in (np.mean, np.std))
+    # the larger side has seen more of the tail; a lone outlier must not excuse itself
+    trusted = 1 if len(sides[1]) >= len(sides[0]) else int(np.argmax([_kurtosis(values) for values in sides]))
+    share = sum(1 / len(values) for values in sides)
+    of_mean = abs(means[0] - means[1]) / deviations[1] - STANDARD_ERRORS * np.sqrt(share)
+    of_log = abs(np.log(deviations[0] / deviations[1])) - STANDARD_ERRORS * np.sqrt(
+        (_kurtosis(sides[trusted]) - 1) * share / 4
     )
+    return float(max(of_mean, of_log, 0.0))
+
+
+def _kurtosis(values: NDArray[np.float64]) -> float:
+    """Return the fourth standardised moment, 3 for a normal distribution."""
+    return float((((values - values.mean()) / values.std()) ** 4).mean())
 
 
 def moments_of(values: NDArray[np.float64]) -> Moments:

@@ -14,9 +14,11 @@ from aepipe.quality.column_moments import column_moments
 from aepipe.quality.column_pair_trends import pair_trends
 from aepipe.quality.column_shapes import column_shapes
 from aepipe.quality.coverage import coverage
+from aepipe.quality.design_matrix import stacked
 from aepipe.quality.distance_to_closest import closeness
 from aepipe.quality.exact_copies import copies
 from aepipe.quality.frechet import frechet_distance
+from aepipe.quality.near_copies import near_copies
 from aepipe.quality.tstr import downstream
 
 FEWEST_ROWS = 50
@@ -59,6 +61,8 @@ def measure_table(
     memorization = _memorization(
         sides, rows, seed=seed, is_exchangeable=is_exchangeable, why=_why(sides, is_comparable)
     )
+    if columns.names and len(sides.synthetic):
+        memorization = memorization._replace(near_copies=near_copies(*rows, seed=seed))
     if _too_few(sides) or not is_comparable or not columns.names:
         return memorization
     learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
@@ -66,10 +70,13 @@ def measure_table(
     real = RealBaseline(
         shapes=column_shapes(columns, held_out, baseline).score,
         trends=pair_trends(columns, held_out, baseline, seed=seed).score,
+        # rows of one period are exchangeable: no classifier tells them apart
+        trees=0.5 if is_exchangeable else two_sample(columns, held_out, learned, seed=seed).trees.value,
+        rows=min(len(held_out), len(drawn)),
     )
     return memorization._replace(
         shapes=column_shapes(columns, held_out, drawn),
-        moments=column_moments(columns, held_out, drawn),
+        moments=column_moments(columns, held_out, drawn, both=stacked((learned, held_out))),
         trends=pair_trends(columns, held_out, drawn, seed=seed),
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),

@@ -116,9 +116,12 @@ def _classes(task: _Task, column: str) -> NDArray[np.generic]:
     classes = learned[np.argsort(-counts, kind="stable")]
     known: NDArray[np.generic] = classes[np.isin(classes, task.targets[2])]
     if len(known) < 2:
-        raise EvaluationInvalid(
-            f"'{column}' is constant in the training and held-out rows. Choose another column to predict."
+        tested = np.unique(task.targets[2])
+        where = "the training and held-out rows" if len(learned) < 2 else "the held-out rows"
+        problem = (
+            f"is constant in {where}" if len(tested) == 1 else "has no two values in both training and held-out rows"
         )
+        raise EvaluationInvalid(f"'{column}' {problem}. Choose another column to predict.")
     if len(learned) > MOST_CLASSES:
         raise EvaluationInvalid(
             f"'{column}' has too many values: expected at most {MOST_CLASSES}, got {len(learned)}. "

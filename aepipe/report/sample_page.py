@@ -128,7 +128,11 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
     """Explain what each check shows, and its limits."""
     texts = {
         "copies": "Share of rows equal to a training row in every column. Some held-out rows are too, by chance; the"
-        " threshold allows their rate. Near copies are not counted.",
+        " threshold allows their rate.",
+        "near_copies": "Share of rows that equal a training row in every category and, up to the precision of the"
+        " column, in every number: half its least step, 0.2 % of the value or 1 % of its spread, or three or ten times"
+        " that. Some real rows are near another training row too; the threshold allows their rate. The scale with the"
+        " largest excess is shown.",
         "closeness": "Share of synthetic rows whose nearest real row is a training row, among equal numbers of training"
         " and held-out rows. A model that generalises reaches one half. Individual rows may still be memorised when the"
         " share is 0.5.",
@@ -141,6 +145,8 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         "logistic": "The same with a logistic regression, which considers each column separately.",
         "coverage": "Share of held-out rows with a synthetic row within the distance of their fifth nearest real row:"
         " low if part of the real distribution is missing.",
+        "moments": "Largest error of the mean of a number, in standard deviations, or of the logarithm of its standard"
+        " deviation, beyond four standard errors; real rows have 0. It ignores dependence between columns.",
         "loss": "Loss of a classifier or regressor of one column when trained on synthetic instead of real rows, both"
         " tested on held-out rows. It is specific to this column and learner.",
         "frechet": "Distance between synthetic and held-out rows in the space of the model's features, both"

@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from aepipe.config.sample_requirements import Quality
 from aepipe.metrics.ranking import Interval
-from aepipe.quality.checks import CheckReport, Measures, run_checks
+from aepipe.quality.checks import CheckReport, Measures, RealBaseline, run_checks
 from aepipe.quality.classifier_two_sample import TwoSample
+from aepipe.quality.column_moments import ColumnMoments, moment_error, moments_of
+from aepipe.quality.column_pair_trends import Trends
 from aepipe.quality.distance_to_closest import Closeness
 from aepipe.quality.exact_copies import Copies
+from aepipe.quality.near_copies import NearCopies
 from aepipe.quality.tstr import Downstream
 
 MEASURES = Measures(
@@ -55,3 +59,70 @@ def test_unmeasured_value_fails_its_threshold_and_thresholds_can_be_disabled() -
     assert found.failed_checks == (
         "coverage of neighbourhoods cannot be measured (there are 20 rows): expected at least 0.5",
     )
+
+
+WEAK = MEASURES._replace(
+    closeness=replace(MEASURES.closeness, share=0.5),
+    two_sample=TwoSample(Interval(0.9, 0.88, 0.92), Interval(0.52, 0.5, 0.54), 1_000),
+    trends=Trends(("a", "b"), np.array([[1.0, 0.9], [0.9, 1.0]])),
+    moments=(
+        ColumnMoments("a", moments_of(np.arange(9.0)), moments_of(np.arange(9.0)), 0.0),
+        ColumnMoments("b", moments_of(np.arange(9.0)), moments_of(np.arange(9.0)), 0.3),
+    ),
+    real_baseline=RealBaseline(trends=0.98, rows=2_500),
+)
+
+
+def test_default_thresholds_apply_if_asked_and_the_job_sets_none_on_distributions() -> None:
+    found = run_checks(WEAK, Quality(closeness=0.04), has_defaults=True)
+
+    assert found.failed_checks == (
+        "similarity of column pairs is 0.9: expected at least 0.95 (default)",
+        "AUROC of boosted trees is 0.9: expected at most 0.85 (default)",
+        "error of moments is 0.3: expected at most 0.25 (default)",
+    )
+    assert run_checks(WEAK, Quality()).failed_checks == ()
+    assert run_checks(WEAK, Quality(logistic=0.9), has_defaults=True).failed_checks == ()
+    assert run_checks(MEASURES, Quality(closeness=None), has_defaults=True).failed_checks == ()
+
+
+def test_default_threshold_of_trees_rises_with_the_drift_of_real_rows() -> None:
+    drifting = WEAK._replace(real_baseline=RealBaseline(trends=0.9, trees=0.8, rows=2_500), moments=())
+
+    assert run_checks(drifting, Quality(), has_defaults=True).failed_checks == ()
+
+
+def test_near_copies_have_a_default_threshold() -> None:
+    near = MEASURES._replace(near_copies=NearCopies(0.06, 0.0, 0.02, 1.0, 1_000, 5_000))
+
+    assert "share of near copies is 0.06: expected at most 0.02" in run_checks(near, Quality()).failed_checks
+    assert results(run_checks(near, Quality(near_copies=False)))["near_copies"] is None
+
+
+def test_threshold_on_loss_names_why_it_is_not_measured() -> None:
+    one = MEASURES._replace(downstream=None, why_no_loss="'kind' has 1 value in the held-out rows")
+
+    assert run_checks(one, Quality(loss=0.1, closeness=None)).failed_checks == (
+        "TSTR loss cannot be measured ('kind' has 1 value in the held-out rows): expected at most 0.1",
+    )
+
+
+def test_error_of_moments_is_beyond_chance() -> None:
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal(4_000)
+
+    assert moment_error(rng.standard_normal(1_000), real) == 0.0
+    shift, noise = 1.0, 4 * np.sqrt(1 / 4_000 + 1 / 4_000)
+    assert moment_error(real * 1.0 + shift * real.std(), real) == pytest.approx(shift - noise)
+    noise *= np.sqrt((((real - real.mean()) ** 4).mean() / real.std() ** 4 - 1) / 4)
+    assert moment_error(real * 2, real) == pytest.approx(np.log(2) - noise, rel=1e-6)
+    assert np.isnan(moment_error(real, np.ones(10)))
+
+
+def test_digest_of_a_job_does_not_change_by_new_keys() -> None:
+    assert "near_copies" not in Quality().model_dump()
+    assert set(Quality(moments=0.1, near_copies=False, defaults=True).model_dump()) - set(Quality().model_dump()) == {
+        "moments",
+        "near_copies",
+        "defaults",
+    }

@@ -10,6 +10,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels
 from aepipe.quality.alignment import joined
@@ -32,7 +33,7 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
     """
     quality = job.samples.quality
     is_table = bundle.encoding.layout.kind == "table"
-    wrong = ("frechet",) if is_table else ("shapes", "trends", "loss", "predict")
+    wrong = ("frechet",) if is_table else ("shapes", "trends", "moments", "loss", "predict", "defaults")
     kind = "tables" if is_table else "images and series"
     faults = [f"{name} does not apply to {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
     names = [column.name for column in bundle.encoding.sampled]
@@ -68,7 +69,11 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
         measures = measure_points(
             sides, points, seed=seed, is_exchangeable=is_exchangeable, is_comparable=kind != "too few"
         )
-    return run_checks(measures, job.samples.quality)
+    quality = job.samples.quality
+    has_defaults = supports_conditioning(bundle) if quality.defaults is None else quality.defaults
+    if kind != "too few" and measures.downstream is None:
+        measures = measures._replace(why_no_loss=_why_no_loss(job, bundle, sides))
+    return run_checks(measures, quality, has_defaults=has_defaults)
 
 
 def predicted_column(job: Job, bundle: Bundle) -> str | None:
@@ -87,7 +92,22 @@ def _column_to_predict(job: Job, bundle: Bundle, sides: Sides, kind: ReferenceKi
     if column is None or (job.samples.quality.predict is not None and kind == "all"):
         return column
     counts = [len(joined(rows[column]).drop_null().unique()) for rows in (sides.train, sides.held_out)]
-    return column if min(counts) > 1 and max(counts) <= MOST_CLASSES else None
+    is_learnable = column not in categories(bundle.encoding) or max(counts) <= MOST_CLASSES
+    return column if min(counts) > 1 and is_learnable else None
+
+
+def _why_no_loss(job: Job, bundle: Bundle, sides: Sides) -> str:
+    """Explain why no column is predicted; empty if it is not for its values."""
+    column = predicted_column(job, bundle)
+    if column is None:
+        return ""
+    for name, rows in (("training", sides.train), ("held-out", sides.held_out)):
+        classes = len(joined(rows[column]).drop_null().unique())
+        if classes < 2:
+            return f"'{column}' has {classes} value in the {name} rows to compare with, expected at least 2"
+        if classes > MOST_CLASSES and column in categories(bundle.encoding):
+            return f"'{column}' has {classes} values in the {name} rows, expected at most {MOST_CLASSES}"
+    return ""
 
 
 def categories(encoding: Encoding) -> frozenset[str]:

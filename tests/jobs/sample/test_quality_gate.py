@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample import reference_data as reference
 from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.train.train import train
 from aepipe.storage import Outputs
 from tests.conftest import UNJUDGED
 from tests.support.shop import shop_job
@@ -31,13 +33,14 @@ def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_fol
 
     assert result.missed == ()
     assert result.created
-    assert set(result.quality) == {"copies", "closeness", "shapes", "trends", "trees", "logistic", "coverage", "loss"}
+    measured = {"copies", "near_copies", "closeness", "shapes", "trends", "trees", "logistic", "coverage", "moments"}
+    assert set(result.quality) == measured | {"loss"}
     assert result.quality["copies"] == 0.0
     assert 0.5 < result.quality["shapes"] <= 1
     assert result.report == tmp_path / "out" / "reports" / "samples-dt=2026-02-01.html"
     page = result.report.read_text()
     assert "no privacy guarantee" in page
-    assert "Published: 4 of 4 checks passed" in page
+    assert "Published: 5 of 5 checks passed" in page
     assert sample(job, rows=400, seed=1, partition="dt=2026-02-01").quality == result.quality
     unjudged = shop_job(shared_folder, tmp_path, "quality = { check = false }")
     assert sample(unjudged, rows=20, seed=1, partition="dt=2026-02-01").report is None
@@ -63,7 +66,7 @@ def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, 
         "report.html",
     ]
     assert pq.read_table(folder / "part-0.parquet.quarantined").num_rows == 200
-    assert "Quarantined: 2 of 4 checks failed" in (folder / "report.html").read_text()
+    assert "Quarantined: 2 of 5 checks failed" in (folder / "report.html").read_text()
     assert Outputs(tmp_path / "out").quarantined() == {}
     assert not (tmp_path / "out" / "reports").exists()
 
@@ -77,7 +80,7 @@ def test_few_rows_fail_checks_that_need_more_rows(shared_folder: Path, tmp_path:
 
     result = sample(job, rows=20, seed=1, partition="a")
 
-    assert set(result.quality) == {"copies", "closeness"}
+    assert set(result.quality) == {"copies", "near_copies", "closeness"}
     assert result.missed == (
         "AUROC of boosted trees cannot be measured (too few rows: 20 synthetic and 198 held-out, expected 50 of "
         "each): expected at most 0.9",
@@ -92,6 +95,47 @@ def test_tstr_is_skipped_if_the_request_fixes_the_column_to_predict(shared_folde
     assert result.missed == ()
     assert "loss" not in result.quality
     assert "trees" in result.quality
+
+
+def test_threshold_on_loss_fails_with_the_reason_if_the_request_leaves_one_class(
+    shared_folder: Path, tmp_path: Path
+) -> None:
+    job = shop_job(shared_folder, tmp_path, "quality = { predict = 'kind', closeness = 0.5, loss = 0.1 }")
+
+    result = sample(job, rows=60, seed=1, where="kind != 'boot' and kind != 'shirt'", partition="a")
+
+    assert result.missed == (
+        "TSTR loss cannot be measured ('kind' has 1 value in the training rows to compare with, expected at least 2): "
+        "expected at most 0.1",
+    )
+
+
+@pytest.mark.slow
+def test_model_of_one_epoch_is_refused_by_default_and_a_trained_one_is_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    town = rng.integers(0, 12, 4_000)
+    price = np.round(10 * town + rng.exponential(5, len(town)), 2)
+    rows = pa.table(
+        {
+            "id": np.arange(4_000),
+            "town": [f"town {at}" for at in town],
+            "price": price,
+            "net": np.round(price * 0.7 + rng.normal(0, 1, 4_000), 2),
+        }
+    )
+    (tmp_path / "dt=2026-01-01").mkdir()
+    pq.write_table(rows, tmp_path / "dt=2026-01-01" / "part-0.parquet")
+    text = '[data]\npath = "."\nkeys = ["id"]\n[model]\nfamily = "tabular_vae"\n[train]\nepochs = EPOCHS\n'
+
+    missed = {}
+    for epochs in (1, 60):
+        job = tmp_path / f"job{epochs}.toml"
+        job.write_text(f'name = "towns{epochs}"\n{text.replace("EPOCHS", str(epochs))}')
+        train(job)
+        missed[epochs] = sample(job, rows=1_000, seed=1, partition="a").missed
+
+    assert any("(default)" in sentence for sentence in missed[1])
+    assert missed[60] == ()
 
 
 def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
