@@ -9,6 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from aepipe.errors import EvaluationInvalid
 
+_DRAWN_AT_ONCE = 2_000_000
+"""Counts that are drawn at once: 16 MB per class."""
+_RANKS_PER_ROW = 8
+"""Rows per rank above which one binomial per rank is cheaper than one draw per row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -32,9 +37,11 @@ class Ranking:
         distinct, place = np.unique(-values, return_inverse=True)
         return cls(place[positive], place[~positive], len(distinct))
 
-    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count positives and negatives at each rank, (places,) each."""
-        return np.bincount(self.positives, minlength=self.places), np.bincount(self.negatives, minlength=self.places)
+    def counts(self) -> "RankCounts":
+        """Count positives and negatives at each rank."""
+        return RankCounts(
+            np.bincount(self.positives, minlength=self.places), np.bincount(self.negatives, minlength=self.places)
+        )
 
     def resampled(self, generator: np.random.Generator) -> Self:
         """Draw rows with replacement within each class, keeping the size of both classes."""
@@ -43,6 +50,46 @@ class Ranking:
             positives=generator.choice(self.positives, len(self.positives)),
             negatives=generator.choice(self.negatives, len(self.negatives)),
         )
+
+
+class RankCounts(NamedTuple):
+    """Positive and negative rows at each rank, the highest first, (..., R) each; other axes are draws."""
+
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    def merged(self) -> Self:
+        """Merge ranks that hold no positives with their neighbours, which changes no measure: (R,) each."""
+        is_positive = self.positives > 0
+        starts = np.flatnonzero(is_positive | np.concatenate([[True], is_positive[:-1]]))
+        return type(self)(np.add.reduceat(self.positives, starts), np.add.reduceat(self.negatives, starts))
+
+    def resampled(self, generator: np.random.Generator, rounds: int) -> Self:
+        """Draw rows with replacement within each class, `rounds` times: (rounds, R) each."""
+        return type(self)(*(_drawn(counts, generator, rounds) for counts in self))
+
+    def auroc(self) -> NDArray[np.float64]:
+        """Compute `auroc` of each draw, (...,)."""
+        positives, negatives = self.positives.sum(axis=-1), self.negatives.sum(axis=-1)
+        below = negatives[..., None] - np.cumsum(self.negatives, axis=-1) + self.negatives / 2
+        return np.asarray((self.positives * below).sum(axis=-1) / (positives * negatives), np.float64)
+
+    def average_precision(self) -> NDArray[np.float64]:
+        """Compute `average_precision` of each draw, (...,)."""
+        hits = np.cumsum(self.positives, axis=-1)
+        flagged = hits + np.cumsum(self.negatives, axis=-1)
+        # Resampling may leave the first ranks empty: nothing is flagged there, and recall does not rise.
+        precision = hits / np.maximum(flagged, 1)
+        return np.asarray((self.positives * precision).sum(axis=-1) / self.positives.sum(axis=-1), np.float64)
+
+
+def _drawn(counts: NDArray[np.int64], generator: np.random.Generator, rounds: int) -> NDArray[np.int64]:
+    """Draw as many rows as were counted, in proportion to the counts: (rounds, R)."""
+    total, ranks = int(counts.sum()), len(counts)
+    if _RANKS_PER_ROW * ranks < total:
+        return generator.multinomial(total, counts / total, size=rounds)
+    of_rows = np.repeat(np.arange(ranks), counts)
+    return np.stack([np.bincount(of_rows[generator.integers(0, total, total)], minlength=ranks) for _ in range(rounds)])
 
 
 class Interval(NamedTuple):
@@ -120,19 +167,12 @@ def average_precision(truth: ArrayLike, score: ArrayLike) -> float:
 
 def ranking_auroc(ranking: Ranking) -> float:
     """Compute `auroc` from a ranking."""
-    positives, negatives = ranking.counts()
-    below = len(ranking.negatives) - np.cumsum(negatives) + negatives / 2
-    return float(positives @ below / (len(ranking.positives) * len(ranking.negatives)))
+    return float(ranking.counts().auroc())
 
 
 def ranking_average_precision(ranking: Ranking) -> float:
     """Compute `average_precision` from a ranking."""
-    positives, negatives = ranking.counts()
-    hits = np.cumsum(positives)
-    flagged = hits + np.cumsum(negatives)
-    # Resampling may leave the first ranks empty: nothing is flagged there, and recall does not rise.
-    precision = hits / np.maximum(flagged, 1)
-    return float(positives @ precision / len(ranking.positives))
+    return float(ranking.counts().average_precision())
 
 
 def confusion(truth: ArrayLike, flagged: ArrayLike) -> Confusion:
@@ -142,23 +182,38 @@ def confusion(truth: ArrayLike, flagged: ArrayLike) -> Confusion:
     return Confusion(hits, alarms - hits, positives - hits, len(positive) - positives - alarms + hits)
 
 
-def bootstrap(
-    measure: Callable[[Ranking], float], ranking: Ranking, *, seed: int, rounds: int = 1_000, level: float = 0.95
-) -> Interval:
-    """Compute a measure with its percentile interval, resampling rows within each class.
+class RankingIntervals(NamedTuple):
+    """AUROC and average precision with their confidence intervals."""
 
-    Efron & Tibshirani 1993, chapter 13; stratified, since the measures are not defined on one class.
+    auroc: Interval
+    average_precision: Interval
+
+
+def bootstrap_ranking(ranking: Ranking, *, seed: int, rounds: int = 1_000, level: float = 0.95) -> RankingIntervals:
+    """Compute AUROC and average precision with percentile intervals, resampling rows within each class.
+
+    Efron & Tibshirani 1993, chapter 13; stratified, since the measures are not defined on one class. Of the negatives
+    only the number between positives is drawn, so that a draw costs as many steps as there are distinct positives.
     """
     generator = np.random.Generator(np.random.Philox(seed))
-    drawn = [measure(ranking.resampled(generator)) for _ in range(rounds)]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(measure(ranking), float(low), float(high))
+    counts = ranking.counts().merged()
+    at_once = max(1, _DRAWN_AT_ONCE // len(counts.positives))
+    sizes = [min(at_once, rounds - done) for done in range(0, rounds, at_once)]
+    drawn = [counts.resampled(generator, size) for size in sizes]
+    spread = np.array(
+        [np.concatenate([each.auroc() for each in drawn]), np.concatenate([each.average_precision() for each in drawn])]
+    )
+    low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2], axis=1)
+    values = (counts.auroc(), counts.average_precision())
+    return RankingIntervals(
+        *(Interval(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True))
+    )
 
 
 def bootstrap_confusion(
     measure: Callable[[Confusion], float], found: Confusion, *, seed: int, rounds: int = 1_000, level: float = 0.95
 ) -> Interval:
-    """Compute a measure of a confusion matrix with its percentile interval, as `bootstrap` does.
+    """Compute a measure of a confusion matrix with its percentile interval, as `bootstrap_ranking` does.
 
     Flagged rows of a resampled class are binomial, so that no rows are drawn.
     """

@@ -14,8 +14,8 @@ from aepipe.metrics.ranking import (
     Ranking,
     auroc,
     average_precision,
-    bootstrap,
     bootstrap_confusion,
+    bootstrap_ranking,
     confusion,
     f_beta,
     ranking_auroc,
@@ -106,12 +106,42 @@ def test_the_bootstrap_interval_holds_the_value_and_depends_on_the_seed_alone() 
     truth = generator.random(400) < 0.2
     ranking = Ranking.of(truth, generator.normal(size=400) + truth)
 
-    first, again, other = (bootstrap(ranking_average_precision, ranking, seed=seed, rounds=200) for seed in (3, 3, 4))
+    first, again, other = (bootstrap_ranking(ranking, seed=seed, rounds=200) for seed in (3, 3, 4))
 
     assert first == again
-    assert first[1:] != other[1:]
-    assert first.low < first.value < first.high
-    assert first.value == ranking_average_precision(ranking)
+    for one, another in zip(first, other, strict=True):
+        assert one[1:] != another[1:]
+        assert one.low < one.value < one.high
+    assert first.auroc.value == pytest.approx(ranking_auroc(ranking), abs=1e-12)
+    assert first.average_precision.value == pytest.approx(ranking_average_precision(ranking), abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(LABELLED)
+def test_ranks_between_positives_can_be_merged(rows: list[tuple[bool, int]]) -> None:
+    counts = Ranking.of(*_columns(rows)).counts()
+
+    merged = counts.merged()
+
+    assert len(merged.positives) <= 2 * np.count_nonzero(counts.positives) + 1
+    assert [part.sum() for part in merged] == [part.sum() for part in counts]
+    assert merged.auroc() == pytest.approx(counts.auroc(), abs=1e-12)
+    assert merged.average_precision() == pytest.approx(counts.average_precision(), abs=1e-12)
+
+
+@pytest.mark.parametrize("positives", [20, 1_500])
+def test_draws_of_counts_are_those_of_rows(positives: int) -> None:
+    """Few positives draw one binomial per rank, many draw rows; both have the spread of drawn rows."""
+    generator = np.random.default_rng(5)
+    truth = np.arange(3_000) < positives
+    ranking = Ranking.of(truth, generator.normal(size=3_000) + truth)
+    rows = [ranking.resampled(generator) for _ in range(1_000)]
+
+    found = bootstrap_ranking(ranking, seed=0, rounds=4_000)
+
+    for interval, measure in zip(found, (ranking_auroc, ranking_average_precision), strict=True):
+        low, high = np.quantile([measure(each) for each in rows], [0.025, 0.975])
+        assert interval.high - interval.low == pytest.approx(high - low, rel=0.15)
 
 
 def test_the_bootstrap_spread_of_auroc_is_that_of_the_normal_theory() -> None:
@@ -122,7 +152,7 @@ def test_the_bootstrap_spread_of_auroc_is_that_of_the_normal_theory() -> None:
     above = score[truth][:, None] > score[~truth][None, :]
     error = np.sqrt(above.mean(1).var(ddof=1) / 200 + above.mean(0).var(ddof=1) / 400)
 
-    interval = bootstrap(ranking_auroc, Ranking.of(truth, score), seed=0)
+    interval = bootstrap_ranking(Ranking.of(truth, score), seed=0).auroc
 
     assert (interval.high - interval.low) / (2 * 1.96 * error) == pytest.approx(1.0, abs=0.1)
 

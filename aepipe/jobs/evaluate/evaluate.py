@@ -19,7 +19,6 @@ from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, EvaluationInvalid
 from aepipe.jobs.evaluate.baselines import Baselines, Rivals, fit_baselines
 from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
-from aepipe.jobs.evaluate.series_baselines import rank_series_baselines
 from aepipe.jobs.evaluate.series_order import SeriesOrder, order_by_series
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
@@ -29,11 +28,9 @@ from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
     Interval,
     Ranking,
-    bootstrap,
     bootstrap_confusion,
+    bootstrap_ranking,
     confusion,
-    ranking_auroc,
-    ranking_average_precision,
 )
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
@@ -166,6 +163,8 @@ def rank_rivals(scored: ScoredPartitions, labelled: LabelledScores, *, progress:
     """Fit the baselines of a model, and score the labelled rows by them."""
     bundle = scored.model.bundle
     if bundle.series is not None:
+        from aepipe.jobs.evaluate.series_baselines import rank_series_baselines  # torch, which other jobs do not need
+
         return rank_series_baselines(scored, labelled, bundle.series)
     return rank_baselines(scored, labelled, fit_baselines(scored, alpha=bundle.calibration.alpha, progress=progress))
 
@@ -270,10 +269,11 @@ class _Terms:
         found, ranking = confusion(truth, flagged), Ranking.of(truth, scores)
         of_series = None if self.in_series is None else self.in_series.measure(truth, scores, budget=self.budget)
         events = self.events(scores) if of_series is None else of_series.events
+        intervals = bootstrap_ranking(ranking, seed=seed, rounds=rounds)
         return Contender(
             name=name,
-            auroc=_measured(bootstrap(ranking_auroc, ranking, seed=seed, rounds=rounds)),
-            average_precision=_measured(bootstrap(ranking_average_precision, ranking, seed=seed, rounds=rounds)),
+            auroc=_measured(intervals.auroc),
+            average_precision=_measured(intervals.average_precision),
             precision=_measured(bootstrap_confusion(lambda each: each.precision, found, seed=seed, rounds=ROUNDS)),
             recall=_measured(bootstrap_confusion(lambda each: each.recall, found, seed=seed, rounds=ROUNDS)),
             f1=found.f_beta(),

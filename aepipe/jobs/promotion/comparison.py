@@ -21,11 +21,9 @@ from aepipe.jobs.results import Result
 from aepipe.metrics.ranking import (
     Interval,
     Ranking,
-    bootstrap,
+    bootstrap_ranking,
     confusion,
     rank_correlation,
-    ranking_auroc,
-    ranking_average_precision,
 )
 from aepipe.progress import Progress
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
@@ -314,9 +312,10 @@ def _measure(truth: Flags, labelled: Sequence[_Scored]) -> LabelMeasures | None:
     except EvaluationInvalid:
         return None
     found = confusion(truth, flags)
+    intervals = bootstrap_ranking(ranking, seed=0, rounds=_ROUNDS)
     return LabelMeasures(
-        auroc=_interval(bootstrap(ranking_auroc, ranking, seed=0, rounds=_ROUNDS)),
-        average_precision=_interval(bootstrap(ranking_average_precision, ranking, seed=0, rounds=_ROUNDS)),
+        auroc=_interval(intervals.auroc),
+        average_precision=_interval(intervals.average_precision),
         precision=found.precision,
         recall=found.recall,
         false_alarm_rate=found.false_alarm_rate,
