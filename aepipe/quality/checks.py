@@ -74,6 +74,7 @@ class RealBaseline(NamedTuple):
     shapes: float | None = None
     trends: float | None = None
     frechet: float | None = None
+    pairs: Trends | None = None
     trees: float = 0.5
     rows: int = 1
     """Rows of the smaller side, held-out or synthetic."""

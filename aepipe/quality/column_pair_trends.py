@@ -30,14 +30,19 @@ class Trends:
         found = found[np.isfinite(found)]
         return float(found.mean()) if len(found) else float("nan")
 
+    def lowest(self, most: int) -> list[tuple[str, str, float]]:
+        """List the least similar pairs and their similarity, lowest first."""
+        first, second = np.triu_indices(len(self.names), 1)
+        found = self.similarity[first, second]
+        order = np.argsort(np.where(np.isfinite(found), found, np.inf), kind="stable")[:most]
+        return [
+            (self.names[first[at]], self.names[second[at]], float(found[at])) for at in order if np.isfinite(found[at])
+        ]
+
     @property
     def worst(self) -> tuple[str, str, float] | None:
         """Least similar pair and its similarity; None if there is none."""
-        upper = np.where(np.tri(len(self.names), dtype=np.bool_), np.nan, self.similarity)
-        if not np.isfinite(upper).any():
-            return None
-        first, second = np.unravel_index(int(np.nanargmin(upper)), upper.shape)
-        return self.names[int(first)], self.names[int(second)], float(upper[first, second])
+        return next(iter(self.lowest(1)), None)
 
 
 def pair_trends(columns: Columns, real: Rows, synthetic: Rows, *, seed: int = 0) -> Trends:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aepipe.quality.alignment import Columns, Rows, align
 from aepipe.quality.checks import Measures, RealBaseline
-from aepipe.quality.classifier_two_sample import two_sample
+from aepipe.quality.classifier_two_sample import TwoSample, two_sample
 from aepipe.quality.column_moments import column_moments
 from aepipe.quality.column_pair_trends import pair_trends
 from aepipe.quality.column_shapes import column_shapes
@@ -67,9 +67,11 @@ def measure_table(
         return memorization
     learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
     baseline = learned.take(slice(0, len(drawn)))
+    pairs = pair_trends(columns, held_out, baseline, seed=seed)
     real = RealBaseline(
         shapes=column_shapes(columns, held_out, baseline).score,
-        trends=pair_trends(columns, held_out, baseline, seed=seed).score,
+        trends=pairs.score,
+        pairs=pairs,
         # rows of one period are exchangeable: no classifier tells them apart
         trees=0.5 if is_exchangeable else two_sample(columns, held_out, learned, seed=seed).trees.value,
         rows=min(len(held_out), len(drawn)),
@@ -78,7 +80,7 @@ def measure_table(
         shapes=column_shapes(columns, held_out, drawn),
         moments=column_moments(columns, held_out, drawn, both=stacked((learned, held_out))),
         trends=pair_trends(columns, held_out, drawn, seed=seed),
-        two_sample=two_sample(columns, held_out, drawn, seed=seed),
+        two_sample=_unshuffled(two_sample(columns, held_out, drawn, seed=seed), sides.synthetic.num_rows, seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
         downstream=None
         if predict is None
@@ -129,7 +131,19 @@ def _memorization(sides: Sides, rows: Sequence[Rows], *, seed: int, is_exchangea
 
 def _shuffled(rows: Rows, seed: int) -> Rows:
     """Shuffle rows and keep at most 20,000."""
-    return rows.take(np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS])
+    return rows.take(_order(len(rows), seed))
+
+
+def _order(rows: int, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).permutation(rows)[:MOST_ROWS]
+
+
+def _unshuffled(found: TwoSample, rows: int, seed: int) -> TwoSample:
+    """Name the least plausible rows by their index in the set."""
+    order = _order(rows, seed)
+    return found._replace(
+        least_plausible=tuple(each._replace(row=int(order[each.row])) for each in found.least_plausible)
+    )
 
 
 def _too_few(sides: Sides) -> bool:

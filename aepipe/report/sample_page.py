@@ -17,6 +17,10 @@ from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
 from aepipe.report.render import environment, gallery
 
 MOST_FIGURES = 5
+MOST_PAIRS = 10
+MOST_CELLS = 12
+"""Columns of the least plausible rows that are shown."""
+LEAST_LOSS = 0.005
 NO_GUARANTEE = "no privacy guarantee"
 
 
@@ -114,6 +118,9 @@ def render_sample_page(page: SamplePage) -> str:
             of=len(columns),
             heat=heat,
             worst=None if trends is None else trends.worst,
+            pairs=_list_broken_pairs(found),
+            used=_list_used_columns(found),
+            implausible=_list_implausible_rows(page) if compared else None,
             reduced=_list_reduced_columns(found),
             explanations=explain_checks(found),
             relations=[(title, *map(formatting.percent, shares)) for title, *shares in page.relations],
@@ -153,6 +160,54 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         " approximated by Gaussians. It cannot detect differences that the encoder does not represent.",
     }
     return [(check.title, texts[check.key]) for check in quality.checks]
+
+
+def _list_broken_pairs(quality: CheckReport) -> list[tuple[str, str, str, str]]:
+    """Return the least similar pairs of columns, their similarity, and the similarity of real rows."""
+    trends, real = quality.measures.trends, quality.measures.real_baseline
+    if trends is None or real is None or real.pairs is None:
+        return []
+    at = {name: index for index, name in enumerate(trends.names)}
+    return [
+        (
+            first,
+            second,
+            formatting.number(similarity),
+            formatting.number(float(real.pairs.similarity[at[first], at[second]])),
+        )
+        for first, second, similarity in trends.lowest(MOST_PAIRS)
+    ]
+
+
+def _list_used_columns(quality: CheckReport) -> list[tuple[str, str]]:
+    """Return the columns that boosted trees use, and the loss in AUROC if one is shuffled."""
+    two_sample = quality.measures.two_sample
+    found = () if two_sample is None else two_sample.used
+    return [(name, formatting.number(loss)) for name, loss in found if loss > LEAST_LOSS]
+
+
+class ImplausibleRows(NamedTuple):
+    """Columns, most used by the classifier first; rows with the probability of being synthetic and the values."""
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
+def _list_implausible_rows(page: SamplePage) -> ImplausibleRows | None:
+    """Return the synthetic rows that the classifier is most certain about."""
+    two_sample = page.quality.measures.two_sample
+    if two_sample is None or not two_sample.least_plausible:
+        return None
+    used = [name for name, _ in two_sample.used if name in page.synthetic.column_names]
+    names = list(dict.fromkeys([*used, *page.synthetic.column_names]))[:MOST_CELLS]
+    rows = page.synthetic.select(names).take([each.row for each in two_sample.least_plausible]).to_pylist()
+    return ImplausibleRows(
+        names,
+        [
+            (formatting.percent(each.probability), [formatting.cell(row[name], most=40) for name in names])
+            for each, row in zip(two_sample.least_plausible, rows, strict=True)
+        ],
+    )
 
 
 def _list_reduced_columns(quality: CheckReport) -> list[tuple[str, str]]:

@@ -64,6 +64,38 @@ def test_page_shows_checks_columns_pairs_limits_and_no_privacy_guarantee(page: S
     assert html == render_sample_page(page)
 
 
+def test_page_lists_weak_dependencies_and_what_tells_the_rows_apart() -> None:
+    sides = Sides(real().slice(0, 250), real().slice(250), synthetic().set_column(1, "wage", pa.array(range(350))))
+    quality = run_checks(measure_table(sides, categories=(), predict=None, seed=0), BARS)
+    two_sample = quality.measures.two_sample
+    page = SamplePage(
+        job="people",
+        model_version="people/1",
+        partition="a",
+        written_at=datetime(2026, 2, 1, tzinfo=UTC),
+        rows=350,
+        seed=7,
+        quality=quality,
+        real=sides.held_out,
+        synthetic=sides.synthetic,
+    )
+
+    html = render_sample_page(page)
+
+    assert two_sample is not None
+    assert two_sample.used[0][0] == "wage"  # real wages lie above 1,000
+    assert two_sample.used[0][1] > 0.3
+    assert len(two_sample.least_plausible) == 10
+    assert two_sample.least_plausible[0].probability > 0.9
+    implausible = html[html.index("Least plausible synthetic rows") :]
+    for each in two_sample.least_plausible:
+        row = sides.synthetic.slice(each.row, 1).to_pylist()[0]
+        assert f"<td>{row['wage']}</td><td>" in implausible
+    first, second, similarity = quality.measures.trends.lowest(1)[0] if quality.measures.trends else ("", "", 1.0)
+    assert f"{first}, {second}</th>" in html
+    assert similarity < 0.9
+
+
 def test_heatmap_omits_the_most_similar_columns() -> None:
     similarity = np.full((40, 40), 0.99)
     similarity[3, 39] = similarity[39, 3] = 0.2
