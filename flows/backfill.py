@@ -12,7 +12,7 @@ from pydantic import Field
 
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device
-from aepipe.jobs.backfill.plan import BackfillPlan, BackfillStep, plan_backfill
+from aepipe.jobs.backfill.plan import AS_OF, BackfillPlan, BackfillStep, plan_backfill
 from aepipe.storage import PartitionResult
 from flows.engine import Unfinished, pipeline, run_log
 from flows.options import Options
@@ -66,7 +66,9 @@ def _score_here(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[Par
     nights: list[PartitionResult] = []
     faults: dict[str, str] = {}
     for version, names in plan.runs():
-        request = ScoreOptions(job=options.job, partitions=names, model=version, device=options.device)
+        request = ScoreOptions(
+            job=options.job, partitions=names, model=version, device=options.device, as_of=options.model == AS_OF
+        )
         scored = score_partitions(request)
         nights += scored.nights
         faults |= scored.faults
@@ -94,7 +96,11 @@ def _submit(options: BackfillOptions, step: BackfillStep) -> FlowRun:
     A backfill that is started twice creates each run once. The key holds the digests of data, model and calibration.
     """
     request = ScoreOptions(
-        job=options.job, partitions=(step.partition,), model=step.version or "", device=options.device
+        job=options.job,
+        partitions=(step.partition,),
+        model=step.version or "",
+        device=options.device,
+        as_of=options.model == AS_OF,
     )
     attempt = 0
     while True:

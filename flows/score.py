@@ -29,6 +29,7 @@ class ScoreOptions(Options):
 
     partitions: tuple[str, ...] = Field((), description="default: the partitions that [score] of the job selects")
     model: str = Field("champion", description="alias or version of the job's model")
+    as_of: bool = Field(False, description="read partitions of a Delta or Iceberg table as they were on their days")
     device: Device | None = Field(None, description="default: the job's")
 
 
@@ -60,9 +61,9 @@ def score(options: ScoreOptions) -> tuple[PartitionResult, ...]:
 
 
 @step
-def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | None) -> ScoreResult:
+def score_chunk(job: Path, names: Sequence[str], model: str, device: Device | None, as_of: bool = False) -> ScoreResult:
     """Score one partition or a chunk of them; raise Unfinished if one was quarantined and the others are written."""
-    result = score_job(job, partitions=names, model=model, device=device)
+    result = score_job(job, partitions=names, model=model, device=device, as_of=as_of)
     if result.failed:
         raise Unfinished(describe_faults(_reasons(result.nights)), result)
     return result
@@ -110,7 +111,7 @@ def chunks(names: Sequence[str], at_most: int = MAX_TASKS) -> Iterator[Sequence[
 def _score(options: ScoreOptions, names: Sequence[str]) -> ScoreResult | Exception:
     """Run one task; return its result, or an error that concerns these partitions only."""
     task = score_chunk.with_options(task_run_name=f"score {' to '.join(dict.fromkeys((names[0], names[-1])))}")
-    answer = outcome(task(options.job, names, options.model, options.device, return_state=True))
+    answer = outcome(task(options.job, names, options.model, options.device, options.as_of, return_state=True))
     if isinstance(answer, Unfinished) and isinstance(answer.done, ScoreResult):
         answer = answer.done
     if isinstance(answer, ScoreResult):

@@ -95,7 +95,10 @@ def _options(
 
 @app.command()
 def init(
-    data: Annotated[Path, typer.Argument(help="Folder of Parquet files, or one file.")],
+    data: Annotated[
+        str,
+        typer.Argument(help="Folder of Parquet files, one file, or a Delta or Iceberg table.", metavar="PATH"),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the pipeline; default: the folder's.")] = None,
     job: Annotated[Path, typer.Option(help="Job file to write.")] = HERE,
     force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aepipe.config.alerts import Alerts
-from aepipe.config.any_path import AnyPath
 from aepipe.config.calibration import Calibration as Calibration
+from aepipe.config.data import Data as Data
 from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
 from aepipe.config.promotion import Promotion
@@ -21,6 +21,7 @@ from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
 from aepipe.stores import as_path
+from aepipe.stores.table_url import DeltaPath
 
 if TYPE_CHECKING:
     from aepipe.expressions.condition import Condition
@@ -40,42 +41,6 @@ Kind = Literal[
     "key",
     "ignore",
 ]
-
-
-class Data(FrozenModel):
-    """Source table and the roles of its columns."""
-
-    path: AnyPath = Field(description="folder of Parquet files, or one file; relative to the job file")
-    partition: str | None = Field(None, description="key of the `key=value` partition folders; default: the keys found")
-    keys: tuple[str, ...] = Field((), description="columns that identify a row: passed through, never modelled")
-    labels: tuple[str, ...] = Field((), description="ground-truth columns: passed through, never modelled")
-    event_time: str | None = Field(
-        None, description="time column that orders rows for the split into training, dev and calibration rows"
-    )
-    digests: Path | None = Field(
-        None,
-        exclude_if=lambda value: value is None,
-        description="file of known sha256 sums of the source files, as sha256sum writes it, or Parquet or CSV with the "
-        "columns path and sha256; relative to the job file. A partition with a file that differs or is not listed is "
-        "quarantined; default: not compared",
-    )
-    entity: tuple[str, ...] = Field(
-        (),
-        exclude_if=lambda value: not value,
-        description="column, or list of columns, that name what a row is about, such as a device: passed through, and "
-        "modelled only if named under [columns]; alarms are also counted per entity",
-    )
-
-    @field_validator("entity", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @property
-    def carried(self) -> tuple[str, ...]:
-        """Columns that are copied to the outputs."""
-        time = () if self.event_time is None else (self.event_time,)
-        return tuple(dict.fromkeys((*self.keys, *self.labels, *time, *self.entity)))
 
 
 class ColumnSpec(FrozenModel):
@@ -384,6 +349,8 @@ class Job(FrozenModel):
         return None if self.data.digests is None else self._from_job(self.data.digests)
 
     def _from_job(self, path: Path) -> Path:
+        if isinstance(path, DeltaPath):
+            return path.below(self.source.parent)
         return path if path.is_absolute() else (self.source.parent / path).resolve()
 
 

@@ -15,7 +15,8 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.jobs.series_proposal import SeriesProposal, propose_series
 from aepipe.storage import put_bytes
-from aepipe.stores import StorePath, as_path
+from aepipe.stores import StorePath
+from aepipe.stores.table_url import TableUrl, source_path
 from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.partitions import discover
 from aepipe.tables.roles.proposal import Proposal
@@ -54,14 +55,20 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         JobInvalid: the file exists already.
         DataUnreadable: there is no Parquet at `data`.
     """
-    data = as_path(data)
+    data = source_path(data)
     if job_path.exists() and not force:
         raise JobInvalid(str(job_path), ["already exists. Choose another file, or replace it with force."])
     if not name:
-        stem = data.resolve().stem if data.is_file() else data.resolve().name
+        is_file = not isinstance(data, TableUrl) and data.is_file()
+        stem = data.resolve().stem if is_file else data.resolve().name
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "table"
-    in_store = isinstance(data, StorePath)
-    relative = data if in_store else Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
+    relative = (
+        data
+        if isinstance(data, StorePath)
+        else data.resolve()
+        if isinstance(data, TableUrl)
+        else Path(os.path.relpath(data.resolve(), job_path.resolve().parent))
+    )
     job = parse_job({"name": name, "data": {"path": str(relative)}}, source=job_path.resolve())
     partitions = discover(job)
     footers, unreadable = usable_footers(partitions)

@@ -138,6 +138,12 @@ def parse_moment(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def day_end(partition: str) -> datetime | None:
+    """Return the last moment of the day, month or year of a partition, in UTC; None if its name has no date."""
+    date = date_of_partition(partition)
+    return None if date is None else end_of(date)
+
+
 def end_of(date: Date) -> datetime:
     """Return the last moment of a day, month or year, in UTC. Raises ArgumentInvalid for a day that does not exist."""
     year, month, day = (*date, 12, 31)[:3] if len(date) == 1 else (*date, 0)[:3]

@@ -20,12 +20,13 @@ from aepipe.jobs.alarm_warnings import night_warnings
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.lineage.emit import emit_scores
+from aepipe.jobs.models import day_end
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, source_digest
 from aepipe.storage.known_digests import KnownDigests, read_known_digests
-from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
+from aepipe.tables.partitions import Partition, discover, discover_as_of, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0
 
@@ -97,6 +98,7 @@ def score(
     device: Device | None = None,
     workers: int | None = None,
     force: bool = False,
+    as_of: bool = False,
     progress: Progress | None = None,
 ) -> ScoreResult:
     """Write scores and features of partitions.
@@ -111,6 +113,7 @@ def score(
         device: None: the job's.
         workers: number of partitions or blocks scored at the same time; None: the job's.
         force: write partitions again although they are done.
+        as_of: read the named partitions of a Delta or Iceberg table as they were on their days.
         progress: receives the name of a partition and the fraction that is done.
 
     Raises:
@@ -122,13 +125,12 @@ def score(
     """
     began = time.perf_counter()
     job = read_job(job_path)
-    device = device or job.run.device
-    usable_device(device)
+    usable_device(device := device or job.run.device)
     bundle = with_active_calibration(job.out_path, open_bundle(job, model))
     outputs = Outputs(job.out_path)
     outputs.claim(job.name)
     outputs.finish_forgetting(wait_s=_WAIT_S)
-    chosen, notes = (chosen_partitions(job, partitions), ()) if partitions else _selected(job)
+    chosen, notes = (chosen_partitions(job, partitions, as_of=as_of), ()) if partitions else _selected(job)
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     due, kept = (chosen, ()) if partitions or force else keep_earlier(job, chosen)
@@ -210,8 +212,13 @@ def _is_current(manifest: Manifest[ScoreDetails], partition: Partition, outputs:
         return False
 
 
-def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition, ...]:
+def chosen_partitions(job: Job, names: Sequence[str] | None, *, as_of: bool = False) -> tuple[Partition, ...]:
     """Return the named partitions; None: those that `[score]` selects, without removed and expired ones.
+
+    Args:
+        job: the job.
+        names: names of partitions.
+        as_of: read the named partitions of a Delta or Iceberg table as they were on their days.
 
     Raises:
         DataUnreadable: the table has no partition, or none in the range.
@@ -219,7 +226,7 @@ def chosen_partitions(job: Job, names: Sequence[str] | None) -> tuple[Partition,
     """
     if not names:
         return _selected(job)[0]
-    found = discover(job)
+    found = discover_as_of(job, day_end) if as_of else discover(job)
     known = {name: named(found, name) for name in names}
     absent = [name for name, partition in known.items() if partition is None]
     if absent:

@@ -5,13 +5,16 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.stores import StorePath
+from aepipe.stores.table_url import TableUrl
+from aepipe.tables.formats.source_table import files_as_of, files_of_table
 from aepipe.tables.partition_dates import date_of_partition, parse_date
 from aepipe.tables.source_files import printable
 from aepipe.tables.text_files.formats import remedy_for
@@ -34,6 +37,8 @@ def discover(job: Job) -> tuple[Partition, ...]:
     """List the partitions of the job's data in natural order of their names (hour=9 before hour=10).
 
     Each `key=value` folder, nested or not, is a partition; without such folders each file is one, named by its stem.
+    The partition columns of a Delta or Iceberg table define its partitions, in the version that the job names.
+
     The job's own outputs and bundles, and names that start with `.` or `_`, are skipped. Entries with other keys than
     more than half of the partitions are misplaced: they are listed without their files.
 
@@ -41,6 +46,9 @@ def discover(job: Job) -> tuple[Partition, ...]:
         DataUnreadable: there is no partition, or no more than half of them share their keys.
     """
     root = job.data_path
+    if isinstance(root, TableUrl):
+        data = job.data
+        return _listed(files_of_table(root, data.catalog, version=data.version, key=data.partition))
     if root.is_file() and (remedy := remedy_for(root)) is not None:
         raise DataUnreadable(f"{root} is not a Parquet file. {remedy}")
     if not root.exists():
@@ -49,6 +57,11 @@ def discover(job: Job) -> tuple[Partition, ...]:
         )
     if root.is_file():
         return (Partition(root.stem, (root,)),)
+    if (root / "_delta_log").is_dir():
+        _log.warning(
+            "%s is a Delta table: read as plain files, it includes rows that were deleted. Set data.path to delta://%s.",
+            *(root, job.data.path),
+        )
     skipped = {job.out_path.resolve(), job.exported_path.resolve()}
     listed = _stored_files if isinstance(root, StorePath) else _parquet_files
     found: dict[str, list[Path]] = defaultdict(list)
@@ -70,6 +83,28 @@ def discover(job: Job) -> tuple[Partition, ...]:
         Partition(name, (), misplaced[name]) if name in misplaced else Partition(name, tuple(sorted(found[name])))
         for name in sorted(found, key=natural_order)
     )
+
+
+def discover_as_of(job: Job, moments: Callable[[str], datetime | None]) -> tuple[Partition, ...]:
+    """List the partitions of a Delta or Iceberg table, each with the files that it had at a moment of its own.
+
+    Other sources have no versions, and a job may name one version: then these are the partitions of `discover`.
+
+    Args:
+        job: the job.
+        moments: returns the moment of a partition, by its name; None: now.
+
+    Raises:
+        DataUnreadable: the table cannot be read.
+    """
+    root = job.data_path
+    if not isinstance(root, TableUrl) or job.data.version is not None:
+        return discover(job)
+    return _listed(files_as_of(root, job.data.catalog, moments=moments))
+
+
+def _listed(files: Mapping[str, tuple[Path, ...]]) -> tuple[Partition, ...]:
+    return tuple(Partition(name, files[name]) for name in sorted(files, key=natural_order))
 
 
 def select(partitions: Sequence[Partition], first: str | None, last: str | None) -> tuple[Partition, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import computed_field
 
 from aepipe.config.job import Device
-from aepipe.jobs.backfill.plan import BackfillPlan, plan_backfill
+from aepipe.jobs.backfill.plan import AS_OF, BackfillPlan, plan_backfill
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import Outcome, score
 from aepipe.progress import Progress
@@ -72,6 +72,14 @@ def backfill(
     nights: list[PartitionResult] = []
     if not dry_run:
         for version, names in plan.runs():
-            done = score(job_path, partitions=names, model=version, device=device, workers=workers, progress=progress)
+            done = score(
+                job_path,
+                partitions=names,
+                model=version,
+                device=device,
+                workers=workers,
+                as_of=model == AS_OF,
+                progress=progress,
+            )
             nights += done.nights
     return BackfillResult(plan=plan, nights=tuple(nights), seconds=time.perf_counter() - began)

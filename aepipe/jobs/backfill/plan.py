@@ -13,16 +13,16 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
-from aepipe.jobs.models import end_of
+from aepipe.jobs.models import day_end, end_of
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import score_settings
 from aepipe.storage import SCORE, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partition_dates import date_of_partition
-from aepipe.tables.partitions import Partition, discover, select, well_placed
+from aepipe.tables.partitions import Partition, discover, discover_as_of, select, well_placed
 
 AS_OF = "as-of"
-"""Model of a backfill: the version that was champion on the day of each partition."""
+"""Model of a backfill: the version that was champion on the day of each partition, which is read as of that day."""
 
 StepStatus = Literal["due", "already done", "no model", "unreadable"]
 
@@ -93,7 +93,8 @@ def plan_backfill(
         DataUnreadable: no partition lies between the bounds.
     """
     job = read_job(job_path)
-    partitions = well_placed(select(discover(job), first, last))
+    found = discover_as_of(job, day_end) if model == AS_OF else discover(job)
+    partitions = well_placed(select(found, first, last))
     versions = _versions(job, partitions, model)
     planner = _Planner(job)
     steps = tuple(planner.step(each, version) for each, version in zip(partitions, versions, strict=True))

@@ -1,0 +1,1 @@
+"""Tables whose log names their files: versions, and the Parquet files of each partition in a version."""
