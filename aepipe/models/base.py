@@ -184,6 +184,17 @@ class Model(nn.Module, ABC):
     def prepare(self, batch: Batch) -> None:
         """Initialise from training rows, once before the first step: closed forms and data-dependent weights."""
 
+    def match_shares(  # most samplers draw no codes
+        self, prior: Prior, train: Mapping[str, NDArray[np.generic]], seed: int
+    ) -> None:
+        """Correct the sampler until it draws each code as often as training rows have it; nothing else changes.
+
+        Args:
+            prior: distribution of the latents of samples.
+            train: encoded training rows.
+            seed: seed of the draws.
+        """
+
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
         """Return the parts to export besides the scorer; `export_parts.standard_parts` builds the usual three."""

@@ -17,6 +17,7 @@ from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.label_sampler import fit_label_sampler
 from aepipe.models.latent_priors import fit_priors, mixture_of
+from aepipe.models.layers.prior import Prior
 from aepipe.progress import Progress
 from aepipe.training.history import Curve
 from aepipe.training.loop import fit, measure
@@ -71,6 +72,10 @@ def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Mod
     seed = job.train.seed
     head, learned = choose_head_by_labels(job, data, model, default=plan.head)
     priors = fit_priors(model, data.train, components=job.samples.components, seed=seed)
+    if priors:
+        prior = priors[0].module
+        assert isinstance(prior, Prior)
+        model.match_shares(prior, data.train, seed)
     mixture = mixture_of(priors) if job.score.clusters else None
     found = find_classes(job, data, model, plan.class_names)
     scorer = fit_scorer(

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto
 from pydantic import Field
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ _LEARNING_RATE = 3e-3
 _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
 _AVERAGED = 0.998
+_MATCHED_ROWS = 65_536
+"""Draws that correct the probabilities of codes; takes a second or two."""
 _EXAMPLES = 512
 _FEWEST_COLUMNS = 2
 
@@ -118,6 +121,19 @@ class TabularVae(Model):
     @torch.no_grad()
     def prepare(self, batch: Batch) -> None:
         self.chain.init_from_counts(batch.target.codes)
+
+    @torch.no_grad()
+    def match_shares(self, prior: Prior, train: Mapping[str, NDArray[np.generic]], seed: int) -> None:
+        generator = torch.Generator(self.device)
+        generator.manual_seed(seed)
+        drawn = [
+            (torch.randn if port.noise == "normal" else torch.rand)(
+                (_MATCHED_ROWS, *port.row_shape), generator=generator, device=self.device
+            )
+            for port in prior.noise
+        ]
+        codes = torch.from_numpy(train["cat"]).to(self.device)
+        self.chain.match_shares(self.start(prior.to(self.device)(*drawn), None), codes, generator)
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)

@@ -20,6 +20,8 @@ SHORT_OF_ONE = 1 - 2.0**-20
 
 _MOST_OF_ONE_LEVEL = 24
 _LEAST_COUNT = 0.5  # of a code that no training row has
+_CORRECTION_STEPS = 5
+_MOST_CORRECTION = 0.7  # a factor of two
 _SPREAD = 0.1  # standard deviation of the initial embeddings
 
 
@@ -51,8 +53,11 @@ class Column(NamedTuple):
     """(G,)"""
     embedding: Tensor
     """(V, H), added to the state for a known code"""
+    tilt: Tensor
+    """(G,), added to the group logits in draws only: 0 or a correction of the group's share, very negative for a group
+    that no training row has"""
     drawable: Tensor
-    """(G, P), 0 or, for a code that no training row has, a very negative logit"""
+    """(G, P), as `tilt` for the codes of a group"""
     of_group: Tensor | None
     """(G, H), added to the state for a known group, before its place is drawn; None with one level"""
     place: Tensor | None
@@ -84,6 +89,7 @@ class AutoregressiveColumns(nn.Module):
     parted: Tensor
     possible: Tensor
     drawable: Tensor
+    tilt: Tensor
 
     def __init__(self, sizes: Sequence[int], width: int, order: Sequence[int]) -> None:
         super().__init__()
@@ -108,6 +114,7 @@ class AutoregressiveColumns(nn.Module):
         self.register_buffer("parted", torch.tensor(parted, dtype=torch.int64), persistent=False)
         self.register_buffer("possible", torch.where(grids >= 0, 0.0, IMPOSSIBLE), persistent=False)
         self.register_buffer("drawable", torch.where((grids >= 0) & (grids != UNSEEN), 0.0, IMPOSSIBLE))
+        self.register_buffer("tilt", torch.zeros(len(sizes), most.groups))
 
     def _init_parameters(self, parted: int, width: int, most: Levels) -> None:
         columns, bound = len(self.sizes), width**-0.5
@@ -187,6 +194,36 @@ class AutoregressiveColumns(nn.Module):
             state = state + F.embedding(code, column.embedding)
         return torch.stack(drawn, 1).to(torch.int32)
 
+    @torch.no_grad()
+    def match_shares(self, start: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+        """Correct the logits of draws until each code is drawn as often as training rows have it.
+
+        The corrections of a column are fitted at drawn rows, after the columns before it were corrected. The mean of
+        the probabilities is matched, which varies less than the counts of draws.
+
+        Args:
+            start: start states of draws (N, H).
+            codes: codes of training rows (B, C).
+            generator: noise of the draws.
+        """
+        state, rows = start, len(start)
+        for at in self.order:
+            size, (groups, places) = self.sizes[at], self.levels[at]
+            counts = torch.bincount(codes[:, at], minlength=size)
+            grid = F.pad(counts, (0, groups * places - size)).reshape(groups, places).to(start.dtype)
+            column = self.column(at)
+            self.tilt[at, :groups] += _correction(_group_logits(column, state), grid.sum(1) / grid.sum())
+            column = self.column(at)
+            group = _inverse_cdf(_group_logits(column, state), _even_uniforms(rows, generator))
+            code = group
+            if places > 1:
+                logits = _place_logits(column, state, group)
+                shares = grid / grid.sum(1, keepdim=True).clamp(min=1)
+                self.drawable[at, :groups, :places] += _correction(logits, shares, group)
+                logits = _place_logits(self.column(at), state, group)
+                code = group * places + _inverse_cdf(logits, _even_uniforms(rows, generator))
+            state = state + F.embedding(code.clamp(max=size - 1), column.embedding)
+
     def column(self, at: int) -> Column:
         """Return the parameters of one column, without padding."""
         groups, places = self.levels[at]
@@ -194,15 +231,16 @@ class AutoregressiveColumns(nn.Module):
         begin = sum(self.sizes[:at])
         embedding = self.embedding[begin : begin + self.sizes[at]]
         drawable = self.drawable[at, :groups, :places]
+        tilt = self.tilt[at, :groups] + torch.where(drawable.amax(1) < IMPOSSIBLE / 2, IMPOSSIBLE, 0.0)
         if places == 1:
-            return Column(group, bias, embedding, drawable, None, None, None)
+            return Column(group, bias, embedding, tilt, drawable, None, None, None)
         assert self.of_group is not None
         assert self.place is not None
         assert self.place_bias is not None
         own = self._parted_at(at)
         place_bias = self.place_bias[own, :groups, :places] + self.possible[at, :groups, :places]
         of_group, place = self.of_group[own, :groups], self.place[own, :, :places]
-        return Column(group, bias, embedding, drawable, of_group, place, place_bias)
+        return Column(group, bias, embedding, tilt, drawable, of_group, place, place_bias)
 
     def _parted_at(self, column: int) -> int:
         return sum(parts > 1 for parts in self.parts[:column])
@@ -228,13 +266,51 @@ def log_probabilities(column: Column, state: Tensor) -> Tensor:
 
 def _draw(column: Column, state: Tensor, uniform: Tensor) -> Tensor:
     """Draw codes (B,) int64 that training rows have, by uniform (B, levels)."""
-    bias = column.group_bias + column.drawable.amax(1)
-    group = _inverse_cdf(torch.addmm(bias, torch.relu(state), column.group), uniform[:, :1])
-    if column.of_group is None or column.place is None or column.place_bias is None:
+    group = _inverse_cdf(_group_logits(column, state), uniform[:, :1])
+    if column.of_group is None:
         return group
-    biases = column.place_bias + column.drawable
-    within = torch.relu(state + F.embedding(group, column.of_group)) @ column.place + F.embedding(group, biases)
-    return (group * column.places + _inverse_cdf(within, uniform[:, 1:])).clamp(max=column.size - 1)
+    place = _inverse_cdf(_place_logits(column, state, group), uniform[:, 1:])
+    return (group * column.places + place).clamp(max=column.size - 1)
+
+
+def _group_logits(column: Column, state: Tensor) -> Tensor:
+    """Return the logits of the groups that draws are made from, (B, G)."""
+    return torch.addmm(column.group_bias + column.tilt, torch.relu(state), column.group)
+
+
+def _place_logits(column: Column, state: Tensor, group: Tensor) -> Tensor:
+    """Return the logits of the places in a group (B,) that draws are made from, (B, P)."""
+    assert column.of_group is not None
+    assert column.place is not None
+    assert column.place_bias is not None
+    inner = torch.relu(state + F.embedding(group, column.of_group))
+    return inner @ column.place + F.embedding(group, column.place_bias + column.drawable)
+
+
+def _correction(logits: Tensor, shares: Tensor, group: Tensor | None = None) -> Tensor:
+    """Return what to add to logits (B, n), by group (B,) if given, to draw codes in these shares (n,) or (G, n).
+
+    A code whose probability is 0 or 1 by the earlier columns stays as it is drawn, so that corrections are limited.
+    """
+    found = torch.zeros_like(shares)
+    total = None if group is None else shares.new_zeros(len(shares)).index_add(0, group, logits.new_ones(len(group)))
+    for _ in range(_CORRECTION_STEPS):
+        if group is None or total is None:
+            drawn = (logits + found).softmax(1).mean(0)
+        else:
+            drawn = torch.zeros_like(shares).index_add(0, group, (logits + F.embedding(group, found)).softmax(1))
+            drawn = drawn / total.clamp(min=1).unsqueeze(1)
+        is_known = (shares > 0) & (drawn > 0)
+        steps = torch.where(is_known, (shares / drawn.clamp(min=1e-12)).clamp(min=1e-12).log(), 0.0)
+        found = (found + steps).clamp(-_MOST_CORRECTION, _MOST_CORRECTION)
+    return found
+
+
+def _even_uniforms(rows: int, generator: torch.Generator) -> Tensor:
+    """Return one uniform of each of `rows` equal parts of [0, 1) in random order, (rows, 1)."""
+    device = generator.device
+    order = torch.randperm(rows, generator=generator, device=device)
+    return ((order + torch.rand(rows, generator=generator, device=device)) / rows).unsqueeze(1) * SHORT_OF_ONE
 
 
 def _inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class ColumnGraph:
 
     def _drawn(self, column: Column, state: str, uniform: Sequence[str]) -> str:
         """Draw the codes of one column, (B,) int64."""
-        bias = column.group_bias + column.drawable.amax(1)
+        bias = column.group_bias + column.tilt
         logits = self._add("Gemm", self._add("Relu", state), self._constant(column.group), self._constant(bias))
         group = self._inverse_cdf(logits, uniform[0], column.group.shape[1])
         if column.of_group is None or column.place is None or column.place_bias is None:

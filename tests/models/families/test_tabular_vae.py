@@ -74,6 +74,24 @@ def test_columns_that_are_drawn_together_belong_together(model: TabularVae) -> N
     assert coin.mean() == pytest.approx(0.2, abs=0.04)
 
 
+def test_a_trained_model_with_matched_shares_draws_values_as_often_as_training_rows() -> None:
+    short, rows = built(), throws(4_000)
+    fit(short, rows, throws(500, 1), Train(epochs=2, batch_rows=512))
+    before = drawn(short, 8_000)
+
+    prior = short.prior()
+    assert prior is not None
+    short.match_shares(prior, rows, 0)
+
+    after = drawn(short, 8_000)
+    for column, real in enumerate((rows["cat"] - FIRST_VALUE).T):
+        apart = [
+            np.abs(np.bincount(made[:, column], minlength=60) / 8_000 - np.bincount(real, minlength=60) / 4_000)
+            for made in (before, after)
+        ]
+        assert apart[1].sum() < max(0.03, 0.8 * apart[0].sum())
+
+
 def test_of_a_class_that_is_asked_for_every_row_is_kept_and_is_like_its_own(model: TabularVae) -> None:
     forced = torch.full((4_000, 4), -1)
     forced[:, 0] = FIRST_VALUE + 1

@@ -170,3 +170,29 @@ def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> 
         (found,) = session.run(None, {port.name: feeds[port.name] for port in inputs})
         assert found.dtype == np.int32
         assert (found == wanted.numpy()).all(axis=1).mean() > 0.995
+
+
+@torch.no_grad()
+def test_matched_shares_of_draws_are_those_of_training_rows_and_the_likelihood_stays() -> None:
+    chain, start, generator = make(scale=1.5), starts(40_000), torch.Generator().manual_seed(3)
+    codes = torch.stack([(FIRST_VALUE + (size - FIRST_VALUE) * torch.rand(9_000) ** 1.2).long() for size in SIZES], 1)
+    chain.init_from_counts(codes)
+    before = chain.nll(start[:9_000], codes)
+
+    apart = [shares_apart(chain, start, codes)]
+    chain.match_shares(start, codes, generator)
+    apart.append(shares_apart(chain, start, codes))
+
+    assert torch.equal(chain.nll(start[:9_000], codes), before)
+    for worst, matched in zip(*apart, strict=True):
+        assert matched < min(0.05, worst / 2)
+
+
+def shares_apart(chain: AutoregressiveColumns, start: Tensor, codes: Tensor) -> list[float]:
+    """Return the total variation between draws and codes of each column."""
+    uniform = torch.rand(len(start), chain.uniforms, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    drawn, found = chain.draw(start, uniform), []
+    for column, size in enumerate(SIZES):
+        shares = [torch.bincount(each[:, column], minlength=size) / len(each) for each in (drawn, codes)]
+        found.append(float((shares[0] - shares[1]).abs().sum() / 2))
+    return found
