@@ -159,7 +159,7 @@ class Score(FrozenModel):
     last: str | None = Field(None, alias="to", description="last partition to score, inclusive; default: all")
     head: str = Field(
         "auto",
-        description="scoring head (aepipe/heads/scores); auto: knn_with_row if data is clean, else consensus; "
+        description="scoring head (aepipe/heads/scores); auto: knn_with_quantiles if data is clean, else consensus; "
         "labelled: the best head by [evaluate] anomaly on held-out rows",
     )
     reasons: int = Field(3, ge=0, le=20, description="number of columns named as reasons of a score")

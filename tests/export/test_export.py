@@ -64,7 +64,7 @@ def _shared(export_cache: Path) -> None:
 
 @cache
 def _case(family: str) -> Case:
-    layout, head = CASES.get(family, (layout_for(family), "knn_with_row"))
+    layout, head = CASES.get(family, (layout_for(family), "knn_with_quantiles"))
     rows, dev = random_rows(layout, 300), random_rows(layout, 60, seed=1)
     model = train(layout, rows, dev, epochs=1, family=family)
     scorer = fit_scorer(model, rows, dev, head=head, reasons=3)

@@ -21,13 +21,14 @@ def test_a_misspelt_head_is_refused_with_the_nearest_name() -> None:
 
 def test_an_unknown_head_is_refused_with_all_names() -> None:
     with pytest.raises(
-        OptionInvalid, match="expected one of consensus, elbo, knn, knn_with_row, mahalanobis, mean_loss"
+        OptionInvalid,
+        match="expected one of consensus, elbo, knn, knn_with_quantiles, knn_with_row, mahalanobis, mean_loss",
     ):
         heads.find("zzz")
 
 
 def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
-    assert heads.resolve("auto", "clean") == "knn_with_row"
+    assert heads.resolve("auto", "clean") == "knn_with_quantiles"
     assert heads.resolve("auto", "polluted") == "consensus"
     assert heads.resolve("elbo", "polluted") == "elbo"
 

@@ -46,7 +46,7 @@ def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> No
     assert roc_auc_score(truth, together) > 0.95
 
 
-@pytest.mark.parametrize("name", ["knn_with_row", "consensus"])
+@pytest.mark.parametrize("name", ["knn_with_row", "knn_with_quantiles", "consensus"])
 def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
     def bare(rows: ScoringInputs) -> ScoringInputs:
         return rows._replace(row=rows.row[:, :0])
@@ -71,3 +71,25 @@ def test_a_consensus_is_more_robust_to_outliers_than_its_heads() -> None:
 
     assert found["knn"] < 0.7
     assert found["consensus"] > 0.98
+
+
+def test_quantiles_of_a_skewed_number_show_rows_that_its_spread_hides() -> None:
+    """One number is lognormal: its large values decide its spread, and small ones that are strange seem alike."""
+    train, dev, odd, usual = (evidence(rows, seed=seed) for rows, seed in ((500, 0), (60, 1), (40, 2), (200, 3)))
+    skewed = [
+        torch.exp(3 * torch.randn(len(part.row), 1, generator=torch.Generator().manual_seed(i)).abs())
+        for i, part in enumerate((train, dev, odd, usual))
+    ]
+    skewed[2] = torch.full_like(skewed[2], 0.1)
+    train, dev, odd, usual = (
+        part._replace(row=torch.cat([part.row, number], 1))
+        for part, number in zip((train, dev, odd, usual), skewed, strict=True)
+    )
+    rows = ScoringInputs(*map(torch.cat, zip(usual, odd, strict=True)))
+    truth = np.repeat([0, 1], [200, 40])
+
+    row, quantiles = (
+        heads.find(name).fit(HeadStats(train, dev))(rows) for name in ("knn_with_row", "knn_with_quantiles")
+    )
+
+    assert roc_auc_score(truth, quantiles) > roc_auc_score(truth, row) + 0.1

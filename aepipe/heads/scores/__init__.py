@@ -37,13 +37,14 @@ CHOSEN = frozenset({"auto", LABELLED})
 def resolve(name: str, data: Literal["clean", "polluted"]) -> str:
     """Resolve `[score] head` to the name of a head; `auto` and `labelled` depend on the training data.
 
-    On 21 tables knn_with_row scored best after clean training, consensus after polluted training; no head won both.
+    On 21 tables knn_with_quantiles scored best after clean training, consensus after polluted training; no head won
+    both.
 
     >>> resolve("auto", "polluted")
     'consensus'
     """
     if name in CHOSEN:
-        return "knn_with_row" if data == "clean" else "consensus"
+        return "knn_with_quantiles" if data == "clean" else "consensus"
     return find(name).name
 
 

@@ -19,8 +19,9 @@ TRUSTED = 0.8
 NEIGHBOURS = 5
 """More than in `knn`: anomalies that the first vote misses have few rows near them."""
 
-TRUSTED_ROWS = 500
-"""Bank size: 500, 1,000 and 2,000 rows reach the same AUROC and average precision on 21 tables, within .1 points."""
+TRUSTED_ROWS = 350
+"""Bank size. On 21 tables, 500 to 2,000 rows differ from it by less than .1 points of AUROC and average precision, and
+add up to half of the cost of scoring a narrow table."""
 
 
 def _fit(stats: HeadStats) -> Head:

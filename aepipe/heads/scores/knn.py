@@ -12,8 +12,9 @@ NEIGHBOURS = 2
 """On 42 tables of ADBench with clean training rows, 2 instead of 5 raises the mean AUROC by .4 and the mean average
 precision by 2 points. One neighbour is as good on 3,000 rows and worse on 10,000."""
 
-BANK_ROWS = 2_000
-"""Bank size: 1,000, 2,000 and all rows reach a mean AUROC of 90.0, 90.3 and 90.5 on 21 tables."""
+BANK_ROWS = 2_500
+"""Bank size. The cost of a row grows with it: with 2,500 rows, the default head takes at most twice the time that
+two views of 2,000 rows took. On 21 tables 4,000 rows, nearly all, raise the average precision by .4 points."""
 
 SOFTENING = 0.02
 """Score of a row that is itself in the bank, in standard deviations per coordinate.

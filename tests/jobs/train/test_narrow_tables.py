@@ -97,7 +97,7 @@ def test_a_random_narrow_table_is_trained(tmp_path: Path, seed: int) -> None:
     assert train(job).created
 
 
-@pytest.mark.parametrize("head", ["knn_with_row", "consensus", "reconstruction"])
+@pytest.mark.parametrize("head", ["knn_with_row", "knn_with_quantiles", "consensus", "reconstruction"])
 def test_a_weight_changed_by_one_percent_is_still_refused(head: str) -> None:
     rng = np.random.default_rng(0)
     common = rng.normal(size=ROWS)
