@@ -73,6 +73,21 @@ class Quality(FrozenModel):
         description="maximum distance from 0.5 of the share of rows that are closer to training rows than to the same "
         "number of held-out rows, unless it is not significant; with a split by time only checked if set",
     )
+    membership: float | None = Field(
+        0.6,
+        ge=0.5,
+        le=1,
+        exclude_if=lambda value: value == 0.6,
+        description="maximum AUROC of attacks that tell training rows from held-out rows by the synthetic rows, unless "
+        "not significant; with a split by time only checked if set",
+    )
+    exposed: float | None = Field(
+        0.03,
+        gt=0,
+        le=1,
+        exclude_if=lambda value: value == 0.03,
+        description="maximum share of training rows that these attacks find at 1 % false positives, likewise",
+    )
     shapes: float | None = Field(None, ge=0, le=1, description="minimum similarity of single columns (tables)")
     trends: float | None = Field(None, ge=0, le=1, description="minimum similarity of pairs of columns (tables)")
     trees: float | None = Field(

@@ -13,6 +13,7 @@ from aepipe.quality.column_shapes import Shapes
 from aepipe.quality.coverage import Coverage
 from aepipe.quality.distance_to_closest import Closeness
 from aepipe.quality.exact_copies import Copies
+from aepipe.quality.membership import Membership
 from aepipe.quality.near_copies import NearCopies
 from aepipe.quality.tstr import Downstream
 
@@ -50,6 +51,7 @@ class Measures(NamedTuple):
     closeness: Closeness
     shapes: Shapes | None = None
     near_copies: NearCopies | None = None
+    membership: Membership | None = None
     trends: Trends | None = None
     two_sample: TwoSample | None = None
     coverage: Coverage | None = None
@@ -119,6 +121,7 @@ def run_checks(measures: Measures, thresholds: Quality, *, has_defaults: bool = 
         _copies(measures.copies, thresholds),
         *_near_copies(measures.near_copies, thresholds),
         _closeness(measures, thresholds),
+        *_membership(measures, thresholds),
         _at_least("shapes", "similarity of columns", shapes, thresholds.shapes, real.shapes),
         _at_least("trends", "similarity of column pairs", trends, thresholds.trends, real.trends),
         _at_most("trees", "AUROC of boosted trees", two_sample and two_sample.trees, thresholds.trees, real.trees),
@@ -204,6 +207,30 @@ def _closeness(measures: Measures, thresholds: Quality) -> Check:
         is_met=found.is_within(tolerance) if is_set and tolerance is not None else None,
         note=note,
     )
+
+
+def _membership(measures: Measures, thresholds: Quality) -> tuple[Check, ...]:
+    found = measures.membership
+    if found is None:
+        return ()
+    note = (
+        f"strongest of {len(found.attacks)} attacks on {found.targets:,} training and {found.targets:,} held-out rows, "
+        f"with {found.synthetic:,} synthetic rows"
+    )
+    if not measures.is_exchangeable:
+        note += "; rows are split by time, so drift between the periods resembles memorization"
+    checks = []
+    for key, title, interval, real in (
+        ("membership", "AUROC of membership inference", found.auroc, 0.5),
+        ("exposed", "share of training rows found at 1 % false positives", found.found, 0.01),
+    ):
+        threshold: float | None = getattr(thresholds, key)
+        if not measures.is_exchangeable and key not in thresholds.model_fields_set:
+            threshold = None
+        check = _at_most(key, title, interval, threshold, real)
+        is_met = None if threshold is None else interval.low <= threshold
+        checks.append(replace(check, is_met=is_met, note=note))
+    return tuple(checks)
 
 
 def _at_least(key: str, title: str, value: float | None, threshold: float | None, real: float | None) -> Check:

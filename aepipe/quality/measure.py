@@ -18,6 +18,7 @@ from aepipe.quality.design_matrix import stacked
 from aepipe.quality.distance_to_closest import closeness
 from aepipe.quality.exact_copies import copies
 from aepipe.quality.frechet import frechet_distance
+from aepipe.quality.membership import membership
 from aepipe.quality.near_copies import near_copies
 from aepipe.quality.tstr import downstream
 
@@ -80,6 +81,7 @@ def measure_table(
         shapes=column_shapes(columns, held_out, drawn),
         moments=column_moments(columns, held_out, drawn, both=stacked((learned, held_out))),
         trends=pair_trends(columns, held_out, drawn, seed=seed),
+        membership=membership(columns, *rows, seed=seed),
         two_sample=_unshuffled(two_sample(columns, held_out, drawn, seed=seed), sides.synthetic.num_rows, seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
         downstream=None
@@ -115,6 +117,7 @@ def measure_points(
     learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
     columns = Columns(tuple(f"z_{index:03d}" for index in range(points[0].shape[1])), (), ())
     return memorization._replace(
+        membership=membership(columns, *rows, seed=seed),
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
         frechet=frechet_distance(held_out.numbers, drawn.numbers),

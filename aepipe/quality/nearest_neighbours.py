@@ -38,20 +38,20 @@ def scaled(reference: Rows, sides: Sequence[Rows]) -> list[Rows]:
 
 def nearest(rows: Rows, others: Rows) -> Nearest:
     """Find the nearest of `others` to each row, the first if several are. Both are `scaled`."""
-    found = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _blocks(rows, others)]
+    found = [(block.argmin(axis=1), block.min(axis=1)) for _, block in distance_blocks(rows, others)]
     return Nearest(np.concatenate([index for index, _ in found]), np.concatenate([distance for _, distance in found]))
 
 
 def radii(rows: Rows, k: int) -> NDArray[np.float64]:
     """Compute the distance of each row to the k-th nearest of the other rows, (B,)."""
     found = []
-    for start, block in _blocks(rows, rows):
+    for start, block in distance_blocks(rows, rows):
         block[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
         found.append(np.partition(block, k - 1, axis=1)[:, k - 1])
     return np.concatenate(found)
 
 
-def _blocks(rows: Rows, others: Rows) -> Iterator[tuple[int, NDArray[np.float64]]]:
+def distance_blocks(rows: Rows, others: Rows) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Yield the start of a block of rows and its distances to all others, (block, others)."""
     step = max(1, BLOCK_CELLS // max(len(others), 1))
     for start in range(0, len(rows), step):

@@ -119,6 +119,7 @@ def render_sample_page(page: SamplePage) -> str:
             heat=heat,
             worst=None if trends is None else trends.worst,
             pairs=_list_broken_pairs(found),
+            attacks=_list_attacks(found),
             used=_list_used_columns(found),
             implausible=_list_implausible_rows(page) if compared else None,
             reduced=_list_reduced_columns(found),
@@ -143,6 +144,11 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         "closeness": "Share of synthetic rows whose nearest real row is a training row, among equal numbers of training"
         " and held-out rows. A model that generalises reaches one half. Individual rows may still be memorised when the"
         " share is 0.5.",
+        "membership": "AUROC of attacks that tell training rows from held-out rows by the synthetic rows:"
+        " 0.5 is chance. The lower end of the interval is compared with the threshold. Stronger attacks may exist; rows"
+        " outside the sample may be exposed.",
+        "exposed": "Share of training rows that score above 99 % of the held-out rows in the strongest attack: 0.01 is"
+        " chance. It finds a few memorised rows, which the AUROC does not.",
         "shapes": "1 minus the Kolmogorov-Smirnov distance of a number or a time, 1 minus the total variation of a"
         " category, mean over columns. It ignores dependence between columns.",
         "trends": "1 minus half the difference of two correlations, or 1 minus the total variation of two columns'"
@@ -177,6 +183,23 @@ def _list_broken_pairs(quality: CheckReport) -> list[tuple[str, str, str, str]]:
         )
         for first, second, similarity in trends.lowest(MOST_PAIRS)
     ]
+
+
+def _list_attacks(quality: CheckReport) -> list[tuple[str, str, str, str, str]]:
+    """Return the attacks of the membership audit: name, AUROC, its interval, share found, its interval."""
+    audit = quality.measures.membership
+    found = []
+    for attack in () if audit is None else audit.attacks:
+        cells = [
+            cell
+            for interval in (attack.auroc, attack.found)
+            for cell in (
+                formatting.number(interval.value),
+                f"{formatting.number(interval.low)} to {formatting.number(interval.high)}",
+            )
+        ]
+        found.append((attack.name, cells[0], cells[1], cells[2], cells[3]))
+    return found
 
 
 def _list_used_columns(quality: CheckReport) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from aepipe.quality.column_moments import ColumnMoments, moment_error, moments_o
 from aepipe.quality.column_pair_trends import Trends
 from aepipe.quality.distance_to_closest import Closeness
 from aepipe.quality.exact_copies import Copies
+from aepipe.quality.membership import Attack, Membership
 from aepipe.quality.near_copies import NearCopies
 from aepipe.quality.tstr import Downstream
 
@@ -97,6 +98,24 @@ def test_near_copies_have_a_default_threshold() -> None:
 
     assert "share of near copies is 0.06: expected at most 0.02" in run_checks(near, Quality()).failed_checks
     assert results(run_checks(near, Quality(near_copies=False)))["near_copies"] is None
+
+
+def test_lower_end_of_the_attacks_is_compared_with_its_threshold() -> None:
+    weak = Attack("distance ratio", Interval(0.63, 0.59, 0.67), Interval(0.05, 0.02, 0.08))
+    strong = Attack("density ratio", Interval(0.63, 0.61, 0.65), Interval(0.06, 0.04, 0.08))
+    measures = MEASURES._replace(closeness=replace(MEASURES.closeness, share=0.5))
+
+    chance = run_checks(measures._replace(membership=Membership((weak,), 500, 500, 900)), Quality())
+    found = run_checks(measures._replace(membership=Membership((weak, strong), 500, 500, 900)), Quality())
+    by_time = measures._replace(membership=Membership((strong,), 500, 500, 900), is_exchangeable=False)
+
+    assert chance.failed_checks == ()
+    assert found.failed_checks == (
+        "AUROC of membership inference is 0.63: expected at most 0.6",
+        "share of training rows found at 1 % false positives is 0.06: expected at most 0.03",
+    )
+    assert run_checks(by_time, Quality()).failed_checks == ()
+    assert len(run_checks(by_time, Quality(membership=0.6)).failed_checks) == 1
 
 
 def test_threshold_on_loss_names_why_it_is_not_measured() -> None:

@@ -34,13 +34,13 @@ def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_fol
     assert result.missed == ()
     assert result.created
     measured = {"copies", "near_copies", "closeness", "shapes", "trends", "trees", "logistic", "coverage", "moments"}
-    assert set(result.quality) == measured | {"loss"}
+    assert set(result.quality) == measured | {"loss", "membership", "exposed"}
     assert result.quality["copies"] == 0.0
     assert 0.5 < result.quality["shapes"] <= 1
     assert result.report == tmp_path / "out" / "reports" / "samples-dt=2026-02-01.html"
     page = result.report.read_text()
     assert "no privacy guarantee" in page
-    assert "Published: 5 of 5 checks passed" in page
+    assert "Published: 7 of 7 checks passed" in page
     assert sample(job, rows=400, seed=1, partition="dt=2026-02-01").quality == result.quality
     unjudged = shop_job(shared_folder, tmp_path, "quality = { check = false }")
     assert sample(unjudged, rows=20, seed=1, partition="dt=2026-02-01").report is None
@@ -66,7 +66,7 @@ def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, 
         "report.html",
     ]
     assert pq.read_table(folder / "part-0.parquet.quarantined").num_rows == 200
-    assert "Quarantined: 2 of 5 checks failed" in (folder / "report.html").read_text()
+    assert "Quarantined: 2 of 7 checks failed" in (folder / "report.html").read_text()
     assert Outputs(tmp_path / "out").quarantined() == {}
     assert not (tmp_path / "out" / "reports").exists()
 
@@ -156,7 +156,8 @@ def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
 def test_images_are_checked_in_feature_space(digits: Path) -> None:
     result = sample(gated(digits), rows=200, seed=1, partition="a")
 
-    assert set(result.quality) == {"copies", "closeness", "trees", "logistic", "coverage", "frechet"}
+    audited = {"copies", "closeness", "membership", "exposed"}
+    assert set(result.quality) == audited | {"trees", "logistic", "coverage", "frechet"}
     assert result.missed == ()
     assert result.report is not None
     assert "data:image/png" in result.report.read_text()
