@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from aepipe.models.base import Batch, Model, Posterior
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import draw_from
 from aepipe.models.losses import gaussian_nll
 from aepipe.models.total_correlation import total_correlation
@@ -27,24 +27,33 @@ def reconstruction_metrics(model: Model, batch: Batch) -> dict[str, float]:
     }
 
 
-def gaussian_metrics(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
-    """Compute the ELBO, its KL, the active latents and the IWAE bound for Gaussian latents with prior N(0, I)."""
+def gaussian_metrics(model: GaussianEncoderDecoder, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+    """Compute the ELBO, its KL, the active latents and the IWAE bound for Gaussian latents.
+
+    A KL per latent exists only where it has a closed form. Elsewhere a latent is active if its mean varies between rows
+    (Burda, Grosse & Salakhutdinov 2015).
+    """
     posterior = model.posterior(batch.input)
-    by_latent = posterior.kl.mean(0)
 
     def nll_of(z: Tensor) -> Tensor:
         return model.likelihood.nll(model.decode(z, batch.input.given), batch.target).sum(1)
 
-    nll = float(nll_of(draw_from(posterior, generator)).mean())
+    def log_weights() -> Tensor:
+        z, log_ratio = model.draw_weighted(posterior, generator)
+        return log_ratio - nll_of(z)
+
+    drawn = model.draw(posterior, generator)
+    nll, by_latent = float(nll_of(drawn.z).mean()), drawn.kl.mean(0)
     kl = float(by_latent.sum())
-    log_weights = partial(draw_log_weights, posterior, nll_of, generator)
+    names = model.latent.names if len(by_latent) == len(model.latent.names) else ()
+    activity = by_latent if names else posterior.mean.var(0, correction=0)
     return {
         **reconstruction_metrics(model, batch),
         "elbo": -(nll + kl),
         "kl": kl,
-        "active_latents": float((by_latent > ACTIVE_NATS).sum()),
+        "active_latents": float((activity > ACTIVE_NATS).sum()),
         "log_likelihood": float(importance_weighted(log_weights).mean()),
-        **{f"kl.{name}": float(nats) for name, nats in zip(model.latent.names, by_latent, strict=True)},
+        **{f"kl.{name}": float(nats) for name, nats in zip(names, by_latent, strict=False)},
     }
 
 
@@ -62,7 +71,9 @@ def moment_metrics(z: Tensor) -> dict[str, float]:
     }
 
 
-def independence_metrics(model: Model, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
+def independence_metrics(
+    model: GaussianEncoderDecoder, batch: Batch, generator: torch.Generator
+) -> Mapping[str, float]:
     """Compute the metrics of `gaussian_metrics` and the total correlation of the latents."""
     metrics = gaussian_metrics(model, batch, generator)
     posterior = model.posterior(batch.input)

@@ -1,7 +1,9 @@
 """Base class of most families: an encoder and a decoder of one backbone with a vector of real latents between."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,10 +21,13 @@ from aepipe.models.base import (
     deterministic_posterior,
 )
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import latents_for, real_space, split_gaussian
+from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian
+from aepipe.models.layers.gaussian import Gaussian
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
-from aepipe.models.layers.prior import Prior, standard_prior
+from aepipe.models.layers.prior import MixturePrior, Prior, standard_prior
+from aepipe.models.layers.vamp_prior import PseudoInputs, kl_to_mixture, mixture_log_density
+from aepipe.models.losses import gaussian_nll
 
 
 class EncoderDecoder(Model, ABC):
@@ -81,14 +86,91 @@ class DeterministicEncoderDecoder(EncoderDecoder, ABC):
         """Return the loss of the only objective."""
 
 
-class GaussianEncoderDecoder(EncoderDecoder, ABC):
-    """Encoder-decoder with a diagonal Gaussian posterior and the prior N(0, I)."""
+class Draw(NamedTuple):
+    """Latents drawn from the posteriors of rows, and what they cost."""
 
-    def __init__(self, layout: Layout, backbone: BackbonePlan, likelihood: Likelihood, space: LatentSpace) -> None:
+    z: Tensor
+    """(B, Z)"""
+    kl: Tensor
+    """KL to the prior in nats: (B, Z) in closed form per latent, or (B, 1) estimated at `z`"""
+
+
+class WeightedDraw(NamedTuple):
+    """Latents drawn from the posteriors of rows, and their density."""
+
+    z: Tensor
+    """(B, Z)"""
+    log_ratio: Tensor
+    """(B,) log p(z) - log q(z | row), in nats"""
+
+
+class GaussianEncoderDecoder(EncoderDecoder, ABC):
+    """Encoder-decoder with a diagonal Gaussian posterior; the prior is N(0, I) or that of pseudo-inputs."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        backbone: BackbonePlan,
+        likelihood: Likelihood,
+        space: LatentSpace,
+        *,
+        pseudo_inputs: int = 0,
+    ) -> None:
+        """Build the networks; pseudo_inputs: 0 for the prior N(0, I)."""
         super().__init__(layout, backbone, likelihood, space, answers=2)
+        self.pseudo_inputs = PseudoInputs(layout, pseudo_inputs) if pseudo_inputs else None
 
     def posterior(self, row: Row) -> Posterior:
-        return split_gaussian(self.encoder(row), row.dense.dtype)
+        """Encode rows; the KL to the prior of pseudo-inputs is an upper bound, (B, 1)."""
+        own = split_gaussian(self.encoder(row), row.dense.dtype)
+        if self.pseudo_inputs is None:
+            return own
+        return own._replace(kl=kl_to_mixture(_gaussian(own), self._components()))
 
+    def draw(self, posterior: Posterior, generator: torch.Generator) -> Draw:
+        """Draw one reparametrised sample per row; its KL is in closed form where there is one."""
+        if self.pseudo_inputs is None:
+            return Draw(draw_from(posterior, generator), posterior.kl)
+        z, log_ratio = self.draw_weighted(posterior, generator)
+        return Draw(z, -log_ratio.unsqueeze(1))
+
+    def draw_weighted(self, posterior: Posterior, generator: torch.Generator) -> WeightedDraw:
+        """Draw one reparametrised sample per row, with its density."""
+        z = draw_from(posterior, generator)
+        return WeightedDraw(z, self.log_prior(z) - log_density(z, posterior))
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Compute the log density of latents z (B, Z) under the prior, (B,) in nats."""
+        if self.pseudo_inputs is None:
+            return -gaussian_nll(z, torch.zeros_like(z)).sum(1)
+        return mixture_log_density(z, self._components())
+
+    def prepare(self, batch: Batch) -> None:
+        super().prepare(batch)
+        if self.pseudo_inputs is not None:
+            self.pseudo_inputs.start(batch.input)
+
+    @torch.no_grad()
     def prior(self) -> Prior | None:
-        return standard_prior(len(self.space.names))
+        if self.pseudo_inputs is None:
+            return standard_prior(len(self.space.names))
+        means, log_vars = (part.double().cpu() for part in self._components())
+        factors = torch.diag_embed(torch.exp(0.5 * log_vars))
+        return MixturePrior(np.full(len(means), 1 / len(means)), means.numpy(), factors.numpy())
+
+    def _components(self) -> Gaussian:
+        """Encode the pseudo-inputs, (K, Z) each."""
+        assert self.pseudo_inputs is not None
+        rows = self.pseudo_inputs()
+        return _gaussian(split_gaussian(self.encoder(rows), rows.dense.dtype))
+
+
+def log_density(z: Tensor, posterior: Posterior) -> Tensor:
+    """Compute log q(z | row) of latents z (B, Z) under a diagonal Gaussian, (B,) in nats."""
+    assert posterior.log_var is not None
+    return -gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
+
+
+def _gaussian(posterior: Posterior) -> Gaussian:
+    assert posterior.log_var is not None
+    return Gaussian(posterior.mean, posterior.log_var)

@@ -23,13 +23,16 @@ def fit_priors(
 ) -> tuple[Part, ...]:
     """Fit a mixture of at most `components` Gaussians and a single Gaussian to the latents of training rows.
 
-    The single Gaussian is the prior of the model, if it has one, otherwise it has the moments of the latents. Latents
-    that are codes or sequences are drawn from the prior of the model only.
+    The prior of the model takes the place of the mixture if it is one, and of the single Gaussian otherwise. Without a
+    prior, the single Gaussian has the moments of the latents. Latents that are codes or sequences are drawn from the
+    prior of the model only.
     """
     own, latent = model.prior(), model.latent
     if not has_mixture(latent):
         return () if own is None else (_part(MIXTURE, model, own),)
     latents = draw_latents(model, train, seed=seed)
+    if isinstance(own, MixturePrior):
+        return _part(MIXTURE, model, own), _part(NORMAL, model, fit_normal(latents))
     mixture = fit_mixture(latents, components=components, seed=seed)
     return _part(MIXTURE, model, mixture), _part(NORMAL, model, own or fit_normal(latents))
 

@@ -1,4 +1,4 @@
-"""Variational autoencoder: diagonal Gaussian posterior, prior N(0, I), KL warm-up and free bits.
+"""Variational autoencoder: diagonal Gaussian posterior, prior N(0, I) or VampPrior, KL warm-up and free bits.
 
 Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
 """
@@ -13,15 +13,18 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Loss, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space
+from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import free_bits, linear_ramp
+from aepipe.models.prior_choice import PriorKind, PseudoInputCount, pseudo_input_count
 
 
 class VaeOptions(FrozenModel):
     """Options of families that are trained by the ELBO."""
 
     latent: LatentWidth = None
+    prior: PriorKind = "normal"
+    pseudo_inputs: PseudoInputCount = None
     warm_up: float = Field(
         0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
@@ -32,7 +35,13 @@ class VaeBase(GaussianEncoderDecoder):
     """VAE; encoder and decoder also take the conditions, if the layout has any."""
 
     def __init__(self, layout: Layout, options: VaeOptions, backbone: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
+        super().__init__(
+            layout,
+            backbone,
+            likelihood,
+            real_space(latents_for(layout, options.latent)),
+            pseudo_inputs=pseudo_input_count(options),
+        )
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -45,10 +54,11 @@ class VaeBase(GaussianEncoderDecoder):
         return gaussian_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior = self.posterior(batch.input)
-        params = self.decode(draw_from(posterior, context.generator), batch.input.given)
+        drawn = self.draw(self.posterior(batch.input), context.generator)
+        params = self.decode(drawn.z, batch.input.given)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()
-        kl = posterior.kl.mean(0)
-        total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, self.options.free_bits).sum()
+        kl = drawn.kl.mean(0)
+        free = self.options.free_bits * len(self.space.names) / len(kl)
+        total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, free).sum()
         terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.target))

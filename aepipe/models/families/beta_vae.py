@@ -13,15 +13,18 @@ from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import independence_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import LatentWidth, draw_from, latent_faults, latents_for, real_space
+from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
+from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
 
 
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: LatentWidth = None
+    prior: PriorKind = "normal"
+    pseudo_inputs: PseudoInputCount = None
     beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; unused with a capacity")
     warm_up: float = Field(
         0.1,
@@ -42,7 +45,13 @@ class BetaVae(GaussianEncoderDecoder):
     """VAE with a weight or capacity for its KL."""
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
+        super().__init__(
+            layout,
+            backbone,
+            likelihood,
+            real_space(latents_for(layout, options.latent)),
+            pseudo_inputs=pseudo_input_count(options),
+        )
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -54,10 +63,10 @@ class BetaVae(GaussianEncoderDecoder):
         return independence_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        posterior = self.posterior(batch.input)
-        params = self.decode(draw_from(posterior, context.generator), batch.input.given)
+        drawn = self.draw(self.posterior(batch.input), context.generator)
+        params = self.decode(drawn.z, batch.input.given)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()
-        kl = posterior.kl.sum(1).mean()
+        kl = drawn.kl.sum(1).mean()
         options, progress = self.options, context.progress
         if options.capacity is None:  # Higgins et al. 2017, equation 4
             penalty = options.beta * linear_ramp(progress, options.warm_up) * kl
@@ -73,5 +82,5 @@ FAMILY = Family(
     Options,
     ("mlp", "conv"),
     BetaVae,
-    latent_faults,
+    prior_faults,
 )

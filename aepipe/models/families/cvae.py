@@ -5,7 +5,7 @@ warm-up and free bits of `vae`.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.latent_space import latent_faults
+from aepipe.models.prior_choice import prior_faults
 from aepipe.models.vae_base import VaeBase, VaeOptions
 
 FAMILY = Family(
@@ -14,6 +14,6 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv"),
     VaeBase,
-    latent_faults,
+    prior_faults,
     takes_conditions=True,
 )

@@ -11,22 +11,23 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
 from aepipe.models.card_metrics import gaussian_metrics
-from aepipe.models.encoder_decoder import GaussianEncoderDecoder
-from aepipe.models.latent_space import LatentWidth, draw_from, latent_faults, latents_for, real_space
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder, log_density
+from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.losses import gaussian_nll
+from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
 
 
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: LatentWidth = None
+    prior: PriorKind = "normal"
+    pseudo_inputs: PseudoInputCount = None
     draws: int = Field(8, ge=1, le=64, description="latents drawn per row in training; 1 is the plain VAE")
     gradient: Literal["doubly_reparametrised", "standard"] = Field(
         "doubly_reparametrised", description="estimator of the encoder's gradient"
@@ -37,7 +38,13 @@ class ImportanceWeightedAutoencoder(GaussianEncoderDecoder):
     """VAE trained by the importance-weighted bound."""
 
     def __init__(self, layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood) -> None:
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, options.latent)))
+        super().__init__(
+            layout,
+            backbone,
+            likelihood,
+            real_space(latents_for(layout, options.latent)),
+            pseudo_inputs=pseudo_input_count(options),
+        )
         self.options = options
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -58,7 +65,7 @@ class ImportanceWeightedAutoencoder(GaussianEncoderDecoder):
             z = draw_from(posterior, context.generator)
             params = self.decode(z, batch.input.given)
             nll = self.likelihood.nll(params, batch.target).sum(1)
-            log_weights.append(_log_prior_ratio(z, density) - nll)
+            log_weights.append(self.log_prior(z) - log_density(z, density) - nll)
             draws.append(z)
         stacked = torch.stack(log_weights)
         bound = torch.logsumexp(stacked, 0).mean() - math.log(len(draws))
@@ -74,18 +81,11 @@ class ImportanceWeightedAutoencoder(GaussianEncoderDecoder):
         return Loss(total, terms, self.likelihood.misfit(params, batch.target))
 
 
-def _log_prior_ratio(z: Tensor, posterior: Posterior) -> Tensor:
-    """Compute log p(z) / q(z|x), (B,) in nats, at latents z (B, Z)."""
-    assert posterior.log_var is not None
-    own = gaussian_nll(z - posterior.mean, 0.5 * posterior.log_var).sum(1)
-    return own - gaussian_nll(z, torch.zeros_like(z)).sum(1)
-
-
 FAMILY = Family(
     "iwae",
     "a Gaussian code by a bound of several draws, tighter than the evidence lower bound",
     Options,
     ("mlp", "conv"),
     ImportanceWeightedAutoencoder,
-    latent_faults,
+    prior_faults,
 )

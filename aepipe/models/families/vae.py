@@ -1,10 +1,10 @@
-"""Variational autoencoder with Gaussian latents and the prior N(0, I), trained by the ELBO.
+"""Variational autoencoder with Gaussian latents and the prior N(0, I) or VampPrior, trained by the ELBO.
 
 Kingma & Welling 2013.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.latent_space import latent_faults
+from aepipe.models.prior_choice import prior_faults
 from aepipe.models.vae_base import VaeBase, VaeOptions
 
 FAMILY = Family(
@@ -13,5 +13,5 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv", "recurrent"),
     VaeBase,
-    latent_faults,
+    prior_faults,
 )

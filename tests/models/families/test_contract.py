@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from pydantic import BaseModel
 from torch.optim import SGD
 
 from aepipe.config.job import Model as Section
 from aepipe.export.export import export_parts
 from aepipe.layout import Category, Layout
 from aepipe.models import backbone as backbones
-from aepipe.models.base import Batch, Model, StepContext
+from aepipe.models.base import Batch, Family, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
 from aepipe.models.families import build, find, names
 from aepipe.models.layers.preprocessing import Row
@@ -21,6 +22,21 @@ from aepipe.training.loop import optimizer_step
 from tests.support.layouts import LAYOUTS, random_rows, with_conditions
 
 Case = tuple[str, str | None, str]
+
+
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "vae+vampprior": ("vae", {"prior": "vampprior", "pseudo_inputs": 7}),
+}
+"""Families with options that change their latents, tested on the default backbone of few layouts."""
+
+
+def section_of(case: Case) -> Section:
+    family, options = VARIANTS.get(case[0], (case[0], {}))
+    return Section.model_validate({"family": family, "trunk": case[1], **options})
+
+
+def family_of(case: Case) -> Family[BaseModel]:
+    return find(section_of(case).family)
 
 
 def cases() -> Iterator[Case]:
@@ -31,13 +47,18 @@ def cases() -> Iterator[Case]:
                     continue
                 if not find(family).takes_codes or (layout.categories and not layout.numbers):
                     yield family, backbone, name
+    for variant, (family, _) in VARIANTS.items():
+        for name in ("mixed", "grey", "series"):
+            backbone = backbones.best_for(LAYOUTS[name].kind)
+            if backbone in find(family).backbones:
+                yield variant, backbone, name
 
 
 def layout_of(case: Case) -> Layout:
     layout = LAYOUTS[case[2]]
-    if find(case[0]).takes_codes:  # a column of many codes reaches it as two of few
+    if family_of(case).takes_codes:  # a column of many codes reaches it as two of few
         layout = layout.model_copy(update={"categories": tuple(map(_of_few_codes, layout.categories))})
-    return with_conditions(layout) if find(case[0]).takes_conditions else layout
+    return with_conditions(layout) if family_of(case).takes_conditions else layout
 
 
 def _of_few_codes(category: Category) -> Category:
@@ -55,7 +76,7 @@ def make(case: Case) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
 @functools.cache  # what a family prepares may take seconds
 def _made(case: Case, rows: int = 40, seed: int = 0) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
     layout = layout_of(case)
-    model = build(layout, Section(family=case[0], trunk=case[1]), seed)
+    model = build(layout, section_of(case), seed)
     tensors = tuple(torch.from_numpy(random_rows(layout, rows)[port.name]) for port in layout.ports)
     row = model.preprocessing(named(layout, tensors))
     model.prepare(Batch(row, row))
@@ -129,7 +150,7 @@ def test_outputs_depend_neither_on_the_call_nor_on_the_batch(case: Case) -> None
 @every_case
 def test_a_saved_model_answers_as_before(case: Case) -> None:
     model, _, row = make(case)
-    other = build(model.layout, Section(family=case[0], trunk=case[1]), 1).eval()
+    other = build(model.layout, section_of(case), 1).eval()
     file = io.BytesIO()
 
     torch.save(model.state_dict(), file)
@@ -161,7 +182,7 @@ def test_parts_output_what_their_ports_declare(case: Case) -> None:
 def test_the_same_seed_builds_the_same_weights_and_leaves_torch_s_own_noise_alone(case: Case) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    section = Section(family=case[0], trunk=case[1])
+    section = section_of(case)
 
     first, same, other = (build(layout_of(case), section, seed).state_dict() for seed in (3, 3, 4))
 
