@@ -1,6 +1,7 @@
 """Errors that a user can fix, one class for each remedy."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -170,4 +171,4 @@ def describe_failure(error: BaseException) -> str:
     inner = getattr(error, "reason", error)
     if isinstance(inner, OSError) and inner.strerror:
         return str(inner.strerror)
-    return " ".join(str(inner).split()) or type(error).__name__
+    return " ".join(re.sub(r"\[Errno -?\d+\]", "", str(inner)).split()) or type(error).__name__

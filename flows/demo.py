@@ -3,8 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,33 +12,16 @@ from aepipe.config.job import read_job
 from aepipe.errors import AepipeError
 from aepipe.jobs.alarm_warnings import far_above_alpha
 from aepipe.jobs.evaluate.compare import Comparison, compare
-from aepipe.jobs.example_data import NIGHTS, write_cells, write_digits
-from aepipe.jobs.example_flights import write_flights
 from aepipe.jobs.explain import explain
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
 from flows.engine import Unfinished
+from flows.examples import EXAMPLES, ROOT, Example, write_missing
 from flows.nightly import NightlyResult, NightOptions, nightly
 
-ROOT = Path(__file__).resolve().parent.parent
-LAST_FLIGHTS = date(2013, 2, 28)
 MOST_UNUSUAL = 3
 REASONS = 2
-
-
-class Example(NamedTuple):
-    """Writer of an example's nights, and the name of the night that it writes last."""
-
-    write: Callable[[Path], object]
-    last: str
-
-
-EXAMPLES = {
-    "flights": Example(lambda folder: write_flights(folder, last=LAST_FLIGHTS), f"dt={LAST_FLIGHTS}"),
-    "digits": Example(write_digits, NIGHTS[-1]),
-    "cells": Example(write_cells, NIGHTS[-1]),
-}
 
 
 class Found(NamedTuple):
@@ -70,8 +52,7 @@ def main() -> None:
 
 def _run(name: str, example: Example) -> Found:
     folder = ROOT / "data" / name
-    if not (folder / example.last / "part-0.parquet").is_file():
-        example.write(folder)
+    write_missing(example, folder)
     print(f"== {name}: the nightly flow", flush=True)
     job = folder / "job.toml"
     return Found(job, nightly(NightOptions(job=job)), compare(job))

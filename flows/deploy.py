@@ -3,12 +3,16 @@
 Everything is created or updated by its name: running it again changes nothing.
 """
 
+import json
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+from zoneinfo import ZoneInfo
 
+import httpx
 from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
@@ -17,10 +21,12 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.callables import parameter_schema
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError
+from aepipe.errors import AepipeError, describe_failure
+from aepipe.tables.partitions import discover
 from flows import nightly, score, synthesize, train
 from flows.engine import PARTIAL
 from flows.options import Options
@@ -28,6 +34,9 @@ from flows.terminal import parse
 
 GRACE_S = 300
 """Seconds after which the place of a run whose worker died is free again."""
+NEXT = "next: "
+"""Start of a line that is a command to run."""
+_REMEDY = "Check it with `aepipe doctor`."
 STUCK = "aepipe: end runs that are stuck"
 FINISHED = frozenset(f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled", PARTIAL))
 POOL_VARIABLES = {"env": {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_EXTRA_LOGGERS": "aepipe"}}
@@ -42,6 +51,23 @@ class DeployOptions(Options):
     sampling: str = Field("0 6 * * 0", description="cron schedule of synthetic rows, if the job asks for some")
     timezone: str = Field("UTC", description="time zone of the schedules")
     stuck_hours: float = Field(12.0, gt=0, description="hours after which a run counts as stuck and is ended")
+
+    @field_validator("nightly", "training", "sampling")
+    @classmethod
+    def _check_cron(cls, value: str) -> str:
+        """Refuse a schedule that Prefect would not run."""
+        try:
+            return CronSchedule(cron=value).cron
+        except ValidationError:
+            raise PydanticCustomError("cron", "expected a cron schedule such as '30 2 * * *'") from None
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (OSError, ValueError, LookupError):  # a folder of the database; a path; no such zone
+            raise PydanticCustomError("timezone", "expected a time zone such as 'Europe/Berlin'") from None
 
 
 class Planned(NamedTuple):
@@ -77,6 +103,21 @@ def plan(options: DeployOptions, job: Job) -> Iterator[Planned]:
             ["sampling"],
         )
     yield Planned(score.score, "flows/score.py:score", f"{job.name}-backfill", None, own, ["backfill"])
+
+
+def next_commands(options: DeployOptions, job: Job) -> list[str]:
+    """Return the commands that start a night now: as scheduled, and again for one partition with all other options."""
+    night = next(iter(plan(options, job)))
+    start = f"prefect deployment run {shlex.quote(f'{night.flow.name}/{night.name}')}"
+    again = json.dumps(night.parameters | {"partitions": [_last_partition(job)]}, ensure_ascii=False)
+    return [start, f"{start} -p {shlex.quote(f'options={again}')}"]
+
+
+def _last_partition(job: Job) -> str:
+    try:
+        return discover(job)[-1].name
+    except AepipeError:  # the first night has not come yet
+        return "dt=2026-01-06"
 
 
 def deploy(options: DeployOptions) -> list[str]:
@@ -158,17 +199,24 @@ def _apply_automation(client: SyncPrefectClient, within: timedelta) -> str:
 def main() -> None:
     """Deploy, and end with exit code 2 for an error that the user can fix."""
     if not PREFECT_API_URL.value():
-        print(
-            "error: PREFECT_API_URL is not set. Start a server and set it; docs/scheduling.md says how.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        _end("PREFECT_API_URL is not set. Start a server and set it; docs/scheduling.md says how.")
+    options = parse(DeployOptions)
     try:
-        for line in deploy(parse(DeployOptions)):
-            print(line)
-    except (AepipeError, ValidationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        lines = deploy(options)
+        lines += [f"{NEXT}{command}" for command in next_commands(options, read_job(options.job))]
+    except AepipeError as error:
+        _end(str(error))
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        _end(f"the server at {PREFECT_API_URL.value()} refused the request with status {status}. {_REMEDY}")
+    except httpx.HTTPError as error:
+        _end(f"the server at {PREFECT_API_URL.value()} does not answer: {describe_failure(error)}. {_REMEDY}")
+    print("\n".join(lines))
+
+
+def _end(fault: str) -> NoReturn:
+    print(f"error: {fault}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -436,7 +436,9 @@ def sign(
 
 @app.command()
 def doctor(
-    job: Annotated[Path | None, typer.Argument(help="Job file to check too.")] = None, json: Json = False
+    job: Annotated[Path | None, typer.Argument(help="Job file to check too.")] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove the pid file that a dead Prefect server left.")] = False,
+    json: Json = False,
 ) -> None:
     """Check this machine, its libraries and devices, and a job if given, for problems that would stop a run.
 
@@ -444,7 +446,7 @@ def doctor(
     """
     from aepipe.jobs.doctor import doctor as look
 
-    result = look(job)
+    result = look(job, fix=fix)
     if json:
         print_json(result)
     else:

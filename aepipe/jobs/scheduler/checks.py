@@ -23,13 +23,18 @@ class Finding(NamedTuple):
     ok: bool
 
 
-def check_scheduler(environment: Mapping[str, str]) -> Iterator[Finding]:
+def check_scheduler(environment: Mapping[str, str], *, fix: bool = False) -> Iterator[Finding]:
     """Yield the checks of pid file, exposure, server, deployments and worker.
 
     Without PREFECT_API_URL only the files are checked: `aepipe` commands need no server.
+
+    Args:
+        environment: variables of the environment.
+        fix: remove a pid file that a dead server left.
     """
     home = Path(environment.get("PREFECT_HOME") or Path.home() / ".prefect")
-    yield _pid_file(home / "server.pid")
+    pid_file = _pid_file(home / "server.pid")
+    yield pid_file if pid_file.ok or not fix else _remove(home / "server.pid")
     host = environment.get("PREFECT_SERVER_API_HOST")
     if host is not None and host not in LOOPBACK and not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
         remedy = "Set PREFECT_SERVER_API_AUTH_STRING, or bind it to 127.0.0.1."
@@ -45,19 +50,29 @@ def check_scheduler(environment: Mapping[str, str]) -> Iterator[Finding]:
 def _pid_file(path: Path) -> Finding:
     """Check the file that makes `prefect server start --background` say that a server is running."""
     what = "Prefect pid file"
+    remedy = f"Remove it: aepipe doctor --fix, or rm {path}"
     try:
         pid = int(path.read_text())
     except FileNotFoundError:
         return Finding(what, "no background server", True)
     except (OSError, ValueError):
-        return Finding(what, f"{path} cannot be read. Remove it: rm {path}", False)
+        return Finding(what, f"{path} cannot be read. {remedy}", False)
     if not _is_running(pid):
-        found = f"{path} names process {pid}, which is gone: no server can start. Remove it: rm {path}"
+        found = f"{path} names process {pid}, which is gone: no server can start. {remedy}"
         return Finding(what, found, False)
     if not _is_prefect(pid):  # the number was given to another process, as after a restart of the machine
-        found = f"{path} names process {pid}, which is another program: no server can start. Remove it: rm {path}"
+        found = f"{path} names process {pid}, which is another program: no server can start. {remedy}"
         return Finding(what, found, False)
     return Finding(what, f"process {pid}", True)
+
+
+def _remove(path: Path) -> Finding:
+    what = "Prefect pid file"
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return Finding(what, f"{path} cannot be removed: {describe_failure(error)}. Remove it: rm {path}", False)
+    return Finding(what, f"removed {path}, which a dead server left", True)
 
 
 def _is_running(pid: int) -> bool:
@@ -85,7 +100,7 @@ def _server_checks(url: str, pool: str) -> Iterator[Finding]:
         _ask(f"{url}/health")
     except (OSError, ValueError) as error:
         reason = describe_failure(error)
-        start = "Start it: prefect server start --host 127.0.0.1 --background"
+        start = "Start it: prefect server start --host 127.0.0.1"
         yield Finding(what, f"{url} does not answer: {reason}. {start}", False)
         return
     host = urlsplit(url).hostname

@@ -60,10 +60,27 @@ def test_a_pid_file_of_a_dead_process_is_found_with_its_remedy(tmp_path: Path) -
     (tmp_path / "server.pid").write_text("4194305")  # above the largest pid of Linux
     found = findings(PREFECT_HOME=home)["Prefect pid file"]
     assert not found.ok
-    assert found.found.endswith(f"which is gone: no server can start. Remove it: rm {tmp_path / 'server.pid'}")
+    assert found.found.endswith(
+        f"which is gone: no server can start. Remove it: aepipe doctor --fix, or rm {tmp_path / 'server.pid'}"
+    )
 
     (tmp_path / "server.pid").write_text("x")
     assert not findings(PREFECT_HOME=home)["Prefect pid file"].ok
+
+
+def test_fix_removes_only_the_pid_file_of_a_dead_server(tmp_path: Path) -> None:
+    path = tmp_path / "server.pid"
+    path.write_text("4194305")  # above the largest pid of Linux
+    (fixed, *_) = check_scheduler({"PREFECT_HOME": str(tmp_path)}, fix=True)
+    assert fixed == ("Prefect pid file", f"removed {path}, which a dead server left", True)
+    assert not path.exists()
+
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "prefect"]) as server:
+        path.write_text(str(server.pid))
+        (found, *_) = check_scheduler({"PREFECT_HOME": str(tmp_path)}, fix=True)
+        server.kill()
+    assert found.ok
+    assert path.exists()
 
 
 def test_an_open_server_without_a_password_is_found(tmp_path: Path) -> None:
@@ -78,7 +95,7 @@ def test_a_server_that_does_not_answer_is_found(tmp_path: Path) -> None:
     found = findings(PREFECT_HOME=str(tmp_path), PREFECT_API_URL="http://127.0.0.1:9/api")["Prefect server"]
 
     assert not found.ok
-    assert found.found.endswith("Start it: prefect server start --host 127.0.0.1 --background")
+    assert found.found.endswith("Start it: prefect server start --host 127.0.0.1")
 
 
 def test_deployments_without_runs_and_missing_workers_are_found(
