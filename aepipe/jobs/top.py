@@ -7,9 +7,10 @@ from pathlib import Path
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError, JobInvalid
+from aepipe.errors import AepipeError, JobInvalid, describe_failure
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs
+from aepipe.storage.listing import files_below
 from aepipe.storage.locks import holder
 from aepipe.tables.partitions import natural_order
 
@@ -63,8 +64,11 @@ def overview(places: Sequence[str | Path]) -> Overview:
     for path in dict.fromkeys(jobs):
         try:
             states.append(_state_of(read_job(path), path))
-        except (AepipeError, OSError) as error:
+        except AepipeError as error:
             states.append(JobState(job=path, name=path.resolve().parent.name, fault=str(error)))
+        except OSError as error:
+            fault = f"{error.filename or path} cannot be read: {describe_failure(error)}"
+            states.append(JobState(job=path, name=path.resolve().parent.name, fault=fault))
     return Overview(at=datetime.now(UTC).isoformat(timespec="seconds"), jobs=tuple(states))
 
 
@@ -102,6 +106,6 @@ def _running(job: Job) -> Iterator[str]:
     if holder(job.bundle_path / ".training.lock") is not None:
         yield "train"
     folder = job.out_path / HIDDEN / "locks"
-    for path in sorted(path for path in folder.rglob("*.lock") if path.parent != folder):
+    for path in sorted(path for path in files_below(folder, "*.lock") if path.parent != folder):
         if holder(path) is not None:
             yield f"{path.parent.name} {path.stem.replace(os.sep, '/')}"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from aepipe.frozen import FrozenModel
 from aepipe.storage.atomic_files import put_json, remove
 from aepipe.storage.commit import discard
+from aepipe.storage.listing import entries, files_below
 from aepipe.storage.locks import lock
 from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, forgotten_folder
 from aepipe.storage.pieces import remove_pieces
@@ -38,7 +39,7 @@ class RemovalNote(FrozenModel):
 def read_notes(root: Path) -> tuple[RemovalNote, ...]:
     """Return the notes of an output folder; a note that cannot be parsed is left out."""
     found = []
-    for path in sorted(forgotten_folder(root).rglob("*.json")):
+    for path in sorted(files_below(forgotten_folder(root), "*.json")):
         try:
             found.append(RemovalNote.model_validate_json(path.read_bytes()))
         except (OSError, ValidationError):
@@ -49,7 +50,7 @@ def read_notes(root: Path) -> tuple[RemovalNote, ...]:
 def files_of(root: Path, partition: str, pages: Sequence[str]) -> tuple[Path, ...]:
     """List the existing files of a partition in the order in which they are removed."""
     found = [path for kind in RUN_KINDS for path in _files_of_kind(PartitionPaths(root, partition, kind))]
-    drift = (folder / f"{partition}.json" for folder in sorted((root / HIDDEN / DRIFT).glob("*")))
+    drift = (folder / f"{partition}.json" for folder in entries(root / HIDDEN / DRIFT))
     return tuple(path for path in (*found, *drift, *_pages(root, pages)) if path.is_file())
 
 
@@ -102,7 +103,7 @@ def _files_of_kind(paths: PartitionPaths) -> Iterator[Path]:
     yield from (paths.final(output) for output in reversed(paths.outputs))
     yield paths.manifest
     yield paths.quarantine
-    yield from sorted(paths.pieces.rglob("*"))
+    yield from sorted(files_below(paths.pieces))
     if paths.quarantined_rows.is_dir():
         yield from sorted(paths.quarantined_rows.iterdir())
 

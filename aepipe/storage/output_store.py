@@ -12,6 +12,7 @@ from aepipe.errors import OutputsTaken
 from aepipe.storage.atomic_files import put_json
 from aepipe.storage.commit import Commit, find_done, recover
 from aepipe.storage.forget import files_of, finish, read_notes, remove_partition
+from aepipe.storage.listing import files_below
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import D, Manifest
 from aepipe.storage.paths import HIDDEN, PartitionPaths, check_partition, manifests_folder
@@ -67,7 +68,7 @@ class Outputs:
 
     def manifests(self, kind: RunKind[D]) -> tuple[Manifest[D], ...]:
         """Return the manifests of all partitions in the natural order of their names (hour=9 before hour=10)."""
-        found = [kind.read_manifest(path) for path in manifests_folder(self.root, kind).rglob("*.json")]
+        found = [kind.read_manifest(path) for path in files_below(manifests_folder(self.root, kind), "*.json")]
         return tuple(sorted((m for m in found if m is not None), key=lambda m: natural_order(m.partition)))
 
     def done(self, kind: RunKind[D], partition: str, key: str) -> Manifest[D] | None:
@@ -117,7 +118,9 @@ class Outputs:
     def partitions(self, kind: RunKind[Any]) -> tuple[str, ...]:
         """Return the names of the partitions that have a manifest, in no order."""
         folder = manifests_folder(self.root, kind)
-        return tuple(path.relative_to(folder).as_posix().removesuffix(".json") for path in folder.rglob("*.json"))
+        return tuple(
+            path.relative_to(folder).as_posix().removesuffix(".json") for path in files_below(folder, "*.json")
+        )
 
     def known(self, kind: RunKind[Any]) -> frozenset[str]:
         """Return the names of the partitions that have a manifest or a file, complete or not."""

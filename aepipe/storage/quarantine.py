@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from aepipe.frozen import FrozenModel
 from aepipe.storage.atomic_files import remove
 from aepipe.storage.commit import REASON
+from aepipe.storage.listing import files_below
 from aepipe.storage.locks import lock
 from aepipe.storage.paths import PartitionPaths, quarantine_folder
 from aepipe.storage.run_details import RunName
@@ -28,12 +29,13 @@ class QuarantineNote(FrozenModel):
 def read_notes(root: Path) -> tuple[QuarantineNote, ...]:
     """Return the notes of an output folder by partition; a note that cannot be parsed says so in its reason."""
     folder = quarantine_folder(root)
-    scored = (path for path in folder.rglob("*.json") if not path.relative_to(folder).parts[0].startswith("_"))
+    scored = (path for path in files_below(folder, "*.json") if not path.relative_to(folder).parts[0].startswith("_"))
     found = [_read_note(path, path.relative_to(folder).as_posix().removesuffix(".json")) for path in scored]
     for kind in RUN_KINDS:
         rows = folder / f"_{kind.outputs[-1]}"
         found += [
-            _read_rows(path.parent, path.parent.relative_to(rows).as_posix(), kind.name) for path in rows.rglob(REASON)
+            _read_rows(path.parent, path.parent.relative_to(rows).as_posix(), kind.name)
+            for path in files_below(rows, REASON)
         ]
     return tuple(sorted(found, key=lambda note: (note.partition, note.kind)))
 

@@ -9,6 +9,7 @@ from typing import Any
 from aepipe.errors import Busy, DataUnreadable
 from aepipe.storage.digests import digest_file
 from aepipe.storage.forget import read_notes
+from aepipe.storage.listing import files_below, raise_unless_missing
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, was_changed
 from aepipe.storage.paths import FILE, PartitionPaths, manifests_folder
@@ -35,11 +36,11 @@ def _extra_files(root: Path) -> Iterator[str]:
     folders = dict.fromkeys(root / output for kind in RUN_KINDS for output in kind.outputs)
     for folder in folders:
         if isinstance(folder, StorePath):
-            names = {path: path.relative_to(folder).parts for path in folder.rglob("*")}
+            names = {path: path.relative_to(folder).parts for path in files_below(folder)}
             shown = (path for path, parts in names.items() if not any(part[0] in "._" for part in parts))
             yield from (_extra(path, folder) for path in shown if path.name != FILE or path.parent == folder)
             continue
-        for parent, inner, files in os.walk(folder):
+        for parent, inner, files in os.walk(folder, onerror=raise_unless_missing):
             links = [name for name in inner if Path(parent, name).is_symlink()]
             inner[:] = [name for name in inner if name[0] not in "._"]
             for name in (*files, *links):
@@ -57,10 +58,12 @@ def _extra(path: Path, folder: Path) -> str:
 def partitions_of(root: Path, kind: RunKind[Any]) -> list[str]:
     """List the partitions that have a manifest or a file, by name."""
     manifests = manifests_folder(root, kind)
-    named = {path.relative_to(manifests).as_posix().removesuffix(".json") for path in manifests.rglob("*.json")}
+    named = {path.relative_to(manifests).as_posix().removesuffix(".json") for path in files_below(manifests, "*.json")}
     folders = [root / output for output in kind.outputs]
     return sorted(
-        named.union(*({p.parent.relative_to(f).as_posix() for p in f.rglob(FILE) if p.parent != f} for f in folders))
+        named.union(
+            *({p.parent.relative_to(f).as_posix() for p in files_below(f, FILE) if p.parent != f} for f in folders)
+        )
     )
 
 

@@ -27,6 +27,7 @@ from aepipe.jobs.series_support import read_rows_job
 from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
+from aepipe.storage.listing import files_below
 from aepipe.storage.paths import DRIFT
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
@@ -297,7 +298,7 @@ def read_drift(out: Path, model_version: str) -> tuple[PartitionDrift, ...]:
     """Return the records of a model version in the order of the partitions; unreadable records count as absent."""
     folder = out / HIDDEN / DRIFT / model_version.rpartition("/")[2]
     found = []
-    for path in folder.rglob("*.json"):
+    for path in files_below(folder, "*.json"):
         try:
             found.append(PartitionDrift.model_validate(json.loads(path.read_bytes())))
         except (ValueError, ValidationError):
