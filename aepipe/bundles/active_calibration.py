@@ -13,7 +13,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import Calibration
 from aepipe.errors import CalibrationInvalid
 from aepipe.storage import HIDDEN, digest_bytes, lock, naming, put_bytes
-from aepipe.storage.chained_log import append_chained, chain_faults, chained
+from aepipe.storage.chained_log import append_chained, chain_faults, chained, remove_unfinished_note
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def _entries(out: Path) -> Iterator[tuple[str, str]]:
 
 def _log_bytes(out: Path) -> bytes:
     path = _folder(out) / LOG
+    remove_unfinished_note(path)
     try:
         with naming(path):
             return path.read_bytes()

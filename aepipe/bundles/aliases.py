@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
-from aepipe.storage.chained_log import chain_digest, chain_faults
+from aepipe.storage.chained_log import chain_digest, chain_faults, remove_unfinished_note
 from aepipe.storage.regular_files import read_regular
 from aepipe.stores import StorePath
 
@@ -108,6 +108,7 @@ def log_faults(folder: Path) -> list[str]:
 def log_bytes(folder: Path) -> bytes:
     """Return the content of the log; empty if there is none. Raises BundleCorrupt if it cannot be read."""
     path = folder / LOG_NAME
+    remove_unfinished_note(path)
     try:
         return read_regular(path, most=_MOST_LOG_BYTES)
     except FileNotFoundError:

@@ -144,9 +144,14 @@ class Registry:
         put_bytes(self.evidence_path(digest), report)
         return digest
 
+    @property
+    def evidence_folder(self) -> Path:
+        """Folder of the promotion reports, also of challengers that were refused."""
+        return self.folder / EVIDENCE
+
     def evidence_path(self, digest: str) -> Path:
         """Return the path of the promotion report with this digest."""
-        return self.folder / EVIDENCE / f"{digest.rpartition(':')[2]}.json"
+        return self.evidence_folder / f"{digest.rpartition(':')[2]}.json"
 
     def faults(self) -> list[str]:
         """Return one message for each change of the alias log, and each promotion report that is absent or changed.

@@ -145,6 +145,26 @@ def replacing(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def remove_abandoned(path: Path) -> None:
+    """Remove the temporary file that a killed writer of `path` left; a writer at work keeps its own.
+
+    For files that may not be written again soon; the next writer would overwrite it. Missing rights are no fault.
+    """
+    temp = path.with_name(f".{path.name}.tmp")
+    try:
+        descriptor = os.open(temp, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_open_as(temp, descriptor):
+            temp.unlink()
+    except OSError:  # another process writes it, or the folder cannot be written
+        pass
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _open_locked(temp: Path) -> Iterator[int]:
     while True:

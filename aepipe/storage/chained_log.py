@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from aepipe.storage.atomic_files import append_line, put_bytes
+from aepipe.storage.atomic_files import append_line, put_bytes, remove_abandoned
 from aepipe.storage.digests import digest_of
 from aepipe.storage.regular_files import read_regular
+from aepipe.stores import StorePath
 
 _MOST_DIGEST_BYTES = 100
 _CHAIN = re.compile(rb',"chain":"([^"]*)"}$')
@@ -39,6 +40,15 @@ def append_chained(path: Path, line: str) -> None:
     append_line(path, line)
     (digest,) = _CHAIN.findall(line.encode())
     put_bytes(_last(path), digest)  # a process killed before this leaves the digest of a line that is still there
+
+
+def remove_unfinished_note(path: Path) -> None:
+    """Remove what an `append_chained` that was killed after its line left: the temporary file of the last digest.
+
+    Readers of a log call it, since the next line may be far away.
+    """
+    if not isinstance(path, StorePath):
+        remove_abandoned(_last(path))
 
 
 def _last(path: Path) -> Path:

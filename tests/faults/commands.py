@@ -139,9 +139,9 @@ def published(root: Path) -> dict[str, str]:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Return the files that only a run in progress needs, but for a note that the next line of its log replaces."""
+    """Return the files that only a run in progress needs."""
     names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-    return [name for name in names if _LEFTOVER.search(name) and not name.endswith(".last.tmp")]
+    return [name for name in names if _LEFTOVER.search(name)]
 
 
 def faults(root: Path) -> list[str]:

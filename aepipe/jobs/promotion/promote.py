@@ -1,9 +1,12 @@
 """Promotion of a challenger and rollback of the champion, both recorded in the alias log."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from aepipe.bundles.aliases import CHALLENGER, CHAMPION
 from aepipe.bundles.registry import Registry, current_user
@@ -15,6 +18,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.progress import Progress, no_progress
+from aepipe.storage.listing import entries
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
@@ -126,7 +130,7 @@ def promote_version(
             sentence=_refusal(version, failed),
             report=report,
         )
-    evidence = None if report is None else registry.put_evidence((report.model_dump_json(indent=1) + "\n").encode())
+    evidence = None if report is None else registry.put_evidence(_to_bytes(report))
     registry.set_alias(CHAMPION, version, who=current_user(), why=why, evidence=evidence)
     sentence = f"{version} is now {CHAMPION} of {job.name}"
     if before is not None:
@@ -154,8 +158,31 @@ def promote_if_automatic(job: Job, version: str) -> PromoteResult | None:
     except AepipeError as error:
         log.warning("%s stays challenger: %s", version, error)
         return None
+    if result.report is not None and not result.promoted:  # `awaits_promotion` finds it: compared, and refused
+        Registry(job.bundle_path).put_evidence(_to_bytes(result.report))
     log.log(logging.INFO if result.promoted else logging.WARNING, "%s", result.sentence)
     return result
+
+
+def awaits_promotion(job: Job, version: str) -> bool:
+    """Return whether `[promotion] automatic` applies to a challenger that no training compared with the champion.
+
+    Such a challenger was left by a process that died between the alias and the promotion, or whose comparison failed.
+    """
+    registry = Registry(job.bundle_path)
+    was_champion = any(naming.alias == CHAMPION and naming.version == version for naming in registry.history())
+    return job.promotion.automatic and not was_champion and version not in _compared_challengers(registry)
+
+
+def _compared_challengers(registry: Registry) -> Iterator[str]:
+    """Yield the challengers of all stored promotion reports; a report that cannot be parsed counts as absent."""
+    for path in entries(registry.evidence_folder):
+        with suppress(ValidationError):
+            yield PromotionReport.model_validate_json(path.read_bytes()).comparison.challenger.version
+
+
+def _to_bytes(report: PromotionReport) -> bytes:
+    return (report.model_dump_json(indent=1) + "\n").encode()
 
 
 def rollback(job_path: str | Path, *, why: str = "") -> RollbackResult:

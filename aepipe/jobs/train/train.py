@@ -9,6 +9,7 @@ from aepipe.bundles.aliases import CHALLENGER, CHAMPION
 from aepipe.bundles.bundle import read_manifest
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, Job, Train, read_job
+from aepipe.errors import Busy
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.lineage.emit import emit_training
 from aepipe.jobs.results import Result
@@ -154,10 +155,25 @@ def _alias_of(job: Job, path: Path) -> str:
     """Return the alias of an existing bundle; name it if training was killed before it had one."""
     registry = Registry(job.bundle_path)
     found = sorted(alias for alias, version in registry.aliases().items() if version == path.name)
+    if found == [CHALLENGER]:
+        return _finish_promotion(job, path)
     if found:
         return CHAMPION if CHAMPION in found else found[0]
     was_named = any(naming.version == path.name for naming in registry.history())
     return (job.train.alias or CHALLENGER) if was_named else _name_and_promote(job, path)
+
+
+def _finish_promotion(job: Job, path: Path) -> str:
+    """Promote a challenger if a killed training left that to do, and return its alias."""
+    from aepipe.jobs.promotion.promote import awaits_promotion
+
+    if not awaits_promotion(job, path.name):
+        return CHALLENGER
+    try:
+        with lock(job.bundle_path / ".training.lock"):
+            return CHAMPION if _is_promoted(job, path) else CHALLENGER
+    except Busy:  # the training that set the alias is about to promote it
+        return CHALLENGER
 
 
 def _name_and_promote(job: Job, path: Path) -> str:

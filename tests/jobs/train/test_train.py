@@ -154,6 +154,33 @@ def test_a_training_that_is_killed_before_the_alias_is_finished_by_the_next_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("limits", ["min_rows = 1\nmax_alarm_ratio = 1000", "min_rows = 1_000_000"])
+def test_a_training_that_is_killed_before_the_promotion_is_finished_by_the_next_one(
+    cells: Path, limits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(cells, "[train]\n", f"[promotion]\nautomatic = true\n{limits}\n[train]\n")
+    edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
+    killed = KILLED.replace("Registry.set_alias", "promote.promote_version")
+    killed = killed.replace("import train\n", "import train\nfrom aepipe.jobs.promotion import promote\n")
+    done = subprocess.run([sys.executable, "-c", killed, str(cells)], capture_output=True, check=False)
+    registry = Registry(cells.parent / "exported" / "cells")
+    assert done.returncode == -signal.SIGKILL
+    assert registry.aliases()["challenger"] != registry.aliases()["champion"]
+
+    result = train(cells)
+
+    assert (result.created, result.alias) == (
+        False,
+        "champion" if limits.startswith("min_rows = 1\n") else "challenger",
+    )
+    assert registry.aliases()[result.alias] == result.version
+    # compared once: the next training has nothing to do
+    monkeypatch.setattr("aepipe.jobs.promotion.promote.promote_version", pytest.fail)
+    assert train(cells).alias == result.alias
+    assert registry.faults() == []
+
+
+@pytest.mark.slow
 def test_a_bundle_that_is_named_late_is_promoted_too(cells: Path) -> None:
     edited(cells, "[train]\n", "[promotion]\nautomatic = true\nmin_rows = 1\nmax_alarm_ratio = 1000\n[train]\n")
     edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
