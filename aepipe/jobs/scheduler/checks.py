@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from aepipe.errors import describe_failure
+from aepipe.storage import remove
 
 TIMEOUT_S = 3.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -69,7 +70,7 @@ def _pid_file(path: Path) -> Finding:
 def _remove(path: Path) -> Finding:
     what = "Prefect pid file"
     try:
-        path.unlink(missing_ok=True)
+        remove(path)
     except OSError as error:
         return Finding(what, f"{path} cannot be removed: {describe_failure(error)}. Remove it: rm {path}", False)
     return Finding(what, f"removed {path}, which a dead server left", True)
