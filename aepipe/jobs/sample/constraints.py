@@ -47,6 +47,7 @@ class ConstraintFilter:
         drawn = [each for each in constraints if not set(each.unique) & set(schema.keys)]  # keys are unique anyway
         ordered = sorted(drawn, key=lambda each: bool(each.unique))  # only rows that are kept take a value
         self._rules = {each.title: _rule(each, train) for each in ordered}
+        self._of_one_row = [each.title for each in ordered if not each.unique]
         self.rejected = dict.fromkeys(self._rules, 0)
         self.seen = 0
 
@@ -62,6 +63,16 @@ class ConstraintFilter:
             accepted = accepted & holds
         self.seen += batch.num_rows
         return batch if accepted.all() else batch.filter(pa.array(accepted))
+
+    def satisfied(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
+        """Return the mask of the rows that satisfy all constraints on single rows, (B,); nothing is counted."""
+        every = np.ones(batch.num_rows, np.bool_)
+        return np.logical_and.reduce([every, *(self._rules[title](batch, every) for title in self._of_one_row)])
+
+    @property
+    def is_of_one_row(self) -> bool:
+        """Some constraint is on single rows, not on the uniqueness of values."""
+        return bool(self._of_one_row)
 
     def strictest(self) -> tuple[str, float]:
         """Return the constraint that the fewest rows satisfy, and the share of rows that do."""

@@ -1,7 +1,11 @@
-"""Rejection sampling: draw the rows of each group until enough satisfy the constraints, shuffled by the seed."""
+"""Rejection sampling: draw the rows of each group until enough satisfy the constraints, shuffled by the seed.
+
+Of the rows that satisfy them, some are left out, so that the constraints change no shares of values.
+"""
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +14,20 @@ import pyarrow as pa
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
 from aepipe.errors import JobInvalid
+from aepipe.inference.counter_rng import uniforms
 from aepipe.inference.sampler import Prior, draw
 from aepipe.jobs.sample.class_shares import Group, shuffled
 from aepipe.jobs.sample.constraints import ConstraintFilter
+from aepipe.jobs.sample.share_correction import ShareCorrection
 
 BATCH_ROWS = 2_048
 DRAWS_PER_ROW = 100
 FEWEST_DRAWS = 20_000
+PILOT_ROWS, CONDITIONAL_PILOT_ROWS = 32_768, 8_192
+"""Draws that decide which rows to leave out, without and with a condition: the same for any number of rows."""
+
+_STREAM = "shares"
+"""Stream of the uniforms that decide which rows are left out."""
 
 
 class Source(NamedTuple):
@@ -70,21 +81,30 @@ class _Stream:
         self._rules = rules
         self._group = group
         self._draws = max(FEWEST_DRAWS, DRAWS_PER_ROW * group.rows)
-        self._batches = draw(
+        self._seed = group_seed(source.seed, group)
+        pilot = (PILOT_ROWS if group.where is None else CONDITIONAL_PILOT_ROWS) if rules.is_of_one_row else 0
+        batches = draw(
             source.bundle,
-            self._draws,
-            seed=group_seed(source.seed, group),
+            max(self._draws, pilot),
+            seed=self._seed,
             prior=source.prior,
             where=group.where,
             device=source.device,
         )
+        first, found = list[pa.RecordBatch](), 0
+        while found < pilot:
+            first.append(next(batches))
+            found += first[-1].num_rows
+        self._correction = ShareCorrection(first, [rules.satisfied(batch) for batch in first])
+        self._batches = chain(first, batches)
+        self._drawn = 0
         self._kept: list[pa.RecordBatch] = []
 
     def take(self, rows: int) -> pa.Table:
         """Take the next rows."""
         available = sum(batch.num_rows for batch in self._kept)
         while available < rows:
-            batch = next(self._batches, None)
+            batch = next(self._batches, None) if self._drawn < self._draws else None
             if batch is None:
                 title, share = self._rules.strictest()
                 problem = (
@@ -92,7 +112,10 @@ class _Stream:
                     f"{self._draws:,} draws; request fewer rows or remove the constraint"
                 )
                 raise JobInvalid("[[samples.constraints]]", [problem])
-            self._kept.append(self._rules.filter(batch))
+            uniform = uniforms(_STREAM, seed=self._seed, start=self._drawn, rows=batch.num_rows, width=1)[:, 0]
+            self._drawn += batch.num_rows
+            kept = self._correction.kept(batch, uniform)
+            self._kept.append(self._rules.filter(batch if kept.all() else batch.filter(pa.array(kept))))
             available += self._kept[-1].num_rows
         table = pa.Table.from_batches(self._kept).combine_chunks()
         self._kept = table.slice(rows).to_batches()
