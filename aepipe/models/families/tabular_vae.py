@@ -54,6 +54,10 @@ class Options(FrozenModel):
 
     latent: int | None = Field(None, ge=1, description="number of latents; default: half of the columns, 2 to 16")
     units: int = Field(128, ge=8, le=2_048, description="hidden units of the autoregressive decoder")
+    column_units: int = Field(
+        64, ge=0, le=2_048, description="hidden units of each column's own layer; 0: no such layer"
+    )
+    dropout: float = Field(0.2, ge=0, le=0.9, description="share of the decoder's units left out in a training step")
     first: tuple[str, ...] = Field(
         (), description="columns to decode first, such as those that samples are conditioned on"
     )
@@ -81,7 +85,11 @@ class TabularVae(Model):
         self.given_latents = GivenLatents(width, latents)
         self.start = Start(latents, width)
         self.chain = AutoregressiveColumns(
-            [category.size for category in categories], width, order_of(layout, options.first)
+            [category.size for category in categories],
+            width,
+            order_of(layout, options.first),
+            hidden=options.column_units,
+            dropout=options.dropout,
         )
 
     @property
@@ -204,7 +212,8 @@ class TabularVae(Model):
         is_given = _given_sets(rows, codes, context.generator)
         given = self.given(codes[:rows], is_given)
         nothing = given.new_zeros((len(codes) - rows, given.shape[1]))
-        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.target.codes)
+        noise = context.generator if self.training else None
+        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.target.codes, noise)
         asked = torch.cat([1 - is_given, torch.ones_like(losses[rows:])])
         nll = (losses * asked).sum(1).mean()
         kl = posterior.kl.mean(0)

@@ -1,7 +1,8 @@
 """Autoregressive distribution of columns: the code of each column given a start state and the codes before it.
 
 Larochelle & Murray 2011 (NADE): the state is a sum of embeddings, so that each column costs one more addition. The code
-of a large column is a group and a place in it (Goodman 2001), which costs the square root of its number of codes.
+of a large column is a group and a place in it (Goodman 2001), which costs the square root of its number of codes. A
+hidden layer per column (Uria et al. 2016, deep NADE) sees how earlier columns act together.
 """
 
 import math
@@ -22,6 +23,7 @@ _MOST_OF_ONE_LEVEL = 24
 _LEAST_COUNT = 0.5  # of a code that no training row has
 _CORRECTION_STEPS = 5
 _MOST_CORRECTION = 0.7  # a factor of two
+_HALF_WAVES = 6  # most of an initial embedding over the codes of a column
 _SPREAD = 0.1  # standard deviation of the initial embeddings
 
 
@@ -44,6 +46,19 @@ def levels_of(size: int) -> Levels:
     return Levels(-(-size // places), places)
 
 
+class Hidden(NamedTuple):
+    """Hidden layer of one column, a residual of the state. H units of the state, K of the layer."""
+
+    shift: Tensor
+    """(H,), added to the state"""
+    weight: Tensor
+    """(H, K)"""
+    bias: Tensor
+    """(K,)"""
+    answer: Tensor
+    """(K, H)"""
+
+
 class Column(NamedTuple):
     """Parameters of one column. G groups, P places, H units, V codes."""
 
@@ -64,6 +79,15 @@ class Column(NamedTuple):
     """(H, P)"""
     place_bias: Tensor | None
     """(G, P), very negative for impossible places"""
+    hidden: Hidden | None
+
+    def refined(self, state: Tensor) -> Tensor:
+        """Return the state (B, H) that the logits of this column are computed from."""
+        if self.hidden is None:
+            return state
+        shift, weight, bias, answer = self.hidden
+        inner = torch.relu(torch.addmm(bias, torch.relu(state + shift), weight))
+        return state + torch.addmm(shift, inner, answer)
 
     @property
     def size(self) -> int:
@@ -80,7 +104,15 @@ class Column(NamedTuple):
 
 
 class AutoregressiveColumns(nn.Module):
-    """Map start states (B, H) to codes (B, C) of columns of these sizes, in `order`, a permutation of the columns."""
+    """Map start states (B, H) to codes (B, C) of columns of these sizes.
+
+    Args:
+        sizes: numbers of codes.
+        width: H.
+        order: permutation of the columns, in which they are predicted.
+        hidden: units of the hidden layer of each column; 0: none.
+        dropout: share of units that a training step leaves out, against memorising rows.
+    """
 
     before: Tensor
     position: Tensor
@@ -91,8 +123,11 @@ class AutoregressiveColumns(nn.Module):
     drawable: Tensor
     tilt: Tensor
 
-    def __init__(self, sizes: Sequence[int], width: int, order: Sequence[int]) -> None:
+    def __init__(
+        self, sizes: Sequence[int], width: int, order: Sequence[int], *, hidden: int = 0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.sizes, self.order = tuple(sizes), tuple(order)
         self.levels = [levels_of(size) for size in sizes]
         self.parts = [1 + (levels.places > 1) for levels in self.levels]
@@ -104,6 +139,7 @@ class AutoregressiveColumns(nn.Module):
             own = torch.arange(levels.groups * levels.places).reshape(levels)
             grid[: levels.groups, : levels.places] = torch.where(own < size, own, -1)
         self._init_parameters(len(parted), width, most)
+        self._init_hidden(width, hidden)
         columns = torch.tensor(sizes)
         position = torch.tensor(self.order).argsort()
         self.is_in_order = self.order == tuple(range(len(self.sizes)))
@@ -120,10 +156,21 @@ class AutoregressiveColumns(nn.Module):
         columns, bound = len(self.sizes), width**-0.5
         self.group = nn.Parameter(torch.empty(columns, width, most.groups).uniform_(-bound, bound))
         self.group_bias = nn.Parameter(torch.zeros(columns, most.groups))
-        self.embedding = nn.Parameter(_SPREAD * torch.randn(sum(self.sizes), width))
+        tables = [
+            _SPREAD * (_waves if parts > 1 else torch.randn)(size, width)
+            for size, parts in zip(self.sizes, self.parts, strict=True)
+        ]
+        self.embedding = nn.Parameter(torch.cat(tables))
         self.of_group = nn.Parameter(_SPREAD * torch.randn(parted, most.groups, width)) if parted else None
         self.place = nn.Parameter(torch.empty(parted, width, most.places).uniform_(-bound, bound)) if parted else None
         self.place_bias = nn.Parameter(torch.zeros(parted, most.groups, most.places)) if parted else None
+
+    def _init_hidden(self, width: int, hidden: int) -> None:
+        columns, bound = len(self.sizes), width**-0.5
+        self.shift = nn.Parameter(torch.zeros(columns, 1, width)) if hidden else None
+        self.inner = nn.Parameter(torch.empty(columns, width, hidden).uniform_(-bound, bound)) if hidden else None
+        self.inner_bias = nn.Parameter(torch.zeros(columns, 1, hidden)) if hidden else None
+        self.outer = nn.Parameter(torch.zeros(columns, hidden, width)) if hidden else None
 
     @torch.no_grad()
     def init_from_counts(self, codes: Tensor) -> None:
@@ -141,12 +188,18 @@ class AutoregressiveColumns(nn.Module):
                 bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * least)
                 self.place_bias[self._parted_at(column), : levels.groups, : levels.places] = bias
 
-    def nll(self, start: Tensor, codes: Tensor) -> Tensor:
-        """Return -log p of the code of each column given the codes before it, (B, C) in nats."""
-        states, codes = self._states(start, codes), codes.T
+    def nll(self, start: Tensor, codes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return -log p of the code of each column given the codes before it, (B, C) in nats.
+
+        Args:
+            start: start states (B, H).
+            codes: (B, C).
+            generator: noise of the dropout; None: no dropout.
+        """
+        states, codes = self._refined(self._states(start, codes), generator), codes.T
         groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
         bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
-        losses = _cross_entropy(torch.baddbmm(bias, torch.relu(states), self.group), groups)
+        losses = _cross_entropy(torch.baddbmm(bias, self._thinned(torch.relu(states), generator), self.group), groups)
         if self.of_group is None:
             return losses.T
         assert self.place is not None
@@ -156,7 +209,8 @@ class AutoregressiveColumns(nn.Module):
         inner = torch.relu(states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1)))
         biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
         within = _cross_entropy(
-            torch.bmm(inner, self.place) + F.embedding(at, biases), codes[self.parted] - group * places
+            torch.bmm(self._thinned(inner, generator), self.place) + F.embedding(at, biases),
+            codes[self.parted] - group * places,
         )
         return losses.index_add(0, self.parted, within).T
 
@@ -187,7 +241,7 @@ class AutoregressiveColumns(nn.Module):
         parts = torch.split(uniform * SHORT_OF_ONE, self.parts, dim=1)
         for at in self.order:
             column = self.column(at)
-            code = _draw(column, state, parts[at])
+            code = _draw(column, column.refined(state), parts[at])
             if forced is not None:
                 code = torch.where(forced[:, at] < 0, code, forced[:, at].clamp(max=column.size - 1).long())
             drawn[at] = code
@@ -212,15 +266,16 @@ class AutoregressiveColumns(nn.Module):
             counts = torch.bincount(codes[:, at], minlength=size)
             grid = F.pad(counts, (0, groups * places - size)).reshape(groups, places).to(start.dtype)
             column = self.column(at)
-            self.tilt[at, :groups] += _correction(_group_logits(column, state), grid.sum(1) / grid.sum())
+            refined = column.refined(state)
+            self.tilt[at, :groups] += _correction(_group_logits(column, refined), grid.sum(1) / grid.sum())
             column = self.column(at)
-            group = _inverse_cdf(_group_logits(column, state), _even_uniforms(rows, generator))
+            group = _inverse_cdf(_group_logits(column, refined), _even_uniforms(rows, generator))
             code = group
             if places > 1:
-                logits = _place_logits(column, state, group)
+                logits = _place_logits(column, refined, group)
                 shares = grid / grid.sum(1, keepdim=True).clamp(min=1)
                 self.drawable[at, :groups, :places] += _correction(logits, shares, group)
-                logits = _place_logits(self.column(at), state, group)
+                logits = _place_logits(self.column(at), refined, group)
                 code = group * places + _inverse_cdf(logits, _even_uniforms(rows, generator))
             state = state + F.embedding(code.clamp(max=size - 1), column.embedding)
 
@@ -232,15 +287,37 @@ class AutoregressiveColumns(nn.Module):
         embedding = self.embedding[begin : begin + self.sizes[at]]
         drawable = self.drawable[at, :groups, :places]
         tilt = self.tilt[at, :groups] + torch.where(drawable.amax(1) < IMPOSSIBLE / 2, IMPOSSIBLE, 0.0)
+        hidden = self._hidden(at)
         if places == 1:
-            return Column(group, bias, embedding, tilt, drawable, None, None, None)
+            return Column(group, bias, embedding, tilt, drawable, None, None, None, hidden)
         assert self.of_group is not None
         assert self.place is not None
         assert self.place_bias is not None
         own = self._parted_at(at)
         place_bias = self.place_bias[own, :groups, :places] + self.possible[at, :groups, :places]
         of_group, place = self.of_group[own, :groups], self.place[own, :, :places]
-        return Column(group, bias, embedding, tilt, drawable, of_group, place, place_bias)
+        return Column(group, bias, embedding, tilt, drawable, of_group, place, place_bias, hidden)
+
+    def _hidden(self, at: int) -> Hidden | None:
+        if self.shift is None or self.inner is None or self.inner_bias is None or self.outer is None:
+            return None
+        return Hidden(self.shift[at, 0], self.inner[at], self.inner_bias[at, 0], self.outer[at])
+
+    def _thinned(self, units: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return units (C, B, H) after dropout, the same units in all columns: C times fewer random numbers."""
+        if generator is None or not self.dropout:
+            return units
+        kept = torch.empty_like(units[0]).bernoulli_(1 - self.dropout, generator=generator)
+        return units * (kept / (1 - self.dropout))
+
+    def _refined(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return `Column.refined` of all columns at once, (C, B, H), with dropout."""
+        if self.shift is None or self.inner is None or self.inner_bias is None or self.outer is None:
+            return states
+        moved = states + self.shift
+        seen = self._thinned(torch.relu(moved), generator)
+        inner = torch.relu(torch.baddbmm(self.inner_bias, seen, self.inner))
+        return torch.baddbmm(moved, self._thinned(inner, generator), self.outer)
 
     def _parted_at(self, column: int) -> int:
         return sum(parts > 1 for parts in self.parts[:column])
@@ -257,6 +334,7 @@ class AutoregressiveColumns(nn.Module):
 
 def log_probabilities(column: Column, state: Tensor) -> Tensor:
     """Return log p of every code of a column at a state (B, H), (B, size)."""
+    state = column.refined(state)
     of_group = torch.addmm(column.group_bias, torch.relu(state), column.group).log_softmax(1)
     if column.of_group is None or column.place is None or column.place_bias is None:
         return of_group
@@ -265,7 +343,7 @@ def log_probabilities(column: Column, state: Tensor) -> Tensor:
 
 
 def _draw(column: Column, state: Tensor, uniform: Tensor) -> Tensor:
-    """Draw codes (B,) int64 that training rows have, by uniform (B, levels)."""
+    """Draw codes (B,) int64 that training rows have at a refined state (B, H), by uniform (B, levels)."""
     group = _inverse_cdf(_group_logits(column, state), uniform[:, :1])
     if column.of_group is None:
         return group
@@ -285,6 +363,13 @@ def _place_logits(column: Column, state: Tensor, group: Tensor) -> Tensor:
     assert column.place_bias is not None
     inner = torch.relu(state + F.embedding(group, column.of_group))
     return inner @ column.place + F.embedding(group, column.place_bias + column.drawable)
+
+
+def _waves(size: int, width: int) -> Tensor:
+    """Return embeddings (size, width) of codes in order, cosines of random frequency: neighbours start alike."""
+    at = torch.linspace(-1, 1, size).unsqueeze(1)
+    frequency, phase = _HALF_WAVES * math.pi * torch.rand(width), 2 * math.pi * torch.rand(width)
+    return math.sqrt(2) * torch.cos(at * frequency + phase)
 
 
 def _correction(logits: Tensor, shares: Tensor, group: Tensor | None = None) -> Tensor:

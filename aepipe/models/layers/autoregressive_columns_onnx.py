@@ -75,7 +75,7 @@ class ColumnGraph:
 
     def _drawn(self, column: Column, state: str, uniform: Sequence[str]) -> str:
         """Draw the codes of one column, (B,) int64."""
-        bias = column.group_bias + column.tilt
+        bias, state = column.group_bias + column.tilt, self._refined(column, state)
         logits = self._add("Gemm", self._add("Relu", state), self._constant(column.group), self._constant(bias))
         group = self._inverse_cdf(logits, uniform[0], column.group.shape[1])
         if column.of_group is None or column.place is None or column.place_bias is None:
@@ -95,7 +95,16 @@ class ColumnGraph:
         counted = self._add("ReduceSum", passed, self._constant(np.array([1], np.int64)), keepdims=0)
         return self._add("Cast", counted, to=TensorProto.INT64)
 
+    def _refined(self, column: Column, state: str) -> str:
+        if column.hidden is None:
+            return state
+        shift, weight, bias, answer = map(self._constant, column.hidden)
+        moved = self._add("Relu", self._add("Add", state, shift))
+        inner = self._add("Relu", self._add("Gemm", moved, weight, bias))
+        return self._add("Add", state, self._add("Gemm", inner, answer, shift))
+
     def _guess(self, column: Column, state: str) -> str:
+        state = self._refined(column, state)
         logits = self._add(
             "Gemm", self._add("Relu", state), self._constant(column.group), self._constant(column.group_bias)
         )

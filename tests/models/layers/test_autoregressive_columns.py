@@ -20,7 +20,10 @@ def make(
 ) -> AutoregressiveColumns:
     """Make columns with weights so large that they depend on each other, in float64."""
     torch.manual_seed(0)
-    chain = AutoregressiveColumns(sizes, 8, order).double().eval()
+    chain = AutoregressiveColumns(sizes, 8, order, hidden=6, dropout=0.5).double().eval()
+    for parameter in (chain.shift, chain.outer):
+        assert parameter is not None
+        parameter.data.normal_(std=0.1)
     for parameter in chain.parameters():
         parameter.data.mul_(scale)
     return chain
@@ -146,7 +149,7 @@ def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -
 @pytest.mark.parametrize("sizes", [SIZES, (4, 9)], ids=["two levels", "one level"])
 def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> None:
     order = tuple(reversed(range(len(sizes))))
-    chain = AutoregressiveColumns(sizes, 8, order).eval()
+    chain = AutoregressiveColumns(sizes, 8, order, hidden=6).eval()
     chain.init_from_counts(rows(sizes))
     layers = (nn.Linear(3, 8), nn.Linear(8, 8))
     z, uniform = torch.randn(700, 3), torch.rand(700, chain.uniforms)
@@ -170,6 +173,29 @@ def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> 
         (found,) = session.run(None, {port.name: feeds[port.name] for port in inputs})
         assert found.dtype == np.int32
         assert (found == wanted.numpy()).all(axis=1).mean() > 0.995
+
+
+def test_the_hidden_layer_learns_what_two_columns_say_only_together() -> None:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(5)
+    coins = torch.randint(0, 2, (2_000, 3), generator=generator)
+    parity = coins.sum(1, keepdim=True) % 2
+    codes, start = FIRST_VALUE + torch.cat([coins, parity], 1), torch.zeros(2_000, 8)
+
+    losses = []
+    for hidden in (0, 16):
+        chain = AutoregressiveColumns((5, 5, 5, 5), 8, range(4), hidden=hidden)
+        chain.init_from_counts(codes)
+        optimizer = torch.optim.Adam(chain.parameters(), lr=0.01)
+        for _ in range(150):
+            loss = chain.nll(start, codes)[:, 3].mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+
+    assert losses[1] < 0.05
+    assert losses[1] < losses[0] / 2
 
 
 @torch.no_grad()
