@@ -10,6 +10,7 @@ from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from aepipe.cli.console import printable
 from aepipe.cli.interrupts import Interrupted, raise_on_signals
 from aepipe.errors import AepipeError
 from flows.engine import Unfinished, outcome
@@ -38,7 +39,7 @@ def run(pipeline: Flow[[OptionsT], R], options: type[OptionsT], show: Callable[[
         return
     if isinstance(answer, Unfinished):
         show(cast(R, answer.done))
-    print(f"error: {answer}", file=sys.stderr)
+    print(f"error: {printable(str(answer))}", file=sys.stderr)
     sys.exit(2 if isinstance(answer, AepipeError) else 1)
 
 

@@ -1,6 +1,7 @@
 """Terminal output: tables, a progress bar, or JSON for scripts."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +40,19 @@ def printable(text: str) -> str:
     return "".join(shown)
 
 
+def print_text(text: str, *, err: bool = False) -> None:
+    """Print text that may hold names and values from files, on standard output or standard error."""
+    typer.echo(printable(text), err=err)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter of log messages, which may hold names and values from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message as a terminal may show it."""
+        return printable(super().format(record))
+
+
 def say(text: str) -> None:
     """Print a line to standard error; do nothing if its reader has gone."""
     with suppress(OSError, ValueError):
@@ -68,19 +82,19 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
     table = Table()
     for index, name in enumerate(header):
         numeric = bool(rows) and all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
+        table.add_column(Text(printable(name)), justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(Text(_text(value)) for value in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
     if title:
-        console.print(Text(title, "bold"))
+        console.print(Text(printable(title), "bold"))
     unlimited = console.options.update(width=_UNLIMITED)
     if console.is_terminal and rows and Measurement.get(console, unlimited, table).minimum > console.width:
         for row in rows:
             for name, value in zip(header, row, strict=True):
-                console.print(Text(f"{name}: {_text(value)}"))
+                console.print(Text(f"{printable(name)}: {_text(value)}"))
             console.print()
         return
     console.print(table)

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import typer
-
-from aepipe.cli.console import print_table
+from aepipe.cli.console import print_table, print_text
 from aepipe.jobs.evaluate.evaluate import Contender, Evaluation
 
 
@@ -22,7 +20,7 @@ def show(found: Evaluation) -> None:
         header.append("cost per night")
     print_table(title, header, [tuple(_cells(found, line)) for line in found.contenders])
     for note in _notes(found):
-        typer.echo(note)
+        print_text(note)
 
 
 def _cells(found: Evaluation, line: Contender) -> Iterator[object]:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import typer
-
-from aepipe.cli.console import print_table
+from aepipe.cli.console import print_table, print_text
 from aepipe.jobs.explain import ColumnLine, Explanation, Heat
 from aepipe.report import formatting
 
@@ -16,19 +14,19 @@ _MAX_Z = 10.0  # larger values share the darkest shade
 def show(found: Explanation) -> None:
     """Print score, p-value and threshold, then the attributions."""
     if found.score is None:
-        typer.echo(f"{found.row}: no score, {found.invalid_reason} ({found.model_version})")
+        print_text(f"{found.row}: no score, {found.invalid_reason} ({found.model_version})")
     else:
-        typer.echo(
+        print_text(
             f"{found.row}: score {formatting.number(found.score)}, p-value {formatting.number(found.p_value)}, "
             f"{'flagged' if found.is_anomaly else 'not flagged'}; threshold {formatting.number(found.threshold)} at "
             f"alpha {found.alpha:g} ({found.model_version})"
         )
     if found.cell is not None:
         fits = "flagged: it does not fit the other columns" if found.is_cell_anomaly else "not flagged"
-        typer.echo(f"cell {found.cell}: p-value {formatting.number(found.cell_p_value)}, {fits}")
+        print_text(f"cell {found.cell}: p-value {formatting.number(found.cell_p_value)}, {fits}")
     if found.heat is not None:
         for line in heat_lines(found.heat):
-            typer.echo(line)
+            print_text(line)
     shown = found.columns[:MOST_LINES]
     if found.kind == "table":
         header = ("reason", "column", "read", "expected", "z", "why")
@@ -37,13 +35,13 @@ def show(found: Explanation) -> None:
         what = "region" if found.kind == "image" else "steps"
         print_table("", ("reason", what, "z"), [(_rank(line), line.name, _z(line)) for line in shown if line.rank])
     if len(found.columns) > len(shown) and found.kind == "table":
-        typer.echo(f"and {len(found.columns) - len(shown):,} more columns with smaller attributions")
+        print_text(f"and {len(found.columns) - len(shown):,} more columns with smaller attributions")
     if found.steps:
         print_table(
             "", ("step", "read", "expected"), [(s.step, _values(s.read), _values(s.expected)) for s in found.steps]
         )
     if found.picture is not None:
-        typer.echo(f"wrote {found.picture}")
+        print_text(f"wrote {found.picture}")
 
 
 def heat_lines(heat: Heat) -> list[str]:

@@ -19,7 +19,16 @@ from aepipe.cli import (
     sample_commands,
     source_commands,
 )
-from aepipe.cli.console import print_json, print_table, print_warnings, printable, progress_bar, say
+from aepipe.cli.console import (
+    PrintableFormatter,
+    print_json,
+    print_table,
+    print_text,
+    print_warnings,
+    printable,
+    progress_bar,
+    say,
+)
 from aepipe.cli.groups import examples, group_commands
 from aepipe.cli.interrupts import Interrupted, describe_os_error, raise_on_signals
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
@@ -79,7 +88,7 @@ def _run() -> int:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"aepipe {__version__}")
+        print_text(f"aepipe {__version__}")
         raise typer.Exit
 
 
@@ -90,7 +99,9 @@ def _options(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log progress.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 @app.command()
@@ -116,8 +127,8 @@ def init(
         print_json(describe_job(written))
         return
     for line in written.lines():
-        typer.echo(line)
-    typer.echo(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
+        print_text(line)
+    print_text(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
 
 
 @app.command()
@@ -144,7 +155,7 @@ def convert(
         print_json(result)
     else:
         print_table("", ("column", "type"), [(column.name, column.type) for column in result.columns])
-        typer.echo(f"{result.sentence}. Run: aepipe init {result.path}")
+        print_text(f"{result.sentence}. Run: aepipe init {result.path}")
 
 
 @app.command()
@@ -167,9 +178,9 @@ def train(
     if json:
         print_json(result)
     else:
-        typer.echo(result.sentence)
+        print_text(result.sentence)
         if result.created and result.alias == "challenger":
-            typer.echo(f"the champion is unchanged; compare them with: aepipe promote {job} --dry-run")
+            print_text(f"the champion is unchanged; compare them with: aepipe promote {job} --dry-run")
 
 
 @app.command()
@@ -210,14 +221,14 @@ def calibrate(
         print_json(result)
         return
     if result.sentence:
-        typer.echo(result.sentence)
+        print_text(result.sentence)
     if result.created:
-        typer.echo(
+        print_text(
             f"{result.model_version}: alpha {result.alpha_before:.4g} -> {result.alpha:.4g}, threshold "
             f"{result.threshold_before:.6g} -> {result.threshold:.6g}, {result.rows:,} rows; next: aepipe score {job}"
         )
     else:
-        typer.echo(f"nothing to do: {result.model_version} already has this calibration")
+        print_text(f"nothing to do: {result.model_version} already has this calibration")
 
 
 @app.command()
@@ -275,7 +286,7 @@ def report(job: JobPath = HERE, model: ModelName = "champion", json: Json = Fals
     if json:
         print_json(result)
     else:
-        typer.echo(f"wrote {result.path}")
+        print_text(f"wrote {result.path}")
 
 
 @app.command()
@@ -378,7 +389,7 @@ def run(
         print_json(result)
     else:
         for line in result.lines():
-            typer.echo(printable(line))
+            print_text(line)
         is_series = any(night.events is not None for night in result.score.nights)
         show_alarms(result.score.top_alarms, job=job, is_series=is_series)
     if result.failed:
@@ -408,9 +419,9 @@ def verify(
         print_json(result)
     else:
         for line in result.checked:
-            typer.echo(f"ok    {line}")
+            print_text(f"ok    {line}")
         for fault in result.faults:
-            typer.echo(f"FAULT {printable(fault)}", err=True)
+            print_text(f"FAULT {fault}", err=True)
     if result.faults:
         raise typer.Exit(1)
 
@@ -431,7 +442,7 @@ def sign(
     if json:
         print_json(result)
     else:
-        typer.echo(f"{result.version} is signed by key {result.public_key}: {result.path}")
+        print_text(f"{result.version} is signed by key {result.public_key}: {result.path}")
 
 
 @app.command()
@@ -451,7 +462,7 @@ def doctor(
         print_json(result)
     else:
         for check in result.checks:
-            typer.echo(f"{'ok  ' if check.ok else 'BAD '} {check.what}: {check.found}")
+            print_text(f"{'ok  ' if check.ok else 'BAD '} {check.what}: {check.found}")
     if not result.ok:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_table, progress_bar
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 
 Why = Annotated[str, typer.Option(help="Reason, kept in the log.")]
 
@@ -40,13 +40,13 @@ def models(
         if json:
             print_json(promoted)
         else:
-            typer.echo(promoted.sentence)
+            print_text(promoted.sentence)
     elif on is not None:
         found = alias_on(path, on, alias=alias)
         if json:
             print_json(found)
         else:
-            typer.echo(found.sentence)
+            print_text(found.sentence)
     else:
         listed = list_models(path)
         if json:
@@ -99,7 +99,7 @@ def rollback(job: options.JobPath = options.HERE, why: Why = "", json: options.J
     if json:
         print_json(result)
     else:
-        typer.echo(result.sentence)
+        print_text(result.sentence)
 
 
 def _split(job: Path, words: list[str]) -> tuple[Path, tuple[str, str] | None]:
@@ -124,7 +124,7 @@ def _show_diff(job: Path, versions: tuple[str, str], *, json: bool) -> None:
     for section, lines in found.sections.items():
         print_table(section, ("", found.first, found.second), [(each.what, each.first, each.second) for each in lines])
     if not found.sections:
-        typer.echo(f"no difference between {found.first} and {found.second}")
+        print_text(f"no difference between {found.first} and {found.second}")
 
 
 COMMANDS = (models, promote, rollback)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_table, progress_bar
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 
 
 def backfill(
@@ -54,9 +54,9 @@ def backfill(
         header = ("partition", "model", "status", "rows")
         steps = [(s.partition, s.version, done.get(s.partition, s.status), s.rows) for s in result.plan.steps]
         print_table("", header, steps)
-        typer.echo(result.plan.sentence if dry_run else f"scored {len(result.nights)} in {result.seconds:,.1f} s")
+        print_text(result.plan.sentence if dry_run else f"scored {len(result.nights)} in {result.seconds:,.1f} s")
         for name, why in result.faults.items():
-            typer.echo(f"{name}: {why}", err=True)
+            print_text(f"{name}: {why}", err=True)
     if result.faults:
         raise typer.Exit(1)
 
@@ -88,7 +88,7 @@ def drift(
         rows.append((each.partition, *figures, len(each.alarms), each.skipped))
     print_table("", header, rows)
     for line in result.lines:
-        typer.echo(line)
+        print_text(line)
 
 
 def alert(
@@ -112,8 +112,8 @@ def alert(
         print_json(result)
     else:
         if result.message is not None:
-            typer.echo(result.message.text)
-        typer.echo("dry run: nothing is sent" if dry_run else result.sentence)
+            print_text(result.message.text)
+        print_text("dry run: nothing is sent" if dry_run else result.sentence)
     if result.failed:
         raise typer.Exit(1)
 
@@ -161,9 +161,9 @@ def feedback(
         for v in (row.verdict,)
     ]
     print_table("", header, rows)
-    typer.echo(f"{len(result.muted):,} of {result.flagged:,} flagged rows of the latest partitions are muted")
+    print_text(f"{len(result.muted):,} of {result.flagged:,} flagged rows of the latest partitions are muted")
     if dry_run:
-        typer.echo("dry run: nothing is recorded")
+        print_text("dry run: nothing is recorded")
 
 
 def deploy(
@@ -209,10 +209,10 @@ def deploy(
     if json:
         print_json({"applied": applied, "next": commands})
     else:
-        typer.echo("\n".join(applied))
-        typer.echo(f"next, and keep it running: prefect worker start --pool {pool}")
+        print_text("\n".join(applied))
+        print_text(f"next, and keep it running: prefect worker start --pool {pool}")
         for what, command in zip(("run a night now", "score a partition again"), commands, strict=True):
-            typer.echo(f"{what}: {command}")
+            print_text(f"{what}: {command}")
 
 
 NEXT = "next: "

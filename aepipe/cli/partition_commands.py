@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_table, printable, progress_bar
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 from aepipe.config.device import Device
 from aepipe.errors import ArgumentInvalid
 
@@ -38,11 +38,11 @@ def forget(
         print_json(result)
         return
     for line in result.lines():
-        typer.echo(line)
+        print_text(line)
     if result.is_empty:
-        typer.echo("nothing to remove")
+        print_text("nothing to remove")
     elif not yes:
-        typer.echo("nothing was removed. Add --yes to remove these files.")
+        print_text("nothing was removed. Add --yes to remove these files.")
 
 
 class Action(StrEnum):
@@ -88,7 +88,7 @@ def quarantine(
         if json:
             print_json(dropped)
         else:
-            typer.echo(f"dropped {len(dropped.partitions)} partitions, {len(dropped.files)} files")
+            print_text(f"dropped {len(dropped.partitions)} partitions, {len(dropped.files)} files")
         return
     from aepipe.jobs.quarantine import list_quarantine
 
@@ -96,14 +96,14 @@ def quarantine(
     if json:
         print_json(found)
     elif not found.partitions:
-        typer.echo("the quarantine is empty")
+        print_text("the quarantine is empty")
     elif action is Action.LIST:
         header = ("partition", "run", "since", "files changed", "reason")
         rows = [(p.partition, p.kind, p.when[:19], p.is_changed, _short(p.reason)) for p in found.partitions]
         print_table("", header, rows)
     else:
         for each in found.partitions:
-            typer.echo(printable("\n".join(each.lines())))
+            print_text("\n".join(each.lines()))
 
 
 def _retry(job: Path, names: list[str], *, device: Device | None, json: bool) -> None:
@@ -113,7 +113,7 @@ def _retry(job: Path, names: list[str], *, device: Device | None, json: bool) ->
     with progress_bar(quiet=json) as progress:
         result = retry_quarantine(job, names, device=device, progress=progress)
     if result is None:
-        print_json({"nights": []}) if json else typer.echo("nothing to retry")
+        print_json({"nights": []}) if json else print_text("nothing to retry")
         return
     if json:
         print_json(result)

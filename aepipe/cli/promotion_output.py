@@ -1,8 +1,6 @@
 """Terminal output of a promotion report."""
 
-import typer
-
-from aepipe.cli.console import print_table
+from aepipe.cli.console import print_table, print_text
 from aepipe.jobs.promotion.column_drift import ColumnDrift
 from aepipe.jobs.promotion.comparison import LabelMeasures, ModelFigures
 from aepipe.jobs.promotion.promote import PromoteResult
@@ -24,8 +22,8 @@ def show_promotion(result: PromoteResult) -> None:
         ]
         print_table("checks of [promotion]", ("check", "limit", "measured", "result"), checks)
         for name, why in found.left_out.items():
-            typer.echo(f"left out: {name}: {why}", err=True)
-    typer.echo(result.sentence)
+            print_text(f"left out: {name}: {why}", err=True)
+    print_text(result.sentence)
 
 
 def _column(each: ModelFigures) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, progress_bar
+from aepipe.cli.console import print_json, print_text, progress_bar
 
 
 def publish(
@@ -29,7 +29,7 @@ def publish(
         print_json(result)
         return
     for line in result.lines() or ["nothing to publish: the job has no [[publish]] section"]:
-        typer.echo(line)
+        print_text(line)
 
 
 COMMANDS = (publish,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from aepipe.cli.console import print_json, print_table, progress_bar
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 from aepipe.config.sample_requirements import parse_share
 from aepipe.errors import ArgumentInvalid
 from aepipe.jobs.sample.sample import SampleResult
@@ -40,7 +40,7 @@ def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json:
     if json:
         print_json(result)
         return
-    typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+    print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
     lines = [(name, count, result.left.get(name, 0)) for name, count in result.filled.items()]
     if lines:
         print_table("missing cells", ("column", "filled", "left"), lines)
@@ -58,8 +58,8 @@ def show_augmentation(result: "AugmentResult", *, json: bool) -> None:
         cells = (f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in measures)
         lines.append((arm.name, arm.rows, arm.rare, *cells))
     print_table(f"{result.rare}, {result.held_out:,} held-out rows", header, lines)
-    typer.echo(result.sentence)
-    typer.echo(f"wrote {result.path}")
+    print_text(result.sentence)
+    print_text(f"wrote {result.path}")
 
 
 def show_sample_set(result: SampleResult, *, json: bool) -> None:
@@ -67,10 +67,10 @@ def show_sample_set(result: SampleResult, *, json: bool) -> None:
     if json:
         print_json(result)
     elif result.missed:
-        typer.echo(f"{result.fault}; see {result.report}", err=True)
+        print_text(f"{result.fault}; see {result.report}", err=True)
     else:
-        typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+        print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
         if result.report is not None:
-            typer.echo(f"quality report: {result.report}")
+            print_text(f"quality report: {result.report}")
     if result.missed:
         raise typer.Exit(1)

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
-from aepipe.cli.console import print_table, printable
+from aepipe.cli.console import print_table, print_text
 from aepipe.jobs.score import ScoreResult
 from aepipe.jobs.top_alarms import ALARM_HEADER, Alarm
 from aepipe.storage.partition_result import describe_cells
@@ -18,20 +16,20 @@ def show(result: ScoreResult, *, job: Path) -> None:
     print_table("", header, [night.row() for night in result.nights])
     for night in result.nights:
         if night.reason:
-            typer.echo(printable(f"{night.partition}: {night.reason}"), err=True)
+            print_text(f"{night.partition}: {night.reason}", err=True)
     if result.failed:
-        typer.echo(f"{result.sentence}: aepipe quarantine show {job}", err=True)
+        print_text(f"{result.sentence}: aepipe quarantine show {job}", err=True)
     if cell_flagged := sum(night.cell_flagged for night in result.nights):
-        typer.echo(describe_cells(cell_flagged, sum(night.flagged for night in result.nights)))
+        print_text(describe_cells(cell_flagged, sum(night.flagged for night in result.nights)))
     for note in result.notes:
-        typer.echo(printable(note))
+        print_text(note)
     if result.invalid_reasons:
         rows = sum(result.invalid_reasons.values())
-        typer.echo(printable(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}"))
+        print_text(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}")
     events = [night for night in result.nights if night.events is not None]
     show_alarms(result.top_alarms, job=job, is_series=bool(events))
     if events and (count := sum(night.details.events for night in events)):
-        typer.echo(printable(f"{count:,} events: {events[-1].events} and earlier partitions"))
+        print_text(f"{count:,} events: {events[-1].events} and earlier partitions")
 
 
 def show_alarms(alarms: Sequence[Alarm], *, job: Path, is_series: bool = False) -> None:
@@ -40,4 +38,4 @@ def show_alarms(alarms: Sequence[Alarm], *, job: Path, is_series: bool = False) 
         return
     print_table("top alarms", ALARM_HEADER, [alarm.cells() for alarm in alarms])
     if not is_series:
-        typer.echo(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")
+        print_text(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")

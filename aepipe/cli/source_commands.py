@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_table
+from aepipe.cli.console import print_json, print_table, print_text
 
 
 def inspect(
@@ -35,11 +35,11 @@ def inspect(
         parts = [(part.partition, part.files, part.rows, part.bytes) for part in seen.partitions]
         print_table(f"{len(parts)} partitions", ("partition", "files", "rows", "bytes"), parts)
         for line in seen.notes:
-            typer.echo(line)
+            print_text(line)
         for fault in seen.contract_faults or ():
-            typer.echo(f"contract: {fault}", err=True)
+            print_text(f"contract: {fault}", err=True)
         if contract is not None and not seen.contract_faults:
-            typer.echo(f"the table fulfils {contract}")
+            print_text(f"the table fulfils {contract}")
     if seen.contract_faults:
         raise typer.Exit(1)
 

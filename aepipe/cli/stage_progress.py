@@ -139,7 +139,10 @@ class StageBars:
         )
 
         console = Console(stderr=True)
-        columns: list[ProgressColumn] = [TextColumn("{task.description}"), TextColumn("{task.percentage:>3.0f} %")]
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.percentage:>3.0f} %"),
+        ]
         if console.width >= 60:
             columns[1:1] = [BarColumn()]
             columns += [TimeElapsedColumn(), TimeRemainingColumn()]

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from aepipe.cli.console import print_text, printable
 from aepipe.jobs.top import JobState, Overview, overview
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def watch(places: Sequence[Path], *, every_s: float) -> None:
 def print_lines(found: Overview) -> None:
     """Print one line per job."""
     for state in found.jobs:
-        typer.echo(line_of(state))
+        print_text(line_of(state))
 
 
 def line_of(state: JobState) -> str:
@@ -78,5 +77,5 @@ def table_of(found: Overview) -> "Table":
             f"{state.quarantined:,}",
             ", ".join(state.running),
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from aepipe.cli.console import print_json, print_table
+from aepipe.cli.console import print_json, print_table, print_text
 from aepipe.errors import JobInvalid, OptionInvalid
 
 _GOES_WITH = {"interpolate": {"steps", "how"}, "shift": {"key", "amount"}, "traverse": {"dimensions", "steps"}}
@@ -106,7 +104,7 @@ def run_walk(job: Path, request: WalkRequest, *, partition: str | None, model: s
     if json:
         print_json(result)
         return
-    typer.echo(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+    print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
     if result.changes:
         header = ("walk", "column", "from", "to", "standard deviations")
         lines = [(change.strip, change.column, change.first, change.last, change.size) for change in result.changes]
