@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
-from aepipe.errors import JobInvalid
+from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
@@ -58,6 +58,8 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
     data = source_path(data)
     if job_path.exists() and not force:
         raise JobInvalid(str(job_path), ["already exists. Choose another file, or replace it with force."])
+    if not isinstance(data, TableUrl) and not data.exists():
+        raise DataUnreadable(f"{data} does not exist. Name a folder of Parquet files, or one file.")
     if not name:
         is_file = not isinstance(data, TableUrl) and data.is_file()
         stem = data.resolve().stem if is_file else data.resolve().name

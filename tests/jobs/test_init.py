@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.config.job import read_job
+from aepipe.errors import DataUnreadable
 from aepipe.jobs.init import init
 from aepipe.jobs.inspect import inspect
 
@@ -49,6 +50,13 @@ def test_job_names_key_event_time_label_and_ignored_column_with_reasons(tmp_path
     assert [proposal.column for proposal in written.proposals] == ["order_id", "at", "is_fraud", "batch"]
     assert written.notes == ("column 'currency' has one value in all sampled rows",)
     assert any(line.startswith("key        order_id: 600 distinct") for line in written.lines())
+
+
+def test_a_path_that_does_not_exist_is_named_and_no_job_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataUnreadable, match="absent does not exist. Name a folder of Parquet files, or one file."):
+        init(tmp_path / "absent", name=None, job_path=tmp_path / "job.toml")
+
+    assert not (tmp_path / "job.toml").exists()
 
 
 def test_text_of_times_becomes_the_event_time_and_is_not_modelled(tmp_path: Path) -> None:
