@@ -53,7 +53,7 @@ def test_job_names_key_event_time_label_and_ignored_column_with_reasons(tmp_path
 
 
 def test_a_path_that_does_not_exist_is_named_and_no_job_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataUnreadable, match="absent does not exist. Name a folder of Parquet files, or one file."):
+    with pytest.raises(DataUnreadable, match=r"absent does not exist\. Name a folder of Parquet files, or one file\."):
         init(tmp_path / "absent", name=None, job_path=tmp_path / "job.toml")
 
     assert not (tmp_path / "job.toml").exists()
