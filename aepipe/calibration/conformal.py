@@ -119,6 +119,10 @@ class Calibration(FrozenModel):
         # No model_copy: it would copy the cached properties, including the digest.
         return type(self)(**dict(self) | {"alpha": alpha, "choice": choice})
 
+    def without_tail(self) -> Self:
+        """Return the same calibration with p-values of at least 1 / (n + 1)."""
+        return type(self)(**dict(self) | {"tail": None})
+
     def without_cells(self) -> Self:
         """Return the same calibration without the alarm for cells: scores keep all of alpha."""
         return type(self)(**dict(self) | {"cells": None, "union": ()})

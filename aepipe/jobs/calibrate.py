@@ -132,7 +132,8 @@ def calibrate(
     truth = _truth(job, files, label, positive)
     if partitions and bundle.series is not None:
         scores = _point_scores(bundle, bundle.series, chosen, discover(job), progress or no_progress)
-        found = threshold.calibrate(job, scores, Evidence(_rows_a_night(job, nights, None, 0)))
+        evidence = Evidence(_rows_a_night(job, nights, None, 0))
+        found = threshold.calibrate(job, scores, evidence, window=bundle.series.window)
     elif partitions:
         rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from aepipe.calibration.conformal import Calibration, check_support, least_alpha, rows_needed
 from aepipe.calibration.cost_curve import Choice, Curve, Steps, curve_of_labels, curve_of_nights
+from aepipe.calibration.pareto_tail import FEWEST, SHARE
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job
 from aepipe.errors import CalibrationInvalid
@@ -50,6 +51,7 @@ def calibrate(
     *,
     entities: Entities | None = None,
     cell_scores: Floats | None = None,
+    window: int = 1,
 ) -> Calibration:
     """Calibrate on scores, with the job's alpha or the cheapest by its cost table.
 
@@ -59,6 +61,8 @@ def calibrate(
         evidence: data for the choice of alpha.
         entities: entity of each score, for thresholds per entity.
         cell_scores: scores of the most unusual cells of the same rows, (n,); None if the scorer has none.
+        window: number of neighbouring scores that depend on each other, as in a series. A tail above the
+            highest score is fitted only on as many independent ones as it needs.
 
     Raises:
         CalibrationInvalid: the scores are too few or not finite, or the labels of one class.
@@ -69,6 +73,8 @@ def calibrate(
             "alpha is %g: %d calibration rows do not support the default of %g", alpha, len(scores), needed_alpha(job)
         )
     fitted = Calibration.fit(scores, alpha=alpha, entities=entities, cell_scores=cell_scores)
+    if SHARE * len(scores) < FEWEST * window:
+        fitted = fitted.without_tail()
     found = choose(job, fitted, evidence)
     if found.entities:
         own, every = len(found.own_thresholds), len(found.entities)

@@ -257,7 +257,9 @@ def _calibrate_on_points(
         found, of_series.starts, steps=len(of_series.values), window=of_series.window, last=of_series.last
     )
     scores = points.score[of_series.counts & np.isfinite(points.score)]
-    calibration = threshold.calibrate(job, scores, threshold.Evidence(series.rows.per_partition))
+    calibration = threshold.calibrate(
+        job, scores, threshold.Evidence(series.rows.per_partition), window=of_series.window
+    )
     details: dict[str, str | int] = {"method": "points", "windows": len(scores) // of_series.window}
     return CalibratedScores(calibration, details, memory)
 
