@@ -106,17 +106,28 @@ class Part:
     """Function that writes the module, in eval mode on the CPU, as ONNX; None to trace it with torch."""
 
 
+class FlowBase(NamedTuple):
+    """Gaussian posterior (B, Z) that a flow transforms, and the context (B, Z) of the flow."""
+
+    mean: Tensor
+    log_var: Tensor
+    context: Tensor
+
+
 class Posterior(NamedTuple):
     """Output of an encoder, without noise."""
 
     mean: Tensor
     """(B, Z), latents as inputs of the decoder; int64 for codes"""
     log_var: Tensor | None
-    """(B, Z), of a diagonal Gaussian; None if the encoder is deterministic"""
+    """(B, Z), of a diagonal Gaussian; None if the encoder is deterministic or a flow follows"""
     kl: Tensor
-    """(B, Z), exact KL of each latent to its prior in nats; (B, 0) if training uses no prior"""
+    """KL to the prior in nats: (B, Z), exact, of each latent; (B, 1), of the row, without a closed form per latent;
+    (B, 0) if training uses no prior"""
     pooled: Tensor
     """(B, P), values of `LatentSpace.pooled`; (B, 0) without any"""
+    flow_base: FlowBase | None = None
+    """Gaussian before the flow; None without a flow"""
 
 
 def deterministic_posterior(mean: Tensor) -> Posterior:
@@ -166,6 +177,12 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def posterior(self, row: Row) -> Posterior:
         """Encode rows without noise."""
+
+    def draw_at(self, posterior: Posterior, noise: Tensor) -> Tensor:
+        """Transform standard normal noise (B, Z) to draws from the posterior; the mean if it is deterministic."""
+        if posterior.log_var is None:
+            return posterior.mean.to(noise.dtype)
+        return posterior.mean.to(noise.dtype) + noise * torch.exp(0.5 * posterior.log_var.to(noise.dtype))
 
     @abstractmethod
     def decode(self, z: Tensor, given: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from aepipe.layout import LatentSpace, Layout
 from aepipe.models.base import (
     BackbonePlan,
     Batch,
+    FlowBase,
     Loss,
     Model,
     Objective,
@@ -24,10 +25,15 @@ from aepipe.models.export_parts import standard_parts
 from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian
 from aepipe.models.layers.gaussian import Gaussian
 from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.noise import normal_like
+from aepipe.models.layers.posterior_flow import PosteriorFlow
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import MixturePrior, Prior, standard_prior
 from aepipe.models.layers.vamp_prior import PseudoInputs, kl_to_mixture, mixture_log_density
 from aepipe.models.losses import gaussian_nll
+
+_FIXED_DRAWS = 8
+"""Draws of the KL after a flow, in pairs of opposite noise, so that a score does not depend on chance."""
 
 
 class EncoderDecoder(Model, ABC):
@@ -105,7 +111,12 @@ class WeightedDraw(NamedTuple):
 
 
 class GaussianEncoderDecoder(EncoderDecoder, ABC):
-    """Encoder-decoder with a diagonal Gaussian posterior; the prior is N(0, I) or that of pseudo-inputs."""
+    """Encoder-decoder with a diagonal Gaussian posterior, possibly followed by a flow.
+
+    The prior is N(0, I) or the mixture of pseudo-inputs.
+    """
+
+    fixed_noise: Tensor
 
     def __init__(
         self,
@@ -115,29 +126,67 @@ class GaussianEncoderDecoder(EncoderDecoder, ABC):
         space: LatentSpace,
         *,
         pseudo_inputs: int = 0,
+        flow: PosteriorFlow | None = None,
     ) -> None:
-        """Build the networks; pseudo_inputs: 0 for the prior N(0, I)."""
-        super().__init__(layout, backbone, likelihood, space, answers=2)
+        """Build the networks; pseudo_inputs: 0 for the prior N(0, I); flow: None for a Gaussian posterior."""
+        super().__init__(layout, backbone, likelihood, space, answers=2 if flow is None else 3)
         self.pseudo_inputs = PseudoInputs(layout, pseudo_inputs) if pseudo_inputs else None
+        self.flow = flow
+        if flow is not None:
+            half = torch.randn(_FIXED_DRAWS // 2, 1, len(space.names))
+            self.register_buffer("fixed_noise", torch.cat([half, -half]))
+
+    def encode(self, row: Row) -> Posterior:
+        """Encode rows; the KL is (B, 0) where it has no closed form."""
+        answer = self.encoder(row)
+        if self.flow is not None:
+            mean, log_var, context = answer.to(row.dense.dtype).chunk(3, dim=1)
+            base = split_gaussian(torch.cat([mean, log_var], 1), row.dense.dtype)
+            assert base.log_var is not None
+            z = self.flow(base.mean, context).z
+            return Posterior(z, None, z[:, :0], z[:, :0], FlowBase(base.mean, base.log_var, context))
+        own = split_gaussian(answer, row.dense.dtype)
+        return own if self.pseudo_inputs is None else own._replace(kl=own.mean[:, :0])
 
     def posterior(self, row: Row) -> Posterior:
-        """Encode rows; the KL to the prior of pseudo-inputs is an upper bound, (B, 1)."""
-        own = split_gaussian(self.encoder(row), row.dense.dtype)
-        if self.pseudo_inputs is None:
-            return own
-        return own._replace(kl=kl_to_mixture(_gaussian(own), self._components()))
+        """Encode rows; without a closed form the KL is (B, 1).
+
+        With pseudo-inputs it is an upper bound; after a flow it is the mean over fixed draws.
+        """
+        own = self.encode(row)
+        if self.flow is not None:
+            return own._replace(
+                kl=-torch.stack([self._weighted(own, noise)[1] for noise in self.fixed_noise]).mean(0)[:, None]
+            )
+        return own if self.pseudo_inputs is None else own._replace(kl=kl_to_mixture(_gaussian(own), self._components()))
 
     def draw(self, posterior: Posterior, generator: torch.Generator) -> Draw:
         """Draw one reparametrised sample per row; its KL is in closed form where there is one."""
-        if self.pseudo_inputs is None:
+        if self.flow is None and self.pseudo_inputs is None:
             return Draw(draw_from(posterior, generator), posterior.kl)
         z, log_ratio = self.draw_weighted(posterior, generator)
         return Draw(z, -log_ratio.unsqueeze(1))
 
     def draw_weighted(self, posterior: Posterior, generator: torch.Generator) -> WeightedDraw:
         """Draw one reparametrised sample per row, with its density."""
-        z = draw_from(posterior, generator)
-        return WeightedDraw(z, self.log_prior(z) - log_density(z, posterior))
+        return self._weighted(posterior, normal_like(posterior.mean, generator))
+
+    def draw_at(self, posterior: Posterior, noise: Tensor) -> Tensor:
+        if posterior.flow_base is None:
+            return super().draw_at(posterior, noise)
+        return self._weighted(posterior, noise.to(posterior.mean.dtype)).z.to(noise.dtype)
+
+    def _weighted(self, posterior: Posterior, noise: Tensor) -> WeightedDraw:
+        """Transform standard normal noise (B, Z) or (1, Z) to draws, with their density."""
+        base = posterior.flow_base
+        if base is None:
+            z = _gaussian(posterior).at(noise)
+            return WeightedDraw(z, self.log_prior(z) - log_density(z, posterior))
+        assert self.flow is not None
+        before = base.mean + noise * torch.exp(0.5 * base.log_var)
+        z, log_det = self.flow(before, base.context)
+        log_own = -gaussian_nll(before - base.mean, 0.5 * base.log_var).sum(1) - log_det
+        return WeightedDraw(z, self.log_prior(z) - log_own)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """Compute the log density of latents z (B, Z) under the prior, (B,) in nats."""

@@ -65,9 +65,10 @@ def draw_latents(
         part = chosen[begin : begin + _ROWS_A_CALL]
         tensors = [torch.from_numpy(column[part]).to(device) for column in columns]
         posterior = model.posterior(model.preprocessing(named(model.layout, tensors)))
-        z = posterior.mean.double().cpu().numpy()
-        if posterior.log_var is not None:
-            z += generator.standard_normal(z.shape) * np.exp(0.5 * posterior.log_var.double().cpu().numpy())
+        noise = torch.zeros(posterior.mean.shape, dtype=torch.float64)
+        if posterior.log_var is not None or posterior.flow_base is not None:
+            noise = torch.from_numpy(generator.standard_normal(noise.shape))
+        z = model.draw_at(posterior, noise.to(device)).cpu().numpy()
         drawn.append(z)
     return np.concatenate(drawn)
 

@@ -3,7 +3,8 @@
 Kingma & Welling 2013; sigma as in Rybkin, Daniilidis & Levine 2021; free bits as in Kingma et al. 2016.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -15,8 +16,11 @@ from aepipe.models.card_metrics import gaussian_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
+from aepipe.models.layers.posterior_flow import make_flow
 from aepipe.models.losses import free_bits, linear_ramp
-from aepipe.models.prior_choice import PriorKind, PseudoInputCount, pseudo_input_count
+from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
+
+_FLOW_STEPS = 4
 
 
 class VaeOptions(FrozenModel):
@@ -25,6 +29,12 @@ class VaeOptions(FrozenModel):
     latent: LatentWidth = None
     prior: PriorKind = "normal"
     pseudo_inputs: PseudoInputCount = None
+    posterior: Literal["gaussian", "planar", "iaf"] = Field(
+        "gaussian",
+        description="posterior of a row: a diagonal Gaussian, or one followed by planar or inverse autoregressive flow "
+        "steps, with a tighter bound",
+    )
+    flow_steps: int | None = Field(None, ge=1, le=64, description="steps of the flow; default: 4")
     warm_up: float = Field(
         0.1, ge=0, le=1, description="share of the epochs over which the weight of the KL rises from 0 to 1"
     )
@@ -35,12 +45,14 @@ class VaeBase(GaussianEncoderDecoder):
     """VAE; encoder and decoder also take the conditions, if the layout has any."""
 
     def __init__(self, layout: Layout, options: VaeOptions, backbone: BackbonePlan, likelihood: Likelihood) -> None:
+        space = real_space(latents_for(layout, options.latent))
         super().__init__(
             layout,
             backbone,
             likelihood,
-            real_space(latents_for(layout, options.latent)),
+            space,
             pseudo_inputs=pseudo_input_count(options),
+            flow=make_flow(options.posterior, len(space.names), options.flow_steps or _FLOW_STEPS),
         )
         self.options = options
 
@@ -54,7 +66,7 @@ class VaeBase(GaussianEncoderDecoder):
         return gaussian_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        drawn = self.draw(self.posterior(batch.input), context.generator)
+        drawn = self.draw(self.encode(batch.input), context.generator)
         params = self.decode(drawn.z, batch.input.given)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = drawn.kl.mean(0)
@@ -62,3 +74,16 @@ class VaeBase(GaussianEncoderDecoder):
         total = nll + linear_ramp(context.progress, self.options.warm_up) * free_bits(kl, free).sum()
         terms = {"nll": nll.detach(), "kl": kl.detach().sum()}
         return Loss(total, terms, self.likelihood.misfit(params, batch.target))
+
+
+def vae_faults(layout: Layout, options: VaeOptions) -> Sequence[str]:
+    """Return a sentence for each option that has no effect or does not go with another."""
+    faults = list(prior_faults(layout, options))
+    if options.posterior == "gaussian" and options.flow_steps is not None:
+        faults.append(f"flow_steps = {options.flow_steps} has no effect: set posterior = 'iaf', or omit flow_steps")
+    if options.posterior != "gaussian" and options.prior == "vampprior":
+        faults.append(
+            f"posterior = '{options.posterior}' does not go with prior = 'vampprior', a mixture of Gaussian "
+            "posteriors: omit one of them"
+        )
+    return faults

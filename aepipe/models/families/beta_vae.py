@@ -63,7 +63,7 @@ class BetaVae(GaussianEncoderDecoder):
         return independence_metrics(self, batch, generator)
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
-        drawn = self.draw(self.posterior(batch.input), context.generator)
+        drawn = self.draw(self.encode(batch.input), context.generator)
         params = self.decode(drawn.z, batch.input.given)
         nll = self.likelihood.nll(params, batch.target).sum(1).mean()
         kl = drawn.kl.sum(1).mean()

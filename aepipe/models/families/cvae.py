@@ -5,8 +5,7 @@ warm-up and free bits of `vae`.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.prior_choice import prior_faults
-from aepipe.models.vae_base import VaeBase, VaeOptions
+from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
 
 FAMILY = Family(
     "cvae",
@@ -14,6 +13,6 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv"),
     VaeBase,
-    prior_faults,
+    vae_faults,
     takes_conditions=True,
 )

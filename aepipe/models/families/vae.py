@@ -4,8 +4,7 @@ Kingma & Welling 2013.
 """
 
 from aepipe.models.base import Family
-from aepipe.models.prior_choice import prior_faults
-from aepipe.models.vae_base import VaeBase, VaeOptions
+from aepipe.models.vae_base import VaeBase, VaeOptions, vae_faults
 
 FAMILY = Family(
     "vae",
@@ -13,5 +12,5 @@ FAMILY = Family(
     VaeOptions,
     ("mlp", "conv", "recurrent"),
     VaeBase,
-    prior_faults,
+    vae_faults,
 )

@@ -86,7 +86,7 @@ def init_from_pca(encoder: InputProjection, decoder: nn.Linear, likelihood: Like
     """Initialise both layers from the principal components; leave them unchanged where there are none.
 
     Args:
-        encoder: Outputs the latents, or means and log-variances where it has twice as many outputs as latents.
+        encoder: Outputs the latents, or means, log-variances and further outputs, which start at 0.
         decoder: Layer from latents and conditions to parameters of the likelihood.
         likelihood: Distribution whose parameters the decoder outputs.
         rows: Training rows.
@@ -96,9 +96,11 @@ def init_from_pca(encoder: InputProjection, decoder: nn.Linear, likelihood: Like
     if start is None:
         return
     weight, bias, given = start.weight, start.bias, start.given
-    if len(encoder.bias) == 2 * len(weight):
-        weight, bias = torch.cat([weight, torch.zeros_like(weight)]), torch.cat([bias, start.log_var])
-        given = torch.cat([given, torch.zeros_like(given)], 1)
+    if (missing := len(encoder.bias) - len(weight)) > 0:
+        rest = missing - len(start.log_var)
+        weight = torch.cat([weight, weight.new_zeros((missing, weight.shape[1]))])
+        bias = torch.cat([bias, start.log_var, bias.new_zeros(rest)])
+        given = torch.cat([given, given.new_zeros((len(given), missing))], 1)
     encoder.become(weight, bias, given)
     decoder.weight.copy_(start.slopes)
     decoder.bias.copy_(start.middle)

@@ -26,6 +26,8 @@ Case = tuple[str, str | None, str]
 
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "vae+vampprior": ("vae", {"prior": "vampprior", "pseudo_inputs": 7}),
+    "vae+planar": ("vae", {"posterior": "planar"}),
+    "vae+iaf": ("vae", {"posterior": "iaf", "flow_steps": 3}),
 }
 """Families with options that change their latents, tested on the default backbone of few layouts."""
 
@@ -97,7 +99,7 @@ def test_shapes_follow_the_layout(case: Case) -> None:
     assert model.likelihood.nll(params, row).shape == (40, model.layout.features)
     assert model.likelihood.residual(params, row).shape == (40, model.layout.features)
     assert posterior.kl.shape[0] == 40
-    assert (posterior.kl.sum(1) >= 0).all()
+    assert case[0] in ("vae+planar", "vae+iaf") or (posterior.kl.sum(1) >= 0).all()  # with a flow it is an estimate
     assert posterior.pooled.shape == (40, len(model.latent.pooled))
     assert len(set(model.latent.names)) == latents
 
