@@ -18,6 +18,7 @@ Rows = Annotated[int | None, typer.Option(help="Number of rows, at least 1; defa
 SetName = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the set, written to samples/NAME; `run` never replaces it.")
 ]
+Png = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each image to DIR as a PNG file.")]
 Seed = Annotated[
     int | None,
     typer.Option(

@@ -23,6 +23,7 @@ def sample(
     partition: options.Partition = None,
     name: options.SetName = None,
     model: options.ModelName = "champion",
+    png: options.Png = None,
     json: options.Json = False,
     fill: options.OldFill = None,
     interpolate: options.OldInterpolate = None,
@@ -46,7 +47,7 @@ def sample(
 
     request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     given = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share, "partition": partition}
-    given |= {"name": name}
+    given |= {"name": name, "png": None if png is None else str(png)}
     if _run_former_options(job, request, fill, given, model=model, json=json):
         return
     with progress_bar(quiet=json) as progress:
@@ -60,6 +61,7 @@ def sample(
             partition=partition,
             name=name,
             model=model,
+            png=png,
             progress=progress,
         )
     show_sample_set(result, json=json)

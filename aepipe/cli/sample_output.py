@@ -70,6 +70,8 @@ def show_sample_set(result: SampleResult, *, json: bool) -> None:
         print_text(f"{result.fault}; see {result.report}", err=True)
     else:
         print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+        if result.png is not None:
+            print_text(f"images: {result.png}")
         if result.report is not None:
             print_text(f"quality report: {result.report}")
     if result.missed:

@@ -106,7 +106,10 @@ class Quality(FrozenModel):
         description="maximum loss of score of a model that predicts `predict` when it is trained on synthetic rows",
     )
     frechet: float | None = Field(
-        None, ge=0, description="maximum Frechet distance to held-out rows in the model's features (images, series)"
+        None,
+        ge=0,
+        description="maximum Frechet distance to held-out rows: of images in the features of a fixed network, of "
+        "series in the model's features",
     )
     moments: float | None = Field(
         None,

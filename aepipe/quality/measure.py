@@ -96,6 +96,7 @@ def measure_points(
     points: tuple[NDArray[np.floating], ...],
     *,
     seed: int,
+    fixed: tuple[NDArray[np.floating], ...] | None = None,
     is_exchangeable: bool = True,
     is_comparable: bool = True,
 ) -> Measures:
@@ -103,7 +104,8 @@ def measure_points(
 
     Args:
         sides: Rows of all sides.
-        points: Features of the rows of each side, (B, Z).
+        points: Features of the rows of each side by the model, (B, Z).
+        fixed: Features of each side for the Frechet distance, (B, F), the same for all models; None: `points`.
         seed: Random seed.
         is_exchangeable: Training and held-out rows come from the same period.
         is_comparable: Real rows match the request for the synthetic ones; if not, distributions are not compared.
@@ -115,15 +117,14 @@ def measure_points(
     if _too_few(sides) or not is_comparable:
         return memorization
     learned, held_out, drawn = (_shuffled(side, seed) for side in rows)
+    of_training, of_held_out, of_drawn = points if fixed is None else fixed
     columns = Columns(tuple(f"z_{index:03d}" for index in range(points[0].shape[1])), (), ())
     return memorization._replace(
         membership=membership(columns, *rows, seed=seed),
         two_sample=two_sample(columns, held_out, drawn, seed=seed),
         coverage=coverage(columns, train=learned, held_out=held_out, synthetic=drawn, seed=seed),
-        frechet=frechet_distance(held_out.numbers, drawn.numbers),
-        real_baseline=RealBaseline(
-            frechet=frechet_distance(held_out.numbers, learned.take(slice(0, len(drawn))).numbers)
-        ),
+        frechet=frechet_distance(of_held_out, of_drawn),
+        real_baseline=RealBaseline(frechet=frechet_distance(of_held_out, of_training[: len(of_drawn)])),
     )
 
 

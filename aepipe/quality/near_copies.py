@@ -60,21 +60,20 @@ def near_copies(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> N
     tree = cKDTree(learned, balanced_tree=False)
     to_real = np.concatenate([_nearest(tree, real), _nearest(tree, learned[own], itself=own)])
     to_made = _nearest(tree, made)
-    found = [_at(scale, to_made, to_real) for scale in SCALES]
+    found = []
+    for scale in SCALES:
+        hits = int((to_real <= scale).sum())
+        found.append(
+            NearCopies(
+                share=float((to_made <= scale).mean()) if len(to_made) else 0.0,
+                real=hits / max(len(to_real), 1),
+                bound=min(upper_bound(hits, len(to_real), level=LEVEL) + MARGIN, 1.0),
+                tolerance=scale,
+                rows=len(to_made),
+                real_rows=len(to_real),
+            )
+        )
     return max(found, key=lambda each: each.share - each.bound)
-
-
-def _at(scale: float, synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> NearCopies:
-    """Compare both shares within a multiple of the tolerance."""
-    hits = int((real <= scale).sum())
-    return NearCopies(
-        share=float((synthetic <= scale).mean()) if len(synthetic) else 0.0,
-        real=hits / max(len(real), 1),
-        bound=min(upper_bound(hits, len(real), level=LEVEL) + MARGIN, 1.0),
-        tolerance=scale,
-        rows=len(synthetic),
-        real_rows=len(real),
-    )
 
 
 def _in_tolerances(reference: Rows, sides: tuple[Rows, ...]) -> list[NDArray[np.float64]]:

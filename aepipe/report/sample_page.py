@@ -87,6 +87,7 @@ def render_sample_page(page: SamplePage) -> str:
     shown = min(len(columns), MOST_FIGURES * step)
     trends = found.measures.trends
     heat = Markup(draw_pair_heatmap(trends.names, trends.similarity)) if trends and len(trends.names) > 1 else None
+    used = () if found.measures.two_sample is None else found.measures.two_sample.used
     return (
         environment()
         .get_template("samples.html")
@@ -120,7 +121,7 @@ def render_sample_page(page: SamplePage) -> str:
             worst=None if trends is None else trends.worst,
             pairs=_list_broken_pairs(found),
             attacks=_list_attacks(found),
-            used=_list_used_columns(found),
+            used=[(name, formatting.number(loss)) for name, loss in used if loss > LEAST_LOSS],
             implausible=_list_implausible_rows(page) if compared else None,
             reduced=_list_reduced_columns(found),
             explanations=explain_checks(found),
@@ -162,8 +163,9 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         " deviation, beyond four standard errors; real rows have 0. It ignores dependence between columns.",
         "loss": "Loss of a classifier or regressor of one column when trained on synthetic instead of real rows, both"
         " tested on held-out rows. It is specific to this column and learner.",
-        "frechet": "Distance between synthetic and held-out rows in the space of the model's features, both"
-        " approximated by Gaussians. It cannot detect differences that the encoder does not represent.",
+        "frechet": "Distance between synthetic and held-out rows, both approximated by Gaussians: of images in the"
+        " features of a fixed random network, so that models are comparable; of windows in the features of the model,"
+        " which hide what the encoder does not represent.",
     }
     return [(check.title, texts[check.key]) for check in quality.checks]
 
@@ -200,13 +202,6 @@ def _list_attacks(quality: CheckReport) -> list[tuple[str, str, str, str, str]]:
         ]
         found.append((attack.name, cells[0], cells[1], cells[2], cells[3]))
     return found
-
-
-def _list_used_columns(quality: CheckReport) -> list[tuple[str, str]]:
-    """Return the columns that boosted trees use, and the loss in AUROC if one is shuffled."""
-    two_sample = quality.measures.two_sample
-    found = () if two_sample is None else two_sample.used
-    return [(name, formatting.number(loss)) for name, loss in found if loss > LEAST_LOSS]
 
 
 class ImplausibleRows(NamedTuple):

@@ -27,6 +27,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.output_rows import to_source_rows
+from aepipe.jobs.sample.png_files import refuse_png, write_png_files
 from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
@@ -69,6 +70,7 @@ class SampleResult(Result):
     quality: dict[str, float] = Field({}, description="measured values, by quality threshold")
     rejected: dict[str, int] = Field({}, description="rows rejected and drawn again, by constraint")
     report: Path | None = None
+    png: Path | None = Field(None, description="folder of the images of the set, if asked for")
 
     @property
     def rows_per_s(self) -> float:
@@ -170,6 +172,7 @@ def sample(
     partition: str | None = None,
     name: str | None = None,
     model: str = "champion",
+    png: Path | None = None,
     progress: Progress | None = None,
 ) -> SampleResult:
     """Write synthetic rows to <out>/samples/<partition>, with the source's columns and types, the seed and the model.
@@ -185,6 +188,7 @@ def sample(
         shares: Share of rows by value, for one column; None: the job's.
         partition: Partition to write; None: dt=<today>.
         name: Name of the set, in place of a partition: letters, digits, - and _. `run` never replaces a named set.
+        png: Folder that the images of a published set are also written to, <row>.png; None: none.
 
     Raises:
         ArgumentInvalid: The number of rows, the name or the shares are invalid.
@@ -195,8 +199,7 @@ def sample(
     """
     began = time.perf_counter()
     job = read_rows_job(job_path, "sample")
-    outputs, place = Outputs(job.out_path), _place(partition, name)
-    bundle = open_bundle(job, model)
+    outputs, place, bundle = Outputs(job.out_path), _place(partition, name), open_bundle(job, model)
     request = SampleRequest(
         rows=_validated_rows(job, rows),
         seed=partition_seed(job.samples.seed, place) if seed is None else seed,
@@ -205,19 +208,18 @@ def sample(
         shares=job.samples.shares if shares is None else {column: dict(each) for column, each in shares.items()},
     )
     run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
+    refuse_png(bundle, png)
     outputs.claim(job.name)  # once nothing is refused
     with outputs.commit(SAMPLE, place, request.key(job, bundle)) as commit:
         found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
         created = commit.done is None
     return SampleResult(
         **asdict(found),
-        rows=request.rows,
-        seed=request.seed,
-        prior=request.prior,
-        where=request.where,
+        **{name: getattr(request, name) for name in ("rows", "seed", "prior", "where")},
         model_version=bundle.version,
         created=created,
         seconds=time.perf_counter() - began,
+        png=None if found.missed else write_png_files(bundle, found.path, png),
     )
 
 

@@ -12,9 +12,10 @@ from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.table_model import TableModel
-from aepipe.jobs.row_images import drawn_images, pooled_pixels
+from aepipe.jobs.row_images import drawn_images, pooled_pixels, top_of
 from aepipe.quality.alignment import joined
 from aepipe.quality.checks import CheckReport, run_checks
+from aepipe.quality.image_features import image_features
 from aepipe.quality.measure import Sides, measure_points, measure_table
 from aepipe.quality.tstr import MOST_CLASSES
 from aepipe.tables.arrow_types import plain, sort_of
@@ -66,8 +67,10 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
     else:
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
+        is_image = bundle.encoding.series is None
+        fixed = tuple(_fixed_features(bundle, side, seed) for side in sides) if is_image else None
         measures = measure_points(
-            sides, points, seed=seed, is_exchangeable=is_exchangeable, is_comparable=kind != "too few"
+            sides, points, fixed=fixed, seed=seed, is_exchangeable=is_exchangeable, is_comparable=kind != "too few"
         )
     quality = job.samples.quality
     has_defaults = supports_conditioning(bundle) if quality.defaults is None else quality.defaults
@@ -120,7 +123,7 @@ def categories(encoding: Encoding) -> frozenset[str]:
 
 def _points(bundle: Bundle, model: TableModel | None, rows: pa.Table, seed: int) -> NDArray[np.float64]:
     """Embed at most 5,000 rows by the model, (B, Z), without the rows that it cannot score."""
-    chosen = rows.take(pa.array(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:MOST_POINTS])))
+    chosen = _subsample(rows, seed)
     if model is None:  # samples of a target image hold nothing that the encoder reads: embed them by their pixels
         return pooled_pixels(drawn_images(bundle.encoding, chosen))
     latent = bundle.manifest.latent
@@ -129,3 +132,13 @@ def _points(bundle: Bundle, model: TableModel | None, rows: pa.Table, seed: int)
     points = np.column_stack([features[name].to_numpy().astype(np.float64) for name in names])
     finite: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]
     return finite
+
+
+def _fixed_features(bundle: Bundle, rows: pa.Table, seed: int) -> NDArray[np.float64]:
+    """Embed at most 5,000 images by the network that is the same for all bundles."""
+    return image_features(drawn_images(bundle.encoding, _subsample(rows, seed)), top_of(bundle.encoding.layout))
+
+
+def _subsample(rows: pa.Table, seed: int) -> pa.Table:
+    """Draw at most 5,000 rows, in their order."""
+    return rows.take(pa.array(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:MOST_POINTS])))

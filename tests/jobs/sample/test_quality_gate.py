@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from aepipe.cli.main import app
-from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample import reference_data as reference
 from aepipe.jobs.sample.reference_data import Reference
@@ -161,6 +162,29 @@ def test_images_are_checked_in_feature_space(digits: Path) -> None:
     assert result.missed == ()
     assert result.report is not None
     assert "data:image/png" in result.report.read_text()
+
+
+def test_images_are_written_as_png_files_of_published_rows(digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "new"
+
+    result = sample(digits, rows=12, seed=1, partition="a", png=folder)
+
+    rows = pq.read_table(result.path, partitioning=None)
+    assert [path.name for path in sorted(folder.iterdir())] == [f"{at:06d}.png" for at in range(12)]
+    for at, row in enumerate(rows["scan"].to_pylist()):
+        with Image.open(folder / f"{at:06d}.png") as picture:
+            expected = np.frombuffer(row, np.uint8).astype(np.float64).reshape(8, 8) * (255 / 16)
+            assert np.abs(np.asarray(picture, np.float64) - expected).max() <= 0.5
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentInvalid, match="png: expected a folder, got the file"):
+        sample(digits, rows=12, seed=1, partition="a", png=tmp_path / "file")
+
+
+def test_png_files_of_a_table_are_refused_before_writing(shared_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentInvalid, match=r"png: .* has neither images nor windows: leave it out"):
+        sample(shop_job(shared_folder, tmp_path, ""), rows=10, partition="a", png=tmp_path / "pictures")
+
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
