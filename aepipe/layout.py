@@ -12,6 +12,9 @@ from aepipe.frozen import FrozenModel
 MISSING, UNSEEN, RARE, FIRST_VALUE = 0, 1, 2, 3
 """Codes of a category, everywhere: 0 missing, 1 unseen in training, 2 rare, 3 ... its values."""
 
+END = FIRST_VALUE
+"""Code of a position of a text after its last token; the codes of tokens follow it."""
+
 MANY_CODES = 1_024
 """Columns with more codes than this are decoded by a two-level softmax."""
 
@@ -100,6 +103,19 @@ def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
     return tuple(code for code, is_there in had.items() if not is_there)
 
 
+class Text(FrozenModel):
+    """Text of a row: a run of categories `cat[:, first : first + length]`, one per token, which share their codes.
+
+    END marks the positions after the last token; a text of `length` tokens or more has no END.
+    """
+
+    name: str
+    column: int = Field(ge=0, description="index of the source column in `Layout.columns`")
+    first: int = Field(ge=0, description="index of the first position in `Layout.categories`")
+    length: int = Field(ge=1, description="number of positions, T")
+    size: int = Field(gt=END, description="number of codes of a position, K")
+
+
 class Image(FrozenModel):
     """Shape of an image row, `image[B, C, H, W]` uint8."""
 
@@ -146,6 +162,7 @@ class Layout(FrozenModel):
     columns: tuple[str, ...] = Field(description="modelled source columns, in order; attributions name these")
     numbers: tuple[Number, ...] = ()
     categories: tuple[Category, ...] = ()
+    texts: tuple[Text, ...] = Field((), exclude_if=lambda value: not value, description="texts among the categories")
     image: Image | None = None
     series: Series | None = None
     target: Image | None = Field(
@@ -166,10 +183,18 @@ class Layout(FrozenModel):
         return self.source_columns or self.columns
 
     @property
-    def kind(self) -> Literal["table", "image", "series"]:
+    def kind(self) -> Literal["table", "text", "image", "series"]:
+        """Kind of rows: a table with a text column is `text`."""
         if self.series is not None:
             return "series"
-        return "image" if self.image is not None else "table"
+        if self.image is not None:
+            return "image"
+        return "text" if self.texts else "table"
+
+    @property
+    def has_cells(self) -> bool:
+        """True if a row has a value per column: a table, with texts or without."""
+        return self.kind in ("table", "text")
 
     @property
     def rebuilt(self) -> Image | None:
@@ -179,7 +204,7 @@ class Layout(FrozenModel):
     @property
     def straight(self) -> int:
         """Number of log-transformed columns of a table; distances between rows also use their linear values."""
-        return sum(number.transform == "log" for number in self.numbers) if self.kind == "table" else 0
+        return sum(number.transform == "log" for number in self.numbers) if self.has_cells else 0
 
     @property
     def features(self) -> int:

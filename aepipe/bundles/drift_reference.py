@@ -88,7 +88,7 @@ Named = tuple[str, StreamKind, NDArray[np.generic]]
 def input_streams(encoding: Encoding, inputs: Arrays) -> Iterator[Named]:
     """Yield name, kind and values of the encoded columns of a table; none for images and windows.
 
-    Datetimes are left out: they move on by themselves.
+    Datetimes are left out: they move on by themselves. So are texts: their positions are no columns.
     """
     layout = encoding.layout
     kinds = {column.name: column.kind for column in encoding.schema.columns}
@@ -98,7 +98,7 @@ def input_streams(encoding: Encoding, inputs: Arrays) -> Iterator[Named]:
     )
     for port, described in features:
         for index, feature in enumerate(described):
-            if port in inputs and kinds.get(layout.columns[feature.column]) != "datetime":
+            if port in inputs and kinds.get(layout.columns[feature.column]) not in ("datetime", "text"):
                 yield feature.name, "column", inputs[port][:, index]
 
 

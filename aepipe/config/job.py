@@ -16,6 +16,7 @@ from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
 from aepipe.config.series import Series, series_faults, with_series_defaults
+from aepipe.config.text import TokenKind
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault
 from aepipe.errors import JobInvalid, did_you_mean
@@ -35,6 +36,7 @@ Kind = Literal[
     "image",
     "series",
     "tags",
+    "text",
     "condition",
     "target",
     "label",
@@ -60,6 +62,19 @@ class ColumnSpec(FrozenModel):
         exclude_if=lambda value: value is None,
         description="text of kind number or datetime, or the event time as text: notation, such as 1.234,5, $1,234.5 "
         "or %d.%m.%Y; default: 1234.5, or ISO 8601",
+    )
+    tokens: TokenKind | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="text: the tokens that it is split into; smiles: atoms and bonds of a molecule; default: words",
+    )
+    length: int | None = Field(
+        None,
+        ge=1,
+        le=1_024,
+        exclude_if=lambda value: value is None,
+        description="text: tokens that the model sees, later ones are cut; default: that of 99 % of the training "
+        "texts, at most 128",
     )
 
 
@@ -160,6 +175,7 @@ class Score(FrozenModel):
     head: str = Field(
         "auto",
         description="scoring head (aepipe/heads/scores); auto: knn_with_quantiles if data is clean, else consensus; "
+        "with a text column: mahalanobis, else elbo; "
         "labelled: the best head by [evaluate] anomaly on held-out rows",
     )
     reasons: int = Field(3, ge=0, le=20, description="number of columns named as reasons of a score")
@@ -313,6 +329,11 @@ class Job(FrozenModel):
     def uses_labels(self) -> bool:
         """Labels select the threshold or the head."""
         return self.calibration.costs is not None or self.score.head == LABELLED
+
+    @property
+    def has_texts(self) -> bool:
+        """True if a column is modelled as text."""
+        return any(spec.kind == "text" for spec in self.columns.values())
 
     @property
     def data_path(self) -> Path:

@@ -1,7 +1,7 @@
 """Encoding of rows: fitted column encoders, encode and decode."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
@@ -21,10 +21,11 @@ from aepipe.encoding.number import fit_number
 from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.tags import fit_tags
+from aepipe.encoding.text import TextCodec, fit_text
 from aepipe.encoding.vector import fit_vector
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.frozen import FrozenModel
-from aepipe.layout import Category, Layout
+from aepipe.layout import Category, Layout, Text
 from aepipe.storage.run_details import counted_reasons
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain, sort_of
@@ -45,6 +46,7 @@ _FIT: dict[str, _Fit] = {
     "datetime": fit_datetime,
     "vector": fit_vector,
     "tags": fit_tags,
+    "text": fit_text,
 }
 _FIT_CODES: dict[str, _Fit] = {
     "number": fit_number_codes,
@@ -53,6 +55,7 @@ _FIT_CODES: dict[str, _Fit] = {
     "datetime": fit_datetime_codes,
     "vector": fit_vector_codes,
     "tags": fit_tags,
+    "text": fit_text,
 }
 _FIT_OF_SORT: dict[str, _Fit] = {
     "number": fit_number,
@@ -106,6 +109,7 @@ class Encoding(FrozenModel):
             source_columns=sources if columns != sources else (),
             numbers=tuple(number for codec in self.codecs for number in codec.numbers),
             categories=tuple(category for codec in self.codecs for category in codec.categories),
+            texts=tuple(self._texts()),
             image=None if self.image is None else self.image.image,
             series=None if self.series is None else self.series.series,
             target=None if self.target is None else self.target.image,
@@ -113,6 +117,13 @@ class Encoding(FrozenModel):
             given_numbers=tuple(number for codec in self.given for number in codec.numbers),
             given_categories=tuple(category for codec in self.given for category in codec.categories),
         )
+
+    def _texts(self) -> Iterator[Text]:
+        first = 0
+        for codec in self.codecs:
+            if isinstance(codec, TextCodec):
+                yield codec.text(first)
+            first += len(codec.categories)
 
     @cached_property
     def sampled(self) -> tuple[Column, ...]:

@@ -19,6 +19,7 @@ from aepipe.encoding.category import CategoryCodec
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
 from aepipe.encoding.number import NumberCodec
 from aepipe.encoding.tags import TagsCodec
+from aepipe.encoding.text import TextCodec
 from aepipe.encoding.vector import VectorCodec
 from aepipe.layout import FIRST_VALUE, MISSING
 from aepipe.tables.arrow_types import plain
@@ -30,6 +31,7 @@ AnyCodec: TypeAlias = (
     | ClockCodec
     | VectorCodec
     | TagsCodec
+    | TextCodec
     | NumberCodes
     | DatetimeCodes
     | VectorCodes

@@ -19,11 +19,12 @@ _ROWS_A_CALL = 4_096
 
 
 class ModelOutputs(NamedTuple):
-    """Posterior, inputs of the heads, and the row after preprocessing."""
+    """Posterior, inputs of the heads, the row after preprocessing, and the loss of each feature, (B, F) in nats."""
 
     posterior: Posterior
     evidence: ScoringInputs
     row: Row
+    nll: Tensor
 
 
 class ModelProbe(nn.Module):
@@ -54,7 +55,7 @@ class ModelProbe(nn.Module):
             row=self.of_rows(torch.cat([row.dense.flatten(1), model.preprocessing.straight(inputs)], 1)),
             summary=self.loss_summary(nll, wanted),
         )
-        return ModelOutputs(posterior, evidence, row)
+        return ModelOutputs(posterior, evidence, row, nll)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
 from aepipe.heads.robust_spread import IQR_OF_NORMAL
+from aepipe.heads.token_losses import TokenLosses
 from aepipe.latent_math import Mixture
 from aepipe.layout import Port
 from aepipe.models.base import Model, Part
@@ -79,6 +80,8 @@ class Scorer(nn.Module):
         reason (B, k) int32, reason_z (B, k): indices into `reason_names(layout)`, strongest first, and their
             attributions; absent if k is 0.
         cell (B, c) int32, cell_z (B, c): the same for the `CELLS` most unusual cells; only with `cells` and reasons.
+        token (B, t) int32, token_z (B, t): the least likely tokens of texts, as indices into the categories of the
+            layout, and their losses in nats; only of rows with texts, and with reasons.
         cluster (B, 1) int32, cluster_distance (B, 1): only with clusters.
         class (B, 1) int32, class_confidence (B, 1): only with classes.
     """
@@ -102,6 +105,7 @@ class Scorer(nn.Module):
         self.cells = cells
         self.clusters = clusters
         self.classes = classes
+        self.tokens = TokenLosses(probe.model.layout) if probe.model.layout.texts else None
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
         model_outputs: ModelOutputs = self.probe(*rows)
@@ -143,6 +147,8 @@ class Scorer(nn.Module):
                 return top.indices.to(torch.int32), top.values, *cells
 
             groups.append(_OutputGroup(ports, strongest))
+            if self.tokens is not None:
+                groups.append(_OutputGroup(self.tokens.ports, self.tokens))
         if (clusters := self.clusters) is not None:
             groups.append(_OutputGroup(CLUSTER_PORTS, lambda outputs: clusters(outputs.posterior.mean)))
         if (classes := self.classes) is not None:

@@ -12,6 +12,7 @@ from aepipe.inference.related_rows import related_rows
 from aepipe.layout import MISSING, RARE, UNSEEN
 
 TOGETHER = "usual by itself, unusual with the other columns"
+_USUAL_TOKENS = "each token is usual after the ones before it"
 
 _TIMES = (date, datetime, time, timedelta)
 
@@ -28,13 +29,14 @@ def describe_cells(bundle: Bundle, source: pa.Table, expected: pa.Table) -> dict
         A clause by column; no entry for a column without a value to compare.
     """
     read, rebuilt = source.to_pylist()[0], expected.to_pylist()[0]
+    texts = {text.name for text in bundle.encoding.layout.texts}
     outside = dict(_outside_training(bundle, source))
     broken = broken_rules(bundle, source)
     found = {}
     for column in bundle.encoding.layout.columns:
         rule = next((f"breaks {title}" for title, columns in broken.items() if column in columns), "")
         if words := outside.get(column) or rule or _difference(read.get(column), rebuilt.get(column)):
-            found[column] = words
+            found[column] = _USUAL_TOKENS if column in texts and words != TOGETHER else words
     return found
 
 
@@ -60,7 +62,10 @@ def _outside_training(bundle: Bundle, source: pa.Table) -> Iterator[tuple[str, s
     except AepipeError:  # the row cannot be scored either, which says why
         return
     names = {MISSING: "missing", UNSEEN: "never seen in training", RARE: "rare value"}
+    texts = {text.column for text in layout.texts}
     for index, category in enumerate(layout.categories):
+        if category.column in texts:  # an unknown token is usual; unlikely tokens are described by themselves
+            continue
         code = int(arrays["cat"][0, index])
         if code in names:
             yield layout.columns[category.column], names[code]

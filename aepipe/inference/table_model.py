@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
@@ -123,6 +124,11 @@ class TableModel:
         losses[encoded.invalid != 0] = np.nan
         names = [f"step_{step:03d}" for step in range(losses.shape[1])]
         return pa.table([pa.array(column, mask=np.isnan(column)) for column in losses.T], names=names)
+
+    def scorer_outputs(self, table: pa.Table) -> dict[str, NDArray[np.generic]]:
+        """Return all outputs of the scorer by port; rows that cannot be scored have undefined values."""
+        onnx, _ = self.bundle.part("scorer")
+        return Session(onnx, device=self.device).run(self._encoded(table).arrays)
 
     def attributions(self, table: pa.Table) -> pa.Table:
         """Return the attributions of all columns, regions or steps, not only of the strongest.

@@ -14,6 +14,7 @@ from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.inference.reason_words import describe_cells
 from aepipe.inference.table_model import TableModel
+from aepipe.inference.unlikely_tokens import unlikely_tokens
 from aepipe.jobs.results import Result
 from aepipe.jobs.row_images import drawn_images
 from aepipe.jobs.row_lookup import find_rows
@@ -142,19 +143,19 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     layout, calibration, reasons = bundle.encoding.layout, bundle.calibration, bundle.manifest.reason_names
     expected = model.reconstruct(rows)
     attributions = model.attributions(rows).to_pylist() if reasons else []
+    tokens = unlikely_tokens(model, rows)
     entities = model.entities(rows).texts.to_pylist() if calibration.entities else None
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
-        words = (
-            describe_cells(bundle, source, rebuilt) if layout.kind == "table" and answer["score"] is not None else {}
-        )
+        words = describe_cells(bundle, source, rebuilt) if layout.has_cells and answer["score"] is not None else {}
+        words |= {column: f"unlikely: {', '.join(map(repr, texts))}" for column, texts in tokens[at].items()}
         described = {*(ranks := _ranks(answer)), answer.get(CELL_COLUMN)}
         words = {name: text for name, text in words.items() if name in described}
         lines = _lines(bundle.encoding, source, rebuilt, found or dict.fromkeys(reasons), ranks, words)
         yield Explanation(
             row=name,
-            kind=layout.kind,
+            kind="table" if layout.kind == "text" else layout.kind,
             model_version=model.version,
             score=answer["score"],
             p_value=answer["p_value"],
@@ -198,7 +199,7 @@ def _lines(
     ranks: dict[str, int],
     words: dict[str, str],
 ) -> tuple[ColumnLine, ...]:
-    is_table = encoding.layout.kind == "table"
+    is_table = encoding.layout.has_cells
     read, rebuilt = (table.to_pylist()[0] if is_table else {} for table in (source, expected))
     for codec in encoding.codecs:
         if isinstance(codec, TagsCodec):

@@ -36,7 +36,7 @@ class Backbone(NamedTuple):
     summary: str
     options: type[BaseModel]
     kinds: tuple[str, ...]
-    """supported values of `Layout.kind`; the backbone is the default for the first"""
+    """supported values of `Layout.kind`; the first backbone with a kind at the lowest place is its default"""
     encoder: Callable[[Layout, BaseModel, int], nn.Module]
     """(layout, options, outputs) -> module: Row -> (B, outputs)"""
     decoder: Callable[[Layout, BaseModel, int, Likelihood], nn.Module]
@@ -61,5 +61,6 @@ def find(name: str) -> Backbone:
 
 
 def best_for(kind: str) -> str:
-    """Return the default backbone for layouts of this kind."""
-    return next(name for name in names() if find(name).kinds[0] == kind)
+    """Return the default backbone for layouts of this kind: the first that has it first, else the first that has it."""
+    able = [name for name in names() if kind in find(name).kinds]
+    return min(able, key=lambda name: find(name).kinds.index(kind))

@@ -258,5 +258,7 @@ class Family(NamedTuple, Generic[OptionsT]):
     """Lists the options that do not fit a layout, one sentence each; called before anything is built."""
     takes_codes: bool = False
     """Whether all columns of a table are encoded as codes, numbers by atoms and quantile bins."""
+    takes_texts: bool = True
+    """Whether the family models texts with a backbone that reads them."""
     takes_conditions: bool = False
     """Whether the family needs condition columns; other families reject them."""

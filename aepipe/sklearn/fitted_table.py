@@ -155,7 +155,10 @@ def fit_table(
         rows = _split(job, table, seed=seed)
         data = encode_rows(job, rows, as_codes=families.find(job.model.family).takes_codes)
         plan = BundlePlan(
-            families.plan(data.encoding.layout, job.model), heads.resolve(job.score.head, job.train.data), (), False
+            families.plan(data.encoding.layout, job.model),
+            heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts),
+            (),
+            False,
         )
         with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_TABLE):
             fitted = fit_model(job, plan, data, device="cpu", checkpoint=None, progress=no_progress)

@@ -186,6 +186,8 @@ def _column(
         spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
     ):
         raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
+    if kind != "text" and (spec.tokens is not None or spec.length is not None):
+        raise _Refused(field, f"a {kind}: tokens and length are options of text")
     if spec.transform != "auto" and kind not in ("number", "series", "condition"):
         raise _Refused(field, f"a {kind}: transform is an option of a number")
     column = Column(
@@ -199,6 +201,8 @@ def _column(
         top=spec.top,
         packed=found.packed,
         transform=spec.transform,
+        tokens=spec.tokens,
+        length=spec.length,
     )
     return column, field if found.text is None else text_field(field, found.text)
 
@@ -281,6 +285,7 @@ def _short(value: object) -> str:
 _ALLOWED: dict[Kind, tuple[str, ...]] = {
     "number": ("number",),
     "category": ("text", "number", "boolean", "time", "null"),
+    "text": ("text",),
     "boolean": ("boolean",),
     "datetime": ("time",),
     "condition": ("text", "number", "boolean", "time"),

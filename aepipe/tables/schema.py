@@ -9,12 +9,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from aepipe.config.job import Kind
+from aepipe.config.text import TokenKind
 from aepipe.frozen import FrozenModel
 from aepipe.tables.text_values import notation_of
 
 Transform = Literal["auto", "linear", "log"]
 _MODELLED: frozenset[Kind] = frozenset(
-    {"number", "category", "boolean", "datetime", "vector", "image", "series", "tags", "condition", "target"}
+    {"number", "category", "boolean", "datetime", "vector", "image", "series", "tags", "text", "condition", "target"}
 )
 
 
@@ -33,6 +34,12 @@ class Column(FrozenModel):
     top: int | None = Field(None, description="image: maximum pixel value; None for 255")
     packed: bool = Field(False, description="image: rows hold PNG or JPEG bytes, not pixels")
     transform: Transform = Field("auto", description="number: transform applied before scaling")
+    tokens: TokenKind | None = Field(
+        None, exclude_if=lambda value: value is None, description="text: tokens; None for words"
+    )
+    length: int | None = Field(
+        None, exclude_if=lambda value: value is None, description="text: number of tokens; None for a quantile"
+    )
 
 
 class Schema(FrozenModel):

@@ -237,8 +237,10 @@ def optimizer_step(
 ) -> Loss:
     """Update the parameters of one objective, and an optimal sigma."""
     dense = batch.input.dense
+    noisy = corrupted(model, batch, step_context.generator)
+    noisy = replace(noisy, target=model.likelihood.heard(batch.target, step_context.generator))
     with torch.autocast(dense.device.type, torch.bfloat16, enabled=dense.is_cuda):
-        loss = objective.loss(corrupted(model, batch, step_context.generator), step_context)
+        loss = objective.loss(noisy, step_context)
     for parameter in objective.parameters:
         parameter.grad = None
     torch.autograd.backward(loss.total, inputs=objective.parameters)

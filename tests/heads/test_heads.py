@@ -31,6 +31,8 @@ def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
     assert heads.resolve("auto", "clean") == "knn_with_quantiles"
     assert heads.resolve("auto", "polluted") == "consensus"
     assert heads.resolve("elbo", "polluted") == "elbo"
+    assert heads.resolve("auto", "clean", has_texts=True) == "mahalanobis"
+    assert heads.resolve("labelled", "polluted", has_texts=True) == "elbo"
 
 
 @pytest.mark.parametrize("name", heads.names())

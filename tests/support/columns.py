@@ -157,6 +157,10 @@ TAGS: dict[str, st.SearchStrategy[pa.Array]] = {
     "large list of large strings": _of_type(pa.large_list(pa.large_string()), _MEMBERS),
     "list of string views": _of_type(pa.list_(pa.string_view()), _MEMBERS),
 }
+TOKENS: dict[str, st.SearchStrategy[pa.Array]] = {
+    name: _of_type(kind, st.sampled_from(["disk sda1 failed", "disk 7: ok", "", "ä\t b"]) | TEXTS)
+    for name, kind in (("text", pa.string()), ("large text", pa.large_string()), ("text view", pa.string_view()))
+}
 
 PIXELS = st.lists(st.integers(0, 255), min_size=6, max_size=6)
 
@@ -186,6 +190,7 @@ GENERATORS: dict[str, dict[str, st.SearchStrategy[pa.Array]]] = {
     "datetime": DATETIMES,
     "vector": VECTORS,
     "tags": TAGS,
+    "text": TOKENS,
     "image": IMAGES,
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.layout import MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series
+from aepipe.layout import MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series, Text
 from aepipe.models import backbone as backbones
 from aepipe.models.families import find
 
@@ -50,6 +50,16 @@ SERIES = Layout(
     ),
 )
 
+TEXT = Layout(
+    columns=("amount", "line", "kind"),
+    numbers=(Number(name="amount", column=0, mean=50.0, std=20.0, may_be_missing=True),),
+    categories=(
+        *(Category(name=f"line[{at}]", column=1, size=12, absent=(UNSEEN, RARE)) for at in range(6)),
+        Category(name="kind", column=2, size=9),
+    ),
+    texts=(Text(name="line", column=1, first=0, length=6, size=12),),
+)
+
 LAYOUTS = {
     "numbers": NUMBERS,
     "categories": CATEGORIES,
@@ -57,6 +67,7 @@ LAYOUTS = {
     "grey": GREY,
     "colour": COLOUR,
     "series": SERIES,
+    "text": TEXT,
 }
 
 

@@ -280,7 +280,7 @@ def count_partition(
 
 def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Mapping[str, NDArray[np.generic]]:
     """Read and encode every step-th row of the source."""
-    if bundle.encoding.layout.kind != "table":
+    if not bundle.encoding.layout.has_cells:
         return {}
     names = [column.name for column in bundle.encoding.schema.without_keys().columns]
     parts: list[Mapping[str, NDArray[np.generic]]] = []

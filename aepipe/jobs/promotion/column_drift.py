@@ -29,7 +29,7 @@ def largest_drift(model: TableModel, tables: Iterable[pa.Table]) -> ColumnDrift 
         None for a bundle without a reference, for images and windows, and without rows.
     """
     reference = read_drift_reference(model.bundle)
-    if reference is None or model.bundle.encoding.layout.kind != "table":
+    if reference is None or not model.bundle.encoding.layout.has_cells:
         return None
     streams = {stream.name: stream for stream in reference.streams if stream.kind == "column"}
     found: dict[str, NDArray[np.int64]] = {}

@@ -158,7 +158,7 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
     source = _in_order(scan.top, {name: _source_rows(scored, manifests[name], rows) for name, rows in rows_of.items()})
     expected = scored.model.reconstruct(source)
     encoding = scored.model.bundle.encoding
-    if encoding.layout.kind != "table":
+    if not encoding.layout.has_cells:
         images, reconstructed = (drawn_images(encoding, rows) for rows in (source, expected))
         return replace(shown, images=images, reconstructed=reconstructed, top=top_of(encoding.layout))
     columns = list(dict.fromkeys(encoding.layout.sources))
@@ -224,7 +224,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
         check_page=samples_page_of(latest.partition) if latest.details.quality else None,
     )
     layout = model.bundle.encoding.layout
-    if layout.kind != "table":
+    if not layout.has_cells:
         images, real_images = (
             drawn_images(model.bundle.encoding, rows.slice(0, SAMPLE_IMAGES)) for rows in (drawn, real)
         )

@@ -132,7 +132,7 @@ def _parse_class(bundle: Bundle, text: str) -> _RareClass:
     column, equals, value = text.partition("=")
     if not equals or not column or not value:
         raise ArgumentInvalid("rare", [f"expected column=value, such as income=>50K, got '{text}'"])
-    if bundle.encoding.layout.kind != "table":
+    if not bundle.encoding.layout.has_cells:
         raise ArgumentInvalid("rare", [f"{bundle.version} is a model of images or series: expected a table"])
     if column not in categories(bundle.encoding):
         if column in bundle.encoding.schema.labels and column not in {each.name for each in bundle.encoding.sampled}:

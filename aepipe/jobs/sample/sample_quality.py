@@ -33,7 +33,7 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
         JobInvalid: A threshold does not apply to this data, or the column to predict is not a modelled one.
     """
     quality = job.samples.quality
-    is_table = bundle.encoding.layout.kind == "table"
+    is_table = bundle.encoding.layout.has_cells
     wrong = ("frechet",) if is_table else ("shapes", "trends", "moments", "loss", "predict", "defaults")
     kind = "tables" if is_table else "images and series"
     faults = [f"{name} does not apply to {kind}: leave it out" for name in wrong if getattr(quality, name) is not None]
@@ -55,7 +55,7 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
     """
     schema = bundle.encoding.schema
     is_exchangeable = schema.event_time is None
-    if bundle.encoding.layout.kind == "table":
+    if bundle.encoding.layout.has_cells:
         measures = measure_table(
             sides,
             categories=categories(bundle.encoding),

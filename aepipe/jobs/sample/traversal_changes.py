@@ -47,7 +47,7 @@ def split_paths(walk: pa.Table, keys: Sequence[str]) -> tuple[TraversalPath, ...
 def changes(model: TableModel, walk: pa.Table, keys: Sequence[str], *, most: int) -> tuple[Change, ...]:
     """Return the `most` columns that change furthest, in descending order; empty for images and series."""
     layout = model.bundle.encoding.layout
-    if layout.kind != "table":
+    if not layout.has_cells:
         return ()
     paths = split_paths(walk, keys)
     features = _features(layout, model.arrays(walk))

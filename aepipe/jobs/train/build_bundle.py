@@ -132,7 +132,8 @@ def make_bundle(
         ExportFailed: An exported graph and the network differ.
     """
     stage = _Stages(progress)
-    head = heads.resolve(job.score.head, job.train.data)  # before the rows are read: it refuses an unknown head
+    # before the rows are read: it refuses an unknown head
+    head = heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts)
     refuse_unlabelled(job)
     takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):

@@ -1,4 +1,4 @@
-"""Gated recurrent units, for windows of a time series and for images read row by row.
+"""Gated recurrent units, for tables with texts, for windows of a time series and for images read row by row.
 
 The encoder summarises a window by its last state and the mean of its states, without the steps beyond the end of the
 window. The decoder runs its own recurrence from the latents and does not take its outputs as inputs.
@@ -15,19 +15,26 @@ from aepipe.models.layers.gru import Gru
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.sequence import Reading, laid_out, last_of, mean_of, step_width, steps_of
+from aepipe.models.layers.text_encoder import TextEncoder, TextRowDecoder
+from aepipe.models.layers.token_decoder import STATE
 
 
 class Options(FrozenModel):
     """Options of this backbone in [model]."""
 
     state: int | None = Field(
-        None, ge=1, le=4_096, description="width of the recurrent state; default: by the width of a step, 64 to 256"
+        None,
+        ge=1,
+        le=4_096,
+        description="width of the recurrent state; default: by the width of a step, 64 to 256; 128 for texts",
     )
 
 
 def state_width(layout: Layout, options: BaseModel) -> int:
     """Return the width of the state: the configured one, or one chosen by the width of a step."""
     known = Options.model_validate(options)
+    if layout.texts:
+        return known.state or STATE
     return known.state or min(256, max(64, 8 * step_width(layout)))
 
 
@@ -72,14 +79,24 @@ class RecurrentDecoder(nn.Module):
         return output if self.length is None else torch.cat([output, self.length(z)], 1)
 
 
+def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
+    state = state_width(layout, options)
+    return TextEncoder(layout, state, outputs) if layout.texts else RecurrentEncoder(layout, state, outputs)
+
+
+def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
+    state = state_width(layout, options)
+    if layout.texts:
+        return TextRowDecoder(inputs, state, likelihood.width)
+    return RecurrentDecoder(layout, state, inputs, likelihood)
+
+
 BACKBONE = Backbone(
     "recurrent",
     "gated recurrent units, step by step",
     Options,
-    ("series", "image"),
-    lambda layout, options, outputs: RecurrentEncoder(layout, state_width(layout, options), outputs),
-    lambda layout, options, inputs, likelihood: RecurrentDecoder(
-        layout, state_width(layout, options), inputs, likelihood
-    ),
+    ("series", "image", "text"),
+    _encoder,
+    _decoder,
     lambda _: 2e-3,
 )

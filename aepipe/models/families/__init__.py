@@ -72,7 +72,8 @@ def build(layout: Layout, model: config.Model | Plan, seed: int) -> Model:
     planned = model if isinstance(model, Plan) else plan(layout, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        likelihood = make_likelihood(layout, planned.likelihood)
+        state = getattr(planned.backbone.options, "state", None)
+        likelihood = make_likelihood(layout, planned.likelihood, state=state)
         built = planned.family.build(layout, planned.options, planned.backbone, likelihood)
     built.corruption = Corruption(planned.corruption)
     return built
@@ -85,6 +86,12 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         OptionInvalid: lists every fault.
     """
     family = find(model.family)
+    if layout.texts and not takes_texts(family):
+        takers = " or ".join(name for name in names() if takes_texts(find(name)))
+        raise OptionInvalid(
+            f"[model] family '{family.name}' has no texts, but '{layout.texts[0].name}' is one: use {takers}, or name "
+            'it "category" or "ignore" under [columns].'
+        )
     backbone = _backbone_name(family, layout, model.trunk)
     _, preset = PRESETS.get(model.family, (family.name, {}))
     options = _sorted_into(
@@ -100,6 +107,11 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         resolved |= each.model_dump(mode="json") if each is not None else {}
     planned = _backbone_plan(backbone, layout, options.backbone)
     return Plan(family, options.family, planned, options.likelihood, corruption, resolved)
+
+
+def takes_texts(family: Family[BaseModel]) -> bool:
+    """Return True if the family models rows with texts."""
+    return family.takes_texts and any("text" in backbones.find(name).kinds for name in family.backbones)
 
 
 def _condition_faults(family: Family[BaseModel], layout: Layout) -> Iterator[str]:

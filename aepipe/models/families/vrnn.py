@@ -235,4 +235,5 @@ FAMILY = Family(
     ("recurrent",),
     VariationalRecurrentNetwork,
     lambda layout, options: tuple(_faults(layout, options)),
+    takes_texts=False,
 )

@@ -43,9 +43,10 @@ def corruption_faults(layout: Layout, options: CorruptionOptions) -> Iterator[st
     kind = options.corruption
     if kind == "none" and options.corruption_amount is not None:
         yield "corruption_amount needs a corruption: set gaussian, masking, swap or salt_and_pepper"
-    has_reals = layout.kind != "table" or bool(layout.numbers)
+    has_reals = not layout.has_cells or bool(layout.numbers)
     if kind in ("gaussian", "salt_and_pepper") and not has_reals:
-        yield f"corruption = '{kind}' changes numbers, but every column is a category: use masking or swap"
+        what = "text" if layout.texts else "a category"
+        yield f"corruption = '{kind}' changes numbers, but every column is {what}: use masking or swap"
 
 
 class Corruption(nn.Module):

@@ -27,6 +27,14 @@ class LikelihoodOptions(FrozenModel):
     pixels: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="distribution of a pixel; bernoulli suits nearly binary images"
     )
+    word_dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        exclude_if=lambda value: value is None,
+        description="share of the tokens of a text that its decoder does not see in training, so that it has to use "
+        "the latents; default: 0.2",
+    )
 
 
 class Residual(NamedTuple):
@@ -66,6 +74,10 @@ class Likelihood(nn.Module, ABC):
     def draw(self, params: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
         """Draw a row with `noise`, in the form of `expected`; a drawn missing value is NaN or code 0."""
 
+    def heard(self, row: Row, generator: torch.Generator) -> Row:
+        """Return the target of a training step; texts lose some of the tokens that their decoder is given."""
+        return row
+
     @abstractmethod
     def misfit(self, params: Tensor, row: Row) -> Residual:
         """Return the squared residuals that sigma is fitted to, summed over the rows, without gradients."""
@@ -79,10 +91,13 @@ class Likelihood(nn.Module, ABC):
         """Return parameters (B, width) whose mean is close to targets (B, width), such as the output of PCA."""
 
 
-def make_likelihood(layout: Layout, options: LikelihoodOptions) -> Likelihood:
-    """Make the likelihood for the rows of a layout."""
+def make_likelihood(layout: Layout, options: LikelihoodOptions, *, state: int | None = None) -> Likelihood:
+    """Make the likelihood for the rows of a layout; state: width of the decoder of texts, None for the default."""
     from aepipe.models.layers.series_likelihood import SeriesLikelihood  # imports this module
+    from aepipe.models.layers.text_likelihood import TextLikelihood  # imports this module
 
+    if layout.texts:
+        return TextLikelihood(layout, options, state=state)
     if layout.series is not None:
         return SeriesLikelihood(layout.series, options)
     if layout.rebuilt is not None:

@@ -16,7 +16,7 @@ from aepipe.layout import Category, Layout
 from aepipe.models import backbone as backbones
 from aepipe.models.base import Batch, Family, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
-from aepipe.models.families import build, find, names
+from aepipe.models.families import build, find, names, takes_texts
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.loop import optimizer_step
 from tests.support.layouts import LAYOUTS, random_rows, with_conditions
@@ -46,6 +46,8 @@ def cases() -> Iterator[Case]:
         for backbone in find(family).backbones or (None,):
             for name, layout in LAYOUTS.items():
                 if backbone is not None and layout.kind not in backbones.find(backbone).kinds:
+                    continue
+                if layout.texts and not takes_texts(find(family)):
                     continue
                 if not find(family).takes_codes or (layout.categories and not layout.numbers):
                     yield family, backbone, name

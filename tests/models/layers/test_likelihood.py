@@ -80,7 +80,7 @@ def test_expected_rows_have_the_types_and_shapes_of_the_ports(name: str) -> None
             assert tensor.numpy().dtype == port.dtype
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", [name for name, layout in LAYOUTS.items() if not layout.texts])  # texts have a context
 def test_parameters_of_a_row_expect_that_row(name: str) -> None:
     layout = LAYOUTS[name]
     arrays = random_rows(layout, 30, seed=3)

@@ -1,0 +1,86 @@
+"""Autoregressive decoder of one text: the distribution of each token given the earlier ones and a context.
+
+Bowman et al. 2016, Generating sentences from a continuous space.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aepipe.layout import END, MISSING, UNSEEN, Category, Text
+from aepipe.models.layers.gru import Gru, gated
+from aepipe.models.layers.scan import State, unroll
+from aepipe.models.layers.two_level_softmax import IMPOSSIBLE, inverse_cdf
+from aepipe.models.losses import categorical_nll
+
+EMBEDDED = 64
+"""Width of the embedding of a token."""
+STATE = 128
+"""Default width of the recurrent state."""
+
+
+class TokenDecoder(nn.Module):
+    """Gated recurrent units over the tokens; the context (B, S) starts the state and is an input of every step."""
+
+    drawable: Tensor
+
+    def __init__(self, text: Text, first: Category, state: int) -> None:
+        """Build the network.
+
+        Args:
+            text: the text.
+            first: category of its first position.
+            state: width S of the state and of the context.
+        """
+        super().__init__()
+        self.text = text
+        self.table = nn.Parameter(torch.randn(text.size, EMBEDDED) * EMBEDDED**-0.5)
+        self.start = nn.Linear(state, state)
+        self.gru = Gru(EMBEDDED + state, state)
+        self.head = nn.Linear(state, text.size)
+        drawable = torch.zeros(text.length, text.size)
+        drawable[:, [UNSEEN, *first.absent]] = IMPOSSIBLE
+        drawable[1:, MISSING] = IMPOSSIBLE
+        self.register_buffer("drawable", drawable, persistent=False)
+
+    def nll(self, context: Tensor, tokens: Tensor, given: Tensor) -> Tensor:
+        """Return -log p of each token, (B, T) in nats, unmasked.
+
+        Args:
+            context: (B, S).
+            tokens: codes (B, T) to predict.
+            given: codes (B, T) that stand for the earlier tokens; the tokens themselves but for word dropout.
+        """
+        begin = torch.full_like(tokens[:, :1], END)
+        before = F.embedding(torch.cat([begin, given[:, :-1]], 1).T, self.table)
+        repeated = context.unsqueeze(0).expand(len(before), -1, -1)
+        states = self.gru(torch.cat([before, repeated.to(before.dtype)], 2), torch.tanh(self.start(context)))
+        logits = self.head(states).to(context.dtype)
+        return categorical_nll(logits.log_softmax(2), tokens.T).T
+
+    def draw(self, context: Tensor, uniform: Tensor | None) -> Tensor:
+        """Return codes (B, T) int64, token by token: drawn by uniform (B, T), or the likeliest token without.
+
+        All codes after END, and after a missing text, are END.
+        """
+        of_inputs, of_state, bias_of_inputs, bias_of_state = self.gru.cells.all_weights[0]
+        table, weight, bias = self.table, self.head.weight, self.head.bias
+        # carried, not captured: a captured tensor would fix the number of rows of the exported graph
+        of_context = F.linear(context, of_inputs[:, EMBEDDED:], bias_of_inputs)
+        of_token = of_inputs[:, :EMBEDDED]
+
+        def step(carried: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
+            state, before, running, of_context = carried
+            gates = F.linear(before, of_token) + of_context
+            after = gated(gates, F.linear(state, of_state, bias_of_state), state)
+            logits = F.linear(after, weight, bias) + inputs[0]
+            chosen = logits.argmax(1) if uniform is None else inverse_cdf(logits.softmax(1), inputs[1])
+            code = torch.where(running[:, 0] > 0, chosen, torch.full_like(chosen, END))
+            goes_on = ((code != END) & (code != MISSING)).to(running.dtype).unsqueeze(1) * running
+            return (after, F.embedding(code, table), goes_on, of_context.clone()), (code,)
+
+        begin = F.embedding(torch.full_like(context[:, 0], END, dtype=torch.int64), table)
+        initial = (torch.tanh(self.start(context)), begin, torch.ones_like(context[:, :1]), of_context)
+        steps: tuple[Tensor, ...] = (self.drawable,) if uniform is None else (self.drawable, uniform.T.contiguous())
+        _, (codes,) = unroll(step, initial, steps)
+        return codes.T

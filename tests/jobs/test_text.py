@@ -1,0 +1,79 @@
+"""Log lines from training to explanation: a new kind of line is flagged, and its tokens are the reason."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.config.job import Model as Section
+from aepipe.errors import OptionInvalid
+from aepipe.jobs.explain import explain
+from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.score import score
+from aepipe.jobs.train.train import train
+from aepipe.models.families import plan
+from tests.support.layouts import LAYOUTS
+
+USUAL = ["opened session for user {}", "closed session for user {}", "disk sda is {} C warm", "query took {} ms"]
+NOVEL = "kernel panic: not syncing after {} s"
+
+
+def lines(rows: int, seed: int, *, novel: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    texts = [USUAL[rng.integers(4)].format(rng.integers(100)) for _ in range(rows - novel)]
+    texts += [NOVEL.format(at) for at in range(novel)]
+    return pa.table({"id": [f"{seed}-{at}" for at in range(rows)], "load": rng.normal(size=rows), "line": texts})
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("text")
+    for night, table in (("dt=2026-01-01", lines(1_200, 0)), ("dt=2026-01-02", lines(200, 1, novel=4))):
+        (folder / "rows" / night).mkdir(parents=True)
+        pq.write_table(table, folder / "rows" / night / "part-0.parquet")
+    path = folder / "job.toml"
+    path.write_text(
+        'name = "lines"\n[data]\npath = "rows"\nkeys = ["id"]\n[columns]\nline = "text"\n'
+        '[train]\nto = "dt=2026-01-01"\nepochs = 6\n[samples]\nrows = 50\n[model]\nstate = 32\n'
+    )
+    train(path)
+    score(path)
+    return path
+
+
+@pytest.mark.slow
+def test_novel_lines_score_above_usual_ones_and_explain_names_their_tokens(job: Path) -> None:
+    scores = pq.read_table(job.parent / "out" / "lines" / "scores" / "dt=2026-01-02" / "part-0.parquet")
+    by_key = dict(zip(scores["id"].to_pylist(), scores["score"].to_pylist(), strict=True))
+    novel = [by_key[f"1-{at}"] for at in range(196, 200)]
+    usual = np.array([by_key[f"1-{at}"] for at in range(196)])
+
+    assert min(novel) > np.quantile(usual, 0.95)
+    (found,) = explain(job, ["1-197"])
+    (line,) = [each for each in found.columns if each.name == "line"]
+    assert found.kind == "table"
+    assert line.rank == 1
+    assert line.why.startswith("unlikely: ")
+    assert any(word in line.why for word in ("kernel", "panic", "syncing"))
+
+
+@pytest.mark.slow
+def test_sampled_lines_are_made_of_known_words(job: Path) -> None:
+    sample(job)
+
+    (path,) = (job.parent / "out" / "lines" / "samples").rglob("*.parquet")
+    drawn = pq.read_table(path)
+    words = {word for usual in USUAL for word in usual.format("").split()}
+    assert drawn.num_rows == 50
+    assert len(set(drawn["line"].to_pylist())) > 10
+    for text in drawn["line"].to_pylist():
+        assert re.fullmatch(f"(?: ?(?:{'|'.join(words)}|[0-9]+))*", text), text
+
+
+@pytest.mark.parametrize("family", ["pca", "vrnn", "tabular_vae", "factor_vae"])
+def test_a_family_without_texts_says_which_have_them(family: str) -> None:
+    with pytest.raises(OptionInvalid, match=r"has no texts, but 'line' is one: use ae or "):
+        plan(LAYOUTS["text"], Section(family=family))
