@@ -67,7 +67,10 @@ class ConstraintFilter:
     def satisfied(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
         """Return the mask of the rows that satisfy all constraints on single rows, (B,); nothing is counted."""
         every = np.ones(batch.num_rows, np.bool_)
-        return np.logical_and.reduce([every, *(self._rules[title](batch, every) for title in self._of_one_row)])
+        held = every.copy()
+        for title in self._of_one_row:
+            held &= self._rules[title](batch, every)
+        return held
 
     @property
     def is_of_one_row(self) -> bool:

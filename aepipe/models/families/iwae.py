@@ -14,7 +14,7 @@ from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
-from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, Posterior, StepContext
+from aepipe.models.base import BackbonePlan, Batch, Family, Loss, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder, log_density
 from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space
@@ -59,7 +59,10 @@ class ImportanceWeightedAutoencoder(GaussianEncoderDecoder):
         posterior = self.posterior(batch.input)
         # With stopped densities the weights depend on the encoder through the latents alone (Tucker et al., section 3).
         is_stopped = self.options.gradient == "doubly_reparametrised"
-        density = Posterior(*(part.detach() for part in posterior if part is not None)) if is_stopped else posterior
+        density = posterior
+        if is_stopped:
+            assert posterior.log_var is not None
+            density = posterior._replace(mean=posterior.mean.detach(), log_var=posterior.log_var.detach())
         draws, log_weights, params = [], [], None
         for _ in range(self.options.draws):
             z = draw_from(posterior, context.generator)

@@ -38,8 +38,9 @@ class PlanarFlow(PosteriorFlow):
     def __init__(self, latents: int, steps: int) -> None:
         super().__init__()
         self.latents = latents
-        self.steps = nn.ModuleList(nn.Linear(latents, 2 * latents + 1) for _ in range(steps))
-        for step in self.steps:  # u = 0 is the identity
+        linear = [nn.Linear(latents, 2 * latents + 1) for _ in range(steps)]
+        self.steps = nn.ModuleList(linear)
+        for step in linear:  # u = 0 is the identity
             nn.init.zeros_(step.weight[:latents])
             nn.init.zeros_(step.bias[:latents])
             nn.init.normal_(step.bias[latents:])
