@@ -29,6 +29,7 @@ MOST_ROWS = 100_000
 LEAST_ROWS = 50
 """Minimum number of rows that a relation has to hold in, beyond those where it holds by itself."""
 MOST_NUMBERS, MOST_CATEGORIES = 64, 20
+_MOST = float(np.finfo(np.float32).max)
 """Maximum number of columns that are compared in threes."""
 MOST_KEYS = 50_000
 """Maximum number of combinations that a map has."""
@@ -131,7 +132,8 @@ def _numeric_columns(table: pa.Table) -> list[NumericColumn]:
         if view is None:
             continue
         values = numbers_of(table[name].combine_chunks())
-        if np.isinf(values).any() or len(np.unique(values[~np.isnan(values)])) < _LEAST_DISTINCT:
+        is_too_large = bool((np.abs(values) > _MOST).any())  # no row with such a value is encoded
+        if is_too_large or len(np.unique(values[~np.isnan(values)])) < _LEAST_DISTINCT:
             continue
         if view == "number" and is_clock(values, kind):
             view = "clock"

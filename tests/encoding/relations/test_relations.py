@@ -247,3 +247,12 @@ def test_sum_is_found_among_many_columns() -> None:
     relations, _ = found(table)
 
     assert [each.title for each in relations.relations] == ["total = n3 + n38"]
+
+
+def test_numbers_beyond_float32_have_no_relations_and_no_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    huge = 10.0 ** np.linspace(-300, 300, ROWS)
+    table = pa.table({"a": huge, "b": huge, "c": numbers().normal(size=ROWS)})
+    encoding = encoding_of(table.slice(ROWS // 2, 100))
+
+    assert find_relations(encoding, table).relations == ()
+    assert [str(each.message) for each in recwarn if each.category is RuntimeWarning] == []
