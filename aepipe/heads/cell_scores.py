@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from aepipe.heads.attribution import Attribution
 from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor
+from aepipe.heads.impossible_cells import ImpossibleCells
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, chosen_rows, run_model
-from aepipe.layout import UNSEEN, Layout
+from aepipe.layout import Layout
 
 USUAL = 0.99
 """Share of training and dev rows whose cell of a column scores at most 1.
@@ -25,13 +26,6 @@ LEAST_NATS = 4.6
 
 If other columns determine a category in 99 % of the rows, the exceptions would otherwise score so high that they take
 all alarms: in the tables adult and cardio, 20 to 30 % fewer of the faults planted in numbers would be flagged.
-"""
-
-UNSEEN_SCORE = 10.0
-"""Added to the score of a category that training never saw, where no dev row has a new value in the column.
-
-It is above nearly all other scores, so that a new value is flagged unless calibration rows often have one. Columns in
-which new values are usual get no addition: they would take all alarms.
 """
 
 _LEAST_UNIT = 1e-3  # standard deviations: of a column that the others determine, whose errors are rounding
@@ -54,13 +48,12 @@ class CellScores(nn.Module):
     """Scores of the most unusual cells of a row.
 
     A cell scores the error of its prediction from the other cells. A missing number, or a category with very many
-    values, scores its attribution.
+    values, scores its attribution. Cells that training rows rule out score more (`ImpossibleCells`).
     """
 
     per_error: Tensor
     per_attribution: Tensor
     places: Tensor
-    of_unseen: Tensor
 
     def __init__(self, layout: Layout, predictor: CellPredictor) -> None:
         """Arrange the numbers by column; all units are 1 until `learn_units`."""
@@ -77,17 +70,22 @@ class CellScores(nn.Module):
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64).flatten())
         self.register_buffer("per_error", torch.ones(len(owners)))
         self.register_buffer("per_attribution", torch.ones(self.columns))
-        self.register_buffer("of_unseen", torch.zeros(len(layout.categories), self.columns))
+        self.impossible = ImpossibleCells(layout)
 
     def forward(self, outputs: ModelOutputs, attributions: Tensor) -> UnusualCells:
         """Return the cells; attributions: (B, columns)."""
         scores = attributions * self.per_attribution
         if self.widest:
             errors, observed = self.errors(CellRows(outputs.row.dense, outputs.row.observed, outputs.row.codes))
-            by_column = self._by_column(errors * observed * self.per_error)
+            errors = errors * observed * self.per_error
+            numbers = outputs.row.dense.shape[1]
+            errors = torch.cat(
+                [errors[:, :numbers] + self.impossible.numbers(outputs.row.dense), errors[:, numbers:]], 1
+            )
+            by_column = self._by_column(errors)
             scores = torch.where(self._by_column(observed) > 0, by_column, scores)
-        if len(self.of_unseen):
-            scores = scores + (outputs.row.codes == UNSEEN).to(scores.dtype) @ self.of_unseen
+        if outputs.row.codes.shape[1]:
+            scores = scores + self.impossible.categories(outputs.row.codes)
         top = torch.topk(scores, min(CELLS, self.columns), dim=1)
         return UnusualCells(top.indices.to(torch.int32), top.values)
 
@@ -102,12 +100,6 @@ class CellScores(nn.Module):
         floors[self.predictor.numbers :] = LEAST_NATS
         self.per_error.copy_(_per_usual(errors, floors))
         self.per_attribution.copy_(_per_usual(attributions, np.full(self.columns, _LEAST_UNIT)))
-
-    def learn_unseen(self, layout: Layout, codes: Tensor) -> None:
-        """Set the additions to the scores of new values by the codes of dev rows, (B, K)."""
-        for index, category in enumerate(layout.categories):
-            if not (codes[:, index] == UNSEEN).any():
-                self.of_unseen[index, category.column] = UNSEEN_SCORE
 
     def _by_column(self, values: Tensor) -> Tensor:
         """Return the greatest value of each column, (B, columns), 0 if it has none; values: (B, N + K)."""
@@ -137,7 +129,7 @@ def fit_cell_scores(
         errors.append(error.masked_fill(observed == 0, torch.nan))
         attributions.append(attribution(each).cpu())
     scores.learn_units(torch.cat(errors), torch.cat(attributions))
-    scores.learn_unseen(layout, rows.get("dev", rows["train"]).codes)
+    scores.impossible.learn(layout, rows["train"], rows.get("dev", rows["train"]))
     return scores
 
 

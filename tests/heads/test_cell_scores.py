@@ -141,14 +141,3 @@ def test_categories_take_part_while_their_codes_are_few() -> None:
     layout = Layout(columns=tuple(each.name for each in categories), categories=tuple(categories))
 
     assert predicted_categories(layout) == (1, 2, 3, 4, 5, 6)
-
-
-def test_new_values_add_nothing_in_a_column_where_dev_rows_have_some() -> None:
-    scores = CellScores(LAYOUT, CellPredictor(LAYOUT, seed=0))
-    codes = torch.from_numpy(_rows(20, 6)["cat"]).long()
-    codes[3, 1] = UNSEEN
-
-    scores.learn_unseen(LAYOUT, codes)
-
-    assert scores.of_unseen.count_nonzero(dim=1).tolist() == [1, 0]
-    assert scores.of_unseen[0, 3] > 0
