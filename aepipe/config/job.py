@@ -15,6 +15,7 @@ from aepipe.config.drift import Drift
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.sample_requirements import Constraint, Quality, check_shares
+from aepipe.config.search import Search, search_faults
 from aepipe.config.series import Series, series_faults, with_series_defaults
 from aepipe.config.text import TokenKind
 from aepipe.config.toml_lines import find_line
@@ -141,6 +142,11 @@ class Train(FrozenModel):
         4_096, ge=1, description="maximum memory of the training rows, in MB; larger sets are subsampled"
     )
     seed: int = Field(0, ge=0, description="seed of weights, batches and noise; the same seed gives the same model")
+    search: Search | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="options that are tried before the training; default: none",
+    )
     alias: str | None = Field(
         None,
         pattern=r"^[a-z][a-z0-9_-]*$",
@@ -298,6 +304,12 @@ class Job(FrozenModel):
         faults = [*self.series.role_faults(roles, kinds, entity=data.entity), *series_faults(unfit)]
         if faults:
             raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _search_has_labels(self) -> "Job":
+        for fault in search_faults(self.train.search, head=self.score.head, labelled=LABELLED):
+            raise ValueError(fault)
         return self
 
     @model_validator(mode="after")

@@ -50,7 +50,12 @@ def find_engine(name: str) -> Engine:
     try:
         module = importlib.import_module(f"aepipe.engines.{_MODULES[name]}")
     except ModuleNotFoundError as error:
-        raise DependencyMissing(
-            f'[run] engine = "{name}" needs the package {error.name}. Install it with: pip install "aepipe[{name}]".'
-        ) from error
+        raise missing_engine(name, error) from error
     return cast(Engine, module.run)
+
+
+def missing_engine(name: str, error: ModuleNotFoundError) -> DependencyMissing:
+    """Return the error for an engine whose package is not installed."""
+    return DependencyMissing(
+        f'[run] engine = "{name}" needs the package {error.name}. Install it with: pip install "aepipe[{name}]".'
+    )

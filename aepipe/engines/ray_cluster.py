@@ -9,14 +9,14 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
 
 from aepipe import versions as installed
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
@@ -29,6 +29,9 @@ from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
 
 _CONNECT_S = 10.0
 _CHECKED = ("aepipe", "onnxruntime", "onnxruntime-gpu")
@@ -101,6 +104,39 @@ def run(
             for slot in slots:
                 ray.kill(slot.actor, no_restart=True)
     return fleet.results()
+
+
+def run_tasks(
+    call: Callable[[Request], Answer],
+    requests: Sequence[Request],
+    machine: MachineSettings,
+    *,
+    done: Callable[[int], None],
+) -> list[Answer | None]:
+    """Return the answers to requests, one Ray task each; see `engines.tasks`."""
+    cluster = machine.cluster or ClusterSettings()
+    with _connected(cluster):
+        _fitting(cluster)
+        task = ray.remote(call).options(
+            num_cpus=cluster.num_cpus, num_gpus=cluster.num_gpus, max_retries=cluster.max_task_retries
+        )
+        places = {task.remote(request): index for index, request in enumerate(requests)}
+        answers: list[Answer | None] = [None] * len(requests)
+        waiting = list(places)
+        try:
+            while waiting:
+                (reference,), waiting = ray.wait(waiting, num_returns=1)
+                try:
+                    answers[places[reference]] = ray.get(reference)
+                except RayTaskError as error:
+                    raise error.cause from error
+                except WorkerCrashedError as error:
+                    log.warning("the workers of a task were lost: %s", error)
+                done(len(requests) - len(waiting))
+        finally:  # an interrupt too
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+    return answers
 
 
 def _drive(fleet: Fleet, slots: Sequence[_Slot], *, most_tries: int) -> None:

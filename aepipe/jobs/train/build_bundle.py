@@ -33,6 +33,7 @@ from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
 from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_labels, fit_model
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
+from aepipe.jobs.train.search import Found
 from aepipe.jobs.train.series_memory import fit_memory
 from aepipe.jobs.train.series_rows import SeriesTraining, read_series
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
@@ -100,6 +101,7 @@ class Build:
     warnings: tuple[str, ...]
     relations: FoundRelations = field(default_factory=FoundRelations)
     series: SeriesStage | None = None
+    found: Found | None = None
 
 
 class _Stages:
@@ -121,9 +123,15 @@ class _Stages:
 
 
 def make_bundle(
-    job: Job, partitions: tuple[Partition, ...], key: str, *, device: Device | None, progress: Progress
+    job: Job,
+    partitions: tuple[Partition, ...],
+    key: str,
+    *,
+    device: Device | None,
+    progress: Progress,
+    found: Found | None = None,
 ) -> BuiltBundle:
-    """Write a new version under exported/<name>, without an alias.
+    """Write a new version under exported/<name>, without an alias; found: the search that chose options of the job.
 
     Raises:
         JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, CalibrationInvalid, EvaluationInvalid: Before
@@ -135,15 +143,10 @@ def make_bundle(
     # before the rows are read: it refuses an unknown head
     head = heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts)
     refuse_unlabelled(job)
-    takes_codes = families.find(job.model.family).takes_codes
     with stage("read"):
-        series = None if job.series is None else read_series(job, partitions)
-        rows = read_training_rows(job, partitions, as_codes=takes_codes) if series is None else series.rows
-        data = encode_rows(job, rows, as_codes=takes_codes)
+        series, rows, data = _read(job, partitions)
         stage.rows = sum(data.counts.values())
-        relations = FoundRelations()
-        if series is None:
-            relations = find_relations(data.encoding, rows.train, seed=job.train.seed)
+        relations = _relations(job, rows, data)
     plan = plan_bundle(job, data, head=head)
     used, why = usable_device(device or job.run.device)
     log.info("training on %s: %s", used, why)
@@ -172,12 +175,27 @@ def make_bundle(
         rows.warnings,
         relations,
         None if series is None else series.stage,
+        found,
     )
     path = publish(build, used, stage.seconds)
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
     summary = f"{job.model.family}, {counts['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
     return BuiltBundle(path, summary, counts, stage.seconds, rows.warnings)
+
+
+def _read(job: Job, partitions: tuple[Partition, ...]) -> tuple[SeriesTraining | None, TrainingRows, TrainingData]:
+    takes_codes = families.find(job.model.family).takes_codes
+    series = None if job.series is None else read_series(job, partitions)
+    rows = read_training_rows(job, partitions, as_codes=takes_codes) if series is None else series.rows
+    return series, rows, encode_rows(job, rows, as_codes=takes_codes)
+
+
+def _relations(job: Job, rows: TrainingRows, data: TrainingData) -> FoundRelations:
+    """Return the relations between columns; windows of series have none."""
+    if job.series is not None:
+        return FoundRelations()
+    return find_relations(data.encoding, rows.train, seed=job.train.seed)
 
 
 def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> ExportedParts:
@@ -279,7 +297,7 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
         golden=golden,
         extras={
             "curve.json": build.fitted.curve.model_dump_json(indent=1).encode(),
-            "card.md": model_card(manifest, build.fitted.curve, build.relations.relations).encode(),
+            "card.md": model_card(manifest, build.fitted.curve, build.relations.relations, build.found).encode(),
             **_conditions_file(data.conditions),
             **relation_files(build.relations),
             **({} if build.series is None else {series_stage.FILE: build.series.model_dump_json().encode()}),
@@ -312,6 +330,7 @@ def _manifest(build: Build, device: str, seconds: Mapping[str, float]) -> Bundle
             "device": device,
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             **({"head": head._asdict()} if head.sentence else {}),
+            **({"search": build.found.details()} if build.found is not None else {}),
             **({"warnings": list(build.warnings)} if build.warnings else {}),
             **({"calibration": dict(build.calibrated.details)} if build.calibrated.details else {}),
         },

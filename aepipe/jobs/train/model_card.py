@@ -1,18 +1,22 @@
 """The model card of a bundle: description, training data and metrics."""
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 
 from aepipe.bundles.bundle import BundleManifest
 from aepipe.encoding.relations.relation import Relation
+from aepipe.jobs.train.search import Found
 from aepipe.training.history import Curve
 
 
-def model_card(manifest: BundleManifest, curve: Curve, relations: Sequence[Relation] = ()) -> str:
-    """Render the model card in Markdown, with metrics of rows that trained no weight."""
-    return "\n".join([*_lines(manifest, curve), *_relation_lines(relations)]) + "\n"
+def model_card(
+    manifest: BundleManifest, curve: Curve, relations: Sequence[Relation] = (), found: Found | None = None
+) -> str:
+    """Render the model card in Markdown, with metrics of rows that trained no weight, and the trials of a search."""
+    return "\n".join([*_lines(manifest, curve, found), *_relation_lines(relations)]) + "\n"
 
 
-def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
+def _lines(manifest: BundleManifest, curve: Curve, found: Found | None) -> Iterator[str]:
     rows = manifest.rows
     yield f"# {manifest.name}: {manifest.family}"
     yield ""
@@ -33,6 +37,7 @@ def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
     yield "|---|---|"
     for name, value in manifest.metrics.items():
         yield f"| {name.replace('_', ' ')} | {value:.4g} |"
+    yield from _search_lines(found)
     yield ""
     yield "## Options"
     yield ""
@@ -40,6 +45,22 @@ def _lines(manifest: BundleManifest, curve: Curve) -> Iterator[str]:
     yield "|---|---|"
     for name, option in dict(_options(manifest)).items():
         yield f"| {name} | {option} |"
+
+
+def _search_lines(found: Found | None) -> Iterator[str]:
+    """Yield the trials of the search that chose options, best first."""
+    if found is None or not found.trials:
+        return
+    is_loss = found.metric == "dev_loss"
+    yield ""
+    yield f"## Trials of the search, by {'the loss on dev rows' if is_loss else 'average precision on labelled rows'}"
+    yield ""
+    value = "dev loss" if is_loss else "average precision"
+    yield f"| {' | '.join([*found.trials[0].options, 'epochs', value])} |"
+    yield f"|{'---|' * (len(found.trials[0].options) + 2)}"
+    for trial in found.trials:
+        result = f"{trial.value if is_loss else 1 - trial.value:.4g}" if isfinite(trial.value) else trial.reason
+        yield f"| {' | '.join([*map(str, trial.options.values()), str(trial.epochs), result])} |"
 
 
 def _options(manifest: BundleManifest) -> Iterator[tuple[str, object]]:

@@ -105,7 +105,13 @@ def _train(
 ) -> TrainResult:
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
 
-    made = make_bundle(job, partitions, key, device=device, progress=progress or no_progress)
+    found, progress = None, progress or no_progress
+    if job.train.search is not None:
+        from aepipe.jobs.train.search import search
+
+        found = search(job, job.train.search, partitions, device=device, progress=progress)
+    chosen = job if found is None else found.job
+    made = make_bundle(chosen, partitions, key, device=device, progress=progress, found=found)
     alias = _name_and_promote(job, made.path)
     far_above = last_partition_warning(job, made.path, partitions)
     if far_above:
