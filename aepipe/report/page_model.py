@@ -58,6 +58,7 @@ class TopAnomalies:
         scores: columns of the scores output (keys, score, p_value, is_anomaly, reason_1, reason_1_z, ...).
         keys: names of the key columns.
         partitions: partition of each row.
+        rows: position of each row in its partition, from 0.
         source: modelled columns as read.
         reconstruction: modelled columns as reconstructed.
         images: (N, C, H, W), 0 to `top`.
@@ -67,6 +68,7 @@ class TopAnomalies:
     scores: pa.Table
     keys: tuple[str, ...] = ()
     partitions: Sequence[str] | None = None
+    rows: Sequence[int] | None = None
     source: pa.Table | None = None
     reconstruction: pa.Table | None = None
     images: np.ndarray | None = None
@@ -74,22 +76,27 @@ class TopAnomalies:
     top: int = 255
 
     def __post_init__(self) -> None:
-        for name in ("partitions", "source", "reconstruction", "images", "reconstructed"):
+        for name in ("partitions", "rows", "source", "reconstruction", "images", "reconstructed"):
             _check_length(f"TopAnomalies.{name}", getattr(self, name), len(self.scores))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentMap:
-    """Latents of scored rows, (N, Z); two columns are drawn directly, more by their principal axes."""
+    """Latents of scored rows, (N, Z); two columns are drawn directly, more by their principal axes.
+
+    Attributes:
+        places: partition of each row and its position in it, from 0.
+    """
 
     points: np.ndarray
     scores: np.ndarray
     flagged: np.ndarray
     labels: Sequence[object] | None = None
     label: str = "label"
+    places: Sequence[tuple[str, int]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scores", "flagged", "labels"):
+        for name in ("scores", "flagged", "labels", "places"):
             _check_length(f"LatentMap.{name}", getattr(self, name), len(self.points))
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aepipe.report import formatting, sections, series, top_anomalies, traversals, what_if
+from aepipe.report import formatting, pointer, sections, series, top_anomalies, traversals, what_if
 from aepipe.report.figures import column_distributions, latent_map
 from aepipe.report.figures import scores as figures
-from aepipe.report.page_model import LatentMap, ReportPage, Samples
+from aepipe.report.page_model import LatentMap, ReportPage, Samples, TopAnomalies
 from aepipe.report.thumbnails import GALLERY_SIDE, picture
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ MOST_PICTURES = 64
 def render(page: ReportPage) -> str:
     """Render a report page as HTML; equal pages give equal bytes."""
     missing = sections.missing_sections(page)
-    script = what_if.SCRIPT + (series.SCRIPT if page.series else "")
+    script = pointer.SCRIPT + what_if.SCRIPT + (series.SCRIPT if page.series else "")
+    cards = top_anomalies.build_anomaly_cards(page.anomalies) if page.anomalies is not None else []
     return (
         environment()
         .get_template("report.html")
@@ -41,7 +42,8 @@ def render(page: ReportPage) -> str:
             absent=missing,
             sections=sections,
             figure=_figures(page, missing),
-            anomalies=top_anomalies.build_anomaly_cards(page.anomalies) if page.anomalies is not None else [],
+            anomalies=cards,
+            filters=top_anomalies.list_filters(cards),
             samples=_samples(page.samples) if page.samples is not None and "samples" not in missing else {},
             traversals=traversals.build_traversal_sections(page.traversals or ()),
             latent_notes=_latent_notes(page.latents) if page.latents is not None and "latents" not in missing else [],
@@ -70,7 +72,7 @@ def environment() -> Environment:
     }
     environment.filters.update(filters)
     style_sheet = files("aepipe.report").joinpath("templates/style.css").read_text(encoding="utf-8")
-    environment.globals.update(style_sheet=Markup(style_sheet), policy=content_policy(style_sheet, what_if.SCRIPT))
+    environment.globals.update(style_sheet=Markup(style_sheet), policy=content_policy(style_sheet, ""))
     return environment
 
 
@@ -99,17 +101,29 @@ def _source_hash(text: str) -> str:
 def _figures(page: ReportPage, missing: dict[str, str]) -> dict[str, Markup]:
     """Draw the figures of the sections with content. Their texts are escaped in the SVG."""
     found = {}
+    of_partition, of_row = _card_links(page.anomalies)
     if page.partitions and len(page.partitions) > 1:
-        found["shares"] = figures.flagged_shares(page.partitions, page.header.alpha)
+        found["shares"] = figures.flagged_shares(page.partitions, page.header.alpha, of_partition)
     if page.scores is not None and "scores" not in missing:
         found["scores"] = figures.score_histogram(page.scores)
     if page.costs is not None and len(page.costs.alpha) > 1:
         found["costs"] = figures.cost_curve(page.costs)
     if page.latents is not None and "latents" not in missing:
-        found["latents"] = latent_map.latent_map(page.latents)
+        found["latents"] = latent_map.latent_map(page.latents, of_row)
     if page.training is not None and "training" not in missing:
         found["training"] = figures.training_curve(page.training)
     return {name: Markup(svg) for name, svg in found.items()}
+
+
+def _card_links(anomalies: TopAnomalies | None) -> tuple[dict[str, str], dict[tuple[str, int], str]]:
+    """Return links to the first card of each partition, and to the card of each row."""
+    if anomalies is None or anomalies.partitions is None:
+        return {}, {}
+    shown = list(anomalies.partitions)[: top_anomalies.MOST_ROWS]
+    links = [f"#row-{rank}" for rank in range(1, len(shown) + 1)]
+    rows = [] if anomalies.rows is None else list(anomalies.rows)[: len(shown)]
+    first = dict(reversed(list(zip(shown, links, strict=True))))
+    return first, dict(zip(zip(shown, rows, strict=False), links, strict=False))
 
 
 def _samples(samples: Samples) -> dict[str, object]:

@@ -14,6 +14,7 @@ from aepipe.report.page_model import Card, Comparison, CostCurve, FileLine, Head
 from aepipe.storage import PartitionResult
 
 MOST_PARTITIONS = 60
+LATEST_PARTITIONS = 31
 MOST_FILES = 80
 MOST_COLUMNS = 60
 _WIDE = 8

@@ -1,5 +1,6 @@
 """Texts and images of the rows with the highest scores: keys, attributions, values and reconstructions."""
 
+import json
 import math
 import re
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from aepipe.report.page_model import TopAnomalies
 from aepipe.report.thumbnails import difference, picture
 
 MOST_ROWS = 24
+MOST_COLUMNS = 40
 _SCORE_COLUMNS = re.compile(
     r"score|p_value|p_extrapolated|is_anomaly|invalid_reason|model_version|reason_\d+(_z)?"
     r"|cell_(column|z|p_value)|is_cell_anomaly"
@@ -36,9 +38,11 @@ class Value(NamedTuple):
 
 
 class AnomalyCard(NamedTuple):
-    """Card of one row; `pictures` are (caption, data URL)."""
+    """Card of one row; `pictures` are (caption, data URL), `more` counts the columns without an attribution."""
 
     keys: Fields
+    place: str
+    partition: str
     passthrough: Fields
     score: str
     p_value: str
@@ -49,7 +53,13 @@ class AnomalyCard(NamedTuple):
     reasons: list[Reason]
     values: list[Value]
     rest: list[Value]
+    more: int
     pictures: list[tuple[str, str]]
+
+    @property
+    def reason_names(self) -> str:
+        """JSON list of the columns of the attributions, for the filter."""
+        return json.dumps([reason.name for reason in self.reasons], ensure_ascii=False)
 
 
 def build_anomaly_cards(anomalies: TopAnomalies) -> list[AnomalyCard]:
@@ -62,6 +72,12 @@ def build_anomaly_cards(anomalies: TopAnomalies) -> list[AnomalyCard]:
         _row(anomalies, index, record, source[index] if source else {}, expected[index] if expected else {})
         for index, record in enumerate(scores)
     ]
+
+
+def list_filters(cards: list[AnomalyCard]) -> tuple[list[str], list[str]]:
+    """Return the columns of the attributions and the partitions of the cards, by which the script filters them."""
+    reasons = sorted({reason.name for card in cards for reason in card.reasons})
+    return reasons, sorted({card.partition for card in cards if card.partition})
 
 
 def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, expected: Record) -> AnomalyCard:
@@ -78,8 +94,11 @@ def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, ex
         for name, value in source.items()
     ]
     order = list(z_of)
+    rest = [v for v in every if v.column not in z_of]
     return AnomalyCard(
         keys=[(name, formatting.text(formatting.key(record.get(name)), most=48)) for name in anomalies.keys],
+        place=_place(anomalies, index),
+        partition="" if anomalies.partitions is None else anomalies.partitions[index],
         passthrough=_passthrough_fields(anomalies, index, record),
         score=formatting.number(_number(record.get("score"))),
         p_value=formatting.number(_number(record.get("p_value"))),
@@ -92,20 +111,27 @@ def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, ex
             for name, z in found
         ],
         values=sorted((v for v in every if v.column in z_of), key=lambda v: order.index(v.column)),
-        rest=[v for v in every if v.column not in z_of],
+        rest=rest[:MOST_COLUMNS],
+        more=len(rest),
         pictures=_pictures(anomalies, index),
     )
 
 
+def _place(anomalies: TopAnomalies, index: int) -> str:
+    """Return partition and position of a row, as texts."""
+    partition = [] if anomalies.partitions is None else [formatting.text(anomalies.partitions[index])]
+    row = [] if anomalies.rows is None else [f"row {formatting.count(anomalies.rows[index])}"]
+    return ", ".join(partition + row)
+
+
 def _passthrough_fields(anomalies: TopAnomalies, index: int, record: Record) -> Fields:
-    """Return the partition of a row and its passthrough columns without keys: labels, event time."""
-    partition = [] if anomalies.partitions is None else [("partition", formatting.text(anomalies.partitions[index]))]
+    """Return the passthrough columns of a row without its keys: labels, event time."""
     others = {
         name: value
         for name, value in record.items()
         if name not in anomalies.keys and not _SCORE_COLUMNS.fullmatch(name)
     }
-    return partition + [(name, formatting.text(formatting.key(value))) for name, value in others.items()]
+    return [(name, formatting.text(formatting.key(value))) for name, value in others.items()]
 
 
 def list_attributions(record: Record) -> list[tuple[str, float]]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aepipe.report import sections
+from aepipe.report import pointer, sections, what_if
 from aepipe.report.render import render
-from aepipe.report.what_if import SCRIPT
 
 PAGES = ("table", "images", "hostile", "bare")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -62,7 +61,7 @@ def test_page_has_one_known_script_at_most_and_no_external_resources(pages, name
 
     assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "form", "base"}
     scripts = re.findall(r"<script.*?</script>", pages[name], re.S | re.I)
-    assert scripts == [f"<script>{SCRIPT}</script>"] * ("what-if-data" in pages[name])
+    assert scripts == [f"<script>{pointer.SCRIPT + what_if.SCRIPT}</script>"]
     assert pages[name].count("<script") == len(scripts)
     for tag, attributes in page.tags:
         for key, value in attributes.items():

@@ -32,7 +32,8 @@ def test_card_shows_keys_score_and_passthrough_columns():
     first, second = build_anomaly_cards(rows(partitions=["dt=1", "dt=2"]))
 
     assert first.keys == [("id", "842302")]
-    assert first.passthrough == [("partition", "dt=1"), ("diagnosis", "malignant")]
+    assert first.place == "dt=1"
+    assert first.passthrough == [("diagnosis", "malignant")]
     assert (first.score, first.p_value, first.flagged) == ("12.3", "0.0123", True)
     assert not second.flagged
 

@@ -27,7 +27,8 @@ from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.unification import parse_text_columns, unified_table
 
-MOST_ANOMALIES = 12
+MOST_ANOMALIES = 24
+MARKED_ROWS = 200
 POINTS = 5_000
 HISTOGRAM_ROWS = 200_000
 REAL_ROWS = 1_000
@@ -65,31 +66,34 @@ class ScoreScan:
         scores: scores of all rows, NaN for a row without a score, (N,).
         first_reasons: number of flagged rows by first attribution, most frequent first.
         top: partition and row of the lowest p-values, of a row or its flagged cell, the lowest first.
-        step: distance of the evenly spaced rows in `spaced`.
-        spaced: score, is_anomaly and the first label of evenly spaced rows, by partition.
+        spaced: score, is_anomaly and the first label of evenly spaced rows and those with the highest scores, by
+            partition.
+        rows: positions of these rows, by partition.
     """
 
     scores: np.ndarray
     first_reasons: dict[str, int]
     top: list[tuple[str, int]]
-    step: int
     spaced: dict[str, pa.Table]
+    rows: dict[str, np.ndarray]
 
 
 def scan_scores(scored: ScoredPartitions) -> ScoreScan:
     """Read the scores of each partition once, for all sections that need them."""
     label, step = scored.job.data.labels[:1], max(1, sum(m.details.rows for m in scored.manifests) // POINTS)
     reason = ["reason_1"] if scored.model.bundle.reasons else []
-    scores, spaced, reasons = [], {}, Counter[str]()
+    scores, spaced, rows, reasons = [], {}, {}, Counter[str]()
+    highest = max(1, MARKED_ROWS // len(scored.manifests))
     ranked: list[tuple[float, float, str, int]] = []
     for manifest in scored.manifests:
         cells = [CELL_P_VALUE, CELL_FLAG] if manifest.details.has_cells else []
         table = scored.read("scores", manifest, ["score", "p_value", "is_anomaly", *cells, *reason, *label])
         values = np.asarray(table["score"].to_numpy())
         scores.append(values)
-        spaced[manifest.partition] = table.take(np.arange(0, table.num_rows, step))
         unusual = _unusualness(table)
         order = np.lexsort(unusual[::-1])[:MOST_ANOMALIES]
+        rows[manifest.partition] = np.union1d(np.arange(0, table.num_rows, step), order[:highest])
+        spaced[manifest.partition] = table.take(rows[manifest.partition])
         ranked += [
             (float(unusual[0][row]), float(unusual[1][row]), manifest.partition, int(row))
             for row in order
@@ -99,7 +103,7 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
             counts = pc.value_counts(table.filter(table["is_anomaly"])["reason_1"].cast(pa.string())).to_pylist()
             reasons.update({each["values"]: each["counts"] for each in counts if each["values"] is not None})
     top = [(name, row) for _, _, name, row in sorted(ranked)[:MOST_ANOMALIES]]
-    return ScoreScan(np.concatenate(scores), dict(reasons.most_common()), top, step, spaced)
+    return ScoreScan(np.concatenate(scores), dict(reasons.most_common()), top, spaced, rows)
 
 
 def _unusualness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -152,6 +156,7 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
         ),
         keys=tuple(scored.job.data.keys),
         partitions=[name for name, _ in scan.top],
+        rows=[row for _, row in scan.top],
     )
     if scored.model.bundle.series is not None or not rows_of.keys() <= scored.unchanged:
         return shown
@@ -191,12 +196,13 @@ def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.La
         z = scored.latents(manifest)
         if z is None:
             return None
-        points.append(z[:: scan.step])
+        points.append(z[scan.rows[manifest.partition]])
     label = scored.job.data.labels[0] if scored.job.data.labels else "label"
     tables = list(scan.spaced.values())
     scores, flagged = (np.concatenate([np.asarray(t[name].to_numpy()) for t in tables]) for name in _FLAGS)
     labels = [value for t in tables for value in (t[label].to_pylist() if label in t.column_names else [None] * len(t))]
     finite = np.isfinite(scores)
+    places = [(m.partition, int(row)) for m in scored.manifests for row in scan.rows[m.partition]]
     known = [value for value, is_finite in zip(labels, finite, strict=True) if is_finite]
     return page_model.LatentMap(
         points=np.concatenate(points)[finite],
@@ -204,6 +210,7 @@ def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.La
         flagged=flagged[finite],
         labels=known if any(value is not None for value in known) else None,
         label=label,
+        places=[place for place, is_finite in zip(places, finite, strict=True) if is_finite],
     )
 
 

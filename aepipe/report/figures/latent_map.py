@@ -1,7 +1,7 @@
 """Latent map: every row is a point in two dimensions, coloured by score and by label."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,12 +12,14 @@ from aepipe.report.figures.axes import plain_numbers
 from aepipe.report.figures.histogram_bins import fitting_scale
 from aepipe.report.figures.svg import CLASSES, LEVELS, PALETTE, POINTS_PER_INCH, draw
 from aepipe.report.page_model import LatentMap
+from aepipe.report.pointer import Mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_POINTS = 5_000
+MOST_MARKS = 1_000
 _OTHER = "other"
 _PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 292.0, 48.0, 58.0, 22.0, 96.0  # points
 
@@ -48,8 +50,13 @@ def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(xy, ((0, 0), (0, lacking))), np.pad(variance, (0, lacking))
 
 
-def latent_map(latents: LatentMap) -> str:
-    """Draw a panel coloured by score with flagged rows outlined, and a second by label if there is one."""
+def latent_map(latents: LatentMap, links: Mapping[tuple[str, int], str] | None = None) -> str:
+    """Draw a panel coloured by score with flagged rows outlined, and a second by label if there is one.
+
+    Args:
+        latents: the points.
+        links: link of rows, by partition and position, to a part of the page.
+    """
     kept = drawable(latents)
     plane = _plane(np.asarray(latents.points)[kept])
     scores, flagged = np.asarray(latents.scores)[kept], np.asarray(latents.flagged, bool)[kept]
@@ -58,7 +65,7 @@ def latent_map(latents: LatentMap) -> str:
     point = float((high - low)[0]) / _PANEL
     height = float((high - low)[1]) / point
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> list[Mark]:
         # A layout engine ignores legends below axes with a fixed aspect ratio, so the axes have fixed positions.
         figure.set_layout_engine("none")
         across, down = figure.get_size_inches() * POINTS_PER_INCH
@@ -74,10 +81,26 @@ def latent_map(latents: LatentMap) -> str:
             plain_numbers(axes.xaxis)
             plain_numbers(axes.yaxis)
             axes.grid()
+        return _marks(panels[0], plane.xy, latents, kept, links or {})
 
     label = f"Latents of {formatting.count(len(kept))} rows in two dimensions"
     wide, tall = _LEFT + (2 if names else 1) * (_PANEL + _GAP), _BOTTOM + height + _TOP
     return draw(paint, name="latents", label=label, width=wide, height=tall)
+
+
+def _marks(
+    axes: "Axes", xy: np.ndarray, latents: LatentMap, kept: np.ndarray, links: Mapping[tuple[str, int], str]
+) -> list[Mark]:
+    """Return the marks of the rows with the highest scores, with their partitions."""
+    scores = np.asarray(latents.scores)[kept]
+    found = []
+    for at in np.sort(np.argsort(-scores, kind="stable")[:MOST_MARKS]):
+        place = None if latents.places is None else latents.places[kept[at]]
+        row = "" if place is None else f", {formatting.text(place[0])}, row {formatting.count(place[1])}"
+        text = f"score {formatting.number(float(scores[at]))}{row}"
+        x, y = xy[at].tolist()
+        found.append(Mark(axes, x, y, text, "" if place is None else links.get(place, "")))
+    return found
 
 
 def beyond_frame(latents: LatentMap) -> int:

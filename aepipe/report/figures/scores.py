@@ -10,6 +10,7 @@ from aepipe.report.figures.axes import legend_above, percentages, plain_numbers,
 from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
 from aepipe.report.figures.svg import PALETTE, draw
 from aepipe.report.page_model import CostCurve, Scores, Training
+from aepipe.report.pointer import Mark
 from aepipe.storage import PartitionResult
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FULL = 700.0  # points: the width of the page
 MOST_PARTITIONS = 120
 MOST_EPOCHS = 800
+MOST_MARKS = 200
 _CONFIDENCE_Z = 1.96
 
 
@@ -27,21 +29,30 @@ def score_histogram(scores: Scores) -> str:
     current = _finite(scores.current)
     reference = _finite(scores.calibration)
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> list[Mark]:
         axes = figure.add_subplot()
-        _paint_histogram(axes, current, reference, scores.threshold)
+        marks = _paint_histogram(axes, current, reference, scores.threshold)
         axes.set_xlabel("score (higher is more anomalous)")
         axes.set_ylabel("share of the rows")
+        return marks
 
     label = f"Histogram of {formatting.count(len(current))} scores"
-    return draw(paint, name="scores", label=label, width=FULL, height=250)
+    return draw(paint, name="scores", label=label, width=FULL, height=250, nearest="x")
 
 
-def flagged_shares(lines: Sequence[PartitionResult], alpha: float | None) -> str:
-    """Draw the flagged share of each of the latest partitions, with its 95 % interval."""
+def flagged_shares(
+    lines: Sequence[PartitionResult], alpha: float | None, links: Mapping[str, str] | None = None
+) -> str:
+    """Draw the flagged share of each of the latest partitions, with its 95 % interval.
+
+    Args:
+        lines: the partitions.
+        alpha: drawn as a line.
+        links: link of partitions to a part of the page.
+    """
     shown = lines[-MOST_PARTITIONS:]
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> list[Mark]:
         axes = figure.add_subplot()
         _paint_shares(axes, shown)
         if alpha is not None:
@@ -55,14 +66,16 @@ def flagged_shares(lines: Sequence[PartitionResult], alpha: float | None) -> str
         axes.grid(axis="y")
         axes.set_ylabel("flagged")
         legend_above(axes)
+        return _share_marks(axes, shown, links or {})
 
-    return draw(paint, name="shares", label="Share of flagged rows per partition", width=FULL, height=210)
+    label = "Share of flagged rows per partition"
+    return draw(paint, name="shares", label=label, width=FULL, height=210, nearest="x")
 
 
 def cost_curve(costs: CostCurve) -> str:
     """Draw expected cost and alerts per night by alpha, with the chosen alpha and the capacity."""
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> list[Mark]:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         above.plot(costs.alpha, costs.cost, color=PALETTE["current"], linewidth=1.6, label="expected cost per night")
         below.plot(costs.alpha, costs.alarms, color=PALETTE["current"], linewidth=1.6, label="alerts per night")
@@ -82,8 +95,17 @@ def cost_curve(costs: CostCurve) -> str:
         below.minorticks_off()
         percentages(below.xaxis)
         below.set_xlabel("alpha")
+        return [
+            Mark(
+                above,
+                float(a),
+                float(c),
+                f"alpha {formatting.percent(a, trim=True)}: cost {formatting.number(c)}, {formatting.number(n)} alerts",
+            )
+            for a, c, n in zip(costs.alpha, costs.cost, costs.alarms, strict=True)
+        ]
 
-    return draw(paint, name="costs", label="Expected cost per night by alpha", width=FULL, height=300)
+    return draw(paint, name="costs", label="Expected cost per night by alpha", width=FULL, height=300, nearest="x")
 
 
 def training_curve(training: Training) -> str:
@@ -93,13 +115,25 @@ def training_curve(training: Training) -> str:
     kept = np.union1d(even, np.flatnonzero(training.epochs == training.best_epoch))
     terms = {name: values[kept] for name, values in training.terms.items()}
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: "Figure") -> list[Mark]:
         panels = figure.subplots(1, 2 if terms else 1, squeeze=False)[0]
         _paint_losses(panels[0], training, kept)
         if terms:
             _paint_terms(panels[1], training.epochs[kept], terms)
+        low, high = panels[0].get_ylim()
+        return [
+            Mark(
+                panels[0],
+                float(training.epochs[at]),
+                float(np.clip(training.dev[at], low, high)),
+                f"epoch {formatting.count(int(training.epochs[at]))}: dev {formatting.number(float(training.dev[at]))},"
+                f" training {formatting.number(float(training.train[at]))}",
+            )
+            for at in kept[:: -(-len(kept) // MOST_MARKS)]
+            if np.isfinite(training.dev[at])
+        ]
 
-    return draw(paint, name="curve", label="Loss by epoch", width=FULL, height=240)
+    return draw(paint, name="curve", label="Loss by epoch", width=FULL, height=240, nearest="x")
 
 
 def wilson(flagged: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +149,7 @@ def wilson(flagged: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
-def _paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, threshold: float | None) -> None:
+def _paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, threshold: float | None) -> list[Mark]:
     both = np.concatenate([current, reference])
     scale = fitting_scale(both)
     seen = both if threshold is None else np.append(both, threshold)
@@ -139,6 +173,35 @@ def _paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, t
     percentages(axes.yaxis)
     axes.grid(axis="y")
     legend_above(axes)
+    counts, _ = np.histogram(current, edges)
+    others, _ = np.histogram(reference, edges)
+    return [
+        Mark(
+            axes,
+            float((low + high) / 2),
+            float(height),
+            f"score {formatting.number(low)} to {formatting.number(high)}: {formatting.count(int(n))} rows"
+            f" ({formatting.percent(height)}), {formatting.count(int(m))} of calibration",
+        )
+        for low, high, height, n, m in zip(edges[:-1], edges[1:], heights, counts, others, strict=True)
+    ]
+
+
+def _share_marks(axes: "Axes", lines: Sequence[PartitionResult], links: Mapping[str, str]) -> list[Mark]:
+    return [
+        Mark(
+            axes,
+            index,
+            line.flagged / line.scored if line.scored > 0 else 0.0,
+            f"{formatting.text(line.partition)}: quarantined"
+            if line.status == "quarantined"
+            else f"{formatting.text(line.partition)}: {formatting.count(line.flagged)} of"
+            f" {formatting.count(line.scored)} rows"
+            + (f" ({formatting.percent(line.flagged / line.scored)})" if line.scored > 0 else ""),
+            links.get(line.partition, ""),
+        )
+        for index, line in enumerate(lines)
+    ]
 
 
 def _finite(values: np.ndarray | None) -> np.ndarray:

@@ -3,10 +3,12 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+from aepipe.report.pointer import Mark, place_marks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,24 +75,34 @@ _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?|(?<=font:)(\s*(?:\w+\s)*[\d.]
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def draw(paint: Callable[["Figure"], None], *, name: str, label: str, width: float, height: float) -> str:
+def draw(
+    paint: Callable[["Figure"], Sequence[Mark] | None],
+    *,
+    name: str,
+    label: str,
+    width: float,
+    height: float,
+    nearest: str = "xy",
+) -> str:
     """Render the output of `paint` as an `<svg>` element, with deterministic bytes.
 
     Args:
-        paint: draws on the given figure.
+        paint: draws on the given figure; may return marks that answer to the pointer.
         name: prefix of the ids; unique within a page.
         label: text for screen readers.
         width: width in points.
         height: height in points.
+        nearest: "x" shows the mark of the nearest column, "xy" a mark close to the pointer.
     """
     from matplotlib.figure import Figure
 
     with _style(name):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
-        paint(figure)
+        marks = paint(figure)
         file = io.BytesIO()
         figure.savefig(file, format="svg", dpi=170, metadata=_NO_METADATA)
-    return _inline(file.getvalue(), name=name, label=label)
+    placed = place_marks(figure, marks, width=width, height=height) if marks else ""
+    return _inline(file.getvalue(), name=name, label=label, marks=placed, nearest=nearest)
 
 
 @contextmanager
@@ -108,7 +120,7 @@ def _style(name: str) -> Iterator[None]:
             yield
 
 
-def _inline(svg: bytes, *, name: str, label: str) -> str:
+def _inline(svg: bytes, *, name: str, label: str, marks: str, nearest: str) -> str:
     """Strip what inline SVG does not need: prologue, namespaces, unused ids, fonts."""
     root = ElementTree.fromstring(svg)  # noqa: S314  matplotlib has written it
     values = [value for element in root.iter() for value in element.attrib.values()]
@@ -123,6 +135,8 @@ def _inline(svg: bytes, *, name: str, label: str) -> str:
             parent.remove(child)
     box = root.attrib["viewBox"]
     root.attrib = {"viewBox": box, "role": "img", "aria-label": label, "style": f"--width: {float(box.split()[2]):g}"}
+    if marks:
+        root.attrib |= {"data-marks": marks, "data-nearest": nearest}
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -1,0 +1,233 @@
+"""Report pages at the limits of what they show: long names, nanoseconds, many partitions and columns, no keys."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from aepipe.config.sample_requirements import Quality
+from aepipe.quality.checks import run_checks
+from aepipe.quality.measure import Sides, measure_table
+from aepipe.report.page_model import (
+    Card,
+    Comparison,
+    DriftLine,
+    EntityLine,
+    FileLine,
+    Header,
+    LatentMap,
+    ReportPage,
+    Scores,
+    TopAnomalies,
+    Training,
+)
+from aepipe.report.sample_page import SamplePage
+from aepipe.report.series import SeriesEvent, SeriesLine
+from aepipe.report.what_if import WhatIf
+from aepipe.storage import PartitionResult
+from tests.support.partition_results import partition_result
+from tests.support.quality_tables import real, synthetic
+
+PARTITIONS, COLUMNS, ROWS = 300, 500, 2_000
+DIGEST = "xxh3:0123456789abcdef0123456789abcdef"
+WHEN = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
+NAMES = (
+    "total_amount_of_the_transaction_in_euros",  # 40 characters without a space
+    "Überweisungsbetrag für grenzüberschreite",
+    "温度传感器读数的平均值和标准偏差以及最大值和最小值的每日汇总数据表",
+    "المبلغ الإجمالي للمعاملة",
+    "🛰️ telemetry channel, ground segment (kHz)",
+)
+NIGHTS = tuple(f"dt={datetime(2026, 1, 1) + timedelta(days=day):%Y-%m-%d}" for day in range(PARTITIONS))
+
+
+def wide_page() -> ReportPage:
+    """Return a page of 300 partitions and 500 columns with long names, keys of nanoseconds and every section."""
+    rng = np.random.default_rng(0)
+    scores = rng.lognormal(0, 1, ROWS)
+    columns = [f"{NAMES[at % len(NAMES)]} {at}" for at in range(COLUMNS)]
+    return ReportPage(
+        header=Header(
+            "überwachung_der_grenzüberschreitenden_zahlungen",
+            f"payments/{'0123456789abcdef' * 3}",
+            WHEN,
+            "champion",
+            0.01,
+            20_000,
+        ),
+        notices=(f"the source of {NIGHTS[3]} is missing or has changed since it was scored",),
+        partitions=_partitions(rng),
+        scores=Scores(scores, rng.lognormal(0, 1, ROWS), 4.5),
+        what_if=_what_if(rng),
+        drift=tuple(
+            DriftLine(NIGHTS[-1], name, "column", 0.1 + at / 50, 0.05, 0.3, 0.3, at > 2)
+            for at, name in enumerate(columns[:12])
+        ),
+        entities=tuple(EntityLine(f"{name} / {name}", 4_000, 3, 0.01, 4.5, True) for name in NAMES),
+        reasons={name: 40 - at for at, name in enumerate(columns[:20])},
+        anomalies=_anomalies(columns),
+        latents=LatentMap(
+            points=rng.normal(size=(ROWS, 2)),
+            scores=scores,
+            flagged=scores > 4.5,
+            places=[(NIGHTS[at % 5], 1_204 + at) for at in range(ROWS)],
+        ),
+        comparisons=(
+            Comparison(
+                "against the labels of all partitions",
+                ("AUROC", "average precision", "precision at 100"),
+                dict.fromkeys(("this model, mahalanobis", *NAMES[:2], "isolation forest"), (0.9, 0.3, 0.25)),
+                "this model, mahalanobis",
+                ranges={"isolation forest": ((0.8, 0.95), (0.2, 0.4), (0.2, 0.3))},
+            ),
+        ),
+        training=_training(),
+        files=tuple(
+            FileLine("read", night, f"data/{night}/{NAMES[0]}.parquet", 123_456_789, DIGEST, 1_234_567)
+            for night in NIGHTS
+        ),
+        card=Card(
+            family="tabular_vae",
+            trunk="mlp",
+            options={name: [0.001] * 30 for name in NAMES},
+            rows={"train": 1_234_567},
+            partitions=NIGHTS,
+            parity={"encoder": dict.fromkeys(NAMES, 1e-06)},
+            versions={"onnxruntime": "1.22.0"},
+        ),
+    )
+
+
+def month_page(*, rows_without_keys: bool = True) -> ReportPage:
+    """Return a page of 31 nights of a narrow table; rows without keys are named by partition and position."""
+    rng = np.random.default_rng(1)
+    page, nights = wide_page(), NIGHTS[:31]
+    return replace(
+        page,
+        header=Header("payments", "payments/20260131-1a2b", WHEN, "champion", 0.01, 20_000),
+        partitions=_partitions(rng)[:31],
+        anomalies=_anomalies(["amount", "country", "channel"], keys=() if rows_without_keys else ("id",)),
+        reasons={"amount": 20, "country": 5, "channel": 2},
+        files=page.files[: len(nights)],
+    )
+
+
+def series_page() -> ReportPage:
+    """Return a page of series with many points, events and long names of channels."""
+    rng = np.random.default_rng(2)
+    score = rng.gamma(2.0, 1.0, 20_000).astype(np.float32)
+    event = SeriesEvent(
+        "2026-01-01 00:00:00.000000001",
+        "2026-01-01 00:10:00.123456789",
+        "2026-01-01 00:05:00.000000000",
+        "12.3",
+        61,
+        ", ".join(NAMES),
+    )
+    lines = tuple(
+        SeriesLine(
+            entity=name,
+            time=np.arange(len(score)) * 60_000_000_000 + 1_767_225_600_000_000_000,
+            score=score,
+            flagged=score > 11,
+            threshold=11.0,
+            events=(event,) * 3,
+            count=12,
+        )
+        for name in NAMES
+    )
+    header = Header("pumps", "pumps/20260131-1a2b", WHEN, "champion", 0.001, 20_000)
+    return ReportPage(header=header, partitions=_partitions(rng)[:5], scores=Scores(score, score, 11.0), series=lines)
+
+
+def sample_page() -> SamplePage:
+    """Return a page of synthetic rows with long column names."""
+    learned, held_out, made = real().slice(0, 250), real().slice(250), synthetic()
+    names = [f"{name} {NAMES[at % len(NAMES)]}" for at, name in enumerate(learned.column_names)]
+    sides = Sides(*(table.rename_columns(names) for table in (learned, held_out, made)))
+    measures = measure_table(sides, categories=(), predict=names[-1], seed=0)
+    return SamplePage(
+        job="payments",
+        model_version="payments/20260131-1a2b",
+        partition=NIGHTS[0],
+        written_at=WHEN,
+        rows=made.num_rows,
+        seed=7,
+        quality=run_checks(measures, Quality()),
+        real=sides.held_out,
+        synthetic=sides.synthetic,
+        condition=f"{NAMES[1]} = 'Zürich'",
+        rejected={f"{NAMES[0]} < {NAMES[3]}": 12},
+        relations=((f"{NAMES[0]} = {NAMES[1]} + {NAMES[2]}", 1.0, 0.99, 0.98),),
+    )
+
+
+def _partitions(rng: np.random.Generator) -> tuple[PartitionResult, ...]:
+    seconds = {"read": 12.3, "encode": 104.2, "infer": 98.7, "write": 3.21}
+    lines = [
+        partition_result(
+            night,
+            "written",
+            1_234_567,
+            int(rng.integers(5_000, 20_000)),
+            {NAMES[1]: 1_204},
+            {NAMES[2]: 88},
+            seconds,
+            220.0,
+        )
+        for night in NIGHTS
+    ]
+    lines[20] = partition_result(NIGHTS[20], "quarantined", reason=f"part-0.parquet has no column {NAMES[0]}")
+    return tuple(lines)
+
+
+def _what_if(rng: np.random.Generator) -> WhatIf:
+    return WhatIf(
+        alphas=np.array([0.001, 0.01, 0.1]),
+        current=1,
+        partitions=NIGHTS,
+        rows=(1_234_567,) * PARTITIONS,
+        alarms=np.sort(rng.integers(0, 120_000, (PARTITIONS, 3)), axis=1),
+    )
+
+
+def _anomalies(columns: list[str], keys: tuple[str, ...] = ("event time", "id")) -> TopAnomalies:
+    rows = 24
+    found = {
+        "event time": pa.array([1_767_225_600_123_456_789 + at for at in range(rows)], pa.timestamp("ns", "UTC")),
+        "id": [f"{NAMES[at % len(NAMES)]}-{at}" for at in range(rows)],
+    }
+    table = pa.table(
+        {
+            **{name: found[name] for name in keys},
+            "score": np.linspace(1e9, 5, rows),
+            "p_value": np.full(rows, 1.23e-7),
+            "p_extrapolated": [True] * rows,
+            "is_anomaly": np.arange(rows) < 9,
+            "reason_1": [columns[at % len(columns)] for at in range(rows)],
+            "reason_1_z": np.linspace(1234.5, 4, rows),
+            "reason_2": [columns[(at + 1) % len(columns)] for at in range(rows)],
+            "reason_2_z": np.linspace(8, 4, rows),
+        }
+    )
+    rng = np.random.default_rng(3)
+    source = pa.table(
+        {name: rng.normal(1e6, 1e5, rows) for name in columns[:-1]} | {columns[-1]: [NAMES[4] * 3] * rows}
+    )
+    return TopAnomalies(
+        scores=table,
+        keys=keys,
+        partitions=[NIGHTS[at % 5] for at in range(rows)],
+        rows=[1_204 + at for at in range(rows)],
+        source=source,
+        reconstruction=source,
+    )
+
+
+def _training() -> Training:
+    epochs = np.arange(1, 201)
+    fall = 40 * np.exp(-epochs / 5)
+    return Training(
+        epochs=epochs, train=10 + fall, dev=11 + fall, best_epoch=120, stopped_because="the dev loss did not improve"
+    )
