@@ -1,9 +1,12 @@
 """Vector-quantised autoencoder: codes from a learned codebook, and an autoregressive prior over the codes.
 
-van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained after the codes.
+van den Oord, Vinyals & Kavukcuoglu 2017; the prior is trained after the codes. The codes may also come from residual
+codebooks, or from finite scalar quantisation (Mentzer et al. 2023).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -28,9 +31,12 @@ from aepipe.models.latent_space import latents_for
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.pixelcnn_prior import Grid, PixelCnnPrior
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.residual_quantizer import ResidualQuantizer
+from aepipe.models.layers.scalar_quantizer import ScalarQuantizer
 from aepipe.models.layers.vector_quantizer import VectorQuantizer, perplexity, shares_of
 
 _WIDTH_ON_GRIDS, _WIDTH = 32, 4
+_LEVELS, _FEWEST_LEVELS, _MOST_CODES = (8, 6, 5), 2, 65_536
 _STARTING_ROWS = 1_000
 _PRIOR_RATE = 2e-3
 
@@ -38,6 +44,17 @@ _PRIOR_RATE = 2e-3
 class Options(FrozenModel):
     """Options of this family in [model]."""
 
+    quantizer: Literal["codebook", "fsq"] = Field(
+        "codebook",
+        description="codebook: learned code vectors; fsq: finite scalar quantisation, fixed levels per number, no "
+        "codes that fall out of use",
+    )
+    levels: tuple[int, ...] | None = Field(
+        None, description="levels per number of a code vector with quantizer = fsq; default: [8, 6, 5], 240 codes"
+    )
+    residual: int = Field(
+        1, ge=1, le=8, description="codebooks per code vector; each quantises what the ones before it left over"
+    )
     codebook: int = Field(256, ge=2, le=65_536, description="number of codes in the codebook")
     codes: int | None = Field(
         None,
@@ -65,16 +82,17 @@ class VectorQuantised(Model):
         super().__init__(layout, likelihood)
         self.options = options
         self.backbone = backbone
-        self.encoder, self.decoder, self.grid, self.width = _networks(layout, options, backbone, likelihood)
-        self.codebook = VectorQuantizer(
-            options.codebook, self.width, decay=options.codebook_decay, reset_below=options.reset_below
-        )
-        self.code_prior = PixelCnnPrior(self.grid, options.codebook, channels=options.prior_width)
+        self.codes = math.prod(_levels(options)) if options.quantizer == "fsq" else options.codebook
+        self.encoder, self.decoder, grid, self.width = _networks(layout, options, backbone, likelihood)
+        self.vectors = grid.positions
+        self.grid = Grid(grid.height, grid.width * options.residual)
+        self.codebook = _quantizer(options, self.width)
+        self.code_prior = PixelCnnPrior(self.grid, self.codes, channels=options.prior_width)
 
     @property
     def latent(self) -> LatentSpace:
         codes = tuple(f"c_{index:03d}" for index in range(self.grid.positions))
-        pooled = self._pool(torch.zeros(1, self.grid.positions, self.width)).shape[1]
+        pooled = self._pool(torch.zeros(1, self.vectors, self.width)).shape[1]
         return LatentSpace(names=codes, kind="code", pooled=tuple(f"z_{index:03d}" for index in range(pooled)))
 
     def objectives(self) -> tuple[Objective, ...]:
@@ -103,13 +121,13 @@ class VectorQuantised(Model):
         self.codebook.start(self._encode(Row(*(part[::step] for part in batch.input))))
 
     def parts(self) -> tuple[Part, ...]:
-        shape = (self.grid.positions, self.options.codebook)
+        shape = (self.grid.positions, self.codes)
         logits = Port("logits", "float32", shape)
         return (*standard_parts(self), Part("code_prior", Logits(self.code_prior), (latent_port(self),), (logits,)))
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         posterior = self.posterior(batch.input)
-        shares = shares_of(posterior.mean, self.options.codebook)
+        shares = shares_of(posterior.mean, self.codes)
         usual = self.codebook.uses / self.codebook.uses.sum()
         rebuilt = reconstruction_metrics(self, batch)
         return {
@@ -128,7 +146,7 @@ class VectorQuantised(Model):
     def _encode(self, row: Row) -> Tensor:
         """Encode rows to vectors (B, P, D), cast back from autocast types."""
         vectors: Tensor = self.encoder(row)
-        return vectors.to(row.dense.dtype)
+        return self.codebook.bound(vectors.to(row.dense.dtype))
 
     def _loss(self, batch: Batch, context: StepContext) -> Loss:
         vectors = self._encode(batch.input)
@@ -141,10 +159,11 @@ class VectorQuantised(Model):
         # A mean over rows and numbers, times the features that the likelihood is summed over: neither the batch nor
         # the number of codes changes what is given up for it.
         apart = self.layout.features * (vectors - nearest).square().mean()
-        used = perplexity(shares_of(codes, self.options.codebook))
+        used = perplexity(shares_of(codes, self.codes))
         terms = {"nll": nll.detach(), "commitment": apart.detach(), "perplexity": used}
         misfit = self.likelihood.misfit(params, batch.target)
-        return Loss(nll + self.options.commitment * apart, terms, misfit)
+        commitment = 0.0 if self.options.quantizer == "fsq" else self.options.commitment  # levels attract no vectors
+        return Loss(nll + commitment * apart, terms, misfit)
 
     def _prior_loss(self, batch: Batch, context: StepContext) -> Loss:
         with torch.no_grad():
@@ -189,10 +208,43 @@ class _Joined(nn.Module):
         return answer
 
 
+def _levels(options: Options) -> tuple[int, ...]:
+    return options.levels or _LEVELS
+
+
+def _quantizer(options: Options, width: int) -> VectorQuantizer | ResidualQuantizer | ScalarQuantizer:
+    decay, reset_below = options.codebook_decay, options.reset_below
+    if options.quantizer == "fsq":
+        return ScalarQuantizer(_levels(options), decay=decay)
+    if options.residual > 1:
+        return ResidualQuantizer(options.residual, options.codebook, width, decay=decay, reset_below=reset_below)
+    return VectorQuantizer(options.codebook, width, decay=decay, reset_below=reset_below)
+
+
+def _faults(layout: Layout, options: Options) -> Iterator[str]:
+    """Yield a sentence for each option that does not go with the quantizer."""
+    if options.quantizer == "codebook":
+        if options.levels is not None:
+            yield f"levels = {list(options.levels)} has no effect: set quantizer = 'fsq', or omit levels"
+        return
+    for key in ("codebook", "code_width", "commitment", "reset_below"):
+        if key in options.model_fields_set:
+            yield f"{key} = {getattr(options, key)} has no effect with quantizer = 'fsq': set levels, or omit {key}"
+    if options.residual > 1:
+        yield f"residual = {options.residual} does not go with quantizer = 'fsq': use more levels, or omit residual"
+    levels = _levels(options)
+    if min(levels) < _FEWEST_LEVELS or math.prod(levels) > _MOST_CODES:
+        yield (
+            f"levels = {list(levels)}: expected at least {_FEWEST_LEVELS} levels per number and a product of at most "
+            f"{_MOST_CODES:,}"
+        )
+
+
 def _networks(
     layout: Layout, options: Options, backbone: BackbonePlan, likelihood: Likelihood
 ) -> tuple[nn.Module, nn.Module, Grid, int]:
     """Build encoder and decoder; return them with the grid of the codes and the width of their vectors."""
+    fixed = len(_levels(options)) if options.quantizer == "fsq" else None
     image, rebuilt = layout.image, layout.rebuilt
     if (
         backbone.grid is not None
@@ -201,10 +253,10 @@ def _networks(
         and rebuilt is not None
         and (image.height, image.width) == (rebuilt.height, rebuilt.width)
     ):
-        width = options.code_width or _WIDTH_ON_GRIDS
+        width = fixed or options.code_width or _WIDTH_ON_GRIDS
         nets = backbone.grid(layout, width, likelihood)
         return nets.encoder, nets.decoder, Grid(nets.height, nets.width), width
-    codes, width = options.codes or latents_for(layout, None), options.code_width or _WIDTH
+    codes, width = options.codes or latents_for(layout, None), fixed or options.code_width or _WIDTH
     encoder, decoder = backbone.encoder(layout, codes * width), backbone.decoder(layout, codes * width, likelihood)
     return _Split(encoder, codes), _Joined(decoder), Grid(1, codes), width
 
@@ -215,4 +267,5 @@ FAMILY = Family(
     Options,
     ("mlp", "conv"),
     VectorQuantised,
+    lambda layout, options: tuple(_faults(layout, options)),
 )

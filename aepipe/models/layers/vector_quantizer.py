@@ -41,6 +41,10 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("uses", torch.ones(size))
         self.register_buffer("sums", vectors.clone())
 
+    def bound(self, x: Tensor) -> Tensor:
+        """Return the vectors unchanged: a codebook takes vectors of any size."""
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the nearest codes (...) int64 of vectors x (..., D)."""
         # |x|^2 is the same for every code.

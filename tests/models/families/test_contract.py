@@ -28,6 +28,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "vae+vampprior": ("vae", {"prior": "vampprior", "pseudo_inputs": 7}),
     "vae+planar": ("vae", {"posterior": "planar"}),
     "vae+iaf": ("vae", {"posterior": "iaf", "flow_steps": 3}),
+    "vq_vae+fsq": ("vq_vae", {"quantizer": "fsq", "levels": [5, 4, 3]}),
+    "vq_vae+residual": ("vq_vae", {"codebook": 8, "residual": 3}),
 }
 """Families with options that change their latents, tested on the default backbone of few layouts."""
 
