@@ -24,7 +24,7 @@ from aepipe.config.job import Job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
 from aepipe.jobs.results import Result
 from aepipe.jobs.series_support import read_rows_job
-from aepipe.metrics.drift import change_between, drift_p_value, next_martingale
+from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
 from aepipe.storage.listing import files_below
@@ -243,7 +243,9 @@ def _compare_stream(
     p_value = drift_p_value(reference, current, tolerance=settings.tolerance, reference_level=1 / enough)
     martingale = next_martingale(1.0 if before is None else before.martingale, p_value)
     waiting = 0 if before is None else before.cool_down
-    alarm = martingale >= enough and waiting == 0
+    # what is left of an odd night never raises an alarm on an ordinary one
+    is_enough = martingale >= enough and evidence(p_value) > 1
+    alarm = is_enough and waiting == 0
     return StreamDrift(
         name=stream.name,
         kind=stream.kind,
@@ -252,7 +254,7 @@ def _compare_stream(
         high=change.high,
         shift=change.shift,
         p_value=p_value,
-        martingale=1.0 if alarm else martingale,
+        martingale=1.0 if is_enough else martingale,  # in a cool-down too: it would last beyond it
         alarm=alarm,
         cool_down=settings.cool_down if alarm else max(0, waiting - 1),
     )

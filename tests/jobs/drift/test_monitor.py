@@ -123,6 +123,19 @@ def test_a_column_that_drifts_on_alarms_once_until_the_cool_down_is_over(job: Pa
     assert days == ["dt=2026-03-04", "dt=2026-03-07"]
 
 
+def test_two_odd_partitions_raise_no_alarm_for_the_ordinary_ones_after_them(job: Path) -> None:
+    job.write_text(job.read_text() + "cool_down = 1\n")
+    for day in (4, 5):  # the second falls into the cool-down of the first
+        shifted(job, day, shift=3.0)
+    for day in (6, 7):
+        shifted(job, day)
+    score(job)
+
+    days = [partition for partition, stream in measure_drift(job).alarms if stream.name == "a"]
+
+    assert days == ["dt=2026-03-04"]
+
+
 def test_a_partition_is_compared_once_and_again_after_its_scores_change(job: Path) -> None:
     score(job)
     measure_drift(job)
