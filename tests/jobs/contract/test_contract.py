@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +44,20 @@ def _nests_lists(value: object, *, inside: bool = False) -> bool:
     if isinstance(value, list):
         return inside or any(_nests_lists(each, inside=True) for each in value)
     return isinstance(value, dict) and any(_nests_lists(each) for each in value.values())
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "fixtures" / "odcs_3_2_0.json").read_text())
+
+
+def test_contracts_are_valid_by_the_schema_of_the_standard(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "[samples]\nquality = { check = false }\n")
+    validator = jsonschema.Draft201909Validator(SCHEMA)
+
+    document = yaml.safe_load(contract(job).text)
+
+    assert [error.message for error in validator.iter_errors(document)] == []
+    for fault in ({"apiVersion": "v9"}, {"kind": "Table"}, {"schema": [{"properties": [{"logicalType": "blob"}]}]}):
+        assert list(validator.iter_errors(document | fault)), fault
 
 
 def test_contract_of_the_outputs_names_the_columns_that_are_written(tmp_path: Path) -> None:
