@@ -136,7 +136,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             is_struct=column.name in structs,
             notation=notation_of(schema.arrow.field(column.name)),
         )
-        for column in schema.columns
+        for column in (schema.columns if series is None else map(_without_text, schema.columns))
     ]
     return "\n".join(
         [
@@ -148,7 +148,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             "",
             "[columns]",
             "# Inferred kind of each column. Remove the # and edit to override:",
-            "# number, category, boolean, datetime, vector, tags, image, series, label, key, ignore",
+            "# number, category, boolean, datetime, vector, tags, text, image, series, label, key, ignore",
             *listed,
             *_series_lines(series),
             "",
@@ -167,6 +167,11 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             "",
         ]
     )
+
+
+def _without_text(column: Column) -> Column:
+    """Return a column of a table of series, whose messages are no channel."""
+    return column.model_copy(update={"kind": "ignore"}) if column.kind == "text" else column
 
 
 def _series_lines(series: SeriesProposal | None) -> Iterator[str]:
@@ -207,12 +212,12 @@ def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
 def _column_line(
     column: Column, proposal: Proposal | None, width: int, *, is_struct: bool, notation: str | None
 ) -> str:
-    """Return the line of a column: a comment, unless it is ignored, or text is parsed."""
+    """Return the line of a column: a comment, unless it is ignored, read word by word, or text is parsed."""
     name = f"{_key(column.name):<{width}}"
     if proposal is not None and proposal.role == "event_time" and notation:
         return f"{name} = {{format = {_quoted(notation)}}}   # see event_time under [data]: {_one_line(column.why)}"
     if proposal is None:
-        mark = "" if (column.kind == "ignore" and not is_struct) or notation else "# "
+        mark = "" if (column.kind == "ignore" and not is_struct) or column.kind == "text" or notation else "# "
         kind = _quoted(column.kind)
         if notation not in (None, PLAIN_NUMBER, ISO):
             kind = f"{{kind = {kind}, format = {_quoted(notation)}}}"

@@ -13,7 +13,7 @@ from aepipe.frozen import FrozenModel
 from aepipe.layout import Layout
 from aepipe.models.base import BackbonePlan, Batch, Loss, Objective, StepContext
 from aepipe.models.card_metrics import gaussian_metrics
-from aepipe.models.encoder_decoder import GaussianEncoderDecoder
+from aepipe.models.encoder_decoder import GaussianEncoderDecoder, default_epochs
 from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.posterior_flow import make_flow
@@ -60,7 +60,12 @@ class VaeBase(GaussianEncoderDecoder):
         rate, warms_up = self.backbone.learning_rate, self.options.warm_up
         parameters = tuple(self.parameters())
         # averaged weights reach a dev loss in half the steps: .998 and .999 differ by less than their seeds
-        return (Objective("vae", parameters, self._loss, learning_rate=rate, warms_up=warms_up, averaged=0.999),)
+        epochs = default_epochs(self.layout)
+        return (
+            Objective(
+                "vae", parameters, self._loss, learning_rate=rate, warms_up=warms_up, epochs=epochs, averaged=0.999
+            ),
+        )
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return gaussian_metrics(self, batch, generator)

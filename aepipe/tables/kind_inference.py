@@ -14,6 +14,7 @@ from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import innermost, plain, sort_of
 from aepipe.tables.list_inference import REMEDY as _REMEDY
 from aepipe.tables.list_inference import ListsRefused, kind_of_lists
+from aepipe.tables.message_text import find_messages
 from aepipe.tables.roles.keys import is_identifier_text
 from aepipe.tables.schema import Column, Schema
 from aepipe.tables.struct_fields import struct_of_field
@@ -262,7 +263,7 @@ def _parsed(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArr
 
 
 def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
-    """Return what to make of text that is written as numbers or datetimes, and of constants; None for other columns."""
+    """Propose a kind for constants, messages, and text that is written as numbers or datetimes; None for others."""
     if values is None or len(values) < FEWEST or sort_of(values.type) not in ("number", "text", "boolean", "time"):
         return None
     plains = _plain(values)
@@ -270,7 +271,11 @@ def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
         return _Found("ignore", f"constant: all {len(values):,} sampled values are {_short(plains[0].as_py())}")
     guess = guess_notation(joined_texts(values)) if sort_of(values.type) == "text" else None
     if guess is None:
-        return None
+        messages = find_messages(plains) if sort_of(values.type) == "text" else None
+        if messages is None:
+            return None
+        found = f"{messages.distinct:,} distinct values of {messages.words:g} words in {messages.texts:,} sampled rows"
+        return _Found("text", f"messages: {found}, read word by word")
     example = _short(next(text for text in plains.to_pylist() if text and text.strip()))
     return _Found(
         guess.kind, f"text; {guess.share:.2%} of it is written as {guess.notation}, such as {example}", text=guess

@@ -152,3 +152,18 @@ def test_lists_of_integers_beside_other_columns_are_proposed_to_be_ignored(tmp_p
     assert read_job(tmp_path / "shop.toml").columns["basket"].kind == "ignore"
     assert '# amount = "number"' in (tmp_path / "shop.toml").read_text()
     assert not read_job(tmp_path / "alone.toml").columns
+
+
+def test_messages_are_proposed_as_text_and_a_job_without_the_proposal_ignores_them(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    lines = [f"disk {disk} of node {at} is {generator.integers(99)} % full" for at, disk in enumerate("abcde" * 60)]
+    (tmp_path / "logs").mkdir()
+    pq.write_table(pa.table({"load": generator.normal(size=300), "line": lines}), tmp_path / "logs" / "part-0.parquet")
+
+    written = init(tmp_path / "logs", name=None, job_path=tmp_path / "job.toml")
+
+    assert read_job(written.path).columns["line"].kind == "text"
+    assert 'line = "text"   # messages: 300 distinct values of 9 words in 300 sampled rows' in written.path.read_text()
+    written.path.write_text('name = "logs"\n[data]\npath = "logs"\n')
+    kinds = {column.name: column.kind for column in inspect(written.path).columns}
+    assert kinds == {"load": "number", "line": "ignore"}

@@ -94,6 +94,8 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         )
     backbone = _backbone_name(family, layout, model.trunk)
     _, preset = PRESETS.get(model.family, (family.name, {}))
+    if layout.texts and preset:  # noise on numbers would leave the texts clean
+        preset = {"corruption": "masking"}
     options = _sorted_into(
         family, None if backbone == NO_BACKBONE else backbones.find(backbone).options, preset | model.options
     )
