@@ -220,6 +220,12 @@ class Samples(FrozenModel):
         description="also model the labels, for synthetic rows alone: they are drawn given the other columns, and are "
         "no part of features and scores (tables)",
     )
+    sequences: bool = Field(
+        True,
+        exclude_if=lambda value: value,
+        description="draw the rows of an entity one given the row before, with times in order, if [data] names entity "
+        "and event_time and the family samples given any columns; false: independent rows without entity and time",
+    )
     shares: dict[str, dict[str, float]] = Field(
         default_factory=dict,
         description='shares of values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',

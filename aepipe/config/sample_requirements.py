@@ -63,8 +63,8 @@ class Quality(FrozenModel):
     near_copies: bool = Field(
         True,
         exclude_if=lambda value: value,
-        description="limit rows that equal a training row up to the precision of the columns to 0.02 above the rate "
-        "among real rows (tables)",
+        description="limit rows that equal a training row up to the precision of the columns to 0.02 above 1.25 times "
+        "the rate among real rows (tables)",
     )
     closeness: float | None = Field(
         0.05,

@@ -159,6 +159,11 @@ class SamplingChain:
         """Draw the rows of a block given the codes (B, C) that are not `FREE`; without labels."""
         return self._decode(self._complete(index, forced), index)
 
+    def candidates(self, index: int, forced: NDArray[np.int32]) -> pa.RecordBatch:
+        """Draw the rows of a block given codes as `complete`, with labels but without relations."""
+        arrays = self._complete(index, forced)
+        return self._in_order(self._decode(arrays, index), self._labels(arrays, index))
+
     def _complete(self, index: int, forced: NDArray[np.int32]) -> Arrays:
         state = self._run(OPENING, index, forced=forced)
         return self._run(COMPLETER, index, forced=forced, **state)

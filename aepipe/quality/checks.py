@@ -79,7 +79,7 @@ class RealBaseline(NamedTuple):
     pairs: Trends | None = None
     trees: float = 0.5
     rows: int = 1
-    """Rows of the smaller side, held-out or synthetic."""
+    """Rows of the smaller side, held-out or synthetic; entities where rows come in sequences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _near_copies(near: NearCopies | None, thresholds: Quality) -> tuple[Check, .
         threshold=f"at most {near.bound:.3g}" if thresholds.near_copies else "",
         is_met=near.is_within if thresholds.near_copies else None,
         note=f"{near.rows:,} rows, within {near.tolerance:g} x the precision of each column; the threshold is 0.02 "
-        f"above the upper 99.99 % bound of the share among {near.real_rows:,} real rows",
+        f"above 1.25 times the upper 99.99 % bound of the share among {near.real_rows:,} real rows",
     )
     return (check,)
 

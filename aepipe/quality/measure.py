@@ -42,6 +42,7 @@ def measure_table(
     categories: Collection[str],
     predict: str | None,
     seed: int,
+    rows_per_entity: float = 1.0,
     is_exchangeable: bool = True,
     is_comparable: bool = True,
 ) -> Measures:
@@ -52,6 +53,7 @@ def measure_table(
         categories: Columns that are categories although their type is a number.
         predict: Column that learners predict; None: none.
         seed: Random seed.
+        rows_per_entity: Mean number of rows of an entity, which are alike, if rows come in sequences.
         is_exchangeable: Training and held-out rows come from the same period.
         is_comparable: Real rows match the request for the synthetic ones; if not, distributions are not compared.
 
@@ -75,7 +77,7 @@ def measure_table(
         pairs=pairs,
         # rows of one period are exchangeable: no classifier tells them apart
         trees=0.5 if is_exchangeable else two_sample(columns, held_out, learned, seed=seed).trees.value,
-        rows=min(len(held_out), len(drawn)),
+        rows=max(int(min(len(held_out), len(drawn)) / rows_per_entity), 1),
     )
     return memorization._replace(
         shapes=column_shapes(columns, held_out, drawn),

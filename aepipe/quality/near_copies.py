@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 RELATIVE = 0.002
 OF_SPREAD = 0.01
 SCALES = (1.0, 3.0, 10.0)
-MARGIN = 0.02
-"""Share of near copies above that of real rows which a model may add by fitting them."""
+MARGIN, FACTOR = 0.02, 1.25
+"""Share of near copies, and multiple of the rate of real rows, that a model may reach by fitting them."""
 LEVEL = 0.9999
 MOST_ROWS = 20_000
 _APART = 1_000.0  # between groups of rows with other categories, in tolerances: beyond every scale
@@ -26,8 +26,8 @@ _APART = 1_000.0  # between groups of rows with other categories, in tolerances:
 class NearCopies:
     """Share of rows near a training row, at the scale where it exceeds that of real rows most.
 
-    real: the same share of real rows, near another training row. bound: upper 99.99 % bound of `real`, plus 0.02.
-    tolerance: multiple of the columns' tolerances within which rows count as near.
+    real: the same share of real rows, near another training row. bound: 1.25 times the upper 99.99 % bound of `real`,
+    plus 0.02. tolerance: multiple of the columns' tolerances within which rows count as near.
     """
 
     share: float
@@ -67,7 +67,7 @@ def near_copies(train: Rows, held_out: Rows, synthetic: Rows, *, seed: int) -> N
             NearCopies(
                 share=float((to_made <= scale).mean()) if len(to_made) else 0.0,
                 real=hits / max(len(to_real), 1),
-                bound=min(upper_bound(hits, len(to_real), level=LEVEL) + MARGIN, 1.0),
+                bound=min(upper_bound(hits, len(to_real), level=LEVEL) * FACTOR + MARGIN, 1.0),
                 tolerance=scale,
                 rows=len(to_made),
                 real_rows=len(to_real),

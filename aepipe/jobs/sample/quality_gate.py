@@ -74,7 +74,9 @@ class QualityGate:
         names = [name for name in real.train.column_names if name in synthetic.column_names]
         sides = Sides(real.train.select(names), real.held_out.select(names), synthetic.select(names))
         kind: ReferenceKind = "all" if not self._request else "too few" if matching is None else "matching"
-        found = check_quality(self._job, self._bundle, sides, seed=seed, kind=kind)
+        found = check_quality(
+            self._job, self._bundle, sides, seed=seed, kind=kind, rows_per_entity=self._rows_per_entity()
+        )
         page = SamplePage(
             job=self._job.name,
             model_version=self._bundle.version,
@@ -92,6 +94,13 @@ class QualityGate:
         )
         progress("quality", 1.0)
         return GateResult(found.failed_checks, found.values, render_sample_page(page).encode())
+
+    def _rows_per_entity(self) -> float:
+        """Return the mean number of training rows of an entity; 1 without entities."""
+        order, names = self._reference.order, self._bundle.encoding.schema.entity
+        if order is None:
+            return 1.0
+        return int(order.num_rows) / max(int(order.group_by(list(names)).aggregate([]).num_rows), 1)
 
     def _relations(self, sides: Sides) -> list[tuple[str, float, float, float]]:
         """Return the title of each relation, and the share of rows of each side in which it holds."""

@@ -24,10 +24,14 @@ _REMEDY = "or set [samples.quality] check = false to publish without checks."
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Sampled columns of training rows and of held-out (calibration) rows."""
+    """Sampled columns of training rows and of held-out (calibration) rows.
+
+    order: Entity columns and event time of the training rows; None if the schema lacks one of them.
+    """
 
     train: pa.Table
     held_out: pa.Table
+    order: pa.Table | None = None
 
     @property
     def sides(self) -> tuple[pa.Table, pa.Table]:
@@ -71,7 +75,10 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
             f"{held_out.num_rows}. Train on more rows, {_REMEDY}"
         )
     columns = [column.name for column in bundle.encoding.sampled]
-    return Reference(train.select(columns), held_out.select(columns))
+    schema = bundle.encoding.schema
+    is_ordered = bool(schema.entity) and schema.event_time is not None
+    order = train.select([*schema.entity, str(schema.event_time)]) if is_ordered else None
+    return Reference(train.select(columns), held_out.select(columns), order)
 
 
 def _refuse_changed(bundle: Bundle, held_out: pa.Table) -> None:

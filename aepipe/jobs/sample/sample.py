@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from aepipe.config.sample_requirements import check_shares
 from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
+from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.sampler import refuse_where
 from aepipe.jobs.lineage.emit import emit_samples
 from aepipe.jobs.results import Result
@@ -32,6 +33,7 @@ from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
 from aepipe.jobs.sample.reference_data import Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
+from aepipe.jobs.sample.sequence_sampler import fit_sampler
 from aepipe.jobs.series_support import read_rows_job
 from aepipe.progress import Progress, count_rows, no_progress
 from aepipe.storage import (
@@ -116,8 +118,16 @@ class SampleRequest:
     def key(self, job: Job, bundle: Bundle) -> str:
         """Return the digest of all inputs of the rows and of the decision to publish them."""
         given = [str(value) for value in (self.where, self.shares) if value]
+        given += ["sequences"] if self.is_sequential(job, bundle) else []
         requirements = job.samples.model_dump_json(include={"constraints", "quality"})
         return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, requirements, *given)
+
+    def is_sequential(self, job: Job, bundle: Bundle) -> bool:
+        """Tell whether rows are drawn as sequences of entities: without conditions, shares and constraints."""
+        schema, samples = bundle.encoding.schema, job.samples
+        has_order = bool(schema.entity) and schema.event_time is not None
+        is_free = self.where is None and not self.shares and not samples.constraints
+        return samples.sequences and has_order and is_free and supports_conditioning(bundle)
 
     def details(self, quality: Mapping[str, float], rejected: Mapping[str, int]) -> SampleDetails:
         """Return the details for the manifest, without empty ones."""
@@ -145,8 +155,9 @@ class _SampleRun:
         return self.job.out_path / "reports" / samples_page_of(self.partition)
 
     def reference(self) -> Reference | None:
-        """Read the real rows if the checks or a constraint need them."""
+        """Read the real rows if the checks, a constraint or sequences need them."""
         is_needed = self.is_checked or any(each.combination for each in self.job.samples.constraints)
+        is_needed |= self.request.is_sequential(self.job, self.bundle)
         return reference_rows(self.job, self.bundle) if is_needed else None
 
 
@@ -302,7 +313,7 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
     gate = None
     if reference is not None and run.is_checked:
         gate = QualityGate(run.job, run.bundle, reference, where=request.condition, shares=request.shares)
-    _write(run, commit, constraints, gate)
+    _write(run, commit, _drawn(run, constraints, reference), gate)
     result = GateResult()
     if gate is not None:
         result = gate.evaluate(request.seed, constraints.rejected, partition=run.partition, progress=run.progress)
@@ -326,13 +337,29 @@ def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _Sampl
     return _SampleSet(path, (), quality, details.rejected, run.page_path if quality else None)
 
 
-def _write(
-    run: _SampleRun, commit: Commit[SampleDetails], constraints: ConstraintFilter, gate: QualityGate | None
-) -> None:
+def _drawn(run: _SampleRun, constraints: ConstraintFilter, reference: Reference | None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a set: sequences of entities where the data have them, else independent rows."""
     request = run.request
     source = Source(run.bundle, request.seed, request.prior, run.job.run.device)
+    if reference is not None and reference.order is not None and request.is_sequential(run.job, run.bundle):
+        sampler = fit_sampler(source, reference.train, reference.order)
+        if sampler is not None:
+
+            def names(kind: pa.DataType, entities: np.ndarray) -> pa.Array:
+                return new_keys(kind, entities, seed=request.seed, total=request.rows)
+
+            yield from sampler.batches(request.rows, names)
+            return
+        log.warning("rows are drawn independently: expected times and at least 10 entities with 100 pairs of rows")
+    yield from draw_rows(source, run.groups, constraints)
+
+
+def _write(
+    run: _SampleRun, commit: Commit[SampleDetails], batches: Iterator[pa.RecordBatch], gate: QualityGate | None
+) -> None:
+    request = run.request
     sink, start = None, 0
-    for drawn in draw_rows(source, run.groups, constraints):
+    for drawn in batches:
         batch = _source_rows(run, drawn, start=start)
         sink = sink or commit.open("samples", batch.schema)
         sink.write(batch)

@@ -47,8 +47,24 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
         raise JobInvalid("[samples.quality]", faults)
 
 
-def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: ReferenceKind = "all") -> CheckReport:
+def check_quality(
+    job: Job,
+    bundle: Bundle,
+    sides: Sides,
+    *,
+    seed: int,
+    kind: ReferenceKind = "all",
+    rows_per_entity: float = 1.0,
+) -> CheckReport:
     """Measure a set and run its quality checks; distributions are compared only with real rows that match it.
+
+    Args:
+        job: Job of the thresholds.
+        bundle: Model that drew the set.
+        sides: Real and synthetic rows.
+        seed: Random seed.
+        kind: Choice of the real rows.
+        rows_per_entity: Mean number of rows of an entity if rows come in sequences.
 
     Raises:
         EvaluationInvalid: The column to predict is constant among all rows.
@@ -61,6 +77,7 @@ def check_quality(job: Job, bundle: Bundle, sides: Sides, *, seed: int, kind: Re
             categories=categories(bundle.encoding),
             predict=_column_to_predict(job, bundle, sides, kind),
             seed=seed,
+            rows_per_entity=rows_per_entity,
             is_exchangeable=is_exchangeable,
             is_comparable=kind != "too few",
         )
