@@ -61,6 +61,7 @@ class TopAnomalies:
         rows: position of each row in its partition, from 0.
         source: modelled columns as read.
         reconstruction: modelled columns as reconstructed.
+        words: what is unusual about the columns of each row, by name.
         images: (N, C, H, W), 0 to `top`.
         reconstructed: reconstructed images, like `images`.
     """
@@ -71,12 +72,13 @@ class TopAnomalies:
     rows: Sequence[int] | None = None
     source: pa.Table | None = None
     reconstruction: pa.Table | None = None
+    words: Sequence[Mapping[str, str]] | None = None
     images: np.ndarray | None = None
     reconstructed: np.ndarray | None = None
     top: int = 255
 
     def __post_init__(self) -> None:
-        for name in ("partitions", "rows", "source", "reconstruction", "images", "reconstructed"):
+        for name in ("partitions", "rows", "source", "reconstruction", "words", "images", "reconstructed"):
             _check_length(f"TopAnomalies.{name}", getattr(self, name), len(self.scores))
 
 

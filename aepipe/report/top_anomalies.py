@@ -29,12 +29,13 @@ class Reason(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One column of a row: value, reconstruction, and z-score if the column has an attribution."""
+    """One column of a row: value, reconstruction, and z-score and words if the column has an attribution."""
 
     column: str
     read: str
     expected: str
     z: str
+    why: str = ""
 
 
 class AnomalyCard(NamedTuple):
@@ -84,13 +85,10 @@ def _row(anomalies: TopAnomalies, index: int, record: Record, source: Record, ex
     found = list_attributions(record)
     longest = max((max(0.0, z) for _, z in found if not math.isnan(z)), default=0.0) or 1.0
     z_of = {name: formatting.number(z) for name, z in found}
+    words = {} if anomalies.words is None else anomalies.words[index]
+    described = {*z_of, record.get("cell_column")}
     every = [
-        Value(
-            name,
-            formatting.cell(value),
-            formatting.cell(expected[name]) if name in expected else "",
-            z_of.get(name, ""),
-        )
+        _value(name, value, expected, z_of.get(name, ""), words.get(name, "") if name in described else "")
         for name, value in source.items()
     ]
     order = list(z_of)
@@ -122,6 +120,12 @@ def _place(anomalies: TopAnomalies, index: int) -> str:
     partition = [] if anomalies.partitions is None else [formatting.text(anomalies.partitions[index])]
     row = [] if anomalies.rows is None else [f"row {formatting.count(anomalies.rows[index])}"]
     return ", ".join(partition + row)
+
+
+def _value(name: str, value: object, expected: Record, z: str, why: str) -> Value:
+    """Describe one column; an equal reconstruction is left out where words say what is unusual."""
+    read, rebuilt = formatting.cell(value), formatting.cell(expected[name]) if name in expected else ""
+    return Value(name, read, "" if why and rebuilt == read else rebuilt, z, formatting.text(why))
 
 
 def _passthrough_fields(anomalies: TopAnomalies, index: int, record: Record) -> Fields:
