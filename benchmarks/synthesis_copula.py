@@ -5,6 +5,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from aepipe.tables.arrow_types import plain, sort_of
+
 _RIDGE = 1e-6
 
 
@@ -36,7 +38,7 @@ class GaussianCopula:
 
 def _order(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return the rows in the order of their values: numbers by value, others by how frequent their value is."""
-    if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+    if sort_of(plain(column.type)) in ("text", "boolean"):
         codes = column.combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy(zero_copy_only=False)
         return np.lexsort((codes, -np.bincount(codes)[codes]))
     values = column.to_numpy()
