@@ -41,8 +41,8 @@ _RELATIONS = "relations"
 _LEAST_POSSIBLE = 0.5
 _PILOT_BLOCKS = 4
 """Blocks whose share of matching rows decides between filtering and conditioning."""
-LEAST_SHARE = 0.02
-"""Minimum share of matching rows for which rows are filtered: an exact sample of the model at 50 draws per row."""
+LEAST_SHARE = 0.005
+"""Minimum share of matching rows for which rows are filtered: an exact sample of the model at 200 draws per row."""
 _PARTS: dict[Prior, str] = {"mixture": "prior", "normal": "prior_normal"}
 
 

@@ -16,6 +16,9 @@ from aepipe.quality.learners import boosted_trees, one_thread
 
 MOST_ROWS = 100_000
 FEWEST_OF_A_CLASS = 10
+"""Minimum number of training rows of the class, and of the others."""
+FEWEST_HELD_OUT = 3
+"""Minimum number of held-out rows of the class: with so few the intervals are wide, but the conclusion holds."""
 ROUNDS = 400
 
 REAL, WEIGHTS, COPIES, SYNTHETIC = "real rows alone", "class weights", "copies of real rows", "synthetic rows"
@@ -52,13 +55,17 @@ class Augmentation:
 
     @property
     def sentence(self) -> str:
-        """Conclusion in one sentence."""
+        """Conclusion with a recommendation: synthetic rows are added only where they help significantly."""
         gain = f"{self.gain.value:+.3f} average precision ({self.gain.low:+.3f} to {self.gain.high:+.3f})"
         if self.gain.low > 0:
-            return f"Synthetic rows help: {gain} over {self.best_other}, the best without them."
+            return f"Synthetic rows help: {gain} over {self.best_other}, the best without them. Add them."
         if self.gain.high < 0:
-            return f"Synthetic rows hurt: {gain} compared with {self.best_other}, the best without them."
-        return f"Synthetic rows make no significant difference: {gain} compared with {self.best_other}."
+            return (
+                f"Synthetic rows hurt: {gain} compared with {self.best_other}, the best without them. Do not add them."
+            )
+        return (
+            f"Synthetic rows make no significant difference: {gain} compared with {self.best_other}. Do not add them."
+        )
 
 
 class _Training(NamedTuple):
@@ -92,7 +99,8 @@ def augmentation(
         seed: Random seed.
 
     Raises:
-        EvaluationInvalid: The training or held-out rows have fewer than ten rows of the class, or of the others.
+        EvaluationInvalid: The training rows have fewer than ten rows of the class or of the others, or the held-out
+            rows fewer than three.
     """
     _refuse_few(column, is_rare)
     generator = np.random.default_rng(seed)
@@ -130,13 +138,13 @@ def augmentation(
 
 
 def _refuse_few(column: str, is_rare: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> None:
-    for rows, what in zip(is_rare, ("training", "held-out"), strict=True):
+    sides = (("training", FEWEST_OF_A_CLASS), ("held-out", FEWEST_HELD_OUT))
+    for rows, (what, fewest) in zip(is_rare, sides, strict=True):
         counts = int(rows.sum()), int((~rows).sum())
-        if min(counts) < FEWEST_OF_A_CLASS:
+        if min(counts) < fewest:
             raise EvaluationInvalid(
-                f"{what} rows are too few: expected {FEWEST_OF_A_CLASS} with this value of '{column}' and "
-                f"{FEWEST_OF_A_CLASS} without, got {counts[0]:,} and {counts[1]:,}. Choose another value or train on "
-                "more rows."
+                f"{what} rows are too few: expected {fewest} with this value of '{column}' and {fewest} without, got "
+                f"{counts[0]:,} and {counts[1]:,}. Choose another value or train on more rows."
             )
 
 

@@ -48,8 +48,10 @@ def test_correct_synthetic_rows_help_and_wrong_ones_hurt_compared_with_baselines
     ]
     assert good.gain.low > 0
     assert "Synthetic rows help: +" in good.sentence
+    assert good.sentence.endswith("without them. Add them.")
     assert bad.gain.high < 0
     assert "Synthetic rows hurt: -" in bad.sentence
+    assert bad.sentence.endswith("without them. Do not add them.")
     assert good.arms[0] == bad.arms[0]
     assert good.arms[2].rare == good.arms[3].rare == good.arms[0].rare + 600
     for arm in good.arms:
@@ -61,6 +63,26 @@ def test_no_difference_is_reported() -> None:
     found = replace(compared(rows(600, 1.0, 2)[0]), gain=Interval(0.01, -0.01, 0.02))
 
     assert "make no significant difference: +0.010 average precision (-0.010 to +0.020)" in found.sentence
+    assert found.sentence.endswith(f"compared with {found.best_other}. Do not add them.")
+
+
+def test_a_class_with_three_held_out_rows_gets_a_recommendation_and_wide_intervals() -> None:
+    (train, train_rare), (held_out, _) = rows(1_500, 0.02, 0), rows(2_000, 0.1, 1)
+    few = np.zeros(2_000, np.bool_)
+    few[[5, 500, 1_500]] = True
+
+    found = augmentation(
+        COLUMNS,
+        column="label",
+        is_rare=(train_rare, few),
+        train=train,
+        held_out=held_out,
+        synthetic=rows(60, 1.0, 2)[0],
+        seed=0,
+    )
+
+    assert found.held_out_rare == 3
+    assert found.sentence.endswith("add them.")
 
 
 def test_recall_at_class_size_uses_highest_scores_and_splits_ties() -> None:

@@ -29,6 +29,9 @@ from aepipe.quality.augmentation import MOST_ROWS, Augmentation, augmentation
 from aepipe.report.augmentation import AugmentPage, render_augmentation
 from aepipe.storage import digest_of, put_if_changed
 
+_PER_ROW = 2
+"""Default number of synthetic rows per training row of the class; with many more, the errors of the model prevail."""
+
 
 class ArmLine(Result):
     """Performance on held-out rows after one way of training; (value, low, high) with 95 % intervals."""
@@ -80,13 +83,13 @@ def augment(
 
     Args:
         rare: The class, as column=value.
-        rows: Synthetic rows of the class, the same as `sample` draws under its condition; None: enough to make the
-            class as frequent as all others together.
+        rows: Synthetic rows of the class, the same as `sample` draws under its condition; None: twice the
+            training rows of the class, but not more of it than of all others.
         seed: Random seed.
 
     Raises:
         JobInvalid: The model cannot sample the class.
-        EvaluationInvalid: The class has fewer than ten training or held-out rows.
+        EvaluationInvalid: The class has fewer than ten training rows or three held-out rows.
         DataUnreadable: The training rows are gone.
     """
     began = time.perf_counter()
@@ -104,7 +107,8 @@ def augment(
         )
     )
     masks = tuple(np.asarray(rare_class.where.mask(side)) for side in reference.sides)
-    count = max(len(masks[0]) - 2 * int(masks[0].sum()), 0) if rows is None else rows
+    known = int(masks[0].sum())
+    count = min(max(len(masks[0]) - 2 * known, 0), _PER_ROW * max(known, 1)) if rows is None else rows
     if not count:
         raise EvaluationInvalid(
             f"{rare} is not rare (half of the training rows have it). Set rows to sample it anyway."

@@ -61,7 +61,7 @@ def test_images_are_rejected(digits: Path) -> None:
 def test_class_with_few_held_out_rows_is_rejected(
     shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aepipe.quality.augmentation.FEWEST_OF_A_CLASS", 100)
+    monkeypatch.setattr("aepipe.quality.augmentation.FEWEST_HELD_OUT", 100)
 
     with pytest.raises(
         EvaluationInvalid,
