@@ -1,4 +1,4 @@
-"""Synthetic rows of any table with a target: aepipe beside a Gaussian copula, TVAE and real rows.
+"""Synthetic rows of any table with a target: aepipe, a Gaussian copula, TVAE and real rows.
 
 python -m benchmarks.synthesis_any TABLE=TARGET ..., with tables as CSV, Parquet, or npz of ADBench (target: y).
 """

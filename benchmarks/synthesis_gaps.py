@@ -27,14 +27,14 @@ Mask = NDArray[np.bool_]
 
 
 class Order(NamedTuple):
-    """Two number columns of which the first is never greater in training rows."""
+    """Two number columns: `low` is never greater than `high` in training rows."""
 
     low: str
     high: str
 
 
 def gaps(train: pa.Table, held_out: pa.Table, made: pa.Table, *, target: str, seed: int) -> Values:
-    """Return all measures of synthetic rows; those of values compare with training rows, the others with held-out."""
+    """Return all measures: moments, rare values and dependencies against training rows, the others against held-out."""
     columns, (learned, kept, drawn) = align([train, held_out, made], [target])
     found = {
         "shapes": column_shapes(columns, kept, drawn).score,
