@@ -12,7 +12,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from aepipe.calibration.cost_curve import Choice, Steps
 from aepipe.calibration.pareto_tail import Tail
-from aepipe.calibration.shared_alpha import RankCount, RankShares, count_union, share_alpha
+from aepipe.calibration.shared_alpha import RankCount, count_union, share_alpha
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
@@ -186,16 +186,24 @@ class Calibration(FrozenModel):
     @property
     def row_alpha(self) -> float:
         """Highest p-value of a score that is flagged: alpha, or its share of alpha with an alarm for cells."""
-        return self._shares.first / (self.n + 1) if self.cell_alpha else self.alpha
+        return self._levels[0]
 
     @property
     def cell_alpha(self) -> float:
-        """Highest p-value of a cell that is flagged; 0 without `cells`, with few rows, or if costs chose alpha.
+        """Highest p-value of a cell that is flagged; 0 without `cells`, with few rows, or if costs chose alpha."""
+        return self._levels[1]
 
-        Costs weigh false alarms of the score against anomalies that it misses, so that the score keeps all of alpha.
+    def levels_at(self, alpha: float) -> tuple[float, float]:
+        """Return the highest p-values of a score and of a cell that would be flagged at another alpha.
+
+        Costs weigh false alarms of the score against anomalies that it misses, so that the score keeps all of an alpha
+        that they chose.
         """
         is_by_costs = self.choice is not None and self.choice.chosen is not None
-        return 0.0 if self.cells is None or is_by_costs else self._shares.second / (self.n + 1)
+        if self.cells is None or is_by_costs:
+            return alpha, 0.0
+        shares = share_alpha(self.union, rows=self.n, alpha=alpha)
+        return (shares.first / (self.n + 1), shares.second / (self.n + 1)) if shares.second else (alpha, 0.0)
 
     @property
     def threshold(self) -> float:
@@ -264,8 +272,8 @@ class Calibration(FrozenModel):
         return (*fields, entities, self.cells, self.union)
 
     @cached_property
-    def _shares(self) -> RankShares:
-        return share_alpha(self.union, rows=self.n, alpha=self.alpha)
+    def _levels(self) -> tuple[float, float]:
+        return self.levels_at(self.alpha)
 
     def _per_group(
         self,

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.calibration.conformal import Calibration, least_alpha
+from aepipe.inference.output_schema import CELL_P_VALUE, CELL_Z
 from aepipe.jobs.evaluate.labelled_scores import read_labels
 from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule
 from aepipe.jobs.scored_partitions import ScoredPartitions
@@ -22,9 +23,10 @@ def build_what_if(scored: ScoredPartitions) -> WhatIf | None:
     calibration = scored.model.bundle.calibration
     alphas = alpha_grid(calibration)
     rule = label_rule(scored.job)
-    nights = [_read(scored, manifest, rule) for manifest in scored.manifests]
-    alarms = np.stack([flagged_at(alphas, p_values) for p_values, _, _ in nights])
-    rows = tuple(int(np.count_nonzero(np.isfinite(p_values))) for p_values, _, _ in nights)
+    levels = np.array([calibration.levels_at(alpha) for alpha in alphas])
+    nights = [_read(scored, manifest, rule, alphas, levels) for manifest in scored.manifests]
+    alarms = np.stack([flagged_at(alphas, least) for least, _, _ in nights])
+    rows = tuple(int(np.count_nonzero(~np.isnan(least))) for least, _, _ in nights)
     if not sum(rows):
         return None
     normal, anomalous = (np.concatenate([night[which] for night in nights]) for which in (1, 2))
@@ -65,34 +67,57 @@ def alpha_grid(calibration: Calibration) -> Floats:
     return np.array(sorted(rounded | {float(f"{calibration.alpha:.3g}"), least_alpha(calibration.n)}))
 
 
-def flagged_at(alphas: Floats, p_values: Floats) -> NDArray[np.int64]:
-    """Return the number of p-values up to each alpha, (A,); NaN counts nowhere.
+def flagged_at(alphas: Floats, least: Floats) -> NDArray[np.int64]:
+    """Return the number of rows that are flagged at each alpha, (A,), by the least alpha that flags each row.
 
     >>> flagged_at(np.array([0.01, 0.1]), np.array([0.01, 0.05, 0.5, np.nan])).tolist()
     [1, 2]
     """
-    found = np.sort(p_values[np.isfinite(p_values)])
+    found = np.sort(least[~np.isnan(least)])
     return np.searchsorted(found, alphas, side="right").astype(np.int64)
 
 
+def least_alphas(alphas: Floats, levels: Floats, p_values: Floats, of_cells: Floats | None) -> Floats:
+    """Return the least alpha that flags each row or its most unusual cell, (B,): inf for none, NaN without a score.
+
+    Args:
+        alphas: (A,), ascending.
+        levels: highest p-values of a score and of a cell that each alpha flags, (A, 2).
+        p_values: of the scores, (B,).
+        of_cells: p-values of the cells, (B,); None: there are none.
+
+    >>> levels = np.array([[0.01, 0.0], [0.05, 0.05]])
+    >>> least_alphas(np.array([0.01, 0.1]), levels, np.array([0.01, 0.2, 0.2]), np.array([0.5, 0.05, 0.5])).tolist()
+    [0.01, 0.1, inf]
+    """
+    first = np.searchsorted(levels[:, 0], p_values, side="left")
+    if of_cells is not None:
+        unknown = np.where(np.isnan(of_cells), np.inf, of_cells)
+        first = np.minimum(first, np.searchsorted(levels[:, 1], unknown, side="left"))
+    return np.where(np.isnan(p_values), np.nan, np.append(alphas, np.inf)[first])
+
+
 def _read(
-    scored: ScoredPartitions, manifest: Manifest[ScoreDetails], rule: LabelRule | None
+    scored: ScoredPartitions, manifest: Manifest[ScoreDetails], rule: LabelRule | None, alphas: Floats, levels: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the p-values under the active calibration: of all rows, of normal rows and of anomalies, by label."""
+    """Return the least alpha that flags each row by the active calibration: all rows, normal rows, and anomalies."""
     bundle = scored.model.bundle
     columns = bundle.source.schema.entity if bundle.calibration.entities else ()
-    table = scored.read("scores", manifest, ["score", "p_value", *columns])
-    if scored.has_active_calibration(manifest):
-        p_values = np.asarray(table["p_value"].to_numpy(), np.float64)
-    else:
-        scores = np.asarray(table["score"].to_numpy(), np.float64)
-        p_values = bundle.calibration.p_values(scores, Entities.find(table, columns))
+    cells = (CELL_Z, CELL_P_VALUE) if bundle.calibration.cells is not None and manifest.details.has_cells else ()
+    table = scored.read("scores", manifest, ["score", "p_value", *columns, *cells])
+    values = {name: np.asarray(table[name].to_numpy(), np.float64) for name in ("score", "p_value", *cells)}
+    p_values, of_cells = values["p_value"], values.get(CELL_P_VALUE)
+    if not scored.has_active_calibration(manifest):
+        p_values = bundle.calibration.p_values(values["score"], Entities.find(table, columns))
+        if cells and bundle.calibration.cells is not None:
+            of_cells = bundle.calibration.cells.p_values(values[CELL_Z])
+    least = least_alphas(alphas, levels, p_values, of_cells)
     if rule is None or manifest.partition not in scored.unchanged:
-        return p_values, np.zeros(0), np.zeros(0)
+        return least, np.zeros(0), np.zeros(0)
     read = read_labels(scored, manifest, rule)
     labels = Labels.nothing(len(p_values)) if isinstance(read, str) else read[0]
-    known = labels.known & np.isfinite(p_values)
-    return p_values, p_values[known & ~labels.is_anomaly], p_values[known & labels.is_anomaly]
+    known = labels.known & ~np.isnan(least)
+    return least, least[known & ~labels.is_anomaly], least[known & labels.is_anomaly]
 
 
 def _cost(

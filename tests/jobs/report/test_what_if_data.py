@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import read_job
 from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.feedback.feedback import give_feedback
-from aepipe.jobs.report.what_if_data import build_what_if
+from aepipe.jobs.report.what_if_data import alpha_grid, build_what_if, flagged_at, least_alphas
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.report.what_if import WhatIf
@@ -48,6 +49,23 @@ def test_counts_and_measures_are_those_of_each_alpha(tmp_path: Path) -> None:
     assert found.alphas[found.current] == 0.05
     assert np.all(np.diff(found.alphas) > 0)
     assert len(found.content) < 20_000
+
+
+def test_alarms_of_cells_count_at_their_share_of_alpha() -> None:
+    generator = np.random.default_rng(0)
+    held_out, scores = generator.normal(size=(2, 900)), generator.normal(size=(2, 500)) * 1.5
+    calibration = Calibration.fit(held_out[0], alpha=0.05, cell_scores=held_out[1])
+    assert calibration.cells is not None
+    p_values, of_cells = calibration.p_values(scores[0]), calibration.cells.p_values(scores[1])
+    alphas = alpha_grid(calibration)
+
+    levels = np.array([calibration.levels_at(alpha) for alpha in alphas])
+    found = flagged_at(alphas, least_alphas(alphas, levels, p_values, of_cells))
+
+    for alpha, count in zip(alphas, found, strict=True):
+        other = calibration.with_alpha(float(alpha))
+        assert count == np.count_nonzero(other.is_anomaly(p_values) | other.is_cell_anomaly(of_cells))
+    assert found.tolist() != flagged_at(alphas, p_values).tolist()
 
 
 def test_without_labels_costs_are_estimated_and_measures_are_absent(tmp_path: Path) -> None:
