@@ -201,6 +201,49 @@ def reason_codes(stage: SeriesStage, rows: SeriesRows, scored: ScoredSteps) -> N
     return codes
 
 
+def scores_of_rows(scored: ScoredSteps, step: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return the scores and the numbers of windows of rows, (R,); NaN and 0 for a row without a step, -1."""
+    score = np.full(len(step), np.nan, np.float32)
+    windows = np.zeros(len(step), np.int32)
+    has_score = step >= 0
+    score[has_score] = scored.points.score[step[has_score]]
+    windows[has_score] = scored.points.windows[step[has_score]]
+    return score, windows
+
+
+def point_predictions(
+    stage: SeriesStage,
+    calibration: Calibration,
+    scores: tuple[NDArray[np.float32], NDArray[np.int32]],
+    *,
+    reason: NDArray[np.int64],
+    is_anomaly: NDArray[np.bool_],
+    channel: NDArray[np.int64],
+) -> PointPredictions:
+    """Return the predictions of rows from their scores, flags, channels and reasons, (R,) each.
+
+    Args:
+        stage: stage of the model.
+        calibration: calibration of the p-values.
+        scores: results of `scores_of_rows`.
+        reason: why a row has no score, as index into `series_reasons`; 0: it has one.
+        is_anomaly: flags.
+        channel: channel of each flagged row, else -1.
+    """
+    score, windows = scores
+    return PointPredictions(
+        score=score,
+        p_value=calibration.p_values(score),
+        p_extrapolated=calibration.is_extrapolated(score) & (reason == 0),
+        is_anomaly=is_anomaly,
+        channel=channel,
+        windows=windows,
+        reason=reason,
+        channels=stage.source.channels,
+        reasons=series_reasons(stage),
+    )
+
+
 def predict_rows(
     runner: Runner[Session],
     encoding: Encoding,
@@ -212,23 +255,8 @@ def predict_rows(
     """Return the predictions of all rows, flagged by the calibration."""
     reason = reason_codes(stage, rows, scored)
     step = np.where(reason == 0, scored.grid.row_step, -1)
-    has_score = step >= 0
-    score = np.full(rows.rows, np.nan, np.float32)
-    windows = np.zeros(rows.rows, np.int32)
-    score[has_score] = scored.points.score[step[has_score]]
-    windows[has_score] = scored.points.windows[step[has_score]]
-    p_value = calibration.p_values(score)
-    is_anomaly = has_score & calibration.is_anomaly(p_value)
+    scores = scores_of_rows(scored, step)
+    is_anomaly = (step >= 0) & calibration.is_anomaly(calibration.p_values(scores[0]))
     channel = np.full(rows.rows, -1, np.int64)
     channel[is_anomaly] = strongest_channels(runner, encoding, stage, scored, step[is_anomaly])
-    return PointPredictions(
-        score=score,
-        p_value=p_value,
-        p_extrapolated=calibration.is_extrapolated(score) & has_score,
-        is_anomaly=is_anomaly,
-        channel=channel,
-        windows=windows,
-        reason=reason,
-        channels=stage.source.channels,
-        reasons=series_reasons(stage),
-    )
+    return point_predictions(stage, calibration, scores, reason=reason, is_anomaly=is_anomaly, channel=channel)

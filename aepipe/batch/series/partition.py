@@ -26,7 +26,14 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.series_columns import PointPredictions, point_columns, point_schema
-from aepipe.inference.series_scores import ScoredSteps, reason_codes, score_steps, series_reasons, strongest_channels
+from aepipe.inference.series_scores import (
+    ScoredSteps,
+    point_predictions,
+    reason_codes,
+    score_steps,
+    scores_of_rows,
+    strongest_channels,
+)
 from aepipe.inference.session import Session
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
@@ -300,15 +307,10 @@ class _SeriesScoring:
     ) -> tuple[PointPredictions, Alarms]:
         """Return the predictions of the own rows and their alarms, one per step."""
         calibration = self._bundle.calibration
-        step, why = scored.grid.row_step[is_own], codes[is_own]
-        has_score = why == 0
-        of_step = np.where(has_score, step, 0)
-        score = np.full(len(step), np.nan, np.float32)
-        windows = np.zeros(len(step), np.int32)
-        if scored.grid.steps:
-            score[has_score] = scored.points.score[of_step[has_score]]
-            windows[has_score] = scored.points.windows[of_step[has_score]]
-        p_value = calibration.p_values(score)
+        step, reason = scored.grid.row_step[is_own], codes[is_own]
+        has_score = reason == 0
+        scores = scores_of_rows(scored, np.where(has_score, step, -1))
+        score, p_value = scores[0], calibration.p_values(scores[0])
         own_steps, first_row = np.unique(step[has_score], return_index=True)  # ascending: by entity, then time
         row = np.flatnonzero(has_score)[first_row]
         entity = rows.entity[is_own][row]
@@ -322,16 +324,8 @@ class _SeriesScoring:
         alarms = Alarms(
             alarmed, entity[is_flagged], flagged, score[alarmed].astype(np.float64), p_value[alarmed], channel
         )
-        predictions = PointPredictions(
-            score=score,
-            p_value=p_value,
-            p_extrapolated=calibration.is_extrapolated(score) & has_score,
-            is_anomaly=is_anomaly,
-            channel=channel_of_row,
-            windows=windows,
-            reason=why,
-            channels=self._stage.source.channels,
-            reasons=series_reasons(self._stage),
+        predictions = point_predictions(
+            self._stage, calibration, scores, reason=reason, is_anomaly=is_anomaly, channel=channel_of_row
         )
         return predictions, alarms
 
