@@ -21,7 +21,11 @@ from aepipe.tables.source_files import printable
 log = logging.getLogger(__name__)
 
 _MOST_BY_ORDER = 31
-"""Partitions that are searched for the last rows of every series where steps follow the order of the rows."""
+"""Partitions that are searched for the last rows of every series where steps follow the order of the rows.
+
+Times tell when to stop; without them, a series that is new or ended long ago would be looked for in the whole table, so
+that each night would cost more than the one before. A month of nights holds the windows of series that report daily.
+"""
 
 
 class Neighbours(NamedTuple):
