@@ -1,5 +1,6 @@
 """Feedback of people about rows: check verdicts, show their effect, and append them to the log."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -30,6 +31,8 @@ from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetai
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 MEANINGS = get_args(Meaning)
+log = logging.getLogger(__name__)
+
 OPTIONAL = ("reason", "expires", "mute")
 
 
@@ -105,6 +108,7 @@ def give_feedback(
     if not job.data.keys:
         raise JobInvalid(str(job.source), ["rows have no key. Name the key columns: [data] keys"])
     requests = list(_requests(job, keys, verdict, reason, expires, mute, file))
+    _warn_of_expired(requests)
     outputs = Outputs(job.out_path)
     readable = (m for m in outputs.manifests(SCORE) if (outputs.root / m.files["scores"].path).is_file())
     nights = list(readable)[-LATEST:]
@@ -129,6 +133,18 @@ def give_feedback(
         applied=applied,
         digest=feedback_digest(job),
     )
+
+
+def _warn_of_expired(requests: Sequence[_Request]) -> None:
+    today = utc_today()
+    expired = [(each.key, each.expires) for each in requests if each.expires is not None and each.expires < today]
+    if expired:
+        key, day = expired[0]
+        others = f" and {len(expired) - 1:,} more" if len(expired) > 1 else ""
+        log.warning(
+            "the verdict on row '%s'%s mutes nothing: it expired on %s, before today, %s. Set a later day in expires.",
+            key, others, day, today,
+        )  # fmt: skip
 
 
 def _requests(

@@ -167,6 +167,16 @@ def test_a_distance_mutes_rows_like_this_one(job: Path) -> None:
     assert {row.by for row in result.muted} == {str(first["id"])}
 
 
+def test_a_verdict_that_has_expired_is_recorded_with_a_warning(job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    give_feedback(job, ["1", "2"], verdict="expected", expires="2099-12-31")
+    assert caplog.text == ""
+
+    result = give_feedback(job, ["1", "2"], verdict="expected", expires="2020-01-31")
+
+    assert result.applied
+    assert "the verdict on row '1' and 1 more mutes nothing: it expired on 2020-01-31, before today" in caplog.text
+
+
 def test_a_verdict_mutes_until_it_expires(job: Path) -> None:
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     key = top_key(job)
