@@ -9,7 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -22,6 +22,7 @@ from aepipe.jobs.lineage.events import (
     OWN,
     Event,
     RunId,
+    aborted_run,
     dataset,
     facet,
     failed_run,
@@ -32,10 +33,11 @@ from aepipe.jobs.lineage.events import (
     source_dataset,
     written_bundle,
 )
-from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines
+from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines, lock
+from aepipe.storage.listing import entries
 from aepipe.storage.manifest import D
 from aepipe.storage.run_details import ScoreDetails
-from aepipe.stores import as_path
+from aepipe.stores import StorePath, as_path
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
@@ -92,10 +94,51 @@ def emit_training(
 
 @contextmanager
 def parent_run(job: Job, action: str) -> Iterator[None]:
-    """Emit a run that is the parent of all runs inside the block; it fails if the block raises."""
+    """Emit a run that is the parent of all runs inside the block; it fails if the block raises.
+
+    Runs of the action whose process was killed are ended first, by an event ABORT.
+    """
     run = new_run(job, action, _namespace())
     facets = _facets()
-    emit(job, [run_event("START", run, _now(), facets=facets)])
+    with _ending_killed_runs(job, run) as killed:
+        emit(job, [*killed, run_event("START", run, _now(), facets=facets)])
+        with _children(job, run, facets):
+            yield
+
+
+@contextmanager
+def _ending_killed_runs(job: Job, run: RunId) -> Iterator[list[Event]]:
+    """Yield the last events of earlier runs that have none, unless another process is in such a run."""
+    with ExitStack() as held:
+        if isinstance(job.out_path, StorePath):
+            yield []
+            return
+        try:
+            held.enter_context(lock(job.out_path / HIDDEN / "locks" / f"lineage-{run.job}.lock"))
+            killed = list(_unfinished(job, run.job))
+        except (OSError, Busy):
+            killed = []
+        yield [aborted_run(each, ended=_now()) for each in killed]
+
+
+def _unfinished(job: Job, name: str) -> Iterator[RunId]:
+    """Yield the runs of a job's action that have a first event and no last one, in the two latest files."""
+    own = f'"name": {json.dumps(name, ensure_ascii=False)}}}, "inputs"'.encode()  # not as the parent of another run
+    started: dict[str, RunId] = {}
+    for path in entries(job.out_path / HIDDEN / FOLDER)[-2:]:
+        for line in (line for line in path.read_bytes().splitlines() if own in line):
+            with suppress(ValueError, KeyError, TypeError):  # a line that a power cut left incomplete
+                event = json.loads(line)
+                found = RunId(event["run"]["runId"], event["job"]["namespace"], name)
+                started[found.id] = found
+                if event["eventType"] != "START":
+                    del started[found.id]
+    yield from started.values()
+
+
+@contextmanager
+def _children(job: Job, run: RunId, facets: Mapping[str, Event]) -> Iterator[None]:
+    """Make a run the parent of all runs inside the block, and emit its last event."""
     token = _parent.set(run)
     try:
         yield

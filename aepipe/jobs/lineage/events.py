@@ -15,7 +15,7 @@ from aepipe.tables.parquet_reader import Footer, null_counts, read_footer
 from aepipe.versions import version
 
 Event = dict[str, Any]
-EventType = Literal["START", "COMPLETE", "FAIL"]
+EventType = Literal["START", "COMPLETE", "FAIL", "ABORT"]
 
 SPEC = "https://openlineage.io/spec"
 EVENT_SCHEMA = f"{SPEC}/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -113,6 +113,13 @@ def failed_run(
         run_event("START", run, ended, facets=facets, inputs=inputs),
         run_event("FAIL", run, ended, facets={**facets, "errorMessage": error}, inputs=inputs),
     )
+
+
+def aborted_run(run: RunId, *, ended: datetime) -> Event:
+    """Return the last event of a run whose process ended without one."""
+    message = "the process ended without a last event; the next run continues its work"
+    error = facet("errorMessage", message=message, programmingLanguage="Python")
+    return run_event("ABORT", run, ended, facets={"errorMessage": error})
 
 
 def new_run(job: Job, action: str, namespace: str, *, of: str | None = None) -> RunId:

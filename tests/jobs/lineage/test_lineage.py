@@ -135,6 +135,29 @@ def test_runs_inside_a_night_name_it_as_their_parent(job: Path, monkeypatch: pyt
     assert events[6]["run"]["facets"]["parent"]["job"] == {"namespace": "airflow", "name": "dag.task"}
 
 
+def test_the_next_night_ends_the_runs_of_killed_ones_and_no_others(job: Path) -> None:
+    folder = read_job(job).out_path / ".aepipe" / "lineage"
+    with parent_run(read_job(job), "night"):
+        score(job, partitions=DAYS[:1])
+        with parent_run(read_job(job), "night"):  # as another process that is at work at the same time
+            pass
+    assert [event["eventType"] for event in events_of(job)].count("ABORT") == 0
+    (path,) = folder.iterdir()
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]) + lines[-1][:50] + "\n")  # killed at its last event
+
+    for _ in range(2):
+        with parent_run(read_job(job), "night"):
+            pass
+
+    events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    check(events)
+    kinds = [(event["eventType"], event["run"]["runId"]) for event in events if event["job"]["name"] == "linear.night"]
+    first = kinds[0][1]
+    assert [kind for kind, run in kinds if run == first] == ["START", "ABORT"]
+    assert [kind for kind, _ in kinds].count("ABORT") == 1
+
+
 def test_events_are_posted_and_a_refusal_is_a_warning(
     job: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
