@@ -15,6 +15,7 @@ from aepipe.jobs.sample.rejection_sampling import Source
 from aepipe.jobs.sample.sequence_fit import SequenceModel, entities_of, fit_sequences, pair_features, times_of
 from aepipe.layout import FREE
 from aepipe.quality.alignment import align
+from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain
 from aepipe.tables.parquet_reader import READ_ROWS
 
@@ -71,11 +72,11 @@ class SequenceSampler:
         for name in schema.entity:
             if name not in columns:
                 kind = schema.arrow.field(name).type
-                columns[name] = names(plain(kind), numbers).cast(plain(kind))
-        time = plain(schema.arrow.field(str(schema.event_time)).type)
-        times = np.concatenate([times for _, times in planned])
-        narrow = pa.array(times).cast(pa.int32()) if time == pa.date32() else pa.array(times)
-        columns[str(schema.event_time)] = narrow.cast(time)
+                columns[name] = restored(names(plain(kind), numbers), kind)
+        kind = schema.arrow.field(str(schema.event_time)).type
+        times = pa.array(np.concatenate([times for _, times in planned]))
+        narrow = times.cast(pa.int32()) if plain(kind) == pa.date32() else times
+        columns[str(schema.event_time)] = restored(narrow.cast(plain(kind)), kind)
         return pa.RecordBatch.from_pydict(columns)
 
     def _next(self, last: pa.RecordBatch | None) -> pa.RecordBatch:
@@ -91,8 +92,9 @@ class SequenceSampler:
         columns = dict(zip(candidates.schema.names, candidates.columns, strict=True))
         for name, (mask, values) in kept.items():
             there = columns[name]
-            same = values.take(pa.array(owner)).cast(plain(there.type))
-            columns[name] = pc.if_else(pa.array(mask[owner]), same, there.cast(plain(there.type)))
+            proposed = plain_values(there)
+            same = plain_values(values).take(pa.array(owner)).cast(proposed.type)
+            columns[name] = restored(pc.if_else(pa.array(mask[owner]), same, proposed), there.type)
         rows = pa.RecordBatch.from_pydict(columns)
         possible = np.ones(rows.num_rows, np.bool_)
         if related := self._chain.related:
