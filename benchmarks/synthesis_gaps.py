@@ -18,7 +18,6 @@ from benchmarks.store import Values
 
 RARE = (0.002, 0.01)
 """Shares of a value that is called rare."""
-_LEAST_RARE_ROWS = 20
 _MOST_VALUES = 500
 _LEAST_DETERMINED = 0.999
 _LEAST_ROWS_PER_VALUE = 5
@@ -65,13 +64,12 @@ def moments(real: NDArray[np.float64], made: NDArray[np.float64]) -> dict[str, f
 
 
 def rare_shares(train: pa.Table, made: pa.Table) -> float:
-    """Return the mean ratio of shares of rare values that at least 20 training rows have; NaN without any."""
-    least = max(RARE[0], _LEAST_RARE_ROWS / train.num_rows)
+    """Return the mean ratio of shares of rare values; NaN without any."""
     ratios = []
     for name in train.column_names:
         real, drawn = (_shares(each[name]) for each in (train, made))
         if len(real) <= _MOST_VALUES:
-            ratios += [drawn.get(value, 0.0) / share for value, share in real.items() if least <= share <= RARE[1]]
+            ratios += [drawn.get(value, 0.0) / share for value, share in real.items() if RARE[0] <= share <= RARE[1]]
     return float(np.mean(ratios)) if ratios else float("nan")
 
 
