@@ -16,6 +16,7 @@ from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_bank import ConditionPool
 from aepipe.inference.conditional import supports_conditioning, unknown_column
+from aepipe.inference.gap_filling import GapFiller, fills_gaps
 from aepipe.inference.sampler import SamplingChain
 from aepipe.layout import FREE
 from aepipe.tables.arrow_arrays import plain_values, restored
@@ -57,7 +58,8 @@ class Imputer:
             seed: seed of all noise.
             device: where the graphs run.
             draws: number of draws per cell. With several, a cell becomes their mean, or for categories the most
-                frequent value: the best estimate, with less spread than real cells have.
+                frequent value: the best estimate, with less spread than real cells have. A `masked_ae` gives that
+                estimate without draws.
             columns: columns to fill; none: all modelled ones.
             where: condition on the rows to fill; None: all.
 
@@ -65,10 +67,11 @@ class Imputer:
             OptionInvalid: the family cannot draw some columns given others.
             JobInvalid: a column to fill is not modelled.
         """
-        if not supports_conditioning(bundle):
+        is_filler = fills_gaps(bundle)
+        if not is_filler and not supports_conditioning(bundle):
             raise OptionInvalid(
                 f"{bundle.version}, a {bundle.manifest.family}, cannot impute: expected a family that draws some "
-                "columns given others. Train a tabular_vae."
+                "columns given others. Train a tabular_vae or a masked_ae."
             )
         known = tuple(dict.fromkeys(bundle.encoding.layout.sources))
         faults = [
@@ -78,8 +81,10 @@ class Imputer:
             raise JobInvalid("columns", faults)
         self._bundle, self._draws, self._where = bundle, draws, where
         self._columns = frozenset(columns or known)
-        self._chain = SamplingChain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
-        self.rows = self._chain.rows
+        self._filler = GapFiller(bundle, seed=seed, device=device) if is_filler else None
+        if self._filler is None:
+            self._chain = SamplingChain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
+        self.rows = self._chain.rows if self._filler is None else self._filler.rows
 
     def block(self, index: int, batch: pa.RecordBatch) -> ImputedRows:
         """Impute the missing cells of the rows of a block, at most `rows`. Observed cells are unchanged."""
@@ -89,6 +94,11 @@ class Imputer:
         if self._where is not None:
             rows = np.asarray(self._where.mask(batch).to_numpy(zero_copy_only=False))
         missing = {name: cells & rows for name, cells in absent.items() if name in self._columns}
+        if self._filler is not None:
+            is_estimate = self._draws > 1
+            return _filled(
+                batch, missing, self._filler.estimate(batch) if is_estimate else self._filler.draw(index, batch)
+            )
         forced = self._forced(batch, absent)
         draws = [
             self._drawn(index + draw * _BLOCKS_PER_DRAW, batch.num_rows, forced, missing) for draw in range(self._draws)

@@ -52,6 +52,7 @@ class MaskedAutoencoder(DeterministicEncoderDecoder):
             numbers = tuple(number.model_copy(update={"may_be_missing": True}) for number in layout.numbers)
             flagged = layout.model_copy(update={"numbers": numbers})
             self.encoder = backbone.encoder(flagged, len(self.space.names))
+            self.preprocessing.numbers.has_missing = True  # imputed rows have gaps that training rows had not
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
         masked = self.hide(batch.input, generator)
