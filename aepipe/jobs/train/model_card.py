@@ -21,6 +21,8 @@ def _lines(manifest: BundleManifest, curve: Curve, found: Found | None) -> Itera
     yield f"# {manifest.name}: {manifest.family}"
     yield ""
     yield f"- network: {manifest.trunk}; score: {manifest.head}; features: {len(manifest.latent.columns)}"
+    if why := _choice_of_head(manifest):
+        yield f"- score: {why}"
     yield f"- learned from {rows['train']:,} rows; validated on {rows['dev']:,}; calibrated on {rows['calibration']:,}"
     calibration = manifest.details.get("calibration")
     if isinstance(calibration, dict) and calibration.get("method") == "cross-conformal":
@@ -45,6 +47,17 @@ def _lines(manifest: BundleManifest, curve: Curve, found: Found | None) -> Itera
     yield "|---|---|"
     for name, option in dict(_options(manifest)).items():
         yield f"| {name} | {option} |"
+
+
+def _choice_of_head(manifest: BundleManifest) -> str:
+    """Say why the head was chosen: by labels, or as the default; empty where the job names it."""
+    by_labels, job = manifest.details.get("head"), manifest.job
+    if isinstance(by_labels, dict):
+        return str(by_labels["sentence"])
+    score, train = job.get("score"), job.get("train")
+    if isinstance(score, dict) and isinstance(train, dict) and score.get("head") == "auto":
+        return f"head {manifest.head} is the default for {train.get('data')} training rows; no labels chose it"
+    return ""
 
 
 def _search_lines(found: Found | None) -> Iterator[str]:

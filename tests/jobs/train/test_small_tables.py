@@ -52,7 +52,9 @@ def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Pa
     assert details == {"method": "cross-conformal", "folds": 10, **expected}
     assert bundle.calibration.n == rows["calibration"] + rows["train"] > 250
     assert bundle.calibration.alpha == 0.01
-    assert f"cross-conformal, 10 folds; {rows['train']} training rows" in (bundle.path / "card.md").read_text()
+    card = (bundle.path / "card.md").read_text()
+    assert f"cross-conformal, 10 folds; {rows['train']} training rows" in card
+    assert "head knn_with_quantiles is the default for clean training rows; no labels chose it" in card
     # The share of normal rows above the second highest of 270 scores is Beta(2, 269): 99.9 % of it lies below .035.
     assert 0.0005 * 4_000 < flagged["dt=2026-01-02"] < 0.035 * 4_000
 
