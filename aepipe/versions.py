@@ -21,6 +21,7 @@ EXTRAS = {
     "pydantic_settings": "flows",
     "cryptography": "sign",
     "pyspark": "spark",
+    "mlflow": "mlflow",
     "tokenizers": "text",
 }
 """Extra of pyproject.toml that brings a module."""

@@ -10,6 +10,7 @@ GROUPS = {
     "Look": ("report", "explain", "drift", "top"),
     "Operate": (
         "models",
+        "export",
         "promote",
         "rollback",
         "alert",

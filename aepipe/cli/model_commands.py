@@ -1,12 +1,17 @@
-"""Commands about the versions of a model: `aepipe models`, `aepipe promote` and `aepipe rollback`."""
+"""Commands about the versions of a model: `aepipe models`, `aepipe export`, `aepipe promote` and `aepipe rollback`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aepipe.cli import options
 from aepipe.cli.console import print_json, print_table, print_text, progress_bar
+
+if TYPE_CHECKING:  # help is shown without them
+    from aepipe.jobs.serving.hugging_face import HubFolder
+    from aepipe.jobs.serving.mlflow_log import MlflowRecord
+    from aepipe.jobs.serving.triton import TritonResult
 
 Why = Annotated[str, typer.Option(help="Reason, kept in the log.")]
 
@@ -23,9 +28,12 @@ def models(
         str | None,
         typer.Option(metavar="DATE", help="Print the version that was champion at the end of this day, UTC."),
     ] = None,
+    log_mlflow: Annotated[
+        bool, typer.Option("--log-mlflow", help="Log the version of --alias to MLflow (MLFLOW_TRACKING_URI).")
+    ] = False,
     json: options.Json = False,
 ) -> None:
-    """List the versions of a job's model, compare two of them, or give one of them an alias.
+    """List the versions of a job's model, compare two of them, give one of them an alias, or log one to MLflow.
 
     Example: [bold]aepipe models data/cells/job.toml --on 2026-03-01[/bold]
     Example: [bold]aepipe models data/cells/job.toml diff champion challenger[/bold]
@@ -35,6 +43,10 @@ def models(
     path, asked = _split(job, words or [])
     if asked:
         _show_diff(path, asked, json=json)
+    elif log_mlflow:
+        from aepipe.jobs.serving.mlflow_log import log_mlflow as log
+
+        _show(log(path, model=alias), json=json)
     elif promote is not None:
         promoted = promote_model(path, promote, alias=alias, why=why)
         if json:
@@ -54,6 +66,32 @@ def models(
             return
         header = ("version", "names", "family", "trained on", "rows", "created")
         print_table("", header, [model.row() for model in listed.versions])
+
+
+def export(
+    job: options.JobPath = options.HERE,
+    triton: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each graph with its config.pbtxt: a model repository.")
+    ] = None,
+    hugging_face: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Copy the bundle beneath a README.md for the Hugging Face Hub.")
+    ] = None,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Write a bundle for other tools: a model repository of NVIDIA Triton, or a folder for the Hugging Face Hub.
+
+    Example: [bold]aepipe export data/cells/job.toml --triton models[/bold]
+    """
+    from aepipe.jobs.serving.hugging_face import export_hugging_face
+    from aepipe.jobs.serving.triton import export_triton
+
+    if (triton is None) == (hugging_face is None):
+        raise typer.BadParameter("expected --triton DIR or --hugging-face DIR. Name one of them.")
+    if triton is not None:
+        _show(export_triton(job, triton, model=model), json=json)
+    elif hugging_face is not None:
+        _show(export_hugging_face(job, hugging_face, model=model), json=json)
 
 
 def promote(
@@ -102,6 +140,13 @@ def rollback(job: options.JobPath = options.HERE, why: Why = "", json: options.J
         print_text(result.sentence)
 
 
+def _show(result: "TritonResult | HubFolder | MlflowRecord", *, json: bool) -> None:
+    if json:
+        print_json(result)
+    else:
+        print_text(result.sentence)
+
+
 def _split(job: Path, words: list[str]) -> tuple[Path, tuple[str, str] | None]:
     """Separate the job from `diff A B`; both `models JOB diff A B` and `models diff A B` are read."""
     if str(job) == "diff" and not job.exists():
@@ -127,4 +172,4 @@ def _show_diff(job: Path, versions: tuple[str, str], *, json: bool) -> None:
         print_text(f"no difference between {found.first} and {found.second}")
 
 
-COMMANDS = (models, promote, rollback)
+COMMANDS = (models, export, promote, rollback)
