@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo year test test-slow test-all fuzz faults check fix docs sbom benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo year test test-slow test-all fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -64,6 +64,9 @@ sbom: $(READY) ## list the installed packages with licences and digests as Cyclo
 
 docs: $(READY) ## regenerate the pages made from the code
 	$(BIN)/python docs/make.py
+
+site: $(READY) ## build the documentation site in build/site
+	$(BIN)/python -m mkdocs build --strict
 
 benchmark-zoo: $(READY) ## hours: every family on Fashion-MNIST, compared with pythae; ZOO=--quick for minutes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"

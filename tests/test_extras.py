@@ -93,7 +93,12 @@ def test_doctor_accepts_a_scoring_machine(cells: Path) -> None:
 
 def test_every_module_of_an_extra_has_a_requirement() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {"sklearn": "scikit-learn", "PIL": "pillow", "pydantic_settings": "pydantic-settings"}
+    named = {
+        "sklearn": "scikit-learn",
+        "PIL": "pillow",
+        "mlflow": "mlflow-skinny",
+        "pydantic_settings": "pydantic-settings",
+    }
 
     def packages(lines: list[str]) -> set[str]:
         return {re.split(r"[^\w-]", line)[0] for line in lines}
