@@ -74,6 +74,7 @@ def test_columns_that_are_drawn_together_belong_together(model: TabularVae) -> N
     assert coin.mean() == pytest.approx(0.2, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_trained_model_with_matched_shares_draws_values_as_often_as_training_rows() -> None:
     short, rows = built(), throws(4_000)
     fit(short, rows, throws(500, 1), Train(epochs=2, batch_rows=512))

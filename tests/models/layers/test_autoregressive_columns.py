@@ -175,6 +175,7 @@ def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> 
         assert (found == wanted.numpy()).all(axis=1).mean() > 0.995
 
 
+@pytest.mark.slow
 def test_the_hidden_layer_learns_what_two_columns_say_only_together() -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(5)
