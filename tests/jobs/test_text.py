@@ -13,6 +13,7 @@ from aepipe.errors import OptionInvalid
 from aepipe.jobs.explain import explain
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
+from aepipe.jobs.train.fitting import collapse_warnings
 from aepipe.jobs.train.train import train
 from aepipe.models.families import plan
 from tests.support.layouts import LAYOUTS
@@ -77,3 +78,15 @@ def test_sampled_lines_are_made_of_known_words(job: Path) -> None:
 def test_a_family_without_texts_says_which_have_them(family: str) -> None:
     with pytest.raises(OptionInvalid, match=r"has no texts, but 'line' is one: use ae or "):
         plan(LAYOUTS["text"], Section(family=family))
+
+
+def test_a_model_of_texts_that_ignores_its_latents_is_named() -> None:
+    collapsed, used = {"active_latents": 0.0}, {"active_latents": 2.0}
+
+    (warning,) = collapse_warnings(LAYOUTS["text"], collapsed)
+
+    assert warning.startswith("the model has collapsed: no latent is active")
+    assert "Set free_bits to 0.1" in warning
+    assert collapse_warnings(LAYOUTS["text"], used) == ()
+    assert collapse_warnings(LAYOUTS["text"], {}) == ()  # an autoencoder has no prior to collapse to
+    assert collapse_warnings(LAYOUTS["mixed"], collapsed) == ()

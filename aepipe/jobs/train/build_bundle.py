@@ -30,7 +30,14 @@ from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
 from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
-from aepipe.jobs.train.fitting import FittedModel, FittedScorer, fit_bundle_scorer, fit_labels, fit_model
+from aepipe.jobs.train.fitting import (
+    FittedModel,
+    FittedScorer,
+    collapse_warnings,
+    fit_bundle_scorer,
+    fit_labels,
+    fit_model,
+)
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
 from aepipe.jobs.train.search import Found
@@ -140,8 +147,7 @@ def make_bundle(
         ExportFailed: An exported graph and the network differ.
     """
     stage = _Stages(progress)
-    # before the rows are read: it refuses an unknown head
-    head = heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts)
+    head = heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts)  # refuses an unknown head first
     refuse_unlabelled(job)
     with stage("read"):
         series, rows, data = _read(job, partitions)
@@ -162,6 +168,7 @@ def make_bundle(
                 calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
             else:
                 calibrated = _calibrate_on_points(job, series, data, exported)
+    warnings = (*rows.warnings, *collapse_warnings(data.encoding.layout, fitted.metrics))
     build = Build(
         job,
         partitions,
@@ -172,7 +179,7 @@ def make_bundle(
         scorer,
         exported,
         calibrated,
-        rows.warnings,
+        warnings,
         relations,
         None if series is None else series.stage,
         found,
@@ -181,7 +188,7 @@ def make_bundle(
     remove(checkpoint)
     curve, counts = fitted.curve, data.counts
     summary = f"{job.model.family}, {counts['train']:,} rows, {len(curve.epochs)} epochs, {curve.stopped_because}"
-    return BuiltBundle(path, summary, counts, stage.seconds, rows.warnings)
+    return BuiltBundle(path, summary, counts, stage.seconds, warnings)
 
 
 def _read(job: Job, partitions: tuple[Partition, ...]) -> tuple[SeriesTraining | None, TrainingRows, TrainingData]:

@@ -13,6 +13,7 @@ from aepipe.jobs.train.bundle_plan import BundlePlan, refuse_clusters
 from aepipe.jobs.train.classification import FoundClasses, find_classes
 from aepipe.jobs.train.head_selection import choose_head_by_labels
 from aepipe.jobs.train.training_data import TrainingData, rows_of
+from aepipe.layout import Layout
 from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.label_sampler import fit_label_sampler
@@ -65,6 +66,16 @@ def fit_model(
     curve = fit(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
     metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
     return FittedModel(model, curve, metrics)
+
+
+def collapse_warnings(layout: Layout, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Return a warning if texts are decoded without the latents (posterior collapse, Bowman et al. 2016); else none."""
+    if not layout.texts or metrics.get("active_latents", 1.0) > 0:
+        return ()
+    return (
+        "the model has collapsed: no latent is active, so that texts are predicted from their own tokens alone. "
+        "Set free_bits to 0.1 under [model], or raise word_dropout.",
+    )
 
 
 def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Model) -> FittedScorer:
