@@ -28,6 +28,9 @@ def describe_cells(bundle: Bundle, source: pa.Table, expected: pa.Table) -> dict
     Returns:
         A clause by column; no entry for a column without a value to compare.
     """
+    source = source.select(
+        [column.name for column in bundle.encoding.schema.modelled if column.name in source.schema.names]
+    )
     read, rebuilt = source.to_pylist()[0], expected.to_pylist()[0]
     texts = {text.name for text in bundle.encoding.layout.texts}
     outside = dict(_outside_training(bundle, source))

@@ -138,6 +138,27 @@ def test_columns_of_one_name_are_ignored_by_init(tmp_path: Path) -> None:
     assert [(column.name, column.kind) for column in inspect(path).columns] == [("x", "number"), ("y", "ignore")]
 
 
+@pytest.mark.slow
+def test_ignored_columns_of_one_name_do_not_stop_a_job(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for day in range(3):
+        values = [pa.array(generator.normal(size=150)) for _ in range(4)]
+        path = tmp_path / "rows" / f"dt=2026-01-{day + 1:02d}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_arrays(values, names=["twice", "x", "twice", "y"]), path)
+    job = init(tmp_path / "rows", name="twice", job_path=tmp_path / "job.toml").path
+    job.write_text(
+        job.read_text().replace("[train]", "[train]\nepochs = 2").replace("[samples]", "[samples]\nrows = 20")
+    )
+
+    train(job)
+    nights = score(job).nights
+    sample(job, partition="dt=2026-01-03")
+
+    assert [night.status for night in nights] == ["written"] * 3
+    assert report(job).path.exists()
+
+
 def test_a_table_without_a_column_to_model_has_a_job_but_no_model(tmp_path: Path) -> None:
     data = write(tmp_path, any_rows(0).select(["id", "blob"]))
 

@@ -52,7 +52,8 @@ class RelatedRows:
 
     def shares(self, rows: pa.Table) -> list[float]:
         """Return the share of rows in which each relation holds, where its columns are known; NaN without such rows."""
-        columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+        wanted = {name for relation in self.relations for name in (relation.target, *relation.sources)}
+        columns = {name: rows[name].combine_chunks() for name in wanted & set(rows.column_names)}
         found = []
         for relation in self.relations:
             if not {relation.target, *relation.sources} <= set(columns):

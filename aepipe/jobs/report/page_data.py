@@ -3,9 +3,10 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.stores.store_path import as_path, is_url
-from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
+from aepipe.tables.parquet_reader import READ_ROWS, Footer, readable_footers, slices
 from aepipe.tables.partitions import discover, select
+from aepipe.tables.schema import Schema
 from aepipe.tables.unification import parse_text_columns, unified_table
 
 MOST_ANOMALIES = 24
@@ -227,7 +229,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
     latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = (
         scored.read("samples", latest).slice(0, REAL_ROWS),
-        _real_rows(scored.job, model.bundle.source.schema.arrow),
+        _real_rows(scored.job, model.bundle.source.schema),
     )
     shared = page_model.Samples(
         rows=latest.files["samples"].rows,
@@ -245,18 +247,24 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
     return replace(shared, table=drawn.select(columns), real=real.select(columns))
 
 
-def _real_rows(job: Job, arrow: pa.Schema) -> pa.Table:
+def _real_rows(job: Job, schema: Schema) -> pa.Table:
     """Return the first rows of the training partitions that match `[train] where`; text as the model reads it."""
     condition = job.train.condition
+    wanted = {*(column.name for column in schema.modelled), *(condition.columns if condition is not None else ())}
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
         footers, _ = readable_footers(partition.files)
-        for batch in slices([footer.path for footer in footers], None, rows=READ_ROWS):
-            batch = parse_text_columns(batch, arrow)
+        for batch in chain.from_iterable(_modelled_rows(footer, wanted) for footer in footers):
+            batch = parse_text_columns(batch, schema.arrow)
             chosen.append(batch if condition is None else batch.filter(condition.mask(batch)))
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
                 return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)
     return unified_table(chosen, or_text=True)
+
+
+def _modelled_rows(footer: Footer, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file with these columns, as far as it has them."""
+    return slices([footer.path], [name for name in footer.schema.names if name in columns], rows=READ_ROWS)
 
 
 def build_comparisons(compared: Comparison) -> tuple[page_model.Comparison, ...]:

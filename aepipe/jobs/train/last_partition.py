@@ -31,6 +31,8 @@ def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, 
     if len(partitions) < 2 or job.series is not None:
         return None
     model, condition = TableModel.open(bundle, device="cpu"), job.train.condition
+    schema = model.bundle.encoding.schema
+    columns = list(dict.fromkeys([*schema.columns_read, *(condition.columns if condition is not None else ())]))
     rows = flagged = 0
     reasons: Counter[str] = Counter()
     names: list[str] = []
@@ -38,7 +40,7 @@ def last_partition_warning(job: Job, bundle: Path, partitions: tuple[Partition, 
         if rows >= ENOUGH_ROWS:
             break
         names.append(partition.name)
-        for batch in slices(partition.files, None, rows=_BATCH_ROWS, schema=model.bundle.encoding.schema.arrow):
+        for batch in slices(partition.files, columns, rows=_BATCH_ROWS, schema=schema.arrow):
             kept = batch if condition is None else batch.filter(condition.mask(batch))
             scores = model.score(pa.Table.from_batches([kept]).slice(0, MOST_ROWS - rows))
             is_flagged = scores["is_anomaly"]
