@@ -20,6 +20,7 @@ from aepipe.tables.parquet_reader import READ_ROWS
 
 FEWEST_HELD_OUT = 10
 _REMEDY = "or set [samples.quality] check = false to publish without checks."
+WITHOUT_SEQUENCES = "or set [samples] sequences = false to draw independent rows."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,13 @@ class Reference:
         return self if min(self.train.num_rows, self.held_out.num_rows) >= FEWEST_ROWS else None
 
 
-def reference_rows(job: Job, bundle: Bundle) -> Reference:
+def reference_rows(job: Job, bundle: Bundle, *, remedy: str = _REMEDY) -> Reference:
     """Read the rows of the bundle's training again, split as they were then.
+
+    Args:
+        job: Job of the set.
+        bundle: Model that draws it.
+        remedy: End of an error's sentence: how to do without these rows.
 
     Raises:
         DataUnreadable: They are gone or have changed, or fewer than ten were held out.
@@ -61,18 +67,18 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
     if trained.gone:
         raise DataUnreadable(
             f"{job.data_path} has no partition {trained.gone[0]}, which {bundle.version} was trained on and the checks "
-            f"of synthetic rows need. Restore it, {_REMEDY}"
+            f"of synthetic rows need. Restore it, {remedy}"
         )
     table, names = read_chosen(trained.job, bundle.encoding.schema, trained.partitions)
     parts = split(bundle.encoding.schema, table, partitions=names)
     train, held_out = (table.filter(pa.array(parts == part)) for part in (TRAIN, CALIBRATION))
     encoded = bundle.encoding.encode_table(held_out, rows=READ_ROWS)
     held_out = held_out.filter(pa.array(encoded.invalid == 0))
-    _refuse_changed(bundle, held_out)
+    _refuse_changed(bundle, held_out, remedy)
     if held_out.num_rows < FEWEST_HELD_OUT:
         raise DataUnreadable(
             f"{bundle.version} has too few held-out rows to check synthetic rows: expected {FEWEST_HELD_OUT}, got "
-            f"{held_out.num_rows}. Train on more rows, {_REMEDY}"
+            f"{held_out.num_rows}. Train on more rows, {remedy}"
         )
     columns = [column.name for column in bundle.encoding.sampled]
     schema = bundle.encoding.schema
@@ -81,7 +87,7 @@ def reference_rows(job: Job, bundle: Bundle) -> Reference:
     return Reference(train.select(columns), held_out.select(columns), order)
 
 
-def _refuse_changed(bundle: Bundle, held_out: pa.Table) -> None:
+def _refuse_changed(bundle: Bundle, held_out: pa.Table, remedy: str) -> None:
     """Compare the held-out rows with the bundle's golden rows, the first of them, and with their recorded number."""
     golden = bundle.golden.rows
     names = [column.name for column in bundle.encoding.schema.modelled]
@@ -93,7 +99,7 @@ def _refuse_changed(bundle: Bundle, held_out: pa.Table) -> None:
     if not same_rows:
         raise DataUnreadable(
             f"the training rows of {bundle.version} have changed and cannot serve to check synthetic rows. Train "
-            f"again, {_REMEDY}"
+            f"again, {remedy}"
         )
 
 

@@ -30,7 +30,7 @@ from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraint
 from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.png_files import refuse_png, write_png_files
 from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
-from aepipe.jobs.sample.reference_data import Reference, reference_rows
+from aepipe.jobs.sample.reference_data import WITHOUT_SEQUENCES, Reference, reference_rows
 from aepipe.jobs.sample.rejection_sampling import Source, draw_rows
 from aepipe.jobs.sample.sample_quality import validate_quality_thresholds
 from aepipe.jobs.sample.sequence_sampler import fit_sampler
@@ -157,7 +157,8 @@ class _SampleRun:
     def reference(self) -> Reference | None:
         """Read the real rows if the checks, a constraint or sequences need them."""
         is_needed = self.is_checked or any(each.combination for each in self.job.samples.constraints)
-        is_needed |= self.request.is_sequential(self.job, self.bundle)
+        if not is_needed and self.request.is_sequential(self.job, self.bundle):
+            return reference_rows(self.job, self.bundle, remedy=WITHOUT_SEQUENCES)
         return reference_rows(self.job, self.bundle) if is_needed else None
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aepipe.errors import DataUnreadable
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.sample.sequence_fit import Pace, find_carried, fit_sequences, times_of
 from aepipe.jobs.train.train import train
@@ -87,6 +88,9 @@ def test_rows_of_an_entity_follow_from_the_row_before_in_order(tmp_path: Path) -
     balances = (np.array(side["balance"].to_pylist()) for side in (last, following))
     assert np.corrcoef(*balances)[0, 1] > 0.7
 
+    (tmp_path / "dt=2026-01-01").rename(tmp_path / "dt=2026-01-09")
+    with pytest.raises(DataUnreadable, match=r"Restore it, or set \[samples\] sequences = false to draw independent"):
+        sample(job, rows=50, seed=1, partition="c")
     job.write_text(f"{JOB}sequences = false\n")
     independent = pq.read_table(sample(job, rows=50, seed=1, partition="a").path, partitioning=None)
     assert independent["customer"].null_count == 50
