@@ -29,15 +29,20 @@ OURS: Mapping[str, Mapping[str, object]] = {
     "ae-conv": {"family": "ae", "trunk": "conv", "latent": 16},
     "sparse_ae": {"family": "sparse_ae", **MLP, "latent": 64},
     "denoising_ae": {"family": "denoising_ae", **MLP, **NOISY},
+    "masked_ae": {"family": "masked_ae", **MLP},
     "vae": {"family": "vae", **MLP},
     "denoising_vae": {"family": "denoising_vae", **MLP, **NOISY},
     "vae-bernoulli": {"family": "vae", **BERNOULLI},
+    "vae-vampprior": {"family": "vae", **BERNOULLI, "prior": "vampprior"},
+    "vae-planar": {"family": "vae", **BERNOULLI, "posterior": "planar"},
+    "vae-iaf": {"family": "vae", **BERNOULLI, "posterior": "iaf"},
     "cvae": {"family": "cvae", **BERNOULLI, "latent": 8},
     "beta_vae": {"family": "beta_vae", **BERNOULLI},
     "beta_tcvae": {"family": "beta_tcvae", **BERNOULLI, "beta": TC_WEIGHT},
     "beta_tcvae-stronger": {"family": "beta_tcvae", **BERNOULLI, "beta": TC_WEIGHT_AS_BLURRED},
     "factor_vae": {"family": "factor_vae", **BERNOULLI, "gamma": CRITIC_WEIGHT},
     "vq_vae": {"family": "vq_vae", "trunk": "conv", "codebook": CODES},
+    "vq_vae-fsq": {"family": "vq_vae", "trunk": "conv", "quantizer": "fsq"},
     "adversarial_ae": {"family": "adversarial_ae", **MLP, "latent": 8},
     "wae": {"family": "wae", **MLP, "latent": 8},
     "info_vae": {"family": "info_vae", **BERNOULLI},
@@ -73,6 +78,7 @@ EPOCHS: Mapping[str, int] = {
     "adversarial_ae": 60,
     "pythae-adversarial_ae": 80,
     "vq_vae": 5,
+    "vq_vae-fsq": 5,
     "pythae-vq_vae": 5,
     "vrnn": 14,
     "vrnn-without-z": 14,
@@ -80,7 +86,7 @@ EPOCHS: Mapping[str, int] = {
 }
 """At most, where it is not 40; an experiment has no more than its peer."""
 
-BATCHES: Mapping[str, int] = {"vq_vae": 64, "pythae-vq_vae": 64, "vrnn": 128, "vrnn-without-z": 128}
+BATCHES: Mapping[str, int] = {"vq_vae": 64, "vq_vae-fsq": 64, "pythae-vq_vae": 64, "vrnn": 128, "vrnn-without-z": 128}
 """Rows of a step, where they are not 256: few epochs of costly rows learn more from more steps."""
 
 OTHERWISE_EPOCHS, BATCH_ROWS, SHAPES_EPOCHS, SHAPES_SEEDS = 40, 256, 300, 5
@@ -98,15 +104,20 @@ LOOKS: Mapping[str, tuple[Look, ...]] = {
     "ae-conv": _IMAGES,
     "sparse_ae": (*_IMAGES, looks.sparsity),
     "denoising_ae": (*_IMAGES, looks.restoring),
+    "masked_ae": (*_IMAGES, looks.restoring),
     "vae": (*_IMAGES, looks.restoring, looks.dependence, looks.from_normal, looks.from_mixture),
     "denoising_vae": (*_IMAGES, looks.restoring),
     "vae-bernoulli": (*_BOUND, looks.from_normal),
+    "vae-vampprior": (*_BOUND, looks.from_mixture),
+    "vae-planar": (*_IMAGES, looks.bound, looks.from_normal),
+    "vae-iaf": (*_IMAGES, looks.bound, looks.from_normal),
     "cvae": (*_IMAGES, looks.bound, looks.obedience),
     "beta_vae": _BOUND,
     "beta_tcvae": _BOUND,
     "beta_tcvae-stronger": _BOUND,
     "factor_vae": _BOUND,
     "vq_vae": (*_IMAGES, looks.codebook, looks.codes_prior),
+    "vq_vae-fsq": (*_IMAGES, looks.codes_prior),
     "adversarial_ae": (*_IMAGES, looks.match, looks.from_normal),
     "wae": (*_IMAGES, looks.match, looks.from_normal),
     "info_vae": _BOUND,

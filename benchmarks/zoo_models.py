@@ -158,7 +158,7 @@ class Ours(Subject):
     def facts(self, pictures: Pictures, seed: int) -> Mapping[str, float]:
         """What the model card would say, measured on these pictures."""
         row = self._row(pictures)
-        return self.model.facts(Batch(row, row), torch.Generator().manual_seed(seed))
+        return self.model.card_metrics(Batch(row, row), torch.Generator().manual_seed(seed))
 
     def arrays(self, pictures: Pictures) -> Arrays:
         """The row tensors that this model takes, by name."""
