@@ -50,5 +50,6 @@ def test_names_are_escaped_and_drift_has_a_sparkline() -> None:
     )
 
     assert "<b>" not in page.replace("<b>1</b>", "").replace('<b class="mono">', "").split("<h2>")[1].split("</h2>")[0]
+    assert "for model" not in page
     assert page.count("<rect") == 3 * 2
     assert "dt=&lt;1&gt;: 0.1" in page
