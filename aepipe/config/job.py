@@ -181,6 +181,7 @@ class Score(FrozenModel):
     head: str = Field(
         "auto",
         description="scoring head (aepipe/heads/scores); auto: knn_with_quantiles if data is clean, else consensus; "
+        "with conditions: knn_with_row, else consensus; "
         "with a text column: mahalanobis, else elbo; "
         "labelled: the best head by [evaluate] anomaly on held-out rows",
     )
@@ -347,6 +348,11 @@ class Job(FrozenModel):
     def uses_labels(self) -> bool:
         """Labels select the threshold or the head."""
         return self.calibration.costs is not None or self.score.head == LABELLED
+
+    @property
+    def has_conditions(self) -> bool:
+        """True if the job names a column that others are conditional on."""
+        return any(column.kind == "condition" for column in self.columns.values())
 
     @property
     def has_texts(self) -> bool:

@@ -127,7 +127,7 @@ def limits(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the numbers below and above which no value like these is expected.
 
     >>> limits(np.arange(101.0))
-    (-15.0, 115.0)
+    (-20.0, 120.0)
     """
     ordered = np.sort(values)
     least = max(MARGIN * float(ordered[-1] - ordered[0]), _LEAST_MARGIN)

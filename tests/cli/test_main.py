@@ -304,8 +304,11 @@ def test_promotion_is_json(cells: Path) -> None:
 def test_redirected_scoring_is_one_line_per_stage_and_ends_with_alarms(cells: Path) -> None:
     done = aepipe("score", cells)
 
-    (line,) = done.stderr.splitlines()
+    line, *warnings = done.stderr.splitlines()
     assert re.fullmatch(r"  score: 329 rows, [\d.]+ s", line)
+    assert all(
+        re.match(r"warning: partition dt=2026-01-0\d: .* are flagged, far above alpha", each) for each in warnings
+    )
     assert "top alarms" in done.stdout
     assert "case_id case-" in done.stdout
     assert f"aepipe explain {cells} --row dt=2026-01-0" in done.stdout

@@ -29,6 +29,7 @@ def test_an_unknown_head_is_refused_with_all_names() -> None:
 
 def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
     assert heads.resolve("auto", "clean") == "knn_with_quantiles"
+    assert heads.resolve("auto", "clean", has_conditions=True) == "knn_with_row"
     assert heads.resolve("auto", "polluted") == "consensus"
     assert heads.resolve("elbo", "polluted") == "elbo"
     assert heads.resolve("auto", "clean", has_texts=True) == "mahalanobis"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas  # noqa: F401  or pyarrow imports it inside a strategy, where its import draws random numbers
 import pyarrow as pa
 from hypothesis import strategies as st
 

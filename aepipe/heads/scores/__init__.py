@@ -34,13 +34,15 @@ CHOSEN = frozenset({"auto", LABELLED})
 """Values of `[score] head` that let labels choose the head."""
 
 
-def resolve(name: str, data: Literal["clean", "polluted"], *, has_texts: bool = False) -> str:
+def resolve(
+    name: str, data: Literal["clean", "polluted"], *, has_texts: bool = False, has_conditions: bool = False
+) -> str:
     """Resolve `[score] head` to the name of a head; `auto` and `labelled` depend on the training data.
 
     On 21 tables knn_with_quantiles scored best after clean training, consensus after polluted training; no head won
-    both.
-    Both dilute the losses of tokens, so rows with texts have others: on generated log lines, mahalanobis found 71 % of
-    the novel templates at a p-value of .01, and knn_with_row none.
+    both. Two of the three views of knn_with_quantiles do not know the conditions of a row, so models with conditions
+    have knn_with_row. All dilute the losses of tokens, so rows with texts have others: on generated log lines,
+    mahalanobis found 71 % of the novel templates at a p-value of .01, and knn_with_row none.
 
     >>> resolve("auto", "polluted")
     'consensus'
@@ -48,7 +50,8 @@ def resolve(name: str, data: Literal["clean", "polluted"], *, has_texts: bool = 
     if name in CHOSEN and has_texts:
         return "mahalanobis" if data == "clean" else "elbo"
     if name in CHOSEN:
-        return "knn_with_quantiles" if data == "clean" else "consensus"
+        of_clean = "knn_with_row" if has_conditions else "knn_with_quantiles"
+        return of_clean if data == "clean" else "consensus"
     return find(name).name
 
 

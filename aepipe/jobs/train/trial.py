@@ -55,7 +55,11 @@ def run_trial(trial: Trial) -> TrialValue:
         job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": trial.epochs})})
     takes_codes = families.find(job.model.family).takes_codes
     data = _read(trial.data_job, trial.source, trial.partitions, takes_codes)
-    plan = plan_bundle(job, data, head=heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts))
+    plan = plan_bundle(
+        job,
+        data,
+        head=heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts, has_conditions=job.has_conditions),
+    )
     device, _ = usable_device(trial.device)
     with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_TABLE):
         try:
