@@ -115,7 +115,7 @@ def _nothing_to_model(schema: Schema) -> str:
     examples = f", such as {', '.join(ignored[:3])}" if ignored else ""
     return (
         f"has no column to model: every column is a key, a label, a condition or ignored{examples}. "
-        "Set a column to number, category or datetime under [columns]"
+        "Set a column to number, category, datetime or text under [columns]"
     )
 
 

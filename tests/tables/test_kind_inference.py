@@ -287,7 +287,7 @@ def test_columns_of_one_name_are_refused() -> None:
 def test_a_table_without_anything_to_model_is_refused() -> None:
     assert refused(pa.table({"id": [1], "empty": pa.nulls(1)}), keys=["id"]) == [
         "has no column to model: every column is a key, a label, a condition or ignored, such as 'empty' (all values "
-        "are null). Set a column to number, category or datetime under [columns]"
+        "are null). Set a column to number, category, datetime or text under [columns]"
     ]
 
 
