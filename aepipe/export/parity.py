@@ -119,7 +119,7 @@ def _compare(
     if name == CODES and np.issubdtype(one.dtype, np.integer):
         return _share_of_codes(_far(part, one, other))
     if name in part.chained:
-        return _share_of_rows(_far(part, one, other))
+        return _share_of_rows(_far(part, one, other), draws=part.draws)
     if np.issubdtype(one.dtype, np.integer):
         differs = _far(part, one, other) & ~_tied(name, wanted, found, part)
         share = float(differs.mean()) if differs.size else 0.0
@@ -131,10 +131,12 @@ def _too_many(share: float, what: str) -> str:
     return f"has differing {what}: expected {100 * MOST_DIFFERING:g} % at most, got {100 * share:.3g} %"
 
 
-def _share_of_rows(differs: NDArray[np.bool_]) -> tuple[Differences, str | None]:
-    """Count differing rows (B, C) of dependent columns; one may always differ."""
+def _share_of_rows(differs: NDArray[np.bool_], *, draws: int) -> tuple[Differences, str | None]:
+    """Count differing rows (B, C) of dependent columns, each with as many draws; one row may always differ."""
     rows: NDArray[np.bool_] = np.asarray(differs.reshape(len(differs), -1).any(axis=1))
-    fault = _too_many(float(rows.mean()), "rows") if rows.sum() > max(1, MOST_DIFFERING * len(rows)) else None
+    count = max(1, draws * len(rows))
+    apart = float(rows.sum()) / count
+    fault = _too_many(apart, "rows" if draws == 1 else "draws") if rows.sum() > max(1, MOST_DIFFERING * count) else None
     return {"differ": float(rows.mean())}, fault
 
 

@@ -100,6 +100,8 @@ class Part:
     """Scale of each column of an output, against which the parity check measures differences."""
     chained: tuple[str, ...] = ()
     """Integer outputs with autoregressive columns: after the first mismatch in a row, later ones may differ."""
+    draws: int = 1
+    """Draws per row on which later values depend; rounding may decide a share of all draws, so of the rows"""
     examples: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     """512 rows for inputs that are neither noise nor outputs of an earlier part"""
     write: Callable[[nn.Module], ModelProto] | None = None

@@ -21,11 +21,20 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
     spreads = tuple(number.scale if number.transform == "log" else number.std for number in numbers)
     noise, scales = model.likelihood.noise, {name: spreads} if spreads else {}  # in source units
     given, rebuilt = layout.given_ports, layout.rebuilt_ports
+    chained = ("cat",) if layout.texts else ()  # a token depends on the tokens before it
+    tokens = max(1, sum(text.length for text in layout.texts))
     return (
         Part("encoder", Encoder(model), layout.encoded_ports, latent_ports(model)),
-        Part("decoder", Decoder(model), (z, *given), rebuilt, atol=atol, scales=scales),
+        Part("decoder", Decoder(model), (z, *given), rebuilt, atol=atol, scales=scales, chained=chained, draws=tokens),
         Part(
-            "sampler", Sampler(model), (z, *layout.given_ports, *noise), layout.rebuilt_ports, atol=atol, scales=scales
+            "sampler",
+            Sampler(model),
+            (z, *given, *noise),
+            rebuilt,
+            atol=atol,
+            scales=scales,
+            chained=chained,
+            draws=tokens,
         ),
     )
 

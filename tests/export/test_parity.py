@@ -7,9 +7,13 @@ import torch
 from onnx import parser
 from torch import Tensor, nn
 
+from aepipe.config.job import Model as Section
 from aepipe.export.parity import ROWS, check_parity
 from aepipe.layout import Port
+from aepipe.models import families
 from aepipe.models.base import Part
+from aepipe.models.export_parts import standard_parts
+from tests.support.layouts import TEXT
 
 
 class Affine(nn.Module):
@@ -253,3 +257,20 @@ def test_of_rows_whose_columns_follow_from_each_other_one_may_differ_whatever_fo
     assert one.faults == ()
     assert one.differences["512"]["y"]["differ"] == pytest.approx(1 / 512)
     assert "part.y at 512 rows has differing rows: expected 0.1 % at most, got 1.95 %" in many.faults
+
+    of_texts = replace(part, draws=20)  # rounding may decide each of 10,240 draws
+
+    assert check_parity(of_texts, graph((near[9] + near[10]) / 2), [np.abs(rows)]).faults == ()
+    assert check_parity(of_texts, graph((near[11] + near[12]) / 2), [np.abs(rows)]).faults != ()
+
+
+def test_parts_of_texts_may_differ_by_the_draws_of_their_tokens() -> None:
+    model = families.build(TEXT, Section.model_validate({"family": "vae"}), 0)
+
+    encoder, decoder, sampler = standard_parts(model)
+
+    assert [(part.chained, part.draws) for part in (encoder, decoder, sampler)] == [
+        ((), 1),
+        (("cat",), 6),
+        (("cat",), 6),
+    ]
