@@ -42,6 +42,13 @@ def write_missing(example: Example, folder: Path) -> bool:
     return True
 
 
+def write_example(name: str) -> dict[str, str]:
+    """Write the nights of an example that are missing: a step of `prefect deploy`, in the Python that runs it."""
+    folder = ROOT / "data" / name
+    write_missing(EXAMPLES[name], folder)
+    return {"folder": str(folder)}
+
+
 def _first_missing(folder: Path, last: date) -> date:
     """Return the first day without a file; `last` if there is none."""
     day = FIRST_DAY
