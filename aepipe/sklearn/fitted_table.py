@@ -156,7 +156,7 @@ def fit_table(
         data = encode_rows(job, rows, as_codes=families.find(job.model.family).takes_codes)
         plan = BundlePlan(
             families.plan(data.encoding.layout, job.model),
-            heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts, has_conditions=job.has_conditions),
+            heads.resolve_for(job),
             (),
             False,
         )

@@ -9,6 +9,8 @@ import pytest
 from aepipe.errors import Busy, DataUnreadable
 from flows.engine import RETRIES, Unfinished, is_transient, pipeline, step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "fault", [Busy("another process has the lock"), ConnectionResetError(), OSError("stale handle")]

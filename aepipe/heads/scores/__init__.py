@@ -5,7 +5,7 @@ import pkgutil
 from functools import cache
 from typing import Literal
 
-from aepipe.config.job import LABELLED
+from aepipe.config.job import LABELLED, Job
 from aepipe.errors import OptionInvalid, did_you_mean
 from aepipe.heads.base import HeadSpec
 
@@ -53,6 +53,11 @@ def resolve(
         of_clean = "knn_with_row" if has_conditions else "knn_with_quantiles"
         return of_clean if data == "clean" else "consensus"
     return find(name).name
+
+
+def resolve_for(job: Job) -> str:
+    """Resolve the head of a job, as `resolve` does, by its training data and the kinds of its columns."""
+    return resolve(job.score.head, job.train.data, has_texts=job.has_texts, has_conditions=job.has_conditions)
 
 
 @cache

@@ -147,9 +147,7 @@ def make_bundle(
         ExportFailed: An exported graph and the network differ.
     """
     stage = _Stages(progress)
-    head = heads.resolve(
-        job.score.head, job.train.data, has_texts=job.has_texts, has_conditions=job.has_conditions
-    )  # refuses an unknown head first
+    head = heads.resolve_for(job)  # refuses an unknown head first
     refuse_unlabelled(job)
     with stage("read"):
         series, rows, data = _read(job, partitions)

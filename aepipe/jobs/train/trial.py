@@ -58,7 +58,7 @@ def run_trial(trial: Trial) -> TrialValue:
     plan = plan_bundle(
         job,
         data,
-        head=heads.resolve(job.score.head, job.train.data, has_texts=job.has_texts, has_conditions=job.has_conditions),
+        head=heads.resolve_for(job),
     )
     device, _ = usable_device(trial.device)
     with single_threaded(rows_of(data.train) * data.encoding.layout.features < SMALL_TABLE):

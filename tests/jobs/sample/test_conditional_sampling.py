@@ -23,6 +23,9 @@ from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import lock
 
+pytestmark = pytest.mark.slow
+
+
 JOB = """
 name = "till"
 [data]

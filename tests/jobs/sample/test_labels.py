@@ -16,6 +16,9 @@ from aepipe.jobs.sample.augment import augment
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.train.train import train
 
+pytestmark = pytest.mark.slow
+
+
 JOB = """
 name = "cards"
 [data]

@@ -19,6 +19,9 @@ from aepipe.jobs.train.training_data import encode_rows
 from aepipe.jobs.train.training_rows import TrainingRows
 from tests.support.columns import schema_of
 
+pytestmark = pytest.mark.slow
+
+
 HUGE = (1e20, -1e25, 1e30, -1e37, 3e38, 1e300, -1e308, np.inf, -np.inf, np.nan)
 PLACES = np.arange(len(HUGE)) * 7
 
