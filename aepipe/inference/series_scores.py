@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,20 +202,28 @@ def reason_codes(stage: SeriesStage, rows: SeriesRows, scored: ScoredSteps) -> N
     return codes
 
 
-def scores_of_rows(scored: ScoredSteps, step: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return the scores and the numbers of windows of rows, (R,); NaN and 0 for a row without a step, -1."""
+class RowScores(NamedTuple):
+    """Scores of rows, (R,) each; NaN and 0 windows for a row without a score."""
+
+    score: NDArray[np.float32]
+    p_value: NDArray[np.float64]
+    p_extrapolated: NDArray[np.bool_]
+    windows: NDArray[np.int32]
+
+
+def scores_of_rows(scored: ScoredSteps, step: NDArray[np.int64], calibration: Calibration) -> RowScores:
+    """Return the scores of rows by their steps, (R,), -1 for a row without one."""
     score = np.full(len(step), np.nan, np.float32)
     windows = np.zeros(len(step), np.int32)
     has_score = step >= 0
     score[has_score] = scored.points.score[step[has_score]]
     windows[has_score] = scored.points.windows[step[has_score]]
-    return score, windows
+    return RowScores(score, calibration.p_values(score), calibration.is_extrapolated(score) & has_score, windows)
 
 
 def point_predictions(
     stage: SeriesStage,
-    calibration: Calibration,
-    scores: tuple[NDArray[np.float32], NDArray[np.int32]],
+    scores: RowScores,
     *,
     reason: NDArray[np.int64],
     is_anomaly: NDArray[np.bool_],
@@ -224,20 +233,18 @@ def point_predictions(
 
     Args:
         stage: stage of the model.
-        calibration: calibration of the p-values.
-        scores: results of `scores_of_rows`.
+        scores: scores of the rows.
         reason: why a row has no score, as index into `series_reasons`; 0: it has one.
         is_anomaly: flags.
         channel: channel of each flagged row, else -1.
     """
-    score, windows = scores
     return PointPredictions(
-        score=score,
-        p_value=calibration.p_values(score),
-        p_extrapolated=calibration.is_extrapolated(score) & (reason == 0),
+        score=scores.score,
+        p_value=scores.p_value,
+        p_extrapolated=scores.p_extrapolated,
         is_anomaly=is_anomaly,
         channel=channel,
-        windows=windows,
+        windows=scores.windows,
         reason=reason,
         channels=stage.source.channels,
         reasons=series_reasons(stage),
@@ -255,8 +262,8 @@ def predict_rows(
     """Return the predictions of all rows, flagged by the calibration."""
     reason = reason_codes(stage, rows, scored)
     step = np.where(reason == 0, scored.grid.row_step, -1)
-    scores = scores_of_rows(scored, step)
-    is_anomaly = (step >= 0) & calibration.is_anomaly(calibration.p_values(scores[0]))
+    scores = scores_of_rows(scored, step, calibration)
+    is_anomaly = (step >= 0) & calibration.is_anomaly(scores.p_value)
     channel = np.full(rows.rows, -1, np.int64)
     channel[is_anomaly] = strongest_channels(runner, encoding, stage, scored, step[is_anomaly])
-    return point_predictions(stage, calibration, scores, reason=reason, is_anomaly=is_anomaly, channel=channel)
+    return point_predictions(stage, scores, reason=reason, is_anomaly=is_anomaly, channel=channel)

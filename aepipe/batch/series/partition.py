@@ -306,11 +306,10 @@ class _SeriesScoring:
         runner: Runner[Session],
     ) -> tuple[PointPredictions, Alarms]:
         """Return the predictions of the own rows and their alarms, one per step."""
-        calibration = self._bundle.calibration
         step, reason = scored.grid.row_step[is_own], codes[is_own]
         has_score = reason == 0
-        scores = scores_of_rows(scored, np.where(has_score, step, -1))
-        score, p_value = scores[0], calibration.p_values(scores[0])
+        scores = scores_of_rows(scored, np.where(has_score, step, -1), self._bundle.calibration)
+        score, p_value = scores.score, scores.p_value
         own_steps, first_row = np.unique(step[has_score], return_index=True)  # ascending: by entity, then time
         row = np.flatnonzero(has_score)[first_row]
         entity = rows.entity[is_own][row]
@@ -325,7 +324,7 @@ class _SeriesScoring:
             alarmed, entity[is_flagged], flagged, score[alarmed].astype(np.float64), p_value[alarmed], channel
         )
         predictions = point_predictions(
-            self._stage, calibration, scores, reason=reason, is_anomaly=is_anomaly, channel=channel_of_row
+            self._stage, scores, reason=reason, is_anomaly=is_anomaly, channel=channel_of_row
         )
         return predictions, alarms
 
