@@ -1,6 +1,7 @@
 """Numbers, dates and timestamps that are stored as text. Text that does not parse is a missing value."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -28,8 +29,10 @@ NUMBERS: Mapping[str, str] = {
 """Patterns of numbers without a sign by an example of the notation."""
 
 _CURRENCIES = "$€£¥₹₩₽₺"
+_SPACE = "[ \u00a0\u202f]"
 _BEFORE = rf"[{_CURRENCIES}]|[A-Z]{{3}} "
-_AFTER = rf"[ \x{{a0}}\x{{202f}}]?[%{_CURRENCIES}]|[ \x{{a0}}\x{{202f}}][A-Z]{{3}}"
+_AFTER = rf"{_SPACE}?[%{_CURRENCIES}]|{_SPACE}[A-Z]{{3}}"
+"""What a notation may have before and after the number; read by RE2 and by Python alike."""
 
 DATES: Mapping[str, str] = {
     ISO: r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})",
@@ -104,24 +107,18 @@ def _parts_of_notation(notation: str) -> tuple[str, str, str]:
     """Split a notation into what stands before the number, one of `NUMBERS`, and what stands after it."""
     for base in NUMBERS:
         before, found, after = notation.partition(base)
-        if found and _fits(_BEFORE, before) and _fits(_AFTER, after):
+        if found and re.fullmatch(f"(?:{_BEFORE})?", before) and re.fullmatch(f"(?:{_AFTER})?", after):
             return before, base, after
     raise ValueError(f"notation '{notation}' is unknown: expected one of {', '.join(NUMBERS)}")
-
-
-def _fits(pattern: str, affix: str) -> bool:
-    return not affix or re.fullmatch(pattern.replace(r"\x{a0}\x{202f}", "\u00a0\u202f"), affix) is not None
 
 
 def _with_affixes(texts: pa.Array) -> tuple[str, str]:
     """Return what most often stands before and after the digits of texts, if a notation may have it there."""
     found = pc.extract_regex(texts, rf"^[+-]?(?P<before>{_BEFORE})?[+-]?[\d.].*?(?P<after>{_AFTER})?$")
-    modes = [pc.mode(found.field(index).drop_null().dictionary_encode().indices) for index in range(2)]
-    values = [found.field(index).drop_null().dictionary_encode().dictionary for index in range(2)]
     before, after = (
-        value[mode[0]["mode"].as_py()].as_py() if len(mode) else "" for value, mode in zip(values, modes, strict=True)
+        Counter(found.field(index).drop_null().to_pylist()).most_common(1) or [("", 0)] for index in range(2)
     )
-    return before, after
+    return before[0][0], after[0][0]
 
 
 def parse_moments(texts: pa.Array, notation: str) -> Moments:
