@@ -1,33 +1,18 @@
 """Generated pages are up to date, and every key of a job has a description."""
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
-import pytest
 from pydantic import BaseModel
 
 from aepipe.config.job import ColumnSpec, Job
 from aepipe.models import backbone as backbones
 from aepipe.models import families
 from aepipe.models.layers.likelihood import LikelihoodOptions
-
-DOCS = Path(__file__).parent.parent / "docs"
-
-
-@pytest.fixture(scope="module")
-def make() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_make", DOCS / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.support.scripts import DOCS, docs_script
 
 
-def test_generated_pages_are_up_to_date(make: ModuleType) -> None:
-    for page, write in make.PAGES.items():
+def test_generated_pages_are_up_to_date() -> None:
+    for page, write in docs_script("make").PAGES.items():
         assert (DOCS / page).read_text() == write(), f"run: python docs/make.py, for {page}"
 
 
