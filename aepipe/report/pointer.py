@@ -19,6 +19,10 @@ document.addEventListener("DOMContentLoaded", function () {
   function hide() { tip.hidden = true; shown = null; }
   document.querySelectorAll("svg[data-marks]").forEach(function (chart) {
     var marks = JSON.parse(chart.getAttribute("data-marks")), across = chart.getAttribute("data-nearest") === "x";
+    function isSeen(mark) {
+      var view = chart.viewBox.baseVal;
+      return mark[0] >= view.x && mark[0] <= view.x + view.width;
+    }
     function place(mark) {
       var box = chart.getBoundingClientRect(), view = chart.viewBox.baseVal;
       return {
@@ -29,6 +33,7 @@ document.addEventListener("DOMContentLoaded", function () {
     function show(at) {
       var spot = place(marks[at]);
       shown = { chart: chart, at: at };
+      chart.shownX = marks[at][0];
       tip.textContent = marks[at][2] + (marks[at][3] ? " (click: its card)" : "");
       tip.hidden = false;
       tip.style.left = Math.max(4, Math.min(spot.x + 10, window.innerWidth - tip.offsetWidth - 4)) + "px";
@@ -43,7 +48,7 @@ document.addEventListener("DOMContentLoaded", function () {
       marks.forEach(function (mark, at) {
         var spot = place(mark), dx = spot.x - event.clientX, dy = spot.y - event.clientY;
         var distance = across ? dx * dx + dy * dy / 1e4 : dx * dx + dy * dy;
-        if (distance < least) { least = distance; best = at; }
+        if (distance < least && isSeen(mark)) { least = distance; best = at; }
       });
       if (best < 0) { hide(); } else { show(best); }
     });
@@ -55,7 +60,12 @@ document.addEventListener("DOMContentLoaded", function () {
       var step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], at = shown && shown.chart === chart ? shown.at : -1;
       if (event.key === "Enter") { follow(); }
       if (event.key === "Escape") { hide(); }
-      if (step && marks.length) { event.preventDefault(); show((at + step + marks.length) % marks.length); }
+      if (step && marks.some(isSeen)) {
+        event.preventDefault();
+        if (at < 0 && step < 0) { at = 0; }
+        do { at = (at + step + marks.length) % marks.length; } while (!isSeen(marks[at]));
+        show(at);
+      }
     });
   });
   window.addEventListener("scroll", hide, { passive: true });

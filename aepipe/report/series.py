@@ -1,21 +1,26 @@
 """Scores of series along the time, for a report page: one chart per entity with its events, and the zoom script."""
 
+import json
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.report import formatting
 
 WIDTH, HEIGHT = 1_000, 120
 MOST_POINTS = 1_000
+MOST_MARKS = 300
+"""Points per chart that answer to the pointer: twelve charts of 300 are about 300 kB."""
 
 SCRIPT = """\
 document.addEventListener("DOMContentLoaded", function () {
   "use strict";
   document.querySelectorAll("svg.series").forEach(function (chart) {
-    var full = chart.getAttribute("viewBox").split(" ").map(Number), start = null;
+    var full = chart.getAttribute("viewBox").split(" ").map(Number), start = null, factors = { "+": 0.5, "-": 2 };
     function place(event) {
       var box = chart.getBoundingClientRect(), view = chart.viewBox.baseVal;
       return view.x + (event.clientX - box.left) / box.width * view.width;
@@ -27,11 +32,22 @@ document.addEventListener("DOMContentLoaded", function () {
       if (start !== null && Math.abs(end - start) > 5) { show(Math.min(start, end), Math.max(start, end)); }
       start = null;
     });
-    chart.addEventListener("dblclick", function () { show(full[0], full[0] + full[2]); });
+    function reset() { show(full[0], full[0] + full[2]); }
+    chart.addEventListener("dblclick", reset);
+    chart.addEventListener("keydown", function (event) {
+      var view = chart.viewBox.baseVal, factor = factors[event.key];
+      var at = chart.shownX === undefined ? view.x + view.width / 2 : chart.shownX;
+      if (event.key === "0") { reset(); }
+      if (factor) {
+        var width = Math.min(view.width * factor, full[2]);
+        var low = Math.min(Math.max(at - width / 2, full[0]), full[0] + full[2] - width);
+        show(low, low + width);
+      }
+    });
   });
 });
 """
-"""Zoom of the charts: drag over a stretch to enlarge it, double-click to see all. It uses this page alone."""
+"""Zoom of the charts: drag over a stretch to enlarge it, double-click to see all; or the keys +, - and 0."""
 
 
 class SeriesEvent(NamedTuple):
@@ -52,6 +68,8 @@ class SeriesLine:
     Attributes:
         entity: name of the entity; empty for a table of one series.
         time: times as numbers, ascending, (T,).
+        moments: the times as in the source, (T,).
+        partitions: partition of each point, (T,).
         score: (T,), NaN for points without a score.
         flagged: (T,).
         threshold: lowest score that the calibration flags.
@@ -64,19 +82,42 @@ class SeriesLine:
     score: NDArray[np.float32]
     flagged: NDArray[np.bool_]
     threshold: float
+    moments: pa.Array
+    partitions: pa.Array
     events: tuple[SeriesEvent, ...] = ()
     count: int = 0
 
     @property
     def path(self) -> str:
         """Path of the scores in the chart: the highest score of each stretch."""
-        x, y = self._highest
+        chosen = self._highest(MOST_POINTS)
         return " ".join(
-            f"{'M' if at == 0 else 'L'}{px:.1f} {py:.1f}" for at, (px, py) in enumerate(zip(x, y, strict=True))
+            f"{'M' if at == 0 else 'L'}{x:.1f} {y:.1f}"
+            for at, (x, y) in enumerate(zip(self._x[chosen], self._y(self.score[chosen]), strict=True))
         )
 
     @property
-    def marks(self) -> list[str]:
+    def marks(self) -> str:
+        """Points that answer to the pointer, as JSON like that of other figures: the highest of each stretch."""
+        chosen = self._highest(MOST_MARKS)
+        # as texts: a datetime of Python has no nanoseconds
+        moments = self.moments.take(chosen).cast(pa.string()).to_pylist()
+        texts = (
+            f"{_short_time(moment)}, {formatting.text(partition)}: score {formatting.number(score)}"
+            f"{', alarm' if flagged else ''}"
+            for moment, partition, score, flagged in zip(
+                moments,
+                self.partitions.take(chosen).to_pylist(),
+                self.score[chosen].tolist(),
+                self.flagged[chosen],
+                strict=True,
+            )
+        )
+        x, y = (values.round(1).tolist() for values in (self._x[chosen], self._y(self.score[chosen])))
+        return json.dumps([[*mark, ""] for mark in zip(x, y, texts, strict=True)], separators=(",", ":"))
+
+    @property
+    def alarms(self) -> list[str]:
         """Horizontal positions of the flagged points in the chart."""
         return sorted({f"{x:.1f}" for x in self._x[self.flagged]}, key=float)
 
@@ -102,11 +143,19 @@ class SeriesLine:
         heights: NDArray[np.float64] = HEIGHT - np.clip((score - low) / (top - low), 0, 1) * HEIGHT
         return heights
 
-    @property
-    def _highest(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _highest(self, most: int) -> NDArray[np.int64]:
+        """Return the points with the highest score of at most `most` stretches."""
         known = np.flatnonzero(np.isfinite(self.score))
         if not len(known):
-            return np.zeros(0), np.zeros(0)
-        edges = np.unique(np.linspace(0, len(known), min(len(known), MOST_POINTS) + 1).astype(np.int64))[:-1]
-        chosen = np.array([part[self.score[part].argmax()] for part in np.split(known, edges[1:])])
-        return self._x[chosen], self._y(self.score[chosen])
+            return known
+        edges = np.unique(np.linspace(0, len(known), min(len(known), most) + 1).astype(np.int64))[:-1]
+        return np.array([part[self.score[part].argmax()] for part in np.split(known, edges[1:])])
+
+
+def _short_time(text: str | None) -> str:
+    """Drop a fraction of a second that is zero.
+
+    >>> _short_time("2026-01-01 00:00:00.000000Z"), _short_time("2026-01-01 00:00:00.000000001")
+    ('2026-01-01 00:00:00Z', '2026-01-01 00:00:00.000000001')
+    """
+    return formatting.text(re.sub(r"(:\d\d)\.0+(?!\d)", r"\1", text or formatting.NONE))

@@ -97,7 +97,8 @@ def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path
     highest = events.sort_by([("peak_score", "descending")]).slice(0, 1).to_pylist()[0]
     assert highest["machine"] == "m1"
     assert highest["peak"] in fault["at"].to_pylist()
-    assert list((folder / "out" / "machines" / "reports").glob("*.html"))
+    (page,) = (folder / "out" / "machines" / "reports").glob("*.html")
+    assert ", alarm" in page.read_text()  # a point that answers to the pointer
 
     found = json.loads(_aepipe(folder, "evaluate", "job.toml", "--from", "2026-01-09", "--json"))
     ours, *others = found["contenders"]

@@ -34,8 +34,10 @@ LAYOUT = """
     }
   });
 """
-BEHAVIOUR = """
+POINTER = """
   var found = {}, tip = document.querySelector(".tip");
+  function shown() { return tip.hidden ? null : tip.textContent; }
+  function press(chart, key) { chart.dispatchEvent(new KeyboardEvent("keydown", { key: key })); return shown(); }
   function point(chart, at) {
     var box = chart.getBoundingClientRect(), view = chart.viewBox.baseVal;
     var mark = JSON.parse(chart.getAttribute("data-marks"))[at];
@@ -43,8 +45,30 @@ BEHAVIOUR = """
       clientX: box.left + (mark[0] - view.x) / view.width * box.width,
       clientY: box.top + (mark[1] - view.y) / view.height * box.height
     }));
-    return tip.hidden ? null : tip.textContent;
+    return shown();
   }
+"""
+SERIES = (
+    POINTER
+    + """
+  var chart = document.querySelector("svg.series"), marks = JSON.parse(chart.getAttribute("data-marks"));
+  found.marks = marks.map(function (mark) { return mark[2]; });
+  found.pointed = point(chart, 5);
+  found.next = press(chart, "ArrowRight");
+  found.focusable = chart.tabIndex;
+  press(chart, "+");
+  found.zoomed = chart.viewBox.baseVal.width;
+  found.left = marks[6][0] >= chart.viewBox.baseVal.x && marks[6][0] <= chart.viewBox.baseVal.x + 500;
+  for (var at = 0; at < marks.length; at += 1) { press(chart, "ArrowRight"); }
+  found.inside = marks.filter(function (mark) { return mark[2] === tip.textContent; })[0][0] <= 500;
+  press(chart, "0");
+  found.reset = chart.viewBox.baseVal.width;
+  found.hidden = press(chart, "Escape");
+"""
+)
+BEHAVIOUR = (
+    POINTER
+    + """
   var shares = document.querySelector("#partitions svg");
   found.share = point(shares, 2);
   shares.dispatchEvent(new MouseEvent("click"));
@@ -62,6 +86,7 @@ BEHAVIOUR = """
   reason.dispatchEvent(new Event("change"));
   found.both = visible();
 """
+)
 
 
 def _opened(path: Path, *, width: int = 1280) -> str:
@@ -128,6 +153,19 @@ def test_charts_answer_to_the_pointer_and_rows_can_be_filtered(texts, tmp_path):
     assert found["all"] == 24
     assert found["count"] == f"{found['filtered']} of 24 rows"
     assert 0 < found["both"] < found["filtered"] < 24
+
+
+def test_charts_of_series_answer_to_pointer_and_keyboard(texts, tmp_path):
+    found = _probe(texts["series"], tmp_path / "page.html", SERIES)
+
+    time = r"2026-01-\d\d \d\d:\d\d:00\.123456789"
+    assert re.fullmatch(time + r", dt=2026-01-01: score [\d.]+(, alarm)?", found["pointed"])
+    assert (found["pointed"], found["next"]) == (found["marks"][5], found["marks"][6])
+    assert found["focusable"] == 0
+    assert (found["zoomed"], found["reset"]) == (500, 1000)
+    assert found["left"] is True
+    assert found["inside"] is True
+    assert found["hidden"] is None
 
 
 def test_the_policy_of_the_page_allows_its_script(texts, tmp_path):

@@ -132,6 +132,8 @@ def series_page() -> ReportPage:
             score=score,
             flagged=score > 11,
             threshold=11.0,
+            moments=pa.array(np.arange(len(score)) * 60_000_000_000 + 1_767_225_600_123_456_789, pa.timestamp("ns")),
+            partitions=pa.array([NIGHTS[0]] * len(score)),
             events=(event,) * 3,
             count=12,
         )

@@ -7,6 +7,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import formatting
 from aepipe.report.series import SeriesEvent, SeriesLine
 from aepipe.series.stage import entities_of, times_of
+from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.unification import unified_table
 
 MOST_ENTITIES, MOST_EVENTS = 12, 8
@@ -22,6 +23,10 @@ def build_series(scored: ScoredPartitions) -> tuple[SeriesLine, ...]:
     rows = unified_table(
         [scored.read("scores", manifest, list(dict.fromkeys(columns))) for manifest in scored.manifests]
     )
+    moments = pa.array(np.arange(rows.num_rows)) if source.time is None else _plain(rows[source.time])
+    lengths = [manifest.details.rows for manifest in scored.manifests]
+    names_of_partitions = pa.array([manifest.partition for manifest in scored.manifests])
+    partitions = pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(lengths)), lengths), names_of_partitions)
     events = [scored.read("events", each) for each in scored.manifests if "events" in each.files]
     names, entity = entities_of(rows.combine_chunks().to_batches(), source.entity)
     time = np.arange(rows.num_rows)
@@ -44,11 +49,17 @@ def build_series(scored: ScoredPartitions) -> tuple[SeriesLine, ...]:
                 score=score[mine],
                 flagged=flagged[mine],
                 threshold=scored.model.bundle.calibration.threshold,
+                moments=moments.take(mine),
+                partitions=partitions.take(mine),
                 events=tuple(own[::-1][:MOST_EVENTS]),
                 count=len(own),
             )
         )
     return tuple(lines)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays([plain_values(chunk) for chunk in column.chunks])
 
 
 def _events_by_entity(tables: list[pa.Table], columns: tuple[str, ...]) -> dict[str, list[SeriesEvent]]:
