@@ -172,3 +172,13 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(inner, OSError) and inner.strerror:
         return str(inner.strerror)
     return " ".join(re.sub(r"\[Errno -?\d+\]", "", str(inner)).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of an error's message without its full stop, or its class if it has no message.
+
+    >>> first_line(ValueError("no such table.\\nstack of the driver")), first_line(KeyError())
+    ('no such table', 'KeyError')
+    """
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

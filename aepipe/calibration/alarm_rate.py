@@ -30,10 +30,10 @@ def tail_probability(flagged: int, rows: int, *, alpha: float, calibration_rows:
     # sums the shorter tail, whose terms fall from the mean on
     upper = flagged > rows * alpha
     k = flagged if upper else flagged - 1
-    total, term = (
-        0.0,
-        math.exp(_log_choose(rows, k) + _log_beta(k + a, rows - k + b) - _log_beta(a, b)) if k >= 0 else 0,
-    )
+    total, term = 0.0, 0.0
+    if k >= 0:
+        log_choose = math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1)
+        term = math.exp(log_choose + _log_beta(k + a, rows - k + b) - _log_beta(a, b))
     while 0 <= k <= rows and term > 1e-17 * total:
         total += term
         if upper:
@@ -60,7 +60,3 @@ def is_far_above(flagged: int, rows: int, *, alpha: float, calibration_rows: int
 
 def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

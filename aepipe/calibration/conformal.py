@@ -232,10 +232,10 @@ class Calibration(FrozenModel):
         """Every alpha that the rows support with its threshold, the strictest first."""
         return Steps(self._steps[:0:-1], self._raised(self._ordered[::-1]))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the file form; equal for equal calibrations."""
-        return self._digest
+        return digest_bytes(self.to_json())
 
     def to_json(self) -> bytes:
         """Serialise to the file form, the same bytes for the same calibration."""
@@ -315,10 +315,6 @@ class Calibration(FrozenModel):
         if len(rows) >= rows_needed(self.alpha):
             return Calibration.fit(rows, alpha=self.alpha)
         return Calibration(**dict(self) | {"entities": {}})
-
-    @cached_property
-    def _digest(self) -> str:
-        return digest_bytes(self.to_json())
 
     @cached_property
     def _ordered(self) -> NDArray[np.float64]:

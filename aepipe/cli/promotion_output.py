@@ -1,7 +1,6 @@
 """Terminal output of a promotion report."""
 
 from aepipe.cli.console import print_table, print_text
-from aepipe.jobs.promotion.column_drift import ColumnDrift
 from aepipe.jobs.promotion.comparison import LabelMeasures, ModelFigures
 from aepipe.jobs.promotion.promote import PromoteResult
 
@@ -27,7 +26,7 @@ def show_promotion(result: PromoteResult) -> None:
 
 
 def _column(each: ModelFigures) -> dict[str, object]:
-    labels = each.labels
+    labels, drift = each.labels, each.drift
     return {
         "version": each.version,
         "family and head": f"{each.family}, {each.head}",
@@ -41,14 +40,12 @@ def _column(each: ModelFigures) -> dict[str, object]:
         "AUROC": None if labels is None else _interval(labels, "auroc"),
         "average precision": None if labels is None else _interval(labels, "average_precision"),
         "precision, recall": None if labels is None else f"{labels.precision:.3g}, {labels.recall:.3g}",
-        "largest drift since training": None if each.drift is None else _drift(each.drift),
+        "largest drift since training": None
+        if drift is None
+        else f"{drift.column}: {drift.distance:.3f} ({drift.low:.3f} to {drift.high:.3f})",
         "rows per second": each.rows_per_s,
         "bytes": each.bytes,
     }
-
-
-def _drift(drift: ColumnDrift) -> str:
-    return f"{drift.column}: {drift.distance:.3f} ({drift.low:.3f} to {drift.high:.3f})"
 
 
 def _interval(labels: LabelMeasures, name: str) -> str:

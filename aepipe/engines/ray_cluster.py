@@ -23,7 +23,7 @@ from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreS
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
 from aepipe.engines.fleet import Fleet, Task, split_partitions
-from aepipe.errors import ClusterUnavailable
+from aepipe.errors import ClusterUnavailable, first_line
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
@@ -217,7 +217,8 @@ def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettin
 def _fitting(cluster: ClusterSettings) -> int:
     """Return how many workers the cluster can hold. Raise ClusterUnavailable if no node can hold one."""
     wanted = {"CPU": cluster.num_cpus, "GPU": cluster.num_gpus}
-    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in known if node["Alive"]]
     fitting = 0
     for node in nodes:
         room = [node.get(name, 0.0) / count for name, count in wanted.items() if count]
@@ -229,11 +230,6 @@ def _fitting(cluster: ClusterSettings) -> int:
             f"got at most {most['CPU']:g} and {most['GPU']:g}. Change num_cpus or num_gpus under [run.ray]."
         )
     return fitting
-
-
-def _nodes() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return found
 
 
 @contextmanager
@@ -248,8 +244,8 @@ def _connected(cluster: ClusterSettings) -> Iterator[None]:
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         where = address or "on this machine"
+        reason = first_line(error)
         raise ClusterUnavailable(f"Ray {where} cannot be used: {reason}. Check [run.ray] address.") from error
     try:
         yield

@@ -28,7 +28,9 @@ def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
     _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
-        values.extend(_value(port) for port in ports)
+        for port in ports:
+            element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
+            values.append(onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape]))
     return finalize_model(model, part.name)
 
 
@@ -81,11 +83,6 @@ def _taken(node: onnx.NodeProto) -> set[str]:
                 own |= set(inner.output)
             taken |= {value.name for value in body.output} - own
     return taken - {""}
-
-
-def _value(port: Port) -> onnx.ValueInfoProto:
-    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))
-    return onnx.helper.make_tensor_value_info(port.name, element, [BATCH_AXIS, *port.row_shape])
 
 
 def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:

@@ -83,7 +83,8 @@ class TableModel:
     def predict(self, table: pa.Table) -> Predictions:
         """Return the outputs of the scorer with p-values and flags."""
         encoded = self._encoded(table)
-        return self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, self._groups(table))
+        entities = self.entities(table) if self.bundle.calibration.entities else None
+        return self._post.predict(self._run("scorer", encoded.arrays), encoded.invalid, entities)
 
     def scores_of(self, predictions: Predictions) -> pa.Table:
         """Return the columns of `score` by predictions of this model."""
@@ -262,9 +263,6 @@ class TableModel:
         if found:
             raise SchemaMismatch("the table", found)
         return encoding.encode_table(table.select([column.name for column in schema.columns]), rows=READ_ROWS)
-
-    def _groups(self, table: pa.Table) -> Entities | None:
-        return self.entities(table) if self.bundle.calibration.entities else None
 
     def _run(self, part: str, arrays: Arrays) -> dict[str, np.ndarray]:
         return outputs_of(self._runner(part), arrays)

@@ -109,7 +109,9 @@ def expired_partitions(job: Job, outputs: Outputs, sources: Sequence[str]) -> fr
     retention = job.output.retention
     if retention is None:
         return frozenset()
-    scored = {manifest.partition: manifest.created_at for manifest in outputs.manifests(SCORE)}
+    scored = {
+        manifest.partition: datetime.fromisoformat(manifest.created_at).date() for manifest in outputs.manifests(SCORE)
+    }
     ordered = sorted({*sources, *scored}, key=natural_order)
     if retention.partitions is not None:
         gone = set(ordered[: -retention.partitions])
@@ -117,7 +119,7 @@ def expired_partitions(job: Job, outputs: Outputs, sources: Sequence[str]) -> fr
         oldest = min(days, default=date.min)
     else:
         oldest = retention.oldest_kept(datetime.now(UTC).date())
-        gone = {name for name in ordered if (_last_day(name) or _day(scored.get(name)) or oldest) < oldest}
+        gone = {name for name in ordered if (_last_day(name) or scored.get(name) or oldest) < oldest}
     others = {name for kind in (SAMPLE, IMPUTE) for name in outputs.partitions(kind)} - set(ordered)
     return frozenset(gone | {name for name in others if (_last_day(name) or oldest) < oldest})
 
@@ -177,10 +179,6 @@ def _named(there: Sequence[Partition], name: str) -> str:
         hint = did_you_mean(name, names) or (f"; the latest are {', '.join(names[-3:])}" if names else "")
         raise ArgumentInvalid("partition", [f"'{name}' has no outputs{hint}"])
     return found.name
-
-
-def _day(created: str | None) -> date | None:
-    return None if created is None else datetime.fromisoformat(created).date()
 
 
 def _last_day(name: str) -> date | None:

@@ -167,22 +167,16 @@ def build_tiles(partitions: Sequence[PartitionResult]) -> list[Tile]:
     invalid = sum(line.invalid for line in partitions)
     lost = sum(line.status == "quarantined" for line in partitions)
     elapsed = sum(line.elapsed_s for line in partitions)
+    share = formatting.percent(flagged / (rows - invalid)) if rows > invalid else ""
+    cell_flagged = sum(line.cell_flagged for line in partitions)
+    cells = f"{formatting.count(cell_flagged)} with a flagged cell" if cell_flagged else ""
     return [
         Tile("partitions", formatting.count(len(partitions)), f"{formatting.count(lost)} quarantined" if lost else ""),
         Tile("rows", formatting.count(rows)),
-        Tile(
-            "flagged",
-            formatting.count(flagged),
-            _flagged_share(flagged, rows - invalid, sum(line.cell_flagged for line in partitions)),
-        ),
+        Tile("flagged", formatting.count(flagged), ", ".join(filter(None, (share, cells)))),
         Tile("without a score", formatting.count(invalid), formatting.percent(invalid / rows) if invalid else ""),
         Tile("time", formatting.seconds(elapsed), f"{formatting.number(rows / elapsed)} rows/s" if elapsed > 0 else ""),
     ]
-
-
-def _flagged_share(flagged: int, scored: int, cell_flagged: int) -> str:
-    cells = f"{formatting.count(cell_flagged)} with a flagged cell" if cell_flagged else ""
-    return ", ".join(filter(None, (formatting.percent(flagged / scored) if scored > 0 else "", cells)))
 
 
 def list_stages(partitions: Sequence[PartitionResult]) -> tuple[str, ...]:

@@ -145,7 +145,8 @@ class SeriesMemory:
             kept_steps += sum(segment.steps for segment in kept)
         everything = Parts(*(np.concatenate(part) for part in zip(*found, strict=True))) if found else None
         index = _Index(window=window, day=day, is_aligned=is_aligned, entities=entities, pooled=_scales(everything))
-        array = np.concatenate(steps) if steps else np.zeros((0, _channels(segments)))
+        channels = next((len(segment.values) for of_entity in segments.values() for segment in of_entity), 1)
+        array = np.concatenate(steps) if steps else np.zeros((0, channels))
         return cls(index, array.astype(np.float32))
 
     @classmethod
@@ -263,7 +264,3 @@ def _spread_over(names: Sequence[str], most: int) -> tuple[str, ...]:
     """Return at most `most` of the names, equally spaced."""
     places = np.linspace(0, len(names) - 1, most).astype(int) if names else ()
     return tuple(dict.fromkeys(names[place] for place in places))
-
-
-def _channels(segments: Mapping[str, Sequence[Segment]]) -> int:
-    return next((len(segment.values) for of_entity in segments.values() for segment in of_entity), 1)

@@ -123,7 +123,8 @@ def _map(
     for batch in batches:
         table = pa.Table.from_batches([batch])
         found = _plain(_answer(model, answer, table))
-        columns = [*(table[name] for name in kept), *found.columns, _versions(model, table.num_rows)]
+        versions = pa.repeat(pa.scalar(model.version), table.num_rows)
+        columns = [*(table[name] for name in kept), *found.columns, versions]
         named = pa.Table.from_arrays(columns, names=[*kept, *found.column_names, MODEL_VERSION])
         yield from named.combine_chunks().to_batches()
 
@@ -131,10 +132,6 @@ def _map(
 def _answer(model: TableModel, answer: Answer, table: pa.Table) -> pa.Table:
     ask: Callable[[pa.Table], pa.Table] = model.score if answer == "score" else model.encode
     return ask(table)
-
-
-def _versions(model: TableModel, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(model.version), rows)
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -51,7 +51,8 @@ def files_of(root: Path, partition: str, pages: Sequence[str]) -> tuple[Path, ..
     """List the existing files of a partition in the order in which they are removed."""
     found = [path for kind in RUN_KINDS for path in _files_of_kind(PartitionPaths(root, partition, kind))]
     drift = (folder / f"{partition}.json" for folder in entries(root / HIDDEN / DRIFT))
-    return tuple(path for path in (*found, *drift, *_pages(root, pages)) if path.is_file())
+    reports = (root / "reports" / name for name in pages)
+    return tuple(path for path in (*found, *drift, *reports) if path.is_file())
 
 
 def remove_partition(
@@ -106,10 +107,6 @@ def _files_of_kind(paths: PartitionPaths) -> Iterator[Path]:
     yield from sorted(files_below(paths.pieces))
     if paths.quarantined_rows.is_dir():
         yield from sorted(paths.quarantined_rows.iterdir())
-
-
-def _pages(root: Path, names: Sequence[str]) -> Iterator[Path]:
-    yield from (root / "reports" / name for name in names)
 
 
 def _remove_empty_folders(paths: PartitionPaths) -> None:

@@ -122,11 +122,11 @@ class _ColumnPages:
         """Upper bound of the bytes of all rows, by the page headers alone."""
         if self.column.width is not None:
             return self.column.width * self.values
-        return sum(found.chunk.values * self._rough_text(found) for found in self.chunks)
-
-    def _rough_text(self, found: _ChunkPages) -> int:
-        dictionary = 0 if self.column.is_code or found.dictionary is None else found.dictionary.stored
-        return found.text_bytes(in_dictionary=dictionary, in_deltas=found.open_bytes)
+        total = 0
+        for found in self.chunks:
+            dictionary = 0 if self.column.is_code or found.dictionary is None else found.dictionary.stored
+            total += found.chunk.values * found.text_bytes(in_dictionary=dictionary, in_deltas=found.open_bytes)
+        return total
 
 
 class DecodedSizes:

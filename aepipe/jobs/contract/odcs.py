@@ -1,6 +1,5 @@
 """Data contract in the Open Data Contract Standard (ODCS) 3.0.1: the part of it that aepipe writes and checks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -75,16 +74,11 @@ class Contract(_Part):
                 **table.model_dump(by_alias=True, exclude_none=True, exclude={"properties", "quality"}),
                 "logicalType": "object",
                 "physicalType": "table",
-                "properties": list(_properties(table)),
+                "properties": [column.model_dump(by_alias=True, exclude_defaults=True) for column in table.properties],
             }
             for table in self.tables
         ]
         return {**fixed, **shown, "servers": list(self.servers), "schema": tables}
-
-
-def _properties(table: Table) -> Iterator[dict[str, Any]]:
-    for column in table.properties:
-        yield column.model_dump(by_alias=True, exclude_defaults=True)
 
 
 def logical_type(kind: pa.DataType) -> str | None:

@@ -38,7 +38,8 @@ class SeriesOrder:
         ordered, values = truth[self.order], scores[self.order]
         values = np.where(np.isneginf(values), np.min(values[np.isfinite(values)], initial=0.0) - 1, values)
         areas = []
-        for part in self._parts():
+        edges = [0, *(np.flatnonzero(np.diff(self.series)) + 1).tolist(), len(self.series)]
+        for part in (slice(begin, end) for begin, end in pairwise(edges)):
             if ordered[part].any() and not ordered[part].all():
                 areas.append(vus_pr(ordered[part], values[part], buffer=self.window))
         events = episode_recall(
@@ -52,10 +53,6 @@ class SeriesOrder:
         begins = found.copy()
         begins[1:] &= ~found[:-1] | (self.series[1:] != self.series[:-1])
         return int(begins.sum())
-
-    def _parts(self) -> list[slice]:
-        edges = [0, *(np.flatnonzero(np.diff(self.series)) + 1).tolist(), len(self.series)]
-        return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
 def order_by_series(scored: ScoredPartitions, labelled: LabelledScores, *, window: int) -> SeriesOrder:

@@ -181,7 +181,8 @@ class _Comparing:
         try:
             batches, sampled = [], []
             for table in self._tables(partition):
-                batches.append(self._score(table))
+                champion, challenger = (each.score(table) for each in self._models)
+                batches.append((champion, challenger, _labels(self._rule, table)))
                 sampled.append(table.take(np.arange(0, table.num_rows, self._drift_step)))
         except (DataUnreadable, SchemaMismatch) as error:
             self.left_out[partition.name] = str(error)
@@ -206,10 +207,6 @@ class _Comparing:
             present = [name for name in read_footer(path).schema.names if name in wanted]
             for batch in slices([path], present, rows=READ_ROWS):
                 yield pa.Table.from_batches([batch])
-
-    def _score(self, table: pa.Table) -> "tuple[_Scored, _Scored, tuple[Flags, Flags] | None]":
-        champion, challenger = (each.score(table) for each in self._models)
-        return champion, challenger, _labels(self._rule, table)
 
     def _take(self, champion: _Scored, challenger: _Scored, labels: "tuple[Flags, Flags] | None") -> NDArray[np.int64]:
         """Add the rows of a batch, and return the flags of each model and of both."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from aepipe.errors import PublishFailed
+from aepipe.errors import PublishFailed, first_line
 from aepipe.jobs.publish.target import Publication
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class DeltaTarget:
                     raise PublishFailed(f"{self.uri} has too many writers: {error}. Run again.") from error
             except (DeltaError, OSError, pa.ArrowException, ValueError) as error:
                 raise PublishFailed(
-                    f"{self.uri} cannot take {publication.output} of {publication.partition}: {_first_line(error)}. "
+                    f"{self.uri} cannot take {publication.output} of {publication.partition}: {first_line(error)}. "
                     "Check the path, and that the table has the columns of this job."
                 ) from error
             else:
@@ -76,7 +76,3 @@ class DeltaTarget:
 
 def _version(publication: Publication) -> int:
     return int(publication.digest.rpartition(":")[2][:_DIGITS], 16)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

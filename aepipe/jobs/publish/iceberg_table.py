@@ -76,7 +76,9 @@ class IcebergTarget:
             if rows.num_rows:
                 transaction.dynamic_partition_overwrite(rows, snapshot_properties=logged)
             else:
-                transaction.delete(_filter(publication), snapshot_properties=logged)
+                quoted = {name: value.replace("'", "''") for name, value in publication.columns.items()}
+                rows_of_partition = " and ".join(f"{name} == '{value}'" for name, value in quoted.items())
+                transaction.delete(rows_of_partition, snapshot_properties=logged)
 
     def _create(self, publication: Publication, schema: pa.Schema) -> Table:
         namespace = self.name.rpartition(".")[0]
@@ -94,8 +96,3 @@ class IcebergTarget:
             return self._catalog.load_table(self.name)
         except NoSuchTableError:
             return None
-
-
-def _filter(publication: Publication) -> str:
-    quoted = {name: value.replace("'", "''") for name, value in publication.columns.items()}
-    return " and ".join(f"{name} == '{value}'" for name, value in quoted.items())

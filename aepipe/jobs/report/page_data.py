@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -25,7 +25,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
 from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.stores.store_path import as_path, is_url
-from aepipe.tables.parquet_reader import READ_ROWS, Footer, readable_footers, slices
+from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.schema import Schema
 from aepipe.tables.unification import parse_text_columns, unified_table
@@ -254,17 +254,16 @@ def _real_rows(job: Job, schema: Schema) -> pa.Table:
     chosen: list[pa.RecordBatch] = []
     for partition in select(discover(job), job.train.first, job.train.last):
         footers, _ = readable_footers(partition.files)
-        for batch in chain.from_iterable(_modelled_rows(footer, wanted) for footer in footers):
+        batches = (
+            slices([footer.path], [name for name in footer.schema.names if name in wanted], rows=READ_ROWS)
+            for footer in footers
+        )
+        for batch in chain.from_iterable(batches):
             batch = parse_text_columns(batch, schema.arrow)
             chosen.append(batch if condition is None else batch.filter(condition.mask(batch)))
             if sum(rows.num_rows for rows in chosen) >= REAL_ROWS:
                 return unified_table(chosen, or_text=True).slice(0, REAL_ROWS)
     return unified_table(chosen, or_text=True)
-
-
-def _modelled_rows(footer: Footer, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file with these columns, as far as it has them."""
-    return slices([footer.path], [name for name in footer.schema.names if name in columns], rows=READ_ROWS)
 
 
 def build_comparisons(compared: Comparison) -> tuple[page_model.Comparison, ...]:

@@ -84,8 +84,10 @@ def check_quality(
     else:
         model = None if bundle.encoding.target is not None else TableModel(bundle, device=job.run.device)
         points = tuple(_points(bundle, model, side, seed) for side in sides)
-        is_image = bundle.encoding.series is None
-        fixed = tuple(_fixed_features(bundle, side, seed) for side in sides) if is_image else None
+        fixed = None
+        if bundle.encoding.series is None:  # images are also embedded by the network that all bundles share
+            top = top_of(bundle.encoding.layout)
+            fixed = tuple(image_features(drawn_images(bundle.encoding, _subsample(side, seed)), top) for side in sides)
         measures = measure_points(
             sides, points, fixed=fixed, seed=seed, is_exchangeable=is_exchangeable, is_comparable=kind != "too few"
         )
@@ -149,11 +151,6 @@ def _points(bundle: Bundle, model: TableModel | None, rows: pa.Table, seed: int)
     points = np.column_stack([features[name].to_numpy().astype(np.float64) for name in names])
     finite: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]
     return finite
-
-
-def _fixed_features(bundle: Bundle, rows: pa.Table, seed: int) -> NDArray[np.float64]:
-    """Embed at most 5,000 images by the network that is the same for all bundles."""
-    return image_features(drawn_images(bundle.encoding, _subsample(rows, seed)), top_of(bundle.encoding.layout))
 
 
 def _subsample(rows: pa.Table, seed: int) -> pa.Table:

@@ -82,9 +82,8 @@ def search(
             FinishedTrial(options, epochs, value, reason) for options, (value, reason) in zip(left, values, strict=True)
         ]
         ranked = sorted(trials, key=lambda trial: trial.value)
-        log.info(
-            "%d trials of %d epochs: best %s, %.4g", len(ranked), epochs, _text(ranked[0].options), ranked[0].value
-        )
+        winner = ", ".join(f"{name} = {value}" for name, value in ranked[0].options.items())
+        log.info("%d trials of %d epochs: best %s, %.4g", len(ranked), epochs, winner, ranked[0].value)
         if math.isinf(ranked[0].value):
             raise OptionInvalid(f"[train.search]: no trial has a value: {ranked[0].reason}. Change the options.")
         kept = -(-len(left) // _KEPT)
@@ -163,7 +162,3 @@ def _run(
 
 def _json(job: Job) -> str:
     return json.dumps(job.model_dump(mode="json", by_alias=True))
-
-
-def _text(options: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in options.items())

@@ -314,7 +314,7 @@ def _cut(
     """Cut the windows of the parts."""
     window, values = stage.window, filled(grid, longest_gap=stage.longest_gap)
     starts = window_starts(grid, window)
-    latest = _latest(steps.part, starts, window)
+    latest = steps.part[starts + window - 1]  # of each window: parts never decrease along a segment
     learned = starts[latest == TRAIN]
     if not len(learned):
         longest = int(grid.segment_lengths.max(initial=0))
@@ -364,11 +364,6 @@ def _calibration(
         kept, counts = starts, np.ones(grid.steps, np.bool_)
     last = None if stage.revise else _last_known(grid, steps.partition)
     return CalibrationWindows(values, kept[-_MOST_CALIBRATION_STEPS:], counts, last, window)
-
-
-def _latest(part: NDArray[np.int64], starts: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-    """Return the latest part of the steps of each window, (W,)."""
-    return part[starts + window - 1]  # parts never decrease along a segment
 
 
 def _last_known(grid: Grid, partition: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -88,6 +88,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
     dev, dev_rows = _without_far_rows(encoding, *_encode(encoding, rows.dev))
     calibration, calibration_rows = _without_far_rows(encoding, *_encode(encoding, rows.calibration))
     labelled, labelled_rows, is_anomaly = _labelled(job, encoding, dev_rows, rows.anomalies)
+    drawn = np.random.default_rng(job.train.seed).permutation(learned.num_rows)[:MOST_ROWS]
     return TrainingData(
         encoding,
         train,
@@ -98,7 +99,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         labelled_rows,
         is_anomaly,
         classed=_classed(job, encoding, learned, dev_rows, rows.others),
-        conditions=_conditions(job, rows, learned),
+        conditions=learned.select(rows.schema.conditions).take(pa.array(np.sort(drawn))),
         rows_read=rows.total,
         label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
     )
@@ -146,11 +147,6 @@ def _classed(job: Job, encoding: Encoding, train: pa.Table, dev: pa.Table, other
         return None
     arrays, rows = _encode(encoding, others)
     return Classed(train[column], dev[column], arrays, rows[column])
-
-
-def _conditions(job: Job, rows: TrainingRows, learned: pa.Table) -> pa.Table:
-    chosen = np.random.default_rng(job.train.seed).permutation(learned.num_rows)[:MOST_ROWS]
-    return learned.select(rows.schema.conditions).take(pa.array(np.sort(chosen)))
 
 
 def _encode(encoding: Encoding, table: pa.Table) -> tuple[Arrays, pa.Table]:

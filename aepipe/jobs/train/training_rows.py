@@ -84,7 +84,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     refuse_reserved(schema)
     _refuse_unknown_columns(job, schema, as_codes=as_codes)
     refuse_training_faults(schema, footers)
-    conditions = (_of_anomalies(job), _of_others(job))
+    conditions = (_of_anomalies(job), None if job.score.classes is None else _left_out(job))
     table, names, (anomalies, others) = _read(job, schema, partitions, footers, additional=conditions)
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
@@ -243,11 +243,6 @@ def _of_anomalies(job: Job) -> Condition | None:
     if truth is None or truth.condition is None or others is None or not job.uses_labels:
         return None
     return truth.condition & others
-
-
-def _of_others(job: Job) -> Condition | None:
-    """Return the condition of rows that `[train] where` excludes; None without `[score] classes`."""
-    return None if job.score.classes is None else _left_out(job)
 
 
 def _left_out(job: Job) -> Condition | None:

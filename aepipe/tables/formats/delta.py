@@ -10,7 +10,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from aepipe.errors import DataUnreadable
+from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import StorePath, as_path
 from aepipe.stores.table_url import DeltaPath
 from aepipe.tables.formats.source_table import Version
@@ -66,14 +66,11 @@ class DeltaSource:
             raise DataUnreadable(f"{self.url} is not a Delta table. Check [data] path.") from None
         except (DeltaError, OSError) as error:
             if version is not None:
+                kept = [version.number for version in DeltaSource(self.url).versions()]
                 raise DataUnreadable(
-                    f"{self.url} has no version {version}: expected {self._range()}. Change [data] version."
+                    f"{self.url} has no version {version}: expected {kept[0]} to {kept[-1]}. Change [data] version."
                 ) from None
-            raise DataUnreadable(f"{self.url} cannot be read: {_first_line(error)}. Check the table.") from None
-
-    def _range(self) -> str:
-        kept = [version.number for version in DeltaSource(self.url).versions()]
-        return f"{kept[0]} to {kept[-1]}"
+            raise DataUnreadable(f"{self.url} cannot be read: {first_line(error)}. Check the table.") from None
 
     def _refuse_features(self, table: DeltaTable) -> None:
         """Raise DataUnreadable if the Parquet files do not show the rows and columns of the table."""
@@ -114,7 +111,3 @@ def _options(location: StorePath) -> dict[str, str]:
     if query.get("anonymous") == "true":
         found["AWS_SKIP_SIGNATURE"] = "true"
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

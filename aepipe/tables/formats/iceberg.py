@@ -10,7 +10,7 @@ from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 from pyiceberg.table import Table
 
-from aepipe.errors import DataUnreadable
+from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import as_path
 from aepipe.stores.table_url import IcebergName
 from aepipe.tables.formats.source_table import Version
@@ -28,10 +28,9 @@ def open_table(url: IcebergName, catalog: Mapping[str, str]) -> "IcebergSource":
             f"{url} does not exist: catalog '{url.catalog}' has no table {url.table}. Check [data] path."
         ) from None
     except Exception as error:  # the drivers of catalogs raise errors of their own
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise DataUnreadable(
-            f"catalog '{url.catalog}' of {url} cannot be opened: {reason}. Check [data] catalog, or the configuration "
-            "of pyiceberg."
+            f"catalog '{url.catalog}' of {url} cannot be opened: {first_line(error)}. Check [data] catalog, or the "
+            "configuration of pyiceberg."
         ) from error
 
 
