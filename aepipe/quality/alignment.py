@@ -109,9 +109,12 @@ def moments(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     """Return mean and standard deviation of each column, (N,), over known values; 1 for a constant column."""
     known = ~np.isnan(numbers)
     count = np.maximum(known.sum(axis=0), 1)
-    center = np.where(known, numbers, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(known, numbers - center, 0.0) ** 2).sum(axis=0) / count)
-    return center, np.where(spread > 0, spread, 1.0)
+    filled = np.where(known, numbers, 0.0)
+    exponents = np.frexp(np.abs(filled).max(axis=0, initial=0.0))[1]  # powers of two: the squares of 1e300 are finite
+    scaled = np.ldexp(filled, -exponents)
+    center = scaled.sum(axis=0) / count
+    spread = np.ldexp(np.sqrt((np.where(known, scaled - center, 0.0) ** 2).sum(axis=0) / count), exponents)
+    return np.ldexp(center, exponents), np.where(spread > 0, spread, 1.0)
 
 
 def _without_vectors(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:

@@ -1,11 +1,12 @@
 """Mean, spread and quantiles of each number, of synthetic rows next to real ones."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.quality.alignment import Columns, Rows
+from aepipe.quality.alignment import Columns, Rows, moments
 
 STANDARD_ERRORS = 4.0
 QUANTILES = (0.01, 0.5, 0.99, 0.999)
@@ -67,6 +68,7 @@ def moment_error(synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> f
     sides = [values[~np.isnan(values)] for values in (synthetic, real)]
     if any(len(values) < 2 or values.min() == values.max() for values in sides):
         return float("nan")
+    sides = _in_one_unit(sides)
     means, deviations = ([float(measure(values)) for values in sides] for measure in (np.mean, np.std))
     # the larger side has seen more of the tail; a lone outlier must not excuse itself
     trusted = 1 if len(sides[1]) >= len(sides[0]) else int(np.argmax([_kurtosis(values) for values in sides]))
@@ -78,6 +80,12 @@ def moment_error(synthetic: NDArray[np.float64], real: NDArray[np.float64]) -> f
     return float(max(of_mean, of_log, 0.0))
 
 
+def _in_one_unit(sides: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Divide the values of all sides by one power of two, so that the squares of 1e300 or 1e-300 can be represented."""
+    exponent = np.frexp(max(np.abs(values).max() for values in sides))[1]
+    return [np.ldexp(values, -exponent) for values in sides]
+
+
 def _kurtosis(values: NDArray[np.float64]) -> float:
     """Return the fourth standardised moment, 3 for a normal distribution."""
     return float((((values - values.mean()) / values.std()) ** 4).mean())
@@ -86,12 +94,13 @@ def _kurtosis(values: NDArray[np.float64]) -> float:
 def moments_of(values: NDArray[np.float64]) -> Moments:
     """Return the moments of values (B,), NaN if missing.
 
-    >>> moments_of(np.array([1.0, 3.0, np.nan, np.nan]))
-    Moments(mean=2.0, deviation=1.0, quantiles=(1.02, 2.0, 2.98, 2.998), missing=0.5)
+    >>> moments_of(np.array([0.0, 1000.0, np.nan, np.nan]))
+    Moments(mean=500.0, deviation=500.0, quantiles=(10.0, 500.0, 990.0, 999.0), missing=0.5)
     """
     known = values[~np.isnan(values)]
     missing = 1 - len(known) / max(len(values), 1)
     if not len(known):
         return Moments(float("nan"), float("nan"), (float("nan"),) * len(QUANTILES), missing)
-    quantiles = np.round(np.quantile(known, QUANTILES), 12)
-    return Moments(float(known.mean()), float(known.std()), tuple(quantiles.tolist()), missing)
+    center, spread = moments(known[:, None])
+    deviation = float(spread[0]) if known.min() < known.max() else 0.0
+    return Moments(float(center[0]), deviation, tuple(np.quantile(known, QUANTILES).tolist()), missing)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from aepipe.quality.alignment import align
+from aepipe.quality.alignment import align, moments
 
 
 def test_value_has_one_code_in_every_table_and_layout() -> None:
@@ -46,3 +47,13 @@ def test_vector_gives_at_most_32_numbers() -> None:
     assert len(columns.numbers) == 2 + 32
     np.testing.assert_array_equal(one.numbers[:, :2], [[1, 2], [np.nan, np.nan], [3, 4]])
     assert other.numbers[0, [0, 1, -1]].tolist() == [5, 6, 2]
+
+
+@pytest.mark.parametrize("scale", [2.0**-900, 1.0, 2.0**990])
+def test_moments_do_not_depend_on_the_unit(scale: float) -> None:
+    numbers = np.array([[1.0, 5.0], [np.nan, 5.0], [-3.0, 5.0], [8.0, np.nan]])
+
+    center, spread = moments(numbers * scale)
+
+    np.testing.assert_array_equal(center, np.nanmean(numbers, axis=0) * scale)
+    np.testing.assert_array_equal(spread, [np.nanstd(numbers[:, 0]) * scale, 1.0])

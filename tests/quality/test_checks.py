@@ -145,3 +145,16 @@ def test_digest_of_a_job_does_not_change_by_new_keys() -> None:
         "near_copies",
         "defaults",
     }
+
+
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**1000])
+def test_moments_and_their_error_do_not_depend_on_the_unit(scale: float) -> None:
+    generator = np.random.default_rng(0)
+    synthetic, real = generator.normal(size=500), generator.normal(0.5, size=700)
+
+    found = moments_of(synthetic * scale)
+
+    expected = moments_of(synthetic)
+    assert (found.mean, found.deviation) == (expected.mean * scale, expected.deviation * scale)
+    assert found.quantiles == tuple(quantile * scale for quantile in expected.quantiles)
+    assert moment_error(synthetic * scale, real * scale) == moment_error(synthetic, real) > 0
