@@ -2,7 +2,8 @@
 
 import json
 import os
-import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
 OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
 WRITTEN = ("features", "scores")
 FILES = [f"{output}/dt=1/part-0.parquet" for output in WRITTEN]
+PUT = """
+import sys
+from aepipe.storage import Outputs
+from aepipe.stores.store_path import as_path
+from tests.storage.test_object_store import put
+put(Outputs(as_path(sys.argv[1])))
+"""
 MANIFEST = f"{HIDDEN}/manifests/score/dt=1.json"
 
 
@@ -154,17 +162,23 @@ def test_a_commit_that_broke_off_is_finished_or_discarded(
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_what_the_next_one_completes(
-    outputs: Outputs, monkeypatch: pytest.MonkeyPatch, store: Store
+    outputs: Outputs, monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
 ) -> None:
     store.fail("PUT .*/scores/", delay_s=5.0)
-    child = os.fork()
-    if child == 0:
-        put(outputs)
-        os._exit(0)
-    while not any("PUT" in request and "/scores/" in request for request in store.server.requests):
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    # a process of its own: one forked from this one, whose threads use the store, can wait for their locks for ever
+    with subprocess.Popen(
+        [sys.executable, "-c", PUT, str(outputs.root)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as child:
+        until = time.monotonic() + 120
+        try:
+            while not any("PUT" in request and "/scores/" in request for request in store.server.requests):
+                assert child.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            child.kill()
     store.server.faults.clear()
     monkeypatch.setattr("aepipe.storage.leases.time.time", lambda now=time.time: now() + 200)
 
