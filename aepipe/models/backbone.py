@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -29,6 +29,11 @@ def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, row
     """Keep the random weights, for a backbone without a closed-form initialisation."""
 
 
+def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
+    """Report no faults, for a family or backbone whose options fit every layout."""
+    return ()
+
+
 class Backbone(NamedTuple):
     """Entry of a backbone in the registry: its options, the layouts it takes, and the builders of its networks."""
 
@@ -47,6 +52,8 @@ class Backbone(NamedTuple):
     """(encoder, decoder, likelihood, training rows, their targets): initialise both networks in closed form"""
     grid: Callable[[Layout, BaseModel, int, Likelihood], GridNets] | None = None
     """(layout, options, D, likelihood): networks that keep spatial positions; None if the backbone has none"""
+    faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
+    """(layout, options): one sentence per option that does not fit the layout"""
 
 
 def names() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from aepipe.layout import LatentSpace, Layout, Port
-from aepipe.models.backbone import GridNets, no_start
+from aepipe.models.backbone import GridNets, no_faults, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
 from aepipe.models.layers.preprocessing import Preprocessing, Row
@@ -156,6 +156,8 @@ class Model(nn.Module, ABC):
         self.corruption = Corruption(CorruptionOptions())
         self.training_rows = 0
         """Number of training rows, set before `prepare`; 0 if unknown."""
+        self.euler_steps = 0
+        """Steps of the flow that is fitted on the latents for sampling; 0 for a Gaussian mixture."""
 
     @property
     def device(self) -> torch.device:
@@ -240,11 +242,6 @@ class BackbonePlan:
     """(layout, D, likelihood) -> networks between rows and a grid of vectors; None if the backbone has no grid"""
     options: BaseModel | None = None
     """options of the backbone, for a family that builds its own networks from them; None without a backbone"""
-
-
-def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
-    """Report no faults, for families whose options fit every layout."""
-    return ()
 
 
 class Family(NamedTuple, Generic[OptionsT]):

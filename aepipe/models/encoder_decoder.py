@@ -31,6 +31,7 @@ from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.prior import MixturePrior, Prior, standard_prior
 from aepipe.models.layers.vamp_prior import PseudoInputs, kl_to_mixture, mixture_log_density
 from aepipe.models.losses import gaussian_nll
+from aepipe.models.prior_choice import N01, PriorChoice
 
 _FIXED_DRAWS = 8
 """Draws of the KL after a flow, in pairs of opposite noise, so that a score does not depend on chance."""
@@ -130,12 +131,13 @@ class GaussianEncoderDecoder(EncoderDecoder, ABC):
         likelihood: Likelihood,
         space: LatentSpace,
         *,
-        pseudo_inputs: int = 0,
+        prior: PriorChoice = N01,
         flow: PosteriorFlow | None = None,
     ) -> None:
-        """Build the networks; pseudo_inputs: 0 for the prior N(0, I); flow: None for a Gaussian posterior."""
+        """Build the networks; flow: None for a Gaussian posterior."""
         super().__init__(layout, backbone, likelihood, space, answers=2 if flow is None else 3)
-        self.pseudo_inputs = PseudoInputs(layout, pseudo_inputs) if pseudo_inputs else None
+        self.pseudo_inputs = PseudoInputs(layout, prior.pseudo_inputs) if prior.pseudo_inputs else None
+        self.euler_steps = prior.euler_steps
         self.flow = flow
         if flow is not None:
             half = torch.randn(_FIXED_DRAWS // 2, 1, len(space.names))

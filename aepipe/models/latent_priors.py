@@ -1,4 +1,4 @@
-"""Priors of a trained model as ONNX files: a Gaussian mixture fitted on its latents, and a single Gaussian."""
+"""Priors of a trained model as ONNX files: a mixture or a flow fitted on its latents, and a single Gaussian."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,15 @@ from aepipe.latent_math import Mixture
 from aepipe.layout import LatentSpace
 from aepipe.models.base import Model, Part
 from aepipe.models.export_parts import latent_port, named
+from aepipe.models.layers.flow_matching import FlowMatchingPrior, fit_flow
 from aepipe.models.layers.prior import MixturePrior, Prior, fit_mixture, fit_normal
 
 MIXTURE, NORMAL = "prior", "prior_normal"
 """Names of the parts: noise in, latents out."""
 
 _ROWS_A_CALL = 4_096
+_DRAWS = 4
+"""Draws of each row's latents that a flow learns from."""
 
 
 def fit_priors(
@@ -23,9 +26,9 @@ def fit_priors(
 ) -> tuple[Part, ...]:
     """Fit a mixture of at most `components` Gaussians and a single Gaussian to the latents of training rows.
 
-    The prior of the model takes the place of the mixture if it is one, and of the single Gaussian otherwise. Without a
-    prior, the single Gaussian has the moments of the latents. Latents that are codes or sequences are drawn from the
-    prior of the model only.
+    With Euler steps, a flow goes on from the mixture to the latents. The prior of the model takes the place of the
+    mixture if it is one, and of the single Gaussian otherwise. Without a prior, the single Gaussian has the moments of
+    the latents. Latents that are codes or sequences are drawn from the prior of the model only.
     """
     own, latent = model.prior(), model.latent
     if not has_mixture(latent):
@@ -34,7 +37,11 @@ def fit_priors(
     if isinstance(own, MixturePrior):
         return _part(MIXTURE, model, own), _part(NORMAL, model, fit_normal(latents))
     mixture = fit_mixture(latents, components=components, seed=seed)
-    return _part(MIXTURE, model, mixture), _part(NORMAL, model, own or fit_normal(latents))
+    fitted: Prior = mixture
+    if model.euler_steps:
+        draws = [latents, *(draw_latents(model, train, seed=seed + at) for at in range(1, _DRAWS))]
+        fitted = fit_flow(np.stack(draws), mixture, steps=model.euler_steps, seed=seed)
+    return _part(MIXTURE, model, fitted), _part(NORMAL, model, own or fit_normal(latents))
 
 
 def has_mixture(latent: LatentSpace) -> bool:
@@ -44,7 +51,8 @@ def has_mixture(latent: LatentSpace) -> bool:
 
 def mixture_of(priors: Sequence[Part]) -> Mixture | None:
     """Return the fitted mixture, if there is one."""
-    return next((part.module.mixture for part in priors if isinstance(part.module, MixturePrior)), None)
+    modules = [part.module.source if isinstance(part.module, FlowMatchingPrior) else part.module for part in priors]
+    return next((module.mixture for module in modules if isinstance(module, MixturePrior)), None)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.posterior_flow import make_flow
 from aepipe.models.losses import free_bits, linear_ramp
-from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
+from aepipe.models.prior_choice import EulerSteps, PriorKind, PseudoInputCount, prior_choice, prior_faults
 
 _FLOW_STEPS = 4
 
@@ -29,6 +29,7 @@ class VaeOptions(FrozenModel):
     latent: LatentWidth = None
     prior: PriorKind = "normal"
     pseudo_inputs: PseudoInputCount = None
+    euler_steps: EulerSteps = None
     posterior: Literal["gaussian", "planar", "iaf"] = Field(
         "gaussian",
         description="posterior of a row: a diagonal Gaussian, or one followed by planar or inverse autoregressive flow "
@@ -51,7 +52,7 @@ class VaeBase(GaussianEncoderDecoder):
             backbone,
             likelihood,
             space,
-            pseudo_inputs=pseudo_input_count(options),
+            prior=prior_choice(options),
             flow=make_flow(options.posterior, len(space.names), options.flow_steps or _FLOW_STEPS),
         )
         self.options = options

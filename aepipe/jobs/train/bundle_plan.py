@@ -15,6 +15,7 @@ from aepipe.jobs.train.training_data import TrainingData, rows_of
 from aepipe.models import families
 from aepipe.models.base import Model
 from aepipe.models.latent_priors import has_mixture
+from aepipe.models.layers.flow_matching import LEAST_ROWS
 
 _FIRST_ROWS = 1_000  # nearly always enough to see that a column varies
 
@@ -76,6 +77,15 @@ def _varies(array: NDArray[np.generic]) -> bool:
     if np.issubdtype(array.dtype, np.floating):
         same |= np.isnan(array) & np.isnan(array[:1])
     return not same.all()
+
+
+def refuse_flow(model: Model, rows: int) -> None:
+    """Raise OptionInvalid if a flow is to be fitted to the latents of too few rows."""
+    if model.euler_steps and rows < LEAST_ROWS:
+        raise OptionInvalid(
+            f"[model] prior = 'flow_matching' needs at least {LEAST_ROWS} training rows, got {rows}: a flow would "
+            "repeat them. Omit prior, or train on more rows."
+        )
 
 
 def refuse_clusters(job: Job, model: Model) -> None:

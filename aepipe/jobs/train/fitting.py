@@ -9,7 +9,7 @@ from typing import Literal
 from aepipe.config.job import Job
 from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.heads.selection import HeadChoice
-from aepipe.jobs.train.bundle_plan import BundlePlan, refuse_clusters
+from aepipe.jobs.train.bundle_plan import BundlePlan, refuse_clusters, refuse_flow
 from aepipe.jobs.train.classification import FoundClasses, find_classes
 from aepipe.jobs.train.head_selection import choose_head_by_labels
 from aepipe.jobs.train.training_data import TrainingData, rows_of
@@ -63,6 +63,7 @@ def fit_model(
     """
     model = families.build(data.encoding.layout, plan.model, job.train.seed)
     refuse_clusters(job, model)
+    refuse_flow(model, rows_of(data.train))
     curve = fit(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
     metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
     return FittedModel(model, curve, metrics)

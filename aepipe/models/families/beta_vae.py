@@ -16,7 +16,7 @@ from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import LatentWidth, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.losses import linear_ramp
-from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
+from aepipe.models.prior_choice import EulerSteps, PriorKind, PseudoInputCount, prior_choice, prior_faults
 
 
 class Options(FrozenModel):
@@ -25,6 +25,7 @@ class Options(FrozenModel):
     latent: LatentWidth = None
     prior: PriorKind = "normal"
     pseudo_inputs: PseudoInputCount = None
+    euler_steps: EulerSteps = None
     beta: float = Field(4.0, ge=0, description="weight of the KL; 1 is the plain VAE; unused with a capacity")
     warm_up: float = Field(
         0.1,
@@ -50,7 +51,7 @@ class BetaVae(GaussianEncoderDecoder):
             backbone,
             likelihood,
             real_space(latents_for(layout, options.latent)),
-            pseudo_inputs=pseudo_input_count(options),
+            prior=prior_choice(options),
         )
         self.options = options
 

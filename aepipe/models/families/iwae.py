@@ -19,7 +19,7 @@ from aepipe.models.card_metrics import gaussian_metrics
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder, log_density
 from aepipe.models.latent_space import LatentWidth, draw_from, latents_for, real_space
 from aepipe.models.layers.likelihood import Likelihood
-from aepipe.models.prior_choice import PriorKind, PseudoInputCount, prior_faults, pseudo_input_count
+from aepipe.models.prior_choice import EulerSteps, PriorKind, PseudoInputCount, prior_choice, prior_faults
 
 
 class Options(FrozenModel):
@@ -28,6 +28,7 @@ class Options(FrozenModel):
     latent: LatentWidth = None
     prior: PriorKind = "normal"
     pseudo_inputs: PseudoInputCount = None
+    euler_steps: EulerSteps = None
     draws: int = Field(8, ge=1, le=64, description="latents drawn per row in training; 1 is the plain VAE")
     gradient: Literal["doubly_reparametrised", "standard"] = Field(
         "doubly_reparametrised", description="estimator of the encoder's gradient"
@@ -43,7 +44,7 @@ class ImportanceWeightedAutoencoder(GaussianEncoderDecoder):
             backbone,
             likelihood,
             real_space(latents_for(layout, options.latent)),
-            pseudo_inputs=pseudo_input_count(options),
+            prior=prior_choice(options),
         )
         self.options = options
 
