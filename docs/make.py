@@ -98,7 +98,8 @@ def family_reference() -> str:
     lines += ["", "## Corruption, for every trained family", "", *_table(CorruptionOptions), ""]
     lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
     for name in backbones.names():
-        lines += [f'## trunk = "{name}"', "", *_table(backbones.find(name).options), ""]
+        found = backbones.find(name)
+        lines += [f'## trunk = "{name}"', "", _sentence(found.summary), "", *_table(found.options), ""]
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])

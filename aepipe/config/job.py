@@ -85,7 +85,9 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     family: str = Field("vae", description="model family, such as ae, vae or pca (aepipe/models/families)")
-    trunk: str | None = Field(None, description="mlp, conv or recurrent; default: chosen by the kind of data")
+    trunk: str | None = Field(
+        None, description="mlp, conv, recurrent or transformer; default: chosen by the kind of data"
+    )
 
     @property
     def options(self) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     )
     corruption = options.corruption or CorruptionOptions()
     faults = [*_condition_faults(family, layout), *family.faults(layout, options.family)]
+    if options.backbone is not None:
+        faults += backbones.find(backbone).faults(layout, options.backbone)
     faults += corruption_faults(layout, corruption)
     if faults:
         raise OptionInvalid(f"[model] {'; '.join(faults)}")

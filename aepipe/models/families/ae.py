@@ -45,7 +45,7 @@ FAMILY = Family(
     "ae",
     "deterministic bottleneck, trained by maximum likelihood",
     Options,
-    ("mlp", "conv", "recurrent"),
+    ("mlp", "conv", "recurrent", "transformer"),
     Autoencoder,
     bottleneck_faults,
 )

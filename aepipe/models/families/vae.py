@@ -10,7 +10,7 @@ FAMILY = Family(
     "vae",
     "Gaussian latents with the prior N(0, I), trained by the ELBO",
     VaeOptions,
-    ("mlp", "conv", "recurrent"),
+    ("mlp", "conv", "recurrent", "transformer"),
     VaeBase,
     vae_faults,
 )

@@ -59,6 +59,11 @@ class Categoricals(nn.Module):
         ):
             self.register_buffer(name, mask, persistent=False)
 
+    @property
+    def wide_widths(self) -> tuple[int, ...]:
+        """Number of logits of each column with two levels."""
+        return tuple(level.width for level in self._levels())
+
     def log_probabilities(self, logits: Tensor, *, mask: Tensor | None = None) -> list[Tensor]:
         """Return log p of each block, (B, columns, codes); padding has probability 0."""
         masked = logits[:, : self.flat_width] + (self.possible if mask is None else mask)

@@ -41,7 +41,7 @@ class InputProjection(nn.Module):
         self.is_flat = len(flat) == len(layout.categories)
         self.register_buffer("flat", torch.tensor(flat, dtype=torch.int64), persistent=False)
         self.wide = tuple(wide)
-        self.embedded = nn.ModuleList(_Embedded(layout.categories[at].size, width) for at in wide)
+        self.embedded = nn.ModuleList(CodeEmbedding(layout.categories[at].size, width) for at in wide)
 
     def forward(self, row: Row) -> Tensor:
         total = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
@@ -94,7 +94,7 @@ class InputProjection(nn.Module):
         return torch.cat([row.dense, 1 - row.observed[:, self.flagged]], 1)
 
 
-class _Embedded(nn.Module):
+class CodeEmbedding(nn.Module):
     """Map codes (B,) of one column to (B, width) through a small embedding."""
 
     def __init__(self, size: int, width: int) -> None:
