@@ -3,6 +3,7 @@
 python -m benchmarks.zoo --quick                 # minutes; the tables are printed, nothing is written
 python -m benchmarks.zoo --workers 2             # hours; what is done already is not done again
 python -m benchmarks.zoo --only vae 'pythae-*'   # some experiments; --list names them
+python -m benchmarks.zoo --small                 # seconds a model: families and options that were added later
 python -m benchmarks.zoo --report                # the page of what was measured, nothing is run
 """
 
@@ -20,9 +21,9 @@ from typing import NamedTuple
 from benchmarks import command, fashion
 from benchmarks.page import put_into
 from benchmarks.store import Result, Store, Values, key_of
-from benchmarks.zoo_experiments import FAILED_LOOKS, Experiment, experiments
-from benchmarks.zoo_report import section
-from benchmarks.zoo_world import FULL, QUICK, Scale, world
+from benchmarks.zoo_experiments import FAILED_LOOKS, SECOND, Experiment, experiments
+from benchmarks.zoo_report import second_section, section
+from benchmarks.zoo_world import FULL, QUICK, SMALL, Scale, world
 
 NAME = "zoo"
 
@@ -44,8 +45,10 @@ class Task(NamedTuple):
 def main(words: Sequence[str] | None = None) -> int:
     """Run what is missing, print the tables; the number of experiments that failed."""
     asked = _parser().parse_args(words)
-    scale = QUICK if asked.quick else FULL
+    scale = QUICK if asked.quick else SMALL if asked.small else FULL
     known = experiments()
+    if asked.small:
+        known = {name: known[name] for name in SECOND}
     if asked.list:
         print("\n".join(known))
         return 0
@@ -55,10 +58,11 @@ def main(words: Sequence[str] | None = None) -> int:
         names = command.chosen(known, asked.only)
         tasks = list(_tasks([each for each in known.values() if each.name in names], scale, asked))
         failed = _run(tasks, store, workers=asked.workers)
-    text = section(_results(known, scale, store), scale)
+    results = _results(known, scale, store)
+    text = second_section(results, scale) if asked.small else section(results, scale)
     print(text)
-    if scale.name == "full" and not asked.no_page:
-        put_into(command.PAGE, text, name=NAME)
+    if scale.name != "quick" and not asked.no_page:
+        put_into(command.PAGE, text, name=f"{NAME}-second" if asked.small else NAME)
     return failed
 
 
@@ -77,6 +81,7 @@ def perform(task: Task) -> Values:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(NAME, (__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=fashion.data_path(), help=f"the npz; or {fashion.PATH_VARIABLE}")
+    parser.add_argument("--small", action="store_true", help="families and options that were added later, one seed")
     return parser
 
 
@@ -88,7 +93,7 @@ def _tasks(chosen: Iterable[Experiment], scale: Scale, asked: argparse.Namespace
         if (lack := experiment.lacks) is not None:
             print(f"{experiment.name}: {lack}", flush=True)
             continue
-        seeds = 1 if scale.name == "quick" else experiment.seeds or asked.seeds
+        seeds = 1 if scale.name != "full" else experiment.seeds or asked.seeds
         for seed in range(seeds):
             if f"{key(experiment, scale)}/{seed}" not in done:
                 yield Task(experiment.name, seed, scale, asked.data, asked.results)

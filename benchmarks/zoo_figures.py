@@ -218,3 +218,70 @@ AGAINST_PEERS: tuple[Figure, ...] = (
     ),
 )
 """The same measure of aepipe and of pythae; ratios are aepipe's over pythae's."""
+
+
+_BOUND, _VAE = "negative_elbo", "vae-bernoulli"
+_NORMAL_LATENTS = (
+    ("greatest_mean", None, 0.15),
+    ("least_std", 0.85, None),
+    ("greatest_std", None, 1.15),
+    ("greatest_correlation", None, 0.15),
+)
+
+SECOND_FIGURES: tuple[Figure, ...] = (
+    _shown("Frechet distance, real against real", "anchors", "frechet_real"),
+    *(
+        Figure(f"wae, 8 latents: {number.replace('_', ' ')} of a latent", "wae", number, low=low, high=high)
+        for number, low, high in _NORMAL_LATENTS
+    ),
+    _better(
+        "wae: Frechet distance of N(0, I) against adversarial_ae",
+        "wae",
+        "frechet_normal",
+        ("adversarial_ae", "frechet_normal"),
+    ),
+    Figure(
+        "info_vae: latents in use against vae",
+        "info_vae",
+        "active_units",
+        low=1.0,
+        against=(_VAE, "active_units"),
+        how="ratio",
+    ),
+    _better(
+        "info_vae: Frechet distance of N(0, I) against vae", "info_vae", "frechet_normal", (_VAE, "frechet_normal")
+    ),
+    _better("rae: Frechet distance of the mixture against vae", "rae", "frechet_mixture", ("vae", "frechet_mixture")),
+    _better(
+        "vae, prior = flow_matching: Frechet distance of the flow against the mixture of the same latents",
+        "vae-flow_matching",
+        "frechet_flow",
+        ("vae-flow_matching", "frechet_mixture"),
+    ),
+    _shown("vae, prior = flow_matching: fitting and drawing, CPU s", "vae-flow_matching", "flow_cpu_s"),
+    _better(
+        "iwae: bound of 64 draws against vae, nats",
+        "iwae",
+        "negative_log_likelihood",
+        (_VAE, "negative_log_likelihood"),
+    ),
+    _better("vae, prior = vampprior: -ELBO against N(0, I), nats", "vae-vampprior", _BOUND, (_VAE, _BOUND)),
+    _better("vae, posterior = planar: -ELBO against a Gaussian, nats", "vae-planar", _BOUND, (_VAE, _BOUND)),
+    _better("vae, posterior = iaf: -ELBO against a Gaussian, nats", "vae-iaf", _BOUND, (_VAE, _BOUND)),
+    _better("contractive_ae: sensitivity to noise against ae", "contractive_ae", "sensitivity", ("ae", "sensitivity")),
+    _better("denoising_ae: sensitivity to noise against ae", "denoising_ae", "sensitivity", ("ae", "sensitivity")),
+    Figure("contractive_ae: MSE against ae", "contractive_ae", "mse", against=("ae", "mse"), how="ratio"),
+    Figure("masked_ae: MSE against ae", "masked_ae", "mse", against=("ae", "mse"), how="ratio"),
+    Figure("memory_ae: MSE against ae", "memory_ae", "mse", against=("ae", "mse"), how="ratio"),
+    _better("vq_vae, quantizer = fsq: MSE against a codebook", "vq_vae-fsq", "mse", ("vq_vae", "mse")),
+    _better("vq_vae, residual = 2: MSE against one codebook", "vq_vae-residual", "mse", ("vq_vae", "mse")),
+    Figure(
+        "vq_vae, quantizer = fsq: perplexity against a codebook",
+        "vq_vae-fsq",
+        "perplexity",
+        low=1.0,
+        against=("vq_vae", "perplexity"),
+        how="ratio",
+    ),
+)
+"""What is asked of families and options that were added later."""

@@ -1,12 +1,13 @@
 """Evaluations of a trained model as named numbers, by `zoo_measures`."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from aepipe.quality.frechet import frechet_distance
-from benchmarks.fashion import CLASSES, Floats, Pictures, shares
+from benchmarks.fashion import CLASSES, Floats, Images, Pictures, shares
 from benchmarks.zoo_measures import (
     active_units,
     code_moments,
@@ -54,9 +55,7 @@ def components(world: World, subject: Subject, seed: int) -> Mapping[str, float]
 
 def restoring(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
     """Mean squared error against clean held-out pictures when the model sees them disturbed."""
-    clean = shares(world.fashion.held_out.images)
-    noise = NOISE * np.random.default_rng(seed).standard_normal(clean.shape)
-    seen = np.round(255 * np.clip(clean + noise, 0, 1)).astype(np.uint8).reshape(-1, 1, 28, 28)
+    clean, seen = shares(world.fashion.held_out.images), _disturbed(world.fashion.held_out, seed)
     return {"restored_mse": mean_squared_error(clean, subject.rebuilt(Pictures(seen, world.fashion.held_out.labels)))}
 
 
@@ -81,6 +80,36 @@ def from_mixture(world: World, subject: Subject, seed: int) -> Mapping[str, floa
     """Frechet distance of pictures of the mixture fitted on training latents."""
     pictures = _ours(subject).from_mixture(world.fashion.train, world.scale.samples, seed)
     return {"frechet_mixture": distance(world, pictures)}
+
+
+def from_flow(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """Frechet distance of pictures of the flow and of the mixture, both fitted on the same training latents."""
+    ours = _ours(subject)
+    begun = time.process_time()
+    pictures = ours.from_mixture(world.fashion.train, world.scale.samples, seed)
+    cpu_s = time.process_time() - begun
+    steps, ours.model.euler_steps = ours.model.euler_steps, 0
+    mixture = ours.from_mixture(world.fashion.train, world.scale.samples, seed)
+    ours.model.euler_steps = steps
+    return {
+        "frechet_flow": distance(world, pictures),
+        "frechet_mixture": distance(world, mixture),
+        "flow_cpu_s": cpu_s,
+    }
+
+
+def sensitivity(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """How far noise on held-out pictures moves their latents, as a share of the distance of two pictures' latents."""
+    held_out = world.fashion.held_out
+    z = subject.posterior(held_out).mean
+    moved = subject.posterior(Pictures(_disturbed(held_out, seed), held_out.labels)).mean - z
+    apart = np.roll(z, 1, axis=0) - z  # the rows are shuffled
+    return {"sensitivity": float(np.sqrt(np.square(moved).sum(1).mean() / np.square(apart).sum(1).mean()))}
+
+
+def likelihood(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
+    """-log p of held-out pictures by 64 importance-weighted draws, in nats."""
+    return {"negative_log_likelihood": -_ours(subject).facts(world.fashion.held_out, seed)["log_likelihood"]}
 
 
 def obedience(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
@@ -163,6 +192,14 @@ def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
         return subject.embedded(some.part(begin, end))
 
     return {"feature_difference": greatest_difference(features, len(some.images), ())}
+
+
+def _disturbed(pictures: Pictures, seed: int) -> Images:
+    """Pictures with Gaussian noise on every pixel."""
+    clean = shares(pictures.images)
+    noise = NOISE * np.random.default_rng(seed).standard_normal(clean.shape)
+    seen: Images = np.round(255 * np.clip(clean + noise, 0, 1)).astype(np.uint8).reshape(pictures.images.shape)
+    return seen
 
 
 def distance(world: World, pictures: Floats) -> float:

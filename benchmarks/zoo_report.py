@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.page import origin
 from benchmarks.store import Result
-from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, Figure, Numbers, Reached, reached
+from benchmarks.zoo_figures import AGAINST_PEERS, FIGURES, SECOND_FIGURES, Figure, Numbers, Reached, reached
 from benchmarks.zoo_models import CPU_LIMIT_S
 from benchmarks.zoo_world import Scale
 
@@ -32,6 +32,26 @@ def section(results: Sequence[Result], scale: Scale) -> str:
         "",
         "What training took, and how far features of the exported encoder differ when rows are encoded again or in "
         "batches of 1, 7 and 512, in units of what is allowed (1e-6 + 1e-5 of the feature):",
+        "",
+        *_training_table(numbers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def second_section(results: Sequence[Result], scale: Scale) -> str:
+    """The tables of families and options that were added later."""
+    numbers: dict[str, dict[int, dict[str, float]]] = {}
+    for result in results:
+        numbers.setdefault(result.experiment, {})[result.seed] = dict(result.values)
+    lines = [
+        "### Families and options added later",
+        "",
+        f"Made by `python -m benchmarks.zoo --small` with the networks above on {scale.train_rows:,} training rows and "
+        f"{scale.epochs:.0%} of the epochs, one seed. Compare these figures with each other, not with the table above.",
+        "",
+        origin(results),
+        "",
+        *_table("aepipe", SECOND_FIGURES, numbers),
         "",
         *_training_table(numbers),
     ]

@@ -27,6 +27,8 @@ class Scale(NamedTuple):
 
 
 FULL = Scale("full", 10_000, 2_000, 20_000, 5_000, 2_000, 1.0)
+SMALL = Scale("small", 3_000, 2_000, 8_000, 2_000, 1_000, 0.6)
+"""Seconds a model: enough to compare families that were trained alike, not to compare with the full scale."""
 QUICK = Scale("quick", 2_000, 500, 4_000, 1_000, 300, 0.06)
 
 
