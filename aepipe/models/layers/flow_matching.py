@@ -39,7 +39,7 @@ class Velocity(nn.Module):
             for _ in range(_BLOCKS)
         )
         self.head = nn.Sequential(nn.LayerNorm(_WIDTH), nn.SiLU(), nn.Linear(_WIDTH, latents))
-        for parameter in self.head[-1].parameters():  # the first draws are those of the mixture
+        for parameter in self.head[-1].parameters():  # training starts at the draws of the mixture
             nn.init.zeros_(parameter)
 
     def forward(self, point: Tensor, time: Tensor) -> Tensor:
