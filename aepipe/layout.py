@@ -30,6 +30,8 @@ OPENING, COMPLETER = "opening", "completer"
 """Names of the two graphs that draw the codes of a row one after the other, some of them forced."""
 LABELS = "labels"
 """Name of the graph that draws the labels of a row, and of its output."""
+TEXT_SAMPLER = "text_sampler"
+"""Name of the graph that samples rows with a temperature and a truncation of the tokens of texts."""
 FREE = -1
 """Marks a code that is drawn, not forced."""
 

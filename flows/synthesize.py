@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from aepipe.config.text import TokenChoice
 from aepipe.jobs.sample.sample import SampleResult
 from aepipe.jobs.sample.sample import sample as sample_job
 from flows.engine import Unfinished, pipeline, run_log, step
@@ -18,6 +19,9 @@ class SynthesizeOptions(Options):
     shares: dict[str, dict[str, float]] | None = Field(
         None, description="shares of the values of one column; default: the job's"
     )
+    temperature: float | None = Field(None, gt=0, description="of the tokens of texts; default: the job's")
+    top_k: int | None = Field(None, ge=1, description="number of likeliest tokens; default: the job's")
+    top_p: float | None = Field(None, gt=0, le=1, description="probability of the likeliest tokens; default: the job's")
     partition: str | None = Field(None, description="partition to write; default: dt=<today>")
     name: str | None = Field(None, description="name of the set, in place of a partition; never replaced by a night")
     model: str = Field("champion", description="alias or version of the job's model")
@@ -43,6 +47,7 @@ def sample(options: SynthesizeOptions) -> SampleResult:
         partition=options.partition,
         name=options.name,
         model=options.model,
+        tokens=TokenChoice(options.temperature, options.top_k, options.top_p),
     )
     if result.missed:
         run_log().error("%s", result.fault)

@@ -16,6 +16,7 @@ from aepipe.bundles.bundle import Bundle, copy_bundle
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import Device, read_job
+from aepipe.config.text import TokenChoice
 from aepipe.errors import ArgumentInvalid
 from aepipe.inference.output_schema import FLAG
 from aepipe.inference.table_model import TableModel
@@ -98,6 +99,9 @@ class Model:
         seed: int = 0,
         prior: Literal["mixture", "normal"] = "mixture",
         where: str | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
         format: Literal["pandas", "arrow", "polars"] = "pandas",
     ) -> Any:
         """Draw synthetic rows. The same seed gives the same rows; a larger number of rows extends them.
@@ -108,7 +112,10 @@ class Model:
             prior: distribution of the latents: the Gaussian mixture fitted on the training rows, or the standard
                 normal.
             where: condition on the model's condition columns, such as "kind = 'boot'". Their values come from training
-                rows that satisfy it. Raises JobInvalid if no sample can satisfy it.
+                rows that satisfy it. Models of texts take any columns. Raises JobInvalid if no sample can satisfy it.
+            temperature: divisor of the logits of the tokens of texts; below 1, likely tokens become likelier.
+            top_k: number of tokens, the likeliest ones, that each token is drawn from.
+            top_p: each token is drawn from the fewest tokens whose probabilities sum to at least this.
             format: type of the data frame that is returned.
         """
         rows = whole_number("rows", rows)
@@ -116,7 +123,8 @@ class Model:
         one_of("prior", prior, ("mixture", "normal"))
         one_of("format", format, FORMATS)
         condition = None if where is None else text("where", where, such_as=_WHERE)
-        return in_format(self._tables.sample(rows, seed=seed, prior=prior, where=condition), format)
+        tokens = TokenChoice(temperature, top_k, top_p)
+        return in_format(self._tables.sample(rows, seed=seed, prior=prior, where=condition, tokens=tokens), format)
 
     def fill(self, rows: Frame, *, seed: int = 0) -> Frame:
         """Impute the missing cells of all modelled columns given the other cells, which stay as they are.

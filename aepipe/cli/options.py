@@ -34,6 +34,16 @@ Shares = Annotated[
         help="Share of rows with a value, such as income=>50K:0.5, or 'income is null:0.1'; repeatable.",
     ),
 ]
+Temperature = Annotated[
+    float | None, typer.Option(help="Divisor of the logits of the tokens of texts; default: the job's, else 1.")
+]
+TopK = Annotated[
+    int | None, typer.Option(help="Draw each token from this number of likeliest ones; default: the job's.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(help="Draw each token from the fewest ones of this probability; default: the job's."),
+]
 Partition = Annotated[str | None, typer.Option(help="Partition to write; default: dt=<today>.")]
 WalkPartition = Annotated[str | None, typer.Option("--partition", help="Partition to write; default: the kind.")]
 Interpolate = Annotated[

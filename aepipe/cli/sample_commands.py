@@ -20,6 +20,9 @@ def sample(
     prior: options.Prior = None,
     where: options.Where = None,
     share: options.Shares = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     partition: options.Partition = None,
     name: options.SetName = None,
     model: options.ModelName = "champion",
@@ -40,14 +43,17 @@ def sample(
     Rows that miss a quality threshold are quarantined (exit code 1).
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
+    Example: [bold]aepipe sample data/logs/job.toml --temperature 0.8 --top-p 0.95[/bold]
     """
     from aepipe.cli.sample_output import parse_shares, show_sample_set
     from aepipe.cli.traverse_output import WalkRequest
+    from aepipe.config.text import TokenChoice
     from aepipe.jobs.sample.sample import sample as draw
 
     request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
-    given = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share, "partition": partition}
-    given |= {"name": name, "png": None if png is None else str(png)}
+    given: dict[str, object] = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share}
+    given |= {"partition": partition, "name": name, "png": None if png is None else str(png)}
+    given |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if _run_former_options(job, request, fill, given, model=model, json=json):
         return
     with progress_bar(quiet=json) as progress:
@@ -61,6 +67,7 @@ def sample(
             partition=partition,
             name=name,
             model=model,
+            tokens=TokenChoice(temperature, top_k, top_p),
             png=png,
             progress=progress,
         )

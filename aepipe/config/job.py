@@ -14,12 +14,12 @@ from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
-from aepipe.config.sample_requirements import Constraint, Quality, check_shares
+from aepipe.config.samples import Samples as Samples
 from aepipe.config.search import Search, search_faults
 from aepipe.config.series import Series, series_faults, with_series_defaults
 from aepipe.config.text import TokenKind
 from aepipe.config.toml_lines import find_line
-from aepipe.config.validation import describe_fault
+from aepipe.config.validation import describe_fault, parsed_condition
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
 from aepipe.stores import as_path
@@ -98,12 +98,6 @@ class Model(BaseModel):
 TRIM_OF_POLLUTED = 0.3
 
 
-def _parsed_condition(text: str | None) -> "Condition | None":
-    from aepipe.expressions.condition import Condition  # pyarrow.compute: not for commands that read no rows
-
-    return Condition.parse(text) if text else None
-
-
 class Train(FrozenModel):
     """Training rows and optimisation."""
 
@@ -166,7 +160,7 @@ class Train(FrozenModel):
     @property
     def condition(self) -> "Condition | None":
         """Condition that training rows must meet; None: all rows."""
-        return _parsed_condition(self.where)
+        return parsed_condition(self.where)
 
 
 LABELLED = "labelled"
@@ -206,47 +200,6 @@ class Score(FrozenModel):
     )
 
 
-class Samples(FrozenModel):
-    """Synthetic rows and the checks that they must pass."""
-
-    rows: int = Field(1_000, ge=0, description="number of synthetic rows per night; 0: none")
-    prior: Literal["mixture", "normal"] = Field("mixture", description="distribution that latents are drawn from")
-    where: str | None = Field(
-        None, description="condition on the conditioning columns, such as kind = 'boot'; default: as in training"
-    )
-    components: int = Field(
-        20, ge=1, le=256, description="components of the Gaussian mixture fitted to the training latents"
-    )
-    seed: int = Field(0, ge=0, description="seed; combined with the name of the partition")
-    labels: bool = Field(
-        False,
-        description="also model the labels, for synthetic rows alone: they are drawn given the other columns, and are "
-        "no part of features and scores (tables)",
-    )
-    sequences: bool = Field(
-        True,
-        exclude_if=lambda value: value,
-        description="draw the rows of an entity one given the row before, with times in order, if [data] names entity "
-        "and event_time and the family samples given any columns; false: independent rows without entity and time",
-    )
-    shares: dict[str, dict[str, float]] = Field(
-        default_factory=dict,
-        description='shares of values of one column, such as {income = {">50K" = 0.5}}; other values share the rest',
-    )
-    constraints: tuple[Constraint, ...] = Field((), description="constraints on every synthetic row")
-    quality: Quality = Field(Quality(), description="quality checks that a set must pass to be published")
-
-    @field_validator("shares")
-    @classmethod
-    def _shares_of_one_column(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        return check_shares(value)
-
-    @property
-    def condition(self) -> "Condition | None":
-        """Condition on the conditioning columns; None: as in training."""
-        return _parsed_condition(self.where)
-
-
 class Evaluate(FrozenModel):
     """Labels for evaluation; never used in training."""
 
@@ -255,7 +208,7 @@ class Evaluate(FrozenModel):
     @property
     def anomaly_condition(self) -> "Condition | None":
         """Condition that marks anomalies; None: no labels."""
-        return _parsed_condition(self.anomaly)
+        return parsed_condition(self.anomaly)
 
 
 class Job(FrozenModel):

@@ -1,6 +1,11 @@
-"""One error style for faults that pydantic finds: `expected X, got Y`."""
+"""Parts that sections of a job file share: the error style `expected X, got Y`, and conditions on rows."""
+
+from typing import TYPE_CHECKING
 
 from pydantic_core import ErrorDetails
+
+if TYPE_CHECKING:
+    from aepipe.expressions.condition import Condition
 
 _EXPECTED = {
     "bool_parsing": "true or false",
@@ -43,3 +48,10 @@ def describe_fault(fault: ErrorDetails) -> str:
     else:
         expected = fault["msg"].replace("Input should be", "expected", 1)
     return f"{expected}, got {fault['input']!r}"
+
+
+def parsed_condition(text: str | None) -> "Condition | None":
+    """Parse the condition of a section; None without one."""
+    from aepipe.expressions.condition import Condition  # pyarrow.compute: not for commands that read no rows
+
+    return Condition.parse(text) if text else None

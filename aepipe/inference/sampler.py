@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
+from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.encoding import Arrays
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
@@ -25,7 +26,7 @@ from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.inference.memory_budget import batch_rows
 from aepipe.inference.related_rows import related_rows
 from aepipe.inference.session import Session, usable_device
-from aepipe.layout import COMPLETER, LABELS, OPENING
+from aepipe.layout import COMPLETER, LABELS, OPENING, TEXT_SAMPLER
 
 Prior = Literal["mixture", "normal"]
 
@@ -53,6 +54,7 @@ def draw(
     seed: int,
     prior: Prior = "mixture",
     where: Condition | None = None,
+    tokens: TokenChoice = MODEL_TOKENS,
     start: int = 0,
     device: Device = "auto",
 ) -> Iterator[pa.RecordBatch]:
@@ -63,8 +65,9 @@ def draw(
         rows: number of rows.
         seed: seed of all noise.
         prior: distribution of the latents.
-        where: a condition that all rows meet: on any column if the family samples given any columns, else on condition
-            columns, or on any columns if it names a label that the model samples.
+        where: a condition that all rows meet: on any column if the family samples given any columns or the model has
+            texts, else on condition columns, or on any columns if it names a label that the model samples.
+        tokens: temperature and truncation of the tokens of texts; the other columns do not depend on it.
         start: index of the first row.
         device: where the graphs run.
 
@@ -74,7 +77,8 @@ def draw(
     Raises:
         JobInvalid: no sample can meet `where`.
         BundleNotFound: the family cannot sample.
-        OptionInvalid: the family does not have this prior, or a literal of `where` does not fit its column.
+        OptionInvalid: the family does not have this prior, a literal of `where` does not fit its column, or the model
+            cannot draw `tokens`.
         DeviceUnavailable: the device cannot be used.
     """
     part = _PARTS[prior]
@@ -83,12 +87,13 @@ def draw(
             f"{bundle.version}, a {bundle.manifest.family}, has no prior '{prior}': expected its own learned prior. "
             "Omit the prior."
         )
+    refuse_tokens(bundle, tokens)
     if where is not None and is_filtered(bundle, where):
         refuse_unknown(bundle, where)
-        chain = SamplingChain(bundle, part, ConditionPool(bundle), device=device, seed=seed)
+        chain = SamplingChain(bundle, part, ConditionPool(bundle), device=device, seed=seed, tokens=tokens)
         batches = _MatchingRows(chain, bundle, where).batches(start)
     else:
-        chain = SamplingChain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed)
+        chain = SamplingChain(bundle, part, ConditionPool(bundle, where), device=device, seed=seed, tokens=tokens)
         is_fixed = not chain.related  # else rows without a counterpart in training are left out
         batches = _of_blocks(chain.block, chain.rows, start) if is_fixed else _from(map(chain.block, count()), start)
     if rows == 0:
@@ -101,7 +106,29 @@ def draw(
 
 def is_filtered(bundle: Bundle, where: Condition) -> bool:
     """Tell whether generated rows are filtered by a condition; otherwise it selects the conditions of the rows."""
-    return supports_conditioning(bundle) or bool(where.columns & {codec.name for codec in bundle.encoding.labels})
+    encoding = bundle.encoding
+    if encoding.layout.texts and where.columns.isdisjoint(encoding.schema.conditions):
+        return True
+    return supports_conditioning(bundle) or bool(where.columns & {codec.name for codec in encoding.labels})
+
+
+def refuse_tokens(bundle: Bundle, tokens: TokenChoice) -> None:
+    """Check that a model can draw tokens with a temperature or a truncation.
+
+    Raises:
+        OptionInvalid: it has no texts, or was exported without this graph.
+    """
+    if not tokens or TEXT_SAMPLER in bundle.manifest.parts:
+        return
+    names = " and ".join(tokens.named)
+    if bundle.encoding.layout.texts:
+        raise OptionInvalid(
+            f"{bundle.version} cannot take {names}: its bundle was written before such draws. Train again, or omit "
+            f"{names}."
+        )
+    raise OptionInvalid(
+        f"{bundle.version} cannot take {names}: expected a model with a text column, got none. Omit {names}."
+    )
 
 
 def refuse_where(bundle: Bundle, where: Condition | None) -> None:
@@ -122,7 +149,16 @@ class SamplingChain:
     The parts always run on whole blocks, because the last bit of an output varies with the number of rows.
     """
 
-    def __init__(self, bundle: Bundle, prior: str, conditions: ConditionPool, *, device: Device, seed: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        prior: str,
+        conditions: ConditionPool,
+        *,
+        device: Device,
+        seed: int,
+        tokens: TokenChoice = MODEL_TOKENS,
+    ) -> None:
         self.rows = batch_rows(bundle.encoding.layout, asked=BLOCK_ROWS, device="cpu")
         self._bundle = bundle
         self._conditions = conditions
@@ -131,12 +167,14 @@ class SamplingChain:
         self._device, _ = usable_device(device)  # fails here, not when the first part runs
         self._sessions = dict[str, Session]()
         self.related = related_rows(bundle)
+        self._choice = _choice_inputs(bundle, tokens, self.rows)
 
     def block(self, index: int) -> pa.RecordBatch:
         """Return the rows of a block."""
         given = self._conditions.draw(seed=self._seed, start=index * self.rows, rows=self.rows)
         z = self._run(self._prior, index)
-        arrays = self._run("sampler", index, **z, **given.arrays)
+        part = TEXT_SAMPLER if self._choice else "sampler"
+        arrays = self._run(part, index, **z, **given.arrays, **self._choice)
         labels = self._labels({**arrays, **given.arrays}, index)
         rows = self._in_order(self._decode(arrays, index), given.columns, labels)
         return self._with_relations(rows, index)
@@ -211,8 +249,9 @@ class SamplingChain:
     def _run(self, part: str, index: int, **given: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
         onnx, info = self._bundle.part(part)
         start = index * self.rows
+        stream = "sampler" if part == TEXT_SAMPLER else part  # only the tokens of a row differ
         drawn = {
-            port.name: noise(port, stream=part, seed=self._seed, start=start, rows=self.rows)
+            port.name: noise(port, stream=stream, seed=self._seed, start=start, rows=self.rows)
             for port in info.inputs
             if port.noise is not None
         }
@@ -238,7 +277,7 @@ class _MatchingRows:
         derived = {relation.target for relation in chain.related.relations}
         fixable = {column.name for column in bundle.encoding.schema.modelled} - derived
         self._conditions = None
-        if share < LEAST_SHARE and where.columns <= fixable:
+        if share < LEAST_SHARE and where.columns <= fixable and supports_conditioning(bundle):
             self._conditions = ConditionSampler(bundle, where, chain.block_with_codes, first=_SEARCH_START)
 
     def batches(self, start: int) -> Iterator[pa.RecordBatch]:
@@ -261,6 +300,18 @@ class _MatchingRows:
 
     def _matching(self, block: pa.RecordBatch) -> pa.RecordBatch:
         return block.filter(self._where.mask(block))
+
+
+def _choice_inputs(bundle: Bundle, tokens: TokenChoice, rows: int) -> dict[str, NDArray[np.generic]]:
+    """Return the inputs of the graph of token draws, (rows, 1) each; none if tokens are drawn as modelled."""
+    if not tokens:
+        return {}
+    most = max(text.size for text in bundle.encoding.layout.texts)
+    return {
+        "temperature": np.full((rows, 1), tokens.temperature or 1.0, np.float32),
+        "top_k": np.full((rows, 1), min(tokens.top_k or most, most), np.int32),
+        "top_p": np.full((rows, 1), tokens.top_p or 1.0, np.float32),
+    }
 
 
 def _from(blocks: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
+from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.encoding import Encoded
 from aepipe.errors import SchemaMismatch
 from aepipe.expressions.condition import Condition
@@ -153,6 +154,7 @@ class TableModel:
         seed: int = 0,
         prior: Literal["mixture", "normal"] | None = None,
         where: str | None = None,
+        tokens: TokenChoice = MODEL_TOKENS,
     ) -> pa.Table:
         """Generate rows. The same seed gives the same rows; a larger sample begins with the smaller one.
 
@@ -161,17 +163,19 @@ class TableModel:
             seed: seed of all noise.
             prior: distribution of the latents; None: mixture.
             where: a condition that all rows meet.
+            tokens: temperature and truncation of the tokens of texts.
 
         Raises:
             JobInvalid: no sample can meet `where`.
+            OptionInvalid: the model cannot draw `tokens`.
         """
         chosen = prior or "mixture"
         condition = None if where is None else Condition.parse(where)
         if condition is not None:
             refuse_where(self.bundle, condition)
             refuse_unknown_values(self.bundle, condition)
-        batches = list(draw(self.bundle, rows, seed=seed, prior=chosen, where=condition, device=self.device))
-        return pa.Table.from_batches(batches)
+        batches = draw(self.bundle, rows, seed=seed, prior=chosen, where=condition, tokens=tokens, device=self.device)
+        return pa.Table.from_batches(list(batches))
 
     def fill(self, table: pa.Table, *, seed: int = 0) -> pa.Table:
         """Draw missing modelled cells given the observed ones; each seed gives one of many imputations.

@@ -1,13 +1,18 @@
-"""The usual three ONNX files of a family: rows to latents, latents to rows, latents and noise to a sampled row."""
+"""The usual ONNX files of a family: rows to latents, latents to rows, latents and noise to a sampled row."""
 
 from collections.abc import Sequence
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.layout import LATENT_TYPES, Layout, Port
+from aepipe.layout import LATENT_TYPES, TEXT_SAMPLER, Layout, Port
 from aepipe.models.base import Model, Part, Posterior
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.text_likelihood import TextLikelihood
+from aepipe.models.layers.token_choice import TOKEN_CHOICE, Truncation
 
 
 def standard_parts(model: Model) -> tuple[Part, ...]:
@@ -23,20 +28,16 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
     given, rebuilt = layout.given_ports, layout.rebuilt_ports
     chained = ("cat",) if layout.texts else ()  # a token depends on the tokens before it
     tokens = max(1, sum(text.length for text in layout.texts))
-    return (
+    rows = partial(Part, outputs=rebuilt, atol=atol, scales=scales, chained=chained, draws=tokens)
+    parts = (
         Part("encoder", Encoder(model), layout.encoded_ports, latent_ports(model)),
-        Part("decoder", Decoder(model), (z, *given), rebuilt, atol=atol, scales=scales, chained=chained, draws=tokens),
-        Part(
-            "sampler",
-            Sampler(model),
-            (z, *given, *noise),
-            rebuilt,
-            atol=atol,
-            scales=scales,
-            chained=chained,
-            draws=tokens,
-        ),
+        rows("decoder", Decoder(model), (z, *given)),
+        rows("sampler", Sampler(model), (z, *given, *noise)),
     )
+    if not isinstance(model.likelihood, TextLikelihood):
+        return parts
+    inputs = (z, *given, *noise, *TOKEN_CHOICE)
+    return (*parts, rows(TEXT_SAMPLER, TokenSampler(model), inputs, examples=_choice_examples()))
 
 
 def latent_port(model: Model) -> Port:
@@ -116,6 +117,30 @@ class Sampler(nn.Module):
         given = len(self.model.layout.given_ports)
         params = _decoded(self.model, z, given_and_noise[:given])
         return self.model.likelihood.draw(params, *given_and_noise[given:])
+
+
+class TokenSampler(nn.Module):
+    """Inputs of `Sampler`, then of `TOKEN_CHOICE`, to a sampled row; the truncation applies to the tokens alone."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        likelihood, given = self.model.likelihood, len(self.model.layout.given_ports)
+        assert isinstance(likelihood, TextLikelihood)
+        noise, choice = inputs[given : -len(TOKEN_CHOICE)], inputs[-len(TOKEN_CHOICE) :]
+        return likelihood.draw_truncated(_decoded(self.model, z, inputs[:given]), Truncation(*choice), *noise)
+
+
+def _choice_examples() -> dict[str, NDArray[np.generic]]:
+    """Return values of `TOKEN_CHOICE` for the parity check, from sharp to flat and from one token to all."""
+    rows = np.arange(512)[:, None]
+    return {
+        "temperature": (0.5 + rows % 4 / 2).astype(np.float32),
+        "top_k": (1 + rows % 50).astype(np.int32),
+        "top_p": (1 - rows % 3 / 4).astype(np.float32),
+    }
 
 
 def _decoded(model: Model, z: Tensor, given: Sequence[Tensor]) -> Tensor:

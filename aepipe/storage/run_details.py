@@ -95,6 +95,7 @@ class SampleDetails(RunDetails):
     prior: str = ""
     where: str | None = None
     shares: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    tokens: Mapping[str, float] = Field(default_factory=dict, description="temperature, top_k and top_p, if set")
     quality: Mapping[str, float | None] = Field(default_factory=dict, description="measured; empty: not measured")
     rejected: Mapping[str, int] = Field(default_factory=dict, description="rows drawn and rejected, by constraint")
 

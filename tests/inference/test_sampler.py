@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import BundleNotFound
+from aepipe.config.text import TokenChoice
+from aepipe.errors import BundleNotFound, OptionInvalid
 from aepipe.inference import sampler
 from aepipe.inference.counter_rng import noise
 from aepipe.inference.sampler import draw
@@ -85,6 +86,11 @@ def test_seeds_and_priors_draw_other_rows(bundle: Bundle) -> None:
     tables = [drawn(bundle, 20), drawn(bundle, 20, seed=4), drawn(bundle, 20, prior="normal")]
 
     assert not any(one.equals(other) for one, other in itertools.pairwise(tables))
+
+
+def test_a_temperature_is_refused_for_a_model_without_texts(bundle: Bundle) -> None:
+    with pytest.raises(OptionInvalid, match=r"cannot take temperature and top_k: expected a model with a text column"):
+        next(draw(bundle, 1, seed=0, tokens=TokenChoice(temperature=0.5, top_k=3)))
 
 
 def test_a_missing_sampler_is_reported_with_the_parts_of_the_bundle(tmp_path: Path) -> None:

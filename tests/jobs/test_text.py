@@ -9,14 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.config.job import Model as Section
-from aepipe.errors import OptionInvalid
+from aepipe.config.text import TokenChoice
+from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.jobs.explain import explain
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 from aepipe.jobs.train.fitting import collapse_warnings
 from aepipe.jobs.train.train import train
 from aepipe.models.families import plan
-from tests.support.layouts import LAYOUTS
+from tests.support.layouts import LAYOUTS, with_conditions
 
 USUAL = ["opened session for user {}", "closed session for user {}", "disk sda is {} C warm", "query took {} ms"]
 NOVEL = "kernel panic: not syncing after {} s"
@@ -74,10 +75,43 @@ def test_sampled_lines_are_made_of_known_words(job: Path) -> None:
         assert re.fullmatch(f"(?: ?(?:{'|'.join(words)}|[0-9]+))*", text), text
 
 
+@pytest.mark.slow
+def test_a_temperature_and_a_truncation_change_the_texts_alone_and_leave_less_variety(job: Path) -> None:
+    drawn, sharp = (
+        pq.read_table(sample(job, rows=200, seed=3, name=name, tokens=tokens).path)
+        for name, tokens in (("drawn", TokenChoice()), ("sharp", TokenChoice(temperature=0.5, top_p=0.5)))
+    )
+
+    assert sharp["load"].equals(drawn["load"])
+    assert not sharp["line"].equals(drawn["line"])
+    distinct = [len(set(table["line"].to_pylist())) for table in (drawn, sharp)]
+    assert 1 < distinct[1] < distinct[0]
+    greedy = pq.read_table(sample(job, rows=50, name="greedy", tokens=TokenChoice(top_k=1)).path)
+    again = pq.read_table(sample(job, rows=50, name="again", tokens=TokenChoice(top_k=1, temperature=5.0)).path)
+    assert greedy["line"].equals(again["line"])
+
+
+@pytest.mark.slow
+def test_rows_with_texts_are_sampled_given_their_other_columns(job: Path) -> None:
+    drawn = pq.read_table(sample(job, rows=40, name="high", where="load > 0.5").path)
+
+    assert drawn.num_rows == 40
+    assert min(drawn["load"].to_pylist()) > 0.5
+    assert len(set(drawn["line"].to_pylist())) > 5
+    with pytest.raises(JobInvalid, match=r"'load' is never > 50 in the training rows of .* expected a value from"):
+        sample(job, rows=40, name="none", where="load > 50")
+
+
 @pytest.mark.parametrize("family", ["pca", "vrnn", "tabular_vae", "factor_vae"])
 def test_a_family_without_texts_says_which_have_them(family: str) -> None:
     with pytest.raises(OptionInvalid, match=r"has no texts, but 'line' is one: use ae or "):
         plan(LAYOUTS["text"], Section(family=family))
+
+
+def test_a_conditional_vae_takes_texts() -> None:
+    planned = plan(with_conditions(LAYOUTS["text"]), Section(family="cvae"))
+
+    assert planned.backbone.name == "recurrent"
 
 
 def test_a_model_of_texts_that_ignores_its_latents_is_named() -> None:

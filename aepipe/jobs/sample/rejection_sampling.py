@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
+from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.errors import JobInvalid
 from aepipe.inference.counter_rng import uniforms
 from aepipe.inference.sampler import Prior, draw
@@ -31,12 +32,13 @@ _STREAM = "shares"
 
 
 class Source(NamedTuple):
-    """Model, seed, prior and device that rows are drawn with."""
+    """Model, seed, prior, device and choice of tokens that rows are drawn with."""
 
     bundle: Bundle
     seed: int
     prior: Prior
     device: Device
+    tokens: TokenChoice = MODEL_TOKENS
 
 
 def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) -> Iterator[pa.RecordBatch]:
@@ -52,6 +54,7 @@ def draw_rows(source: Source, groups: Sequence[Group], rules: ConstraintFilter) 
             seed=source.seed,
             prior=source.prior,
             where=groups[0].where,
+            tokens=source.tokens,
             device=source.device,
         )
         return
@@ -89,6 +92,7 @@ class _Stream:
             seed=self._seed,
             prior=source.prior,
             where=group.where,
+            tokens=source.tokens,
             device=source.device,
         )
         first, found = list[pa.RecordBatch](), 0

@@ -18,11 +18,12 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job, read_job
 from aepipe.config.sample_requirements import check_shares
+from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import supports_conditioning
-from aepipe.inference.sampler import refuse_where
+from aepipe.inference.sampler import refuse_tokens, refuse_where
 from aepipe.jobs.lineage.emit import emit_samples
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
@@ -96,6 +97,7 @@ class SampleRequest:
     prior: Prior
     where: str | None
     shares: Mapping[str, Mapping[str, float]]
+    tokens: TokenChoice = MODEL_TOKENS
 
     def __post_init__(self) -> None:
         """Refuse an unknown prior and shares that are not of one column or do not add up.
@@ -117,7 +119,7 @@ class SampleRequest:
 
     def key(self, job: Job, bundle: Bundle) -> str:
         """Return the digest of all inputs of the rows and of the decision to publish them."""
-        given = [str(value) for value in (self.where, self.shares) if value]
+        given = [str(value) for value in (self.where, self.shares, self.tokens.named) if value]
         given += ["sequences"] if self.is_sequential(job, bundle) else []
         requirements = job.samples.model_dump_json(include={"constraints", "quality"})
         return digest_of(CONTRACT, bundle.version, str(self.rows), str(self.seed), self.prior, requirements, *given)
@@ -131,7 +133,7 @@ class SampleRequest:
 
     def details(self, quality: Mapping[str, float], rejected: Mapping[str, int]) -> SampleDetails:
         """Return the details for the manifest, without empty ones."""
-        found = asdict(self) | {"quality": dict(quality), "rejected": dict(rejected)}
+        found = asdict(self) | {"quality": dict(quality), "rejected": dict(rejected), "tokens": self.tokens.named}
         return SampleDetails.model_validate({name: value for name, value in found.items() if value not in (None, {})})
 
 
@@ -184,6 +186,7 @@ def sample(
     partition: str | None = None,
     name: str | None = None,
     model: str = "champion",
+    tokens: TokenChoice = MODEL_TOKENS,
     png: Path | None = None,
     progress: Progress | None = None,
 ) -> SampleResult:
@@ -200,27 +203,26 @@ def sample(
         shares: Share of rows by value, for one column; None: the job's.
         partition: Partition to write; None: dt=<today>.
         name: Name of the set, in place of a partition: letters, digits, - and _. `run` never replaces a named set.
+        tokens: Temperature and truncation of the tokens of texts; what it leaves open is the job's.
         png: Folder that the images of a published set are also written to, <row>.png; None: none.
 
     Raises:
-        ArgumentInvalid: The number of rows, the name or the shares are invalid.
-        JobInvalid: No sample can satisfy the arguments or the job.
+        JobInvalid: The number of rows, the name or the shares are invalid, or no sample can satisfy what is asked.
         BundleNotFound: The family cannot sample.
-        DataUnreadable: The reference rows of the checks are gone.
-        EvaluationInvalid: The reference rows do not support a check.
+        DataUnreadable, EvaluationInvalid: The reference rows of the checks are gone, or do not support one.
     """
-    began = time.perf_counter()
-    job = read_rows_job(job_path, "sample")
+    began, job = time.perf_counter(), read_rows_job(job_path, "sample")
     outputs, place, bundle = Outputs(job.out_path), _place(partition, name), open_bundle(job, model)
     request = SampleRequest(
         rows=_validated_rows(job, rows),
         seed=partition_seed(job.samples.seed, place) if seed is None else seed,
         prior=cast(Prior, prior or job.samples.prior),
         where=where or job.samples.where,
-        shares=job.samples.shares if shares is None else {column: dict(each) for column, each in shares.items()},
+        shares=job.samples.shares if shares is None else shares,
+        tokens=tokens.over(job.samples.token_choice),
     )
-    run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
     refuse_png(bundle, png)
+    run = _SampleRun(job, bundle, request, _validated_groups(job, bundle, request), place, progress or no_progress)
     outputs.claim(job.name)  # once nothing is refused
     with outputs.commit(SAMPLE, place, request.key(job, bundle)) as commit:
         found = _draw_and_publish(run, commit) if commit.done is None else _published_set(run, commit.done)
@@ -265,6 +267,7 @@ def _is_nightly(job: Job, partition: str, details: SampleDetails) -> bool:
         and details.seed == partition_seed(settings.seed, partition)
         and details.prior == settings.prior
         and details.where == settings.where
+        and dict(details.tokens) == settings.token_choice.named
         and dict(details.shares) == settings.shares
     )
 
@@ -296,6 +299,7 @@ def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple
     if request.condition is not None:
         refuse_where(bundle, request.condition)
         refuse_unknown_values(bundle, request.condition)
+    refuse_tokens(bundle, request.tokens)
     groups = build_groups(bundle, request.rows, where=request.condition, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)
@@ -341,7 +345,7 @@ def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _Sampl
 def _drawn(run: _SampleRun, constraints: ConstraintFilter, reference: Reference | None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a set: sequences of entities where the data have them, else independent rows."""
     request = run.request
-    source = Source(run.bundle, request.seed, request.prior, run.job.run.device)
+    source = Source(run.bundle, request.seed, request.prior, run.job.run.device, request.tokens)
     if reference is not None and reference.order is not None and request.is_sequential(run.job, run.bundle):
         sampler = fit_sampler(source, reference.train, reference.order)
         if sampler is not None:

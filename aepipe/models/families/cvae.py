@@ -11,7 +11,7 @@ FAMILY = Family(
     "cvae",
     "conditional VAE: Gaussian latents given condition columns; samples at a condition",
     VaeOptions,
-    ("mlp", "conv"),
+    ("mlp", "conv", "recurrent"),
     VaeBase,
     vae_faults,
     takes_conditions=True,

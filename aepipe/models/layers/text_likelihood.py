@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from aepipe.layout import END, UNSEEN, Layout, Port, Text
 from aepipe.models.layers.likelihood import Likelihood, LikelihoodOptions, Residual, TableLikelihood
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.token_choice import Truncation
 from aepipe.models.layers.token_decoder import STATE, TokenDecoder
 from aepipe.models.layers.tokens import in_layout_order, rest_codes, rest_of, tokens_of, within
 
@@ -50,10 +51,14 @@ class TextLikelihood(Likelihood):
         return self._row(rest, [decoder.draw(context, None) for _, decoder, context in self._texts(params)])
 
     def draw(self, params: Tensor, *noise: Tensor) -> tuple[Tensor, ...]:
+        return self.draw_truncated(params, None, *noise)
+
+    def draw_truncated(self, params: Tensor, truncation: Truncation | None, *noise: Tensor) -> tuple[Tensor, ...]:
+        """Draw a row as `draw`, its tokens from a truncated distribution; None: as `draw`."""
         rest = self.rest.draw(params[:, : self.rest.width], *noise[:-1]) if self.rest.noise else ()
         begin, drawn = 0, []
         for text, decoder, context in self._texts(params):
-            drawn.append(decoder.draw(context, noise[-1][:, begin : begin + text.length]))
+            drawn.append(decoder.draw(context, noise[-1][:, begin : begin + text.length], truncation))
             begin += text.length
         return self._row(rest, drawn)
 

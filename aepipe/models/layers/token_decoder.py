@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aepipe.layout import END, MISSING, UNSEEN, Category, Text
 from aepipe.models.layers.gru import Gru, gated
 from aepipe.models.layers.scan import State, unroll
+from aepipe.models.layers.token_choice import Truncation, draw_truncated
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE, inverse_cdf
 from aepipe.models.losses import categorical_nll
 
@@ -58,10 +59,15 @@ class TokenDecoder(nn.Module):
         logits = self.head(states).to(context.dtype)
         return categorical_nll(logits.log_softmax(2), tokens.T).T
 
-    def draw(self, context: Tensor, uniform: Tensor | None) -> Tensor:
+    def draw(self, context: Tensor, uniform: Tensor | None, truncation: Truncation | None = None) -> Tensor:
         """Return codes (B, T) int64, token by token: drawn by uniform (B, T), or the likeliest token without.
 
         All codes after END, and after a missing text, are END.
+
+        Args:
+            context: (B, S).
+            uniform: noise; None: the likeliest tokens.
+            truncation: temperature and truncation of the distribution; None: as it is.
         """
         of_inputs, of_state, bias_of_inputs, bias_of_state = self.gru.cells.all_weights[0]
         table, weight, bias = self.table, self.head.weight, self.head.bias
@@ -70,17 +76,24 @@ class TokenDecoder(nn.Module):
         of_token = of_inputs[:, :EMBEDDED]
 
         def step(carried: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
-            state, before, running, of_context = carried
+            state, before, running, of_context, *limits = carried
             gates = F.linear(before, of_token) + of_context
             after = gated(gates, F.linear(state, of_state, bias_of_state), state)
             logits = F.linear(after, weight, bias) + inputs[0]
-            chosen = logits.argmax(1) if uniform is None else inverse_cdf(logits.softmax(1), inputs[1])
+            if uniform is None:
+                chosen = logits.argmax(1)
+            elif truncation is None:
+                chosen = inverse_cdf(logits.softmax(1), inputs[1])
+            else:
+                chosen = draw_truncated(logits, inputs[1], Truncation(*limits))
             code = torch.where(running[:, 0] > 0, chosen, torch.full_like(chosen, END))
             goes_on = ((code != END) & (code != MISSING)).to(running.dtype).unsqueeze(1) * running
-            return (after, F.embedding(code, table), goes_on, of_context.clone()), (code,)
+            unchanged = (each.clone() for each in (of_context, *limits))
+            return (after, F.embedding(code, table), goes_on, *unchanged), (code,)
 
         begin = F.embedding(torch.full_like(context[:, 0], END, dtype=torch.int64), table)
-        initial = (torch.tanh(self.start(context)), begin, torch.ones_like(context[:, :1]), of_context)
+        running = torch.ones_like(context[:, :1])
+        initial = (torch.tanh(self.start(context)), begin, running, of_context, *(truncation or ()))
         steps: tuple[Tensor, ...] = (self.drawable,) if uniform is None else (self.drawable, uniform.T.contiguous())
         _, (codes,) = unroll(step, initial, steps)
         return codes.T
