@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
@@ -45,14 +46,14 @@ def publish_summary(job_name: str, markdown: str) -> None:
     )
 
 
-def publish_report(job_name: str, page: Path) -> None:
-    """Publish the address of the report."""
+def publish_report(job_name: str, page: Path, *, what: Literal["report", "comparison"] = "report") -> None:
+    """Publish the address of the report, or of the comparison of two models."""
     # browsers do not follow a `file:` link from a web page: users copy it into the address bar
     create_link_artifact(
         page.resolve().as_uri(),
         link_text=_as_text(page.name),
-        key=artifact_key("report", job_name),
-        description=f"{job_name}: report on the machine that ran the flow",
+        key=artifact_key(what, job_name),
+        description=f"{job_name}: {what} on the machine that ran the flow",
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prefect.events import emit_event
 from pydantic import Field
 
-from aepipe.bundles.aliases import CHAMPION
+from aepipe.bundles.aliases import CHALLENGER, CHAMPION
 from aepipe.bundles.registry import Registry
 from aepipe.cli.console import progress_bar
 from aepipe.config.job import Job, read_job
@@ -28,6 +28,7 @@ from flows.terminal import run
 from flows.train import fit, show_training
 
 if TYPE_CHECKING:
+    from aepipe.jobs.report.compare import CompareResult
     from aepipe.jobs.report.report import ReportResult
     from aepipe.jobs.train.train import TrainResult
 
@@ -47,6 +48,7 @@ class NightlyResult(NamedTuple):
     report: "ReportResult | None"
     drift: DriftResult | None = None
     challenger: "TrainResult | None" = None
+    comparison: "CompareResult | None" = None
 
 
 @pipeline
@@ -75,7 +77,13 @@ def _run_steps(options: NightOptions, job: Job) -> NightlyResult:
     page = _report(options, job.name, scored)
     challenger = fit(options.job, options.device) if job.drift.retrain and drift and drift.alarms else None
     night = NightlyResult(
-        train=trained, nights=scored.nights, sample=drawn, report=page, drift=drift, challenger=challenger
+        train=trained,
+        nights=scored.nights,
+        sample=drawn,
+        report=page,
+        drift=drift,
+        challenger=challenger,
+        comparison=None if challenger is None else _comparison(job),
     )
     notice = send_alert(options.job, options.model, scored)
     summary = night_summary(
@@ -160,6 +168,28 @@ def _report(options: NightOptions, name: str, scored: ScoreOutcome) -> "ReportRe
     return None
 
 
+@step
+def write_comparison(job: Path) -> "CompareResult":
+    """Write one HTML page that shows champion and challenger side by side."""
+    from aepipe.jobs.report.compare import compare_report
+
+    with progress_bar(quiet=False) as progress:
+        return compare_report(job, CHAMPION, CHALLENGER, progress=progress)
+
+
+def _comparison(job: Job) -> "CompareResult | None":
+    """Write and publish the comparison; None if the challenger was promoted, or cannot be compared: a night goes on."""
+    named = Registry(job.bundle_path).aliases()
+    if named.get(CHALLENGER) in (None, named.get(CHAMPION)):
+        return None
+    answer = outcome(write_comparison(job.source, return_state=True))
+    if isinstance(answer, BaseException):
+        run_log().warning("champion and challenger were not compared: %s", answer)
+        return None
+    publish_report(job.name, answer.path, what="comparison")
+    return answer
+
+
 def show_night(night: NightlyResult) -> None:
     """Print a summary to the terminal."""
     if night.train is not None:
@@ -171,6 +201,8 @@ def show_night(night: NightlyResult) -> None:
         show_sample(night.sample)
     if night.report is not None:
         print(f"report in {night.report.path}")
+    if night.comparison is not None:
+        print(f"champion and challenger in {night.comparison.path}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_text, progress_bar
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 
 
 def report(
@@ -16,13 +16,24 @@ def report(
         Path | None,
         typer.Option(metavar="PAGE", help="Write a page of all nights of all jobs in this folder instead."),
     ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Write a page of two nights or versions side by side instead."),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Write one HTML page about the model and the partitions scored with it, or an index of all jobs in a folder.
 
     Example: [bold]aepipe report data/cells/job.toml[/bold]
+    Example: [bold]aepipe report data/flights/job.toml --compare 2013-02-07 2013-02-08[/bold]
+    Example: [bold]aepipe report data/cells/job.toml --compare champion challenger[/bold]
     Example: [bold]aepipe report data --index jobs.html[/bold]
     """
+    if index is not None and compare is not None:
+        raise typer.BadParameter("expected --index or --compare, got both. Leave one out.")
+    if compare is not None:
+        _compare(job, compare, json=json)
+        return
     from aepipe.jobs.report.report import report as write
 
     if index is not None:
@@ -40,6 +51,18 @@ def report(
         print_json(result)
     else:
         print_text(f"wrote {result.path}")
+
+
+def _compare(job: Path, names: tuple[str, str], *, json: bool) -> None:
+    from aepipe.jobs.report.compare import compare_report
+
+    with progress_bar(quiet=json) as progress:
+        result = compare_report(job, *names, progress=progress)
+    if json:
+        print_json(result)
+        return
+    print_table(f"{result.first} and {result.second}", ("alarms", "rows"), tuple(result.alarms.items()))
+    print_text(f"wrote {result.path}")
 
 
 COMMANDS = (report,)

@@ -9,7 +9,8 @@ from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, did_you_mean
 from aepipe.jobs.results import Result
-from aepipe.storage import IMPUTE, RUN_KINDS, SAMPLE, SCORE, Outputs, page_of, samples_page_of
+from aepipe.storage import IMPUTE, RUN_KINDS, SAMPLE, SCORE, Outputs, is_comparison_of, page_of, samples_page_of
+from aepipe.storage.listing import entries
 from aepipe.tables.partition_dates import date_of_partition
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
 
@@ -144,7 +145,8 @@ def _remove(
     sources = _sources(job)
     found = []
     for name in names:
-        pages = (page_of(name), samples_page_of(name))
+        reports = [path.name for path in entries(job.out_path / "reports")]
+        pages = (page_of(name), samples_page_of(name), *(page for page in reports if is_comparison_of(page, name)))
         files = outputs.files_of(name, pages)
         size = sum(path.stat().st_size for path in files)
         found.append(Forgotten(partition=name, files=files, bytes=size, has_source=name in sources))

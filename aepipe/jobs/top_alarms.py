@@ -90,7 +90,7 @@ def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alar
     begin = 0
     for batch in slices([night.scores], [*kept, *reasons, *cells, "score", "p_value", "is_anomaly"], rows=READ_ROWS):
         rows, places = _strongest(batch, most)
-        texts = {name: _texts(rows.column(name)) for name in (*kept, *reasons)}
+        texts = {name: as_texts(rows.column(name)) for name in (*kept, *reasons)}
         cell_values = {name: rows.column(name).to_pylist() for name in cells}
         for at, place in enumerate(places):
             cell = {name: values[at] for name, values in cell_values.items()} if cells else {}
@@ -125,7 +125,7 @@ def _strongest(batch: pa.RecordBatch, most: int) -> tuple[pa.RecordBatch, list[i
     return flagged.take(order), places.take(order).to_pylist()
 
 
-def _texts(column: pa.Array) -> list[str | None]:
+def as_texts(column: pa.Array) -> list[str | None]:
     """Return values as text; Arrow casts them without pandas, which its Python timestamps would import."""
     try:
         return list(column.cast(pa.string()).to_pylist())

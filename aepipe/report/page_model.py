@@ -194,6 +194,16 @@ class DriftLine(NamedTuple):
     alarm: bool
 
 
+class PairedNight(NamedTuple):
+    """Rows of one partition, and those flagged by each version and by both."""
+
+    partition: str
+    rows: int
+    first: int
+    second: int
+    both: int
+
+
 class EntityLine(NamedTuple):
     """Rows of one entity, such as a device: flagged rows, lowest p-value, and its threshold, own or shared."""
 

@@ -19,7 +19,15 @@ from aepipe.storage.manifest import FileRecord, Manifest
 from aepipe.storage.output_store import Outputs
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile, put_parquet, read_parquet
 from aepipe.storage.partition_result import PartitionResult, Status
-from aepipe.storage.paths import HIDDEN, check_partition, page_of, samples_page_of
+from aepipe.storage.paths import (
+    HIDDEN,
+    check_partition,
+    is_comparison_of,
+    model_comparison_page,
+    night_comparison_page,
+    page_of,
+    samples_page_of,
+)
 from aepipe.storage.pieces import PieceFiles
 from aepipe.storage.run_details import (
     ImputeDetails,
@@ -58,9 +66,12 @@ __all__ = [
     "digest_bytes",
     "digest_file",
     "digest_of",
+    "is_comparison_of",
     "lock",
     "make_folder",
+    "model_comparison_page",
     "naming",
+    "night_comparison_page",
     "page_of",
     "put_bytes",
     "put_if_changed",

@@ -125,6 +125,33 @@ def samples_page_of(partition: str) -> str:
     return f"samples-{page_of(partition)}"
 
 
+def night_comparison_page(first: str, second: str) -> str:
+    """Return the file name of the page that compares two partitions.
+
+    >>> night_comparison_page("dt=2026-01-01", "dt=2026-01-02")
+    'compare-dt=2026-01-01-with-dt=2026-01-02.html'
+    """
+    return f"compare-{page_of(first).removesuffix('.html')}-with-{page_of(second)}"
+
+
+def model_comparison_page(first: str, second: str) -> str:
+    """Return the file name of the page that compares two versions of a model."""
+    return f"models-{first}-with-{second}.html"
+
+
+def is_comparison_of(page: str, partition: str) -> bool:
+    """Return whether a page compares this partition with another, or two versions on any partitions.
+
+    >>> is_comparison_of("compare-dt=1-with-dt=2.html", "dt=2"), is_comparison_of("compare-dt=1-with-dt=2.html", "dt=3")
+    (True, False)
+    """
+    stem = page_of(partition).removesuffix(".html")
+    of_nights = page.startswith(f"compare-{stem}-with-") or (
+        page.startswith("compare-") and page.endswith(f"-with-{stem}.html")
+    )
+    return of_nights or (page.startswith("models-") and "-with-" in page)
+
+
 def check_partition(partition: str) -> str:
     """Return the name if it can be a folder that every Parquet reader finds.
 

@@ -9,16 +9,31 @@ from pathlib import Path
 
 import pytest
 
+from aepipe.report.compare_page import render_comparison
 from aepipe.report.render import render
 from aepipe.report.sample_page import render_sample_page
 from tests.support import wide_pages
+
+ROOT = Path(__file__).parents[2]
+AXE = next(
+    (
+        path
+        for folder in (ROOT, Path("/usr/lib"), Path("/usr/local/lib"), Path.home())
+        if (path := folder / "node_modules" / "axe-core" / "axe.min.js").is_file()
+    ),
+    None,
+)
+"""Accessibility checks of axe-core: `npm install --no-save axe-core` in the root of the repository."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MAKERS = {
     "wide": lambda: render(wide_pages.wide_page()),
     "month": lambda: render(wide_pages.month_page()),
     "series": lambda: render(wide_pages.series_page()),
+    "images": lambda: render(wide_pages.image_page()),
     "samples": lambda: render_sample_page(wide_pages.sample_page()),
+    "index": wide_pages.index_page,
+    "compare": lambda: render_comparison(wide_pages.compare_page()),
 }
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 
@@ -32,6 +47,16 @@ LAYOUT = """
     if (!scrolls && style.display !== "inline" && !element.classList.contains("digest")) {
       found.cut.push(element.tagName + "." + element.className + " " + element.textContent.trim().slice(0, 40));
     }
+  });
+"""
+VIOLATIONS = """
+  axe.run(document).then(function (result) {
+    var found = document.createElement("pre");
+    found.id = "violations";
+    found.textContent = JSON.stringify(result.violations.map(function (rule) {
+      return rule.impact + " " + rule.id + ": " + rule.nodes[0].html;
+    }));
+    document.body.appendChild(found);
   });
 """
 POINTER = """
@@ -89,10 +114,11 @@ BEHAVIOUR = (
 )
 
 
-def _opened(path: Path, *, width: int = 1280) -> str:
+def _opened(path: Path, *options: str) -> str:
     """Return the document after its scripts ran."""
     assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", f"--window-size={width},900", "--dump-dom", path.as_uri()]
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--window-size=1280,900", *options]
+    command += ["--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return done.stdout
 
@@ -134,8 +160,27 @@ def test_nothing_is_cut_and_the_page_does_not_scroll_sideways(texts, tmp_path, n
     assert found == {"page": 0, "cut": []}
 
 
-def test_print_cuts_nothing(texts, tmp_path):
-    printed = texts["wide"].replace("@media print", "@media all")
+@pytest.mark.skipif(AXE is None, reason="axe-core is not installed")
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_axe_finds_nothing(texts, tmp_path, name, is_dark):
+    assert AXE is not None
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", texts[name])
+    if is_dark:
+        page = page.replace("@media screen and (prefers-color-scheme: dark)", "@media screen")
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("</body>", f"<script>{AXE.read_text()}</script><script>{VIOLATIONS}</script></body>"))
+
+    opened = _opened(path, "--virtual-time-budget=60000")
+
+    found = re.search(r'<pre id="violations">(.*?)</pre>', opened, re.DOTALL)
+    assert found is not None
+    assert json.loads(unescape(found[1])) == []
+
+
+@pytest.mark.parametrize("name", ["wide", "compare"])
+def test_print_cuts_nothing(texts, tmp_path, name):
+    printed = texts[name].replace("@media print", "@media all")
 
     found = _probe(printed, tmp_path / "page.html", LAYOUT, width=720)
 

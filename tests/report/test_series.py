@@ -76,7 +76,7 @@ def test_the_page_escapes_names_and_allows_its_script() -> None:
 
     page = render(ReportPage(header=header, series=(_line(),), scores=Scores(np.array([1.0]))))
 
-    assert "pump &lt;1&gt;: 1 event, highest score 4" in page
+    assert "pump &lt;1&gt;</bdi>: 1 event, highest score 4" in page
     for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL):
         assert script.endswith(SCRIPT)
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -6,7 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aepipe.bundles.bundle import Bundle, write_bundle
+from aepipe.bundles.drift_reference import FILE, DriftReference
 from aepipe.bundles.registry import Registry
+from aepipe.inference.table_model import TableModel
 from tests.support.linear_bundle import make_bundle, numbers
 
 DAYS = ("dt=2026-03-01", "dt=2026-03-02", "dt=2026-03-03")
@@ -45,3 +48,24 @@ def add_version(folder: Path, alias: str, *, seed: int, alpha: float = 0.05) -> 
     bundle = make_bundle(folder, table, data={"keys": ["id"]}, alpha=alpha)
     Registry(folder / "exported" / "linear").set_alias(alias, bundle.path.name, who="ada", why="a test")
     return bundle.path.name
+
+
+def add_reference(folder: Path) -> None:
+    """Write the champion again, with a drift reference."""
+    bundle = Bundle.open(folder / "exported" / "linear")
+    table = numbers(20_000, seed=77)
+    outputs = TableModel(bundle, device="cpu")
+    scores = outputs.score(table)["score"].to_numpy()
+    z = np.column_stack([column.to_numpy() for column in outputs.encode(table).columns])
+    inputs = bundle.encoding.encode_table(table.select(["a", "b", "c"]), rows=1_000).arrays
+    known = DriftReference.fit(bundle.encoding, bundle.manifest.latent, [inputs], {"score": scores, "z": z})
+    path = write_bundle(
+        folder / "exported" / "linear",
+        bundle.manifest.model_copy(update={"created_at": "", "files": {}}),
+        encoding=bundle.encoding,
+        onnx={name: bundle.files[f"{name}.onnx"] for name in bundle.manifest.parts},
+        calibration=bundle.calibration,
+        golden=bundle.golden,
+        extras={FILE: known.to_json()},
+    )
+    Registry(path.parent).set_alias("champion", path.name, who="ada", why="a test")

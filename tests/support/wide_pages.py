@@ -7,8 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.config.sample_requirements import Quality
+from aepipe.metrics.drift import Change
 from aepipe.quality.checks import run_checks
 from aepipe.quality.measure import Sides, measure_table
+from aepipe.report.compare_page import AlarmGroup, ComparePage, Measure, PairedAlarm, PairedDrift, Side
+from aepipe.report.index_page import JobLine, Night, render_index
 from aepipe.report.page_model import (
     Card,
     Comparison,
@@ -17,7 +20,9 @@ from aepipe.report.page_model import (
     FileLine,
     Header,
     LatentMap,
+    PairedNight,
     ReportPage,
+    Samples,
     Scores,
     TopAnomalies,
     Training,
@@ -162,6 +167,69 @@ def sample_page() -> SamplePage:
         condition=f"{NAMES[1]} = 'Zürich'",
         rejected={f"{NAMES[0]} < {NAMES[3]}": 12},
         relations=((f"{NAMES[0]} = {NAMES[1]} + {NAMES[2]}", 1.0, 0.99, 0.98),),
+    )
+
+
+def image_page() -> ReportPage:
+    """Return a page of images with long keys and class names."""
+    rng = np.random.default_rng(4)
+    pixels = rng.integers(0, 17, (64, 1, 8, 8), dtype=np.uint8)
+    anomalies = replace(
+        _anomalies([f"rows {at}-{at + 1}, columns {at}-{at + 1}" for at in range(6)]),
+        source=None,
+        reconstruction=None,
+        images=pixels[:24],
+        reconstructed=pixels[24:48],
+        top=16,
+    )
+    return replace(
+        month_page(),
+        anomalies=anomalies,
+        samples=Samples(rows=64, seed=1, prior="normal", images=pixels, real_images=pixels, top=16),
+    )
+
+
+def index_page() -> str:
+    """Return an index of jobs with long names, many nights, and one that cannot be read."""
+    nights = tuple(Night(name, 1_000_000, 10 * at, at / 300, f"out/{name}.html") for at, name in enumerate(NIGHTS))
+    jobs = [JobLine(name=name, champion="20260131T000000Z-1a2b3c4d", nights=nights, quarantined=2) for name in NAMES]
+    fault = f"/warehouse/{'folder_with_a_long_name/' * 8}job.toml: [data] path is missing"
+    return render_index([*jobs, JobLine(name=NAMES[0], fault=fault)], written_at=WHEN)
+
+
+def compare_page() -> ComparePage:
+    """Return a comparison of two versions with long names in every field."""
+    rng = np.random.default_rng(5)
+    change = Change(0.123, 0.05, 0.2, 1.5)
+    sides = tuple(
+        Side(
+            name=name,
+            note=f"family with head {name}",
+            model_version=f"payments/{'0123456789abcdef' * 3}",
+            rows=370_370_100,
+            invalid=12,
+            flagged=flagged,
+            alpha=0.01,
+            calibration_rows=20_000,
+            scores=Scores(rng.lognormal(0, 1, ROWS), rng.lognormal(0, 1, ROWS), 4.5),
+            reasons={f"{each} {at}": 10 + at for at, each in enumerate(NAMES)},
+            measures={"AUROC": Measure(0.9, (0.85, 0.95)), "false alarm rate": Measure(0.0123)},
+            rows_per_s=123_456.7,
+            facts={"size of the bundle": "1.2 MB"},
+        )
+        for name, flagged in zip(NAMES[:2], (9_000_000, 3_700_000), strict=True)
+    )
+    rows = [PairedAlarm(f"{name}, {name}", (1.23e-7, None), (name, NAMES[0])) for name in NAMES]
+    return ComparePage(
+        job=NAMES[2],
+        kind="models",
+        written_at=WHEN,
+        sides=(sides[0], sides[1]),
+        notices=(f"{NIGHTS[0]} is left out: {NAMES[0]}",),
+        joined="Both versions scored the same rows.",
+        alarms=(AlarmGroup("flagged by both", 1_234_567, rows), AlarmGroup(f"only by {NAMES[1]}", 5, rows, (1,))),
+        partitions=tuple(PairedNight(name, 1_234_567, 12_000 + at, 9_000, 8_000) for at, name in enumerate(NIGHTS)),
+        drift=tuple(PairedDrift(f"{NAMES[at % 5]} {at}", "column", change, change, change) for at in range(30)),
     )
 
 

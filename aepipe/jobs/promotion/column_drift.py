@@ -22,15 +22,15 @@ class ColumnDrift(Result):
     shift: float
 
 
-def largest_drift(model: TableModel, tables: Iterable[pa.Table]) -> ColumnDrift | None:
-    """Return the column of the tables that differs most from the training data.
+def column_drifts(model: TableModel, tables: Iterable[pa.Table]) -> tuple[ColumnDrift, ...]:
+    """Return the changes of the columns of the tables since the training data, the largest first.
 
     Returns:
-        None for a bundle without a reference, for images and windows, and without rows.
+        Empty for a bundle without a reference, for images and windows, and without rows.
     """
     reference = read_drift_reference(model.bundle)
     if reference is None or not model.bundle.encoding.layout.has_cells:
-        return None
+        return ()
     streams = {stream.name: stream for stream in reference.streams if stream.kind == "column"}
     found: dict[str, NDArray[np.int64]] = {}
     for table in tables:
@@ -38,8 +38,8 @@ def largest_drift(model: TableModel, tables: Iterable[pa.Table]) -> ColumnDrift 
             if name in streams and len(values):
                 found[name] = found.get(name, 0) + streams[name].count(values)
     changes = {name: change_between(np.asarray(streams[name].counts), now) for name, now in found.items()}
-    if not changes:
-        return None
-    column = max(changes, key=lambda name: changes[name].distance)
-    change = changes[column]
-    return ColumnDrift(column=column, distance=change.distance, low=change.low, high=change.high, shift=change.shift)
+    drifts = [
+        ColumnDrift(column=name, distance=change.distance, low=change.low, high=change.high, shift=change.shift)
+        for name, change in changes.items()
+    ]
+    return tuple(sorted(drifts, key=lambda drift: -drift.distance))

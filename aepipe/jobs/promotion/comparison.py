@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from aepipe.errors import DataUnreadable, EvaluationInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.evaluate import Measured
 from aepipe.jobs.ground_truth import LabelRule, label_rule
-from aepipe.jobs.promotion.column_drift import ColumnDrift, largest_drift
+from aepipe.jobs.promotion.column_drift import ColumnDrift, column_drifts
 from aepipe.jobs.results import Result
 from aepipe.metrics.ranking import (
     Interval,
@@ -111,6 +111,11 @@ class _Scored(NamedTuple):
     scores: Floats
     flags: Flags
 
+    @classmethod
+    def of(cls, answers: pa.Table) -> "_Scored":
+        scores = np.asarray(answers["score"].to_numpy(), np.float64)
+        return cls(scores, np.asarray(answers["is_anomaly"].to_numpy()))
+
     @property
     def valid(self) -> Flags:
         return np.isfinite(self.scores)
@@ -127,12 +132,28 @@ class _Collected:
     kept: list[Floats] = field(default_factory=list)
     labelled: list[_Scored] = field(default_factory=list)
 
-    def score(self, table: pa.Table) -> _Scored:
+    def score(self, table: pa.Table) -> pa.Table:
         began = perf_counter()
         answers = self.model.score(table)
         self.seconds += perf_counter() - began
-        scores = np.asarray(answers["score"].to_numpy(), np.float64)
-        return _Scored(scores, np.asarray(answers["is_anomaly"].to_numpy()))
+        return answers
+
+
+class Watcher(Protocol):
+    """Consumer of the scores of both models, batch by batch."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Further columns to read, as far as the files have them."""
+        ...
+
+    def add_batch(self, partition: str, begin: int, table: pa.Table, answers: tuple[pa.Table, pa.Table]) -> None:
+        """Take a batch, whose first row is `begin` in the partition, and its scores by each model."""
+        ...
+
+    def end_partition(self, *, is_compared: bool) -> None:
+        """Take note that the partition is complete, or that it is left out."""
+        ...
 
 
 def compare_models(
@@ -142,18 +163,21 @@ def compare_models(
     partitions: Sequence[Partition],
     *,
     progress: Progress,
+    watch: Watcher | None = None,
 ) -> Comparison:
     """Score the partitions with both models in one read, and compare scores, alarms, labels, cost and speed.
 
-    A partition that one of the models cannot read is left out, with the reason.
+    A partition that one of the models cannot read is left out, with the reason. `watch` sees the scores of each batch.
 
     Raises:
         DataUnreadable: no partition can be compared.
     """
-    both = _Comparing(job, champion, challenger, partitions)
+    both = _Comparing(job, champion, challenger, partitions, watch)
     for index, partition in enumerate(partitions):
         progress(f"compare {partition.name}", index / len(partitions))
         both.add(partition)
+        if watch is not None:
+            watch.end_partition(is_compared=partition.name not in both.left_out)
     if not both.partitions:
         reasons = "; ".join(f"{name}: {why}" for name, why in both.left_out.items())
         raise DataUnreadable(f"no recent partition can be compared: {reasons}. Repair the source, or name partitions.")
@@ -163,15 +187,23 @@ def compare_models(
 class _Comparing:
     """Accumulator of a comparison, one partition after another."""
 
-    def __init__(self, job: Job, champion: TableModel, challenger: TableModel, partitions: Sequence[Partition]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        champion: TableModel,
+        challenger: TableModel,
+        partitions: Sequence[Partition],
+        watch: Watcher | None,
+    ) -> None:
         self._job = job
+        self._watch = watch
         self._rule = label_rule(job)
         self._models = (_Collected(champion), _Collected(challenger))
         self._truth: list[Flags] = []
         self._rows = 0
         self.partitions: list[PartitionAlarms] = []
         self.left_out: dict[str, str] = {}
-        rows = sum(_rows_of(partition) for partition in partitions)
+        rows = sum(map(rows_of, partitions))
         self._step = max(1, math.ceil(rows / KEPT_ROWS))
         self._drift_step = max(1, math.ceil(rows / DRIFT_ROWS))
         self._sampled: list[pa.Table] = []
@@ -179,10 +211,13 @@ class _Comparing:
     def add(self, partition: Partition) -> None:
         """Score a partition; note it as left out if that fails, without a trace in the figures."""
         try:
-            batches, sampled = [], []
+            batches, sampled, begin = [], [], 0
             for table in self._tables(partition):
-                champion, challenger = (each.score(table) for each in self._models)
-                batches.append((champion, challenger, _labels(self._rule, table)))
+                first, second = (each.score(table) for each in self._models)
+                if self._watch is not None:
+                    self._watch.add_batch(partition.name, begin, table, (first, second))
+                batches.append((_Scored.of(first), _Scored.of(second), _labels(self._rule, table)))
+                begin += table.num_rows
                 sampled.append(table.take(np.arange(0, table.num_rows, self._drift_step)))
         except (DataUnreadable, SchemaMismatch) as error:
             self.left_out[partition.name] = str(error)
@@ -203,6 +238,7 @@ class _Comparing:
     def _tables(self, partition: Partition) -> Iterator[pa.Table]:
         wanted = {name for each in self._models for name in each.model.bundle.encoding.columns_read}
         wanted |= self._rule.columns if self._rule is not None else frozenset()
+        wanted |= set(self._watch.columns) if self._watch is not None else frozenset()
         for path in partition.files:
             present = [name for name in read_footer(path).schema.names if name in wanted]
             for batch in slices([path], present, rows=READ_ROWS):
@@ -247,7 +283,8 @@ class _Comparing:
     def _figures(self, each: _Collected, truth: Flags) -> ModelFigures:
         bundle, nights = each.model.bundle, len(self.partitions)
         rows = sum(night.rows for night in self.partitions)
-        measures = _measure(truth, each.labelled)
+        scores, flags = (np.concatenate(parts) for parts in zip(*each.labelled, strict=True))
+        measures = measure_labels(truth, scores, flags)
         calibration = bundle.calibration
         above = np.searchsorted(calibration.scores, calibration.threshold, side="right")
         ranks = calibration.ranks or range(1, calibration.n + 1)
@@ -265,7 +302,7 @@ class _Comparing:
             labels=measures,
             rows_per_s=rows / each.seconds,
             bytes=sum(len(data) for data in bundle.files.values()),
-            drift=largest_drift(each.model, self._sampled),
+            drift=next(iter(column_drifts(each.model, self._sampled)), None),
         )
 
     def _cost(self, each: _Collected, measures: LabelMeasures | None, *, rows: float) -> float | None:
@@ -287,7 +324,8 @@ class _Comparing:
         return float(curve.cost[np.searchsorted(curve.alpha, calibration.alpha, side="right") - 1])
 
 
-def _rows_of(partition: Partition) -> int:
+def rows_of(partition: Partition) -> int:
+    """Return the number of rows by the footers; 0 if a file cannot be read."""
     try:
         return sum(read_footer(path).rows for path in partition.files)
     except DataUnreadable:  # the partition is left out when it is read
@@ -301,9 +339,8 @@ def _labels(rule: LabelRule | None, table: pa.Table) -> "tuple[Flags, Flags] | N
     return labels.known, labels.is_anomaly
 
 
-def _measure(truth: Flags, labelled: Sequence[_Scored]) -> LabelMeasures | None:
-    """Return the measures against labels; None unless both classes are labelled."""
-    scores, flags = (np.concatenate(parts) for parts in zip(*labelled, strict=True))
+def measure_labels(truth: Flags, scores: Floats, flags: Flags) -> LabelMeasures | None:
+    """Return the measures against labels, (B,) each; None unless both classes are labelled."""
     try:
         ranking = Ranking.of(truth, scores)
     except EvaluationInvalid:

@@ -93,7 +93,7 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
         table = scored.read("scores", manifest, ["score", "p_value", "is_anomaly", *cells, *reason, *label])
         values = np.asarray(table["score"].to_numpy())
         scores.append(values)
-        unusual = _unusualness(table)
+        unusual = unusualness(table)
         order = np.lexsort(unusual[::-1])[:MOST_ANOMALIES]
         rows[manifest.partition] = np.union1d(np.arange(0, table.num_rows, step), order[:highest])
         spaced[manifest.partition] = table.take(rows[manifest.partition])
@@ -109,7 +109,7 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
     return ScoreScan(np.concatenate(scores), dict(reasons.most_common()), top, spaced, rows)
 
 
-def _unusualness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+def unusualness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the keys that sort rows by the lower p-value of row and flagged cell, then by score; invalid rows last."""
     p_value, scores = (np.asarray(table[name].to_numpy(), np.float64) for name in ("p_value", "score"))
     if CELL_FLAG in table.column_names:

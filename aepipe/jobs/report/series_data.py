@@ -23,7 +23,11 @@ def build_series(scored: ScoredPartitions) -> tuple[SeriesLine, ...]:
     rows = unified_table(
         [scored.read("scores", manifest, list(dict.fromkeys(columns))) for manifest in scored.manifests]
     )
-    moments = pa.array(np.arange(rows.num_rows)) if source.time is None else _plain(rows[source.time])
+    moments = (
+        pa.array(np.arange(rows.num_rows))
+        if source.time is None
+        else pa.concat_arrays([plain_values(chunk) for chunk in rows[source.time].chunks])
+    )
     lengths = [manifest.details.rows for manifest in scored.manifests]
     names_of_partitions = pa.array([manifest.partition for manifest in scored.manifests])
     partitions = pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(lengths)), lengths), names_of_partitions)
@@ -56,10 +60,6 @@ def build_series(scored: ScoredPartitions) -> tuple[SeriesLine, ...]:
             )
         )
     return tuple(lines)
-
-
-def _plain(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays([plain_values(chunk) for chunk in column.chunks])
 
 
 def _events_by_entity(tables: list[pa.Table], columns: tuple[str, ...]) -> dict[str, list[SeriesEvent]]:

@@ -26,12 +26,12 @@ _CONFIDENCE_Z = 1.96
 
 def score_histogram(scores: Scores) -> str:
     """Draw the histograms of current and calibration scores, as shares of the rows, with the threshold."""
-    current = _finite(scores.current)
-    reference = _finite(scores.calibration)
+    current = finite(scores.current)
+    reference = finite(scores.calibration)
 
     def paint(figure: "Figure") -> list[Mark]:
         axes = figure.add_subplot()
-        marks = _paint_histogram(axes, current, reference, scores.threshold)
+        marks = paint_histogram(axes, current, reference, scores.threshold)
         axes.set_xlabel("score (higher is more anomalous)")
         axes.set_ylabel("share of the rows")
         return marks
@@ -149,7 +149,8 @@ def wilson(flagged: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)
 
 
-def _paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, threshold: float | None) -> list[Mark]:
+def paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, threshold: float | None) -> list[Mark]:
+    """Paint the histograms of current and calibration scores with the threshold, and return the marks of the bins."""
     both = np.concatenate([current, reference])
     scale = fitting_scale(both)
     seen = both if threshold is None else np.append(both, threshold)
@@ -204,7 +205,8 @@ def _share_marks(axes: "Axes", lines: Sequence[PartitionResult], links: Mapping[
     ]
 
 
-def _finite(values: np.ndarray | None) -> np.ndarray:
+def finite(values: np.ndarray | None) -> np.ndarray:
+    """Return the finite values as float64; none for None."""
     empty = np.zeros(0)
     return empty if values is None else (kept := np.asarray(values, np.float64).ravel())[np.isfinite(kept)]
 
@@ -223,7 +225,7 @@ def _paint_shares(axes: "Axes", lines: Sequence[PartitionResult]) -> None:
         zeros = np.zeros(len(lost))
         axes.scatter(lost, zeros, 42, color=PALETTE["flag"], marker="x", lw=1.8, clip_on=False, label="quarantined")
     axes.set_xlim(-0.6, len(lines) - 0.4)
-    axes.set_ylim(0, 1.05 * max(0.01, *share, *np.minimum(high, 3 * share + 0.1)))
+    axes.set_ylim(0, 1.05 * max(0.01, *share, *np.minimum(high, 3 * share + 0.1)[indices]))
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -266,7 +268,7 @@ def _frame_curve(axes: "Axes", curves: np.ndarray) -> None:
     from matplotlib.ticker import MaxNLocator
 
     # The first epochs are often far above the rest and would flatten the curve.
-    later = _finite(curves[:, curves.shape[1] // 20 :])
+    later = finite(curves[:, curves.shape[1] // 20 :])
     if len(later) and (rise := later.max() - later.min()) > 0:
         axes.set_ylim(later.min() - 0.06 * rise, later.max() + 0.06 * rise)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))

@@ -6,19 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aepipe.bundles.bundle import Bundle, write_bundle
-from aepipe.bundles.drift_reference import FILE, DriftReference
+from aepipe.bundles.drift_reference import FILE
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import read_job
 from aepipe.errors import BundleNotFound
-from aepipe.inference.table_model import TableModel
 from aepipe.jobs.drift.monitor import measure_drift, measure_if_possible, read_drift
 from aepipe.jobs.forget import forget
 from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.score import score
 from benchmarks.drift import reference, replay
-from tests.support.linear_bundle import numbers
-from tests.support.two_models import add_version, write_job, write_partition
+from tests.support.two_models import add_reference, add_version, write_job, write_partition
 
 QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
 
@@ -32,27 +29,6 @@ def job(tmp_path: Path) -> Path:
         write_partition(tmp_path, name, seed=day + 10, rows=4_000)
     add_reference(tmp_path)
     return job
-
-
-def add_reference(folder: Path) -> None:
-    """Write the champion again, with a drift reference."""
-    bundle = Bundle.open(folder / "exported" / "linear")
-    table = numbers(20_000, seed=77)
-    outputs = TableModel(bundle, device="cpu")
-    scores = outputs.score(table)["score"].to_numpy()
-    z = np.column_stack([column.to_numpy() for column in outputs.encode(table).columns])
-    inputs = bundle.encoding.encode_table(table.select(["a", "b", "c"]), rows=1_000).arrays
-    known = DriftReference.fit(bundle.encoding, bundle.manifest.latent, [inputs], {"score": scores, "z": z})
-    path = write_bundle(
-        folder / "exported" / "linear",
-        bundle.manifest.model_copy(update={"created_at": "", "files": {}}),
-        encoding=bundle.encoding,
-        onnx={name: bundle.files[f"{name}.onnx"] for name in bundle.manifest.parts},
-        calibration=bundle.calibration,
-        golden=bundle.golden,
-        extras={FILE: known.to_json()},
-    )
-    Registry(path.parent).set_alias("champion", path.name, who="ada", why="a test")
 
 
 def shifted(job: Path, day: int, **changes: float) -> None:
