@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: demo year test test-slow test-all fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo year test test-slow emulators test-all fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +51,9 @@ faults: $(READY) ## half an hour: kills, disk errors, power cuts and damage in e
 	FAULTS_ERRORS=150 FAULTS_RUN_ERRORS=20 FAULTS_TRAIN_ERRORS=4 FAULTS_DAMAGE=5000 FAULTS_INPUTS=700 \
 	FAULTS_STATES=20000 FAULTS_RESTARTS=200 FAULTS_HOSTILE=1000 \
 		$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/faults $(PYTEST)
+
+emulators: ## install the emulator of Azure for the slow tests (npm)
+	npm install --prefix .cache/azurite --no-audit --no-fund azurite
 
 test-all: test test-slow ## check, then every test that this machine can run
 

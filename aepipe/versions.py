@@ -23,6 +23,7 @@ EXTRAS = {
     "pyspark": "spark",
     "mlflow": "mlflow",
     "tokenizers": "text",
+    "obstore": "stores",
 }
 """Extra of pyproject.toml that brings a module."""
 

@@ -24,8 +24,18 @@ from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import HIDDEN, lock
 from aepipe.stores.connection import file_system
+from aepipe.stores.object_client import client
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.object_store import ENVIRONMENT, FaultyServer, Store, new_bucket, running_server
+from tests.support.object_store import (
+    FaultyServer,
+    Kind,
+    Store,
+    environment,
+    missing_emulator,
+    new_bucket,
+    running_emulator,
+    running_server,
+)
 from tests.support.workshop import Workshop
 
 settings.register_profile("shared-machine", deadline=None)
@@ -190,9 +200,48 @@ def store_server() -> Iterator[tuple[FaultyServer, str]]:
 @pytest.fixture
 def store(store_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A new bucket of the S3 server, which the environment of the test names."""
-    server, url = store_server
-    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}.items():
+    yield from bucket_of(store_server, monkeypatch)
+
+
+def emulator(kind: Kind) -> Iterator[tuple[FaultyServer, str]]:
+    pytest.importorskip("werkzeug")
+    pytest.importorskip("obstore", reason="the extra 'stores' is not installed")
+    if reason := missing_emulator(kind):
+        pytest.skip(reason)
+    with running_emulator(kind) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def abfs_server() -> Iterator[tuple[FaultyServer, str]]:
+    """An emulator of Azure for the whole session."""
+    yield from emulator("abfs")
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[tuple[FaultyServer, str]]:
+    """An emulator of Google Cloud Storage for the whole session."""
+    yield from emulator("gs")
+
+
+@pytest.fixture(params=["s3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("abfs", "gs"))])
+def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A new bucket of each kind of store."""
+    name = "store_server" if request.param == "s3" else f"{request.param}_server"
+    yield from bucket_of(request.getfixturevalue(name), monkeypatch)
+
+
+@pytest.fixture
+def abfs_store(abfs_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A new container of the emulator of Azure."""
+    yield from bucket_of(abfs_server, monkeypatch)
+
+
+def bucket_of(serving: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    server, url = serving
+    for name, value in environment(server.kind, url).items():
         monkeypatch.setenv(name, value)
     yield new_bucket(server, url)
     server.faults.clear()
     file_system.cache_clear()
+    client.cache_clear()

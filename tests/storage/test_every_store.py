@@ -1,0 +1,221 @@
+"""Commits, leases, listings and refusals that hold in every kind of object store."""
+
+import multiprocessing
+import re
+import time
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+import pytest
+
+from aepipe.errors import Busy, StoreUnavailable
+from aepipe.storage import HIDDEN, SCORE, Outputs, ScoreDetails, lock, put_bytes, read_parquet
+from aepipe.storage.leases import Lease
+from aepipe.storage.object_writes import Version, put_if_unchanged, read_versioned
+from aepipe.stores import StorePath
+from aepipe.stores.connection import file_system
+from aepipe.stores.object_client import client, has_conditional_writes
+from tests.support.object_store import Store
+
+ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
+OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
+KEYS = [f"{HIDDEN}/manifests/score/dt=1.json", *(f"{name}/dt=1/part-0.parquet" for name in ("features", "scores"))]
+
+
+@pytest.fixture
+def outputs(any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outputs:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return Outputs(any_store.bucket / "out")
+
+
+def put(outputs: Outputs, key: str = "key", rows: pa.Table = ROWS) -> None:
+    with outputs.commit(SCORE, "dt=1", key) as commit:
+        if commit.done is None:
+            for output in ("features", "scores"):
+                commit.open(output, rows.schema).write(rows)
+            commit.publish(model_version="m/1", details=ScoreDetails())
+
+
+def keys(outputs: Outputs) -> list[str]:
+    return [path.relative_to(outputs.root).as_posix() for path in outputs.root.rglob("*")]
+
+
+def conditional(store: Store) -> Store:
+    """The store, if its writes can depend on the version that is there."""
+    pytest.importorskip("obstore", reason="the extra 'stores' is not installed")
+    if not has_conditional_writes(store.bucket.place):
+        pytest.skip("this store has no conditional writes through pyarrow")
+    return store
+
+
+def test_commits_replace_each_other_and_leave_nothing_else(outputs: Outputs) -> None:
+    put(outputs)
+    put(outputs, "other", rows=OTHER)
+
+    assert keys(outputs) == KEYS
+    assert outputs.verify() == []
+    assert read_parquet(outputs.path("scores", "dt=1")).equals(OTHER)
+    outputs.forget("dt=1", is_kept=False)
+    assert keys(outputs) == []
+
+
+def test_a_refused_commit_keeps_what_is_there(outputs: Outputs, any_store: Store) -> None:
+    put(outputs)
+    any_store.fail("(PUT|POST|DELETE)", status=403, code="AccessDenied")
+
+    with pytest.raises(StoreUnavailable, match=r"lack the permission\. Check the credentials and the policy") as error:
+        put(outputs, "other", rows=OTHER)
+
+    any_store.server.faults.clear()
+    assert "\n" not in str(error.value)
+    assert read_parquet(outputs.path("scores", "dt=1")).equals(ROWS)
+
+
+@pytest.mark.slow
+def test_a_store_that_refuses_for_the_moment_is_asked_again(outputs: Outputs, any_store: Store) -> None:
+    for request in ("GET", "PUT", "POST"):
+        any_store.fail(request, count=1)
+
+    put(outputs)
+
+    assert outputs.verify() == []
+    assert keys(outputs) == KEYS
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_what_the_next_one_completes(
+    outputs: Outputs, any_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_store.fail("(PUT|POST) .*scores", delay_s=5.0)
+    child = multiprocessing.get_context("spawn").Process(target=put, args=(outputs,), daemon=True)
+    child.start()
+    deadline = time.monotonic() + 120
+    while not any(re.match("(PUT|POST).*scores", request) for request in any_store.server.requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill()
+    child.join(10)
+    any_store.server.faults.clear()
+    monkeypatch.setattr("aepipe.storage.leases.time.time", lambda now=time.time: now() + 200)
+
+    put(outputs)
+
+    assert outputs.verify() == []
+    assert keys(outputs) == KEYS
+
+
+def test_a_large_object_is_absent_or_complete_while_it_is_written(any_store: Store) -> None:
+    path, seen, size = any_store.bucket / "large", list[int](), 9 << 20
+    put_bytes(path, b"old")
+    application = any_store.server.application
+
+    def watched(environ: dict[str, object], start: object) -> object:
+        answer = application(environ, start)  # type: ignore[arg-type]
+        if environ["REQUEST_METHOD"] in ("PUT", "POST"):
+            seen.append(len(path.read_bytes()))
+        return answer
+
+    any_store.server.application = watched  # type: ignore[assignment]
+    try:
+        put_bytes(path, b"x" * size)
+    finally:
+        any_store.server.application = application
+
+    assert seen or any_store.server.kind == "gs"  # no server stands in front
+    assert set(seen) <= {3, size}
+    assert len(path.read_bytes()) == size
+
+
+def test_a_lease_keeps_others_out(any_store: Store) -> None:
+    path = any_store.bucket / "locks" / "a.lock"
+
+    with lock(path), pytest.raises(Busy, match=r"is still held by process \d+ on "), lock(path):
+        pytest.fail("two holders")
+    with lock(path):
+        pass
+
+    assert any_store.keys == []
+
+
+def test_one_of_two_that_take_a_lease_at_once_has_it(any_store: Store) -> None:
+    path = cast(StorePath, conditional(any_store).bucket / "a.lock")
+    for before in (None, Version()):
+        if before is not None:  # it has ended
+            put_bytes(path, b'{"until": 0}')
+            _, before = read_versioned(path)
+        leases = [Lease(path), Lease(path)]
+
+        taken = [lease.take(before) for lease in leases]
+
+        assert taken == [True, False]
+        leases[0].confirm()
+        for lease in leases:
+            lease.end()
+
+
+def test_a_write_under_a_condition_changes_the_version_that_was_read(any_store: Store) -> None:
+    path = cast(StorePath, conditional(any_store).bucket / "a")
+
+    first = put_if_unchanged(path, b"1", None)
+    assert first is not None
+    assert put_if_unchanged(path, b"2", None) is None
+    second = put_if_unchanged(path, b"2", first)
+
+    assert second not in (None, first)
+    assert put_if_unchanged(path, b"3", first) is None
+    assert read_versioned(path) == (b"2", second)
+
+
+def test_a_folder_lists_its_objects_and_folders(any_store: Store) -> None:
+    for key in ("a/b.txt", "a/c/d.json", "a/c/e/f.json", "g.txt"):
+        put_bytes(any_store.bucket / key, b"1")
+    folder = any_store.bucket / "a"
+
+    assert [(path.name, path.is_dir()) for path in folder.iterdir()] == [("b.txt", False), ("c", True)]
+    assert [path.name for path in any_store.bucket.iterdir()] == ["a", "g.txt"]
+    assert [path.name for path in folder.rglob("*.json")] == ["d.json", "f.json"]
+    assert (folder / "c" / "e").exists()
+
+
+def test_an_absent_folder_is_empty_and_an_absent_object_is_not_found(any_store: Store) -> None:
+    absent = any_store.bucket / "none"
+
+    assert list(absent.rglob("*")) == list(absent.glob("*")) == []
+    for use in (absent.read_bytes, absent.stat, lambda: list(absent.iterdir())):
+        with pytest.raises(FileNotFoundError):
+            use()
+
+
+def test_a_write_to_an_absent_bucket_is_one_sentence(any_store: Store) -> None:
+    place = any_store.bucket.place
+    bucket = StorePath(f"{place.scheme}:", place.bucket_and_query.replace("test-", "none-", 1))
+
+    with pytest.raises(StoreUnavailable) as error:
+        put_bytes(bucket / "a", b"1")
+
+    noun = "container" if place.scheme == "abfs" else "bucket"
+    expected = f"{bucket / 'a'} cannot be used: there is no such {noun}. Create it, or correct the URL."
+    assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("not base64", "AZURE_STORAGE_KEY is not the key of a storage account: expected base64, got 10 characters"),
+        ("c2VjcmV0", "the credentials are missing or wrong, or lack the permission"),
+    ],
+)
+@pytest.mark.slow
+def test_a_wrong_key_of_azure_is_one_sentence(
+    abfs_store: Store, key: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_KEY", key)
+    file_system.cache_clear()
+    client.cache_clear()
+
+    for use in (lambda: list(abfs_store.bucket.rglob("*")), lambda: put_bytes(abfs_store.bucket / "a", b"1")):
+        with pytest.raises(StoreUnavailable) as error:
+            use()
+        assert message in str(error.value)
+        assert key not in str(error.value)
