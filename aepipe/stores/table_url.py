@@ -43,6 +43,10 @@ class DeltaPath(TableUrl):
         """Return True for an object store and for an absolute path."""
         return self._is_in_store or super().is_absolute()
 
+    def resolve(self, strict: bool = False) -> "DeltaPath":
+        """Return the path with its links followed; one in an object store stays as it is."""
+        return self if self._is_in_store else DeltaPath(self.location.resolve(strict))
+
     def below(self, folder: Path) -> "DeltaPath":
         """Return the absolute path of a relative one."""
         return self if self.is_absolute() else DeltaPath((folder / self.location).resolve())

@@ -13,6 +13,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from aepipe.errors import PublishFailed, first_line
 from aepipe.jobs.publish.target import Publication
+from aepipe.stores import StorePath, as_path
+from aepipe.stores.store_path import is_url
+from aepipe.tables.formats.delta import storage_options
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,9 @@ class DeltaTarget:
     """Delta table at a path or URL; made by the first publication."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        place = as_path(uri) if is_url(uri) else None
+        self.uri = uri.partition("?")[0]
+        self._options = storage_options(place) if isinstance(place, StorePath) else {}
         self._table: DeltaTable | None = None
 
     def digest(self, publication: Publication) -> str | None:
@@ -62,15 +67,15 @@ class DeltaTarget:
         table = self._open()
         options: dict[str, Any] = {"partition_by": list(publication.columns), "commit_properties": properties}
         if table is None:
-            write_deltalake(self.uri, rows, mode="error", **options)
+            write_deltalake(self.uri, rows, mode="error", storage_options=self._options, **options)
             return
         quoted = {name if name.isidentifier() else f"`{name}`": value for name, value in publication.columns.items()}
         predicate = " AND ".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in quoted.items())
         write_deltalake(table, rows, mode="overwrite", predicate=predicate, schema_mode="merge", **options)
 
     def _open(self) -> DeltaTable | None:
-        if self._table is None and DeltaTable.is_deltatable(self.uri):
-            self._table = DeltaTable(self.uri)
+        if self._table is None and DeltaTable.is_deltatable(self.uri, storage_options=self._options):
+            self._table = DeltaTable(self.uri, storage_options=self._options)
         return self._table
 
 

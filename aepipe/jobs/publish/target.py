@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from aepipe.errors import PublishFailed
+from aepipe.storage import read_parquet
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class Publication:
         """Read the rows, with the columns that select them, in types that Delta and Iceberg have.
 
         Raises:
+            DataUnreadable: the file is damaged.
             PublishFailed: a column has the name of a selecting column and other values.
         """
-        table = portable(pq.ParquetFile(self.path).read())
+        table = portable(read_parquet(self.path))
         for name, value in self.columns.items():
             if name in table.column_names:
                 if table[name].cast(pa.string()).unique().to_pylist() not in ([value], []):

@@ -12,12 +12,12 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import StorePath, as_path
+from aepipe.stores.connection import s3_endpoint
 from aepipe.stores.table_url import DeltaPath
 from aepipe.tables.formats.source_table import Version
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _SAFE = " :+,@"
-_OPTIONS = {"region": "AWS_REGION", "endpoint_override": "AWS_ENDPOINT_URL"}
 
 
 def open_table(url: DeltaPath, catalog: Mapping[str, str]) -> "DeltaSource":
@@ -60,7 +60,9 @@ class DeltaSource:
         location = self.url.location
         try:
             if isinstance(location, StorePath):
-                return DeltaTable(str(location).partition("?")[0], version=version, storage_options=_options(location))
+                return DeltaTable(
+                    str(location).partition("?")[0], version=version, storage_options=storage_options(location)
+                )
             return DeltaTable(str(location), version=version)
         except TableNotFoundError:
             raise DataUnreadable(f"{self.url} is not a Delta table. Check [data] path.") from None
@@ -100,14 +102,18 @@ def _text(value: object) -> str:
     return quote(str(value).lower() if isinstance(value, bool) else str(value), safe=_SAFE)
 
 
-def _options(location: StorePath) -> dict[str, str]:
-    query = dict(parse_qsl(unquote(location.place.query)))
-    found = {name: query[key] for key, name in _OPTIONS.items() if key in query}
-    if query.get("scheme") == "http":
-        found["AWS_ALLOW_HTTP"] = "true"
-        endpoint = found.get("AWS_ENDPOINT_URL")
-        if endpoint is not None and "://" not in endpoint:
-            found["AWS_ENDPOINT_URL"] = f"http://{endpoint}"
+def storage_options(location: StorePath) -> dict[str, str]:
+    """Return the options of deltalake for a folder on S3: server, region, and commits by conditional writes."""
+    query = dict(parse_qsl(location.place.query))
+    if location.place.scheme != "s3":
+        return {}
+    found = {"AWS_CONDITIONAL_PUT": "etag"}
+    endpoint = s3_endpoint(query)
+    if endpoint is not None:
+        endpoint = endpoint if "://" in endpoint else f"{query.get('scheme', 'https')}://{endpoint}"
+        found |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
+    if "region" in query:
+        found["AWS_REGION"] = query["region"]
     if query.get("anonymous") == "true":
         found["AWS_SKIP_SIGNATURE"] = "true"
     return found
