@@ -168,7 +168,7 @@ def _job(folder: Path, learned: pa.Table, family: str) -> Job:
 def _scorer(job: Job, learning: TrainingData) -> Scorer:
     model = families.build(learning.encoding.layout, job.model, job.train.seed)
     fit(model, learning.train, learning.dev, job.train)
-    return fit_scorer(model, learning.train, learning.dev, head="knn", reasons=3)
+    return fit_scorer(model, learning.train, learning.dev, head="knn", reasons=3, has_cells=True)
 
 
 def _losses(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> torch.Tensor:
@@ -177,8 +177,9 @@ def _losses(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> torch.Te
 
 @torch.no_grad()
 def _reasons(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> NDArray[np.int32]:
-    ports = scorer.probe.model.layout.ports
-    return np.asarray(scorer(*(torch.from_numpy(rows[port.name]) for port in ports))[-2].numpy())
+    outputs = [port.name for port in scorer.part().outputs]
+    tensors = scorer(*(torch.from_numpy(rows[port.name]) for port in scorer.probe.model.layout.ports))
+    return np.asarray(tensors[outputs.index("reason")].numpy())
 
 
 def section(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> str:

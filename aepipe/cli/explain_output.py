@@ -53,8 +53,8 @@ def heat_lines(heat: Heat) -> list[str]:
 
 
 def _cells(line: ColumnLine) -> tuple[object, ...]:
-    """Return the cells of a column; omit a reconstruction that equals the value of a reason."""
-    expected = "" if line.why and line.read == line.expected else line.expected
+    """Return the cells of a column; omit a reconstruction that equals the value."""
+    expected = "" if line.read == line.expected else line.expected
     return _rank(line), line.name, line.read, expected, _z(line), line.why
 
 

@@ -184,6 +184,14 @@ class Encoding(FrozenModel):
                 unseen |= found.unseen
         return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen)
 
+    def conformed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return a batch as the encoders read it: fields of structs as columns, text as numbers and times.
+
+        Raises:
+            SchemaMismatch: the batch lacks a column, or has one of another type.
+        """
+        return self._schema_check.checked(batch)
+
     def encode_table(self, table: pa.Table, *, rows: int) -> Encoded:
         """Encode a table, `rows` rows at a time. Raises SchemaMismatch."""
         batches = table.to_batches(rows) or [pa.RecordBatch.from_pylist([], table.schema)]

@@ -72,22 +72,24 @@ class CellScores(nn.Module):
         self.register_buffer("per_attribution", torch.ones(self.columns))
         self.impossible = ImpossibleCells(layout)
 
-    def forward(self, outputs: ModelOutputs, attributions: Tensor) -> UnusualCells:
-        """Return the cells; attributions: (B, columns)."""
+    def forward(self, outputs: ModelOutputs, attributions: Tensor, ruled_out: Tensor) -> UnusualCells:
+        """Return the cells; attributions and what `ruled_out` returned: (B, columns)."""
         scores = attributions * self.per_attribution
         if self.widest:
             errors, observed = self.errors(CellRows(outputs.row.dense, outputs.row.observed, outputs.row.codes))
-            errors = errors * observed * self.per_error
-            numbers = outputs.row.dense.shape[1]
-            errors = torch.cat(
-                [errors[:, :numbers] + self.impossible.numbers(outputs.row.dense), errors[:, numbers:]], 1
-            )
-            by_column = self._by_column(errors)
+            by_column = self._by_column(errors * observed * self.per_error)
             scores = torch.where(self._by_column(observed) > 0, by_column, scores)
-        if outputs.row.codes.shape[1]:
-            scores = scores + self.impossible.categories(outputs.row.codes)
-        top = torch.topk(scores, min(CELLS, self.columns), dim=1)
+        top = torch.topk(scores + ruled_out, min(CELLS, self.columns), dim=1)
         return UnusualCells(top.indices.to(torch.int32), top.values)
+
+    def ruled_out(self, outputs: ModelOutputs) -> Tensor:
+        """Return `IMPOSSIBLE_SCORE` for each cell that training rows rule out, else 0, (B, columns)."""
+        dense, codes = outputs.row.dense, outputs.row.codes
+        found = torch.zeros_like(dense[:, :1]) + torch.zeros_like(self.per_attribution)
+        if self.widest:
+            categories = torch.zeros_like(self.per_error[dense.shape[1] :]).expand(len(dense), -1)
+            found = found + self._by_column(torch.cat([self.impossible.numbers(dense), categories], 1))
+        return found + self.impossible.categories(codes) if codes.shape[1] else found
 
     def errors(self, rows: CellRows) -> tuple[Tensor, Tensor]:
         """Return the errors of the predicted cells, (B, N + K), and 1 where a cell is observed."""

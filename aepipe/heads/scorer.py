@@ -141,9 +141,13 @@ class Scorer(nn.Module):
                 ports += (Port("cell", "int32", few), Port("cell_z", "float32", few))
 
             def strongest(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-                attributions = self.attribution(outputs)
-                top = torch.topk(attributions, self.reasons, dim=1)
-                cells = () if cells_of is None else cells_of(outputs, attributions)
+                attributions = total = self.attribution(outputs)
+                cells: tuple[Tensor, ...] = ()
+                if cells_of is not None:
+                    ruled_out = cells_of.ruled_out(outputs)
+                    total = attributions + ruled_out
+                    cells = cells_of(outputs, attributions, ruled_out)
+                top = torch.topk(total, self.reasons, dim=1)
                 return top.indices.to(torch.int32), top.values, *cells
 
             groups.append(_OutputGroup(ports, strongest))

@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
-from aepipe.encoding.tags import TagsCodec
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
-from aepipe.inference.reason_words import describe_cells
+from aepipe.inference.reason_words import CellDescriber, cell_columns
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.unlikely_tokens import unlikely_tokens
 from aepipe.jobs.results import Result
@@ -26,6 +25,7 @@ from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.struct_fields import flatten_table
 
 
 class ColumnLine(Result):
@@ -144,11 +144,12 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     expected = model.reconstruct(rows)
     attributions = model.attributions(rows).to_pylist() if reasons else []
     tokens = unlikely_tokens(model, rows)
+    describer = CellDescriber(bundle) if layout.has_cells else None
     entities = model.entities(rows).texts.to_pylist() if calibration.entities else None
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
-        words = describe_cells(bundle, source, rebuilt) if layout.has_cells and answer["score"] is not None else {}
+        words = {} if describer is None or answer["score"] is None else describer.describe(source, rebuilt)
         words |= {column: f"unlikely: {', '.join(map(repr, texts))}" for column, texts in tokens[at].items()}
         described = {*(ranks := _ranks(answer)), answer.get(CELL_COLUMN)}
         words = {name: text for name, text in words.items() if name in described}
@@ -200,11 +201,9 @@ def _lines(
     words: dict[str, str],
 ) -> tuple[ColumnLine, ...]:
     is_table = encoding.layout.has_cells
-    read, rebuilt = (table.to_pylist()[0] if is_table else {} for table in (source, expected))
-    for codec in encoding.codecs:
-        if isinstance(codec, TagsCodec):
-            for row in (read, rebuilt):
-                row |= {name: codec.read(row.get(codec.name), name) for name in codec.columns}
+    read, rebuilt = (
+        cell_columns(encoding, flatten_table(table)).to_pylist()[0] if is_table else {} for table in (source, expected)
+    )
     lines = [
         ColumnLine(
             name=name,

@@ -123,9 +123,9 @@ def _place(anomalies: TopAnomalies, index: int) -> str:
 
 
 def _value(name: str, value: object, expected: Record, z: str, why: str) -> Value:
-    """Describe one column; an equal reconstruction is left out where words say what is unusual."""
+    """Describe one column; an equal reconstruction is left out."""
     read, rebuilt = formatting.cell(value), formatting.cell(expected[name]) if name in expected else ""
-    return Value(name, read, "" if why and rebuilt == read else rebuilt, z, formatting.text(why))
+    return Value(name, read, "" if rebuilt == read else rebuilt, z, formatting.text(why))
 
 
 def _passthrough_fields(anomalies: TopAnomalies, index: int, record: Record) -> Fields:

@@ -5,10 +5,13 @@ import pytest
 import torch
 
 from aepipe.config.job import Model
+from aepipe.heads import scores as heads
 from aepipe.heads.attribution import fit_attribution
+from aepipe.heads.base import HeadStats
 from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor, predicted_categories
 from aepipe.heads.cell_scores import CellScores, UnusualCells, fit_cell_scores
-from aepipe.heads.model_outputs import ModelProbe
+from aepipe.heads.model_outputs import ModelProbe, collect_outputs
+from aepipe.heads.scorer import Scorer
 from aepipe.layout import FIRST_VALUE, UNSEEN, Category, Layout, Number
 from aepipe.models import families
 from tests.support.head_models import Rows, mixed_layout, random_rows
@@ -49,7 +52,27 @@ def fitted() -> tuple[ModelProbe, CellScores, object]:
 def _cells(fitted: tuple, rows: Rows) -> UnusualCells:  # type: ignore[type-arg]
     probe, scores, attribution = fitted
     outputs = probe(torch.from_numpy(rows["num"]), torch.from_numpy(rows["cat"]))
-    return scores(outputs, attribution(outputs))
+    return scores(outputs, attribution(outputs), scores.ruled_out(outputs))
+
+
+@torch.no_grad()
+def test_a_cell_that_training_rows_rule_out_is_the_first_reason(fitted: tuple) -> None:  # type: ignore[type-arg]
+    probe, scores, attribution = fitted
+    usual = collect_outputs(probe, _rows(200, 4), most=200, seed=0)
+    head = heads.find("reconstruction").fit(HeadStats(usual, usual, 0))
+    rows = _rows(200, 3)
+    rows["num"][:, 0] += 0.5
+    rows["cat"][:, 1] = 2 * FIRST_VALUE + 1 - rows["cat"][:, 1]
+
+    def first_reasons(cells: CellScores | None) -> np.ndarray:
+        scorer = Scorer(probe, head, attribution, reasons=1, cells=cells)
+        names = [port.name for port in scorer.part().outputs]
+        outputs = scorer(torch.from_numpy(rows["num"]), torch.from_numpy(rows["cat"]))
+        return np.asarray(outputs[names.index("reason")][:, 0])
+
+    column = LAYOUT.categories[1].column
+    assert (first_reasons(scores) == column).mean() > 0.9
+    assert (first_reasons(None) == column).mean() < 0.5
 
 
 def test_the_prediction_of_a_cell_does_not_depend_on_the_cell() -> None:

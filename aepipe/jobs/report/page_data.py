@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from aepipe.config.job import Job
 from aepipe.inference.output_schema import CELL_FLAG, CELL_P_VALUE
-from aepipe.inference.reason_words import describe_cells
+from aepipe.inference.reason_words import CellDescriber, cell_columns
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
@@ -169,12 +169,13 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
     if not encoding.layout.has_cells:
         images, reconstructed = (drawn_images(encoding, rows) for rows in (source, expected))
         return replace(shown, images=images, reconstructed=reconstructed, top=top_of(encoding.layout))
-    bundle, columns = scored.model.bundle, list(dict.fromkeys(encoding.layout.sources))
     words = None
     if encoding.layout.kind == "table":
         rows = [(source.slice(at, 1), expected.slice(at, 1)) for at in range(source.num_rows)]
-        words = [describe_cells(bundle, read, rebuilt) for read, rebuilt in rows]
-    return replace(shown, source=source.select(columns), reconstruction=expected.select(columns), words=words)
+        describer = CellDescriber(scored.model.bundle)
+        words = [describer.describe(read, rebuilt) for read, rebuilt in rows]
+    source, expected = (cell_columns(encoding, rows) for rows in (source, expected))
+    return replace(shown, source=source, reconstruction=expected, words=words)
 
 
 def _in_order(positions: Sequence[tuple[str, int]], tables: Mapping[str, pa.Table]) -> pa.Table:
