@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -85,11 +86,13 @@ class CellScores(nn.Module):
     def ruled_out(self, outputs: ModelOutputs) -> Tensor:
         """Return `IMPOSSIBLE_SCORE` for each cell that training rows rule out, else 0, (B, columns)."""
         dense, codes = outputs.row.dense, outputs.row.codes
-        found = torch.zeros_like(dense[:, :1]) + torch.zeros_like(self.per_attribution)
-        if self.widest:
-            categories = torch.zeros_like(self.per_error[dense.shape[1] :]).expand(len(dense), -1)
-            found = found + self._by_column(torch.cat([self.impossible.numbers(dense), categories], 1))
-        return found + self.impossible.categories(codes) if codes.shape[1] else found
+        found = []
+        if dense.shape[1]:
+            cells = F.pad(self.impossible.numbers(dense), (0, len(self.per_error) - dense.shape[1]))
+            found.append(self._by_column(cells))
+        if codes.shape[1]:
+            found.append(self.impossible.categories(codes))
+        return torch.stack(found).sum(0)
 
     def errors(self, rows: CellRows) -> tuple[Tensor, Tensor]:
         """Return the errors of the predicted cells, (B, N + K), and 1 where a cell is observed."""

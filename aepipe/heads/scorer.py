@@ -26,6 +26,9 @@ from aepipe.models.layers.loss_pooling import reason_names
 FITTED_ROWS = 20_000
 """Heads are fitted on at most this many training rows, and as many dev rows."""
 
+FIRST = 100.0
+"""Factor of what a cell that training rows rule out adds to its attribution, so that it is among the first reasons."""
+
 _LEAST_SPREAD = 1e-3  # nats: below it, losses differ by rounding
 
 
@@ -78,7 +81,8 @@ class Scorer(nn.Module):
         z (B, Z), pooled (B, P): features of the model, each only if the model has it.
         score (B,): anomaly score.
         reason (B, k) int32, reason_z (B, k): indices into `reason_names(layout)`, strongest first, and their
-            attributions; absent if k is 0.
+            attributions; with `cells`, columns whose value training rows rule out come before all others, whatever
+            their attribution. Absent if k is 0.
         cell (B, c) int32, cell_z (B, c): the same for the `CELLS` most unusual cells; only with `cells` and reasons.
         token (B, t) int32, token_z (B, t): the least likely tokens of texts, as indices into the categories of the
             layout, and their losses in nats; only of rows with texts, and with reasons.
@@ -141,14 +145,14 @@ class Scorer(nn.Module):
                 ports += (Port("cell", "int32", few), Port("cell_z", "float32", few))
 
             def strongest(outputs: ModelOutputs) -> tuple[Tensor, ...]:
-                attributions = total = self.attribution(outputs)
-                cells: tuple[Tensor, ...] = ()
-                if cells_of is not None:
-                    ruled_out = cells_of.ruled_out(outputs)
-                    total = attributions + ruled_out
-                    cells = cells_of(outputs, attributions, ruled_out)
-                top = torch.topk(total, self.reasons, dim=1)
-                return top.indices.to(torch.int32), top.values, *cells
+                attributions = self.attribution(outputs)
+                if cells_of is None:
+                    top = torch.topk(attributions, self.reasons, dim=1)
+                    return top.indices.to(torch.int32), top.values
+                ruled_out = cells_of.ruled_out(outputs)
+                first = torch.topk(attributions + FIRST * ruled_out, self.reasons, dim=1).indices
+                cells = cells_of(outputs, attributions, ruled_out)
+                return first.to(torch.int32), attributions.gather(1, first), *cells
 
             groups.append(_OutputGroup(ports, strongest))
             if self.tokens is not None:

@@ -20,7 +20,7 @@ def with_attributions(onnx: bytes, *, reasons: int) -> bytes:
     node = makers.get("reason_z")
     if node is None:
         return onnx
-    while node.op_type != "TopK":
+    while node.op_type not in ("TopK", "GatherElements"):
         node = makers[node.input[0]]
     model.graph.node.add(op_type="Identity", input=[node.input[0]], output=[ATTRIBUTIONS])
     tensor = model.graph.output.add(name=ATTRIBUTIONS).type.tensor_type

@@ -61,7 +61,7 @@ def test_a_cell_that_training_rows_rule_out_is_the_first_reason(fitted: tuple) -
     usual = collect_outputs(probe, _rows(200, 4), most=200, seed=0)
     head = heads.find("reconstruction").fit(HeadStats(usual, usual, 0))
     rows = _rows(200, 3)
-    rows["num"][:, 0] += 0.5
+    rows["num"][:, 0] += 3.0
     rows["cat"][:, 1] = 2 * FIRST_VALUE + 1 - rows["cat"][:, 1]
 
     def first_reasons(cells: CellScores | None) -> np.ndarray:
@@ -164,3 +164,17 @@ def test_categories_take_part_while_their_codes_are_few() -> None:
     layout = Layout(columns=tuple(each.name for each in categories), categories=tuple(categories))
 
     assert predicted_categories(layout) == (1, 2, 3, 4, 5, 6)
+
+
+def test_a_table_of_categories_alone_has_ruled_out_cells() -> None:
+    categories = tuple(Category(name=name, column=at, size=7) for at, name in enumerate("ab"))
+    layout = Layout(columns=("a", "b"), categories=categories)
+    probe = ModelProbe(families.build(layout, Model(family="pca"), seed=0)).eval()
+    codes = {name: {"cat": _rows(rows, seed)["cat"]} for name, rows, seed in (("train", 400, 0), ("dev", 200, 1))}
+    attribution = fit_attribution(probe, codes["train"], codes["dev"], most=400, seed=0)
+    scores = fit_cell_scores(probe, attribution, codes["train"], codes["dev"], most=400, seed=0)
+
+    with torch.no_grad():
+        ruled_out = scores.ruled_out(probe(torch.tensor([[UNSEEN, FIRST_VALUE], [FIRST_VALUE, FIRST_VALUE]])))
+
+    assert ruled_out.tolist() == [[10.0, 0.0], [0.0, 0.0]]

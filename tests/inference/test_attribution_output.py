@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from aepipe.inference.attribution_output import ATTRIBUTIONS, with_attributions
@@ -10,8 +11,11 @@ from aepipe.inference.session import Session
 COLUMNS = 5
 
 
-def graph(*, reasons: int) -> bytes:
-    """Build a scorer: twice each number of a row, their sum as the score, the greatest few as reasons."""
+def graph(*, reasons: int, are_gathered: bool = False) -> bytes:
+    """Build a scorer: twice each number of a row, their sum as the score, the greatest few as reasons.
+
+    With `are_gathered` the reasons are the columns of the greatest numbers, and their values are gathered.
+    """
     nodes = [
         helper.make_node("Add", ["num", "num"], ["twice"]),
         helper.make_node("ReduceSum", ["twice", "axis"], ["score"], keepdims=0),
@@ -19,9 +23,11 @@ def graph(*, reasons: int) -> bytes:
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["rows"])]
     if reasons:
         nodes += [
-            helper.make_node("TopK", ["twice", "k"], ["greatest", "places"], axis=1),
+            helper.make_node("TopK", ["num" if are_gathered else "twice", "k"], ["greatest", "places"], axis=1),
             helper.make_node("Cast", ["places"], ["reason"], to=TensorProto.INT32),
-            helper.make_node("Identity", ["greatest"], ["reason_z"]),
+            helper.make_node("GatherElements", ["twice", "places"], ["reason_z"], axis=1)
+            if are_gathered
+            else helper.make_node("Identity", ["greatest"], ["reason_z"]),
         ]
         outputs += [
             helper.make_tensor_value_info("reason", TensorProto.INT32, ["rows", reasons]),
@@ -42,9 +48,10 @@ def graph(*, reasons: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def test_attributions_are_added_and_other_outputs_unchanged() -> None:
+@pytest.mark.parametrize("are_gathered", [False, True])
+def test_attributions_are_added_and_other_outputs_unchanged(*, are_gathered: bool) -> None:
     rows = np.random.default_rng(0).normal(size=(7, COLUMNS)).astype(np.float32)
-    plain = graph(reasons=2)
+    plain = graph(reasons=2, are_gathered=are_gathered)
 
     answers = Session(with_attributions(plain, reasons=COLUMNS), device="cpu").run({"num": rows})
 

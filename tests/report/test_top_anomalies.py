@@ -48,14 +48,14 @@ def test_attributed_columns_come_first_in_order():
     assert [value.column for value in first.rest] == ["age"]
 
 
-def test_words_take_the_place_of_a_reconstruction_that_equals_the_value():
+def test_a_reconstruction_that_equals_the_value_is_left_out():
     equal = pa.table({"texture": [1.0, 2.0], "worst area": [3_143.2, 510.0], "age": [61, 44]})
     words = [{"worst area": "above all training values", "age": "too high given the other columns"}, {}]
 
     first, second = build_anomaly_cards(rows(reconstruction=equal, words=words))
 
     assert first.values[0] == ("worst area", "3,143", "", "8.00", "above all training values")
-    assert first.rest == [("age", "61", "61", "", "")]
+    assert first.rest == [("age", "61", "", "", "")]
     assert second.values[0].why == ""
 
 
