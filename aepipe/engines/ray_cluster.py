@@ -93,7 +93,7 @@ def run(
     cluster = machine.cluster or ClusterSettings()
     settings = settings.resolved()
     partitions = [part._replace(files=tuple(file.resolve() for file in part.files)) for part in partitions]
-    with _connected(cluster):
+    with connected(cluster):
         most = 1 if settings.adaptive else machine.workers or _fitting(cluster)
         pieces = split_partitions(bundle, partitions, settings, workers=most)
         fleet = Fleet(partitions, settings, progress, pieces=pieces)
@@ -115,7 +115,7 @@ def run_tasks(
 ) -> list[Answer | None]:
     """Return the answers to requests, one Ray task each; see `engines.tasks`."""
     cluster = machine.cluster or ClusterSettings()
-    with _connected(cluster):
+    with connected(cluster):
         _fitting(cluster)
         task = ray.remote(call).options(
             num_cpus=cluster.num_cpus, num_gpus=cluster.num_gpus, max_retries=cluster.max_task_retries
@@ -233,7 +233,7 @@ def _fitting(cluster: ClusterSettings) -> int:
 
 
 @contextmanager
-def _connected(cluster: ClusterSettings) -> Iterator[None]:
+def connected(cluster: ClusterSettings) -> Iterator[None]:
     """Connect to the cluster, or start Ray on this machine if no address is given; keep a connection that exists."""
     if ray.is_initialized():
         yield

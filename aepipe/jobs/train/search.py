@@ -11,7 +11,7 @@ import numpy as np
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings
 from aepipe.config.job import Device, Job, parse_job
 from aepipe.config.search import Search
-from aepipe.engines.tasks import run_tasks
+from aepipe.engines.tasks import TaskWorkers
 from aepipe.errors import OptionInvalid
 from aepipe.jobs.train.trial import Trial, TrialValue, run_trial
 from aepipe.progress import Progress
@@ -73,23 +73,26 @@ def search(
     most = job.train.epochs or EPOCHS
     tasks_left = sum(-(-len(left) // _KEPT**at) for at in range(rounds))
     tasks = tasks_left
-    for at in range(rounds):
-        epochs = max(_FEWEST_EPOCHS, most // _KEPT ** (rounds - at))
-        shares = _Shares(progress, done=tasks - tasks_left, of=tasks)
-        values = _run(base, left, settings, partitions, epochs, device=device, shares=shares)
-        tasks_left -= len(left)
-        trials = [
-            FinishedTrial(options, epochs, value, reason) for options, (value, reason) in zip(left, values, strict=True)
-        ]
-        ranked = sorted(trials, key=lambda trial: trial.value)
-        winner = ", ".join(f"{name} = {value}" for name, value in ranked[0].options.items())
-        log.info("%d trials of %d epochs: best %s, %.4g", len(ranked), epochs, winner, ranked[0].value)
-        if math.isinf(ranked[0].value):
-            raise OptionInvalid(f"[train.search]: no trial has a value: {ranked[0].reason}. Change the options.")
-        kept = -(-len(left) // _KEPT)
-        finished = [*ranked[kept:], *finished]
-        left = [dict(trial.options) for trial in ranked[:kept]]
-        best = ranked[:kept]
+    machine = MachineSettings(workers=job.run.workers, cluster=ClusterSettings(**job.run.ray.model_dump()))
+    with TaskWorkers(job.run.engine, machine) as workers:
+        for at in range(rounds):
+            epochs = max(_FEWEST_EPOCHS, most // _KEPT ** (rounds - at))
+            shares = _Shares(progress, done=tasks - tasks_left, of=tasks)
+            values = _run(base, left, settings, partitions, epochs, device=device, workers=workers, shares=shares)
+            tasks_left -= len(left)
+            trials = [
+                FinishedTrial(options, epochs, value, reason)
+                for options, (value, reason) in zip(left, values, strict=True)
+            ]
+            ranked = sorted(trials, key=lambda trial: trial.value)
+            winner = ", ".join(f"{name} = {value}" for name, value in ranked[0].options.items())
+            log.info("%d trials of %d epochs: best %s, %.4g", len(ranked), epochs, winner, ranked[0].value)
+            if math.isinf(ranked[0].value):
+                raise OptionInvalid(f"[train.search]: no trial has a value: {ranked[0].reason}. Change the options.")
+            kept = -(-len(left) // _KEPT)
+            finished = [*ranked[kept:], *finished]
+            left = [dict(trial.options) for trial in ranked[:kept]]
+            best = ranked[:kept]
     if rounds:
         finished = [*best, *finished]
     return Found(with_options(base, left[0]), settings.metric, tuple(finished))
@@ -140,6 +143,7 @@ def _run(
     epochs: int,
     *,
     device: Device | None,
+    workers: TaskWorkers,
     shares: _Shares,
 ) -> list[TrialValue]:
     text = _json(job)
@@ -155,8 +159,7 @@ def _run(
         )
         for options in trials
     ]
-    machine = MachineSettings(workers=job.run.workers, cluster=ClusterSettings(**job.run.ray.model_dump()))
-    answers = run_tasks(job.run.engine, run_trial, requests, machine, done=shares)
+    answers = workers.run(run_trial, requests, done=shares)
     return [TrialValue(math.inf, "its worker ended twice") if answer is None else answer for answer in answers]
 
 

@@ -43,12 +43,12 @@ def test_every_combination_is_tried_once(model: dict[str, list[int]], seeds: lis
 def test_halving_gives_the_best_third_three_times_as_many_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds: list[tuple[int | None, list[int]]] = []
 
-    def measure(engine: str, call: object, requests: list[Trial], machine: object, *, done: object) -> list[TrialValue]:
+    def measure(workers: object, call: object, requests: list[Trial], *, done: object) -> list[TrialValue]:
         seeds = [parse_job_text(request.job, request.source).train.seed for request in requests]
         rounds.append((requests[0].epochs, seeds))
         return [TrialValue(abs(seed - 5.0)) for seed in seeds]
 
-    monkeypatch.setattr(searching, "run_tasks", measure)
+    monkeypatch.setattr(searching.TaskWorkers, "run", measure)
     settings = Search(train={"seed": tuple(range(10))})
     job = parse_job({"name": "t", "data": DATA, "train": {"epochs": 270}}, source=Path("/j/job.toml"))
 
@@ -65,11 +65,11 @@ def test_halving_gives_the_best_third_three_times_as_many_epochs(monkeypatch: py
 def test_trials_that_fail_rank_last_and_a_search_without_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {0: math.inf, 1: 2.0, 2: math.inf}
 
-    def measure(engine: str, call: object, requests: list[Trial], machine: object, *, done: object) -> list[TrialValue]:
+    def measure(workers: object, call: object, requests: list[Trial], *, done: object) -> list[TrialValue]:
         seeds = [parse_job_text(request.job, request.source).train.seed for request in requests]
         return [TrialValue(values[seed], "a loss is not finite" if seed != 1 else "") for seed in seeds]
 
-    monkeypatch.setattr(searching, "run_tasks", measure)
+    monkeypatch.setattr(searching.TaskWorkers, "run", measure)
     job = parse_job({"name": "t", "data": DATA}, source=Path("/j/job.toml"))
 
     found = search(job, Search(train={"seed": (0, 1, 2)}), (), device=None, progress=no_progress)
