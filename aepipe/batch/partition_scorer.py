@@ -297,9 +297,15 @@ class PartitionScoring:
                 sink.close()
 
     def _read_blocks(self) -> Iterator[Block]:
-        for (path, columns, as_codes), groups in self._scans:
+        for (path, columns, as_codes, parsed), groups in self._scans:
             batches = slices(
-                [path], columns, rows=self._block_rows, groups=groups, as_codes=as_codes, limits=self._limits
+                [path],
+                columns,
+                rows=self._block_rows,
+                groups=groups,
+                as_codes=as_codes,
+                limits=self._limits,
+                parsed=parsed,
             )
             while True:
                 began = perf_counter()

@@ -24,7 +24,7 @@ from aepipe.inference.session import Session, usable_device
 from aepipe.progress import Progress
 from aepipe.storage import Outputs, PartitionResult
 from aepipe.tables.arrow_memory import keep_freed_memory
-from aepipe.tables.parquet_reader import read_footer
+from aepipe.tables.parquet_reader import open_bytes
 from aepipe.tables.partitions import Partition
 
 __all__ = ["MachineSettings", "PartitionResult", "Progress", "ScoreSettings", "run"]
@@ -135,15 +135,16 @@ def _max_concurrent(bundle: Bundle, partitions: Sequence[Partition], pool: Local
     """Return how many partitions fit into memory at the same time, if every file is as large as the largest."""
     largest = max((file for partition in partitions for file in partition.files), key=_size, default=None)
     try:
-        footer = None if largest is None else read_footer(largest, bundle.source.columns_read)
+        needed = 0 if largest is None else open_bytes(largest, bundle.source.columns_read)
     except DataUnreadable:  # reported when the partition is scored
-        footer = None
-    if footer is None:
+        needed = 0
+    if not needed:
         return pool.workers
-    count = partitions_at_once(footer.open_bytes, memory_mb=pool.memory_mb, workers=pool.workers)
+    count = partitions_at_once(needed, memory_mb=pool.memory_mb, workers=pool.workers)
     if count < min(pool.workers, len(partitions)):
-        needed = footer.open_bytes >> 20
-        log.info("reading %d partitions at a time: one takes %d MB of memory_mb = %d", count, needed, pool.memory_mb)
+        log.info(
+            "reading %d partitions at a time: one takes %d MB of memory_mb = %d", count, needed >> 20, pool.memory_mb
+        )
     return count
 
 

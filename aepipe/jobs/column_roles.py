@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.tables.arrow_types import sort_of
-from aepipe.tables.parquet_reader import Footer, column_ranges, read_footer, slices, spread_rows
+from aepipe.tables.column_statistics import column_ranges
+from aepipe.tables.parquet_reader import Footer, read_footer, slices, spread_rows
 from aepipe.tables.partition_dates import Date, date_of_partition
 from aepipe.tables.partitions import Partition
 from aepipe.tables.roles.drift import Drift, Ranges, find_drift

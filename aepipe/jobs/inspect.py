@@ -13,9 +13,10 @@ from aepipe.jobs.contract.check import choose_table, contract_faults, read_contr
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
 from aepipe.stores import as_path
+from aepipe.tables.column_statistics import null_counts
 from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.open_files import files_opened_once
-from aepipe.tables.parquet_reader import Footer, null_counts, read_footer, readable_footers, spread_rows
+from aepipe.tables.parquet_reader import Footer, read_footer, readable_footers, spread_rows
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.schema_check import Column, Schema, extra_columns, faults, infer
 from aepipe.tables.struct_fields import struct_of_field

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult
-from aepipe.tables.parquet_reader import READ_ROWS, column_ranges, read_footer, slices
+from aepipe.tables.column_statistics import column_ranges
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 MOST_ALARMS = 5
 MOST_REASONS = 2

@@ -138,6 +138,7 @@ class DecodedSizes:
         columns: columns to read; None: all.
         as_codes: text columns that are read as dictionaries.
         limits: most bytes of a batch and of pages.
+        groups: row groups of the file with the chunks of these columns; None: they are read.
     """
 
     def __init__(
@@ -148,12 +149,13 @@ class DecodedSizes:
         *,
         as_codes: Collection[str],
         limits: ReadLimits,
+        groups: Sequence[RowGroup] | None = None,
     ) -> None:
         self._path = path
         self._metadata = file.metadata
         self._columns = _columns(file.schema, columns, as_codes)
         self._limits = limits
-        self._groups = read_row_groups(path, most_chunks=None)
+        self._groups = read_row_groups(path, most_chunks=None) if groups is None else iter(groups)
         self._taken = 0
         self._has_lists = any(column.lists for column in self._columns.values())
 

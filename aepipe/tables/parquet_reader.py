@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.stores import StorePath
 from aepipe.stores.connection import is_from_store, retried, unavailable
+from aepipe.tables.arrow_memory import return_freed_memory
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
-from aepipe.tables.open_files import is_kept_open, of_file
+from aepipe.tables.open_files import FooterContent, ParsedFooter, Stamp, is_kept_open, of_file, stamp_of
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_pages, read_row_groups
 from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
@@ -43,7 +44,10 @@ _LARGE_GROUPS = 8
 _OPEN_BYTES = 9 << 18
 """Upper bound per column: writers end dictionaries and pages at 1 MiB; 64 columns of floats took 150 MB."""
 _MOST_FOOTER_BYTES = 48 << 20
-"""Arrow takes ten times as much for it: 380 MB for 100,000 row groups of three columns."""
+_FOOTER_FACTOR = 19
+"""Bytes that Arrow takes per byte of a footer without statistics: 350 MB for 100,000 row groups of four columns."""
+_LARGE_FOOTER_BYTES = 2 << 20
+_MOST_CHUNKS_KEPT = 10_000
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, MemoryError, OverflowError)
 """Errors of Arrow for damaged bytes; names that are not UTF-8 are a ValueError."""
 _CHECKED_CHUNKS = 16
@@ -69,6 +73,9 @@ class Footer:
     rows: int
     _fields: tuple[pa.Field, ...]
     """Columns to count in the sizes."""
+    _bytes: int
+    _stamp: Stamp
+    _metadata: pq.FileMetaData | None = field(repr=False, compare=False)
 
     @cached_property
     def row_bytes(self) -> int:
@@ -93,18 +100,22 @@ class Footer:
 
     @cached_property
     def open_bytes(self) -> int:
-        """Estimated size of dictionaries and pages while the largest row group is read. Raises DataUnreadable."""
-        largest = max(self._groups, key=lambda group: group.rows, default=None)
-        chunks = () if largest is None else largest.chunks
-        ordinary = sum(min(2 * max(0, chunk.stored - _HEADERS), _OPEN_BYTES) for chunk in chunks)
-        try:
-            return ordinary + large_open_bytes(self.path, () if largest is None else (largest,))
-        except OSError as error:
-            raise _incomplete(self.path, error) from None
+        """Estimated memory of footer, dictionaries and pages while rows are read. Raises DataUnreadable."""
+        return _open_bytes(self.path, self._groups, self._bytes)
+
+    @property
+    def parsed(self) -> ParsedFooter | None:
+        """Footer for the next reader of the file, to be taken once; None if it was not to be kept."""
+        if self._metadata is None:
+            return None
+        is_complete = len(self._groups) == self._metadata.num_row_groups
+        is_small = sum(len(group.chunks) for group in self._groups) <= _MOST_CHUNKS_KEPT
+        content = FooterContent(self._metadata, self._groups if is_complete and is_small else None)
+        return ParsedFooter(self.path, self._stamp, content)
 
     @cached_property
     def _groups(self) -> tuple[RowGroup, ...]:
-        return _groups_of(self.path, {field.name for field in self._fields})
+        return row_groups_of(self.path, {field.name for field in self._fields})
 
     @property
     def _nested_groups(self) -> tuple[RowGroup, ...]:
@@ -113,22 +124,56 @@ class Footer:
         return self._groups[1:]
 
 
-def read_footer(path: Path, columns: Sequence[str] | None = None) -> Footer:
+def read_footer(path: Path, columns: Sequence[str] | None = None, *, keep: bool = False) -> Footer:
     """Read the footer of a file; its sizes are read when they are used.
 
     Args:
         path: the file.
         columns: columns to count in the sizes; None for all.
+        keep: keep what Arrow parsed, for `Footer.parsed`.
 
     Raises:
         DataUnreadable: the file is missing or is not a Parquet file.
     """
+    with _opening(path):
+        stamp = stamp_of(path)
     with _open(path) as file:
-        schema = with_struct_fields(file.schema_arrow)
+        schema, metadata = with_struct_fields(file.schema_arrow), file.metadata
         tops = struct_of_field(file.schema_arrow)
         stored = None if columns is None else {tops.get(name, name) for name in columns}
         wanted = tuple(field for field in file.schema_arrow if stored is None or field.name in stored)
-        return Footer(path, schema, file.metadata.num_rows, wanted)
+        size = metadata.serialized_size
+        return Footer(path, schema, metadata.num_rows, wanted, size, stamp, metadata if keep else None)
+
+
+def open_bytes(path: Path, columns: Sequence[str]) -> int:
+    """Return the memory of a file while it is read, as `Footer.open_bytes`; Arrow does not read the footer.
+
+    Args:
+        path: the file.
+        columns: columns to count, `address.city` for a field of a struct.
+
+    Raises:
+        DataUnreadable: the file is missing or is not a Parquet file.
+    """
+    with _opening(path):
+        refuse_irregular(path)
+        size = retried(lambda: _footer_bytes(path))
+    tops = {".".join(parts[: end + 1]) for parts in (name.split(".") for name in columns) for end in range(len(parts))}
+    return _open_bytes(path, row_groups_of(path, tops), size)
+
+
+def row_groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
+    """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
+    try:
+        groups = of_file(path, "row groups", lambda: retried(lambda: tuple(read_row_groups(path))))
+    except (OSError, ValueError) as error:
+        if is_from_store(error):
+            raise unavailable(str(path), error) from None
+        raise _incomplete(path, error) from None
+    if columns is None:
+        return groups
+    return tuple(RowGroup(rows, tuple(c for c in chunks if c.column in columns)) for rows, chunks in groups)
 
 
 def readable_footers(files: Iterable[Path]) -> tuple[list[Footer], dict[Path, str]]:
@@ -160,6 +205,7 @@ def slices(
     as_codes: Sequence[str] = (),
     schema: pa.Schema | None = None,
     limits: ReadLimits = _LIMITS,
+    parsed: ParsedFooter | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the files in order, in batches that never span two files.
 
@@ -171,27 +217,32 @@ def slices(
         as_codes: text columns to read as dictionary arrays, which is faster if values repeat.
         schema: types to cast the columns to; columns missing from a file are null then. None keeps the file's types.
         limits: most bytes of a batch in memory, and of large pages that are open meanwhile.
+        parsed: footer of the only file, which is taken.
 
     Raises:
         DataUnreadable: a file cannot be read, or a row of it exceeds the limits; names the row group.
         SchemaMismatch: a file lacks a column.
     """
     for path in files:
-        with _open(path, as_codes) as file:
+        with _opening(path):
+            known = FooterContent() if parsed is None else parsed.take()
+        with _open(path, as_codes, known.metadata) as file:
             names = with_struct_fields(file.schema_arrow).names
             if schema is None:
                 absent = [name for name in columns or () if name not in names]
                 if absent:
                     raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
-                has_fields = len(names) > len(file.schema_arrow.names)
-                for batch in _batches(path, file, columns, rows, groups, as_codes=as_codes, limits=limits):
-                    yield flatten_structs(batch, columns) if has_fields else batch
+                common, present = None, columns
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
-                common = pa.schema([schema.field(name) for name in wanted])
-                present = [name for name in wanted if name in names]
-                for batch in _batches(path, file, present, rows, groups, as_codes=as_codes, limits=limits):
+                common, present = pa.schema([schema.field(name) for name in wanted]), [n for n in wanted if n in names]
+            has_fields = len(names) > len(file.schema_arrow.names)
+            sizes = DecodedSizes(path, file, present, as_codes=as_codes, limits=limits, groups=known.groups)
+            for batch in _batches(path, file, present, rows, groups, sizes=sizes):
+                if common is not None:
                     yield cast_batch(flatten_structs(batch), common)
+                else:
+                    yield flatten_structs(batch, columns) if has_fields else batch
 
 
 def spread_rows(file: Path, rows: int, schema: pa.Schema) -> pa.Table:
@@ -237,13 +288,11 @@ def _batches(
     most_rows: int,
     wanted: GroupRange | None,
     *,
-    as_codes: Sequence[str],
-    limits: ReadLimits,
+    sizes: DecodedSizes,
 ) -> Iterator[pa.RecordBatch]:
     first, end = (0, file.metadata.num_row_groups) if wanted is None else (wanted.first, wanted.end)
     done = sum(file.metadata.row_group(group).num_rows for group in range(first))
     promised = file.metadata.num_rows if wanted is None else done + wanted.rows
-    sizes = DecodedSizes(path, file, columns, as_codes=as_codes, limits=limits)
     for groups in _row_groups(file.metadata, range(first, end), at_least=_LARGE_GROUPS * most_rows):
         rows = _fitting_rows(path, sizes, groups, most_rows)
         for batch in _read_batches(path, file, groups, columns, rows, done=done):
@@ -320,41 +369,54 @@ def _row_groups(metadata: pq.FileMetaData, wanted: range, *, at_least: int) -> I
 
 
 @contextmanager
-def _open(path: Path, as_codes: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-    """Open a file, or take it from the files that stay open. Raises DataUnreadable."""
-    try:
+def _open(
+    path: Path, as_codes: Sequence[str] = (), metadata: pq.FileMetaData | None = None
+) -> Iterator[pq.ParquetFile]:
+    """Open a file, or take it from the files that stay open; metadata: its footer. Raises DataUnreadable."""
+    with _opening(path):
         refuse_irregular(path)
-        file = of_file(path, ("reader", *as_codes), lambda: _reader(path, as_codes))
+        file = of_file(path, ("reader", *as_codes), lambda: _reader(path, as_codes, metadata))
+    with nullcontext() if is_kept_open() else file:
+        yield file
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Turn errors while a file is opened into DataUnreadable."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataUnreadable(f"{path} does not exist. Write it again, or remove it from the job.") from None
     except _READ_ERRORS as error:
         if is_from_store(error):
             raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
-    with nullcontext() if is_kept_open() else file:
-        yield file
 
 
-def _reader(path: Path, as_codes: Sequence[str]) -> pq.ParquetFile:
-    retried(lambda: _refuse_large_footer(path))
-    file = retried(lambda: _parquet_file(path, as_codes))
+def _reader(path: Path, as_codes: Sequence[str], metadata: pq.FileMetaData | None) -> pq.ParquetFile:
+    if metadata is None and retried(lambda: _footer_bytes(path)) > _LARGE_FOOTER_BYTES:
+        return_freed_memory()  # of the footers before this one
+    file = retried(lambda: _parquet_file(path, as_codes, metadata))
     str(file.schema_arrow)  # a name that is not UTF-8 is an error only now
     return file
 
 
-def _refuse_large_footer(path: Path) -> None:
+def _footer_bytes(path: Path) -> int:
+    """Return the length of the footer. Raises DataUnreadable if it is too large."""
     size = footer_bytes(path)
     if size > _MOST_FOOTER_BYTES:
         raise DataUnreadable(
             f"{printable(path)} has a footer that does not fit into memory: expected at most "
             f"{_MOST_FOOTER_BYTES >> 20} MB, got {size >> 20} MB. Write the file with larger row groups."
         )
+    return size
 
 
-def _parquet_file(path: Path, as_codes: Sequence[str]) -> pq.ParquetFile:
+def _parquet_file(path: Path, as_codes: Sequence[str], metadata: pq.FileMetaData | None) -> pq.ParquetFile:
     in_store = isinstance(path, StorePath)
     return pq.ParquetFile(
         path.open_arrow() if isinstance(path, StorePath) else path,
+        metadata=metadata,
         read_dictionary=as_codes,
         pre_buffer=in_store,  # the chunks of all columns in a few large requests
         buffer_size=0 if in_store else _BUFFER,
@@ -383,17 +445,16 @@ def _place(metadata: pq.FileMetaData, done: int, rows: int) -> str:
     return f"row group {first}" if first >= last else f"row groups {first} to {last}"
 
 
-def _groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup, ...]:
-    """Return the row groups with the chunks of these columns; None for all. Raises DataUnreadable."""
+def _open_bytes(path: Path, groups: Sequence[RowGroup], footer: int) -> int:
+    """Estimate the memory of a file while it is read, from its row groups and the length of its footer."""
+    largest = max(groups, key=lambda group: group.rows, default=None)
+    chunks = () if largest is None else largest.chunks
+    ordinary = sum(min(2 * max(0, chunk.stored - _HEADERS), _OPEN_BYTES) for chunk in chunks)
     try:
-        groups = of_file(path, "row groups", lambda: retried(lambda: tuple(read_row_groups(path))))
-    except (OSError, ValueError) as error:
-        if is_from_store(error):
-            raise unavailable(str(path), error) from None
+        large = large_open_bytes(path, () if largest is None else (largest,))
+    except OSError as error:
         raise _incomplete(path, error) from None
-    if columns is None:
-        return groups
-    return tuple(RowGroup(rows, tuple(c for c in chunks if c.column in columns)) for rows, chunks in groups)
+    return _FOOTER_FACTOR * footer + ordinary + large
 
 
 def _nested_bytes(chunk: Chunk) -> int:
@@ -406,56 +467,3 @@ def _type_bytes(kind: pa.DataType) -> int:
         return -(-int(kind.bit_width) // 8)
     except ValueError:  # no fixed width
         return _VARIABLE_BYTES
-
-
-def column_ranges(files: Sequence[Path], columns: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Return the least and greatest value of flat columns of numbers and times, by the statistics of the row groups.
-
-    Columns without complete statistics are left out. Times are in the unit of the file.
-
-    Raises:
-        DataUnreadable: a file is missing or is not a Parquet file.
-    """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in columns}
-    incomplete: set[str] = set()
-    for path in files:
-        for chunk in (chunk for group in _groups_of(path, None) for chunk in group.chunks):
-            if chunk.path not in found or chunk.nulls == chunk.values:
-                continue
-            if chunk.range is not None:
-                found[chunk.path].append(chunk.range)
-            else:
-                incomplete.add(chunk.path)
-    return {
-        name: (min(low for low, _ in spans), max(high for _, high in spans))
-        for name, spans in found.items()
-        if spans and name not in incomplete
-    }
-
-
-def null_counts(footers: Sequence[Footer]) -> dict[str, int]:
-    """Return the number of missing values of each column, by the statistics of the row groups.
-
-    A file that lacks a column has no value of it. Columns without complete statistics are left out.
-
-    Raises:
-        DataUnreadable: a file is missing or is not a Parquet file.
-    """
-    names = dict.fromkeys(name for footer in footers for name in footer.schema.names)
-    found = dict.fromkeys(names, 0)
-    unknown: set[str] = set()
-    for footer in footers:
-        groups = _groups_of(footer.path, None)
-        stated: dict[str, list[int]] = {name: [] for name in footer.schema.names}
-        for chunk in (chunk for group in groups for chunk in group.chunks):
-            if chunk.nulls is not None and chunk.path in stated:
-                stated[chunk.path].append(chunk.nulls)
-        has_all_groups = sum(group.rows for group in groups) == footer.rows
-        counts = {
-            name: sum(nulls) if has_all_groups and len(nulls) == len(groups) else None for name, nulls in stated.items()
-        }
-        for name in names:
-            number = counts.get(name, footer.rows)
-            found[name] += number or 0
-            unknown |= {name} if number is None else set()
-    return {name: number for name, number in found.items() if name not in unknown}

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aepipe.jobs.inspect import inspect
-from aepipe.tables.parquet_reader import null_counts, read_footer
+from aepipe.tables.column_statistics import null_counts
+from aepipe.tables.parquet_reader import read_footer
 
 
 def write(path: Path, table: pa.Table, **options: object) -> Path:

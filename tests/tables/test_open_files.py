@@ -13,11 +13,13 @@ from aepipe.jobs.evaluate.compare import compare
 from aepipe.jobs.evaluate.evaluate import evaluate
 from aepipe.jobs.inspect import inspect
 from aepipe.jobs.report.report import report
+from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import put_parquet
-from aepipe.tables.open_files import files_opened_once, of_file
+from aepipe.tables.open_files import FooterContent, files_opened_once, of_file
 from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import discover
+from tests.support.two_models import write_job
 
 
 def rows_of(path: Path) -> list[int]:
@@ -52,6 +54,39 @@ def test_a_file_is_opened_once_in_a_block_and_again_if_it_was_replaced(tmp_path:
         assert opened[str(path)] == 2
     assert rows_of(path) == [4, 5]
     assert opened[str(path)] == 3
+
+
+def test_the_footer_of_a_plan_is_for_its_reader_once_and_only_while_the_file_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    put_parquet(path, pa.table({"x": [1, 2, 3]}))
+    first, second = (read_footer(path, ["x"], keep=True).parsed for _ in range(2))
+    assert first is not None
+    assert second is not None
+
+    rows = pa.Table.from_batches(slices([path], ["x"], rows=2, parsed=first))
+
+    assert rows["x"].to_pylist() == [1, 2, 3]
+    assert first.take() == FooterContent()
+    put_parquet(path, pa.table({"x": range(1_000)}))
+    assert pa.Table.from_batches(slices([path], ["x"], rows=2_000, parsed=second)).num_rows == 1_000
+
+
+def test_scoring_reads_the_footer_of_a_partition_of_one_file_once(tmp_path: Path, monkeypatch: Any) -> None:
+    known: list[bool] = []
+    original = pq.ParquetFile.__init__
+
+    def note(self: pq.ParquetFile, source: Any, *, metadata: Any = None, **options: Any) -> None:
+        if isinstance(source, Path) and "rows" in source.parts:
+            known.append(metadata is not None)
+        original(self, source, metadata=metadata, **options)
+
+    job = write_job(tmp_path)
+    monkeypatch.setattr(pq.ParquetFile, "__init__", note)
+    monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
+
+    score(job, partitions=["dt=2026-03-01"], workers=1)
+
+    assert known == [False, True]
 
 
 def test_two_readers_of_one_open_file_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.storage import put_parquet
-from aepipe.tables.parquet_reader import read_footer, slices, spread_rows
+from aepipe.tables.parquet_reader import open_bytes, read_footer, slices, spread_rows
+from aepipe.tables.parquet_sizes import footer_bytes
 
 
 def table(rows: int, *, seed: int = 0) -> pa.Table:
@@ -153,10 +154,25 @@ def test_the_largest_row_group_says_what_an_open_file_takes(tmp_path: Path, grou
     table = pa.table({name: np.random.default_rng(0).standard_normal(rows, np.float32) for name in "ab"})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=rows // groups, use_dictionary=False)
 
-    found = read_footer(tmp_path / "x.parquet").open_bytes
+    found, of_one = (read_footer(tmp_path / "x.parquet", names).open_bytes for names in (["a", "b"], ["a"]))
+    footer = 2 * of_one - found  # counted for any number of columns
 
-    assert found == pytest.approx(2 * min(2 * 4 * rows // groups, 9 << 18), rel=0.01)
-    assert read_footer(tmp_path / "x.parquet", ["a"]).open_bytes == found // 2
+    assert found - footer == pytest.approx(2 * min(2 * 4 * rows // groups, 9 << 18), rel=0.01)
+    assert footer == 19 * footer_bytes(tmp_path / "x.parquet")
+
+
+def test_memory_of_an_open_file_is_the_same_without_arrow(tmp_path: Path) -> None:
+    addresses = [{"city": "Bern", "place": {"zip": 3000}}] * 1_000
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": np.arange(1_000.0), "b": np.arange(1_000.0), "address": addresses}), path)
+
+    for columns in (["a"], ["a", "b"], ["a", "address.city"], ["a", "address.place.zip"]):
+        assert open_bytes(path, columns) == read_footer(path, columns).open_bytes
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DataUnreadable, match=r"x\.parquet is not a complete Parquet file"):
+        open_bytes(path, ["a"])
+    with pytest.raises(DataUnreadable, match=r"y\.parquet does not exist"):
+        open_bytes(tmp_path / "y.parquet", ["a"])
 
 
 @pytest.mark.parametrize("group_rows", [100, 1_250, 5_000, 10_000])

@@ -37,7 +37,6 @@ from aepipe.inference.series_scores import (
 from aepipe.inference.session import Session
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
-from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
@@ -188,7 +187,7 @@ class _SeriesScoring:
         """Read the partition with its context and score its points."""
         stats, stage = self._stats, self._stage
         with stats.timed("read"):
-            own = [batch for path, columns, _ in self._plan.files for batch in slices([path], columns, rows=READ_ROWS)]
+            own = [batch for scan in self._plan.files for batch in scan.batches()]
             passthrough = self._passthrough(own)
             mine = stage.source.read(own)
             rows, is_own = self._with_context(mine, neighbours)
@@ -290,10 +289,8 @@ class _SeriesScoring:
         files = plan_scan(partition.files, self._stage.source.encoding).files
         found = [
             batch
-            for path, columns, _ in files
-            for batch in rows_in_reach(
-                self._stage, slices([path], columns, rows=READ_ROWS), first, last, history=self._history
-            )
+            for scan in files
+            for batch in rows_in_reach(self._stage, scan.batches(), first, last, history=self._history)
         ]
         return self._stage.source.read(found)
 

@@ -22,7 +22,7 @@ from aepipe.series.grid import filled
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.series.windows import point_scores, window_starts, windows_at
 from aepipe.stores import as_path
-from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.partitions import Partition, discover
 
 Floats = NDArray[np.float64]
@@ -160,7 +160,7 @@ def _with_context(
 
     def batches(each: Partition) -> list[pa.RecordBatch]:
         files = plan_scan(each.files, encoding).files
-        return [batch for path, columns, _ in files for batch in slices([path], columns, rows=READ_ROWS)]
+        return [batch for scan in files for batch in scan.batches()]
 
     mine = stage.source.read(batches(partition))
     first, last = 0, 0

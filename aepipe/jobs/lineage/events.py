@@ -11,7 +11,8 @@ import pyarrow as pa
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.storage import FileRecord
-from aepipe.tables.parquet_reader import Footer, null_counts, read_footer
+from aepipe.tables.column_statistics import null_counts
+from aepipe.tables.parquet_reader import Footer, read_footer
 from aepipe.versions import version
 
 Event = dict[str, Any]
@@ -77,7 +78,7 @@ def run_event(
     """
     return {
         "eventType": kind,
-        "eventTime": when.isoformat(timespec="milliseconds"),
+        "eventTime": event_time(when),
         "producer": PRODUCER,
         "schemaURL": EVENT_SCHEMA,
         "run": {"runId": run.id, "facets": dict(facets)},
@@ -85,6 +86,11 @@ def run_event(
         "inputs": list(inputs),
         "outputs": list(outputs),
     }
+
+
+def event_time(when: datetime) -> str:
+    """Return a time as events hold it."""
+    return when.isoformat(timespec="milliseconds")
 
 
 def finished_run(
