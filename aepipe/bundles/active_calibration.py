@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from aepipe.storage.chained_log import append_chained, chain_faults, chained, re
 log = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
+_DIGEST = re.compile("xxh3:[0-9a-f]{32}")
+_SHOWN = 60
 _WAIT_S = 60.0
 
 
@@ -102,6 +105,12 @@ def _read(path: Path, digest: str) -> Calibration:
 
 
 def _file(out: Path, digest: str) -> Path:
+    """Return the file of a calibration. Raises CalibrationInvalid if the log was changed to hold no digest."""
+    if not _DIGEST.fullmatch(digest):
+        raise CalibrationInvalid(
+            f"{_folder(out) / LOG} was changed: expected a digest, got {digest[:_SHOWN]!r}. "
+            "Restore the file from a copy."
+        )
     return _folder(out) / f"{digest.rpartition(':')[2]}.json"
 
 

@@ -67,4 +67,7 @@ class Manifest(FrozenModel, Generic[D]):
 def was_changed(document: dict[str, Any]) -> bool:
     """Return whether a manifest, parsed from its file, differs from the one that was written, as far as it can tell."""
     others = {name: value for name, value in document.items() if name != "digest"}
-    return "digest" in document and document["digest"] != digest_bytes(json_bytes(others))
+    try:
+        return "digest" in document and document["digest"] != digest_bytes(json_bytes(others))
+    except ValueError:  # a number that is infinite, which no manifest holds
+        return True

@@ -29,10 +29,10 @@ class RunKind(Generic[D]):
     summaries: tuple[str, ...] = ()
 
     def read_manifest(self, path: Path) -> Manifest[D] | None:
-        """Read a manifest; None if there is none or it cannot be parsed."""
+        """Read a manifest; None if there is none, it cannot be parsed, or it lacks the output that all runs write."""
         try:
             with naming(path):
-                return self.manifest_type.model_validate_json(path.read_bytes())
+                manifest = self.manifest_type.model_validate_json(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (IsADirectoryError, PermissionError) as error:
@@ -41,6 +41,10 @@ class RunKind(Generic[D]):
         except ValidationError as error:
             _log.warning("%s is not a manifest and counts as absent: %s", path, error.errors()[0]["msg"])
             return None
+        if self.outputs[-1] not in manifest.files:
+            _log.warning("%s is not a manifest and counts as absent: it names no %s", path, self.outputs[-1])
+            return None
+        return manifest
 
 
 SCORE = RunKind(

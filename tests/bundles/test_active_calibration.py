@@ -1,11 +1,13 @@
 """Active calibration of a bundle, also after a power cut during logging."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from aepipe.bundles.active_calibration import LOG, activate_calibration, faults, with_active_calibration
 from aepipe.bundles.bundle import Bundle
+from aepipe.errors import CalibrationInvalid
 from tests.support.bundles import calibration, make_bundle
 
 
@@ -39,6 +41,17 @@ def test_a_line_cut_by_a_power_failure_is_skipped(tmp_path: Path, bundle: Bundle
         file.write('{"version": "' + bundle.version)
 
     assert with_active_calibration(tmp_path, bundle).calibration == first
+
+
+@pytest.mark.parametrize("digest", ["xxh3:\0", "xxh3:../../job", "", "1"])
+def test_a_line_without_a_digest_is_refused(tmp_path: Path, bundle: Bundle, digest: str) -> None:
+    folder = activate_calibration(tmp_path, bundle.version, calibration(), who="a", why="b").parent
+    record = json.loads((folder / LOG).read_text())
+    (folder / LOG).write_text(json.dumps({**record, "digest": digest}) + "\n")
+
+    with pytest.raises(CalibrationInvalid, match=r"log\.jsonl was changed: expected a digest, got '.*'\. Restore"):
+        with_active_calibration(tmp_path, bundle)
+    assert any("expected a digest" in fault for fault in faults(tmp_path))
 
 
 def test_a_missing_file_is_a_fault(tmp_path: Path, bundle: Bundle) -> None:

@@ -177,6 +177,29 @@ def test_every_change_of_a_manifest_is_found(outputs: Outputs) -> None:
     assert outputs.verify() == []
 
 
+def test_manifest_with_an_infinite_number_is_found(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    written = json.loads(path.read_bytes())
+    text = json.dumps(written | {"details": written["details"] | {"wall_s": 1.5}}).replace("1.5", "1e999")
+    path.write_text(text)
+
+    assert outputs.verify() == [
+        f"{path} was changed after it was written: its digest differs. Delete it and run the partition again."
+    ]
+
+
+def test_manifest_without_the_output_that_every_run_writes_counts_as_absent(outputs: Outputs) -> None:
+    put(outputs)
+    path = outputs.root / ".aepipe/manifests/score/dt=1.json"
+    written = json.loads(path.read_bytes())
+    path.write_text(json.dumps(written | {"files": {"features": written["files"]["features"]}}))
+
+    assert outputs.manifest(SCORE, "dt=1") is None
+    assert outputs.manifests(SCORE) == ()
+    assert outputs.verify() == [f"{path} cannot be parsed. Delete it and run the partition again."]
+
+
 def test_manifest_of_another_partition_is_found(outputs: Outputs) -> None:
     put(outputs)
     path = outputs.root / ".aepipe/manifests/score/dt=1.json"
