@@ -19,7 +19,7 @@ from aepipe.inference.session import usable_device
 from aepipe.jobs.alarm_warnings import night_warnings
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.forget import expired_partitions
-from aepipe.jobs.lineage.emit import emit_scores
+from aepipe.jobs.lineage.emit import begin_lineage, emit_scores
 from aepipe.jobs.models import day_end
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
@@ -123,8 +123,7 @@ def score(
         JobInvalid: a fault in the job file, or no partition with a name.
         OutputsTaken: the folder of the outputs belongs to another job.
     """
-    began = time.perf_counter()
-    job = read_job(job_path)
+    began, job = time.perf_counter(), read_job(job_path)
     usable_device(device := device or job.run.device)
     bundle = with_active_calibration(job.out_path, open_bundle(job, model))
     outputs = Outputs(job.out_path)
@@ -134,6 +133,7 @@ def score(
     if job.calibration.adaptive:
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     due, kept = (chosen, ()) if partitions or force else keep_earlier(job, chosen)
+    begin_lineage(job)
     settings, machine = replace(score_settings(job), force=force), _machine(job, device, workers)
     results = [*find_engine(job.run.engine)(bundle, due, settings, machine, progress=progress), *kept]
     if any(result.status == "written" for result in results):

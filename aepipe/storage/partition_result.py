@@ -27,13 +27,21 @@ class PartitionResult(FrozenModel):
     events: Path | None = None
     """Events of a series job."""
     reason: str = ""
+    created_at: str = ""
+    """Time of the commit, ISO 8601; empty if the partition is quarantined."""
 
     @classmethod
     def of_manifest(cls, manifest: Manifest[ScoreDetails], root: Path, status: Status) -> "PartitionResult":
         """Return the result of a committed partition; root: the folder of the outputs."""
         shown = ("scores", "features", "events")
         paths = {output: root / record.path for output, record in manifest.files.items() if output in shown}
-        return cls(partition=manifest.partition, status=status, details=manifest.details, **paths)
+        return cls(
+            partition=manifest.partition,
+            status=status,
+            details=manifest.details,
+            created_at=manifest.created_at,
+            **paths,
+        )
 
     @property
     def rows(self) -> int:

@@ -6,12 +6,13 @@ A failure is logged and never ends a run. The variables have the names that Open
 import json
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from aepipe.jobs.lineage.events import (
     RunId,
     aborted_run,
     dataset,
+    event_time,
     facet,
     failed_run,
     finished_run,
@@ -36,6 +38,7 @@ from aepipe.jobs.lineage.events import (
 from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines, lock
 from aepipe.storage.listing import entries
 from aepipe.storage.manifest import D
+from aepipe.storage.paths import manifests_folder
 from aepipe.storage.run_details import ScoreDetails
 from aepipe.stores import StorePath, as_path
 from aepipe.tables.partitions import Partition
@@ -45,18 +48,29 @@ log = logging.getLogger(__name__)
 FOLDER = "lineage"
 TIMEOUT_S = 5.0
 ENDPOINT = "api/v1/lineage"
+_NEVER = "9999"
+_EVENT_TIME = re.compile(rb'"eventTime": "([^"]+)"')
+_COMPLETE = re.compile(rb'\{"eventType": "COMPLETE", "eventTime": "([^"]+)"')
 
 _parent: ContextVar[RunId | None] = ContextVar("parent", default=None)
 
 
 def emit_scores(job: Job, results: Sequence[PartitionResult]) -> None:
-    """Emit the runs of the partitions that were written or could not be scored; those already done are no runs."""
+    """Emit the runs of the partitions that were written or could not be scored.
+
+    Partitions that were done already are no runs, unless the process that committed them this month or the last was
+    killed before it could emit them.
+    """
+    if _is_disabled():
+        return
     outputs, events = Outputs(job.out_path), list[Event]()
+    lost = _lost_runs(job, [result for result in results if result.status == "already done"])
     for result in results:
-        if result.status == "written":
-            events += _of_commit(job, outputs, SCORE, result.partition)
+        if result.status == "written" or result.partition in lost:
+            facets = {} if result.partition in lost else _parent_facet()
+            events += _of_commit(job, outputs, SCORE, result.partition, facets)
         elif result.status == "quarantined":
-            facets = _facets(partition=result.partition)
+            facets = {**_parent_facet(), OWN: facet(OWN, partition=result.partition)}
             run = new_run(job, "score", _namespace())
             source = source_dataset(job.data_path, ())
             events += failed_run(run, ended=_now(), message=result.reason, facets=facets, inputs=[source])
@@ -65,7 +79,46 @@ def emit_scores(job: Job, results: Sequence[PartitionResult]) -> None:
 
 def emit_samples(job: Job, partition: str) -> None:
     """Emit the run that wrote a set of synthetic rows."""
-    emit(job, _of_commit(job, Outputs(job.out_path), SAMPLE, partition))
+    if not _is_disabled():
+        emit(job, _of_commit(job, Outputs(job.out_path), SAMPLE, partition, _parent_facet()))
+
+
+def begin_lineage(job: Job) -> None:
+    """Write an empty file into a new folder of outputs, so that runs that are killed before their events are known."""
+    if _is_disabled() or isinstance(job.out_path, StorePath) or manifests_folder(job.out_path, SCORE).exists():
+        return
+    with suppress(OSError, Busy):  # a full disk fails the run later, with its sentence
+        append_lines(_file_of_month(job), [])
+
+
+def _lost_runs(job: Job, done: Sequence[PartitionResult]) -> frozenset[str]:
+    """Return the partitions that were committed this month or the last, but whose runs have no last event.
+
+    Commits before the first event, and in a folder without lineage, were made without it.
+    """
+    now = _now()
+    months = (f"{now:%Y-%m}", f"{now.replace(day=1) - timedelta(days=1):%Y-%m}")
+    recent = set[tuple[str, str]]()
+    for result in done:
+        if result.created_at.startswith(months):
+            with suppress(ValueError):  # a manifest that was changed
+                recent.add((result.partition, event_time(datetime.fromisoformat(result.created_at))))
+    if not recent or isinstance(job.out_path, StorePath):
+        return frozenset()
+    try:
+        files = _latest_files(job)
+        lines = [line for path in files for line in path.read_bytes().splitlines()]
+    except OSError:
+        return frozenset()
+    began = _EVENT_TIME.search(lines[0]) if lines and files == _files(job) else None
+    since = began[1].decode() if began is not None else "" if files else _NEVER
+    recent = {(partition, time) for partition, time in recent if time >= since}
+    times = {time.encode() for _, time in recent}
+    for line in lines:
+        if (found := _COMPLETE.match(line)) and found[1] in times:
+            with suppress(ValueError, KeyError, TypeError):  # a line that a power cut left incomplete
+                recent.discard((json.loads(line)["run"]["facets"][OWN]["partition"], found[1].decode()))
+    return frozenset(partition for partition, _ in recent)
 
 
 def emit_training(
@@ -85,7 +138,8 @@ def emit_training(
         seconds: seconds per stage.
     """
     run = new_run(job, "train", _namespace(), of=bundle.name)
-    facets = _facets(model_version=f"{job.name}/{bundle.name}", rows=sum(rows.values()))
+    about = facet(OWN, model_version=f"{job.name}/{bundle.name}", rows=sum(rows.values()))
+    facets = {**_parent_facet(), OWN: about}
     files = [file for partition in partitions for file in partition.files]
     inputs, written = [source_dataset(job.data_path, files)], [written_bundle(bundle)]
     elapsed_s = sum(seconds.values())
@@ -99,7 +153,7 @@ def parent_run(job: Job, action: str) -> Iterator[None]:
     Runs of the action whose process was killed are ended first, by an event ABORT.
     """
     run = new_run(job, action, _namespace())
-    facets = _facets()
+    facets = _parent_facet()
     with _ending_killed_runs(job, run) as killed:
         emit(job, [*killed, run_event("START", run, _now(), facets=facets)])
         with _children(job, run, facets):
@@ -121,11 +175,24 @@ def _ending_killed_runs(job: Job, run: RunId) -> Iterator[list[Event]]:
         yield [aborted_run(each, ended=_now()) for each in killed]
 
 
+def _files(job: Job) -> list[Path]:
+    return entries(job.out_path / HIDDEN / FOLDER)
+
+
+def _latest_files(job: Job) -> list[Path]:
+    """Return the files of the two latest months. Raises OSError."""
+    return _files(job)[-2:]
+
+
+def _file_of_month(job: Job) -> Path:
+    return job.out_path / HIDDEN / FOLDER / f"{_now():%Y-%m}.ndjson"
+
+
 def _unfinished(job: Job, name: str) -> Iterator[RunId]:
     """Yield the runs of a job's action that have a first event and no last one, in the two latest files."""
     own = f'"name": {json.dumps(name, ensure_ascii=False)}}}, "inputs"'.encode()  # not as the parent of another run
     started: dict[str, RunId] = {}
-    for path in entries(job.out_path / HIDDEN / FOLDER)[-2:]:
+    for path in _latest_files(job):
         for line in (line for line in path.read_bytes().splitlines() if own in line):
             with suppress(ValueError, KeyError, TypeError):  # a line that a power cut left incomplete
                 event = json.loads(line)
@@ -154,9 +221,9 @@ def _children(job: Job, run: RunId, facets: Mapping[str, Event]) -> Iterator[Non
 
 def emit(job: Job, events: Sequence[Event]) -> None:
     """Append events to the file of the month, and post them; OPENLINEAGE_DISABLED=true does neither."""
-    if not events or os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1"):
+    if not events or _is_disabled():
         return
-    path = job.out_path / HIDDEN / FOLDER / f"{_now():%Y-%m}.ndjson"
+    path = _file_of_month(job)
     try:
         append_lines(path, [json.dumps(event, ensure_ascii=False) for event in events])
     except (OSError, StoreUnavailable, Busy) as error:
@@ -164,6 +231,11 @@ def emit(job: Job, events: Sequence[Event]) -> None:
     url = os.environ.get("OPENLINEAGE_URL")
     if url:
         _post_all(url, events)
+
+
+def _is_disabled() -> bool:
+    """Return whether OPENLINEAGE_DISABLED switches lineage off."""
+    return os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1")
 
 
 def _post_all(url: str, events: Sequence[Event]) -> None:
@@ -194,8 +266,10 @@ def _post(url: str, event: Event) -> None:
         pass
 
 
-def _of_commit(job: Job, outputs: Outputs, kind: RunKind[D], partition: str) -> tuple[Event, ...]:
-    """Return the events of the run that committed a partition, from its manifest."""
+def _of_commit(
+    job: Job, outputs: Outputs, kind: RunKind[D], partition: str, facets: Mapping[str, Event]
+) -> tuple[Event, ...]:
+    """Return the events of the run that committed a partition, from its manifest; facets: further ones of the run."""
     manifest = outputs.manifest(kind, partition)
     if manifest is None:
         return ()
@@ -214,14 +288,14 @@ def _of_commit(job: Job, outputs: Outputs, kind: RunKind[D], partition: str) -> 
         seconds = details.wall_s or 0.0
     written = [output_dataset(outputs.root, output, record) for output, record in manifest.files.items()]
     ended = datetime.fromisoformat(manifest.created_at)
-    return finished_run(run, ended=ended, seconds=seconds, facets=_facets(**counts), inputs=inputs, outputs=written)
+    about = {**facets, OWN: facet(OWN, **counts)}
+    return finished_run(run, ended=ended, seconds=seconds, facets=about, inputs=inputs, outputs=written)
 
 
-def _facets(**counts: object) -> dict[str, Event]:
-    """Return the facets of a run: its parent, and what it is about."""
-    found = {OWN: facet(OWN, **counts)} if counts else {}
+def _parent_facet() -> dict[str, Event]:
+    """Return the facet that names the parent of a run, if it has one."""
     parent = _parent.get() or _parent_of_environment()
-    return found if parent is None else {**found, "parent": parent.facet}
+    return {} if parent is None else {"parent": parent.facet}
 
 
 def _parent_of_environment() -> RunId | None:

@@ -1,6 +1,8 @@
 """Lineage of scored partitions, samples and training: events against the specification, in a file and over HTTP."""
 
 import json
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -9,7 +11,7 @@ import pytest
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import read_job
 from aepipe.jobs.lineage.emit import emit, emit_training, parent_run
-from aepipe.jobs.lineage.events import Event, dataset
+from aepipe.jobs.lineage.events import Event, dataset, event_time
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 from aepipe.storage import SCORE, Outputs, read_parquet
@@ -89,6 +91,61 @@ def test_partitions_that_are_done_are_no_runs_and_a_failure_names_its_reason(job
     assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
     assert fail["run"]["facets"]["aepipe"]["partition"] == DAYS[1]
     assert "part-0.parquet" in fail["run"]["facets"]["errorMessage"]["message"]
+
+
+def test_the_next_run_writes_the_events_of_partitions_whose_process_was_killed_after_the_commit(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with parent_run(read_job(job), "night"):
+        score(job, partitions=DAYS[:1])
+    with monkeypatch.context() as killed:
+        killed.setattr("aepipe.jobs.score.emit_scores", lambda *_: None)
+        score(job)
+    before = events_of(job)
+
+    with parent_run(read_job(job), "night"):
+        score(job)
+    found = [each for each in events_of(job)[len(before) :] if each["job"]["name"] == "linear.score"]
+    for _ in range(2):
+        score(job)
+
+    check(found)
+    assert [(each["eventType"], each["run"]["facets"]["aepipe"]["partition"]) for each in found] == [
+        (kind, day) for day in DAYS[1:] for kind in ("START", "COMPLETE")
+    ]
+    assert all("parent" not in each["run"]["facets"] for each in found)  # the run of the night that wrote the scores
+    commits = [Outputs(read_job(job).out_path).manifest(SCORE, day).created_at for day in DAYS[1:]]
+    assert [each["eventTime"] for each in found[1::2]] == [event_time(datetime.fromisoformat(at)) for at in commits]
+    assert len(events_of(job)) == len(before) + 4 + 2
+
+
+def test_a_first_run_that_is_killed_loses_no_event_and_outputs_without_lineage_get_none(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("aepipe.jobs.score.emit_scores", lambda *_: None)
+        score(job)
+    assert events_of(job) == []
+    score(job)
+    assert [each["eventType"] for each in events_of(job)] == ["START", "COMPLETE"] * 3
+
+    shutil.rmtree(read_job(job).out_path / ".aepipe" / "lineage")  # outputs of an early version
+    score(job)
+    assert events_of(job) == []
+    with parent_run(read_job(job), "night"):  # lineage begins now
+        score(job)
+    assert {each["job"]["name"] for each in events_of(job)} == {"linear.night"}
+
+
+def test_scores_of_earlier_months_get_no_events_later(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLINEAGE_DISABLED", "true")
+    score(job)
+    monkeypatch.delenv("OPENLINEAGE_DISABLED")
+    monkeypatch.setattr("aepipe.jobs.lineage.emit._now", lambda: datetime.now(UTC) + timedelta(days=70))
+
+    score(job)
+
+    assert events_of(job) == []
 
 
 def test_samples_and_training_are_runs(job: Path) -> None:
