@@ -15,6 +15,7 @@ from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, LatentSpace, Number
+from aepipe.metrics.drift import PartitionSpread
 
 FILE = "drift.json"
 BINS = 32
@@ -32,10 +33,20 @@ class ReferenceStream(FrozenModel):
     kind: StreamKind
     edges: tuple[float, ...] | None = Field(None, description="upper edges of all bins but the last; None: codes")
     counts: tuple[int, ...] = Field(min_length=2)
+    spread: PartitionSpread | None = Field(None, description="of the training partitions; None if they are few")
 
     @classmethod
-    def fit(cls, name: str, kind: StreamKind, values: NDArray[np.generic]) -> Self:
-        """Bin reference values, (B,): floats by their quantiles, NaN is missing; integers are codes."""
+    def fit(
+        cls,
+        name: str,
+        kind: StreamKind,
+        values: NDArray[np.generic],
+        partitions: NDArray[np.int32] | None = None,
+    ) -> Self:
+        """Bin reference values, (B,): floats by their quantiles, NaN is missing; integers are codes.
+
+        partitions: number of each value's partition, (B,); None if it is not known.
+        """
         edges = None
         if np.issubdtype(values.dtype, np.floating):
             finite = values[np.isfinite(values)]
@@ -43,7 +54,8 @@ class ReferenceStream(FrozenModel):
             found = np.quantile(finite, shares, method="lower") if len(finite) else np.zeros(0)
             edges = tuple(np.unique(found).astype(np.float64).tolist())
         counts = count_values(values, edges)
-        return cls(name=name, kind=kind, edges=edges, counts=tuple(counts.tolist()))
+        spread = None if partitions is None else PartitionSpread.fit(_by_partition(values, edges, partitions))
+        return cls(name=name, kind=kind, edges=edges, counts=tuple(counts.tolist()), spread=spread)
 
     def count(self, values: NDArray[np.generic]) -> NDArray[np.int64]:
         """Count values, (B,), in the bins of the reference."""
@@ -57,25 +69,35 @@ class DriftReference(FrozenModel):
     streams: tuple[ReferenceStream, ...]
 
     @classmethod
-    def fit(cls, encoding: Encoding, latent: LatentSpace, inputs: Sequence[Arrays], outputs: Arrays) -> Self:
+    def fit(
+        cls,
+        encoding: Encoding,
+        latent: LatentSpace,
+        inputs: Sequence[Arrays],
+        outputs: Arrays,
+        *,
+        partitions: Sequence[NDArray[np.int32]] | None = None,
+    ) -> Self:
         """Fit a reference.
 
         Args:
             encoding: encoding of the rows.
             latent: feature columns of the scorer.
             inputs: parts of the training data as encoded rows, by port.
-            outputs: outputs of the scorer for held-out rows, by port.
+            outputs: outputs of the scorer for held-out rows, by port: the last part of `inputs`.
+            partitions: number of each row's partition, by part of `inputs`; None if they are not known.
         """
+        all_rows, held_out = (None, None) if partitions is None else (np.concatenate(partitions), partitions[-1])
         columns = zip(*(tuple(input_streams(encoding, part)) for part in inputs), strict=True)
         joined = [(same[0][0], same[0][1], np.concatenate([values for _, _, values in same])) for same in columns]
         named: list[Named] = [*joined, *output_streams(latent, outputs)]
-        steps = [max(1, -(-len(values) // MOST_ROWS)) for _, _, values in named]
-        return cls(
-            streams=tuple(
-                ReferenceStream.fit(name, kind, values[::step])
-                for (name, kind, values), step in zip(named, steps, strict=True)
-            )
-        )
+        found = []
+        for name, kind, values in named:
+            step = max(1, -(-len(values) // MOST_ROWS))
+            origin = all_rows if kind == "column" else held_out
+            of_rows = origin[::step] if origin is not None and len(origin) == len(values) else None
+            found.append(ReferenceStream.fit(name, kind, values[::step], of_rows))
+        return cls(streams=tuple(found))
 
     def to_json(self) -> bytes:
         """Serialise to the file form."""
@@ -123,6 +145,15 @@ def count_values(values: NDArray[np.generic], edges: tuple[float, ...] | None) -
     missing = np.isnan(values.astype(np.float64))
     bins = np.searchsorted(np.asarray(edges), values[~missing].astype(np.float64), side="left")
     return np.concatenate([[np.count_nonzero(missing)], np.bincount(bins, minlength=len(edges) + 1)]).astype(np.int64)
+
+
+def _by_partition(
+    values: NDArray[np.generic], edges: tuple[float, ...] | None, partitions: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Count values by partition, (P, bins)."""
+    order = np.argsort(partitions, kind="stable")
+    starts = np.flatnonzero(np.diff(partitions[order])) + 1
+    return np.stack([count_values(part, edges) for part in np.split(values[order], starts)])
 
 
 def read_drift_reference(bundle: Bundle) -> DriftReference | None:

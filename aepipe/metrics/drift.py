@@ -7,16 +7,23 @@ that a large number of rows alone is no evidence.
 
 import math
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from aepipe.frozen import FrozenModel
 
 Counts = NDArray[np.int64]
 
 _LEAST_P = 1e-12
 """Smallest p-value that counts: a single night never settles the evidence for good."""
 _NORMAL = NormalDist()
+_FEWEST_PARTITIONS = 5
+_FEWEST_ROWS = 50
+_SAMPLING = math.pi**2 / 12
+"""Mean square of the Kolmogorov distance of n rows of a continuous distribution, times n."""
 
 
 class Change(NamedTuple):
@@ -57,6 +64,61 @@ def drift_p_value(reference: Counts, current: Counts, *, tolerance: float, refer
     if excess <= 0:
         return 1.0
     return min(1.0, 2 * math.exp(-2 * int(current.sum()) * excess**2))
+
+
+class PartitionSpread(FrozenModel):
+    """Distances of single partitions from the distribution of all, beyond what their numbers of rows explain."""
+
+    partitions: int = Field(ge=_FEWEST_PARTITIONS)
+    mean: float = Field(ge=0)
+    deviation: float = Field(ge=0)
+
+    @classmethod
+    def fit(cls, counts: Counts) -> Self | None:
+        """Measure the spread of partitions by their counts in the same ordered bins, (P, K); None if they are few."""
+        rows = counts.sum(axis=1)
+        counts, rows = counts[rows >= _FEWEST_ROWS], rows[rows >= _FEWEST_ROWS]
+        if len(rows) < _FEWEST_PARTITIONS:
+            return None
+        shares = np.cumsum(counts, axis=1) / rows[:, None]
+        distances = np.abs(shares - np.cumsum(counts.sum(axis=0)) / rows.sum()).max(axis=1)
+        excess = np.sqrt(np.maximum(0.0, distances**2 - _SAMPLING / rows))
+        return cls(partitions=len(rows), mean=float(excess.mean()), deviation=float(excess.std(ddof=1)))
+
+    def bound(self, level: float) -> float:
+        """Return the distance that one more partition like these exceeds with this probability.
+
+        Upper prediction bound of a normal sample (Whitmore 1986).
+        """
+        factor = math.sqrt(1 + 1 / self.partitions)
+        return self.mean + student_quantile(level, self.partitions - 1) * factor * self.deviation
+
+
+def student_quantile(level: float, freedom: int) -> float:
+    """Return the value that Student's t distribution exceeds with this probability, below 0.5.
+
+    By bisection of the sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4), at most 200.
+
+    >>> round(student_quantile(0.025, 4), 3), round(student_quantile(0.0005, 30), 3)
+    (2.776, 3.646)
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, min(freedom, 200)) < 1 - 2 * level else (low, middle)
+    return math.sqrt(min(freedom, 200)) * math.tan(low)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """Return the probability that t is at most sqrt(freedom) tan(angle) in absolute value."""
+    is_odd = freedom % 2
+    term = math.cos(angle) if is_odd else 1.0
+    total = 0.0
+    for step in range(2 + is_odd, freedom + 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (step - 1) / step
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if is_odd else total
 
 
 def evidence(p_value: float) -> float:

@@ -5,6 +5,7 @@ import pytest
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.drift_reference import MOST_CODES, DriftReference, ReferenceStream, read_drift_reference
+from aepipe.metrics.drift import PartitionSpread
 
 
 def test_bins_hold_equal_shares_and_missing_values_have_their_own() -> None:
@@ -32,6 +33,20 @@ def test_a_constant_or_empty_column_has_a_reference() -> None:
 
     assert constant.count(np.array([1.0, 2.0, 0.0])).tolist() == [0, 2, 1]
     assert missing.count(np.array([np.nan, 2.0])).tolist() == [1, 1]
+
+
+def test_the_spread_of_partitions_is_that_of_their_counts() -> None:
+    generator = np.random.default_rng(0)
+    partitions = np.sort(generator.integers(0, 6, 3_000)).astype(np.int32) * 7
+    values = generator.normal(0.3 * partitions, size=3_000)
+    order = generator.permutation(3_000)
+
+    stream = ReferenceStream.fit("a", "column", values[order], partitions[order])
+
+    by_hand = [stream.count(values[partitions == number]) for number in range(0, 42, 7)]
+    assert stream.spread == PartitionSpread.fit(np.stack(by_hand))
+    assert stream.spread is not None
+    assert ReferenceStream.fit("a", "column", values).spread is None
 
 
 def test_a_bundle_without_a_reference_has_none(linear: Bundle) -> None:

@@ -46,7 +46,9 @@ def test_a_failing_operation_damages_no_output(interposed: Interposed, root: Pat
     before = root.with_name("before")
     shutil.copytree(root, before)
     old = commands.published(root)
-    steps = interposed.run(root, *words, kinds=FAILING[error], error=error).count
+    whole = interposed.run(root, *words, kinds=FAILING[error], error=error)
+    assert whole.status == 0, f"status {whole.status} after {whole.seconds:.0f} s: {whole.said}"
+    steps = whole.count
     new, versions = commands.published(root), commands.versions(root)
     assert steps > 0
     failures = chosen(steps, SLOW.get(name, FAILURES), seed=error)

@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import ks_2samp, norm
+from scipy.stats import ks_2samp, kstwobign, norm, t
 
-from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
+from aepipe.metrics import drift
+from aepipe.metrics.drift import (
+    PartitionSpread,
+    change_between,
+    drift_p_value,
+    evidence,
+    next_martingale,
+    student_quantile,
+)
 
 
 def counts(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -79,3 +87,52 @@ def test_stable_nights_leave_no_debt() -> None:
         state = next_martingale(state, 1.0)
 
     assert next_martingale(state, 1e-9) > 1e6
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 29, 30, 199])
+@pytest.mark.parametrize("level", [0.3, 0.025, 1e-3, 2e-5])
+def test_quantiles_of_students_t_are_those_of_scipy(freedom: int, level: float) -> None:
+    assert student_quantile(level, freedom) == pytest.approx(t.isf(level, freedom), rel=1e-6)
+
+
+def test_distances_by_chance_have_the_mean_square_of_the_kolmogorov_distribution() -> None:
+    assert kstwobign.moment(2) == pytest.approx(drift._SAMPLING, rel=1e-6)
+
+
+def test_partitions_of_one_distribution_differ_by_little_and_others_by_their_shifts() -> None:
+    generator = np.random.default_rng(0)
+    edges = norm.ppf(np.arange(1, 32) / 32)
+
+    def spread(shifts: np.ndarray, rows: int) -> PartitionSpread:
+        found = PartitionSpread.fit(np.stack([counts(generator.normal(shift, size=rows), edges) for shift in shifts]))
+        assert found is not None
+        return found
+
+    alike, unlike = spread(np.zeros(40), 20_000), spread(np.tile([-0.25, 0.25], 20), 20_000)
+
+    assert alike.bound(1e-4) < 0.02
+    assert unlike.mean == pytest.approx(2 * norm.cdf(0.125) - 1, abs=0.01)
+    assert unlike.bound(0.1) > unlike.mean
+    assert unlike.bound(0.1) == pytest.approx(
+        unlike.mean + t.isf(0.1, 39) * unlike.deviation * np.sqrt(1 + 1 / 40), rel=1e-6
+    )
+
+
+def test_one_more_partition_exceeds_the_bound_as_often_as_stated() -> None:
+    generator = np.random.default_rng(1)
+    drawn = generator.normal(0.1, 0.02, (1_500, 13))  # distances of twelve partitions, and of one more
+
+    exceeded = [
+        PartitionSpread(partitions=12, mean=row[:-1].mean(), deviation=row[:-1].std(ddof=1)).bound(0.05) < row[-1]
+        for row in drawn
+    ]
+
+    assert np.mean(exceeded) == pytest.approx(0.05, abs=0.018)
+
+
+def test_few_or_tiny_partitions_have_no_spread() -> None:
+    large, tiny = np.full((4, 8), 100), np.full((9, 8), 1)
+
+    assert PartitionSpread.fit(large) is None
+    assert PartitionSpread.fit(np.concatenate([large, tiny])) is None
+    assert PartitionSpread.fit(np.concatenate([large, large])) is not None

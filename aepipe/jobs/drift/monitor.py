@@ -59,6 +59,8 @@ class StreamDrift(Result):
     alarm: bool
     cool_down: int
     """partitions in which this stream raises no alarm yet"""
+    tolerance: float = 0.0
+    """distance that is no drift: that of the job, or by which training partitions differ, if they differ by more"""
 
 
 class PartitionDrift(Result):
@@ -240,7 +242,9 @@ def _compare_stream(
     """Compare one stream; enough: evidence that raises an alarm, shared among all streams (Bonferroni)."""
     reference = np.asarray(stream.counts, np.int64)
     change = change_between(reference, current)
-    p_value = drift_p_value(reference, current, tolerance=settings.tolerance, reference_level=1 / enough)
+    between = 0.0 if stream.spread is None else stream.spread.bound(1 / enough)
+    tolerance = max(settings.tolerance, between)
+    p_value = drift_p_value(reference, current, tolerance=tolerance, reference_level=1 / enough)
     martingale = next_martingale(1.0 if before is None else before.martingale, p_value)
     waiting = 0 if before is None else before.cool_down
     # what is left of an odd night never raises an alarm on an ordinary one
@@ -253,6 +257,7 @@ def _compare_stream(
         low=change.low,
         high=change.high,
         shift=change.shift,
+        tolerance=tolerance,
         p_value=p_value,
         martingale=1.0 if is_enough else martingale,  # in a cool-down too: it would last beyond it
         alarm=alarm,

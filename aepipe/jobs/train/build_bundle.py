@@ -310,7 +310,7 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
             **({} if build.series is None else {series_stage.FILE: build.series.model_dump_json().encode()}),
             **({} if build.calibrated.memory is None else build.calibrated.memory.files()),
             drift_reference.FILE: drift_reference.DriftReference.fit(
-                data.encoding, manifest.latent, (data.train, data.calibration), outputs
+                data.encoding, manifest.latent, (data.train, data.calibration), outputs, partitions=data.origins
             ).to_json(),
         },
     )

@@ -62,7 +62,8 @@ def out_of_fold_scores(
         inside = pa.array(folds == fold)
         if not inside.true_count or inside.true_count == rows.train.num_rows:
             continue
-        of_fold = replace(rows, train=rows.train.filter(pa.array(folds != fold)), calibration=rows.train.filter(inside))
+        outside = rows.train.filter(pa.array(folds != fold))
+        of_fold = replace(rows, train=outside, calibration=rows.train.filter(inside), origins=None)
         data = encode_rows(job, of_fold, as_codes=as_codes)
         if rows_of(data.calibration):  # a value that the other folds never miss may be missing in all rows of one
             found.append(_score_fold(job, data, head=head, device=device))

@@ -5,17 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from aepipe.config.job import Job
 from aepipe.encoding import Arrays, Encoding, fit
 from aepipe.encoding.number_statistics import FAR, is_far
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
-from aepipe.jobs.train.training_rows import MOST_LABELLED, TrainingRows, read_training_rows
+from aepipe.jobs.train.training_rows import MOST_LABELLED, Origins, TrainingRows, read_training_rows
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
+
+_PARTITION = "\0partition"
+"""Column of the number of each row's partition while rows are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class TrainingData:
     rows_read: int
     label_codes: LabelCodes | None = None
     """Labels that are modelled for samples; None if the job does not ask for them."""
+    origins: Origins | None = None
+    """Partitions of the encoded rows; None if the rows do not come from partitions."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,9 +90,10 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         as_codes: Encode numbers as codes too, for a family that `takes_codes`; see `encoding.fit`.
     """
     encoding = fit(rows.schema, rows.train.to_batches(), as_codes=as_codes, with_labels=job.samples.labels)
-    train, learned = _without_far_rows(encoding, *_encode(encoding, rows.train))
-    dev, dev_rows = _without_far_rows(encoding, *_encode(encoding, rows.dev))
-    calibration, calibration_rows = _without_far_rows(encoding, *_encode(encoding, rows.calibration))
+    of_train, of_calibration = (None, None) if rows.origins is None else rows.origins
+    train, learned, of_train = _encode_part(encoding, rows.train, of_train)
+    dev, dev_rows, _ = _encode_part(encoding, rows.dev)
+    calibration, calibration_rows, of_calibration = _encode_part(encoding, rows.calibration, of_calibration)
     labelled, labelled_rows, is_anomaly = _labelled(job, encoding, dev_rows, rows.anomalies)
     drawn = np.random.default_rng(job.train.seed).permutation(learned.num_rows)[:MOST_ROWS]
     return TrainingData(
@@ -102,7 +109,19 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         conditions=learned.select(rows.schema.conditions).take(pa.array(np.sort(drawn))),
         rows_read=rows.total,
         label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
+        origins=None if of_train is None or of_calibration is None else Origins(of_train, of_calibration),
     )
+
+
+def _encode_part(
+    encoding: Encoding, table: pa.Table, partitions: NDArray[np.int32] | None = None
+) -> tuple[Arrays, pa.Table, NDArray[np.int32] | None]:
+    """Encode rows and return them with their sources and partitions; log and drop rows that cannot be used."""
+    if partitions is None:
+        return *_without_far_rows(encoding, *_encode(encoding, table)), None
+    numbered = table.append_column(_PARTITION, pa.array(partitions))
+    arrays, kept = _without_far_rows(encoding, *_encode(encoding, numbered))
+    return arrays, kept.drop_columns([_PARTITION]), kept[_PARTITION].to_numpy()
 
 
 def _without_far_rows(encoding: Encoding, arrays: Arrays, table: pa.Table) -> tuple[Arrays, pa.Table]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
@@ -43,6 +44,13 @@ _FORMS = 5
 """Copies of a row in memory: as read, filtered, encoded, and twice as network input."""
 
 
+class Origins(NamedTuple):
+    """Partition of each training and calibration row, as a number."""
+
+    train: NDArray[np.int32]
+    calibration: NDArray[np.int32]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
     """Source rows that `[train]` selects, by part, and labelled rows that it excludes."""
@@ -59,6 +67,8 @@ class TrainingRows:
     """Mean number of rows of a partition, before `[train]` selects."""
     warnings: tuple[str, ...] = ()
     """What a user should know about the columns."""
+    origins: Origins | None = None
+    """None if the rows do not come from partitions."""
 
     @property
     def total(self) -> int:
@@ -93,11 +103,13 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
         )
     parts = split(schema, table, partitions=names)
     train, dev, calibration = (table.filter(pa.array(parts == part)) for part in (TRAIN, DEV, CALIBRATION))
+    numbers = names.dictionary_encode().indices.to_numpy().astype(np.int32)
+    origins = Origins(numbers[parts == TRAIN], numbers[parts == CALIBRATION])
     per_partition = sum(footer.rows for footer in footers) / len(partitions)
     warnings = column_warnings(job, schema, table, partitions, footers)
     for warning in warnings:
         log.warning("%s", warning)
-    return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition, warnings)
+    return TrainingRows(schema, train, dev, calibration, anomalies, others, per_partition, warnings, origins)
 
 
 def refuse_reserved(schema: Schema) -> None:

@@ -14,7 +14,7 @@ from aepipe.jobs.drift.monitor import measure_drift, measure_if_possible, read_d
 from aepipe.jobs.forget import forget
 from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.score import score
-from benchmarks.drift import reference, replay
+from benchmarks.drift import SMALL_ROWS, flights, reference, replay, small_reference, small_replay
 from tests.support.two_models import add_reference, add_version, write_job, write_partition
 
 QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
@@ -179,3 +179,24 @@ def test_a_simulated_shift_is_seen_within_three_nights() -> None:
 
     assert np.mean([any(name == "c3" for _, name in alarms) for alarms in seen]) >= 0.95
     assert {name for alarms in seen for _, name in alarms} == {"c3"}
+
+
+def test_small_nights_that_differ_as_those_of_training_raise_no_alarm() -> None:
+    known = small_reference(0)
+    without = known.model_copy(update={"streams": tuple(s.model_copy(update={"spread": None}) for s in known.streams)})
+
+    assert small_replay(known, 1, nights=10).alarms == ()
+    assert len({night for night, _ in small_replay(without, 1, nights=10).alarms}) > 5
+
+
+def test_a_shift_beyond_the_differences_of_training_nights_is_seen() -> None:
+    alarms = replay(small_reference(0), 1, nights=2, shifts={"c3": 1.5}, rows=SMALL_ROWS).alarms
+
+    assert {name for _, name in alarms} == {"c3"}
+
+
+@pytest.mark.slow
+def test_a_blizzard_is_seen_among_winter_nights_and_most_others_are_not() -> None:
+    assert set(flights(1)) <= {"dt=2013-02-08", "dt=2013-02-09"}
+    assert "dt=2013-02-08" in flights(1)
+    assert len(flights(1, with_spread=False)) > 3
