@@ -1,15 +1,17 @@
 """State of jobs: what is scored, what is flagged, and what runs."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from aepipe.cli.top_output import line_of, table_of
 from aepipe.errors import JobInvalid
 from aepipe.jobs.score import score
-from aepipe.jobs.top import overview
+from aepipe.jobs.top import JobState, Overview, overview
 from aepipe.storage import HIDDEN, lock
 
 
@@ -55,6 +57,36 @@ def test_a_folder_lists_all_jobs_and_their_faults(cells: Path, tmp_path: Path) -
     assert "name" in found.jobs[0].fault
     assert line_of(found.jobs[0]).startswith("broken: ")
     assert table_of(found).row_count == 2
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words() -> None:
+    jobs = [
+        JobState(
+            name=name,
+            job=Path("job.toml"),
+            champion="20261129T204156Z-984343ee",
+            nights=28,
+            last="dt=2013-02-28",
+            rows=964,
+            flagged=26,
+            alarms=tuple(range(20)),
+            quarantined=0,
+            running=(),
+        )
+        for name in ("flights", "digits")
+    ]
+    shown = {}
+    for width in (130, 80, 40):
+        console = Console(width=width, file=io.StringIO())
+        console.print(table_of(Overview(at="now", jobs=tuple(jobs)), width=width))
+        shown[width] = console.file.getvalue()  # type: ignore[attr-defined]
+
+    assert "20261129T204156Z-984343ee" in shown[130]
+    assert "champion" not in shown[80]
+    for text in shown.values():
+        lines = text.splitlines()
+        assert len(lines) == 7  # title, three of the header, one per job, one below
+        assert sum("dt=2013-02-28" in line for line in lines) == 2
 
 
 def test_a_place_without_a_job_is_refused(tmp_path: Path) -> None:
