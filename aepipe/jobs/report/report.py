@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from aepipe.config.job import read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
@@ -28,6 +30,8 @@ class ReportResult(Result):
     """Path of the page."""
 
     path: Path
+    compared: Comparison | None = Field(None, exclude=True)
+    """the comparison with baselines on the page, for a caller that shows it too; None without labels"""
 
 
 @files_opened_once()
@@ -55,7 +59,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
     page = _build_page(scored, opened, model, compared)
     path = job.out_path / "reports" / page_of(scored.manifests[-1].partition)
     put_if_changed(path, render(page).encode())
-    return ReportResult(path=path)
+    return ReportResult(path=path, compared=None if isinstance(compared, str) else compared)
 
 
 def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:

@@ -1,11 +1,13 @@
 """Report pages built from files on disk."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from aepipe.errors import DataUnreadable
+from aepipe.jobs.evaluate.compare import compare
 from aepipe.jobs.report.report import report
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
@@ -15,8 +17,11 @@ def test_page_shows_the_partitions_and_needs_no_network(digits: Path) -> None:
     score(digits)
     sample(digits, rows=32, partition="dt=2026-02-01")
 
-    text = report(digits).path.read_text()
+    result = report(digits)
 
+    assert result.model_dump_json() == json.dumps({"path": str(result.path)}, separators=(",", ":"))
+    assert result.compared == compare(digits)
+    text = result.path.read_text()
     for shown in (
         "dt=2026-01-07",
         "flagged",
