@@ -145,6 +145,8 @@ class CellDescriber:
 
     def _difference(self, column: str, parts: list[_Feature], read: object, guess: object) -> str:
         """Compare a value with its reconstruction."""
+        if guess is None:
+            return "the other columns suggest a missing value"
         if column in self._vectors:
             feature, value, other = max(parts, key=_distance)
             return _where(self._streams.get(feature.name), f"{feature.name} is ", value, other)
@@ -214,8 +216,6 @@ def _compared(read: object, guess: object) -> str:
     """
     if read == guess:
         return TOGETHER
-    if guess is None:
-        return "the other columns suggest a missing value"
     is_amount = isinstance(read, int | float | Decimal) and not isinstance(read, bool)
     if not is_amount and not isinstance(read, timedelta | date | time):
         return _ANOTHER

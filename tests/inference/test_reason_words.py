@@ -198,6 +198,12 @@ def test_the_words_fit_the_value_whatever_the_kind_of_the_column(
     assert {text for name, text in found.items() if name.partition(".")[0].partition("[")[0] != column} == {TOGETHER}
 
 
+def test_a_value_where_the_others_suggest_none_says_so(every_kind: Bundle) -> None:
+    found = CellDescriber(every_kind).describe(_one_row(), _rebuilt(every_kind, _one_row(maybe=None)))
+
+    assert found["maybe"] == "the other columns suggest a missing value"
+
+
 def test_a_number_at_the_end_of_its_distribution_is_not_called_usual(every_kind: Bundle) -> None:
     row = _one_row(count=398)
 
