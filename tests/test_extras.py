@@ -11,23 +11,26 @@ import pytest
 from aepipe.versions import EXTRAS
 
 ROOT = Path(__file__).parent.parent
-BLOCKED = f"""
+MAIN = "from aepipe.cli.main import main; main()"
+
+
+def run(code: str, *arguments: str | Path, extra: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python without the modules of an extra; None: of any extra."""
+    absent = {module for module, name in EXTRAS.items() if extra in (None, name)}
+    blocked = f"""
 import importlib.abc, sys
 class Blocked(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {set(EXTRAS)!r}:
+        if name.partition(".")[0] in {absent!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocked())
 """
+    words = [sys.executable, "-c", blocked + code, *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
 
 
-def run(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-c", BLOCKED + code, *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return run("from aepipe.cli.main import main; main()", *arguments)
+def command(*arguments: str | Path, extra: str | None = None) -> subprocess.CompletedProcess[str]:
+    return run(MAIN, *arguments, extra=extra)
 
 
 def test_a_bundle_answers_without_any_extra(cells: Path) -> None:
@@ -68,6 +71,53 @@ def test_a_missing_extra_is_one_sentence_with_the_command(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].endswith(f'Run: pip install "aepipe[{extra}]".'), done.stderr
+
+
+CALLS: dict[str, tuple[str, list[str]]] = {
+    "train": (MAIN, ["train", "JOB", "--force"]),
+    "report": (MAIN, ["report", "JOB"]),
+    "images": ("from aepipe.tables.image_codec import shape_of; shape_of(b'\\x89PNG')", []),
+    "flows": (MAIN, ["deploy", "JOB"]),
+    "sign": (MAIN, ["sign", "JOB", "--key", "JOB"]),
+    "ray": (MAIN, ["score", "JOB"]),
+    "spark": ("import aepipe; aepipe.spark", []),
+    "mlflow": (MAIN, ["models", "JOB", "--log-mlflow"]),
+    "delta": (MAIN, ["init", "delta://tables/rows"]),
+    "iceberg": (MAIN, ["init", "iceberg://prod/fraud.rows"]),
+    "text": ("from aepipe.encoding.tokens import train_bpe; train_bpe(['a b'])", []),
+    "alerts": (MAIN, ["alert", "JOB"]),
+    "example": (
+        "from pathlib import Path; from aepipe.jobs.example_flights import write_flights, FIRST_DAY\n"
+        "write_flights(Path('nowhere'), FIRST_DAY, FIRST_DAY)",
+        [],
+    ),
+}
+"""What needs each extra: code, and the words of a command."""
+
+NOT_IMPORTED = {"all", "gpu", "dev", "docs", "benchmarks"}
+"""Extras without a module that aepipe imports: `doctor` and the message about the device name what the GPU needs."""
+
+
+def test_every_extra_has_a_call_that_needs_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert set(project["optional-dependencies"]) == set(CALLS) | NOT_IMPORTED
+    assert set(EXTRAS.values()) == set(CALLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", CALLS)
+def test_every_missing_extra_is_one_sentence(extra: str, scored_cells: Path) -> None:
+    settings = {"ray": '\n[run]\nengine = "ray"\n', "alerts": '\n[alerts]\nservices = ["json://127.0.0.1:9"]\n'}
+    scored_cells.write_text(scored_cells.read_text() + settings.get(extra, ""))
+    code, words = CALLS[extra]
+
+    done = run(code, *(str(scored_cells) if word == "JOB" else word for word in words), extra=extra)
+
+    assert done.returncode != 0
+    if code == MAIN:
+        assert "Traceback" not in done.stderr
+    assert f'Run: pip install "aepipe[{extra}]".' in done.stdout + done.stderr
 
 
 def test_python_calls_name_the_extra_too() -> None:

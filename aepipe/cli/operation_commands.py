@@ -10,6 +10,7 @@ import typer
 
 from aepipe.cli import options
 from aepipe.cli.console import print_json, print_table, print_text, progress_bar
+from aepipe.versions import missing_extra
 
 
 def backfill(
@@ -181,7 +182,7 @@ def deploy(
     Example: [bold]aepipe deploy data/cells/job.toml --nightly "15 3 * * *" --timezone Europe/Berlin[/bold]
     """
     from aepipe.config.job import read_job
-    from aepipe.errors import OptionInvalid
+    from aepipe.errors import ExtraMissing, OptionInvalid
 
     asked = {
         "job": read_job(job).source,
@@ -198,6 +199,8 @@ def deploy(
             "the flows are not installed: they belong to the repository of aepipe, not to the package. "
             'Clone it, and run there: pip install -e ".[all]".'
         )
+    if find_spec("prefect") is None:
+        raise ExtraMissing(missing_extra("prefect"), name="prefect")
     # a process of its own: only flows import Prefect
     done = subprocess.run([sys.executable, "-m", "flows.deploy", *words], capture_output=True, text=True, check=False)
     if done.returncode:

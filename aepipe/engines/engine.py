@@ -2,14 +2,15 @@
 
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Protocol, cast
 
 from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
-from aepipe.errors import DependencyMissing
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
+from aepipe.versions import named_extras
 
 
 class Engine(Protocol):
@@ -45,17 +46,16 @@ def find_engine(name: str) -> Engine:
     """Return the engine of `[run] engine`.
 
     Raises:
-        DependencyMissing: its package is not installed.
+        ExtraMissing: its package is not installed.
     """
-    try:
-        module = importlib.import_module(f"aepipe.engines.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        raise missing_engine(name, error) from error
-    return cast(Engine, module.run)
+    return cast(Engine, import_engine(name).run)
 
 
-def missing_engine(name: str, error: ModuleNotFoundError) -> DependencyMissing:
-    """Return the error for an engine whose package is not installed."""
-    return DependencyMissing(
-        f'[run] engine = "{name}" needs the package {error.name}. Install it with: pip install "aepipe[{name}]".'
-    )
+def import_engine(name: str) -> ModuleType:
+    """Return the module of an engine.
+
+    Raises:
+        ExtraMissing: its package is not installed.
+    """
+    with named_extras(f'[run] engine = "{name}"'):
+        return importlib.import_module(f"aepipe.engines.{_MODULES[name]}")

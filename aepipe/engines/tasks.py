@@ -1,6 +1,5 @@
 """Tasks that are no partitions, such as trials of a search, on the engine of a job."""
 
-import importlib
 import logging
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings
 from aepipe.engines import local
-from aepipe.engines.engine import missing_engine
+from aepipe.engines.engine import import_engine
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class TaskWorkers(AbstractContextManager["TaskWorkers"]):
 
         Raises:
             ClusterUnavailable: the cluster does not answer, or has no node with the resources of a worker.
-            DependencyMissing: the package of the engine is not installed.
+            ExtraMissing: the package of the engine is not installed.
             Exception: an error of a task is raised as it is.
         """
         if self._engine == "local":
@@ -62,10 +61,7 @@ class TaskWorkers(AbstractContextManager["TaskWorkers"]):
             return answers
         if self._engine == "processes":
             return self._in_processes(call, requests, done=done)
-        try:
-            ray_cluster = importlib.import_module("aepipe.engines.ray_cluster")
-        except ModuleNotFoundError as error:
-            raise missing_engine(self._engine, error) from error
+        ray_cluster = import_engine(self._engine)
         self._cluster.enter_context(ray_cluster.connected(self._machine.cluster or ClusterSettings()))
         found: list[Answer | None] = ray_cluster.run_tasks(call, requests, self._machine, done=done)
         return found

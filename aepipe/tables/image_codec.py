@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aepipe.versions import named_extras
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -67,7 +69,8 @@ def pixels_of(content: bytes, shape: _Shape, *, resize: bool) -> np.ndarray | No
 
 def png_of(pixels: np.ndarray) -> bytes:
     """Encode an image (C, H, W) as PNG bytes."""
-    from PIL import Image
+    with named_extras():
+        from PIL import Image
 
     grid = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0))
     out = io.BytesIO()
@@ -76,7 +79,8 @@ def png_of(pixels: np.ndarray) -> bytes:
 
 
 def _open(content: bytes) -> "Image | None":
-    from PIL import Image, UnidentifiedImageError
+    with named_extras():
+        from PIL import Image, UnidentifiedImageError
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:

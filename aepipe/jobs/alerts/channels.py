@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from aepipe.config.alerts import Alerts, Email
 from aepipe.errors import DeliveryFailed, OptionInvalid, describe_failure
 from aepipe.jobs.alerts.message import AlertMessage
+from aepipe.versions import named_extras
 
 Channel = Callable[[AlertMessage], None]
 
@@ -79,10 +80,8 @@ def _connect(settings: Email, timeout_s: float) -> smtplib.SMTP:
 
 def notify(url: str, message: AlertMessage) -> None:
     """Send a message through a service of apprise, such as Slack or Teams."""
-    try:
+    with named_extras("[alerts] services"):
         import apprise
-    except ImportError:
-        raise OptionInvalid("[alerts] services need apprise. Install it: pip install 'aepipe[alerts]'") from None
     scheme = url.partition(":")[0]  # the rest of an address is secret
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # apprise imports imghdr where Python still has it

@@ -12,11 +12,11 @@ from typing import Any
 
 from aepipe.config.job import Job, read_job
 from aepipe.config.run_sections import Publish
-from aepipe.errors import DependencyMissing
 from aepipe.jobs.publish.target import Publication, Target
 from aepipe.jobs.results import Result
 from aepipe.progress import Progress
 from aepipe.storage import SAMPLE, SCORE, Outputs, RunKind
+from aepipe.versions import named_extras
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def publish(
         progress: receives the name of a partition and the share that is done.
 
     Raises:
-        DependencyMissing: the package of the table format is not installed.
+        ExtraMissing: the package of the table format is not installed.
         PublishFailed: a table cannot be written; partitions before it are published.
     """
     return publish_job(read_job(job_path), partitions=partitions, progress=progress)
@@ -95,7 +95,7 @@ def _publications(job: Job, section: Publish) -> Iterator[Publication]:
 
 
 def _open(job: Job, section: Publish) -> Target:
-    try:
+    with named_extras("[[publish]]"):
         if section.iceberg is not None:
             module = importlib.import_module("aepipe.jobs.publish.iceberg_table")
             iceberg = section.iceberg
@@ -103,9 +103,4 @@ def _open(job: Job, section: Publish) -> Target:
         else:
             module = importlib.import_module("aepipe.jobs.publish.delta_table")
             target = module.DeltaTarget(job.resolve(str(section.delta)))
-    except ModuleNotFoundError as error:
-        extra = "iceberg" if section.iceberg is not None else "delta"
-        raise DependencyMissing(
-            f'[[publish]] needs the package {error.name}. Install it with: pip install "aepipe[{extra}]".'
-        ) from error
     return target

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from aepipe.errors import DataUnreadable, ExtraMissing
+from aepipe.errors import DataUnreadable
 from aepipe.stores.table_url import DeltaPath, TableUrl
+from aepipe.versions import named_extras
 
 
 class Version(NamedTuple):
@@ -49,13 +50,8 @@ def open_table(url: TableUrl, catalog: Mapping[str, str]) -> SourceTable:
         ExtraMissing: the package of the format is not installed.
     """
     name = "delta" if isinstance(url, DeltaPath) else "iceberg"
-    try:
+    with named_extras(str(url)):
         module = importlib.import_module(f"aepipe.tables.formats.{name}")
-    except ModuleNotFoundError as error:
-        raise ExtraMissing(
-            f"{url} needs the package {error.name}, which is not installed. Install it with: "
-            f'pip install "aepipe[{name}]"'
-        ) from error
     table: SourceTable = module.open_table(url, catalog)
     return table
 
