@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args, get_origin
+from types import NoneType
+from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -141,7 +142,10 @@ def _default(field: FieldInfo) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    kinds = [field.annotation] if get_origin(field.annotation) is Literal else get_args(field.annotation)
+    literal = [kind for kind in kinds if kind is not NoneType]
+    is_choice = len(literal) == 1 and get_origin(literal[0]) is Literal and len(get_args(literal[0])) > 1
+    choices = [str(choice) for choice in get_args(literal[0])] if is_choice else []
     text = field.description or ""
     return "; ".join(part for part in (text, " or ".join(f"`{choice}`" for choice in choices)) if part).replace(
         "|", "\\|"

@@ -1,14 +1,27 @@
-"""Generated pages are up to date, and every key of a job has a description."""
+"""Generated pages are up to date, and every command, option, key and name that a page mentions exists."""
 
+import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
 
+import click
+import pytest
 from pydantic import BaseModel
+from typer.main import get_command
 
-from aepipe.config.job import ColumnSpec, Job
+import aepipe
+from aepipe.cli.main import app
+from aepipe.config.job import ColumnSpec, Job, parse_job
 from aepipe.models import backbone as backbones
 from aepipe.models import families
 from aepipe.models.layers.likelihood import LikelihoodOptions
+from aepipe.sklearn import AutoencoderDetector, LatentFeatures, SyntheticSampler
 from tests.support.scripts import DOCS, docs_script
+
+ROOT = DOCS.parent
+SCORE_COLUMNS = ("score", "p_value", "is_anomaly", "reason_1", "reason_1_z")
 
 
 def test_generated_pages_are_up_to_date() -> None:
@@ -34,3 +47,73 @@ def test_every_key_of_a_job_has_a_description() -> None:
     ]
 
     assert undocumented == []
+
+
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+COMMANDS: dict[str, click.Command] = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def code_of(text: str) -> list[str]:
+    """Return the lines of code of a page and its inline code."""
+    fenced = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    inline = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    indented = re.findall(r"^ {4}(.+)$", text, re.MULTILINE)
+    return [*(line for block in fenced for line in block.replace("\\\n", " ").splitlines()), *inline, *indented]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
+    wrong = []
+    for line in code_of(page.read_text()):
+        for name, words in re.findall(r"(?:^|&& )aepipe ([a-z]+)\b([^#|]*)", line.strip()):
+            if name not in COMMANDS:
+                wrong.append(f"aepipe {name}")
+                continue
+            options = {option for each in COMMANDS[name].params for option in each.opts}
+            wrong += [f"aepipe {name} {word}" for word in re.findall(r"--[a-z-]+", words) if word not in options]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_example_of_a_job_file_is_valid(page: Path) -> None:
+    for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        if block.count("[model]") > 1:  # several examples of one section
+            continue
+        raw = tomllib.loads(block)
+        job = {"name": "example", **raw, "data": {"path": ".", "entity": "device", **raw.get("data", {})}}
+
+        parse_job(job, source=Path("job.toml"))
+
+
+def test_names_of_aepipe_in_the_tables_for_other_tools_exist() -> None:
+    wrong = []
+    rows = re.findall(r"^\| (?!-)[^|]* \| ([^|]*) \|", (DOCS / "coming_from.md").read_text(), re.MULTILINE)
+    for code in re.findall(r"`([^`]+)`", " ".join(rows)):
+        wrong += [] if is_known(code) else [code]
+
+    assert wrong == []
+
+
+def is_known(code: str) -> bool:
+    """Return whether a command, a key of a job, a column of scores or a name of Python exists."""
+    section = re.fullmatch(r"\[?\[([a-z.]+)\]\]?(?: (\w+).*)?", code)
+    if section:
+        model: type[BaseModel] | dict[str, object] = Job
+        for part in section[1].split("."):
+            fields = model.model_fields if isinstance(model, type) else {}
+            if part == "columns" or part not in fields:
+                return part == "columns"
+            kinds = (fields[part].annotation, *get_args(fields[part].annotation))
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), {})
+        keys = {field.alias or name for name, field in model.model_fields.items()} if isinstance(model, type) else set()
+        return section[2] is None or section[2] in keys
+    if code.startswith("aepipe "):
+        return code.split()[1] in COMMANDS
+    name = re.match(r"-?(?:aepipe\.)?([\w.]+)", code)
+    estimators = {each.__name__: each for each in (AutoencoderDetector, LatentFeatures, SyntheticSampler)}
+    known = {*estimators, "Model", "capacity", "columns", "contamination", "pickle", "offset_", *SCORE_COLUMNS}
+    return name is not None and all(
+        part in known or any(hasattr(each, part) for each in (*estimators.values(), aepipe.Model))
+        for part in name[1].split(".")
+    )

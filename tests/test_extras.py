@@ -85,6 +85,11 @@ CALLS: dict[str, tuple[str, list[str]]] = {
     "delta": (MAIN, ["init", "delta://tables/rows"]),
     "iceberg": (MAIN, ["init", "iceberg://prod/fraud.rows"]),
     "text": ("from aepipe.encoding.tokens import train_bpe; train_bpe(['a b'])", []),
+    "stores": (
+        "from aepipe.stores.connection import Root; from aepipe.stores.object_client import client\n"
+        "client(Root('abfs', 'rows@lake.dfs.core.windows.net', ''))",
+        [],
+    ),
     "alerts": (MAIN, ["alert", "JOB"]),
     "example": (
         "from pathlib import Path; from aepipe.jobs.example_flights import write_flights, FIRST_DAY\n"

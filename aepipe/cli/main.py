@@ -298,7 +298,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the intervals.")] = 0,
     json: Json = False,
 ) -> None:
-    """Evaluate written scores against labels, with baselines: random, PCA and the largest z-score of a raw column.
+    """Evaluate written scores against labels, with four baselines: random, largest |z|, PCA, isolation forest.
 
     Example: [bold]aepipe evaluate data/cells/job.toml --cost-false-alarm 1 --cost-miss 20[/bold]
     """

@@ -127,7 +127,10 @@ def augment(
     rare: Annotated[str, typer.Option(metavar="COLUMN=VALUE", help="Rare class, such as income=>50K.")] = "",
     rows: Annotated[
         int | None,
-        typer.Option(min=1, help="Synthetic rows of the class; default: enough to balance it with the other rows."),
+        typer.Option(
+            min=1,
+            help="Synthetic rows of the class; default: twice its training rows, up to the number of all other rows.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")] = 0,
     model: options.ModelName = "champion",

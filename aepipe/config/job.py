@@ -84,7 +84,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    family: str = Field("vae", description="model family, such as ae, vae or pca (aepipe/models/families)")
+    family: str = Field("vae", description="model family, such as ae, vae or pca; docs/families.md has their options")
     trunk: str | None = Field(
         None, description="mlp, conv, recurrent or transformer; default: chosen by the kind of data"
     )
@@ -176,7 +176,7 @@ class Score(FrozenModel):
     last: str | None = Field(None, alias="to", description="last partition to score, inclusive; default: all")
     head: str = Field(
         "auto",
-        description="scoring head (aepipe/heads/scores); auto: knn_with_quantiles if data is clean, else consensus; "
+        description="scoring head (docs/families.md); auto: knn_with_quantiles if data is clean, else consensus; "
         "with conditions: knn_with_row, else consensus; "
         "with a text column: mahalanobis, else elbo; "
         "labelled: the best head by [evaluate] anomaly on held-out rows",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from aepipe.stores.connection import ANSWER_S, ATTEMPTS, CONNECT_S, Root, asking, azure_key, s3_endpoint, s3_region
+from aepipe.versions import named_extras
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, S3Store
@@ -28,10 +29,11 @@ def client(root: Root) -> "S3Store | AzureStore":
     """Return the client of a bucket of S3 or Azure.
 
     Raises:
-        ModuleNotFoundError: the extra `stores` is not installed.
+        ExtraMissing: the extra `stores` is not installed.
         StoreUnavailable: the credentials have another form.
     """
-    from obstore.store import AzureStore, S3Store
+    with named_extras(f"{root.scheme}://{root.bucket}"):
+        from obstore.store import AzureStore, S3Store
 
     options = dict(parse_qsl(root.query))
     retry = {"max_retries": ATTEMPTS - 1, "retry_timeout": timedelta(seconds=ANSWER_S)}

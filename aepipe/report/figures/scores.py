@@ -73,12 +73,12 @@ def flagged_shares(
 
 
 def cost_curve(costs: CostCurve) -> str:
-    """Draw expected cost and alerts per night by alpha, with the chosen alpha and the capacity."""
+    """Draw expected cost and alarms per night by alpha, with the chosen alpha and the capacity."""
 
     def paint(figure: "Figure") -> list[Mark]:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         above.plot(costs.alpha, costs.cost, color=PALETTE["current"], linewidth=1.6, label="expected cost per night")
-        below.plot(costs.alpha, costs.alarms, color=PALETTE["current"], linewidth=1.6, label="alerts per night")
+        below.plot(costs.alpha, costs.alarms, color=PALETTE["current"], linewidth=1.6, label="alarms per night")
         cost, alarms = (float(np.interp(costs.chosen, costs.alpha, values)) for values in (costs.cost, costs.alarms))
         label = f"chosen, alpha {formatting.percent(costs.chosen, trim=True)}: {formatting.number(cost)}"
         above.plot([costs.chosen], [cost], "o", color=PALETTE["flag"], markersize=6, label=label)
