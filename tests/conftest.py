@@ -26,6 +26,7 @@ from aepipe.storage import HIDDEN, lock
 from aepipe.stores.connection import file_system
 from aepipe.stores.object_client import client
 from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.machines import write_machines
 from tests.support.object_store import (
     FaultyServer,
     Kind,
@@ -132,6 +133,25 @@ def trained_cells(shared_folder: Path) -> Path:
 def trained_digits(shared_folder: Path) -> Path:
     """The folder of the digits example with its champion; read only."""
     return _trained(shared_folder, "digits")
+
+
+@pytest.fixture(scope="session")
+def trained_machines(shared_folder: Path) -> Path:
+    """The folder of a series job with its champion and scored nights; read only. The fault is on the last night."""
+    folder = shared_folder / "machines"
+    with lock(shared_folder / "machines.lock", wait_s=300):
+        if not (folder / "done").exists():
+            job = write_machines(folder, days=7, machines=2, fault_on=6, learned=5)
+            train(job)
+            score(job)
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture
+def machines(trained_machines: Path, tmp_path: Path) -> Path:
+    """A copy of the trained and scored series job: the path of its job."""
+    return Path(shutil.copytree(trained_machines, tmp_path / "machines")) / "job.toml"
 
 
 @pytest.fixture(scope="session")

@@ -56,3 +56,13 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise ArgumentInvalid(name, [f"expected {' or '.join(choices)}, got {value!r}"])
+
+
+def positions(name: str, value: object, *, rows: int) -> list[int]:
+    """Return positions of rows as ints; one number stands for itself.
+
+    Raises:
+        ArgumentInvalid: one of them is not a whole number from 0 to `rows` - 1.
+    """
+    each = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    return [whole_number(name, position, most=rows - 1) for position in each]

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aepipe.api.arguments import MOST_SEED, one_of, real_numbers, text, two_of, whole_number
+from aepipe.api.arguments import MOST_SEED, one_of, positions, real_numbers, text, two_of, whole_number
 from aepipe.api.frames import FORMATS, Frame, in_format, like, to_arrow
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.aliases import CHAMPION
@@ -40,7 +40,9 @@ class Model:
 
     def __init__(self, tables: TableModel) -> None:
         self._tables = tables
-        self._columns = frozenset(column.name for column in tables.bundle.encoding.schema.without_keys().columns)
+        bundle = tables.bundle
+        schema = bundle.encoding.schema.without_keys() if bundle.series is None else bundle.source.schema
+        self._columns = frozenset(column.name for column in schema.columns)
 
     @property
     def bundle(self) -> Bundle:
@@ -54,7 +56,7 @@ class Model:
 
     def encode(self, rows: Frame) -> Frame:
         """Return the latents of each row, in columns z_000 ..."""
-        return like(rows, self._tables.encode(self._read(rows)), with_index=True)
+        return like(rows, self._of_rows("encode").encode(self._read(rows)), with_index=True)
 
     def score(self, rows: Frame) -> Frame:
         """Return score, p_value, p_extrapolated, is_anomaly, the attributed columns, and invalid_reason.
@@ -68,16 +70,23 @@ class Model:
 
     def reconstruct(self, rows: Frame) -> Frame:
         """Return the model's reconstruction of each row, in the source's columns and types."""
-        return like(rows, self._tables.reconstruct(self._read(rows)), with_index=True)
+        return like(rows, self._of_rows("reconstruct").reconstruct(self._read(rows)), with_index=True)
 
-    def explain(self, rows: Frame) -> Frame:
+    def explain(self, rows: Frame, *, at: Sequence[int] | None = None) -> Frame:
         """Return one line per row and column: its value, its reconstruction and its attribution, the highest first.
 
-        `row` is the position of the row; `read` and `expected` are text, empty for images and series; `z` tells how far
-        the attribution is above its typical value; `reason` is the rank among the reasons of `score`, null for others.
+        `row` is the position of the row; `read` and `expected` are text, empty for images and windows of series; `z`
+        tells how far the attribution is above its typical value; `reason` is the rank among the reasons of `score`,
+        null for others. The rows of a series job are points, their columns the channels, and the others are context.
+
+        Args:
+            rows: the rows.
+            at: positions of the rows to explain; None: all, or of a series job the flagged points.
         """
-        found = explain_rows(self._tables, self._read(rows))
-        lines = [(at, line) for at, row in enumerate(found) for line in row.columns]
+        table = self._read(rows)
+        chosen = None if at is None else positions("at", at, rows=table.num_rows)
+        found = explain_rows(self._tables, table, chosen)
+        lines = [(int(row.row), line) for row in found for line in row.columns]
         columns = {
             "row": pa.array([at for at, _ in lines], pa.int64()),
             "column": pa.array([line.name for _, line in lines], pa.string()),
@@ -90,7 +99,7 @@ class Model:
 
     def step_losses(self, rows: Frame) -> Frame:
         """Return the loss of each step of a series, in nats. Only recurrent families have step losses."""
-        return like(rows, self._tables.step_losses(self._read(rows)), with_index=True)
+        return like(rows, self._of_rows("step_losses").step_losses(self._read(rows)), with_index=True)
 
     def sample(
         self,
@@ -123,8 +132,8 @@ class Model:
         one_of("prior", prior, ("mixture", "normal"))
         one_of("format", format, FORMATS)
         condition = None if where is None else text("where", where, such_as=_WHERE)
-        tokens = TokenChoice(temperature, top_k, top_p)
-        return in_format(self._tables.sample(rows, seed=seed, prior=prior, where=condition, tokens=tokens), format)
+        tokens, model = TokenChoice(temperature, top_k, top_p), self._of_rows("sample")
+        return in_format(model.sample(rows, seed=seed, prior=prior, where=condition, tokens=tokens), format)
 
     def fill(self, rows: Frame, *, seed: int = 0) -> Frame:
         """Impute the missing cells of all modelled columns given the other cells, which stay as they are.
@@ -132,7 +141,7 @@ class Model:
         Each seed gives one of many imputations. Raises OptionInvalid if the family does not support imputation.
         """
         seed = whole_number("seed", seed, most=MOST_SEED)
-        return like(rows, self._tables.fill(to_arrow(rows), seed=seed), with_index=True)
+        return like(rows, self._of_rows("fill").fill(to_arrow(rows), seed=seed), with_index=True)
 
     def interpolate(self, first: Frame, last: Frame, *, steps: int = 8, how: How = "slerp") -> Frame:
         """Return the rows between each row of `first` and the same row of `last`.
@@ -148,7 +157,8 @@ class Model:
         """
         steps = whole_number("steps", steps, least=2)
         one_of("how", how, get_args(How))
-        return like(first, self._tables.interpolate(self._read(first), self._read(last), steps=steps, how=how))
+        model = self._of_rows("interpolate")
+        return like(first, model.interpolate(self._read(first), self._read(last), steps=steps, how=how))
 
     def shift(
         self,
@@ -176,7 +186,7 @@ class Model:
             named = self._read(having), self._read(lacking)
         amounts = real_numbers("amount", amount)
         others = None if among is None else to_arrow(among)
-        return like(rows, self._tables.shift(to_arrow(rows), named, amounts, among=others))
+        return like(rows, self._of_rows("shift").shift(to_arrow(rows), named, amounts, among=others))
 
     def traverse(self, rows: Frame, dimensions: Sequence[str] | None = None, *, steps: int = 7) -> Frame:
         """Return each row decoded with one latent at a time set to values from the training distribution.
@@ -193,7 +203,7 @@ class Model:
             dimensions = [dimensions]
         if dimensions is not None:
             dimensions = [text("dimensions", name, such_as='"z_000"') for name in dimensions]
-        return like(rows, self._tables.traverse(self._read(rows), dimensions, steps=steps))
+        return like(rows, self._of_rows("traverse").traverse(self._read(rows), dimensions, steps=steps))
 
     def export(self, folder: str | Path) -> Path:
         """Write the bundle to `folder`, as exported/<name> of a job: `aepipe.load(folder)` loads it as champion.
@@ -217,6 +227,11 @@ class Model:
         lines = [("model", self.version), *_facts(self.bundle)]
         cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in lines)
         return f"<table><tbody>{cells}</tbody></table>"
+
+    def _of_rows(self, method: str) -> TableModel:
+        """Return the model for a method that the points of a series job do not have."""
+        self.bundle.refuse_points(method)
+        return self._tables
 
     def _read(self, rows: object) -> pa.Table:
         return to_arrow(rows, self._columns)

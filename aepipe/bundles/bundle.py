@@ -18,7 +18,7 @@ from aepipe.bundles.signature import SIGNATURE, check_signature
 from aepipe.calibration.conformal import Calibration
 from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
-from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew
+from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew, OptionInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.layout import LatentSpace, Port
 from aepipe.series import memory as series_memory
@@ -172,6 +172,14 @@ class Bundle:
     def source(self) -> Encoding:
         """Encoding of the rows of the source: of the long table of a series job, else of the rows of the model."""
         return self.encoding if self.series is None else self.series.source.encoding
+
+    def refuse_points(self, what: str, *, remedy: str = "Use score or explain") -> None:
+        """Raise OptionInvalid if the rows of the model are points of a series job; what: what asks for other rows."""
+        if self.series is not None:
+            raise OptionInvalid(
+                f"{self.version} is the model of a series job, which {what} cannot use: expected a model of rows. "
+                f"{remedy}."
+            )
 
     @property
     def reasons(self) -> int:

@@ -376,8 +376,7 @@ def run(
     else:
         for line in result.lines():
             print_text(line)
-        is_series = any(night.events is not None for night in result.score.nights)
-        show_alarms(result.score.top_alarms, job=job, is_series=is_series)
+        show_alarms(result.score.top_alarms, job=job)
     if result.failed:
         raise typer.Exit(1)
 

@@ -27,15 +27,14 @@ def show(result: ScoreResult, *, job: Path) -> None:
         rows = sum(result.invalid_reasons.values())
         print_text(f"{rows:,} rows have no score: {counted_reasons(result.invalid_reasons)}")
     events = [night for night in result.nights if night.events is not None]
-    show_alarms(result.top_alarms, job=job, is_series=bool(events))
+    show_alarms(result.top_alarms, job=job)
     if events and (count := sum(night.details.events for night in events)):
         print_text(f"{count:,} events: {events[-1].events} and earlier partitions")
 
 
-def show_alarms(alarms: Sequence[Alarm], *, job: Path, is_series: bool = False) -> None:
-    """Print the alarms with the lowest p-values, and the command that explains the first, of a job of rows."""
+def show_alarms(alarms: Sequence[Alarm], *, job: Path) -> None:
+    """Print the alarms with the lowest p-values, and the command that explains the first."""
     if not alarms:
         return
     print_table("top alarms", ALARM_HEADER, [alarm.cells() for alarm in alarms])
-    if not is_series:
-        print_text(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")
+    print_text(f"explain one: aepipe explain {job} --row {alarms[0].partition}:{alarms[0].row}")

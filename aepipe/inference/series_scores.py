@@ -75,11 +75,11 @@ def scores_with_memory(
     model_at, found_at = np.full(grid.steps, np.nan), np.full(grid.steps, np.nan)  # by first step of the window
     model_at[starts] = model_scores
     segment_of = np.searchsorted(grid.segment_starts, starts, side="right") - 1
-    entities, firsts = np.unique(grid.segment_entity[segment_of], return_index=True)
-    for entity, at in zip(entities.tolist(), firsts.tolist(), strict=True):
-        segment = segment_of[at]
-        first = int(grid.segment_number[segment] + starts[at] - grid.segment_starts[segment])
-        pieces = _pieces(grid, entity, since=first - memory.history)
+    numbers = grid.segment_number[segment_of] + starts - grid.segment_starts[segment_of]
+    entities, firsts, counts = np.unique(grid.segment_entity[segment_of], return_index=True, return_counts=True)
+    for entity, at, count in zip(entities.tolist(), firsts.tolist(), counts.tolist(), strict=True):
+        first, last = int(numbers[at]), int(numbers[at + count - 1])
+        pieces = pieces_of(grid, entity, since=first - memory.history, until=last + memory.window)
         segments = [Segment.of(number, values[steps]) for number, steps in pieces]
         windows = [slice(steps.start, max(steps.stop - memory.window + 1, steps.start)) for _, steps in pieces]
         of_model = [model_at[part] for part in windows]
@@ -89,16 +89,22 @@ def scores_with_memory(
     return found_at[starts]
 
 
-def _pieces(grid: Grid, entity: int, *, since: int) -> list[tuple[int, slice]]:
-    """Return number of the first step, and steps, of the segments of an entity from a step number on."""
+def pieces_of(grid: Grid, entity: int, *, since: int, until: int) -> list[tuple[int, slice]]:
+    """Return the number of the first step, and the steps, of the segments of an entity within numbers of steps.
+
+    Args:
+        grid: the steps.
+        entity: code of the entity.
+        since: number of the first step.
+        until: number after the last step.
+    """
     low, high = np.searchsorted(grid.segment_entity, [entity, entity + 1])
     found, lengths = [], grid.segment_lengths
     for segment in range(low, high):
         number, start = int(grid.segment_number[segment]), int(grid.segment_starts[segment])
-        length = int(lengths[segment])
-        cut = min(max(since - number, 0), length)
-        if cut < length:
-            found.append((number + cut, slice(start + cut, start + length)))
+        begin, end = max(since - number, 0), min(until - number, int(lengths[segment]))
+        if begin < end:
+            found.append((number + begin, slice(start + begin, start + end)))
     return found
 
 
@@ -111,6 +117,10 @@ class ScoredSteps:
     """(S, F) scaled steps without missing values"""
     points: PointScores
     """Scores of the steps that `wanted` rows lie on, and of others that share a window with them."""
+    starts: NDArray[np.int64]
+    """(W,) first step of each window that contains a step of the wanted rows"""
+    window_scores: NDArray[np.float64]
+    """(W,)"""
 
 
 def score_steps(
@@ -142,7 +152,8 @@ def score_steps(
     scores = score_windows(runner, encoding, values, starts, window=stage.window)
     if memory is not None:
         scores = scores_with_memory(memory, grid, values, starts, scores, names=rows.names)
-    return ScoredSteps(grid, values, point_scores(scores, starts, steps=grid.steps, window=stage.window))
+    points = point_scores(scores, starts, steps=grid.steps, window=stage.window)
+    return ScoredSteps(grid, values, points, starts, scores)
 
 
 def strongest_channels(
@@ -163,12 +174,31 @@ def strongest_channels(
     if channels == 1 or not len(steps):
         return np.zeros(len(steps), np.int64)
     starts, of_step = np.unique(scored.points.highest[steps], return_inverse=True)
-    without = [
-        score_windows(runner, encoding, scored.values, starts, window=stage.window, without=channel)
-        for channel in range(channels)
-    ]
+    without = channel_scores(runner, encoding, stage, scored.values, starts)
     found: NDArray[np.int64] = np.argmin(without, axis=0)[of_step]
     return found
+
+
+def channel_scores(
+    runner: Runner[Session],
+    encoding: Encoding,
+    stage: SeriesStage,
+    values: NDArray[np.float32],
+    starts: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the score of each window without each channel, (F, W), by the model alone.
+
+    Args:
+        runner: runner of the scorer.
+        encoding: encoding of windows.
+        stage: stage of the model.
+        values: (S, F) scaled steps without missing values.
+        starts: (W,) first step of each window.
+    """
+    channels = range(len(stage.source.channels))
+    return np.stack(
+        [score_windows(runner, encoding, values, starts, window=stage.window, without=channel) for channel in channels]
+    )
 
 
 def series_reasons(stage: SeriesStage) -> tuple[str, ...]:

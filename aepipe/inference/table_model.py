@@ -29,7 +29,7 @@ from aepipe.inference.series_scores import predict_rows, score_steps
 from aepipe.inference.session import Session
 from aepipe.inference.traversal import Attribute, Traverser
 from aepipe.latent_math import How
-from aepipe.series.stage import SeriesStage
+from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS
 from aepipe.tables.schema_check import faults
@@ -239,16 +239,25 @@ class TableModel:
         """
         return self.traverser.traverse(table, dimensions=dimensions, steps=steps)
 
-    def _points(self, stage: SeriesStage, table: pa.Table) -> PointPredictions:
-        """Score the points of a long table; its rows are all that windows contain."""
+    def series_rows(self, stage: SeriesStage, table: pa.Table) -> SeriesRows:
+        """Read the rows of a long table, of a model of a series job."""
         found = faults(stage.source.encoding.schema, table.schema)
         if found:
             raise SchemaMismatch("the table", found)
-        rows = stage.source.read(flatten_table(table).combine_chunks().to_batches())
+        return stage.source.read(flatten_table(table).combine_chunks().to_batches())
+
+    def _points(self, stage: SeriesStage, table: pa.Table) -> PointPredictions:
+        """Score the points of a long table; its rows are all that windows contain."""
+        rows = self.series_rows(stage, table)
         runner, calibration = self._runner("scorer"), self.bundle.calibration
         wanted = np.ones(rows.rows, np.bool_)
         scored = score_steps(runner, self.bundle.encoding, stage, rows, wanted, self.bundle.memory)
         return predict_rows(runner, self.bundle.encoding, stage, rows, scored, calibration)
+
+    @property
+    def scorer(self) -> Runner[Session]:
+        """Session of the scorer."""
+        return self._runner("scorer")
 
     @cached_property
     def traverser(self) -> Traverser:

@@ -1,84 +1,33 @@
-"""Explanation of a score: the row and its reconstruction, columns with the greatest attribution first."""
+"""Why rows have their scores: each row and its reconstruction, columns with the greatest attribution first."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from aepipe.config.job import Job
+from aepipe.config.job import Job, read_job
 from aepipe.encoding import Encoding
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.inference.reason_words import CellDescriber, cell_columns
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.unlikely_tokens import unlikely_tokens
-from aepipe.jobs.results import Result
+from aepipe.jobs.explain_points import explain_place, explain_points
+from aepipe.jobs.explanation import ColumnLine, Explanation, Heat, StepLine
 from aepipe.jobs.row_images import drawn_images
-from aepipe.jobs.row_lookup import find_rows
+from aepipe.jobs.row_lookup import find_places, find_rows, row_in_partition
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.scored_partitions import open_model
-from aepipe.jobs.series_support import SCORES, read_rows_job
 from aepipe.layout import Layout
 from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.partitions import Partition
 from aepipe.tables.struct_fields import flatten_table
-
-
-class ColumnLine(Result):
-    """Column, region of an image or span of steps."""
-
-    name: str
-    read: str
-    """of a table, the value in the source; of others empty, as is `expected`"""
-    expected: str
-    z: float | None
-    """how far it is above the usual; None where the row cannot be scored, or the job asks for no reasons"""
-    rank: int | None
-    """1 for the first of the reasons that nights are written with; None for what is no reason"""
-    why: str = ""
-    """what is unusual about the value of a reason or of the most unusual cell, in words"""
-
-
-class StepLine(Result):
-    """Step of a series: channels of the source and of the reconstruction."""
-
-    step: int
-    read: tuple[float | None, ...]
-    expected: tuple[float | None, ...]
-
-
-class Heat(Result):
-    """Regions of an image, row by row, each with the z-score of its loss."""
-
-    side: int
-    """of a region, in pixels"""
-    z: tuple[tuple[float, ...], ...]
-
-
-class Explanation(Result):
-    """Explanation of one row; `columns` holds its reasons first, then the others by attribution."""
-
-    row: str
-    kind: Literal["table", "image", "series"]
-    model_version: str
-    score: float | None
-    p_value: float | None
-    threshold: float
-    alpha: float
-    is_anomaly: bool
-    cell: str | None
-    """column of the most unusual cell; None for a model without an alarm for cells"""
-    cell_p_value: float | None
-    is_cell_anomaly: bool
-    invalid_reason: str | None
-    columns: tuple[ColumnLine, ...]
-    heat: Heat | None
-    steps: tuple[StepLine, ...]
-    picture: Path | None
 
 
 class _Row(NamedTuple):
@@ -100,7 +49,7 @@ def explain(
     Raises OptionInvalid where a key is of no row or of several, where there is no such row, and for a picture of
     what is no image; JobInvalid where keys are asked for and no column is one.
     """
-    job = read_rows_job(job_path, "explain", SCORES)
+    job = read_job(job_path)
     opened = open_model(job, model)
     columns = opened.bundle.encoding.columns_read
     if (row is None) == (not keys):
@@ -109,21 +58,33 @@ def explain(
         )
     if picture is not None and (len(keys) > 1 or opened.bundle.encoding.layout.rebuilt is None):
         raise ArgumentInvalid("picture", ["expected one row of an image model. Name one key, or omit the picture."])
+    distinct, names = list(dict.fromkeys(keys)), ", ".join(job.data.keys)
+    if opened.bundle.series is not None:
+        places = [_place(job, row)] if row is not None else []
+        places += [(place[0], row_in_partition(place)) for place in (find_places(job, distinct) if distinct else ())]
+        points = [row] if row is not None else [f"{names} = {key}" for key in distinct]
+        return tuple(
+            explain_place(job, opened, partition, index, name=name)
+            for (partition, index), name in zip(places, points, strict=True)
+        )
     if row is not None:
         rows = [_at(job, row, columns)]
     else:
-        distinct, names = list(dict.fromkeys(keys)), ", ".join(job.data.keys)
         table = find_rows(job, distinct, columns=columns)
         rows = [_Row(f"{names} = {key}", table.slice(at, 1)) for at, key in enumerate(distinct)]
     return tuple(_explained(opened, found, None if picture is None else as_path(picture)) for found in rows)
 
 
-def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
+def _place(job: Job, place: str) -> tuple[Partition, int]:
     name, colon, index = place.rpartition(":")
     if not colon or not index.isdecimal():
         raise ArgumentInvalid("row", [f"expected PARTITION:INDEX, such as dt=2026-01-05:17, got '{place}'"])
     (partition,) = chosen_partitions(job, [name])
-    begin, wanted = 0, int(index)
+    return partition, int(index)
+
+
+def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
+    (partition, wanted), begin = _place(job, place), 0
     for batch in slices(partition.files, None, rows=READ_ROWS):
         if wanted < begin + batch.num_rows:
             kept = [column for column in columns if column in batch.schema.names]
@@ -133,9 +94,16 @@ def _at(job: Job, place: str, columns: Sequence[str]) -> _Row:
     raise ArgumentInvalid("row", [f"expected a row up to the last, {last}, got '{place}'"])
 
 
-def explain_rows(model: TableModel, rows: pa.Table) -> tuple[Explanation, ...]:
-    """Explain each row of a table; the name of a row is its position."""
-    return tuple(_explanations(model, rows, [str(at) for at in range(rows.num_rows)]))
+def explain_rows(model: TableModel, rows: pa.Table, at: Sequence[int] | None = None) -> tuple[Explanation, ...]:
+    """Explain rows of a table; the name of a row is its position.
+
+    at: positions of the rows; None: all, or of a series job the flagged points.
+    """
+    if model.bundle.series is not None:
+        flagged = pc.indices_nonzero(model.score(rows)["is_anomaly"]).to_pylist() if at is None else at
+        return explain_points(model, rows, flagged)
+    chosen = rows if at is None else rows.take(pa.array(at, pa.int64()))
+    return tuple(_explanations(model, chosen, [str(row) for row in (range(rows.num_rows) if at is None else at)]))
 
 
 def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> Iterator[Explanation]:

@@ -32,12 +32,20 @@ def find_rows(
     *,
     columns: Sequence[str],
 ) -> pa.Table:
-    """Find one row per key, in the order of the keys.
+    """Find one row per key, in the order of the keys; columns: columns to read; a file may lack some.
+
+    Raises:
+        JobInvalid, OptionInvalid: As `find_places`.
+    """
+    return unified_table([_read(file, row, columns) for _, file, row in find_places(job, texts)])
+
+
+def find_places(job: Job, texts: Sequence[str]) -> list[Place]:
+    """Find the place of one row per key, in the order of the keys.
 
     Args:
         job: The job.
         texts: Keys as text; the values of several key columns in the order of `[data] keys`, separated by commas.
-        columns: Columns to read; a file may lack some.
 
     Raises:
         JobInvalid: The job has no key column.
@@ -60,8 +68,13 @@ def find_rows(
                 found[text].append((partition, file, row))
     for fault in faults:
         log.warning("not searched: %s", fault)
-    places = [_the_one(job, text, found[text]) for text in texts]
-    return unified_table([_read(file, row, columns) for _, file, row in places])
+    return [_the_one(job, text, found[text]) for text in texts]
+
+
+def row_in_partition(place: Place) -> int:
+    """Return the position of a row in its partition, from 0."""
+    partition, file, row = place
+    return row + sum(read_footer(path).rows for path in partition.files[: partition.files.index(file)])
 
 
 def _key_texts(job: Job) -> Iterator[str]:
@@ -119,11 +132,7 @@ def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:
         hint = did_you_mean(text, islice(_key_texts(job), _MOST_COMPARED), most=3)
         raise OptionInvalid(f"no row of {job.data_path} has the key {keys} = '{text}'{hint}")
     if len(places) > 1:
-        names = []
-        for partition, file, row in places[:5]:
-            before = partition.files[: partition.files.index(file)]
-            names.append(f"{partition.name}:{row + sum(read_footer(path).rows for path in before)}")
-        rows = ", ".join(names)
+        rows = ", ".join(f"{place[0].name}:{row_in_partition(place)}" for place in places[:5])
         more = f" and {len(places) - 5} more" if len(places) > 5 else ""
         raise OptionInvalid(
             f"key {keys} = '{text}' is ambiguous: expected one row, got {len(places)}: {rows}{more}. Name a place."

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from aepipe.frozen import FrozenModel
-from aepipe.series.nearest import Distances, Floats, Segment, deviation
+from aepipe.series.nearest import Bools, Distances, Floats, Segment, deviation
 
 FILE = "memory.json"
 STEPS_FILE = "memory.npy"
@@ -76,18 +76,35 @@ class Parts(NamedTuple):
     model: Floats
     deviation: Floats
 
+    def terms(self, scales: Scales) -> "Parts":
+        """Return log(1 + r^2) of the distance, and half of it of the other two, with r relative to the median."""
+        nearest, model, spread = (
+            np.log1p((np.maximum(part, 0.0) / scale) ** 2)
+            for part, scale in zip(self, (scales.nearest, scales.model, scales.deviation), strict=True)
+        )
+        return Parts(nearest, model / 2, spread / 2)
+
     def score(self, scales: Scales) -> Floats:
-        """Return log(1 + r^2) of the distance plus half of it for the other two, with r relative to the median.
+        """Return the sum of the terms.
 
         On 19 series of the Numenta Anomaly Benchmark, this sum reaches a mean VUS-PR of .570, the distance alone .567,
         and model and deviation alone .48 and .40. It is never far below the best of them on any series.
         """
-        terms = (
-            np.log1p((np.maximum(part, 0.0) / scale) ** 2)
-            for part, scale in zip(self, (scales.nearest, scales.model, scales.deviation), strict=True)
-        )
-        nearest, model, spread = terms
-        return np.asarray(nearest + (model + spread) / 2)
+        nearest, model, spread = self.terms(scales)
+        return np.asarray(nearest + (model + spread))
+
+
+class Match(NamedTuple):
+    """Known window that another one is nearest to."""
+
+    distance: float
+    """Root mean squared difference in standard deviations, with the time of day."""
+    first: int
+    """Number of its first step."""
+    values: Floats
+    """(F, window)"""
+    is_past: bool
+    """Of the recent past of the series; False: of the training rows."""
 
 
 class SeriesMemory:
@@ -189,13 +206,32 @@ class SeriesMemory:
             first: Number of the first step from which windows are scored; None: all.
             is_training: The steps have the same numbers as in `fit`.
         """
-        known = self._index.entities.get(entity)
-        scales = self._index.pooled if known is None else known.scales
-        memory = self._pooled if known is None else self._of(entity)
-        window, is_aligned = self._index.window, self._index.is_aligned or is_training
-        to_memory = [self._distances.to_memory(segment, memory, is_aligned=is_aligned) for segment in segments]
-        admitted = [_soft(distance) <= scales.usual for distance in to_memory]
+        parts = self.parts(entity, segments, model_scores, first=first, is_training=is_training)
         scores = []
+        for segment, of_segment in zip(segments, parts, strict=True):
+            found = np.full(segment.windows(self.window), np.nan)
+            found[len(found) - len(of_segment.nearest) :] = of_segment.score(self.scales(entity))
+            scores.append(found)
+        return scores
+
+    def scales(self, entity: str) -> Scales:
+        """Return the medians of the parts of an entity; of all entities if training did not see it."""
+        known = self._index.entities.get(entity)
+        return self._index.pooled if known is None else known.scales
+
+    def parts(
+        self,
+        entity: str,
+        segments: Sequence[Segment],
+        model_scores: Sequence[Floats],
+        *,
+        first: int | None = None,
+        is_training: bool = False,
+    ) -> list[Parts]:
+        """Return the parts of the scores of the windows from `first` on, (W,) per segment; arguments as of `score`."""
+        scales, window = self.scales(entity), self._index.window
+        to_memory, admitted = self._to_memory(entity, segments, is_training=is_training)
+        found = []
         for at, segment in enumerate(segments):
             early = 0 if first is None else min(max(first - segment.first, 0), segment.steps)
             wanted = segment.since(early)
@@ -208,11 +244,54 @@ class SeriesMemory:
             )
             nearest = np.minimum(to_memory[at][early:], to_past)
             nearest = _soft(np.where(np.isfinite(nearest), nearest, scales.nearest))
-            parts = Parts(nearest, model_scores[at][early:], _soft(deviation(wanted, window)))
-            found = np.full(segment.windows(window), np.nan)
-            found[early:] = parts.score(scales)
-            scores.append(found)
-        return scores
+            found.append(Parts(nearest, model_scores[at][early:], _soft(deviation(wanted, window))))
+        return found
+
+    def nearest(
+        self, entity: str, segments: Sequence[Segment], first: int, *, is_training: bool = False
+    ) -> Match | None:
+        """Return the known window that the distance of the window from step `first` is measured to; None without one.
+
+        Args:
+            entity: Name of the entity.
+            segments: Segments that contain the window, from `history` steps before it.
+            first: Number of the first step of the window.
+            is_training: The steps have the same numbers as in `fit`.
+        """
+        at = max(number for number, segment in enumerate(segments) if segment.first <= first)
+        target = segments[at].since(first - segments[at].first)
+        target = Segment(first, target.values[:, : self.window])
+        is_aligned = self._index.is_aligned or is_training
+        _, admitted = self._to_memory(entity, segments[: at + 1], is_training=is_training)
+        candidates = [
+            (self._distances.of_window(target, segment, is_aligned=is_aligned), segment, False)
+            for segment in self._known(entity)
+        ]
+        for segment, is_admitted in zip(segments, admitted, strict=False):
+            distance = self._distances.of_window(target, segment)
+            lag = first - segment.first - np.arange(len(distance))
+            may_serve = (lag >= self.window) & (lag <= self.history)
+            may_serve &= is_admitted | (lag >= WAIT_WINDOWS * self.window)
+            candidates.append((np.where(may_serve, distance, np.inf), segment, True))
+        found = [(float(distance.min(initial=np.inf)), segment, past) for distance, segment, past in candidates]
+        best = min(range(len(found)), key=lambda number: found[number][0], default=None)
+        if best is None or not np.isfinite(found[best][0]):
+            return None
+        distance, (least, segment, is_past) = candidates[best][0], found[best]
+        begin = int(distance.argmin())
+        return Match(least, segment.first + begin, segment.values[:, begin : begin + self.window], is_past)
+
+    def _to_memory(
+        self, entity: str, segments: Sequence[Segment], *, is_training: bool
+    ) -> tuple[list[Floats], list[Bools]]:
+        """Return the distance of each window to the memory, and whether it may serve for comparison at once."""
+        is_aligned, memory = self._index.is_aligned or is_training, self._known(entity)
+        distances = [self._distances.to_memory(segment, memory, is_aligned=is_aligned) for segment in segments]
+        return distances, [_soft(distance) <= self.scales(entity).usual for distance in distances]
+
+    def _known(self, entity: str) -> tuple[Segment, ...]:
+        """Return the training steps that windows of an entity are compared with."""
+        return self._of(entity) if entity in self._index.entities else self._pooled
 
     def _of(self, entity: str) -> tuple[Segment, ...]:
         begin, segments = self._begins[entity], []

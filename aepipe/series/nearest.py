@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -118,6 +119,25 @@ class Distances(NamedTuple):
             self._lower(best, segment, other, range(lags.start, min(lags.stop, wait)), admitted=mask)
             self._lower(best, segment, other, range(max(lags.start, wait), lags.stop))
         return np.asarray(np.sqrt(best))
+
+    def of_window(self, target: Segment, other: Segment, *, is_aligned: bool = True) -> Floats:
+        """Return the distance of one window to each window of a segment, (W,); infinite where they share a step.
+
+        Args:
+            target: A segment of one window.
+            other: Segment to compare with.
+            is_aligned: False if its step numbers have another origin, as in `to_memory`.
+        """
+        if not other.windows(self.window):
+            return np.zeros(0)
+        windows = sliding_window_view(other.values, self.window, axis=1)  # (F, W, window)
+        squares = ((windows - target.values[:, None]) ** 2).mean(axis=(0, 2))
+        if not is_aligned:
+            return np.asarray(np.sqrt(squares))
+        lag = target.first - other.first - np.arange(len(squares))
+        if self.day is not None:
+            squares += 2 * DAY_WEIGHT * (1 - np.cos(2 * math.pi * lag / self.day))
+        return np.asarray(np.sqrt(np.where(np.abs(lag) < self.window, np.inf, squares)))
 
     def _lower(
         self, best: Floats, segment: Segment, other: Segment, lags: range, *, admitted: Bools | None = None

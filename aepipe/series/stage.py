@@ -121,6 +121,12 @@ class SeriesStage(FrozenModel):
             return None
         return _DAY_US / self.step
 
+    def time_of(self, entity: str, number: int) -> int | None:
+        """Return the time of a step of an entity by its number; None if the order of steps is not time."""
+        if self.step is None:
+            return None
+        return round((number + self.phases.get(entity, self.phase)) * self.step)
+
     def grid(self, rows: SeriesRows) -> Grid:
         """Place rows on a grid of scaled steps."""
         scaled = self.scaling.apply(rows.names, rows.entity, rows.values)

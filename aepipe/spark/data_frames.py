@@ -76,6 +76,7 @@ def _answers(
             "Pass spark.createDataFrame(rows), or call aepipe.load(...).score(rows)."
         )
     bundle = Bundle.open(model)
+    bundle.refuse_points("a Spark data frame", remedy="Score its partitions with: aepipe score")
     if outputs is not None:
         bundle = with_active_calibration(as_path(outputs), bundle)
     kept = _kept(rows, bundle, answer, keep)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,52 +18,15 @@ from aepipe.errors import JobInvalid, SchemaMismatch
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.train.series_rows import read_series
 from aepipe.tables.partitions import discover
+from tests.support.machines import JOB, STEPS, write_machines
 
-JOB = """
-name = "machines"
-[data]
-path = "rows"
-event_time = "at"
-labels = ["fault"]
-[series]
-entity = ["machine"]
-window = 24
-[model]
-family = "pca"
-[train]
-to = "2026-01-08"
-[score]
-head = "reconstruction"
-[evaluate]
-anomaly = "fault"
-"""
-DAYS, STEPS, FAULT = 12, 96, slice(40, 60)
+DAYS = 12
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three machines with two channels, a fault in one of them on the last but one day, and rows in any order."""
-    folder = tmp_path_factory.mktemp("machines")
-    rng = np.random.default_rng(0)
-    for day in range(DAYS):
-        step = day * STEPS + np.arange(STEPS)
-        at = np.datetime64("2026-01-01", "us") + step * np.timedelta64(900_000_000, "us")
-        tables = []
-        for machine in range(3):
-            load = np.sin(2 * np.pi * step / 24) + rng.normal(0, 0.1, STEPS)
-            fault = np.zeros(STEPS, np.bool_)
-            if day == DAYS - 2 and machine == 1:
-                fault[FAULT] = True
-                load[FAULT] += 2
-            heat = 20 + 5 * machine + 3 * np.cos(2 * np.pi * step / 24) + rng.normal(0, 0.3, STEPS)
-            rows = {"machine": [f"m{machine}"] * STEPS, "at": at, "heat": heat, "load": load, "fault": fault}
-            tables.append(pa.table(rows))
-        table = pa.concat_tables(tables)
-        path = folder / "rows" / f"dt={np.datetime64('2026-01-01') + day}" / "part-0.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(table.take(rng.permutation(table.num_rows)), path)
-    (folder / "job.toml").write_text(JOB)
-    return folder
+    """Three machines with a fault in one of them on the last but one day."""
+    return write_machines(tmp_path_factory.mktemp("machines"), days=DAYS, fault_on=DAYS - 2, learned=8).parent
 
 
 def _aepipe(folder: Path, *arguments: str) -> str:
@@ -85,7 +47,7 @@ def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path
 
     shown = _aepipe(folder, "score", "job.toml")
     assert "events: " in shown
-    assert "explain one" not in shown
+    assert "explain one: aepipe explain job.toml --row dt=2026-01-" in shown
     scores, events = _read(folder, "scores"), _read(folder, "events")
     assert scores.num_rows == DAYS * STEPS * 3
     assert scores["score"].null_count == 0
@@ -148,7 +110,7 @@ def test_an_unknown_column_is_named_with_its_key(folder: Path, key: str) -> None
     ],
 )
 def test_faults_of_a_series_job_are_named(tmp_path: Path, change: str, fault: str) -> None:
-    job = JOB.replace("window = 24", change if not change.startswith("[") else "")
+    job = JOB.format(root="", last="2026-01-08").replace("window = 24", change if not change.startswith("[") else "")
     if change.startswith("["):
         job = job.replace('[score]\nhead = "reconstruction"', change)
     (tmp_path / "job.toml").write_text(job)

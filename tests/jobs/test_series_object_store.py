@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -12,46 +11,23 @@ from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import SCORE, Outputs
 from aepipe.tables.parquet_reader import slices
+from tests.support.machines import JOB, STEPS, day_of, night
 from tests.support.object_store import Store
 
 pytestmark = pytest.mark.slow
 
-JOB = """
-name = "machines"
-[data]
-path = "{root}/rows"
-event_time = "at"
-labels = ["fault"]
-[series]
-entity = ["machine"]
-window = 24
-[model]
-family = "pca"
-[train]
-to = "2026-01-06"
-[score]
-head = "reconstruction"
-[evaluate]
-anomaly = "fault"
-[output]
-path = "{root}/out"
-exported = "{root}/exported"
-[run]
-workers = 1
-"""
-DAYS, STEPS = 8, 96
+DAYS, LEARNED = 8, 6
 
 
-def day_of(day: int) -> pa.Table:
-    rng, step = np.random.default_rng(day), day * STEPS + np.arange(STEPS)
-    at = np.datetime64("2026-01-01", "us") + step * np.timedelta64(900_000_000, "us")
-    tables = []
-    for machine in ("m0", "m1"):
-        load = np.sin(2 * np.pi * step / 24) + rng.normal(0, 0.1, STEPS)
-        fault = (step >= 7 * STEPS + 40) & (step < 7 * STEPS + 60) & (machine == "m1")
-        load[fault] += 2
-        tables.append(pa.table({"machine": [machine] * STEPS, "at": at, "load": load, "fault": fault}))
-    return pa.concat_tables(tables)
+def job_at(root: str) -> str:
+    """The job with its data, outputs and bundles in a folder or bucket."""
+    folders = f'[output]\npath = "{root}/out"\nexported = "{root}/exported"\n[run]\nworkers = 1\n'
+    return JOB.format(root=f"{root}/", last=night(LEARNED - 1)) + folders
+
+
+def day(number: int) -> pa.Table:
+    """Two machines, one of them at fault on the last day."""
+    return day_of(number, machines=2, faulty="m1" if number == DAYS - 1 else None)
 
 
 def scores_of(out: Path) -> list[list[float]]:
@@ -66,15 +42,15 @@ def scores_of(out: Path) -> list[list[float]]:
 
 def test_points_in_a_store_have_the_scores_of_local_files(store: Store, tmp_path: Path) -> None:
     local = tmp_path / "local"
-    for day in range(DAYS):
-        name = f"rows/dt={np.datetime64('2026-01-01') + day}/p.parquet"
-        path = store.put_table(name, day_of(day))
+    for number in range(DAYS):
+        name = f"rows/{night(number)}/p.parquet"
+        path = store.put_table(name, day(number))
         (local / name).parent.mkdir(parents=True)
         (local / name).write_bytes(path.read_bytes())
     jobs = {root: tmp_path / f"{at}.toml" for at, root in enumerate((str(store.bucket), str(local)))}
 
     for root, job in jobs.items():
-        job.write_text(JOB.format(root=root))
+        job.write_text(job_at(root))
         train(job)
         assert {night.status for night in score(job).nights} == {"written"}
         assert {night.status for night in score(job).nights} == {"already done"}
@@ -89,10 +65,10 @@ def test_points_in_a_store_have_the_scores_of_local_files(store: Store, tmp_path
 
 
 def test_lineage_names_the_objects_of_a_run(store: Store, tmp_path: Path) -> None:
-    for day in range(DAYS):
-        store.put_table(f"rows/dt={np.datetime64('2026-01-01') + day}/p.parquet", day_of(day))
+    for number in range(DAYS):
+        store.put_table(f"rows/{night(number)}/p.parquet", day(number))
     job = tmp_path / "job.toml"
-    job.write_text(JOB.format(root=store.bucket))
+    job.write_text(job_at(str(store.bucket)))
 
     train(job)
     score(job)

@@ -100,6 +100,32 @@ def test_files_hold_the_memory() -> None:
         ).all()
 
 
+@pytest.mark.parametrize("entity", ["a", "new"])
+def test_the_nearest_known_window_has_the_distance_of_the_score(entity: str) -> None:
+    memory = _memory(a=_wave(120), b=_wave(120, seed=1) + 2)
+    values = _wave(80, seed=2) + np.repeat(np.random.default_rng(3).normal(size=(8, 1)), 10, axis=0) * 2
+    segments = [Segment.of(300, values[:30]), Segment.of(335, values[35:])]
+
+    parts = memory.parts(entity, segments, _model(segments))
+
+    sides = set()
+    for segment, of_segment in zip(segments, parts, strict=True):
+        for at, expected in enumerate(of_segment.nearest.tolist()):
+            found = memory.nearest(entity, segments, segment.first + at)
+            assert found is not None
+            assert np.hypot(found.distance, 0.02) == pytest.approx(expected, rel=1e-6)
+            target = segment.values[:, at : at + WINDOW]
+            assert np.sqrt(np.mean((target - found.values) ** 2)) <= found.distance + 1e-9
+            sides.add(found.is_past)
+    assert sides == {True, False}
+
+
+def test_no_known_window_is_no_nearest_one() -> None:
+    memory = SeriesMemory.fit({}, {}, window=WINDOW, day=None)
+
+    assert memory.nearest("a", [Segment.of(0, _wave(20))], 0) is None
+
+
 @settings(max_examples=20)
 @given(st.integers(0, 150), st.integers(0, 1_000))
 def test_scores_do_not_depend_on_where_the_series_is_cut(cut: int, seed: int) -> None:

@@ -19,8 +19,9 @@ from aepipe.batch.input_files import InputFiles
 from aepipe.batch.run_stats import RunStats, score_details
 from aepipe.batch.scan_plan import ScanPlan, passthrough_columns, plan_scan
 from aepipe.batch.score_settings import ScoreSettings
+from aepipe.batch.series.context import with_context
 from aepipe.batch.series.events import Alarms, event_rows, event_schema, find_events
-from aepipe.batch.series.neighbours import Neighbours, find_neighbours, rows_in_reach
+from aepipe.batch.series.neighbours import Neighbours, find_neighbours
 from aepipe.batch.series.thresholds import OUTPUT, SCHEMA, Thresholds, thresholds_before
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
@@ -89,10 +90,9 @@ def score_series(
     order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
     opened = outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
     with opened as commit, order_lock:
-        history = 0 if bundle.memory is None else bundle.memory.history
         with stats.timed("digest"):
             plan = plan_scan(partition.files, stage.source.encoding)
-            neighbours = find_neighbours(stage, partition, settings.table, history=history)
+            neighbours = neighbours_of(bundle, stage, partition, settings)
             all_files = [file for each in (partition, *neighbours.before, *neighbours.after) for file in each.files]
             files = InputFiles(all_files)
             inputs = InputFiles(partition.files).digest(check=slot.check, known=settings.known)
@@ -115,6 +115,12 @@ def score_series(
         own = {"context": context, "duplicates": points.duplicates, "events": events}
         manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))
         return PartitionResult.of_manifest(manifest, settings.out, "written")
+
+
+def neighbours_of(bundle: Bundle, stage: SeriesStage, partition: Partition, settings: ScoreSettings) -> Neighbours:
+    """Return the partitions that the windows of another one reach into, and its history."""
+    history = 0 if bundle.memory is None else bundle.memory.history
+    return find_neighbours(stage, partition, settings.table, history=history)
 
 
 def series_key(bundle: Bundle, settings: ScoreSettings, inputs: Sequence[str], context: Sequence[str]) -> str:
@@ -190,7 +196,7 @@ class _SeriesScoring:
             own = [batch for scan in self._plan.files for batch in scan.batches()]
             passthrough = self._passthrough(own)
             mine = stage.source.read(own)
-            rows, is_own = self._with_context(mine, neighbours)
+            rows, is_own = with_context(stage, mine, neighbours, history=self._history)
         with stats.timed("infer"):
             scored = score_steps(runner, self._bundle.encoding, stage, rows, is_own, self._bundle.memory)
         with stats.timed("write"):
@@ -273,27 +279,6 @@ class _SeriesScoring:
             for field in fields
         }
 
-    def _with_context(self, mine: SeriesRows, neighbours: Neighbours) -> tuple[SeriesRows, NDArray[np.bool_]]:
-        """Return the rows of the partition and its neighbours in order, and which rows are its own, (R,)."""
-        first, last = 0, 0
-        if mine.time is not None and (mine.reasons != 1).any():
-            known = mine.time[mine.reasons != 1]
-            first, last = int(known.min()), int(known.max())
-        sides = [self._read(partition, first, last) for partition in (*neighbours.history, *neighbours.before)]
-        after = [self._read(partition, first, last) for partition in neighbours.after]
-        parts = [*sides, mine, *after]
-        is_own = np.concatenate([np.full(part.rows, part is mine) for part in parts])
-        return joined(parts), is_own
-
-    def _read(self, partition: Partition, first: int, last: int) -> SeriesRows:
-        files = plan_scan(partition.files, self._stage.source.encoding).files
-        found = [
-            batch
-            for scan in files
-            for batch in rows_in_reach(self._stage, scan.batches(), first, last, history=self._history)
-        ]
-        return self._stage.source.read(found)
-
     def _predict(
         self,
         scored: ScoredSteps,
@@ -350,18 +335,3 @@ class _SeriesScoring:
         counts = np.bincount(found.reason, minlength=len(found.reasons))
         codes = (np.flatnonzero(counts[1:]) + 1).tolist()
         stats.invalid.update({found.reasons[code]: int(counts[code]) for code in codes})
-
-
-def joined(parts: Sequence[SeriesRows]) -> SeriesRows:
-    """Concatenate the rows of several tables, with one code per entity."""
-    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
-    codes = {name: code for code, name in enumerate(names)}
-    entity = [np.array([codes[name] for name in part.names], np.int64)[part.entity] for part in parts]
-    times = [part.time for part in parts if part.time is not None]
-    return SeriesRows(
-        names=names,
-        entity=np.concatenate(entity),
-        time=np.concatenate(times) if times else None,
-        values=np.concatenate([part.values for part in parts]),
-        reasons=np.concatenate([part.reasons for part in parts]),
-    )

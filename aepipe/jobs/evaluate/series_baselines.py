@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.batch.scan_plan import plan_scan
+from aepipe.batch.series.context import joined
 from aepipe.batch.series.neighbours import find_neighbours, rows_in_reach
-from aepipe.batch.series.partition import joined
 from aepipe.errors import AepipeError, EvaluationInvalid
 from aepipe.jobs.evaluate.baselines import Rivals, alarm_threshold
 from aepipe.jobs.evaluate.labelled_scores import LabelledScores, ScoredPartition

@@ -50,9 +50,11 @@ def export_triton(job_path: str | Path, folder: str | Path, *, model: str = "cha
 
     Raises:
         BundleNotFound: there is no model.
+        OptionInvalid: it is the model of a series job.
         ExportFailed: a graph has other tensors than the manifest states.
     """
     bundle = open_bundle(read_job(job_path), model)
+    bundle.refuse_points("Triton", remedy="Score its partitions with: aepipe score")
     folder, names = as_path(folder), []
     for part, info in bundle.manifest.parts.items():
         _check_graph(bundle, part, info)

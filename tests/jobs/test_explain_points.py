@@ -1,0 +1,132 @@
+"""Points of a series job and what their scores rest on, through the command and the Python interface."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import aepipe
+from aepipe.cli.main import app
+from aepipe.errors import ArgumentInvalid, OptionInvalid
+from aepipe.jobs.explain import explain
+from tests.support.machines import FAULT, night
+
+pytestmark = pytest.mark.slow
+
+WINDOW = 24
+LAST = night(6)
+
+
+def _read(folder: Path, output: str, partition: str = LAST) -> pa.Table:
+    return pq.ParquetFile(folder / "out" / "machines" / output / partition / "part-0.parquet").read()
+
+
+def _source(folder: Path, partition: str = LAST) -> pa.Table:
+    return pq.ParquetFile(folder / "rows" / partition / "part-0.parquet").read()
+
+
+def _peak(folder: Path) -> int:
+    """Row of the highest score of the last night."""
+    return int(pc.index(_read(folder, "scores")["score"], pc.max(_read(folder, "scores")["score"])).as_py())
+
+
+def test_the_windows_and_the_channel_of_a_fault_are_named(trained_machines: Path) -> None:
+    row = _peak(trained_machines)
+    source, written = _source(trained_machines), _read(trained_machines, "scores").slice(row, 1).to_pylist()[0]
+
+    (found,) = explain(trained_machines, row=f"{LAST}:{row}")
+
+    assert found.point is not None
+    assert (found.kind, found.point.entity) == ("point", "m1")
+    assert found.score == pytest.approx(written["score"], rel=1e-6)
+    assert (found.p_value, found.is_anomaly) == (written["p_value"], written["is_anomaly"])
+    assert len(found.point.windows) == written["windows"]
+    scores = [window.score for window in found.point.windows]
+    assert np.mean(scores) == pytest.approx(found.score, rel=1e-6)
+    assert found.point.highest == int(np.argmax(scores))
+    assert sum(found.point.terms.values()) == pytest.approx(max(scores), rel=1e-6)
+    load, heat = found.columns
+    assert (load.name, load.rank, heat.rank) == ("load", 1, 2)
+    assert float(load.read) == pytest.approx(source["load"][row].as_py(), abs=0.01)
+    assert abs(float(load.expected.replace("\N{MINUS SIGN}", "-")) - float(load.read)) > 0.5
+    assert (load.z or 0) > 2 * (heat.z or 0)
+
+
+def test_steps_are_read_expected_and_known_in_units_of_the_source(trained_machines: Path) -> None:
+    row = _peak(trained_machines)
+    rows = pa.concat_tables([_source(trained_machines, night(day)) for day in (4, 5, 6)])
+    values = {(each["machine"], str(each["at"])): each for each in rows.to_pylist()}
+
+    (found,) = explain(trained_machines, row=f"{LAST}:{row}")
+
+    assert len(found.steps) == WINDOW
+    assert found.point is not None
+    window = found.point.windows[found.point.highest]
+    assert (found.steps[0].time, found.steps[-1].time) == (window.first, window.last)
+    for step in found.steps:
+        each = values["m1", step.time]
+        assert step.read == pytest.approx((each["heat"], each["load"]), abs=1e-4)
+        assert abs((step.known[0] or 0) - 25) < 6  # m1 runs at 25 degrees: its own steps are known, not those of m0
+    assert sum(step.share or 0 for step in found.steps) == pytest.approx(1)
+    faulty = [step for step in found.steps if values["m1", step.time]["fault"]]
+    assert sum(step.share or 0 for step in faulty) > 0.9
+    assert len(faulty) == FAULT.stop - FAULT.start
+
+
+def test_a_key_names_a_point_and_a_wrong_one_is_a_sentence(trained_machines: Path) -> None:
+    row = _peak(trained_machines)
+    at = _source(trained_machines)["at"][row].as_py()
+
+    (by_key,) = explain(trained_machines, [f"m1,{at}"])
+    (by_place,) = explain(trained_machines, row=f"{LAST}:{row}")
+
+    assert by_key.model_dump(exclude={"row"}) == by_place.model_dump(exclude={"row"})
+    with pytest.raises(OptionInvalid, match="has the key machine, at = 'm9,2026-01-07'"):
+        explain(trained_machines, ["m9,2026-01-07"])
+    with pytest.raises(ArgumentInvalid, match=rf"expected a row up to the last, {LAST}:191, got '{LAST}:500'"):
+        explain(trained_machines, row=f"{LAST}:500")
+
+
+def test_a_point_without_a_score_has_a_reason(machines: Path) -> None:
+    path = machines.parent / "rows" / LAST / "part-0.parquet"
+    table = _source(machines.parent)
+    heat, load = (pc.if_else(pa.array(np.arange(len(table)) == 3), None, table[name]) for name in ("heat", "load"))
+    pq.write_table(table.set_column(2, "heat", heat).set_column(3, "load", load), path)
+
+    (found,) = explain(machines, row=f"{LAST}:3")
+
+    assert (found.score, found.invalid_reason, found.point) == (None, "every channel is missing", None)
+    shown = CliRunner().invoke(app, ["explain", str(machines), "--row", f"{LAST}:3"])
+    assert "no score, every channel is missing" in shown.output
+
+
+def test_the_command_prints_windows_channels_and_steps(trained_machines: Path) -> None:
+    place = f"{LAST}:{_peak(trained_machines)}"
+
+    result = CliRunner().invoke(app, ["explain", str(trained_machines), "--row", place])
+
+    assert result.exit_code == 0, result.output
+    for text in ("flagged", "windows with scores of", "the highest: 2026-01-07", "in the training rows", "load"):
+        assert text in result.output
+
+
+def test_python_explains_the_flagged_points_of_a_frame_or_those_asked_for(trained_machines: Path) -> None:
+    model = aepipe.load(trained_machines)
+    frame = pa.concat_tables([_source(trained_machines, night(day)) for day in (5, 6)])
+    scores = model.score(frame)
+    flagged = np.flatnonzero(scores["is_anomaly"].to_numpy(zero_copy_only=False))
+    peak = int(np.nanargmax(scores["score"].to_numpy()))
+
+    everything, one = model.explain(frame), model.explain(frame, at=[peak])
+
+    assert set(everything["row"].to_pylist()) == set(flagged.tolist())
+    assert one.select(["row", "column", "reason"]).to_pylist() == [
+        {"row": peak, "column": "load", "reason": 1},
+        {"row": peak, "column": "heat", "reason": 2},
+    ]
+    with pytest.raises(ArgumentInvalid, match="at: expected a whole number from 0 to 383, got 384"):
+        model.explain(frame, at=[384])
