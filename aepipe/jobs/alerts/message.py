@@ -8,6 +8,7 @@ from pydantic import Field
 
 from aepipe.config.alerts import Alerts
 from aepipe.config.job import Job
+from aepipe.jobs.alerts.events import EventLine, one_per_entity, read_events
 from aepipe.jobs.drift.monitor import describe, read_drift
 from aepipe.jobs.feedback.muting import muted_rows
 from aepipe.jobs.feedback.verdicts import read_verdicts, utc_today
@@ -53,10 +54,14 @@ class AlertMessage(Result):
     usual_most: int | None
     """most rows that alpha explains with 97.5 % probability"""
     lines: tuple[AlertLine, ...]
+    events: tuple[EventLine, ...] = ()
+    """of a series job, in place of lines: one event per entity"""
+    event_count: int | None = None
+    """events of a series job that are not muted"""
     muted: int
     """flagged rows that feedback mutes; they are counted in `flagged`, and not shown"""
     left_out: int
-    """flagged rows, or entities, that the lines do not show"""
+    """flagged rows, entities or events that the lines do not show"""
     drift: tuple[str, ...]
     failed: dict[str, str] = Field(default_factory=dict)
     """reason per partition without scores"""
@@ -73,7 +78,10 @@ class AlertMessage(Result):
         span = " to ".join(dict.fromkeys((self.partitions[0], self.partitions[-1]))) if self.partitions else ""
         drift = f", {len(self.drift)} drifted" if self.drift else ""
         failed = f", {len(self.failed)} partitions failed" if self.failed else ""
-        return f"{self.job} {span}: {self.flagged:,} of {self.rows:,} rows flagged{drift}{failed}"
+        rows, events = "rows", ""
+        if self.event_count is not None:
+            rows, events = "points", f"{self.event_count:,} event{'' if self.event_count == 1 else 's'}, "
+        return f"{self.job} {span}: {events}{self.flagged:,} of {self.rows:,} {rows} flagged{drift}{failed}"
 
     @property
     def text(self) -> str:
@@ -84,7 +92,7 @@ class AlertMessage(Result):
             parts.append(f"alpha explains {self.expected:,.0f} rows, at most {self.usual_most:,}: {verdict} the usual")
         if self.cell_flagged:
             parts.append(describe_cells(self.cell_flagged, self.flagged))
-        parts += [line.text for line in self.lines]
+        parts += [line.text for line in self.lines] + [event.text for event in self.events]
         parts += [f"and {self.left_out:,} more"] if self.left_out else []
         parts += [f"{self.muted:,} rows are muted by feedback"] if self.muted else []
         parts += [f"drift: {line}" for line in self.drift]
@@ -111,12 +119,17 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
     rows, flagged, cell_flagged = (sum(getattr(night, name) for night in scored) for name in counted)
     muted = {(row.partition, row.row) for row in muted_rows(scored, read_verdicts(job), today=utc_today())}
     entity = (settings.entity,) if settings.entity is not None else job.data.entity
-    columns = dict.fromkeys((*job.data.keys, *entity))
-    found = top_alarms(scored, tuple(columns), most=MOST_READ)
-    alarms = [alarm for alarm in found if (alarm.partition, alarm.row) not in muted]
-    lines = group_by_entity(alarms, entity)
     capacity = job.calibration.capacity or settings.most
-    shown = lines[: min(settings.most, capacity)]
+    most = min(settings.most, capacity)
+    lines: tuple[AlertLine, ...] = ()
+    events, groups, hidden = list[EventLine](), tuple[EventLine, ...](), 0
+    if job.series is not None:
+        events = read_events(scored, job.series.entity, time=job.data.event_time, muted=muted)
+        groups = one_per_entity(events)
+    else:
+        found = top_alarms(scored, tuple(dict.fromkeys((*job.data.keys, *entity))), most=MOST_READ)
+        lines = group_by_entity([alarm for alarm in found if (alarm.partition, alarm.row) not in muted], entity)
+        hidden = max(0, flagged - len(found))
     explained = _explained(scored)
     names = tuple(night.partition for night in scored)
     drift = [record for record in read_drift(job.out_path, model_version) if record.partition in names]
@@ -129,9 +142,11 @@ def build_message(job: Job, model_version: str, nights: Sequence[PartitionResult
         cell_flagged=cell_flagged,
         expected=explained,
         usual_most=None if explained is None else most_usual(explained, rows),
-        lines=shown,
+        lines=lines[:most],
+        events=groups[:most],
+        event_count=None if job.series is None else len(events),
         muted=len(muted),
-        left_out=len(lines) - len(shown) + max(0, flagged - len(found)),
+        left_out=len(lines[most:]) + len(groups[most:]) + hidden,
         drift=tuple(f"{each.partition}: {describe(stream)}" for each in drift for stream in each.alarms),
         failed={night.partition: night.reason for night in nights if night.scores is None},
         link=_link(job, settings, scored[-1].partition if scored else ""),

@@ -22,6 +22,7 @@ from aepipe.jobs.feedback.verdicts import (
     append_verdicts,
     feedback_digest,
     key_texts,
+    plain_key,
     read_verdicts,
     utc_today,
 )
@@ -194,7 +195,7 @@ def _checked(record: Mapping[str, Any], name: str, faults: list[str]) -> _Reques
         faults.append(f"{name}: expected a key, got none")
     if len(faults) > before:
         return None
-    return _Request(str(record["key"]), meaning, str(record.get("reason") or ""), expires, mute)  # type: ignore[arg-type]
+    return _Request(plain_key(str(record["key"])), meaning, str(record.get("reason") or ""), expires, mute)  # type: ignore[arg-type]
 
 
 def _read(job: Job, file: Path) -> list[dict[str, Any]]:

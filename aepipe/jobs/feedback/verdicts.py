@@ -1,6 +1,7 @@
 """Verdicts of people about rows: an append-only log in the outputs of a job. Nothing here knows torch or pandas."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 LOG = "feedback.jsonl"
 Meaning = Literal["expected", "anomaly", "unsure"]
+
+_TIMES = ((r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", r"\1 \2"), (r"(\d\d:\d\d:\d\d)\.0+\b", r"\1"))
+"""How people and Arrow write times, and how keys have them: both mean the same row."""
 
 
 class Verdict(FrozenModel):
@@ -38,6 +42,8 @@ class Verdict(FrozenModel):
     first_reason_z: float | None = None
     who: str
     when: AwareDatetime
+
+    _plain_key = field_validator("key")(lambda key: plain_key(key))
 
     def is_active(self, today: date) -> bool:
         """Return whether the verdict mutes rows on a day."""
@@ -76,10 +82,24 @@ class Verdicts:
         )
 
 
+def plain_key(text: str) -> str:
+    """Return a key as `key_texts` writes it: times with a space, and without a fraction of zeros.
+
+    >>> plain_key("m1,2026-01-11T09:30:00.000000")
+    'm1,2026-01-11 09:30:00'
+    """
+    for pattern, written in _TIMES:
+        text = re.sub(pattern, written, text)
+    return text
+
+
 def key_texts(rows: pa.Table, keys: Sequence[str]) -> pa.Array:
     """Return the key of each row as text, the values of several columns separated by commas; null without a key."""
     columns = [rows[name].combine_chunks().cast(pa.string()) for name in keys]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, ",")
+    texts = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, ",")
+    for pattern, written in _TIMES:
+        texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=written)
+    return texts
 
 
 def log_path(job: Job) -> Path:
