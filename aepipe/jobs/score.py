@@ -135,7 +135,12 @@ def score(
     due, kept = (chosen, ()) if partitions or force else keep_earlier(job, chosen)
     begin_lineage(job)
     settings, machine = replace(score_settings(job), force=force), _machine(job, device, workers)
-    results = [*find_engine(job.run.engine)(bundle, due, settings, machine, progress=progress), *kept]
+    engine, results = find_engine(job.run.engine), list(kept)
+    if as_of and settings.table:  # each partition has a context of its own day
+        for each in due:
+            results += engine(bundle, (each,), table_as_of(job, settings, each.name), machine, progress=progress)
+    else:
+        results += engine(bundle, due, settings, machine, progress=progress)
     if any(result.status == "written" for result in results):
         outputs.claim(job.name, has_written=True)
     places = {partition.name: place for place, partition in enumerate(chosen)}
@@ -174,6 +179,13 @@ def score_settings(job: Job) -> ScoreSettings:
         feedback=feedback_digest(job),
         known=known_digests(job),
     )
+
+
+def table_as_of(job: Job, settings: ScoreSettings, partition: str) -> ScoreSettings:
+    """Return the settings with the table of a series job as it was on the day of a partition, without later ones."""
+    moment, order = day_end(partition), natural_order(partition)
+    found = discover_as_of(job, lambda _: moment)
+    return replace(settings, table=tuple(each for each in found if natural_order(each.name) <= order))
 
 
 def known_digests(job: Job) -> KnownDigests | None:

@@ -7,15 +7,16 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from aepipe.batch.partition_scorer import partition_key
+from aepipe.batch.series.partition import neighbours_of, series_key
 from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
+from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, SchemaMismatch
 from aepipe.jobs.models import day_end, end_of
 from aepipe.jobs.results import Result
-from aepipe.jobs.score import score_settings
+from aepipe.jobs.score import score_settings, table_as_of
 from aepipe.storage import SCORE, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partition_dates import date_of_partition
@@ -96,7 +97,7 @@ def plan_backfill(
     found = discover_as_of(job, day_end) if model == AS_OF else discover(job)
     partitions = well_placed(select(found, first, last))
     versions = _versions(job, partitions, model)
-    planner = _Planner(job)
+    planner = _Planner(job, as_of=model == AS_OF)
     steps = tuple(planner.step(each, version) for each, version in zip(partitions, versions, strict=True))
     return BackfillPlan(job=job.name, model=model, steps=steps, seconds=_expected_seconds(job, steps))
 
@@ -111,8 +112,9 @@ class _Model(NamedTuple):
 class _Planner:
     """Planner of the steps of one job; opens each version once."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, as_of: bool) -> None:
         self._job = job
+        self._as_of = as_of
         self._outputs = Outputs(job.out_path)
         self._settings = score_settings(job)
         self._models: dict[str, _Model] = {}
@@ -129,7 +131,10 @@ class _Planner:
         if model.bundle is None:
             return _step(partition, version, "no model", rows, model.reason)
         bundle = model.bundle
-        key = partition_key(bundle, [source_digest(file) for file in partition.files], self._settings)
+        try:
+            key = self._key(bundle, partition)
+        except (DataUnreadable, SchemaMismatch) as error:
+            return _step(partition, version, "unreadable", rows, reason=str(error))
         is_done = self._outputs.done(SCORE, partition.name, key) is not None
         return BackfillStep(
             partition=partition.name,
@@ -138,6 +143,15 @@ class _Planner:
             rows=rows,
             key=digest_of(partition.name, key),
         )
+
+    def _key(self, bundle: Bundle, partition: Partition) -> str:
+        inputs = [source_digest(file) for file in partition.files]
+        if bundle.series is None:
+            return partition_key(bundle, inputs, self._settings)
+        settings = table_as_of(self._job, self._settings, partition.name) if self._as_of else self._settings
+        neighbours = neighbours_of(bundle, bundle.series, partition, settings)
+        context = neighbours.digests(check=lambda: None)
+        return series_key(bundle, settings, inputs, list(context.values()))
 
     def _open(self, version: str) -> _Model:
         if version not in self._models:

@@ -26,10 +26,10 @@ def column_drifts(model: TableModel, tables: Iterable[pa.Table]) -> tuple[Column
     """Return the changes of the columns of the tables since the training data, the largest first.
 
     Returns:
-        Empty for a bundle without a reference, for images and windows, and without rows.
+        Empty for a bundle without a reference, for images, windows and points of series, and without rows.
     """
     reference = read_drift_reference(model.bundle)
-    if reference is None or not model.bundle.encoding.layout.has_cells:
+    if reference is None or model.bundle.series is not None or not model.bundle.encoding.layout.has_cells:
         return ()
     streams = {stream.name: stream for stream in reference.streams if stream.kind == "column"}
     found: dict[str, NDArray[np.int64]] = {}

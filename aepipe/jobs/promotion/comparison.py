@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aepipe.batch.series.partition import score_points
 from aepipe.calibration.cost_curve import curve_of_nights
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, EvaluationInvalid, SchemaMismatch
+from aepipe.inference.series_columns import point_table
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.evaluate import Measured
 from aepipe.jobs.ground_truth import LabelRule, label_rule
@@ -27,7 +29,8 @@ from aepipe.metrics.ranking import (
 )
 from aepipe.progress import Progress
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
-from aepipe.tables.partitions import Partition
+from aepipe.tables.partitions import Partition, discover
+from aepipe.tables.unification import unified_table
 
 KEPT_ROWS = 1_000_000
 """Rows whose scores are kept for the rank correlation and the expected cost, evenly spaced."""
@@ -132,9 +135,13 @@ class _Collected:
     kept: list[Floats] = field(default_factory=list)
     labelled: list[_Scored] = field(default_factory=list)
 
-    def score(self, table: pa.Table) -> pa.Table:
-        began = perf_counter()
-        answers = self.model.score(table)
+    def score(self, table: pa.Table, partition: Partition, context: Sequence[Partition]) -> pa.Table:
+        """Score rows; those of a series job are a whole partition, whose windows reach into the context."""
+        began, bundle = perf_counter(), self.model.bundle
+        if bundle.series is None:
+            answers = self.model.score(table)
+        else:
+            answers = point_table(score_points(bundle, bundle.series, partition, context, self.model.scorer))
         self.seconds += perf_counter() - began
         return answers
 
@@ -199,6 +206,8 @@ class _Comparing:
         self._watch = watch
         self._rule = label_rule(job)
         self._models = (_Collected(champion), _Collected(challenger))
+        has_points = any(each.model.bundle.series is not None for each in self._models)
+        self._context = discover(job) if has_points else ()
         self._truth: list[Flags] = []
         self._rows = 0
         self.partitions: list[PartitionAlarms] = []
@@ -213,7 +222,7 @@ class _Comparing:
         try:
             batches, sampled, begin = [], [], 0
             for table in self._tables(partition):
-                first, second = (each.score(table) for each in self._models)
+                first, second = (each.score(table, partition, self._context) for each in self._models)
                 if self._watch is not None:
                     self._watch.add_batch(partition.name, begin, table, (first, second))
                 batches.append((_Scored.of(first), _Scored.of(second), _labels(self._rule, table)))
@@ -236,7 +245,15 @@ class _Comparing:
         )
 
     def _tables(self, partition: Partition) -> Iterator[pa.Table]:
-        wanted = {name for each in self._models for name in each.model.bundle.encoding.columns_read}
+        """Yield the rows of a partition; of a series job all at once, since their windows belong together."""
+        tables = self._batches(partition)
+        if not self._context:
+            yield from tables
+        elif whole := list(tables):
+            yield unified_table(whole)
+
+    def _batches(self, partition: Partition) -> Iterator[pa.Table]:
+        wanted = {name for each in self._models for name in each.model.bundle.source.columns_read}
         wanted |= self._rule.columns if self._rule is not None else frozenset()
         wanted |= set(self._watch.columns) if self._watch is not None else frozenset()
         for path in partition.files:
