@@ -45,7 +45,7 @@ class KnownWindow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointEvidence:
-    """What the score of a point rests on."""
+    """Evidence for the score of a point."""
 
     row: int
     """of the point"""

@@ -2,8 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -134,17 +136,12 @@ def score(
         chosen = tuple(sorted(chosen, key=lambda partition: natural_order(partition.name)))
     due, kept = (chosen, ()) if partitions or force else keep_earlier(job, chosen)
     begin_lineage(job)
-    settings, machine = replace(score_settings(job), force=force), _machine(job, device, workers)
-    engine, results = find_engine(job.run.engine), list(kept)
-    if as_of and settings.table:  # each partition has a context of its own day
-        for each in due:
-            results += engine(bundle, (each,), table_as_of(job, settings, each.name), machine, progress=progress)
-    else:
-        results += engine(bundle, due, settings, machine, progress=progress)
+    engine = partial(find_engine(job.run.engine), bundle, machine=_machine(job, device, workers), progress=progress)
+    runs = _runs(job, due, replace(score_settings(job), force=force), as_of=as_of)
+    results = [*chain.from_iterable(engine(*run) for run in runs), *kept]
     if any(result.status == "written" for result in results):
         outputs.claim(job.name, has_written=True)
-    places = {partition.name: place for place, partition in enumerate(chosen)}
-    nights = tuple(sorted(results, key=lambda result: places[result.partition]))
+    nights = in_order(results, chosen)
     emit_scores(job, nights)
     return ScoreResult(
         model_version=bundle.version,
@@ -179,6 +176,21 @@ def score_settings(job: Job) -> ScoreSettings:
         feedback=feedback_digest(job),
         known=known_digests(job),
     )
+
+
+def in_order(results: Iterable[PartitionResult], partitions: Sequence[Partition]) -> tuple[PartitionResult, ...]:
+    """Return results in the order of their partitions."""
+    places = {partition.name: place for place, partition in enumerate(partitions)}
+    return tuple(sorted(results, key=lambda result: places[result.partition]))
+
+
+def _runs(
+    job: Job, partitions: Sequence[Partition], settings: ScoreSettings, *, as_of: bool
+) -> list[tuple[Sequence[Partition], ScoreSettings]]:
+    """Return the partitions that share settings; as of its day, each one of a series job has a context of its own."""
+    if job.series is None or not as_of:
+        return [(partitions, settings)]
+    return [((partition,), table_as_of(job, settings, partition.name)) for partition in partitions]
 
 
 def table_as_of(job: Job, settings: ScoreSettings, partition: str) -> ScoreSettings:

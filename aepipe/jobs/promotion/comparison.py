@@ -136,7 +136,7 @@ class _Collected:
     labelled: list[_Scored] = field(default_factory=list)
 
     def score(self, table: pa.Table, partition: Partition, context: Sequence[Partition]) -> pa.Table:
-        """Score rows; those of a series job are a whole partition, whose windows reach into the context."""
+        """Score rows. Of a series job they are a whole partition, whose windows reach into the context."""
         began, bundle = perf_counter(), self.model.bundle
         if bundle.series is None:
             answers = self.model.score(table)
