@@ -49,7 +49,7 @@ def usable(values: np.ndarray) -> np.ndarray:
 
 def is_far(values: np.ndarray, center: float, scale: float) -> np.ndarray:
     """Return the mask of values that are far from a center, for columns of this scale; bool (n,)."""
-    far: np.ndarray = np.abs(values - center) > max(HUGE, FAR * scale)
+    far: np.ndarray = np.abs(values - center) > np.float64(max(HUGE, FAR * scale))  # may lie beyond float32
     return far
 
 

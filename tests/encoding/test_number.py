@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding
 from aepipe.encoding.number import NumberCodec
+from aepipe.encoding.number_statistics import is_far
 from tests.support.columns import NUMBERS, batch_of, comparable, encoding_of, one_column
 
 many = settings(
@@ -241,3 +242,10 @@ def test_many_float_columns_are_encoded_like_single_ones() -> None:
         codec = codec_of(alone)
         (expected,) = codec.encode(table[name].combine_chunks().slice(17)).numbers
         assert np.array_equal(together[:, at], expected.astype(np.float32), equal_nan=True)
+
+
+def test_limits_beyond_float32_are_compared_without_a_warning() -> None:
+    values = np.array([1e31, 2e31, 3e38], np.float32)
+
+    assert is_far(values, 2e31, 1e31).tolist() == [False, False, False]
+    assert is_far(values, 2e31, 1e27).tolist() == [False, False, True]
