@@ -115,12 +115,24 @@ def plain_values(array: pa.Array) -> pa.Array:
 
 
 def without_views(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the rows with plain text and bytes in place of views, which Arrow cannot filter or sort."""
-    for at, field in enumerate(rows.schema):
-        kind = _without_views(field.type)
-        if kind != field.type:
-            rows = rows.set_column(at, field.with_type(kind), rows.column(at).cast(kind))
-    return rows
+    """Return the rows with plain text and bytes in place of views, which Arrow cannot select or sort."""
+    schema = rows.schema
+    plain_schema = schema_without_views(schema)
+    return rows if plain_schema is schema else rows.cast(plain_schema)
+
+
+def schema_without_views(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of `without_views`; the schema itself if it has no view.
+
+    >>> schema_without_views(pa.schema([("a", pa.string_view()), ("b", pa.list_(pa.binary_view()))])).types
+    [DataType(string), ListType(list<item: binary>)]
+    """
+    types = schema.types
+    kinds = [_without_views(kind) for kind in types]
+    if all(kind is same for kind, same in zip(kinds, types, strict=True)):
+        return schema
+    fields = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def _without_views(kind: pa.DataType) -> pa.DataType:
@@ -129,10 +141,13 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
         return pa.string()
     if pt.is_binary_view(kind):
         return pa.binary()
+    if pt.is_struct(kind):
+        fields = [field.with_type(_without_views(field.type)) for field in kind]
+        return kind if pa.struct(fields) == kind else pa.struct(fields)
     if pt.is_list(kind) or pt.is_large_list(kind):
-        value = _without_views(kind.value_type)
         make = pa.list_ if pt.is_list(kind) else pa.large_list
-        return kind if value == kind.value_type else make(value)
+        plain_list = make(kind.value_field.with_type(_without_views(kind.value_type)))
+        return kind if plain_list == kind else plain_list
     return kind
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.stores import StorePath
 from aepipe.stores.connection import is_from_store, retried, unavailable
+from aepipe.tables.arrow_arrays import schema_without_views, without_views
 from aepipe.tables.arrow_memory import return_freed_memory
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
 from aepipe.tables.open_files import FooterContent, ParsedFooter, Stamp, is_kept_open, of_file, stamp_of
@@ -138,7 +139,7 @@ def read_footer(path: Path, columns: Sequence[str] | None = None, *, keep: bool 
     with _opening(path):
         stamp = stamp_of(path)
     with _open(path) as file:
-        schema, metadata = with_struct_fields(file.schema_arrow), file.metadata
+        schema, metadata = with_struct_fields(schema_without_views(file.schema_arrow)), file.metadata
         tops = struct_of_field(file.schema_arrow)
         stored = None if columns is None else {tops.get(name, name) for name in columns}
         wanted = tuple(field for field in file.schema_arrow if stored is None or field.name in stored)
@@ -235,7 +236,8 @@ def slices(
                 common, present = None, columns
             else:
                 wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
-                common, present = pa.schema([schema.field(name) for name in wanted]), [n for n in wanted if n in names]
+                common = schema_without_views(pa.schema([schema.field(name) for name in wanted]))
+                present = [name for name in wanted if name in names]
             has_fields = len(names) > len(file.schema_arrow.names)
             sizes = DecodedSizes(path, file, present, as_codes=as_codes, limits=limits, groups=known.groups)
             for batch in _batches(path, file, present, rows, groups, sizes=sizes):
@@ -328,7 +330,7 @@ def _read_batches(
         if batch is None:
             return
         done += batch.num_rows
-        yield batch
+        yield without_views(batch)
 
 
 class _GroupBatches:

@@ -13,6 +13,7 @@ from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.storage import put_parquet
 from aepipe.tables.parquet_reader import open_bytes, read_footer, slices, spread_rows
 from aepipe.tables.parquet_sizes import footer_bytes
+from aepipe.tables.struct_fields import with_struct_fields
 
 
 def table(rows: int, *, seed: int = 0) -> pa.Table:
@@ -199,3 +200,37 @@ def test_spread_rows_of_small_files_are_all_or_as_many_as_asked(tmp_path: Path, 
 
     assert found == sorted(set(found))
     assert len(found) == min(rows, wanted)
+
+
+def test_text_stored_as_views_is_read_as_plain_text_that_can_be_selected(tmp_path: Path) -> None:
+    plain = pa.table(
+        {
+            "key": pa.array(["a", "b", None]),
+            "raw": pa.array([b"1", b"2", b"3"]),
+            "tags": pa.array([["x"], [], None], pa.list_(pa.string())),
+            "place": pa.array([{"city": "Ulm"}, {"city": None}, None], pa.struct({"city": pa.string()})),
+        }
+    )
+    views = pa.schema(
+        {
+            "key": pa.string_view(),
+            "raw": pa.binary_view(),
+            "tags": pa.list_(pa.string_view()),
+            "place": pa.struct({"city": pa.string_view()}),
+        }
+    )
+    file = tmp_path / "views.parquet"
+    pq.write_table(plain.cast(views), file)
+    assert pq.read_schema(file).field("key").type == pa.string_view()
+
+    schema = read_footer(file).schema
+    read = {
+        "as stored": pa.Table.from_batches(slices([file], None, rows=2)),
+        "cast": pa.Table.from_batches(slices([file], None, rows=2, schema=with_struct_fields(views))),
+        "spread": spread_rows(file, 3, schema),
+    }
+
+    assert [schema.field(name).type for name in plain.column_names] == plain.schema.types
+    for how, table in read.items():
+        assert table.select(plain.column_names).equals(plain), how
+        assert table.take([2, 0])["place.city"].to_pylist() == [None, "Ulm"], how

@@ -18,7 +18,6 @@ from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.column_warnings import column_warnings
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
-from aepipe.tables.arrow_arrays import without_views
 from aepipe.tables.parquet_reader import READ_ROWS, Footer, read_footer, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.schema_check import Schema
@@ -238,7 +237,7 @@ def training_batches(
         columns += sorted(condition.columns - set(columns)) if condition is not None else ()
     for partition in partitions:
         for batch in slices(partition.files, columns, rows=READ_ROWS, schema=schema.arrow):
-            yield partition, without_views(batch)
+            yield partition, batch
 
 
 def _kept(job: Job, batch: pa.RecordBatch, share: float, generator: np.random.Generator) -> pa.Array | None:
