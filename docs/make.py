@@ -1,6 +1,7 @@
 """Generate docs/job.md and docs/families.md from the code: `python docs/make.py`."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
@@ -50,6 +51,10 @@ def job_reference() -> str:
         if section is not None and section is not ColumnSpec:
             lines += _section(f"[[{name}]]" if repeated else f"[{name}]", section)
     lines += ["## [columns]", "", "The name of a kind, or a table with these keys:", "", *_table(ColumnSpec), ""]
+    for name, field in ColumnSpec.model_fields.items():
+        inner, _ = _section_of(field)
+        if inner is not None:
+            lines += _section(f"[columns] {name}", inner)
     return "\n".join(lines)
 
 
@@ -91,6 +96,9 @@ def family_reference() -> str:
             "",
             f"{_sentence(family.summary)} Backbones (`trunk`): {', '.join(family.backbones) or 'none'}.",
             "",
+            family.advice,
+            "",
+            *_figures(name),
         ]
         lines += [*_table(family.options), ""]
     lines += ["## Presets: families with other defaults", "", "| preset | family | options |", "|---|---|---|"]
@@ -100,10 +108,31 @@ def family_reference() -> str:
     lines += ["## Likelihood, for every family", "", *_table(LikelihoodOptions), ""]
     for name in backbones.names():
         found = backbones.find(name)
-        lines += [f'## trunk = "{name}"', "", _sentence(found.summary), "", *_table(found.options), ""]
+        lines += [
+            f'## trunk = "{name}"',
+            "",
+            f"{_sentence(found.summary)} {found.advice}",
+            "",
+            *_table(found.options),
+            "",
+        ]
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])
+
+
+def _figures(name: str) -> Iterator[str]:
+    """List the figures of a family from the tables of the benchmark page, which are made of stored results."""
+    page = (DOCS / "benchmarks.md").read_text()
+    found = []
+    for _, block in re.findall(r"<!-- (zoo|zoo-second):begin -->\n(.*?)<!-- \1:end -->", page, flags=re.DOTALL):
+        table = block.partition("| measure |")[2].partition("\n\n")[0]
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        found += [row for row in cells if re.match(rf"{name}(?![\w-])", row[0]) and row[2] != "not measured"]
+    if found:
+        yield from ("On Fashion-MNIST ([benchmarks](benchmarks.md#the-zoo-of-families)):", "")
+        yield from (f"- {row[0]}: {row[2]}{f', against {row[3]}' if row[3] else ''}" for row in found)
+        yield ""
 
 
 def _examples() -> Iterator[str]:

@@ -20,6 +20,7 @@ from aepipe.config.series import Series, series_faults, with_series_defaults
 from aepipe.config.text import TokenKind
 from aepipe.config.toml_lines import find_line
 from aepipe.config.validation import describe_fault, parsed_condition
+from aepipe.config.waveform import Waveform
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
 from aepipe.stores import as_path
@@ -38,6 +39,7 @@ Kind = Literal[
     "series",
     "tags",
     "text",
+    "waveform",
     "condition",
     "target",
     "label",
@@ -76,6 +78,9 @@ class ColumnSpec(FrozenModel):
         exclude_if=lambda value: value is None,
         description="text: tokens that the model sees, later ones are cut; default: that of 99 % of the training "
         "texts, at most 128",
+    )
+    waveform: Waveform | None = Field(
+        None, exclude_if=lambda value: value is None, description="lists of samples: settings of kind waveform"
     )
 
 

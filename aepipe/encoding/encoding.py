@@ -23,6 +23,7 @@ from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
 from aepipe.encoding.tags import fit_tags
 from aepipe.encoding.text import TextCodec, fit_text
 from aepipe.encoding.vector import fit_vector
+from aepipe.encoding.waveform import fit_waveform, refuse_waveform_codes
 from aepipe.errors import OptionInvalid, SchemaMismatch
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, Layout, Text
@@ -47,6 +48,7 @@ _FIT: dict[str, _Fit] = {
     "vector": fit_vector,
     "tags": fit_tags,
     "text": fit_text,
+    "waveform": fit_waveform,
 }
 _FIT_CODES: dict[str, _Fit] = {
     "number": fit_number_codes,
@@ -56,6 +58,7 @@ _FIT_CODES: dict[str, _Fit] = {
     "vector": fit_vector_codes,
     "tags": fit_tags,
     "text": fit_text,
+    "waveform": refuse_waveform_codes,
 }
 _FIT_OF_SORT: dict[str, _Fit] = {
     "number": fit_number,

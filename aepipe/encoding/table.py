@@ -21,6 +21,7 @@ from aepipe.encoding.number import NumberCodec
 from aepipe.encoding.tags import TagsCodec
 from aepipe.encoding.text import TextCodec
 from aepipe.encoding.vector import VectorCodec
+from aepipe.encoding.waveform import WaveformCodec
 from aepipe.layout import FIRST_VALUE, MISSING
 from aepipe.tables.arrow_types import plain
 
@@ -30,6 +31,7 @@ AnyCodec: TypeAlias = (
     | DatetimeCodec
     | ClockCodec
     | VectorCodec
+    | WaveformCodec
     | TagsCodec
     | TextCodec
     | NumberCodes

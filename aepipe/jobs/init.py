@@ -148,7 +148,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             "",
             "[columns]",
             "# Inferred kind of each column. Remove the # and edit to override:",
-            "# number, category, boolean, datetime, vector, tags, text, image, series, label, key, ignore",
+            "# number, category, boolean, datetime, vector, tags, text, waveform, image, series, label, key, ignore",
             *listed,
             *_series_lines(series),
             "",
@@ -170,8 +170,8 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
 
 
 def _without_text(column: Column) -> Column:
-    """Return a column of a table of series, whose messages are no channel."""
-    return column.model_copy(update={"kind": "ignore"}) if column.kind == "text" else column
+    """Return a column of a table of series, whose messages and waveforms are no channels."""
+    return column.model_copy(update={"kind": "ignore"}) if column.kind in ("text", "waveform") else column
 
 
 def _series_lines(series: SeriesProposal | None) -> Iterator[str]:
@@ -217,8 +217,9 @@ def _column_line(
     if proposal is not None and proposal.role == "event_time" and notation:
         return f"{name} = {{format = {_quoted(notation)}}}   # see event_time under [data]: {_one_line(column.why)}"
     if proposal is None:
-        mark = "" if (column.kind == "ignore" and not is_struct) or column.kind == "text" or notation else "# "
-        kind = _quoted(column.kind)
+        is_proposed = column.kind in ("text", "waveform") or notation
+        mark = "" if (column.kind == "ignore" and not is_struct) or is_proposed else "# "
+        kind = _quoted(column.kind) if column.kind != "waveform" else "{waveform = {rate = 1.0}}"
         if notation not in (None, PLAIN_NUMBER, ISO):
             kind = f"{{kind = {kind}, format = {_quoted(notation)}}}"
         return f"{mark}{name} = {kind}   # {_one_line(column.why)}"

@@ -31,6 +31,7 @@ from aepipe.tables.text_values import (
     joined_texts,
     text_field,
 )
+from aepipe.tables.waveforms import find_waveforms, is_samples
 
 _PASSED = 'name it "key" or "label" to pass it through'
 IGNORE = 'set it to "ignore" under [columns]'
@@ -183,14 +184,7 @@ def _column(
     kind = found.kind
     if spec.format is not None and found.text is None:
         raise _Refused(field, f"a {kind}: format is an option of text that is a number or a datetime")
-    if kind not in ("image", "target") and (
-        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
-    ):
-        raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
-    if kind != "text" and (spec.tokens is not None or spec.length is not None):
-        raise _Refused(field, f"a {kind}: tokens and length are options of text")
-    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
-        raise _Refused(field, f"a {kind}: transform is an option of a number")
+    _refuse_options(field, kind, spec)
     column = Column(
         name=field.name,
         kind=found.kind,
@@ -204,8 +198,23 @@ def _column(
         transform=spec.transform,
         tokens=spec.tokens,
         length=spec.length,
+        waveform=spec.waveform,
     )
     return column, field if found.text is None else text_field(field, found.text)
+
+
+def _refuse_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
+    """Raise _Refused for options of the job that the kind does not have."""
+    if kind not in ("image", "target") and (
+        spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
+    ):
+        raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
+    if kind != "text" and (spec.tokens is not None or spec.length is not None):
+        raise _Refused(field, f"a {kind}: tokens and length are options of text")
+    if spec.waveform is not None and kind != "waveform":
+        raise _Refused(field, f"a {kind}: waveform holds options of lists of samples; correct kind, or leave it out")
+    if spec.transform != "auto" and kind not in ("number", "series", "condition"):
+        raise _Refused(field, f"a {kind}: transform is an option of a number")
 
 
 def _event_time(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
@@ -219,6 +228,8 @@ def _event_time(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | Non
 def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
     if spec.kind is not None:
         return spec.kind
+    if spec.waveform is not None:
+        return "waveform"
     if name in job.data.keys:
         return "key"
     return "label" if name in job.data.labels else None
@@ -233,6 +244,10 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
         return _lists(field, spec, values)
     if kind in ("number", "datetime") and sort_of(field.type) == "text":
         return _parsed(field, kind, spec, values)
+    if kind == "waveform":
+        if not is_samples(field.type):
+            raise _Refused(field, f"which cannot be a waveform: expected lists of numbers, or {_REMEDY}")
+        return _Found(kind, "named in the job")
     if kind == "tags":
         if not _is_tags(field.type):
             raise _Refused(field, f"which cannot be tags: expected lists of text of any length, or {_REMEDY}")
@@ -263,7 +278,10 @@ def _parsed(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArr
 
 
 def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
-    """Propose a kind for constants, messages, and text that is written as numbers or datetimes; None for others."""
+    """Propose a kind for constants, messages, waveforms and text that is written as values; None for others."""
+    if values is not None and sort_of(values.type) == "list":
+        waves = find_waveforms(values)
+        return None if waves is None else _Found("waveform", waves.why)
     if values is None or len(values) < FEWEST or sort_of(values.type) not in ("number", "text", "boolean", "time"):
         return None
     plains = _plain(values)

@@ -10,12 +10,26 @@ from pydantic import Field
 
 from aepipe.config.job import Kind
 from aepipe.config.text import TokenKind
+from aepipe.config.waveform import Waveform
 from aepipe.frozen import FrozenModel
 from aepipe.tables.text_values import notation_of
 
 Transform = Literal["auto", "linear", "log"]
 _MODELLED: frozenset[Kind] = frozenset(
-    {"number", "category", "boolean", "datetime", "vector", "image", "series", "tags", "text", "condition", "target"}
+    {
+        "number",
+        "category",
+        "boolean",
+        "datetime",
+        "vector",
+        "image",
+        "series",
+        "tags",
+        "text",
+        "waveform",
+        "condition",
+        "target",
+    }
 )
 
 
@@ -39,6 +53,9 @@ class Column(FrozenModel):
     )
     length: int | None = Field(
         None, exclude_if=lambda value: value is None, description="text: number of tokens; None for a quantile"
+    )
+    waveform: Waveform | None = Field(
+        None, exclude_if=lambda value: value is None, description="waveform: its settings"
     )
 
 
