@@ -51,7 +51,9 @@ def second_section(results: Sequence[Result], scale: Scale) -> str:
         "",
         origin(results),
         "",
-        *_table("aepipe", SECOND_FIGURES, numbers),
+        *_table("aepipe", [figure for figure in SECOND_FIGURES if reached(figure, numbers) is not None], numbers),
+        "",
+        "Training:",
         "",
         *_training_table(numbers),
     ]

@@ -54,6 +54,8 @@ class Backbone(NamedTuple):
     """(layout, options, D, likelihood): networks that keep spatial positions; None if the backbone has none"""
     faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults
     """(layout, options): one sentence per option that does not fit the layout"""
+    advice: str = ""
+    """when to prefer it and when not, for its documentation"""
 
 
 def names() -> tuple[str, ...]:

@@ -261,3 +261,5 @@ class Family(NamedTuple, Generic[OptionsT]):
     """Whether the family models texts with a backbone that reads them."""
     takes_conditions: bool = False
     """Whether the family needs condition columns; other families reject them."""
+    advice: str = ""
+    """When to prefer the family and when not, for its documentation."""

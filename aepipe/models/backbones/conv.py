@@ -225,5 +225,13 @@ def _image(layout: Layout) -> Image:
 
 
 BACKBONE = Backbone(
-    "conv", "convolutions of stride two", Options, ("image",), _encoder, _decoder, lambda _: 3e-3, grid=_grid
+    "conv",
+    "convolutions of stride two",
+    Options,
+    ("image",),
+    _encoder,
+    _decoder,
+    lambda _: 3e-3,
+    grid=_grid,
+    advice="Prefer it for images: closer reconstructions than `mlp` with the same latents. Takes images only.",
 )

@@ -117,4 +117,14 @@ def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likeli
     return MlpDecoder(inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
 
 
-BACKBONE = Backbone("mlp", "fully connected layers", Options, ("table", "image"), _encoder, _decoder, _rate, _start)
+BACKBONE = Backbone(
+    "mlp",
+    "fully connected layers",
+    Options,
+    ("table", "image"),
+    _encoder,
+    _decoder,
+    _rate,
+    _start,
+    advice="Prefer it for tables: it starts from the principal components and is the fastest to train and to score.",
+)

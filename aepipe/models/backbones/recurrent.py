@@ -99,4 +99,6 @@ BACKBONE = Backbone(
     _encoder,
     _decoder,
     lambda _: 2e-3,
+    advice="Prefer it for windows and texts whose order counts, of any length in training. Steps are computed one "
+    "after another, so that long windows take long.",
 )

@@ -188,4 +188,7 @@ BACKBONE = Backbone(
     _decoder,
     lambda _: 1e-3,
     faults=_faults,
+    advice="Prefer it where far apart steps or tokens belong together, and for tables of some ten columns with "
+    "relations between few columns and enough rows. Not for small tables, where `mlp` starts from the "
+    "principal components, and not for long rows: time grows with the square of the columns or steps.",
 )

@@ -139,4 +139,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     AdversarialAutoencoder,
     bottleneck_faults,
+    advice="Prefer it for samples from N(0, I) with a code that no bound limits, in up to some ten latents. Not "
+    "where training has to be steady or fast: a critic costs twice the time, and `wae` needs none.",
 )

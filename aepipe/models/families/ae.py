@@ -48,4 +48,6 @@ FAMILY = Family(
     ("mlp", "conv", "recurrent", "transformer"),
     Autoencoder,
     bottleneck_faults,
+    advice="Prefer it for features and scores of rows that should be rebuilt closely. Not for samples: nothing keeps "
+    "holes out of its latents; use `vae` or `rae`.",
 )

@@ -83,4 +83,6 @@ class BetaTcVae(GaussianEncoderDecoder):
 FAMILY = Family(
     "beta_tcvae", "VAE with independent latents, by a weighted total correlation", Options, ("mlp", "conv"),
     BetaTcVae, lambda layout, options: too_wide(layout, options.latent, most=_MOST_LATENTS),
+    advice="Prefer it for features that vary independently: it penalises the total correlation alone. Not for close "
+    "reconstructions, which it gives up part of.",
 )  # fmt: skip

@@ -84,4 +84,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     BetaVae,
     prior_faults,
+    advice="Prefer it for few, independent latents with one weight to set. Not where the latents should keep their "
+    "information: the weight charges for that too; `beta_tcvae` does not.",
 )

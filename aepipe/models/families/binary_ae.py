@@ -159,4 +159,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     BinaryAutoencoder,
     _faults,
+    advice="Prefer it for hashes, look-up by bits and discrete features. Not for scores by distances or for "
+    "traversals, which need real latents.",
 )

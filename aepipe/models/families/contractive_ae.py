@@ -76,4 +76,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     ContractiveAutoencoder,
     bottleneck_faults,
+    advice="Prefer it for features that noise in the numbers should not move. Not for categories, which have no "
+    "small changes, and not where noise can be drawn: `denoising_ae` costs less per step.",
 )

@@ -15,4 +15,6 @@ FAMILY = Family(
     VaeBase,
     vae_faults,
     takes_conditions=True,
+    advice="Prefer it for rows given columns that are always known, such as a product or a site. Not where any "
+    "columns may be given: `tabular_vae` takes any.",
 )

@@ -167,4 +167,6 @@ FAMILY = Family(
     ("mlp",),
     EnsembleAutoencoder,
     bottleneck_faults,
+    advice="Prefer it for scores of small or polluted tables, where single networks disagree. Not for features: each "
+    "member has latents of its own.",
 )

@@ -89,4 +89,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     FactorVae,
     latent_faults,
+    advice="Prefer it like `beta_tcvae`, for independent features with closer reconstructions at the same "
+    "independence. Not where training time counts: its critic needs a second batch per step.",
 )

@@ -139,4 +139,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     HierarchicalAutoencoder,
     _faults,
+    advice="Prefer it for likelihoods and samples of images, by levels from coarse to fine. Not for tables of few "
+    "columns, where one level is enough.",
 )

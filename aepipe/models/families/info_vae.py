@@ -68,4 +68,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     InfoVae,
     latent_faults,
+    advice="Prefer it where a strong decoder lets a `vae` ignore its latents. Not as a likelihood: it does not "
+    "minimise a bound.",
 )

@@ -92,4 +92,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     ImportanceWeightedAutoencoder,
     prior_faults,
+    advice="Prefer it where the likelihood itself is used, as with the head `elbo`. Not where time counts: a step "
+    "costs a decoding per draw.",
 )

@@ -115,4 +115,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     MaskedAutoencoder,
     _faults,
+    advice="Prefer it to fill missing cells, and for features of tables whose columns predict each other. Not for "
+    "close reconstructions of whole rows: `ae` gives these.",
 )

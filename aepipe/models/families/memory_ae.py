@@ -110,4 +110,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     MemoryAutoencoder,
     latent_faults,
+    advice="Prefer it with the head `reconstruction` on clean data, where an `ae` rebuilds anomalies too. Not for "
+    "features: combinations of prototypes lose what makes a row different.",
 )

@@ -96,4 +96,6 @@ FAMILY = Family(
     (),
     lambda layout, options, _, likelihood: PrincipalComponents(layout, options, likelihood),
     _faults,
+    advice="Prefer it as the baseline, and where columns depend on each other linearly: it needs no training. Not "
+    "for curves and groups.",
 )

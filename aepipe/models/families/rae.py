@@ -84,4 +84,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     RegularisedAutoencoder,
     bottleneck_faults,
+    advice="Prefer it for samples by a fitted mixture without noise in training. Not for likelihoods, which it has "
+    "none of.",
 )

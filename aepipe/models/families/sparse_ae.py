@@ -172,4 +172,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     SparseAutoencoder,
     _faults,
+    advice="Prefer it for features that a person reads one at a time, also more features than columns. Not for close "
+    "reconstructions with few latents.",
 )

@@ -310,4 +310,6 @@ FAMILY = Family(
     lambda layout, options, _, likelihood: TabularVae(layout, options, likelihood),
     lambda layout, options: tuple(_faults(layout, options)),
     takes_codes=True,
+    advice="Prefer it for synthetic tables, conditional samples and imputation. Not for scores of numbers in narrow "
+    "ranges: values within a bin look alike.",
 )

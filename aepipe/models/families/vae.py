@@ -13,4 +13,6 @@ FAMILY = Family(
     ("mlp", "conv", "recurrent", "transformer"),
     VaeBase,
     vae_faults,
+    advice="Prefer it as the default: features, scores and samples from one model. Not for the closest "
+    "reconstructions (`ae`, `vq_vae`) or independent features (`beta_tcvae`).",
 )

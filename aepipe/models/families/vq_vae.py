@@ -268,4 +268,5 @@ FAMILY = Family(
     ("mlp", "conv"),
     VectorQuantised,
     lambda layout, options: tuple(_faults(layout, options)),
+    advice="Prefer it for sharp images and discrete codes. Not for small tables, or where features need a metric.",
 )

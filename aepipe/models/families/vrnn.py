@@ -236,4 +236,6 @@ FAMILY = Family(
     VariationalRecurrentNetwork,
     lambda layout, options: tuple(_faults(layout, options)),
     takes_texts=False,
+    advice="Prefer it for scores per step and for windows sampled step by step. Not for long windows on a tight "
+    "budget: a step depends on the one before it.",
 )

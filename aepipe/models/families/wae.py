@@ -59,4 +59,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     WassersteinAutoencoder,
     bottleneck_faults,
+    advice="Prefer it for N(0, I) latents without a critic: steady training. Not for many latents: the kernel needs "
+    "more rows per batch the more latents there are.",
 )

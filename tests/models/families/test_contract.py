@@ -203,8 +203,15 @@ def test_every_family_has_a_summary(family: str) -> None:
 
     assert found.name == family
     assert found.summary
+    assert found.advice.startswith("Prefer it ")
+    assert " Not " in found.advice
     assert all(field.description for field in found.options.model_fields.values())
     assert set(found.backbones) <= set(backbones.names())
+
+
+@pytest.mark.parametrize("backbone", backbones.names())
+def test_every_backbone_says_when_to_prefer_it(backbone: str) -> None:
+    assert backbones.find(backbone).advice.startswith("Prefer it ")
 
 
 def test_keys_of_families_backbones_and_likelihoods_never_mean_two_things() -> None:
