@@ -19,7 +19,7 @@ from aepipe.metrics.volume_under_surface import BUFFER, vus_pr
 from benchmarks import command
 from benchmarks.page import measured, put_into, table
 from benchmarks.series_baselines import BASELINES, WINDOW, Floats
-from benchmarks.series_data import FAULTS, LabelledSeries, machines, nab
+from benchmarks.series_data import FAULTS, MACHINE_DAYS, MACHINE_LEARNED_DAYS, LabelledSeries, machines, nab
 from benchmarks.series_ours import OURS, score_by_default_job
 from benchmarks.streams import PATH_VARIABLE
 
@@ -138,10 +138,16 @@ def machine_section(found: Sequence[Measured]) -> str:
     lines = [
         "### Planted faults",
         "",
-        f"Generated machines with three channels, one kind of fault each: events found at {EPISODES_PER_WEEK} false "
-        "episode per week, over all seeds.",
+        f"Made by `python -m benchmarks.series --seeds {len({each.seed for each in found})}`: generated machines with "
+        "three channels, one kind of fault each. Methods learn from the first "
+        f"{MACHINE_LEARNED_DAYS} of {MACHINE_DAYS} days. Events found at {EPISODES_PER_WEEK} false episode per week, "
+        "then the mean VUS-PR.",
+        "",
+        measured(),
         "",
         *table(("fault", "events", *methods), _recalls(found, methods)),
+        "",
+        *table(("VUS-PR by fault", *methods), _by_fault(found, methods)),
         "",
     ]
     return "\n".join(lines)
@@ -153,6 +159,11 @@ def _recalls(found: Sequence[Measured], methods: Sequence[str]) -> Iterator[tupl
         events = sum(each.events for each in of_kind if each.method == OURS)
         if events:
             yield kind, events, *(f"{sum(e.found for e in of_kind if e.method == m) / events:.0%}" for m in methods)
+
+
+def _by_fault(found: Sequence[Measured], methods: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for kind, values in by_series(found, lambda each: each.vus_pr).items():
+        yield kind, *(f"{values[method]:.2f}" for method in methods)
 
 
 def _means(found: Sequence[Measured], methods: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -40,6 +40,11 @@ On a series of 10,000 points, 3,000 instead of 6,900 windows take 10 instead of 
 _MOST_CALIBRATION_STEPS = 200_000
 _MOST_GOLDEN_WINDOWS = 2_000
 _TRAIN_ENDS, _DEV_ENDS = 0.7, 0.8
+"""Shares of the rows where the parts of the network end; the memory knows all of them.
+
+On 19 series of the Numenta Anomaly Benchmark, a network that also learns from the calibration part raises the mean
+VUS-PR from .568 to .572 (one seed), most of it on one series; honest thresholds would need a second training.
+"""
 
 _REGULAR = 0.9
 """Least share of the rows in windows of regular steps; below it, the order of the rows tells more than the time."""
