@@ -15,6 +15,7 @@ EXTRAS = {
     "scipy": "train",
     "threadpoolctl": "train",
     "jinja2": "report",
+    "markupsafe": "report",
     "matplotlib": "report",
     "PIL": "images",
     "prefect": "flows",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aepipe import versions as installed
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError, StoreUnavailable, describe_failure
+from aepipe.errors import AepipeError, ExtraMissing, StoreUnavailable, describe_failure
 from aepipe.jobs.results import Result
 from aepipe.jobs.scheduler.checks import check_scheduler
 from aepipe.stores import StorePath
@@ -105,10 +105,14 @@ def _job_checks(job_path: str | Path) -> list[Check]:
 
 
 def _model(job: Job) -> Check:
-    from aepipe.models.families import find
-
     try:
+        with installed.named_extras():
+            from aepipe.models.families import find
+
         family = find(job.model.family)
+    except ExtraMissing as error:
+        found = f"{job.model.family}: not checked, training needs {error.name}, which is not installed"
+        return Check(what="model", found=found, ok=True)
     except AepipeError as error:
         return Check(what="model", found=str(error), ok=False)
     return Check(what="model", found=f"{family.name}: {family.summary}", ok=True)
