@@ -251,7 +251,12 @@ SECOND_FIGURES: tuple[Figure, ...] = (
     _better(
         "info_vae: Frechet distance of N(0, I) against vae", "info_vae", "frechet_normal", (_VAE, "frechet_normal")
     ),
-    _better("rae: Frechet distance of the mixture against vae", "rae", "frechet_mixture", ("vae", "frechet_mixture")),
+    _better(
+        "rae: Frechet distance of the mixture against vae",
+        "rae",
+        "frechet_mixture",
+        ("vae-flow_matching", "frechet_mixture"),
+    ),
     _better(
         "vae, prior = flow_matching: Frechet distance of the flow against the mixture of the same latents",
         "vae-flow_matching",
