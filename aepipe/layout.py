@@ -32,6 +32,8 @@ LABELS = "labels"
 """Name of the graph that draws the labels of a row, and of its output."""
 TEXT_SAMPLER = "text_sampler"
 """Name of the graph that samples rows with a temperature and a truncation of the tokens of texts."""
+RANKER = "ranker"
+"""Name of the graph that ranks the items that a row does not have."""
 FREE = -1
 """Marks a code that is drawn, not forced."""
 
@@ -108,7 +110,8 @@ def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:
 class Text(FrozenModel):
     """Text of a row: a run of categories `cat[:, first : first + length]`, one per token, which share their codes.
 
-    END marks the positions after the last token; a text of `length` tokens or more has no END.
+    END marks the positions after the last token; a text of `length` tokens or more has no END. The items of a row are
+    one, too: a set of codes, in rising order.
     """
 
     name: str
@@ -116,6 +119,9 @@ class Text(FrozenModel):
     first: int = Field(ge=0, description="index of the first position in `Layout.categories`")
     length: int = Field(ge=1, description="number of positions, T")
     size: int = Field(gt=END, description="number of codes of a position, K")
+    is_set: bool = Field(
+        False, exclude_if=lambda value: not value, description="a set of items in place of a sequence of tokens"
+    )
 
 
 class Image(FrozenModel):
@@ -185,18 +191,20 @@ class Layout(FrozenModel):
         return self.source_columns or self.columns
 
     @property
-    def kind(self) -> Literal["table", "text", "image", "series"]:
-        """Kind of rows: a table with a text column is `text`."""
+    def kind(self) -> Literal["table", "text", "items", "image", "series"]:
+        """Kind of rows: a table with a text column is `text`, one with a list of items `items`."""
         if self.series is not None:
             return "series"
         if self.image is not None:
             return "image"
-        return "text" if self.texts else "table"
+        if not self.texts:
+            return "table"
+        return "items" if all(text.is_set for text in self.texts) else "text"
 
     @property
     def has_cells(self) -> bool:
-        """True if a row has a value per column: a table, with texts or without."""
-        return self.kind in ("table", "text")
+        """True if a row has a value per column: a table, with texts or items or without."""
+        return self.kind in ("table", "text", "items")
 
     @property
     def rebuilt(self) -> Image | None:

@@ -19,6 +19,7 @@ from aepipe.config.job import Device, read_job
 from aepipe.config.text import TokenChoice
 from aepipe.errors import ArgumentInvalid
 from aepipe.inference.output_schema import FLAG
+from aepipe.inference.recommendation import MOST_ITEMS
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.explain import explain_rows
 from aepipe.latent_math import How
@@ -142,6 +143,19 @@ class Model:
         """
         seed = whole_number("seed", seed, most=MOST_SEED)
         return like(rows, self._of_rows("fill").fill(to_arrow(rows), seed=seed), with_index=True)
+
+    def recommend(self, rows: Frame, items: int = 20) -> Frame:
+        """Return the likeliest items that each row does not have, and their probabilities, as lists.
+
+        `recommended` holds items, the likeliest first, `probability` their probabilities under the model. Rows need not
+        be known from training. Raises OptionInvalid if the model has no list of items.
+
+        Args:
+            rows: rows with the list of items.
+            items: maximum number of items of a row, at most 100.
+        """
+        items = whole_number("items", items, least=1, most=MOST_ITEMS)
+        return like(rows, self._tables.recommend(self._read(rows), items), with_index=True)
 
     def interpolate(self, first: Frame, last: Frame, *, steps: int = 8, how: How = "slerp") -> Frame:
         """Return the rows between each row of `first` and the same row of `last`.

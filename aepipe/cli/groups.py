@@ -6,7 +6,7 @@ GROUPS = {
     "Set up": ("init", "convert", "inspect", "contract", "doctor"),
     "Learn": ("train", "calibrate", "evaluate"),
     "Score": ("score", "run", "backfill", "publish"),
-    "Sample": ("sample", "impute", "traverse", "augment"),
+    "Sample": ("sample", "impute", "recommend", "traverse", "augment"),
     "Look": ("report", "explain", "drift", "top"),
     "Operate": (
         "models",

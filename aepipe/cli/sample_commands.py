@@ -1,4 +1,4 @@
-"""Commands that make rows: `aepipe sample`, `aepipe impute`, `aepipe traverse` and `aepipe augment`."""
+"""Commands that make rows: `aepipe sample`, `impute`, `recommend`, `traverse` and `augment`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +97,22 @@ def impute(
     run_impute(job, partition, seed=seed, model=model, json=json, **given)
 
 
+def recommend(
+    job: options.JobArgument,
+    partition: Annotated[str, typer.Argument(help="Partition of the source whose rows get items.")],
+    items: Annotated[int, typer.Option(help="Maximum number of items of a row, at most 100.")] = 20,
+    model: options.ModelName = "champion",
+    json: options.Json = False,
+) -> None:
+    """Write the likeliest items that each row of a partition does not have; its model has a column of kind items.
+
+    Example: [bold]aepipe recommend data/shop/job.toml 2026-11-20 --items 10[/bold]
+    """
+    from aepipe.cli.sample_output import run_recommend
+
+    run_recommend(job, partition, items=items, model=model, json=json)
+
+
 def traverse(
     job: options.JobPath = options.HERE,
     key: options.Keys = None,
@@ -167,4 +183,4 @@ def _run_former_options(
     return False
 
 
-COMMANDS = (sample, impute, traverse, augment)
+COMMANDS = (sample, impute, recommend, traverse, augment)

@@ -1,4 +1,4 @@
-"""Parse the shares of `aepipe sample`; print results of `aepipe sample`, `aepipe impute` and `aepipe augment`."""
+"""Parse the shares of `aepipe sample`; print results of `aepipe sample`, `impute`, `recommend` and `augment`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +44,18 @@ def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json:
     lines = [(name, count, result.left.get(name, 0)) for name, count in result.filled.items()]
     if lines:
         print_table("missing cells", ("column", "filled", "left"), lines)
+
+
+def run_recommend(job: Path, partition: str, *, items: int, model: str, json: bool) -> None:
+    """Rank items for the rows of a partition and print where they are."""
+    from aepipe.jobs.sample.recommend import recommend
+
+    with progress_bar(quiet=json) as progress:
+        result = recommend(job, partition, items=items, model=model, progress=progress)
+    if json:
+        print_json(result)
+        return
+    print_text(f"{'wrote' if result.created else 'already there:'} items for {result.rows:,} rows in {result.path}")
 
 
 def show_augmentation(result: "AugmentResult", *, json: bool) -> None:

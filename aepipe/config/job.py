@@ -40,6 +40,7 @@ Kind = Literal[
     "tags",
     "text",
     "waveform",
+    "items",
     "condition",
     "target",
     "label",
@@ -77,7 +78,14 @@ class ColumnSpec(FrozenModel):
         le=1_024,
         exclude_if=lambda value: value is None,
         description="text: tokens that the model sees, later ones are cut; default: that of 99 % of the training "
-        "texts, at most 128",
+        "texts, at most 128; items: items of a row, the most frequent ones; default: of 99 %, at most 512",
+    )
+    catalogue: int | None = Field(
+        None,
+        ge=2,
+        le=100_000,
+        exclude_if=lambda value: value is None,
+        description="items: number of most frequent items that are modelled; default: 20,000, without items of one row",
     )
     waveform: Waveform | None = Field(
         None, exclude_if=lambda value: value is None, description="lists of samples: settings of kind waveform"
@@ -316,8 +324,8 @@ class Job(FrozenModel):
 
     @property
     def has_texts(self) -> bool:
-        """True if a column is modelled as text."""
-        return any(spec.kind == "text" for spec in self.columns.values())
+        """True if a column is modelled as text or items."""
+        return any(spec.kind in ("text", "items") for spec in self.columns.values())
 
     @property
     def data_path(self) -> Path:

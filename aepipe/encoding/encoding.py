@@ -17,6 +17,7 @@ from aepipe.encoding.binned.vector import fit_vector_codes
 from aepipe.encoding.category import fit_category
 from aepipe.encoding.datetime import fit_datetime
 from aepipe.encoding.image import ImageCodec, fit_image
+from aepipe.encoding.items import ItemsCodec, fit_items
 from aepipe.encoding.number import fit_number
 from aepipe.encoding.series import SeriesCodec, fit_series
 from aepipe.encoding.table import AnyCodec, TableCodec, TableEncoder
@@ -49,6 +50,7 @@ _FIT: dict[str, _Fit] = {
     "tags": fit_tags,
     "text": fit_text,
     "waveform": fit_waveform,
+    "items": fit_items,
 }
 _FIT_CODES: dict[str, _Fit] = {
     "number": fit_number_codes,
@@ -59,6 +61,7 @@ _FIT_CODES: dict[str, _Fit] = {
     "tags": fit_tags,
     "text": fit_text,
     "waveform": refuse_waveform_codes,
+    "items": fit_items,
 }
 _FIT_OF_SORT: dict[str, _Fit] = {
     "number": fit_number,
@@ -124,7 +127,7 @@ class Encoding(FrozenModel):
     def _texts(self) -> Iterator[Text]:
         first = 0
         for codec in self.codecs:
-            if isinstance(codec, TextCodec):
+            if isinstance(codec, TextCodec | ItemsCodec):
                 yield codec.text(first)
             first += len(codec.categories)
 

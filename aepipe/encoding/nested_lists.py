@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
+from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, values_of
 
 
 class FlatLists(NamedTuple):
@@ -36,6 +36,14 @@ def outermost(array: pa.Array) -> FlatLists:
     values, starts, ends = _one_level(array, starts, starts + 1)
     first, last = (int(starts.min()), int(ends.max())) if len(starts) else (0, 0)
     return FlatLists(values.slice(first, last - first), starts - first, ends - first, _nulls(array))
+
+
+def members_of(lists: FlatLists) -> tuple[np.ndarray, pa.Array]:
+    """Return the row of each member of each list, int64, and the members, in the order of the lists."""
+    sizes = lists.ends - lists.starts
+    before = np.cumsum(sizes) - sizes
+    positions = np.arange(int(sizes.sum())) + np.repeat(lists.starts - before, sizes)
+    return np.repeat(np.arange(len(sizes)), sizes), lists.values.take(array_of(positions, pa.int64()))
 
 
 def is_lists(array: pa.Array) -> bool:

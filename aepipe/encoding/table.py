@@ -17,6 +17,7 @@ from aepipe.encoding.binned.number import NumberCodes
 from aepipe.encoding.binned.vector import VectorCodes
 from aepipe.encoding.category import CategoryCodec
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
+from aepipe.encoding.items import ItemsCodec
 from aepipe.encoding.number import NumberCodec
 from aepipe.encoding.tags import TagsCodec
 from aepipe.encoding.text import TextCodec
@@ -34,6 +35,7 @@ AnyCodec: TypeAlias = (
     | WaveformCodec
     | TagsCodec
     | TextCodec
+    | ItemsCodec
     | NumberCodes
     | DatetimeCodes
     | VectorCodes

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, EncodedColumn, Features
-from aepipe.encoding.nested_lists import FlatLists, outermost
+from aepipe.encoding.nested_lists import members_of, outermost
 from aepipe.layout import FIRST_VALUE, MISSING, Category, absent_codes
 from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
 from aepipe.tables.schema import Column
@@ -42,9 +42,8 @@ class TagsCodec(Codec):
 
     def encode(self, array: pa.Array) -> Features:
         lists = outermost(array)
-        rows = np.repeat(np.arange(len(array)), lists.ends - lists.starts)
-        at = _inside(lists)
-        values = plain_values(lists.values).take(array_of(at, pa.int64()))
+        rows, values = members_of(lists)
+        values = plain_values(values)
         places = pc.index_in(values, value_set=self._known)
         is_other = values_of(pc.and_(pc.is_null(places), pc.is_valid(values)))
         found = values_of(pc.fill_null(places, len(self.members)))
@@ -113,20 +112,10 @@ def fit_tags(column: Column, index: int, values: pa.ChunkedArray) -> TagsCodec:
 
 def _members(lists: pa.Array) -> pa.Array:
     """Return the members of all lists, each once per list."""
-    found = outermost(lists)
-    values = plain_values(found.values)
-    rows = np.repeat(np.arange(len(found.starts)), found.ends - found.starts)
-    values = values.take(array_of(_inside(found), pa.int64()))
+    rows, values = members_of(outermost(lists))
+    values = plain_values(values)
     known = nulls_of(values)
     rows, values = (rows, values) if known is None else (rows[~known], values.drop_null())
     codes = values.dictionary_encode()
     pairs = np.unique(np.stack([rows, values_of(codes.indices)]), axis=1) if len(values) else np.zeros((2, 0), int)
     return codes.dictionary.take(array_of(pairs[1], pa.int64()))
-
-
-def _inside(lists: FlatLists) -> np.ndarray:
-    """Return the position of each member of each list, int64, in the order of the lists."""
-    sizes = lists.ends - lists.starts
-    before = np.cumsum(sizes) - sizes
-    positions: np.ndarray = np.arange(int(sizes.sum())) + np.repeat(lists.starts - before, sizes)
-    return positions

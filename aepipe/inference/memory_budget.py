@@ -27,7 +27,8 @@ def batch_rows(layout: Layout, *, asked: int, device: Literal["cpu", "cuda"]) ->
     """
     activations = 4 * layout.features * _WIDENING["image" if layout.kind == "image" else "table"]
     for text in layout.texts:
-        activations += text.length * (_STEP_BYTES + 3 * 4 * text.size)  # logits, their logarithms and one temporary
+        steps = 1 if text.is_set else text.length
+        activations += steps * (_STEP_BYTES + 3 * 4 * text.size)  # logits, their logarithms and one temporary
     if layout.series is not None:
         activations += layout.series.steps * _STEP_BYTES
     most = (_ACTIVATIONS_MB[device] << 20) // max(1, activations)

@@ -22,6 +22,7 @@ from aepipe.inference.golden_check import check_golden
 from aepipe.inference.imputation import Imputer
 from aepipe.inference.output_schema import Predictions, to_table
 from aepipe.inference.predictions import PostProcessor
+from aepipe.inference.recommendation import items_codec, rank_items
 from aepipe.inference.reconstruct import rebuild
 from aepipe.inference.sampler import draw, refuse_where
 from aepipe.inference.series_columns import PointPredictions, point_table
@@ -187,6 +188,17 @@ class TableModel:
         batches = flatten_table(table).combine_chunks().to_batches(imputer.rows)
         filled = [imputer.block(index, batch).rows for index, batch in enumerate(batches)]
         return pa.Table.from_batches(filled, filled[0].schema) if filled else table
+
+    def recommend(self, table: pa.Table, items: int = 20) -> pa.Table:
+        """Rank the items that each row does not have: lists `recommended` and `probability`, the likeliest first.
+
+        Raises:
+            OptionInvalid: the model has no list of items.
+        """
+        name = items_codec(self.bundle).name
+        encoded = self._encoded(table)
+        lists = flatten_table(table)[name].combine_chunks()
+        return rank_items(self.bundle, encoded, lists, run=self._run, most=items)
 
     def interpolate(self, first: pa.Table, last: pa.Table, *, steps: int = 8, how: How = "slerp") -> pa.Table:
         """Interpolate between each row of `first` and the same row of `last`; the conditions come from the first.

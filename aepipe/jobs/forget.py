@@ -9,7 +9,17 @@ from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, did_you_mean
 from aepipe.jobs.results import Result
-from aepipe.storage import IMPUTE, RUN_KINDS, SAMPLE, SCORE, Outputs, is_comparison_of, page_of, samples_page_of
+from aepipe.storage import (
+    IMPUTE,
+    RECOMMEND,
+    RUN_KINDS,
+    SAMPLE,
+    SCORE,
+    Outputs,
+    is_comparison_of,
+    page_of,
+    samples_page_of,
+)
 from aepipe.storage.listing import entries
 from aepipe.tables.partition_dates import date_of_partition
 from aepipe.tables.partitions import Partition, discover, named, natural_order, select, well_placed
@@ -121,7 +131,7 @@ def expired_partitions(job: Job, outputs: Outputs, sources: Sequence[str]) -> fr
     else:
         oldest = retention.oldest_kept(datetime.now(UTC).date())
         gone = {name for name in ordered if (_last_day(name) or scored.get(name) or oldest) < oldest}
-    others = {name for kind in (SAMPLE, IMPUTE) for name in outputs.partitions(kind)} - set(ordered)
+    others = {name for kind in (SAMPLE, IMPUTE, RECOMMEND) for name in outputs.partitions(kind)} - set(ordered)
     return frozenset(gone | {name for name in others if (_last_day(name) or oldest) < oldest})
 
 

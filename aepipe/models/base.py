@@ -259,6 +259,8 @@ class Family(NamedTuple, Generic[OptionsT]):
     """Whether all columns of a table are encoded as codes, numbers by atoms and quantile bins."""
     takes_texts: bool = True
     """Whether the family models texts with a backbone that reads them."""
+    takes_items: bool = False
+    """Whether the family models a list of items."""
     takes_conditions: bool = False
     """Whether the family needs condition columns; other families reject them."""
     advice: str = ""

@@ -234,4 +234,4 @@ def _gaussian(posterior: Posterior) -> Gaussian:
 
 def default_epochs(layout: Layout) -> int | None:
     """Return the default maximum number of epochs for a layout; None for the default of training."""
-    return TEXT_EPOCHS if layout.texts else None
+    return TEXT_EPOCHS if layout.kind == "text" else None

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.layout import LATENT_TYPES, TEXT_SAMPLER, Layout, Port
+from aepipe.layout import LATENT_TYPES, RANKER, TEXT_SAMPLER, Layout, Port
 from aepipe.models.base import Model, Part, Posterior
+from aepipe.models.layers.items_likelihood import ItemsLikelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.text_likelihood import TextLikelihood
 from aepipe.models.layers.token_choice import TOKEN_CHOICE, Truncation
@@ -34,6 +35,8 @@ def standard_parts(model: Model) -> tuple[Part, ...]:
         rows("decoder", Decoder(model), (z, *given)),
         rows("sampler", Sampler(model), (z, *given, *noise)),
     )
+    if isinstance(model.likelihood, ItemsLikelihood):
+        return (*parts, Part(RANKER, Ranker(model), layout.encoded_ports, model.likelihood.ranked_ports))
     if not isinstance(model.likelihood, TextLikelihood):
         return parts
     inputs = (z, *given, *noise, *TOKEN_CHOICE)
@@ -117,6 +120,19 @@ class Sampler(nn.Module):
         given = len(self.model.layout.given_ports)
         params = _decoded(self.model, z, given_and_noise[:given])
         return self.model.likelihood.draw(params, *given_and_noise[given:])
+
+
+class Ranker(nn.Module):
+    """Encoded row tensors to the likeliest items that a row does not have, and their log-probabilities."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *row: Tensor) -> tuple[Tensor, ...]:
+        likelihood, seen = self.model.likelihood, preprocessed(self.model, row)
+        assert isinstance(likelihood, ItemsLikelihood)
+        return likelihood.rank(self.model.reconstruct(seen).params, seen)
 
 
 class TokenSampler(nn.Module):

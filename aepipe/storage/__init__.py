@@ -31,16 +31,18 @@ from aepipe.storage.paths import (
 from aepipe.storage.pieces import PieceFiles
 from aepipe.storage.run_details import (
     ImputeDetails,
+    RecommendDetails,
     SampleDetails,
     ScoreDetails,
     StreamDetails,
     TraversalDetails,
 )
-from aepipe.storage.run_kinds import IMPUTE, RUN_KINDS, SAMPLE, SCORE, TRAVERSE, RunKind
+from aepipe.storage.run_kinds import IMPUTE, RECOMMEND, RUN_KINDS, SAMPLE, SCORE, TRAVERSE, RunKind
 
 __all__ = [
     "HIDDEN",
     "IMPUTE",
+    "RECOMMEND",
     "RUN_KINDS",
     "SAMPLE",
     "SCORE",
@@ -53,6 +55,7 @@ __all__ = [
     "ParquetSink",
     "PartitionResult",
     "PieceFiles",
+    "RecommendDetails",
     "RunKind",
     "SampleDetails",
     "ScoreDetails",

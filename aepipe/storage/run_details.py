@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
-RunName = Literal["score", "sample", "fill", "walk"]
+RunName = Literal["score", "sample", "fill", "walk", "recommend"]
 
 
 def counted_reasons(counts: Mapping[str, int]) -> str:
@@ -106,6 +106,12 @@ class ImputeDetails(RunDetails):
     seed: int = 0
     filled: Mapping[str, int] = Field(default_factory=dict, description="imputed cells, by column")
     left: Mapping[str, int] = Field(default_factory=dict, description="cells that stay missing, by column")
+
+
+class RecommendDetails(RunDetails):
+    """Ranked items of a partition."""
+
+    items: int = Field(0, description="maximum number of items of a row")
 
 
 class TraversalDetails(RunDetails):

@@ -9,7 +9,14 @@ from pydantic import ValidationError
 
 from aepipe.storage.atomic_files import naming
 from aepipe.storage.manifest import D, Manifest
-from aepipe.storage.run_details import ImputeDetails, RunName, SampleDetails, ScoreDetails, TraversalDetails
+from aepipe.storage.run_details import (
+    ImputeDetails,
+    RecommendDetails,
+    RunName,
+    SampleDetails,
+    ScoreDetails,
+    TraversalDetails,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -53,5 +60,6 @@ SCORE = RunKind(
 SAMPLE = RunKind("sample", ("samples",), Manifest[SampleDetails])
 IMPUTE = RunKind("fill", ("filled",), Manifest[ImputeDetails])
 TRAVERSE = RunKind("walk", ("walks",), Manifest[TraversalDetails])
+RECOMMEND = RunKind("recommend", ("recommended",), Manifest[RecommendDetails])
 
-RUN_KINDS: tuple[RunKind[Any], ...] = (SCORE, SAMPLE, IMPUTE, TRAVERSE)
+RUN_KINDS: tuple[RunKind[Any], ...] = (SCORE, SAMPLE, IMPUTE, TRAVERSE, RECOMMEND)

@@ -199,6 +199,7 @@ def _column(
         tokens=spec.tokens,
         length=spec.length,
         waveform=spec.waveform,
+        catalogue=spec.catalogue,
     )
     return column, field if found.text is None else text_field(field, found.text)
 
@@ -209,8 +210,12 @@ def _refuse_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
         spec.resize or spec.top is not None or (spec.shape is not None and kind not in ("vector", "series"))
     ):
         raise _Refused(field, f"a {kind}: shape, resize and top are options of an image")
-    if kind != "text" and (spec.tokens is not None or spec.length is not None):
+    if kind == "items" and spec.tokens is not None:
+        raise _Refused(field, "a list of items: tokens is an option of text")
+    if kind not in ("text", "items") and (spec.tokens is not None or spec.length is not None):
         raise _Refused(field, f"a {kind}: tokens and length are options of text")
+    if kind != "items" and spec.catalogue is not None:
+        raise _Refused(field, f"a {kind}: catalogue is an option of items")
     if spec.waveform is not None and kind != "waveform":
         raise _Refused(field, f"a {kind}: waveform holds options of lists of samples; correct kind, or leave it out")
     if spec.transform != "auto" and kind not in ("number", "series", "condition"):
@@ -251,6 +256,10 @@ def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedAr
     if kind == "tags":
         if not _is_tags(field.type):
             raise _Refused(field, f"which cannot be tags: expected lists of text of any length, or {_REMEDY}")
+        return _Found(kind, "named in the job")
+    if kind == "items":
+        if not _is_items(field.type):
+            raise _Refused(field, f"which cannot be items: expected lists of text or integers, or {_REMEDY}")
         return _Found(kind, "named in the job")
     allowed = _ALLOWED[kind]
     own = plain(field.type)
@@ -352,6 +361,12 @@ def _is_tags(kind: pa.DataType) -> bool:
     """Return True for lists of text of varying length."""
     kind = plain(kind)
     return pt.is_list(kind) and sort_of(kind.value_type) == "text"
+
+
+def _is_items(kind: pa.DataType) -> bool:
+    """Return True for lists of text or integers of varying length."""
+    kind = plain(kind)
+    return pt.is_list(kind) and (sort_of(kind.value_type) == "text" or pt.is_integer(plain(kind.value_type)))
 
 
 def _category(field: pa.Field, values: pa.ChunkedArray | None) -> _Found:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 from pydantic import Field
@@ -15,22 +15,7 @@ from aepipe.frozen import FrozenModel
 from aepipe.tables.text_values import notation_of
 
 Transform = Literal["auto", "linear", "log"]
-_MODELLED: frozenset[Kind] = frozenset(
-    {
-        "number",
-        "category",
-        "boolean",
-        "datetime",
-        "vector",
-        "image",
-        "series",
-        "tags",
-        "text",
-        "waveform",
-        "condition",
-        "target",
-    }
-)
+_MODELLED: frozenset[Kind] = frozenset(get_args(Kind)) - {"label", "key", "ignore"}
 
 
 class Column(FrozenModel):
@@ -56,6 +41,9 @@ class Column(FrozenModel):
     )
     waveform: Waveform | None = Field(
         None, exclude_if=lambda value: value is None, description="waveform: its settings"
+    )
+    catalogue: int | None = Field(
+        None, exclude_if=lambda value: value is None, description="items: size of the catalogue; None for the default"
     )
 
 

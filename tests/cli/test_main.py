@@ -30,6 +30,7 @@ COMMANDS = [
     "score",
     "sample",
     "impute",
+    "recommend",
     "traverse",
     "augment",
     "report",
@@ -233,6 +234,7 @@ JSON_CALLS = {
     "score": ["score", "{job}"],
     "sample": ["sample", "{job}", "--rows", "20"],
     "impute": ["impute", "{job}", "dt=2026-01-07"],
+    "recommend": ["recommend", "{job}", "dt=2026-01-07"],
     "traverse": ["traverse", "{job}", "--key", "case-000", "--steps", "2", "--dimensions", "z_000"],
     "augment": ["augment", "{job}", "--rare", "diagnosis=malignant"],
     "report": ["report", "{job}"],
@@ -256,7 +258,7 @@ JSON_CALLS = {
     "doctor": ["doctor", "{job}"],
     "top": ["top", "{job}"],
 }
-REFUSED_FOR_CELLS = {"deploy", "impute", "augment", "promote", "rollback", "sign"}
+REFUSED_FOR_CELLS = {"deploy", "impute", "recommend", "augment", "promote", "rollback", "sign"}
 """An autoencoder neither imputes nor samples a label; there is one version, no server and no key: no output."""
 
 

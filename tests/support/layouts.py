@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.layout import MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series, Text
+from aepipe.layout import END, MANY_CODES, MISSING, RARE, UNSEEN, Category, Image, Layout, Number, Series, Text
 from aepipe.models import backbone as backbones
 from aepipe.models.families import find
 
@@ -60,6 +60,16 @@ TEXT = Layout(
     texts=(Text(name="line", column=1, first=0, length=6, size=12),),
 )
 
+ITEMS = Layout(
+    columns=("age", "basket"),
+    numbers=(
+        Number(name="age", column=0, mean=40.0, std=10.0),
+        Number(name="basket.count", column=1, mean=1.5, std=0.5, transform="log"),
+    ),
+    categories=tuple(Category(name=f"basket[{at}]", column=1, size=24, absent=(UNSEEN, RARE)) for at in range(6)),
+    texts=(Text(name="basket", column=1, first=0, length=6, size=24, is_set=True),),
+)
+
 LAYOUTS = {
     "numbers": NUMBERS,
     "categories": CATEGORIES,
@@ -68,7 +78,15 @@ LAYOUTS = {
     "colour": COLOUR,
     "series": SERIES,
     "text": TEXT,
+    "items": ITEMS,
 }
+
+
+def _random_sets(text: Text, rows: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Rising codes of zero to `length` items of each row, then END."""
+    codes = np.sort(rng.permuted(np.tile(np.arange(END + 1, text.size), (rows, 1)), axis=1)[:, : text.length], axis=1)
+    codes[np.arange(text.length) >= rng.integers(0, text.length + 1, (rows, 1))] = END
+    return codes
 
 
 def with_conditions(layout: Layout) -> Layout:
@@ -88,6 +106,8 @@ def layout_for(family: str) -> Layout:
     if found.takes_codes:
         return CODES
     kinds = {kind for backbone in found.backbones for kind in backbones.find(backbone).kinds}
+    if family == "mult_vae":
+        return ITEMS
     layout = MIXED if not found.backbones or "table" in kinds else GREY
     return with_conditions(layout) if found.takes_conditions else layout
 
@@ -108,6 +128,9 @@ def random_rows(layout: Layout, rows: int, seed: int = 0) -> Arrays:
         cat = np.stack([rng.integers(RARE, size, rows) for size in sizes], axis=1)
         cat[rng.random(cat.shape) < 0.05] = MISSING
         cat[rng.random(cat.shape) < 0.02] = UNSEEN
+        for text in layout.texts:
+            if text.is_set:
+                cat[:, text.first : text.first + text.length] = _random_sets(text, rows, rng)
         arrays["cat"] = cat.astype(np.int32)
     if layout.series is not None:
         arrays |= _random_windows(layout.series, rows, rng)

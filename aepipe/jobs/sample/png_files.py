@@ -21,7 +21,7 @@ def refuse_png(bundle: Bundle, folder: Path | None) -> None:
     """
     if folder is None:
         return
-    if bundle.encoding.layout.kind == "table":
+    if bundle.encoding.layout.has_cells:
         raise ArgumentInvalid("png", [f"{bundle.version} has neither images nor windows: leave it out"])
     if folder.exists() and not folder.is_dir():
         raise ArgumentInvalid("png", [f"expected a folder, got the file {folder}"])

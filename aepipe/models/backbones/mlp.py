@@ -19,6 +19,8 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.pca_init import init_from_pca
 from aepipe.models.layers.preprocessing import Row
 
+_ITEMS_WIDTH = 256
+
 
 class Options(FrozenModel):
     """Options of this backbone in [model]."""
@@ -44,7 +46,8 @@ class MlpEncoder(nn.Module):
         widths = (*hidden, outputs)
         self.input_projection = InputProjection(layout, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation))
-        self.shortcut = InputProjection(layout, outputs, embeds=False) if options.shortcut and hidden else None
+        has_shortcut = _has_shortcut(layout, hidden, options)
+        self.shortcut = InputProjection(layout, outputs, embeds=False) if has_shortcut else None
         if self.shortcut is not None:
             zero_last_layer(self.layers)
 
@@ -56,18 +59,22 @@ class MlpEncoder(nn.Module):
 class MlpDecoder(nn.Module):
     """Fully connected decoder: (B, inputs) -> (B, likelihood.width)."""
 
-    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, options: Options) -> None:
+    def __init__(self, layout: Layout, inputs: int, hidden: Sequence[int], outputs: int, options: Options) -> None:
         super().__init__()
         widths = (*hidden, outputs)
         self.input_projection = nn.Linear(inputs, widths[0])
         self.layers = nn.Sequential(*steps(widths, options.activation))
-        self.shortcut = nn.Linear(inputs, outputs) if options.shortcut and hidden else None
+        self.shortcut = nn.Linear(inputs, outputs) if _has_shortcut(layout, hidden, options) else None
         if self.shortcut is not None:
             zero_last_layer(self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
         output: Tensor = self.layers(self.input_projection(z))
         return output if self.shortcut is None else output + self.shortcut(z)
+
+
+def _has_shortcut(layout: Layout, hidden: Sequence[int], options: Options) -> bool:
+    return options.shortcut and bool(hidden) and not layout.texts  # principal components of a catalogue cost too much
 
 
 def steps(
@@ -95,6 +102,8 @@ def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
     """Return the hidden widths of the encoder: the configured ones, or one layer sized by the columns."""
     if options.hidden is not None:
         return options.hidden
+    if layout.texts:
+        return (_ITEMS_WIDTH,)
     width = min(512, max(64, 16 * -(-layout.features // 8)))
     return (width,)
 
@@ -114,14 +123,14 @@ def _encoder(layout: Layout, options: BaseModel, outputs: int) -> nn.Module:
 
 def _decoder(layout: Layout, options: BaseModel, inputs: int, likelihood: Likelihood) -> nn.Module:
     known = Options.model_validate(options)
-    return MlpDecoder(inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
+    return MlpDecoder(layout, inputs, hidden_widths(layout, known)[::-1], likelihood.width, known)
 
 
 BACKBONE = Backbone(
     "mlp",
     "fully connected layers",
     Options,
-    ("table", "image"),
+    ("table", "image", "items"),
     _encoder,
     _decoder,
     _rate,

@@ -86,7 +86,8 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         OptionInvalid: lists every fault.
     """
     family = find(model.family)
-    if layout.texts and not takes_texts(family):
+    _refuse_items(family, layout)
+    if layout.kind == "text" and not takes_texts(family):
         takers = " or ".join(name for name in names() if takes_texts(find(name)))
         raise OptionInvalid(
             f"[model] family '{family.name}' has no texts, but '{layout.texts[0].name}' is one: use {takers}, or name "
@@ -111,6 +112,29 @@ def plan(layout: Layout, model: config.Model) -> Plan:
         resolved |= each.model_dump(mode="json") if each is not None else {}
     planned = _backbone_plan(backbone, layout, options.backbone)
     return Plan(family, options.family, planned, options.likelihood, corruption, resolved)
+
+
+def _refuse_items(family: Family[BaseModel], layout: Layout) -> None:
+    """Check that a family models the items of a layout, one list without texts.
+
+    Raises:
+        OptionInvalid: it does not, or there are several lists or texts, too.
+    """
+    items = [text.name for text in layout.texts if text.is_set]
+    if not items:
+        return
+    if len(layout.texts) > 1:
+        both = " and ".join(f"'{text.name}'" for text in layout.texts)
+        raise OptionInvalid(
+            f"[model] {both} cannot be modelled together: expected one list of items and no text. Name all but one "
+            '"ignore" under [columns].'
+        )
+    if not family.takes_items:
+        takers = " or ".join(name for name in names() if find(name).takes_items)
+        raise OptionInvalid(
+            f"[model] family '{family.name}' has no lists of items, but '{items[0]}' is one: use {takers}, or name it "
+            '"tags" or "ignore" under [columns].'
+        )
 
 
 def takes_texts(family: Family[BaseModel]) -> bool:

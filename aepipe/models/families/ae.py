@@ -50,4 +50,5 @@ FAMILY = Family(
     bottleneck_faults,
     advice="Prefer it for features and scores of rows that should be rebuilt closely. Not for samples: nothing keeps "
     "holes out of its latents; use `vae` or `rae`.",
+    takes_items=True,
 )

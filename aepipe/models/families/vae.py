@@ -15,4 +15,5 @@ FAMILY = Family(
     vae_faults,
     advice="Prefer it as the default: features, scores and samples from one model. Not for the closest "
     "reconstructions (`ae`, `vq_vae`) or independent features (`beta_tcvae`).",
+    takes_items=True,
 )

@@ -5,14 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import MANY_CODES, Layout
+from aepipe.models.layers.item_bag import ItemBag
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.tokens import rest_places, tokens_of
 
 _EMBEDDED = 16
 """Embedding size of the values of very large columns."""
 
 
 class InputProjection(nn.Module):
-    """Map a row to (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; and in `given`.
+    """Map a row to (B, width), linear in numbers, missing flags and one-hot codes, or in pixels; in items and `given`.
 
     One-hot codes are never materialised: they select rows of a table. A column of more than 1,024 codes has embeddings
     of 16 numbers and a matrix from these to the width; without `embeds` it is ignored.
@@ -25,9 +27,10 @@ class InputProjection(nn.Module):
     def __init__(self, layout: Layout, width: int, *, embeds: bool = True) -> None:
         super().__init__()
         self.is_image = layout.image is not None
-        flat = [at for at, category in enumerate(layout.categories) if category.size <= MANY_CODES]
+        alone = rest_places(layout)
+        flat = [at for at in alone if layout.categories[at].size <= MANY_CODES]
         sizes = [layout.categories[at].size for at in flat]
-        wide = [at for at, category in enumerate(layout.categories) if category.size > MANY_CODES] if embeds else []
+        wide = [at for at in alone if layout.categories[at].size > MANY_CODES] if embeds else []
         flagged = [j for j, number in enumerate(layout.numbers) if number.may_be_missing]
         self.dense = layout.image.pixels if layout.image else len(layout.numbers) + len(flagged)
         self.codes = sum(sizes)
@@ -42,6 +45,8 @@ class InputProjection(nn.Module):
         self.register_buffer("flat", torch.tensor(flat, dtype=torch.int64), persistent=False)
         self.wide = tuple(wide)
         self.embedded = nn.ModuleList(CodeEmbedding(layout.categories[at].size, width) for at in wide)
+        self.texts = layout.texts
+        self.bags = nn.ModuleList(ItemBag(text.size, width) for text in layout.texts)
 
     def forward(self, row: Row) -> Tensor:
         total = self.bias if self.weight is None else F.linear(self._dense(row), self.weight, self.bias)
@@ -49,6 +54,8 @@ class InputProjection(nn.Module):
             total = self._add_codes(total, self._flat_codes(row), self.table)
         for at, embedded in zip(self.wide, self.embedded, strict=True):
             total = total + embedded(row.codes[:, at])
+        for text, bag in zip(self.texts, self.bags, strict=True):
+            total = total + bag(tokens_of(text, row.codes))
         return total if self.given is None else total + row.given @ self.given
 
     def vector(self, row: Row) -> Tensor:

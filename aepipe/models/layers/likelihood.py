@@ -93,9 +93,12 @@ class Likelihood(nn.Module, ABC):
 
 def make_likelihood(layout: Layout, options: LikelihoodOptions, *, state: int | None = None) -> Likelihood:
     """Make the likelihood for the rows of a layout; state: width of the decoder of texts, None for the default."""
+    from aepipe.models.layers.items_likelihood import ItemsLikelihood  # imports this module
     from aepipe.models.layers.series_likelihood import SeriesLikelihood  # imports this module
     from aepipe.models.layers.text_likelihood import TextLikelihood  # imports this module
 
+    if layout.kind == "items":
+        return ItemsLikelihood(layout, options)
     if layout.texts:
         return TextLikelihood(layout, options, state=state)
     if layout.series is not None:

@@ -49,7 +49,11 @@ def cases() -> Iterator[Case]:
             for name, layout in LAYOUTS.items():
                 if backbone is not None and layout.kind not in backbones.find(backbone).kinds:
                     continue
-                if layout.texts and not takes_texts(find(family)):
+                if layout.kind == "text" and not takes_texts(find(family)):
+                    continue
+                if (layout.kind == "items" and not find(family).takes_items) or (
+                    family == "mult_vae" and layout.kind != "items"
+                ):
                     continue
                 if not find(family).takes_codes or (layout.categories and not layout.numbers):
                     yield family, backbone, name
