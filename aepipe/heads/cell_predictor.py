@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aepipe.layout import Layout
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.tokens import rest_places
 
 HIDDEN_VALUES = 1_024
 """Hidden units of all numbers together, within `FEWEST_UNITS` and `MOST_UNITS` per number: 1 us per row."""
@@ -116,9 +117,13 @@ class CellPredictor(nn.Module):
 
 
 def predicted_categories(layout: Layout) -> tuple[int, ...]:
-    """Return the indices of the categories that are predicted, the smallest first as far as the codes reach."""
+    """Return the indices of the categories that are predicted, the smallest first as far as the codes reach.
+
+    Tokens of texts are not: a position of a text has no meaning of its own.
+    """
     found, codes = [], 0
-    for index, category in sorted(enumerate(layout.categories), key=lambda item: item[1].size):
+    for index in sorted(rest_places(layout), key=lambda at: layout.categories[at].size):
+        category = layout.categories[index]
         codes += category.size
         if category.size <= MOST_CODES and codes <= MOST_CODES_TOGETHER:
             found.append(index)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aepipe.heads.attribution import Attribution
 from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor
 from aepipe.heads.impossible_cells import ImpossibleCells
 from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, chosen_rows, run_model
@@ -48,13 +47,14 @@ class UnusualCells(NamedTuple):
 class CellScores(nn.Module):
     """Scores of the most unusual cells of a row.
 
-    A cell scores the error of its prediction from the other cells. A missing number, or a category with very many
-    values, scores its attribution. Cells that training rows rule out score more (`ImpossibleCells`).
+    A cell scores the error of its prediction from the other cells. A missing number, a category with very many
+    values, or a text scores its attribution. Cells that training rows rule out score more (`ImpossibleCells`).
     """
 
     per_error: Tensor
     per_attribution: Tensor
     places: Tensor
+    is_text: Tensor
 
     def __init__(self, layout: Layout, predictor: CellPredictor) -> None:
         """Arrange the numbers by column; all units are 1 until `learn_units`."""
@@ -71,6 +71,8 @@ class CellScores(nn.Module):
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64).flatten())
         self.register_buffer("per_error", torch.ones(len(owners)))
         self.register_buffer("per_attribution", torch.ones(self.columns))
+        of_texts = [text.column for text in layout.texts]
+        self.register_buffer("is_text", torch.tensor([float(at in of_texts) for at in range(self.columns)]))
         self.impossible = ImpossibleCells(layout)
 
     def forward(self, outputs: ModelOutputs, attributions: Tensor, ruled_out: Tensor) -> UnusualCells:
@@ -79,7 +81,8 @@ class CellScores(nn.Module):
         if self.widest:
             errors, observed = self.errors(CellRows(outputs.row.dense, outputs.row.observed, outputs.row.codes))
             by_column = self._by_column(errors * observed * self.per_error)
-            scores = torch.where(self._by_column(observed) > 0, by_column, scores)
+            own = torch.maximum(by_column, scores * self.is_text)  # items also have a number of their own
+            scores = torch.where(self._by_column(observed) > 0, own, scores)
         top = torch.topk(scores + ruled_out, min(CELLS, self.columns), dim=1)
         return UnusualCells(top.indices.to(torch.int32), top.values)
 
@@ -114,7 +117,7 @@ class CellScores(nn.Module):
 
 @torch.no_grad()
 def fit_cell_scores(
-    probe: ModelProbe, attribution: Attribution, train: Arrays, dev: Arrays, *, most: int, seed: int
+    probe: ModelProbe, attribution: nn.Module, train: Arrays, dev: Arrays, *, most: int, seed: int
 ) -> CellScores:
     """Fit the scores of cells from at most `most` rows of each split; dev rows may be empty."""
     layout = probe.model.layout

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aepipe.heads.cell_predictor import CellRows
 from aepipe.layout import FIRST_VALUE, UNSEEN, Layout
+from aepipe.models.layers.tokens import rest_places
 
 IMPOSSIBLE_SCORE = 10.0
 """Added to the score of such a cell, where no dev row has one of its kind in the column.
@@ -93,11 +94,16 @@ class ImpossibleCells(nn.Module):
         """Learn ranges and dependencies from training rows, and leave out what dev rows contradict."""
         self._learn_ranges(layout, train, dev)
         codes, fresh = (np.asarray(rows.codes.numpy(), np.int64) for rows in (train, dev))
-        for index, category in enumerate(layout.categories):
+        alone = rest_places(layout)
+        for index in alone:
             if not (fresh[:, index] == UNSEEN).any():
-                self.of_unseen[index, category.column] = IMPOSSIBLE_SCORE
-        sizes = [category.size for category in layout.categories]
-        found = [each for each in find_dependencies(codes, sizes) if not _exceptions(each, fresh)]
+                self.of_unseen[index, layout.categories[index].column] = IMPOSSIBLE_SCORE
+        sizes = [layout.categories[index].size for index in alone]
+        found = [
+            Dependency(alone[each.source], alone[each.target], each.values)
+            for each in find_dependencies(codes[:, alone], sizes)
+        ]
+        found = [each for each in found if not _exceptions(each, fresh)]
         self._keep(layout, found[:_MOST_MAPS])
 
     def _learn_ranges(self, layout: Layout, train: CellRows, dev: CellRows) -> None:

@@ -212,10 +212,10 @@ def fit_scorer(
     cells = None
     if reasons and supports_perturbation(model.layout):
         attribution = fit_attribution(probe, train, dev, most=FITTED_ROWS, seed=seed)
-        if has_cells:
-            cells = fit_cell_scores(probe, attribution, train, dev, most=FITTED_ROWS, seed=seed)
     else:
         attribution = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
+    if has_cells and reasons and (supports_perturbation(model.layout) or model.layout.texts):
+        cells = fit_cell_scores(probe, attribution, train, dev, most=FITTED_ROWS, seed=seed)
     clusters = None if mixture is None else Clusters(mixture)
     scorer = Scorer(probe, fitted, attribution, reasons=reasons, cells=cells, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

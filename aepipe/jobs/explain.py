@@ -12,9 +12,9 @@ from aepipe.config.job import Job, read_job
 from aepipe.encoding import Encoding
 from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
-from aepipe.inference.reason_words import CellDescriber, cell_columns
+from aepipe.inference.reason_words import cell_columns
 from aepipe.inference.table_model import TableModel
-from aepipe.inference.unlikely_tokens import unlikely_tokens
+from aepipe.inference.unlikely_tokens import describe_rows
 from aepipe.jobs.explain_points import explain_place, explain_points
 from aepipe.jobs.explanation import ColumnLine, Explanation, Heat, StepLine
 from aepipe.jobs.row_images import drawn_images
@@ -111,20 +111,17 @@ def _explanations(model: TableModel, rows: pa.Table, names: Sequence[str]) -> It
     layout, calibration, reasons = bundle.encoding.layout, bundle.calibration, bundle.manifest.reason_names
     expected = model.reconstruct(rows)
     attributions = model.attributions(rows).to_pylist() if reasons else []
-    tokens = unlikely_tokens(model, rows)
-    describer = CellDescriber(bundle) if layout.has_cells else None
+    described = describe_rows(model, rows, expected) if layout.has_cells else [{}] * rows.num_rows
     entities = model.entities(rows).texts.to_pylist() if calibration.entities else None
     for at, (name, answer) in enumerate(zip(names, model.score(rows).to_pylist(), strict=True)):
         source, rebuilt = rows.slice(at, 1), expected.slice(at, 1)
         found = attributions[at] if attributions else {}
-        words = {} if describer is None or answer["score"] is None else describer.describe(source, rebuilt)
-        words |= {column: f"unlikely: {', '.join(map(repr, texts))}" for column, texts in tokens[at].items()}
-        described = {*(ranks := _ranks(answer)), answer.get(CELL_COLUMN)}
-        words = {name: text for name, text in words.items() if name in described}
+        named = {*(ranks := _ranks(answer)), answer.get(CELL_COLUMN)}
+        words = {name: text for name, text in described[at].items() if name in named and answer["score"] is not None}
         lines = _lines(bundle.encoding, source, rebuilt, found or dict.fromkeys(reasons), ranks, words)
         yield Explanation(
             row=name,
-            kind="table" if layout.kind == "text" else layout.kind,
+            kind="table" if layout.has_cells else layout.kind,
             model_version=model.version,
             score=answer["score"],
             p_value=answer["p_value"],

@@ -10,11 +10,14 @@ from aepipe.heads.attribution import fit_attribution
 from aepipe.heads.base import HeadStats
 from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor, predicted_categories
 from aepipe.heads.cell_scores import CellScores, UnusualCells, fit_cell_scores
+from aepipe.heads.impossible_cells import ImpossibleCells
 from aepipe.heads.model_outputs import ModelProbe, collect_outputs
-from aepipe.heads.scorer import Scorer
+from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.layout import FIRST_VALUE, UNSEEN, Category, Layout, Number
 from aepipe.models import families
 from tests.support.head_models import Rows, mixed_layout, random_rows
+from tests.support.layouts import LAYOUTS
+from tests.support.layouts import random_rows as any_rows
 
 ROWS = 1_000
 LAYOUT = Layout(
@@ -178,3 +181,42 @@ def test_a_table_of_categories_alone_has_ruled_out_cells() -> None:
         ruled_out = scores.ruled_out(probe(torch.tensor([[UNSEEN, FIRST_VALUE], [FIRST_VALUE, FIRST_VALUE]])))
 
     assert ruled_out.tolist() == [[10.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["text", "items"])
+def test_a_text_is_one_cell_that_scores_its_loss_and_its_tokens_predict_nothing(name: str) -> None:
+    layout = LAYOUTS[name]
+    (text,) = layout.texts
+    train, dev = any_rows(layout, 300), any_rows(layout, 100, seed=1)
+    model = families.build(layout, Model(family="ae"), seed=0)
+    scorer = fit_scorer(model, train, dev, head="mean_loss", reasons=1, has_cells=True)
+    scores = scorer.cells
+    assert scores is not None
+    places = range(text.first, text.first + text.length)
+    assert not set(places) & set(predicted_categories(layout))
+
+    with torch.no_grad():
+        outputs = scorer.probe(*(torch.from_numpy(train[port.name]) for port in layout.ports))
+        attributions = scorer.attribution(outputs)
+    attributions[:, text.column] = 100 + torch.arange(300.0)
+    cells = scores(outputs, attributions, torch.zeros_like(attributions))
+
+    expected = attributions[:, text.column] * scores.per_attribution[text.column]
+    torch.testing.assert_close(cells.score[:, 0], expected)
+    assert (cells.column[:, 0] == text.column).all()
+
+
+def test_unknown_tokens_are_not_ruled_out() -> None:
+    layout = LAYOUTS["text"]
+    rows = any_rows(layout, 300)
+    rows["cat"][rows["cat"] == UNSEEN] = FIRST_VALUE
+    known = CellRows(torch.zeros(300, 1), torch.ones(300, 1), torch.from_numpy(rows["cat"]).long())
+    impossible = ImpossibleCells(layout)
+
+    impossible.learn(layout, known, known)
+
+    unknown = known.codes.clone()
+    unknown[:, layout.texts[0].first] = UNSEEN
+    assert not impossible.categories(unknown).any()
+    unknown[:, -1] = UNSEEN  # the category next to the text
+    assert (impossible.categories(unknown)[:, 2] > 0).all()

@@ -54,6 +54,8 @@ def test_novel_lines_score_above_usual_ones_and_explain_names_their_tokens(job: 
     usual = np.array([by_key[f"1-{at}"] for at in range(196)])
 
     assert min(novel) > np.quantile(usual, 0.95)
+    cells = dict(zip(scores["id"].to_pylist(), scores["cell_column"].to_pylist(), strict=True))
+    assert {cells[f"1-{at}"] for at in range(196, 200)} == {"line"}
     (found,) = explain(job, ["1-197"])
     (line,) = [each for each in found.columns if each.name == "line"]
     assert found.kind == "table"

@@ -16,8 +16,9 @@ from pydantic import JsonValue
 
 from aepipe.config.job import Job
 from aepipe.inference.output_schema import CELL_FLAG, CELL_P_VALUE
-from aepipe.inference.reason_words import CellDescriber, cell_columns
+from aepipe.inference.reason_words import cell_columns
 from aepipe.inference.table_model import TableModel
+from aepipe.inference.unlikely_tokens import describe_rows
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
 from aepipe.jobs.row_images import drawn_images, top_of
@@ -169,11 +170,7 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
     if not encoding.layout.has_cells:
         images, reconstructed = (drawn_images(encoding, rows) for rows in (source, expected))
         return replace(shown, images=images, reconstructed=reconstructed, top=top_of(encoding.layout))
-    words = None
-    if encoding.layout.kind == "table":
-        rows = [(source.slice(at, 1), expected.slice(at, 1)) for at in range(source.num_rows)]
-        describer = CellDescriber(scored.model.bundle)
-        words = [describer.describe(read, rebuilt) for read, rebuilt in rows]
+    words = describe_rows(scored.model, source, expected)
     source, expected = (cell_columns(encoding, rows) for rows in (source, expected))
     return replace(shown, source=source, reconstruction=expected, words=words)
 
