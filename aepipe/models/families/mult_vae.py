@@ -82,6 +82,6 @@ FAMILY = Family(
     _faults,
     takes_texts=False,
     takes_items=True,
-    advice="Prefer it for rankings, features and scores of lists of items, also of users that training never saw. Not for "
-    "rankings alone: item-kNN was slightly better there.",
+    advice="Prefer it for rankings, features and scores of lists of items, also of users that training never saw. "
+    "Not for rankings alone: item-kNN was slightly better there.",
 )
