@@ -228,10 +228,9 @@ def test_keys_of_families_backbones_and_likelihoods_never_mean_two_things() -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", backbones.names())
-@pytest.mark.slow
 def test_an_autoencoder_of_every_backbone_exports_what_torch_computes(backbone: str) -> None:
     name = next(name for name, layout in reversed(LAYOUTS.items()) if layout.kind in backbones.find(backbone).kinds)
 
     exported = export_parts(make(("ae", backbone, name))[0].parts(), random_rows(LAYOUTS[name], 512))
 
-    assert [part.part for part in exported] == ["encoder", "decoder", "sampler"]
+    assert {"encoder", "decoder", "sampler"} <= {part.part for part in exported}
