@@ -232,9 +232,13 @@ class Calibration(FrozenModel):
         """Every alpha that the rows support with its threshold, the strictest first."""
         return Steps(self._steps[:0:-1], self._raised(self._ordered[::-1]))
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Digest of the file form; equal for equal calibrations."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:  # its name keeps it out of dict(self), which `with_alpha` passes on
         return digest_bytes(self.to_json())
 
     def to_json(self) -> bytes:
