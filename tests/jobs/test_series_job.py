@@ -43,11 +43,9 @@ def _read(folder: Path, output: str) -> pa.Table:
 
 @pytest.mark.slow
 def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path) -> None:
-    _aepipe(folder, "run", "job.toml")
+    assert "explain one: aepipe explain job.toml --row dt=2026-01-" in _aepipe(folder, "run", "job.toml")
 
-    shown = _aepipe(folder, "score", "job.toml")
-    assert "events: " in shown
-    assert "explain one: aepipe explain job.toml --row dt=2026-01-" in shown
+    assert "events: " in _aepipe(folder, "score", "job.toml")
     scores, events = _read(folder, "scores"), _read(folder, "events")
     assert scores.num_rows == DAYS * STEPS * 3
     assert scores["score"].null_count == 0
