@@ -15,6 +15,7 @@ from aepipe.jobs.alerts.channels import channels_of
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
+from aepipe.tables.partitions import Partition, named
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def alert(
 
     Args:
         job_path: job file, or the folder that holds job.toml.
-        partitions: names; None: the latest partition that the version has scored.
+        partitions: names, `2026-01-05` for `dt=2026-01-05`; None: the latest partition that the version has scored.
         model: alias or version.
         dry_run: build the message only.
 
@@ -67,13 +68,18 @@ def alert(
     found = {m.partition: m for m in Outputs(job.out_path).manifests(SCORE) if m.model_version == bundle.version}
     if not found:
         raise DataUnreadable(f"{job.out_path} has no scores of {bundle.version}. Run: aepipe score {job.source}")
-    names = list(partitions or list(found)[-1:])
-    absent = [name for name in names if name not in found]
+    scored = [Partition(name, ()) for name in found]
+    chosen = {name: named(scored, name) for name in partitions or list(found)[-1:]}
+    absent = [name for name, partition in chosen.items() if partition is None]
     if absent:
         raise ArgumentInvalid(
             "partition", [f"'{name}' has no scores of {bundle.version}. Score it." for name in absent]
         )
-    nights = [PartitionResult.of_manifest(found[name], job.out_path, "written") for name in names]
+    nights = [
+        PartitionResult.of_manifest(found[partition.name], job.out_path, "written")
+        for partition in chosen.values()
+        if partition is not None
+    ]
     return deliver(job, bundle.version, nights, dry_run=dry_run)
 
 

@@ -218,3 +218,13 @@ def test_partitions_without_scores_are_refused(tmp_path: Path) -> None:
     score(job, partitions=[DAYS[0]])
     with pytest.raises(ArgumentInvalid, match=f"'{DAYS[1]}' has no scores of linear/"):
         alert(job, partitions=[DAYS[1]])
+
+
+def test_a_partition_is_named_in_full_or_without_its_key(tmp_path: Path) -> None:
+    job = with_alerts(tmp_path, "")
+    score(job, partitions=[DAYS[0]])
+
+    found = [alert(job, partitions=[name], dry_run=True).message for name in (DAYS[0], DAYS[0].removeprefix("dt="))]
+
+    assert found[0] is not None
+    assert found[0] == found[1]
