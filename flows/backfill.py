@@ -93,7 +93,8 @@ def _score_there(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[Pa
 def _submit(options: BackfillOptions, step: BackfillStep) -> FlowRun:
     """Create the run of a step, or return the one that exists; after a failure the next attempt has another key.
 
-    A backfill that is started twice creates each run once. The key holds the digests of data, model and calibration.
+    A backfill that is started twice creates each run once. The key holds the output folder and the digests of data,
+    model and calibration: another job with the same model waits for runs of its own.
     """
     request = ScoreOptions(
         job=options.job,

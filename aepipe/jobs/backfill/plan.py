@@ -31,8 +31,8 @@ StepStatus = Literal["due", "already done", "no model", "unreadable"]
 class BackfillStep(Result):
     """One partition of a backfill.
 
-    `version` is None without a model; `key` identifies model, calibration and settings, and is the same as long as the
-    step gives the same scores.
+    `version` is None without a model; `key` identifies the output folder, data, model, calibration and settings, and is
+    the same as long as the step writes the same scores to the same place.
     """
 
     partition: str
@@ -141,7 +141,7 @@ class _Planner:
             version=version,
             status="already done" if is_done else "due",
             rows=rows,
-            key=digest_of(partition.name, key),
+            key=digest_of(str(self._outputs.root), partition.name, key),
         )
 
     def _key(self, bundle: Bundle, partition: Partition) -> str:

@@ -1,6 +1,7 @@
 """Past partitions, each scored by the right model, and only once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -150,3 +151,13 @@ def test_without_rescoring_earlier_scores_stay_until_their_files_change(job: Pat
     assert [model_of(job, day) for day in DAYS] == [second, first, second]
     score(job, partitions=[DAYS[1]])
     assert model_of(job, DAYS[1]) == second
+
+
+def test_keys_of_steps_differ_between_jobs_that_share_data_and_model(job: Path, tmp_path: Path) -> None:
+    other = tmp_path.with_name(f"{tmp_path.name}-copy") / job.name
+    shutil.copytree(job.parent, other.parent)
+
+    keys = [[step.key for step in plan_backfill(each).steps] for each in (job, job, other)]
+
+    assert keys[0] == keys[1]
+    assert not set(keys[0]) & set(keys[2])
