@@ -173,7 +173,7 @@ def describe_failure(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     r"""Return the first line of an error's message without its full stop, or its class if it has no message.
 
-    >>> first_line(ValueError("no such table.\\nstack of the driver")), first_line(KeyError())
+    >>> first_line(ValueError("no such table.\nstack of the driver")), first_line(KeyError())
     ('no such table', 'KeyError')
     """
     text = str(error).strip()

@@ -43,7 +43,7 @@ def members_of(lists: FlatLists) -> tuple[np.ndarray, pa.Array]:
     sizes = lists.ends - lists.starts
     before = np.cumsum(sizes) - sizes
     positions = np.arange(int(sizes.sum())) + np.repeat(lists.starts - before, sizes)
-    return np.repeat(np.arange(len(sizes)), sizes), lists.values.take(array_of(positions, pa.int64()))
+    return np.repeat(np.arange(len(sizes)), sizes), plain_values(lists.values).take(array_of(positions, pa.int64()))
 
 
 def is_lists(array: pa.Array) -> bool:
