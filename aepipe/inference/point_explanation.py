@@ -24,6 +24,7 @@ from aepipe.series.memory import Parts
 from aepipe.series.nearest import Segment
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.series.windows import windows_at
+from aepipe.tables.text_values import short_time
 
 Values = NDArray[np.float64]
 
@@ -231,4 +232,4 @@ def time_texts(stage: SeriesStage, times: NDArray[np.int64]) -> list[str]:
         return [str(time) for time in times.tolist()]
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     texts = pa.array(times, pa.int64()).cast(pa.timestamp("us", zone)).cast(pa.string()).to_pylist()
-    return [text.replace(".000000", "") for text in texts]
+    return [short_time(text) for text in texts]

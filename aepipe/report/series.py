@@ -1,7 +1,6 @@
 """Scores of series along the time, for a report page: one chart per entity with its events, and the zoom script."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from aepipe.report import formatting
+from aepipe.tables.text_values import short_time
 
 WIDTH, HEIGHT = 1_000, 120
 MOST_POINTS = 1_000
@@ -101,10 +101,10 @@ class SeriesLine:
         """Points that answer to the pointer, as JSON like that of other figures: the highest of each stretch."""
         chosen = self._highest(MOST_MARKS)
         # as texts: a datetime of Python has no nanoseconds
-        moments = self.moments.take(chosen).cast(pa.string()).to_pylist()
+        written = self.moments.take(chosen).cast(pa.string()).to_pylist()
+        moments = [formatting.text(short_time(moment or formatting.NONE)) for moment in written]
         texts = (
-            f"{_short_time(moment)}, {formatting.text(partition)}: score {formatting.number(score)}"
-            f"{', alarm' if flagged else ''}"
+            f"{moment}, {formatting.text(partition)}: score {formatting.number(score)}{', alarm' if flagged else ''}"
             for moment, partition, score, flagged in zip(
                 moments,
                 self.partitions.take(chosen).to_pylist(),
@@ -150,12 +150,3 @@ class SeriesLine:
             return known
         edges = np.unique(np.linspace(0, len(known), min(len(known), most) + 1).astype(np.int64))[:-1]
         return np.array([part[self.score[part].argmax()] for part in np.split(known, edges[1:])])
-
-
-def _short_time(text: str | None) -> str:
-    """Drop a fraction of a second that is zero.
-
-    >>> _short_time("2026-01-01 00:00:00.000000Z"), _short_time("2026-01-01 00:00:00.000000001")
-    ('2026-01-01 00:00:00Z', '2026-01-01 00:00:00.000000001')
-    """
-    return formatting.text(re.sub(r"(:\d\d)\.0+(?!\d)", r"\1", text or formatting.NONE))

@@ -247,3 +247,12 @@ def notation_of(field: pa.Field) -> str | None:
 def _known(texts: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(plain_values(texts))
     return trimmed.filter(pc.fill_null(pc.not_equal(trimmed, ""), False))
+
+
+def short_time(text: str) -> str:
+    """Drop a fraction of a second that is zero from a time as Arrow writes it.
+
+    >>> short_time("2026-01-01 00:00:00.000000Z"), short_time("2026-01-01 00:00:00.000000001")
+    ('2026-01-01 00:00:00Z', '2026-01-01 00:00:00.000000001')
+    """
+    return re.sub(r"(:\d\d)\.0+(?!\d)", r"\1", text)

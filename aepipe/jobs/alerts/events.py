@@ -8,6 +8,7 @@ from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult, read_parquet
 from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.text_values import short_time
 
 
 class EventLine(Result):
@@ -116,5 +117,5 @@ def _names(table: pa.Table, entity: Sequence[str]) -> list[str]:
 
 
 def _times(array: pa.Array) -> list[str]:
-    """Return times as text; Arrow casts them without pandas, and writes no zeros for fractions of seconds."""
-    return [(text or "null").replace(".000000", "").replace(".000", "") for text in array.cast(pa.string()).to_pylist()]
+    """Return times as text; Arrow casts them without pandas."""
+    return [short_time(text or "null") for text in array.cast(pa.string()).to_pylist()]

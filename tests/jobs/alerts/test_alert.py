@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
 from aepipe.jobs.alerts.alert import alert, alert_night
+from aepipe.jobs.alerts.events import _times
 from aepipe.jobs.alerts.message import group_by_entity
 from aepipe.jobs.score import score
 from aepipe.jobs.top_alarms import Alarm
@@ -228,3 +230,9 @@ def test_a_partition_is_named_in_full_or_without_its_key(tmp_path: Path) -> None
 
     assert found[0] is not None
     assert found[0] == found[1]
+
+
+def test_times_of_events_keep_their_nanoseconds() -> None:
+    moments = pa.array([1_767_225_600_000_000_001, 1_767_225_600_000_000_000, None], pa.timestamp("ns"))
+
+    assert _times(moments) == ["2026-01-01 00:00:00.000000001", "2026-01-01 00:00:00", "null"]
