@@ -11,7 +11,7 @@ from pydantic import Field
 from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, EncodedColumn, Features
 from aepipe.encoding.nested_lists import members_of, outermost
 from aepipe.layout import END, MISSING, Category, Number, Text, absent_codes
-from aepipe.tables.arrow_arrays import array_of, plain_values, texts_of, values_of
+from aepipe.tables.arrow_arrays import array_of, texts_of, values_of
 from aepipe.tables.schema import Column
 
 MOST_ITEMS = 20_000
@@ -163,4 +163,4 @@ def _distinct(rows: np.ndarray, items: pa.Array) -> tuple[np.ndarray, pa.Array]:
 
 
 def _as_text(items: pa.Array) -> pa.Array:
-    return plain_values(items).cast(pa.string())
+    return items.cast(pa.string())

@@ -39,7 +39,7 @@ def outermost(array: pa.Array) -> FlatLists:
 
 
 def members_of(lists: FlatLists) -> tuple[np.ndarray, pa.Array]:
-    """Return the row of each member of each list, int64, and the members, in the order of the lists."""
+    """Return the row of each member of each list, int64, and the members in their plain type, in order of the lists."""
     sizes = lists.ends - lists.starts
     before = np.cumsum(sizes) - sizes
     positions = np.arange(int(sizes.sum())) + np.repeat(lists.starts - before, sizes)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from aepipe.encoding.base import FINE, MISSING_VALUE, Codec, EncodedColumn, Features
 from aepipe.encoding.nested_lists import members_of, outermost
 from aepipe.layout import FIRST_VALUE, MISSING, Category, absent_codes
-from aepipe.tables.arrow_arrays import array_of, nulls_of, plain_values, texts_of, values_of
+from aepipe.tables.arrow_arrays import array_of, nulls_of, texts_of, values_of
 from aepipe.tables.schema import Column
 
 MOST_MEMBERS = 64
@@ -43,7 +43,6 @@ class TagsCodec(Codec):
     def encode(self, array: pa.Array) -> Features:
         lists = outermost(array)
         rows, values = members_of(lists)
-        values = plain_values(values)
         places = pc.index_in(values, value_set=self._known)
         is_other = values_of(pc.and_(pc.is_null(places), pc.is_valid(values)))
         found = values_of(pc.fill_null(places, len(self.members)))
@@ -113,7 +112,6 @@ def fit_tags(column: Column, index: int, values: pa.ChunkedArray) -> TagsCodec:
 def _members(lists: pa.Array) -> pa.Array:
     """Return the members of all lists, each once per list."""
     rows, values = members_of(outermost(lists))
-    values = plain_values(values)
     known = nulls_of(values)
     rows, values = (rows, values) if known is None else (rows[~known], values.drop_null())
     codes = values.dictionary_encode()

@@ -93,9 +93,10 @@ def _find(job: Job, name: str) -> _Found:
         return _Found(None, registry.resolve(name).name)
     except BundleNotFound:
         known = [*registry.aliases(), *registry.versions(), *manifests]
-    quarantined = named([Partition(partition, ()) for partition in outputs.quarantined()], name)
+    reasons = outputs.quarantined()
+    quarantined = named([Partition(partition, ()) for partition in reasons], name)
     if quarantined is not None:
-        reason = outputs.quarantined()[quarantined.name].rstrip(".")
+        reason = reasons[quarantined.name].rstrip(".")
         raise ArgumentInvalid(
             "compare", [f"{quarantined.name} is quarantined and has no scores: {reason}. Name a scored night."]
         )

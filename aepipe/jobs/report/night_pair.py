@@ -45,10 +45,11 @@ def pair_nights(nights: Nights) -> ComparePage:
     drift = _drift(nights)
     if isinstance(drift, str):
         absent["drift"] = drift
-    sides = [_side(*each) for each in zip(nights, manifests, tables, measures, strict=True)]
+    rows = [SideRows.of(table) for table in tables]
+    sides = [_side(*each) for each in zip(nights, manifests, tables, rows, measures, strict=True)]
     if not any(side.reasons for side in sides):
         absent["reasons"] = "No flagged row has an attribution."
-    joined, alarms = _pair_alarms(nights, tables)
+    joined, alarms = _pair_alarms(nights, tables, rows)
     return ComparePage(
         job=nights[0].job.name,
         kind="nights",
@@ -85,12 +86,16 @@ def _entity(scored: ScoredPartitions) -> list[str]:
 
 
 def _side(
-    scored: ScoredPartitions, manifest: Manifest[ScoreDetails], table: pa.Table, measures: dict[str, Measure]
+    scored: ScoredPartitions,
+    manifest: Manifest[ScoreDetails],
+    table: pa.Table,
+    rows: SideRows,
+    measures: dict[str, Measure],
 ) -> Side:
     details, calibration = manifest.details, scored.model.bundle.calibration
     result = scored.result(manifest)
     step = max(1, len(table) // HISTOGRAM_ROWS)
-    reasons = Counter(reason for reason in SideRows.of(table).reason if reason is not None)
+    reasons = Counter(reason for reason in rows.reason if reason is not None)
     facts = {"values unseen in training": formatting.count(sum(details.unseen.values()))}
     if details.has_cells:
         facts["flagged for a cell"] = formatting.count(details.cell_flagged)
@@ -154,18 +159,17 @@ def _drift(nights: Nights) -> tuple[PairedDrift, ...] | str:
     )
 
 
-def _pair_alarms(nights: Nights, tables: Sequence[pa.Table]) -> tuple[str, AlarmTally]:
+def _pair_alarms(nights: Nights, tables: Sequence[pa.Table], sides: Sequence[SideRows]) -> tuple[str, AlarmTally]:
     """Join the flagged rows of two nights by key, else by entity; return how, as a sentence, and the alarms."""
     names = [scored.manifests[0].partition for scored in nights]
     keys = _keys(nights[0])
     for what, columns in (("key", keys), ("entity", _entity(nights[0]))):
-        joined = _join(names, tables, columns, what) if columns else None
+        joined = _join(names, tables, sides, columns, what) if columns else None
         if joined is not None:
             shown = ", ".join(columns)
             return f"Rows of the nights are joined by their {what} ({shown}), which occurs in both.", joined
     why = "No key occurs in both nights" if keys else "The rows have no keys ([data] keys)"
     alarms = AlarmTally(tuple(f"flagged in {name}" for name in names), sides=((0,), (1,)))
-    sides = [SideRows.of(table) for table in tables]
     for at, (name, table, side) in enumerate(zip(names, tables, sides, strict=True)):
         rows = lowest(side.p_value, side.flagged).tolist()
         labels = row_names(table.select(keys), name, 0, rows)
@@ -177,9 +181,10 @@ def _pair_alarms(nights: Nights, tables: Sequence[pa.Table]) -> tuple[str, Alarm
     return f"{why}, so that the flagged rows of each night are listed apart.", alarms
 
 
-def _join(names: Sequence[str], tables: Sequence[pa.Table], columns: Sequence[str], what: str) -> AlarmTally | None:
+def _join(
+    names: Sequence[str], tables: Sequence[pa.Table], sides: Sequence[SideRows], columns: Sequence[str], what: str
+) -> AlarmTally | None:
     """Join flagged rows by columns; None if no value occurs in both nights."""
-    sides = [SideRows.of(table) for table in tables]
     rows = [_row_by_value(table, columns, side) for table, side in zip(tables, sides, strict=True)]
     if not rows[0].keys() & rows[1].keys():
         return None
