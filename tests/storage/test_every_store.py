@@ -6,39 +6,23 @@ import time
 from pathlib import Path
 from typing import cast
 
-import pyarrow as pa
 import pytest
 
 from aepipe.errors import Busy, StoreUnavailable
-from aepipe.storage import HIDDEN, SCORE, Outputs, ScoreDetails, lock, put_bytes, read_parquet
+from aepipe.storage import Outputs, lock, put_bytes, read_parquet
 from aepipe.storage.leases import Lease
 from aepipe.storage.object_writes import Version, put_if_unchanged, read_versioned
 from aepipe.stores import StorePath
 from aepipe.stores.connection import file_system
 from aepipe.stores.object_client import client, has_conditional_writes
 from tests.support.object_store import Store
-
-ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
-OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
-KEYS = [f"{HIDDEN}/manifests/score/dt=1.json", *(f"{name}/dt=1/part-0.parquet" for name in ("features", "scores"))]
+from tests.support.store_commits import FILES, MANIFEST, OTHER, ROWS, keys, put
 
 
 @pytest.fixture
 def outputs(any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outputs:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return Outputs(any_store.bucket / "out")
-
-
-def put(outputs: Outputs, key: str = "key", rows: pa.Table = ROWS) -> None:
-    with outputs.commit(SCORE, "dt=1", key) as commit:
-        if commit.done is None:
-            for output in ("features", "scores"):
-                commit.open(output, rows.schema).write(rows)
-            commit.publish(model_version="m/1", details=ScoreDetails())
-
-
-def keys(outputs: Outputs) -> list[str]:
-    return [path.relative_to(outputs.root).as_posix() for path in outputs.root.rglob("*")]
 
 
 def conditional(store: Store) -> Store:
@@ -53,7 +37,7 @@ def test_commits_replace_each_other_and_leave_nothing_else(outputs: Outputs) -> 
     put(outputs)
     put(outputs, "other", rows=OTHER)
 
-    assert keys(outputs) == KEYS
+    assert keys(outputs) == [MANIFEST, *FILES]
     assert outputs.verify() == []
     assert read_parquet(outputs.path("scores", "dt=1")).equals(OTHER)
     outputs.forget("dt=1", is_kept=False)
@@ -80,7 +64,7 @@ def test_a_store_that_refuses_for_the_moment_is_asked_again(outputs: Outputs, an
     put(outputs)
 
     assert outputs.verify() == []
-    assert keys(outputs) == KEYS
+    assert keys(outputs) == [MANIFEST, *FILES]
 
 
 @pytest.mark.slow
@@ -102,7 +86,7 @@ def test_a_killed_process_leaves_what_the_next_one_completes(
     put(outputs)
 
     assert outputs.verify() == []
-    assert keys(outputs) == KEYS
+    assert keys(outputs) == [MANIFEST, *FILES]
 
 
 def test_a_large_object_is_absent_or_complete_while_it_is_written(any_store: Store) -> None:

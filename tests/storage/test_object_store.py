@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,46 +15,25 @@ from aepipe.errors import Busy, StoreUnavailable
 from aepipe.storage import HIDDEN, SCORE, Outputs, ScoreDetails, append_line, lock, put_bytes, put_parquet, read_parquet
 from aepipe.storage import commit as commits
 from aepipe.storage.atomic_folders import put_folder, remove_folder
-from aepipe.storage.commit import Commit
 from aepipe.storage.locks import holder
 from aepipe.storage.object_writes import upload
 from aepipe.storage.paths import local_staging
 from tests.support.object_store import Store
+from tests.support.store_commits import FILES, MANIFEST, OTHER, ROWS, keys, put, write
 
-ROWS = pa.table({"id": [1, 2, 3], "score": [0.5, 1.5, 2.5]})
-OTHER = pa.table({"id": [4, 5, 6], "score": [9.0, 8.0, 7.0]})
-WRITTEN = ("features", "scores")
-FILES = [f"{output}/dt=1/part-0.parquet" for output in WRITTEN]
 PUT = """
 import sys
 from aepipe.storage import Outputs
 from aepipe.stores.store_path import as_path
-from tests.storage.test_object_store import put
+from tests.support.store_commits import put
 put(Outputs(as_path(sys.argv[1])))
 """
-MANIFEST = f"{HIDDEN}/manifests/score/dt=1.json"
 
 
 @pytest.fixture
 def outputs(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outputs:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return Outputs(store.bucket / "out")
-
-
-def put(outputs: Outputs, key: str = "key", rows: pa.Table = ROWS) -> None:
-    with outputs.commit(SCORE, "dt=1", key) as commit:
-        if commit.done is None:
-            write(commit, rows)
-            commit.publish(model_version="m/1", details=ScoreDetails())
-
-
-def write(commit: Commit[Any], rows: pa.Table = ROWS) -> None:
-    for output in WRITTEN:
-        commit.open(output, rows.schema).write(rows)
-
-
-def keys(outputs: Outputs) -> list[str]:
-    return [path.relative_to(outputs.root).as_posix() for path in outputs.root.rglob("*")]
 
 
 def test_a_commit_is_its_files_and_then_its_manifest(outputs: Outputs, store: Store) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from aepipe.report import formatting
 from aepipe.report.figures.axes import legend_above, percentages, plain_numbers, stretch, thinned
-from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
+from aepipe.report.figures.histogram_bins import Scale, bin_edges, fitting_scale, shares
 from aepipe.report.figures.svg import PALETTE, draw
 from aepipe.report.page_model import CostCurve, Scores, Training
 from aepipe.report.pointer import Mark
@@ -167,13 +167,7 @@ def paint_histogram(axes: "Axes", current: np.ndarray, reference: np.ndarray, th
         axes.stairs(heights[kept], edges[kept[0] :], fill=True, color=PALETTE["flag"], alpha=0.55, label=label)
     label = f"current, {formatting.count(len(current))} rows"
     axes.stairs(heights, edges, color=PALETTE["current"], linewidth=1.5, label=label)
-    if threshold is not None:
-        label = f"threshold {formatting.number(threshold)}"
-        axes.axvline(threshold, color=PALETTE["ink"], linestyle=(0, (4, 3)), linewidth=1.0, label=label)
-    stretch(axes, scale, edges[0], edges[-1])
-    percentages(axes.yaxis)
-    axes.grid(axis="y")
-    legend_above(axes)
+    finish_histogram(axes, scale, edges, threshold)
     counts, _ = np.histogram(current, edges)
     others, _ = np.histogram(reference, edges)
     return [
@@ -203,6 +197,19 @@ def _share_marks(axes: "Axes", lines: Sequence[PartitionResult], links: Mapping[
         )
         for index, line in enumerate(lines)
     ]
+
+
+def finish_histogram(
+    axes: "Axes", scale: Scale, edges: np.ndarray, threshold: float | None, *, columns: int = 4
+) -> None:
+    """Draw the threshold, and set the axes and the legend of a histogram of scores."""
+    if threshold is not None:
+        label = f"threshold {formatting.number(threshold)}"
+        axes.axvline(threshold, color=PALETTE["ink"], linestyle=(0, (4, 3)), linewidth=1.0, label=label)
+    stretch(axes, scale, edges[0], edges[-1])
+    percentages(axes.yaxis)
+    axes.grid(axis="y")
+    legend_above(axes, columns=columns)
 
 
 def finite(values: np.ndarray | None) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aepipe.report import formatting
-from aepipe.report.figures.axes import legend_above, percentages, stretch, thinned
+from aepipe.report.figures.axes import legend_above, percentages, thinned
 from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
-from aepipe.report.figures.scores import FULL, finite, paint_histogram, short_names
+from aepipe.report.figures.scores import FULL, finish_histogram, finite, paint_histogram, short_names
 from aepipe.report.figures.svg import PALETTE, draw
 from aepipe.report.page_model import PairedNight, Scores
 from aepipe.report.pointer import Mark
@@ -67,13 +67,7 @@ def _paint_both(axes: "Axes", scores: tuple[Scores, Scores], names: tuple[str, s
     for each, values, colour, name, dashes in zip(heights, current, _COLOURS, names, ("-", (0, (4, 1))), strict=True):
         label = f"{name}, {formatting.count(len(values))} rows"
         axes.stairs(each, edges, color=colour, linewidth=1.6, linestyle=dashes, label=label)
-    if threshold is not None:
-        label = f"threshold {formatting.number(threshold)}"
-        axes.axvline(threshold, color=PALETTE["ink"], linestyle=(0, (4, 3)), linewidth=1.0, label=label)
-    stretch(axes, scale, edges[0], edges[-1])
-    percentages(axes.yaxis)
-    axes.grid(axis="y")
-    legend_above(axes, columns=2)
+    finish_histogram(axes, scale, edges, threshold, columns=2)
     return [
         Mark(
             axes,
