@@ -12,7 +12,7 @@ from torch.optim import SGD
 
 from aepipe.config.job import Model as Section
 from aepipe.export.export import export_parts
-from aepipe.layout import Category, Layout
+from aepipe.layout import RANKER, TEXT_SAMPLER, Category, Layout
 from aepipe.models import backbone as backbones
 from aepipe.models.base import Batch, Family, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
@@ -233,5 +233,5 @@ def test_an_autoencoder_of_every_backbone_exports_what_torch_computes(backbone: 
 
     exported = export_parts(make(("ae", backbone, name))[0].parts(), random_rows(LAYOUTS[name], 512))
 
-    ranks = any(text.is_set for text in LAYOUTS[name].texts)
-    assert [part.part for part in exported] == ["encoder", "decoder", "sampler", *(["ranker"] if ranks else [])]
+    further = [RANKER if text.is_set else TEXT_SAMPLER for text in LAYOUTS[name].texts]
+    assert [part.part for part in exported] == ["encoder", "decoder", "sampler", *further]
