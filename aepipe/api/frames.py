@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import pyarrow as pa
 
 from aepipe.errors import ArgumentInvalid, SchemaMismatch, TableInvalid
+from aepipe.tables.arrow_arrays import schema_without_views
 
 Frame = TypeVar("Frame")
 """A pandas or Polars data frame, or anything that Arrow reads as a table; other types than these two return Arrow."""
@@ -33,16 +34,16 @@ def to_arrow(rows: object, columns: Collection[str] | None = None) -> pa.Table:
         SchemaMismatch: a pandas column holds values that Arrow has no type for, or a name is used twice.
     """
     if isinstance(rows, pa.Table):
-        return rows
+        return _without_views(rows)
     if isinstance(rows, pa.RecordBatch):
-        return pa.Table.from_batches([rows])
+        return _without_views(pa.Table.from_batches([rows]))
     if _is_frame_of("pandas", rows):
         return _from_pandas(cast(Any, rows), columns)
     try:
         if _exports(rows, "__arrow_c_stream__"):
             return _without_views(pa.table(rows))
         if _exports(rows, "__arrow_c_array__"):
-            return pa.Table.from_batches([pa.record_batch(rows)])
+            return _without_views(pa.Table.from_batches([pa.record_batch(rows)]))
         if _exports(rows, "__dataframe__"):
             from pyarrow.interchange import from_dataframe
 
@@ -109,9 +110,9 @@ def _exports(rows: object, method: str) -> bool:
 
 def _without_views(table: pa.Table) -> pa.Table:
     """Cast text and bytes that are stored as views, as Polars exports them: Arrow cannot select rows of those."""
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields, table.schema.metadata))
+    schema = table.schema
+    plain = schema_without_views(schema, large=True)
+    return table if plain is schema else table.cast(plain)
 
 
 def _from_pandas(frame: Any, columns: Collection[str] | None) -> pa.Table:

@@ -121,32 +121,34 @@ def without_views(rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows if plain_schema is schema else rows.cast(plain_schema)
 
 
-def schema_without_views(schema: pa.Schema) -> pa.Schema:
+def schema_without_views(schema: pa.Schema, *, large: bool = False) -> pa.Schema:
     """Return the schema of `without_views`; the schema itself if it has no view.
+
+    large: with 64-bit offsets, for arrays that may hold more than 2 GB of text.
 
     >>> schema_without_views(pa.schema([("a", pa.string_view()), ("b", pa.list_(pa.binary_view()))])).types
     [DataType(string), ListType(list<item: binary>)]
     """
     types = schema.types
-    kinds = [_without_views(kind) for kind in types]
+    kinds = [_without_views(kind, large) for kind in types]
     if all(kind is same for kind, same in zip(kinds, types, strict=True)):
         return schema
     fields = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]
     return pa.schema(fields, metadata=schema.metadata)
 
 
-def _without_views(kind: pa.DataType) -> pa.DataType:
+def _without_views(kind: pa.DataType, large: bool) -> pa.DataType:
     """Return the type itself if no view is in it."""
     if pt.is_string_view(kind):
-        return pa.string()
+        return pa.large_string() if large else pa.string()
     if pt.is_binary_view(kind):
-        return pa.binary()
+        return pa.large_binary() if large else pa.binary()
     if pt.is_struct(kind):
-        fields = [field.with_type(_without_views(field.type)) for field in kind]
+        fields = [field.with_type(_without_views(field.type, large)) for field in kind]
         return kind if pa.struct(fields) == kind else pa.struct(fields)
     if pt.is_list(kind) or pt.is_large_list(kind):
         make = pa.list_ if pt.is_list(kind) else pa.large_list
-        plain_list = make(kind.value_field.with_type(_without_views(kind.value_type)))
+        plain_list = make(kind.value_field.with_type(_without_views(kind.value_type, large)))
         return kind if plain_list == kind else plain_list
     return kind
 

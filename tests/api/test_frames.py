@@ -63,13 +63,15 @@ def test_every_table_is_read_with_its_values(name: str) -> None:
     assert found.to_pydict() == TABLE.to_pydict()
 
 
-def test_text_views_become_text_whose_rows_can_be_selected() -> None:
+@pytest.mark.parametrize("how", ["stream", "table", "batch"])
+def test_text_views_become_text_whose_rows_can_be_selected(how: str) -> None:
+    views = TABLE.set_column(1, "b", TABLE["b"].cast(pa.string_view()))
+
     class Views:
         def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-            views = TABLE.set_column(1, "b", TABLE["b"].cast(pa.string_view()))
             return views.__arrow_c_stream__(requested_schema)
 
-    found = to_arrow(Views())
+    found = to_arrow({"stream": Views(), "table": views, "batch": views.to_batches()[0]}[how])
 
     assert found.schema.field("b").type == pa.large_string()
     assert found.take([1, 0]).to_pydict() == {"a": [2.0, 1.0], "b": [None, "x"]}
