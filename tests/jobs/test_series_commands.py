@@ -48,12 +48,13 @@ CALLS = {
     "verify": ["verify", "{job}"],
     "sample": ["sample", "{job}", "--rows", "20"],
     "impute": ["impute", "{job}", LAST],
+    "recommend": ["recommend", "{job}", LAST],
     "traverse": ["traverse", "{job}", "--key", "m1", "--dimensions", "z_000"],
     "augment": ["augment", "{job}", "--rare", "fault=true"],
     "drift": ["drift", "{job}"],
     "export": ["export", "{job}", "--triton", "{folder}/models"],
 }
-POINTS_REFUSED = {"sample", "impute", "traverse", "augment", "drift", "export"}
+POINTS_REFUSED = {"sample", "impute", "recommend", "traverse", "augment", "drift", "export"}
 OF_ANY_MODEL = {"promote", "rollback", "deploy", "sign"}
 """They need a second model, a server or a key; the first two have a test of their own."""
 
