@@ -48,6 +48,7 @@ print("pandas" in sys.modules)
     assert done.stdout.splitlines() == ["[109, 109, 109, 30] 7", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["inspect"], ["score"], ["sample", "--rows", "5"], ["explain"], ["models"], ["verify"]]
 )
@@ -58,6 +59,7 @@ def test_commands_of_a_scoring_machine_need_no_extra(cells: Path, words: list[st
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "module", "extra"), [(["train", "--force"], "torch", "train"), (["evaluate"], "sklearn", "train")]
 )

@@ -303,6 +303,7 @@ print(step, code)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_step_leaves_a_complete_bundle_or_none(
     tmp_path: Path,
 ) -> None:

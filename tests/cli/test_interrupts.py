@@ -28,6 +28,7 @@ def start(job: Path, *words: str, **streams: int | None) -> "subprocess.Popen[st
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_wait_for_a_lock_with_one_line(cells: Path, number: signal.Signals, code: int) -> None:
     path = cells.parent / "out" / ".aepipe" / "locks" / "score" / f"{NIGHT}.lock"

@@ -156,6 +156,7 @@ def test_repeated_training_does_nothing(cells: Path) -> None:
     assert "nothing to do" in aepipe("train", cells).stdout
 
 
+@pytest.mark.slow
 def test_sample_writes_once(cells: Path) -> None:
     first = aepipe("sample", cells, "--rows", "20", "--seed", "3", "--partition", "dt=2026-02-01").stdout
     second = aepipe("sample", cells, "--rows", "20", "--seed", "3", "--partition", "dt=2026-02-01").stdout
@@ -174,6 +175,7 @@ def test_models_lists_and_promotes(cells: Path) -> None:
     assert version["aliases"] == ["challenger", "champion"] or version["aliases"] == ["champion", "challenger"]
 
 
+@pytest.mark.slow
 def test_verify_finds_a_changed_output(cells: Path) -> None:
     aepipe("score", cells)
     aepipe("verify", cells)
@@ -188,6 +190,7 @@ def test_verify_finds_a_changed_output(cells: Path) -> None:
     assert "dt=2026-01-07" in done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_reports_problems_that_would_stop_a_run(cells: Path, tmp_path: Path) -> None:
     assert "BAD" not in aepipe("doctor", cells).stdout
 
@@ -197,6 +200,7 @@ def test_doctor_reports_problems_that_would_stop_a_run(cells: Path, tmp_path: Pa
     assert "BAD" in aepipe("doctor", broken, code=1).stdout
 
 
+@pytest.mark.slow
 def test_init_writes_valid_job_and_does_not_overwrite_it(cells: Path, tmp_path: Path) -> None:
     job = tmp_path / "new" / "job.toml"
 

@@ -328,6 +328,7 @@ run(bundle, partitions, ScoreSettings(folder / "out"), machine, progress=lambda 
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process_and_leaves_nothing_behind(tmp_path: Path, bundle: Bundle) -> None:
     pq.write_table(numbers(3_000_000), tmp_path / "p.parquet")
     process = subprocess.Popen(

@@ -104,6 +104,7 @@ def test_scores_equal_those_of_local_files(store: Store, bundle: Bundle, tmp_pat
     assert there.verify() == []
 
 
+@pytest.mark.slow
 def test_pieces_lie_in_the_store_until_they_are_joined(
     store: Store, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

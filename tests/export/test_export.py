@@ -99,7 +99,14 @@ def _session(file: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module", params=families.names())
+FAST = ("ae", "pca", "vae", "vq_vae")
+"""The families that `make test` exports; the others take minutes together."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in families.names()],
+)
 def family(request: pytest.FixtureRequest) -> str:
     """Tests are run family by family, so that most processes build few models."""
     name: str = request.param

@@ -55,6 +55,7 @@ def _first_reasons_found(
     return float((reason[:, 0] == column).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["ae", "vae", "pca"])
 def test_a_fault_planted_in_one_column_makes_it_the_first_reason(family: str) -> None:
     found = [_first_reasons_found(*rows, family=family, trials=350) for rows in _tables().values()]

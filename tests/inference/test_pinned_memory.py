@@ -30,6 +30,7 @@ class Runtime:
         return self.status
 
 
+@pytest.mark.slow
 def test_memory_is_unlocked_when_its_array_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(status=0)
     monkeypatch.setattr(module, "_runtime", lambda: runtime)
@@ -43,6 +44,7 @@ def test_memory_is_unlocked_when_its_array_is_deleted(monkeypatch: pytest.Monkey
     assert runtime.calls == [("register", 128), ("unregister", address)]
 
 
+@pytest.mark.slow
 def test_memory_that_cuda_refuses_is_used_unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(status=2)
     monkeypatch.setattr(module, "_runtime", lambda: runtime)

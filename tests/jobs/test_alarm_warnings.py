@@ -112,6 +112,7 @@ def test_last_training_partitions_are_checked(growing: Path) -> None:
     assert "'seq' is the first reason of" in warning
 
 
+@pytest.mark.slow
 def test_evaluate_marks_trained_nights_and_a_baseline_that_wins(growing: Path) -> None:
     score(growing)
 

@@ -227,6 +227,7 @@ def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Pa
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partitions", [[NIGHTS[2]], None])
 def test_costs_choose_by_labels_of_the_partitions_or_of_scored_nights(
     judged_mill: Path, partitions: list[str] | None
@@ -276,6 +277,7 @@ def test_training_with_costs_judges_by_labelled_rows_that_were_kept_from_it(mill
     assert f"{2 * ROWS // 20} of them anomalies" in choice.sentence
 
 
+@pytest.mark.slow
 def test_training_with_labels_of_one_class_leaves_no_bundle(mill: Path) -> None:
     edit(mill, "[calibration]\n", f"[calibration]\n{COSTS}")
     edit(mill, 'anomaly = "fault = true"', 'anomaly = "id < 0"')

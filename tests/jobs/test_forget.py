@@ -124,6 +124,7 @@ forget(sys.argv[1], [sys.argv[3]], is_confirmed=True)
 """
 
 
+@pytest.mark.slow
 def test_kill_at_any_step_leaves_no_output_that_counts_as_done_and_the_next_run_finishes(scored_cells: Path) -> None:
     steps = 0
     while True:
@@ -143,6 +144,7 @@ def test_kill_at_any_step_leaves_no_output_that_counts_as_done_and_the_next_run_
     assert steps >= 5  # note, two outputs, manifest, note
 
 
+@pytest.mark.slow
 def test_keep_a_number_of_partitions(scored_cells: Path) -> None:
     total = len(scored_names(scored_cells))
     keep(scored_cells, "2")

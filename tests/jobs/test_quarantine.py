@@ -121,6 +121,7 @@ def test_a_note_that_cannot_be_read_is_listed(tmp_path: Path, content: bytes) ->
     assert "cannot be read" in note.reason
 
 
+@pytest.mark.slow
 def test_the_command_lists_shows_retries_and_drops(damaged: Path) -> None:
     def call(*words: str, code: int = 0) -> str:
         done = CliRunner().invoke(app, ["quarantine", *words])

@@ -90,6 +90,7 @@ def test_graph_that_takes_memory_without_end_only_ends_the_child(bundle: Path) -
     assert "512 MB" in found.fault or "cannot score its golden rows" in found.fault
 
 
+@pytest.mark.slow
 def test_graph_that_takes_time_without_end_only_ends_the_child(bundle: Path) -> None:
     found = verify_untrusted(_spoilt(bundle, _long_loop), timeout_s=3)
 

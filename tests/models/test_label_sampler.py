@@ -26,6 +26,7 @@ def rows(count: int, seed: int) -> pa.Table:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_codes", [False, True])
 def test_labels_follow_their_probability_given_the_row_and_each_other(as_codes: bool) -> None:
     train, dev = rows(6_000, 0), rows(1_000, 1)

@@ -151,6 +151,7 @@ def test_page_names_the_page_of_checked_samples(pages):
     assert "checked in <b>samples-a.html</b>" in pages["images"]
 
 
+@pytest.mark.slow
 def test_equal_pages_give_equal_bytes_in_another_process(pages):
     code = (
         "import sys; sys.path.insert(0, 'tests/report'); import conftest; print(conftest.render(conftest.everything()))"

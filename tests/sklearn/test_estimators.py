@@ -58,6 +58,7 @@ def test_outliers_have_the_lowest_scores(detector: AutoencoderDetector, frame: p
     assert (detector.predict(frame) == -1).sum() == round(0.1 * ROWS)
 
 
+@pytest.mark.slow
 def test_the_exported_model_flags_the_rows_that_predict_marks(
     detector: AutoencoderDetector, frame: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_rows_are_scored_the_same_alone_and_among_others(detector: AutoencoderDe
     np.testing.assert_array_equal(alone, detector.score_samples(frame)[:5])
 
 
+@pytest.mark.slow
 def test_arrow_and_arrays_are_accepted_like_pandas(detector: AutoencoderDetector, frame: pd.DataFrame) -> None:
     table = pa.Table.from_pandas(frame, preserve_index=False)
 
@@ -101,6 +103,7 @@ def test_arrow_and_arrays_are_accepted_like_pandas(detector: AutoencoderDetector
     assert by_array.n_features_in_ == 3
 
 
+@pytest.mark.slow
 def test_polars_is_accepted_like_pandas(detector: AutoencoderDetector, frame: pd.DataFrame) -> None:
     polars = pytest.importorskip("polars")
 
@@ -136,6 +139,7 @@ def test_latents_feed_a_classifier(frame: pd.DataFrame) -> None:
     assert accuracy.mean() > 0.7
 
 
+@pytest.mark.slow
 def test_latents_have_names_and_a_frame(frame: pd.DataFrame) -> None:
     features = LatentFeatures("pca", latent=2).set_output(transform="pandas")
 
@@ -193,6 +197,7 @@ def test_other_columns_are_named_as_scikit_learn_does(detector: AutoencoderDetec
         detector.predict(frame.assign(total=np.inf))
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted_on_a_frame_in_one_line(frame: pd.DataFrame, tmp_path: Path) -> None:
     model = aepipe.fit(frame, family="pca", calibration={"alpha": 0.1})
 

@@ -128,6 +128,7 @@ def staged_manifest_of(out: Path) -> Path | None:
     return next((out / ".aepipe").glob("staging/*/*/manifest.json"), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_next_commit_recovers_from_a_kill_at_any_step(in_memory: Path, committer: Committer, name: str) -> None:
     scenario = SCENARIOS[name]
@@ -192,6 +193,7 @@ def check_is_clean(out: Path, kind: RunKind[Any], expected: dict[str, int]) -> N
         assert outputs.done(kind, PARTITION, manifest.key) == manifest
 
 
+@pytest.mark.slow
 def test_repeated_kills_never_damage_the_files(in_memory: Path, committer: Committer) -> None:
     steps = random.Random(7)
     scenario = SCENARIOS["a second commit"]

@@ -257,6 +257,7 @@ def test_rows_with_the_worst_reconstruction_are_trimmed_after_some_epochs(monkey
     assert sum(len(batch.input.dense) for batch in seen) == 3 * 200 + 3 * 150
 
 
+@pytest.mark.slow
 def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out() -> None:
     """A fifth of the rows, in which a column says nothing of the others: one latent learns them too, where it may."""
     names = tuple("abcd")

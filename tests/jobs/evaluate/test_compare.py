@@ -77,6 +77,7 @@ def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells:
     assert before
 
 
+@pytest.mark.slow
 def test_a_night_that_was_written_again_is_not_joined_to_old_scores(scored_cells: Path) -> None:
     path = source(scored_cells, NIGHTS[0])
     put_parquet(path, read(path).slice(1))
@@ -95,6 +96,7 @@ def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> N
     assert "is missing or has changed" in page
 
 
+@pytest.mark.slow
 def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(judged_cells: Path) -> None:
     put_parquet(source(judged_cells, NIGHTS[1]), read(source(judged_cells, NIGHTS[1])).slice(0, 0))
     put_parquet(source(judged_cells, NIGHTS[2]), read(source(judged_cells, NIGHTS[2])).drop_columns(["diagnosis"]))

@@ -1,5 +1,6 @@
 """Publishing to Delta and Iceberg: every row once, re-scored partitions replaced, re-runs free, kills healed."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -54,18 +55,25 @@ FORMATS = [
 ]
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def scored_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scored") / "shop"
     for index, night in enumerate(NIGHTS):
-        write(tmp_path, night, seed=index)
-    job = tmp_path / "job.toml"
+        write(folder, night, seed=index)
+    job = folder / "job.toml"
     job.write_text(
         'name = "shop"\n[data]\npath = "data"\nkeys = ["id"]\n[model]\nfamily = "pca"\n[train]\nto = "dt=2026-01-01"\n'
         "[calibration]\nalpha = 0.05\n[run]\nworkers = 1\n"
     )
     train(job)
     score(job)
-    return job
+    return folder
+
+
+@pytest.fixture
+def shop(scored_shop: Path, tmp_path: Path) -> Path:
+    """A copy of the scored job: its path."""
+    return Path(shutil.copytree(scored_shop, tmp_path / "shop")) / "job.toml"
 
 
 def write(folder: Path, night: str, *, seed: int, rows: int = 150) -> None:

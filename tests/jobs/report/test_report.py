@@ -13,6 +13,7 @@ from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 
 
+@pytest.mark.slow
 def test_page_shows_the_partitions_and_needs_no_network(digits: Path) -> None:
     score(digits)
     sample(digits, rows=32, partition="dt=2026-02-01")

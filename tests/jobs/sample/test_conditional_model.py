@@ -236,6 +236,7 @@ def test_partition_is_scored_and_reported(shop: Path) -> None:
     assert "kind" not in pq.read_schema(shop.parent / "out" / "shop" / "scores" / NIGHTS[1] / "part-0.parquet").names
 
 
+@pytest.mark.slow
 def test_images_are_sampled_under_their_condition(pictures: Path) -> None:
     drawn = read(sample(pictures, rows=100, seed=1, where="kind = 'low'", partition="low").path)
 

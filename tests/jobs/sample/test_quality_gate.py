@@ -48,6 +48,7 @@ def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_fol
     assert not result.report.exists()
 
 
+@pytest.mark.slow
 def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, tmp_path: Path) -> None:
     good = sample(shop_job(shared_folder, tmp_path, "quality = { check = false }"), rows=50, partition="a")
     before = good.path.read_bytes()
@@ -154,6 +155,7 @@ def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
     assert kept.held_out["kind"].unique().to_pylist() == ["hat"]
 
 
+@pytest.mark.slow
 def test_images_are_checked_in_feature_space(digits: Path) -> None:
     result = sample(gated(digits), rows=200, seed=1, partition="a")
 

@@ -176,6 +176,7 @@ def test_composite_keys_are_split_at_commas_and_compared_by_type(tmp_path: Path)
         find_rows(job, ["north,x,1970-01-02"], columns=["x"])
 
 
+@pytest.mark.slow
 def test_features_include_cluster_and_distance_of_each_row(tmp_path: Path) -> None:
     job = make_workshop(tmp_path, "cells")
     text = job.read_text().replace("[score]\n", "[score]\nclusters = true\nreasons = 1\n")

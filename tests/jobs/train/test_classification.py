@@ -91,6 +91,7 @@ def test_known_classes_are_told_and_others_are_unknown(shop: Path) -> None:
     assert np.mean(told[scored & (truth == "hat")] == "unknown") > 0.9
 
 
+@pytest.mark.slow
 def test_python_answers_what_the_nights_job_writes(shop: Path) -> None:
     train(shop)
     score(shop)

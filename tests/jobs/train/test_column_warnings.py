@@ -92,6 +92,7 @@ def test_column_that_is_left_out_is_named(tmp_path: Path) -> None:
     assert found[0] == "column 'empty' (null) is not modelled: all values are null"
 
 
+@pytest.mark.slow
 def test_warnings_are_logged_returned_and_kept_in_the_bundle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = {"model": {"family": "pca"}, "train": {"epochs": 1}, "calibration": {"alpha": 0.2}}
     job = job_of(tmp_path, {"id": np.arange(ROWS), "x": normal(), "z": normal(2)}, **settings)

@@ -108,6 +108,7 @@ def test_training_rows_are_read_although_one_file_differs(tmp_path: Path, way: s
     assert {column.name for column in data.encoding.schema.modelled} == {"i", "x", "price", "c"}
 
 
+@pytest.mark.slow
 def test_a_model_of_drifting_files_is_trained_and_scores_each_of_them(tmp_path: Path) -> None:
     tables = [rows(0), WAYS["integers as float64"](WAYS["large text"](rows(1))), WAYS["times in nanoseconds"](rows(2))]
     job = write(tmp_path, *tables, WAYS["text as a dictionary"](rows(3)))

@@ -74,6 +74,7 @@ def write(folder: Path, columns: dict[str, object], *, family: str = "ae", data:
     return job
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "family"),
     [*((name, "ae") for name in TABLES), ("one number", "pca"), ("a number and two constants", "pca")],
@@ -97,6 +98,7 @@ def test_a_random_narrow_table_is_trained(tmp_path: Path, seed: int) -> None:
     assert train(job).created
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["knn_with_row", "knn_with_quantiles", "consensus", "reconstruction"])
 def test_a_weight_changed_by_one_percent_is_still_refused(head: str) -> None:
     rng = np.random.default_rng(0)

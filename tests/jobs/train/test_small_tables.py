@@ -40,6 +40,7 @@ def correlated(rows: int, *, seed: int) -> pa.Table:
     return pa.table({f"x{index}": column for index, column in enumerate(values.T)})
 
 
+@pytest.mark.slow
 def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Path) -> None:
     job = write(tmp_path, [correlated(300, seed=1), correlated(4_000, seed=2)])
 
@@ -59,6 +60,7 @@ def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Pa
     assert 0.0005 * 4_000 < flagged["dt=2026-01-02"] < 0.035 * 4_000
 
 
+@pytest.mark.slow
 def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
     bundle = Bundle.open(train(write(tmp_path, [correlated(700, seed=1)])).bundle)
 
@@ -66,6 +68,7 @@ def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
     assert bundle.calibration.n == bundle.manifest.rows["calibration"]
 
 
+@pytest.mark.slow
 def test_the_default_alpha_becomes_the_least_that_the_rows_support(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,6 +103,7 @@ def test_rows_with_equal_keys_are_in_one_fold(tmp_path: Path) -> None:
     assert all(len(set(folds[ids == each])) == 1 for each in np.unique(ids))
 
 
+@pytest.mark.slow
 def test_a_key_that_is_the_same_in_all_rows_still_divides_into_folds(tmp_path: Path) -> None:
     table = correlated(200, seed=1).append_column("id", pa.array(["x"] * 200))
     job = write(tmp_path, [table])

@@ -79,7 +79,7 @@ def pixels(column: pa.ChunkedArray, channels: int) -> np.ndarray:
     return np.stack(images).reshape(-1, channels, HEIGHT, WIDTH) / 255
 
 
-@pytest.fixture(scope="module", params=["mlp", "conv"])
+@pytest.fixture(scope="module", params=["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(f"tint-{request.param}")
     for day in (1, 2, 3):

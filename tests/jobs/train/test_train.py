@@ -56,6 +56,7 @@ def test_training_again_on_the_same_rows_is_no_work(cells: Path) -> None:
     assert len(Registry(cells.parent / "exported" / "cells").versions()) == 1
 
 
+@pytest.mark.slow
 def test_a_changed_option_or_a_changed_row_is_another_bundle(cells: Path) -> None:
     edited(cells, "latent = 8", "latent = 6")
 
@@ -68,6 +69,7 @@ def test_a_changed_option_or_a_changed_row_is_another_bundle(cells: Path) -> Non
     assert [naming.version for naming in registry.history()] == [first, second]
 
 
+@pytest.mark.slow
 def test_a_later_bundle_is_a_challenger_and_the_champion_stays(cells: Path) -> None:
     registry = Registry(cells.parent / "exported" / "cells")
     champion = registry.resolve("champion")
@@ -81,6 +83,7 @@ def test_a_later_bundle_is_a_challenger_and_the_champion_stays(cells: Path) -> N
     assert train(cells).alias == "challenger"
 
 
+@pytest.mark.slow
 def test_the_alias_champion_in_the_job_replaces_the_champion(cells: Path) -> None:
     edited(cells, "[train]\n", '[train]\nalias = "champion"\n')
     edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
@@ -92,6 +95,7 @@ def test_the_alias_champion_in_the_job_replaces_the_champion(cells: Path) -> Non
     assert registry.resolve("champion") == result.bundle
 
 
+@pytest.mark.slow
 def test_automatic_promotion_replaces_the_champion_if_every_check_passes(cells: Path) -> None:
     edited(cells, "[train]\n", "[promotion]\nautomatic = true\nmax_cost_increase = 10\nmax_auroc_drop = 1\n[train]\n")
     edited(cells, 'family = "ae"\ntrunk = "mlp"\nlatent = 8', 'family = "pca"\nlatent = 5')
@@ -105,6 +109,7 @@ def test_automatic_promotion_replaces_the_champion_if_every_check_passes(cells: 
     assert registry.faults() == []
 
 
+@pytest.mark.slow
 def test_automatic_promotion_leaves_a_challenger_that_fails_a_check(
     cells: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +196,7 @@ def test_a_bundle_that_is_named_late_is_promoted_too(cells: Path) -> None:
     assert (result.created, result.alias) == (False, "champion")
 
 
+@pytest.mark.slow
 def test_an_alias_of_the_job_keeps_the_champion(cells: Path) -> None:
     champion = Registry(cells.parent / "exported" / "cells").resolve("champion")
     edited(cells, "[train]\n", '[train]\nalias = "challenger"\n')

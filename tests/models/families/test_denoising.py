@@ -78,6 +78,7 @@ def plain_of_factors() -> Model:
     return of_factors(family="ae")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian", "masking", "swap", "salt_and_pepper"])
 def test_a_denoising_autoencoder_restores_noisy_digits_better_than_a_plain_one(
     plain_of_digits: Model, kind: str
@@ -89,6 +90,7 @@ def test_a_denoising_autoencoder_restores_noisy_digits_better_than_a_plain_one(
     assert error(denoising, held_out, kind) < 0.95 * error(plain_of_digits, held_out, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian", "masking", "swap", "salt_and_pepper"])
 @every_preset
 def test_a_denoising_model_restores_noisy_columns_better_than_a_plain_one(

@@ -98,6 +98,7 @@ def test_large_and_small_columns_can_be_combined(sizes: tuple[int, ...]) -> None
         torch.testing.assert_close(at_once[:, column], alone)
 
 
+@pytest.mark.slow
 def test_large_columns_compute_the_same_in_onnx_and_torch() -> None:
     model = build(CATEGORIES, Section(family="vae", trunk="mlp"), 0).eval()
     with torch.no_grad():  # trained, so to speak: else every member is as likely
