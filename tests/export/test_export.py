@@ -211,6 +211,7 @@ def test_exporting_prints_nothing_and_leaves_the_model_unchanged(family: str) ->
     assert all(parameter.requires_grad for parameter in case.scorer.probe.model.parameters())
 
 
+@pytest.mark.slow
 def test_every_loop_over_steps_is_one_scan_of_tens_of_nodes() -> None:
     case = _case("vrnn")
 

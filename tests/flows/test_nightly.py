@@ -159,6 +159,7 @@ def test_failed_quality_check_fails_the_run_with_a_message(cells: Path) -> None:
     assert not (cells.parent / "out" / "samples").exists()
 
 
+@pytest.mark.slow
 @on_a_server
 def test_missing_model_error_names_the_command(cells: Path) -> None:
     state = score(ScoreOptions(job=cells, model="challenger"), return_state=True)
