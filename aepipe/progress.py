@@ -17,6 +17,22 @@ def count_rows(progress: Progress | None, stage: str, rows: int) -> None:
         count(stage, rows)
 
 
+def seconds_text(seconds: float) -> str:
+    """Return a duration for people.
+
+    >>> [seconds_text(value) for value in (0.04, 9.96, 75, 7260)]
+    ['0.0 s', '10 s', '1 min 15 s', '2 h 1 min']
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 class StageParts:
     """Callback that reports the parts of a stage, such as partitions, under the name of the stage."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from aepipe.cli.console import say
-from aepipe.progress import Progress
+from aepipe.progress import Progress, seconds_text
 
 FIRST_BEAT_S, BEAT_S = 20.0, 60.0
 """A stage that lasts longer writes a line after the first, and again after each of the second."""
@@ -189,22 +189,6 @@ def stage_lines() -> Iterator[Progress]:
     finally:
         done.set()
         thread.join()
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a duration for people.
-
-    >>> [seconds_text(value) for value in (0.04, 9.96, 75, 7260)]
-    ['0.0 s', '10 s', '1 min 15 s', '2 h 1 min']
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _rows(stage: Stage) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
@@ -16,6 +17,7 @@ from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, OptionInvalid
 from aepipe.jobs.alerts.alert import alert
 from aepipe.jobs.alerts.events import EventLine, one_per_entity
+from aepipe.jobs.backfill.backfill import backfill
 from aepipe.jobs.backfill.plan import AS_OF, plan_backfill
 from aepipe.jobs.promotion.model_diff import diff_models
 from aepipe.jobs.promotion.promote import promote, rollback
@@ -192,3 +194,34 @@ def test_a_backfill_knows_scored_nights_and_reads_none_after_the_night(machines:
     settings = table_as_of(job, score_settings(job), night(3))
     assert [each.name for each in settings.table] == [night(day) for day in range(4)]
     assert plan_backfill(machines, first=night(6), model=AS_OF).steps[0].partition == LAST
+
+
+@pytest.mark.slow
+def test_a_backfill_as_of_writes_the_points_that_the_champion_wrote_on_its_night(machines: Path) -> None:
+    job, rows, scores = read_job(machines), machines.parent / "rows", machines.parent / "out" / "machines" / "scores"
+    compared = ["machine", "at", "score", "p_value", "is_anomaly", "model_version"]
+
+    def points() -> pa.Table:
+        return pq.read_table(scores / night(4), partitioning=None).select(compared)
+
+    later = [rows / night(day) for day in (5, 6)]
+    for folder in later:
+        folder.rename(machines.parent / folder.name)
+    score(machines, partitions=[night(4)])  # on its night there were no later ones
+    on_its_night = points()
+    for folder in later:
+        (machines.parent / folder.name).rename(folder)
+    machines.write_text(machines.read_text().replace("window = 24", "window = 32"))
+    train(machines)
+    promote(machines, force=True, why="a test")
+    log = job.bundle_path / "aliases.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[0]["when"] = "2026-01-02T00:00:00Z"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    score(machines, partitions=[night(4)])
+    assert not points()["score"].equals(on_its_night["score"])
+
+    done = backfill(machines, model=AS_OF, first=night(4), last=night(4))
+
+    assert [each.status for each in done.nights] == ["written"]
+    assert points().equals(on_its_night)

@@ -1,5 +1,6 @@
 """Jobs over Delta and Iceberg tables: the scores of plain files, and backfills that read a table as it was."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from aepipe.jobs.backfill.backfill import backfill
 from aepipe.jobs.init import init
+from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import Outputs
@@ -93,6 +95,35 @@ def test_a_backfill_as_of_reads_the_table_of_each_night(tmp_path: Path, monkeypa
     inputs = [Path(next(iter(night.details.inputs))).name for night in done.nights]
     newest = [night.details.inputs for night in score(job, partitions=[f"dt={day}" for day in NIGHTS]).nights]
     assert not set(inputs) & {Path(path).name for paths in newest for path in paths}
+
+
+def test_a_backfill_as_of_writes_the_scores_that_the_champion_wrote_on_its_night(tmp_path: Path) -> None:
+    source, last = Delta(tmp_path), f"dt={NIGHTS[-1]}"
+    for seed, day in enumerate(NIGHTS):
+        source.append(night(day, seed=seed), by=["dt"])
+    job = write_job(tmp_path, "table", "delta://rows")
+    train(job)
+
+    def scores() -> pa.Table:
+        return pq.read_table(Outputs(tmp_path / "out" / "table").path("scores", last))
+
+    score(job, partitions=[last])
+    on_its_night = scores()
+    source.append(night("2026-01-04", seed=7), by=["dt"])
+    job.write_text(job.read_text().replace(NIGHTS[0], NIGHTS[1]))
+    train(job)
+    promote(job, force=True, why="a test")
+    log = tmp_path / "exported" / "table" / "aliases.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[0]["when"] = "2026-01-01T03:00:00Z"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    score(job, partitions=[last])
+    assert not scores()["score"].equals(on_its_night["score"])
+
+    done = backfill(job, model="as-of", first=last, last=last)
+
+    assert [each.status for each in done.nights] == ["written"]
+    assert scores().equals(on_its_night)
 
 
 def test_init_writes_a_job_over_a_table(tmp_path: Path) -> None:

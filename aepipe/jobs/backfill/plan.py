@@ -17,6 +17,7 @@ from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, SchemaMi
 from aepipe.jobs.models import day_end, end_of
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import score_settings, table_as_of
+from aepipe.progress import seconds_text
 from aepipe.storage import SCORE, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer
 from aepipe.tables.partition_dates import date_of_partition
@@ -72,7 +73,10 @@ class BackfillPlan(Result):
         """Describe the plan, for a terminal."""
         rows = sum(step.rows for step in self.due)
         count = f"{len(self.due)} of {len(self.steps)} partitions are due, {rows:,} rows"
-        expected = "" if self.seconds is None else f", about {self.seconds:,.0f} s by the speed of earlier runs"
+        if self.seconds is not None:
+            expected = f", about {seconds_text(self.seconds)} by the speed of earlier runs"
+        else:
+            expected = "; the duration is unknown until one partition is scored" if self.due else ""
         failed = f"; {len(self.impossible)} cannot be scored" if self.impossible else ""
         return f"{count}{expected}{failed}"
 

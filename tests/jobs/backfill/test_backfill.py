@@ -1,14 +1,18 @@
 """Past partitions, each scored by the right model, and only once."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.registry import Registry
 from aepipe.errors import ArgumentInvalid, BundleNotFound, DataUnreadable
+from aepipe.inference.table_model import TableModel
 from aepipe.jobs.backfill.backfill import backfill
 from aepipe.jobs.backfill.plan import plan_backfill
 from aepipe.jobs.score import score
@@ -71,6 +75,41 @@ def test_a_plan_writes_nothing_and_says_what_is_due(job: Path) -> None:
     assert result.plan.seconds is not None
     assert "1 of 2 partitions are due, 200 rows, about " in result.plan.sentence
     assert not (job.parent / "out" / "linear" / "scores" / DAYS[2]).exists()
+
+
+def test_a_plan_says_why_it_knows_no_duration(job: Path) -> None:
+    plan = backfill(job, dry_run=True).plan
+    assert plan.seconds is None
+    assert plan.sentence == "3 of 3 partitions are due, 600 rows; the duration is unknown until one partition is scored"
+
+    backfill(job, last=DAYS[0])
+    sentence = backfill(job, dry_run=True).plan.sentence
+    assert re.fullmatch(r"2 of .*, 400 rows, about \d+\.\d s by the speed of earlier runs", sentence)
+    backfill(job)
+    assert backfill(job, dry_run=True).plan.sentence.startswith("0 of 3 partitions are due, 0 rows, about 0.0 s")
+
+
+def test_a_night_scored_by_a_later_champion_gets_the_values_of_its_own_champion_again(job: Path) -> None:
+    first, second = versions(job)
+
+    def scores() -> pa.Table:
+        return pq.read_table(job.parent / "out" / "linear" / "scores" / DAYS[0] / "part-0.parquet", partitioning=None)
+
+    expected = {
+        version: TableModel(Bundle.open(job.parent / "exported" / "linear" / version), device="cpu").score(
+            pq.read_table(job.parent / "rows" / DAYS[0], partitioning=None)
+        )
+        for version in (first, second)
+    }
+    compared = ["score", "p_value", "is_anomaly"]
+    score(job, partitions=[DAYS[0]])
+    assert scores().select(compared) == expected[second].select(compared)
+    assert expected[first].select(compared) != expected[second].select(compared)
+
+    backfill(job, model="as-of", last=DAYS[0])
+
+    assert scores().select(compared) == expected[first].select(compared)
+    assert set(scores()["model_version"].to_pylist()) == {f"linear/{first}"}
 
 
 def test_an_interrupted_backfill_does_only_the_rest(job: Path) -> None:
