@@ -113,7 +113,7 @@ class CellPredictor(nn.Module):
             logits = linear[:, begin:end] + F.linear(F.relu(hidden - own), self.output[begin:end])
             code = codes[:, self.used_categories[index]].unsqueeze(1)
             errors.append(logits.logsumexp(1, keepdim=True) - logits.gather(1, code))
-        return torch.cat(errors, 1)
+        return torch.cat(errors, 1) if errors else dense[:, :0]  # rows of texts alone
 
 
 def predicted_categories(layout: Layout) -> tuple[int, ...]:
@@ -133,6 +133,8 @@ def predicted_categories(layout: Layout) -> tuple[int, ...]:
 def fit_predictor(layout: Layout, train: CellRows, dev: CellRows, *, seed: int) -> CellPredictor:
     """Fit the predictor on training rows and keep the weights with the least loss on dev rows."""
     predictor = CellPredictor(layout, seed=seed)
+    if not predictor.numbers + predictor.codes:
+        return predictor.requires_grad_(False).eval()
     with torch.no_grad():
         predictor.linear[: predictor.numbers] = _regression(train.dense.clamp(-LIMIT, LIMIT))
         predictor.bias[predictor.numbers :] = _log_shares(predictor, train.codes)

@@ -220,3 +220,25 @@ def test_unknown_tokens_are_not_ruled_out() -> None:
     assert not impossible.categories(unknown).any()
     unknown[:, -1] = UNSEEN  # the category next to the text
     assert (impossible.categories(unknown)[:, 2] > 0).all()
+
+
+@torch.no_grad()
+def test_a_table_of_texts_alone_has_cells_scored_by_their_loss() -> None:
+    layout = LAYOUTS["text"].model_copy(
+        update={
+            "columns": ("line",),
+            "numbers": (),
+            "categories": tuple(
+                category.model_copy(update={"column": 0}) for category in LAYOUTS["text"].categories[:6]
+            ),
+            "texts": (LAYOUTS["text"].texts[0].model_copy(update={"column": 0}),),
+        }
+    )
+    train, dev = any_rows(layout, 60, seed=0), any_rows(layout, 20, seed=1)
+    model = families.build(layout, Model(family="ae"), seed=0)
+
+    scorer = fit_scorer(model, train, dev, head="reconstruction", reasons=1, has_cells=True, seed=0)
+
+    outputs = scorer(*(torch.from_numpy(dev[port.name]) for port in layout.ports))
+    assert scorer.cells is not None
+    assert all(torch.isfinite(output.float()).all() for output in outputs)
