@@ -23,7 +23,6 @@ from aepipe.cli import (
 from aepipe.cli.console import (
     PrintableFormatter,
     print_json,
-    print_table,
     print_text,
     print_warnings,
     printable,
@@ -130,33 +129,6 @@ def init(
     for line in written.lines():
         print_text(line)
     print_text(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
-
-
-@app.command()
-def convert(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="CSV or JSON files, or folders of them; .gz may follow.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder of Parquet files.")],
-    partition_by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column of dates; rows are written to dt=<date> folders.")
-    ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of CSV files, such as latin-1.")] = "utf-8",
-    json: Json = False,
-) -> None:
-    """Convert CSV or JSON files to Parquet, in bounded memory; each column gets the type that all its values have.
-
-    Example: [bold]aepipe convert exports/*.csv --out warehouse/orders --partition-by ordered_at[/bold]
-    """
-    from aepipe.jobs.convert import convert as run_conversion
-
-    with progress_bar(quiet=json) as progress:
-        result = run_conversion(files, out=out, partition_by=partition_by, encoding=encoding, progress=progress)
-    if json:
-        print_json(result)
-    else:
-        print_table("", ("column", "type"), [(column.name, column.type) for column in result.columns])
-        print_text(f"{result.sentence}. Run: aepipe init {result.path}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands about tables: `aepipe inspect` and `aepipe contract`."""
+"""Commands about tables: `aepipe convert`, `aepipe inspect` and `aepipe contract`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,57 @@ from typing import Annotated
 import typer
 
 from aepipe.cli import options
-from aepipe.cli.console import print_json, print_table, print_text
+from aepipe.cli.console import print_json, print_table, print_text, progress_bar
+
+
+def convert(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="CSV or JSON files, or folders of them; .gz may follow. With --gather also Parquet."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder of Parquet files.")],
+    partition_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of dates; rows are written to dt=<date> folders.")
+    ] = None,
+    gather: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column whose values become one list per value of --by; repeatable."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="With --gather: column that has one row each, such as a user.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="With --gather: column that keeps its last value; repeatable."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of CSV files, such as latin-1.")] = "utf-8",
+    json: options.Json = False,
+) -> None:
+    """Convert CSV or JSON files to Parquet, in bounded memory; each column gets the type that all its values have.
+
+    With --gather, rows such as one per purchase become one row per user, with a list of its items.
+
+    Example: [bold]aepipe convert exports/*.csv --out warehouse/orders --partition-by ordered_at[/bold]
+    """
+    from aepipe.jobs.convert import convert as run_conversion
+    from aepipe.jobs.gather import check_options
+    from aepipe.jobs.gather import gather as run_gathering
+
+    check_options(gather, by=by, keep=keep, partition_by=partition_by)
+    with progress_bar(quiet=json) as progress:
+        if gather and by is not None:
+            result = run_gathering(
+                files, out=out, columns=gather, by=by, keep=keep or (), encoding=encoding, progress=progress
+            )
+        else:
+            result = run_conversion(files, out=out, partition_by=partition_by, encoding=encoding, progress=progress)
+    if json:
+        print_json(result)
+    else:
+        print_table("", ("column", "type"), [(column.name, column.type) for column in result.columns])
+        print_text(f"{result.sentence}. Run: aepipe init {result.path}")
 
 
 def inspect(
@@ -66,4 +116,4 @@ def contract(
         typer.echo(result.text.rstrip("\n") if result.path is None else f"contract in {result.path}")
 
 
-COMMANDS = (inspect, contract)
+COMMANDS = (convert, inspect, contract)

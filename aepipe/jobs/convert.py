@@ -36,12 +36,16 @@ class ConvertResult(Result):
     rows: int
     files: int
     undated: int = 0
+    left_out: int = 0
+    """rows without a value of the column `by`, which were not gathered"""
+    by: str | None = None
 
     @property
     def sentence(self) -> str:
         """Summary for a terminal."""
         undated = f"; {self.undated:,} rows without a date are in dt=unknown" if self.undated else ""
-        return f"wrote {self.rows:,} rows in {self.files:,} files to {self.path}{undated}"
+        left_out = f"; {self.left_out:,} rows without '{self.by}' are left out" if self.left_out else ""
+        return f"wrote {self.rows:,} rows in {self.files:,} files to {self.path}{undated}{left_out}"
 
 
 def convert(
@@ -67,16 +71,12 @@ def convert(
         ArgumentInvalid: an argument cannot be used.
         DataUnreadable: a file is missing, or is not a table.
     """
-    if is_url(out):
-        raise LocalPathNeeded(f"{out} is a URL: expected a local folder. Convert to a local folder, and copy it.")
-    out, progress = Path(out), progress or no_progress
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ArgumentInvalid("out", [f"{out} exists already: expected a new or empty folder. Name another one."])
-    source = open_source(_files(files), encoding)
+    out, progress = new_folder(out), progress or no_progress
+    source = open_source(text_files(files), encoding)
     schema = source.schema(progress)
     if partition_by is not None:
         _check_date(schema, partition_by)
-    with building_folder(out) as staging, _Sinks(staging, schema) as sinks:
+    with building_folder(out) as staging, Sinks(staging, schema) as sinks:
         undated = 0
         for path, batch in source.batches(progress):
             for name, rows in _divided(path, batch, partition_by):
@@ -87,8 +87,28 @@ def convert(
     return ConvertResult(path=out, columns=columns, rows=sinks.rows, files=sinks.files, undated=undated)
 
 
-def _files(files: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return the files, sorted within each folder; all have one format."""
+def new_folder(out: str | Path) -> Path:
+    """Return the path of a folder to write.
+
+    Raises:
+        ArgumentInvalid: it exists and is not empty.
+        LocalPathNeeded: it is a URL.
+    """
+    if is_url(out):
+        raise LocalPathNeeded(f"{out} is a URL: expected a local folder. Convert to a local folder, and copy it.")
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ArgumentInvalid("out", [f"{out} exists already: expected a new or empty folder. Name another one."])
+    return out
+
+
+def text_files(files: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return CSV or JSON files, sorted within each folder.
+
+    Raises:
+        ArgumentInvalid: two files would become one.
+        DataUnreadable: a file or folder is missing, is a URL, or holds no such file.
+    """
     found: list[Path] = []
     for name in files:
         if is_url(name):
@@ -137,7 +157,7 @@ def _divided(path: Path, rows: pa.RecordBatch, column: str | None) -> Iterator[t
         yield f"dt={name}/part", rows.filter(pc.equal(names, name))
 
 
-class _Sinks:
+class Sinks:
     """Parquet files by name; beyond `MOST_OPEN` files, the one written least recently is closed."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
@@ -151,7 +171,7 @@ class _Sinks:
         """Number of files."""
         return sum(self._parts.values())
 
-    def __enter__(self) -> "_Sinks":
+    def __enter__(self) -> "Sinks":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
