@@ -67,7 +67,7 @@ def latent_map(latents: LatentMap, links: Mapping[tuple[str, int], str] | None =
 
     def paint(figure: "Figure") -> list[Mark]:
         # A layout engine ignores legends below axes with a fixed aspect ratio, so the axes have fixed positions.
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # not "none", which still draws the figure twice
         across, down = figure.get_size_inches() * POINTS_PER_INCH
         lefts = [_LEFT + index * (_PANEL + _GAP) for index in range(2 if names else 1)]
         panels = [figure.add_axes((left / across, _BOTTOM / down, _PANEL / across, height / down)) for left in lefts]

@@ -59,7 +59,8 @@ def shapes(axes: "Axes", xy: np.ndarray, shape: Shape, *, colour: str, point: fl
     path = Path(corners, codes)
     path.should_simplify = False  # simplification drops zero-length strokes, which are visible with round caps
     face, edge = (colour, "none") if shape.filled else ("none", colour)
-    axes.add_patch(PathPatch(path, facecolor=face, edgecolor=edge, linewidth=shape.width * factor, capstyle="round"))
+    # add_patch would measure every marker, to set limits that the caller sets
+    axes.add_artist(PathPatch(path, facecolor=face, edgecolor=edge, linewidth=shape.width * factor, capstyle="round"))
 
 
 def handle(shape: Shape, *, colour: str, label: str) -> "Line2D":

@@ -94,11 +94,16 @@ def draw(
         height: height in points.
         nearest: "x" shows the mark of the nearest column, "xy" a mark close to the pointer.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with _style(name):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
+        FigureCanvasSVG(figure)
         marks = paint(figure)
+        if figure.axes and (layout := figure.get_layout_engine()) is not None:
+            layout.execute(figure)
+            figure.set_layout_engine(None)  # savefig would draw the figure once more for it
         file = io.BytesIO()
         figure.savefig(file, format="svg", dpi=170, metadata=_NO_METADATA)
     placed = place_marks(figure, marks, width=width, height=height) if marks else ""

@@ -1,13 +1,15 @@
 """Figures as inline SVG."""
 
+import io
 import json
 import re
 from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+from matplotlib.figure import Figure
 
-from aepipe.report.figures.svg import PALETTE, draw
+from aepipe.report.figures.svg import PALETTE, _inline, _style, draw
 from aepipe.report.pointer import Mark
 
 
@@ -33,6 +35,15 @@ def test_drawing_is_well_formed_and_carries_no_namespace_or_metadata():
     assert "xmlns" not in svg(curve)
     assert not list(root.iter("metadata"))
     assert not list(root.iter("style"))
+
+
+def test_layout_is_that_of_a_saved_figure():
+    with _style("test"):
+        figure, file = Figure(figsize=(200 / 72, 100 / 72), layout="constrained"), io.BytesIO()
+        curve(figure)
+        figure.savefig(file, format="svg", dpi=170)
+
+    assert svg(curve) == _inline(file.getvalue(), name="test", label="A test", marks="", nearest="xy")
 
 
 def test_every_colour_is_a_css_variable():
