@@ -105,33 +105,6 @@ def _options(
 
 
 @app.command()
-def init(
-    data: Annotated[
-        str,
-        typer.Argument(help="Folder of Parquet files, one file, or a Delta or Iceberg table.", metavar="PATH"),
-    ],
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default: the folder's.")] = None,
-    job: Annotated[Path, typer.Option(help="Job file to write.")] = HERE,
-    force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
-    json: Json = False,
-) -> None:
-    """Write a job file for a table: proposed keys, event time and labels, and the inferred kind of every column.
-
-    Example: [bold]aepipe init warehouse/transactions --name fraud[/bold]
-    """
-    from aepipe.jobs.init import describe_job
-    from aepipe.jobs.init import init as write
-
-    written = write(data, name=name, job_path=job, force=force)
-    if json:
-        print_json(describe_job(written))
-        return
-    for line in written.lines():
-        print_text(line)
-    print_text(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
-
-
-@app.command()
 def train(
     job: JobPath = HERE,
     device: DeviceOption = None,

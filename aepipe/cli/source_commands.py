@@ -1,5 +1,6 @@
-"""Commands about tables: `aepipe convert`, `aepipe inspect` and `aepipe contract`."""
+"""Commands about tables: `aepipe init`, `aepipe convert`, `aepipe inspect` and `aepipe contract`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,58 @@ def convert(
         print_text(f"{result.sentence}. Run: aepipe init {result.path}")
 
 
+def init(
+    data: Annotated[
+        str,
+        typer.Argument(help="Folder of Parquet files, one file, or a Delta or Iceberg table.", metavar="PATH"),
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline; default: the folder's.")] = None,
+    job: Annotated[Path, typer.Option(help="Job file to write.")] = options.HERE,
+    key: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column that identifies a row; repeatable; '': none.")
+    ] = None,
+    event_time: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column with the time of a row; '': none.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column with the truth; repeatable; '': none.")
+    ] = None,
+    entity: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column that names what a row is about; repeatable; '': none."),
+    ] = None,
+    train_to: Annotated[
+        str | None, typer.Option(metavar="PARTITION", help="Last partition to learn from; default: all.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what is proposed.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing job file.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Write a job file for a table: proposed keys, event time and labels, and the inferred kind of every column.
+
+    On a terminal, ask about each proposal that no option decides.
+    Example: [bold]aepipe init warehouse/transactions --name fraud[/bold]
+    """
+    from aepipe.cli.init_questions import ask_roles, can_ask, may_replace
+    from aepipe.jobs.init import describe_job
+    from aepipe.jobs.init import init as write
+    from aepipe.jobs.init_choice import Choice
+
+    keys, labels, entities = (None if given is None else tuple(filter(None, given)) for given in (key, label, entity))
+    choice = Choice(keys=keys, event_time=event_time, labels=labels, entity=entities, train_to=train_to)
+    asks = not yes and not json and can_ask()
+    if asks and not force and job.exists():
+        force = may_replace(job)
+    ask = partial(ask_roles, given=choice) if asks else None
+    written = write(data, name=name, job_path=job, force=force, choice=choice, ask=ask)
+    if json:
+        print_json(describe_job(written))
+        return
+    for line in written.lines():
+        print_text(line)
+    print_text(f"wrote {written.path}. Check it, then run: aepipe train {written.path}")
+
+
 def inspect(
     path: Annotated[Path, typer.Argument(help="Job file, or Parquet file or folder.")] = options.HERE,
     contract: Annotated[
@@ -116,4 +169,4 @@ def contract(
         typer.echo(result.text.rstrip("\n") if result.path is None else f"contract in {result.path}")
 
 
-COMMANDS = (convert, inspect, contract)
+COMMANDS = (init, convert, inspect, contract)

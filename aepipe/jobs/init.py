@@ -4,12 +4,13 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import DataUnreadable, JobInvalid
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
+from aepipe.jobs.init_choice import AS_PROPOSED, Choice, Draft
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
@@ -42,7 +43,15 @@ class ProposedJob(Result):
 
 
 @files_opened_once()
-def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = False) -> ProposedJob:
+def init(
+    data: str | Path,
+    *,
+    name: str | None,
+    job_path: Path,
+    force: bool = False,
+    choice: Choice = AS_PROPOSED,
+    ask: Callable[[Draft], Choice] | None = None,
+) -> ProposedJob:
     """Write a job file with proposed keys, event time and labels, and the inferred columns as comments.
 
     Args:
@@ -50,8 +59,11 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         name: name of the job; None for that of the data.
         job_path: file to write.
         force: replace an existing file.
+        choice: decisions in place of proposals.
+        ask: called with the proposals, after `choice`; its decisions take their place.
 
     Raises:
+        ArgumentInvalid: a decision names a column or partition that the table does not have.
         JobInvalid: the file exists already.
         DataUnreadable: there is no Parquet at `data`.
     """
@@ -78,18 +90,26 @@ def init(data: str | Path, *, name: str | None, job_path: Path, force: bool = Fa
         log.warning("%s", fault)
     schema = infer_schema(job, partitions, footers, to_train=False, to_propose=True)
     groups = SampledGroups(partitions, footers, readable_columns(schema))
-    proposals = _without_empty_model(groups.proposals(), schema.columns)
-    ignored = {proposal.column for proposal in proposals}
-    notes = [f"column '{found.column}' {found.sentence}" for found in groups.drift() if found.column not in ignored]
-    notes += [
-        f"column '{name}' has one value in all sampled rows" for name in groups.constants() if name not in ignored
-    ]
-    notes += [*column_gaps(footers), *kind_warnings(job, schema)]
+    names = tuple(column.name for column in schema.columns)
+    draft = Draft(names, _without_empty_model(groups.proposals(), schema.columns), partitions)
+    if ask is not None:
+        choice = ask(draft._replace(proposals=draft.decide(choice)))
+    proposals = draft.decide(choice)
+    notes = [*_column_notes(groups, proposals), *column_gaps(footers), *kind_warnings(job, schema)]
     series = propose_series(partitions, schema, proposals)
     if series is not None:
         notes.append(f"{series.why}: [series] scores every point; remove it to score each row by itself")
-    put_bytes(job_path, _text(name, relative, schema, proposals, series).encode())
+    entity, split = choice.entity or (), _split_line(draft, choice)
+    put_bytes(job_path, _text(name, relative, schema, proposals, series, entity=entity, split=split).encode())
     return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))
+
+
+def _column_notes(groups: SampledGroups, proposals: Sequence[Proposal]) -> Iterator[str]:
+    """Yield a sentence about each column without a role that moves on, or that has one value."""
+    proposed = {proposal.column for proposal in proposals}
+    yield from (f"column '{found.column}' {found.sentence}" for found in groups.drift() if found.column not in proposed)
+    constant = (name for name in groups.constants() if name not in proposed)
+    yield from (f"column '{name}' has one value in all sampled rows" for name in constant)
 
 
 class InitResult(Result):
@@ -122,7 +142,26 @@ def _without_empty_model(proposals: Sequence[Proposal], columns: Sequence[Column
     return ()
 
 
-def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], series: SeriesProposal | None) -> str:
+def _split_line(draft: Draft, choice: Choice) -> str:
+    """Return the line with the last partition to learn from; a comment if all are learned from."""
+    if choice.train_to:
+        return f"to = {_quoted(choice.train_to)}  # last partition to learn from; later ones are only scored"
+    if draft.split is None:
+        return '# to = "..."               # last partition to learn from; default: all'
+    last, count, of = draft.split
+    return f"# to = {_quoted(last)}  # learn from the first {count} of {of} partitions only; default: all"
+
+
+def _text(
+    name: str,
+    data: Path,
+    schema: Schema,
+    proposals: Sequence[Proposal],
+    series: SeriesProposal | None,
+    *,
+    entity: Sequence[str],
+    split: str,
+) -> str:
     width = max((len(_key(column.name)) for column in schema.columns), default=0)
     roles = {proposal.column: proposal for proposal in proposals}
     is_table = not any(column.kind in ("image", "series") for column in schema.columns)
@@ -144,7 +183,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             "",
             "[data]",
             f"path = {_quoted(data.as_posix())}",
-            *_role_lines(proposals),
+            *_role_lines(proposals, entity),
             "",
             "[columns]",
             "# Inferred kind of each column. Remove the # and edit to override:",
@@ -157,6 +196,7 @@ def _text(name: str, data: Path, schema: Schema, proposals: Sequence[Proposal], 
             '# family = "vae"' if series is None else '# family = "ae"            # default: a denoising autoencoder',
             "",
             "[train]",
+            split,
             '# data = "clean"            # or "polluted" if some rows may be anomalies',
             "",
             "[calibration]",
@@ -191,8 +231,8 @@ def _one_line(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
-    """Yield the keys, labels and event time of `[data]`; as comments where none is proposed."""
+def _role_lines(proposals: Sequence[Proposal], entity: Sequence[str]) -> Iterator[str]:
+    """Yield the keys, labels, event time and entity of `[data]`; as comments where there is none."""
     for key, role, meaning in (
         ("keys", "key", "columns that identify a row: passed through, never modelled"),
         ("labels", "label", "ground-truth columns: passed through, never modelled"),
@@ -207,7 +247,8 @@ def _role_lines(proposals: Sequence[Proposal]) -> Iterator[str]:
         f"event_time = {_quoted(proposal.column)}  # {meaning}: {_one_line(proposal.why)}" for proposal in times
     )
     yield from [] if times else [f'# event_time = "..."        # {meaning}']
-    yield '# entity = "..."            # what a row is about, such as a device: alarms are also counted per entity'
+    listed = f"entity = [{', '.join(map(_quoted, entity))}]" if entity else '# entity = "..."'
+    yield f"{listed:<27} # what a row is about, such as a device: alarms are also counted per entity"
 
 
 def _column_line(

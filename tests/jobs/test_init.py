@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.config.job import read_job
-from aepipe.errors import DataUnreadable
+from aepipe.errors import ArgumentInvalid, DataUnreadable
 from aepipe.jobs.init import init
+from aepipe.jobs.init_choice import Choice
 from aepipe.jobs.inspect import inspect
 
 ROWS = 100
@@ -167,3 +168,48 @@ def test_messages_are_proposed_as_text_and_a_job_without_the_proposal_ignores_th
     written.path.write_text('name = "logs"\n[data]\npath = "logs"\n')
     kinds = {column.name: column.kind for column in inspect(written.path).columns}
     assert kinds == {"load": "number", "line": "ignore"}
+
+
+def test_decisions_take_the_place_of_proposals(tmp_path: Path) -> None:
+    data = write_days(tmp_path / "orders")
+    choice = Choice(keys=("batch", "order_id"), event_time="", labels=(), entity=("currency",), train_to="2026-01-04")
+
+    written = init(data, name=None, job_path=tmp_path / "job.toml", choice=choice)
+
+    job = read_job(written.path)
+    assert (job.data.keys, job.data.event_time, job.data.labels) == (("order_id", "batch"), None, ())
+    assert (job.data.entity, job.train.last) == (("currency",), "2026-01-04")
+    assert "batch" not in job.columns
+    text = written.path.read_text()
+    assert '"order_id",  # 600 distinct values' in text
+    assert '"batch",  # chosen by name' in text
+
+
+def test_a_split_is_proposed_as_a_comment(tmp_path: Path) -> None:
+    init(write_days(tmp_path / "six"), name=None, job_path=tmp_path / "six.toml")
+    init(write_days(tmp_path / "three", days=3), name=None, job_path=tmp_path / "three.toml")
+
+    proposed = '# to = "dt=2026-01-04"  # learn from the first 4 of 6 partitions only'
+    assert proposed in (tmp_path / "six.toml").read_text()
+    assert read_job(tmp_path / "six.toml").train.last is None
+    assert "learn from the first" not in (tmp_path / "three.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice(keys=("ordr_id",)), "key the table has no column 'ordr_id'; did you mean 'order_id'?"),
+        (Choice(event_time="when"), "event_time the table has no column 'when': expected one of order_id, at, amount"),
+        (Choice(entity=("shop",)), "entity the table has no column 'shop': expected one of"),
+        (Choice(keys=("at",), event_time="at"), "event_time 'at' is the key too. Name it once."),
+        (Choice(train_to="2025-12-31"), "train_to no partition lies"),
+    ],
+)
+def test_wrong_decisions_are_named_and_no_job_is_written(tmp_path: Path, choice: Choice, message: str) -> None:
+    data = write_days(tmp_path / "orders")
+
+    with pytest.raises(ArgumentInvalid) as raised:
+        init(data, name=None, job_path=tmp_path / "job.toml", choice=choice)
+
+    assert message in str(raised.value).replace(": ", " ", 1)
+    assert not (tmp_path / "job.toml").exists()
