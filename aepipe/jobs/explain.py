@@ -15,7 +15,7 @@ from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.inference.reason_words import cell_columns
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.unlikely_tokens import describe_rows
-from aepipe.jobs.explain_points import explain_place, explain_points
+from aepipe.jobs.explain_points import PointPlace, explain_places, explain_points
 from aepipe.jobs.explanation import ColumnLine, Explanation, Heat, StepLine
 from aepipe.jobs.row_images import drawn_images
 from aepipe.jobs.row_lookup import find_places, find_rows, row_in_partition
@@ -26,7 +26,7 @@ from aepipe.report import formatting as wording
 from aepipe.storage import put_bytes
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
-from aepipe.tables.partitions import Partition
+from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.struct_fields import flatten_table
 
 
@@ -60,13 +60,12 @@ def explain(
         raise ArgumentInvalid("picture", ["expected one row of an image model. Name one key, or omit the picture."])
     distinct, names = list(dict.fromkeys(keys)), ", ".join(job.data.keys)
     if opened.bundle.series is not None:
-        places = [_place(job, row)] if row is not None else []
-        places += [(place[0], row_in_partition(place)) for place in (find_places(job, distinct) if distinct else ())]
-        points = [row] if row is not None else [f"{names} = {key}" for key in distinct]
-        return tuple(
-            explain_place(job, opened, partition, index, name=name)
-            for (partition, index), name in zip(places, points, strict=True)
-        )
+        table = discover(job)
+        if row is not None:
+            return explain_places(job, opened, [PointPlace(row, *_place(job, row, table))], table)
+        found = zip(distinct, find_places(job, distinct, table), strict=True)
+        places = [PointPlace(f"{names} = {key}", place[0], row_in_partition(place)) for key, place in found]
+        return explain_places(job, opened, places, table)
     if row is not None:
         rows = [_at(job, row, columns)]
     else:
@@ -75,11 +74,12 @@ def explain(
     return tuple(_explained(opened, found, None if picture is None else as_path(picture)) for found in rows)
 
 
-def _place(job: Job, place: str) -> tuple[Partition, int]:
+def _place(job: Job, place: str, table: Sequence[Partition] | None = None) -> tuple[Partition, int]:
+    """Return partition and position of a place such as dt=2026-01-05:17; table: all partitions, if they are known."""
     name, colon, index = place.rpartition(":")
     if not colon or not index.isdecimal():
         raise ArgumentInvalid("row", [f"expected PARTITION:INDEX, such as dt=2026-01-05:17, got '{place}'"])
-    (partition,) = chosen_partitions(job, [name])
+    (partition,) = chosen_partitions(job, [name], table=table)
     return partition, int(index)
 
 

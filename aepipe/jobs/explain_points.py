@@ -1,6 +1,7 @@
 """Explanation of a point of a series job: the windows that contain it, channels and steps of the highest one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,33 +22,54 @@ from aepipe.jobs.explanation import ColumnLine, Explanation, KnownWindowLine, Po
 from aepipe.report import formatting as wording
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import SCORE, Outputs, read_parquet
-from aepipe.tables.partitions import Partition, discover
+from aepipe.tables.partitions import Partition
 
 
-def explain_place(job: Job, model: TableModel, partition: Partition, row: int, *, name: str) -> Explanation:
-    """Explain a row of a partition with the context that scoring has.
+class PointPlace(NamedTuple):
+    """Row of a partition of a series job, from 0, and its name in an explanation."""
+
+    name: str
+    partition: Partition
+    row: int
+
+
+def explain_places(
+    job: Job, model: TableModel, places: Sequence[PointPlace], table: Sequence[Partition]
+) -> tuple[Explanation, ...]:
+    """Explain rows with the context that scoring has, in the order of `places`; each partition is read once.
 
     Args:
         job: the job.
         model: the model.
-        partition: the partition.
-        row: position in the partition, from 0.
-        name: name of the row in the result.
+        places: the rows.
+        table: all partitions of the job, which windows reach into.
 
     Raises:
         ArgumentInvalid: there is no such row.
         DataUnreadable, SchemaMismatch: a file cannot be read, or has other columns than the bundle was trained on.
     """
+    partitions = {place.partition.name: place.partition for place in places}
+    found: dict[PointPlace, Explanation] = {}
+    for name, partition in partitions.items():
+        mine = [place for place in places if place.partition.name == name]
+        found |= zip(mine, _explain_partition(job, model, partition, mine, table), strict=True)
+    return tuple(found[place] for place in places)
+
+
+def _explain_partition(
+    job: Job, model: TableModel, partition: Partition, places: Sequence[PointPlace], table: Sequence[Partition]
+) -> Iterator[Explanation]:
     stage = model.bundle.series
-    assert stage is not None, "explain() asks"
-    rows, is_own = read_with_context(model.bundle, stage, partition, discover(job))
-    own = np.flatnonzero(is_own)
-    if row >= len(own):
-        last = f"{partition.name}:{len(own) - 1}" if len(own) else "none, as the partition is empty"
-        raise ArgumentInvalid("row", [f"expected a row up to the last, {last}, got '{name}'"])
-    found = _explained(model, stage, *rows_of_entity(rows, int(own[row])), name=name)
-    written = _written_flag(job, model, partition.name, row)
-    return found if written is None else found.model_copy(update={"is_anomaly": written})
+    assert stage is not None, "the caller asks"
+    rows, is_own = read_with_context(model.bundle, stage, partition, table)
+    own, flags = np.flatnonzero(is_own), _written_flags(job, model, partition.name)
+    for place in places:
+        if place.row >= len(own):
+            last = f"{partition.name}:{len(own) - 1}" if len(own) else "none, as the partition is empty"
+            raise ArgumentInvalid("row", [f"expected a row up to the last, {last}, got '{place.name}'"])
+        found = _explained(model, stage, *rows_of_entity(rows, int(own[place.row])), name=place.name)
+        written = None if place.row >= len(flags) else flags[place.row]
+        yield found if written is None else found.model_copy(update={"is_anomaly": written})
 
 
 def explain_points(model: TableModel, table: pa.Table, at: Sequence[int]) -> tuple[Explanation, ...]:
@@ -58,14 +80,14 @@ def explain_points(model: TableModel, table: pa.Table, at: Sequence[int]) -> tup
     return tuple(_explained(model, stage, *rows_of_entity(rows, row), name=str(row)) for row in at)
 
 
-def _written_flag(job: Job, model: TableModel, partition: str, row: int) -> bool | None:
-    """Return the flag in the scores of a partition, whose threshold may have adapted; None if it is not scored."""
+def _written_flags(job: Job, model: TableModel, partition: str) -> list[bool]:
+    """Return the flags in the scores of a partition, whose threshold may have adapted; none if it is not scored."""
     outputs = Outputs(job.out_path)
     manifest = outputs.manifest(SCORE, partition)
     if manifest is None or manifest.model_version != model.version or not manifest.has_all_files(outputs.root):
-        return None
+        return []
     flags = read_parquet(outputs.root / manifest.files["scores"].path, ["is_anomaly"])["is_anomaly"]
-    return bool(flags[row].as_py()) if row < len(flags) else None
+    return [bool(flag) for flag in flags.to_pylist()]
 
 
 def _explained(model: TableModel, stage: SeriesStage, rows: SeriesRows, row: int, *, name: str) -> Explanation:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, OptionInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
+from aepipe.tables.entities import join_parts
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
 from aepipe.tables.unification import unified_table
@@ -40,12 +41,13 @@ def find_rows(
     return unified_table([_read(file, row, columns) for _, file, row in find_places(job, texts)])
 
 
-def find_places(job: Job, texts: Sequence[str]) -> list[Place]:
+def find_places(job: Job, texts: Sequence[str], table: Sequence[Partition] | None = None) -> list[Place]:
     """Find the place of one row per key, in the order of the keys.
 
     Args:
         job: The job.
         texts: Keys as text; the values of several key columns in the order of `[data] keys`, separated by commas.
+        table: All partitions; None: they are listed.
 
     Raises:
         JobInvalid: The job has no key column.
@@ -57,7 +59,7 @@ def find_places(job: Job, texts: Sequence[str]) -> list[Place]:
     wanted = {text: _condition(keys, text) for text in texts}
     found: dict[str, list[Place]] = {text: [] for text in texts}
     faults: list[str] = []
-    for partition in discover(job):
+    for partition in discover(job) if table is None else table:
         for file in partition.files:
             try:
                 matches = list(_matches(file, keys, wanted))
@@ -85,7 +87,7 @@ def _key_texts(job: Job) -> Iterator[str]:
         usable = [footer.path for footer in footers if set(keys) <= set(footer.schema.names)]
         for batch in slices(usable, keys, rows=READ_ROWS):
             for values in zip(*(batch.column(name).to_pylist() for name in keys), strict=True):
-                yield ",".join(map(str, values))
+                yield join_parts([str(value) for value in values])
 
 
 def _condition(keys: Sequence[str], text: str) -> Condition:

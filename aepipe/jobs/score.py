@@ -236,13 +236,16 @@ def _is_current(manifest: Manifest[ScoreDetails], partition: Partition, outputs:
         return False
 
 
-def chosen_partitions(job: Job, names: Sequence[str] | None, *, as_of: bool = False) -> tuple[Partition, ...]:
+def chosen_partitions(
+    job: Job, names: Sequence[str] | None, *, as_of: bool = False, table: Sequence[Partition] | None = None
+) -> tuple[Partition, ...]:
     """Return the named partitions; None: those that `[score]` selects, without removed and expired ones.
 
     Args:
         job: the job.
         names: names of partitions.
         as_of: read the named partitions of a Delta or Iceberg table as they were on their days.
+        table: all partitions, to find the names in; None: they are listed.
 
     Raises:
         DataUnreadable: the table has no partition, or none in the range.
@@ -250,7 +253,10 @@ def chosen_partitions(job: Job, names: Sequence[str] | None, *, as_of: bool = Fa
     """
     if not names:
         return _selected(job)[0]
-    found = discover_as_of(job, day_end) if as_of else discover(job)
+    if table is not None:
+        found = tuple(table)
+    else:
+        found = discover_as_of(job, day_end) if as_of else discover(job)
     known = {name: named(found, name) for name in names}
     absent = [name for name, partition in known.items() if partition is None]
     if absent:

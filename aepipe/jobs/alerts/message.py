@@ -16,7 +16,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.storage import PartitionResult
 from aepipe.storage.partition_result import describe_cells
-from aepipe.tables.entities import NO_ENTITY
+from aepipe.tables.entities import NO_ENTITY, join_parts
 
 MOST_READ = 10_000
 """Flagged rows that are compared to find the rows of a message."""
@@ -159,7 +159,7 @@ def group_by_entity(alarms: Sequence[Alarm], entity: Sequence[str]) -> tuple[Ale
         return tuple(AlertLine(alarm=alarm, entity=None, rows=1) for alarm in alarms)
     groups: dict[str, list[Alarm]] = {}
     for alarm in alarms:
-        groups.setdefault(",".join(alarm.keys.get(name, NO_ENTITY) for name in entity), []).append(alarm)
+        groups.setdefault(join_parts([alarm.keys.get(name, NO_ENTITY) for name in entity]), []).append(alarm)
     return tuple(AlertLine(alarm=rows[0], entity=value, rows=len(rows)) for value, rows in groups.items())
 
 

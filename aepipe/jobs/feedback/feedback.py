@@ -29,6 +29,7 @@ from aepipe.jobs.feedback.verdicts import (
 from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import LATEST
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet
+from aepipe.tables.entities import quoted_as_needed
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 MEANINGS = get_args(Meaning)
@@ -164,7 +165,8 @@ def _requests(
     else:
         if keys and verdict is None:
             raise ArgumentInvalid("verdict", [f"expected one of {', '.join(MEANINGS)}, got none. Name one."])
-        records = [{"key": k, "verdict": verdict, "reason": reason, "expires": expires, "mute": mute} for k in keys]
+        shared = {"verdict": verdict, "reason": reason, "expires": expires, "mute": mute}
+        records = [{"key": quoted_as_needed(key, len(job.data.keys)), **shared} for key in keys]
     faults: list[str] = []
     found = [
         _checked(record, f"row {index}" if file else record["key"], faults) for index, record in enumerate(records)

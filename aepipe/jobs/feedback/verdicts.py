@@ -19,6 +19,7 @@ from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.frozen import FrozenModel
 from aepipe.storage import HIDDEN, append_lines, digest_bytes, naming
+from aepipe.tables.entities import join_columns
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,8 @@ def plain_key(text: str) -> str:
 
 
 def key_texts(rows: pa.Table, keys: Sequence[str]) -> pa.Array:
-    """Return the key of each row as text, the values of several columns separated by commas; null without a key."""
-    columns = [rows[name].combine_chunks().cast(pa.string()) for name in keys]
-    texts = columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, ",")
+    """Return the key of each row as text, the values of several columns as by `join_columns`; null without a key."""
+    texts = join_columns([rows[name].combine_chunks().cast(pa.string()) for name in keys])
     for pattern, written in _TIMES:
         texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=written)
     return texts

@@ -25,6 +25,7 @@ from aepipe.report import formatting
 from aepipe.report.compare_page import ComparePage, Measure, PairedDrift, Side
 from aepipe.report.page_model import Scores
 from aepipe.storage import Manifest, ScoreDetails
+from aepipe.tables.entities import join_parts
 
 Nights = tuple[ScoredPartitions, ScoredPartitions]
 
@@ -211,7 +212,8 @@ def _join(
 def _row_by_value(table: pa.Table, columns: Sequence[str], side: SideRows) -> dict[str, int]:
     """Return the row that stands for each value of the columns: a flagged one, else that with the lowest p-value."""
     values = [as_texts(table[name].combine_chunks()) for name in columns]
-    texts = [None if None in row else ", ".join(map(str, row)) for row in zip(*values, strict=True)]
+    rows = zip(*values, strict=True)
+    texts = [None if None in row else join_parts([str(text) for text in row], ", ") for row in rows]
     found: dict[str, int] = {}
     for row in np.lexsort((side.p_value, ~side.flagged)).tolist():
         if (text := texts[row]) is not None:
