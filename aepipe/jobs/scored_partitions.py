@@ -16,6 +16,8 @@ from aepipe.inference.table_model import TableModel
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.partitions import Partition
+from aepipe.tables.source_files import printable
 
 LATEST = 31
 """Number of latest partitions that a report or a threshold reads."""
@@ -110,6 +112,13 @@ class ScoredPartitions:
             for manifest in self.manifests
             if all(_has_digest(as_path(path), digest) for path, digest in manifest.details.inputs.items())
         )
+
+    def is_same(self, manifest: Manifest[ScoreDetails], partition: Partition) -> bool:
+        """Return whether a partition of the source has the files that were scored, in the same order, here or moved."""
+        inputs = manifest.details.inputs
+        if [printable(file) for file in partition.files] == list(inputs):
+            return manifest.partition in self.unchanged
+        return len(partition.files) == len(inputs) and all(map(_has_digest, partition.files, inputs.values()))
 
 
 def _has_digest(path: Path, digest: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.report.series import SeriesLine
+from aepipe.report.unusual_windows import UnusualWindow
 from aepipe.report.what_if import WhatIf
 from aepipe.storage import PartitionResult
 
@@ -250,6 +251,7 @@ class ReportPage:
         drift: every alarm, and the largest changes of the latest compared partition.
         entities: the entities with the most flagged rows.
         series: the series with the highest scores, of a series job.
+        windows: its most unusual windows, in the order of their scores.
         absent: reason per missing section: partitions, scores, costs, what_if, drift, series, anomalies,
             entities, latents, samples, traversals, comparisons, training, files, card.
     """
@@ -263,6 +265,7 @@ class ReportPage:
     drift: tuple[DriftLine, ...] = ()
     entities: tuple[EntityLine, ...] = ()
     series: tuple[SeriesLine, ...] = ()
+    windows: tuple[UnusualWindow, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
     anomalies: TopAnomalies | None = None
     latents: LatentMap | None = None

@@ -1,6 +1,9 @@
 """Points of a series job and what their scores rest on, through the command and the Python interface."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,11 @@ from typer.testing import CliRunner
 import aepipe
 from aepipe.cli.main import app
 from aepipe.errors import ArgumentInvalid, OptionInvalid
+from aepipe.jobs import explain as explanations
+from aepipe.jobs import explain_points as points
+from aepipe.jobs import row_lookup
 from aepipe.jobs.explain import explain
+from aepipe.jobs.report.report import report
 from tests.support.machines import FAULT, night
 
 pytestmark = pytest.mark.slow
@@ -130,3 +137,46 @@ def test_python_explains_the_flagged_points_of_a_frame_or_those_asked_for(traine
     ]
     with pytest.raises(ArgumentInvalid, match="at: expected a whole number from 0 to 383, got 384"):
         model.explain(frame, at=[384])
+
+
+def test_several_points_are_explained_with_one_listing_and_one_reading_of_their_partition(
+    trained_machines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [_peak(trained_machines), 3, 70]
+    keys = [f"{each['machine']},{each['at']}" for each in _source(trained_machines).take(rows).to_pylist()]
+    alone = [explain(trained_machines, [key])[0] for key in keys]
+    calls: Counter[str] = Counter()
+    for module, name in ((explanations, "discover"), (row_lookup, "discover"), (points, "read_with_context")):
+        monkeypatch.setattr(module, name, _counted(calls, getattr(module, name)))
+
+    together = explain(trained_machines, keys)
+
+    assert together == tuple(alone)
+    assert calls == {"discover": 1, "read_with_context": 1}
+
+
+def _counted(calls: Counter[str], function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls[function.__name__] += 1
+        return function(*arguments, **options)
+
+    return counted
+
+
+def test_the_report_draws_the_most_unusual_windows_with_their_nearest_known_ones(machines: Path) -> None:
+    peak = _peak(machines.parent)
+    (found,) = explain(machines, row=f"{LAST}:{peak}")
+    assert found.point is not None
+    assert found.point.known is not None
+
+    page = report(machines).path.read_text()
+
+    first = " ".join(page.split("Most unusual windows")[1].split("</article>")[0].split())
+    window, known = found.point.windows[found.point.highest], found.point.known
+    assert f"{window.first} to {window.last}" in first
+    assert f"Nearest known window: {known.first} to {known.last}, training rows" in first
+    assert first.index("load,") < first.index("heat,")
+    assert first.count("<path") == 4
+
+    (machines.parent / "rows" / LAST / "part-0.parquet").unlink()
+    assert LAST not in report(machines).path.read_text().split("Most unusual windows")[1].split("</section>")[0]

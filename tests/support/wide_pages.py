@@ -29,6 +29,7 @@ from aepipe.report.page_model import (
 )
 from aepipe.report.sample_page import SamplePage
 from aepipe.report.series import SeriesEvent, SeriesLine
+from aepipe.report.unusual_windows import UnusualWindow, WindowChannel
 from aepipe.report.what_if import WhatIf
 from aepipe.storage import PartitionResult
 from tests.support.partition_results import partition_result
@@ -145,7 +146,25 @@ def series_page() -> ReportPage:
         for name in NAMES
     )
     header = Header("pumps", "pumps/20260131-1a2b", WHEN, "champion", 0.001, 20_000)
-    return ReportPage(header=header, partitions=_partitions(rng)[:5], scores=Scores(score, score, 11.0), series=lines)
+    drawn = tuple(WindowChannel(name=name, read=rng.normal(size=100), known=rng.normal(size=100)) for name in NAMES)
+    windows = tuple(
+        UnusualWindow(
+            entity=name,
+            partition=NIGHTS[0],
+            first="2026-01-01 00:00:00.000000001",
+            last="2026-01-01 00:10:00.123456789",
+            score=12.3,
+            p_value=1e-5,
+            flagged=True,
+            channels=drawn,
+            main=(0.2, 0.6),
+            known=("2025-12-01 00:00:00.000000001", "2025-12-01 00:10:00.123456789"),
+            distance=2.5,
+        )
+        for name in NAMES
+    )
+    scores = Scores(score, score, 11.0)
+    return ReportPage(header=header, partitions=_partitions(rng)[:5], scores=scores, series=lines, windows=windows)
 
 
 def sample_page() -> SamplePage:

@@ -88,6 +88,7 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
     notices += alarm_warnings([scored.result(manifest) for manifest in scored.manifests], model.bundle.calibration)
     found = model.bundle.manifest.details.get("warnings")
     notices += [f"training: {warning}" for warning in found] if isinstance(found, list) else []
+    series, windows = build_series(scored)
     return ReportPage(
         notices=tuple(notices),
         header=page_data.build_header(scored, model, alias),
@@ -97,7 +98,8 @@ def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compare
         what_if=build_what_if(scored),
         drift=build_drift(scored),
         entities=build_entities(scored),
-        series=build_series(scored),
+        series=series,
+        windows=windows,
         reasons=scan.first_reasons,
         anomalies=page_data.build_top_anomalies(scored, scan),
         latents=page_data.build_latent_map(scored, scan),
