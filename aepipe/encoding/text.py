@@ -38,6 +38,7 @@ class TextCodec(Codec):
     vocabulary: tuple[str, ...] = Field(description="pieces with a code of their own, by falling frequency")
     length: int = Field(ge=1, description="number of positions")
     cut: float = Field(0.0, description="share of the training texts that are longer")
+    unknown: float = Field(0.0, description="share of the tokens of the training texts that are not in the vocabulary")
     bpe: str | None = Field(None, description="byte-pair encoding, as the JSON of the package tokenizers")
     may_be_missing: bool = False
     index: int = Field(ge=0, description="index of the column in the layout")
@@ -141,12 +142,16 @@ def fit_text(column: Column, index: int, values: pa.ChunkedArray) -> TextCodec:
     longest = np.array([len(each) for each in pieces], np.int64)
     length = column.length or min(MOST_TOKENS, _quantile(longest, counts) + 1)
     cut = float(counts[longest > length].sum() / max(1, counts.sum()))
+    vocabulary = _vocabulary(kind, pieces, counts, bpe)
+    codes = _Codes(dict.fromkeys(vocabulary, END + 1), has_digits=kind == "words")
+    unknown = np.array([sum(codes[piece] == UNSEEN for piece in each) for each in pieces], np.int64)
     return TextCodec(
         name=column.name,
         tokens=kind,
-        vocabulary=_vocabulary(kind, pieces, counts, bpe),
+        vocabulary=vocabulary,
         length=length,
         cut=round(cut, 6),
+        unknown=round(float((unknown * counts).sum() / max(1, (longest * counts).sum())), 6),
         bpe=bpe,
         may_be_missing=values.null_count > 0,
         index=index,

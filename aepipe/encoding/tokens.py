@@ -16,7 +16,9 @@ UNREADABLE = "\ufffd"
 DIGITS = "0"
 """Stands for a word with digits that is not in the vocabulary; a leading space is kept."""
 
-_WORDS = re.compile(r" ?(?:[^\W_]+|[^\w\s]|_)|\s")
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+"""Chinese and Japanese letters, which no space divides into words: each is a piece."""
+_WORDS = re.compile(rf" ?(?:[{_UNSPACED}]|[^\W_{_UNSPACED}]+|[^\w\s]|_)|\s")
 _SMILES = re.compile(r"\[[^\[\]]*\]|Br|Cl|%[0-9]{2}|.", re.DOTALL)
 _BPE_VOCABULARY = 1_000
 _LEAST_COUNT = 2
@@ -34,6 +36,8 @@ def pieces_of(texts: Sequence[str], kind: TokenKind, trained: str | None = None)
 
     >>> pieces_of(["disk sda1: 17 ms"], "words")
     [['disk', ' sda1', ':', ' 17', ' ms']]
+    >>> pieces_of(["磁盘 sda"], "words")
+    [['磁', '盘', ' sda']]
     >>> pieces_of(["CC(=O)Cl"], "smiles")
     [['C', 'C', '(', '=', 'O', ')', 'Cl']]
     """

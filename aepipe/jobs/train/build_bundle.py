@@ -33,10 +33,10 @@ from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
 from aepipe.jobs.train.fitting import (
     FittedModel,
     FittedScorer,
-    collapse_warnings,
     fit_bundle_scorer,
     fit_labels,
     fit_model,
+    model_warnings,
 )
 from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
@@ -168,7 +168,7 @@ def make_bundle(
                 calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
             else:
                 calibrated = _calibrate_on_points(job, series, data, exported)
-    warnings = (*rows.warnings, *collapse_warnings(data.encoding.layout, fitted.metrics))
+    warnings = (*rows.warnings, *model_warnings(data.encoding, fitted.metrics))
     build = Build(
         job,
         partitions,

@@ -1,10 +1,14 @@
-"""Warnings about the columns of a training set: counters, copies of a label, and columns that are left out."""
+"""Warnings about the columns of a training set: counters, copies of a label, left out columns, texts read in part."""
 
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
 from aepipe.config.job import Job
+from aepipe.encoding import Encoding
+from aepipe.encoding.items import ItemsCodec
+from aepipe.encoding.text import TextCodec
+from aepipe.encoding.tokens import DIGITS
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import column_gaps
 from aepipe.jobs.role_warnings import kind_warnings, label_copy_warnings, modelled_label_warnings
@@ -17,6 +21,10 @@ from aepipe.tables.text_values import ISO, guess_notation, joined_texts
 
 _SAMPLED_TEXTS = 10_000
 _LEAST_PARSED = 0.5
+_CUT = 0.01
+"""Share of longer texts that is no news: the default length holds 99 %."""
+_UNKNOWN = 0.1
+"""Maximum share of unknown tokens without a warning."""
 _SORTED_NOTATIONS = (ISO, "%Y/%m/%d", "%Y%m%d")
 
 
@@ -90,3 +98,28 @@ def left_out_warnings(job: Job, schema: Schema) -> Iterator[str]:
         is_struct = column.name in tops.values()
         if column.kind == "ignore" and not (by_rule or is_struct or {column.name, tops.get(column.name)} & named):
             yield f"column '{column.name}' ({column.type}) is not modelled: {column.why}"
+
+
+def token_warnings(encoding: Encoding) -> Iterator[str]:
+    """Name the columns of texts and items that the model reads in part, or whose texts look alike to it."""
+    for codec in encoding.codecs:
+        if not isinstance(codec, TextCodec | ItemsCodec):
+            continue
+        what, unit = ("texts", "tokens") if isinstance(codec, TextCodec) else ("lists", "items")
+        if codec.cut > _CUT:
+            yield (
+                f"column '{codec.name}': {codec.cut:.1%} of the training {what} have more than the {codec.length} "
+                f"{unit} that the model reads, so that the others have no score. Set a greater length under [columns]."
+            )
+        if isinstance(codec, ItemsCodec):
+            continue
+        if {piece.strip() for piece in codec.vocabulary} == {DIGITS} and codec.tokens == "words":
+            yield (
+                f"column '{codec.name}': its texts are numbers, which all read as one token. "
+                'Set it to "number" or "category", or tokens to "characters", under [columns].'
+            )
+        if codec.unknown > _UNKNOWN:
+            yield (
+                f"column '{codec.name}': {codec.unknown:.0%} of the tokens occur once in the training texts, and look "
+                'alike to the model. Set tokens to "characters" or "bpe" under [columns].'
+            )

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from aepipe.config.job import Job
+from aepipe.encoding import Encoding
 from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.heads.selection import HeadChoice
 from aepipe.jobs.train.bundle_plan import BundlePlan, refuse_clusters, refuse_flow
 from aepipe.jobs.train.classification import FoundClasses, find_classes
+from aepipe.jobs.train.column_warnings import token_warnings
 from aepipe.jobs.train.head_selection import choose_head_by_labels
 from aepipe.jobs.train.training_data import TrainingData, rows_of
 from aepipe.layout import Layout
@@ -67,6 +69,11 @@ def fit_model(
     curve = fit(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
     metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
     return FittedModel(model, curve, metrics)
+
+
+def model_warnings(encoding: Encoding, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Describe what the model does not read of its columns, and whether its latents are unused."""
+    return (*token_warnings(encoding), *collapse_warnings(encoding.layout, metrics))
 
 
 def collapse_warnings(layout: Layout, metrics: Mapping[str, float]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Training names columns that move on, copies of a label, labels that are modelled, and columns left out."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, parse_job
 from aepipe.jobs.init import init
 from aepipe.jobs.inspect import inspect
+from aepipe.jobs.train.column_warnings import token_warnings
 from aepipe.jobs.train.train import train_job
 from aepipe.jobs.train.training_rows import read_training_rows
 from aepipe.tables.partitions import discover
+from tests.support.columns import one_column
 
 ROWS = 120
 
@@ -175,3 +178,43 @@ def test_event_time_as_iso_text_needs_no_format(tmp_path: Path) -> None:
     days = np.arange("2026-01-01", "2026-05-01", dtype="M8[D]").astype(str).tolist()
 
     assert warnings_of(job_of(tmp_path, {"at": days, "x": normal()}, data={"event_time": "at"})) == ()
+
+
+USUAL_LINES = [f"user {user} opened door {door}" for user in ("ana", "bo") for door in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "spec", "message"),
+    [
+        (USUAL_LINES * 5, {}, None),
+        (["", ""] * 50, {}, None),
+        ([None, "x"] * 50, {}, None),
+        ([str(number) for number in range(100)], {}, "its texts are numbers, which all read as one token"),
+        ([str(number) for number in range(100)], {"tokens": "characters"}, None),
+        (
+            [f"{'qwertzuiop'[at % 10]}{'x' * at}" for at in range(100)] + ["a", "a"],
+            {},
+            r"\d\d% of the tokens occur once",
+        ),
+        (USUAL_LINES * 5, {"length": 4}, r"100\.0% of the training texts have more than the 4 tokens that the model"),
+        (["磁盘坏了", "网络断了", "磁盘满了", "网络好了"] * 5, {}, None),
+    ],
+)
+def test_a_text_column_that_is_read_in_part_is_named(
+    texts: list[str | None], spec: dict[str, object], message: str | None
+) -> None:
+    encoding = one_column(pa.array(texts, pa.string()), {"kind": "text", **spec})
+
+    found = list(token_warnings(encoding))
+
+    assert len(found) == (message is not None)
+    assert message is None or re.search(message, found[0])
+    assert all(line.startswith("column 'x': ") for line in found)
+
+
+def test_lists_that_are_longer_than_the_model_reads_are_named() -> None:
+    encoding = one_column(pa.array([["a", "b", "c"], ["a", "b", "c"]]), {"kind": "items", "length": 2})
+
+    (found,) = token_warnings(encoding)
+
+    assert "100.0% of the training lists have more than the 2 items that the model reads" in found
