@@ -1,7 +1,7 @@
 """Thin Prefect flows over aepipe.jobs, and the Prefect settings they need.
 
-Prefect reads its settings when it is imported. Flow files import Prefect through `flows.engine`, so this module runs
-first. Settings of a shell, a worker or a profile take precedence.
+Prefect reads its settings when it is imported. Flow files import Prefect through `flows.prefect_api`, so this module
+runs first. Settings of a shell, a worker or a profile take precedence.
 """
 
 import os

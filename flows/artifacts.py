@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
-
 from aepipe.storage import PartitionResult
+from flows.prefect_api import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 
 def publish_night(job_name: str, nights: Sequence[PartitionResult], faults: Mapping[str, str]) -> None:

@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.deployments import run_deployment
 from pydantic import Field
 
 from aepipe.cli.console import print_table
@@ -16,6 +13,7 @@ from aepipe.jobs.backfill.plan import AS_OF, BackfillPlan, BackfillStep, plan_ba
 from aepipe.storage import PartitionResult
 from flows.engine import Unfinished, pipeline, run_log
 from flows.options import Options
+from flows.prefect_api import FlowRun, State, get_client, run_deployment
 from flows.score import ScoreOptions, describe_faults, score_partitions
 from flows.terminal import run
 

@@ -13,14 +13,6 @@ from typing import Any, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 import httpx
-from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL
-from prefect.utilities.callables import parameter_schema
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -30,6 +22,23 @@ from aepipe.tables.partitions import discover
 from flows import nightly, score, synthesize, train
 from flows.engine import PARTIAL
 from flows.options import Options
+from flows.prefect_api import (
+    PREFECT_API_URL,
+    AutomationCore,
+    ChangeFlowRunState,
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+    CronSchedule,
+    DeploymentScheduleCreate,
+    EventTrigger,
+    ObjectNotFound,
+    Posture,
+    StateType,
+    SyncPrefectClient,
+    WorkPoolCreate,
+    get_client,
+    parameter_schema,
+)
 from flows.terminal import parse
 
 GRACE_S = 300

@@ -5,12 +5,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Flow, Task, flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.states import Failed
-
 from aepipe.errors import AepipeError, Busy
+from aepipe.versions import named_extras
+from flows.prefect_api import NO_CACHE, Failed, Flow, State, Task, TaskRun, flow, get_run_logger, task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +40,8 @@ def pipeline(function: Callable[P, R]) -> Flow[P, R]:
     @wraps(function)
     def fail_on_error(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return function(*args, **kwargs)
+            with named_extras():
+                return function(*args, **kwargs)
         except (AepipeError, Unfinished) as error:
             is_partial = isinstance(error, Unfinished) and error.is_partial
             return cast(R, Failed(message=str(error), data=error, name=PARTIAL if is_partial else "Failed"))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from prefect.events import emit_event
 from pydantic import Field
 
 from aepipe.bundles.aliases import CHALLENGER, CHAMPION
@@ -22,6 +21,7 @@ from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report, publish_summary
 from flows.engine import Unfinished, outcome, pipeline, run_log, step
 from flows.night_summary import night_summary
+from flows.prefect_api import emit_event
 from flows.score import ScoreOptions, ScoreOutcome, score_partitions, show_nights
 from flows.synthesize import SynthesizeOptions, check_set, sample, show_sample
 from flows.terminal import run

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from prefect.client.orchestration import get_client
-from prefect.context import FlowRunContext
+from flows.prefect_api import FlowRunContext, get_client
 
 MOST_TAGS = 10
 """Partitions that are tags; of more, the first and the last are."""

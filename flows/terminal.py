@@ -5,16 +5,14 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar, cast
 
-from prefect import Flow
-from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
-from pydantic_settings import CliApp
 
 from aepipe.cli.console import printable
 from aepipe.cli.interrupts import Interrupted, raise_on_signals
 from aepipe.errors import AepipeError
 from flows.engine import Unfinished, outcome
 from flows.options import Options
+from flows.prefect_api import CliApp, Flow, TerminationSignal
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 R = TypeVar("R")

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
-from deltalake import DeltaTable
-from prefect.client.orchestration import get_client
 
 from aepipe.bundles.aliases import CHAMPION
 from aepipe.bundles.job_bundle import open_bundle
@@ -32,8 +30,10 @@ from aepipe.jobs.alarm_warnings import far_above_alpha
 from aepipe.jobs.example_flights import FIRST_DAY, LAST_DAY, read_flights
 from aepipe.jobs.promotion.promote import promote, rollback
 from aepipe.storage import HIDDEN, SCORE, Outputs, put_bytes, put_parquet
+from aepipe.versions import named_extras
 from flows.engine import Unfinished, outcome
 from flows.nightly import NightlyResult, NightOptions, nightly
+from flows.prefect_api import get_client
 from flows.train import TrainOptions, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -372,6 +372,8 @@ def check_scores(replay: Replay) -> None:
     Raises:
         YearFailed: lists every fault.
     """
+    from deltalake import DeltaTable
+
     published = DeltaTable(str(replay.folder / "scores_table")).to_pyarrow_table()
     faults = []
     ids = Counter(published["flight_id"].to_pylist())
@@ -421,6 +423,8 @@ def main() -> None:
     began, cpu = time.perf_counter(), time.process_time()
     scale, incidents = (MONTH, month_incidents()) if options.month else (YEAR, year_incidents())
     try:
+        with named_extras():
+            import deltalake  # noqa: F401  the last step needs it, half an hour from now
         clear(options.folder)
         replay = replay_nights(options.folder, scale, incidents)
     except AepipeError as error:

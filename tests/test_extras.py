@@ -170,3 +170,30 @@ def test_the_wheel_holds_one_package() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 
     assert build["packages"] == ["aepipe"]
+
+
+NO_PREFECT = {"__init__", "examples", "night_summary", "options"}
+"""Modules of flows/ that work without Prefect."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted((ROOT / "flows").glob("*.py")), ids=lambda path: path.stem)
+def test_every_flow_without_prefect_is_one_sentence(script: Path) -> None:
+    done = run(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')", extra="flows")
+
+    if script.stem in NO_PREFECT:
+        assert "Traceback" not in done.stderr
+        assert "prefect" not in done.stderr
+    else:
+        assert done.returncode == 2
+        assert done.stderr == (
+            "error: the module prefect is not installed: expected the extra 'flows'. "
+            'Run: pip install "aepipe[flows]".\n'
+        )
+
+
+def test_one_module_of_the_flows_imports_prefect() -> None:
+    sources = {path.stem: path.read_text() for path in (ROOT / "flows").glob("*.py")}
+    found = re.compile(r"^ *(?:from|import) (?:prefect|pydantic_settings)\b", re.MULTILINE)
+
+    assert [name for name, text in sources.items() if found.search(text)] == ["prefect_api"]

@@ -73,3 +73,16 @@ def test_results_are_kept_when_the_rest_fails(prefect_server: Path) -> None:
     with pytest.raises(Unfinished) as fault:
         state.result()
     assert fault.value.done == "the other one"
+
+
+def test_a_missing_extra_ends_the_run_with_the_command_that_installs_it() -> None:
+    @pipeline
+    def trains() -> str:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    state: Any = trains.fn()
+
+    assert state.is_failed()
+    assert state.message == (
+        "the module torch is not installed: expected the extra 'train'. Run: pip install \"aepipe[train]\"."
+    )
