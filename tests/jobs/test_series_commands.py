@@ -1,6 +1,7 @@
 """Every command on a series job: those that work on points, and those that refuse them in one sentence."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from aepipe.jobs.backfill.backfill import backfill
 from aepipe.jobs.backfill.plan import AS_OF, plan_backfill
 from aepipe.jobs.promotion.model_diff import diff_models
 from aepipe.jobs.promotion.promote import promote, rollback
+from aepipe.jobs.report.compare import compare_report
 from aepipe.jobs.score import score, score_settings, table_as_of
 from aepipe.jobs.train.train import train
 from tests.support.machines import night
@@ -103,7 +105,7 @@ def test_python_methods_for_rows_refuse_points_in_one_sentence(trained_machines:
 
 
 @pytest.mark.slow
-def test_a_challenger_of_a_series_job_is_compared_scored_promoted_and_rolled_back(machines: Path) -> None:
+def test_a_challenger_of_a_series_job_is_compared_shown_scored_promoted_and_rolled_back(machines: Path) -> None:
     champion = Registry(read_job(machines).bundle_path).resolve().name
     machines.write_text(machines.read_text().replace("window = 24", "window = 32"))
     challenger = train(machines).bundle.name
@@ -113,6 +115,17 @@ def test_a_challenger_of_a_series_job_is_compared_scored_promoted_and_rolled_bac
     compared = promote(machines, dry_run=True).report
     assert compared is not None
     assert compared.comparison.rows > 0
+    page = compare_report(machines, "champion", "challenger")
+    both, first, second = page.alarms.values()
+    (last,) = [line for line in compared.comparison.partitions if line.partition == LAST]
+    assert (both, first + both, second + both) == tuple(
+        sum(getattr(line, name) for line in compared.comparison.partitions)
+        for name in ("both", "champion", "challenger")
+    )
+    assert last.both > 0
+    shown = page.path.read_text()
+    assert re.search(r'<th scope="row">m1, 2026-01-07[ T]\d\d:', shown)  # a point is named by its entity and time
+    assert "thresholds that adapt from night to night are left out" in shown
     by_challenger = score(machines, model="challenger", partitions=[LAST])
     assert by_challenger.model_version.endswith(challenger)
     assert [each.status for each in by_challenger.nights] == ["written"]

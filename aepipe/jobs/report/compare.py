@@ -62,7 +62,7 @@ def compare_report(job_path: str | Path, first: str, second: str, *, progress: P
 
     Raises:
         ArgumentInvalid: a name is unknown, or the two are the same, or of different kinds.
-        EvaluationInvalid: the nights have scores of different versions, or the versions score series.
+        EvaluationInvalid: the nights have scores of different versions.
         DataUnreadable: no partition can be compared.
     """
     job = read_job(job_path)
@@ -133,11 +133,6 @@ def _compare_models(job: Job, asked: tuple[str, str], versions: tuple[str, str],
         same = f"{asked[0]} twice" if asked[0] == asked[1] else f"{asked[0]} and {asked[1]}, which are {versions[0]}"
         raise ArgumentInvalid("compare", [f"expected two different versions, got {same}. Name another one."])
     first, second = (open_model(job, version) for version in versions)
-    if first.bundle.series is not None or second.bundle.series is not None:
-        raise EvaluationInvalid(
-            f"{job.name} scores series, whose thresholds follow from night to night: expected versions of a job of "
-            "rows. Compare two nights, or run aepipe evaluate after each version has scored."
-        )
     page = pair_models(job, (first, second), asked, progress=progress)
     return _write(job, page, "models", versions, model_comparison_page(*versions))
 

@@ -15,6 +15,7 @@ from aepipe.jobs.evaluate.evaluate import Measured
 from aepipe.jobs.promotion.column_drift import column_drifts
 from aepipe.jobs.promotion.comparison import (
     DRIFT_ROWS,
+    Comparison,
     LabelMeasures,
     ModelFigures,
     compare_models,
@@ -36,12 +37,17 @@ Pair = tuple[TableModel, TableModel]
 def pair_models(job: Job, models: Pair, names: tuple[str, str], *, progress: Progress) -> ComparePage:
     """Score the latest partitions that neither version was trained on with both, and compare what they find.
 
+    Points of a series job are flagged by the calibration of each version alone, without thresholds that adapt.
+
     Raises:
         DataUnreadable: no partition can be compared.
     """
     trained_on = {name for model in models for name in model.bundle.manifest.train_partitions}
     partitions = recent_partitions(job, sorted(trained_on))
-    watched = _Watched(job, names, partitions)
+    series = next((model.bundle.series for model in models if model.bundle.series is not None), None)
+    source = None if series is None else series.source
+    columns = job.data.keys if source is None else (*source.entity, source.time) if source.time is not None else ()
+    watched = _Watched(columns, names, partitions)
     found = compare_models(job, *models, partitions, progress=progress, watch=watched)
     figures = (found.champion, found.challenger)
     sides = tuple(watched.side(at, model, figures[at], names[at]) for at, model in enumerate(models))
@@ -50,23 +56,21 @@ def pair_models(job: Job, models: Pair, names: tuple[str, str], *, progress: Pro
         {each.column: Change(each.distance, each.low, each.high, each.shift) for each in changes} for changes in drifts
     )
     drift = tuple(PairedDrift(name, "column", before.get(name), after.get(name)) for name in {**before, **after})
-    joined = f"Both versions scored the same {found.rows:,} rows of {len(found.partitions)} partitions."
+    unit = "rows" if series is None else "points"
+    joined = f"Both versions scored the same {found.rows:,} {unit} of {len(found.partitions)} partitions."
     if found.agreement is not None:
-        joined += f" Of the rows that either flags, both flag {formatting.percent(found.agreement)}."
+        joined += f" Of the {unit} that either flags, both flag {formatting.percent(found.agreement)}."
     if found.rank_correlation is not None:
         joined += f" The rank correlation of their scores is {formatting.number(found.rank_correlation)}."
-    notices = [f"{partition} is left out: {why}" for partition, why in found.left_out.items()]
-    notices += [
-        f"{name} was trained on {len(each.trained_on)} of the {len(found.partitions)} partitions, where its alarms are "
-        "too few"
-        for each, name in zip(figures, names, strict=True)
-        if each.trained_on
-    ]
     absent = {}
     if not any(side.reasons for side in sides):
         absent["reasons"] = "No flagged row has an attribution."
     if not drift:
-        absent["drift"] = "Neither version has a drift reference of its columns."
+        absent["drift"] = (
+            "Neither version has a drift reference of its columns."
+            if series is None
+            else "Series have no drift of columns."
+        )
     if not any(side.measures for side in sides):
         absent["labels"] = "The partitions have no labels of both classes ([evaluate] anomaly)."
     return ComparePage(
@@ -74,7 +78,7 @@ def pair_models(job: Job, models: Pair, names: tuple[str, str], *, progress: Pro
         kind="models",
         written_at=max(datetime.fromisoformat(model.bundle.manifest.created_at) for model in models),
         sides=(sides[0], sides[1]),
-        notices=notices,
+        notices=_notices(found, names, is_adaptive=series is not None and job.calibration.adaptive),
         joined=joined,
         alarms=watched.alarms.groups(),
         partitions=tuple(
@@ -86,11 +90,28 @@ def pair_models(job: Job, models: Pair, names: tuple[str, str], *, progress: Pro
     )
 
 
+def _notices(found: Comparison, names: tuple[str, str], *, is_adaptive: bool) -> list[str]:
+    """Return what the reader of the page has to know: partitions left out or trained on, thresholds left out."""
+    notices = [f"{partition} is left out: {why}" for partition, why in found.left_out.items()]
+    notices += [
+        f"{name} was trained on {len(each.trained_on)} of the {len(found.partitions)} partitions, where its alarms are "
+        "too few"
+        for each, name in zip((found.champion, found.challenger), names, strict=True)
+        if each.trained_on
+    ]
+    if is_adaptive:
+        notices.append(
+            "thresholds that adapt from night to night are left out: each version flags points by its calibration, so "
+            "that the alarms differ from the outputs"
+        )
+    return notices
+
+
 class _Watched:
     """Watcher of a comparison: flagged rows, attributions, scores and a sample of the rows."""
 
-    def __init__(self, job: Job, names: tuple[str, str], partitions: Sequence[Partition]) -> None:
-        self.columns = tuple(job.data.keys)
+    def __init__(self, columns: Sequence[str], names: tuple[str, str], partitions: Sequence[Partition]) -> None:
+        self.columns = columns
         self.alarms = AlarmTally(("flagged by both", f"only by {names[0]}", f"only by {names[1]}"))
         self.sampled: list[pa.Table] = []
         self._reasons: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
