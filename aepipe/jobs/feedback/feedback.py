@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
 
 from aepipe.bundles.registry import current_user
 from aepipe.config.job import Job, read_job
-from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
+from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid, did_you_mean
 from aepipe.jobs.feedback.muting import MutedRow, muted_rows
 from aepipe.jobs.feedback.verdicts import (
     Meaning,
@@ -28,9 +29,10 @@ from aepipe.jobs.feedback.verdicts import (
 )
 from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import LATEST
-from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet
+from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails
 from aepipe.tables.entities import quoted_as_needed
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
+from aepipe.tables.source_files import describe_read_error
 
 MEANINGS = get_args(Meaning)
 log = logging.getLogger(__name__)
@@ -118,6 +120,7 @@ def give_feedback(
     wanted = [request.key for request in requests] or [v.key for v in (known.latest if known is not None else ())]
     places = _find(job, nights, wanted)
     new = [_verdict(request, places.get(request.key)) for request in requests]
+    _warn_of_unknown([verdict.key for verdict in new if verdict.partition is None], partitions=len(nights))
     merged = {v.key: v for v in (*(known.latest if known is not None else ()), *new)}
     results = [PartitionResult.of_manifest(night, job.out_path, "already done") for night in nights]
     effect = muted_rows(results, Verdicts(job.data.keys, tuple(merged.values()), ""), today=utc_today())
@@ -149,6 +152,15 @@ def _warn_of_expired(requests: Sequence[_Request]) -> None:
         )  # fmt: skip
 
 
+def _warn_of_unknown(keys: Sequence[str], *, partitions: int) -> None:
+    if keys:
+        others = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+        log.warning(
+            "no row of the latest %d scored partitions has the key '%s'%s: a verdict mutes nothing until one has. "
+            "Check the key.", partitions, keys[0], others,
+        )  # fmt: skip
+
+
 def _requests(
     job: Job,
     keys: Sequence[str],
@@ -160,41 +172,57 @@ def _requests(
 ) -> Iterator[_Request]:
     if keys and file is not None:
         raise ArgumentInvalid("file", ["expected keys or a file, got both. Leave one out."])
+    named = {"verdict": verdict, "reason": reason or None, "expires": expires, "mute": mute}
+    given = [name for name, value in named.items() if value is not None]
+    if given and (file is not None or not keys):
+        expected = "its columns to say it" if file is not None else "the keys of rows, or a file, got neither"
+        raise ArgumentInvalid(given[0], [f"expected {expected}. Leave it out, or name the keys of rows."])
     if file is not None:
         records = _read(job, file)
     else:
         if keys and verdict is None:
             raise ArgumentInvalid("verdict", [f"expected one of {', '.join(MEANINGS)}, got none. Name one."])
-        shared = {"verdict": verdict, "reason": reason, "expires": expires, "mute": mute}
-        records = [{"key": quoted_as_needed(key, len(job.data.keys)), **shared} for key in keys]
-    faults: list[str] = []
+        records = [{"key": quoted_as_needed(key, len(job.data.keys)), **named} for key in keys]
+    faults: list[_Fault] = []
     found = [
         _checked(record, f"row {index}" if file else record["key"], faults) for index, record in enumerate(records)
     ]
     if faults:
-        raise ArgumentInvalid("verdict" if file is None else "file", faults)
+        option = faults[0].option if file is None else "file"
+        raise ArgumentInvalid(option, [fault.text for fault in faults if file is not None or fault.option == option])
     yield from (each for each in found if each is not None)
 
 
-def _checked(record: Mapping[str, Any], name: str, faults: list[str]) -> _Request | None:
+class _Fault(NamedTuple):
+    """Fault of a verdict, and the option that it is given by."""
+
+    option: str
+    text: str
+
+
+def _checked(record: Mapping[str, Any], name: str, faults: list[_Fault]) -> _Request | None:
     """Return a request, or note what is wrong with it."""
     before = len(faults)
+
+    def note(option: str, text: str) -> None:
+        faults.append(_Fault(option, f"{name}: {text}"))
+
     meaning, expires, mute = record.get("verdict"), record.get("expires"), record.get("mute")
     if meaning not in MEANINGS:
-        faults.append(f"{name}: expected a verdict of {', '.join(MEANINGS)}, got {meaning!r}")
+        note("verdict", f"expected a verdict of {', '.join(MEANINGS)}, got {meaning!r}")
     if isinstance(expires, datetime):
         expires = expires.date()
     if expires is not None and not isinstance(expires, date):
         try:
             expires = date.fromisoformat(str(expires))
         except ValueError:
-            faults.append(f"{name}: expected a day such as 2026-12-31 in expires, got {expires!r}")
+            note("expires", f"expected a day such as 2026-12-31 in expires, got {expires!r}")
     if mute is not None and not (isinstance(mute, int | float) and 0 <= mute < math.inf):
-        faults.append(f"{name}: expected a distance of 0 or more in mute, got {mute!r}")
+        note("mute", f"expected a distance of 0 or more in mute, got {mute!r}")
     if mute is not None and meaning != "expected":
-        faults.append(f"{name}: mute goes with the verdict expected, got {meaning!r}")
+        note("mute", f"mute goes with the verdict expected, got {meaning!r}")
     if not record.get("key"):
-        faults.append(f"{name}: expected a key, got none")
+        note("key", "expected a key, got none")
     if len(faults) > before:
         return None
     return _Request(plain_key(str(record["key"])), meaning, str(record.get("reason") or ""), expires, mute)  # type: ignore[arg-type]
@@ -202,20 +230,28 @@ def _checked(record: Mapping[str, Any], name: str, faults: list[str]) -> _Reques
 
 def _read(job: Job, file: Path) -> list[dict[str, Any]]:
     """Read verdicts from Parquet or CSV."""
+    if file.is_dir() or not file.exists():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise DataUnreadable(f"{file} {what}. Name a Parquet or CSV file of verdicts.")
     try:
         if file.suffix == ".csv":
             # keys stay text: 007 is another key than 7
             options = arrow_csv.ConvertOptions(column_types=dict.fromkeys(job.data.keys, pa.string()))
             table = arrow_csv.read_csv(file, convert_options=options)
         else:
-            table = read_parquet(file)
+            table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise DataUnreadable(
-            f"{file} cannot be read as {'CSV' if file.suffix == '.csv' else 'Parquet'}: {error}"
+            f"{file} cannot be read as {'CSV' if file.suffix == '.csv' else 'Parquet'}: "
+            f"{describe_read_error(error, remedy='Write it again, as Parquet or as .csv.')}"
         ) from None
     absent = [name for name in (*job.data.keys, "verdict") if name not in table.column_names]
     if absent:
-        raise ArgumentInvalid("file", [f"{file} has no column '{name}'" for name in absent])
+        known = table.column_names
+        faults = [f"{file} has no column '{name}'{did_you_mean(name, known, listed=20)}" for name in absent]
+        raise ArgumentInvalid("file", faults)
+    if not table.num_rows:
+        raise ArgumentInvalid("file", [f"{file} has no rows. Write a row per verdict."])
     columns = [name for name in ("verdict", *OPTIONAL) if name in table.column_names]
     texts = key_texts(table, job.data.keys).to_pylist()
     return [{**record, "key": key} for record, key in zip(table.select(columns).to_pylist(), texts, strict=True)]

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -144,8 +145,18 @@ def test_wrong_requests_are_refused(job: Path, tmp_path: Path) -> None:
         give_feedback(job, ["absent"], verdict="expected", mute=1.0)
     with pytest.raises(ArgumentInvalid, match="has no column 'verdict'"):
         give_feedback(job, file=write_verdicts(tmp_path / "a.csv", {"id": [1]}))
-    with pytest.raises(DataUnreadable, match="cannot be read as CSV"):
+    with pytest.raises(ArgumentInvalid, match=r"has no column 'id': expected one of key, verdict"):
+        give_feedback(job, file=write_verdicts(tmp_path / "a.csv", {"key": [1], "verdict": ["anomaly"]}))
+    with pytest.raises(ArgumentInvalid, match=r"a\.csv has no rows\. Write a row per verdict\."):
+        give_feedback(job, file=write_verdicts(tmp_path / "a.csv", {"id": [], "verdict": []}))
+    with pytest.raises(DataUnreadable, match=r"absent\.csv does not exist\. Name a Parquet or CSV file of verdicts\."):
         give_feedback(job, file=tmp_path / "absent.csv")
+    with pytest.raises(DataUnreadable, match="is a folder"):
+        give_feedback(job, file=tmp_path)
+    for name, kind in (("b.csv", "CSV"), ("b.parquet", "Parquet")):
+        (tmp_path / name).write_text("")
+        with pytest.raises(DataUnreadable, match=rf"cannot be read as {kind}: .*\. Write it again, as Parquet or as"):
+            give_feedback(job, file=tmp_path / name)
     job.write_text(job.read_text().replace('keys = ["id"]\n', ""))
     with pytest.raises(JobInvalid, match="rows have no key"):
         give_feedback(job, ["1"], verdict="anomaly")
@@ -169,12 +180,46 @@ def test_a_distance_mutes_rows_like_this_one(job: Path) -> None:
 
 def test_a_verdict_that_has_expired_is_recorded_with_a_warning(job: Path, caplog: pytest.LogCaptureFixture) -> None:
     give_feedback(job, ["1", "2"], verdict="expected", expires="2099-12-31")
-    assert caplog.text == ""
+    assert "expired" not in caplog.text
 
     result = give_feedback(job, ["1", "2"], verdict="expected", expires="2020-01-31")
 
     assert result.applied
     assert "the verdict on row '1' and 1 more mutes nothing: it expired on 2020-01-31, before today" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("verdict", "expected"), ("reason", "known"), ("expires", "2099-12-31"), ("mute", 1.0)]
+)
+def test_what_has_no_key_to_be_about_is_refused(job: Path, tmp_path: Path, option: str, value: Any) -> None:
+    file = write_verdicts(tmp_path / "verdicts.csv", {"id": [1], "verdict": ["anomaly"]})
+
+    for keys, where in ([], None), ([], file):
+        with pytest.raises(ArgumentInvalid, match="Leave it out, or name the keys of rows") as refused:
+            give_feedback(job, keys, file=where, **{option: value})
+        assert refused.value.source == option
+    assert log_lines(job) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [({"verdict": "good"}, "verdict"), ({"expires": "soon"}, "expires"), ({"mute": -1.0}, "mute")],
+)
+def test_a_fault_names_its_option(job: Path, changes: dict[str, Any], option: str) -> None:
+    with pytest.raises(ArgumentInvalid) as refused:
+        give_feedback(job, ["1"], **{"verdict": "expected", **changes})
+
+    assert refused.value.source == option
+
+
+def test_a_key_that_no_scored_row_has_is_recorded_with_a_warning(job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    give_feedback(job, [top_key(job)], verdict="expected")
+    assert caplog.text == ""
+
+    result = give_feedback(job, ["absent", "gone"], verdict="expected")
+
+    assert result.applied
+    assert "no row of the latest 3 scored partitions has the key 'absent' and 1 more" in caplog.text
 
 
 def test_a_verdict_mutes_until_it_expires(job: Path) -> None:
