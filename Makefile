@@ -28,7 +28,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## train, score, sample and report on three real data sets
 	@$(BIN)/python -m flows.demo
 
-year: $(READY) ## less than half an hour: replay 365 nights of flights, with incidents, through the flows
+year: $(READY) ## about 20 minutes of CPU time: replay 365 nights of flights, with incidents, through the flows
 	@$(BIN)/python -m flows.year $(YEAR)
 
 check: $(READY) ## lint, types, import contracts

@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = 60
 DAYS_BETWEEN_TRAININGS = 45
 LATE_SHARE = 0.2
+STORMS = tuple(f"dt=2013-{day}" for day in ("02-08", "02-09", "03-08", "05-23", "07-10", "09-12", "12-05"))
 MARK = "# Replay of a year of flights, written by flows/year.py; its folder is replaced by the next replay."
 JOB = """\
 {mark}
@@ -73,7 +74,6 @@ rescore = false            # each night keeps the scores of the model that was c
 automatic = true
 
 [drift]
-tolerance = 0.2
 cool_down = 30
 
 [samples]
@@ -406,7 +406,11 @@ def describe(replay: Replay) -> list[str]:
     versions = Counter(night.version for night in replay.scored.values())
     lines = [f"{len(replay.scored):,} nights, {flights:,} flights: each has one score, by the champion of its night"]
     lines += [f"  {version}: {count} nights" for version, count in sorted(versions.items())]
-    lines.append(f"{len(above)} nights far above alpha:")
+    storms = [name for name in STORMS if name in replay.scored]
+    missed = [name for name in storms if name not in dict(above)]
+    found = f"{len(storms) - len(missed)} of the {len(storms)} days of storms"
+    lines.append(f"{len(above)} nights far above alpha, among them {found}:")
+    lines += [f"  {name}  is not far above alpha" for name in missed]
     for name, night in above:
         lines.append(
             f"  {name}  {night.share:.0%} of {night.rows:,} flights flagged, most often because of {night.reason}"
