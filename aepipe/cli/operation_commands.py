@@ -103,7 +103,7 @@ def alert(
 ) -> None:
     """Send the message about flagged rows and drift to the channels of the job; each channel gets it once.
 
-    Exit with code 1 if a channel did not take it.
+    Exit with code 1 if a channel did not take it, or with --dry-run if its address is wrong.
     Example: [bold]aepipe alert data/cells/job.toml --dry-run[/bold]
     """
     from aepipe.jobs.alerts.alert import alert as send
@@ -114,7 +114,10 @@ def alert(
     else:
         if result.message is not None:
             print_text(result.message.text)
-        print_text("dry run: nothing is sent" if dry_run else result.sentence)
+        if dry_run:
+            print_text("dry run: nothing is sent")
+        if result.failed or not dry_run:
+            print_text(result.sentence)
     if result.failed:
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
-from aepipe.jobs.alerts.channels import channels_of
+from aepipe.jobs.alerts.channels import channel_faults, channels_of
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
@@ -41,7 +41,7 @@ class AlertResult(Result):
         parts = [f"sent to {', '.join(self.sent)}"] if self.sent else []
         parts += [f"sent before to {', '.join(self.known)}"] if self.known else []
         parts += [f"FAILED for {name}: {why}" for name, why in self.failed.items()]
-        return "; ".join(parts) or "not sent"
+        return "; ".join(parts) or "not sent: the job has no channel. Name one under [alerts]."
 
 
 def alert(
@@ -57,7 +57,7 @@ def alert(
         job_path: job file, or the folder that holds job.toml.
         partitions: names, `2026-01-05` for `dt=2026-01-05`; None: the latest partition that the version has scored.
         model: alias or version.
-        dry_run: build the message only.
+        dry_run: build the message and check the addresses of the channels only.
 
     Raises:
         ArgumentInvalid: a partition has no scores of this version.
@@ -97,7 +97,7 @@ def deliver(job: Job, model_version: str, nights: Sequence[PartitionResult], *, 
     if not message.is_due(job.alerts.when):
         return AlertResult(message=None)
     if dry_run:
-        return AlertResult(message=message)
+        return AlertResult(message=message, failed=channel_faults(job.alerts))
     path = job.out_path / HIDDEN / LOG
     about = [f"{n.partition} {sorted(n.details.inputs.items())} {n.flagged} {n.reason}" for n in nights]
     identity = digest_of(message.model_version, *about, *message.drift)

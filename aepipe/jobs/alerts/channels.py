@@ -10,12 +10,16 @@ import warnings
 from collections.abc import Callable, Mapping
 from email.message import EmailMessage
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aepipe.config.alerts import Alerts, Email
-from aepipe.errors import DeliveryFailed, OptionInvalid, describe_failure
+from aepipe.errors import AepipeError, DeliveryFailed, OptionInvalid, describe_failure
 from aepipe.jobs.alerts.message import AlertMessage
 from aepipe.versions import named_extras
+
+if TYPE_CHECKING:
+    from apprise import Apprise
 
 Channel = Callable[[AlertMessage], None]
 
@@ -32,11 +36,26 @@ def channels_of(settings: Alerts) -> Mapping[str, Channel]:
     return found
 
 
+def channel_faults(settings: Alerts) -> dict[str, str]:
+    """Return what is wrong with the addresses of the channels of a job, by name, without sending anything."""
+    checks: dict[str, Callable[[], object]] = {}
+    if settings.webhook is not None:
+        checks["webhook"] = partial(_webhook_address, settings.webhook)
+    if settings.email is not None:
+        checks["email"] = partial(_credentials, settings.email)
+    checks |= {f"service {index + 1}": partial(_service, url) for index, url in enumerate(settings.services)}
+    found = {}
+    for name, check in checks.items():
+        try:
+            check()
+        except AepipeError as error:
+            found[name] = str(error)
+    return found
+
+
 def post(url: str, message: AlertMessage, *, timeout_s: float) -> None:
     """Post a message as JSON; `text` holds it as plain text, which Slack and Teams webhooks show."""
-    address = expand(url)
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise DeliveryFailed("the webhook is not an address: expected http:// or https://. Check [alerts] webhook.")
+    address = _webhook_address(url)
     body = message.model_dump(mode="json") | {"subject": message.subject, "text": message.text}
     request = urllib.request.Request(  # noqa: S310  http or https
         address, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
@@ -51,21 +70,33 @@ def post(url: str, message: AlertMessage, *, timeout_s: float) -> None:
         raise DeliveryFailed(f"the webhook cannot be reached: {reason}. Check [alerts] webhook.") from None
 
 
+def _webhook_address(url: str) -> str:
+    address = expand(url)
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise DeliveryFailed("the webhook is not an address: expected http:// or https://. Check [alerts] webhook.")
+    return address
+
+
 def mail(settings: Email, message: AlertMessage, *, timeout_s: float) -> None:
     """Send a message as plain text."""
     email = EmailMessage()
     email["Subject"] = " ".join(message.subject.splitlines())
     email["From"], email["To"] = settings.sender, ", ".join(settings.to)
     email.set_content(message.text)
+    credentials = _credentials(settings)
     try:
         with _connect(settings, timeout_s) as server:
-            if settings.user is not None:
-                server.login(expand(settings.user), expand(settings.password or ""))
+            if credentials is not None:
+                server.login(*credentials)
             server.send_message(email)
     except (OSError, smtplib.SMTPException) as error:
         raise DeliveryFailed(
             f"mail to {settings.host}:{settings.port} failed: {describe_failure(error)}. Check [alerts.email]."
         ) from None
+
+
+def _credentials(settings: Email) -> tuple[str, str] | None:
+    return None if settings.user is None else (expand(settings.user), expand(settings.password or ""))
 
 
 def _connect(settings: Email, timeout_s: float) -> smtplib.SMTP:
@@ -80,19 +111,26 @@ def _connect(settings: Email, timeout_s: float) -> smtplib.SMTP:
 
 def notify(url: str, message: AlertMessage) -> None:
     """Send a message through a service of apprise, such as Slack or Teams."""
-    with named_extras("[alerts] services"):
-        import apprise
-    scheme = url.partition(":")[0]  # the rest of an address is secret
+    service = _service(url)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # apprise imports imghdr where Python still has it
-        service = apprise.Apprise()
+        if not service.notify(body=message.text, title=message.subject):
+            raise DeliveryFailed(f"the service {url.partition(':')[0]} refused the message. Check [alerts] services.")
+
+
+def _service(url: str) -> "Apprise":
+    with named_extras("[alerts] services"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import Apprise
+
+        service = Apprise()
         if not service.add(expand(url)):
             raise OptionInvalid(
-                f"[alerts] services has an invalid address: expected one of apprise, got {scheme}:... "
-                "Look it up in the documentation of apprise."
+                # the rest of an address is secret
+                f"[alerts] services has an address that apprise does not take: {url.partition(':')[0]}:... "
+                "Look up its form in the documentation of apprise."
             )
-        if not service.notify(body=message.text, title=message.subject):
-            raise DeliveryFailed(f"the service {scheme} refused the message. Check [alerts] services.")
+    return service
 
 
 def expand(value: str) -> str:

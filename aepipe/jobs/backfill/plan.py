@@ -130,7 +130,8 @@ class _Planner:
         except DataUnreadable as error:
             return _step(partition, version, "unreadable", reason=str(error))
         if version is None:
-            return _step(partition, None, "no model", rows, "there was no champion on its day")
+            reason = "there was no champion on its day. Name a version to score it with"
+            return _step(partition, None, "no model", rows, reason)
         model = self._open(version)
         if model.bundle is None:
             return _step(partition, version, "no model", rows, model.reason)

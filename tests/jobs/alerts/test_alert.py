@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from aepipe.cli.main import app
 from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
 from aepipe.jobs.alerts.alert import alert, alert_night
@@ -103,7 +105,7 @@ def test_services_of_apprise_receive_the_message(tmp_path: Path) -> None:
         result = alert(job)
 
     assert result.sent == ("service 1",)
-    assert "[alerts] services has an invalid address" in result.failed["service 2"]
+    assert "[alerts] services has an address that apprise does not take: nonsense:" in result.failed["service 2"]
     assert "rows flagged" in posts[0]["title"]
 
 
@@ -126,6 +128,32 @@ def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
     assert result.message is not None
     assert posts == []
     assert not list((tmp_path / "out").rglob("alerts.jsonl"))
+
+
+def test_a_dry_run_checks_the_addresses_of_the_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = 'webhook = "$HOOK"\nservices = ["slack://secret", "json://127.0.0.1:9/"]\n'
+    job = with_alerts(tmp_path, settings + '[alerts.email]\nto = ["a@example.org"]\nuser = "$NOBODY"\n')
+    monkeypatch.setenv("HOOK", "ftp://example.org")
+    score(job)
+
+    failed = alert(job, dry_run=True).failed
+
+    assert list(failed) == ["webhook", "email", "service 1"]
+    assert "expected http:// or https://" in failed["webhook"]
+    assert "no variable NOBODY" in failed["email"]
+    assert "slack:..." in failed["service 1"] and "secret" not in failed["service 1"]
+    shown = CliRunner().invoke(app, ["alert", str(job), "--dry-run"])
+    assert shown.exit_code == 1
+    assert "dry run: nothing is sent" in shown.output
+    assert "FAILED for email" in shown.output
+
+
+def test_a_job_without_channels_says_so(tmp_path: Path) -> None:
+    job = with_alerts(tmp_path, "")
+    score(job)
+
+    assert alert(job).sentence == "not sent: the job has no channel. Name one under [alerts]."
+    assert alert(job, dry_run=True).failed == {}
 
 
 def test_nothing_flagged_or_no_excess_is_silent(tmp_path: Path) -> None:

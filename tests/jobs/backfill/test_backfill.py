@@ -58,7 +58,7 @@ def test_a_day_before_the_first_champion_has_no_model(job: Path) -> None:
 
     result = backfill(job, model="as-of", last="2026-03-01")
 
-    assert result.faults == {"dt=2026-02-28": "there was no champion on its day"}
+    assert result.faults == {"dt=2026-02-28": "there was no champion on its day. Name a version to score it with"}
     assert [night.partition for night in result.nights] == [DAYS[0]]
 
 
