@@ -9,14 +9,16 @@ from pydantic import Field
 
 from aepipe.cli.console import print_table
 from aepipe.config.job import Device
+from aepipe.errors import ArgumentInvalid
 from aepipe.jobs.backfill.plan import AS_OF, BackfillPlan, BackfillStep, plan_backfill
 from aepipe.storage import PartitionResult
 from flows.engine import Unfinished, pipeline, run_log
 from flows.options import Options
-from flows.prefect_api import FlowRun, State, get_client, run_deployment
+from flows.prefect_api import FlowRun, ObjectNotFound, State, get_client, run_deployment
 from flows.score import ScoreOptions, describe_faults, score_partitions
 from flows.terminal import run
 
+FLOW = "score"
 POLL_S = 2.0
 NOT_DONE = "its run did not complete"
 
@@ -46,6 +48,8 @@ class Backfilled(NamedTuple):
 @pipeline
 def backfill(options: BackfillOptions) -> Backfilled:
     """Score a span of past partitions; finished ones are skipped, and a faulty one does not stop the others."""
+    if options.deployment is not None:
+        _check_deployment(options.deployment)
     plan = plan_backfill(options.job, first=options.first, last=options.last, model=options.model)
     run_log().info("%s", plan.sentence)
     faults = {step.partition: step.reason for step in plan.impossible}
@@ -57,6 +61,19 @@ def backfill(options: BackfillOptions) -> Backfilled:
     if faults:
         raise Unfinished(describe_faults(faults), done, is_partial=len(faults) < len(plan.steps))
     return done
+
+
+def _check_deployment(name: str) -> None:
+    """Raise ArgumentInvalid unless the server has this deployment of the score flow."""
+    flow, _, rest = name.partition("/")
+    if flow != FLOW or not rest:
+        raise ArgumentInvalid("deployment", [f"expected a deployment of the score flow, {FLOW}/NAME, got '{name}'"])
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        fault = f"the server has no deployment '{name}'. Choose one that `prefect deployment ls` lists."
+        raise ArgumentInvalid("deployment", [fault]) from None
 
 
 def _score_here(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[PartitionResult, ...], dict[str, str]]:

@@ -50,6 +50,22 @@ def test_a_partition_without_scores_fails_the_run_with_its_reason(job: Path) -> 
         state.result()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("score/absent", "the server has no deployment 'score/absent'. Choose one that `prefect deployment ls` lists."),
+        ("nightly/mine", "expected a deployment of the score flow, score/NAME, got 'nightly/mine'"),
+        ("mine", "expected a deployment of the score flow, score/NAME, got 'mine'"),
+    ],
+)
+def test_a_deployment_that_cannot_score_is_refused(job: Path, name: str, message: str) -> None:
+    state = backfill(BackfillOptions(job=job, deployment=name), return_state=True)
+
+    assert state.message == f"deployment: {message}"
+    assert state.name == "Failed"
+    assert not list((job.parent / "out").rglob("*.parquet"))
+
+
 def test_a_run_is_created_once_per_model_and_data_and_again_after_a_failure(job: Path, deployment: str) -> None:
     options = BackfillOptions(job=job, deployment=deployment)
     step = plan_backfill(job).due[0]
