@@ -6,7 +6,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.alarm_rate import is_far_above
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Job
-from aepipe.jobs.role_warnings import modelled_label_warnings
+from aepipe.jobs.role_warnings import modelled_label_warnings, passthrough_warnings
 from aepipe.storage import PartitionResult
 
 MOST_PARTITIONS = 5
@@ -14,10 +14,11 @@ _MAIN_REASON = 0.5
 
 
 def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult]) -> tuple[str, ...]:
-    """Describe labels that the model sees, and new partitions with far more flagged rows than alpha."""
+    """Describe columns whose role the model does not know, and new partitions with far more flagged rows than alpha."""
     written = [result for result in results if result.status == "written"]
     labels = modelled_label_warnings(job, bundle.source.schema, version=bundle.version)
-    return (*labels, *alarm_warnings(written, bundle.calibration))
+    copied = passthrough_warnings(job, bundle.source.schema, version=bundle.version)
+    return (*labels, *copied, *alarm_warnings(written, bundle.calibration))
 
 
 def alarm_warnings(results: Sequence[PartitionResult], calibration: Calibration) -> tuple[str, ...]:

@@ -47,6 +47,17 @@ def modelled_label_warnings(
             )
 
 
+def passthrough_warnings(job: Job, schema: Schema, *, version: str) -> Iterator[str]:
+    """Yield a warning for each key or entity column of the job that a model does not copy to its outputs."""
+    named = dict.fromkeys(job.data.entity, "entity") | dict.fromkeys(job.data.keys, "keys")
+    for name, role in named.items():
+        if name not in schema.carried:
+            yield (
+                f"{version} does not copy column '{name}' of [data] {role} to its outputs, since it was trained before "
+                f"the job named it. Train again: aepipe train {job.source}"
+            )
+
+
 def label_copy_warnings(schema: Schema, table: pa.Table, *, labels: Iterable[str]) -> Iterator[str]:
     """Yield a warning for each modelled column that has one value per label, and another for each label.
 

@@ -22,6 +22,7 @@ from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.jobs.train.train import train
 from aepipe.storage import PartitionResult, ScoreDetails
 from aepipe.tables.partitions import discover
+from tests.support.two_models import write_job
 
 ROWS = 300
 JOB = """
@@ -177,3 +178,14 @@ def test_partitions_furthest_above_alpha_come_first() -> None:
         "partition windy",
         "partition wet",
     ]
+
+
+def test_a_column_that_the_job_names_after_training_is_named(tmp_path: Path) -> None:
+    job = write_job(tmp_path)
+    assert not [line for line in score(job).warnings if "does not copy" in line]
+
+    job.write_text(job.read_text().replace('keys = ["id"]', 'keys = ["id"]\nentity = "a"'))
+
+    (warning,) = [line for line in score(job, force=True).warnings if "does not copy" in line]
+    assert "does not copy column 'a' of [data] entity to its outputs, since it was trained before" in warning
+    assert warning.endswith(f"Train again: aepipe train {job}")
