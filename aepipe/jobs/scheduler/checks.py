@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 def check_scheduler(environment: Mapping[str, str], *, fix: bool = False) -> Iterator[Finding]:
     """Yield the checks of pid file, exposure, server, deployments and worker.
 
-    Without PREFECT_API_URL only the files are checked: `aepipe` commands need no server.
+    Without PREFECT_API_URL only the files are checked, which a finding says: `aepipe` commands need no server.
 
     Args:
         environment: variables of the environment.
@@ -44,6 +44,8 @@ def check_scheduler(environment: Mapping[str, str], *, fix: bool = False) -> Ite
         )
     url = environment.get("PREFECT_API_URL")
     if not url:
+        found = "not checked, nor are deployments and worker: PREFECT_API_URL is not set. Commands need no server"
+        yield Finding("Prefect server", found, True)
         return
     yield from _server_checks(url.rstrip("/"), environment.get("PREFECT_WORK_POOL", "aepipe"))
 

@@ -122,3 +122,10 @@ def test_deployments_without_runs_and_missing_workers_are_found(
     known["/api/flow_runs/filter"] += [{"deployment_id": "2"}]
     known["/api/work_pools/aepipe/workers/filter"] = [{"name": "w", "status": "ONLINE"}]
     assert all(each.ok for each in findings(**environment).values())
+
+
+def test_a_server_that_no_variable_names_is_said_to_be_unchecked(tmp_path: Path) -> None:
+    found = findings(PREFECT_HOME=str(tmp_path))["Prefect server"]
+
+    assert found.ok
+    assert found.found.startswith("not checked, nor are deployments and worker: PREFECT_API_URL is not set")
