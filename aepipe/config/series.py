@@ -11,6 +11,12 @@ from aepipe.frozen import FrozenModel
 FEWEST_STEPS, MOST_STEPS = 4, 10_000
 """Bounds of the window length."""
 
+MOST_CHANNELS_OF_WINDOWS = 8
+"""Channels up to which a network reads whole windows.
+
+On generated machines with 12 and 30 correlated channels, a network of single steps finds planted faults far better.
+"""
+
 LONGEST_GAP = 3
 """Missing steps that a window may contain in a row, unless the job sets another number."""
 
@@ -59,6 +65,11 @@ class Series(FrozenModel):
     )
     gap: Literal["split"] | Annotated[int, Field(ge=0, le=1_000)] = Field(
         "split", description=f"missing steps in a row that a window may contain; split: {LONGEST_GAP}"
+    )
+    reads: Literal["auto", "windows", "steps"] = Field(
+        "auto",
+        description="what the network reads: windows, or single steps whose scores are averaged over the window; auto: "
+        f"windows of up to {MOST_CHANNELS_OF_WINDOWS} channels, steps of more if the trunk is mlp",
     )
     scale: Literal["entity", "pooled", "none"] = Field(
         "entity",

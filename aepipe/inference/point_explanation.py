@@ -19,7 +19,7 @@ from aepipe.inference.series_scores import (
     series_reasons,
 )
 from aepipe.inference.table_model import TableModel
-from aepipe.series.cutting import window_table
+from aepipe.series.cutting import steps_read, window_table
 from aepipe.series.memory import Parts
 from aepipe.series.nearest import Segment
 from aepipe.series.stage import SeriesRows, SeriesStage
@@ -178,12 +178,14 @@ class _Units(NamedTuple):
 def _reconstruction(model: TableModel, scored: ScoredSteps, start: NDArray[np.int64], window: int) -> Values:
     """Return the scaled reconstruction of a window, (window, F); NaN where the model gives no step."""
     schema = model.bundle.encoding.schema
-    windows = windows_at(scored.values, start, window)
+    read = steps_read(schema, window)
+    starts = start[0] + np.arange(0, window, read)
+    windows = windows_at(scored.values, starts, read)
     table = model.reconstruct(window_table(windows, schema))
     found = np.full((window, windows.shape[1]), np.nan)
     if schema.columns[0].kind == "vector":
         for channel, column in enumerate(schema.columns):
-            found[:, channel] = table[column.name][0].as_py()
+            found[:, channel] = np.array(table[column.name].to_pylist(), np.float64).reshape(-1)
         return found
     steps = np.array(table[schema.columns[0].name][0].as_py() or [], np.float64).reshape(-1, windows.shape[1])
     found[: len(steps)] = steps[:window]
@@ -204,7 +206,7 @@ def _of_memory(
     scores = [np.full(each.windows(window), np.nan) for each in segments]
     scores[-1][first - segments[-1].first] = of_model
     (*_, parts) = memory.parts(entity, segments, scores, first=first)
-    terms = Parts(*(part[:1] for part in parts)).terms(memory.scales(entity))
+    terms = Parts(*(part[:1] for part in parts)).terms(memory.scales(entity), memory.weights)
     match = memory.nearest(entity, segments, first)
     if match is None:
         return terms, None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from aepipe.calibration.conformal import Calibration
@@ -12,12 +13,12 @@ from aepipe.encoding import Encoding
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.series_columns import PointPredictions
 from aepipe.inference.session import Session
-from aepipe.series.cutting import window_tensors
+from aepipe.series.cutting import steps_read, window_tensors
 from aepipe.series.grid import Grid, filled
 from aepipe.series.memory import SeriesMemory
 from aepipe.series.nearest import Segment
 from aepipe.series.stage import SeriesRows, SeriesStage
-from aepipe.series.windows import PointScores, point_scores, window_starts, windows_at
+from aepipe.series.windows import PointScores, covered_steps, point_scores, window_starts, windows_at
 
 _WINDOWS_AT_ONCE = 4_096
 
@@ -33,6 +34,8 @@ def score_windows(
 ) -> NDArray[np.float64]:
     """Return the score of each window, (W,); only one batch of windows is copied at a time.
 
+    The score of a window is the mean over its steps if the network reads single steps.
+
     Args:
         runner: runner of the scorer.
         encoding: encoding of windows.
@@ -41,6 +44,29 @@ def score_windows(
         window: steps of a window.
         without: channel to replace by its mean; None: none.
     """
+    read = steps_read(encoding.schema, window)
+    if read == window:
+        return _run(runner, encoding, values, starts, window=window, without=without)
+    steps = covered_steps(starts, window, steps=len(values))
+    of_step = np.full(len(values), np.nan)
+    of_step[steps] = _run(runner, encoding, values, steps, window=read, without=without)
+    scores = np.empty(len(starts))
+    for begin in range(0, len(starts), _WINDOWS_AT_ONCE):
+        part = slice(begin, begin + _WINDOWS_AT_ONCE)
+        scores[part] = sliding_window_view(of_step, window)[starts[part]].mean(axis=1)
+    return scores
+
+
+def _run(
+    runner: Runner[Session],
+    encoding: Encoding,
+    values: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    *,
+    window: int,
+    without: int | None,
+) -> NDArray[np.float64]:
+    """Return the score of the network for the `window` steps from each start, (W,)."""
     scores = np.empty(len(starts), np.float32)
     for begin in range(0, len(starts), _WINDOWS_AT_ONCE):
         part = slice(begin, begin + _WINDOWS_AT_ONCE)

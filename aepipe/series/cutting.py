@@ -1,4 +1,7 @@
-"""Windows of a grid as rows of a table and as tensors of a model: one column of fixed length for each channel."""
+"""Windows of a grid as rows of a table and as tensors of a model: one column of fixed length for each channel.
+
+A network of many channels reads windows of a single step.
+"""
 
 from collections.abc import Sequence
 
@@ -35,6 +38,12 @@ def window_schema(channels: Sequence[str], window: int, *, by_step: bool) -> Sch
     why = f"windows of {', '.join(channels)}"
     column = Column(name=STEPS_COLUMN, kind="series", type=str(kind), why=why)
     return Schema.of([column], pa.schema([pa.field(STEPS_COLUMN, kind)]))
+
+
+def steps_read(schema: Schema, window: int) -> int:
+    """Return how many steps a network reads at once: one, or a window; schema: that of its rows."""
+    (first, *_) = schema.columns
+    return first.shape[0] if first.kind == "vector" and first.shape is not None else window
 
 
 def window_table(windows: NDArray[np.float32], schema: Schema) -> pa.Table:

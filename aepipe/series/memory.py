@@ -59,6 +59,22 @@ class EntityMemory(FrozenModel):
     scales: Scales
 
 
+class Weights(FrozenModel):
+    """Weights of the three terms of a score."""
+
+    nearest: float = 1.0
+    model: float = 0.5
+    deviation: float = 0.5
+
+
+OF_STEPS = Weights(nearest=0.25, model=1.0, deviation=0.0)
+"""Weights for a network of single steps: among many channels, the distance between windows hides a fault of one.
+
+On generated machines with 9 and 12 channels (4 seeds), the model alone reaches a mean VUS-PR of .62 and .54, with a
+quarter of the distance .61 and .58, with the weights for windows .42 and .35.
+"""
+
+
 class _Index(FrozenModel):
     """Content of the JSON file; the steps of the entities follow each other in the array."""
 
@@ -67,6 +83,7 @@ class _Index(FrozenModel):
     is_aligned: bool = Field(description="a step has the same number whenever the series is read")
     entities: dict[str, EntityMemory]
     pooled: Scales
+    weights: Weights = Weights()
 
 
 class Parts(NamedTuple):
@@ -76,21 +93,21 @@ class Parts(NamedTuple):
     model: Floats
     deviation: Floats
 
-    def terms(self, scales: Scales) -> "Parts":
-        """Return log(1 + r^2) of the distance, and half of it of the other two, with r relative to the median."""
+    def terms(self, scales: Scales, weights: Weights) -> "Parts":
+        """Return the weighted log(1 + r^2) of each part, with r relative to the median."""
         nearest, model, spread = (
             np.log1p((np.maximum(part, 0.0) / scale) ** 2)
             for part, scale in zip(self, (scales.nearest, scales.model, scales.deviation), strict=True)
         )
-        return Parts(nearest, model / 2, spread / 2)
+        return Parts(nearest * weights.nearest, model * weights.model, spread * weights.deviation)
 
-    def score(self, scales: Scales) -> Floats:
+    def score(self, scales: Scales, weights: Weights) -> Floats:
         """Return the sum of the terms.
 
         On 19 series of the Numenta Anomaly Benchmark, this sum reaches a mean VUS-PR of .570, the distance alone .567,
         and model and deviation alone .48 and .40. It is never far below the best of them on any series.
         """
-        nearest, model, spread = self.terms(scales)
+        nearest, model, spread = self.terms(scales, weights)
         return np.asarray(nearest + (model + spread))
 
 
@@ -128,6 +145,7 @@ class SeriesMemory:
         window: int,
         day: float | None,
         is_aligned: bool = True,
+        weights: Weights | None = None,
     ) -> Self:
         """Keep the latest training steps of each entity, and the median of each part over its windows.
 
@@ -139,6 +157,7 @@ class SeriesMemory:
             window: Steps per window.
             day: Steps per day; None if it is not known.
             is_aligned: A step has the same number whenever the series is read; False for the order of rows.
+            weights: Weights of the terms; default: for a network of windows.
         """
         each = max(FEWEST_STEPS_EACH, min(MOST_STEPS_EACH, MOST_STEPS // max(len(segments), 1)))
         distances = Distances(window, day)
@@ -161,7 +180,14 @@ class SeriesMemory:
             steps += [segment.values.T for segment in kept]
             kept_steps += sum(segment.steps for segment in kept)
         everything = Parts(*(np.concatenate(part) for part in zip(*found, strict=True))) if found else None
-        index = _Index(window=window, day=day, is_aligned=is_aligned, entities=entities, pooled=_scales(everything))
+        index = _Index(
+            window=window,
+            day=day,
+            is_aligned=is_aligned,
+            entities=entities,
+            pooled=_scales(everything),
+            weights=weights or Weights(),
+        )
         channels = next((len(segment.values) for of_entity in segments.values() for segment in of_entity), 1)
         array = np.concatenate(steps) if steps else np.zeros((0, channels))
         return cls(index, array.astype(np.float32))
@@ -176,12 +202,18 @@ class SeriesMemory:
         """Return the content of the files by name; equal memories have equal bytes."""
         buffer = io.BytesIO()
         np.save(buffer, self._steps, allow_pickle=False)
-        return {FILE: self._index.model_dump_json().encode(), STEPS_FILE: buffer.getvalue()}
+        usual = {"weights"} if self.weights == Weights() else None  # as in files of earlier versions
+        return {FILE: self._index.model_dump_json(exclude=usual).encode(), STEPS_FILE: buffer.getvalue()}
 
     @property
     def window(self) -> int:
         """Steps per window."""
         return self._index.window
+
+    @property
+    def weights(self) -> Weights:
+        """Weights of the terms."""
+        return self._index.weights
 
     @property
     def history(self) -> int:
@@ -210,7 +242,7 @@ class SeriesMemory:
         scores = []
         for segment, of_segment in zip(segments, parts, strict=True):
             found = np.full(segment.windows(self.window), np.nan)
-            found[len(found) - len(of_segment.nearest) :] = of_segment.score(self.scales(entity))
+            found[len(found) - len(of_segment.nearest) :] = of_segment.score(self.scales(entity), self.weights)
             scores.append(found)
         return scores
 

@@ -30,6 +30,16 @@ def window_starts(grid: Grid, window: int) -> NDArray[np.int64]:
     return starts
 
 
+def covered_steps(starts: NDArray[np.int64], window: int, *, steps: int) -> NDArray[np.int64]:
+    """Return the steps that are in at least one of the windows, ascending.
+
+    >>> covered_steps(np.array([0, 1, 6]), 2, steps=9)
+    array([0, 1, 2, 6, 7])
+    """
+    change = np.bincount(starts, minlength=steps + window) - np.bincount(starts + window, minlength=steps + window)
+    return np.flatnonzero(np.cumsum(change)[:steps] > 0)
+
+
 def windows_at(values: NDArray[np.float32], starts: NDArray[np.int64], window: int) -> NDArray[np.float32]:
     """Return the windows that begin at `starts`, (B, F, window); the only copy of their values."""
     if not len(starts):

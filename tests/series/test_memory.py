@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aepipe.series.memory import SeriesMemory
+from aepipe.series.memory import FILE, OF_STEPS, Parts, SeriesMemory
 from aepipe.series.nearest import Segment
 
 WINDOW, DAY = 8, 24.0
@@ -138,3 +138,18 @@ def test_scores_do_not_depend_on_where_the_series_is_cut(cut: int, seed: int) ->
 
     settled = memory.history
     assert later[settled:] == pytest.approx(whole[cut + settled :], rel=1e-6, abs=1e-9)
+
+
+def test_the_weights_of_a_network_of_single_steps_are_kept_in_the_bundle() -> None:
+    usual = _memory(a=_wave(240))
+    segments = {"a": [Segment.of(0, _wave(240))]}
+    of_steps = SeriesMemory.fit(segments, {"a": _model(segments["a"])}, window=WINDOW, day=DAY, weights=OF_STEPS)
+
+    again = SeriesMemory.of(of_steps.files())
+
+    assert again.weights == OF_STEPS
+    assert b"weights" not in usual.files()[FILE]  # as in bundles of earlier versions
+    scales = of_steps.scales("a")
+    parts = Parts(*(np.array([scale]) for scale in (scales.nearest, scales.model, scales.deviation)))
+    assert parts.score(scales, again.weights).tolist() == pytest.approx([1.25 * np.log(2)])
+    assert parts.score(scales, usual.weights).tolist() == pytest.approx([2 * np.log(2)])

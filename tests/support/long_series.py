@@ -45,8 +45,11 @@ def long_table(
     return pa.concat_tables(tables)
 
 
-def series_bundle(folder: Path, table: pa.Table, *, window: int, **stage: Any) -> Bundle:
-    """A bundle whose window score is the sum of |x|, without scaling, for tables like `long_table`."""
+def series_bundle(folder: Path, table: pa.Table, *, window: int, reads: int | None = None, **stage: Any) -> Bundle:
+    """A bundle whose score is the sum of |x|, without scaling, for tables like `long_table`.
+
+    reads: steps that the network reads at once; default: the window.
+    """
     channels = [name for name in table.column_names if name not in ("machine", "at", "label")]
     labels = [name for name in table.column_names if name == "label"]
     data = {"path": ".", "keys": ["machine"], "event_time": "at", "labels": labels}
@@ -63,8 +66,9 @@ def series_bundle(folder: Path, table: pa.Table, *, window: int, **stage: Any) -
         scaling=Scaling(mean=(0.0,) * len(channels), deviation=(1.0,) * len(channels)),
         **{"step": MINUTE, "longest_gap": 3, **stage},
     )
-    schema = window_schema(channels, window, by_step=False)
-    rows = np.random.default_rng(0).normal(size=(40, len(channels), window)).astype(np.float32)
+    steps = reads or window
+    schema = window_schema(channels, steps, by_step=False)
+    rows = np.random.default_rng(0).normal(size=(40, len(channels), steps)).astype(np.float32)
     made = make_bundle(
         folder, window_table(rows, schema), columns=dict.fromkeys(channels, "vector"), reasons=0, alpha=0.05
     )

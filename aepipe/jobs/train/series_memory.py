@@ -7,7 +7,8 @@ from aepipe.inference.batch_runner import Runner
 from aepipe.inference.series_scores import score_windows
 from aepipe.inference.session import Session
 from aepipe.jobs.train.series_rows import SeriesTraining, spaced
-from aepipe.series.memory import SeriesMemory
+from aepipe.series.cutting import steps_read
+from aepipe.series.memory import OF_STEPS, SeriesMemory
 from aepipe.series.nearest import Floats, Segment
 from aepipe.series.windows import window_starts
 
@@ -29,5 +30,10 @@ def fit_memory(series: SeriesTraining, encoding: Encoding, runner: Runner[Sessio
         segments.setdefault(series.names[entity], []).append(segment)
         scores.setdefault(series.names[entity], []).append(model_at[begin : begin + segment.windows(stage.window)])
     return SeriesMemory.fit(
-        segments, scores, window=stage.window, day=stage.steps_per_day, is_aligned=stage.step is not None
+        segments,
+        scores,
+        window=stage.window,
+        day=stage.steps_per_day,
+        is_aligned=stage.step is not None,
+        weights=OF_STEPS if steps_read(encoding.schema, stage.window) == 1 else None,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aepipe.calibration.conformal import rows_needed
 from aepipe.config.job import Job
-from aepipe.config.series import Series, parse_duration
+from aepipe.config.series import MOST_CHANNELS_OF_WINDOWS, Series, parse_duration
 from aepipe.encoding import fit
 from aepipe.encoding.number import NumberCodec
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
@@ -24,7 +24,7 @@ from aepipe.series.grid import Grid, filled
 from aepipe.series.scaling import Scaling
 from aepipe.series.stage import SeriesRows, SeriesSource, SeriesStage
 from aepipe.series.step_size import find_window, modal_step, phases
-from aepipe.series.windows import window_starts, windows_at
+from aepipe.series.windows import covered_steps, window_starts, windows_at
 from aepipe.tables.parquet_reader import Footer
 from aepipe.tables.partitions import Partition
 from aepipe.tables.schema_check import Schema
@@ -36,6 +36,9 @@ MOST_WINDOWS = 4_000
 
 On a series of 10,000 points, 3,000 instead of 6,900 windows take 10 instead of 15 CPU seconds.
 """
+
+MOST_STEPS = 20_000
+"""Training rows of a network of single steps, equally spaced."""
 
 _MOST_CALIBRATION_STEPS = 200_000
 _MOST_GOLDEN_WINDOWS = 2_000
@@ -328,12 +331,17 @@ def _cut(
             f"the rows, got a longest series of {longest} steps. Set a smaller window, a larger gap, or step under "
             "[series]."
         )
-    schema = window_schema(stage.source.channels, window, by_step=_reads_steps(job))
+    reads_single = _reads_single_steps(job, len(stage.source.channels))
+    schema = window_schema(stage.source.channels, 1 if reads_single else window, by_step=_reads_by_step(job))
     dev = starts[latest == DEV]
     fewest = rows_needed(job.calibration.alpha)
     calibration = _calibration(stage, values, starts, steps, grid, fewest=fewest)
 
     def table(chosen: NDArray[np.int64], most: int) -> pa.Table:
+        if reads_single:
+            return window_table(
+                windows_at(values, spaced(covered_steps(chosen, window, steps=grid.steps), MOST_STEPS), 1), schema
+            )
         return window_table(windows_at(values, spaced(chosen, most), window), schema)
 
     none = table(learned[:0], 1)
@@ -387,10 +395,21 @@ def spaced(starts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return starts[np.linspace(0, len(starts) - 1, most).astype(np.int64)]
 
 
-def _reads_steps(job: Job) -> bool:
+def _reads_by_step(job: Job) -> bool:
     """Return whether the network reads windows step by step."""
     family = families.find(job.model.family)
     return job.model.trunk == "recurrent" or set(family.backbones) == {"recurrent"}
+
+
+def _reads_single_steps(job: Job, channels: int) -> bool:
+    """Return whether the network reads single steps. Raises JobInvalid if the job asks for it and its trunk cannot."""
+    asked = "auto" if job.series is None else job.series.reads
+    can = job.model.trunk in (None, "mlp") and not _reads_by_step(job)
+    if asked == "steps" and not can:
+        raise JobInvalid(
+            str(job.source), [f"series.reads = 'steps' needs trunk mlp, got {job.model.trunk or 'recurrent'}. Set it"]
+        )
+    return can and (asked == "steps" or (asked == "auto" and channels > MOST_CHANNELS_OF_WINDOWS))
 
 
 def _notes(job: Job, stage: SeriesStage, rows: SeriesRows, grid: Grid) -> Iterator[str]:

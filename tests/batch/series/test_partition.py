@@ -265,3 +265,28 @@ def test_an_event_that_continues_one_of_the_night_before_says_so(tmp_path: Path,
     continuing = events.filter(events["continues"])["first"].cast(pa.int64()).to_pylist()
     assert len(continuing) == 1
     assert midnight <= continuing[0] < midnight + WINDOW * MINUTE
+
+
+def test_the_score_of_a_network_of_single_steps_is_the_mean_over_the_window(tmp_path: Path) -> None:
+    values = _values(seed=3, channels=12)
+    names = [f"c{number}" for number in range(12)]
+    rows = long_table({"a": values, "b": values[::-1]}, channels=names)
+    bundle = series_bundle(tmp_path, rows, window=WINDOW, reads=1)
+    rows = rows.filter(pa.array(np.arange(80) != 20))  # a missing step takes the values of the step before
+
+    scores = _score(bundle, tmp_path, [rows])["score"].to_numpy()
+
+    filled = values.copy()
+    filled[20] = filled[19]
+    expected = [np.delete(expected_scores(filled, WINDOW), 20), expected_scores(values[::-1], WINDOW)]
+    assert_allclose(scores, np.concatenate(expected) / WINDOW, rtol=1e-5)
+
+
+def test_scores_of_single_steps_do_not_depend_on_the_division_into_partitions(tmp_path: Path) -> None:
+    rows = long_table({"a": _values(seed=3, channels=9)}, channels=[f"c{number}" for number in range(9)])
+    bundle = series_bundle(tmp_path, rows, window=WINDOW, reads=1, revise=True)
+
+    whole = _score(bundle, tmp_path / "whole", [rows])
+    days = _score(bundle, tmp_path / "days", [rows.slice(begin, 8) for begin in range(0, 40, 8)])
+
+    assert_array_equal(days["score"].to_numpy(), whole["score"].to_numpy())
