@@ -113,7 +113,9 @@ def init(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Job file, or Parquet file or folder.")] = options.HERE,
+    path: Annotated[
+        str, typer.Argument(help="Job file, Parquet file or folder, or a Delta or Iceberg table.", metavar="[PATH]")
+    ] = str(options.HERE),
     contract: Annotated[
         Path | None, typer.Option(help="Data contract (ODCS 3, YAML or JSON) to check the table against.")
     ] = None,

@@ -24,7 +24,7 @@ from aepipe.config.waveform import Waveform
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
 from aepipe.stores import as_path
-from aepipe.stores.table_url import DeltaPath
+from aepipe.stores.table_url import DeltaPath, is_table
 
 if TYPE_CHECKING:
     from aepipe.expressions.condition import Condition
@@ -376,6 +376,8 @@ def read_job(path: str | Path) -> Job:
     Raises:
         JobInvalid: lists every fault of the file with its line or key.
     """
+    if is_table(path):
+        raise JobInvalid(str(path), ["is the address of a table: expected a job file. Run `aepipe init` to write one."])
     path = as_path(path)
     if path.is_dir():
         path = path / "job.toml"

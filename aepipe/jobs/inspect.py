@@ -12,7 +12,7 @@ from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.contract.check import choose_table, contract_faults, read_contract
 from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import kind_warnings
-from aepipe.stores import as_path
+from aepipe.stores.table_url import TableUrl, source_path
 from aepipe.tables.column_statistics import null_counts
 from aepipe.tables.kind_inference import IGNORE
 from aepipe.tables.open_files import files_opened_once
@@ -51,10 +51,10 @@ class Inspection(Result):
 
 @files_opened_once()
 def inspect(path: str | Path, *, contract: Path | None = None, table: str | None = None) -> Inspection:
-    """Inspect the table of a job, or a folder or file of Parquet without a job.
+    """Inspect the table of a job, or Parquet files or another table without a job.
 
     Args:
-        path: job file, or Parquet file or folder.
+        path: job file, Parquet file or folder, or address of a Delta or Iceberg table.
         contract: data contract to check the table against; None: none.
         table: table of the contract; None: its only one, or the one that is named as the folder or the job.
 
@@ -113,8 +113,10 @@ def inspect(path: str | Path, *, contract: Path | None = None, table: str | None
 
 
 def job_for(path: str | Path) -> Job:
-    """Read the job file, or build a default job for Parquet without one."""
-    path = as_path(path)
+    """Read the job file, or build a default job for Parquet, or a Delta or Iceberg table, without one."""
+    path = source_path(path)
+    if isinstance(path, TableUrl):
+        return parse_job({"name": "table", "data": {"path": str(path)}}, source=Path.cwd() / "job.toml")
     if path.suffix == ".toml" or (path / "job.toml").is_file():
         return read_job(path)
     if not path.exists():

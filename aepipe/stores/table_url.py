@@ -81,6 +81,15 @@ class IcebergName(TableUrl):
         return self
 
 
+def is_table(path: object) -> bool:
+    """Return True for the address of a table, also where a path has joined its slashes.
+
+    >>> is_table("delta://rows"), is_table(Path("iceberg://prod/fraud.rows")), is_table("s3://bucket/rows")
+    (True, True, False)
+    """
+    return _ANY.match(str(path)) is not None
+
+
 def source_path(path: str | Path) -> Path:
     """Return a path on this machine, a `StorePath` for a URL of a store, or a `TableUrl` for one of a table.
 
@@ -88,7 +97,7 @@ def source_path(path: str | Path) -> Path:
         UrlInvalid: the URL does not name a table, or a place in a known object store.
     """
     text = str(path)
-    if isinstance(path, StorePath | TableUrl) or not _ANY.match(text):
+    if isinstance(path, StorePath | TableUrl) or not is_table(path):
         return as_path(path)
     if found := _DELTA.match(text):
         return _delta(text[found.end() :])

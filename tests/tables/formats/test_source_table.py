@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from aepipe.cli.main import app
 from aepipe.config.job import Job, parse_job
 from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.jobs.inspect import inspect
 from aepipe.tables.partitions import Partition, discover, discover_as_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -197,6 +200,35 @@ def test_a_table_that_is_absent_or_empty_is_one_sentence(source: Delta) -> None:
 def test_keys_that_do_not_fit_are_refused(tmp_path: Path, data: dict[str, Any], sentence: str) -> None:
     with pytest.raises(JobInvalid, match=re.escape(sentence)):
         parse_job({"name": "t", "data": data}, source=tmp_path / "job.toml")
+
+
+@pytest.mark.slow
+def test_commands_take_the_address_of_a_table(source: Delta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyiceberg import catalog
+    from pyiceberg.utils.config import Config
+
+    source.append(rows(*DAYS), by=["dt"])
+    for name, value in Iceberg(tmp_path).properties.items():
+        monkeypatch.setenv(f"PYICEBERG_CATALOG__TEST__{name.upper()}", value)
+    monkeypatch.setattr(catalog, "_ENV_CONFIG", Config())
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> Any:
+        return CliRunner().invoke(app, words)
+
+    seen = json.loads(call("inspect", source.url, "--json").stdout)
+    written = call("init", source.url)
+
+    assert [(part["partition"], part["rows"]) for part in seen["partitions"]] == [(f"dt={day}", 1) for day in DAYS]
+    assert {column["name"]: column["kind"] for column in seen["columns"]}["x"] == "number"
+    assert written.exit_code == 0, written.output
+    assert json.loads(call("inspect", "--json").stdout)["partitions"] == seen["partitions"]
+    for command in ("contract", "train"):
+        refused = call(command, source.url).exception
+        assert isinstance(refused, JobInvalid)
+        assert "is the address of a table: expected a job file. Run `aepipe init` to write one." in str(refused)
+    with pytest.raises(DataUnreadable, match=r"is not a Delta table|does not exist: catalog 'test' has no table"):
+        inspect(f"{source.url}s")
 
 
 def test_the_address_of_a_table_survives_the_job_file(tmp_path: Path) -> None:
