@@ -1,10 +1,12 @@
 """Models trained once a test session and shared by its processes; tests that write work on copies."""
 
+import gc
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +25,7 @@ from aepipe.jobs.example_data import write_cells, write_digits
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import HIDDEN, lock
-from aepipe.stores.connection import file_system
-from aepipe.stores.object_client import client
+from aepipe.stores.object_client import google_bucket
 from tests.support.linear_bundle import make_bundle, numbers
 from tests.support.machines import write_machines
 from tests.support.object_store import (
@@ -32,6 +33,7 @@ from tests.support.object_store import (
     Kind,
     Store,
     environment,
+    forget_connections,
     missing_emulator,
     new_bucket,
     running_emulator,
@@ -257,11 +259,23 @@ def abfs_store(abfs_server: tuple[FaultyServer, str], monkeypatch: pytest.Monkey
     yield from bucket_of(abfs_server, monkeypatch)
 
 
+@pytest.fixture
+def gs_store(gs_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A new bucket of the emulator of Google Cloud Storage."""
+    yield from bucket_of(gs_server, monkeypatch)
+
+
 def bucket_of(serving: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     server, url = serving
     for name, value in environment(server.kind, url).items():
         monkeypatch.setenv(name, value)
-    yield new_bucket(server, url)
+    store = new_bucket(server, url)
+    yield store
     server.faults.clear()
-    file_system.cache_clear()
-    client.cache_clear()
+    if server.kind == "gs":
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            # Google's library leaves the answers unread that it asks for again
+            google_bucket(store.bucket.place).client.close()
+            forget_connections()
+            gc.collect()
+    forget_connections()

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from aepipe.stores import StorePath
 from aepipe.stores.connection import asking, no_bucket
-from aepipe.stores.object_client import client, has_conditional_writes
+from aepipe.stores.object_client import client, google_bucket, google_errors, google_limits, has_conditional_writes
 
 
 class Version(NamedTuple):
@@ -48,6 +48,8 @@ def read_versioned(path: StorePath) -> tuple[bytes, Version]:
     if not has_conditional_writes(path.place):
         return path.read_bytes(), Version()
     with asking(str(path)):
+        if path.place.scheme == "gs":
+            return _read_google(path)
         import obstore
 
         found = obstore.get(client(path.place), path.key)
@@ -63,6 +65,9 @@ def put_if_unchanged(path: StorePath, data: bytes, before: Version | None) -> Ve
     if not has_conditional_writes(path.place):
         put_object(path, data)
         return Version()
+    if path.place.scheme == "gs":
+        with _writing(path):
+            return _put_google(path, data, before)
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
     condition = "create" if before is None else {name: value for name, value in before._asdict().items() if value}
@@ -90,6 +95,25 @@ def _put(path: StorePath, data: bytes | pa.Buffer, mode: str | dict[str, str]) -
 
     written = obstore.put(client(path.place), path.key, memoryview(data).cast("B"), mode=mode)
     return Version(written["e_tag"], written["version"])
+
+
+def _read_google(path: StorePath) -> tuple[bytes, Version]:
+    with google_errors():
+        blob = google_bucket(path.place).blob(path.key)
+        content = blob.download_as_bytes(**google_limits())
+        return content, Version(version=str(blob.generation))
+
+
+def _put_google(path: StorePath, data: bytes, before: Version | None) -> Version | None:
+    """Write an object if it has this generation; 0 means that there is none."""
+    from google.api_core.exceptions import PreconditionFailed
+
+    generation = 0 if before is None else int(before.version or 0)
+    with google_errors(), contextlib.suppress(PreconditionFailed):
+        blob = google_bucket(path.place).blob(path.key)
+        blob.upload_from_string(data, if_generation_match=generation, **google_limits())
+        return Version(version=str(blob.generation))
+    return None
 
 
 def _delete(path: StorePath) -> None:

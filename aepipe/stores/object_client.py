@@ -1,16 +1,23 @@
-"""Clients of obstore, for what pyarrow cannot do: whole writes to Azure, and writes under a condition."""
+"""Clients for what pyarrow cannot do: whole writes to Azure, and writes under a condition.
+
+obstore serves S3 and Azure. Google Cloud Storage has a library of its own here: obstore writes there through the XML
+interface, which emulators lack, and never without credentials.
+"""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from aepipe.stores.connection import ANSWER_S, ATTEMPTS, CONNECT_S, Root, asking, azure_key, s3_endpoint, s3_region
 from aepipe.versions import named_extras
 
 if TYPE_CHECKING:
+    from google.cloud.storage import Bucket
     from obstore.store import AzureStore, S3Store
 
 _FOUND_BY_BOTH = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
@@ -21,7 +28,17 @@ def has_conditional_writes(root: Root) -> bool:
     """Return True if a write to the bucket can depend on the object that is there."""
     if root.scheme == "abfs":
         return True
-    return root.scheme == "s3" and find_spec("obstore") is not None and any(map(os.environ.get, _FOUND_BY_BOTH))
+    if root.scheme == "gs":
+        return _has_google_storage()
+    return find_spec("obstore") is not None and any(map(os.environ.get, _FOUND_BY_BOTH))
+
+
+@lru_cache(maxsize=1)
+def _has_google_storage() -> bool:
+    try:
+        return find_spec("google.cloud.storage") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @lru_cache(maxsize=64)
@@ -58,3 +75,63 @@ def client(root: Root) -> "S3Store | AzureStore":
             retry_config=retry,
             **({} if key is None else {"account_key": key}),
         )
+
+
+@lru_cache(maxsize=64)
+def google_bucket(root: Root) -> "Bucket":
+    """Return the client of a bucket of Google Cloud Storage; credentials are found as pyarrow finds them.
+
+    Raises:
+        StoreUnavailable: there are no credentials.
+    """
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+
+    options = dict(parse_qsl(root.query))
+    # without an address, the library would follow a variable of emulators that pyarrow does not know
+    host = options.get("endpoint_override", "storage.googleapis.com")
+    address = host if "://" in host else f"{options.get('scheme', 'https')}://{host}"
+    with asking(f"{root.scheme}://{root.bucket}"), google_errors():
+        credentials = AnonymousCredentials() if options.get("anonymous") == "true" else None
+        # None for the project: the bucket says which it is, and the library need not look for one
+        client = Client(project=None, credentials=credentials, client_options={"api_endpoint": address})
+        return client.bucket(root.bucket)
+
+
+def google_limits() -> dict[str, Any]:
+    """Return the limits of a request to Google Cloud Storage, and of its repetition, as keyword arguments."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return {"timeout": (CONNECT_S, ANSWER_S), "retry": DEFAULT_RETRY.with_timeout(ANSWER_S)}
+
+
+@contextmanager
+def google_errors() -> Iterator[None]:
+    """Turn the errors of Google's library into errors that `asking` knows from pyarrow.
+
+    Raises:
+        FileNotFoundError: there is no such object or bucket.
+        OSError: the store refuses or does not answer.
+    """
+    from google.api_core.exceptions import GoogleAPICallError, NotFound, RetryError
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.cloud.storage.exceptions import InvalidResponse
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except NotFound as error:
+        if error.response is not None:  # its body is not read: the connection would stay open
+            error.response.close()
+        raise FileNotFoundError(str(error)) from None
+    except (GoogleAPICallError, GoogleAuthError, InvalidResponse, RequestException, RetryError) as error:
+        found = error.cause if isinstance(error, RetryError) else error
+        if isinstance(found, GoogleAPICallError):
+            fault = f"HTTP response code: {int(found.code or 0)}"
+        elif isinstance(found, InvalidResponse):
+            fault = f"HTTP response code: {found.response.status_code}"
+        elif isinstance(found, RequestException | TransportError):
+            fault = "error sending request"
+        else:
+            fault = "Authentication"
+        raise OSError(f"google::cloud: {fault}: {found}") from None

@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import multiprocessing
 import re
 import shutil
 import socket
@@ -13,19 +14,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing.managers import BaseManager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from pyarrow.fs import S3FileSystem
 
 from aepipe.stores import StorePath
 from aepipe.stores.connection import file_system
-from aepipe.stores.object_client import client
+from aepipe.stores.object_client import client, google_bucket
 
 Kind = Literal["s3", "abfs", "gs"]
 
@@ -41,8 +42,10 @@ AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZ
 """The published key of every emulator of Azure."""
 AZURITE = Path(__file__).parents[2] / ".cache" / "azurite" / "node_modules" / ".bin"
 _BODY = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+_JSON = '{{"error": {{"code": {status}, "message": "{code}"}}}}'
 _CODES = {
     "s3": {},
+    "gs": {},
     "abfs": {"AccessDenied": "AuthorizationFailure", "NoSuchBucket": "ContainerNotFound", "SlowDown": "ServerBusy"},
 }
 _START_S, _END_S = 90.0, 10.0
@@ -73,9 +76,9 @@ class FaultyServer:
         request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         span = environ.get("HTTP_RANGE", "")
         self.requests.append(f"{request} {environ['QUERY_STRING']} {span}".strip())
-        for fault in self.faults:
+        for at, fault in enumerate(self.faults):
             if fault.count and re.search(fault.request, request):
-                fault.count -= 1
+                self.faults[at] = replace(fault, count=fault.count - 1)
                 time.sleep(fault.delay_s)
                 if not fault.delay_s:
                     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -84,9 +87,10 @@ class FaultyServer:
 
     def _refuse(self, fault: Fault, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         code = _CODES[self.kind].get(fault.code, fault.code)
-        body = _BODY.format(code=code).encode() if environ["REQUEST_METHOD"] != "HEAD" else b""
+        form, kind = (_JSON, "application/json") if self.kind == "gs" else (_BODY, "application/xml")
+        body = form.format(code=code, status=fault.status).encode() if environ["REQUEST_METHOD"] != "HEAD" else b""
         headers = [
-            ("Content-Type", "application/xml"),
+            ("Content-Type", kind),
             ("Content-Length", str(len(body))),
             ("x-ms-error-code", code),  # of Azure
         ]
@@ -102,9 +106,7 @@ class Store:
     bucket: StorePath
 
     def fail(self, request: str, **options: Any) -> None:
-        """Answer matching requests with an error, or late; skip the test where no server stands in front."""
-        if self.server.kind == "gs":
-            pytest.skip("pyarrow asks for the size of an object of GCS while it holds the lock of the interpreter")
+        """Answer matching requests with an error, or late."""
         self.server.faults.append(Fault(request, **options))
 
     @property
@@ -144,14 +146,54 @@ def separate_server() -> Iterator[str]:
 
 @contextmanager
 def running_emulator(kind: Kind) -> Iterator[tuple[FaultyServer, str]]:
-    """Start an emulator of Azure, and a server in front of it, or one of Google Cloud Storage; return its URL."""
+    """Start an emulator of Azure or of Google Cloud Storage, and a server in front of it; return the URL of that."""
     port = _free_port()
-    application = FaultyServer(_Forward(port), kind)
-    serving = _serving(application) if kind == "abfs" else nullcontext(f"127.0.0.1:{port}")
-    with tempfile.TemporaryDirectory() as folder, serving as address:
-        words = _azurite(port, folder) if kind == "abfs" else _fake_gcs(port)
-        with _running(words, port, folder):
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "abfs":
+            application = FaultyServer(_Forward(port), kind)
+            with _running(_azurite(port, folder), port, folder), _serving(application) as address:
+                yield application, f"http://{address}"
+            return
+        address = f"127.0.0.1:{_free_port()}"
+        with _running(_fake_gcs(port, address), port, folder), _serving_apart(port, address) as application:
             yield application, f"http://{address}"
+
+
+class _Apart(BaseManager):
+    """Process that serves an address in front of a port, and lends its lists to the test."""
+
+    served: ClassVar[list[FaultyServer]] = []
+
+    @classmethod
+    def serve(cls, port: int, address: str) -> None:
+        cls.served.append(FaultyServer(_ForwardToGoogle(port), "gs"))
+        threading.Thread(target=cls._serve, args=(address,), daemon=True).start()
+
+    @classmethod
+    def _serve(cls, address: str) -> None:
+        with _serving(cls.served[0], int(address.partition(":")[2])):
+            threading.Event().wait()
+
+    @classmethod
+    def lent(cls, name: str) -> Any:
+        return getattr(cls.served[0], name)
+
+
+_Apart.register("records", _Apart.lent, exposed=("__getitem__", "__len__", "append", "clear"))
+
+
+@contextmanager
+def _serving_apart(port: int, address: str) -> Iterator[FaultyServer]:
+    """Serve an address in front of a port from a process of its own.
+
+    pyarrow keeps the lock of the interpreter while it asks Google Cloud Storage for the size of an object, so that a
+    thread of the test could not answer.
+    """
+    manager: Any = _Apart(ctx=multiprocessing.get_context("spawn"))
+    manager.start(_Apart.serve, (port, address))
+    with manager:
+        _wait_for(int(address.partition(":")[2]), lambda: True)
+        yield FaultyServer(_ForwardToGoogle(port), "gs", manager.records("faults"), manager.records("requests"))
 
 
 @contextmanager
@@ -159,7 +201,7 @@ def _running(words: list[str], port: int, folder: str | None) -> Iterator[None]:
     """Run a program that serves a port."""
     with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait_for(port, process)
+            _wait_for(port, lambda: process.poll() is None)
             yield
         finally:
             process.terminate()
@@ -195,8 +237,7 @@ def _azurite(port: int, folder: str) -> list[str]:
     return [str(azurite()), *where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
 
 
-def _fake_gcs(port: int) -> list[str]:
-    address = f"127.0.0.1:{port}"
+def _fake_gcs(port: int, address: str) -> list[str]:
     where = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory"]
     return [str(gcs_program()), *where, "-external-url", f"http://{address}", "-public-host", address]
 
@@ -207,16 +248,16 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
+def _wait_for(port: int, is_alive: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < deadline:
+    while is_alive() and time.monotonic() < deadline:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise TimeoutError(f"{process.args!r} does not answer on port {port}")
+    raise TimeoutError(f"no server answers on port {port}")
 
 
 class _Forward:
@@ -246,17 +287,39 @@ class _Forward:
         return [found]
 
 
+class _ForwardToGoogle(_Forward):
+    """Application that also answers questions about the progress of an upload.
+
+    The emulator would take the question, which follows a chunk that was refused, for the end of the upload.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self._ends: dict[str, str] = {}
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        span, upload = environ.get("HTTP_CONTENT_RANGE", ""), environ["QUERY_STRING"]
+        if span.startswith("bytes */*"):
+            received = [("Range", f"bytes=0-{self._ends[upload]}")] if upload in self._ends else []
+            start("308 Resume Incomplete", [("Content-Length", "0"), *received])
+            return []
+        if found := re.match(r"bytes \d+-(\d+)/", span):
+            self._ends[upload] = found[1]
+        return super().__call__(environ, start)
+
+
 _HOP = ("connection", "keep-alive", "transfer-encoding", "date", "server")
 """Headers that the server in front writes itself."""
 
 
 @contextmanager
-def _serving(application: FaultyServer) -> Iterator[str]:
-    """Serve an application on loopback and return its address."""
+def _serving(application: FaultyServer, port: int = 0) -> Iterator[str]:
+    """Serve an application on loopback, at a free port for 0, and return its address."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def handle_expect_100(self) -> bool:
             """Leave the answer to werkzeug, which gives it too."""
@@ -265,7 +328,7 @@ def _serving(application: FaultyServer) -> Iterator[str]:
         def log(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -283,11 +346,16 @@ def environment(kind: Kind, url: str) -> dict[str, str]:
     return {"AZURE_STORAGE_KEY": AZURE_KEY} if kind == "abfs" else {}
 
 
+def forget_connections() -> None:
+    """Let the next use of a store open a connection of its own."""
+    for connections in (file_system, client, google_bucket):
+        connections.cache_clear()
+
+
 def new_bucket(server: FaultyServer, url: str) -> Store:
     """Make a bucket; the environment of the process must name the server."""
     server.faults.clear()
-    file_system.cache_clear()
-    client.cache_clear()
+    forget_connections()
     name, address = f"test-{uuid.uuid4().hex[:12]}", url.partition("://")[2].replace(":", "%3A")
     if server.kind == "s3":
         S3FileSystem(endpoint_override=url, region="us-east-1", allow_bucket_creation=True).create_dir(name)
