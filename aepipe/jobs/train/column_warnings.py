@@ -8,7 +8,7 @@ from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.encoding.items import ItemsCodec
 from aepipe.encoding.text import TextCodec
-from aepipe.encoding.tokens import DIGITS
+from aepipe.encoding.tokens import DIGITS, shape_of
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import column_gaps
 from aepipe.jobs.role_warnings import kind_warnings, label_copy_warnings, modelled_label_warnings
@@ -113,9 +113,10 @@ def token_warnings(encoding: Encoding) -> Iterator[str]:
             )
         if isinstance(codec, ItemsCodec):
             continue
-        if {piece.strip() for piece in codec.vocabulary} == {DIGITS} and codec.tokens == "words":
+        words = {piece.strip() for piece in codec.vocabulary} if codec.tokens == "words" else set()
+        if DIGITS in words and all(map(shape_of, words)):
             yield (
-                f"column '{codec.name}': its texts are numbers, which all read as one token. "
+                f"column '{codec.name}': its texts are numbers, and all but frequent ones read as the same token. "
                 'Set it to "number" or "category", or tokens to "characters", under [columns].'
             )
         if codec.unknown > _UNKNOWN:

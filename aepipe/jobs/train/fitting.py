@@ -72,8 +72,11 @@ def fit_model(
 
 
 def model_warnings(encoding: Encoding, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """Describe what the model does not read of its columns, and whether its latents are unused."""
-    return (*token_warnings(encoding), *collapse_warnings(encoding.layout, metrics))
+    """Describe and log what the model does not read of its columns, and whether its latents are unused."""
+    found = (*token_warnings(encoding), *collapse_warnings(encoding.layout, metrics))
+    for warning in found:
+        log.warning("%s", warning)
+    return found
 
 
 def collapse_warnings(layout: Layout, metrics: Mapping[str, float]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from aepipe.config.job import Job, parse_job
 from aepipe.jobs.init import init
 from aepipe.jobs.inspect import inspect
 from aepipe.jobs.train.column_warnings import token_warnings
+from aepipe.jobs.train.fitting import model_warnings
 from aepipe.jobs.train.train import train_job
 from aepipe.jobs.train.training_rows import read_training_rows
 from aepipe.tables.partitions import discover
@@ -189,7 +190,13 @@ USUAL_LINES = [f"user {user} opened door {door}" for user in ("ana", "bo") for d
         (USUAL_LINES * 5, {}, None),
         (["", ""] * 50, {}, None),
         ([None, "x"] * 50, {}, None),
-        ([str(number) for number in range(100)], {}, "its texts are numbers, which all read as one token"),
+        (
+            [str(number) for number in range(100)],
+            {},
+            "its texts are numbers, and all but frequent ones",
+        ),
+        ([str(max(20, number)) for number in range(100)], {}, "its texts are numbers"),
+        ([str(number % 10) for number in range(100)], {}, None),
         ([str(number) for number in range(100)], {"tokens": "characters"}, None),
         (
             [f"{'qwertzuiop'[at % 10]}{'x' * at}" for at in range(100)] + ["a", "a"],
@@ -210,6 +217,15 @@ def test_a_text_column_that_is_read_in_part_is_named(
     assert len(found) == (message is not None)
     assert message is None or re.search(message, found[0])
     assert all(line.startswith("column 'x': ") for line in found)
+
+
+def test_what_a_model_does_not_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    encoding = one_column(pa.array([str(number) for number in range(100)]), "text")
+
+    found = model_warnings(encoding, {"active_latents": 0.0})
+
+    assert [record.getMessage() for record in caplog.records] == list(found)
+    assert ["its texts are numbers" in found[0], "the model has collapsed" in found[1]] == [True, True]
 
 
 def test_lists_that_are_longer_than_the_model_reads_are_named() -> None:
