@@ -39,6 +39,7 @@ class TextCodec(Codec):
     length: int = Field(ge=1, description="number of positions")
     cut: float = Field(0.0, description="share of the training texts that are longer")
     unknown: float = Field(0.0, description="share of the tokens of the training texts that are not in the vocabulary")
+    merged: float = Field(0.0, description="share of these tokens that are rare words with digits, which share a code")
     bpe: str | None = Field(None, description="byte-pair encoding, as the JSON of the package tokenizers")
     may_be_missing: bool = False
     index: int = Field(ge=0, description="index of the column in the layout")
@@ -143,19 +144,33 @@ def fit_text(column: Column, index: int, values: pa.ChunkedArray) -> TextCodec:
     length = column.length or min(MOST_TOKENS, _quantile(longest, counts) + 1)
     cut = float(counts[longest > length].sum() / max(1, counts.sum()))
     vocabulary = _vocabulary(kind, pieces, counts, bpe)
-    codes = _Codes(dict.fromkeys(vocabulary, END + 1), has_digits=kind == "words")
-    unknown = np.array([sum(codes[piece] == UNSEEN for piece in each) for each in pieces], np.int64)
+    unknown, merged = _unread_shares(kind, pieces, counts, vocabulary)
     return TextCodec(
         name=column.name,
         tokens=kind,
         vocabulary=vocabulary,
         length=length,
         cut=round(cut, 6),
-        unknown=round(float((unknown * counts).sum() / max(1, (longest * counts).sum())), 6),
+        unknown=unknown,
+        merged=merged,
         bpe=bpe,
         may_be_missing=values.null_count > 0,
         index=index,
     )
+
+
+def _unread_shares(
+    kind: TokenKind, pieces: Pieces, counts: np.ndarray, vocabulary: tuple[str, ...]
+) -> tuple[float, float]:
+    """Return the share of unknown tokens, and the share of rare words with digits, which have a code in common."""
+    codes = _Codes(dict.fromkeys(vocabulary, END + 1), has_digits=kind == "words")
+    tokens = unknown = merged = 0
+    for each, count in zip(pieces, counts.tolist(), strict=True):
+        absent = [codes[piece] for piece in each if piece not in codes]
+        tokens += count * len(each)
+        unknown += count * absent.count(UNSEEN)
+        merged += count * (len(absent) - absent.count(UNSEEN))
+    return round(unknown / max(1, tokens), 6), round(merged / max(1, tokens), 6)
 
 
 def _vocabulary(kind: TokenKind, pieces: Pieces, counts: np.ndarray, bpe: str | None) -> tuple[str, ...]:

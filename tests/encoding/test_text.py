@@ -108,3 +108,10 @@ def test_options_of_text_are_refused_for_other_kinds() -> None:
         one_column(pa.array(["a"]), {"kind": "category", "tokens": "words"})
     with pytest.raises(SchemaMismatch, match="cannot be a text"):
         one_column(pa.array([1.5]), {"kind": "text"})
+
+
+def test_the_shares_of_unknown_and_of_merged_tokens_are_kept() -> None:
+    codec = codec_of(["disk 17", "disk 18", "disk 19 x", "disk disk"])
+
+    # the vocabulary is disk, " 0" and " disk" has one occurrence: 3 merged numbers, " x" and " disk" unknown, 9 tokens
+    assert (codec.unknown, codec.merged) == (round(2 / 9, 6), round(3 / 9, 6))

@@ -8,7 +8,6 @@ from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.encoding.items import ItemsCodec
 from aepipe.encoding.text import TextCodec
-from aepipe.encoding.tokens import DIGITS, shape_of
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import column_gaps
 from aepipe.jobs.role_warnings import kind_warnings, label_copy_warnings, modelled_label_warnings
@@ -25,6 +24,8 @@ _CUT = 0.01
 """Share of longer texts that is no news: the default length holds 99 %."""
 _UNKNOWN = 0.1
 """Maximum share of unknown tokens without a warning."""
+_MERGED = 0.7
+"""Maximum share of tokens that are rare numbers without a warning."""
 _SORTED_NOTATIONS = (ISO, "%Y/%m/%d", "%Y%m%d")
 
 
@@ -113,8 +114,7 @@ def token_warnings(encoding: Encoding) -> Iterator[str]:
             )
         if isinstance(codec, ItemsCodec):
             continue
-        words = {piece.strip() for piece in codec.vocabulary} if codec.tokens == "words" else set()
-        if DIGITS in words and all(map(shape_of, words)):
+        if codec.merged > _MERGED:
             yield (
                 f"column '{codec.name}': its texts are numbers, and all but frequent ones read as the same token. "
                 'Set it to "number" or "category", or tokens to "characters", under [columns].'
