@@ -11,8 +11,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from aepipe.errors import PublishFailed, first_line
-from aepipe.jobs.publish.target import Publication
+from aepipe.errors import PublishFailed
+from aepipe.jobs.publish.target import Publication, refusal
 from aepipe.stores import StorePath, as_path
 from aepipe.stores.store_path import is_url
 from aepipe.tables.formats.delta import storage_options
@@ -34,7 +34,10 @@ class DeltaTarget:
 
     def digest(self, publication: Publication) -> str | None:
         """Return the digest in the transaction of this output; see `Target`."""
-        table = self._open()
+        try:
+            table = self._open()
+        except (DeltaError, OSError) as error:
+            raise refusal(self.uri, publication, error, "Check the path.") from error
         found = None if table is None else table.transaction_version(publication.id)
         if found is None:
             return None
@@ -51,10 +54,8 @@ class DeltaTarget:
                 if attempt == _TRIES - 1:
                     raise PublishFailed(f"{self.uri} has too many writers: {error}. Run again.") from error
             except (DeltaError, OSError, pa.ArrowException, ValueError) as error:
-                raise PublishFailed(
-                    f"{self.uri} cannot take {publication.output} of {publication.partition}: {first_line(error)}. "
-                    "Check the path, and that the table has the columns of this job."
-                ) from error
+                remedy = "Check the path, and that the table has the columns of this job."
+                raise refusal(self.uri, publication, error, remedy) from error
             else:
                 self._table = None
                 return

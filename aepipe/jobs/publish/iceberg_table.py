@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import pyarrow as pa
-from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
     NamespaceAlreadyExistsError,
@@ -20,7 +19,8 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
 from aepipe.errors import PublishFailed
-from aepipe.jobs.publish.target import Publication
+from aepipe.jobs.publish.target import Publication, refusal
+from aepipe.tables.formats.iceberg import open_catalog
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class IcebergTarget:
     def __init__(self, catalog: str, table: str, properties: Mapping[str, str]) -> None:
         self.name = table
         try:
-            self._catalog: Catalog = load_catalog(catalog, **properties)
+            self._catalog, _ = open_catalog(catalog, properties)
         except Exception as error:  # the drivers of catalogs raise errors of their own
             raise PublishFailed(f"Iceberg catalog '{catalog}' cannot be opened: {error}. Check [[publish]].") from error
         self._digests: dict[str, str] | None = None
@@ -42,7 +42,10 @@ class IcebergTarget:
     def digest(self, publication: Publication) -> str | None:
         """Return the digest in the newest snapshot of this output; see `Target`."""
         if self._digests is None:  # one load for all partitions: with nothing to do, this is all of a run
-            table = self._open()
+            try:
+                table = self._open()
+            except OSError as error:
+                raise refusal(self.name, publication, error, "Check the catalog.") from error
             summaries = [] if table is None else [snapshot.summary for snapshot in table.metadata.snapshots]
             logged = [summary.additional_properties for summary in summaries if summary is not None]
             self._digests = {each[_ID]: each[_DIGEST] for each in logged if _ID in each}
@@ -58,10 +61,8 @@ class IcebergTarget:
                 if attempt == _TRIES - 1:
                     raise PublishFailed(f"{self.name} has too many writers: {error}. Run again.") from error
             except Exception as error:  # the drivers of catalogs raise errors of their own
-                raise PublishFailed(
-                    f"{self.name} cannot take {publication.output} of {publication.partition}: {error}. "
-                    "Check the catalog, and that the table has the columns of this job."
-                ) from error
+                remedy = "Check the catalog, and that the table has the columns of this job."
+                raise refusal(self.name, publication, error, remedy) from error
             else:
                 if self._digests is not None:
                     self._digests[publication.id] = publication.digest

@@ -8,8 +8,9 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.types as pt
 
-from aepipe.errors import PublishFailed
+from aepipe.errors import PublishFailed, first_line
 from aepipe.storage import read_parquet
+from aepipe.stores.connection import is_from_store, unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,15 @@ class Target(Protocol):
         Raises:
             PublishFailed: the table cannot be written.
         """
+
+
+def refusal(table: str, publication: Publication, error: Exception, remedy: str) -> PublishFailed:
+    """Return the error for a table that cannot be written."""
+    if is_from_store(error):
+        return PublishFailed(str(unavailable(table, error)))
+    return PublishFailed(
+        f"{table} cannot take {publication.output} of {publication.partition}: {first_line(error)}. {remedy}"
+    )
 
 
 _PLAIN: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (

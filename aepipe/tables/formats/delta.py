@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import StorePath, as_path
-from aepipe.stores.connection import s3_endpoint
+from aepipe.stores.connection import is_from_store, s3_endpoint, unavailable
 from aepipe.stores.table_url import DeltaPath
 from aepipe.tables.formats.source_table import Version
 
@@ -67,6 +67,8 @@ class DeltaSource:
         except TableNotFoundError:
             raise DataUnreadable(f"{self.url} is not a Delta table. Check [data] path.") from None
         except (DeltaError, OSError) as error:
+            if is_from_store(error):
+                raise unavailable(str(self.url), error) from None
             if version is not None:
                 kept = [version.number for version in DeltaSource(self.url).versions()]
                 raise DataUnreadable(

@@ -1,17 +1,19 @@
 """Snapshots and files of an Iceberg table, by its metadata, through the package `pyiceberg`."""
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from pyiceberg.catalog import load_catalog
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
-from pyiceberg.table import Table
+from pyiceberg.table import FileScanTask, Table
 
 from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import as_path
+from aepipe.stores.connection import is_from_store, s3_endpoint, unavailable
 from aepipe.stores.table_url import IcebergName
 from aepipe.tables.formats.source_table import Version
 
@@ -21,17 +23,34 @@ _SAFE = " :+,@"
 def open_table(url: IcebergName, catalog: Mapping[str, str]) -> "IcebergSource":
     """Open a table; see `source_table`."""
     try:
-        opened = load_catalog(url.catalog, **catalog)
-        return IcebergSource(url, opened.load_table(url.table), catalog)
+        opened, own = open_catalog(url.catalog, catalog)
+        return IcebergSource(url, opened.load_table(url.table), own)
     except (NoSuchTableError, NoSuchNamespaceError):
         raise DataUnreadable(
             f"{url} does not exist: catalog '{url.catalog}' has no table {url.table}. Check [data] path."
         ) from None
     except Exception as error:  # the drivers of catalogs raise errors of their own
+        if is_from_store(error):
+            raise unavailable(str(url), error) from None
         raise DataUnreadable(
             f"catalog '{url.catalog}' of {url} cannot be opened: {first_line(error)}. Check [data] catalog, or the "
             "configuration of pyiceberg."
         ) from error
+
+
+def open_catalog(name: str, properties: Mapping[str, str]) -> tuple[Catalog, dict[str, str]]:
+    """Open a catalog whose tables on S3 have the server and region of other objects, and return its own properties.
+
+    Properties that the catalog has, from the job or from the configuration of pyiceberg, stay as they are.
+    """
+    catalog = load_catalog(name, **properties)
+    own = dict(catalog.properties)
+    endpoint = s3_endpoint({})
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if endpoint else None)
+    for key, value in (("s3.endpoint", endpoint), ("s3.region", region)):
+        if value is not None:
+            catalog.properties.setdefault(key, value)
+    return catalog, own
 
 
 class IcebergSource:
@@ -59,7 +78,7 @@ class IcebergSource:
         found: dict[str, list[Path]] = defaultdict(list)
         specs, schema = self._table.specs(), self._table.schema()
         keys = set()
-        for task in self._table.scan(snapshot_id=version).plan_files():
+        for task in self._planned(version):
             if task.delete_files:
                 raise DataUnreadable(
                     f"{self.url} has delete files, which are not supported. Rewrite its data files, such as by the "
@@ -76,6 +95,17 @@ class IcebergSource:
                 f"{self.url} has files of several partition specs, {several}. Rewrite the older files with the newest."
             )
         return {_readable(name): tuple(paths) for name, paths in found.items()}
+
+    def _planned(self, version: int | None) -> list[FileScanTask]:
+        """Return the data files that the manifests of a snapshot name."""
+        try:
+            return list(self._table.scan(snapshot_id=version).plan_files())
+        except OSError as error:
+            if is_from_store(error):
+                raise unavailable(str(self.url), error) from None
+            raise DataUnreadable(
+                f"{self.url} cannot be read: {first_line(error)}. Check that its metadata is complete."
+            ) from None
 
     def _path(self, location: str) -> Path:
         """Return the path of a data file: it is not encoded as a URL."""

@@ -1,5 +1,6 @@
 """Delta tables on S3, as sources and as targets."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import S3FileSystem
 
+from aepipe.errors import AepipeError
 from aepipe.storage import put_parquet
 from aepipe.stores import StorePath
 from aepipe.stores.connection import file_system
@@ -80,6 +82,42 @@ def test_a_partition_on_s3_is_replaced_and_its_digest_found(bucket: str) -> None
     table = DeltaTable(f"{bucket}/scores", storage_options=storage_options(StorePath.of(bucket))).to_pyarrow_table()
     found = sorted((row["dt"], row["id"]) for row in table.to_pylist())
     assert found == [("2026-01-01", 4), ("2026-01-02", 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_an_absent_bucket_and_wrong_credentials_are_one_sentence(
+    is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aepipe.jobs.publish.delta_table import DeltaTarget
+    from aepipe.jobs.publish.target import Publication
+    from aepipe.tables.formats.delta import DeltaSource
+
+    if is_refused:
+        monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", "0")  # the server knows no keys
+    path = source_path("delta://s3://none/rows")
+    assert isinstance(path, DeltaPath)
+    publication = Publication("shop", "scores", "dt=2026-01-01", Path("part-0.parquet"), "xxh3:1a")
+
+    def publish() -> None:
+        target.digest(publication)
+        target.replace(publication, rows("2026-01-01", 1))
+
+    with separate_server() as url:
+        for name, value in environment("s3", url).items():
+            monkeypatch.setenv(name, value)
+        target = DeltaTarget("s3://none/scores")
+        for use in (publish, lambda: DeltaSource(path)):
+            with pytest.raises(AepipeError) as error:
+                use()
+            sentence = str(error.value)
+            assert "\n" not in sentence
+            assert re.search(
+                r"the credentials are missing or wrong|lack the permission"
+                if is_refused
+                else r"there is no such bucket",
+                sentence,
+            )
 
 
 def test_the_server_of_a_table_is_that_of_other_objects(monkeypatch: pytest.MonkeyPatch) -> None:
