@@ -148,7 +148,9 @@ def select(partitions: Sequence[Partition], first: str | None, last: str | None)
     if not kept:
         span = f"from '{first or names[0]}' to '{last or names[-1]}'" if names else ""
         there = f"there are {len(names)}, from '{names[0]}' to '{names[-1]}'" if names else "there are none"
-        raise DataUnreadable(f"no partition lies {span}: {there}. Change the first or the last partition.")
+        is_reversed = since is not None and until is not None and since > until
+        remedy = "Exchange the first and the last" if is_reversed else "Change the first or the last partition"
+        raise DataUnreadable(f"no partition lies {span}: {there}. {remedy}.")
     return (*kept, *misplaced)
 
 

@@ -171,6 +171,11 @@ def test_a_range_without_partitions_says_what_there_is() -> None:
     )
 
 
+def test_reversed_bounds_are_named() -> None:
+    with pytest.raises(DataUnreadable, match="Exchange the first and the last"):
+        select(named("dt=2026-01-03", "dt=2026-01-09"), "2026-01-09", "2026-01-03")
+
+
 @pytest.mark.parametrize(
     ("partitions", "bound", "message"),
     [

@@ -183,7 +183,7 @@ def _read(
     additional: Sequence[Condition | None],
 ) -> _Read:
     """Read every row once; for each additional condition, keep the first 200,000 rows that satisfy it."""
-    share = _share(job, schema, footers)
+    share = _share(job, schema, partitions, footers)
     generator = np.random.default_rng(job.train.seed)
     tables: list[pa.RecordBatch] = []
     names: list[pa.Array] = []
@@ -206,10 +206,18 @@ def _read(
     return _Read(table, pa.concat_arrays(names), tuple(others))
 
 
-def _share(job: Job, schema: Schema, footers: Sequence[Footer]) -> float:
-    """Return the sampling fraction for training; log a warning if it is below 1."""
+def _share(job: Job, schema: Schema, partitions: Sequence[Partition], footers: Sequence[Footer]) -> float:
+    """Return the sampling fraction for training, of the rows that satisfy `[train] where`; warn if it is below 1."""
     total = sum(footer.rows for footer in footers)
     limits = _limits(job, footers)
+    condition = job.train.condition
+    if condition is not None and min(limits.values()) < total:
+        masks = (
+            condition.mask(batch)
+            for partition in partitions
+            for batch in slices(partition.files, sorted(condition.columns), rows=READ_ROWS, schema=schema.arrow)
+        )
+        total = sum(mask.true_count for mask in masks)
     if min(limits.values()) < total:  # sizes of all columns: read again with the sizes of the columns that are read
         limits = _limits(job, [read_footer(footer.path, schema.columns_read) for footer in footers])
     key = min(limits, key=limits.__getitem__)

@@ -249,6 +249,19 @@ def test_more_rows_than_max_rows_are_sampled_down(cells: Path) -> None:
     assert 80 < learning.rows_read < 160
 
 
+def test_max_rows_limits_the_rows_that_the_condition_selects(cells: Path) -> None:
+    job = read_job(edited(cells, "diagnosis = 'benign'", "mean_area > 500"))
+    partitions = select(discover(job), job.train.first, job.train.last)
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for each in partitions for path in each.files)
+    selected = read_training_data(job, partitions).rows_read
+    job = read_job(edited(cells, "[train]\n", f"[train]\nmax_rows = {selected}\n"))
+
+    learning = read_training_data(job, partitions)
+
+    assert 10 < selected < rows
+    assert learning.rows_read == selected
+
+
 def test_rows_beyond_the_memory_are_sampled_down_and_the_log_says_so(
     cells: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
