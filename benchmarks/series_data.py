@@ -21,6 +21,8 @@ STEP_S = 300
 DAY = 86_400 // STEP_S
 MACHINE_DAYS, MACHINE_LEARNED_DAYS = 35, 10
 FAULTS_PER_MACHINE = 6
+WIDE_STEPS, WIDE_LEARNED, WIDE_DAY = 6_000, 2_500, 96
+"""Steps of a machine with many channels, the first of them that are learned from, and steps per day."""
 
 
 class LabelledSeries(NamedTuple):
@@ -66,6 +68,37 @@ def machines(seed: int) -> Iterator[LabelledSeries]:
         yield LabelledSeries(kind, times, values, anomalous, begin)
 
 
+def wide_machine(seed: int, channels: int) -> LabelledSeries:
+    """Generate one machine whose channels follow four factors, with eight planted faults.
+
+    Six faults are of one channel in twelve, as in a sensor that fails; two are of all channels.
+    """
+    generator = np.random.default_rng([77, seed, channels])
+    steps = np.arange(WIDE_STEPS)
+    daily, fast = (
+        size * np.sin(2 * np.pi * steps / period + generator.uniform(0, 2 * np.pi))
+        for size, period in ((1.0, WIDE_DAY), (0.6, 24))
+    )
+    slow = 0.7 * _autoregressive(generator, WIDE_STEPS, 2, kept=0.97)
+    factors = np.column_stack([daily, fast, slow])
+    values = factors @ generator.normal(size=(4, channels)) + 0.3 * _autoregressive(generator, WIDE_STEPS, channels)
+    spread = values[:WIDE_LEARNED].std(axis=0)
+    values /= spread
+    anomalous = np.zeros(WIDE_STEPS, np.bool_)
+    kinds = generator.permutation(list(WIDE_FAULTS))
+    slots = np.linspace(WIDE_LEARNED, WIDE_STEPS, len(kinds) + 1).astype(int)
+    for kind, slot, after in zip(kinds, slots, slots[1:], strict=False):
+        length = 2 if kind == "spike" else int(generator.integers(WIDE_DAY // 4, WIDE_DAY))
+        start = int(generator.integers(slot + WIDE_DAY, after - length - WIDE_DAY // 2))
+        fault = slice(start, start + length)
+        chosen = generator.choice(channels, size=max(1, channels // 12), replace=False)
+        part = slice(None) if kind in ("frequency", "missing season") else chosen
+        values[fault, part] = WIDE_FAULTS[kind](values, fault, generator)[:, part]
+        anomalous[fault] = True
+    times = np.datetime64("2026-01-05", "s") + steps * np.timedelta64(86_400 // WIDE_DAY, "s")
+    return LabelledSeries(f"{channels} channels", times, values, anomalous, WIDE_LEARNED)
+
+
 def _healthy(generator: np.random.Generator) -> NDArray[np.float64]:
     """Generate load, temperature and pressure: the load has a daily and an hourly period, the others follow it."""
     steps = np.arange(MACHINE_DAYS * DAY)
@@ -77,13 +110,15 @@ def _healthy(generator: np.random.Generator) -> NDArray[np.float64]:
     return np.stack([load + 0.15 * noise[:, 0], temperature, pressure], axis=1)
 
 
-def _autoregressive(generator: np.random.Generator, steps: int, channels: int) -> NDArray[np.float64]:
-    """Generate noise of unit variance in which a step keeps 60 % of the one before."""
-    shocks = generator.normal(size=(steps, channels)) * np.sqrt(1 - 0.6**2)
+def _autoregressive(
+    generator: np.random.Generator, steps: int, channels: int, *, kept: float = 0.6
+) -> NDArray[np.float64]:
+    """Generate noise of unit variance in which a step keeps a share of the one before."""
+    shocks = generator.normal(size=(steps, channels)) * np.sqrt(1 - kept**2)
     noise = np.empty_like(shocks)
     before = np.zeros(channels)
     for step, shock in enumerate(shocks):
-        before = noise[step] = 0.6 * before + shock
+        before = noise[step] = kept * before + shock
     return noise
 
 
@@ -138,3 +173,21 @@ FAULTS: dict[str, Plant] = {
     "missing season": _no_season,
 }
 """Kinds of faults: what the points of a fault become."""
+
+WIDE_FAULTS: dict[str, Plant] = {
+    "spike": lambda values, fault, generator: values[fault] + 2.5 * _sign(generator),
+    "level": lambda values, fault, generator: values[fault] + _sign(generator),
+    "trend": lambda values, fault, generator: (
+        values[fault] + _sign(generator) * np.linspace(0, 1.6, fault.stop - fault.start)[:, None]
+    ),
+    "variance": lambda values, fault, generator: (
+        values[fault] + 0.6 * generator.normal(size=(fault.stop - fault.start, values.shape[1]))
+    ),
+    "frequency": _faster,
+    "correlation": lambda values, fault, generator: values[
+        fault.start - WIDE_DAY // 2 : fault.stop - WIDE_DAY // 2
+    ].copy(),
+    "stuck": lambda values, fault, generator: np.repeat(values[[fault.start]], fault.stop - fault.start, axis=0),
+    "missing season": _no_season,
+}
+"""The same kinds for a machine with many channels, in standard deviations: what all channels would become."""

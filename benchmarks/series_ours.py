@@ -23,6 +23,7 @@ path = "source"
 event_time = "at"
 [series]
 window = {window}
+reads = "{reads}"
 [train]
 to = "part=0"
 seed = {seed}
@@ -36,11 +37,14 @@ class Scored(NamedTuple):
     flagged: NDArray[np.bool_]
 
 
-def score_by_default_job(series: LabelledSeries, seed: int) -> Scored:
-    """Train a bundle on the beginning of a series in a temporary folder, and score the rest."""
+def score_by_default_job(series: LabelledSeries, seed: int, *, reads: str = "auto") -> Scored:
+    """Train a bundle on the beginning of a series in a temporary folder, and score the rest.
+
+    reads: what the network reads, windows or single steps.
+    """
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.toml"
-        job.write_text(_JOB.format(window=WINDOW, seed=seed))
+        job.write_text(_JOB.format(window=WINDOW, seed=seed, reads=reads))
         channels = {f"channel_{at}": pa.array(column) for at, column in enumerate(series.values.T)}
         table = pa.table({"at": pa.array(series.times.astype("datetime64[us]")), **channels})
         parts = {_LEARNED: table.slice(0, series.learned), _REST: table.slice(series.learned)}

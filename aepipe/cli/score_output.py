@@ -29,7 +29,7 @@ def show(result: ScoreResult, *, job: Path) -> None:
     events = [night for night in result.nights if night.events is not None]
     show_alarms(result.top_alarms, job=job)
     if events and (count := sum(night.details.events for night in events)):
-        print_text(f"{count:,} events: {events[-1].events} and earlier partitions")
+        print_text(f"{count:,} event{'' if count == 1 else 's'}: {events[-1].events} and earlier partitions")
 
 
 def show_alarms(alarms: Sequence[Alarm], *, job: Path) -> None:

@@ -80,14 +80,15 @@ def row_in_partition(place: Place) -> int:
 
 
 def _key_texts(job: Job) -> Iterator[str]:
-    """Yield the key of every row, in the format that `find_rows` takes."""
+    """Yield the key of every row that has one, in the format that `find_rows` takes."""
     keys = job.data.keys
     for partition in discover(job):
         footers, _ = readable_footers(partition.files)
         usable = [footer.path for footer in footers if set(keys) <= set(footer.schema.names)]
         for batch in slices(usable, keys, rows=READ_ROWS):
             for values in zip(*(batch.column(name).to_pylist() for name in keys), strict=True):
-                yield join_parts([str(value) for value in values])
+                if None not in values:  # no text names a missing value
+                    yield join_parts([str(value) for value in values])
 
 
 def _condition(keys: Sequence[str], text: str) -> Condition:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.series.stage import entities_of, times_of
+from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.parquet_reader import slices
 from aepipe.tables.partitions import Partition
+from aepipe.tables.roles.event_time import EPOCH_UNITS, epoch_unit
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Schema
 
@@ -68,7 +70,8 @@ def propose_series(
         step = _regular_step(codes, moments, len(series))
         if step is not None:
             what = f"{len(series):,} series" if entity else "one series"
-            return SeriesProposal(entity, f"{what} of rows that are {_words(step)} apart")
+            words = _count_words(step, moments) if _holds_integers(batches[0], time) else _words(step)
+            return SeriesProposal(entity, f"{what} of rows that are {words} apart")
     return None
 
 
@@ -104,6 +107,20 @@ def _regular_step(entity: NDArray[np.int64], time: NDArray[np.int64], entities: 
     step = int(np.median(within))
     near = np.abs(within - step) <= _NEAR * step
     return step if step > 0 and near.mean() >= _REGULAR else None
+
+
+def _holds_integers(batch: pa.RecordBatch, time: str) -> bool:
+    return bool(pa.types.is_integer(plain_values(batch.column(time)).type))
+
+
+def _count_words(step: int, moments: NDArray[np.int64]) -> str:
+    """Return a difference between integers as a duration if they count from 1970, else as a number.
+
+    >>> _count_words(900, np.array([1_767_225_600])), _count_words(5, np.array([10, 15]))
+    ('15 min', '5')
+    """
+    unit = epoch_unit(moments)
+    return f"{step:,}" if unit is None else _words(round(step * 1e6 / EPOCH_UNITS[unit]))
 
 
 def _words(step: int) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aepipe.metrics.events import runs
-from benchmarks.series import Alarms, machine_section, measure, nab_section
+from benchmarks.series import WIDE_BASELINES, WINDOWS, Alarms, machine_section, measure, nab_section, wide_section
 from benchmarks.series_baselines import BASELINES, over_windows
-from benchmarks.series_data import FAULTS, FAULTS_PER_MACHINE, LabelledSeries, machines, nab
+from benchmarks.series_data import FAULTS, FAULTS_PER_MACHINE, WIDE_FAULTS, LabelledSeries, machines, nab, wide_machine
 from benchmarks.series_ours import OURS
 
 
@@ -89,3 +89,26 @@ def test_the_tables_hold_every_method_and_say_which_goals_are_met(spikes: Labell
     assert "nyc_taxi nan (0.80): not met" in page
     assert f"| spike | {FAULTS_PER_MACHINE} | 100% |" in page
     assert all(name in page for name in BASELINES)
+
+
+@pytest.mark.parametrize("channels", [12, 30])
+def test_a_machine_of_many_channels_has_every_kind_of_fault_in_few_channels(channels: int) -> None:
+    series = wide_machine(3, channels)
+
+    faults = runs(series.anomalous)
+    assert series.values.shape[1] == channels
+    assert len(faults) == len(WIDE_FAULTS) == len(FAULTS)
+    assert faults[0].start >= series.learned
+    assert np.isfinite(series.values).all()
+    stuck = [(np.ptp(series.values[fault], axis=0) == 0).sum() for fault in faults if fault.stop - fault.start > 2]
+    assert sorted(stuck)[-1] == channels // 12
+
+
+def test_the_table_of_many_channels_has_one_line_per_machine() -> None:
+    series = wide_machine(3, 12)._replace(values=np.zeros((6_000, 1)))
+    scores = np.arange(6_000.0)
+
+    text = wide_section([measure(series, name, scores, 0) for name in (OURS, WINDOWS, *WIDE_BASELINES)])
+
+    assert text.count("| 12 channels |") == 1
+    assert f"| VUS-PR | {OURS} | {WINDOWS} |" in text

@@ -180,3 +180,13 @@ def test_the_report_draws_the_most_unusual_windows_with_their_nearest_known_ones
 
     (machines.parent / "rows" / LAST / "part-0.parquet").unlink()
     assert LAST not in report(machines).path.read_text().split("Most unusual windows")[1].split("</section>")[0]
+
+
+def test_a_hint_never_names_a_row_without_a_key(machines: Path) -> None:
+    path = machines.parent / "rows" / LAST / "part-0.parquet"
+    table = _source(machines.parent)
+    pq.write_table(table.set_column(0, "machine", pa.array([None] * len(table), pa.string())), path)
+
+    with pytest.raises(OptionInvalid, match="has the key machine, at = 'None,") as error:
+        explain(machines, [f"None,{table['at'][0].as_py()}"])
+    assert "'None," not in str(error.value).partition("did you mean")[2]

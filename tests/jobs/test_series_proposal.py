@@ -49,6 +49,16 @@ def test_machines_with_a_row_every_five_minutes_are_series(tmp_path: Path) -> No
     assert "[series]  # 3 series of rows that are 5 min apart" in path.read_text()
 
 
+@pytest.mark.parametrize("per_second", [1, 1_000])
+def test_integers_since_1970_have_their_step_in_words(tmp_path: Path, per_second: int) -> None:
+    columns = _machines()
+    columns["at"] = columns["at"].astype("datetime64[s]").astype(np.int64) * per_second
+
+    path = _init(tmp_path, columns)
+
+    assert "[series]  # 3 series of rows that are 5 min apart" in path.read_text()
+
+
 def test_one_series_needs_no_entity(tmp_path: Path) -> None:
     job = read_job(_init(tmp_path, {"at": _times(500, 1800), "value": RNG.normal(size=500)}))
 

@@ -21,7 +21,7 @@ _TIME_NAMES = re.compile(
 _RISING = 0.95
 _FEWEST_IN_ORDER = 10
 _EPOCH = (946_684_800, 4_102_444_800)  # 2000 to 2100, in seconds
-_EPOCH_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+EPOCH_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _DAY_S = 86_400.0
 
 
@@ -65,11 +65,20 @@ def _clock(name: str, groups: Sequence[pa.Table]) -> _Clock | None:
         return None
     values = [numbers_of(column) for column in columns]
     whole = np.concatenate(values)
-    if not len(whole):
+    if (unit := epoch_unit(whole)) is None:
         return None
-    for unit, scale in _EPOCH_UNITS.items():
-        if _EPOCH[0] * scale <= whole.min() and whole.max() <= _EPOCH[1] * scale:
-            return _Clock(name, [each / scale for each in values], f"{unit} since 1970")
+    return _Clock(name, [each / EPOCH_UNITS[unit] for each in values], f"{unit} since 1970")
+
+
+def epoch_unit(values: np.ndarray) -> str | None:
+    """Return the unit of integers that count from 1970 to moments between 2000 and 2100; None if they do not.
+
+    >>> epoch_unit(np.array([1_767_225_600])), epoch_unit(np.array([1, 2]))
+    ('seconds', None)
+    """
+    for unit, scale in EPOCH_UNITS.items():
+        if len(values) and _EPOCH[0] * scale <= values.min() and values.max() <= _EPOCH[1] * scale:
+            return unit
     return None
 
 
@@ -104,7 +113,7 @@ def _ranked(clock: _Clock, dates: Sequence[Date | None]) -> tuple[float, Proposa
         )
         if holds
     ]
-    if not reasons and not (is_named and not clock.what.startswith(tuple(_EPOCH_UNITS))):
+    if not reasons and not (is_named and not clock.what.startswith(tuple(EPOCH_UNITS))):
         return None
     if not reasons:
         reasons = ["is named like an event time"]

@@ -290,3 +290,26 @@ def test_scores_of_single_steps_do_not_depend_on_the_division_into_partitions(tm
     days = _score(bundle, tmp_path / "days", [rows.slice(begin, 8) for begin in range(0, 40, 8)])
 
     assert_array_equal(days["score"].to_numpy(), whole["score"].to_numpy())
+
+
+def test_an_entity_of_numbers_in_a_later_partition_is_the_same_entity(tmp_path: Path) -> None:
+    rows = long_table({"1": _values(seed=1), "2": _values(seed=2)}).sort_by("at")
+    first, later = rows.slice(0, 40), rows.slice(40)
+    numbers = later.set_column(0, "machine", later["machine"].cast(pa.int64()))
+    bundle = series_bundle(tmp_path, rows, window=WINDOW)
+
+    found = _score(bundle, tmp_path / "numbers", [first, numbers])
+
+    assert found.equals(_score(bundle, tmp_path / "texts", [first, later]))
+    assert found["machine"].type == pa.string()
+
+
+def test_rows_without_an_entity_are_one_series(tmp_path: Path) -> None:
+    values = _values(seed=1)
+    rows = long_table({"a": _values(seed=2), "b": values})
+    none = pa.array([None if name == "b" else name for name in rows["machine"].to_pylist()], pa.string())
+    rows = rows.set_column(0, "machine", none)
+
+    scores = _score(series_bundle(tmp_path, rows, window=WINDOW), tmp_path, [rows])
+
+    assert_allclose(scores["score"].to_numpy()[40:], expected_scores(values, WINDOW), rtol=1e-5)
