@@ -7,6 +7,7 @@ it arrives. Ray Data is not used: it cost 9 to 14 times the CPU time of a local 
 
 import logging
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreS
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
 from aepipe.engines.fleet import Fleet, Task, split_partitions
-from aepipe.errors import ClusterUnavailable, first_line
+from aepipe.errors import AepipeError, ClusterUnavailable, first_line
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
@@ -209,9 +210,21 @@ def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettin
     except RayActorError as error:
         for slot in slots:
             ray.kill(slot.actor, no_restart=True)
-        cause = error.__cause__ or getattr(error, "cause", None)
-        raise cause if cause is not None else ClusterUnavailable(f"a worker did not start: {error}") from error
+        raise _not_started(error) from error
     return slots
+
+
+def _not_started(error: RayActorError) -> AepipeError:
+    """Return the error of a worker, or one sentence about a worker that cannot import what it needs."""
+    cause = error.__cause__ or getattr(error, "cause", None)
+    if isinstance(cause, AepipeError):
+        return cause
+    text = f"{cause or ''} {error}"
+    if missing := re.search(r"No module named '([\w.]+)'", text):
+        return ClusterUnavailable(
+            f"a worker of the Ray cluster lacks the module {missing[1]}. Install the same packages on every node."
+        )
+    return ClusterUnavailable(f"a worker did not start: {first_line(cause or error)}. Check the logs of the cluster.")
 
 
 def _fitting(cluster: ClusterSettings) -> int:
@@ -243,9 +256,15 @@ def connected(cluster: ClusterSettings) -> Iterator[None]:
         _refuse_unreachable(str(address))
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones too, such as for a node that does not start in time
         where = address or "on this machine"
-        reason = first_line(error)
+        if len(versions := re.findall(r"(Ray|Python): (\S+)", str(error))) >= 4:
+            (_, ray_there), (_, python_there), (_, ray_here), (_, python_here) = versions[:4]
+            raise ClusterUnavailable(
+                f"the Ray cluster at {where} has other versions: expected Ray {ray_here} and Python {python_here}, got "
+                f"Ray {ray_there} and Python {python_there}. Install the same versions on every node."
+            ) from error
+        reason = first_line(error).rstrip(".")
         raise ClusterUnavailable(f"Ray {where} cannot be used: {reason}. Check [run.ray] address.") from error
     try:
         yield

@@ -190,3 +190,53 @@ def test_a_worker_that_is_killed_scores_only_its_piece_again(
     for output in ("scores", "features"):
         files = [tmp_path / name / output / partition.name / "part-0.parquet" for name in ("whole", "ray")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            RuntimeError(
+                "Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1\n"
+                "This process on node 10.0.0.1 was started with:\n    Ray: 2.53.0\n    Python: 3.11.7\n"
+            ),
+            "the Ray cluster at auto has other versions: expected Ray 2.53.0 and Python 3.11.7, got Ray 2.50.0 and "
+            "Python 3.12.1. Install the same versions on every node.",
+        ),
+        (
+            Exception("The current node timed out during startup. This could happen because the GCS is overloaded."),
+            "Ray auto cannot be used: The current node timed out during startup. This could happen because the GCS is "
+            "overloaded. Check [run.ray] address.",
+        ),
+    ],
+)
+def test_a_cluster_that_ray_refuses_is_one_sentence(
+    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aepipe.engines import ray_cluster
+
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+
+    with pytest.raises(ClusterUnavailable) as raised, ray_cluster.connected(ClusterSettings(address="auto")):
+        pytest.fail("a connection")
+    assert str(raised.value) == sentence
+
+
+def test_a_worker_without_a_package_is_one_sentence() -> None:
+    from ray.exceptions import RayActorError
+
+    from aepipe.engines import ray_cluster
+
+    lost = RayActorError(
+        error_msg="The actor died because of an error raised in its creation task, ray::_Scorer.__init__()\n"
+        "RuntimeError: The actor with name _Scorer failed to import on the worker.\n\n"
+        "ModuleNotFoundError: No module named 'onnxruntime'"
+    )
+
+    assert str(ray_cluster._not_started(lost)) == (
+        "a worker of the Ray cluster lacks the module onnxruntime. Install the same packages on every node."
+    )
