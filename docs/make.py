@@ -1,5 +1,8 @@
 """Generate docs/job.md and docs/families.md from the code: `python docs/make.py`."""
 
+import html
+import importlib
+import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -85,7 +88,12 @@ def family_reference() -> str:
         "# Families, backbones and heads",
         "",
         "After this page you can choose a family, a backbone and a head, and set their options in the job file.",
-        "`python docs/make.py` writes the page from the code.",
+        "`python docs/make.py` writes the page from the code, and `python docs/family_pictures.py` its pictures.",
+        "",
+        "In the formulas, x is a row and z its latents, f the encoder or its mean, q(z|x) the distribution that it",
+        "gives, g the network of the decoder and p(x|z) the likelihood of a row, p(z) the prior, and ε noise. Greek",
+        "letters are weights among the options of the family. A formula is the loss of a row, whose mean training",
+        "minimises, unless it says otherwise.",
         "",
     ]
     lines += ["## Examples", "", "Each is a complete `[model]` section.", "", "```toml", *_examples(), "```", ""]
@@ -96,7 +104,14 @@ def family_reference() -> str:
             "",
             f"{_sentence(family.summary)} Backbones (`trunk`): {', '.join(family.backbones) or 'none'}.",
             "",
+            *_paper(name),
+            f"`{family.formula}`",
+            "",
             family.advice,
+            "",
+            f"![{picture_caption(name)}](pictures/{name}.svg)",
+            "",
+            picture_caption(name),
             "",
             *_figures(name),
         ]
@@ -119,6 +134,18 @@ def family_reference() -> str:
     lines += ["## [score] head", "", "| head | score |", "|---|---|"]
     lines += [f"| `{name}` | {heads.find(name).summary} |" for name in heads.names()]
     return "\n".join([*lines, ""])
+
+
+def _paper(name: str) -> Iterator[str]:
+    """Yield what the module of a family says after its first line: its papers, and what differs from them."""
+    text = inspect.getdoc(importlib.import_module(f"{families.__name__}.{name}")) or ""
+    yield from (text.partition("\n")[2].strip(), "")
+
+
+def picture_caption(name: str) -> str:
+    """Return the caption that the picture of a family holds as its title."""
+    found = re.search(r"<dc:title>(.*?)</dc:title>", (DOCS / "pictures" / f"{name}.svg").read_text(), re.DOTALL)
+    return html.unescape(found[1]) if found else ""
 
 
 def _figures(name: str) -> Iterator[str]:

@@ -29,6 +29,39 @@ def test_generated_pages_are_up_to_date() -> None:
         assert (DOCS / page).read_text() == write(), f"run: python docs/make.py, for {page}"
 
 
+@pytest.mark.parametrize("family", families.names())
+def test_every_family_has_a_small_picture_with_a_caption(family: str) -> None:
+    picture = DOCS / "pictures" / f"{family}.svg"
+
+    assert picture.stat().st_size < 30_000
+    assert docs_script("make").picture_caption(family).endswith(".")
+
+
+def test_every_picture_belongs_to_a_family_and_has_a_script() -> None:
+    drawn = set(docs_script("family_pictures").PICTURES)
+
+    assert drawn == set(families.names())
+    assert {path.stem for path in (DOCS / "pictures").iterdir()} == drawn
+
+
+def test_paths_of_pictures_lose_decimals_and_the_second_end_of_points() -> None:
+    shortened = docs_script("family_pictures").shortened
+
+    assert (
+        shortened('<path d="M 1.23 6.78 \nL 1.23 6.78 \nM 2.34 5 \nL 3 5 "/>')
+        == '<path d="M1.2 6.7h0M 2.3 5\nL 3 5 "/>\n'
+    )
+
+
+@pytest.mark.slow
+def test_a_picture_is_drawn_the_same_again() -> None:
+    script = docs_script("family_pictures")
+    first = script.svg_of(script.PICTURES["masked_ae"])
+    script.trained.cache_clear()
+
+    assert script.svg_of(script.PICTURES["masked_ae"]) == first
+
+
 def models() -> Iterator[type[BaseModel]]:
     yield from (ColumnSpec, LikelihoodOptions)
     for field in Job.model_fields.values():

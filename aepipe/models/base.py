@@ -263,5 +263,7 @@ class Family(NamedTuple, Generic[OptionsT]):
     """Whether the family models a list of items."""
     takes_conditions: bool = False
     """Whether the family needs condition columns; other families reject them."""
+    formula: str = ""
+    """Loss of a row, or the solution of a closed form, with the symbols of docs/families.md."""
     advice: str = ""
     """When to prefer the family and when not, for its documentation."""

@@ -139,6 +139,9 @@ FAMILY = Family(
     ("mlp", "conv"),
     AdversarialAutoencoder,
     bottleneck_faults,
+    formula="−log p(x|f(x)) + λ (softplus(−D(f(x))) + m), where the critic D minimises softplus(−D(ε)) + "
+    "softplus(D(f(x))) + ½ γ ‖∇D(ε)‖² with ε ~ N(0, I), and m is the distance of the moments of a batch "
+    "from 0 and I",
     advice="Prefer it for samples from N(0, I) with a code that no bound limits, in up to some ten latents. Not "
     "where training has to be steady or fast: a critic costs twice the time, and `wae` needs none.",
 )

@@ -48,6 +48,7 @@ FAMILY = Family(
     ("mlp", "conv", "recurrent", "transformer"),
     Autoencoder,
     bottleneck_faults,
+    formula="−log p(x|f(x)) + δ ‖f(x)‖²",
     advice="Prefer it for features and scores of rows that should be rebuilt closely. Not for samples: nothing keeps "
     "holes out of its latents; use `vae` or `rae`.",
     takes_items=True,

@@ -83,6 +83,7 @@ class BetaTcVae(GaussianEncoderDecoder):
 FAMILY = Family(
     "beta_tcvae", "VAE with independent latents, by a weighted total correlation", Options, ("mlp", "conv"),
     BetaTcVae, lambda layout, options: too_wide(layout, options.latent, most=_MOST_LATENTS),
+    formula="−E[log p(x|z)] + α I(x; z) + β TC(z) + γ Σⱼ KL(q(zⱼ) ‖ p(zⱼ)), TC(z) = KL(q(z) ‖ Πⱼ q(zⱼ))",
     advice="Prefer it for features that vary independently: it penalises the total correlation alone. Not for close "
     "reconstructions, which it gives up part of.",
 )  # fmt: skip

@@ -84,6 +84,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     BetaVae,
     prior_faults,
+    formula="−E[log p(x|z)] + β KL(q(z|x) ‖ p(z)), or with a capacity C: −E[log p(x|z)] + γ |KL(q(z|x) ‖ p(z)) − C|",
     advice="Prefer it for few, independent latents with one weight to set. Not where the latents should keep their "
     "information: the weight charges for that too; `beta_tcvae` does not.",
 )

@@ -159,6 +159,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     BinaryAutoencoder,
     _faults,
+    formula="−E[log p(x|z)], zⱼ ~ Bernoulli(sigmoid(fⱼ(x))), with the gradient of the sigmoid in place of that of zⱼ",
     advice="Prefer it for hashes, look-up by bits and discrete features. Not for scores by distances or for "
     "traversals, which need real latents.",
 )

@@ -76,6 +76,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     ContractiveAutoencoder,
     bottleneck_faults,
+    formula="−log p(x|f(x)) + λ ‖∂f(x)/∂x‖² + δ ‖f(x)‖²",
     advice="Prefer it for features that noise in the numbers should not move. Not for categories, which have no "
     "small changes, and not where noise can be drawn: `denoising_ae` costs less per step.",
 )

@@ -15,6 +15,7 @@ FAMILY = Family(
     VaeBase,
     vae_faults,
     takes_conditions=True,
+    formula="−E[log p(x|z, c)] + KL(q(z|x, c) ‖ N(0, I)), with c the condition columns",
     advice="Prefer it for rows given columns that are always known, such as a product or a site. Not where any "
     "columns may be given: `tabular_vae` takes any.",
 )

@@ -167,6 +167,7 @@ FAMILY = Family(
     ("mlp",),
     EnsembleAutoencoder,
     bottleneck_faults,
+    formula="1/M Σₘ nₘ(x) (−log pₘ(x|fₘ(x))), nₘ(x) ~ Poisson(1) in training and 1 in a score",
     advice="Prefer it for scores of small or polluted tables, where single networks disagree. Not for features: each "
     "member has latents of its own.",
 )

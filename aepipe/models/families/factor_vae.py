@@ -89,6 +89,8 @@ FAMILY = Family(
     ("mlp", "conv"),
     FactorVae,
     latent_faults,
+    formula="−E[log p(x|z)] + β KL(q(z|x) ‖ p(z)) + γ TC(z), TC(z) ≈ E[D(z)], where the critic D tells latents "
+    "from latents permuted across rows one by one",
     advice="Prefer it like `beta_tcvae`, for independent features with closer reconstructions at the same "
     "independence. Not where training time counts: its critic needs a second batch per step.",
 )

@@ -139,6 +139,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     HierarchicalAutoencoder,
     _faults,
+    formula="−E[log p(x|z₁, …, z_L)] + Σₗ KL(q(zₗ|x, z₁, …, zₗ₋₁) ‖ p(zₗ|z₁, …, zₗ₋₁)), z₁ the top level",
     advice="Prefer it for likelihoods and samples of images, by levels from coarse to fine. Not for tables of few "
     "columns, where one level is enough.",
 )

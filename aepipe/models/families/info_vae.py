@@ -68,6 +68,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     InfoVae,
     latent_faults,
+    formula="−E[log p(x|z)] + (1 − α) KL(q(z|x) ‖ p(z)) + λ MMD²(q(z), p(z))",
     advice="Prefer it where a strong decoder lets a `vae` ignore its latents. Not as a likelihood: it does not "
     "minimise a bound.",
 )

@@ -92,6 +92,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     ImportanceWeightedAutoencoder,
     prior_faults,
+    formula="−E[log 1/K Σₖ p(x|zₖ) p(zₖ) / q(zₖ|x)], z₁, …, z_K ~ q(z|x)",
     advice="Prefer it where the likelihood itself is used, as with the head `elbo`. Not where time counts: a step "
     "costs a decoding per draw.",
 )

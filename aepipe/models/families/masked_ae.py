@@ -115,6 +115,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     MaskedAutoencoder,
     _faults,
+    formula="−Σⱼ wⱼ log p(xⱼ|f(x without hidden cells)) + δ ‖f(x)‖², wⱼ larger for hidden cells than for visible ones",
     advice="Prefer it to fill missing cells, and for features of tables whose columns predict each other. Not for "
     "close reconstructions of whole rows: `ae` gives these.",
 )

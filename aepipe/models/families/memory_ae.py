@@ -110,6 +110,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     MemoryAutoencoder,
     latent_faults,
+    formula="−log p(x|Σᵢ wᵢ mᵢ) + λ H(w), w = softmax(s cos(f(x), mᵢ)) without its small weights, m the memory items",
     advice="Prefer it with the head `reconstruction` on clean data, where an `ae` rebuilds anomalies too. Not for "
     "features: combinations of prototypes lose what makes a row different.",
 )

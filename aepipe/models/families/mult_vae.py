@@ -82,6 +82,8 @@ FAMILY = Family(
     _faults,
     takes_texts=False,
     takes_items=True,
+    formula="−E[Σᵢ log πᵢ(z)] + β KL(q(z|x′) ‖ N(0, I)), i over the items of x, π = softmax(g(z)), x′ a random "
+    "part of x",
     advice="Prefer it for rankings, features and scores of lists of items, also of users that training never saw. "
     "Not for rankings alone: item-kNN was slightly better there.",
 )

@@ -96,6 +96,7 @@ FAMILY = Family(
     (),
     lambda layout, options, _, likelihood: PrincipalComponents(layout, options, likelihood),
     _faults,
+    formula="x̂ = μ + W Wᵀ (x − μ), the columns of W the leading eigenvectors of the covariance of x",
     advice="Prefer it as the baseline, and where columns depend on each other linearly: it needs no training. Not "
     "for curves and groups.",
 )

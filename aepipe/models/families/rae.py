@@ -84,6 +84,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     RegularisedAutoencoder,
     bottleneck_faults,
+    formula="−log p(x|f(x)) + ½ β ‖f(x)‖² + λ ‖∂g(z)/∂z‖² at z = f(x)",
     advice="Prefer it for samples by a fitted mixture without noise in training. Not for likelihoods, which it has "
     "none of.",
 )

@@ -172,6 +172,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     SparseAutoencoder,
     _faults,
+    formula="−log p(x|z) + λ Σⱼ zⱼ, z = max(0, f(x)); or λ Σⱼ KL(ρ ‖ mean of zⱼ) with z = sigmoid(f(x))",
     advice="Prefer it for features that a person reads one at a time, also more features than columns. Not for close "
     "reconstructions with few latents.",
 )

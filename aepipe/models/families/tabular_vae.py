@@ -310,6 +310,7 @@ FAMILY = Family(
     lambda layout, options, _, likelihood: TabularVae(layout, options, likelihood),
     lambda layout, options: tuple(_faults(layout, options)),
     takes_codes=True,
+    formula="−E[Σⱼ log p(xⱼ|x₁, …, xⱼ₋₁, z)] + KL(q(z|x) ‖ N(0, I))",
     advice="Prefer it for synthetic tables, conditional samples and imputation. Not for scores of numbers in narrow "
     "ranges: values within a bin look alike.",
 )

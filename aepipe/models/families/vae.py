@@ -13,6 +13,7 @@ FAMILY = Family(
     ("mlp", "conv", "recurrent", "transformer"),
     VaeBase,
     vae_faults,
+    formula="−E[log p(x|z)] + KL(q(z|x) ‖ N(0, I)), z = m(x) + s(x) ε, KL = ½ Σⱼ (mⱼ² + sⱼ² − 1 − log sⱼ²)",
     advice="Prefer it as the default: features, scores and samples from one model. Not for the closest "
     "reconstructions (`ae`, `vq_vae`) or independent features (`beta_tcvae`).",
     takes_items=True,

@@ -268,5 +268,6 @@ FAMILY = Family(
     ("mlp", "conv"),
     VectorQuantised,
     lambda layout, options: tuple(_faults(layout, options)),
+    formula="−log p(x|e) + β ‖f(x) − e‖², e the code vector closest to f(x), then −log p(codes) for the prior",
     advice="Prefer it for sharp images and discrete codes. Not for small tables, or where features need a metric.",
 )

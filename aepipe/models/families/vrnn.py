@@ -236,6 +236,8 @@ FAMILY = Family(
     VariationalRecurrentNetwork,
     lambda layout, options: tuple(_faults(layout, options)),
     takes_texts=False,
+    formula="Σₜ −E[log p(xₜ|x₁, …, xₜ₋₁, z₁, …, zₜ)] + KL(q(zₜ|x₁, …, xₜ, z₁, …, zₜ₋₁) ‖ p(zₜ|x₁, …, xₜ₋₁, z₁, …, "
+    "zₜ₋₁))",
     advice="Prefer it for scores per step and for windows sampled step by step. Not for long windows on a tight "
     "budget: a step depends on the one before it.",
 )

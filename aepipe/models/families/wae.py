@@ -59,6 +59,7 @@ FAMILY = Family(
     ("mlp", "conv"),
     WassersteinAutoencoder,
     bottleneck_faults,
+    formula="−log p(x|f(x)) + λ MMD²(f(x), N(0, I))",
     advice="Prefer it for N(0, I) latents without a critic: steady training. Not for many latents: the kernel needs "
     "more rows per batch the more latents there are.",
 )

@@ -2,7 +2,10 @@
 
 import copy
 import functools
+import importlib
+import inspect
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +17,7 @@ from aepipe.config.job import Model as Section
 from aepipe.export.export import export_parts
 from aepipe.layout import RANKER, TEXT_SAMPLER, Category, Layout
 from aepipe.models import backbone as backbones
+from aepipe.models import families
 from aepipe.models.base import Batch, Family, Model, StepContext
 from aepipe.models.export_parts import latent_tensors, named
 from aepipe.models.families import build, find, names, takes_texts
@@ -211,6 +215,14 @@ def test_every_family_has_a_summary(family: str) -> None:
     assert " Not " in found.advice
     assert all(field.description for field in found.options.model_fields.values())
     assert set(found.backbones) <= set(backbones.names())
+
+
+@pytest.mark.parametrize("family", names())
+def test_every_family_names_its_formula_and_its_paper(family: str) -> None:
+    module = importlib.import_module(f"{families.__name__}.{family}")
+
+    assert "log" in find(family).formula or "=" in find(family).formula
+    assert re.search(r"\b(19|20)\d\d\b", inspect.getdoc(module) or ""), "expected a paper with its year"
 
 
 @pytest.mark.parametrize("backbone", backbones.names())
