@@ -13,6 +13,8 @@ from aepipe.jobs.contract.odcs import API_VERSION, Contract, Limits, Property, T
 from aepipe.jobs.contract.yaml_text import to_yaml
 from aepipe.jobs.results import Result
 from aepipe.storage import put_bytes
+from aepipe.stores import StorePath
+from aepipe.stores.table_url import DeltaPath, IcebergName
 from aepipe.tables.struct_fields import struct_of_field
 
 _SHARE = Limits(minimum=0, maximum=1)
@@ -99,9 +101,20 @@ def _contract(job: Job, bundle: Bundle, what: str, folder: Path, tables: tuple[T
         version=bundle.path.name,
         status="active",
         description={"purpose": f"{what} of the aepipe job {job.name}, model {bundle.version}"},
-        servers=({"server": "files", "type": "local", "path": str(folder), "format": "parquet"},),
+        servers=({"server": "files", **server_of(folder)},),
         tables=tables,
     )
+
+
+def server_of(folder: Path) -> dict[str, str]:
+    """Return where a folder or table lies, in the terms of the standard, which has no type for Google Cloud Storage."""
+    if isinstance(folder, IcebergName):
+        return {"type": "custom", "catalog": folder.catalog, "location": str(folder), "format": "iceberg"}
+    form, place = ("delta", folder.location) if isinstance(folder, DeltaPath) else ("parquet", folder)
+    if not isinstance(place, StorePath):
+        return {"type": "local", "path": str(place), "format": form}
+    kind = {"s3": "s3", "abfs": "azure"}.get(place.place.scheme, "custom")
+    return {"type": kind, "location": str(place), "format": form}
 
 
 def _table(job: Job, name: str, description: str, schema: pa.Schema, *, has_keys: bool = True) -> Table:

@@ -19,11 +19,12 @@ from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable
 from aepipe.jobs.contract.check import contract_faults, read_contract
 from aepipe.jobs.contract.odcs import Contract, logical_type
-from aepipe.jobs.contract.write import contract
+from aepipe.jobs.contract.write import contract, server_of
 from aepipe.jobs.contract.yaml_text import to_yaml
 from aepipe.jobs.inspect import inspect
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
+from aepipe.stores.table_url import source_path
 from aepipe.tables.parquet_reader import read_footer
 from tests.support.two_models import DAYS, write_job
 
@@ -48,6 +49,26 @@ def _nests_lists(value: object, *, inside: bool = False) -> bool:
 
 
 SCHEMA = json.loads((files("open_data_contract_standard") / "schema.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "form"),
+    [
+        ("out", "local", "parquet"),
+        ("s3://lake/out", "s3", "parquet"),
+        ("abfs://lake@account.dfs.core.windows.net/out", "azure", "parquet"),
+        ("gs://lake/out", "custom", "parquet"),
+        ("delta:///data/rows", "local", "delta"),
+        ("delta://s3://lake/rows", "s3", "delta"),
+        ("iceberg://prod/fraud.rows", "custom", "iceberg"),
+    ],
+)
+def test_a_server_has_the_type_of_its_store(place: str, kind: str, form: str) -> None:
+    server = {"server": "files", **server_of(source_path(place))}
+    validator = jsonschema.Draft201909Validator({"$defs": SCHEMA["$defs"], "$ref": "#/$defs/Server"})
+
+    assert (server["type"], server["format"]) == (kind, form)
+    assert [error.message for error in validator.iter_errors(server)] == []
 
 
 def test_contracts_are_valid_by_the_schema_of_the_standard(tmp_path: Path) -> None:
