@@ -1,6 +1,6 @@
 """Warnings about partitions with far more flagged rows than alpha, and the column that is the reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.alarm_rate import is_far_above
@@ -14,11 +14,25 @@ _MAIN_REASON = 0.5
 
 
 def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult]) -> tuple[str, ...]:
-    """Describe columns whose role the model does not know, and new partitions with far more flagged rows than alpha."""
+    """Describe columns whose role the model does not know, absent channels, and partitions far above alpha."""
     written = [result for result in results if result.status == "written"]
     labels = modelled_label_warnings(job, bundle.source.schema, version=bundle.version)
     copied = passthrough_warnings(job, bundle.source.schema, version=bundle.version)
-    return (*labels, *copied, *alarm_warnings(written, bundle.calibration))
+    return (*labels, *copied, *_absent_channels(written), *alarm_warnings(written, bundle.calibration))
+
+
+def _absent_channels(results: Sequence[PartitionResult]) -> Iterator[str]:
+    """Describe the channels that have no value in a partition: windows hold their mean, which is never unusual."""
+    partitions: dict[str, list[str]] = {}
+    for result in results:
+        for channel in result.details.absent:
+            partitions.setdefault(channel, []).append(result.partition)
+    for channel, names in partitions.items():
+        more = f" and {len(names) - 1:,} more partitions" if len(names) > 1 else ""
+        yield (
+            f"channel '{channel}' has no value in {names[0]}{more}: its training mean takes its place, so that the "
+            "scores do not depend on it. Check the source."
+        )
 
 
 def alarm_warnings(results: Sequence[PartitionResult], calibration: Calibration) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class ScoreDetails(RunDetails):
     )
     duplicates: int = Field(0, description="rows of a series job that another row of the same step replaces")
     events: int = Field(0, description="events of a series job")
+    absent: tuple[str, ...] = Field((), description="channels of a series job without a value in the partition")
     feedback: str | None = Field(None, description="digest of the feedback log at the time of the run")
     provider: str = Field("", description="ONNX Runtime execution provider")
     batch_rows: int = 0

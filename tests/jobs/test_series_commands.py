@@ -137,6 +137,20 @@ def test_a_challenger_of_a_series_job_is_compared_shown_scored_promoted_and_roll
 
 
 @pytest.mark.slow
+def test_a_channel_without_a_value_in_a_partition_is_a_warning(machines: Path) -> None:
+    file = machines.parent / "rows" / LAST / "part-0.parquet"
+    table = pq.ParquetFile(file).read()
+    at = table.schema.get_field_index("heat")
+    pq.write_table(table.set_column(at, "heat", pa.nulls(table.num_rows, table.schema.field("heat").type)), file)
+
+    result = score(machines)
+
+    (night,) = (each for each in result.nights if each.status == "written")
+    assert (night.partition, night.details.absent) == (LAST, ("heat",))
+    assert [text for text in result.warnings if "channel 'heat' has no value in " + LAST in text]
+
+
+@pytest.mark.slow
 def test_an_alert_lists_events_and_not_points(machines: Path) -> None:
     events = pq.ParquetFile(machines.parent / "out" / "machines" / "events" / LAST / "part-0.parquet").read()
     highest = max(events.to_pylist(), key=lambda event: event["peak_score"])

@@ -112,7 +112,7 @@ def score_series(
         files.refuse_changed()
         wall_s = perf_counter() - began
         details = score_details(bundle, stats, runner, plan, settings, inputs, wall_s=wall_s)
-        own = {"context": context, "duplicates": points.duplicates, "events": events}
+        own = {"context": context, "duplicates": points.duplicates, "events": events, "absent": points.absent}
         manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
@@ -160,6 +160,8 @@ class _Points:
     passthrough: Mapping[str, pa.Array]
     times: NDArray[np.int64] | None
     duplicates: int
+    absent: tuple[str, ...]
+    """Channels without a value in the partition."""
 
 
 class _SeriesScoring:
@@ -205,7 +207,10 @@ class _SeriesScoring:
         self._count(predictions)
         duplicates = int(is_own.sum() - (codes[is_own] > 0).sum() - len(np.unique(scored.grid.row_step[is_own])))
         times = None if mine.time is None else mine.time
-        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates))
+        values = mine.values[mine.reasons == 0]
+        is_absent = np.isnan(values).all(axis=0) & (len(values) > 0)
+        absent = tuple(channel for channel, none in zip(stage.source.channels, is_absent, strict=True) if none)
+        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates), absent)
 
     def refuse_invalid(self, points: _Points, partition: str, allowed: float) -> None:
         """Raise TooManyInvalid if too many rows have no time or no value; points without a window do not count."""
