@@ -169,9 +169,11 @@ def infer_schema(
     arrow, unreadable = unify_with_faults([(str(footer.path), footer.schema) for footer in filled])
     arrow = pa.schema([field for field in arrow if field.name in filled[-1].schema.names], metadata=arrow.metadata)
     ignored_by_job = {name for name, spec in job.columns.items() if spec.kind == "ignore"}
-    refused = dict.fromkeys(fault for name, fault in unreadable.items() if name not in ignored_by_job)
+    refused = {name: fault for name, fault in unreadable.items() if name not in ignored_by_job}
     if refused and to_train:
-        raise SchemaMismatch("the files", [f"{fault.rstrip('.')}, or {IGNORE}." for fault in refused])
+        roles = {*job.data.carried, *(() if job.series is None else job.series.entity)}  # these cannot be ignored
+        remedies = (f if name in roles else f"{f.rstrip('.')}, or {IGNORE}." for name, f in refused.items())
+        raise SchemaMismatch("the files differ:", list(dict.fromkeys(remedies)))
     folders = {part.partition("=")[0] for partition in partitions for part in partition.name.split("/") if "=" in part}
     ignored = {name: ColumnSpec(kind="ignore") for name in folders & set(arrow.names) - set(job.columns)}
     job = job.model_copy(update={"columns": ignored | job.columns})

@@ -142,7 +142,7 @@ def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     """
     unified, faults = unify_with_faults(schemas)
     if faults:
-        raise SchemaMismatch("the files", list(dict.fromkeys(faults.values())))
+        raise SchemaMismatch("the files differ:", list(dict.fromkeys(faults.values())))
     return unified
 
 

@@ -31,7 +31,7 @@ def propose_label(name: str, column: pa.ChunkedArray) -> Proposal | None:
     values = pc.unique(joined([column])).drop_null()
     if sort == "number" and any(value != int(value) for value in numbers_of(column)[:10_000]):
         return None
-    named = f"named like ground truth, with {len(values)} sampled values"
+    named = f"named like ground truth, with {len(values)} sampled value{'s' * (len(values) != 1)}"
     if len(values) == 2 or (len(values) < 2 and whole not in ("y", "class")):
         return Proposal(name, "label", named)
     if _MULTI.fullmatch(whole) and len(values) <= min(_MOST_CLASSES, max(2, len(column) // 5)):

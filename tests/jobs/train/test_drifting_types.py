@@ -143,6 +143,13 @@ def test_types_without_a_common_type_are_refused_with_file_column_and_both_types
         train(job)
 
 
+def test_only_columns_without_a_role_are_to_be_ignored(tmp_path: Path) -> None:
+    job = write(tmp_path, rows(0), changed(rows(1), "at", pa.array(["text"] * 120)), rows(2))
+
+    with pytest.raises(SchemaMismatch, match=r"the files differ: column 'at' .*Write one of the files again\.$"):
+        train(job)
+
+
 def test_a_column_that_older_files_lack_is_modelled_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = write(tmp_path, rows(0).drop_columns(["x"]), rows(1), rows(2))
 
