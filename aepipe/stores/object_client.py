@@ -100,9 +100,20 @@ def google_bucket(root: Root) -> "Bucket":
 
 def google_limits() -> dict[str, Any]:
     """Return the limits of a request to Google Cloud Storage, and of its repetition, as keyword arguments."""
+    from google.api_core.retry import if_transient_error
     from google.cloud.storage.retry import DEFAULT_RETRY
 
-    return {"timeout": (CONNECT_S, ANSWER_S), "retry": DEFAULT_RETRY.with_timeout(ANSWER_S)}
+    def is_temporary(error: Exception) -> bool:
+        response = getattr(error, "response", None)
+        if response is None:
+            return bool(if_transient_error(error))
+        response.close()  # the body of a refusal is not read: the connection would stay open
+        return response.status_code in (408, 429) or response.status_code >= 500
+
+    return {
+        "timeout": (CONNECT_S, ANSWER_S),
+        "retry": DEFAULT_RETRY.with_predicate(is_temporary).with_timeout(ANSWER_S),
+    }
 
 
 @contextmanager

@@ -105,6 +105,7 @@ def answer(order: dict[str, Any], scratch: Path) -> list[dict[str, Any]]:
     for index, kill_after_s in enumerate(order["kill_after_s"]):
         reading, writing = os.pipe()
         said = scratch / f"said-{index}"
+        said.write_bytes(b"")  # a process may be killed before it opens the file
         started.append((fork(order, said, writing), kill_after_s, reading, said))
         os.close(writing)
     answers = []
