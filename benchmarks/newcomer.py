@@ -94,7 +94,7 @@ def walk(folder: Path, python: Path | None, *, nights: int = NIGHTS, rows: int =
     files = write_exports(work / "exports", nights=nights, rows=rows)
     commands = {
         "convert": ["convert", *files, "--out", "warehouse"],
-        "init": ["init", "warehouse"],
+        "init": ["init", "warehouse", "--key", "payment"],
         "train": ["train", "job.toml"],
         "score": ["score", "job.toml"],
         "report": ["report", "job.toml"],

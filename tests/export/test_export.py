@@ -99,7 +99,7 @@ def _session(file: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-FAST = ("ae", "pca", "vae", "vq_vae")
+FAST = ("ae", "pca", "vae")
 """The families that `make test` exports; the others take minutes together."""
 
 
