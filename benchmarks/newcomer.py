@@ -127,7 +127,7 @@ def main() -> None:
     if asked.folder.exists() and any(asked.folder.iterdir()):
         sys.exit(f"error: {asked.folder} is not empty. Name a new folder.")
     try:
-        print(table_of(walk(asked.folder.absolute(), asked.python)))
+        print(table_of(walk(asked.folder.absolute(), asked.python and asked.python.absolute())))
     except StepFailed as error:
         sys.exit(f"error: {error}")
 
