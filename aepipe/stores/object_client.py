@@ -132,8 +132,6 @@ def google_errors() -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        if error.response is not None:  # its body is not read: the connection would stay open
-            error.response.close()
         raise FileNotFoundError(str(error)) from None
     except (GoogleAPICallError, GoogleAuthError, InvalidResponse, RequestException, RetryError) as error:
         found = error.cause if isinstance(error, RetryError) else error
