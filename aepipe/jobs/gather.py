@@ -119,7 +119,7 @@ def _long_schema(schema: pa.Schema, by: str, columns: Sequence[str], keep: Seque
         for name in names:
             if name not in schema.names:
                 hint = did_you_mean(name, schema.names)
-                raise ArgumentInvalid(argument, [f"the files have no column '{name}'{hint}. Name one of theirs."])
+                raise ArgumentInvalid(argument, [f"the files have no column '{name}'{hint or '. Name one of theirs.'}"])
     kind = schema.field(by).type
     if sort_of(kind) not in ("text", "number", "time"):
         raise ArgumentInvalid("by", [f"column '{by}' is {kind}: expected text, numbers or dates. Name another one."])
