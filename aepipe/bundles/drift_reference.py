@@ -1,9 +1,9 @@
-"""Reference of a bundle for drift: binned distributions of input columns, scores and latents.
+"""Reference of a bundle for drift: binned distributions of input columns or channels, scores and latents.
 
 The file is optional: bundles of version 0.1.0 have none. Independent of torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from aepipe.errors import BundleCorrupt
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, LatentSpace, Number
 from aepipe.metrics.drift import PartitionSpread
+from aepipe.series.stage import SeriesRows, SeriesStage
 
 FILE = "drift.json"
 BINS = 32
@@ -24,6 +25,7 @@ MOST_ROWS = 200_000
 
 Arrays = Mapping[str, NDArray[np.generic]]
 StreamKind = Literal["column", "score", "latent"]
+Named = tuple[str, StreamKind, NDArray[np.generic]]
 
 
 class ReferenceStream(FrozenModel):
@@ -41,7 +43,7 @@ class ReferenceStream(FrozenModel):
         name: str,
         kind: StreamKind,
         values: NDArray[np.generic],
-        partitions: NDArray[np.int32] | None = None,
+        partitions: NDArray[np.integer] | None = None,
     ) -> Self:
         """Bin reference values, (B,): floats by their quantiles, NaN is missing; integers are codes.
 
@@ -91,20 +93,30 @@ class DriftReference(FrozenModel):
         columns = zip(*(tuple(input_streams(encoding, part)) for part in inputs), strict=True)
         joined = [(same[0][0], same[0][1], np.concatenate([values for _, _, values in same])) for same in columns]
         named: list[Named] = [*joined, *output_streams(latent, outputs)]
+        return cls.of_streams(named, all_rows, held_out)
+
+    @classmethod
+    def of_streams(
+        cls, named: Iterable[Named], of_rows: NDArray[np.integer] | None, of_held_out: NDArray[np.integer] | None
+    ) -> Self:
+        """Bin the values of streams, at most MOST_ROWS of each, evenly spaced.
+
+        Args:
+            named: name, kind and values of each stream.
+            of_rows: number of the partition of each value of a column; None if it is not known.
+            of_held_out: the same for the values of scores and latents.
+        """
         found = []
         for name, kind, values in named:
             step = max(1, -(-len(values) // MOST_ROWS))
-            origin = all_rows if kind == "column" else held_out
-            of_rows = origin[::step] if origin is not None and len(origin) == len(values) else None
-            found.append(ReferenceStream.fit(name, kind, values[::step], of_rows))
+            origin = of_rows if kind == "column" else of_held_out
+            partitions = origin[::step] if origin is not None and len(origin) == len(values) else None
+            found.append(ReferenceStream.fit(name, kind, values[::step], partitions))
         return cls(streams=tuple(found))
 
     def to_json(self) -> bytes:
         """Serialise to the file form."""
         return (self.model_dump_json() + "\n").encode()
-
-
-Named = tuple[str, StreamKind, NDArray[np.generic]]
 
 
 def input_streams(encoding: Encoding, inputs: Arrays) -> Iterator[Named]:
@@ -134,6 +146,16 @@ def output_streams(latent: LatentSpace, outputs: Arrays) -> Iterator[Named]:
                 yield name, "latent", outputs[port][:, index]
 
 
+def channel_streams(stage: SeriesStage, rows: SeriesRows) -> Iterator[Named]:
+    """Yield name, kind and values of the channels of a series job: points in standard deviations of their entity.
+
+    Entities that come and go, each at its own level, are no drift. Rows that are on no step are left out.
+    """
+    scaled = stage.scaling.apply(rows.names, rows.entity, rows.values)[rows.reasons == 0]
+    for at, name in enumerate(stage.source.channels):
+        yield name, "column", scaled[:, at]
+
+
 def count_values(values: NDArray[np.generic], edges: tuple[float, ...] | None) -> NDArray[np.int64]:
     """Count missing values and the values of each bin, (2 + edges,); without edges, the codes, (MOST_CODES,).
 
@@ -148,7 +170,7 @@ def count_values(values: NDArray[np.generic], edges: tuple[float, ...] | None) -
 
 
 def _by_partition(
-    values: NDArray[np.generic], edges: tuple[float, ...] | None, partitions: NDArray[np.int32]
+    values: NDArray[np.generic], edges: tuple[float, ...] | None, partitions: NDArray[np.integer]
 ) -> NDArray[np.int64]:
     """Count values by partition, (P, bins)."""
     order = np.argsort(partitions, kind="stable")
@@ -162,8 +184,12 @@ def read_drift_reference(bundle: Bundle) -> DriftReference | None:
     if data is None:
         return None
     try:
-        return DriftReference.model_validate_json(data)
+        found = DriftReference.model_validate_json(data)
     except ValidationError:
         raise BundleCorrupt(
             f"{bundle.path / FILE} is intact, but this version of aepipe cannot read it. Train again."
         ) from None
+    if bundle.series is None:
+        return found
+    columns = tuple(stream.name for stream in found.streams if stream.kind == "column")
+    return found if columns == bundle.series.source.channels else None  # older versions described windows, not points

@@ -116,10 +116,13 @@ class SeriesStage(FrozenModel):
     @property
     def steps_per_day(self) -> float | None:
         """Steps per day; None if the order of steps is not time, or the time is an integer without a unit."""
+        return _DAY_US / self.step if self.step is not None and self.has_clock else None
+
+    @property
+    def has_clock(self) -> bool:
+        """True if the time is in microseconds; False for integers without a unit, and without a time."""
         kind = None if self.source.time is None else self.source.encoding.schema.arrow.field(self.source.time).type
-        if self.step is None or kind is None or pa.types.is_integer(kind):
-            return None
-        return _DAY_US / self.step
+        return kind is not None and not pa.types.is_integer(kind)
 
     def time_of(self, entity: str, number: int) -> int | None:
         """Return the time of a step of an entity by its number; None if the order of steps is not time."""

@@ -58,7 +58,7 @@ CALLS = {
     "drift": ["drift", "{job}"],
     "export": ["export", "{job}", "--triton", "{folder}/models"],
 }
-POINTS_REFUSED = {"sample", "impute", "recommend", "traverse", "augment", "drift", "export"}
+POINTS_REFUSED = {"sample", "impute", "recommend", "traverse", "augment", "export"}
 OF_ANY_MODEL = {"promote", "rollback", "deploy", "sign"}
 """They need a second model, a server or a key; the first two have a test of their own."""
 
@@ -115,6 +115,8 @@ def test_a_challenger_of_a_series_job_is_compared_shown_scored_promoted_and_roll
     compared = promote(machines, dry_run=True).report
     assert compared is not None
     assert compared.comparison.rows > 0
+    assert compared.comparison.champion.drift is not None
+    assert compared.comparison.champion.drift.column in {"heat", "load"}
     page = compare_report(machines, "champion", "challenger")
     both, first, second = page.alarms.values()
     (last,) = [line for line in compared.comparison.partitions if line.partition == LAST]

@@ -10,22 +10,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from aepipe.batch.scan_plan import plan_scan
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.drift_reference import (
     DriftReference,
     ReferenceStream,
     StreamKind,
+    channel_streams,
     input_streams,
     read_drift_reference,
 )
 from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.drift import Drift
-from aepipe.config.job import Job
+from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
 from aepipe.jobs.results import Result
-from aepipe.jobs.series_support import read_rows_job
 from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
 from aepipe.progress import Progress, no_progress
+from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
 from aepipe.storage.listing import files_below
 from aepipe.storage.paths import DRIFT
@@ -122,7 +124,7 @@ def measure_drift(
     Raises:
         BundleNotFound: the bundle has no reference, since an older version trained it.
     """
-    job = read_rows_job(job_path, "drift")
+    job = read_job(job_path)
     bundle = open_bundle(job, model)
     reference = read_drift_reference(bundle)
     if reference is None:
@@ -143,7 +145,7 @@ def measure_if_possible(job: Job, *, model: str = "champion", partitions: Sequen
 
     A fault is logged: it never stops a night.
     """
-    if not job.drift.check or not partitions or job.series is not None:
+    if not job.drift.check or not partitions:
         return None
     try:
         if read_drift_reference(open_bundle(job, model)) is None:
@@ -273,7 +275,10 @@ def count_partition(
     Raises DataUnreadable if an output is gone.
     """
     step = max(1, -(-manifest.details.rows // MOST_ROWS))
-    named = list(input_streams(bundle.encoding, _encoded(bundle, manifest, step)))
+    if bundle.series is None:
+        named = list(input_streams(bundle.encoding, _encoded(bundle, manifest, step)))
+    else:
+        named = list(channel_streams(bundle.series, _points(bundle.series, manifest, step)))
     found: dict[str, NDArray[np.generic]] = {name: values for name, _, values in named}
     latents = [stream.name for stream in reference.streams if stream.kind == "latent"]
     for output, names in {"scores": ["score"], "features": latents}.items():
@@ -299,6 +304,13 @@ def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Map
     if not parts:
         raise DataUnreadable(f"{manifest.partition} has no source file.")
     return {port: np.concatenate([part[port] for part in parts]) for port in parts[0]}
+
+
+def _points(stage: SeriesStage, manifest: Manifest[ScoreDetails], step: int) -> SeriesRows:
+    """Read every step-th row of the source of a series job."""
+    plan = plan_scan([as_path(path) for path in manifest.details.inputs], stage.source.encoding)
+    batches = [batch.take(np.arange(0, batch.num_rows, step)) for scan in plan.files for batch in scan.batches()]
+    return stage.source.read(batches)
 
 
 def read_drift(out: Path, model_version: str) -> tuple[PartitionDrift, ...]:

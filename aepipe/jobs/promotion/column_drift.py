@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.bundles.drift_reference import input_streams, read_drift_reference
+from aepipe.bundles.drift_reference import channel_streams, input_streams, read_drift_reference
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.results import Result
 from aepipe.metrics.drift import change_between
@@ -26,15 +26,20 @@ def column_drifts(model: TableModel, tables: Iterable[pa.Table]) -> tuple[Column
     """Return the changes of the columns of the tables since the training data, the largest first.
 
     Returns:
-        Empty for a bundle without a reference, for images, windows and points of series, and without rows.
+        Empty for a bundle without a reference, for images and windows in list columns, and without rows.
     """
-    reference = read_drift_reference(model.bundle)
-    if reference is None or model.bundle.series is not None or not model.bundle.encoding.layout.has_cells:
+    reference, stage = read_drift_reference(model.bundle), model.bundle.series
+    if reference is None or (stage is None and not model.bundle.encoding.layout.has_cells):
         return ()
     streams = {stream.name: stream for stream in reference.streams if stream.kind == "column"}
     found: dict[str, NDArray[np.int64]] = {}
     for table in tables:
-        for name, _, values in input_streams(model.bundle.encoding, model.arrays(table)):
+        named = (
+            input_streams(model.bundle.encoding, model.arrays(table))
+            if stage is None
+            else channel_streams(stage, model.series_rows(stage, table))
+        )
+        for name, _, values in named:
             if name in streams and len(values):
                 found[name] = found.get(name, 0) + streams[name].count(values)
     changes = {name: change_between(np.asarray(streams[name].counts), now) for name, now in found.items()}

@@ -66,11 +66,7 @@ def pair_models(job: Job, models: Pair, names: tuple[str, str], *, progress: Pro
     if not any(side.reasons for side in sides):
         absent["reasons"] = "No flagged row has an attribution."
     if not drift:
-        absent["drift"] = (
-            "Neither version has a drift reference of its columns."
-            if series is None
-            else "Series have no drift of columns."
-        )
+        absent["drift"] = "Neither version has a drift reference of its columns."
     if not any(side.measures for side in sides):
         absent["labels"] = "The partitions have no labels of both classes ([evaluate] anomaly)."
     return ComparePage(

@@ -135,9 +135,9 @@ def _measures(scored: ScoredPartitions) -> dict[str, Measure] | str:
 def _drift(nights: Nights) -> tuple[PairedDrift, ...] | str:
     """Return the changes of the nights against training and between them, or why they are unknown, as a sentence."""
     bundle = nights[0].model.bundle
-    reference = None if bundle.series is not None else read_drift_reference(bundle)
+    reference = read_drift_reference(bundle)
     if reference is None:
-        return "The model has no drift reference: it scores series, or an older version trained it."
+        return "The model has no drift reference: an older version trained it."
     counts = []
     for scored in nights:
         if scored.manifests[0].partition not in scored.unchanged:

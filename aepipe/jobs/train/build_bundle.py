@@ -42,6 +42,7 @@ from aepipe.jobs.train.head_selection import refuse_unlabelled
 from aepipe.jobs.train.model_card import model_card
 from aepipe.jobs.train.search import Found
 from aepipe.jobs.train.series_memory import fit_memory
+from aepipe.jobs.train.series_nights import Origin, point_reference
 from aepipe.jobs.train.series_rows import SeriesTraining, read_series
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows, read_training_rows
@@ -90,6 +91,8 @@ class CalibratedScores:
     details: Mapping[str, str | int]
     memory: SeriesMemory | None = None
     """Known steps of a series job"""
+    drift: drift_reference.DriftReference | None = None
+    """Reference of the points of a series job; None: that of the rows of the model"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,18 +285,24 @@ def _calibrate_on_points(
     points = point_scores(
         found, of_series.starts, steps=len(of_series.values), window=of_series.window, last=of_series.last
     )
-    scores = points.score[of_series.counts & np.isfinite(points.score)]
+    chosen = of_series.counts & np.isfinite(points.score)
+    scores = points.score[chosen]
+    origin = Origin(*(part[chosen] for part in of_series.origin))
     calibration = threshold.calibrate(
         job, scores, threshold.Evidence(series.rows.per_partition), window=of_series.window
     )
     details: dict[str, str | int] = {"method": "points", "windows": len(scores) // of_series.window}
-    return CalibratedScores(calibration, details, memory)
+    drift = point_reference(series.stage, series.source_rows, series.origin, scores, origin)
+    return CalibratedScores(calibration, details, memory, drift)
 
 
 def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
     """Write the bundle with its golden rows, training curve, model card and conditions."""
     manifest, data, outputs = _manifest(build, device, seconds), build.data, build.exported.outputs
     kept = ("score", *manifest.latent.features)
+    drift = build.calibrated.drift or drift_reference.DriftReference.fit(
+        data.encoding, manifest.latent, (data.train, data.calibration), outputs, partitions=data.origins
+    )
     golden = Golden(data.calibration_rows.slice(0, GOLDEN_ROWS), {name: outputs[name][:GOLDEN_ROWS] for name in kept})
     return write_bundle(
         build.job.bundle_path,
@@ -309,9 +318,7 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
             **relation_files(build.relations),
             **({} if build.series is None else {series_stage.FILE: build.series.model_dump_json().encode()}),
             **({} if build.calibrated.memory is None else build.calibrated.memory.files()),
-            drift_reference.FILE: drift_reference.DriftReference.fit(
-                data.encoding, manifest.latent, (data.train, data.calibration), outputs, partitions=data.origins
-            ).to_json(),
+            drift_reference.FILE: drift.to_json(),
         },
     )
 

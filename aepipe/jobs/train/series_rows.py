@@ -16,6 +16,7 @@ from aepipe.encoding import fit
 from aepipe.encoding.number import NumberCodec
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
+from aepipe.jobs.train.series_nights import Origin, shares_before
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN
 from aepipe.jobs.train.training_rows import FEWEST_ROWS, TrainingRows, refuse_reserved, training_batches
 from aepipe.models import families
@@ -66,6 +67,8 @@ class CalibrationWindows:
     last: NDArray[np.int64] | None
     """(S,) last step that is known when the step is scored; None: later steps are waited for"""
     window: int
+    origin: Origin
+    """(S,) partition and moment of each step"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,18 @@ class SeriesTraining:
     grid: Grid
     names: tuple[str, ...]
     """Name of each entity of the grid"""
+    source_rows: SeriesRows
+    """The rows that the windows are cut from"""
+    origin: Origin
+    """(R,) partition and moment of each row"""
 
 
 class _Parts(NamedTuple):
-    """Part and partition of each row or step, int64 (R,) or (S,)."""
+    """Part and origin of each row or step, int64 (R,) or (S,)."""
 
     part: NDArray[np.int64]
     partition: NDArray[np.int64]
+    moment: NDArray[np.int64]
 
 
 def read_series(job: Job, partitions: tuple[Partition, ...]) -> SeriesTraining:
@@ -109,11 +117,11 @@ def read_series(job: Job, partitions: tuple[Partition, ...]) -> SeriesTraining:
     stage = _fit_stage(job, settings, source, rows, part)
     if not stage.context:
         rows = of_partitions(rows, partition)
-    grid = stage.grid(rows)
-    steps = _of_steps(grid, _Parts(part, partition))
+    grid, origin = stage.grid(rows), Origin.of(rows, partition)
+    steps = _of_steps(grid, _Parts(part, *origin))
     warnings = [*rows_left_out, *_notes(job, stage, rows, grid)]
     rows_each = sum(footer.rows for footer in footers) / len(partitions)
-    training = _cut(job, stage, grid, steps, names=rows.names, schema_per_partition=rows_each)
+    training = _cut(job, stage, grid, steps, rows=rows, origin=origin, schema_per_partition=rows_each)
     points = int(training.calibration.counts.sum())
     if points < stage.window * rows_needed(job.calibration.alpha):
         log.info("%d calibration points hold %d independent windows", points, points // stage.window)
@@ -224,11 +232,7 @@ def _split(rows: SeriesRows) -> NDArray[np.int64]:
             return np.zeros(rows.rows, np.int64)
         ends = [times[min(int(share * len(times)), len(times) - 1)] for share in (_TRAIN_ENDS, _DEV_ENDS)]
         return np.searchsorted(ends, rows.time, side="right")
-    order = np.argsort(rows.entity, kind="stable")
-    lengths = np.bincount(rows.entity, minlength=len(rows.names))
-    place = np.empty(rows.rows)
-    place[order] = np.arange(rows.rows) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.searchsorted([_TRAIN_ENDS, _DEV_ENDS], place / lengths[rows.entity], side="right")
+    return np.searchsorted([_TRAIN_ENDS, _DEV_ENDS], shares_before(rows), side="right")
 
 
 def _fit_stage(
@@ -323,7 +327,14 @@ def _of_steps(grid: Grid, rows: _Parts) -> _Parts:
 
 
 def _cut(
-    job: Job, stage: SeriesStage, grid: Grid, steps: _Parts, *, names: tuple[str, ...], schema_per_partition: float
+    job: Job,
+    stage: SeriesStage,
+    grid: Grid,
+    steps: _Parts,
+    *,
+    rows: SeriesRows,
+    origin: Origin,
+    schema_per_partition: float,
 ) -> SeriesTraining:
     """Cut the windows of the parts."""
     window, values = stage.window, filled(grid, longest_gap=stage.longest_gap)
@@ -351,7 +362,7 @@ def _cut(
         return window_table(windows_at(values, spaced(chosen, most), window), schema)
 
     none = table(learned[:0], 1)
-    rows = TrainingRows(
+    windows = TrainingRows(
         schema=schema,
         train=table(learned, MOST_WINDOWS),
         dev=table(dev if len(dev) else learned, MOST_WINDOWS // 4),
@@ -360,7 +371,7 @@ def _cut(
         others=none,
         per_partition=schema_per_partition,
     )
-    return SeriesTraining(stage, rows, calibration, grid, names)
+    return SeriesTraining(stage, windows, calibration, grid, rows.names, rows, origin)
 
 
 def _calibration(
@@ -382,7 +393,8 @@ def _calibration(
     if (counts & has_window).sum() < fewest:
         kept, counts = starts, np.ones(grid.steps, np.bool_)
     last = None if stage.revise else _last_known(grid, steps.partition)
-    return CalibrationWindows(values, kept[-_MOST_CALIBRATION_STEPS:], counts, last, window)
+    origin = Origin(steps.partition, steps.moment)
+    return CalibrationWindows(values, kept[-_MOST_CALIBRATION_STEPS:], counts, last, window, origin)
 
 
 def _last_known(grid: Grid, partition: NDArray[np.int64]) -> NDArray[np.int64]:
