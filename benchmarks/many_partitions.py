@@ -51,9 +51,10 @@ def main() -> None:
 def run_threads(partitions: list[Partition], settings: ScoreSettings) -> list[PartitionResult]:
     """Score the partitions on one thread by a stub."""
     scheduler = PartitionScheduler([partition.name for partition in partitions], None)
-    pool: Any = type("Pool", (), {"bundle": None, "workers": 1, "memory_mb": None, "runner": lambda self: None})()
+    stub = {"bundle": None, "workers": 1, "memory_mb": None, "runner": lambda self, worker: None}
+    pool: Any = type("Pool", (), stub)()
     with patch.object(local, "score_task", _stub):
-        local._work(pool, scheduler, partitions, settings)
+        local._work(pool, scheduler, partitions, settings, 0)
     return scheduler.results()
 
 

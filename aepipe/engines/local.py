@@ -59,11 +59,10 @@ class LocalEngine:
         self._device, _ = usable_device(machine.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=machine.batch_rows, device=self._device)
         self._gpu_memory_mb = machine.gpu_memory_mb
-        self._first = self._make_runner()
+        self._runners = [self._make_runner()]
+        self._opening = threading.Lock()
         self._shared = self._open_shared(sessions_to_share(self._device, workers=self.workers))
-        self._handed_out = 0
-        self._handing_out = threading.Lock()
-        check_golden(bundle, self._first)
+        check_golden(bundle, self._runners[0])
 
     def run(
         self, partitions: Sequence[Partition], settings: ScoreSettings, *, progress: Progress | None = None
@@ -83,7 +82,7 @@ class LocalEngine:
             with ThreadPoolExecutor(self.workers, thread_name_prefix="aepipe") as threads:
                 try:
                     work = partial(_work, self, scheduler, partitions, settings)
-                    for future in [threads.submit(work) for _ in range(self.workers)]:
+                    for future in [threads.submit(work, worker) for worker in range(self.workers)]:
                         future.result()
                 except BaseException as error:  # an interrupt too
                     scheduler.stop(error)
@@ -94,19 +93,18 @@ class LocalEngine:
             raise
         return scheduler.results()
 
-    def runner(self) -> Runner[Session]:
-        """Return a runner for one worker; on a GPU, workers share them."""
-        with self._handing_out:
-            self._handed_out += 1
-            if self._shared:
-                return self._shared[self._handed_out % len(self._shared)]
-            if self._handed_out == 1:
-                return self._first
-        return self._make_runner()
+    def runner(self, worker: int) -> Runner[Session]:
+        """Return the runner of a worker, the same in every run; on a GPU, workers share them."""
+        if self._shared:
+            return self._shared[worker % len(self._shared)]
+        with self._opening:
+            while len(self._runners) <= worker:
+                self._runners.append(self._make_runner())
+        return self._runners[worker]
 
     def _open_shared(self, count: int) -> list[Runner[Session]]:
         """Open up to `count` sessions; fewer if one cannot be opened."""
-        shared = [self._first] if count else []
+        shared = self._runners[:count]
         try:
             while len(shared) < count:
                 shared.append(self._make_runner())
@@ -161,11 +159,15 @@ def count_cores() -> int:
 
 
 def _work(
-    pool: LocalEngine, scheduler: PartitionScheduler, partitions: Sequence[Partition], settings: ScoreSettings
+    pool: LocalEngine,
+    scheduler: PartitionScheduler,
+    partitions: Sequence[Partition],
+    settings: ScoreSettings,
+    worker: int,
 ) -> None:
     """Score partitions, and help with others, until nothing is left."""
     try:
-        runner = pool.runner()
+        runner = pool.runner(worker)
         while (task := scheduler.take()) is not None:
             if isinstance(task, PartitionScoring):
                 task.work_on(runner)

@@ -84,6 +84,19 @@ def test_every_partition_is_scored_with_any_number_of_workers(
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
 
+def test_an_engine_opens_one_session_per_worker_for_all_its_runs(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(local, "Session", lambda *a, **options: opened.append(a) or Session(*a, **options))
+    nights, engine = Nights(tmp_path), local.LocalEngine(bundle, MachineSettings("cpu", workers=2))
+
+    for partition in nights.partitions:
+        engine.run([partition], ScoreSettings(nights.out))
+
+    assert len(opened) == 2
+
+
 def test_workers_may_share_sessions(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     nights = Nights(tmp_path)
     made: list[Session] = []
