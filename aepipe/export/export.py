@@ -22,6 +22,7 @@ from aepipe.bundles.bundle import PartInfo
 from aepipe.bundles.graph_check import graph_faults
 from aepipe.errors import ExportFailed
 from aepipe.export.decomposition import lowerable
+from aepipe.export.faster_exporter import faster_exporter
 from aepipe.export.graph_split import extract_part, finalize_model, tensor_names
 from aepipe.export.parity import ROWS, Array, check_parity, torch_outputs
 from aepipe.heads.scorer import Scorer
@@ -186,7 +187,7 @@ def _trace(cases: Sequence[ExportCase]) -> onnx.ModelProto:
     inputs = [torch.from_numpy(array[:_TRACED_ROWS]) for case in cases for array in case.inputs]
     # A batch axis for each part: a shared one would let a part read its number of rows off another part's input.
     axes = [torch.export.Dim(f"rows_{index}") for index, part in enumerate(parts) for _ in part.inputs]
-    with _quiet(), torch.no_grad():
+    with _quiet(), faster_exporter(), torch.no_grad():
         captured = partial(
             torch.export.export,
             _SideBySide(parts).eval(),
