@@ -30,6 +30,7 @@ from sklearn.impute import IterativeImputer, KNNImputer
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import parse_job
 from aepipe.inference.imputation import Imputer
+from aepipe.jobs.sample.reference_data import learned_rows
 from aepipe.jobs.train.train import train_job
 from benchmarks import adult
 from benchmarks.command import PAGE
@@ -159,7 +160,11 @@ def _ours(learned: pa.Table, gaps: pa.Table, family: str) -> pa.Table:
         pq.write_table(learned, Path(folder) / "rows.parquet")
         sections = {"name": "gaps", "data": {"path": "rows.parquet"}, "model": {"family": family}}
         job = parse_job(sections | {"calibration": {"alpha": 0.05}}, source=Path(folder) / "job.toml")
-        imputer = Imputer(Bundle.open(train_job(job, device="cpu").bundle), seed=0, device="cpu", draws=DRAWS)
+        bundle = Bundle.open(train_job(job, device="cpu").bundle)
+        imputer = Imputer(bundle, seed=0, device="cpu", draws=DRAWS)
+        known = learned_rows(job, bundle)
+        assert known is not None
+        imputer.learn(*known)
     batches = gaps.combine_chunks().to_batches(imputer.rows)
     return pa.Table.from_batches([imputer.block(index, batch).rows for index, batch in enumerate(batches)])
 

@@ -77,8 +77,8 @@ def sample(
 def impute(
     job: options.JobArgument,
     partition: Annotated[str, typer.Argument(help="Partition of the source whose missing cells are filled.")],
-    how: Annotated[str, typer.Option(help="draw: a plausible value; mean: the best estimate of several.")] = "draw",
-    draws: Annotated[int | None, typer.Option(help="Values per cell for --how mean; default: 10.")] = None,
+    how: Annotated[str, typer.Option(help="draw: a plausible value; mean: the best estimate.")] = "draw",
+    draws: Annotated[int | None, typer.Option(help="Draws per cell for --how mean; default: 10.")] = None,
     columns: Annotated[str | None, typer.Option(help="Columns to fill, separated by commas; default: all.")] = None,
     where: Annotated[str | None, typer.Option(help="Condition on the rows to fill; default: all rows.")] = None,
     seed: options.Seed = None,

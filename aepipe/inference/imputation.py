@@ -1,6 +1,6 @@
 """Imputation: draw missing cells given the observed ones. Each seed gives one of many imputations (Rubin 1987)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Device
-from aepipe.encoding.binned.number import NumberCodes
-from aepipe.encoding.relations.numeric_view import column_of, numbers_of, view_of
+from aepipe.encoding.relations.numeric_view import numbers_of
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
+from aepipe.inference.best_estimate import FEWEST_ROWS, WeighedEstimate, has_mean, rounded
 from aepipe.inference.condition_bank import ConditionPool
 from aepipe.inference.conditional import supports_conditioning, unknown_column
 from aepipe.inference.gap_filling import GapFiller, fills_gaps
@@ -79,37 +79,57 @@ class Imputer:
         ]
         if faults:
             raise JobInvalid("columns", faults)
-        self._bundle, self._draws, self._where = bundle, draws, where
+        self._bundle, self.draws, self._where = bundle, draws, where
+        self._weighed: WeighedEstimate | None = None
         self._columns = frozenset(columns or known)
         self._filler = GapFiller(bundle, seed=seed, device=device) if is_filler else None
         if self._filler is None:
             self._chain = SamplingChain(bundle, "prior", ConditionPool(bundle), device=device, seed=seed)
         self.rows = self._chain.rows if self._filler is None else self._filler.rows
 
+    def learn(self, train: pa.Table, held_out: pa.Table) -> None:
+        """Weigh best estimates against the nearest known rows from now on, with the weights that suit held-out rows.
+
+        Args:
+            train: modelled columns of rows that the model was trained on.
+            held_out: modelled columns of rows that trained no weight; the first block of them is used.
+        """
+        if self.draws < 2 or min(train.num_rows, held_out.num_rows) < FEWEST_ROWS:
+            return
+        self._weighed = WeighedEstimate.learn(
+            self._bundle.encoding,
+            train,
+            held_out.slice(0, self.rows),
+            lambda rows, missing: self._found(0, rows, missing),
+        )
+
     def block(self, index: int, batch: pa.RecordBatch) -> ImputedRows:
         """Impute the missing cells of the rows of a block, at most `rows`. Observed cells are unchanged."""
-        layout = self._bundle.encoding.layout
-        absent = {name: _is_missing(batch[name]) for name in dict.fromkeys(layout.sources)}
         rows = np.ones(batch.num_rows, np.bool_)
         if self._where is not None:
             rows = np.asarray(self._where.mask(batch).to_numpy(zero_copy_only=False))
-        missing = {name: cells & rows for name, cells in absent.items() if name in self._columns}
+        sources = dict.fromkeys(self._bundle.encoding.layout.sources)
+        missing = {name: _is_missing(batch[name]) & rows for name in sources if name in self._columns}
+        found = self._found(index, batch, missing)
+        return _filled(batch, missing, found if self._weighed is None else self._weighed.refine(batch, missing, found))
+
+    def _found(
+        self, index: int, batch: pa.RecordBatch, missing: Mapping[str, NDArray[np.bool_]]
+    ) -> dict[str, pa.Array]:
+        """Return what the model says of the missing cells of a block, one draw or the best estimate."""
         if self._filler is not None:
-            is_estimate = self._draws > 1
-            return _filled(
-                batch, missing, self._filler.estimate(batch) if is_estimate else self._filler.draw(index, batch)
-            )
-        forced = self._forced(batch, absent)
+            is_estimate = self.draws > 1
+            return self._filler.estimate(batch) if is_estimate else self._filler.draw(index, batch)
+        forced = self._forced(batch)
         draws = [
-            self._drawn(index + draw * _BLOCKS_PER_DRAW, batch.num_rows, forced, missing) for draw in range(self._draws)
+            self._drawn(index + draw * _BLOCKS_PER_DRAW, batch.num_rows, forced, missing) for draw in range(self.draws)
         ]
-        found = draws[0]
-        if self._draws > 1:
-            found = {name: self._estimate(name, [draw[name] for draw in draws if name in draw]) for name in draws[0]}
-        return _filled(batch, missing, found)
+        if self.draws == 1:
+            return draws[0]
+        return {name: self._estimate(name, [draw[name] for draw in draws if name in draw]) for name in draws[0]}
 
     def _drawn(
-        self, index: int, rows: int, forced: NDArray[np.int32], missing: dict[str, NDArray[np.bool_]]
+        self, index: int, rows: int, forced: NDArray[np.int32], missing: Mapping[str, NDArray[np.bool_]]
     ) -> dict[str, pa.Array]:
         """Draw the missing cells of a block once; no columns if none is missing."""
         open_rows = np.any(list(missing.values()), axis=0)
@@ -132,13 +152,11 @@ class Imputer:
         """Combine several draws of a column: their mean, rounded as in training, or the most frequent value."""
         kind = draws[0].type
         codec = next(codec for codec in self._bundle.encoding.codecs if codec.name == name)
-        if view_of(kind) is not None and codec.kind != "category":
+        if has_mean(codec, kind):
             values = np.stack([numbers_of(draw) for draw in draws])
             known = ~np.isnan(values)
             mean = np.where(known, values, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-            places = codec.bins.decimals if isinstance(codec, NumberCodes) else None
-            mean = np.where(known.any(axis=0), mean if places is None else np.round(mean, places), np.nan)
-            return column_of(mean, kind)
+            return rounded(codec, np.where(known.any(axis=0), mean, np.nan), kind)
         if pa.types.is_nested(kind):
             return draws[0]
         packed = pa.chunked_array(list(draws)).combine_chunks().dictionary_encode()
@@ -148,13 +166,13 @@ class Imputer:
         best = counts.argmax(axis=1) if counts.shape[1] else np.zeros(codes.shape[1], np.int64)
         return packed.dictionary.take(pa.array(best, mask=never))
 
-    def _forced(self, batch: pa.RecordBatch, missing: dict[str, NDArray[np.bool_]]) -> NDArray[np.int32]:
+    def _forced(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Return the codes of a whole block: `FREE` where a cell is missing or has a value unseen in training."""
         layout = self._bundle.encoding.layout
         codes = self._bundle.encoding.encode(batch).arrays["cat"]
         forced = np.full((self.rows, len(layout.categories)), FREE, np.int32)
         for at, category in enumerate(layout.categories):
-            unknown = missing[layout.sources[category.column]] | np.isin(codes[:, at], category.absent)
+            unknown = _is_missing(batch[layout.sources[category.column]]) | np.isin(codes[:, at], category.absent)
             forced[: len(codes), at] = np.where(unknown, FREE, codes[:, at])
         return forced
 

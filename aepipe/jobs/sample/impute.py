@@ -1,5 +1,6 @@
 """Impute the missing cells of a partition through ONNX."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,14 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
+from aepipe.config.job import Job
 from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.imputation import MOST_DRAWS, ImputedRows, Imputer
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.output_rows import model_version_column
+from aepipe.jobs.sample.reference_data import learned_rows
 from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.series_support import read_rows_job
@@ -24,7 +27,9 @@ from aepipe.tables.parquet_reader import read_footer, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.struct_fields import struct_of_field
 
-CONTRACT = "fill/1"
+log = logging.getLogger(__name__)
+
+CONTRACTS = {"draw": "fill/1", "mean": "fill/2"}
 
 
 class ImputeResult(Result):
@@ -62,7 +67,7 @@ def impute(
         seed: Random seed; None: derived from the job's seed and the name of the partition.
         model: Alias or version of the model.
         progress: Callback for progress.
-        how: "draw", or "mean" for the best estimate: the mean of several draws, or the most frequent category.
+        how: "draw", or "mean" for the best estimate: the model's, weighed against the nearest training rows.
         draws: Draws per cell for "mean"; None: 10.
         columns: Columns to fill; none: all modelled ones.
         where: Condition on the rows to fill; None: all.
@@ -82,12 +87,12 @@ def impute(
     imputer = Imputer(bundle, seed=chosen, device=job.run.device, draws=count, columns=tuple(columns), where=condition)
     refuse_faults(bundle.encoding.schema, source.files, source.name)
     asked = [str(each) for each in (chosen, count if count > 1 else "", *columns, where) if each not in ("", None)]
-    key = digest_of(CONTRACT, bundle.version, *asked, *(source_digest(file) for file in source.files))
+    key = digest_of(CONTRACTS[how], bundle.version, *asked, *(source_digest(file) for file in source.files))
     outputs.claim(job.name)
     with outputs.commit(IMPUTE, source.name, key) as commit:
         manifest = commit.done
         if manifest is None:
-            counts = _write(commit, bundle, imputer, source, progress or no_progress)
+            counts = _write(commit, job, bundle, imputer, source, progress or no_progress)
             manifest = commit.publish(model_version=bundle.version, details=ImputeDetails(seed=chosen, **counts))
         created = commit.done is None
     return ImputeResult(
@@ -100,6 +105,22 @@ def impute(
         created=created,
         seconds=time.perf_counter() - began,
     )
+
+
+def _learn(imputer: Imputer, job: Job, bundle: Bundle) -> None:
+    """Let best estimates use the rows that the model learned from, if they are all there."""
+    if imputer.draws == 1:
+        return
+    rows = learned_rows(job, bundle)
+    if rows is None:
+        log.warning(
+            "best estimates come from %s alone: the rows that it was trained on are gone from %s. Restore them to "
+            "use the nearest of them too",
+            bundle.version,
+            job.data_path,
+        )
+    else:
+        imputer.learn(*rows)
 
 
 def _validated_draws(how: str, draws: int | None) -> int:
@@ -116,8 +137,9 @@ def _validated_draws(how: str, draws: int | None) -> int:
 
 
 def _write(
-    commit: Commit[ImputeDetails], bundle: Bundle, imputer: Imputer, source: Partition, progress: Progress
+    commit: Commit[ImputeDetails], job: Job, bundle: Bundle, imputer: Imputer, source: Partition, progress: Progress
 ) -> dict[str, dict[str, int]]:
+    _learn(imputer, job, bundle)
     total = sum(read_footer(file).rows for file in source.files)
     sink, done = None, 0
     filled, left = Counter[str](), Counter[str]()

@@ -11,9 +11,9 @@ from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample.class_shares import value_text
-from aepipe.jobs.train.split import CALIBRATION, TRAIN, split
+from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN, split
 from aepipe.jobs.train.training_rows import read_chosen
-from aepipe.jobs.training_provenance import as_trained
+from aepipe.jobs.training_provenance import Trained, as_trained
 from aepipe.quality.exact_copies import row_codes
 from aepipe.quality.measure import FEWEST_ROWS
 from aepipe.tables.parquet_reader import READ_ROWS
@@ -69,9 +69,7 @@ def reference_rows(job: Job, bundle: Bundle, *, remedy: str = _REMEDY) -> Refere
             f"{job.data_path} has no partition {trained.gone[0]}, which {bundle.version} was trained on and the checks "
             f"of synthetic rows need. Restore it, {remedy}"
         )
-    table, names = read_chosen(trained.job, bundle.encoding.schema, trained.partitions)
-    parts = split(bundle.encoding.schema, table, partitions=names)
-    train, held_out = (table.filter(pa.array(parts == part)) for part in (TRAIN, CALIBRATION))
+    train, _, held_out = _parts(bundle, trained)
     encoded = bundle.encoding.encode_table(held_out, rows=READ_ROWS)
     held_out = held_out.filter(pa.array(encoded.invalid == 0))
     _refuse_changed(bundle, held_out, remedy)
@@ -85,6 +83,25 @@ def reference_rows(job: Job, bundle: Bundle, *, remedy: str = _REMEDY) -> Refere
     is_ordered = bool(schema.entity) and schema.event_time is not None
     order = train.select([*schema.entity, str(schema.event_time)]) if is_ordered else None
     return Reference(train.select(columns), held_out.select(columns), order)
+
+
+def learned_rows(job: Job, bundle: Bundle) -> tuple[pa.Table, pa.Table] | None:
+    """Read the modelled columns of training rows, and of those that trained no weight; None if partitions are gone."""
+    trained = as_trained(bundle, job)
+    if trained.gone:
+        return None
+    train, dev, calibration = _parts(bundle, trained)
+    columns = [column.name for column in bundle.encoding.schema.modelled]
+    return train.select(columns), pa.concat_tables([calibration, dev]).select(columns)
+
+
+def _parts(bundle: Bundle, trained: Trained) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Read the rows of a training again: training, dev and calibration rows."""
+    schema = bundle.encoding.schema
+    table, names = read_chosen(trained.job, schema, trained.partitions)
+    parts = split(schema, table, partitions=names)
+    train, dev, calibration = (table.filter(pa.array(parts == part)) for part in (TRAIN, DEV, CALIBRATION))
+    return train, dev, calibration
 
 
 def _refuse_changed(bundle: Bundle, held_out: pa.Table, remedy: str) -> None:

@@ -93,3 +93,24 @@ def test_draws_depend_on_the_seed_and_the_estimate_does_not(job: Path) -> None:
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     np.testing.assert_array_equal(drawn(1, "mean"), drawn(2, "mean"))
+
+
+@pytest.mark.slow
+def test_best_estimates_use_the_nearest_training_rows_unless_these_are_gone(
+    job: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def error(rows: pa.Table) -> float:
+        gaps = np.asarray(with_gaps(points(500), 0.2)["x"].is_null())
+        return float(np.abs(np.asarray(rows["x"]) - np.asarray(points(500)["x"]))[gaps].mean())
+
+    near = pq.read_table(impute(job, "dt=2026-01-02", how="mean", draws=7).path)
+    assert not caplog.records
+    train_rows = job.parent / "rows" / "dt=2026-01-01"
+    train_rows.rename(job.parent / "gone")
+    try:
+        alone = pq.read_table(impute(job, "dt=2026-01-02", how="mean", draws=8).path)
+    finally:
+        (job.parent / "gone").rename(train_rows)
+
+    assert "the rows that it was trained on are gone" in caplog.text
+    assert error(near) < 0.9 * error(alone)
