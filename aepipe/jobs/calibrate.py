@@ -81,7 +81,7 @@ class _Rows:
 
     @property
     def found_entities(self) -> Entities | None:
-        return None if self.entities is None else Entities.of([self.entities])
+        return None if self.entities is None else Entities.of_texts(self.entities)
 
 
 def _joined(parts: Sequence[_Rows]) -> _Rows:
@@ -337,7 +337,7 @@ def _of_nights(
         raise CalibrationInvalid(
             f"the score column of {names} is null in every row. Check the source, and score them again."
         )
-    of_rows = Entities.of([pa.concat_arrays(entities)]) if entities else None
+    of_rows = Entities.of_texts(pa.concat_arrays(entities)) if entities else None
     return np.concatenate(scores), np.concatenate(known), np.concatenate(is_anomaly), of_rows
 
 

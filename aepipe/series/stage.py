@@ -151,7 +151,7 @@ def entities_of(batches: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tu
     texts = pa.concat_arrays(
         [entity_texts([plain_values(batch.column(name)) for name in columns]) for batch in batches]
     )
-    found = Entities.of([texts])
+    found = Entities.of_texts(texts)
     return found.names, found.codes.astype(np.int64)
 
 

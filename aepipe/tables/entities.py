@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 NO_ENTITY = "null"
-"""Text of a row without a value."""
+"""Text of a missing part of an entity; a part that is this text is quoted."""
 
 _SEPARATOR = ","
+_NULL_TEXT = f'^"*{NO_ENTITY}"*$'
+"""Parts that are quoted, whatever the others are: else a missing part and its text, or the quoted text, were one."""
 
 
 class Entities(NamedTuple):
@@ -27,11 +29,16 @@ class Entities(NamedTuple):
         """Join the values of the columns, one per part of the entity, to one text per row.
 
         >>> Entities.of([pa.array(["a", None, "a"]), pa.array([1, 2, 1])]).names
-        ('a,1', 'null')
+        ('a,1', 'null,2')
         >>> Entities.of([pa.array(["a,b", "a"]), pa.array(["c", "b,c"])]).names
         ('"a,b",c', 'a,"b,c"')
         """
-        encoded = entity_texts(columns).dictionary_encode()
+        return cls.of_texts(entity_texts(columns))
+
+    @classmethod
+    def of_texts(cls, texts: pa.Array) -> "Entities":
+        """Return the entities of rows whose names are `texts`, from `entity_texts`."""
+        encoded = texts.dictionary_encode()
         return cls(tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy(zero_copy_only=False))
 
     @classmethod
@@ -50,8 +57,17 @@ class Entities(NamedTuple):
 
 
 def entity_texts(columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
-    """Return the entity of each row as text; the values of several columns are joined as by `join_columns`."""
-    return pc.fill_null(join_columns([_text(column) for column in columns]), NO_ENTITY)
+    """Return the entity of each row as text: its values joined as by `join_columns`, `null` for a missing one.
+
+    A value that is the text `null`, with or without quotes around it, is quoted: different values have different names.
+
+    >>> entity_texts([pa.array(["a", None, "null"]), pa.array([None, "b", "b"])]).to_pylist()
+    ['a,null', 'null,b', '"null",b']
+    """
+    texts = [_text(column) for column in columns]
+    pattern = _NULL_TEXT if len(texts) == 1 else f"{_NULL_TEXT}|{_SEPARATOR}"
+    is_quoted = [pc.fill_null(pc.match_substring_regex(column, pattern), False) for column in texts]
+    return _joined([pc.fill_null(column, NO_ENTITY) for column in texts], is_quoted)
 
 
 def join_parts(parts: Sequence[str], separator: str = _SEPARATOR) -> str:
@@ -86,16 +102,25 @@ def join_columns(columns: Sequence[pa.Array]) -> pa.Array:
     """Join columns of text row by row as `join_parts` does; null where a part is null."""
     if len(columns) == 1:
         return columns[0]
-    has_comma = [pc.match_substring(column, _SEPARATOR) for column in columns]
-    is_quoted = reduce(pc.or_, has_comma)
-    if not pc.any(is_quoted).as_py():
-        return pc.binary_join_element_wise(*columns, _SEPARATOR)
+    return _joined(columns, [pc.match_substring(column, _SEPARATOR) for column in columns])
+
+
+def _joined(columns: Sequence[pa.Array], is_quoted: Sequence[pa.Array]) -> pa.Array:
+    """Join columns of text row by row; rows with a part that `is_quoted` names have parts in quotes.
+
+    Args:
+        columns: texts of the parts, (B,) each.
+        is_quoted: parts to quote, (B,) each; parts of these rows that begin with a quote are quoted too.
+    """
+    any_quoted = reduce(pc.or_, is_quoted)
+    if not pc.any(any_quoted).as_py():
+        return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, _SEPARATOR)
     texts = []
-    for column, commas in zip(columns, has_comma, strict=True):
+    for column, own in zip(columns, is_quoted, strict=True):
         quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-        quotes = pc.or_(commas, pc.and_(is_quoted, pc.starts_with(column, '"')))
+        quotes = pc.or_(own, pc.and_(any_quoted, pc.starts_with(column, '"')))
         texts.append(pc.if_else(quotes, quoted, column))
-    return pc.binary_join_element_wise(*texts, _SEPARATOR)
+    return texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, _SEPARATOR)
 
 
 def _text(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -48,12 +48,31 @@ def test_one_column_is_never_quoted() -> None:
     assert Entities.of([pa.array(["a,b", '"a,b"'])]).names == ("a,b", '"a,b"')
 
 
-def test_a_missing_part_makes_the_entity_null() -> None:
-    assert entity_texts([pa.array(["a,b", None, "a"]), pa.array(["c", "x,y", None])]).to_pylist() == [
-        '"a,b",c',
+def test_a_missing_part_is_null_and_its_text_is_quoted() -> None:
+    left, right = pa.array(["a,b", None, "a", "null"]), pa.array(["c", "x,y", None, None])
+
+    assert entity_texts([left, right]).to_pylist() == ['"a,b",c', 'null,"x,y"', "a,null", '"null",null']
+    assert entity_texts([pa.array([None, "null", '"null"', "nullable"])]).to_pylist() == [
         "null",
-        "null",
+        '"null"',
+        '"""null"""',
+        "nullable",
     ]
+
+
+WITH_NULLS = st.one_of(st.none(), TEXTS, st.sampled_from(["null", '"null"', '"null', 'null"', '""null""', "null,null"]))
+
+
+@given(st.integers(1, 3).flatmap(lambda parts: st.lists(st.tuples(*[WITH_NULLS] * parts), min_size=1, max_size=30)))
+def test_different_entities_have_different_names_with_missing_parts_too(rows: list[tuple[str | None, ...]]) -> None:
+    columns = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)]
+
+    names = entity_texts(columns).to_pylist()
+
+    assert len(set(names)) == len(set(rows))
+    (batch,) = pa.table(columns, names=[str(at) for at in range(len(columns))]).to_batches()
+    found, codes = entities_of([batch], batch.schema.names)
+    assert [found[code] for code in codes] == names
 
 
 def test_series_keys_and_alerts_tell_them_apart() -> None:
