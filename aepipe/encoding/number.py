@@ -1,4 +1,4 @@
-"""Encode integers, floats, decimals and durations as one float32 feature."""
+"""Encode integers, floats, decimals, durations and truth values (0 and 1) as one float32 feature."""
 
 from typing import Literal
 
@@ -50,6 +50,8 @@ class NumberCodec(Codec):
             return pa.nulls(len(values), kind)
         values = np.where(nulls, statistics.typical(self.number), values)
         nulls = nulls if self.number.may_be_missing else None
+        if pt.is_boolean(kind):
+            return array_of(self._integers(values, pa.uint8()), pa.uint8(), nulls).cast(kind)
         if pt.is_integer(kind) or pt.is_duration(kind):
             return array_of(self._integers(values, kind), kind, nulls)
         values = values + float(self.offset)
@@ -116,6 +118,8 @@ def numeric(array: pa.Array, unit: str | None) -> pa.Array:
     kind = array.type
     if pt.is_integer(kind) or pt.is_floating(kind):
         return array
+    if pt.is_boolean(kind):
+        return array.cast(pa.uint8())
     if pt.is_duration(kind):
         return array if kind.unit == unit else array.cast(pa.duration(unit or "s"), safe=False)
     return array.cast(pa.float64())

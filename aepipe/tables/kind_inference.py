@@ -315,7 +315,7 @@ def _short(value: object) -> str:
 
 
 _ALLOWED: dict[Kind, tuple[str, ...]] = {
-    "number": ("number",),
+    "number": ("number", "boolean"),
     "category": ("text", "number", "boolean", "time", "null"),
     "text": ("text",),
     "boolean": ("boolean",),
@@ -324,7 +324,7 @@ _ALLOWED: dict[Kind, tuple[str, ...]] = {
 }
 _INSTEAD = {
     "text": 'name it "category", or write it in the wanted type',
-    "boolean": 'name it "boolean" or "category"',
+    "boolean": 'name it "boolean", "category" or "number"',
     "time": 'name it "datetime"',
     "number": 'name it "number" or "category"',
 }

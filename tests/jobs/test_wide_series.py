@@ -9,7 +9,7 @@ import pytest
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import parse_job
-from aepipe.errors import JobInvalid, SchemaMismatch
+from aepipe.errors import JobInvalid
 from aepipe.jobs.explain import explain
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
@@ -92,17 +92,22 @@ def test_a_network_that_reads_step_by_step_is_refused_in_one_sentence(tmp_path: 
         read_series(job, discover(job))
 
 
-def test_a_channel_of_truth_values_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_channel_of_truth_values_is_one_of_0_and_1(tmp_path: Path) -> None:
     path = tmp_path / "rows" / "part.parquet"
     path.parent.mkdir()
     table = _table(2)
-    pq.write_table(table.append_column("on", pa.array(table["c0"].to_numpy() > 0)), path)
-    series = {"values": ["c0", "on"]}
+    on = pa.array([None if at == 3 else bool(value > 0) for at, value in enumerate(table["c0"].to_numpy())])
+    pq.write_table(table.append_column("on", on), path)
+    series = {"values": ["c0", "on"], "scale": "none", "window": WINDOW}
     raw = {"name": "a", "data": {"path": str(path.parent), "event_time": "at"}, "series": series}
     job = parse_job(raw, source=tmp_path / "job.toml")
 
-    with pytest.raises(SchemaMismatch, match=r"'on' \(bool\), which cannot be a channel: expected a number\."):
-        read_series(job, discover(job))
+    training = read_series(job, discover(job))
+
+    assert training.stage.source.channels == ("c0", "on")
+    found = training.source_rows.values[:, 1]
+    assert np.isnan(found[3])
+    assert np.delete(found, 3).tolist() == np.delete(table["c0"].to_numpy() > 0, 3).astype(float).tolist()
 
 
 @pytest.mark.slow

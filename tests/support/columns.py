@@ -114,6 +114,7 @@ NUMBERS: dict[str, st.SearchStrategy[pa.Array]] = {
     **{str(kind): _floats(kind) for kind in FLOATS},
     **{str(kind): _decimals(kind) for kind in DECIMALS},
     **{f"duration[{unit}]": _ticks(pa.duration(unit), -(10**15), 10**15) for unit in UNITS},
+    "bool": _of_type(pa.bool_(), st.booleans()),
 }
 CATEGORIES: dict[str, st.SearchStrategy[pa.Array]] = {
     "string": _of_type(pa.string(), TEXTS),

@@ -223,7 +223,7 @@ def test_every_fault_is_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("array", "spec", "message"),
     [
-        (pa.array([True]), "number", 'which cannot be a number: name it "boolean" or "category"'),
+        (pa.array([True]), "datetime", 'which cannot be a datetime: name it "boolean", "category" or "number"'),
         (pa.array([1]), "boolean", 'which cannot be a boolean: name it "number" or "category"'),
         (pa.array(["2026"]), "datetime", "which cannot be a datetime: 0% of the text is written as %Y-%m-%d"),
         (pa.array([1], pa.timestamp("s")), "category", 'which cannot be a category: name it "datetime"'),

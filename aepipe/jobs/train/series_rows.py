@@ -158,19 +158,13 @@ def source_schema(job: Job, partitions: Sequence[Partition], footers: Sequence[F
 
 
 def _refuse_unknown(job: Job, series: Series, footers: Sequence[Footer]) -> None:
-    """Raise SchemaMismatch if the section names a column that the newest file lacks, or a channel of truth values."""
+    """Raise SchemaMismatch if the section names a column that the newest file lacks."""
     names = footers[-1].schema.names
     faults = [
         f"has no column '{name}', which [series] {key} names{did_you_mean(name, names)}"
         for key, columns in {"entity": series.entity, "values": series.values}.items()
         for name in columns
         if name not in names
-    ]
-    faults += [
-        f"has column '{name}' ({kind}), which cannot be a channel: expected a number. Write it as 0 and 1, or leave it "
-        "out of [series] values"
-        for name in series.values
-        if name in names and pa.types.is_boolean(kind := footers[-1].schema.field(name).type)
     ]
     if faults:
         raise SchemaMismatch(str(job.data_path), faults)
