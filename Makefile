@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
+# Compiled modules are kept, also where the environment says not to: tests start many processes.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo year test test-slow emulators test-all fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 

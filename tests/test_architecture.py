@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.code_metrics import parsed
+
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "aepipe").rglob("*.py"))
 HEAVY = ("matplotlib", "pandas", "prefect", "scipy", "sklearn", "torch")
@@ -46,7 +48,7 @@ def _expect_none(faults: list[str]) -> None:
 
 
 def _nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_text(), filename=str(path)))
+    return ast.walk(parsed(path))
 
 
 MODULES_WITHOUT_TORCH = (
@@ -91,7 +93,7 @@ def test_every_public_function_and_class_says_what_it_gives() -> None:
 
 
 def _without_docstring(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     if tree.body and ast.get_docstring(tree) is None:
         yield "the module"
     for node in tree.body:
@@ -235,11 +237,14 @@ def _module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+MODULE_NAMES = frozenset(map(_module_of, MODULES))
+
+
 def _imported(path: Path) -> set[str]:
     """The modules of aepipe that a module imports when it is imported itself."""
-    known = {_module_of(each) for each in MODULES}
+    known = MODULE_NAMES
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names} & known
             found |= {node.module} & known

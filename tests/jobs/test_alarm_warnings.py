@@ -84,6 +84,7 @@ def test_score_run_report_and_evaluate_name_the_night_and_the_column(growing: Pa
     assert not any("2026-01-12" in warning for warning in night(growing).score.warnings)  # already said
 
 
+@pytest.mark.slow
 def test_details_count_flagged_rows_by_first_reason(growing: Path) -> None:
     details = score(growing, partitions=["dt=2026-01-12"]).nights[0].details
 
@@ -93,6 +94,7 @@ def test_details_count_flagged_rows_by_first_reason(growing: Path) -> None:
     assert dict(details.flag_reasons) == counts and sum(counts.values()) == details.flagged
 
 
+@pytest.mark.slow
 def test_warnings_go_to_stderr_and_json_stays_json(growing: Path) -> None:
     done = CliRunner().invoke(app, ["score", str(growing), "--json"])
 
@@ -100,6 +102,7 @@ def test_warnings_go_to_stderr_and_json_stays_json(growing: Path) -> None:
     assert "warning: " in done.stderr
 
 
+@pytest.mark.slow
 def test_last_training_partitions_are_checked(growing: Path) -> None:
     job = read_job(growing)
     bundle = Bundle.open(str(job.bundle_path)).path
@@ -128,6 +131,7 @@ def test_evaluate_marks_trained_nights_and_a_baseline_that_wins(growing: Path) -
     assert any(f"the baseline '{best.name}' ranks" in warning for warning in later.warnings) == wins
 
 
+@pytest.mark.slow
 def test_champion_that_models_a_label_named_since_is_named(growing: Path) -> None:
     text = growing.read_text().replace('path = "data"', 'path = "data"\nlabels = ["label"]', 1)
     later = growing.with_name("later.toml")

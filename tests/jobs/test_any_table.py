@@ -83,6 +83,7 @@ def test_init_sets_what_it_cannot_model_to_ignore_and_says_why(tmp_path: Path) -
     assert all(column.why for column in inspect(path).columns)
 
 
+@pytest.mark.slow
 def test_fields_of_a_struct_are_scored_and_passed_through(job: Path) -> None:
     result = score(job)
 
@@ -94,6 +95,7 @@ def test_fields_of_a_struct_are_scored_and_passed_through(job: Path) -> None:
     assert table["pairs"].equals(source["pairs"])
 
 
+@pytest.mark.slow
 def test_samples_explanations_and_the_report_hold_the_fields(job: Path) -> None:
     score(job)
     drawn = pq.read_table(sample(job, partition="dt=2026-01-04").path, partitioning=None)
@@ -108,6 +110,7 @@ def test_samples_explanations_and_the_report_hold_the_fields(job: Path) -> None:
     assert "place.geo.lat" in report(job).path.read_text()
 
 
+@pytest.mark.slow
 def test_a_row_is_found_by_the_text_of_its_uuid(job: Path) -> None:
     first = any_rows(0)
     explained = explain(job, [f"{first['id'][1].as_py()},{first['place'][1].as_py()['city']}"])

@@ -195,6 +195,7 @@ def test_the_command_says_what_moved_and_prints_json(mill: Path) -> None:
     assert json.loads(third.stdout)["created"] is False
 
 
+@pytest.mark.slow
 def test_flags_adapt_along_the_nights_where_the_job_says_so(judged_mill: Path) -> None:
     for day, name in enumerate(NIGHTS[2:], 3):
         write(judged_mill.parent, name, night(day, shift=6.0))

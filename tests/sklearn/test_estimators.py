@@ -47,7 +47,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def detector(frame: pd.DataFrame) -> AutoencoderDetector:
-    return AutoencoderDetector(epochs=30).fit(frame)
+    return AutoencoderDetector(epochs=10).fit(frame)
 
 
 def test_outliers_have_the_lowest_scores(detector: AutoencoderDetector, frame: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
@@ -87,10 +88,16 @@ def _texts() -> Iterator[Path]:
         yield from [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.suffix in kinds)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Parse a module once per process: many tests walk the same trees."""
+    return ast.parse(path.read_text(), filename=str(path))
+
+
 def docstrings() -> Iterator[tuple[Path, Function, str]]:
     """Module, function and text of every docstring of a function."""
     for path in python_files(*CODE):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, Function) and (text := ast.get_docstring(node)):
                 yield path, node, text
 
@@ -117,7 +124,7 @@ def docstrings_that_are_clauses() -> list[Finding]:
     """Docstrings, of modules and classes too, that begin with a clause used as a noun."""
     found = []
     for path in python_files(*CODE):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, Function | ast.ClassDef | ast.Module):
                 text = ast.get_docstring(node) or ""
                 if CLAUSES.match(text):
@@ -128,7 +135,7 @@ def docstrings_that_are_clauses() -> list[Finding]:
 
 def function_lengths() -> list[int]:
     """Lines of every function, docstring included."""
-    nodes = (node for path in python_files(*CODE) for node in ast.walk(ast.parse(path.read_text())))
+    nodes = (node for path in python_files(*CODE) for node in ast.walk(parsed(path)))
     return [node.end_lineno - node.lineno + 1 for node in nodes if isinstance(node, Function) and node.end_lineno]
 
 
@@ -136,7 +143,7 @@ def private_functions_with_one_caller() -> list[Finding]:
     """Private functions that their module names once outside their definition."""
     found = []
     for path in python_files(*CODE):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         names = Counter(
             node.id if isinstance(node, ast.Name) else node.attr
             for node in ast.walk(tree)

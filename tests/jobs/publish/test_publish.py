@@ -84,6 +84,7 @@ def write(folder: Path, night: str, *, seed: int, rows: int = 150) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("section", "read"), FORMATS)
 def test_every_scored_row_is_published_once(shop: Path, section: Callable[[Path], str], read: Read) -> None:
@@ -102,6 +103,7 @@ def test_every_scored_row_is_published_once(shop: Path, section: Callable[[Path]
         assert published == dict(zip(written["id"].to_pylist(), written["score"].to_pylist(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("section", "read"), FORMATS)
 def test_a_partition_that_is_scored_again_replaces_exactly_its_rows(
@@ -120,6 +122,7 @@ def test_a_partition_that_is_scored_again_replaces_exactly_its_rows(
     assert {row["id"] for row in table.to_pylist() if row["dt"] == "2026-01-02"} == set(range(7_000, 7_020))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("section", "read"), FORMATS)
 def test_the_next_run_heals_a_kill_between_commit_and_publication(
@@ -144,6 +147,7 @@ def test_the_next_run_heals_a_kill_between_commit_and_publication(
     assert read(shop.parent).num_rows == 450
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("section", "read"), FORMATS)
 def test_two_jobs_publish_to_one_table_at_the_same_time(shop: Path, section: Callable[[Path], str], read: Read) -> None:
@@ -203,6 +207,7 @@ def test_a_section_names_exactly_one_table(tmp_path: Path) -> None:
             parse_job({"name": "x", "data": {"path": "d"}, "publish": [section]}, source=tmp_path / "job.toml")
 
 
+@pytest.mark.slow
 def test_a_catalog_that_cannot_be_opened_is_one_sentence(shop: Path) -> None:
     section = '[[publish]]\niceberg = { catalog = "none", table = "a.b", properties = { type = "sql" } }\n'
     shop.write_text(shop.read_text() + section)
@@ -211,6 +216,7 @@ def test_a_catalog_that_cannot_be_opened_is_one_sentence(shop: Path) -> None:
         publish(shop)
 
 
+@pytest.mark.slow
 def test_only_committed_files_are_published(shop: Path) -> None:
     shop.write_text(shop.read_text() + delta_section(shop.parent))
     job = read_job(shop)

@@ -35,6 +35,7 @@ def test_page_compares_synthetic_rows_with_class_weights_and_copies(shared_folde
     assert not (tmp_path / "out" / "samples").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rare", "error", "message"),
     [
@@ -58,6 +59,7 @@ def test_images_are_rejected(digits: Path) -> None:
         augment(digits, "digit=1")
 
 
+@pytest.mark.slow
 def test_class_with_few_held_out_rows_is_rejected(
     shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def read(result: SampleResult) -> pa.Table:
     return pq.read_table(result.path, partitioning=None)
 
 
+@pytest.mark.slow
 def test_every_row_satisfies_constraints_and_more_rows_start_with_the_same_rows(
     shared_folder: Path, tmp_path: Path
 ) -> None:
@@ -52,6 +53,7 @@ def test_every_row_satisfies_constraints_and_more_rows_start_with_the_same_rows(
     assert long.rejected["size < weight"] >= short.rejected["size < weight"]
 
 
+@pytest.mark.slow
 def test_rarely_satisfied_constraint_is_reported_and_nothing_is_written(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, f'{UNJUDGED}[[samples.constraints]]\nunique = ["colour"]\n')
 
@@ -63,6 +65,7 @@ def test_rarely_satisfied_constraint_is_reported_and_nothing_is_written(shared_f
     assert not (tmp_path / "out" / "samples").exists()
 
 
+@pytest.mark.slow
 def test_shares_are_exact_and_other_values_are_distributed_as_in_training(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, UNJUDGED)
 
@@ -79,6 +82,7 @@ def test_shares_are_exact_and_other_values_are_distributed_as_in_training(shared
     assert drawn.equals(again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "message"),
     [

@@ -27,6 +27,7 @@ def gated(job: Path, thresholds: str = "") -> Path:
     return job
 
 
+@pytest.mark.slow
 def test_passing_set_is_published_with_page_without_privacy_guarantee(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { shapes = 0.5, loss = 0.5 }")
 
@@ -77,6 +78,7 @@ def test_failing_set_is_quarantined_and_previous_set_stays(shared_folder: Path, 
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_few_rows_fail_checks_that_need_more_rows(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { trees = 0.9 }")
 
@@ -89,6 +91,7 @@ def test_few_rows_fail_checks_that_need_more_rows(shared_folder: Path, tmp_path:
     )
 
 
+@pytest.mark.slow
 def test_tstr_is_skipped_if_the_request_fixes_the_column_to_predict(shared_folder: Path, tmp_path: Path) -> None:
     job = shop_job(shared_folder, tmp_path, "quality = { predict = 'kind', closeness = 0.5 }")
 
@@ -99,6 +102,7 @@ def test_tstr_is_skipped_if_the_request_fixes_the_column_to_predict(shared_folde
     assert "trees" in result.quality
 
 
+@pytest.mark.slow
 def test_threshold_on_loss_fails_with_the_reason_if_the_request_leaves_one_class(
     shared_folder: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +144,7 @@ def test_model_of_one_epoch_is_refused_by_default_and_a_trained_one_is_not(tmp_p
     assert missed[60] == ()
 
 
+@pytest.mark.slow
 def test_distributions_are_not_compared_if_few_held_out_rows_match_the_request(
     shared_folder: Path, tmp_path: Path
 ) -> None:
@@ -182,6 +187,7 @@ def test_images_are_written_as_png_files_of_published_rows(digits: Path, tmp_pat
         sample(digits, rows=12, seed=1, partition="a", png=tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_png_files_of_a_table_are_refused_before_writing(shared_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentInvalid, match=r"png: .* has neither images nor windows: leave it out"):
         sample(shop_job(shared_folder, tmp_path, ""), rows=10, partition="a", png=tmp_path / "pictures")
@@ -189,6 +195,7 @@ def test_png_files_of_a_table_are_refused_before_writing(shared_folder: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [

@@ -126,10 +126,9 @@ def test_training_partitions_without_rows_are_named(tmp_path: Path) -> None:
         train(job)
 
 
-@pytest.mark.parametrize("family", ["pca", pytest.param("ae", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "distinct", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["pca", "ae"])
+@pytest.mark.parametrize("distinct", [2, 3, 5])
 def test_a_table_of_few_distinct_rows_is_scored_and_flags_only_other_rows(
     tmp_path: Path, distinct: int, family: str
 ) -> None:
