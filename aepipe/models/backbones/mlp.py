@@ -19,7 +19,8 @@ from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.pca_init import init_from_pca
 from aepipe.models.layers.preprocessing import Row
 
-_ITEMS_WIDTH = 256
+_ITEMS_RATE = 1e-3
+"""Learning rate with a list of items: each step moves rare items as far as frequent ones, and 3e-3 overfits them."""
 
 
 class Options(FrozenModel):
@@ -28,7 +29,7 @@ class Options(FrozenModel):
     hidden: tuple[PositiveInt, ...] | None = Field(
         None,
         description="widths of the hidden layers of the encoder, mirrored in the decoder; [] is linear; default: by "
-        "the number of columns",
+        "the number of columns, and [] with a list of items",
     )
     activation: Activation = Field(
         "relu", description="activation between layers; relu is the fastest, and as accurate with the linear shortcut"
@@ -99,11 +100,14 @@ def _start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, rows:
 
 
 def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
-    """Return the hidden widths of the encoder: the configured ones, or one layer sized by the columns."""
+    """Return the hidden widths of the encoder: the configured ones, or one layer sized by the columns.
+
+    With a list of items both networks are linear by default: on 1,700 users a hidden layer ranked worse.
+    """
     if options.hidden is not None:
         return options.hidden
     if layout.texts:
-        return (_ITEMS_WIDTH,)
+        return ()
     width = min(512, max(64, 16 * -(-layout.features // 8)))
     return (width,)
 
@@ -111,6 +115,8 @@ def hidden_widths(layout: Layout, options: Options) -> tuple[int, ...]:
 def _rate(layout: Layout) -> float:
     """Choose a learning rate that falls with the number of inputs."""
     # A step of every weight adds up over the inputs: 3e-3 was best for 30 columns, less than 1e-3 for 784.
+    if layout.texts:
+        return _ITEMS_RATE
     image = layout.image
     inputs = image.pixels if image is not None else 2 * len(layout.numbers) + len(layout.categories)
     return 3e-3 * min(1.0, 200 / max(1, inputs))

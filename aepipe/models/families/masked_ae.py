@@ -116,6 +116,6 @@ FAMILY = Family(
     MaskedAutoencoder,
     _faults,
     formula="−Σⱼ wⱼ log p(xⱼ|f(x without hidden cells)) + δ ‖f(x)‖², wⱼ larger for hidden cells than for visible ones",
-    advice="Prefer it to fill missing cells, and for features of tables whose columns predict each other. Not for "
-    "close reconstructions of whole rows: `ae` gives these.",
+    advice="Prefer it to fill missing cells. Not for features alone: a classifier was as accurate with them as with "
+    "`denoising_ae` in 6 of 7 tables, and more in one. Not for close reconstructions of whole rows: `ae` gives these.",
 )

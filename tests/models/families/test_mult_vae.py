@@ -7,6 +7,7 @@ import torch
 from aepipe.config.job import Model as Section
 from aepipe.errors import OptionInvalid
 from aepipe.layout import END, MISSING
+from aepipe.models.base import Model
 from aepipe.models.families import build, plan
 from aepipe.models.families.mult_vae import MultVae
 from aepipe.models.layers.item_bag import ItemBag
@@ -101,6 +102,23 @@ def test_half_of_the_items_are_hidden_from_the_encoder_in_the_loss_but_not_in_sc
     changed = row._replace(codes=thinned)
     assert not torch.allclose(model.posterior(row).mean, model.posterior(changed).mean)
     assert torch.equal(model.posterior(row).mean, model.posterior(row).mean)
+
+
+@pytest.mark.parametrize("family", ["ae", "vae", "mult_vae"])
+def test_networks_of_items_are_linear_unless_the_job_has_hidden_layers(family: str) -> None:
+    linear, deep = (
+        build(LAYOUT, Section.model_validate({"family": family, **job}), 0) for job in ({}, {"hidden": [8]})
+    )
+    z = torch.randn(3, len(linear.latent.names))
+    z[2] = (z[0] + z[1]) / 2
+
+    def bend(model: Model) -> float:
+        decoded = model.decode(z[:, : len(model.latent.names)], torch.zeros(3, 0))
+        return float((decoded[2] - (decoded[0] + decoded[1]) / 2).abs().max().detach())
+
+    assert bend(linear) < 1e-5
+    assert bend(deep) > 1e-4
+    assert linear.objectives()[0].learning_rate == 1e-3
 
 
 def test_layouts_that_do_not_fit_are_refused() -> None:
