@@ -86,7 +86,7 @@ class Rivals(NamedTuple):
 def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress | None = None) -> Baselines:
     """Fit the baselines of a model on its training rows.
 
-    PCA is trained as a separate bundle, stored with the outputs.
+    PCA is trained as a separate bundle of a scorer alone, stored with the outputs.
 
     Raises:
         EvaluationInvalid: A partition that the model was trained on no longer exists.
@@ -106,7 +106,7 @@ def fit_baselines(scored: ScoredPartitions, *, alpha: float, progress: Progress 
     pca: TableModel | None = None
     absent: tuple[str, ...] = ()
     try:
-        result = train_job(of_pca, partitions=trained.partitions, progress=report)
+        result = train_job(of_pca, partitions=trained.partitions, only_scorer=True, progress=report)
         pca = TableModel.open(result.bundle, device=scored.job.run.device)
     except (OptionInvalid, DataUnreadable, TrainingDiverged, ExportFailed) as error:
         absent = (f"the baseline '{PCA}' is left out: {error}",)

@@ -20,7 +20,7 @@ from aepipe.bundles.golden_rows import Golden
 from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Device, Job
 from aepipe.encoding.relations.find import FoundRelations, find_relations
-from aepipe.export.export import Exported, export_model
+from aepipe.export.export import Exported, export_model, export_parts
 from aepipe.heads import scores as heads
 from aepipe.inference import condition_bank as conditions
 from aepipe.inference.batch_runner import Runner, outputs_of
@@ -140,8 +140,11 @@ def make_bundle(
     device: Device | None,
     progress: Progress,
     found: Found | None = None,
+    only_scorer: bool = False,
 ) -> BuiltBundle:
     """Write a new version under exported/<name>, without an alias; found: the search that chose options of the job.
+
+    only_scorer: fit no prior and export the scorer alone, for a baseline, which is neither sampled nor decoded.
 
     Raises:
         JobInvalid, OptionInvalid, SchemaMismatch, DataUnreadable, CalibrationInvalid, EvaluationInvalid: Before
@@ -164,28 +167,17 @@ def make_bundle(
         with stage("train"):
             fitted = fit_model(job, plan, data, device=used, checkpoint=checkpoint, progress=progress)
         with stage("export"):
-            scorer = fit_bundle_scorer(job, plan, data, fitted.model)
-            exported = _export(job, data, fitted, scorer)
+            scorer = fit_bundle_scorer(job, plan, data, fitted.model, with_priors=not only_scorer)
+            exported = _export(job, data, fitted, scorer, only_scorer=only_scorer)
         with stage("calibrate"):
             if series is None:
                 calibrated = _calibrate(job, plan, rows, data, scorer, exported, device=used, progress=progress)
             else:
                 calibrated = _calibrate_on_points(job, series, data, exported)
     warnings = (*rows.warnings, *model_warnings(data.encoding, fitted.metrics))
+    of_series = None if series is None else series.stage
     build = Build(
-        job,
-        partitions,
-        key,
-        plan,
-        data,
-        fitted,
-        scorer,
-        exported,
-        calibrated,
-        warnings,
-        relations,
-        None if series is None else series.stage,
-        found,
+        job, partitions, key, plan, data, fitted, scorer, exported, calibrated, warnings, relations, of_series, found
     )
     path = publish(build, used, stage.seconds)
     remove(checkpoint)
@@ -208,9 +200,14 @@ def _relations(job: Job, rows: TrainingRows, data: TrainingData) -> FoundRelatio
     return find_relations(data.encoding, rows.train, seed=job.train.seed)
 
 
-def _export(job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer) -> ExportedParts:
-    drawn = (*scorer.priors, *fit_labels(job, data))
-    parts = {part.part: part for part in export_model(fitted.model, scorer.scorer, drawn, data.train)}
+def _export(
+    job: Job, data: TrainingData, fitted: FittedModel, scorer: FittedScorer, *, only_scorer: bool
+) -> ExportedParts:
+    if only_scorer:
+        made = export_parts((scorer.scorer.part(),), data.train)
+    else:
+        made = export_model(fitted.model, scorer.scorer, (*scorer.priors, *fit_labels(job, data)), data.train)
+    parts = {part.part: part for part in made}
     return ExportedParts(parts, scorer_outputs(parts["scorer"].onnx, data.calibration))
 
 

@@ -89,11 +89,13 @@ def collapse_warnings(layout: Layout, metrics: Mapping[str, float]) -> tuple[str
     )
 
 
-def fit_bundle_scorer(job: Job, plan: BundlePlan, data: TrainingData, model: Model) -> FittedScorer:
+def fit_bundle_scorer(
+    job: Job, plan: BundlePlan, data: TrainingData, model: Model, *, with_priors: bool = True
+) -> FittedScorer:
     """Choose the head and fit it with priors, clusters and classes on the outputs of the trained network."""
     seed = job.train.seed
     head, learned = choose_head_by_labels(job, data, model, default=plan.head)
-    priors = fit_priors(model, data.train, components=job.samples.components, seed=seed)
+    priors = fit_priors(model, data.train, components=job.samples.components, seed=seed) if with_priors else ()
     if priors:
         prior = priors[0].module
         assert isinstance(prior, Prior)

@@ -72,9 +72,19 @@ def train_job(
     partitions: tuple[Partition, ...] | None = None,
     device: Device | None = None,
     force: bool = False,
+    only_scorer: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train from a job in memory, as `train`. partitions: training partitions, in place of the job's."""
+    """Train from a job in memory, as `train`.
+
+    Args:
+        job: The job.
+        partitions: Training partitions, in place of the job's.
+        device: Device to train on; None: the job's.
+        force: Train although there is a bundle.
+        only_scorer: Export the scorer alone, which a baseline needs; a bundle with all parts serves too.
+        progress: Callback for progress.
+    """
     if partitions is None:
         partitions = _training_partitions(job)
     known_sums = known_digests(job)
@@ -88,7 +98,7 @@ def train_job(
             bundle=known, version=known.name, alias=_alias_of(job, known), created=False, warnings=warnings
         )
     with lock(job.bundle_path / ".training.lock"):
-        return _train(job, partitions, key, device=device, progress=progress)
+        return _train(job, partitions, key, device=device, only_scorer=only_scorer, progress=progress)
 
 
 def _training_partitions(job: Job) -> tuple[Partition, ...]:
@@ -101,6 +111,7 @@ def _train(
     key: str,
     *,
     device: Device | None,
+    only_scorer: bool,
     progress: Progress | None,
 ) -> TrainResult:
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
@@ -111,7 +122,7 @@ def _train(
 
         found = search(job, job.train.search, partitions, device=device, progress=progress)
     chosen = job if found is None else found.job
-    made = make_bundle(chosen, partitions, key, device=device, progress=progress, found=found)
+    made = make_bundle(chosen, partitions, key, device=device, progress=progress, found=found, only_scorer=only_scorer)
     alias = _name_and_promote(job, made.path)
     far_above = last_partition_warning(job, made.path, partitions)
     if far_above:

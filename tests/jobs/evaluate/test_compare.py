@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aepipe.config.job import read_job
+from aepipe.config.job import parse_job, read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.evaluate.compare import compare
@@ -18,7 +18,9 @@ from aepipe.jobs.report import page_data
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions
-from aepipe.storage import put_parquet
+from aepipe.jobs.train.train import train_job
+from aepipe.storage import HIDDEN, put_parquet
+from aepipe.tables.partitions import discover, select
 
 NIGHTS = ("dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07")
 
@@ -48,6 +50,24 @@ def test_the_measures_are_those_of_the_written_scores(scored_cells: Path) -> Non
     assert [line.name for line in others] == ["random", "max |z|", "PCA reconstruction", "isolation forest"]
     assert {line.name: line.width for line in found.features} == {"latents": 8, "raw columns": 30, "PCA": 8}
     assert all(line.accuracy > 0.85 for line in found.features)
+
+
+@pytest.mark.slow
+def test_the_stored_baseline_is_a_scorer_alone_and_scores_as_the_whole_family(
+    scored_cells: Path, tmp_path: Path
+) -> None:
+    (stored,) = (scored_cells.parent / "out" / HIDDEN / "yardsticks" / "pca").glob("20*")
+    alone = TableModel.open(stored)
+    its_job = dict(alone.bundle.manifest.job)
+    its_job |= {"model": {"family": "pca", "latent": 8}, "output": {"path": "out", "exported": str(tmp_path)}}
+    partitions = select(discover(read_job(scored_cells)), "2026-01-01", "2026-01-04")
+
+    whole = TableModel.open(train_job(parse_job(its_job, source=scored_cells), partitions=partitions).bundle)
+
+    assert set(alone.bundle.manifest.parts) == {"scorer"}
+    assert {"encoder", "decoder", "sampler", "prior"} < set(whole.bundle.manifest.parts)
+    rows = read(source(scored_cells, NIGHTS[0]))
+    np.testing.assert_array_equal(alone.score(rows)["score"], whole.score(rows)["score"])
 
 
 def test_top_anomalies_are_shown_with_their_source(scored_cells: Path) -> None:
