@@ -125,4 +125,5 @@ class BlockScorer:
                 runner.run_into(encoded.arrays, {name: values[start:end] for name, values in buffers.outputs.items()})
             buffers.invalid[start:end] = encoded.invalid
             stats.unseen.update(encoded.unseen)
+            stats.cut.update(encoded.cut)
             start = end

@@ -27,7 +27,7 @@ from aepipe.storage import Commit, Outputs, PartitionResult, PieceFiles, ScoreDe
 from aepipe.tables.partitions import Partition
 
 _COUNTS = ("rows", "flagged", "cell_flagged")
-_COUNTERS = ("flag_reasons", "invalid", "unseen")
+_COUNTERS = ("flag_reasons", "invalid", "unseen", "cut")
 
 
 def pieces_of(bundle: Bundle, partition: Partition, settings: ScoreSettings) -> tuple[Piece, ...]:

@@ -36,6 +36,8 @@ class RunStats:
     """Rows without a score, by reason."""
     unseen: Counter[str] = field(default_factory=Counter)
     """Values that training never saw, by column."""
+    cut: Counter[str] = field(default_factory=Counter)
+    """Texts and lists that are longer than the model reads, by column."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def add(self, other: "RunStats") -> None:
@@ -46,6 +48,7 @@ class RunStats:
         self.flag_reasons.update(other.flag_reasons)
         self.invalid.update(other.invalid)
         self.unseen.update(other.unseen)
+        self.cut.update(other.cut)
         for stage, seconds in other.seconds.items():
             self.seconds[stage] += seconds
 
@@ -113,6 +116,7 @@ def score_details(
     optional = {
         "stream": stream and stream.details,
         "feedback": settings.feedback,
+        "cut": stats.cut or None,
         "cell_flagged": None if calibration.cells is None else stats.cell_flagged,
     }
     return details.model_copy(update={name: value for name, value in optional.items() if value is not None})

@@ -22,6 +22,8 @@ class Features(NamedTuple):
     codes: tuple[np.ndarray, ...] = ()
     """int32 (B,) each."""
     unseen: int = 0
+    cut: int = 0
+    """Number of texts or lists that are longer than the codec reads."""
     reasons: np.ndarray | None = None
     """int8 (B,): FINE or the reason a row is invalid; None if all are valid. Non-finite `numbers` need no entry."""
 

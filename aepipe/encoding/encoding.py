@@ -84,6 +84,8 @@ class Encoded(NamedTuple):
     """int16 (B,): 0 for valid rows, else an index into `Encoding.invalid_reasons`; invalid rows hold placeholders."""
     unseen: dict[str, int]
     """Number of values not seen in training, or of unparsed texts, by column; columns without any are omitted."""
+    cut: dict[str, int]
+    """Number of texts and lists that are longer than the model reads, by column; columns without any are omitted."""
 
 
 class Encoding(FrozenModel):
@@ -174,6 +176,7 @@ class Encoding(FrozenModel):
         batch = self._schema_check.checked(given)
         tensors: Arrays = {}
         invalid, unseen, known = np.zeros(batch.num_rows, np.int16), self._schema_check.unparsed(given, batch), 0
+        cut: dict[str, int] = {}
         for name, codec in (("image", self.image), ("target", self.target)):
             if codec is not None:
                 tensors[name], reasons = codec.encode(batch.column(codec.name))
@@ -188,7 +191,8 @@ class Encoding(FrozenModel):
                 tensors |= {f"{prefix}num": found.num, f"{prefix}cat": found.cat}
                 invalid, known = _first_reason(invalid, found.reasons, known), known + table.reasons
                 unseen |= found.unseen
-        return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen)
+                cut |= found.cut
+        return Encoded({port.name: tensors[port.name] for port in self.layout.ports}, invalid, unseen, cut)
 
     def conformed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return a batch as the encoders read it: fields of structs as columns, text as numbers and times.
@@ -203,10 +207,11 @@ class Encoding(FrozenModel):
         batches = table.to_batches(rows) or [pa.RecordBatch.from_pylist([], table.schema)]
         parts = [self.encode(batch) for batch in batches]
         arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-        unseen = Counter[str]()
+        unseen, cut = Counter[str](), Counter[str]()
         for part in parts:
             unseen.update(part.unseen)
-        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen))
+            cut.update(part.cut)
+        return Encoded(arrays, np.concatenate([part.invalid for part in parts]), dict(unseen), dict(cut))
 
     def decode(self, arrays: Mapping[str, np.ndarray], uniform: np.ndarray | None = None) -> pa.RecordBatch:
         """Decode tensors to columns of the source's types and order.

@@ -78,7 +78,8 @@ class ItemsCodec(Codec):
             if not self.may_be_missing:
                 reasons = np.where(lists.nulls, MISSING_VALUE, FINE).astype(np.int8)
         counted = np.minimum(counts, self.length).astype(np.float64)
-        return Features(numbers=(counted,), codes=tuple(coded.T), unseen=unseen, reasons=reasons)
+        cut = int(np.count_nonzero(counts > self.length))
+        return Features(numbers=(counted,), codes=tuple(coded.T), unseen=unseen, cut=cut, reasons=reasons)
 
     def places(self, array: pa.Array) -> np.ndarray:
         """Return row times size of the catalogue plus place in it for each item of lists, sorted, each once."""

@@ -45,12 +45,13 @@ TableCodec = Annotated[AnyCodec, Field(discriminator="kind")]
 
 
 class Tensors(NamedTuple):
-    """Encoded rows: num float32 (B, N), cat int32 (B, C), reasons int16 (B,): 0, or 1 + index; unseen by column."""
+    """Encoded rows: num float32 (B, N), cat int32 (B, C), reasons int16 (B,): 0, or 1 + index; counts by column."""
 
     num: np.ndarray
     cat: np.ndarray
     reasons: np.ndarray
     unseen: dict[str, int]
+    cut: dict[str, int]
 
 
 class _Place(NamedTuple):
@@ -95,6 +96,7 @@ class TableEncoder:
         reasons = np.zeros(batch.num_rows, np.int16)
         cat = np.empty((batch.num_rows, self._codes), np.int32)
         unseen: dict[str, int] = {}
+        cut: dict[str, int] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             num = self._at_once(batch, plan)
             for place, column in zip(self._places, plan.columns, strict=True):
@@ -108,8 +110,10 @@ class TableEncoder:
                 _set_codec_reasons(features, place, reasons, cat)
                 if features.unseen:
                     unseen[place.codec.name] = features.unseen
+                if features.cut:
+                    cut[place.codec.name] = features.cut
         self._finite_check.replace_non_finite(num, reasons)
-        return Tensors(num, cat, reasons, unseen)
+        return Tensors(num, cat, reasons, unseen, cut)
 
     def decode(
         self, num: np.ndarray, cat: np.ndarray, kinds: Sequence[pa.DataType], uniform: np.ndarray

@@ -67,14 +67,14 @@ class TextCodec(Codec):
         return Text(name=self.name, column=self.index, first=first, length=self.length, size=self.codes)
 
     def encode(self, array: pa.Array) -> Features:
-        coded = self._coded(array)
+        coded, cut = self._coded(array)
         nulls = nulls_of(plain_values(array))
         reasons = None
         if nulls is not None:
             coded[nulls, 0] = MISSING
             if not self.may_be_missing:
                 reasons = np.where(nulls, MISSING_VALUE, FINE).astype(np.int8)
-        return Features(codes=tuple(coded.T), unseen=int(np.count_nonzero(coded == UNSEEN)), reasons=reasons)
+        return Features(codes=tuple(coded.T), unseen=int(np.count_nonzero(coded == UNSEEN)), cut=cut, reasons=reasons)
 
     def decode(self, features: EncodedColumn, kind: pa.DataType) -> pa.Array:
         """Decode codes up to the first END; a code without a piece becomes the replacement character."""
@@ -89,17 +89,19 @@ class TextCodec(Codec):
         (pieces,) = pieces_of([text], self.tokens, self.bpe)
         return [joined([piece], self.tokens, self.bpe) for piece in pieces[: self.length]]
 
-    def _coded(self, array: pa.Array) -> np.ndarray:
-        """Return the codes of texts, int32 (B, length); nulls are END."""
+    def _coded(self, array: pa.Array) -> tuple[np.ndarray, int]:
+        """Return the codes of texts, int32 (B, length), and the number of texts with more tokens; nulls are END."""
         distinct = plain_values(array).dictionary_encode()
         texts = distinct.dictionary.to_pylist()
         known = np.full((len(texts) + 1, self.length), END, np.int32)
+        is_longer = np.zeros(len(known), np.bool_)
         for at, pieces in enumerate(pieces_of(texts, self.tokens, self.bpe)):
             found = list(map(self._code_of.__getitem__, pieces[: self.length]))
             known[at, : len(found)] = found
+            is_longer[at] = len(pieces) > self.length
         places, nulls = values_of(distinct.indices), nulls_of(distinct.indices)
-        coded: np.ndarray = known[places if nulls is None else np.where(nulls, len(texts), places)]
-        return coded
+        rows = places if nulls is None else np.where(nulls, len(texts), places)
+        return known[rows], int(np.count_nonzero(is_longer[rows]))
 
     def _text_of(self, codes: list[int]) -> str:
         end = codes.index(END) if END in codes else len(codes)

@@ -88,6 +88,7 @@ class PartitionRow(NamedTuple):
     share: str
     invalid: str
     unseen: str
+    cut: str
     stages: tuple[str, ...]
     rate: str
     over_io: str
@@ -204,6 +205,7 @@ def build_partition_rows(partitions: Sequence[PartitionResult]) -> list[Partitio
             share=formatting.percent(line.flagged / line.scored) if line.scored > 0 else formatting.NONE,
             invalid=formatting.text(formatting.format_counts(line.details.invalid.items()), most=300),
             unseen=formatting.text(formatting.format_counts(line.details.unseen.items()), most=300),
+            cut=formatting.text(formatting.format_counts(line.details.cut.items()), most=300),
             stages=tuple(
                 formatting.number(factor * line.seconds[stage]) if stage in line.seconds else formatting.NONE
                 for stage in stages

@@ -57,6 +57,9 @@ class ScoreDetails(RunDetails):
     )
     invalid: Mapping[str, int] = Field(default_factory=dict, description="rows without a score, by reason")
     unseen: Mapping[str, int] = Field(default_factory=dict, description="values that training never saw, by column")
+    cut: Mapping[str, int] = Field(
+        default_factory=dict, description="texts and lists longer than the model reads, by column; not set without any"
+    )
     extra_columns: tuple[str, ...] = Field((), description="columns of the source that the model does not use")
     inputs: Mapping[str, str] = Field(default_factory=dict, description="digests of the source files, by path")
     checksums: Literal["files", "pages", "none"] | None = Field(

@@ -71,6 +71,20 @@ def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
     np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
 
 
+def test_texts_that_are_longer_than_the_model_reads_are_counted(tmp_path: Path) -> None:
+    def lines(texts: Sequence[str]) -> pa.Table:
+        return numbers(len(texts)).append_column("line", pa.array(texts))
+
+    columns = {"line": {"kind": "text", "length": 2}}
+    shop = Workshop(tmp_path, make_bundle(tmp_path, lines(["a b", "b"] * 50), data={"keys": ["id"]}, columns=columns))
+
+    longer = shop.score(shop.write(lines(["a b a", "a b", "b", "b b b"] * 5), group=7), batch_rows=3)
+    fine = shop.score(shop.write(lines(["a b", "b"] * 5)))
+
+    assert longer.details.cut == {"line": 10}
+    assert "cut" not in fine.details.model_dump()
+
+
 def test_empty_partition_gives_empty_files_with_the_schema(shop: Workshop) -> None:
     partition = shop.write(numbers(10))
     shop.score(partition)

@@ -104,7 +104,7 @@ def test_a_slice_encodes_as_the_slice_of_the_whole(kind: str, data: st.DataObjec
     part = encoding.encode(batch_of(array).slice(rows.start, rows.stop - rows.start))
 
     expected = {port: tensor[rows] for port, tensor in whole.arrays.items()}
-    assert same(part, Encoded(expected, whole.invalid[rows], {}))
+    assert same(part, Encoded(expected, whole.invalid[rows], {}, {}))
 
 
 @pytest.mark.parametrize("kind", GENERATORS)

@@ -22,12 +22,16 @@ def codec_of(lists: pa.Array, **spec: object) -> ItemsCodec:
 def test_codes_are_the_distinct_items_by_falling_frequency_then_the_end() -> None:
     codec = codec_of(pa.array(BASKETS * 2), length=3)
     features = codec.encode(pa.array([["tea", "milk", "tea", "rum"], [], ["bread"]]))
+    longer = codec_of(pa.array(BASKETS * 2), length=1).encode(
+        pa.array([["tea", "milk"], ["tea", "tea"], ["rum", "tea"]])
+    )
 
     assert codec.catalogue == ("milk", "bread", "tea")
     milk, bread, tea = END + 1, END + 2, END + 3
     assert np.stack(features.codes, 1).tolist() == [[milk, tea, END], [END, END, END], [bread, END, END]]
     assert features.numbers[0].tolist() == [2, 0, 1]
-    assert features.unseen == 1
+    assert (features.unseen, features.cut) == (1, 0)
+    assert (longer.unseen, longer.cut) == (1, 1)  # repetitions and unknown items are not read anyway
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_rare_words_with_digits_share_a_token_and_other_rare_words_are_unknown()
     assert encoded.unseen == {"x": 1}
 
 
+def test_texts_that_are_longer_than_the_model_reads_are_counted_once_per_row() -> None:
+    encoding = one_column(pa.array(["a b", "a", "b a", None] * 5), {"kind": "text", "length": 2})
+    rows = batch_of(pa.array(["a b a", "a b", None, "a b a", "b b b b", ""]))
+
+    assert encoding.encode(rows).cut == {"x": 3}
+    assert encoding.encode(rows.slice(1, 2)).cut == {}
+    assert encoding.encode_table(pa.Table.from_batches([rows]), rows=2).cut == {"x": 3}
+
+
 def test_codes_are_the_tokens_then_the_end() -> None:
     codec = codec_of(["a b", "a b", "b", None])
     (first, second, third) = (np.asarray(codes) for codes in codec.encode(pa.array(["a b", "b", None, "a z"])).codes)

@@ -83,6 +83,12 @@ def test_tiles_sum_over_partitions():
     }
 
 
+def test_partitions_name_columns_with_values_that_the_model_reads_in_part():
+    rows = sections.build_partition_rows([partition_result("a", rows=9, cut={"line": 3, "basket": 1})])
+
+    assert rows[0].cut == "line (3), basket (1)"
+
+
 def test_stages_are_in_processing_order():
     lines = [partition_result("a", seconds={"write": 1, "hash": 1}), partition_result("b", seconds={"read": 1})]
 
