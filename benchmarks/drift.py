@@ -8,10 +8,10 @@ night and column, and taken from the flights of 2013: trained on one month, comp
 nights was chosen on January and February; the figures are of later months.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,8 @@ from scipy.stats import norm
 
 from aepipe.bundles.drift_reference import DriftReference, ReferenceStream
 from aepipe.config.drift import Drift
-from aepipe.jobs.drift.monitor import MOST_ROWS, StreamDrift, compare_streams
+from aepipe.jobs.drift.monitor import MOST_ROWS, StreamDrift, compare_streams, next_windows
+from aepipe.jobs.drift.window import Counts, Window
 from aepipe.jobs.example_flights import read_flights
 
 COLUMNS = 30
@@ -33,9 +34,13 @@ SMALL_ROWS = 500
 TRAINING_NIGHTS = 30
 NIGHT_DEVIATION = 0.2
 """Standard deviation of the means of small nights, in standard deviations of a column."""
+LASTING_SHIFT = 0.4
+"""Shift of the means of small nights, twice their standard deviation."""
 MONTHS = range(3, 12)
 """Months that a flights reference is made of; the next month of each is compared with it."""
 UNCOMPARED = ("flight_id", "scheduled", "status")
+
+T = TypeVar("T")
 
 
 class Replay(NamedTuple):
@@ -58,14 +63,21 @@ def replay(
     """Compare simulated nights of independent rows with a reference; `shifts` move columns from the first night on."""
     generator = np.random.default_rng(seed)
     shares = {stream.name: _shares(stream, (shifts or {}).get(stream.name, 0.0)) for stream in known.streams}
+    drawn = ({name: generator.multinomial(rows, share) for name, share in shares.items()} for _ in range(nights))
+    return Replay(tuple((night, stream.name) for night, stream in alarms_of(known, enumerate(drawn), Drift())))
+
+
+def alarms_of(
+    known: DriftReference, nights: Iterable[tuple[T, Counts]], settings: Drift
+) -> Iterator[tuple[T, StreamDrift]]:
+    """Compare the counts of nights in turn with a reference; yield night and stream of every alarm."""
     state: dict[str, StreamDrift] = {}
-    alarms: list[tuple[int, str]] = []
-    for night in range(nights):
-        counts = {name: generator.multinomial(rows, share) for name, share in shares.items()}
-        found = compare_streams(known, counts, state, Drift())
+    windows: dict[str, Window] = {}
+    for night, counts in nights:
+        found = compare_streams(known, counts, state, settings, windows)
         state = {stream.name: stream for stream in found}
-        alarms += [(night, stream.name) for stream in found if stream.alarm]
-    return Replay(tuple(alarms))
+        windows = next_windows(windows, counts, state, settings.window)
+        yield from ((night, stream) for stream in found if stream.alarm)
 
 
 def small_reference(seed: int, *, deviation: float = NIGHT_DEVIATION) -> DriftReference:
@@ -82,27 +94,33 @@ def small_reference(seed: int, *, deviation: float = NIGHT_DEVIATION) -> DriftRe
 
 
 def small_replay(
-    known: DriftReference, seed: int, *, nights: int, deviation: float = NIGHT_DEVIATION, rows: int = SMALL_ROWS
+    known: DriftReference,
+    seed: int,
+    *,
+    nights: int,
+    deviation: float = NIGHT_DEVIATION,
+    rows: int = SMALL_ROWS,
+    shifts: Mapping[str, float] | None = None,
+    settings: Drift | None = None,
 ) -> Replay:
-    """Compare small nights, each with a mean of its own in every column."""
+    """Compare small nights, each with a mean of its own in every column; `shifts` move the means of columns."""
     generator = np.random.default_rng(seed)
-    state: dict[str, StreamDrift] = {}
-    alarms: list[tuple[int, str]] = []
-    for night in range(nights):
-        means = deviation * generator.standard_normal(len(known.streams))
-        counts = {
+    moved = np.array([(shifts or {}).get(stream.name, 0.0) for stream in known.streams])
+
+    def draw() -> Counts:
+        means = moved + deviation * generator.standard_normal(len(known.streams))
+        return {
             stream.name: generator.multinomial(rows, _shares(stream, mean))
             for stream, mean in zip(known.streams, means, strict=True)
         }
-        found = compare_streams(known, counts, state, Drift())
-        state = {stream.name: stream for stream in found}
-        alarms += [(night, stream.name) for stream in found if stream.alarm]
-    return Replay(tuple(alarms))
+
+    drawn = ((night, draw()) for night in range(nights))
+    return Replay(tuple((night, stream.name) for night, stream in alarms_of(known, drawn, settings or Drift())))
 
 
-def flights(month: int, *, with_spread: bool = True) -> dict[str, tuple[str, ...]]:
-    """Compare nights with the nights of the month before; return the columns with an alarm, by night."""
-    ends = [date(2013 + each // 12, each % 12 + 1, 1) for each in range(month - 1, month + 2)]
+def flights(month: int, *, with_spread: bool = True, months: int = 1) -> dict[str, tuple[StreamDrift, ...]]:
+    """Compare the nights of one or several months with the nights of the month before; return the alarms by night."""
+    ends = [date(2013 + each // 12, each % 12 + 1, 1) for each in (month - 1, month, month + months)]
     before, after = (read_flights(first, last - timedelta(days=1)) for first, last in pairwise(ends))
     tables = pa.concat_tables([*before.values(), *after.values()])
     texts = {name: sorted(tables[name].unique().to_pylist()) for name in ("carrier", "origin", "destination")}
@@ -125,14 +143,13 @@ def flights(month: int, *, with_spread: bool = True) -> dict[str, tuple[str, ...
             for name in names
         )
     )
-    state: dict[str, StreamDrift] = {}
-    alarms: dict[str, tuple[str, ...]] = {}
-    for night, table in after.items():
-        counts = {stream.name: stream.count(values(table, stream.name)) for stream in known.streams}
-        found = compare_streams(known, counts, state, Drift())
-        state = {stream.name: stream for stream in found}
-        if raised := tuple(stream.name for stream in found if stream.alarm):
-            alarms[night] = raised
+    counted = (
+        (night, {stream.name: stream.count(values(table, stream.name)) for stream in known.streams})
+        for night, table in after.items()
+    )
+    alarms: dict[str, tuple[StreamDrift, ...]] = {}
+    for night, stream in alarms_of(known, counted, Drift()):
+        alarms[night] = (*alarms.get(night, ()), stream)
     return alarms
 
 
@@ -151,12 +168,40 @@ def main() -> None:
     seen = [replay(known, seed, nights=3, shifts={"c3": SHIFT}) for seed in range(SHIFTED_REPLAYS)]
     share = np.mean([any(name == "c3" for _, name in each.alarms) for each in seen])
     print(f"shift of {SHIFT} standard deviations in one column: seen within 3 nights in {share:.1%} of the replays")
-    small = [small_replay(small_reference(seed), 1_000 + seed, nights=NIGHTS) for seed in range(REPLAYS)]
-    count = sum(len(each.alarms) for each in small)
-    print(f"{REPLAYS} replays of {NIGHTS} nights of {SMALL_ROWS} rows whose means differ: {count} false alarms")
-    for month in MONTHS:
-        print(f"flights, month {month + 1} against month {month}: {flights(month)}")
+    _print_small_nights()
+    for month in (1, *MONTHS):
+        print(f"flights, month {month + 1} against month {month}: {_names(flights(month))}")
         print(f"  with the tolerance of the job alone: {len(flights(month, with_spread=False))} nights")
+    print(f"flights, February to June against January: {_names(flights(1, months=5))}")
+
+
+def _print_small_nights() -> None:
+    """Print the false alarms of small nights whose means differ, and how soon a lasting shift is seen."""
+    small = [small_replay(small_reference(seed), 1_000 + seed, nights=NIGHTS) for seed in range(REPLAYS)]
+    alarms = [name for each in small for _, name in each.alarms]
+    print(f"{REPLAYS} replays of {NIGHTS} nights of {SMALL_ROWS} rows whose means differ: {len(alarms)} false alarms")
+    shifts = {"c3": LASTING_SHIFT}
+    for settings in (Drift(), Drift(window=0)):
+        lasting = [
+            small_replay(small_reference(seed), 2_000 + seed, nights=NIGHTS, shifts=shifts, settings=settings)
+            for seed in range(REPLAYS)
+        ]
+        nights = [next((night for night, name in each.alarms if name == "c3"), NIGHTS) for each in lasting]
+        count = sum(night < NIGHTS for night in nights)
+        print(
+            f"  lasting shift of {LASTING_SHIFT} in one column, window of {settings.window} nights: seen in {count} of "
+            f"{REPLAYS} replays, the median after {np.median(nights) + 1:.0f} nights"
+        )
+
+
+def _names(alarms: Mapping[str, Sequence[StreamDrift]]) -> str:
+    """List nights and columns; a column is marked if its window raised the alarm."""
+    return str(
+        {
+            night: [stream.name + ("" if stream.is_sudden else " (window)") for stream in streams]
+            for night, streams in alarms.items()
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def _run_steps(options: NightOptions, job: Job) -> NightlyResult:
     if job.publish:
         publish_tables(options.job)
     page = _report(options, job.name, scored)
-    challenger = fit(options.job, options.device) if job.drift.retrain and drift and drift.alarms else None
+    is_due = drift is not None and drift.needs_challenger(job.drift.retrain)
+    challenger = fit(options.job, options.device) if is_due else None
     night = NightlyResult(
         train=trained,
         nights=scored.nights,

@@ -1,8 +1,12 @@
 """Section `[drift]`: when a change of the data counts as drift."""
 
+from typing import Literal, TypeAlias
+
 from pydantic import Field
 
 from aepipe.frozen import FrozenModel
+
+Retrain: TypeAlias = bool | Literal["lasting"]
 
 
 class Drift(FrozenModel):
@@ -22,4 +26,14 @@ class Drift(FrozenModel):
     cool_down: int = Field(
         7, ge=0, description="number of partitions after an alarm in which the same column raises no other"
     )
-    retrain: bool = Field(False, description="train a challenger when drift is found in a nightly run")
+    window: int = Field(
+        28,
+        ge=0,
+        description="number of partitions that are also compared together, for a lasting change that is too small to "
+        "show in one; 0: none",
+    )
+    retrain: Retrain = Field(
+        False,
+        description="train a challenger when a nightly run finds drift; `lasting`: only if the partitions of `window` "
+        "together have drifted",
+    )

@@ -110,7 +110,7 @@ def _night(job_path: str | Path, *, device: Device | None, force: bool, progress
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
     notice = alert_night(job, scored.model_version, scored.nights)
     challenger = None
-    if job.drift.retrain and drift is not None and drift.alarms:
+    if drift is not None and drift.needs_challenger(job.drift.retrain):
         challenger = train(job_path, device=device, progress=progress)
     return NightResult(
         train=trained,

@@ -6,6 +6,7 @@ that a large number of rows alone is no evidence.
 """
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple, Self
 
@@ -93,7 +94,17 @@ class PartitionSpread(FrozenModel):
         factor = math.sqrt(1 + 1 / self.partitions)
         return self.mean + student_quantile(level, self.partitions - 1) * factor * self.deviation
 
+    def pooled_bound(self, level: float, partitions: int) -> float:
+        """Return the distance that several more partitions like these exceed together with this probability.
 
+        The differences of single partitions are taken as independent, so that their mean, and that of the partitions
+        of this spread, are smaller by the square roots of their numbers.
+        """
+        scale = math.sqrt(1 / partitions + 1 / self.partitions)
+        return scale * (self.mean + student_quantile(level, self.partitions - 1) * self.deviation)
+
+
+@lru_cache(maxsize=1024)
 def student_quantile(level: float, freedom: int) -> float:
     """Return the value that Student's t distribution exceeds with this probability, below 0.5.
 

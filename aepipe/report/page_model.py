@@ -183,7 +183,10 @@ class Comparison(NamedTuple):
 
 
 class DriftLine(NamedTuple):
-    """Change of one column, latent or score of a partition against the training data, with its 95 % interval."""
+    """Change of one column, latent or score of a partition against the training data, with its 95 % interval.
+
+    With `partitions` above 1 the figures are of the partition and the ones before it together.
+    """
 
     partition: str
     name: str
@@ -193,6 +196,7 @@ class DriftLine(NamedTuple):
     high: float
     shift: float
     alarm: bool
+    partitions: int = 1
 
 
 class PairedNight(NamedTuple):

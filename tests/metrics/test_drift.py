@@ -130,6 +130,23 @@ def test_one_more_partition_exceeds_the_bound_as_often_as_stated() -> None:
     assert np.mean(exceeded) == pytest.approx(0.05, abs=0.018)
 
 
+def test_more_partitions_together_exceed_their_bound_at_most_as_often_as_stated_and_not_much_less() -> None:
+    generator = np.random.default_rng(2)
+    edges = norm.ppf(np.arange(1, 32) / 32)
+    level, exceeded = 0.1, []
+    for _ in range(300):
+        means = generator.normal(0, 0.2, 30 + 28)  # mean of each partition: 30 of the reference, 28 of the window
+        below = norm.cdf(edges - means[:, None])
+        shares = np.diff(np.concatenate([np.zeros((58, 1)), below, np.ones((58, 1))], axis=1), axis=1)
+        before, now = np.rint(shares[:30] * 1e6).astype(np.int64), np.rint(shares[30:] * 1e6).astype(np.int64)
+        spread = PartitionSpread.fit(before)
+        assert spread is not None
+        distance = change_between(before.sum(axis=0), now.sum(axis=0)).distance
+        exceeded.append(distance > spread.pooled_bound(level, 28))
+
+    assert 0.02 < np.mean(exceeded) <= 0.14
+
+
 def test_few_or_tiny_partitions_have_no_spread() -> None:
     large, tiny = np.full((4, 8), 100), np.full((9, 8), 1)
 

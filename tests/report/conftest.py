@@ -108,6 +108,7 @@ def everything(text: str = "plain", **changes: object) -> ReportPage:
         "what_if": what_if(text),
         "drift": (
             DriftLine(f"dt={text}", area, "column", 0.12, 0.08, 0.16, 0.31, True),
+            DriftLine("dt=2026-01-02", "texture", "column", 0.07, 0.06, 0.08, 0.2, True, partitions=28),
             DriftLine("dt=2026-01-02", text, "latent", 0.01, 0.0, 0.03, -0.02, False),
         ),
         "entities": (EntityLine(text, 40, 3, 0.01, 4.5, True), EntityLine("other", 20, 0, None, 5.5, False)),

@@ -172,3 +172,8 @@ def test_report_is_imported_without_matplotlib():
     code = "import sys, aepipe.report.render; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_drift_of_a_window_says_how_many_partitions_it_has(pages):
+    assert "dt=2026-01-02, the last 28 partitions together" in pages["table"]
+    assert pages["table"].count("partitions together") == 1

@@ -50,15 +50,24 @@ def add_version(folder: Path, alias: str, *, seed: int, alpha: float = 0.05) -> 
     return bundle.path.name
 
 
-def add_reference(folder: Path) -> None:
-    """Write the champion again, with a drift reference."""
+def add_reference(folder: Path, *, deviation: float = 0.0) -> None:
+    """Write the champion again, with a drift reference of 20 nights; deviation: of the nightly mean of column `a`."""
     bundle = Bundle.open(folder / "exported" / "linear")
     table = numbers(20_000, seed=77)
+    nights = np.repeat(np.arange(20, dtype=np.int32), 1_000)
+    means = deviation * np.random.default_rng(0).standard_normal(20)[nights]
+    table = table.set_column(table.column_names.index("a"), "a", pa.array((table["a"].to_numpy() + means).astype("f4")))
     outputs = TableModel(bundle, device="cpu")
     scores = outputs.score(table)["score"].to_numpy()
     z = np.column_stack([column.to_numpy() for column in outputs.encode(table).columns])
     inputs = bundle.encoding.encode_table(table.select(["a", "b", "c"]), rows=1_000).arrays
-    known = DriftReference.fit(bundle.encoding, bundle.manifest.latent, [inputs], {"score": scores, "z": z})
+    known = DriftReference.fit(
+        bundle.encoding,
+        bundle.manifest.latent,
+        [inputs],
+        {"score": scores, "z": z},
+        partitions=[nights] if deviation else None,
+    )
     path = write_bundle(
         folder / "exported" / "linear",
         bundle.manifest.model_copy(update={"created_at": "", "files": {}}),

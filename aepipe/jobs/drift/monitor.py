@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.bundles.bundle import Bundle
@@ -21,9 +21,10 @@ from aepipe.bundles.drift_reference import (
     read_drift_reference,
 )
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.drift import Drift
+from aepipe.config.drift import Drift, Retrain
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
+from aepipe.jobs.drift.window import Counts, Window, WindowDrift, compare_window
 from aepipe.jobs.results import Result
 from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
 from aepipe.progress import Progress, no_progress
@@ -40,14 +41,13 @@ log = logging.getLogger(__name__)
 MOST_ROWS = 50_000
 """Rows per partition that are compared, evenly spaced: enough for a distance of 0.01."""
 
-Counts = Mapping[str, NDArray[np.int64]]
-
 
 class StreamDrift(Result):
     """Change of one column, latent or score in one partition.
 
     `distance` is the Kolmogorov distance with its 95 % interval, `shift` the change in standard deviations of a normal
-    distribution, `martingale` the evidence so far, `alarm` whether it is enough and no cool-down holds it back.
+    distribution, `martingale` the evidence so far, `alarm` whether it or the evidence of the window is enough and no
+    cool-down holds it back.
     """
 
     name: str
@@ -63,6 +63,10 @@ class StreamDrift(Result):
     """partitions in which this stream raises no alarm yet"""
     tolerance: float = 0.0
     """distance that is no drift: that of the job, or by which training partitions differ, if they differ by more"""
+    is_sudden: bool = False
+    """enough evidence without the window, in a cool-down too; the partition is left out of the window"""
+    window: WindowDrift | None = None
+    """change of the last partitions together; None until there are enough"""
 
 
 class PartitionDrift(Result):
@@ -75,6 +79,8 @@ class PartitionDrift(Result):
     rows: int
     streams: tuple[StreamDrift, ...] = ()
     skipped: str = ""
+    counts: Mapping[str, tuple[int, ...]] = Field({}, exclude=True, repr=False)
+    """counts by stream as in the reference, without zeros at their end; in the file only, for later windows"""
 
     @property
     def alarms(self) -> tuple[StreamDrift, ...]:
@@ -93,6 +99,11 @@ class DriftResult(Result):
         """Partition and stream of every alarm."""
         return tuple((each.partition, stream) for each in self.partitions for stream in each.alarms)
 
+    def needs_challenger(self, retrain: Retrain) -> bool:
+        """Return whether `[drift] retrain` trains a challenger for these alarms."""
+        lasting = any(stream.window is not None and stream.window.alarm for _, stream in self.alarms)
+        return lasting if retrain == "lasting" else retrain and bool(self.alarms)
+
     @property
     def lines(self) -> list[str]:
         """Describe every alarm, for a terminal."""
@@ -102,8 +113,17 @@ class DriftResult(Result):
 def describe(stream: StreamDrift) -> str:
     """Describe the change of a stream in one sentence."""
     what = {"column": f"column {stream.name}", "latent": f"latent {stream.name}", "score": "the score"}[stream.kind]
-    interval = f"95 % interval {stream.low:.3f} to {stream.high:.3f}"
-    return f"{what} drifted: distance {stream.distance:.3f} ({interval}), shift {stream.shift:+.2f} standard deviations"
+    found, when = shown_change(stream), ""
+    if isinstance(found, WindowDrift):
+        when = f" over the last {found.partitions} partitions"
+    interval = f"95 % interval {found.low:.3f} to {found.high:.3f}"
+    shift = f"shift {found.shift:+.2f} standard deviations"
+    return f"{what} drifted{when}: distance {found.distance:.3f} ({interval}), {shift}"
+
+
+def shown_change(stream: StreamDrift) -> StreamDrift | WindowDrift:
+    """Return the change that a stream is described by: that of the window if it raised the alarm."""
+    return stream.window if stream.window is not None and stream.window.alarm else stream
 
 
 def measure_drift(
@@ -176,7 +196,7 @@ class _Monitor:
             return known
         record = self._compare(manifest)
         path = self._job.out_path / HIDDEN / DRIFT / self._bundle.path.name / f"{manifest.partition}.json"
-        put_json(path, record.model_dump(mode="json"))
+        put_json(path, record.model_dump(mode="json") | {"counts": record.counts})
         self._records[record.partition] = record
         return record
 
@@ -196,22 +216,34 @@ class _Monitor:
             counts = count_partition(self._bundle, self._reference, self._outputs, manifest)
         except (AepipeError, OSError) as error:
             return blank.model_copy(update={"skipped": str(error)})
-        streams = compare_streams(self._reference, counts, self._state_before(manifest.partition), self._job.drift)
-        return blank.model_copy(update={"streams": streams})
+        before, windows = self._state_before(manifest.partition)
+        streams = compare_streams(self._reference, counts, before, self._job.drift, windows)
+        stored = {name: tuple(np.trim_zeros(found, "b").tolist()) for name, found in counts.items()}
+        return blank.model_copy(update={"streams": streams, "counts": stored})
 
-    def _state_before(self, partition: str) -> Mapping[str, StreamDrift]:
-        """Return the streams of the latest compared partition before this one; a late partition starts from it too."""
-        earlier = [
-            record
-            for record in self._records.values()
-            if record.streams and natural_order(record.partition) < natural_order(partition)
-        ]
-        latest = max(earlier, key=lambda record: natural_order(record.partition), default=None)
-        return {} if latest is None else {stream.name: stream for stream in latest.streams}
+    def _state_before(self, partition: str) -> tuple[Mapping[str, StreamDrift], Mapping[str, Window]]:
+        """Return streams and windows after the latest compared partition before this one, which may be a late one."""
+        place = natural_order(partition)
+        earlier = [each for each in self._records.values() if each.streams and natural_order(each.partition) < place]
+        sizes = {stream.name: len(stream.counts) for stream in self._reference.streams}
+        streams, windows = dict[str, StreamDrift](), dict[str, Window]()
+        for record in sorted(earlier, key=lambda each: natural_order(each.partition)):
+            streams = {stream.name: stream for stream in record.streams}
+            counts = {
+                name: np.array(found + (0,) * (sizes[name] - len(found)), np.int64)
+                for name, found in record.counts.items()
+                if name in sizes
+            }
+            windows = next_windows(windows, counts, streams, self._job.drift.window)
+        return streams, windows
 
 
 def compare_streams(
-    reference: DriftReference, counts: Counts, before: Mapping[str, StreamDrift], settings: Drift
+    reference: DriftReference,
+    counts: Counts,
+    before: Mapping[str, StreamDrift],
+    settings: Drift,
+    windows: Mapping[str, Window],
 ) -> tuple[StreamDrift, ...]:
     """Compare the counts of one partition with the reference, given the state after the partition before.
 
@@ -220,17 +252,46 @@ def compare_streams(
         counts: counts by stream, as `ReferenceStream.count`; a stream without counts is left out.
         before: state of the streams after the partition before.
         settings: `[drift]` of the job.
+        windows: counts of the partitions before by stream, as `next_windows`.
 
     Returns:
         Streams, largest distance first.
     """
     streams = [stream for stream in reference.streams if stream.name in counts and counts[stream.name].sum()]
-    enough = len(reference.streams) / settings.false_alarm
+    tests = len(reference.streams) * (2 if settings.window else 1)
+    enough = tests / settings.false_alarm
     found = [
-        _compare_stream(stream, counts[stream.name], before.get(stream.name), settings, enough=enough)
+        _compare_stream(
+            stream,
+            counts[stream.name],
+            before.get(stream.name),
+            settings,
+            windows.get(stream.name, ()),
+            enough=enough,
+        )
         for stream in streams
     ]
     return tuple(sorted(found, key=lambda stream: -stream.distance))
+
+
+def next_windows(
+    windows: Mapping[str, Window], counts: Counts, streams: Mapping[str, StreamDrift], size: int
+) -> dict[str, Window]:
+    """Return the windows after a partition: empty after their alarm, and without sudden changes.
+
+    Args:
+        windows: counts of the latest partitions by stream.
+        counts: counts of the partition.
+        streams: its streams.
+        size: number of partitions of a full window, the one to be compared included.
+    """
+    found = dict(windows)
+    for name, stream in streams.items():
+        if stream.window is not None and stream.window.alarm:
+            found[name] = ()
+        elif name in counts and not stream.is_sudden:
+            found[name] = (*found.get(name, ()), counts[name])[-(size - 1) :] if size > 1 else ()
+    return found
 
 
 def _compare_stream(
@@ -238,10 +299,11 @@ def _compare_stream(
     current: NDArray[np.int64],
     before: StreamDrift | None,
     settings: Drift,
+    window: Window,
     *,
     enough: float,
 ) -> StreamDrift:
-    """Compare one stream; enough: evidence that raises an alarm, shared among all streams (Bonferroni)."""
+    """Compare one stream; enough: evidence that raises an alarm, shared among all tests (Bonferroni)."""
     reference = np.asarray(stream.counts, np.int64)
     change = change_between(reference, current)
     between = 0.0 if stream.spread is None else stream.spread.bound(1 / enough)
@@ -250,8 +312,13 @@ def _compare_stream(
     martingale = next_martingale(1.0 if before is None else before.martingale, p_value)
     waiting = 0 if before is None else before.cool_down
     # what is left of an odd night never raises an alarm on an ordinary one
-    is_enough = martingale >= enough and evidence(p_value) > 1
-    alarm = is_enough and waiting == 0
+    is_sudden = martingale >= enough and evidence(p_value) > 1
+    lasting = (
+        None
+        if is_sudden
+        else compare_window(stream, (*window, current), settings, enough=enough, can_alarm=waiting == 0)
+    )
+    alarm = (is_sudden and waiting == 0) or (lasting is not None and lasting.alarm)
     return StreamDrift(
         name=stream.name,
         kind=stream.kind,
@@ -261,9 +328,11 @@ def _compare_stream(
         shift=change.shift,
         tolerance=tolerance,
         p_value=p_value,
-        martingale=1.0 if is_enough else martingale,  # in a cool-down too: it would last beyond it
+        martingale=1.0 if is_sudden else martingale,  # in a cool-down too: it would last beyond it
         alarm=alarm,
         cool_down=settings.cool_down if alarm else max(0, waiting - 1),
+        is_sudden=is_sudden,
+        window=lasting,
     )
 
 

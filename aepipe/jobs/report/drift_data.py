@@ -1,6 +1,7 @@
 """Drift section of a report page, read from the records of `aepipe drift`."""
 
-from aepipe.jobs.drift.monitor import StreamDrift, read_drift
+from aepipe.jobs.drift.monitor import StreamDrift, read_drift, shown_change
+from aepipe.jobs.drift.window import WindowDrift
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report.page_model import DriftLine
 
@@ -19,13 +20,15 @@ def build_drift(scored: ScoredPartitions) -> tuple[DriftLine, ...]:
 
 
 def _line(partition: str, stream: StreamDrift) -> DriftLine:
+    change = shown_change(stream)
     return DriftLine(
         partition=partition,
         name=stream.name,
         kind=stream.kind,
-        distance=stream.distance,
-        low=stream.low,
-        high=stream.high,
-        shift=stream.shift,
+        distance=change.distance,
+        low=change.low,
+        high=change.high,
+        shift=change.shift,
         alarm=stream.alarm,
+        partitions=change.partitions if isinstance(change, WindowDrift) else 1,
     )

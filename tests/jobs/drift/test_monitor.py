@@ -1,19 +1,26 @@
 """Drift of scored partitions: what alarms, what does not, and the state between nights."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from aepipe.bundles.drift_reference import FILE
+from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.drift_reference import FILE, read_drift_reference
 from aepipe.bundles.registry import Registry
+from aepipe.config.drift import Drift
 from aepipe.config.job import read_job
 from aepipe.errors import BundleNotFound
-from aepipe.jobs.drift.monitor import measure_drift, measure_if_possible, read_drift
+from aepipe.jobs.drift.monitor import describe, measure_drift, measure_if_possible, read_drift
 from aepipe.jobs.forget import forget
 from aepipe.jobs.promotion.promote import promote
+from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.score import score
+from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from benchmarks.drift import SMALL_ROWS, flights, reference, replay, small_reference, small_replay
 from tests.support.two_models import add_reference, add_version, write_job, write_partition
 
@@ -166,6 +173,143 @@ def test_a_bundle_without_a_reference_is_named_by_the_command_and_skipped_by_a_n
     assert measure_if_possible(read_job(job), model=old, partitions=QUIET) is None
 
 
+def late_days(job: Path, *, window: int, days: int, shift: float) -> list[str]:
+    """Set the size of the window, and write days after the quiet ones whose column `a` is shifted by little."""
+    job.write_text(job.read_text() + f"window = {window}\n")
+    for day in range(4, 4 + days):
+        shifted(job, day, shift=shift)
+    return [f"dt=2026-03-{day:02d}" for day in range(4, 4 + days)]
+
+
+def test_a_lasting_shift_that_no_night_shows_is_seen_by_the_window_once(job: Path) -> None:
+    add_reference(job.parent, deviation=0.2)
+    days = late_days(job, window=8, days=13, shift=0.5)
+    job.write_text(job.read_text() + "cool_down = 2\n")
+    score(job)
+
+    nights = [measure_drift(job, partitions=[day]).partitions[-1] for day in (*QUIET, *days)]  # one command per night
+
+    found = [(each.partition, stream) for each in nights for stream in each.streams if stream.name == "a"]
+    assert [day for day, stream in found if stream.alarm] == [days[4], days[12]]  # its alarm empties it
+    assert all(stream.p_value == 1.0 for _, stream in found)
+    opened = read_job(job)
+    shown = build_drift(ScoredPartitions(opened, open_model(opened, "champion")))
+    assert ("a", 8) in [(line.name, line.partitions) for line in shown if line.alarm]
+    stream = dict(found)[days[4]]
+    assert not stream.is_sudden
+    assert stream.window is not None
+    assert stream.window.partitions == 8
+    assert stream.window.low < stream.window.distance < stream.window.high
+    assert f"column a drifted over the last 8 partitions: distance {stream.window.distance:.3f}" in describe(stream)
+    assert [stream.window is not None for _, stream in found] == ([False] * 7 + [True]) * 2
+
+
+def test_a_late_partition_is_compared_with_the_window_of_its_own_time(job: Path) -> None:
+    add_reference(job.parent, deviation=0.2)
+    late_days(job, window=4, days=3, shift=0.0)
+    late = job.parent / "rows" / QUIET[2]
+    late.rename(job.parent / "late")
+    score(job)
+    measure_drift(job)
+    (job.parent / "late").rename(late)
+    score(job)
+
+    streams = [next(each for each in night.streams if each.name == "a") for night in measure_drift(job).partitions]
+
+    assert [each.window is not None for each in streams] == [False, False, False, False, True, True]
+
+
+def test_the_window_compares_the_sum_of_the_counts_of_its_partitions(job: Path) -> None:
+    late_days(job, window=5, days=4, shift=0.1)
+    score(job)
+    last = next(each for each in measure_drift(job).partitions[-1].streams if each.name == "a")
+    version = Registry(job.parent / "exported" / "linear").resolve().name
+    known = read_drift_reference(Bundle.open(job.parent / "exported" / "linear" / version))
+    assert known is not None
+    known = next(each for each in known.streams if each.name == "a")
+
+    days = [f"dt=2026-03-{day:02d}" for day in range(3, 8)]
+    rows = pa.concat_tables([pq.read_table(job.parent / "rows" / day / "part-0.parquet") for day in days])
+    share, before = known.count(rows["a"].to_numpy()) / len(rows), np.array(known.counts) / sum(known.counts)
+
+    assert last.window is not None
+    assert last.window.distance == pytest.approx(np.abs(np.cumsum(share) - np.cumsum(before)).max(), abs=1e-9)
+
+
+def test_odd_partitions_are_left_out_of_the_window(job: Path) -> None:
+    late_days(job, window=5, days=2, shift=3.0)
+    for day in (6, 7):
+        shifted(job, day)
+    score(job)
+
+    streams = [next(each for each in night.streams if each.name == "a") for night in measure_drift(job).partitions]
+
+    assert [each.is_sudden for each in streams] == [False, False, False, True, True, False, False]
+    assert [each.window is not None for each in streams] == [False] * 6 + [True]
+    assert not any(each.alarm for each in streams[5:])
+
+
+def test_a_challenger_is_due_for_every_alarm_or_only_for_a_lasting_change(job: Path) -> None:
+    add_reference(job.parent, deviation=0.2)
+    days = late_days(job, window=4, days=5, shift=0.5)
+    shifted(job, 9, shift=4.0)
+    score(job)
+
+    result = measure_drift(job)
+    due = {
+        retrain: [
+            each.partition
+            for each in result.partitions
+            if result.model_copy(update={"partitions": (each,)}).needs_challenger(retrain)
+        ]
+        for retrain in (False, True, "lasting")
+    }
+
+    assert due[False] == []
+    assert len(due["lasting"]) == 1
+    assert due["lasting"][0] in days
+    assert due[True] == [*due["lasting"], "dt=2026-03-09"]
+
+
+def test_without_a_window_nothing_is_compared_together(job: Path) -> None:
+    add_reference(job.parent, deviation=0.2)
+    late_days(job, window=0, days=9, shift=0.5)
+    score(job)
+
+    streams = [each for night in measure_drift(job).partitions for each in night.streams if each.name == "a"]
+
+    assert not any(each.alarm or each.window is not None for each in streams)
+
+
+def test_records_of_an_older_version_hold_no_counts_and_fill_no_window(job: Path) -> None:
+    job.write_text(job.read_text() + "window = 4\n")
+    score(job)
+    measure_drift(job)
+    for path in (job.parent / "out").rglob("drift/*/*.json"):
+        record = json.loads(path.read_bytes())
+        assert record.pop("counts")
+        for stream in record["streams"]:
+            del stream["window"], stream["is_sudden"]
+        path.write_text(json.dumps(record))
+    shifted(job, 4)
+    score(job)
+
+    last = measure_drift(job).partitions[-1]
+
+    assert last.streams
+    assert all(stream.window is None for stream in last.streams)
+
+
+def test_counts_are_in_the_records_and_not_in_what_a_command_prints(job: Path) -> None:
+    score(job)
+
+    printed = measure_drift(job).model_dump_json()
+
+    assert '"counts"' not in printed
+    record = json.loads(next((job.parent / "out").rglob("drift/*/dt=2026-03-02.json")).read_bytes())
+    assert sum(record["counts"]["a"]) == 4_000
+
+
 def test_simulated_stable_nights_raise_at_most_one_false_alarm() -> None:
     replays = [replay(reference(seed), seed, nights=60) for seed in range(3)]
 
@@ -186,7 +330,16 @@ def test_small_nights_that_differ_as_those_of_training_raise_no_alarm() -> None:
     without = known.model_copy(update={"streams": tuple(s.model_copy(update={"spread": None}) for s in known.streams)})
 
     assert small_replay(known, 1, nights=10).alarms == ()
-    assert len({night for night, _ in small_replay(without, 1, nights=10).alarms}) > 5
+    assert len({night for night, _ in small_replay(without, 1, nights=10, settings=Drift(window=0)).alarms}) > 5
+
+
+def test_a_lasting_shift_of_small_nights_is_seen_together_and_not_alone() -> None:
+    known = small_reference(0)
+
+    alarms = small_replay(known, 1, nights=60, shifts={"c3": 0.4}).alarms
+
+    assert {name for _, name in alarms} == {"c3"}
+    assert small_replay(known, 1, nights=60, shifts={"c3": 0.4}, settings=Drift(window=0)).alarms == ()
 
 
 def test_a_shift_beyond_the_differences_of_training_nights_is_seen() -> None:
