@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,9 +13,13 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.calibration.conformal import Calibration
 from aepipe.errors import CalibrationInvalid
 from aepipe.storage import HIDDEN, digest_bytes, lock, naming, put_bytes
-from aepipe.storage.chained_log import append_chained, chain_faults, chained, remove_unfinished_note
-
-log = logging.getLogger(__name__)
+from aepipe.storage.chained_log import (
+    append_chained,
+    chain_faults,
+    chained,
+    remove_unfinished_note,
+    warn_of_incomplete_line,
+)
 
 LOG = "log.jsonl"
 _DIGEST = re.compile("xxh3:[0-9a-f]{32}")
@@ -73,12 +76,12 @@ def faults(out: Path) -> list[str]:
 
 def _entries(out: Path) -> Iterator[tuple[str, str]]:
     """Yield version and digest of each log line, oldest first; skip incomplete lines."""
-    for line in _log_bytes(out).splitlines():
+    for number, line in enumerate(_log_bytes(out).splitlines(), 1):
         try:
             entry = json.loads(line)
             yield str(entry["version"]), str(entry["digest"])
         except (ValueError, KeyError, TypeError):
-            log.warning("%s has an unreadable line; it is skipped", _folder(out) / LOG)
+            warn_of_incomplete_line(_folder(out) / LOG, number)
 
 
 def _log_bytes(out: Path) -> bytes:

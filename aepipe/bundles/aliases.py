@@ -1,6 +1,5 @@
 """Aliases of versions: an append-only log in the folder of the versions. Reads only."""
 
-import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from aepipe.errors import BundleCorrupt, BundleNotFound, did_you_mean
 from aepipe.frozen import FrozenModel
-from aepipe.storage.chained_log import chain_digest, chain_faults, remove_unfinished_note
+from aepipe.storage.chained_log import chain_digest, chain_faults, remove_unfinished_note, warn_of_incomplete_line
 from aepipe.storage.regular_files import read_regular
 from aepipe.stores import StorePath
 
@@ -22,7 +21,6 @@ ALIAS_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
 _VERSION = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 _MOST_LOG_BYTES = 256 << 20
 _RESTORE = "Restore the file from a copy."
-_logger = logging.getLogger(__name__)
 
 
 class Naming(FrozenModel):
@@ -78,7 +76,7 @@ def read_log(folder: Path) -> tuple[Naming, ...]:
         except ValidationError:
             if line.endswith(b"}"):
                 raise BundleCorrupt(f"{path} line {number} is not an alias entry. {_RESTORE}") from None
-            _logger.warning("%s line %d is incomplete; it is skipped", path, number)
+            warn_of_incomplete_line(path, number)
     return tuple(found)
 
 

@@ -1,12 +1,16 @@
 """Logs of JSON lines in which each line holds a digest of all lines before it, so that later changes are found."""
 
+import logging
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from aepipe.storage.atomic_files import append_line, put_bytes, remove_abandoned
 from aepipe.storage.digests import digest_of
 from aepipe.storage.regular_files import read_regular
 from aepipe.stores import StorePath
+
+log = logging.getLogger(__name__)
 
 _MOST_DIGEST_BYTES = 100
 _CHAIN = re.compile(rb',"chain":"([^"]*)"}$')
@@ -49,6 +53,12 @@ def remove_unfinished_note(path: Path) -> None:
     """
     if not isinstance(path, StorePath):
         remove_abandoned(_last(path))
+
+
+@lru_cache(maxsize=1024)
+def warn_of_incomplete_line(path: Path, number: int) -> None:
+    """Log that a reader skips a line, once per process: a command reads the same log several times."""
+    log.warning("%s line %d is incomplete; it is skipped", path, number)
 
 
 def _last(path: Path) -> Path:

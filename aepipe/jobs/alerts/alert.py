@@ -15,6 +15,7 @@ from aepipe.jobs.alerts.channels import channel_faults, channels_of
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
+from aepipe.storage.chained_log import warn_of_incomplete_line
 from aepipe.tables.partitions import Partition, named
 
 log = logging.getLogger(__name__)
@@ -133,10 +134,10 @@ def _taken(path: Path, identity: str) -> frozenset[str]:
     except FileNotFoundError:
         return frozenset()
     taken: set[str] = set()
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             taken |= set(entry["sent"]) if entry["identity"] == identity else set()
         except (ValueError, KeyError, TypeError):
-            log.warning("%s has an unreadable line; it is skipped", path)
+            warn_of_incomplete_line(path, number)
     return frozenset(taken)

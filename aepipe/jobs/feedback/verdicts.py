@@ -1,6 +1,5 @@
 """Verdicts of people about rows: an append-only log in the outputs of a job. Nothing here knows torch or pandas."""
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.frozen import FrozenModel
 from aepipe.storage import HIDDEN, append_lines, digest_bytes, naming
+from aepipe.storage.chained_log import warn_of_incomplete_line
 from aepipe.tables.entities import join_columns
-
-log = logging.getLogger(__name__)
 
 LOG = "feedback.jsonl"
 Meaning = Literal["expected", "anomaly", "unsure"]
@@ -122,7 +120,7 @@ def read_verdicts(job: Job) -> Verdicts | None:
         except ValidationError:
             if line.endswith(b"}"):
                 raise DataUnreadable(f"{path} line {number} is not a verdict. Restore the file.") from None
-            log.warning("%s line %d is incomplete; it is skipped", path, number)
+            warn_of_incomplete_line(path, number)
             continue
         latest.pop(verdict.key, None)
         latest[verdict.key] = verdict
