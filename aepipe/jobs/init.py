@@ -99,6 +99,7 @@ def init(
     series = propose_series(partitions, schema, proposals)
     if series is not None:
         notes.append(f"{series.why}: [series] scores every point; remove it to score each row by itself")
+        notes += [series.without_score] if series.without_score else []
     entity, split = choice.entity or (), _split_line(draft, choice)
     put_bytes(job_path, _text(name, relative, schema, proposals, series, entity=entity, split=split).encode())
     return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))

@@ -24,6 +24,8 @@ _MOST_CANDIDATES = 6
 _REGULAR = 0.95
 _UNIQUE = 0.999
 _NEAR = 0.25
+_MOST_WITHOUT_TIME = 0.01
+"""Share of rows without an event time up to which the others tell whether the table is one of series."""
 
 
 class SeriesProposal(NamedTuple):
@@ -31,6 +33,8 @@ class SeriesProposal(NamedTuple):
 
     entity: tuple[str, ...]
     why: str
+    without_score: str = ""
+    """Sentence about rows that would have no score; empty if there are none."""
 
 
 def propose_series(
@@ -52,7 +56,7 @@ def propose_series(
     rows = _first_rows(partitions, schema, time)
     if rows is None:
         return None
-    batches, moments = rows
+    batches, moments, absent = rows
     names = [
         field.name
         for field in batches[0].schema
@@ -67,18 +71,21 @@ def propose_series(
         if not others or 2 * len(others) < len(rest):
             continue
         series, codes = entities_of(batches, entity)
-        step = _regular_step(codes, moments, len(series))
+        step = _regular_step(codes[~absent], moments[~absent], len(series))
         if step is not None:
             what = f"{len(series):,} series" if entity else "one series"
-            words = _count_words(step, moments) if _holds_integers(batches[0], time) else _words(step)
-            return SeriesProposal(entity, f"{what} of rows that are {words} apart")
+            words = _count_words(step, moments[~absent]) if _holds_integers(batches[0], time) else _words(step)
+            return SeriesProposal(entity, f"{what} of rows that are {words} apart", _without_score(time, absent))
     return None
 
 
 def _first_rows(
     partitions: Sequence[Partition], schema: Schema, time: str
-) -> tuple[list[pa.RecordBatch], NDArray[np.int64]] | None:
-    """Return consecutive rows of the first partitions, and their times; None if a time is missing or unreadable."""
+) -> tuple[list[pa.RecordBatch], NDArray[np.int64], NDArray[np.bool_]] | None:
+    """Return consecutive rows of the first partitions, their times, (R,), and which of them are missing, (R,).
+
+    None if too many times are missing, or if they are unreadable.
+    """
     fields = [field for field in schema.arrow if sort_of(field.type) in ("text", "number", "boolean", "time")]
     files = [file for partition in partitions for file in partition.files]
     batches: list[pa.RecordBatch] = []
@@ -90,9 +97,20 @@ def _first_rows(
         found = [times_of(batch.column(time)) for batch in batches]
     except (DataUnreadable, SchemaMismatch):
         return None
-    if not batches or any(absent.any() for _, absent in found):
+    if not batches:
         return None
-    return batches, np.concatenate([moments for moments, _ in found])
+    moments, absent = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return (batches, moments, absent) if absent.mean() <= _MOST_WITHOUT_TIME else None
+
+
+def _without_score(time: str, absent: NDArray[np.bool_]) -> str:
+    count = int(absent.sum())
+    if not count:
+        return ""
+    return (
+        f"{count:,} of the first {len(absent):,} rows have no '{time}': rows without "
+        "a time have no score in a series job"
+    )
 
 
 def _regular_step(entity: NDArray[np.int64], time: NDArray[np.int64], entities: int) -> int | None:

@@ -88,3 +88,23 @@ def test_tables_of_events_are_no_series(tmp_path: Path, kind: str) -> None:
         columns["heat"] = RNG.choice(["hot", "cold"], rows)
 
     assert read_job(_init(tmp_path, columns)).series is None
+
+
+@pytest.mark.parametrize(("missing", "is_series"), [(4, True), (12, False)])
+def test_a_few_missing_times_are_counted_and_do_not_hide_the_series(
+    tmp_path: Path, missing: int, is_series: bool
+) -> None:
+    columns = _machines(4)
+    times = columns["at"].tolist()
+    for place in RNG.choice(np.arange(10, len(times)), missing, replace=False).tolist():
+        times[place] = None
+    columns["at"] = pa.array(times, pa.timestamp("us"))
+    table = pa.table(columns)
+    (tmp_path / "rows").mkdir()
+    pq.write_table(table.sort_by("machine"), tmp_path / "rows" / "part.parquet")
+
+    proposed = init(tmp_path / "rows", name=None, job_path=tmp_path / "job.toml")
+
+    assert (read_job(tmp_path / "job.toml").series is not None) == is_series
+    sentence = f"{missing} of the first 800 rows have no 'at': rows without a time have no score in a series job"
+    assert (sentence in proposed.notes) == is_series
