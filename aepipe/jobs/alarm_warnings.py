@@ -8,8 +8,10 @@ from aepipe.calibration.conformal import Calibration
 from aepipe.config.job import Job
 from aepipe.jobs.role_warnings import modelled_label_warnings, passthrough_warnings
 from aepipe.storage import PartitionResult
+from aepipe.storage.run_details import DeadChannel
 
 MOST_PARTITIONS = 5
+MOST_DEAD = 5
 _MAIN_REASON = 0.5
 
 
@@ -18,7 +20,8 @@ def night_warnings(job: Job, bundle: Bundle, results: Sequence[PartitionResult])
     written = [result for result in results if result.status == "written"]
     labels = modelled_label_warnings(job, bundle.source.schema, version=bundle.version)
     copied = passthrough_warnings(job, bundle.source.schema, version=bundle.version)
-    return (*labels, *copied, *_absent_channels(written), *alarm_warnings(written, bundle.calibration))
+    channels = (*_absent_channels(written), *dead_channels(written))
+    return (*labels, *copied, *channels, *alarm_warnings(written, bundle.calibration))
 
 
 def _absent_channels(results: Sequence[PartitionResult]) -> Iterator[str]:
@@ -33,6 +36,31 @@ def _absent_channels(results: Sequence[PartitionResult]) -> Iterator[str]:
             f"channel '{channel}' has no value in {names[0]}{more}: its training mean takes its place, so that the "
             "scores do not depend on it. Check the source."
         )
+
+
+def dead_channels(results: Sequence[PartitionResult]) -> Iterator[str]:
+    """Describe the channels of single entities that are dead, at most five; the number of others follows."""
+    partitions: dict[tuple[str, str], list[tuple[str, DeadChannel]]] = {}
+    for result in results:
+        for dead in result.details.dead:
+            partitions.setdefault((dead.entity, dead.channel), []).append((result.partition, dead))
+    for (entity, channel), found in list(partitions.items())[:MOST_DEAD]:
+        (partition, dead), more = found[0], f" and {len(found) - 1:,} more partitions" if len(found) > 1 else ""
+        name = f"channel '{channel}'" + (f" of {entity}" if entity else "")
+        if dead.value is None:
+            yield (
+                f"{name} has no value in {partition}{more}: its training mean takes its place, so that the scores do "
+                "not depend on it. Check its source."
+            )
+        else:
+            points = "point" if dead.longest == 1 else "points in a row"
+            yield (
+                f"{name} is {dead.value:.7g} in every row of {partition}{more}; in training it had one value for at "
+                f"most {dead.longest:,} {points}. Check its source."
+            )
+    others = len(partitions) - MOST_DEAD + sum(each.details.dead_count - len(each.details.dead) for each in results)
+    if len(partitions) > MOST_DEAD:
+        yield f"{others:,} more channels of single entities have no value or a single one"
 
 
 def alarm_warnings(results: Sequence[PartitionResult], calibration: Calibration) -> tuple[str, ...]:

@@ -107,6 +107,9 @@ class SeriesStage(FrozenModel):
     context: bool = Field(True, description="windows reach into earlier partitions")
     revise: bool = Field(False, description="windows reach into later partitions")
     scaling: Scaling
+    longest_runs: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="training points in a row with one value, at most, by entity and channel"
+    )
 
     @property
     def reach(self) -> int:

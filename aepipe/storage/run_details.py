@@ -46,6 +46,15 @@ class StreamDetails(RunDetails):
     scores: tuple[float, ...] = Field((), description="buffer of the latest scores, oldest first")
 
 
+class DeadChannel(RunDetails):
+    """Channel of one entity without a value in a partition, or with a single one for longer than in training."""
+
+    entity: str = ""
+    channel: str = ""
+    value: float | None = Field(None, description="the only value; None: there is none")
+    longest: int = Field(0, description="points in a row that had one value in training, at most")
+
+
 class ScoreDetails(RunDetails):
     """Counts, settings and timings of a scored partition."""
 
@@ -77,6 +86,8 @@ class ScoreDetails(RunDetails):
     duplicates: int = Field(0, description="rows of a series job that another row of the same step replaces")
     events: int = Field(0, description="events of a series job")
     absent: tuple[str, ...] = Field((), description="channels of a series job without a value in the partition")
+    dead: tuple[DeadChannel, ...] = Field((), description="channels of single entities that are dead, the first ones")
+    dead_count: int = Field(0, description="channels of single entities that are dead")
     feedback: str | None = Field(None, description="digest of the feedback log at the time of the run")
     provider: str = Field("", description="ONNX Runtime execution provider")
     batch_rows: int = 0

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.main import get_command
@@ -16,6 +17,7 @@ from aepipe.bundles.registry import Registry
 from aepipe.cli.main import app
 from aepipe.config.job import read_job
 from aepipe.errors import AepipeError, OptionInvalid
+from aepipe.jobs.alarm_warnings import dead_channels
 from aepipe.jobs.alerts.alert import alert
 from aepipe.jobs.alerts.events import EventLine, one_per_entity
 from aepipe.jobs.backfill.backfill import backfill
@@ -25,6 +27,8 @@ from aepipe.jobs.promotion.promote import promote, rollback
 from aepipe.jobs.report.compare import compare_report
 from aepipe.jobs.score import score, score_settings, table_as_of
 from aepipe.jobs.train.train import train
+from aepipe.storage import PartitionResult, ScoreDetails
+from aepipe.storage.run_details import DeadChannel
 from tests.support.machines import night
 
 LAST = night(6)
@@ -150,6 +154,45 @@ def test_a_channel_without_a_value_in_a_partition_is_a_warning(machines: Path) -
     (night,) = (each for each in result.nights if each.status == "written")
     assert (night.partition, night.details.absent) == (LAST, ("heat",))
     assert [text for text in result.warnings if "channel 'heat' has no value in " + LAST in text]
+
+
+@pytest.mark.slow
+def test_dead_channels_of_one_machine_are_warnings(machines: Path) -> None:
+    file = machines.parent / "rows" / LAST / "part-0.parquet"
+    table = pq.ParquetFile(file).read()
+    is_m0 = pc.equal(table["machine"], "m0")
+    heat = pc.if_else(is_m0, pa.scalar(20.25), table["heat"])
+    load = pc.if_else(is_m0, pa.scalar(None, pa.float64()), table["load"])
+    columns = {name: {"heat": heat, "load": load}.get(name, table[name]) for name in table.column_names}
+    pq.write_table(pa.table(columns), file)
+
+    result = score(machines)
+
+    (night,) = (each for each in result.nights if each.status == "written")
+    assert night.details.absent == ()
+    assert [(each.entity, each.channel, each.value) for each in night.details.dead] == [
+        ("m0", "heat", 20.25),
+        ("m0", "load", None),
+    ]
+    (constant,) = (text for text in result.warnings if "channel 'heat'" in text)
+    assert constant == (
+        f"channel 'heat' of m0 is 20.25 in every row of {LAST}; in training it had one value for at most 1 point. "
+        "Check its source."
+    )
+    assert any(text.startswith(f"channel 'load' of m0 has no value in {LAST}: ") for text in result.warnings)
+
+
+def test_dead_channels_are_described_in_five_lines() -> None:
+    def result(partition: str, machines: range, count: int) -> PartitionResult:
+        dead = tuple(DeadChannel(entity=f"m{each}", channel="heat", longest=2) for each in machines)
+        details = ScoreDetails(rows=10, dead=dead, dead_count=count)
+        return PartitionResult(partition=partition, status="written", details=details)
+
+    lines = list(dead_channels([result("a", range(7), 7), result("b", range(3), 3)]))
+
+    assert len(lines) == 6
+    assert lines[0].startswith("channel 'heat' of m0 has no value in a and 1 more partitions: ")
+    assert lines[-1] == "2 more channels of single entities have no value or a single one"
 
 
 @pytest.mark.slow

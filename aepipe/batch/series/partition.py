@@ -24,6 +24,7 @@ from aepipe.batch.series.events import Alarms, event_rows, event_schema, find_ev
 from aepipe.batch.series.neighbours import Neighbours, find_neighbours
 from aepipe.batch.series.thresholds import OUTPUT, SCHEMA, Thresholds, thresholds_before
 from aepipe.bundles.bundle import Bundle
+from aepipe.encoding.number import NumberCodec
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.series_columns import PointPredictions, point_columns, point_schema
@@ -36,11 +37,16 @@ from aepipe.inference.series_scores import (
     strongest_channels,
 )
 from aepipe.inference.session import Session
+from aepipe.series.dead_channels import find_dead
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
+from aepipe.storage.run_details import DeadChannel
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
+
+MOST_DEAD = 100
+"""Dead channels of single entities that a manifest lists."""
 
 CONTRACT = "score series/1"
 """Part of every key; increased when the same rows and model would give other outputs."""
@@ -112,7 +118,7 @@ def score_series(
         files.refuse_changed()
         wall_s = perf_counter() - began
         details = score_details(bundle, stats, runner, plan, settings, inputs, wall_s=wall_s)
-        own = {"context": context, "duplicates": points.duplicates, "events": events, "absent": points.absent}
+        own = {"context": context, "events": events, **points.details}
         manifest = commit.publish(model_version=bundle.version, details=details.model_copy(update=own))
         return PartitionResult.of_manifest(manifest, settings.out, "written")
 
@@ -162,6 +168,14 @@ class _Points:
     duplicates: int
     absent: tuple[str, ...]
     """Channels without a value in the partition."""
+    dead: tuple[DeadChannel, ...]
+    """Other channels of single entities that are dead in the partition."""
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Return what the manifest tells of the rows, by field of its details."""
+        dead = {"dead": self.dead[:MOST_DEAD], "dead_count": len(self.dead)}
+        return {"duplicates": self.duplicates, "absent": self.absent, **dead}
 
 
 class _SeriesScoring:
@@ -210,7 +224,20 @@ class _SeriesScoring:
         values = mine.values[mine.reasons == 0]
         is_absent = np.isnan(values).all(axis=0) & (len(values) > 0)
         absent = tuple(channel for channel, none in zip(stage.source.channels, is_absent, strict=True) if none)
-        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates), absent)
+        dead = self._dead(mine, absent)
+        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates), absent, dead)
+
+    def _dead(self, mine: SeriesRows, absent: Sequence[str]) -> tuple[DeadChannel, ...]:
+        """Return the dead channels of single entities in the units of the source."""
+        codecs = self._stage.source.encoding.codecs
+        offsets = {codec.name: codec.offset for codec in codecs if isinstance(codec, NumberCodec)}
+        found = []
+        for entity, at, value, longest in find_dead(mine, self._stage.longest_runs):
+            channel = self._stage.source.channels[at]
+            known = None if value is None else value + offsets[channel]
+            if channel not in absent:
+                found.append(DeadChannel(entity=entity, channel=channel, value=known, longest=longest))
+        return tuple(found)
 
     def refuse_invalid(self, points: _Points, partition: str, allowed: float) -> None:
         """Raise TooManyInvalid if too many rows have no time or no value; points without a window do not count."""

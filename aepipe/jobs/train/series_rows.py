@@ -21,6 +21,7 @@ from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN
 from aepipe.jobs.train.training_rows import FEWEST_ROWS, TrainingRows, refuse_reserved, training_batches
 from aepipe.models import families
 from aepipe.series.cutting import window_schema, window_table
+from aepipe.series.dead_channels import longest_runs
 from aepipe.series.grid import Grid, filled
 from aepipe.series.scaling import Scaling
 from aepipe.series.stage import SeriesRows, SeriesSource, SeriesStage
@@ -251,6 +252,7 @@ def _fit_stage(
         context=settings.context,
         revise=settings.revise,
         scaling=Scaling.fit(rows.names, entity, rows.values[chosen], scale=settings.scale),
+        longest_runs=longest_runs(rows),
     )
     learned = replace(rows, values=np.where((part == TRAIN)[:, None], rows.values, np.nan).astype(np.float32))
     in_time = _with_window(stage, settings, learned)
