@@ -49,9 +49,9 @@ fuzz: $(READY) ## an hour: random tables and jobs through every command; FUZZ_CA
 	FUZZ_CASES=$(or $(FUZZ_CASES),1000) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/fuzz $(PYTEST)
 
 faults: $(READY) ## half an hour: kills, disk errors, power cuts and damage in every command; needs a C compiler
-	FAULTS_KILLS=120 FAULTS_RUN_KILLS=20 FAULTS_TRAIN_KILLS=8 FAULTS_ROUNDS=200 FAULTS_READS=100000 \
-	FAULTS_ERRORS=150 FAULTS_RUN_ERRORS=20 FAULTS_TRAIN_ERRORS=4 FAULTS_DAMAGE=5000 FAULTS_INPUTS=700 \
-	FAULTS_STATES=20000 FAULTS_RESTARTS=200 FAULTS_HOSTILE=1000 \
+	FAULTS_KILLS=120 FAULTS_RUN_KILLS=20 FAULTS_TRAIN_KILLS=6 FAULTS_ROUNDS=200 FAULTS_READS=100000 \
+	FAULTS_ERRORS=160 FAULTS_RUN_ERRORS=30 FAULTS_TRAIN_ERRORS=3 FAULTS_DAMAGE=5000 FAULTS_INPUTS=700 \
+	FAULTS_STATES=20000 FAULTS_RESTARTS=200 FAULTS_HOSTILE=1000 FAULTS_LIMIT_S=600 \
 		$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/faults $(PYTEST)
 
 emulators: ## install the emulator of Azure for the slow tests (npm)

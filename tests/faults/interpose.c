@@ -27,17 +27,19 @@ enum { OPEN_READ = 1, OPEN_WRITE = 2, READ = 4, WRITE = 8, SYNC = 16, RENAME = 3
 static char root[PATH_MAX];
 static size_t root_length;
 static long count, fail_at, kill_at;
-static int fail_with, is_lasting, mask, log_fd = -1, is_armed, was_hit;
+static int fail_with, is_lasting, mask, log_fd = -1, trace_fd = -1, is_armed, was_hit;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(name) \
     static __typeof__(name) *real; \
     if (real == NULL) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
-void faults_arm(const char *folder, int kinds, long kill, long fail, int error, int lasting, int log) {
+void faults_arm(const char *folder, int kinds, long kill, long fail, int error, int lasting, int log,
+                 int trace) {
     strncpy(root, folder, sizeof root - 1);
     root_length = strlen(root);
     mask = kinds; kill_at = kill; fail_at = fail; fail_with = error; is_lasting = lasting; log_fd = log;
+    trace_fd = trace;
     count = 0; was_hit = 0; is_armed = 1;
 }
 
@@ -67,7 +69,7 @@ static const char *place(int folder, const char *name, char *buffer) {
 }
 
 static const char *place_of(int descriptor, char *buffer) {
-    if (!is_armed || descriptor < 0 || descriptor == log_fd) return NULL;
+    if (!is_armed || descriptor < 0 || descriptor == log_fd || descriptor == trace_fd) return NULL;
     char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = readlink(link, buffer, PATH_MAX - 1);
@@ -81,9 +83,14 @@ static ssize_t raw_write(int descriptor, const void *data, size_t size) {
     return real(descriptor, data, size);
 }
 
-/* Count one operation; -1 with errno if it must fail. */
-static int take(int kind) {
+/* Count one operation, and append "kind path" to the trace; -1 with errno if it must fail. */
+static int take(int kind, const char *path) {
     if (!(kind & mask)) return 0;
+    if (trace_fd >= 0) {
+        char line[PATH_MAX + 16];
+        int length = snprintf(line, sizeof line, "%d %s\n", kind, path);
+        raw_write(trace_fd, line, (size_t)length);
+    }
     long at = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     if (kill_at > 0 && at == kill_at) { kill(getpid(), SIGKILL); pause(); }
     if (fail_at > 0 && (is_lasting ? at >= fail_at : at == fail_at)) {
@@ -112,7 +119,7 @@ static int begin_open(int folder, const char *name, int flags, char *buffer, con
     int is_new = writes && (flags & O_CREAT) && lstat(*path, &found) != 0;
     /* a full disk fails only the opening that makes a file */
     if (fail_with == ENOSPC && writes && !is_new) return 0;
-    if (take(writes ? OPEN_WRITE : OPEN_READ)) return -1;
+    if (take(writes ? OPEN_WRITE : OPEN_READ, *path)) return -1;
     if (is_new) note("create %s %ld %ld\n", *path, NULL, 0, NULL, 0);
     else if (writes && (flags & O_TRUNC)) note("truncate %s %ld %ld\n", *path, NULL, 0, NULL, 0);
     return 0;
@@ -139,7 +146,7 @@ OPEN(open) OPEN(open64) OPENAT(openat) OPENAT(openat64)
 #define READ_CALL(symbol, type, declared, ...) \
     ssize_t symbol declared { \
         REAL(symbol); char buffer[PATH_MAX]; \
-        if (place_of(descriptor, buffer) != NULL && take(READ)) return -1; \
+        if (place_of(descriptor, buffer) != NULL && take(READ, buffer)) return -1; \
         return real(__VA_ARGS__); }
 READ_CALL(read, ssize_t, (int descriptor, void *data, size_t size), descriptor, data, size)
 READ_CALL(pread, ssize_t, (int descriptor, void *data, size_t size, off_t at), descriptor, data, size, at)
@@ -149,7 +156,7 @@ static int begin_write(int descriptor, const void *data, size_t size, long at) {
     char buffer[PATH_MAX];
     const char *path = place_of(descriptor, buffer);
     if (path == NULL) return 0;
-    if (take(WRITE)) return -1;
+    if (take(WRITE, path)) return -1;
     if (log_fd >= 0) {
         if (at < 0) {
             int flags = fcntl(descriptor, F_GETFL);
@@ -183,7 +190,7 @@ PWRITE(pwrite, off_t) PWRITE(pwrite64, off64_t)
         BEGIN_LOG; \
         const char *path = place_of(descriptor, buffer); \
         int result = 0; \
-        if (path != NULL && take(SYNC)) result = -1; \
+        if (path != NULL && take(SYNC, path)) result = -1; \
         else { \
             if (path == NULL) result = real(descriptor); /* the machine under test keeps its power */ \
             if (path != NULL) note("sync %s %ld %ld\n", path, NULL, 0, NULL, 0); \
@@ -196,7 +203,7 @@ SYNC_CALL(fsync) SYNC_CALL(fdatasync)
         REAL(symbol); char buffer[PATH_MAX]; \
         BEGIN_LOG; \
         const char *path = place_of(descriptor, buffer); \
-        int result = path != NULL && take(TRUNCATE) ? -1 : real(descriptor, size); \
+        int result = path != NULL && take(TRUNCATE, buffer) ? -1 : real(descriptor, size); \
         if (path != NULL && result == 0) note("truncate %s %ld %ld\n", path, NULL, (long)size, NULL, 0); \
         END_LOG; return result; }
 TRUNCATE_CALL(ftruncate, off_t) TRUNCATE_CALL(ftruncate64, off64_t)
@@ -207,7 +214,7 @@ static int do_rename(int from, const char *source, int to, const char *target) {
     char first[PATH_MAX], second[PATH_MAX];
     BEGIN_LOG;
     const char *old = place(from, source, first), *new = place(to, target, second);
-    int result = old != NULL && take(RENAME) ? -1 : real(from, source, to, target);
+    int result = old != NULL && take(RENAME, old) ? -1 : real(from, source, to, target);
     if (old != NULL && new != NULL && result == 0) note("rename %s %s\n", old, new, 0, NULL, 0);
     END_LOG; return result;
 }
@@ -220,7 +227,7 @@ static int do_remove(int folder, const char *name, int flags) {
     char buffer[PATH_MAX];
     BEGIN_LOG;
     const char *path = place(folder, name, buffer);
-    int result = path != NULL && take(REMOVE) ? -1 : real(folder, name, flags);
+    int result = path != NULL && take(REMOVE, path) ? -1 : real(folder, name, flags);
     if (path != NULL && result == 0)
         note(flags & AT_REMOVEDIR ? "rmdir %s %ld %ld\n" : "unlink %s %ld %ld\n", path, NULL, 0, NULL, 0);
     END_LOG; return result;
@@ -235,7 +242,7 @@ static int do_mkdir(int folder, const char *name, mode_t mode) {
     char buffer[PATH_MAX];
     BEGIN_LOG;
     const char *path = place(folder, name, buffer);
-    int result = path != NULL && take(MKDIR) ? -1 : real(folder, name, mode);
+    int result = path != NULL && take(MKDIR, path) ? -1 : real(folder, name, mode);
     if (path != NULL && result == 0) note("mkdir %s %ld %ld\n", path, NULL, 0, NULL, 0);
     END_LOG; return result;
 }
@@ -244,6 +251,6 @@ int mkdirat(int folder, const char *name, mode_t mode) { return do_mkdir(folder,
 
 DIR *opendir(const char *name) {
     REAL(opendir); char buffer[PATH_MAX];
-    if (place(AT_FDCWD, name, buffer) != NULL && take(LIST)) return NULL;
+    if (place(AT_FDCWD, name, buffer) != NULL && take(LIST, buffer)) return NULL;
     return real(name);
 }

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 HERE = Path(__file__).parent
 KILLED = -signal.SIGKILL
@@ -27,6 +28,10 @@ FAILING = {
     errno.EACCES: OPEN_READ | OPEN_WRITE | RENAME | REMOVE | MKDIR | LIST,
 }
 """Kinds of operations that end with each error."""
+
+Site: TypeAlias = tuple[str, str]
+"""Operation and the one before it: kind and path each, without what differs between partitions, versions and runs."""
+_VARYING = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}|[0-9a-f]{8,}|\d+")
 
 
 class Ending(NamedTuple):
@@ -56,6 +61,7 @@ class Interposed:
         is_lasting: bool = False,
         kill_after_s: float = 0.0,
         log: Path | None = None,
+        trace: Path | None = None,
     ) -> Ending:
         """Run a command and return its end.
 
@@ -69,6 +75,7 @@ class Interposed:
             is_lasting: all later operations of these kinds fail too, as on a full disk.
             kill_after_s: seconds until the process is killed; 0: never.
             log: file to which all changes are appended.
+            trace: file to which kind and path of each operation that counts are appended.
         """
         faults = {
             "kinds": kinds,
@@ -77,9 +84,20 @@ class Interposed:
             "error": error,
             "is_lasting": int(is_lasting),
             "log": None if log is None else str(log),
+            "trace": None if trace is None else str(trace),
         }
         (ending,) = self._ask(root, arguments, faults, [kill_after_s])
         return ending
+
+    def sites(self, root: Path, *arguments: str, kinds: int = ALL, error: int = 0) -> list[Site]:
+        """Run a command without faults, and return its operations in order."""
+        trace = root.with_name("trace")
+        trace.unlink(missing_ok=True)
+        ended = self.run(root, *arguments, kinds=kinds, error=error, trace=trace)
+        assert ended.status == 0, f"status {ended.status} after {ended.seconds:.0f} s: {ended.said}"
+        lines = trace.read_text().splitlines() if trace.exists() else []
+        steps = [f"{kind} {_VARYING.sub('#', path.removeprefix(str(root)))}" for kind, path in map(str.split, lines)]
+        return list(zip(["", *steps], steps, strict=False))
 
     def run_together(self, root: Path, *arguments: str, kill_after_s: Sequence[float]) -> list[Ending]:
         """Run one command in several processes at once; each is killed after its seconds, or never if they are 0."""
@@ -93,6 +111,7 @@ class Interposed:
             "arguments": arguments,
             "kinds": ALL,
             "log": None,
+            "trace": None,
             "limit_s": LIMIT_S,
             **dict.fromkeys(("kill_at", "fail_at", "error", "is_lasting"), 0),
             **faults,

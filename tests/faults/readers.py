@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,9 +134,10 @@ def reading(
         reads: reads after which a reader ends by itself; 0: none.
     """
     seen = Reading()
-    stop, expected = folder.parent.with_name("stop"), folder.parent.with_name("known.json")
+    stop, begin, expected = (folder.parent.with_name(name) for name in ("stop", "begin", "known.json"))
     expected.write_text(json.dumps(known))
-    stop.unlink(missing_ok=True)
+    for path in (stop, begin):
+        path.unlink(missing_ok=True)
     root = Path(__file__).parents[2]
     started = {
         name: subprocess.Popen(
@@ -151,6 +153,7 @@ def reading(
         for process in started.values():
             assert process.stdout is not None
             assert process.stdout.readline() == "reading\n"
+        begin.touch()  # none reads before the first commit, or ends before the last reader is ready
         yield seen
     finally:
         stop.touch()
@@ -168,6 +171,8 @@ def main(name: str, folder: Path, stop: Path, expected: Path, most: int) -> None
     reads, loud, silent, errors = 0, 0, [], set()
     read(folder / next(iter(known)))
     print("reading", flush=True)
+    while not (stop.exists() or stop.with_name("begin").exists()):
+        time.sleep(0.01)
     while not stop.exists() and not 0 < most <= reads:
         for path, contents in known.items():
             reads += 1

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 
@@ -11,15 +12,19 @@ def size(name: str, short: int) -> int:
     return int(os.environ.get(f"FAULTS_{name}", short))
 
 
-def chosen(steps: int, most: int, seed: int) -> list[int]:
-    """Return the numbers 1 to `steps`, or a random choice of `most` of them in order.
+def chosen(sites: Sequence[Hashable], most: int, seed: int) -> list[int]:
+    """Return the numbers, from 1, of at most `most` operations in order: one of each site, then others at random.
 
-    >>> chosen(3, 5, seed=0), len(chosen(100, 5, seed=0))
-    ([1, 2, 3], 5)
+    >>> chosen("abc", 5, seed=0), chosen("aaab" + "a" * 9, 2, seed=0)[-1] >= 4
+    ([1, 2, 3], True)
     """
-    if steps <= most:
-        return list(range(1, steps + 1))
-    return sorted(random.Random(seed).sample(range(1, steps + 1), most))
+    rng = random.Random(seed)
+    numbers = list(range(1, len(sites) + 1))
+    rng.shuffle(numbers)
+    first_of = {sites[number - 1]: number for number in numbers}
+    firsts = set(first_of.values())
+    ordered = [*first_of.values(), *(number for number in numbers if number not in firsts)]
+    return sorted(ordered[:most])
 
 
 def record(what: str, **figures: object) -> None:
