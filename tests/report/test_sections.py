@@ -86,7 +86,7 @@ def test_tiles_sum_over_partitions():
 def test_partitions_name_columns_with_values_that_the_model_reads_in_part():
     rows = sections.build_partition_rows([partition_result("a", rows=9, cut={"line": 3, "basket": 1})])
 
-    assert rows[0].cut == "line (3), basket (1)"
+    assert rows[0].cut == "line: 3, basket: 1"
 
 
 def test_stages_are_in_processing_order():

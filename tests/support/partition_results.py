@@ -15,8 +15,15 @@ def partition_result(
     seconds: Mapping[str, float] | None = None,
     wall_s: float | None = None,
     reason: str = "",
+    cut: Mapping[str, int] | None = None,
 ) -> PartitionResult:
     details = ScoreDetails(
-        rows=rows, flagged=flagged, invalid=invalid or {}, unseen=unseen or {}, seconds=seconds or {}, wall_s=wall_s
+        rows=rows,
+        flagged=flagged,
+        invalid=invalid or {},
+        unseen=unseen or {},
+        cut=cut or {},
+        seconds=seconds or {},
+        wall_s=wall_s,
     )
     return PartitionResult(partition=partition, status=status, details=details, reason=reason)
