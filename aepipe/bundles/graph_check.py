@@ -4,6 +4,7 @@ It runs before onnxruntime opens a graph. What only a run can show, such as memo
 next, is limited by the child process of `aepipe verify --untrusted`.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ MOST_TRIPS = 1_000_000
 
 _MOST_KEPT = 64  # values of a constant that can be a shape
 _MOST_DEPTH = 16  # graphs within graphs
+_MOST_REMEMBERED = 64
+_remembered: dict[tuple[bytes, tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
+"""Faults of the graphs checked before: a flow opens the same bundle for every partition."""
 _SIZE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Reshape": 1, "Tile": 1, "OneHot": 1, "Resize": 3}
 
 
@@ -33,10 +37,21 @@ def graph_faults(onnx_bytes: bytes, *, inputs: Sequence[str], outputs: Sequence[
         inputs: names of the tensors that the manifest says it takes.
         outputs: names of the tensors that the manifest says it returns.
     """
+    known = (hashlib.sha256(onnx_bytes).digest(), tuple(inputs), tuple(outputs))
+    faults = _remembered.get(known)
+    if faults is None:
+        faults = _find(onnx_bytes, inputs, outputs)
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[known] = faults
+    return list(faults)
+
+
+def _find(onnx_bytes: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> tuple[str, ...]:
     try:
-        return list(dict.fromkeys(_model_faults(onnx_messages.parse_model(onnx_bytes), inputs, outputs)))
+        return tuple(dict.fromkeys(_model_faults(onnx_messages.parse_model(onnx_bytes), inputs, outputs)))
     except Exception:  # DecodeError, or names that are not text, which protobuf returns as bytes
-        return ["is not an ONNX file"]
+        return ("is not an ONNX file",)
 
 
 def _model_faults(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Iterator[str]:

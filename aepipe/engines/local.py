@@ -49,7 +49,7 @@ def run(
 
 
 class LocalEngine:
-    """A checked bundle, and one session per worker, or two sessions for all workers on a GPU."""
+    """A checked bundle, and one session per worker that has work, or two sessions for all workers on a GPU."""
 
     def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
         keep_freed_memory()
@@ -99,7 +99,8 @@ class LocalEngine:
             return self._shared[worker % len(self._shared)]
         with self._opening:
             while len(self._runners) <= worker:
-                self._runners.append(self._make_runner())
+                # a worker may find nothing to do: 16 cores would open 16 sessions for a small partition
+                self._runners.append(self._make_runner(is_lazy=True))
         return self._runners[worker]
 
     def _open_shared(self, count: int) -> list[Runner[Session]]:
@@ -112,10 +113,10 @@ class LocalEngine:
             log.warning("%d sessions share the work: the next one could not be opened: %s", len(shared), error)
         return shared
 
-    def _make_runner(self) -> Runner[Session]:
+    def _make_runner(self, *, is_lazy: bool = False) -> Runner[Session]:
         onnx, _ = self.bundle.part("scorer")
         make = partial(Session, onnx, device=self._device, gpu_memory_mb=self._gpu_memory_mb)
-        return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda")
+        return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda", is_lazy=is_lazy)
 
 
 def sessions_to_share(device: Literal["cpu", "cuda"], *, workers: int) -> int:

@@ -39,15 +39,18 @@ BATCH_ROWS = 2_048
 class Runner(Generic[G]):
     """Runner of batches of at most `batch_rows` rows, halved for good when memory runs out. Threads take turns."""
 
-    def __init__(self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False) -> None:
+    def __init__(
+        self, make: Callable[[], G], *, batch_rows: int = BATCH_ROWS, padded: bool = False, is_lazy: bool = False
+    ) -> None:
         """Open the graph.
 
         Args:
             make: opens the graph; called again after each halving.
             batch_rows: maximum rows per batch.
             padded: pad every batch to `batch_rows` rows, so that a GPU tunes its kernels for one shape.
+            is_lazy: open the graph when it is first used.
         """
-        self._graph: G = make()
+        self._graph: G | None = None if is_lazy else make()
         self.batch_rows = batch_rows
         self._make = make
         self._padded = padded
@@ -58,7 +61,7 @@ class Runner(Generic[G]):
     def graph(self) -> G:
         """The open graph; waits while another thread reopens it."""
         with self._turn:
-            return self._graph
+            return self._opened()
 
     def run_into(self, tensors: Tensors, out: Tensors) -> None:
         """Write the outputs named in `out` into its arrays, B rows each.
@@ -92,14 +95,14 @@ class Runner(Generic[G]):
 
     def _run(self, tensors: Tensors, out: Tensors, size: int) -> None:
         if not self._padded or size == self.batch_rows:
-            self._graph.run_into(tensors, out)
+            self._opened().run_into(tensors, out)
             return
         for name, values in tensors.items():
             if name not in self._padding:
                 self._padding[name] = np.zeros((self.batch_rows, *values.shape[1:]), values.dtype)
             self._padding[name][:size] = values
         outputs = {name: np.empty((self.batch_rows, *v.shape[1:]), v.dtype) for name, v in out.items()}
-        self._graph.run_into(self._padding, outputs)
+        self._opened().run_into(self._padding, outputs)
         for name, values in out.items():
             values[...] = outputs[name][:size]
 
@@ -111,8 +114,14 @@ class Runner(Generic[G]):
         self.batch_rows = size // 2
         self._padding.clear()
         log.warning("out of memory with %d rows per batch; continuing with %d", size, self.batch_rows)
-        del self._graph  # frees its memory before the next graph is opened
-        self._graph = self._make()
+        self._graph = None  # frees its memory before the next graph is opened
+        self._opened()
+
+    def _opened(self) -> G:
+        """Return the graph; the caller has its turn."""
+        if self._graph is None:
+            self._graph = self._make()
+        return self._graph
 
 
 def outputs_of(runner: Runner[Session], tensors: Tensors) -> dict[str, NDArray[np.generic]]:

@@ -176,21 +176,25 @@ def _parquet_files(
 
     Such a folder stands for its files: reading it raises the error that concerns its partition.
     """
-    for entry in sorted(folder.iterdir()):
-        hidden = entry.name.startswith((".", "_"))
-        if entry.is_dir():
-            target = entry.resolve()
-            if (hidden and not _is_hive(entry.name)) or target in skipped:
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = entry.name
+        hidden = name.startswith((".", "_"))
+        path, is_link = folder / name, entry.is_symlink()
+        if path.is_dir() if is_link else entry.is_dir():
+            target = path.resolve() if is_link else ancestors[-1] / name  # to resolve asks for each folder above it
+            if (hidden and not _is_hive(name)) or target in skipped:
                 continue
             is_loop = target in ancestors
-            if is_loop or not os.access(entry, os.R_OK | os.X_OK):
-                _log.warning("%s %s", printable(entry), "links to a folder above it" if is_loop else "cannot be listed")
-                unreadable.add(entry)
-                yield entry
+            if is_loop or not os.access(path, os.R_OK | os.X_OK):
+                _log.warning("%s %s", printable(path), "links to a folder above it" if is_loop else "cannot be listed")
+                unreadable.add(path)
+                yield path
             else:
-                yield from _parquet_files(entry, skipped, (*ancestors, target), unreadable)
-        elif entry.suffix == ".parquet" and not hidden:
-            yield entry
+                yield from _parquet_files(path, skipped, (*ancestors, target), unreadable)
+        elif name.endswith(".parquet") and not hidden:
+            yield path
 
 
 def _stored_files(root: Path, skipped: set[Path], _: tuple[Path, ...], __: set[Path]) -> Iterator[Path]:

@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from aepipe.bundles import graph_check, onnx_messages
 from aepipe.bundles.aliases import LOG_NAME
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.graph_check import graph_faults
@@ -297,3 +298,16 @@ def test_fuzzed_bundles_end_in_one_sentence_and_touch_nothing_outside(tmp_path: 
     counts = json.loads(done.stdout)
     assert counts["opened"] + counts["refused"] == count
     assert counts["refused"] > count / 2
+
+
+def test_a_graph_is_parsed_once_for_each_list_of_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, parsed = graph("z = Sub (num, eps)"), list[bytes]()
+    parse = onnx_messages.parse_model
+    monkeypatch.setattr(onnx_messages, "parse_model", lambda content: parsed.append(content) or parse(content))
+    monkeypatch.setattr(graph_check, "_remembered", {})
+
+    found = [graph_faults(data, inputs=inputs, outputs=["z"]) for inputs in (["num", "eps"], ["num", "eps"], ["other"])]
+
+    assert found[0] == found[1]
+    assert found[2] != found[0]
+    assert len(parsed) == 2

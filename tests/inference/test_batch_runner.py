@@ -48,6 +48,18 @@ def test_rows_are_run_in_batches_of_at_most_the_requested_size() -> None:
     assert runner.graph.batches == [4, 4, 2]
 
 
+def test_lazy_runner_opens_its_graph_at_the_first_rows() -> None:
+    opened: list[Doubler] = []
+    runner = Runner(lambda: opened.append(Doubler()) or opened[-1], is_lazy=True)  # type: ignore[func-returns-value]
+
+    runner.limit(3)
+    assert opened == []
+
+    doubled(runner, 2)
+    doubled(runner, 2)
+    assert [graph.batches for graph in opened] == [[2, 2]]
+
+
 def test_too_large_batch_is_halved_for_good_and_the_graph_reopened() -> None:
     opened: list[Doubler] = []
 
