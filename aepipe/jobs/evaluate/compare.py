@@ -101,17 +101,20 @@ def _downstream(
         names = [name for name in encoded.column_names if name.startswith("z_")]
         kinds.append(("PCA", np.column_stack([encoded[name].to_numpy() for name in names])))
     return tuple(
-        Downstream(name=name, width=matrix.shape[1], accuracy=_accuracy(matrix, target)) for name, matrix in kinds
+        Downstream(name=name, width=matrix.shape[1], accuracy=label_accuracy(matrix, target)) for name, matrix in kinds
     )
 
 
-def _accuracy(matrix: NDArray[np.floating], target: NDArray[np.str_]) -> float:
+def label_accuracy(matrix: NDArray[np.floating], target: NDArray[np.str_]) -> float:
+    """Return the accuracy of a logistic regression of the label on features (B, D), the mean of five folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000))
+    # float32 halves the time; before standardisation it would lose the differences of large numbers, such as times
+    narrow = FunctionTransformer(np.float32)
+    classifier = make_pipeline(StandardScaler(), narrow, LogisticRegression(max_iter=2_000))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with one_thread():  # on a busy machine, two threads took twenty times as long
         return float(cross_val_score(classifier, matrix, target, cv=folds).mean())

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
-from aepipe.jobs.evaluate.compare import compare
+from aepipe.jobs.evaluate.compare import compare, label_accuracy
 from aepipe.jobs.nightly import night
 from aepipe.jobs.report import page_data
 from aepipe.jobs.report.report import report
@@ -68,6 +69,16 @@ def test_the_stored_baseline_is_a_scorer_alone_and_scores_as_the_whole_family(
     assert {"encoder", "decoder", "sampler", "prior"} < set(whole.bundle.manifest.parts)
     rows = read(source(scored_cells, NIGHTS[0]))
     np.testing.assert_array_equal(alone.score(rows)["score"], whole.score(rows)["score"])
+
+
+def test_features_predict_a_label_from_small_differences_of_large_numbers() -> None:
+    generator = np.random.default_rng(0)
+    target = generator.integers(0, 2, 400)
+    nanoseconds = 1.7e18 + 1e9 * (target + generator.normal(size=400) / 4)
+
+    accuracy = label_accuracy(np.column_stack([nanoseconds, generator.normal(size=400)]), target.astype(str))
+
+    assert accuracy == pytest.approx(norm.cdf(2), abs=0.02)  # the means are four standard deviations apart
 
 
 def test_top_anomalies_are_shown_with_their_source(scored_cells: Path) -> None:
