@@ -1,4 +1,4 @@
-"""Settings under which torch's exporter makes the same graphs in half of the time.
+"""Settings under which torch's exporter makes the same graphs in less time.
 
 They are private to torch and onnxscript: what another version lacks stays as it is, and takes longer.
 """
