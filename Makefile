@@ -81,7 +81,7 @@ benchmark-detection: $(READY) ## hours: anomaly scores on ADBench's tables, comp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.detection $(DETECTION)
 
-benchmark-synthesis: $(READY) ## an hour: synthetic rows of a census table, compared with TVAE if ctgan is installed; SYNTHESIS=--quick
+benchmark-synthesis: $(READY) ## an hour: synthetic rows of a table, compared with a copula and installed peers; SYNTHESIS=--quick
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[benchmarks]"
 	$(BIN)/python -m benchmarks.synthesis $(SYNTHESIS)
 

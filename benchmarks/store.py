@@ -23,7 +23,7 @@ PACKAGES = (
     "pythae",
     "pyod",
     "ctgan",
-    "lightgbm",
+    "mostlyai-engine",
     "pandas",
     "pyarrow",
     "ray",

@@ -1,36 +1,31 @@
-"""Generators of synthetic rows: aepipe through jobs and files, TVAE, and real rows as the upper bound."""
+"""Generators of synthetic rows: aepipe through jobs and files, peers, and real rows as the upper bound."""
 
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from benchmarks.synthesis_copula import GaussianCopula
+from benchmarks.synthesis_measures import Order
+
 SPEED_ROWS = 200_000
+_MOST_DRAWS = 10
+"""Draws per training row from which a peer's rows of a class, or in an order, are chosen."""
 
 T = TypeVar("T")
 
 
-class Made(NamedTuple):
-    """Synthetic rows, rows of one class that were asked for, and what they cost in CPU seconds of one thread."""
-
-    rows: pa.Table
-    asked: pa.Table
-    kept: float
-    """share of the draws for `asked` that could be kept"""
-    train_cpu_s: float
-    rows_a_cpu_s: float
-    """as what each gives: ours writes Parquet, the peer makes a DataFrame"""
-
-
-class Asked(NamedTuple):
-    """A class: the rows whose column has this value."""
+class Class(NamedTuple):
+    """The rows whose column has this value."""
 
     column: str
     value: str
@@ -45,11 +40,32 @@ class Asked(NamedTuple):
         return table.filter(pc.equal(table[self.column], self.value))
 
 
-Maker = Callable[[pa.Table, Asked, int, int], Made]
-"""(training rows, class, rows of each, seed)"""
+class Asked(NamedTuple):
+    """What is asked of a maker besides rows: rows of a class, and rows in which one number is at most another."""
+
+    of_class: Class | None
+    order: Order | None
 
 
-def aepipe(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Synthetic rows, what else was asked for, and what they cost in CPU seconds of one thread; None: not measured."""
+
+    rows: pa.Table
+    of_class: pa.Table | None = None
+    kept: float | None = None
+    """share of the draws for `of_class` that could be kept"""
+    ordered: pa.Table | None = None
+    train_cpu_s: float | None = None
+    rows_a_cpu_s: float | None = None
+    """as what each gives: ours writes Parquet, the peers make a table"""
+
+
+Maker = Callable[[pa.Table, Asked, int], Made]
+"""(training rows, what is asked, seed)"""
+
+
+def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
     """Job file, `aepipe train` with its defaults and `aepipe sample`, each as a person would call it."""
     from aepipe.jobs.sample.sample import sample
     from aepipe.jobs.train.train import train as train_job
@@ -58,48 +74,96 @@ def aepipe(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
         job = Path(folder) / "job.toml"
         (Path(folder) / "rows").mkdir()
         pq.write_table(train, Path(folder) / "rows" / "part.parquet")
-        job.write_text(
+        text = (
             f'name = "table"\n[data]\npath = "rows"\n[model]\nfamily = "tabular_vae"\n[train]\nseed = {seed}\n'
             '[samples.quality]\ncheck = false\n[run]\ndevice = "cpu"\n'
         )
+        job.write_text(text)
+
+        def drawn(partition: str, where: str | None = None) -> pa.Table:
+            found = sample(job, rows=train.num_rows, seed=seed + 1, partition=partition, where=where)
+            return pq.read_table(found.path).select(train.column_names)
+
         _, train_cpu_s = _timed(lambda: train_job(job))
-        made = sample(job, rows=rows, seed=seed + 1, partition="made")
-        requested = sample(job, rows=rows, seed=seed + 1, partition="asked", where=asked.where)
-        sample(job, rows=2_048, seed=seed + 1, partition="warm")
+        rows = drawn("free")
         _, speed_s = _timed(lambda: sample(job, rows=SPEED_ROWS, seed=seed + 2, partition="many"))
-        drawn = pq.read_table(requested.path).select(train.column_names)
-        return Made(
-            pq.read_table(made.path).select(train.column_names),
-            drawn,
-            asked.of(drawn).num_rows / drawn.num_rows,
-            train_cpu_s,
-            SPEED_ROWS / speed_s,
-        )
+        of_class = None if asked.of_class is None else drawn("class", asked.of_class.where)
+        kept = None if of_class is None or asked.of_class is None else asked.of_class.of(of_class).num_rows
+        ordered = None
+        if asked.order is not None:
+            low, high = asked.order
+            job.write_text(f'{text}[[samples.constraints]]\nlow = "{low}"\nhigh = "{high}"\n')
+            ordered = drawn("held")
+        share = None if kept is None else kept / train.num_rows
+        return Made(rows, of_class, share, ordered, train_cpu_s, SPEED_ROWS / speed_s)
 
 
-def tvae(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
-    """SDV's TVAE at its defaults, on the CPU; rows of a class are those among its draws."""
+def copula(train: pa.Table, asked: Asked, seed: int) -> Made:
+    """The Gaussian copula of `synthesis_copula`."""
+    model, train_cpu_s = _timed(lambda: GaussianCopula(train, seed=seed))
+    seeds = iter(range(seed + 1, seed + 4))
+    return _by_rejection(lambda rows: model.sample(rows, seed=next(seeds)), train, asked, train_cpu_s)
+
+
+def tvae(train: pa.Table, asked: Asked, seed: int) -> Made:
+    """SDV's TVAE at its defaults, on the CPU; it takes no missing values."""
     import torch
     from ctgan import TVAE
 
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  # it has no seed of its own
-    frame = train.to_pandas()
+    frame = train.to_pandas().dropna()
     texts = [field.name for field in train.schema if pt.is_string(field.type)]
     model = TVAE(enable_gpu=False)
     _, train_cpu_s = _timed(lambda: model.fit(frame, discrete_columns=texts))
-    made = pa.Table.from_pandas(model.sample(rows), preserve_index=False).select(train.column_names)
-    many, speed_s = _timed(lambda: model.sample(SPEED_ROWS))
-    kept = asked.of(pa.Table.from_pandas(many, preserve_index=False).select(train.column_names))
-    return Made(made, kept.slice(0, rows), kept.num_rows / SPEED_ROWS, train_cpu_s, SPEED_ROWS / speed_s)
+    return _by_rejection(lambda rows: _as_in(train, model.sample(rows)), train, asked, train_cpu_s)
 
 
-def real_rows(train: pa.Table, asked: Asked, rows: int, seed: int) -> Made:
+def tabular_argn(train: pa.Table, asked: Asked, seed: int) -> Made:
+    """mostlyai's TabularARGN at its defaults, on the CPU."""
+    from mostlyai.engine import TabularARGN
+
+    model = TabularARGN(device="cpu", random_state=seed)
+    _, train_cpu_s = _timed(lambda: model.fit(train.to_pandas()))
+    return _by_rejection(lambda rows: _as_in(train, model.sample(rows)), train, asked, train_cpu_s)
+
+
+def real_rows(train: pa.Table, asked: Asked, seed: int) -> Made:
     """The training rows themselves: how good rows can be."""
-    return Made(train, asked.of(train), float("nan"), float("nan"), float("nan"))
+    return Made(train, None if asked.of_class is None else asked.of_class.of(train))
 
 
-MAKERS: Mapping[str, Maker] = {"aepipe": aepipe, "TVAE": tvae, "real rows": real_rows}
+MAKERS: Mapping[str, Maker] = {
+    "aepipe": aepipe,
+    "copula": copula,
+    "TVAE": tvae,
+    "TabularARGN": tabular_argn,
+    "real rows": real_rows,
+}
+NEEDS = {"TVAE": ("ctgan", "ctgan"), "TabularARGN": ("mostlyai", "mostlyai-engine")}
+"""Module and package that a maker needs; they are no dependencies."""
+
+
+def _by_rejection(draw: Callable[[int], pa.Table], train: pa.Table, asked: Asked, train_cpu_s: float) -> Made:
+    """Draw rows, and choose what was asked for among many draws."""
+    rows = draw(train.num_rows)
+    many, speed_s = _timed(lambda: draw(max(SPEED_ROWS, _MOST_DRAWS * train.num_rows)))
+    of_class = None if asked.of_class is None else asked.of_class.of(many)
+    ordered = None
+    if asked.order is not None:
+        ordered = many.filter(pc.fill_null(pc.less_equal(many[asked.order.low], many[asked.order.high]), True))
+    return Made(
+        rows,
+        None if of_class is None else of_class.slice(0, train.num_rows),
+        None if of_class is None else of_class.num_rows / many.num_rows,
+        ordered,
+        train_cpu_s,
+        many.num_rows / speed_s,
+    )
+
+
+def _as_in(train: pa.Table, frame: pd.DataFrame) -> pa.Table:
+    return pa.Table.from_pandas(frame, preserve_index=False).select(train.column_names).cast(train.schema)
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
