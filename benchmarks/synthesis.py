@@ -143,14 +143,14 @@ def section(results: Sequence[Result]) -> str:
         f"Made by `python -m benchmarks.{NAME} TABLE=TARGET ... --rows N`; the rows to learn from are in brackets, at "
         "most half of a table, or of adult 65 %. aepipe: family `tabular_vae` with the defaults of its job; it keeps "
         "30 % of the rows for early stopping and calibration. copula: a Gaussian copula of ranks. TVAE and "
-        "TabularARGN: at their defaults, where ctgan and mostlyai-engine are installed. Real rows: the training rows in "
-        "place of synthetic ones. adult and flights were used in development, the other tables were not.",
+        "TabularARGN: at their defaults, where ctgan and mostlyai-engine are installed. Real rows: the training rows "
+        "in place of synthetic ones. adult and flights were used in development, the other tables were not.",
         "",
         "Two-sample: boosted trees, or logistic regression, 0.5 is ideal. Usefulness: boosted trees that learned the "
         "target from synthetic rows, tested on held-out rows. Mean, spread and quantiles: the largest error of a "
         "number column, in standard deviations of the training rows. Rare shares: mean ratio to the share in training, "
-        "values of 0.2 to 1 % of the rows. Dependencies: share of rows in which a column follows from another one as in "
-        "training.",
+        "values of 0.2 to 1 % of the rows. Dependencies: share of rows in which a column follows from another one as "
+        "in training.",
         "",
         origin(results),
         "",
