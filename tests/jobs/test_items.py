@@ -48,8 +48,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "job.toml"
     path.write_text(
         'name = "shop"\n[data]\npath = "rows"\nkeys = ["user"]\n[columns]\nitems = "items"\n'
-        '[model]\nfamily = "mult_vae"\nlatent = 8\nhidden = [32]\n'
-        '[train]\nto = "dt=2026-01-01"\nepochs = 40\n[calibration]\nalpha = 0.02\n[samples]\nrows = 200\n'
+        '[model]\nfamily = "mult_vae"\nlatent = 8\n'
+        '[train]\nto = "dt=2026-01-01"\nepochs = 150\n[calibration]\nalpha = 0.02\n[samples]\nrows = 200\n'
     )
     train(path)
     score(path)
