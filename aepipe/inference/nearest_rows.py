@@ -1,7 +1,7 @@
 """Values that the nearest known rows have in the missing cells of a row (Troyanskaya et al. 2001)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -68,7 +68,7 @@ class NearestRows:
         values = tuple(plain_values(batch[name]).unique().drop_null() for name in categories)
         empty = Cells(np.zeros((0, len(numbers))), np.zeros((0, len(categories)), np.int64))
         unfilled = cls(tuple(numbers), tuple(categories), center, scale, values, empty)
-        return cls(tuple(numbers), tuple(categories), center, scale, values, unfilled.cells(batch))
+        return replace(unfilled, known=unfilled.cells(batch))
 
     def cells(self, rows: pa.RecordBatch | Mapping[str, pa.Array]) -> Cells:
         """Return the compared cells of rows."""

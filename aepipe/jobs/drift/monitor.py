@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +25,9 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.drift import Drift, Retrain
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
-from aepipe.jobs.drift.window import Counts, Window, WindowDrift, compare_window
+from aepipe.jobs.drift.window import Counts, Window, WindowDrift, compare_counts, compare_window
 from aepipe.jobs.results import Result
-from aepipe.metrics.drift import change_between, drift_p_value, evidence, next_martingale
+from aepipe.metrics.drift import evidence, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
@@ -37,6 +38,9 @@ from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import natural_order
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C")
+"""Counts of a stream in one partition, as an array or as they are stored."""
 
 MOST_ROWS = 50_000
 """Rows per partition that are compared, evenly spaced: enough for a distance of 0.01."""
@@ -225,16 +229,16 @@ class _Monitor:
         """Return streams and windows after the latest compared partition before this one, which may be a late one."""
         place = natural_order(partition)
         earlier = [each for each in self._records.values() if each.streams and natural_order(each.partition) < place]
-        sizes = {stream.name: len(stream.counts) for stream in self._reference.streams}
-        streams, windows = dict[str, StreamDrift](), dict[str, Window]()
+        streams, stored = dict[str, StreamDrift](), dict[str, tuple[tuple[int, ...], ...]]()
         for record in sorted(earlier, key=lambda each: natural_order(each.partition)):
             streams = {stream.name: stream for stream in record.streams}
-            counts = {
-                name: np.array(found + (0,) * (sizes[name] - len(found)), np.int64)
-                for name, found in record.counts.items()
-                if name in sizes
-            }
-            windows = next_windows(windows, counts, streams, self._job.drift.window)
+            stored = next_windows(stored, record.counts, streams, self._job.drift.window)
+        sizes = {stream.name: len(stream.counts) for stream in self._reference.streams}
+        windows = {
+            name: tuple(np.array(found + (0,) * (sizes[name] - len(found)), np.int64) for found in window)
+            for name, window in stored.items()
+            if name in sizes
+        }
         return streams, windows
 
 
@@ -275,8 +279,8 @@ def compare_streams(
 
 
 def next_windows(
-    windows: Mapping[str, Window], counts: Counts, streams: Mapping[str, StreamDrift], size: int
-) -> dict[str, Window]:
+    windows: Mapping[str, tuple[C, ...]], counts: Mapping[str, C], streams: Mapping[str, StreamDrift], size: int
+) -> dict[str, tuple[C, ...]]:
     """Return the windows after a partition: empty after their alarm, and without sudden changes.
 
     Args:
@@ -304,11 +308,8 @@ def _compare_stream(
     enough: float,
 ) -> StreamDrift:
     """Compare one stream; enough: evidence that raises an alarm, shared among all tests (Bonferroni)."""
-    reference = np.asarray(stream.counts, np.int64)
-    change = change_between(reference, current)
     between = 0.0 if stream.spread is None else stream.spread.bound(1 / enough)
-    tolerance = max(settings.tolerance, between)
-    p_value = drift_p_value(reference, current, tolerance=tolerance, reference_level=1 / enough)
+    change, tolerance, p_value = compare_counts(stream, current, settings, between=between, enough=enough)
     martingale = next_martingale(1.0 if before is None else before.martingale, p_value)
     waiting = 0 if before is None else before.cool_down
     # what is left of an odd night never raises an alarm on an ordinary one

@@ -1,6 +1,7 @@
 """Slow window of the drift test: the last partitions together, for a lasting change that no single one shows."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from aepipe.bundles.drift_reference import ReferenceStream
 from aepipe.config.drift import Drift
 from aepipe.jobs.results import Result
-from aepipe.metrics.drift import change_between, drift_p_value
+from aepipe.metrics.drift import Change, change_between, drift_p_value
 
 Counts = Mapping[str, NDArray[np.int64]]
 Window = tuple[NDArray[np.int64], ...]
@@ -26,6 +27,31 @@ class WindowDrift(Result):
     tolerance: float
     p_value: float
     alarm: bool
+
+
+class Comparison(NamedTuple):
+    """Change of counts against a reference, the distance that is no drift, and the p-value beyond it."""
+
+    change: Change
+    tolerance: float
+    p_value: float
+
+
+def compare_counts(
+    stream: ReferenceStream, current: NDArray[np.int64], settings: Drift, *, between: float, enough: float
+) -> Comparison:
+    """Compare the counts of one or several partitions with the reference.
+
+    Args:
+        stream: reference.
+        current: counts, (K,), in the bins of the reference.
+        settings: `[drift]` of the job.
+        between: distance by which training partitions differ.
+        enough: 1 / level of the test.
+    """
+    reference, tolerance = np.asarray(stream.counts, np.int64), max(settings.tolerance, between)
+    p_value = drift_p_value(reference, current, tolerance=tolerance, reference_level=1 / enough)
+    return Comparison(change_between(reference, current), tolerance, p_value)
 
 
 def compare_window(
@@ -46,11 +72,10 @@ def compare_window(
     """
     if not settings.window or len(window) < settings.window:
         return None
-    reference, current = np.asarray(stream.counts, np.int64), np.sum(window, axis=0)
     between = 0.0 if stream.spread is None else stream.spread.pooled_bound(1 / enough, len(window))
-    tolerance = max(settings.tolerance, between)
-    p_value = drift_p_value(reference, current, tolerance=tolerance, reference_level=1 / enough)
-    change = change_between(reference, current)
+    change, tolerance, p_value = compare_counts(
+        stream, np.sum(window, axis=0), settings, between=between, enough=enough
+    )
     return WindowDrift(
         partitions=len(window),
         distance=change.distance,
