@@ -201,7 +201,8 @@ def _meaning(field: FieldInfo) -> str:
     kinds = [field.annotation] if get_origin(field.annotation) is Literal else get_args(field.annotation)
     literal = [kind for kind in kinds if kind is not NoneType]
     is_choice = len(literal) == 1 and get_origin(literal[0]) is Literal and len(get_args(literal[0])) > 1
-    choices = [str(choice) for choice in get_args(literal[0])] if is_choice else []
+    given = get_args(literal[0]) if is_choice else ()
+    choices = [json.dumps(choice) if isinstance(choice, bool) else str(choice) for choice in given]
     text = field.description or ""
     return "; ".join(part for part in (text, " or ".join(f"`{choice}`" for choice in choices)) if part).replace(
         "|", "\\|"

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from aepipe.frozen import FrozenModel
 
-Retrain: TypeAlias = bool | Literal["lasting"]
+Retrain: TypeAlias = Literal[True, False, "lasting"]
 
 
 class Drift(FrozenModel):

@@ -1,5 +1,6 @@
 """Parts that sections of a job file share: the error style `expected X, got Y`, and conditions on rows."""
 
+import re
 from typing import TYPE_CHECKING
 
 from pydantic_core import ErrorDetails
@@ -45,6 +46,8 @@ def describe_fault(fault: ErrorDetails) -> str:
             key: f"{value:g}" if isinstance(value, float) else value for key, value in fault.get("ctx", {}).items()
         }
         expected = f"expected {_EXPECTED[fault['type']].format(**context)}"
+        if fault["type"] == "literal_error":  # as TOML writes them
+            expected = re.sub(r"(?<!')\b(True|False)\b", lambda found: found[0].lower(), expected)
     else:
         expected = fault["msg"].replace("Input should be", "expected", 1)
     return f"{expected}, got {fault['input']!r}"

@@ -126,6 +126,12 @@ def test_fault_states_expected_and_found_value(tmp_path: Path, line: str, messag
     assert fault == f"line 5: {message}"
 
 
+def test_a_key_of_a_flag_or_a_word_has_one_fault(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, 'name = "t"\n[data]\npath = "."\n[drift]\nretrain = "sometimes"\n')
+
+    assert fault == "line 5: drift.retrain: expected true, false or 'lasting', got 'sometimes'"
+
+
 def test_read_job_rejects_column_with_two_roles(tmp_path: Path) -> None:
     text = 'name = "t"\n[data]\npath = "."\nkeys = ["id"]\nlabels = ["id"]\n'
 
