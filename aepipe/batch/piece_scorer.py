@@ -172,11 +172,14 @@ def _record(stats: RunStats, *, wall_s: float) -> dict[str, Any]:
 
 
 def _add(stats: RunStats, record: dict[str, Any]) -> float:
-    """Add the counts and seconds of a piece, and return its wall time in seconds."""
+    """Add the counts and seconds of a piece, and return its wall time in seconds.
+
+    Counts that the version that scored the piece did not have stay 0.
+    """
     found = RunStats(seconds=record["seconds"])
-    for name in _COUNTS:
+    for name in record.keys() & set(_COUNTS):
         setattr(found, name, record[name])
-    for name in _COUNTERS:
+    for name in record.keys() & set(_COUNTERS):
         setattr(found, name, Counter(dict(record[name])))
     stats.add(found)
     return float(record["wall_s"])

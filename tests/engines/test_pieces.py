@@ -101,6 +101,24 @@ def test_a_run_that_is_interrupted_scores_only_the_pieces_that_are_left(
     assert again.results()[0].status == "written"
 
 
+def test_pieces_that_were_scored_before_an_upgrade_are_joined(tmp_path: Path, bundle: Bundle, small: None) -> None:
+    partition, settings = write(tmp_path, 700), ScoreSettings(tmp_path / "out")
+    run_fleet(bundle, split_fleet(bundle, partition, settings), most=4)
+    records = list((tmp_path / "out" / ".aepipe" / "pieces").rglob("*.json"))
+    for path in records:
+        older = json.loads(path.read_bytes())
+        del older["cut"]  # a count that the version before did not have
+        path.write_text(json.dumps(older))
+
+    again = split_fleet(bundle, partition, settings)
+    tasks = run_fleet(bundle, again)
+
+    (result,) = again.results()
+    assert len(records) == 4
+    assert len(tasks) == 11  # six pieces that were left, four that were there already, and the join
+    assert (result.status, result.rows) == ("written", 700)
+
+
 def test_a_partition_that_is_done_costs_one_task_and_a_changed_one_is_scored_again(
     tmp_path: Path, bundle: Bundle, small: None
 ) -> None:
