@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from aepipe.bundles.bundle import Bundle
+from aepipe.config.drift import Drift
 from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Category, LatentSpace, Number
-from aepipe.metrics.drift import PartitionSpread
+from aepipe.metrics.drift import PartitionSpread, first_alike
 from aepipe.series.stage import SeriesRows, SeriesStage
 
 FILE = "drift.json"
 BINS = 32
 MOST_CODES = 256
 MOST_ROWS = 200_000
+WINDOW = 28
+"""Partitions that are compared together if `[drift] window` is 0."""
 
 Arrays = Mapping[str, NDArray[np.generic]]
 StreamKind = Literal["column", "score", "latent"]
@@ -44,20 +47,32 @@ class ReferenceStream(FrozenModel):
         kind: StreamKind,
         values: NDArray[np.generic],
         partitions: NDArray[np.integer] | None = None,
+        *,
+        settings: Drift | None = None,
     ) -> Self:
         """Bin reference values, (B,): floats by their quantiles, NaN is missing; integers are codes.
 
-        partitions: number of each value's partition, (B,); None if it is not known.
+        Partitions before a lasting change are left out, as `first_alike` says.
+
+        Args:
+            name: name of the quantity.
+            kind: what it is.
+            values: (B,).
+            partitions: number of each value's partition, (B,), ascending in time; None if it is not known.
+            settings: `[drift]` of the job; None: the defaults.
         """
-        edges = None
-        if np.issubdtype(values.dtype, np.floating):
-            finite = values[np.isfinite(values)]
-            shares = np.arange(1, BINS) / BINS
-            found = np.quantile(finite, shares, method="lower") if len(finite) else np.zeros(0)
-            edges = tuple(np.unique(found).astype(np.float64).tolist())
-        counts = count_values(values, edges)
-        spread = None if partitions is None else PartitionSpread.fit(_by_partition(values, edges, partitions))
-        return cls(name=name, kind=kind, edges=edges, counts=tuple(counts.tolist()), spread=spread)
+        edges = _edges(values)
+        if partitions is None or not len(values):
+            return cls(name=name, kind=kind, edges=edges, counts=tuple(count_values(values, edges).tolist()))
+        settings = settings or Drift()
+        numbers, counts = _by_partition(values, edges, partitions)
+        first = first_alike(counts, window=settings.window or WINDOW, tolerance=settings.tolerance)
+        if first:
+            kept = partitions >= numbers[first]
+            edges = _edges(values[kept])
+            _, counts = _by_partition(values[kept], edges, partitions[kept])
+        of_all = tuple(counts.sum(axis=0).tolist())
+        return cls(name=name, kind=kind, edges=edges, counts=of_all, spread=PartitionSpread.fit(counts))
 
     def count(self, values: NDArray[np.generic]) -> NDArray[np.int64]:
         """Count values, (B,), in the bins of the reference."""
@@ -79,6 +94,7 @@ class DriftReference(FrozenModel):
         outputs: Arrays,
         *,
         partitions: Sequence[NDArray[np.int32]] | None = None,
+        settings: Drift | None = None,
     ) -> Self:
         """Fit a reference.
 
@@ -88,16 +104,22 @@ class DriftReference(FrozenModel):
             inputs: parts of the training data as encoded rows, by port.
             outputs: outputs of the scorer for held-out rows, by port: the last part of `inputs`.
             partitions: number of each row's partition, by part of `inputs`; None if they are not known.
+            settings: `[drift]` of the job; None: the defaults.
         """
         all_rows, held_out = (None, None) if partitions is None else (np.concatenate(partitions), partitions[-1])
         columns = zip(*(tuple(input_streams(encoding, part)) for part in inputs), strict=True)
         joined = [(same[0][0], same[0][1], np.concatenate([values for _, _, values in same])) for same in columns]
         named: list[Named] = [*joined, *output_streams(latent, outputs)]
-        return cls.of_streams(named, all_rows, held_out)
+        return cls.of_streams(named, all_rows, held_out, settings=settings)
 
     @classmethod
     def of_streams(
-        cls, named: Iterable[Named], of_rows: NDArray[np.integer] | None, of_held_out: NDArray[np.integer] | None
+        cls,
+        named: Iterable[Named],
+        of_rows: NDArray[np.integer] | None,
+        of_held_out: NDArray[np.integer] | None,
+        *,
+        settings: Drift | None = None,
     ) -> Self:
         """Bin the values of streams, at most MOST_ROWS of each, evenly spaced.
 
@@ -105,13 +127,14 @@ class DriftReference(FrozenModel):
             named: name, kind and values of each stream.
             of_rows: number of the partition of each value of a column; None if it is not known.
             of_held_out: the same for the values of scores and latents.
+            settings: `[drift]` of the job; None: the defaults.
         """
         found = []
         for name, kind, values in named:
             step = max(1, -(-len(values) // MOST_ROWS))
             origin = of_rows if kind == "column" else of_held_out
             partitions = origin[::step] if origin is not None and len(origin) == len(values) else None
-            found.append(ReferenceStream.fit(name, kind, values[::step], partitions))
+            found.append(ReferenceStream.fit(name, kind, values[::step], partitions, settings=settings))
         return cls(streams=tuple(found))
 
     def to_json(self) -> bytes:
@@ -169,13 +192,24 @@ def count_values(values: NDArray[np.generic], edges: tuple[float, ...] | None) -
     return np.concatenate([[np.count_nonzero(missing)], np.bincount(bins, minlength=len(edges) + 1)]).astype(np.int64)
 
 
+def _edges(values: NDArray[np.generic]) -> tuple[float, ...] | None:
+    """Return the upper edges of bins of equal shares; None for codes."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return None
+    finite = values[np.isfinite(values)]
+    shares = np.arange(1, BINS) / BINS
+    found = np.quantile(finite, shares, method="lower") if len(finite) else np.zeros(0)
+    return tuple(np.unique(found).astype(np.float64).tolist())
+
+
 def _by_partition(
     values: NDArray[np.generic], edges: tuple[float, ...] | None, partitions: NDArray[np.integer]
-) -> NDArray[np.int64]:
-    """Count values by partition, (P, bins)."""
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Return the numbers of the partitions, (P,), and count their values, (P, bins)."""
     order = np.argsort(partitions, kind="stable")
     starts = np.flatnonzero(np.diff(partitions[order])) + 1
-    return np.stack([count_values(part, edges) for part in np.split(values[order], starts)])
+    numbers = partitions[order][np.concatenate([[0], starts])]
+    return numbers, np.stack([count_values(part, edges) for part in np.split(values[order], starts)])
 
 
 def read_drift_reference(bundle: Bundle) -> DriftReference | None:

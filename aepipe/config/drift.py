@@ -35,5 +35,5 @@ class Drift(FrozenModel):
     retrain: Retrain = Field(
         False,
         description="train a challenger when a nightly run finds drift; `lasting`: only if the partitions of `window` "
-        "together have drifted",
+        "together have drifted, or seven in a row each alone",
     )

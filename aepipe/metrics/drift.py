@@ -21,6 +21,9 @@ Counts = NDArray[np.int64]
 _LEAST_P = 1e-12
 """Smallest p-value that counts: a single night never settles the evidence for good."""
 _NORMAL = NormalDist()
+LASTING_RUN = 7
+"""Partitions in a row that each drift alone and together are a lasting change: a week of nights is no storm."""
+_LEVEL = 1e-5
 _FEWEST_PARTITIONS = 5
 _FEWEST_ROWS = 50
 _SAMPLING = math.pi**2 / 12
@@ -54,7 +57,7 @@ def change_between(reference: Counts, current: Counts, *, level: float = 0.95) -
     return Change(distance, max(0.0, distance - error), min(1.0, distance + error), shift)
 
 
-def drift_p_value(reference: Counts, current: Counts, *, tolerance: float, reference_level: float = 1e-5) -> float:
+def drift_p_value(reference: Counts, current: Counts, *, tolerance: float, reference_level: float = _LEVEL) -> float:
     """Return the p-value of the hypothesis that the distance between the distributions is at most the tolerance.
 
     The error of the reference is bounded once, at `reference_level`, so that the p-values of several nights are valid
@@ -102,6 +105,50 @@ class PartitionSpread(FrozenModel):
         """
         scale = math.sqrt(1 / partitions + 1 / self.partitions)
         return scale * (self.mean + student_quantile(level, self.partitions - 1) * self.deviation)
+
+
+def first_alike(counts: Counts, *, window: int, tolerance: float) -> int:
+    """Return the place of the first partition of a reference that the latest partitions do not drift from.
+
+    Partitions before a lasting change would make a reference that every later one differs from, so that training again
+    ends no alarm. Those before the first value of a column are left out. Then blocks of LASTING_RUN partitions, and of
+    `window`, are added backwards from the latest one, for as long as the latest one differs from all of them by no more
+    than is no drift. Nothing else is left out if partitions are too few or too small to tell how much they differ.
+
+    Args:
+        counts: (P, K) by partition, in order; missing values are in the first bin.
+        window: number of partitions that are compared together.
+        tolerance: distance that is no drift.
+    """
+    first = _first_with_values(counts, tolerance)
+    kept = min(_alike(counts[first:], block, tolerance) for block in (LASTING_RUN, max(window, _FEWEST_PARTITIONS)))
+    return len(counts) - kept
+
+
+def _alike(counts: Counts, block: int, tolerance: float) -> int:
+    """Return how many of the latest partitions the latest block does not drift from."""
+    latest = counts[-block:]
+    spread = PartitionSpread.fit(latest)
+    if spread is None:
+        return len(counts)
+    kept = len(latest)
+    while kept < len(counts):
+        more = min(kept + block, len(counts))
+        between = spread.model_copy(update={"partitions": more}).pooled_bound(_LEVEL, len(latest))
+        joined, now = counts[-more:].sum(axis=0), latest.sum(axis=0)
+        if drift_p_value(joined, now, tolerance=max(tolerance, between), reference_level=_LEVEL) < 1:
+            break
+        kept = more
+    return kept
+
+
+def _first_with_values(counts: Counts, tolerance: float) -> int:
+    """Return the place of the first partition with a value; 0 if values are so rare that it makes no difference."""
+    rows = counts.sum(axis=1)
+    has_values = counts[:, 0] < rows
+    first = int(np.argmax(has_values))
+    missing = counts[first:, 0].sum() / max(1, rows[first:].sum())
+    return first if has_values.any() and 1 - missing > tolerance else 0
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ import pytest
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.drift_reference import MOST_CODES, DriftReference, ReferenceStream, read_drift_reference
+from aepipe.config.drift import Drift
 from aepipe.metrics.drift import PartitionSpread
 
 
@@ -77,3 +78,27 @@ def test_a_trained_bundle_describes_columns_scores_and_latents(trained_cells) ->
 @pytest.mark.parametrize("values", [np.zeros(0), np.zeros(0, np.int32)])
 def test_no_values_give_zero_counts(values: np.ndarray) -> None:
     assert sum(ReferenceStream.fit("a", "column", values).counts) == 0
+
+
+@pytest.mark.parametrize("codes", [False, True])
+def test_a_column_that_older_partitions_lack_is_described_by_the_others(codes: bool) -> None:
+    partitions = np.repeat(np.arange(12, dtype=np.int32), 100)
+    drawn = np.random.default_rng(0).integers(3, 9, 1_200)
+    values = np.where(partitions < 8, 0, drawn).astype(np.int32) if codes else np.where(partitions < 8, np.nan, drawn)
+
+    stream = ReferenceStream.fit("terminal", "column", values, partitions)
+
+    assert stream == ReferenceStream.fit("terminal", "column", values[800:], partitions[800:])
+    assert stream.counts[0] == 0
+    assert sum(stream.counts) == 400
+
+
+def test_the_window_of_the_job_says_how_many_partitions_a_reference_keeps_after_a_change() -> None:
+    partitions = np.repeat(np.arange(60, dtype=np.int32), 100)
+    values = np.random.default_rng(0).normal(size=6_000) + np.where(partitions < 30, 0.0, 2.0)
+
+    for settings, nights in ((None, 28), (Drift(window=0), 28), (Drift(window=12), 24)):
+        kept = ReferenceStream.fit("a", "column", values, partitions, settings=settings)
+
+        assert sum(kept.counts) == 100 * nights
+        assert kept == ReferenceStream.fit("a", "column", values[-100 * nights :], partitions[-100 * nights :])

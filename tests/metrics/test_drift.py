@@ -11,6 +11,7 @@ from aepipe.metrics.drift import (
     change_between,
     drift_p_value,
     evidence,
+    first_alike,
     next_martingale,
     student_quantile,
 )
@@ -153,3 +154,55 @@ def test_few_or_tiny_partitions_have_no_spread() -> None:
     assert PartitionSpread.fit(large) is None
     assert PartitionSpread.fit(np.concatenate([large, tiny])) is None
     assert PartitionSpread.fit(np.concatenate([large, large])) is not None
+
+
+def nights_of(means: np.ndarray, *, rows: int = 500, seed: int = 0) -> np.ndarray:
+    """Counts of nights of normal rows with these means, in 32 bins after that of missing values."""
+    generator = np.random.default_rng(seed)
+    edges = norm.ppf(np.arange(1, 32) / 32)
+    drawn = [counts(generator.normal(mean, size=rows), edges) for mean in means]
+    return np.column_stack([np.zeros(len(means), np.int64), np.stack(drawn)])
+
+
+def without_values(nights: int, *, rows: int = 500) -> np.ndarray:
+    return np.column_stack([np.full(nights, rows), np.zeros((nights, 32), np.int64)])
+
+
+def test_partitions_before_the_first_value_of_a_column_are_left_out() -> None:
+    for nights in (1, 3, 40):
+        later = nights_of(np.zeros(nights))
+
+        assert first_alike(np.concatenate([without_values(30), later]), window=28, tolerance=0.05) == 30
+        assert first_alike(np.concatenate([later, without_values(3), later]), window=28, tolerance=0.05) == 0
+
+
+def test_values_too_rare_to_make_a_difference_leave_no_partition_out() -> None:
+    rare = without_values(20)
+    rare[10:, 0] -= 10
+    rare[10:, 1] += 10
+
+    assert first_alike(rare, window=28, tolerance=0.05) == 0
+    assert first_alike(rare, window=28, tolerance=0.01) == 10
+    assert first_alike(without_values(9), window=28, tolerance=0.05) == 0
+
+
+def test_partitions_before_a_lasting_change_are_left_out_in_whole_windows() -> None:
+    changed = np.concatenate([nights_of(np.zeros(70)), nights_of(np.full(65, 1.0), seed=1)])
+
+    assert first_alike(changed, window=28, tolerance=0.05) == 135 - 56
+    assert first_alike(changed[-70:], window=10, tolerance=0.05) == 0  # five of 70 nights: within the tolerance
+    gone = np.concatenate([nights_of(np.zeros(70)), without_values(30)])
+    assert first_alike(gone, window=28, tolerance=0.05) == 100 - 28
+
+
+def test_partitions_that_differ_by_chance_are_all_kept() -> None:
+    for seed in range(20):
+        means = np.random.default_rng(seed).normal(0, 0.3, 150)
+
+        assert first_alike(nights_of(means, seed=seed), window=28, tolerance=0.05) == 0
+
+
+def test_partitions_too_small_to_tell_how_much_they_differ_are_all_kept() -> None:
+    changed = nights_of(np.repeat([0.0, 2.0], 60), rows=40)
+
+    assert first_alike(changed, window=28, tolerance=0.05) == 0

@@ -27,7 +27,7 @@ from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, BundleNotFound, DataUnreadable
 from aepipe.jobs.drift.window import Counts, Window, WindowDrift, compare_counts, compare_window
 from aepipe.jobs.results import Result
-from aepipe.metrics.drift import evidence, next_martingale
+from aepipe.metrics.drift import LASTING_RUN, evidence, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.series.stage import SeriesRows, SeriesStage
 from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
@@ -69,8 +69,15 @@ class StreamDrift(Result):
     """distance that is no drift: that of the job, or by which training partitions differ, if they differ by more"""
     is_sudden: bool = False
     """enough evidence without the window, in a cool-down too; the partition is left out of the window"""
+    run: int = 0
+    """partitions in a row that add to the evidence, this one included"""
     window: WindowDrift | None = None
     """change of the last partitions together; None until there are enough"""
+
+    @property
+    def is_lasting(self) -> bool:
+        """True if the change is that of the window, or has shown in each of the last LASTING_RUN partitions."""
+        return self.run >= LASTING_RUN or (self.window is not None and self.window.alarm)
 
 
 class PartitionDrift(Result):
@@ -105,7 +112,7 @@ class DriftResult(Result):
 
     def needs_challenger(self, retrain: Retrain) -> bool:
         """Return whether `[drift] retrain` trains a challenger for these alarms."""
-        lasting = any(stream.window is not None and stream.window.alarm for _, stream in self.alarms)
+        lasting = any(stream.is_lasting for _, stream in self.alarms)
         return lasting if retrain == "lasting" else retrain and bool(self.alarms)
 
     @property
@@ -333,6 +340,7 @@ def _compare_stream(
         alarm=alarm,
         cool_down=settings.cool_down if alarm else max(0, waiting - 1),
         is_sudden=is_sudden,
+        run=0 if evidence(p_value) <= 1 else 1 + (0 if before is None else before.run),
         window=lasting,
     )
 

@@ -289,7 +289,7 @@ def _calibrate_on_points(
         job, scores, threshold.Evidence(series.rows.per_partition), window=of_series.window
     )
     details: dict[str, str | int] = {"method": "points", "windows": len(scores) // of_series.window}
-    drift = point_reference(series.stage, series.source_rows, series.origin, scores, origin)
+    drift = point_reference(series.stage, series.source_rows, series.origin, scores, origin, settings=job.drift)
     return CalibratedScores(calibration, details, memory, drift)
 
 
@@ -298,7 +298,12 @@ def publish(build: Build, device: str, seconds: Mapping[str, float]) -> Path:
     manifest, data, outputs = _manifest(build, device, seconds), build.data, build.exported.outputs
     kept = ("score", *manifest.latent.features)
     drift = build.calibrated.drift or drift_reference.DriftReference.fit(
-        data.encoding, manifest.latent, (data.train, data.calibration), outputs, partitions=data.origins
+        data.encoding,
+        manifest.latent,
+        (data.train, data.calibration),
+        outputs,
+        partitions=data.origins,
+        settings=build.job.drift,
     )
     golden = Golden(data.calibration_rows.slice(0, GOLDEN_ROWS), {name: outputs[name][:GOLDEN_ROWS] for name in kept})
     return write_bundle(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aepipe.bundles.drift_reference import DriftReference, Named, channel_streams
+from aepipe.config.drift import Drift
 from aepipe.metrics.drift import PartitionSpread
 from aepipe.series.stage import SeriesRows, SeriesStage
 
@@ -59,7 +60,13 @@ def night_numbers(origin: Origin, *, is_time: bool) -> NDArray[np.int64]:
 
 
 def point_reference(
-    stage: SeriesStage, rows: SeriesRows, origin: Origin, scores: NDArray[np.floating], of_scores: Origin
+    stage: SeriesStage,
+    rows: SeriesRows,
+    origin: Origin,
+    scores: NDArray[np.floating],
+    of_scores: Origin,
+    *,
+    settings: Drift | None = None,
 ) -> DriftReference:
     """Return the reference of a series job: its channels and the scores of its points.
 
@@ -72,11 +79,13 @@ def point_reference(
         origin: where the rows come from.
         scores: scores of the calibration points, (C,).
         of_scores: where the points come from.
+        settings: `[drift]` of the job; None: the defaults.
     """
     is_time = stage.has_clock
     on_grid = rows.reasons == 0
     nights = night_numbers(Origin(origin.partition[on_grid], origin.moment[on_grid]), is_time=is_time)
     streams: list[Named] = [*channel_streams(stage, rows), ("score", "score", scores)]
-    found = DriftReference.of_streams(streams, nights, night_numbers(of_scores, is_time=is_time))
+    of_points = night_numbers(of_scores, is_time=is_time)
+    found = DriftReference.of_streams(streams, nights, of_points, settings=settings)
     kept = tuple(stream for stream in found.streams if stream.kind == "column" or stream.spread is not None)
     return DriftReference(streams=kept)

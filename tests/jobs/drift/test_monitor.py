@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.bundles.drift_reference import FILE, read_drift_reference
+from aepipe.bundles.drift_reference import FILE, DriftReference, ReferenceStream, read_drift_reference
 from aepipe.bundles.registry import Registry
 from aepipe.config.drift import Drift
 from aepipe.config.job import read_job
 from aepipe.errors import BundleNotFound
-from aepipe.jobs.drift.monitor import describe, measure_drift, measure_if_possible, read_drift
+from aepipe.jobs.drift.monitor import (
+    DriftResult,
+    PartitionDrift,
+    describe,
+    measure_drift,
+    measure_if_possible,
+    read_drift,
+)
 from aepipe.jobs.forget import forget
 from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
-from benchmarks.drift import SMALL_ROWS, flights, reference, replay, small_reference, small_replay
+from aepipe.metrics.drift import LASTING_RUN
+from benchmarks.drift import SMALL_ROWS, alarms_of, flights, reference, replay, small_reference, small_replay
 from tests.support.two_models import add_reference, add_version, write_job, write_partition
 
 QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
@@ -269,6 +278,67 @@ def test_a_challenger_is_due_for_every_alarm_or_only_for_a_lasting_change(job: P
     assert len(due["lasting"]) == 1
     assert due["lasting"][0] in days
     assert due[True] == [*due["lasting"], "dt=2026-03-09"]
+
+
+def alarms_after_training(older: Sequence[float], later: float, *, nights: int) -> list[str]:
+    """Return the later nights with an alarm after a training on the older ones; a mean of NaN: without values."""
+    generator = np.random.default_rng(0)
+    means = np.repeat(np.asarray(older) + 0.2 * generator.standard_normal(len(older)), SMALL_ROWS)
+    numbers = np.repeat(np.arange(len(older), dtype=np.int32), SMALL_ROWS)
+    known = ReferenceStream.fit("a", "column", means + generator.standard_normal(len(means)), numbers)
+    later_means = later + 0.2 * generator.standard_normal(nights)
+    drawn = (
+        (str(at), {"a": known.count(generator.normal(mean, 1, SMALL_ROWS))}) for at, mean in enumerate(later_means)
+    )
+    return [night for night, _ in alarms_of(DriftReference(streams=(known,)), drawn, Drift())]
+
+
+def test_one_training_ends_the_alarm_of_a_lasting_change() -> None:
+    before = [0.0] * 90
+
+    assert alarms_after_training(before, 1.5, nights=120)[:1] == ["0"]
+    for nights in (LASTING_RUN, 20, 30, 60):
+        assert alarms_after_training([*before, *[1.5] * nights], 1.5, nights=120) == []
+
+
+def test_one_training_ends_the_alarm_of_a_column_that_older_rows_lack() -> None:
+    lacking = [np.nan] * 90
+
+    assert alarms_after_training(lacking, 0.0, nights=120)[:1] == ["0"]
+    for nights in (5, 20, 40):
+        assert alarms_after_training([*lacking, *[0.0] * nights], 0.0, nights=120) == []
+
+
+def test_a_change_that_every_night_shows_alone_is_lasting_after_a_week(job: Path) -> None:
+    late_days(job, window=28, days=12, shift=3.0)
+    score(job)
+
+    result = measure_drift(job)
+
+    assert [partition for partition, stream in result.alarms if stream.name == "a"] == [
+        "dt=2026-03-04",
+        "dt=2026-03-12",
+    ]
+    due = [each.partition for each in result.partitions if is_due(result, each)]
+    assert due == ["dt=2026-03-12"]
+
+
+def test_a_storm_is_not_lasting(job: Path) -> None:
+    job.write_text(job.read_text() + "cool_down = 1\n")
+    late_days(job, window=28, days=6, shift=3.0)
+    shifted(job, 10)
+    shifted(job, 11, shift=3.0)
+    score(job)
+
+    result = measure_drift(job)
+
+    assert "dt=2026-03-11" in [partition for partition, _ in result.alarms]
+    assert not any(is_due(result, each) for each in result.partitions)
+
+
+def is_due(result: DriftResult, partition: PartitionDrift) -> bool:
+    """Return whether the alarms of one partition alone train a challenger with `retrain = "lasting"`."""
+    return result.model_copy(update={"partitions": (partition,)}).needs_challenger("lasting")
 
 
 def test_without_a_window_nothing_is_compared_together(job: Path) -> None:

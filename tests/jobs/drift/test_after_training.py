@@ -1,0 +1,78 @@
+"""Drift after a real training: a change of the source that the training rows know is no drift."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from aepipe.jobs.drift.monitor import StreamDrift, measure_drift
+from aepipe.jobs.score import score
+from aepipe.jobs.train.train import train
+
+JOB = """\
+name = "parcels"
+[data]
+path = "rows"
+keys = ["id"]
+[columns]
+id = "key"
+[model]
+family = "pca"
+[drift]
+min_rows = 100
+"""
+NIGHTS = 16
+
+
+def deliver(folder: Path, day: int, *, terminal: bool, shift: float = 0.0) -> None:
+    """Write 300 parcels of a day; terminal: with the column `terminal`; shift: of their weight."""
+    generator = np.random.default_rng(day)
+    columns = {
+        "id": pa.array([f"{day}-{row}" for row in range(300)]),
+        "weight": pa.array(generator.normal(shift, 1, 300)),
+        "length": pa.array(generator.normal(0, 1, 300)),
+    }
+    if terminal:
+        columns["terminal"] = pa.array(generator.choice(["A", "B"], 300))
+    path = folder / "rows" / f"dt=2026-03-{day:02d}" / "part-0.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def next_night(folder: Path, day: int, *, terminal: bool, shift: float = 0.0) -> dict[str, StreamDrift]:
+    """Deliver, score and compare one more day; return its streams by name."""
+    deliver(folder, day, terminal=terminal, shift=shift)
+    score(folder / "job.toml")
+    (found,) = measure_drift(folder / "job.toml", partitions=[f"dt=2026-03-{day:02d}"]).partitions
+    return {stream.name: stream for stream in found.streams}
+
+
+@pytest.mark.slow
+def test_a_column_that_older_partitions_lack_is_compared_with_those_that_have_it(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(JOB)
+    for day in range(1, NIGHTS + 1):
+        deliver(tmp_path, day, terminal=day > NIGHTS - 4)
+    train(tmp_path / "job.toml")
+
+    streams = next_night(tmp_path, NIGHTS + 1, terminal=True)
+
+    assert streams["terminal"].distance < 0.15  # two codes, 300 against at most 1,200 rows
+    assert not any(stream.alarm for stream in streams.values())
+
+
+@pytest.mark.slow
+def test_a_training_after_a_lasting_change_compares_with_the_nights_since(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(JOB)
+    for day in range(1, NIGHTS + 1):
+        deliver(tmp_path, day, terminal=False, shift=0.0 if day <= NIGHTS - 7 else 3.0)
+    train(tmp_path / "job.toml")
+
+    later = next_night(tmp_path, NIGHTS + 1, terminal=False, shift=3.0)["weight"]
+    back = next_night(tmp_path, NIGHTS + 2, terminal=False)["weight"]
+
+    assert later.distance < 0.15
+    assert not later.alarm
+    assert back.distance > 0.8
+    assert back.alarm
