@@ -1,12 +1,16 @@
 """Section [data] of a job: the source table and the roles of its columns."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from aepipe.config.any_path import SourcePath
 from aepipe.frozen import FrozenModel
 from aepipe.stores.table_url import IcebergName, TableUrl
+
+ContextPart = Literal["hour", "weekday", "month"]
+"""Part of the event time that a model is conditional on."""
 
 
 class Data(FrozenModel):
@@ -33,6 +37,12 @@ class Data(FrozenModel):
     event_time: str | None = Field(
         None, description="time column that orders rows for the split into training, dev and calibration rows"
     )
+    context: tuple[ContextPart, ...] = Field(
+        (),
+        exclude_if=lambda value: not value,
+        description="parts of the event time that the model and the score are conditional on: hour, weekday, month. A "
+        "quiet Sunday is then compared with Sundays; families vae and cvae; default: none",
+    )
     digests: Path | None = Field(
         None,
         exclude_if=lambda value: value is None,
@@ -56,6 +66,14 @@ class Data(FrozenModel):
             raise ValueError("catalog needs an Iceberg table: expected path = iceberg://..., got another path")
         if self.digests is not None and is_table:
             raise ValueError("digests cannot be compared with the files of a table, which it names itself. Remove it.")
+        return self
+
+    @model_validator(mode="after")
+    def _context_has_a_time(self) -> "Data":
+        if self.context and self.event_time is None:
+            raise ValueError("context needs times: expected the column that holds them in event_time, got none")
+        if len(set(self.context)) < len(self.context):
+            raise ValueError(f"context has a part twice: expected each once, got {', '.join(self.context)}")
         return self
 
     @field_validator("entity", mode="before")

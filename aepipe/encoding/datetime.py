@@ -52,7 +52,7 @@ class DatetimeCodec(Codec):
     def encode(self, array: pa.Array) -> Features:
         array = plain_values(array)
         nulls = nulls_of(array)
-        days, seconds = _days_and_seconds(array, self.shift_s)
+        days, seconds = days_and_seconds(array, self.shift_s)
         weeks, weekdays = np.divmod(days + MONDAY, 7)
         codes = (weekdays + FIRST_VALUE).astype(np.int32)
         numbers = [(weeks - self.first_week).astype(np.float64)]
@@ -117,7 +117,7 @@ def fit_datetime(column: Column, index: int, values: pa.ChunkedArray) -> Datetim
         step = _step(values_of(known).astype(np.int64), known.type.unit)
         return ClockCodec(name=column.name, time=clock, step=step)
     shift_s = shift_of(known)
-    days, seconds = _days_and_seconds(known, shift_s)
+    days, seconds = days_and_seconds(known, shift_s)
     weeks = (days + MONDAY) // 7
     first_week = int(weeks.min()) if len(weeks) else 0
     ticks = values_of(known).astype(np.int64)
@@ -144,7 +144,7 @@ def _number(values: np.ndarray, name: str, index: int, missing: bool) -> Number:
     return statistics.number(values, name=name, column=index, may_be_missing=missing)
 
 
-def _days_and_seconds(array: pa.Array, shift_s: int) -> tuple[np.ndarray, np.ndarray]:
+def days_and_seconds(array: pa.Array, shift_s: int) -> tuple[np.ndarray, np.ndarray]:
     """Return days since 1970, int64 (B,), and seconds of the day, float64 (B,); floored, also before 1970."""
     if pt.is_null(array.type):
         return np.zeros(len(array), np.int64), np.zeros(len(array))

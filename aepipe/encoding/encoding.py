@@ -15,6 +15,7 @@ from aepipe.encoding.binned.datetime import fit_datetime_codes
 from aepipe.encoding.binned.number import fit_number_codes
 from aepipe.encoding.binned.vector import fit_vector_codes
 from aepipe.encoding.category import fit_category
+from aepipe.encoding.context import ContextCodec, fit_context
 from aepipe.encoding.datetime import fit_datetime
 from aepipe.encoding.image import ImageCodec, fit_image
 from aepipe.encoding.items import ItemsCodec, fit_items
@@ -217,7 +218,8 @@ class Encoding(FrozenModel):
         """Decode tensors to columns of the source's types and order.
 
         Numbers are clipped to the training range and rounded like the training values; a code without a value becomes
-        a rare value, null or the most frequent value. Conditions are included if their tensors are given.
+        a rare value, null or the most frequent value. Conditions are included if their tensors are given, except a
+        context: the parts of a time are not the time.
 
         Args:
             arrays: row tensors.
@@ -271,7 +273,8 @@ class Encoding(FrozenModel):
         within = np.full(cat.shape, 0.5) if uniform is None else uniform
         names = [codec.name for codec in table.codecs]
         kinds = [self.schema_.arrow.field(name).type for name in names]
-        return dict(zip(names, table.decode(num, cat, kinds, within), strict=True))
+        columns = zip(table.codecs, table.decode(num, cat, kinds, within), strict=True)
+        return {codec.name: column for codec, column in columns if not isinstance(codec, ContextCodec)}
 
     @cached_property
     def _table(self) -> TableEncoder:
@@ -361,10 +364,7 @@ def fit(
     if not any(batch.num_rows for batch in batches):
         raise OptionInvalid("no row is left to train on. Widen [train] from, to or where.")
     given = [column for column in schema.modelled if column.kind == "condition"]
-    conditions = tuple(
-        _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)](column, at, _values(column, schema, batches))
-        for at, column in enumerate(given)
-    )
+    conditions = tuple(_fit_condition(column, at, schema, batches) for at, column in enumerate(given))
     if schema.described[0].kind == "image":
         target = next((fit_image(column) for column in schema.modelled if column.kind == "target"), None)
         return Encoding(schema_=schema, image=fit_image(schema.described[0]), target=target, given=conditions)
@@ -379,6 +379,14 @@ def fit(
     return Encoding(
         schema_=schema, codecs=tuple(codecs), given=conditions, labels=_fit_labels(schema, batches, with_labels)
     )
+
+
+def _fit_condition(column: Column, index: int, schema: Schema, batches: list[pa.RecordBatch]) -> AnyCodec:
+    """Fit an encoder to a condition: by its type, or of the parts of a time that are the context."""
+    values = _values(column, schema, batches)
+    if column.context:
+        return fit_context(column, index, values)
+    return _FIT_OF_SORT[sort_of(schema.arrow.field(column.name).type)](column, index, values)
 
 
 def _fit_labels(schema: Schema, batches: list[pa.RecordBatch], is_asked: bool) -> tuple[AnyCodec, ...]:

@@ -16,6 +16,7 @@ from aepipe.encoding.binned.datetime import DatetimeCodes
 from aepipe.encoding.binned.number import NumberCodes
 from aepipe.encoding.binned.vector import VectorCodes
 from aepipe.encoding.category import CategoryCodec
+from aepipe.encoding.context import ContextCodec
 from aepipe.encoding.datetime import ClockCodec, DatetimeCodec
 from aepipe.encoding.items import ItemsCodec
 from aepipe.encoding.number import NumberCodec
@@ -36,6 +37,7 @@ AnyCodec: TypeAlias = (
     | TagsCodec
     | TextCodec
     | ItemsCodec
+    | ContextCodec
     | NumberCodes
     | DatetimeCodes
     | VectorCodes

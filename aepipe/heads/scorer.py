@@ -14,7 +14,7 @@ from aepipe.heads.base import Head, HeadStats, ScoringInputs
 from aepipe.heads.cell_scores import CELLS, CellScores, fit_cell_scores
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
-from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs
+from aepipe.heads.model_outputs import ModelOutputs, ModelProbe, collect_outputs, fit_probe
 from aepipe.heads.robust_spread import IQR_OF_NORMAL
 from aepipe.heads.token_losses import TokenLosses
 from aepipe.latent_math import Mixture
@@ -204,7 +204,7 @@ def fit_scorer(
         OptionInvalid: If there is no such head.
     """
     spec = heads.find(head)
-    probe = ModelProbe(model).eval()
+    probe = fit_probe(model, train, most=FITTED_ROWS, seed=seed)
     learned = collect_training_outputs(probe, train, seed=seed) if learned is None else learned
     fresh = collect_outputs(probe, dev, most=FITTED_ROWS, seed=seed) if len(next(iter(dev.values()))) else learned
     fitted = spec.fit(HeadStats(learned, fresh, seed))

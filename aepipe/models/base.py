@@ -262,7 +262,9 @@ class Family(NamedTuple, Generic[OptionsT]):
     takes_items: bool = False
     """Whether the family models a list of items."""
     takes_conditions: bool = False
-    """Whether the family needs condition columns; other families reject them."""
+    """Whether the family needs condition columns."""
+    may_take_conditions: bool = False
+    """Whether a table may have conditions with a family that does not need them; other families reject them."""
     formula: str = ""
     """Loss of a row, or the solution of a closed form, with the symbols of docs/families.md."""
     advice: str = ""

@@ -1,19 +1,20 @@
 """Infer the kind of each column of a Parquet file by fixed rules; the job overrides them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from aepipe.config.data import ContextPart
 from aepipe.config.job import ColumnSpec, Job, Kind
 from aepipe.errors import SchemaMismatch, did_you_mean
 from aepipe.tables import image_codec as image_bytes
 from aepipe.tables.arrow_arrays import plain_values
 from aepipe.tables.arrow_types import innermost, plain, sort_of
 from aepipe.tables.list_inference import REMEDY as _REMEDY
-from aepipe.tables.list_inference import ListsRefused, kind_of_lists
+from aepipe.tables.list_inference import ListsRefused, kind_of_lists, without_baskets
 from aepipe.tables.message_text import find_messages
 from aepipe.tables.roles.keys import is_identifier_text
 from aepipe.tables.schema import Column, Schema
@@ -99,7 +100,7 @@ def infer(
         fields.append(field)
     arrow = pa.schema(fields)
     if to_propose:
-        columns = _without_baskets(columns, arrow)
+        columns = without_baskets(columns, arrow)
     columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time, entity=job.data.entity)
@@ -157,6 +158,8 @@ def _column(
         raise _Refused(field, "which data.entity names: expected text, a number, a boolean or a time")
     is_sampled = sample is not None and sample.schema.names.count(field.name) == 1
     values = sample.column(field.name) if sample is not None and is_sampled else None
+    if kind is not None and field.name == job.data.event_time and job.data.context:
+        raise _Refused(field, f"which is a {kind}, but data.context makes it a condition: leave one of them out")
     if ignored is not None:
         found = _Found("ignore", ignored)
     elif kind is not None:
@@ -164,7 +167,7 @@ def _column(
     elif field.name == job.data.event_time:
         if sort_of(field.type) not in ("time", "number", "text"):
             raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
-        found = _event_time(field, spec, values)
+        found = _event_time(field, spec, values, job.data.context)
     elif field.name in job.data.entity:
         why = "the entity: passed through; name it under [columns] to model it too"
         found = _Found("ignore", why)
@@ -200,6 +203,7 @@ def _column(
         length=spec.length,
         waveform=spec.waveform,
         catalogue=spec.catalogue,
+        context=job.data.context if field.name == job.data.event_time else (),
     )
     return column, field if found.text is None else text_field(field, found.text)
 
@@ -222,12 +226,25 @@ def _refuse_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
         raise _Refused(field, f"a {kind}: transform is an option of a number")
 
 
-def _event_time(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
-    """Return the event time as a column that is passed through; text is parsed if the job names its format."""
-    why = "the event time: orders the rows and is passed through; name its kind under [columns] to model it too"
-    if spec.format is None or sort_of(field.type) != "text":
-        return _Found("ignore", why)
-    return _Found("ignore", why, text=_parsed(field, "datetime", spec, values).text)
+def _event_time(
+    field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None, context: Sequence[ContextPart]
+) -> _Found:
+    """Return the event time as a column that is passed through; text is parsed if the job names its format.
+
+    With a context it is a condition.
+    """
+    text = None
+    if spec.format is not None and sort_of(field.type) == "text":
+        text = _parsed(field, "datetime", spec, values).text
+    if not context:
+        why = "the event time: orders the rows and is passed through; name its kind under [columns] to model it too"
+        return _Found("ignore", why, text=text)
+    own = plain(field.type)
+    if text is None and not (pt.is_timestamp(own) or pt.is_date(own)):
+        raise _Refused(field, "whose parts data.context names: expected a timestamp or a date, or text with its format")
+    if pt.is_date(own) and "hour" in context:
+        raise _Refused(field, "which has no hour, but data.context names it: leave hour out")
+    return _Found("condition", f"the event time: the model is conditional on its {' and '.join(context)}", text=text)
 
 
 def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
@@ -442,22 +459,6 @@ def _pictures(values: pa.ChunkedArray | None) -> tuple[str, tuple[int, ...] | No
         return "", None
     shapes = [shape for content in contents if (shape := image_bytes.shape_of(content))]
     return " and ".join(sorted(set(formats))), max(shapes, key=shapes.count, default=None)
-
-
-def _without_baskets(columns: list[Column], arrow: pa.Schema) -> list[Column]:
-    """Ignore lists of integers in a table with other columns: sets of codes rather than windows of a series.
-
-    As windows they would be modelled alone, without the other columns.
-    """
-    others = [column for column in columns if column.kind not in ("series", "key", "label", "ignore")]
-    why = "lists of integers, often sets of codes; as windows of a series they would be modelled alone: name it series"
-    ignored = {"kind": "ignore", "why": why}
-    return [
-        column.model_copy(update=ignored)
-        if others and column.kind == "series" and pt.is_integer(innermost(arrow.field(column.name).type))
-        else column
-        for column in columns
-    ]
 
 
 def _without_other_columns(columns: list[Column], job: Job, *, to_train: bool) -> tuple[list[Column], list[str]]:

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from aepipe.tables.arrow_types import innermost, list_depth, plain, sort_of
+from aepipe.tables.schema import Column
 
 REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
 _EXAMPLE = '{kind = "image", shape = [1, 28, 28]}'
@@ -95,3 +96,19 @@ def _found(kind: pa.DataType, values: pa.ChunkedArray | None) -> str:
 def _lengths(values: pa.ChunkedArray | None) -> list[int]:
     """Return the distinct lengths of the lists, sorted; nulls are skipped."""
     return [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
+
+
+def without_baskets(columns: list[Column], arrow: pa.Schema) -> list[Column]:
+    """Ignore lists of integers in a table with other columns: sets of codes rather than windows of a series.
+
+    As windows they would be modelled alone, without the other columns.
+    """
+    others = [column for column in columns if column.kind not in ("series", "key", "label", "ignore")]
+    why = "lists of integers, often sets of codes; as windows of a series they would be modelled alone: name it series"
+    ignored = {"kind": "ignore", "why": why}
+    return [
+        column.model_copy(update=ignored)
+        if others and column.kind == "series" and pt.is_integer(innermost(arrow.field(column.name).type))
+        else column
+        for column in columns
+    ]

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 from pydantic import Field
 
+from aepipe.config.data import ContextPart
 from aepipe.config.job import Kind
 from aepipe.config.text import TokenKind
 from aepipe.config.waveform import Waveform
@@ -44,6 +45,9 @@ class Column(FrozenModel):
     )
     catalogue: int | None = Field(
         None, exclude_if=lambda value: value is None, description="items: size of the catalogue; None for the default"
+    )
+    context: tuple[ContextPart, ...] = Field(
+        (), exclude_if=lambda value: not value, description="condition: parts of the event time that it consists of"
     )
 
 

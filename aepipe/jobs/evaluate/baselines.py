@@ -146,6 +146,7 @@ def _pca_job(trained: Job, job: Job) -> Job:
     for name, column in raw["columns"].items():
         if column["kind"] in ("target", "condition"):  # components take neither
             raw["columns"][name] = {"kind": "ignore"}
+    raw["data"].pop("context", None)
     raw["output"]["exported"] = str(job.out_path / HIDDEN / "yardsticks")
     return parse_job(raw, source=job.source)
 

@@ -6,8 +6,8 @@ from aepipe.config.job import LABELLED, Job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.heads.base import HeadStats, ScoringInputs
-from aepipe.heads.model_outputs import ModelProbe, collect_outputs
-from aepipe.heads.scorer import collect_training_outputs
+from aepipe.heads.model_outputs import collect_outputs, fit_probe
+from aepipe.heads.scorer import FITTED_ROWS, collect_training_outputs
 from aepipe.heads.selection import FEWEST, HeadChoice, choose_head
 from aepipe.jobs.train.training_data import TrainingData
 from aepipe.jobs.train.training_rows import MOST_LABELLED
@@ -34,7 +34,8 @@ def choose_head_by_labels(
     """
     if job.score.head not in heads.CHOSEN or min(_counts(learning)) < FEWEST:
         return HeadChoice(default, {}, ""), None
-    probe, seed = ModelProbe(model.eval()), job.train.seed
+    seed = job.train.seed
+    probe = fit_probe(model.eval(), learning.train, most=FITTED_ROWS, seed=seed)
     learned = collect_training_outputs(probe, learning.train, seed=seed)
     labelled = collect_outputs(probe, learning.labelled, most=MOST_LABELLED, seed=seed)
     chosen = choose_head(HeadStats(learned, learned, seed), labelled, learning.is_anomaly, default=default)

@@ -144,7 +144,7 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     shaping = job.model_dump_json(
         include={
             "name": True,
-            "data": {"keys", "labels", "event_time", "entity"},
+            "data": {"keys", "labels", "event_time", "entity", "context"},
             "columns": True,
             "series": True,
             "model": True,

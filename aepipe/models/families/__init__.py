@@ -148,10 +148,13 @@ def _condition_faults(family: Family[BaseModel], layout: Layout) -> Iterator[str
             f"family '{family.name}' needs a condition, but no column is one: "
             f'set a column to "condition" under [columns]'
         )
-    if layout.given and not family.takes_conditions:
+    if layout.given and not (family.takes_conditions or (family.may_take_conditions and layout.kind == "table")):
         which = ", ".join(f"'{name}'" for name in layout.conditions)
-        takers = " or ".join(name for name in names() if find(name).takes_conditions)
-        yield f"family '{family.name}' has no conditions, but {which} is one: use {takers}, or model it as a column"
+        known = [find(name) for name in names()]
+        takers = [each.name for each in known if each.takes_conditions]
+        takers += [each.name for each in known if each.may_take_conditions and layout.kind == "table"]
+        use = " or ".join(takers)
+        yield f"family '{family.name}' has no conditions, but {which} is one: use {use}, or leave it out"
 
 
 def _backbone_name(family: Family[BaseModel], layout: Layout, asked: str | None) -> str:

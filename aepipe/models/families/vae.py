@@ -1,6 +1,6 @@
 """Variational autoencoder with Gaussian latents and the prior N(0, I) or VampPrior, trained by the ELBO.
 
-Kingma & Welling 2013.
+Kingma & Welling 2013. A table may have conditions, as with `cvae`.
 """
 
 from aepipe.models.base import Family
@@ -17,4 +17,5 @@ FAMILY = Family(
     advice="Prefer it as the default: features, scores and samples from one model. Not for the closest "
     "reconstructions (`ae`, `vq_vae`) or independent features (`beta_tcvae`).",
     takes_items=True,
+    may_take_conditions=True,
 )

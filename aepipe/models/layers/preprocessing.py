@@ -104,6 +104,7 @@ class Given(nn.Module):
 
     last_code: Tensor
     flagged: Tensor
+    known: Tensor
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -113,6 +114,10 @@ class Given(nn.Module):
         self.register_buffer("flagged", torch.tensor(flagged, dtype=torch.int64), persistent=False)
         last_code = torch.tensor([size - 1 for size in self.sizes], dtype=torch.int64)
         self.register_buffer("last_code", last_code, persistent=False)
+        # No weight is learned for a code that training rows never had: it adds nothing.
+        absent = [category.absent for category in layout.given_categories]
+        known = [float(code not in absent[j]) for j, size in enumerate(self.sizes) for code in range(size)]
+        self.register_buffer("known", torch.tensor(known), persistent=False)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         parts = []
@@ -122,7 +127,8 @@ class Given(nn.Module):
         if "given_cat" in inputs:
             codes = torch.minimum(inputs["given_cat"].long().clamp(min=0), self.last_code)
             dtype = self.numbers.mean.dtype
-            parts += [F.one_hot(codes[:, j], size).to(dtype) for j, size in enumerate(self.sizes)]
+            hot = [F.one_hot(codes[:, j], size).to(dtype) for j, size in enumerate(self.sizes)]
+            parts.append(torch.cat(hot, 1) * self.known)
         return GIVEN_SCALE * torch.cat(parts, 1)
 
 
