@@ -108,7 +108,7 @@ def _bundle(folder: Path, partitions: Sequence[Partition]) -> Bundle:
 @contextmanager
 def _cluster() -> Iterator[None]:
     """Keep a cluster of Ray on this machine."""
-    from aepipe.engines.ray_cluster import connected
+    from aepipe.engines.ray_connection import connected
 
     with connected(ClusterSettings()):
         yield

@@ -29,8 +29,8 @@ from aepipe.stores.object_client import google_bucket
 from tests.support.linear_bundle import make_bundle, numbers
 from tests.support.machines import write_machines
 from tests.support.object_store import (
+    Emulator,
     FaultyServer,
-    Kind,
     Store,
     environment,
     forget_connections,
@@ -225,13 +225,19 @@ def store(store_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatc
     yield from bucket_of(store_server, monkeypatch)
 
 
-def emulator(kind: Kind) -> Iterator[tuple[FaultyServer, str]]:
+def emulator(kind: Emulator) -> Iterator[tuple[FaultyServer, str]]:
     pytest.importorskip("werkzeug")
     pytest.importorskip("obstore", reason="the extra 'stores' is not installed")
     if reason := missing_emulator(kind):
         pytest.skip(reason)
     with running_emulator(kind) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def minio_server() -> Iterator[tuple[FaultyServer, str]]:
+    """MinIO for the whole session."""
+    yield from emulator("minio")
 
 
 @pytest.fixture(scope="session")
@@ -246,11 +252,17 @@ def gs_server() -> Iterator[tuple[FaultyServer, str]]:
     yield from emulator("gs")
 
 
-@pytest.fixture(params=["s3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("abfs", "gs"))])
+@pytest.fixture(params=["s3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("minio", "abfs", "gs"))])
 def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A new bucket of each kind of store."""
     name = "store_server" if request.param == "s3" else f"{request.param}_server"
     yield from bucket_of(request.getfixturevalue(name), monkeypatch)
+
+
+@pytest.fixture
+def minio_store(minio_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A new bucket of MinIO."""
+    yield from bucket_of(minio_server, monkeypatch)
 
 
 @pytest.fixture

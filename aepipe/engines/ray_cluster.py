@@ -6,24 +6,28 @@ it arrives. Ray Data is not used: it cost 9 to 14 times the CPU time of a local 
 """
 
 import logging
-import os
 import re
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
-from aepipe import versions as installed
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
-from aepipe.engines import local
 from aepipe.engines.fleet import Fleet, Task, split_partitions
+from aepipe.engines.ray_connection import connected, count_slots
+from aepipe.engines.ray_worker import Scorer, Setup, answer, checked_versions
 from aepipe.errors import AepipeError, ClusterUnavailable, first_line
 from aepipe.progress import Progress
 from aepipe.storage import PartitionResult
@@ -34,30 +38,8 @@ log = logging.getLogger(__name__)
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
-_CONNECT_S = 10.0
-_CHECKED = ("aepipe", "onnxruntime", "onnxruntime-gpu")
-"""Packages whose versions workers share with the driver."""
-
-
-class _Scorer:
-    """Actor that scores one partition, or one piece of a partition, at a time."""
-
-    def __init__(self, bundle: Bundle, machine: MachineSettings, versions: dict[str, str]) -> None:
-        here = installed.versions(_CHECKED)
-        if here != versions:
-            raise ClusterUnavailable(
-                f"node {socket.gethostname()} has other packages: expected {versions}, got {here}. "
-                "Install the same versions on every node."
-            )
-        self._engine = local.LocalEngine(bundle, machine)
-
-    def score(self, partition: Partition, settings: ScoreSettings) -> list[PartitionResult]:
-        """Score and commit a partition; one that is committed already is not written again."""
-        return self._engine.run([partition], settings)
-
-    def process(self) -> int:
-        """Return the process number of the worker."""
-        return os.getpid()
+_LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
+"""Errors of a task whose worker died, or whose node left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +47,10 @@ class _Slot:
     """Place on the cluster for one task at a time."""
 
     actor: Any
-    bundle: Any
-    """Reference to the bundle: an actor that is started again needs it in the object store."""
+    setup: Setup
 
     def submit(self, partition: Partition, settings: ScoreSettings) -> Any:
-        return self.actor.score.remote(partition, settings)
+        return self.actor.score.remote(self.setup, partition, settings)
 
 
 def run(
@@ -95,7 +76,7 @@ def run(
     settings = settings.resolved()
     partitions = [part._replace(files=tuple(file.resolve() for file in part.files)) for part in partitions]
     with connected(cluster):
-        most = 1 if settings.adaptive else machine.workers or _fitting(cluster)
+        most = 1 if settings.adaptive else machine.workers or count_slots(cluster)
         pieces = split_partitions(bundle, partitions, settings, workers=most)
         fleet = Fleet(partitions, settings, progress, pieces=pieces)
         slots = _open_slots(bundle, machine, cluster, most=min(most, fleet.size))
@@ -117,11 +98,12 @@ def run_tasks(
     """Return the answers to requests, one Ray task each; see `engines.tasks`."""
     cluster = machine.cluster or ClusterSettings()
     with connected(cluster):
-        _fitting(cluster)
-        task = ray.remote(call).options(
+        count_slots(cluster)
+        task: Any = ray.remote(answer).options(
             num_cpus=cluster.num_cpus, num_gpus=cluster.num_gpus, max_retries=cluster.max_task_retries
         )
-        places = {task.remote(request): index for index, request in enumerate(requests)}
+        versions = checked_versions()
+        places = {task.remote(call, request, versions): index for index, request in enumerate(requests)}
         answers: list[Answer | None] = [None] * len(requests)
         waiting = list(places)
         try:
@@ -130,8 +112,8 @@ def run_tasks(
                 try:
                     answers[places[reference]] = ray.get(reference)
                 except RayTaskError as error:
-                    raise error.cause from error
-                except WorkerCrashedError as error:
+                    raise _raised(error) from error
+                except _LOST as error:
                     log.warning("the workers of a task were lost: %s", error)
                 done(len(requests) - len(waiting))
         finally:  # an interrupt too
@@ -163,7 +145,7 @@ def _drive(fleet: Fleet, slots: Sequence[_Slot], *, most_tries: int) -> None:
             try:
                 fleet.complete(task, partial(_collect, reference))
                 idle.append(slot)
-            except RayActorError as error:  # its node is gone, or it died more often than it may be restarted
+            except _LOST as error:  # its node is gone, or it died more often than it may be restarted
                 log.warning("a worker is lost while it scores %s: %s", fleet.partitions[task.index].name, error)
                 ray.kill(slot.actor, no_restart=True)
                 lost[task.place] += 1
@@ -184,105 +166,53 @@ def _collect(reference: Any) -> list[PartitionResult]:
     try:
         found: list[PartitionResult] = ray.get(reference)
     except RayTaskError as error:
-        raise error.cause from error
+        raise _raised(error) from error
     return found
 
 
 def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettings, *, most: int) -> list[_Slot]:
     """Start the actors and check that each has opened the bundle."""
-    actor = ray.remote(_Scorer).options(
+    actor = ray.remote(Scorer).options(
         num_cpus=cluster.num_cpus,
         num_gpus=cluster.num_gpus,
         max_restarts=cluster.max_restarts,
         max_task_retries=cluster.max_task_retries,
     )
-    reference, versions = ray.put(bundle), installed.versions(_CHECKED)
-    settings = local.MachineSettings(
+    settings = MachineSettings(
         device=machine.device,
         workers=max(1, int(cluster.num_cpus)),
         batch_rows=machine.batch_rows,
         memory_mb=machine.memory_mb,
         gpu_memory_mb=machine.gpu_memory_mb,
     )
-    slots = [_Slot(actor.remote(reference, settings, versions), reference) for _ in range(min(most, _fitting(cluster)))]
+    setup = Setup(ray.put(bundle), settings, checked_versions())
+    slots = [_Slot(actor.remote(), setup) for _ in range(min(most, count_slots(cluster)))]
     try:
-        ray.get([slot.actor.process.remote() for slot in slots])
-    except RayActorError as error:
+        ray.get([slot.actor.open.remote(setup) for slot in slots])
+    except RayError as error:
         for slot in slots:
             ray.kill(slot.actor, no_restart=True)
-        raise _not_started(error) from error
+        raise (_raised(error) if isinstance(error, RayTaskError) else _not_started(error)) from error
     return slots
 
 
-def _not_started(error: RayActorError) -> AepipeError:
-    """Return the error of a worker, or one sentence about a worker that cannot import what it needs."""
-    cause = error.__cause__ or getattr(error, "cause", None)
-    if isinstance(cause, AepipeError):
-        return cause
-    text = f"{cause or ''} {error}"
+def _raised(error: RayTaskError) -> BaseException:
+    """Return the error that a worker raised, or one sentence about a module that it cannot import."""
+    if isinstance(error.cause, AepipeError):
+        return error.cause
+    return _missing_module(str(error)) or error.cause
+
+
+def _not_started(error: RayError) -> ClusterUnavailable:
+    """Return one sentence about a worker that does not start."""
+    return _missing_module(str(error)) or ClusterUnavailable(
+        f"a worker of the Ray cluster did not start: {first_line(error)}. Check the logs of the cluster."
+    )
+
+
+def _missing_module(text: str) -> ClusterUnavailable | None:
     if missing := re.search(r"No module named '([\w.]+)'", text):
         return ClusterUnavailable(
             f"a worker of the Ray cluster lacks the module {missing[1]}. Install the same packages on every node."
         )
-    return ClusterUnavailable(f"a worker did not start: {first_line(cause or error)}. Check the logs of the cluster.")
-
-
-def _fitting(cluster: ClusterSettings) -> int:
-    """Return how many workers the cluster can hold. Raise ClusterUnavailable if no node can hold one."""
-    wanted = {"CPU": cluster.num_cpus, "GPU": cluster.num_gpus}
-    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = [node["Resources"] for node in known if node["Alive"]]
-    fitting = 0
-    for node in nodes:
-        room = [node.get(name, 0.0) / count for name, count in wanted.items() if count]
-        fitting += int(min(room, default=1))
-    if not fitting:
-        most = {name: max((node.get(name, 0.0) for node in nodes), default=0.0) for name in wanted}
-        raise ClusterUnavailable(
-            f"no node has the resources of a worker: expected {cluster.num_cpus:g} CPUs and {cluster.num_gpus:g} GPUs, "
-            f"got at most {most['CPU']:g} and {most['GPU']:g}. Change num_cpus or num_gpus under [run.ray]."
-        )
-    return fitting
-
-
-@contextmanager
-def connected(cluster: ClusterSettings) -> Iterator[None]:
-    """Connect to the cluster, or start Ray on this machine if no address is given; keep a connection that exists."""
-    if ray.is_initialized():
-        yield
-        return
-    address = cluster.address or os.environ.get("RAY_ADDRESS")
-    if address not in (None, "auto", "local"):
-        _refuse_unreachable(str(address))
-    try:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises bare ones too, such as for a node that does not start in time
-        where = address or "on this machine"
-        if len(versions := re.findall(r"(Ray|Python): (\S+)", str(error))) >= 4:
-            (_, ray_there), (_, python_there), (_, ray_here), (_, python_here) = versions[:4]
-            raise ClusterUnavailable(
-                f"the Ray cluster at {where} has other versions: expected Ray {ray_here} and Python {python_here}, got "
-                f"Ray {ray_there} and Python {python_there}. Install the same versions on every node."
-            ) from error
-        reason = first_line(error).rstrip(".")
-        raise ClusterUnavailable(f"Ray {where} cannot be used: {reason}. Check [run.ray] address.") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Raise ClusterUnavailable if nothing accepts connections at an address within 10 seconds."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-    except ValueError:
-        raise ClusterUnavailable(
-            f"the address of the Ray cluster is invalid: expected host:port, got {address}. Change [run.ray] address."
-        ) from None
-    except OSError as error:
-        raise ClusterUnavailable(
-            f"the Ray cluster at {address} does not answer: {error.strerror or error}. "
-            "Check [run.ray] address, and that the cluster runs."
-        ) from None
+    return None

@@ -5,6 +5,7 @@ import errno
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ _OTHER_NAMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "a
 ATTEMPTS = 6  # waits of 0.05 to 3 s between them: a store that throttles answers within them
 _WAITS_S = (0.2, 0.4, 0.8, 1.6)
 CONNECT_S, ANSWER_S = 5.0, 30.0
+_CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"
+_environment = threading.Lock()
 
 
 class Root(NamedTuple):
@@ -115,19 +118,39 @@ def _s3(root: Root, options: dict[str, str]) -> "FileSystem":
     from pyarrow import fs
 
     attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
-    return fs.S3FileSystem(
-        anonymous=options.get("anonymous") == "true",
-        region=s3_region(root, options),
-        endpoint_override=s3_endpoint(options),
-        scheme=options.get("scheme"),
-        connect_timeout=CONNECT_S,
-        request_timeout=ANSWER_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(
-            max_attempts=int(attempts) if attempts.isdecimal() and int(attempts) else ATTEMPTS
-        ),
-        # one request per small object, instead of three
-        allow_delayed_open=True,
-    )
+    region, endpoint = s3_region(root, options), s3_endpoint(options)
+    with plain_uploads(endpoint):
+        return fs.S3FileSystem(
+            anonymous=options.get("anonymous") == "true",
+            region=region,
+            endpoint_override=endpoint,
+            scheme=options.get("scheme"),
+            connect_timeout=CONNECT_S,
+            request_timeout=ANSWER_S,
+            retry_strategy=fs.AwsStandardS3RetryStrategy(
+                max_attempts=int(attempts) if attempts.isdecimal() and int(attempts) else ATTEMPTS
+            ),
+            # one request per small object, instead of three
+            allow_delayed_open=True,
+        )
+
+
+@contextmanager
+def plain_uploads(endpoint: str | None) -> Iterator[None]:
+    """Let a client that is made in the block send no checksum after the content, unless the environment decides.
+
+    Servers other than Amazon's refuse such a request if they are older than it, among them MinIO. The client reads the
+    variable once.
+    """
+    with _environment:
+        if endpoint is None or _CHECKSUMS in os.environ:
+            yield
+            return
+        os.environ[_CHECKSUMS] = "when_required"
+        try:
+            yield
+        finally:
+            del os.environ[_CHECKSUMS]
 
 
 def s3_endpoint(options: dict[str, str]) -> str | None:

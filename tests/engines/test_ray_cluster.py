@@ -1,10 +1,8 @@
-"""Ray: the same outputs as threads, worker deaths, a node that leaves, and clusters that cannot be used."""
+"""Ray: the same outputs as threads, worker deaths, and a node that leaves."""
 
 import os
 import signal
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from aepipe.batch.score_settings import ClusterSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
 from aepipe.engines.local import MachineSettings, ScoreSettings
-from aepipe.errors import ClusterUnavailable
 from aepipe.storage import Outputs
 from aepipe.tables.partitions import Partition
 from tests.engines.test_processes import write
@@ -134,32 +131,6 @@ def test_a_partition_whose_worker_always_dies_is_quarantined(
     assert results[0].reason == "2 workers of the Ray cluster were lost while scoring it"
 
 
-def test_a_gpu_that_no_node_has_is_refused_at_once(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
-    from aepipe.engines import ray_cluster
-
-    machine = MachineSettings(device="cpu", cluster=ClusterSettings(num_gpus=1))
-    began = time.monotonic()
-
-    with pytest.raises(ClusterUnavailable, match="expected 1 CPUs and 1 GPUs, got at most 1 and 0"):
-        ray_cluster.run(bundle, write(tmp_path, (5,)), ScoreSettings(tmp_path / "out"), machine)
-    assert time.monotonic() - began < 5
-
-
-@pytest.mark.parametrize(
-    ("address", "sentence"),
-    [("127.0.0.1:{port}", "does not answer"), ("nowhere", "expected host:port"), ("127.0.0.1:x", "expected host:port")],
-)
-def test_an_address_without_a_cluster_is_reported_in_one_sentence(address: str, sentence: str) -> None:
-    from aepipe.engines import ray_cluster
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    with pytest.raises(ClusterUnavailable, match=sentence):
-        ray_cluster._refuse_unreachable(address.format(port=port))
-
-
 def test_a_worker_that_is_killed_scores_only_its_piece_again(
     tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,53 +161,3 @@ def test_a_worker_that_is_killed_scores_only_its_piece_again(
     for output in ("scores", "features"):
         files = [tmp_path / name / output / partition.name / "part-0.parquet" for name in ("whole", "ray")]
         assert files[0].read_bytes() == files[1].read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (
-            RuntimeError(
-                "Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1\n"
-                "This process on node 10.0.0.1 was started with:\n    Ray: 2.53.0\n    Python: 3.11.7\n"
-            ),
-            "the Ray cluster at auto has other versions: expected Ray 2.53.0 and Python 3.11.7, got Ray 2.50.0 and "
-            "Python 3.12.1. Install the same versions on every node.",
-        ),
-        (
-            Exception("The current node timed out during startup. This could happen because the GCS is overloaded."),
-            "Ray auto cannot be used: The current node timed out during startup. This could happen because the GCS is "
-            "overloaded. Check [run.ray] address.",
-        ),
-    ],
-)
-def test_a_cluster_that_ray_refuses_is_one_sentence(
-    error: Exception, sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from aepipe.engines import ray_cluster
-
-    def refuse(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", refuse)
-
-    with pytest.raises(ClusterUnavailable) as raised, ray_cluster.connected(ClusterSettings(address="auto")):
-        pytest.fail("a connection")
-    assert str(raised.value) == sentence
-
-
-def test_a_worker_without_a_package_is_one_sentence() -> None:
-    from ray.exceptions import RayActorError
-
-    from aepipe.engines import ray_cluster
-
-    lost = RayActorError(
-        error_msg="The actor died because of an error raised in its creation task, ray::_Scorer.__init__()\n"
-        "RuntimeError: The actor with name _Scorer failed to import on the worker.\n\n"
-        "ModuleNotFoundError: No module named 'onnxruntime'"
-    )
-
-    assert str(ray_cluster._not_started(lost)) == (
-        "a worker of the Ray cluster lacks the module onnxruntime. Install the same packages on every node."
-    )

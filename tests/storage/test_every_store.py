@@ -29,7 +29,20 @@ def conditional(store: Store) -> Store:
     """The store, if its writes can depend on the version that is there."""
     if not has_conditional_writes(store.bucket.place):
         pytest.skip("the extra 'stores' is not installed")
+    if store.server.ignores_conditions:
+        pytest.skip("the server ignores the conditions of a write")
     return store
+
+
+def check_that_the_last_of_two_has_the_lease(path: StorePath) -> None:
+    leases = [Lease(path), Lease(path)]
+    assert [lease.take(None) for lease in leases] == [True, True]
+    with pytest.raises(Busy, match=r"was taken by process \d+ on "):
+        leases[0].confirm()
+    leases[1].confirm()
+    for lease in leases:
+        lease.end()
+    assert not path.exists()
 
 
 def test_commits_replace_each_other_and_leave_nothing_else(outputs: Outputs) -> None:
@@ -154,12 +167,17 @@ def test_without_the_library_of_google_a_write_has_no_condition(
     assert put_if_unchanged(path, b"1", None) == put_if_unchanged(path, b"2", None) == Version()
 
     assert read_versioned(path) == (b"2", Version())
-    leases = [Lease(path), Lease(path)]
-    assert [lease.take(Version()) for lease in leases] == [True, True]
-    with pytest.raises(Busy, match=r"was taken by process \d+ on "):
-        leases[0].confirm()
-    for lease in leases:
-        lease.end()
+    check_that_the_last_of_two_has_the_lease(path)
+
+
+@pytest.mark.slow
+def test_on_a_server_that_ignores_conditions_the_last_of_two_has_the_lease(minio_store: Store) -> None:
+    path = minio_store.bucket / "a.lock"
+    assert has_conditional_writes(minio_store.bucket.place)
+    assert put_if_unchanged(path, b"1", None) is not None
+    assert put_if_unchanged(path, b"2", None) is not None, "it does not ignore them"
+
+    check_that_the_last_of_two_has_the_lease(path)
 
 
 @pytest.mark.slow

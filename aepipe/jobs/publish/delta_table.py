@@ -48,6 +48,7 @@ class DeltaTarget:
         for attempt in range(_TRIES):
             try:
                 self._write(publication, rows)
+                self._check(publication)
             except CommitFailedError as error:  # another writer committed first
                 log.info("%s: attempt %d lost to another writer: %s", self.uri, attempt + 1, error)
                 self._table = None
@@ -57,8 +58,16 @@ class DeltaTarget:
                 remedy = "Check the path, and that the table has the columns of this job."
                 raise refusal(self.uri, publication, error, remedy) from error
             else:
-                self._table = None
                 return
+
+    def _check(self, publication: Publication) -> None:
+        """Raise CommitFailedError if the log lacks the commit: a server that ignores conditions lets others replace it.
+
+        The next publication uses the table that is opened here.
+        """
+        self._table = None
+        if self.digest(publication) != publication.digest:
+            raise CommitFailedError("another writer replaced the commit")
 
     def _write(self, publication: Publication, rows: pa.Table) -> None:
         properties = CommitProperties(

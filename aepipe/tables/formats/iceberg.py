@@ -7,17 +7,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from pyarrow.fs import FileSystem
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
+from pyiceberg.io import PY_IO_IMPL, S3_ENDPOINT, S3_REGION
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import FileScanTask, Table
 
 from aepipe.errors import DataUnreadable, first_line
 from aepipe.stores import as_path
-from aepipe.stores.connection import is_from_store, s3_endpoint, unavailable
+from aepipe.stores.connection import is_from_store, plain_uploads, s3_endpoint, unavailable
 from aepipe.stores.table_url import IcebergName
 from aepipe.tables.formats.source_table import Version
 
 _SAFE = " :+,@"
+_IO = f"{__name__}.StoreIO"
 
 
 def open_table(url: IcebergName, catalog: Mapping[str, str]) -> "IcebergSource":
@@ -47,10 +51,19 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> tuple[Catalog, dic
     own = dict(catalog.properties)
     endpoint = s3_endpoint({})
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if endpoint else None)
-    for key, value in (("s3.endpoint", endpoint), ("s3.region", region)):
+    server = _IO if endpoint or S3_ENDPOINT in own else None
+    for key, value in ((S3_ENDPOINT, endpoint), (S3_REGION, region), (PY_IO_IMPL, server)):
         if value is not None:
             catalog.properties.setdefault(key, value)
     return catalog, own
+
+
+class StoreIO(PyArrowFileIO):
+    """Files of a table, written as other objects are."""
+
+    def _initialize_fs(self, scheme: str, netloc: str | None = None) -> FileSystem:
+        with plain_uploads(self.properties.get(S3_ENDPOINT)):
+            return super()._initialize_fs(scheme, netloc)
 
 
 class IcebergSource:
@@ -119,9 +132,9 @@ class IcebergSource:
 
     def _query(self) -> str:
         """Return the region and the endpoint of the catalog as the query of a URL."""
-        endpoint = self._properties.get("s3.endpoint", "")
+        endpoint = self._properties.get(S3_ENDPOINT, "")
         scheme, _, host = endpoint.rpartition("://")
-        known = {"region": self._properties.get("s3.region"), "endpoint_override": host, "scheme": scheme}
+        known = {"region": self._properties.get(S3_REGION), "endpoint_override": host, "scheme": scheme}
         query = {name: value for name, value in known.items() if value}
         return f"?{urlencode(query)}" if query else ""
 

@@ -171,6 +171,34 @@ def test_two_jobs_publish_to_one_table_at_the_same_time(shop: Path, section: Cal
     assert read(shop.parent).num_rows == 450
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_commit_that_another_writer_replaces_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    delta = pytest.importorskip("aepipe.jobs.publish.delta_table")
+    output, table = tmp_path / "part-0.parquet", tmp_path / "table"
+    pq.write_table(pa.table({"id": [1, 2]}), output)
+    first, second = (Publication("shop", "scores", night, output, f"xxh3:{at}a") for at, night in enumerate(NIGHTS[:2]))
+    target, write, writes = delta.DeltaTarget(str(table)), delta.DeltaTarget._write, list[str]()
+
+    def write_and_lose(self: object, publication: Publication, rows: pa.Table) -> None:
+        write(self, publication, rows)
+        writes.append(publication.partition)
+        if len(writes) == 2:  # as on a server that ignores the condition of the other writer
+            (table / "_delta_log" / f"{1:020}.json").write_text('{"txn":{"appId":"other","version":1}}\n')
+
+    monkeypatch.setattr(delta.DeltaTarget, "_write", write_and_lose)
+    for publication in (first, second):
+        target.replace(publication, publication.rows())
+
+    assert writes == [first.partition, second.partition, second.partition]
+    assert read_delta_rows(table) == [(1, "2026-01-01"), (1, "2026-01-02"), (2, "2026-01-01"), (2, "2026-01-02")]
+
+
+def read_delta_rows(table: Path) -> list[tuple[int, str]]:
+    from deltalake import DeltaTable
+
+    return sorted((row["id"], row["dt"]) for row in DeltaTable(str(table)).to_pyarrow_table().to_pylist())
+
+
 def test_a_column_with_the_name_of_a_folder_key_and_other_values_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "part-0.parquet"
     pq.write_table(pa.table({"dt": ["2026-01-01", "2026-01-02"]}), path)

@@ -48,6 +48,7 @@ def read(catalog: dict[str, str]) -> dict[str, list[int]]:
 
 def test_a_table_on_s3_is_published_and_read(store: Store, tmp_path: Path) -> None:
     catalog = properties(tmp_path, f"{store.bucket}/warehouse")
+    store.server.checksums.clear()
 
     publish(store, catalog, "2026-01-01", "xxh3:1a", 1, 2)
     publish(store, catalog, "2026-01-02", "xxh3:2b", 3)
@@ -55,6 +56,7 @@ def test_a_table_on_s3_is_published_and_read(store: Store, tmp_path: Path) -> No
 
     assert read(catalog) == {"dt=2026-01-01": [4], "dt=2026-01-02": [3]}
     assert any(key.startswith("warehouse/shop/scores/data/dt=2026-01-01/") for key in store.keys)
+    assert store.server.checksums == []
 
 
 def test_a_store_that_refuses_is_one_sentence(store: Store, tmp_path: Path) -> None:
