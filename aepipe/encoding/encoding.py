@@ -338,7 +338,7 @@ class _SchemaCheck:
         return {name: count for name, count in counts.items() if count}
 
     def _converted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if any(column.name not in batch.schema.names for column in self.schema.columns):
+        if not {column.name for column in self.schema.columns} <= set(batch.schema.names):
             batch = flatten_structs(batch)
         return parse_text_columns(batch, pa.schema(self._texts)) if self._texts else batch
 
@@ -373,9 +373,10 @@ def fit(
         return Encoding(schema_=schema, series=series, given=conditions)
     fits = _FIT_CODES if as_codes else _FIT
     codecs: list[AnyCodec] = []
+    at = 0
     for column in schema.described:
-        at = sum(len(codec.columns) for codec in codecs)
         codecs.append(fits[column.kind](column, at, _values(column, schema, batches)))
+        at += len(codecs[-1].columns)
     return Encoding(
         schema_=schema, codecs=tuple(codecs), given=conditions, labels=_fit_labels(schema, batches, with_labels)
     )

@@ -6,6 +6,7 @@ long text many rows of it, and a run of one level a list of any length. Nothing 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -279,10 +280,13 @@ class DecodedSizes:
 def _columns(schema: pq.ParquetSchema, columns: Sequence[str] | None, as_codes: Collection[str]) -> dict[str, _Column]:
     """Return the columns of the file that are read, by path."""
     found = {}
+    wanted = None if columns is None else set(columns)
     for index in range(len(schema)):
         column = schema.column(index)
         path = column.path
-        if columns is None or any(path == name or path.startswith(f"{name}.") for name in columns):
+        if wanted is None or any(
+            name in wanted for name in accumulate(path.split("."), lambda path, part: f"{path}.{part}")
+        ):
             fixed = column.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else None
             width = _WIDTHS.get(column.physical_type, fixed)
             found[path] = _Column(path, width, column.max_repetition_level, path in as_codes)

@@ -229,15 +229,17 @@ def slices(
             known = FooterContent() if parsed is None else parsed.take()
         with _open(path, as_codes, known.metadata) as file:
             names = with_struct_fields(file.schema_arrow).names
+            known_names = set(names)
             if schema is None:
-                absent = [name for name in columns or () if name not in names]
+                absent = [name for name in columns or () if name not in known_names]
                 if absent:
                     raise SchemaMismatch(str(path), [f"has no column '{name}'" for name in absent])
                 common, present = None, columns
             else:
-                wanted = [name for name in (schema.names if columns is None else columns) if name in schema.names]
+                common_names = schema.names
+                wanted = common_names if columns is None else [name for name in columns if name in common_names]
                 common = schema_without_views(pa.schema([schema.field(name) for name in wanted]))
-                present = [name for name in wanted if name in names]
+                present = [name for name in wanted if name in known_names]
             has_fields = len(names) > len(file.schema_arrow.names)
             sizes = DecodedSizes(path, file, present, as_codes=as_codes, limits=limits, groups=known.groups)
             for batch in _batches(path, file, present, rows, groups, sizes=sizes):
@@ -262,7 +264,8 @@ def spread_rows(file: Path, rows: int, schema: pa.Schema) -> pa.Table:
         DataUnreadable: the file cannot be read.
     """
     with _open(file) as opened:
-        present = [name for name in schema.names if name in with_struct_fields(opened.schema_arrow).names]
+        known = set(with_struct_fields(opened.schema_arrow).names)
+        present = [name for name in schema.names if name in known]
         filled = [at for at in range(opened.metadata.num_row_groups) if opened.metadata.row_group(at).num_rows]
         groups = (
             [filled[(2 * at + 1) * len(filled) // (2 * _PLACES)] for at in range(_PLACES)]

@@ -206,7 +206,7 @@ def cast_column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
 
 def _without_cast(batch: pa.RecordBatch, field: pa.Field) -> pa.Array | None:
     """Return a column that is absent, null, of the type of `field` or text in its notation; None: it needs a cast."""
-    count = batch.schema.names.count(field.name)
+    count = len(batch.schema.get_all_field_indices(field.name))
     if count > 1:
         raise SchemaMismatch("a file", [f"has {count} columns '{field.name}': rename all but one"])
     if count == 0 or pt.is_null(batch.schema.field(field.name).type):

@@ -68,7 +68,7 @@ def find_relations(encoding: Encoding, rows: pa.Table, *, seed: int = 0) -> Foun
     table = rows.select(names).combine_chunks()
     numbers = _numeric_columns(table)
     by_name = {column.name: column for column in numbers}
-    keys = _Keys(table)
+    keys = Keys(table)
     kept = _Kept()
     for name in (column.name for column in numbers if column.view == "clock"):
         midnight = 2_400.0 if (by_name[name].values == 2_400).any() else 0.0
@@ -354,7 +354,7 @@ def _is_telling(three: _Three, rows: NDArray[np.int64]) -> bool:
     return len(chosen) >= LEAST_ROWS and len(distinct) > 8 and _share(three, chosen) >= LEAST_DERIVED
 
 
-class _Keys:
+class Keys:
     """Columns of few values, as codes from 0 on."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -374,27 +374,49 @@ class _Keys:
             self.is_key[name] = is_discrete and 2 <= len(packed.dictionary) <= table.num_rows / _ROWS_PER_KEY
 
 
-def column_maps(table: pa.Table, keys: _Keys, width: int) -> Iterator[Relation]:
+def column_maps(table: pa.Table, keys: Keys, width: int) -> Iterator[Relation]:
     """Yield columns whose value follows from the values of one or two others."""
     names = [name for name in keys.codes if keys.is_key[name]][:MOST_CATEGORIES]
+    if not names:
+        return
     glance = min(table.num_rows, 2_000)
+    targets = [name for name, size in keys.sizes.items() if size >= _LEAST_DISTINCT]
+    chances = np.array([1 - np.square(np.bincount(keys.codes[name]) / table.num_rows).sum() for name in targets])
+    first = np.stack([keys.codes[name][:_GLANCE] for name in targets], 1) if targets else np.zeros((0, 0), np.int64)
     for sources in combinations(names, width) if width > 1 else ((name,) for name in names):
         whole = keys.codes[sources[0]].copy()
         for name in sources[1:]:
             whole = whole * keys.sizes[name] + keys.codes[name]
-        for target, codes in keys.codes.items():
-            if target in sources or keys.sizes[target] < _LEAST_DISTINCT:
-                continue
-            if _consistent(whole[:glance], codes[:glance]) < EXACT:
-                continue
-            distinct = len(np.unique(whole))
-            others = len(whole) - distinct
-            chance = 1 - float(np.square(np.bincount(codes) / len(codes)).sum())
-            if distinct > MOST_KEYS or others * chance < LEAST_ROWS or len(whole) < _ROWS_PER_KEY * distinct:
+        distinct = len(np.unique(whole))
+        if distinct > MOST_KEYS or len(whole) < _ROWS_PER_KEY * distinct:
+            continue
+        enough = (len(whole) - distinct) * chances >= LEAST_ROWS
+        possible = _least_errors(whole[:_GLANCE], first) <= (1 - EXACT) * glance
+        for at in np.flatnonzero(enough & possible):
+            target, codes = targets[at], keys.codes[targets[at]]
+            if target in sources or _consistent(whole[:glance], codes[:glance]) < EXACT:
                 continue
             share = _consistent(whole, codes)
             if share >= EXACT and 1 - share <= _MOST_ERRORS * (1 - float(np.bincount(codes).max() / len(codes))):
                 yield Relation(kind="map", target=target, sources=sources, share=share)
+
+
+def _least_errors(keys: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number of rows, (T,), that do not have the most frequent code of their key; there may be more.
+
+    Where d of the n rows of a key differ from its first row, the most frequent code is that of the first row, with d
+    errors, or another one, with at least n - d errors.
+
+    Args:
+        keys: (B,).
+        codes: T columns, (B, T).
+    """
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[0]] - 1))
+    rows = np.diff(starts, append=len(keys))
+    arranged = codes[order]
+    differ = np.add.reduceat(arranged != np.repeat(arranged[starts], rows, axis=0), starts, axis=0, dtype=np.int64)
+    return np.asarray(np.minimum(differ, rows[:, None] - differ).sum(axis=0))
 
 
 def _consistent(keys: NDArray[np.int64], codes: NDArray[np.int64]) -> float:

@@ -1,15 +1,17 @@
 """Relations between columns are found on training rows, and sampled rows then hold them."""
 
 import json
+from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from aepipe.encoding import Encoding, fit
 from aepipe.encoding.relations.apply import RelatedRows
-from aepipe.encoding.relations.find import FoundRelations, find_relations
-from aepipe.encoding.relations.relation import Relation
+from aepipe.encoding.relations.find import FoundRelations, Keys, column_maps, find_relations
+from aepipe.encoding.relations.relation import EXACT, Relation
 from aepipe.tables.schema import Column, Schema
 
 ROWS = 4_000
@@ -256,3 +258,28 @@ def test_numbers_beyond_float32_have_no_relations_and_no_warnings(recwarn: pytes
 
     assert find_relations(encoding, table).relations == ()
     assert [str(each.message) for each in recwarn if each.category is RuntimeWarning] == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_maps_are_the_columns_that_brute_force_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 4, (ROWS, 5))
+    codes[:, 3] = codes[:, 0] // 2
+    codes[:, 4] = (codes[:, 0] + codes[:, 1]) % 3
+    wrong = rng.permutation(ROWS)[: (0, 1, 2, 3, 4, 40)[seed]]
+    codes[wrong, 3:] = 3
+    table = pa.table({f"x{at}": pa.array([f"v{code}" for code in column]) for at, column in enumerate(codes.T)})
+
+    maps = {
+        (each.sources, each.target): each.share for width in (1, 2) for each in column_maps(table, Keys(table), width)
+    }
+
+    expected = {}
+    for width in (1, 2):
+        for sources in combinations(range(5), width):
+            for target in set(range(5)) - set(sources):
+                groups = pd.DataFrame(codes).groupby(list(sources))[target]
+                share = groups.agg(lambda values: values.value_counts().iloc[0]).sum() / ROWS
+                if share >= EXACT:
+                    expected[tuple(f"x{at}" for at in sources), f"x{target}"] = share
+    assert maps == pytest.approx(expected)
