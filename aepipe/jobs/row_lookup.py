@@ -14,9 +14,11 @@ import pyarrow as pa
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, OptionInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
+from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.entities import join_parts
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, readable_footers, slices
 from aepipe.tables.partitions import Partition, discover
+from aepipe.tables.text_values import guess_as, parse_texts
 from aepipe.tables.unification import unified_table
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def find_places(job: Job, texts: Sequence[str], table: Sequence[Partition] | Non
     for partition in discover(job) if table is None else table:
         for file in partition.files:
             try:
-                matches = list(_matches(file, keys, wanted))
+                matches = list(_matches(file, job, wanted))
             except (DataUnreadable, SchemaMismatch) as error:  # the row may be in another file
                 faults.append(str(error))
                 continue
@@ -101,14 +103,36 @@ def _condition(keys: Sequence[str], text: str) -> Condition:
     return reduce(and_, map(Condition.equals, keys, values))
 
 
-def _matches(file: Path, keys: Sequence[str], wanted: Mapping[str, Condition]) -> Iterator[tuple[str, int]]:
-    begin = 0
+def _matches(file: Path, job: Job, wanted: Mapping[str, Condition]) -> Iterator[tuple[str, int]]:
+    begin, keys = 0, job.data.keys
     for batch in slices([file], keys, rows=READ_ROWS):
         batch = _with_text_of_uuids(batch)
+        parsed = _with_parsed_times(batch, job)
         for text, condition in wanted.items():
-            for row in np.flatnonzero(_holds(batch, text, condition, keys)):
+            held = _holds(batch, text, condition, keys)
+            if parsed is not None:
+                held |= _holds_parsed(parsed, condition)
+            for row in np.flatnonzero(held):
                 yield text, begin + int(row)
         begin += batch.num_rows
+
+
+def _with_parsed_times(batch: pa.RecordBatch, job: Job) -> pa.RecordBatch | None:
+    """Return the rows with the event time as scores have it, if it is a key and text of a format that the job names."""
+    time = job.data.event_time
+    notation = job.columns[time].format if time in job.columns and time in batch.schema.names else None
+    if notation is None or sort_of(batch.schema.field(time).type) != "text":
+        return None
+    texts = batch.column(time)
+    kind = guess_as(texts, notation).type
+    return batch.set_column(batch.schema.names.index(time), time, parse_texts(texts, kind, notation))
+
+
+def _holds_parsed(batch: pa.RecordBatch, condition: Condition) -> np.ndarray:
+    try:
+        return _rows_of(condition.mask(batch))
+    except OptionInvalid:  # the text is no time: it was compared as text
+        return np.zeros(batch.num_rows, np.uint8)
 
 
 def _with_text_of_uuids(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -126,7 +150,11 @@ def _holds(batch: pa.RecordBatch, text: str, condition: Condition, keys: Sequenc
     except OptionInvalid:
         types = ", ".join(f"{name} ({batch.schema.field(name).type})" for name in keys)
         raise OptionInvalid(f"key '{text}' cannot be compared with {types}") from None
-    return np.asarray(held.cast(pa.uint8()).to_numpy(zero_copy_only=False))
+    return _rows_of(held)
+
+
+def _rows_of(held: pa.BooleanArray) -> np.ndarray:
+    return np.array(held.cast(pa.uint8()).to_numpy(zero_copy_only=False))
 
 
 def _the_one(job: Job, text: str, places: Sequence[Place]) -> Place:

@@ -17,6 +17,7 @@ from aepipe.series.step_size import ranks_in_series, step_numbers
 from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.entities import Entities, entity_texts
+from aepipe.tables.text_values import ISO, guess_as, notation_of, parse_texts
 
 FILE = "series.json"
 """File of the stage in a bundle."""
@@ -61,6 +62,11 @@ class SeriesSource(FrozenModel):
         return self.encoding.layout.columns
 
     @property
+    def time_field(self) -> pa.Field:
+        """Field of the event time, with the notation of text that is parsed."""
+        return self.encoding.schema.arrow.field(self.time or "")
+
+    @property
     def row_reasons(self) -> tuple[str, ...]:
         """Reasons why a row is on no step."""
         return (NO_TIME, NO_VALUE, *self.encoding.invalid_reasons[1:])
@@ -78,7 +84,7 @@ class SeriesSource(FrozenModel):
             unfit = np.where(encoded.invalid > 0, encoded.invalid + 2, 0).astype(np.int64)
             unfit[(unfit == 0) & np.isnan(found).all(axis=1)] = 2
             if self.time is not None:
-                moments, absent = times_of(batch.column(self.time))
+                moments, absent = parsed_times(batch.column(self.time), self.time_field)
                 times.append(moments)
                 unfit[absent] = 1
             found[unfit > 0] = np.nan
@@ -124,7 +130,7 @@ class SeriesStage(FrozenModel):
     @property
     def has_clock(self) -> bool:
         """True if the time is in microseconds; False for integers without a unit, and without a time."""
-        kind = None if self.source.time is None else self.source.encoding.schema.arrow.field(self.source.time).type
+        kind = None if self.source.time is None else self.source.time_field.type
         return kind is not None and not pa.types.is_integer(kind)
 
     def time_of(self, entity: str, number: int) -> int | None:
@@ -158,13 +164,26 @@ def entities_of(batches: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tu
     return found.names, found.codes.astype(np.int64)
 
 
+def parsed_times(array: pa.Array, field: pa.Field) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return times as `times_of`; text is parsed by the notation of the field, if it has one, and missing if it fails.
+
+    Raises:
+        SchemaMismatch: as `times_of`.
+    """
+    notation = notation_of(field)
+    if notation is None or sort_of(array.type) != "text":
+        return times_of(array)
+    return times_of(parse_texts(array, field.type, notation))
+
+
 def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return times in microseconds, (R,), and whether each is missing; integers stay as they are.
 
-    Timestamps with a zone are instants, so that no hour repeats. Floats are seconds.
+    Timestamps with a zone are instants, so that no hour repeats. Floats are seconds. Text that is not ISO 8601 is
+    missing.
 
     Raises:
-        SchemaMismatch: the column is text that is not ISO 8601, or of a type without an order.
+        SchemaMismatch: no text of the column is ISO 8601, or its type has no order.
     """
     plain = plain_values(array)
     sort = sort_of(plain.type)
@@ -174,16 +193,17 @@ def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         return np.where(absent, 0, np.nan_to_num(seconds) * 1e6).astype(np.int64), absent
     if sort == "number":
         moments = plain.cast(pa.int64())
-    elif sort in ("time", "text", "null"):
+    elif sort == "text":
+        moments = _moments_of(plain)
+    elif sort in ("time", "null"):
         zone = plain.type.tz if pa.types.is_timestamp(plain.type) else None
         try:
             if pa.types.is_time(plain.type):
                 raise pa.ArrowInvalid("a time without a date")
             moments = plain.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise SchemaMismatch(
-                "the event time", [f"is {plain.type} that is no time: expected ISO 8601. Write it as a timestamp."]
-            ) from None
+            fault = f"is {plain.type} that is no moment: expected a date. Write it as a timestamp."
+            raise SchemaMismatch("the event time", [fault]) from None
     else:
         raise SchemaMismatch("the event time", [f"is {plain.type}: expected a timestamp, a date or a number."])
     nulls = nulls_of(moments)
@@ -191,3 +211,16 @@ def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return (values if nulls is None else np.where(nulls, 0, values)), np.zeros(
         len(values), np.bool_
     ) if nulls is None else nulls
+
+
+def _moments_of(texts: pa.Array) -> pa.Array:
+    """Return text in ISO 8601 as microseconds, in UTC if most of it has a zone; null for other text."""
+    guess = guess_as(texts, ISO)
+    if not guess.share and (known := [text for text in texts.to_pylist() if text and text.strip()]):
+        fault = (
+            f"is {texts.type} such as {known[0][:40]!r}: expected ISO 8601. Name its format under [columns], or write "
+            "it as a timestamp."
+        )
+        raise SchemaMismatch("the event time", [fault])
+    kind = pa.timestamp("us") if pa.types.is_date(guess.type) else guess.type
+    return parse_texts(texts, kind, ISO).cast(pa.int64())

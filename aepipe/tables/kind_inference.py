@@ -36,6 +36,7 @@ from aepipe.tables.waveforms import find_waveforms, is_samples
 
 _PASSED = 'name it "key" or "label" to pass it through'
 IGNORE = 'set it to "ignore" under [columns]'
+_NOT_MODELLED = ("key", "label", "ignore")
 _ENTITY_SORTS = ("text", "number", "boolean", "time")
 _MIN_IDENTIFIER_ROWS = 100
 """Minimum number of sampled rows at which text without repetitions is taken for a row identifier."""
@@ -164,9 +165,9 @@ def _column(
         found = _Found("ignore", ignored)
     elif kind is not None:
         found = _checked(field, kind, spec, values)
+        if kind in _NOT_MODELLED and field.name == job.data.event_time:
+            found = found._replace(text=_text_of_times(field, spec, values))
     elif field.name == job.data.event_time:
-        if sort_of(field.type) not in ("time", "number", "text"):
-            raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
         found = _event_time(field, spec, values, job.data.context)
     elif field.name in job.data.entity:
         why = "the entity: passed through; name it under [columns] to model it too"
@@ -229,22 +230,26 @@ def _refuse_options(field: pa.Field, kind: Kind, spec: ColumnSpec) -> None:
 def _event_time(
     field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None, context: Sequence[ContextPart]
 ) -> _Found:
-    """Return the event time as a column that is passed through; text is parsed if the job names its format.
-
-    With a context it is a condition.
-    """
-    text = None
-    if spec.format is not None and sort_of(field.type) == "text":
-        text = _parsed(field, "datetime", spec, values).text
+    """Return the event time as a column that is passed through; with a context it is a condition."""
+    text = _text_of_times(field, spec, values)
     if not context:
         why = "the event time: orders the rows and is passed through; name its kind under [columns] to model it too"
         return _Found("ignore", why, text=text)
-    own = plain(field.type)
-    if text is None and not (pt.is_timestamp(own) or pt.is_date(own)):
+    own = plain(field.type) if text is None else text.type
+    if not (pt.is_timestamp(own) or pt.is_date(own)):
         raise _Refused(field, "whose parts data.context names: expected a timestamp or a date, or text with its format")
     if pt.is_date(own) and "hour" in context:
         raise _Refused(field, "which has no hour, but data.context names it: leave hour out")
     return _Found("condition", f"the event time: the model is conditional on its {' and '.join(context)}", text=text)
+
+
+def _text_of_times(field: pa.Field, spec: ColumnSpec, values: pa.ChunkedArray | None) -> TextGuess | None:
+    """Return how text of an event time is parsed; None unless the job names its format."""
+    if sort_of(field.type) not in ("time", "number", "text"):
+        raise _Refused(field, "which data.event_time names: expected a timestamp, a date or a number")
+    if spec.format is None or sort_of(field.type) != "text":
+        return None
+    return _parsed(field, "number" if is_number_notation(spec.format) else "datetime", spec, values).text
 
 
 def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
@@ -258,7 +263,7 @@ def _named_kind(name: str, job: Job, spec: ColumnSpec) -> Kind | None:
 
 
 def _checked(field: pa.Field, kind: Kind, spec: ColumnSpec, values: pa.ChunkedArray | None) -> _Found:
-    if kind in ("key", "label", "ignore"):
+    if kind in _NOT_MODELLED:
         return _Found(kind, "named in the job")
     if kind in ("image", "target"):
         return _image(field, spec, values)._replace(kind=kind)

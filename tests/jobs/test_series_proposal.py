@@ -1,5 +1,6 @@
 """Tables that `init` proposes as series, and tables that it does not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.config.job import read_job
+from aepipe.jobs.explain import explain
 from aepipe.jobs.init import init
+from aepipe.jobs.score import score
+from aepipe.jobs.train.train import train
 
 RNG = np.random.default_rng(0)
 
@@ -108,3 +112,65 @@ def test_a_few_missing_times_are_counted_and_do_not_hide_the_series(
     assert (read_job(tmp_path / "job.toml").series is not None) == is_series
     sentence = f"{missing} of the first 800 rows have no 'at': rows without a time have no score in a series job"
     assert (sentence in proposed.notes) == is_series
+
+
+def _texts(pattern: str) -> Callable[[Any], Any]:
+    return lambda times: [time.strftime(pattern) for time in times.tolist()]
+
+
+SPELLINGS: dict[str, Callable[[Any], Any]] = {
+    "ISO text": _texts("%Y-%m-%dT%H:%M:%S"),
+    "text with an offset": lambda times: _texts("%Y-%m-%d %H:%M:%S+01:00")(times + np.timedelta64(1, "h")),
+    "German text": _texts("%d.%m.%Y %H:%M"),
+    "timestamps with a zone": lambda times: pa.array(times, pa.timestamp("us", "Europe/Berlin")),
+    "integers": lambda times: times.astype("datetime64[s]").astype(np.int64),
+    "text of seconds": lambda times: times.astype("datetime64[s]").astype(np.int64).astype(str),
+}
+DATES: dict[str, Callable[[Any], Any]] = {
+    "dates": lambda times: times.astype("datetime64[D]"),
+    "text of dates": lambda times: times.astype("datetime64[D]").astype(str),
+}
+
+
+def _scores_of_proposed_job(folder: Path, columns: dict[str, Any]) -> dict[str, Any]:
+    folder.mkdir()
+    path = _init(folder, columns, shuffle=False)
+    path.write_text(path.read_text().replace("[train]", "[train]\nepochs = 1"))
+    train(path)
+    result = score(path)
+    return pa.concat_tables(
+        pq.read_table(night.scores) for night in result.nights if night.scores is not None
+    ).to_pydict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [300, 86_400])
+def test_job_that_init_proposes_trains_and_scores_however_times_are_written(tmp_path: Path, seconds: int) -> None:
+    columns = _machines(2)
+    columns["at"] = np.tile(_times(200, seconds), 2)
+    order = np.argsort(columns["at"], kind="stable")
+    columns = {name: values[order] for name, values in columns.items()}
+    expected = _scores_of_proposed_job(tmp_path / "timestamps", columns)
+    spellings = SPELLINGS if seconds == 300 else DATES
+
+    for number, (name, written) in enumerate(spellings.items()):
+        found = _scores_of_proposed_job(tmp_path / f"spelling{number}", columns | {"at": written(columns["at"])})
+
+        assert found["machine"] == expected["machine"], name
+        assert sum(value is not None for value in found["score"]) > 300, name
+        if name != "integers":  # for the memory, they have no time of day
+            np.testing.assert_allclose(
+                np.array(found["score"], float), np.array(expected["score"], float), atol=1e-6, err_msg=name
+            )
+
+
+@pytest.mark.slow
+def test_point_of_a_table_with_text_times_is_found_by_the_time_of_its_scores_too(tmp_path: Path) -> None:
+    columns = _machines(2)
+    columns["at"] = SPELLINGS["German text"](columns["at"])
+    _scores_of_proposed_job(tmp_path / "german", columns)
+    job = tmp_path / "german" / "job.toml"
+
+    as_scored, as_written = (explain(job, [f"m1,{time}"]) for time in ("2026-01-01 08:20:00", "01.01.2026 08:20"))
+
+    assert as_scored[0].score == as_written[0].score is not None

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 
 from aepipe.errors import SchemaMismatch
 from aepipe.series.scaling import Scaling
-from aepipe.series.stage import entities_of, times_of
+from aepipe.series.stage import entities_of, parsed_times, times_of
+from aepipe.tables.text_values import ISO, PLAIN_NUMBER, TextGuess, text_field
 
 RNG = np.random.default_rng(0)
 ENTITY = np.repeat([0, 1, 2], 50)
@@ -66,6 +67,9 @@ def test_a_clock_with_a_zone_does_not_repeat_an_hour_and_one_without_does() -> N
     [
         pa.array([date(1970, 1, 2), None]),
         pa.array(["1970-01-02 00:00:00", None]),
+        pa.array(["1970-01-02", ""]),
+        pa.array(["1970-01-02T00:00:00Z", "yesterday"]),
+        pa.array(["1970-01-02T01:00:00.000+01:00", None]),
         pa.array([86_400.0, None]),
         pa.array([datetime(1970, 1, 2), None], pa.timestamp("s")),
     ],
@@ -81,6 +85,30 @@ def test_times_are_microseconds_whatever_their_type(column: pa.Array) -> None:
 def test_columns_that_are_no_time_are_refused(column: pa.Array) -> None:
     with pytest.raises(SchemaMismatch, match="the event time"):
         times_of(column)
+
+
+def test_text_that_is_no_time_is_refused_with_the_remedy() -> None:
+    with pytest.raises(SchemaMismatch, match=r"such as '02.01.1970': expected ISO 8601. Name its format"):
+        times_of(pa.array(["02.01.1970"]))
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "notation"),
+    [
+        (["02.01.1970", "?", None], pa.date32(), "%d.%m.%Y"),
+        (["1970-01-02T02:00+02:00", "1970-01-02", None], pa.timestamp("us", "UTC"), ISO),
+        (["86400", "soon", None], pa.float64(), PLAIN_NUMBER),
+    ],
+)
+def test_text_of_a_named_format_is_the_time_it_stands_for(
+    texts: list[str | None], kind: pa.DataType, notation: str
+) -> None:
+    field = text_field(pa.field("at", pa.string()), TextGuess("datetime", notation, kind, 1.0))
+
+    times, absent = parsed_times(pa.array(texts), field)
+
+    assert times[0] == 86_400_000_000
+    assert absent.tolist() == [False, True, True]
 
 
 def test_entities_of_several_columns_have_one_code_over_all_batches() -> None:

@@ -291,6 +291,26 @@ def test_a_table_without_anything_to_model_is_refused() -> None:
     ]
 
 
+@pytest.mark.parametrize("role", [{}, {"keys": ["at"]}, {"labels": ["at"]}])
+@pytest.mark.parametrize(
+    ("text", "notation", "kind"),
+    [
+        ("31.12.2025 10:00", "%d.%m.%Y", pa.timestamp("us")),
+        ("2025-12-31T10:00Z", "%Y-%m-%d", pa.timestamp("us", "UTC")),
+        ("1767225600", "1234.5", pa.float64()),
+    ],
+)
+def test_text_of_the_event_time_is_parsed_by_its_format_whatever_its_role(
+    text: str, notation: str, kind: pa.DataType, role: dict[str, list[str]]
+) -> None:
+    table = pa.table({"at": [text, None], "x": [1.0, 2.0]})
+
+    schema = schema_of(table, {"at": {"format": notation}}, event_time="at", **role)
+
+    assert schema.arrow.field("at").type == kind
+    assert [column.name for column in schema.modelled] == ["x"]
+
+
 def test_an_event_time_needs_an_order() -> None:
     (fault,) = refused(pa.table({"at": [[1]], "x": [1.0]}), event_time="at")
 

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.errors import DataUnreadable, SchemaMismatch
-from aepipe.series.stage import SeriesStage, entities_of, times_of
+from aepipe.series.stage import SeriesStage, entities_of, parsed_times
 from aepipe.storage import source_digest
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.source_files import printable
+from aepipe.tables.text_values import notation_of
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class _ByTime:
 
     def __init__(self, stage: SeriesStage, partition: Partition) -> None:
         assert stage.step is not None, "find_neighbours() asks"
-        self._time = stage.source.time or ""
+        self._time = stage.source.time_field
         self._step, self._ahead = stage.step, (stage.window - 1) * stage.step
         self._own = self._span(partition)
 
@@ -117,7 +118,7 @@ class _ByTime:
 
     def _span(self, partition: Partition) -> _Span | None:
         try:
-            found = [_span_of(*_identity(file), self._time) for file in partition.files]
+            found = [_span_of(*_identity(file), self._time, notation_of(self._time)) for file in partition.files]
         except (DataUnreadable, SchemaMismatch):  # the partition itself reports it, and a neighbour is left out
             return None
         spans = [span for span in found if span is not None]
@@ -170,10 +171,11 @@ def _identity(file: Path) -> tuple[Path, int, int]:
 
 
 @lru_cache(maxsize=4_096)
-def _span_of(file: Path, size: int, modified: int, column: str) -> _Span | None:
+def _span_of(file: Path, size: int, modified: int, field: pa.Field, notation: str | None) -> _Span | None:
+    """Return the span of a file; notation: that of the field, since fields are equal whatever their notations."""
     first, last = None, None
-    for batch in slices([file], [column], rows=READ_ROWS):
-        times, absent = times_of(batch.column(column))
+    for batch in slices([file], [field.name], rows=READ_ROWS):
+        times, absent = parsed_times(batch.column(field.name), field)
         known = times[~absent]
         if len(known):
             least, greatest = int(known.min()), int(known.max())
@@ -198,6 +200,6 @@ def rows_in_reach(
     low, high = first - (stage.reach + history) * stage.step, last + stage.window * stage.step
     kept = []
     for batch in batches:
-        times, absent = times_of(batch.column(stage.source.time))
+        times, absent = parsed_times(batch.column(stage.source.time), stage.source.time_field)
         kept.append(batch.filter(pa.array((times >= low) & (times <= high) & ~absent)))
     return kept

@@ -61,11 +61,11 @@ def _clock(name: str, groups: Sequence[pa.Table]) -> _Clock | None:
         per_second = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit] if pt.is_timestamp(kind) else 1e3
         scale = 1 / _DAY_S if pt.is_date32(kind) else per_second
         return _Clock(name, [numbers_of(column) / scale for column in columns], str(kind))
-    if not pt.is_integer(kind):
+    if not (pt.is_integer(kind) or pt.is_floating(kind)):
         return None
     values = [numbers_of(column) for column in columns]
-    whole = np.concatenate(values)
-    if (unit := epoch_unit(whole)) is None:
+    unit = epoch_unit(np.concatenate(values))
+    if unit is None or (pt.is_floating(kind) and unit != "seconds"):  # floats are seconds everywhere
         return None
     return _Clock(name, [each / EPOCH_UNITS[unit] for each in values], f"{unit} since 1970")
 

@@ -119,6 +119,13 @@ def test_counters_beside_an_event_time_are_ignored(name: str) -> None:
     assert found == {"event_time": "event_time", name: "ignore"}
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_seconds_since_1970_that_rise_are_the_event_time(kind: type) -> None:
+    seconds = (MIDNIGHT_S + DAY * 86_400 + 7 * np.arange(ROWS)).astype(kind)
+
+    assert roles({"moment": seconds, "price": ORDINARY["price"](np.random.default_rng(0))}) == {"moment": "event_time"}
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_columns_have_no_role(name: str, seed: int) -> None:
