@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from aepipe.bundles.drift_reference import DriftReference, ReferenceStream
+from aepipe.bundles.drift_reference import DriftReference, ReferenceStream, StreamKey
 from aepipe.config.drift import Drift
 from aepipe.jobs.drift.monitor import MOST_ROWS, StreamDrift, compare_streams, next_windows
 from aepipe.jobs.drift.window import Counts, Window
@@ -62,8 +62,8 @@ def replay(
 ) -> Replay:
     """Compare simulated nights of independent rows with a reference; `shifts` move columns from the first night on."""
     generator = np.random.default_rng(seed)
-    shares = {stream.name: _shares(stream, (shifts or {}).get(stream.name, 0.0)) for stream in known.streams}
-    drawn = ({name: generator.multinomial(rows, share) for name, share in shares.items()} for _ in range(nights))
+    shares = {stream.key: _shares(stream, (shifts or {}).get(stream.name, 0.0)) for stream in known.streams}
+    drawn = ({key: generator.multinomial(rows, share) for key, share in shares.items()} for _ in range(nights))
     return Replay(tuple((night, stream.name) for night, stream in alarms_of(known, enumerate(drawn), Drift())))
 
 
@@ -71,11 +71,11 @@ def alarms_of(
     known: DriftReference, nights: Iterable[tuple[T, Counts]], settings: Drift
 ) -> Iterator[tuple[T, StreamDrift]]:
     """Compare the counts of nights in turn with a reference; yield night and stream of every alarm."""
-    state: dict[str, StreamDrift] = {}
-    windows: dict[str, Window] = {}
+    state: dict[StreamKey, StreamDrift] = {}
+    windows: dict[StreamKey, Window] = {}
     for night, counts in nights:
         found = compare_streams(known, counts, state, settings, windows)
-        state = {stream.name: stream for stream in found}
+        state = {stream.key: stream for stream in found}
         windows = next_windows(windows, counts, state, settings.window)
         yield from ((night, stream) for stream in found if stream.alarm)
 
@@ -110,7 +110,7 @@ def small_replay(
     def draw() -> Counts:
         means = moved + deviation * generator.standard_normal(len(known.streams))
         return {
-            stream.name: generator.multinomial(rows, _shares(stream, mean))
+            stream.key: generator.multinomial(rows, _shares(stream, mean))
             for stream, mean in zip(known.streams, means, strict=True)
         }
 
@@ -144,7 +144,7 @@ def flights(month: int, *, with_spread: bool = True, months: int = 1) -> dict[st
         )
     )
     counted = (
-        (night, {stream.name: stream.count(values(table, stream.name)) for stream in known.streams})
+        (night, {stream.key: stream.count(values(table, stream.name)) for stream in known.streams})
         for night, table in after.items()
     )
     alarms: dict[str, tuple[StreamDrift, ...]] = {}

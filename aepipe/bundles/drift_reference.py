@@ -28,6 +28,8 @@ WINDOW = 28
 
 Arrays = Mapping[str, NDArray[np.generic]]
 StreamKind = Literal["column", "score", "latent"]
+StreamKey = tuple[StreamKind, str]
+"""Kind and name of a stream: a column may have the name of the score or of a latent."""
 Named = tuple[str, StreamKind, NDArray[np.generic]]
 
 
@@ -39,6 +41,11 @@ class ReferenceStream(FrozenModel):
     edges: tuple[float, ...] | None = Field(None, description="upper edges of all bins but the last; None: codes")
     counts: tuple[int, ...] = Field(min_length=2)
     spread: PartitionSpread | None = Field(None, description="of the training partitions; None if they are few")
+
+    @property
+    def key(self) -> StreamKey:
+        """Kind and name."""
+        return self.kind, self.name
 
     @classmethod
     def fit(

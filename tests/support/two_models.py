@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from aepipe.bundles.bundle import Bundle, write_bundle
 from aepipe.bundles.drift_reference import FILE, DriftReference
@@ -52,21 +53,26 @@ def add_version(folder: Path, alias: str, *, seed: int, alpha: float = 0.05) -> 
 
 def add_reference(folder: Path, *, deviation: float = 0.0) -> None:
     """Write the champion again, with a drift reference of 20 nights; deviation: of the nightly mean of column `a`."""
-    bundle = Bundle.open(folder / "exported" / "linear")
     table = numbers(20_000, seed=77)
     nights = np.repeat(np.arange(20, dtype=np.int32), 1_000)
     means = deviation * np.random.default_rng(0).standard_normal(20)[nights]
     table = table.set_column(table.column_names.index("a"), "a", pa.array((table["a"].to_numpy() + means).astype("f4")))
+    write_reference(folder, table, nights if deviation else None)
+
+
+def write_reference(folder: Path, table: pa.Table, nights: NDArray[np.int32] | None = None) -> None:
+    """Write the champion again, with a drift reference of a table; nights: number of the night of each row."""
+    bundle = Bundle.open(folder / "exported" / "linear")
     outputs = TableModel(bundle, device="cpu")
     scores = outputs.score(table)["score"].to_numpy()
     z = np.column_stack([column.to_numpy() for column in outputs.encode(table).columns])
-    inputs = bundle.encoding.encode_table(table.select(["a", "b", "c"]), rows=1_000).arrays
+    inputs = bundle.encoding.encode_table(table.drop_columns(["id"]), rows=1_000).arrays
     known = DriftReference.fit(
         bundle.encoding,
         bundle.manifest.latent,
         [inputs],
         {"score": scores, "z": z},
-        partitions=[nights] if deviation else None,
+        partitions=None if nights is None else [nights],
     )
     path = write_bundle(
         folder / "exported" / "linear",

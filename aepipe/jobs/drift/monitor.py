@@ -16,6 +16,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.drift_reference import (
     DriftReference,
     ReferenceStream,
+    StreamKey,
     StreamKind,
     channel_streams,
     input_streams,
@@ -79,6 +80,11 @@ class StreamDrift(Result):
         """True if the change is that of the window, or has shown in each of the last LASTING_RUN partitions."""
         return self.run >= LASTING_RUN or (self.window is not None and self.window.alarm)
 
+    @property
+    def key(self) -> StreamKey:
+        """Kind and name."""
+        return self.kind, self.name
+
 
 class PartitionDrift(Result):
     """Drift of one partition, largest distance first; `skipped` says why it was not compared."""
@@ -90,8 +96,13 @@ class PartitionDrift(Result):
     rows: int
     streams: tuple[StreamDrift, ...] = ()
     skipped: str = ""
-    counts: Mapping[str, tuple[int, ...]] = Field({}, exclude=True, repr=False)
+    counts: Mapping[StreamKind, Mapping[str, tuple[int, ...]]] = Field({}, exclude=True, repr=False)
     """counts by stream as in the reference, without zeros at their end; in the file only, for later windows"""
+
+    @property
+    def counts_by_key(self) -> dict[StreamKey, tuple[int, ...]]:
+        """Counts by kind and name of the stream."""
+        return {(kind, name): counts for kind, of_kind in self.counts.items() for name, counts in of_kind.items()}
 
     @property
     def alarms(self) -> tuple[StreamDrift, ...]:
@@ -229,22 +240,24 @@ class _Monitor:
             return blank.model_copy(update={"skipped": str(error)})
         before, windows = self._state_before(manifest.partition)
         streams = compare_streams(self._reference, counts, before, self._job.drift, windows)
-        stored = {name: tuple(np.trim_zeros(found, "b").tolist()) for name, found in counts.items()}
+        stored: dict[StreamKind, dict[str, tuple[int, ...]]] = {}
+        for (kind, name), found in counts.items():
+            stored.setdefault(kind, {})[name] = tuple(np.trim_zeros(found, "b").tolist())
         return blank.model_copy(update={"streams": streams, "counts": stored})
 
-    def _state_before(self, partition: str) -> tuple[Mapping[str, StreamDrift], Mapping[str, Window]]:
+    def _state_before(self, partition: str) -> tuple[Mapping[StreamKey, StreamDrift], Mapping[StreamKey, Window]]:
         """Return streams and windows after the latest compared partition before this one, which may be a late one."""
         place = natural_order(partition)
         earlier = [each for each in self._records.values() if each.streams and natural_order(each.partition) < place]
-        streams, stored = dict[str, StreamDrift](), dict[str, tuple[tuple[int, ...], ...]]()
+        streams, stored = dict[StreamKey, StreamDrift](), dict[StreamKey, tuple[tuple[int, ...], ...]]()
         for record in sorted(earlier, key=lambda each: natural_order(each.partition)):
-            streams = {stream.name: stream for stream in record.streams}
-            stored = next_windows(stored, record.counts, streams, self._job.drift.window)
-        sizes = {stream.name: len(stream.counts) for stream in self._reference.streams}
+            streams = {stream.key: stream for stream in record.streams}
+            stored = next_windows(stored, record.counts_by_key, streams, self._job.drift.window)
+        sizes = {stream.key: len(stream.counts) for stream in self._reference.streams}
         windows = {
-            name: tuple(np.array(found + (0,) * (sizes[name] - len(found)), np.int64) for found in window)
-            for name, window in stored.items()
-            if name in sizes
+            key: tuple(np.array(found + (0,) * (sizes[key] - len(found)), np.int64) for found in window)
+            for key, window in stored.items()
+            if key in sizes
         }
         return streams, windows
 
@@ -252,9 +265,9 @@ class _Monitor:
 def compare_streams(
     reference: DriftReference,
     counts: Counts,
-    before: Mapping[str, StreamDrift],
+    before: Mapping[StreamKey, StreamDrift],
     settings: Drift,
-    windows: Mapping[str, Window],
+    windows: Mapping[StreamKey, Window],
 ) -> tuple[StreamDrift, ...]:
     """Compare the counts of one partition with the reference, given the state after the partition before.
 
@@ -268,16 +281,16 @@ def compare_streams(
     Returns:
         Streams, largest distance first.
     """
-    streams = [stream for stream in reference.streams if stream.name in counts and counts[stream.name].sum()]
+    streams = [stream for stream in reference.streams if stream.key in counts and counts[stream.key].sum()]
     tests = len(reference.streams) * (2 if settings.window else 1)
     enough = tests / settings.false_alarm
     found = [
         _compare_stream(
             stream,
-            counts[stream.name],
-            before.get(stream.name),
+            counts[stream.key],
+            before.get(stream.key),
             settings,
-            windows.get(stream.name, ()),
+            windows.get(stream.key, ()),
             enough=enough,
         )
         for stream in streams
@@ -286,8 +299,11 @@ def compare_streams(
 
 
 def next_windows(
-    windows: Mapping[str, tuple[C, ...]], counts: Mapping[str, C], streams: Mapping[str, StreamDrift], size: int
-) -> dict[str, tuple[C, ...]]:
+    windows: Mapping[StreamKey, tuple[C, ...]],
+    counts: Mapping[StreamKey, C],
+    streams: Mapping[StreamKey, StreamDrift],
+    size: int,
+) -> dict[StreamKey, tuple[C, ...]]:
     """Return the windows after a partition: empty after their alarm, and without sudden changes.
 
     Args:
@@ -297,11 +313,11 @@ def next_windows(
         size: number of partitions of a full window, the one to be compared included.
     """
     found = dict(windows)
-    for name, stream in streams.items():
+    for key, stream in streams.items():
         if stream.window is not None and stream.window.alarm:
-            found[name] = ()
-        elif name in counts and not stream.is_sudden:
-            found[name] = (*found.get(name, ()), counts[name])[-(size - 1) :] if size > 1 else ()
+            found[key] = ()
+        elif key in counts and not stream.is_sudden:
+            found[key] = (*found.get(key, ()), counts[key])[-(size - 1) :] if size > 1 else ()
     return found
 
 
@@ -347,7 +363,7 @@ def _compare_stream(
 
 def count_partition(
     bundle: Bundle, reference: DriftReference, outputs: Outputs, manifest: Manifest[ScoreDetails]
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[StreamKey, NDArray[np.int64]]:
     """Count the values of a partition in the bins of the reference, on at most MOST_ROWS evenly spaced rows.
 
     Raises DataUnreadable if an output is gone.
@@ -357,15 +373,19 @@ def count_partition(
         named = list(input_streams(bundle.encoding, _encoded(bundle, manifest, step)))
     else:
         named = list(channel_streams(bundle.series, _points(bundle.series, manifest, step)))
-    found: dict[str, NDArray[np.generic]] = {name: values for name, _, values in named}
+    found: dict[StreamKey, NDArray[np.generic]] = {(kind, name): values for name, kind, values in named}
     latents = [stream.name for stream in reference.streams if stream.kind == "latent"]
-    for output, names in {"scores": ["score"], "features": latents}.items():
+    outputs_of: tuple[tuple[str, StreamKind, list[str]], ...] = (
+        ("scores", "score", ["score"]),
+        ("features", "latent", latents),
+    )
+    for output, kind, names in outputs_of:
         if output in manifest.files and names:
             table = read_parquet(outputs.root / manifest.files[output].path, names)
             for name in names:
                 values = np.asarray(table[name].to_numpy(), np.float64)[::step]
-                found[name] = values[np.isfinite(values)]
-    return {stream.name: stream.count(found[stream.name]) for stream in reference.streams if stream.name in found}
+                found[kind, name] = values[np.isfinite(values)]
+    return {stream.key: stream.count(found[stream.key]) for stream in reference.streams if stream.key in found}
 
 
 def _encoded(bundle: Bundle, manifest: Manifest[ScoreDetails], step: int) -> Mapping[str, NDArray[np.generic]]:

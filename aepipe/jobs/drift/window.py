@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aepipe.bundles.drift_reference import ReferenceStream
+from aepipe.bundles.drift_reference import ReferenceStream, StreamKey
 from aepipe.config.drift import Drift
 from aepipe.jobs.results import Result
 from aepipe.metrics.drift import Change, change_between, drift_p_value
 
-Counts = Mapping[str, NDArray[np.int64]]
+Counts = Mapping[StreamKey, NDArray[np.int64]]
 Window = tuple[NDArray[np.int64], ...]
 """Counts of one stream in each of the partitions of its window, the latest last."""
 

@@ -151,12 +151,12 @@ def _drift(nights: Nights) -> tuple[PairedDrift, ...] | str:
         PairedDrift(
             stream.name,
             stream.kind,
-            change_between(np.asarray(stream.counts), first[stream.name]),
-            change_between(np.asarray(stream.counts), second[stream.name]),
-            change_between(first[stream.name], second[stream.name]),
+            change_between(np.asarray(stream.counts), first[stream.key]),
+            change_between(np.asarray(stream.counts), second[stream.key]),
+            change_between(first[stream.key], second[stream.key]),
         )
         for stream in reference.streams
-        if all(stream.name in found and found[stream.name].sum() for found in counts)
+        if all(stream.key in found and found[stream.key].sum() for found in counts)
     )
 
 

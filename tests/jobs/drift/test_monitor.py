@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -31,7 +32,8 @@ from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.drift import LASTING_RUN
 from benchmarks.drift import SMALL_ROWS, alarms_of, flights, reference, replay, small_reference, small_replay
-from tests.support.two_models import add_reference, add_version, write_job, write_partition
+from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.two_models import add_reference, add_version, write_job, write_partition, write_reference
 
 QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
 
@@ -60,6 +62,41 @@ def test_quiet_partitions_raise_no_alarm(job: Path) -> None:
     assert result.alarms == ()
     names = {stream.name for stream in result.partitions[0].streams}
     assert {"a", "b", "c", "score", "z_000"} <= names
+
+
+def test_columns_named_like_the_score_and_a_latent_are_streams_of_their_own(tmp_path: Path) -> None:
+    names = ["id", "score", "z_000", "c"]
+    job = tmp_path / "job.toml"
+    job.write_text('name = "linear"\n[data]\npath = "rows"\nkeys = ["id"]\n[drift]\nmin_rows = 100\n')
+    learned = numbers(20_000, seed=77).rename_columns(names)
+    bundle = make_bundle(tmp_path, learned, data={"keys": ["id"]})
+    Registry(bundle.path.parent).set_alias("champion", bundle.path.name, who="ada", why="a test")
+    write_reference(tmp_path, learned)
+    for day in range(3):
+        table = numbers(4_000, seed=day, first_id=day * 4_000).rename_columns(names)
+        shifted = pc.add(table["score"], pa.scalar(1.0 if day == 2 else 0.0, pa.float32()))
+        path = tmp_path / "rows" / f"{day}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(table.set_column(1, "score", shifted), path)
+    score(job)
+
+    nights = measure_drift(job).partitions
+
+    keys = {("column", "score"), ("column", "z_000"), ("column", "c"), ("score", "score"), ("latent", "z_000")}
+    assert {each.key for each in nights[0].streams} == keys | {("latent", "z_001")}
+    assert [each.alarms for each in nights[:2]] == [(), ()]
+    reference = read_drift_reference(open_model(read_job(job), "champion").bundle)
+    assert reference is not None
+    known = {stream.key: stream for stream in reference.streams}
+    rows = pq.read_table(tmp_path / "rows" / "2.parquet")
+    written = pq.read_table(next((tmp_path / "out").rglob("scores/2/*.parquet")))
+    counts = nights[2].counts_by_key
+    for stream, values in ((known["column", "score"], rows["score"]), (known["score", "score"], written["score"])):
+        expected = stream.count(values.to_numpy().astype(float))
+        assert counts[stream.key] == tuple(np.trim_zeros(expected, "b").tolist())
+    shift = {each.key: each.shift for each in nights[2].streams}
+    assert shift["column", "score"] == pytest.approx(1.0, abs=0.1)
+    assert abs(shift["column", "z_000"]) < 0.1
 
 
 def test_removed_partitions_leave_no_record(job: Path) -> None:
@@ -377,7 +414,7 @@ def test_counts_are_in_the_records_and_not_in_what_a_command_prints(job: Path) -
 
     assert '"counts"' not in printed
     record = json.loads(next((job.parent / "out").rglob("drift/*/dt=2026-03-02.json")).read_bytes())
-    assert sum(record["counts"]["a"]) == 4_000
+    assert sum(record["counts"]["column"]["a"]) == 4_000
 
 
 def test_simulated_stable_nights_raise_at_most_one_false_alarm() -> None:

@@ -17,7 +17,8 @@ from aepipe.jobs.drift.monitor import measure_drift, measure_if_possible
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train.series_nights import Origin, night_numbers, point_reference
-from tests.support.machines import day_of, night
+from aepipe.jobs.train.train import train
+from tests.support.machines import day_of, night, write_machines
 
 DAY_US = 86_400_000_000
 
@@ -79,6 +80,28 @@ def test_a_night_measures_drift_of_a_series_job(drifting: Path) -> None:
 
     assert result is not None
     assert "load" in {each.name for _, each in result.alarms}
+
+
+@pytest.mark.slow
+def test_a_channel_named_score_is_compared_beside_the_scores(tmp_path: Path) -> None:
+    job = write_machines(tmp_path, days=8, machines=6, fault_on=-1, learned=5)
+    job.write_text(job.read_text() + "[drift]\nmin_rows = 100\n")
+    for day in range(8):
+        path = tmp_path / "rows" / night(day) / "part-0.parquet"
+        table = day_of(day, machines=6)
+        moved = pc.add(table["load"], 1.5 if day == 7 else 0.0)
+        names = ["score" if name == "load" else name for name in table.column_names]
+        pq.write_table(table.set_column(table.column_names.index("load"), "load", moved).rename_columns(names), path)
+    train(job)
+    score(job)
+
+    nights = measure_drift(job).partitions
+
+    assert [[each.key for each in night.alarms if each.kind == "column"] for night in nights] == [
+        *[[]] * 7,
+        [("column", "score")],
+    ]
+    assert {each.key for each in nights[0].streams} == {("column", "heat"), ("column", "score"), ("score", "score")}
 
 
 def test_an_entity_that_appears_or_leaves_is_no_drift(machines: Path) -> None:
