@@ -16,6 +16,7 @@ from aepipe.jobs.explain import explain
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
+from aepipe.tables.entities import value_text
 from flows.engine import Unfinished
 from flows.examples import EXAMPLES, ROOT, Example, write_missing
 from flows.nightly import NightlyResult, NightOptions, nightly
@@ -121,7 +122,7 @@ def describe_unusual(found: Found) -> Iterator[str]:
     yield "most unusual rows:"
     for alarm, row in zip(unusual, explained, strict=True):
         reasons = [f"{line.name} {line.read} (expected {line.expected})" for line in row.columns[:REASONS]]
-        yield f"  {', '.join(alarm.keys.values())}: {', '.join(reasons)}"
+        yield f"  {', '.join(map(value_text, alarm.keys.values()))}: {', '.join(reasons)}"
 
 
 def describe_samples(night: NightlyResult) -> Iterator[str]:

@@ -9,6 +9,7 @@ from aepipe.inference.output_schema import CELL_COLUMN, CELL_FLAG, CELL_P_VALUE
 from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult
 from aepipe.tables.column_statistics import column_ranges
+from aepipe.tables.entities import value_text
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 MOST_ALARMS = 5
@@ -21,7 +22,8 @@ class Alarm(Result):
     partition: str
     row: int
     """position in the partition, from 0"""
-    keys: dict[str, str]
+    keys: dict[str, str | None]
+    """values of keys and entity as text; None for a missing one"""
     score: float
     p_value: float
     reasons: tuple[str, ...]
@@ -32,7 +34,8 @@ class Alarm(Result):
     @property
     def place(self) -> str:
         """Keys of the row, or its position as `aepipe explain --row` takes it."""
-        return ", ".join(f"{name} {value}" for name, value in self.keys.items()) or f"{self.partition}:{self.row}"
+        named = ", ".join(f"{name} {value_text(value)}" for name, value in self.keys.items())
+        return named or f"{self.partition}:{self.row}"
 
     @property
     def lowest_p(self) -> float:
@@ -99,7 +102,7 @@ def _alarms(night: PartitionResult, keys: Sequence[str], most: int) -> list[Alar
             alarm = Alarm(
                 partition=night.partition,
                 row=begin + place,
-                keys={name: texts[name][at] or "null" for name in kept},
+                keys={name: texts[name][at] for name in kept},
                 score=rows.column("score")[at].as_py(),
                 p_value=rows.column("p_value")[at].as_py(),
                 reasons=tuple(text for name in reasons if (text := texts[name][at]) is not None),

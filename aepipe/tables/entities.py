@@ -70,6 +70,15 @@ def entity_texts(columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
     return _joined([pc.fill_null(column, NO_ENTITY) for column in texts], is_quoted)
 
 
+def value_text(value: str | None) -> str:
+    """Return a value as in the name of an entity of one column: `null` if it is missing, the text `null` in quotes.
+
+    >>> value_text(None), value_text("null"), value_text("")
+    ('null', '"null"', '')
+    """
+    return str(entity_texts([pa.array([value], pa.string())])[0])
+
+
 def join_parts(parts: Sequence[str], separator: str = _SEPARATOR) -> str:
     """Join texts so that different parts give different texts, as in a line of CSV.
 

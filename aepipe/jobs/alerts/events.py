@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from aepipe.jobs.results import Result
 from aepipe.storage import PartitionResult, read_parquet
-from aepipe.tables.entities import Entities
+from aepipe.tables.entities import Entities, value_text
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.text_values import short_time
 
@@ -118,4 +118,4 @@ def _names(table: pa.Table, entity: Sequence[str]) -> list[str]:
 
 def _times(array: pa.Array) -> list[str]:
     """Return times as text; Arrow casts them without pandas."""
-    return [short_time(text or "null") for text in array.cast(pa.string()).to_pylist()]
+    return [short_time(value_text(text)) for text in array.cast(pa.string()).to_pylist()]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+import pyarrow as pa
 from pydantic import Field
 
 from aepipe.config.alerts import Alerts
@@ -16,7 +17,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.storage import PartitionResult
 from aepipe.storage.partition_result import describe_cells
-from aepipe.tables.entities import NO_ENTITY, join_parts
+from aepipe.tables.entities import entity_texts
 
 MOST_READ = 10_000
 """Flagged rows that are compared to find the rows of a message."""
@@ -157,9 +158,10 @@ def group_by_entity(alarms: Sequence[Alarm], entity: Sequence[str]) -> tuple[Ale
     """Return one line per entity with its most unusual row, or one per row without entity columns."""
     if not entity:
         return tuple(AlertLine(alarm=alarm, entity=None, rows=1) for alarm in alarms)
+    names = entity_texts([pa.array([alarm.keys.get(name) for alarm in alarms], pa.string()) for name in entity])
     groups: dict[str, list[Alarm]] = {}
-    for alarm in alarms:
-        groups.setdefault(join_parts([alarm.keys.get(name, NO_ENTITY) for name in entity]), []).append(alarm)
+    for name, alarm in zip(names.to_pylist(), alarms, strict=True):
+        groups.setdefault(name, []).append(alarm)
     return tuple(AlertLine(alarm=rows[0], entity=value, rows=len(rows)) for value, rows in groups.items())
 
 

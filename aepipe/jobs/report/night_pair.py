@@ -25,7 +25,7 @@ from aepipe.report import formatting
 from aepipe.report.compare_page import ComparePage, Measure, PairedDrift, Side
 from aepipe.report.page_model import Scores
 from aepipe.storage import Manifest, ScoreDetails
-from aepipe.tables.entities import join_parts
+from aepipe.tables.entities import entity_texts, join_parts
 
 Nights = tuple[ScoredPartitions, ScoredPartitions]
 
@@ -186,7 +186,9 @@ def _join(
     names: Sequence[str], tables: Sequence[pa.Table], sides: Sequence[SideRows], columns: Sequence[str], what: str
 ) -> AlarmTally | None:
     """Join flagged rows by columns; None if no value occurs in both nights."""
-    rows = [_row_by_value(table, columns, side) for table, side in zip(tables, sides, strict=True)]
+    texts_of = entity_texts if what == "entity" else _key_texts
+    texts = [texts_of([table[name] for name in columns]).to_pylist() for table in tables]
+    rows = [_row_by_value(values, side) for values, side in zip(texts, sides, strict=True)]
     if not rows[0].keys() & rows[1].keys():
         return None
     first, second = names
@@ -209,11 +211,15 @@ def _join(
     return alarms
 
 
-def _row_by_value(table: pa.Table, columns: Sequence[str], side: SideRows) -> dict[str, int]:
-    """Return the row that stands for each value of the columns: a flagged one, else that with the lowest p-value."""
-    values = [as_texts(table[name].combine_chunks()) for name in columns]
-    rows = zip(*values, strict=True)
+def _key_texts(columns: Sequence[pa.ChunkedArray]) -> pa.Array:
+    """Return the key of each row as text, (B,); null if a part is missing."""
+    rows = zip(*(as_texts(column.combine_chunks()) for column in columns), strict=True)
     texts = [None if None in row else join_parts([str(text) for text in row], ", ") for row in rows]
+    return pa.array(texts, pa.string())
+
+
+def _row_by_value(texts: Sequence[str | None], side: SideRows) -> dict[str, int]:
+    """Return the row that stands for each text: a flagged one, else that with the lowest p-value."""
     found: dict[str, int] = {}
     for row in np.lexsort((side.p_value, ~side.flagged)).tolist():
         if (text := texts[row]) is not None:

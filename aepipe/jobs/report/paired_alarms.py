@@ -14,6 +14,7 @@ from aepipe.jobs.report.page_data import unusualness
 from aepipe.jobs.top_alarms import as_texts
 from aepipe.report import formatting
 from aepipe.report.compare_page import AlarmGroup, PairedAlarm
+from aepipe.tables.entities import value_text
 
 MOST_ROWS = 12
 FIRST_REASONS = ("reason_1", "channel")
@@ -66,7 +67,7 @@ def row_names(keys: pa.Table | None, partition: str, begin: int, rows: Sequence[
     if keys is None or not keys.num_columns:
         return [f"{partition}, row {formatting.count(begin + row + 1)}" for row in rows]
     columns = [as_texts(keys[name].combine_chunks().take(pa.array(rows, pa.int64()))) for name in keys.column_names]
-    shown = ([formatting.text(value or "null", most=60) for value in column] for column in columns)
+    shown = ([formatting.text(value_text(value), most=60) for value in column] for column in columns)
     return [", ".join(values) for values in zip(*shown, strict=True)]
 
 

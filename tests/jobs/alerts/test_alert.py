@@ -190,6 +190,27 @@ def test_rows_of_one_entity_are_one_line() -> None:
     assert lines[0].text == "dt=1  device x and 1 more rows, p = 0.001: a"
 
 
+def test_a_missing_entity_and_texts_like_it_are_lines_of_their_own() -> None:
+    devices = [None, "null", "", '"null"', None, "null"]
+    alarms = [
+        Alarm(partition="dt=1", row=at, keys={"device": device}, score=1.0, p_value=0.001 * at, reasons=())
+        for at, device in enumerate(devices)
+    ]
+
+    lines = group_by_entity(alarms, ("device",))
+
+    assert [(line.entity, line.alarm.keys["device"], line.rows) for line in lines] == [
+        ("null", None, 2),
+        ('"null"', "null", 2),
+        ("", "", 1),
+        ('"""null"""', '"null"', 1),
+    ]
+    assert [line.text.split(", ")[0] for line in lines[:2]] == [
+        "dt=1  device null and 1 more rows",
+        'dt=1  device "null" and 1 more rows',
+    ]
+
+
 def test_the_capacity_bounds_the_lines(tmp_path: Path) -> None:
     job = with_alerts(tmp_path, 'webhook = "http://127.0.0.1:9/"', extra="[calibration]\ncapacity = 2\n")
     score(job)

@@ -325,7 +325,8 @@ def alarms_after_training(older: Sequence[float], later: float, *, nights: int) 
     known = ReferenceStream.fit("a", "column", means + generator.standard_normal(len(means)), numbers)
     later_means = later + 0.2 * generator.standard_normal(nights)
     drawn = (
-        (str(at), {"a": known.count(generator.normal(mean, 1, SMALL_ROWS))}) for at, mean in enumerate(later_means)
+        (str(at), {known.key: known.count(generator.normal(mean, 1, SMALL_ROWS))})
+        for at, mean in enumerate(later_means)
     )
     return [night for night, _ in alarms_of(DriftReference(streams=(known,)), drawn, Drift())]
 
