@@ -38,7 +38,6 @@ from flows.train import TrainOptions, train
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = 60
-DAYS_BETWEEN_TRAININGS = 45
 LATE_SHARE = 0.2
 STORMS = tuple(f"dt=2013-{day}" for day in ("02-08", "02-09", "03-08", "05-23", "07-10", "09-12", "12-05"))
 MARK = "# Replay of a year of flights, written by flows/year.py; its folder is replaced by the next replay."
@@ -75,6 +74,7 @@ automatic = true
 
 [drift]
 cool_down = 30
+retrain = "lasting"
 
 [samples]
 rows = 0
@@ -101,10 +101,14 @@ class Scale(NamedTuple):
     kept: int
     train_rows: int
     epochs: int
+    has_seasons: bool
+    """long enough for the flights to drift for good"""
 
 
-YEAR = Scale(FIRST_DAY, LAST_DAY, training_nights=31, kept=60, train_rows=20_000, epochs=12)
-MONTH = Scale(date(2013, 1, 20), date(2013, 2, 18), training_nights=10, kept=14, train_rows=3_000, epochs=5)
+YEAR = Scale(FIRST_DAY, LAST_DAY, training_nights=31, kept=60, train_rows=20_000, epochs=12, has_seasons=True)
+MONTH = Scale(
+    date(2013, 1, 20), date(2013, 2, 18), training_nights=10, kept=14, train_rows=3_000, epochs=5, has_seasons=False
+)
 
 
 class Scored(NamedTuple):
@@ -128,7 +132,7 @@ class Replay:
         self.scored: dict[str, Scored] = {}
         self.failed: Counter[str] = Counter()
         self.events: list[str] = []
-        self.trained_on = scale.first
+        self.drifted: list[date] = []
         self.extra_from: date | None = None
         self.write_job()
 
@@ -164,33 +168,37 @@ class Replay:
         put_parquet(self.file(day), self.table(day))
 
     def run(self, day: date) -> None:
-        """Run the nightly flow, and train if it finds drift and the last training is long ago."""
-        night = self._nightly(day)
-        drifted = sorted({stream.name for _, stream in night.drift.alarms}) if night.drift is not None else []
-        if drifted and (day - self.trained_on).days >= DAYS_BETWEEN_TRAININGS:
-            self.tell(day, f"drift of {', '.join(drifted)}: training a challenger")
-            self.train(day)
-
-    def _nightly(self, day: date) -> NightlyResult:
+        """Run the nightly flow, and note its scores and its training."""
+        before = self.champion if Registry(read_job(self.job).bundle_path).has_champion else None
         answer = outcome(nightly(NightOptions(job=self.job, samples=False), return_state=True))
         night = answer.done if isinstance(answer, Unfinished) else answer
         if not isinstance(night, NightlyResult):
             raise night if isinstance(night, BaseException) else TypeError(f"no result of a night: {night!r}")
+        version = before or self.champion
         if night.train is not None:
-            self.trained_on = day
-            self.tell(day, f"trained the first model on {night.train.rows['train']:,} flights: {self.champion}")
-        calibration = open_bundle(read_job(self.job), "champion").calibration
+            self.tell(day, f"trained the first model on {night.train.rows['train']:,} flights: {version}")
+        self._note_scores(day, night, version)
+        names = sorted({stream.name for _, stream in night.drift.alarms}) if night.drift is not None else []
+        if names:
+            what = "not lasting, nothing is trained" if night.challenger is None else "lasting, trained a challenger"
+            self.tell(day, f"drift of {', '.join(names)}: {what}")
+        if night.challenger is not None:
+            self.drifted.append(day)
+            self._tell_challenger(day, night.challenger.version, version)
+
+    def _note_scores(self, day: date, night: NightlyResult, version: str) -> None:
+        """Keep what is known of the partitions of a night, which this version has scored."""
+        calibration = open_bundle(read_job(self.job), version).calibration
         above = {each.partition for each in far_above_alpha(night.nights, calibration)}
         for each in night.nights:
             if each.status == "written":
                 reasons = each.details.flag_reasons
                 reason = max(reasons, key=reasons.__getitem__, default="no column")
                 share = each.flagged / each.scored
-                self.scored[each.partition] = Scored(self.champion, each.rows, share, reason, each.partition in above)
+                self.scored[each.partition] = Scored(version, each.rows, share, reason, each.partition in above)
             elif each.status == "quarantined" and not self.failed[each.partition]:
                 self.failed[each.partition] += 1
                 self.tell(day, f"{each.partition} is quarantined: {each.reason}")
-        return night
 
     def train(self, day: date) -> None:
         """Train a challenger, which the gate of [promotion] makes champion or refuses."""
@@ -198,9 +206,11 @@ class Replay:
         answer = outcome(train(TrainOptions(job=self.job), return_state=True))
         if isinstance(answer, BaseException):
             raise answer
-        self.trained_on = day
+        self._tell_challenger(day, answer.version, before)
+
+    def _tell_challenger(self, day: date, version: str, before: str) -> None:
         after = "is champion" if self.champion != before else "was refused by the gate"
-        self.tell(day, f"the challenger {answer.version} {after}")
+        self.tell(day, f"the challenger {version} {after}")
 
 
 Incident: TypeAlias = Callable[[Replay, date], None]
@@ -258,10 +268,12 @@ def kill_scoring(replay: Replay, day: date) -> None:
 
 
 def kill_training(replay: Replay, day: date) -> None:
-    """Kill a training after its last epoch, then train again."""
+    """Kill a training after its last epoch, then train again; with another seed, so that no night has trained it."""
+    replay.write_job("seed = 1\n")
     _kill(replay, "train", lambda log: " train: " in log)
     replay.tell(day, "a training was killed; the next one resumes")
     replay.train(day)
+    replay.write_job()
 
 
 def train_on_a_part(replay: Replay, day: date) -> None:
@@ -367,7 +379,7 @@ def replay_nights(folder: Path, scale: Scale, incidents: Mapping[date, Sequence[
 
 
 def check_scores(replay: Replay) -> None:
-    """Check that every flight has exactly one score, by the model that was champion when it was scored.
+    """Check that every flight has exactly one score, by the champion of its night, and that seasons led to a training.
 
     Raises:
         YearFailed: lists every fault.
@@ -393,6 +405,8 @@ def check_scores(replay: Replay) -> None:
     kept = {manifest.partition for manifest in Outputs(replay.folder / "out").manifests(SCORE)}
     if kept != set(sorted(replay.nights)[-replay.scale.kept :]):
         faults.append(f"expected the outputs of the last {replay.scale.kept} nights, got {len(kept)}")
+    if replay.scale.has_seasons and not replay.drifted:
+        faults.append("no lasting drift led to a training")
     if faults:
         raise YearFailed("; ".join(faults) + ".")
 
@@ -406,6 +420,8 @@ def describe(replay: Replay) -> list[str]:
     versions = Counter(night.version for night in replay.scored.values())
     lines = [f"{len(replay.scored):,} nights, {flights:,} flights: each has one score, by the champion of its night"]
     lines += [f"  {version}: {count} nights" for version, count in sorted(versions.items())]
+    days = ", ".join(map(str, replay.drifted)) or "none"
+    lines.append(f"{len(replay.drifted)} trainings because of lasting drift: {days}")
     storms = [name for name in STORMS if name in replay.scored]
     missed = [name for name in storms if name not in dict(above)]
     found = f"{len(storms) - len(missed)} of the {len(storms)} days of storms"

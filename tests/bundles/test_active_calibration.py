@@ -34,13 +34,19 @@ def test_without_a_line_the_bundle_is_unchanged(tmp_path: Path, bundle: Bundle) 
     assert with_active_calibration(tmp_path, bundle) is bundle
 
 
-def test_a_line_cut_by_a_power_failure_is_skipped(tmp_path: Path, bundle: Bundle) -> None:
+def test_damaged_lines_are_skipped_with_one_warning_each(
+    tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
     first = calibration().with_alpha(0.1)
     folder = activate_calibration(tmp_path, bundle.version, first, who="a", why="b").parent
-    with (folder / LOG).open("a") as file:
-        file.write('{"version": "' + bundle.version)
+    with (folder / LOG).open("ab") as file:
+        file.write(b'\xff\x00half\n[1]\n{"version": "1"}\n{"version": "' + bundle.version.encode())
 
-    assert with_active_calibration(tmp_path, bundle).calibration == first
+    for _ in range(2):
+        assert with_active_calibration(tmp_path, bundle).calibration == first
+
+    numbers = [record.getMessage().split(" line ")[1] for record in caplog.records]
+    assert numbers == [f"{number} is incomplete; it is skipped" for number in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("digest", ["xxh3:\0", "xxh3:../../job", "", "1"])

@@ -130,7 +130,7 @@ def _taken(path: Path, identity: str) -> frozenset[str]:
     """Return the channels that took a message."""
     try:
         with naming(path):
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_bytes().splitlines()  # as text, a reason that contains U+2028 would be two lines
     except FileNotFoundError:
         return frozenset()
     taken: set[str] = set()

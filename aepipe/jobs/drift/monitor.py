@@ -157,6 +157,8 @@ def measure_drift(
 ) -> DriftResult:
     """Compare scored partitions with the reference of their model; compared ones are not compared again.
 
+    Partitions that the model was trained on raise no alarm.
+
     Args:
         job_path: job file, or the folder that holds job.toml.
         model: alias or version.
@@ -207,6 +209,7 @@ class _Monitor:
     def __init__(self, job: Job, bundle: Bundle, reference: DriftReference) -> None:
         self._job = job
         self._bundle = bundle
+        self._trained = frozenset(bundle.manifest.train_partitions)
         self._reference = reference
         self._outputs = Outputs(job.out_path)
         self._records = {record.partition: record for record in read_drift(job.out_path, bundle.version)}
@@ -238,8 +241,12 @@ class _Monitor:
             counts = count_partition(self._bundle, self._reference, self._outputs, manifest)
         except (AepipeError, OSError) as error:
             return blank.model_copy(update={"skipped": str(error)})
-        before, windows = self._state_before(manifest.partition)
-        streams = compare_streams(self._reference, counts, before, self._job.drift, windows)
+        if manifest.partition in self._trained:
+            # what a model has learned, and a promotion scores again, is no drift since
+            streams = tuple(map(_without_alarm, compare_streams(self._reference, counts, {}, self._job.drift, {})))
+        else:
+            before, windows = self._state_before(manifest.partition)
+            streams = compare_streams(self._reference, counts, before, self._job.drift, windows)
         stored: dict[StreamKind, dict[str, tuple[int, ...]]] = {}
         for (kind, name), found in counts.items():
             stored.setdefault(kind, {})[name] = tuple(np.trim_zeros(found, "b").tolist())
@@ -248,7 +255,8 @@ class _Monitor:
     def _state_before(self, partition: str) -> tuple[Mapping[StreamKey, StreamDrift], Mapping[StreamKey, Window]]:
         """Return streams and windows after the latest compared partition before this one, which may be a late one."""
         place = natural_order(partition)
-        earlier = [each for each in self._records.values() if each.streams and natural_order(each.partition) < place]
+        compared = [each for each in self._records.values() if each.streams and each.partition not in self._trained]
+        earlier = [each for each in compared if natural_order(each.partition) < place]
         streams, stored = dict[StreamKey, StreamDrift](), dict[StreamKey, tuple[tuple[int, ...], ...]]()
         for record in sorted(earlier, key=lambda each: natural_order(each.partition)):
             streams = {stream.key: stream for stream in record.streams}
@@ -358,6 +366,13 @@ def _compare_stream(
         is_sudden=is_sudden,
         run=0 if evidence(p_value) <= 1 else 1 + (0 if before is None else before.run),
         window=lasting,
+    )
+
+
+def _without_alarm(stream: StreamDrift) -> StreamDrift:
+    """Return the change of a stream without any evidence."""
+    return stream.model_copy(
+        update={"alarm": False, "is_sudden": False, "martingale": 1.0, "run": 0, "cool_down": 0, "window": None}
     )
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from aepipe.cli.main import app
 from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
-from aepipe.jobs.alerts.alert import alert, alert_night
+from aepipe.jobs.alerts.alert import LOG, alert, alert_night
 from aepipe.jobs.alerts.events import _times
 from aepipe.jobs.alerts.message import group_by_entity
 from aepipe.jobs.score import score
@@ -80,6 +80,39 @@ def test_a_channel_that_failed_is_tried_again_and_the_others_are_not(tmp_path: P
             job.write_text(job.read_text().replace("port = 9\n", f"port = {smtp}\n"))
             assert alert(job).sent == ("email",)
             assert len(mails) == 1
+    assert len(posts) == 1
+
+
+def test_damaged_lines_of_the_log_are_skipped_with_one_warning_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with web_server() as (web, posts):
+        job = with_alerts(tmp_path, f'webhook = "http://127.0.0.1:{web}/"')
+        score(job)
+        alert(job)
+        log = tmp_path / "out" / "linear" / ".aepipe" / LOG
+        log.write_bytes(b'\xff\x00half\n[1]\n{"sent": []}\n' + log.read_bytes() + b'{"ident')
+
+        assert alert(job).known == ("webhook",)
+        assert alert(job).known == ("webhook",)
+
+    numbers = [record.getMessage().split(" line ")[1] for record in caplog.records]
+    assert numbers == [f"{number} is incomplete; it is skipped" for number in (1, 2, 3, 5)]
+    assert len(posts) == 1
+
+
+def test_a_reason_with_any_line_separator_is_one_line_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with web_server() as (web, posts):
+        job = with_alerts(tmp_path, f'webhook = "http://127.0.0.1:{web}/"\nservices = ["nonsense:\\u2028\\u0085://"]')
+        score(job)
+        assert set(alert(job).failed) == {"service 1"}
+        caplog.clear()
+
+        assert alert(job).known == ("webhook",)
+
+    assert "is incomplete" not in caplog.text
     assert len(posts) == 1
 
 

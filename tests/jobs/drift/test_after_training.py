@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.jobs.drift.monitor import StreamDrift, measure_drift
+from aepipe.jobs.nightly import night
+from aepipe.jobs.promotion.promote import promote
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 
@@ -76,3 +78,24 @@ def test_a_training_after_a_lasting_change_compares_with_the_nights_since(tmp_pa
     assert not later.alarm
     assert back.distance > 0.8
     assert back.alarm
+
+
+@pytest.mark.slow
+def test_a_lasting_change_trains_one_challenger_and_its_promotion_ends_the_alarm(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(JOB + 'retrain = "lasting"\ncool_down = 6\n')
+    for day in range(1, 9):
+        deliver(tmp_path, day, terminal=False)
+    night(job)
+    nights = []
+    for day in range(9, 17):
+        deliver(tmp_path, day, terminal=False, shift=3.0)
+        nights.append(night(job))
+    promote(job, force=True)
+    for day in range(17, 26):
+        deliver(tmp_path, day, terminal=False, shift=3.0)
+        nights.append(night(job))
+
+    alarmed = [at for at, each in enumerate(nights) if any(s.name == "weight" for _, s in each.drift.alarms)]
+    assert alarmed == [0, 7]  # the second after the cool-down
+    assert [at for at, each in enumerate(nights) if each.challenger is not None] == [7]

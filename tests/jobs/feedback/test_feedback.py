@@ -328,3 +328,17 @@ def test_a_damaged_log_is_refused_and_half_a_line_is_skipped(job: Path) -> None:
     path.write_text(path.read_text() + '\n{"key": "1"}\n')
     with pytest.raises(DataUnreadable, match="line 3 is not a verdict"):
         give_feedback(job)
+
+
+def test_damaged_lines_are_skipped_with_one_warning_each(job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    give_feedback(job, [top_key(job)], verdict="anomaly")
+    path = job.parent / "out" / "linear" / ".aepipe" / "feedback.jsonl"
+    path.write_bytes(b"\xff\x00half\n[1]\n" + path.read_bytes() + b'{"key": "1", "verd')
+
+    for _ in range(2):
+        assert len(give_feedback(job).rows) == 1
+        alert(job)
+        score(job)
+
+    numbers = [record.getMessage().split(" line ")[1] for record in caplog.records if "line" in record.getMessage()]
+    assert numbers == [f"{number} is incomplete; it is skipped" for number in (1, 2, 4)]
