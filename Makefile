@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## train, score, sample and report on three real data sets
 	@$(BIN)/python -m flows.demo
 
-year: $(READY) ## about 20 minutes of CPU time: replay 365 nights of flights, with incidents, through the flows
+year: $(READY) ## about 12 minutes of CPU time: replay 365 nights of flights, with incidents, through the flows
 	@$(BIN)/python -m flows.year $(YEAR)
 
 check: $(READY) ## lint, types, import contracts
