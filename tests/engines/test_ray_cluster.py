@@ -14,12 +14,15 @@ from aepipe.batch.score_settings import ClusterSettings
 from aepipe.bundles.bundle import Bundle
 from aepipe.engines import local
 from aepipe.engines.local import MachineSettings, ScoreSettings
-from aepipe.storage import Outputs
+from aepipe.storage import Outputs, PartitionResult
 from aepipe.tables.partitions import Partition
 from tests.engines.test_processes import write
 from tests.support.linear_bundle import make_bundle, numbers
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+from aepipe.engines import ray_cluster  # noqa: E402
+from aepipe.engines.ray_worker import Scorer, Setup  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,8 +52,6 @@ def cluster() -> Iterator[object]:
 
 
 def test_a_cluster_writes_the_same_bytes_as_threads(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
-    from aepipe.engines import ray_cluster
-
     partitions = write(tmp_path, (50, 0, 700, 120))
     machine, shares = MachineSettings(device="cpu"), list[float]()
 
@@ -67,31 +68,34 @@ def test_a_cluster_writes_the_same_bytes_as_threads(tmp_path: Path, bundle: Bund
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+class NotingScorer(Scorer):
+    """Notes each partition that it starts, and ends its process in the middle of the third one the first time."""
+
+    def score(self, setup: Setup, partition: Partition, settings: ScoreSettings) -> list[PartitionResult]:
+        notes = settings.out.parent / "notes" / partition.name
+        with notes.open("a") as file:
+            file.write("started\n")
+        if partition.name.endswith("03") and len(notes.read_text().splitlines()) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(setup, partition, settings)
+
+
 def test_a_killed_worker_scores_only_its_partition_again(
     tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aepipe.engines import ray_cluster
+    partitions = write(tmp_path, (400,) * 6)
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setattr(ray_cluster, "Scorer", NotingScorer)
 
-    partitions = write(tmp_path, (40_000,) * 6)
-    slots: list[ray_cluster._Slot] = []
-    opened = ray_cluster._open_slots
-
-    def remember(*arguments: object, **options: object) -> list[ray_cluster._Slot]:
-        slots.extend(opened(*arguments, **options))  # type: ignore[arg-type]
-        os.kill(ray.get(slots[0].actor.process.remote()), signal.SIGKILL)
-        return slots
-
-    monkeypatch.setattr(ray_cluster, "_open_slots", remember)
     results = ray_cluster.run(bundle, partitions, ScoreSettings(tmp_path / "out"), MachineSettings(device="cpu"))
 
-    assert {result.status for result in results} <= {"written", "already done"}
-    assert len(results) == 6
+    assert [result.status for result in results] == ["written"] * 6
+    starts = {path.name: len(path.read_text().splitlines()) for path in (tmp_path / "notes").iterdir()}
+    assert starts == {partition.name: 1 + partition.name.endswith("03") for partition in partitions}
     assert Outputs(tmp_path / "out").verify() == []
 
 
 def test_a_node_that_leaves_during_a_run_loses_no_partition(tmp_path: Path, bundle: Bundle, cluster: object) -> None:
-    from aepipe.engines import ray_cluster
-
     partitions = write(tmp_path, (20_000,) * 9)
     node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
     done = threading.Event()
@@ -113,8 +117,6 @@ def test_a_node_that_leaves_during_a_run_loses_no_partition(tmp_path: Path, bund
 def test_a_partition_whose_worker_always_dies_is_quarantined(
     tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aepipe.engines import ray_cluster
-
     partitions = write(tmp_path, (5, 6, 7))
     submit = ray_cluster._Slot.submit
 
@@ -134,8 +136,6 @@ def test_a_partition_whose_worker_always_dies_is_quarantined(
 def test_a_worker_that_is_killed_scores_only_its_piece_again(
     tmp_path: Path, bundle: Bundle, cluster: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aepipe.engines import ray_cluster
-
     monkeypatch.setattr(pieces, "PIECE_ROWS", 1 << 18)
     partition = Partition("dt=2026-01-01", (tmp_path / "data" / "dt=2026-01-01" / "part-0.parquet",))
     partition.files[0].parent.mkdir(parents=True)
