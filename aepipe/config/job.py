@@ -294,7 +294,8 @@ class Job(FrozenModel):
         named += [(name, spec.kind) for name, spec in self.columns.items() if spec.kind is not None]
         for name, role in named:
             if roles.setdefault(name, role) != role:
-                raise ValueError(f"column '{name}' has two roles: expected one, got {roles[name]} and {role}")
+                found = f"{roles[name]} and {role}"
+                raise ValueError(f"column '{name}' has two roles: expected one, got {found}. Remove one of them")
         return self
 
     @model_validator(mode="after")

@@ -107,7 +107,10 @@ class Series(FrozenModel):
         for role, names in {"entity": self.entity, "values": self.values, **roles}.items():
             for name in names:
                 if seen.setdefault(name, role) != role:
-                    yield f"series: column '{name}' has two roles: expected one, got {seen[name]} and {role}"
+                    yield (
+                        f"series: column '{name}' has two roles: expected one, got {seen[name]} and {role}. "
+                        "Remove one of them"
+                    )
         for name, kind in kinds.items():
             if name in self.values and kind not in (None, "number"):
                 yield f"series: column '{name}' is a channel: expected kind number, got {kind}"
@@ -115,7 +118,10 @@ class Series(FrozenModel):
                 yield f"series: column '{name}' is a {kind}, which a series job cannot have. Set it to ignore"
         if tuple(entity) != self.entity:
             own, of_data = (", ".join(names) or "none" for names in (self.entity, entity))
-            yield f"series: entity differs from data.entity: expected the same columns, got {own} and {of_data}"
+            yield (
+                f"series: entity differs from data.entity: expected the same columns, got {own} and {of_data}. "
+                "Leave out that of data"
+            )
         if not roles["[data] event_time"] and self.step not in ("auto", "row"):
             yield f'series: step {self.step} needs a time: expected data.event_time, got none. Set it, or step = "row"'
 
@@ -135,15 +141,19 @@ def with_series_defaults(raw: dict[str, object]) -> dict[str, object]:
     """Return a parsed job file with the defaults of series jobs.
 
     Thresholds are adaptive, keys name a point, and the model is a denoising autoencoder whose residual is the score.
+    Entity and event time are keys, which are not modelled: kind ignore means the same, and is left out.
     """
     series, data, calibration = raw.get("series"), raw.get("data", {}), raw.get("calibration", {})
     if not (isinstance(series, dict) and isinstance(data, dict) and isinstance(calibration, dict)):
         return raw
     entity = series.get("entity", data.get("entity", ()))
     keys, time = data.get("keys", ()), data.get("event_time")
+    columns = raw.get("columns", {})
     if isinstance(keys, list | tuple) and isinstance(entity, str | list | tuple):
         named = [entity] if isinstance(entity, str) else entity
-        keys = list(dict.fromkeys([*keys, *named, *([time] if isinstance(time, str) else [])]))
+        points = [*named, *([time] if isinstance(time, str) else [])]
+        keys = list(dict.fromkeys([*keys, *points]))
+        columns = _without_ignore(columns, points) if isinstance(columns, dict) else columns
     if "per" not in calibration:
         calibration = {"adaptive": True} | calibration
     model, score = raw.get("model", {}), raw.get("score", {})
@@ -153,8 +163,21 @@ def with_series_defaults(raw: dict[str, object]) -> dict[str, object]:
         score = {"head": "residual"} | score
     return raw | {
         "data": {"entity": entity} | data | {"keys": keys},
+        "columns": columns,
         "model": model,
         "score": score,
         "series": {"entity": entity} | series,
         "calibration": calibration,
     }
+
+
+def _without_ignore(columns: Mapping[str, object], points: Sequence[object]) -> dict[str, object]:
+    """Return the section `[columns]` without the kind ignore of columns that name a point."""
+    found = dict(columns)
+    for name in points:
+        spec = found.get(str(name))
+        if spec == "ignore":
+            del found[str(name)]
+        elif isinstance(spec, Mapping) and spec.get("kind") == "ignore":
+            found[str(name)] = {key: value for key, value in spec.items() if key != "kind"}
+    return found

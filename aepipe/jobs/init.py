@@ -96,11 +96,11 @@ def init(
         choice = ask(draft._replace(proposals=draft.decide(choice)))
     proposals = draft.decide(choice)
     notes = [*_column_notes(groups, proposals), *column_gaps(footers), *kind_warnings(job, schema)]
-    series = propose_series(partitions, schema, proposals)
+    series = propose_series(partitions, schema, proposals, entity=choice.entity or ())
     if series is not None:
         notes.append(f"{series.why}: [series] scores every point; remove it to score each row by itself")
         notes += [series.without_score] if series.without_score else []
-    entity, split = choice.entity or (), _split_line(draft, choice)
+    entity, split = () if series is not None else choice.entity or (), _split_line(draft, choice)
     put_bytes(job_path, _text(name, relative, schema, proposals, series, entity=entity, split=split).encode())
     return ProposedJob(path=job_path, proposals=proposals, notes=tuple(notes))
 
@@ -168,8 +168,11 @@ def _text(
     is_table = not any(column.kind in ("image", "series") for column in schema.columns)
     has_labels = is_table and series is None and any(proposal.role == "label" for proposal in proposals)
     structs = set(struct_of_field(schema.arrow).values())
+    identify = series.entity if series is not None else ()
     listed = [
-        _column_line(
+        f'# {_key(column.name):<{width}} = "key"   # see entity under [series]'
+        if column.name in identify
+        else _column_line(
             column,
             roles.get(column.name),
             width,

@@ -1,11 +1,12 @@
 """Find out whether a table is a long table of series: entities, each with one row per step of a clock."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
@@ -17,6 +18,7 @@ from aepipe.tables.partitions import Partition
 from aepipe.tables.roles.event_time import EPOCH_UNITS, epoch_unit
 from aepipe.tables.roles.proposal import Proposal
 from aepipe.tables.schema_check import Schema
+from aepipe.tables.text_values import notation_of
 
 _ROWS = 50_000
 _FEWEST_STEPS = 32
@@ -38,7 +40,11 @@ class SeriesProposal(NamedTuple):
 
 
 def propose_series(
-    partitions: Sequence[Partition], schema: Schema, proposals: Sequence[Proposal]
+    partitions: Sequence[Partition],
+    schema: Schema,
+    proposals: Sequence[Proposal],
+    *,
+    entity: Sequence[str] = (),
 ) -> SeriesProposal | None:
     """Return what identifies a series if the first rows are series of equally spaced steps, else None.
 
@@ -46,6 +52,7 @@ def propose_series(
         partitions: partitions in order.
         schema: inferred schema.
         proposals: proposed roles; without an event time there are no series.
+        entity: columns that must identify a series; empty: they are looked for.
     """
     roles = {proposal.column: proposal.role for proposal in proposals}
     time = next((name for name, role in roles.items() if role == "event_time"), None)
@@ -57,26 +64,49 @@ def propose_series(
     if rows is None:
         return None
     batches, moments, absent = rows
-    names = [
+    for candidate in [tuple(entity)] if entity else _candidates(batches, schema, roles):
+        others = [name for name in numbers if name not in candidate]
+        rest = [column for column in modelled if column.name not in candidate]
+        if not others or 2 * len(others) < len(rest):
+            continue
+        series, codes = entities_of(batches, candidate)
+        step = _regular_step(codes[~absent], moments[~absent], len(series))
+        if step is not None:
+            what = f"{len(series):,} series" if len(series) > 1 else "one series"
+            words = _count_words(step, moments[~absent]) if _holds_integers(batches[0], time) else _words(step)
+            why = f"{what} of rows that are {words} apart"
+            return SeriesProposal(candidate or _constant(batches, roles), why, _without_score(time, absent))
+    return None
+
+
+def _candidates(
+    batches: Sequence[pa.RecordBatch], schema: Schema, roles: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    """Yield columns that may identify a series: none, each column alone, then pairs; text of numbers comes last."""
+    found = [
         field.name
         for field in batches[0].schema
         if sort_of(field.type) in ("text", "number", "boolean")
         and not pa.types.is_floating(field.type)
         and roles.get(field.name) in (None, "key")
     ]
-    candidates = [(), *combinations(names[:_MOST_CANDIDATES], 1), *combinations(names[:_MOST_CANDIDATES], 2)]
-    for entity in candidates:
-        others = [name for name in numbers if name not in entity]
-        rest = [column for column in modelled if column.name not in entity]
-        if not others or 2 * len(others) < len(rest):
-            continue
-        series, codes = entities_of(batches, entity)
-        step = _regular_step(codes[~absent], moments[~absent], len(series))
-        if step is not None:
-            what = f"{len(series):,} series" if entity else "one series"
-            words = _count_words(step, moments[~absent]) if _holds_integers(batches[0], time) else _words(step)
-            return SeriesProposal(entity, f"{what} of rows that are {words} apart", _without_score(time, absent))
-    return None
+    names = sorted(found, key=lambda name: _is_text_of_numbers(schema.arrow.field(name)))[:_MOST_CANDIDATES]
+    yield from ((), *combinations(names, 1), *combinations(names, 2))
+
+
+def _is_text_of_numbers(field: pa.Field) -> bool:
+    return notation_of(field) is not None and sort_of(field.type) == "number"
+
+
+def _constant(batches: Sequence[pa.RecordBatch], roles: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the only column of text that has one value: that of a table that has begun with one entity."""
+    found = []
+    for field in batches[0].schema:
+        if sort_of(field.type) == "text" and field.name not in roles:
+            values = pa.chunked_array([plain_values(batch.column(field.name)) for batch in batches])
+            if not values.null_count and pc.count_distinct(values).as_py() == 1:
+                found.append(field.name)
+    return tuple(found) if len(found) == 1 else ()
 
 
 def _first_rows(
@@ -86,7 +116,11 @@ def _first_rows(
 
     None if too many times are missing, or if they are unreadable.
     """
-    fields = [field for field in schema.arrow if sort_of(field.type) in ("text", "number", "boolean", "time")]
+    fields = [
+        pa.field(field.name, pa.string()) if _is_text_of_numbers(field) and field.name != time else field
+        for field in schema.arrow
+        if sort_of(field.type) in ("text", "number", "boolean", "time")
+    ]
     files = [file for partition in partitions for file in partition.files]
     batches: list[pa.RecordBatch] = []
     try:

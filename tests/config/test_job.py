@@ -135,7 +135,9 @@ def test_a_key_of_a_flag_or_a_word_has_one_fault(tmp_path: Path) -> None:
 def test_read_job_rejects_column_with_two_roles(tmp_path: Path) -> None:
     text = 'name = "t"\n[data]\npath = "."\nkeys = ["id"]\nlabels = ["id"]\n'
 
-    assert faults_of(tmp_path, text) == ("column 'id' has two roles: expected one, got key and label",)
+    assert faults_of(tmp_path, text) == (
+        "column 'id' has two roles: expected one, got key and label. Remove one of them",
+    )
 
 
 def test_invalid_toml_is_reported_with_its_line(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import pytest
 from aepipe.config.job import read_job
 from aepipe.jobs.explain import explain
 from aepipe.jobs.init import init
+from aepipe.jobs.init_choice import Choice
 from aepipe.jobs.score import score
+from aepipe.jobs.train.series_rows import read_series
 from aepipe.jobs.train.train import train
+from aepipe.tables.partitions import discover
 
 RNG = np.random.default_rng(0)
 
@@ -78,6 +81,65 @@ def test_two_columns_can_identify_a_series(tmp_path: Path) -> None:
 
     assert job.series is not None
     assert set(job.series.entity) == {"machine", "plant"}
+
+
+def _uncomment_columns(path: Path) -> None:
+    lines = path.read_text().split("\n")
+    at = lines.index("[columns]") + 3
+    lines[at : at + 3] = [line.removeprefix("# ") for line in lines[at : at + 3]]
+    path.write_text("\n".join(lines))
+
+
+def test_the_only_constant_text_identifies_the_series_that_may_follow(tmp_path: Path) -> None:
+    path = _init(tmp_path, _machines(1))
+
+    job = read_job(path)
+
+    assert job.series is not None
+    assert job.series.entity == job.data.entity == ("machine",)
+    assert "# one series of rows that are 5 min apart" in path.read_text()
+
+
+def test_of_several_constants_none_is_the_entity_and_naming_one_is_enough(tmp_path: Path) -> None:
+    path = _init(tmp_path, _machines(1) | {"unit": ["C"] * 200})
+
+    assert read_job(path).data.entity == ()
+    path.write_text(path.read_text().replace("entity = []", 'entity = ["machine"]'))
+    assert read_job(path).data.entity == ("machine",)
+
+
+def test_entity_and_event_time_may_be_named_as_columns_that_are_not_modelled(tmp_path: Path) -> None:
+    path = _init(tmp_path, _machines())
+    before = read_job(path)
+
+    _uncomment_columns(path)
+
+    assert read_job(path).data == before.data
+
+
+def test_numbers_as_text_identify_a_series(tmp_path: Path) -> None:
+    columns = _machines(3)
+    columns["machine"] = np.repeat(["101", "102", "103"], 200)
+
+    path = _init(tmp_path, columns)
+
+    job = read_job(path)
+    assert job.series is not None
+    assert job.series.entity == ("machine",)
+    assert set(read_series(job, discover(job)).names) == {"101", "102", "103"}
+
+
+@pytest.mark.parametrize(("entity", "is_series"), [(("machine",), True), (("shop",), False)])
+def test_a_chosen_entity_is_that_of_the_series(tmp_path: Path, entity: tuple[str, ...], is_series: bool) -> None:
+    columns = _machines(3) | {"shop": np.tile(["n", "s"], 300)}
+    (tmp_path / "rows").mkdir()
+    pq.write_table(pa.table(columns).sort_by("at"), tmp_path / "rows" / "part.parquet")
+
+    init(tmp_path / "rows", name=None, job_path=tmp_path / "job.toml", choice=Choice(entity=entity))
+
+    job = read_job(tmp_path / "job.toml")
+    assert job.data.entity == entity
+    assert (job.series is not None) == is_series
 
 
 @pytest.mark.parametrize("kind", ["irregular", "categories", "no number"])
