@@ -132,6 +132,8 @@ def neighbours_of(bundle: Bundle, stage: SeriesStage, partition: Partition, sett
 def series_key(bundle: Bundle, settings: ScoreSettings, inputs: Sequence[str], context: Sequence[str]) -> str:
     """Digest everything the outputs depend on: files, files of the context, model, calibration, settings, contract."""
     kind = "points, adaptive" if settings.adaptive else "points"
+    if settings.adaptive and bundle.series is not None and bundle.series.step is None:
+        kind += ", not after training partitions"
     return digest_of(CONTRACT, bundle.version, bundle.calibration.digest, kind, *inputs, "context", *context)
 
 

@@ -119,12 +119,14 @@ def hills(scores: NDArray[np.floating], *, least: int) -> list[slice]:
 def thresholds_before(outputs: Outputs, partition: str, bundle: Bundle, *, window: int) -> Thresholds:
     """Return the thresholds after the latest earlier partition with the same model and calibration.
 
-    A partition that arrives late continues from the one before it; later partitions stay as they are.
+    A partition that arrives late continues from the one before it; later partitions stay as they are. Where steps
+    follow the order of the rows, scores of training partitions are too low to continue from.
     """
+    too_low = bundle.manifest.train_partitions if bundle.series is not None and bundle.series.step is None else ()
     order = natural_order(partition)
     earlier = sorted((name for name in outputs.partitions(SCORE) if natural_order(name) < order), key=natural_order)
     for name in reversed(earlier):
-        manifest = outputs.manifest(SCORE, name)
+        manifest = None if name in too_low else outputs.manifest(SCORE, name)
         if manifest is None or manifest.model_version != bundle.version or OUTPUT not in manifest.files:
             continue
         if manifest.details.calibration != bundle.calibration.digest:
