@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from aepipe.quality.checks import CheckReport
 from aepipe.quality.column_moments import ColumnMoments
+from aepipe.quality.stylised_facts import StylisedFacts, fact_names, fact_values
 from aepipe.report import formatting
 from aepipe.report.figures import column_distributions
 from aepipe.report.figures.pair_heatmap import draw_pair_heatmap
@@ -34,6 +35,7 @@ class SamplePage:
         condition: description of conditions and shares; empty for unconditional samples.
         rejected: number of rejected rows, by constraint.
         relations: title, and share of training, held-out and synthetic rows in which it holds.
+        facts: name of a column or channel, its stylised facts among synthetic, then among real rows.
         images: (N, C, H, W), 0 to `top`; `real_images` likewise.
     """
 
@@ -49,6 +51,7 @@ class SamplePage:
     condition: str = ""
     rejected: Mapping[str, int] = field(default_factory=dict)
     relations: Sequence[tuple[str, float, float, float]] = ()
+    facts: Sequence[tuple[str, StylisedFacts, StylisedFacts]] = ()
     images: np.ndarray | None = None
     real_images: np.ndarray | None = None
     top: int = 255
@@ -65,6 +68,12 @@ class CheckLine(NamedTuple):
     status: str
     is_failed: bool
     note: str
+
+
+def _fact_cells(name: str, synthetic: StylisedFacts, real: StylisedFacts) -> tuple[str, ...]:
+    """Return the name of a column and its stylised facts as texts: synthetic and real, in turn."""
+    pairs = zip(fact_values(synthetic), fact_values(real), strict=True)
+    return (name, *(formatting.number(value) for pair in pairs for value in pair))
 
 
 def _moment_cells(column: ColumnMoments) -> tuple[str, ...]:
@@ -126,6 +135,8 @@ def render_sample_page(page: SamplePage) -> str:
             reduced=_list_reduced_columns(found),
             explanations=explain_checks(found),
             relations=[(title, *map(formatting.percent, shares)) for title, *shares in page.relations],
+            fact_names=fact_names(),
+            facts=[_fact_cells(*line) for line in page.facts],
             moments=[_moment_cells(each) for each in found.measures.moments],
             pictures=[] if page.images is None else gallery(page.images, page.top),
             real=[] if page.real_images is None else gallery(page.real_images, page.top),

@@ -67,7 +67,6 @@ def make_job(folder: Path, *, family: str, epochs: int, model: str = "") -> Path
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_windows_are_learned_scored_encoded_sampled_and_reported(tmp_path: Path) -> None:
     job = make_job(tmp_path, family="vrnn", epochs=12, model="state = 32\nlatent = 3")
 
@@ -91,6 +90,8 @@ def test_windows_are_learned_scored_encoded_sampled_and_reported(tmp_path: Path)
     assert min(lengths) >= 4
     assert len(set(lengths)) > 3
     assert "pulse" in page
+    assert drawn.report is not None
+    assert '<section id="facts">' in drawn.report.read_text()
     losses = TableModel.open(tmp_path / "exported" / "pulses").step_losses(windows(60, 1, 6)).to_pandas().to_numpy()
     ends = [len(window) for window in windows(60, 1, 6)["pulse"].to_pylist()]
     assert (~np.isnan(losses)).sum(axis=1).tolist() == ends

@@ -12,6 +12,7 @@ from aepipe.expressions.condition import Condition
 from aepipe.inference.related_rows import related_rows
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.sample.reference_data import Reference
+from aepipe.jobs.sample.sample_facts import facts_of_set
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
@@ -90,6 +91,7 @@ class QualityGate:
             synthetic=sides.synthetic,
             rejected=rejected,
             relations=self._relations(sides),
+            facts=facts_of_set(self._bundle.encoding, sides, synthetic, real),
             **self._images(sides),
         )
         progress("quality", 1.0)
