@@ -153,18 +153,19 @@ def _family(name: str, model: config.Model, layout: Layout, parts: _Parts) -> Re
             np.mean(0.5 * np.log(2 * np.pi) + 0.5 * parts.held["num"] ** 2)
         )  # nats of the column load, N(0, 1)
         cat = parts.held["cat"]
-        perplexity = float(np.exp((-metrics["log_likelihood"] - load) * len(cat) / _tokens(cat)))
-    return Result(*found, perplexity, metrics.get("active_latents", np.nan), spent, _right(network, parts.held))
+        perplexity = float(np.exp((-metrics["log_likelihood"] - load) * len(cat) / count_tokens(cat)))
+    right, _ = rebuilt(network, parts.held)
+    return Result(*found, perplexity, metrics.get("active_latents", np.nan), spent, right)
 
 
 @torch.no_grad()
-def _right(network: Model, held: Arrays) -> float:
-    """Return the share of tokens, END included, that the likeliest line of the latents has at the same position."""
+def rebuilt(network: Model, held: Arrays) -> tuple[float, float]:
+    """Return the shares of tokens, END included, and of whole texts that the likeliest text of the latents repeats."""
     few = {name: torch.from_numpy(rows[:_RECONSTRUCTED]) for name, rows in held.items()}
     row = network.preprocessing(few)
     *_, guessed = network.likelihood.expected(network.reconstruct(row).params)
-    counted = within(row.codes)
-    return float((guessed.long() == row.codes)[counted].float().mean())
+    right, counted = guessed.long() == row.codes, within(row.codes)
+    return float(right[counted].float().mean()), float((right | ~counted).all(1).float().mean())
 
 
 class RecurrentModel(nn.Module):
@@ -182,15 +183,24 @@ class RecurrentModel(nn.Module):
 
 
 def _recurrent(layout: Layout, parts: _Parts, like: Model) -> Result:
-    """Train a recurrent model of the size of `like`, until the loss of dev lines rises."""
     began = time.process_time()
+    network = train_recurrent(layout, parts.learned, parts.held, like)
+    spent = time.process_time() - began
+    with torch.no_grad():
+        usual, scored = (network.losses(torch.from_numpy(each["cat"]).long()).numpy() for each in parts[1:3])
+    perplexity = float(np.exp(usual.sum() / count_tokens(parts.held["cat"])))
+    return Result(*_detection(scored, usual, parts.is_novel), perplexity, np.nan, spent)
+
+
+def train_recurrent(layout: Layout, learned: Arrays, held: Arrays, like: nn.Module) -> RecurrentModel:
+    """Train a recurrent model of the size of `like`, until the loss of the first quarter of held-out rows rises."""
     wanted = sum(each.numel() for each in like.parameters())
     torch.manual_seed(0)
     sizes = range(64, 640, 16)
     counts = [sum(each.numel() for each in RecurrentModel(layout, size).parameters()) for size in sizes]
     network = RecurrentModel(layout, sizes[int(np.abs(np.array(counts) - wanted).argmin())])
-    rows, held = (torch.from_numpy(each["cat"]).long() for each in (parts.learned, parts.held))
-    dev, held_out = held[: len(held) // 4], held
+    rows = torch.from_numpy(learned["cat"]).long()
+    dev = torch.from_numpy(held["cat"][: len(held["cat"]) // 4]).long()
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.0)
     best, state, patience = np.inf, network.state_dict(), 0
     for _ in range(200):
@@ -207,19 +217,14 @@ def _recurrent(layout: Layout, parts: _Parts, like: Model) -> Result:
         if patience == _PATIENCE:
             break
     network.load_state_dict(state)
-    spent = time.process_time() - began
-    with torch.no_grad():
-        usual = network.losses(held_out).numpy()
-        scored = network.losses(torch.from_numpy(parts.scored["cat"]).long()).numpy()
-    perplexity = float(np.exp(usual.sum() / _tokens(parts.held["cat"])))
-    return Result(*_detection(scored, usual, parts.is_novel), perplexity, np.nan, spent)
+    return network
 
 
 def _trigrams(layout: Layout, parts: _Parts) -> Result:
     began = time.process_time()
     model = Trigrams(parts.learned["cat"], layout.texts[0].size)
     scored, held = model.losses(parts.scored["cat"]), model.losses(parts.held["cat"])
-    perplexity = float(np.exp(held.sum() / _tokens(parts.held["cat"])))
+    perplexity = float(np.exp(held.sum() / count_tokens(parts.held["cat"])))
     return Result(*_detection(scored, held, parts.is_novel), perplexity, np.nan, time.process_time() - began)
 
 
@@ -259,7 +264,7 @@ def _grams(row: list[int], order: int) -> Iterator[tuple[int, ...]]:
         yield tuple(padded[at : at + order])
 
 
-def _tokens(codes: NDArray[np.integer]) -> int:
+def count_tokens(codes: NDArray[np.integer]) -> int:
     """Return the number of tokens of all rows, with one END each."""
     return int((codes != END).sum() + (codes == END).any(axis=1).sum())
 

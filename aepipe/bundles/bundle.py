@@ -69,6 +69,12 @@ class FileEntry(FrozenModel):
     bytes: int = Field(ge=0)
 
 
+INFORMATION = "mutual_information"
+"""Metric of models of texts: mutual information of rows and latents, in nats."""
+COLLAPSED_NATS = 0.1
+"""A model with less information has collapsed (posterior collapse, Bowman et al. 2016)."""
+
+
 class BundleManifest(FrozenModel):
     """Contents and provenance of a bundle; `write_bundle` fills in `created_at` and `files`."""
 
@@ -100,6 +106,12 @@ class BundleManifest(FrozenModel):
         if self.files and (absent := sorted(needed - set(self.files))):
             raise ValueError(f"files has no {', '.join(absent)}")
         return self
+
+    @property
+    def has_collapsed(self) -> bool:
+        """True if the latents say next to nothing about the rows: texts are decoded from their own tokens alone."""
+        information = self.metrics.get(INFORMATION)
+        return information is not None and information < COLLAPSED_NATS
 
     @property
     def is_polluted(self) -> bool:

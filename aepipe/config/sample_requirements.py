@@ -124,6 +124,13 @@ class Quality(FrozenModel):
         description="default thresholds of trees, trends and moments (tables), if the job sets no threshold on a "
         "distribution; default: true for families that sample given any columns",
     )
+    latents: float | None = Field(
+        0.1,
+        ge=0,
+        exclude_if=lambda value: value == 0.1,
+        description="minimum mutual information of rows and latents in nats (texts): below it the model has collapsed, "
+        "and the texts of a row do not depend on its other columns",
+    )
     predict: str | None = Field(
         None, description="modelled column that the models behind `loss` predict (tables); default: the first condition"
     )

@@ -188,10 +188,10 @@ def attribute_vector_between(having: MeanLatents, lacking: MeanLatents, *, what:
 
 
 def refuse_untraversable(bundle: Bundle) -> None:
-    """Check that the latents are real vectors, one per row.
+    """Check that the latents are real vectors, one per row, and that the rows depend on them.
 
     Raises:
-        OptionInvalid: they are not.
+        OptionInvalid: they are not, or do not.
     """
     space, family = bundle.manifest.latent, bundle.manifest.family
     if space.kind != "real" or not space.is_written:
@@ -199,6 +199,11 @@ def refuse_untraversable(bundle: Bundle) -> None:
         raise OptionInvalid(
             f"the latents of {bundle.version}, a {family}, cannot be traversed: expected one real vector per row, got "
             f"{kind}. Train another family."
+        )
+    if bundle.manifest.has_collapsed:
+        raise OptionInvalid(
+            f"the latents of {bundle.version} cannot be traversed: the model has collapsed, its texts do not depend on "
+            "them. Raise free_bits under [model], and train again."
         )
 
 

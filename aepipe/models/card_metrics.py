@@ -10,10 +10,12 @@ from aepipe.models.base import Batch, Model, Posterior
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import draw_from
 from aepipe.models.losses import gaussian_nll
-from aepipe.models.total_correlation import total_correlation
+from aepipe.models.total_correlation import mutual_information, total_correlation
 
 ACTIVE_NATS = 0.01
 """A latent with less KL than this counts as inactive."""
+ACTIVE_VARIANCE = 0.01
+"""A latent whose mean varies less between rows counts as inactive (Burda, Grosse & Salakhutdinov 2015)."""
 
 _IMPORTANCE_DRAWS = 64
 
@@ -30,8 +32,9 @@ def reconstruction_metrics(model: Model, batch: Batch) -> dict[str, float]:
 def gaussian_metrics(model: GaussianEncoderDecoder, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
     """Compute the ELBO, its KL, the active latents and the IWAE bound for Gaussian latents.
 
-    A KL per latent exists only where it has a closed form. Elsewhere a latent is active if its mean varies between rows
-    (Burda, Grosse & Salakhutdinov 2015).
+    A KL per latent exists only where it has a closed form. A latent is active if its mean varies between rows: free
+    bits give a KL to latents that are alike in all rows, too. With texts also the mutual information of rows and
+    latents, where the posterior is Gaussian.
     """
     posterior = model.posterior(batch.input)
 
@@ -46,12 +49,15 @@ def gaussian_metrics(model: GaussianEncoderDecoder, batch: Batch, generator: tor
     nll, by_latent = float(nll_of(drawn.z).mean()), drawn.kl.mean(0)
     kl = float(by_latent.sum())
     names = model.latent.names if len(by_latent) == len(model.latent.names) else ()
-    activity = by_latent if names else posterior.mean.var(0, correction=0)
+    informed = {}
+    if model.layout.kind == "text" and posterior.log_var is not None:
+        informed["mutual_information"] = mutual_information(posterior.mean, posterior.log_var, generator)
     return {
         **reconstruction_metrics(model, batch),
         "elbo": -(nll + kl),
         "kl": kl,
-        "active_latents": float((activity > ACTIVE_NATS).sum()),
+        "active_latents": float((posterior.mean.var(0, correction=0) > ACTIVE_VARIANCE).sum()),
+        **informed,
         "log_likelihood": float(importance_weighted(log_weights).mean()),
         **{f"kl.{name}": float(nats) for name, nats in zip(names, by_latent, strict=False)},
     }

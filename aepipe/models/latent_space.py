@@ -13,16 +13,19 @@ from aepipe.models.layers.noise import normal_like
 from aepipe.models.losses import kl_by_dimension
 
 LatentWidth: TypeAlias = Annotated[
-    int | None, Field(ge=1, description="number of latents; default: a quarter of the columns, 16 for images")
+    int | None,
+    Field(ge=1, description="number of latents; default: a quarter of the columns, 16 for images, 8 with texts"),
 ]
 """Option `latent` of most families, passed to `latents_for`."""
 
 MOST = 4096
+TEXT_LATENTS = 8
+"""Default with texts: free bits of more latents than are used cost perplexity."""
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
 
 
 def latents_for(layout: Layout, asked: int | None) -> int:
-    """Return the requested number of latents; default: a quarter of the columns, 16 for most images.
+    """Return the requested number of latents; default: a quarter of the columns, 16 for most images, 8 with texts.
 
     >>> latents_for(Layout(columns=("a",)), 3)
     3
@@ -31,6 +34,8 @@ def latents_for(layout: Layout, asked: int | None) -> int:
         return asked
     if layout.image is not None:
         return min(16 if layout.features <= 4_096 else 32, max(2, layout.features // 4))
+    if layout.kind == "text":
+        return TEXT_LATENTS
     return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
 
 

@@ -1,4 +1,4 @@
-"""Total correlation of latents: exact densities of the aggregated posterior, or minibatch estimates."""
+"""Total correlation and information of latents, by densities of the aggregated posterior, or minibatch estimates."""
 
 import math
 from typing import NamedTuple
@@ -89,6 +89,24 @@ def total_correlation(mean: Tensor, log_var: Tensor, generator: torch.Generator,
     alike = mean.new_full((len(mean),), -math.log(len(mean)))
     parts = [aggregated(part, mean, log_var, alike) for part in torch.split(z, max(1, _CELLS // mean.numel()))]
     return float(Densities(*map(torch.cat, zip(*parts, strict=True))).total_correlation)
+
+
+@torch.no_grad()
+def mutual_information(mean: Tensor, log_var: Tensor, generator: torch.Generator, *, rows: int = 1_024) -> float:
+    """Estimate the mutual information of rows and latents, in nats, from one draw of each of the first `rows` rows.
+
+    At most the log of the number of rows. Hoffman & Johnson 2016 (ELBO surgery).
+
+    mean, log_var: (N, Z), of diagonal Gaussian posteriors.
+    """
+    mean, log_var = mean[:rows].double(), log_var[:rows].double()
+    noise = normal_like(mean, generator)
+    z = mean + noise * torch.exp(0.5 * log_var)
+    alike = mean.new_full((len(mean),), -math.log(len(mean)))
+    chunks = torch.split(z, max(1, _CELLS // mean.numel()))
+    joint = torch.cat([aggregated(part, mean, log_var, alike).joint for part in chunks])
+    own = -0.5 * (noise.square() + log_var + math.log(2 * math.pi)).sum(1)
+    return float((own - joint).mean())
 
 
 def permuted(z: Tensor, generator: torch.Generator) -> Tensor:

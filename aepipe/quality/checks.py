@@ -262,6 +262,13 @@ def _at_most(
     )
 
 
+def information_check(nats: float, thresholds: Quality) -> Check:
+    """Compare the mutual information of rows and latents, in nats, with its threshold."""
+    note = "texts of a collapsed model do not depend on the other columns of their row"
+    found = _at_least("latents", "mutual information of rows and latents", nats, thresholds.latents, None)
+    return replace(found, note=note)
+
+
 def _loss(measures: Measures, thresholds: Quality) -> Check:
     downstream = measures.downstream
     if downstream is None:

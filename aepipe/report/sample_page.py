@@ -161,6 +161,8 @@ def explain_checks(quality: CheckReport) -> list[tuple[str, str]]:
         " outside the sample may be exposed.",
         "exposed": "Share of training rows that score above 99 % of the held-out rows in the strongest attack: 0.01 is"
         " chance. It finds a few memorised rows, which the AUROC does not.",
+        "latents": "Nats that the latents of a row say about it, of rows that training did not have. Near 0 a text does"
+        " not depend on the latents, and so not on the other columns of its row.",
         "shapes": "1 minus the Kolmogorov-Smirnov distance of a number or a time, 1 minus the total variation of a"
         " category, mean over columns. It ignores dependence between columns.",
         "trends": "1 minus half the difference of two correlations, or 1 minus the total variation of two columns'"

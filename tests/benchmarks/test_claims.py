@@ -110,6 +110,20 @@ def test_accuracy_of_the_columns_themselves_is_that_of_a_logistic_regression_on_
     assert found == regression.score(scaler.transform(wanted), parts.wanted) > 0.9
 
 
+def test_distance_of_samples_grows_with_the_square_of_a_shift() -> None:
+    parts = claims.split(*claims.read(claims.data_path(), "wine"), 0, learns_normal_rows=False)
+    model = families.build(parts.layout, Section(family="ae"), 0).eval()
+    shift = np.zeros(13)
+    shift[4] = 2 * parts.learned["num"].astype(np.float64)[:, 4].std()
+
+    found = [
+        claims.distance_of_samples(model, parts._replace(held={"num": parts.held["num"] + times * shift}), 0)
+        for times in (-1, 0, 1)
+    ]
+
+    assert found[0] + found[2] - 2 * found[1] == pytest.approx(2 * 2**2)
+
+
 def test_anomalies_are_found_by_their_reconstruction() -> None:
     parts = claims.split(*claims.read(claims.data_path(), "wine"), 0, learns_normal_rows=True)
     model = families.build(parts.layout, Section(family="ae"), 0).eval()

@@ -1,6 +1,7 @@
 """Log lines from training to explanation: a new kind of line is flagged, and its tokens are the reason."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from aepipe.config.text import TokenChoice
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.jobs.explain import explain
 from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.sample.traverse import interpolate
 from aepipe.jobs.score import score
 from aepipe.jobs.train.fitting import collapse_warnings
 from aepipe.jobs.train.train import train
@@ -66,7 +68,7 @@ def test_novel_lines_score_above_usual_ones_and_explain_names_their_tokens(job: 
 
 @pytest.mark.slow
 def test_sampled_lines_are_made_of_known_words(job: Path) -> None:
-    sample(job)
+    sample(job, seed=1)
 
     (path,) = (job.parent / "out" / "lines" / "samples").rglob("*.parquet")
     drawn = pq.read_table(path)
@@ -117,12 +119,31 @@ def test_a_conditional_vae_takes_texts() -> None:
 
 
 def test_a_model_of_texts_that_ignores_its_latents_is_named() -> None:
-    collapsed, used = {"active_latents": 0.0}, {"active_latents": 2.0}
+    collapsed, used = {"mutual_information": 0.02}, {"mutual_information": 2.0}
 
     (warning,) = collapse_warnings(LAYOUTS["text"], collapsed)
 
-    assert warning.startswith("the model has collapsed: no latent is active")
-    assert "Set free_bits to 0.1" in warning
+    assert warning.startswith("the model has collapsed: its latents hold 0.02 nats of a row")
+    assert "Raise free_bits under [model]" in warning
     assert collapse_warnings(LAYOUTS["text"], used) == ()
     assert collapse_warnings(LAYOUTS["text"], {}) == ()  # an autoencoder has no prior to collapse to
     assert collapse_warnings(LAYOUTS["mixed"], collapsed) == ()
+
+
+@pytest.mark.slow
+def test_a_collapsed_model_is_refused_by_samples_and_traversals(job: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "collapsed"
+    shutil.copytree(job.parent / "rows", folder / "rows")
+    other = folder / "job.toml"
+    text = job.read_text().replace("state = 32", "state = 32\nfree_bits = 0.0\nwarm_up = 0.0\nword_dropout = 0.0")
+    other.write_text(text)
+
+    trained = train(other)
+    drawn = sample(other)
+
+    assert any(warning.startswith("the model has collapsed") for warning in trained.warnings)
+    assert any("mutual information of rows and latents is" in fault for fault in drawn.missed)
+    assert not list((folder / "out" / "lines" / "samples").rglob("*.parquet"))
+    with pytest.raises(OptionInvalid, match="cannot be traversed: the model has collapsed"):
+        interpolate(other, "0-0", "0-1")
+    assert not any("mutual information" in fault for fault in sample(job, name="used").missed)

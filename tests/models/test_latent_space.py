@@ -4,7 +4,7 @@ import torch
 from aepipe.layout import Image, Layout, Number
 from aepipe.models.base import deterministic_posterior
 from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian, too_wide
-from tests.support.layouts import GREY
+from tests.support.layouts import GREY, TEXT
 
 
 def table(columns: int) -> Layout:
@@ -22,6 +22,11 @@ def test_an_image_gets_latents_by_its_size(side: int, latents: int) -> None:
     layout = Layout(columns=("i",), image=Image(channels=1, height=side, width=side))
 
     assert latents_for(layout, None) == latents
+
+
+def test_a_text_gets_eight_latents_whatever_its_length() -> None:
+    assert latents_for(TEXT, None) == 8
+    assert latents_for(TEXT, 3) == 3
 
 
 def test_a_requested_width_is_used() -> None:

@@ -10,6 +10,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from aepipe.models.total_correlation import (
     Densities,
     aggregated,
+    mutual_information,
     permuted,
     stratified,
     stratified_log_weights,
@@ -159,3 +160,19 @@ def test_permuted_latents_are_the_same_numbers_in_orders_of_their_own() -> None:
 
     assert torch.equal(shuffled.sort(0).values, z.sort(0).values)
     assert torch.corrcoef(shuffled.T).fill_diagonal_(0.0).abs().max() < 0.15
+
+
+def test_information_of_a_gaussian_channel_is_shannons() -> None:
+    mean = normal(4_000, 2, seed=1)
+
+    found = mutual_information(mean, torch.full_like(mean, math.log(0.5)), seeded(0), rows=4_000)
+
+    assert found == pytest.approx(math.log(1 + 1 / 0.5), abs=0.1)  # 1/2 log(1 + signal / noise) per latent
+
+
+def test_latents_that_are_alike_in_all_rows_have_no_information_and_exact_ones_the_log_of_the_rows() -> None:
+    log_var = torch.full((200, 3), -1.0, dtype=torch.float64)
+
+    assert mutual_information(torch.ones_like(log_var), log_var, seeded(0)) == pytest.approx(0, abs=1e-9)
+    exact = mutual_information(1e4 * normal(200, 3, seed=1), log_var, seeded(0), rows=100)
+    assert exact == pytest.approx(math.log(100), abs=1e-6)

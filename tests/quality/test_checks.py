@@ -7,7 +7,7 @@ import pytest
 
 from aepipe.config.sample_requirements import Quality
 from aepipe.metrics.ranking import Interval
-from aepipe.quality.checks import CheckReport, Measures, RealBaseline, run_checks
+from aepipe.quality.checks import CheckReport, Measures, RealBaseline, information_check, run_checks
 from aepipe.quality.classifier_two_sample import TwoSample
 from aepipe.quality.column_moments import ColumnMoments, moment_error, moments_of
 from aepipe.quality.column_pair_trends import Trends
@@ -44,6 +44,16 @@ def test_value_at_threshold_or_within_chance_passes() -> None:
 
     assert results(found) == {"copies": True, "closeness": True, "trees": True, "logistic": False, "loss": True}
     assert found.failed_checks == ("AUROC of logistic regression is 0.52: expected at most 0.51",)
+
+
+def test_a_model_of_texts_whose_latents_are_unused_is_a_fault() -> None:
+    found = information_check(0.02, Quality())
+
+    assert found.is_met is False
+    assert found.sentence == "mutual information of rows and latents is 0.02: expected at least 0.1"
+    assert information_check(2.0, Quality()).is_met is True
+    assert information_check(2.0, Quality(latents=3.0)).is_met is False
+    assert information_check(0.02, Quality(latents=None)).is_met is None
 
 
 def test_closeness_of_rows_split_by_time_is_checked_only_if_set() -> None:

@@ -1,12 +1,13 @@
 """Measure a sample set against real rows and apply the job's quality thresholds."""
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.bundle import INFORMATION, Bundle
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
@@ -14,7 +15,7 @@ from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels, top_of
 from aepipe.quality.alignment import joined
-from aepipe.quality.checks import CheckReport, run_checks
+from aepipe.quality.checks import CheckReport, information_check, run_checks
 from aepipe.quality.image_features import image_features
 from aepipe.quality.measure import Sides, measure_points, measure_table
 from aepipe.quality.tstr import MOST_CLASSES
@@ -43,6 +44,8 @@ def validate_quality_thresholds(job: Job, bundle: Bundle) -> None:
         faults.append(f"predict: the model has no column '{quality.predict}'{hint}")
     if is_table and quality.loss is not None and predicted_column(job, bundle) is None:
         faults.append("loss: the model has no condition to predict: set predict to a column")
+    if "latents" in quality.model_fields_set and INFORMATION not in bundle.manifest.metrics:
+        faults.append("latents applies to models of texts with Gaussian latents alone: leave it out")
     if faults:
         raise JobInvalid("[samples.quality]", faults)
 
@@ -95,7 +98,11 @@ def check_quality(
     has_defaults = supports_conditioning(bundle) if quality.defaults is None else quality.defaults
     if kind != "too few" and measures.downstream is None:
         measures = measures._replace(why_no_loss=_why_no_loss(job, bundle, sides))
-    return run_checks(measures, quality, has_defaults=has_defaults)
+    found = run_checks(measures, quality, has_defaults=has_defaults)
+    information = bundle.manifest.metrics.get(INFORMATION)
+    if information is None:
+        return found
+    return replace(found, checks=(*found.checks, information_check(information, quality)))
 
 
 def predicted_column(job: Job, bundle: Bundle) -> str | None:

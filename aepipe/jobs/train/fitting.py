@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aepipe.bundles.bundle import COLLAPSED_NATS, INFORMATION
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.heads.scorer import Scorer, fit_scorer
@@ -81,11 +82,13 @@ def model_warnings(encoding: Encoding, metrics: Mapping[str, float]) -> tuple[st
 
 def collapse_warnings(layout: Layout, metrics: Mapping[str, float]) -> tuple[str, ...]:
     """Return a warning if texts are decoded without the latents (posterior collapse, Bowman et al. 2016); else none."""
-    if not layout.texts or metrics.get("active_latents", 1.0) > 0:
+    information = metrics.get(INFORMATION, COLLAPSED_NATS)
+    if layout.kind != "text" or information >= COLLAPSED_NATS:
         return ()
     return (
-        "the model has collapsed: no latent is active, so that texts are predicted from their own tokens alone. "
-        "Set free_bits to 0.1 under [model], or raise word_dropout.",
+        f"the model has collapsed: its latents hold {max(0.0, information):.2g} nats of a row, so that texts are "
+        "predicted from their own tokens alone. It scores rows as a language model does, but `aepipe sample` refuses "
+        "its rows. Raise free_bits under [model], or word_dropout.",
     )
 
 

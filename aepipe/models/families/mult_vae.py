@@ -85,6 +85,7 @@ FAMILY = Family(
     formula="−E[Σᵢ log πᵢ(z)] + β KL(q(z|x′) ‖ N(0, I)), i over the items of x, π = softmax(g(z)), x′ a random "
     "part of x",
     advice="Prefer it for rankings, features and scores of lists of items, also of users that training never saw. "
-    "NDCG@100 on generated users was .537, item-kNN's .522. Not where the catalogue changes daily: new items wait for "
-    "the next training, but item-kNN needs none.",
+    "NDCG@100 on generated users was .537, item-kNN's .522. Not for rankings alone of some thousand users: linear "
+    "methods rank above it at a fraction of the time, EASE (.567) and singular vectors (.555). Not where "
+    "the catalogue changes daily: new items wait for the next training.",
 )

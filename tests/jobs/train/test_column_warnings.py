@@ -222,7 +222,7 @@ def test_a_text_column_that_is_read_in_part_is_named(
 def test_what_a_model_does_not_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     encoding = one_column(pa.array([str(number) for number in range(100)]), "text")
 
-    found = model_warnings(encoding, {"active_latents": 0.0})
+    found = model_warnings(encoding, {"mutual_information": 0.0})
 
     assert [record.getMessage() for record in caplog.records] == list(found)
     assert ["its texts are numbers" in found[0], "the model has collapsed" in found[1]] == [True, True]

@@ -8,7 +8,7 @@ from aepipe.config.job import Model as Section
 from aepipe.models.base import Batch, Model, StepContext
 from aepipe.models.families import build
 from aepipe.models.layers.preprocessing import Row
-from tests.support.layouts import MIXED, NUMBERS, random_rows
+from tests.support.layouts import MIXED, NUMBERS, TEXT, random_rows
 
 
 def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
@@ -86,6 +86,40 @@ def test_free_bits_are_paid_where_a_dimension_has_less() -> None:
     total, terms = loss_of(model, row)
 
     assert total == pytest.approx(terms["nll"] + 2 * 100.0)
+
+
+def test_with_texts_the_kl_rises_slowly_and_has_free_bits_unless_options_say_otherwise() -> None:
+    inputs = {name: torch.from_numpy(array) for name, array in random_rows(TEXT, 64).items()}
+    plain, own = (
+        build(TEXT, Section.model_validate({"family": "vae", **keys}), 0).eval()
+        for keys in ({}, {"warm_up": 0.0, "free_bits": 0.0})
+    )
+    row = plain.preprocessing(inputs)
+
+    totals = {progress: loss_of(plain, row, progress) for progress in (0.0, 0.25, 1.0)}
+    kl = plain.posterior(row).kl.mean(0)
+
+    paid = kl.clamp(min=0.25).sum().item()
+    for progress, weight in {0.0: 0.0, 0.25: 0.5, 1.0: 1.0}.items():
+        total, terms = totals[progress]
+        assert total == pytest.approx(terms["nll"] + weight * paid, rel=1e-5)
+    total, terms = loss_of(own, row, 0.0)
+    assert total == pytest.approx(terms["nll"] + terms["kl"], rel=1e-5)
+
+
+def test_the_card_of_texts_tells_information_from_free_bits() -> None:
+    model = build(TEXT, Section(family="vae"), 0).eval()
+    row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(TEXT, 64).items()})
+    head = model.encoder.head
+    torch.nn.init.zeros_(head.weight)  # all rows have one posterior, whose KL is not 0
+    torch.nn.init.constant_(head.bias, 1.0)
+
+    with torch.no_grad():
+        metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))
+
+    assert metrics["kl"] > 6
+    assert metrics["mutual_information"] == pytest.approx(0, abs=1e-5)
+    assert metrics["active_latents"] == 0
 
 
 def test_the_posterior_is_that_of_a_linear_gaussian_model_at_the_start() -> None:
