@@ -241,7 +241,13 @@ def _calibrate(
     if plan.is_cross_conformal:
         held_out = len(scores)
         out_of_fold = out_of_fold_scores(
-            job, rows, head=scorer.head.name, as_codes=plan.model.family.takes_codes, device=device, progress=progress
+            job,
+            rows,
+            head=scorer.head.name,
+            as_codes=plan.model.family.takes_codes,
+            most=plan.most_out_of_fold,
+            device=device,
+            progress=progress,
         )
         scores = np.concatenate([scores, out_of_fold.scores])
         if cells is not None and out_of_fold.cells is not None:
@@ -249,13 +255,8 @@ def _calibrate(
         calibration_rows = pa.concat_tables([calibration_rows, out_of_fold.rows])
         added = len(out_of_fold.scores)
         details = {"method": "cross-conformal", "folds": FOLDS, "held_out": held_out, "out_of_fold": added}
-        log.info(
-            "calibrated by %d-fold cross-conformal prediction: %d held-out rows are too few for alpha, "
-            "%d training rows with out-of-fold scores join them",
-            FOLDS,
-            held_out,
-            added,
-        )
+        why = f"{held_out} held-out rows are too few for alpha"
+        log.info("calibrated by %d-fold cross-conformal prediction: %s, %d training rows join them", FOLDS, why, added)
     calibration = threshold.calibrate(
         job,
         scores,

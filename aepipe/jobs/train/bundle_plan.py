@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from aepipe.calibration.conformal import check_support, rows_needed
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, OptionInvalid
+from aepipe.heads.attribution import supports_perturbation
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.classification import class_names
 from aepipe.jobs.train.head_selection import refuse_few
 from aepipe.jobs.train.training_data import TrainingData, rows_of
+from aepipe.layout import Layout
 from aepipe.models import families
 from aepipe.models.base import Model
 from aepipe.models.latent_priors import has_mixture
@@ -31,6 +33,8 @@ class BundlePlan:
     """Classes of `[score] classes`; empty without it."""
     is_cross_conformal: bool
     """Training rows calibrate too, each scored by a model that did not learn from it."""
+    most_out_of_fold: int | None = None
+    """Number of such rows that are enough; None: all training rows."""
 
 
 def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
@@ -53,11 +57,26 @@ def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
     refuse_few(job, data)
     held_out = rows_of(data.calibration)
     # points calibrate a series job: their number is known once windows are scored
-    is_cross_conformal = job.series is None and held_out < rows_needed(threshold.needed_alpha(job))
-    if is_cross_conformal:
-        rows = held_out + rows_of(data.train)
+    rows, alpha = held_out + rows_of(data.train), threshold.needed_alpha(job)
+    if job.series is None and held_out < rows_needed(alpha):
         check_support(rows, threshold.supported_alpha(job, rows))
-    return BundlePlan(model, head, class_names(job, data), is_cross_conformal)
+        return BundlePlan(model, head, class_names(job, data), is_cross_conformal=True)
+    # Each of two alarms needs rows for half of alpha. A fold costs a training, so that no more are scored.
+    needed = rows_needed(alpha / 2) if _has_cells(job, data.encoding.layout) else 0
+    is_for_cells = held_out < needed <= rows
+    return BundlePlan(model, head, class_names(job, data), is_for_cells, needed - held_out)
+
+
+def _has_cells(job: Job, layout: Layout) -> bool:
+    """Return True if the most unusual cells may be flagged, given enough calibration rows."""
+    asked = job.calibration
+    return (
+        job.series is None
+        and asked.has_cells
+        and not (asked.selects_alpha or asked.adaptive)
+        and job.score.reasons > 0
+        and supports_perturbation(layout)
+    )
 
 
 def _refuse_constant(job: Job, data: TrainingData) -> None:

@@ -49,12 +49,22 @@ def out_of_fold_scores(
     *,
     head: str,
     as_codes: bool,
+    most: int | None,
     device: Literal["cpu", "cuda"],
     progress: Progress,
 ) -> OutOfFold:
-    """Score each training row by a model that learned from the other folds.
+    """Score training rows by models that learned from the other folds.
 
     Rows that cannot be encoded get no score. Rows with equal keys are in the same fold.
+
+    Args:
+        job: the job.
+        rows: its training rows.
+        head: head of the bundle.
+        as_codes: the family takes codes.
+        most: number of scores that are enough: further folds are left out; None: all folds.
+        device: device that trains.
+        progress: called with stage and fraction.
     """
     folds = folds_of(rows.schema, rows.train, folds=FOLDS)
     found, scored = [], [rows.train.slice(0, 0)]
@@ -69,6 +79,8 @@ def out_of_fold_scores(
             found.append(_score_fold(job, data, head=head, device=device))
             scored.append(data.calibration_rows)
         progress("calibrate", (fold + 1) / (FOLDS + 1))
+        if most is not None and sum(len(part.scores) for part in found) >= most:
+            break
     cells = [part.cells for part in found if part.cells is not None]
     scores = np.concatenate([part.scores for part in found] or [np.zeros(0)])
     return OutOfFold(scores, np.concatenate(cells) if cells else None, pa.concat_tables(scored))

@@ -62,10 +62,36 @@ def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Pa
 
 @pytest.mark.slow
 def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
-    bundle = Bundle.open(train(write(tmp_path, [correlated(700, seed=1)])).bundle)
+    bundle = Bundle.open(train(write(tmp_path, [correlated(1_000, seed=1)])).bundle)
 
     assert "calibration" not in bundle.manifest.details
     assert bundle.calibration.n == bundle.manifest.rows["calibration"]
+
+
+def sums(rows: int, *, seed: int, wrong: int = 0) -> pa.Table:
+    """Two numbers and their sum, which is wrong in the first rows, though within its usual range."""
+    rng = np.random.default_rng(seed)
+    parts = rng.normal(size=(rows, 2))
+    total = parts.sum(axis=1) + 0.05 * rng.normal(size=rows)
+    total[:wrong] -= 1.5 * np.sign(total[:wrong])
+    return pa.table({"a": parts[:, 0], "b": parts[:, 1], "total": total, "other": rng.normal(size=rows)})
+
+
+@pytest.mark.slow
+def test_a_fold_gives_an_alarm_for_cells_to_tables_with_too_few_held_out_rows(tmp_path: Path) -> None:
+    job = write(tmp_path, [sums(700, seed=1), sums(2_000, seed=2, wrong=200)])
+
+    bundle = Bundle.open(train(job).bundle)
+    score(job)
+
+    calibration, held_out = bundle.calibration, bundle.manifest.rows["calibration"]
+    rows = pq.read_table(next((tmp_path / "out" / "small" / "scores" / "dt=2026-01-02").glob("*.parquet")))
+    is_cell = rows["is_cell_anomaly"].to_numpy()
+    assert held_out < 199 <= calibration.n < 199 + bundle.manifest.rows["train"] / 10 + 2
+    assert bundle.manifest.details["calibration"]["out_of_fold"] == calibration.n - held_out
+    assert calibration.cell_alpha == pytest.approx(1 / (calibration.n + 1))
+    assert is_cell[:200].mean() > 0.8
+    assert is_cell[200:].mean() < 0.03
 
 
 @pytest.mark.slow
