@@ -112,7 +112,7 @@ def _submit(options: BackfillOptions, step: BackfillStep) -> FlowRun:
     model and calibration: another job with the same model waits for runs of its own.
     """
     request = ScoreOptions(
-        job=options.job,
+        job=options.job.absolute(),  # a worker starts its runs in another folder
         partitions=(step.partition,),
         model=step.version or "",
         device=options.device,

@@ -81,6 +81,15 @@ def test_a_run_is_created_once_per_model_and_data_and_again_after_a_failure(job:
     assert module._submit(options, step).id != first.id
 
 
+def test_a_run_gets_the_absolute_path_of_a_job(job: Path, deployment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(job.parent)
+    options = BackfillOptions(job=Path(job.name), deployment=deployment)
+
+    run = module._submit(options, plan_backfill(job).due[0])
+
+    assert run.parameters["options"]["job"] == str(job)
+
+
 def test_every_due_partition_gets_a_run_of_the_deployment(
     job: Path, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from aepipe.storage import remove
 TIMEOUT_S = 3.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 TAG = {"tags": {"all_": ["aepipe"]}}
+LEASES = "prefect.server.concurrency.lease_storage"
 
 
 class Finding(NamedTuple):
@@ -108,6 +109,7 @@ def _server_checks(url: str, pool: str) -> Iterator[Finding]:
         return
     host = urlsplit(url).hostname
     yield Finding(what, f"{url} answers" + ("" if host in LOOPBACK else "; it has to ask for a password"), True)
+    yield from _lease_check(url)
     try:
         deployments = _ask(f"{url}/deployments/filter", {"deployments": TAG})
         runs = _ask(
@@ -134,6 +136,23 @@ def _server_checks(url: str, pool: str) -> Iterator[Finding]:
     online = [each["name"] for each in workers if each.get("status") == "ONLINE"]
     start = f"none is online. Start one: prefect worker start --pool {pool}"
     yield Finding(f"worker of {pool}", ", ".join(online) or start, bool(online))
+
+
+def _lease_check(url: str) -> Iterator[Finding]:
+    """Check that the place of a run is free again after a power cut; nothing for a server that does not tell."""
+    try:
+        storage = str(_ask(f"{url}/admin/settings")["server"]["concurrency"]["lease_storage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    what = "Prefect leases"
+    if storage != f"{LEASES}.memory":
+        yield Finding(what, f"in {storage.rpartition('.')[2]}: a power cut blocks no later run", True)
+        return
+    remedy = (
+        f"Start it with PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE={LEASES}.filesystem, or in a folder with prefect.toml"
+    )
+    found = "in memory: if a power cut ends server and run, later runs of the deployment wait without end"
+    yield Finding(what, f"{found}. {remedy}", False)
 
 
 def _ask(url: str, body: object = None) -> Any:

@@ -98,6 +98,21 @@ def test_a_server_that_does_not_answer_is_found(tmp_path: Path) -> None:
     assert found.found.endswith("Start it: prefect server start --host 127.0.0.1")
 
 
+def test_leases_in_memory_are_found_with_their_remedy(tmp_path: Path, answers: tuple[str, dict[str, Any]]) -> None:
+    url, known = answers
+    environment = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": url}
+    assert "Prefect leases" not in findings(**environment)  # a server that does not tell
+
+    def stored(where: str) -> Finding:
+        storage = f"prefect.server.concurrency.lease_storage.{where}"
+        known["/api/admin/settings"] = {"server": {"concurrency": {"lease_storage": storage}}}
+        return findings(**environment)["Prefect leases"]
+
+    assert stored("filesystem") == ("Prefect leases", "in filesystem: a power cut blocks no later run", True)
+    assert not stored("memory").ok
+    assert "Start it with PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server" in stored("memory").found
+
+
 def test_deployments_without_runs_and_missing_workers_are_found(
     tmp_path: Path, answers: tuple[str, dict[str, Any]]
 ) -> None:
