@@ -14,9 +14,10 @@ from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
+from aepipe.storage.paths import manifests_folder
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
-from aepipe.tables.partitions import Partition
+from aepipe.tables.partitions import Partition, natural_order
 from aepipe.tables.source_files import printable
 
 LATEST = 31
@@ -25,18 +26,18 @@ LATEST = 31
 
 def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
     """Return the manifests of the latest partitions that this version has scored, in order."""
-    complete, _ = _scored_by(outputs, version)
+    complete, _ = _scored_by(outputs, version, outputs.manifests(SCORE))
     return complete[-LATEST:]
 
 
 _Manifests: TypeAlias = tuple[Manifest[ScoreDetails], ...]
 
 
-def _scored_by(outputs: Outputs, version: str) -> tuple[_Manifests, _Manifests]:
+def _scored_by(outputs: Outputs, version: str, every: _Manifests) -> tuple[_Manifests, _Manifests]:
     """Return the manifests of this version: those with all outputs, and those whose outputs were removed by hand."""
     complete: list[Manifest[ScoreDetails]] = []
     removed: list[Manifest[ScoreDetails]] = []
-    for manifest in outputs.manifests(SCORE):
+    for manifest in every:
         if manifest.model_version == version:
             (complete if manifest.has_all_files(outputs.root) else removed).append(manifest)
     return tuple(complete), tuple(removed)
@@ -66,11 +67,24 @@ class ScoredPartitions:
         self.job = job
         self.model = model
         self.outputs = Outputs(job.out_path)
-        found, removed = _scored_by(self.outputs, model.version)
+        every = self.outputs.manifests(SCORE)
+        found, removed = _scored_by(self.outputs, model.version, every)
         self.removed = tuple(manifest.partition for manifest in removed)
         self.manifests = found[-LATEST:] if names is None else tuple(m for m in found if m.partition in names)
         if not found:
             raise DataUnreadable(f"{job.out_path} has no scores of {model.version}. Run: aepipe score {job.source}")
+        if names is None:
+            self._refuse_unread_latest(every)
+
+    def _refuse_unread_latest(self, every: _Manifests) -> None:
+        """Raise DataUnreadable if a manifest of a later partition cannot be read: the latest ones are unknown."""
+        last = natural_order(self.manifests[-1].partition)
+        later = [name for name in self.outputs.unread(SCORE, every) if natural_order(name) > last]
+        if later:
+            path = manifests_folder(self.outputs.root, SCORE) / f"{later[-1]}.json"
+            raise DataUnreadable(
+                f"{path} cannot be read, so that the latest partitions are unknown. Run: aepipe score {self.job.source}"
+            )
 
     def result(self, manifest: Manifest[ScoreDetails]) -> PartitionResult:
         """Return the result of a partition."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +70,12 @@ class Outputs:
         """Return the manifests of all partitions in the natural order of their names (hour=9 before hour=10)."""
         found = [kind.read_manifest(path) for path in files_below(manifests_folder(self.root, kind), "*.json")]
         return tuple(sorted((m for m in found if m is not None), key=lambda m: natural_order(m.partition)))
+
+    def unread(self, kind: RunKind[D], known: Iterable[Manifest[D]]) -> tuple[str, ...]:
+        """Return the partitions whose manifest is there but not among those known, in natural order."""
+        folder = manifests_folder(self.root, kind)
+        names = {path.relative_to(folder).with_suffix("").as_posix() for path in files_below(folder, "*.json")}
+        return tuple(sorted(names - {manifest.partition for manifest in known}, key=natural_order))
 
     def done(self, kind: RunKind[D], partition: str, key: str) -> Manifest[D] | None:
         """Return the manifest with this key if its files have their sizes and no interrupted commit is left."""

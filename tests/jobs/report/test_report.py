@@ -66,3 +66,25 @@ def test_a_partition_whose_outputs_were_removed_is_one_notice_and_the_others_are
     assert "what is unusual" in page
     assert "given the other columns" in page
     assert "dt=2026-01-06" in page
+
+
+def test_a_page_is_not_made_as_of_an_earlier_night_if_the_manifest_of_the_latest_cannot_be_read(
+    scored_cells: Path,
+) -> None:
+    manifests = scored_cells.parent / "out" / ".aepipe" / "manifests" / "score"
+    latest = max(manifests.glob("*.json"))
+    latest.write_bytes(b"{")
+
+    with pytest.raises(DataUnreadable, match=f"{latest} cannot be read.*Run: aepipe score"):
+        report(scored_cells)
+    assert not (scored_cells.parent / "out" / "reports").exists()
+
+    score(scored_cells)
+    assert report(scored_cells).path.stem == latest.stem
+
+
+def test_a_page_is_made_if_the_manifest_of_an_earlier_night_cannot_be_read(scored_cells: Path) -> None:
+    manifests = scored_cells.parent / "out" / ".aepipe" / "manifests" / "score"
+    min(manifests.glob("*.json")).write_bytes(b"{")
+
+    assert report(scored_cells).path.stem == max(manifests.glob("*.json")).stem
