@@ -90,7 +90,7 @@ class Task(NamedTuple):
     def key(self) -> str:
         """What a result of it is kept under."""
         asked = {"maker": self.maker, "table": self.path.stem, "target": self.target, "rows": self.rows}
-        return key_of(asked | {"class": self.of_class, "most": self.most, "contract": 2})
+        return key_of(asked | {"class": self.of_class, "most": self.most, "contract": 3})
 
 
 def perform(task: Task) -> Values:
@@ -107,7 +107,7 @@ def perform(task: Task) -> Values:
     train, held_out = split(every, task.rows, most=task.most, seed=task.seed)
     asked = Asked(task.of_class, order_of(train))
     made = MAKERS[task.maker](train, asked, task.seed)
-    found = dict(measured(train, held_out, made.rows, target=task.target, seed=task.seed))
+    found = dict(measured(train, held_out, made.rows, made.many, target=task.target, seed=task.seed))
     if asked.order is not None and made.ordered is not None:
         found["constraint"] = variation(train, made.rows, made.ordered, asked.order)
     if asked.of_class is not None and made.of_class is not None:
@@ -150,7 +150,8 @@ def section(results: Sequence[Result]) -> str:
         "target from synthetic rows, tested on held-out rows. Mean, spread and quantiles: the largest error of a "
         "number column, in standard deviations of the training rows. Rare shares: mean ratio to the share in training, "
         "values of 0.2 to 1 % of the rows. Dependencies: share of rows in which a column follows from another one as "
-        "in training.",
+        "in training. Dependencies, mean, spread, quantiles and rare shares are measured on 200,000 drawn rows, the "
+        "other columns on as many rows as there are to learn from.",
         "",
         origin(results),
         "",

@@ -52,6 +52,8 @@ class Made:
     """Synthetic rows, what else was asked for, and what they cost in CPU seconds of one thread; None: not measured."""
 
     rows: pa.Table
+    many: pa.Table
+    """200,000 rows or more, for shares and moments, which vary in small sets; for real rows, the same as `rows`"""
     of_class: pa.Table | None = None
     kept: float | None = None
     """share of the draws for `of_class` that could be kept"""
@@ -86,7 +88,8 @@ def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
 
         _, train_cpu_s = _timed(lambda: train_job(job))
         rows = drawn("free")
-        _, speed_s = _timed(lambda: sample(job, rows=SPEED_ROWS, seed=seed + 2, partition="many"))
+        many, speed_s = _timed(lambda: sample(job, rows=SPEED_ROWS, seed=seed + 2, partition="many"))
+        many_rows = pq.read_table(many.path).select(train.column_names)
         of_class = None if asked.of_class is None else drawn("class", asked.of_class.where)
         kept = None if of_class is None or asked.of_class is None else asked.of_class.of(of_class).num_rows
         ordered = None
@@ -95,7 +98,7 @@ def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
             job.write_text(f'{text}[[samples.constraints]]\nlow = "{low}"\nhigh = "{high}"\n')
             ordered = drawn("held")
         share = None if kept is None else kept / train.num_rows
-        return Made(rows, of_class, share, ordered, train_cpu_s, SPEED_ROWS / speed_s)
+        return Made(rows, many_rows, of_class, share, ordered, train_cpu_s, SPEED_ROWS / speed_s)
 
 
 def copula(train: pa.Table, asked: Asked, seed: int) -> Made:
@@ -130,7 +133,7 @@ def tabular_argn(train: pa.Table, asked: Asked, seed: int) -> Made:
 
 def real_rows(train: pa.Table, asked: Asked, seed: int) -> Made:
     """The training rows themselves: how good rows can be."""
-    return Made(train, None if asked.of_class is None else asked.of_class.of(train))
+    return Made(train, train, None if asked.of_class is None else asked.of_class.of(train))
 
 
 MAKERS: Mapping[str, Maker] = {
@@ -154,6 +157,7 @@ def _by_rejection(draw: Callable[[int], pa.Table], train: pa.Table, asked: Asked
         ordered = many.filter(pc.fill_null(pc.less_equal(many[asked.order.low], many[asked.order.high]), True))
     return Made(
         rows,
+        many,
         None if of_class is None else of_class.slice(0, train.num_rows),
         None if of_class is None else of_class.num_rows / many.num_rows,
         ordered,

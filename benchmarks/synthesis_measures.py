@@ -33,8 +33,11 @@ class Order(NamedTuple):
     high: str
 
 
-def measured(train: pa.Table, held_out: pa.Table, made: pa.Table, *, target: str, seed: int) -> Values:
-    """Return all measures: moments, rare values and dependencies against training rows, the others against held-out."""
+def measured(train: pa.Table, held_out: pa.Table, made: pa.Table, many: pa.Table, *, target: str, seed: int) -> Values:
+    """Return all measures: `many` rows against training rows, the others against held-out rows.
+
+    Moments, rare values and dependencies are measured on `many` rows, since few rows miss rare values by chance.
+    """
     columns, (learned, kept, drawn) = align([train, held_out, made], [target])
     apart, copied = two_sample(columns, kept, drawn, seed=seed), copies(train, held_out, made)
     found = {
@@ -45,10 +48,10 @@ def measured(train: pa.Table, held_out: pa.Table, made: pa.Table, *, target: str
         "closer": closeness(learned, kept, drawn, seed=seed).share,
         "copies": copied.share,
         "copies_bound": copied.bound,
-        "rare": rare_shares(train, made),
-        "dependencies": dependencies(train, made),
+        "rare": rare_shares(train, many),
+        "dependencies": dependencies(train, many),
         "useful": usefulness(columns, drawn, kept, target=target, seed=seed),
-        **moments(learned.numbers, drawn.numbers),
+        **moments(*(rows.numbers for rows in align([train, many], [target])[1])),
     }
     return {name: value for name, value in found.items() if np.isfinite(value)}
 

@@ -206,13 +206,13 @@ class Model(nn.Module, ABC):
         """Initialise from training rows, once before the first step: closed forms and data-dependent weights."""
 
     def match_shares(  # most samplers draw no codes
-        self, prior: Prior, train: Mapping[str, NDArray[np.generic]], seed: int
+        self, prior: Prior, parts: Sequence[Mapping[str, NDArray[np.generic]]], seed: int
     ) -> None:
-        """Correct the sampler until it draws each code as often as training rows have it; nothing else changes.
+        """Correct the sampler until it draws each code as often as these rows have it; nothing else changes.
 
         Args:
             prior: distribution of the latents of samples.
-            train: encoded training rows.
+            parts: encoded rows, also those that the network was not fitted to.
             seed: seed of the draws.
         """
 

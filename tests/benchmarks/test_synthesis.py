@@ -150,8 +150,9 @@ def test_a_learner_predicts_a_column_from_informative_rows() -> None:
 
     train, held_out = rows(1_500, 0), rows(1_500, 1)
 
-    good = measured(train, held_out, rows(1_500, 2), target="income", seed=0)
-    poor = measured(train, held_out, rows(1_500, 3, is_real=False), target="income", seed=0)
+    real, false = rows(1_500, 2), rows(1_500, 3, is_real=False)
+    good = measured(train, held_out, real, real, target="income", seed=0)
+    poor = measured(train, held_out, false, false, target="income", seed=0)
 
     assert good["useful"] > 0.98 > 0.7 > poor["useful"]
     assert abs(good["trees"] - 0.5) < 0.05 < poor["trees"] - 0.5

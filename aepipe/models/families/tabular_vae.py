@@ -4,7 +4,7 @@ Kingma & Welling 2013; decoder as in Larochelle & Murray 2011 (NADE); conditioni
 & Vetrov 2019 (VAEAC); free bits as in Kingma et al. 2016.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -131,7 +131,7 @@ class TabularVae(Model):
         self.chain.init_from_counts(batch.target.codes)
 
     @torch.no_grad()
-    def match_shares(self, prior: Prior, train: Mapping[str, NDArray[np.generic]], seed: int) -> None:
+    def match_shares(self, prior: Prior, parts: Sequence[Mapping[str, NDArray[np.generic]]], seed: int) -> None:
         generator = torch.Generator(self.device)
         generator.manual_seed(seed)
         drawn = [
@@ -140,7 +140,7 @@ class TabularVae(Model):
             )
             for port in prior.noise
         ]
-        codes = torch.from_numpy(train["cat"]).to(self.device)
+        codes = torch.from_numpy(np.concatenate([rows["cat"] for rows in parts])).to(self.device)
         self.chain.match_shares(self.start(prior.to(self.device)(*drawn), None), codes, generator)
 
     def parts(self) -> tuple[Part, ...]:

@@ -250,14 +250,15 @@ class AutoregressiveColumns(nn.Module):
 
     @torch.no_grad()
     def match_shares(self, start: Tensor, codes: Tensor, generator: torch.Generator) -> None:
-        """Correct the logits of draws until each code is drawn as often as training rows have it.
+        """Correct the logits of draws until each code is drawn as often as the given rows have it.
 
         The corrections of a column are fitted at drawn rows, after the columns before it were corrected. The mean of
-        the probabilities is matched, which varies less than the counts of draws.
+        the probabilities is matched, which varies less than the counts of draws. Codes that `init_from_counts` did not
+        see are never drawn, so that they do not count.
 
         Args:
             start: start states of draws (N, H).
-            codes: codes of training rows (B, C).
+            codes: codes of rows (B, C).
             generator: noise of the draws.
         """
         state, rows = start, len(start)
@@ -265,6 +266,7 @@ class AutoregressiveColumns(nn.Module):
             size, (groups, places) = self.sizes[at], self.levels[at]
             counts = torch.bincount(codes[:, at], minlength=size)
             grid = F.pad(counts, (0, groups * places - size)).reshape(groups, places).to(start.dtype)
+            grid = grid * (self.drawable[at, :groups, :places] > IMPOSSIBLE / 2)
             column = self.column(at)
             refined = column.refined(state)
             self.tilt[at, :groups] += _correction(_group_logits(column, refined), grid.sum(1) / grid.sum())

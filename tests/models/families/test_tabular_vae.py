@@ -82,7 +82,7 @@ def test_a_trained_model_with_matched_shares_draws_values_as_often_as_training_r
 
     prior = short.prior()
     assert prior is not None
-    short.match_shares(prior, rows, 0)
+    short.match_shares(prior, (rows,), 0)
 
     after = drawn(short, 8_000)
     for column, real in enumerate((rows["cat"] - FIRST_VALUE).T):
