@@ -117,8 +117,9 @@ def test_conditional_samples_can_be_drawn_from_any_row_on(bundle: Bundle) -> Non
     where = "shop = 'abroad'"
     whole = drawn(bundle, 4_200, where=where)
 
-    assert drawn(bundle, 300, where=where, start=1_900).equals(whole.slice(1_900, 300))
-    assert not drawn(bundle, 4_200, where=where, seed=4).equals(whole)
+    # Values are compared: the order of a dictionary is that in which a batch first has its values.
+    assert drawn(bundle, 300, where=where, start=1_900).to_pylist() == whole.slice(1_900, 300).to_pylist()
+    assert drawn(bundle, 4_200, where=where, seed=4).to_pylist() != whole.to_pylist()
     assert drawn(bundle, 0, where=where).num_rows == 0
 
 
