@@ -44,6 +44,8 @@ CONTAMINATION = 0.1
 DEV_SHARE = 0.1
 BLOCK_ROWS = 128
 """Rows per call of a graph, padded: an answer does not depend on the number of rows it is asked for with."""
+SCORE_BITS = 17
+"""Significant bits of a score, so that it does not depend on the order of the rows; float32 has 24."""
 
 
 class FitInvalid(AepipeError, ValueError):
@@ -87,11 +89,11 @@ class FittedTable:
     def training_scores(self) -> NDArray[np.float64]:
         """Scores of the training rows, (B,)."""
         assert isinstance(self._source, _Training)
-        return self._run(self._source.data.calibration)["score"].astype(np.float64)
+        return _steady(self._run(self._source.data.calibration)["score"])
 
     def score(self, table: pa.Table) -> NDArray[np.float64]:
         """Return the anomaly score of each row, (B,). Raises FitInvalid if a row cannot be scored."""
-        return self._run(self._encoded(table))["score"].astype(np.float64)
+        return _steady(self._run(self._encoded(table))["score"])
 
     def encode(self, table: pa.Table) -> NDArray[np.float32]:
         """Return the latents and their summaries, (B, Z). Raises FitInvalid if a row cannot be encoded."""
@@ -130,6 +132,13 @@ class FittedTable:
                 f"rows cannot be scored: {self.encoding.describe_invalid(encoded.invalid)}. Remove or impute them."
             )
         return encoded.arrays
+
+
+def _steady(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Round scores to 17 significant bits: vectorised kernels differ in the last bits by the position of a row."""
+    mantissa, exponent = np.frexp(scores.astype(np.float64))
+    rounded: NDArray[np.float64] = np.ldexp(np.round(np.ldexp(mantissa, SCORE_BITS)), exponent - SCORE_BITS)
+    return rounded
 
 
 def fit_table(
