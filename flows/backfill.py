@@ -43,6 +43,8 @@ class Backfilled(NamedTuple):
     plan: BackfillPlan
     nights: tuple[PartitionResult, ...]
     faults: dict[str, str]
+    completed: tuple[str, ...] = ()
+    """partitions that runs of a deployment have scored"""
 
 
 @pipeline
@@ -54,10 +56,14 @@ def backfill(options: BackfillOptions) -> Backfilled:
     run_log().info("%s", plan.sentence)
     faults = {step.partition: step.reason for step in plan.impossible}
     nights: tuple[PartitionResult, ...] = ()
+    completed: tuple[str, ...] = ()
     if not options.dry_run:
-        nights, failed = _score_here(options, plan) if options.deployment is None else _score_there(options, plan)
+        if options.deployment is None:
+            nights, failed = _score_here(options, plan)
+        else:
+            completed, failed = _score_there(options, plan)
         faults |= failed
-    done = Backfilled(plan, nights, faults)
+    done = Backfilled(plan, nights, faults, completed)
     if faults:
         raise Unfinished(describe_faults(faults), done, is_partial=len(faults) < len(plan.steps))
     return done
@@ -90,19 +96,22 @@ def _score_here(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[Par
     return tuple(nights), faults
 
 
-def _score_there(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[PartitionResult, ...], dict[str, str]]:
+def _score_there(options: BackfillOptions, plan: BackfillPlan) -> tuple[tuple[str, ...], dict[str, str]]:
     """Score each due partition in a run of the deployment, at most `at_once` at the same time."""
     waiting, running = list(plan.due), dict[UUID, BackfillStep]()
     faults: dict[str, str] = {}
+    completed: list[str] = []
     while waiting or running:
         while waiting and len(running) < options.at_once:
             step = waiting.pop(0)
             running[_submit(options, step).id] = step
         time.sleep(POLL_S)
         for state, step in _finished(running):
-            if not state.is_completed():
+            if state.is_completed():
+                completed.append(step.partition)
+            else:
                 faults[step.partition] = state.message or NOT_DONE
-    return (), faults
+    return tuple(completed), faults
 
 
 def _submit(options: BackfillOptions, step: BackfillStep) -> FlowRun:
@@ -149,7 +158,8 @@ def _finished(running: dict[UUID, BackfillStep]) -> Sequence[tuple[State, Backfi
 
 def show_backfill(done: Backfilled) -> None:
     """Print the plan with the results."""
-    status = {night.partition: night.status for night in done.nights}
+    status: dict[str, str] = dict.fromkeys(done.completed, "written")
+    status |= {night.partition: night.status for night in done.nights}
     header = ("partition", "model", "status", "rows")
     steps = [(s.partition, s.version, status.get(s.partition, s.status), s.rows) for s in done.plan.steps]
     print_table("", header, steps)

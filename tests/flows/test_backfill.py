@@ -11,8 +11,8 @@ from prefect.states import Completed, Failed
 
 import flows.backfill as module
 from aepipe.jobs.backfill.plan import plan_backfill
-from flows.backfill import BackfillOptions, backfill
-from flows.engine import Unfinished
+from flows.backfill import BackfillOptions, backfill, show_backfill
+from flows.engine import Unfinished, outcome
 from tests.support.two_models import DAYS, write_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
@@ -91,7 +91,7 @@ def test_a_run_gets_the_absolute_path_of_a_job(job: Path, deployment: str, monke
 
 
 def test_every_due_partition_gets_a_run_of_the_deployment(
-    job: Path, deployment: str, monkeypatch: pytest.MonkeyPatch
+    job: Path, deployment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[int] = []
 
@@ -110,7 +110,13 @@ def test_every_due_partition_gets_a_run_of_the_deployment(
 
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=work))
 
-    state = backfill(BackfillOptions(job=job, deployment=deployment, at_once=2), return_state=True)
+    answer = outcome(backfill(BackfillOptions(job=job, deployment=deployment, at_once=2), return_state=True))
 
-    assert state.message == f"1 partition has no new scores: {DAYS[1]}: page 3"
+    assert isinstance(answer, Unfinished)
+    assert str(answer) == f"1 partition has no new scores: {DAYS[1]}: page 3"
     assert seen == [2, 1]
+    show_backfill(answer.done)
+    printed = capsys.readouterr().out.splitlines()
+    shown = {day: next(line for line in printed if day in line) for day in DAYS}
+    assert ["written" in shown[day] for day in DAYS] == [True, False, True]
+    assert "due" in shown[DAYS[1]]

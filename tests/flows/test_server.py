@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from aepipe.jobs.score import score
+from aepipe.storage import SCORE, Outputs
+from tests.support.two_models import DAYS, write_job, write_partition
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent.parent
@@ -155,3 +160,50 @@ def test_server_reads_prefect_toml(server: Server) -> None:
 
     assert settings["analytics_enabled"] is False
     assert settings["concurrency"]["lease_storage"].endswith(".filesystem")
+
+
+def engine_of(worker: int) -> int | None:
+    """Return the process of the flow that a worker runs."""
+    for child in Path(f"/proc/{worker}/task/{worker}/children").read_text().split():
+        if b"prefect.engine" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    return None
+
+
+@pytest.mark.parametrize(("how", "state"), [(signal.SIGTERM, "CRASHED"), (signal.SIGKILL, "RUNNING")])
+def test_a_night_that_is_killed_leaves_nothing_half_done(
+    server: Server, tmp_path: Path, how: signal.Signals, state: str
+) -> None:
+    job = write_job(tmp_path, "[samples]\nrows = 0\n")
+    deployed = subprocess.run(
+        [sys.executable, "-m", "flows.deploy", "--job", str(job), "--pool", "killed"],
+        cwd=ROOT, env=server.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    score(job)
+    write_partition(tmp_path, "dt=2026-03-04", seed=4, rows=4_000_000)
+    (deployment,) = [each for each in server.ask("/deployments/filter", {}) if each["name"] == "linear-nightly"]
+    run = server.ask(f"/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+    staged = tmp_path / "out" / "linear" / ".aepipe" / "staging" / "score" / "dt=2026-03-04"
+    with subprocess.Popen(server.prefect("worker", "start", "--pool", "killed"), cwd=ROOT, env=server.env) as worker:
+        try:
+            server.wait_for("half a partition", staged.exists, timeout_s=120)
+            engine = engine_of(worker.pid)
+            assert engine is not None
+            if how == signal.SIGKILL:
+                worker.kill()  # with the flow, as a power cut does: nobody is left to report
+            os.kill(engine, how)
+            if how == signal.SIGTERM:
+                server.wait_for(
+                    "end", lambda: server.ask(f"/flow_runs/{run['id']}")["state"]["type"] == state, timeout_s=60
+                )
+        finally:
+            worker.kill()
+
+    assert server.ask(f"/flow_runs/{run['id']}")["state"]["type"] == state
+    outputs = Outputs(tmp_path / "out" / "linear")
+    assert [manifest.partition for manifest in outputs.manifests(SCORE)] == list(DAYS)
+    assert not (outputs.root / "scores" / "dt=2026-03-04").exists()
+    (night,) = [each for each in score(job).nights if each.status == "written"]
+    assert (night.partition, night.rows) == ("dt=2026-03-04", 4_000_000)
+    assert not staged.exists()
