@@ -262,7 +262,7 @@ class SeriesMemory:
     ) -> list[Parts]:
         """Return the parts of the scores of the windows from `first` on, (W,) per segment; arguments as of `score`."""
         scales, window = self.scales(entity), self._index.window
-        to_memory, admitted = self._to_memory(entity, segments, is_training=is_training)
+        to_memory, admitted = self._to_memory(entity, segments, first=first, is_training=is_training)
         found = []
         for at, segment in enumerate(segments):
             early = 0 if first is None else min(max(first - segment.first, 0), segment.steps)
@@ -314,11 +314,22 @@ class SeriesMemory:
         return Match(least, segment.first + begin, segment.values[:, begin : begin + self.window], is_past)
 
     def _to_memory(
-        self, entity: str, segments: Sequence[Segment], *, is_training: bool
+        self, entity: str, segments: Sequence[Segment], *, is_training: bool, first: int | None = None
     ) -> tuple[list[Floats], list[Bools]]:
-        """Return the distance of each window to the memory, and whether it may serve for comparison at once."""
+        """Return the distance of each window to the memory, and whether it may serve for comparison at once.
+
+        Windows so far before `first` that all later ones have waited for them are not compared: infinite, and False.
+        """
         is_aligned, memory = self._index.is_aligned or is_training, self._known(entity)
-        distances = [self._distances.to_memory(segment, memory, is_aligned=is_aligned) for segment in segments]
+        distances = []
+        for segment in segments:
+            asked = 0 if first is None else first - WAIT_WINDOWS * self.window - segment.first
+            known = segment.since(min(max(asked, 0), segment.steps))
+            found = np.full(segment.windows(self.window), np.inf)
+            found[len(found) - known.windows(self.window) :] = self._distances.to_memory(
+                known, memory, is_aligned=is_aligned
+            )
+            distances.append(found)
         return distances, [_soft(distance) <= self.scales(entity).usual for distance in distances]
 
     def _known(self, entity: str) -> tuple[Segment, ...]:
