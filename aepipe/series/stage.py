@@ -15,7 +15,7 @@ from aepipe.series.grid import Grid, build_grid
 from aepipe.series.scaling import Scaling
 from aepipe.series.step_size import ranks_in_series, step_numbers
 from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
-from aepipe.tables.arrow_types import sort_of
+from aepipe.tables.arrow_types import plain, sort_of
 from aepipe.tables.entities import Entities, entity_texts
 from aepipe.tables.text_values import ISO, guess_as, notation_of, parse_texts
 
@@ -168,12 +168,31 @@ def parsed_times(array: pa.Array, field: pa.Field) -> tuple[NDArray[np.int64], N
     """Return times as `times_of`; text is parsed by the notation of the field, if it has one, and missing if it fails.
 
     Raises:
-        SchemaMismatch: as `times_of`.
+        SchemaMismatch: as `times_of`, or the column counts in another unit than the field.
     """
+    refuse_other_unit(array.type, field)
     notation = notation_of(field)
     if notation is None or sort_of(array.type) != "text":
         return times_of(array)
     return times_of(parse_texts(array, field.type, notation))
+
+
+def refuse_other_unit(kind: pa.DataType, field: pa.Field) -> None:
+    """Raise SchemaMismatch if times of a type are not in the unit of the field: integers, floats, or moments."""
+    found, wanted = _unit_of(kind), _unit_of(field.type)
+    if notation_of(field) is not None and sort_of(kind) == "text":
+        return
+    if found != wanted and "null" not in (found, wanted):
+        fault = (
+            f"'{field.name}' is {kind}, but the model was trained on {field.type}. Write it as {field.type}, or retrain"
+        )
+        raise SchemaMismatch("the event time", [fault])
+
+
+def _unit_of(kind: pa.DataType) -> str:
+    if sort_of(kind) != "number":
+        return "null" if sort_of(kind) == "null" else "moment"
+    return "integer" if pa.types.is_integer(plain(kind)) else "seconds"
 
 
 def times_of(array: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

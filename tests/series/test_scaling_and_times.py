@@ -111,6 +111,22 @@ def test_text_of_a_named_format_is_the_time_it_stands_for(
     assert absent.tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([1_767_225_600]), pa.timestamp("us")),
+        (pa.array([1_767_225_600]), pa.float64()),
+        (pa.array([1.5]), pa.int64()),
+        (pa.array([datetime(2026, 1, 1)]), pa.int64()),
+    ],
+)
+def test_times_in_another_unit_than_in_training_are_refused(column: pa.Array, kind: pa.DataType) -> None:
+    with pytest.raises(SchemaMismatch, match=r"'at' is .*, but the model was trained on .*\. Write it as"):
+        parsed_times(column, pa.field("at", kind))
+
+    assert parsed_times(pa.nulls(1), pa.field("at", kind))[1].tolist() == [True]
+
+
 def test_entities_of_several_columns_have_one_code_over_all_batches() -> None:
     first = pa.RecordBatch.from_pydict({"plant": ["x", "y"], "line": [1, 1]})
     second = pa.RecordBatch.from_pydict({"plant": ["y", "x"], "line": [1, 2]})

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from aepipe.batch.scan_plan import plan_scan
 from aepipe.errors import DataUnreadable, SchemaMismatch
-from aepipe.series.stage import SeriesStage, entities_of, parsed_times
+from aepipe.series.stage import SeriesStage, entities_of, parsed_times, refuse_other_unit
 from aepipe.storage import source_digest
-from aepipe.tables.parquet_reader import READ_ROWS, slices
+from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import Partition
 from aepipe.tables.source_files import printable
 from aepipe.tables.text_values import notation_of
@@ -83,6 +83,10 @@ def _is_readable(stage: SeriesStage, neighbour: Partition) -> bool:
         return False
     try:
         plan_scan(neighbour.files, stage.source.encoding)
+        if stage.source.time is not None:
+            for file in neighbour.files:
+                kind = read_footer(file, ()).schema.field(stage.source.time).type
+                refuse_other_unit(kind, stage.source.time_field)
     except (DataUnreadable, SchemaMismatch) as error:
         log.warning("%s is left out of the windows of its neighbours: %s", neighbour.name, error)
         return False

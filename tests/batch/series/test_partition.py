@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from aepipe.batch.series.neighbours import find_neighbours
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import TooManyInvalid
 from tests.support.long_series import (
@@ -302,6 +303,18 @@ def test_an_entity_of_numbers_in_a_later_partition_is_the_same_entity(tmp_path: 
 
     assert found.equals(_score(bundle, tmp_path / "texts", [first, later]))
     assert found["machine"].type == pa.string()
+
+
+def test_a_neighbour_with_times_in_another_unit_is_left_out(tmp_path: Path) -> None:
+    rows = long_table({"a": _values(seed=1)}).sort_by("at")
+    stage = series_bundle(tmp_path, rows, window=WINDOW).series
+    assert stage is not None
+    seconds = rows.slice(0, 20).set_column(1, "at", rows["at"].slice(0, 20).cast(pa.int64()))
+    table = write_partitions(tmp_path / "rows", [seconds, rows.slice(20)])
+    same = write_partitions(tmp_path / "same", [rows.slice(0, 20), rows.slice(20)])
+
+    assert find_neighbours(stage, same[1], same).before == (same[0],)
+    assert find_neighbours(stage, table[1], table).before == ()
 
 
 def test_rows_without_an_entity_are_one_series(tmp_path: Path) -> None:
