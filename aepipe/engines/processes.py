@@ -7,10 +7,11 @@ again is quarantined.
 
 import logging
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from typing import Any
 
 from aepipe.batch.score_settings import MachineSettings, ScoreSettings
 from aepipe.bundles.bundle import Bundle
@@ -21,6 +22,8 @@ from aepipe.storage import PartitionResult
 from aepipe.tables.partitions import Partition
 
 log = logging.getLogger(__name__)
+
+_END_S = 5.0
 
 _worker: "local.LocalEngine | None" = None
 
@@ -71,12 +74,9 @@ class _Process:
         self._executor.shutdown()
         self._executor = self._make_executor()
 
-    def end(self, *, at_once: bool, is_waiting: bool) -> None:
-        """End the process: after its task, or at once."""
-        if at_once:
-            for process in list((self._executor._processes or {}).values()):
-                process.terminate()
-        self._executor.shutdown(wait=is_waiting and not at_once, cancel_futures=at_once)
+    def end(self, *, at_once: bool) -> Callable[[], None]:
+        """End the process, after its task or at once; return a call that waits for its end."""
+        return end_pool(self._executor, at_once=at_once)
 
     def _make_executor(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
@@ -111,9 +111,8 @@ class _Pool:
 
     def end(self, *, at_once: bool = False) -> None:
         """End the processes."""
-        for is_waiting in (False, True):
-            for process in self._processes:
-                process.end(at_once=at_once, is_waiting=is_waiting)
+        for wait_for_end in [process.end(at_once=at_once) for process in self._processes]:
+            wait_for_end()
 
     def _start_tasks(self) -> bool:
         """Start tasks while processes are idle; return False if nothing is running."""
@@ -131,6 +130,20 @@ class _Pool:
         except BrokenProcessPool:
             process.restart()
             self._fleet.quarantine(task.index, "its worker process ended twice while scoring it")
+
+
+def end_pool(executor: ProcessPoolExecutor, *, at_once: bool) -> Callable[[], None]:
+    """End the processes of a pool, after their tasks or at once; return a call that waits for their end.
+
+    If the command ends before its pools do, Python warns about semaphores that they leave.
+    """
+    thread: Any = executor._executor_manager_thread
+    if at_once:
+        for process in list((executor._processes or {}).values()):
+            process.terminate()
+    executor.shutdown(wait=False, cancel_futures=at_once)
+    # a process that waits for a broken file system does not end
+    return lambda: None if thread is None else thread.join(_END_S if at_once else None)
 
 
 def _open(bundle: Bundle, machine: MachineSettings) -> None:

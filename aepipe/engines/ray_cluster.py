@@ -8,7 +8,7 @@ it arrives. Ray Data is not used: it cost 9 to 14 times the CPU time of a local 
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
+_WAKE_S = 0.5
 _LOST = (RayActorError, WorkerCrashedError, OutOfMemoryError, NodeDiedError)
 """Errors of a task whose worker died, or whose node left."""
 
@@ -108,7 +109,8 @@ def run_tasks(
         waiting = list(places)
         try:
             while waiting:
-                (reference,), waiting = ray.wait(waiting, num_returns=1)
+                reference = _wait_for_one(waiting)
+                waiting.remove(reference)
                 try:
                     answers[places[reference]] = ray.get(reference)
                 except RayTaskError as error:
@@ -139,26 +141,36 @@ def _drive(fleet: Fleet, slots: Sequence[_Slot], *, most_tries: int) -> None:
             running[slot.submit(fleet.partitions[task.index], task.settings)] = task, slot
         if not running:
             break
-        done, _ = ray.wait(list(running), num_returns=1)
-        for reference in done:
-            task, slot = running.pop(reference)
-            try:
-                fleet.complete(task, partial(_collect, reference))
-                idle.append(slot)
-            except _LOST as error:  # its node is gone, or it died more often than it may be restarted
-                log.warning("a worker is lost while it scores %s: %s", fleet.partitions[task.index].name, error)
-                ray.kill(slot.actor, no_restart=True)
-                lost[task.place] += 1
-                if lost[task.place] < most_tries:
-                    fleet.give_back(task)
-                else:
-                    reason = f"{most_tries} workers of the Ray cluster were lost while scoring it"
-                    fleet.quarantine(task.index, reason)
+        reference = _wait_for_one(running)
+        task, slot = running.pop(reference)
+        try:
+            fleet.complete(task, partial(_collect, reference))
+            idle.append(slot)
+        except _LOST as error:  # its node is gone, or it died more often than it may be restarted
+            log.warning("a worker is lost while it scores %s: %s", fleet.partitions[task.index].name, error)
+            ray.kill(slot.actor, no_restart=True)
+            lost[task.place] += 1
+            if lost[task.place] < most_tries:
+                fleet.give_back(task)
+            else:
+                reason = f"{most_tries} workers of the Ray cluster were lost while scoring it"
+                fleet.quarantine(task.index, reason)
     if fleet.unfinished:
         raise ClusterUnavailable(
             f"the cluster lost all {len(slots)} workers, {fleet.unfinished} partitions are left. Check its nodes, "
             "and run again: partitions that are done stay done."
         )
+
+
+def _wait_for_one(references: Iterable[Any]) -> Any:
+    """Return the first reference whose task is done. Ray holds signals back while it waits: it waits for a moment."""
+    while True:
+        try:
+            done, _ = ray.wait(list(references), num_returns=1, timeout=_WAKE_S)
+        except SystemError as error:  # a handler raised within Ray's extension, which returned all the same
+            raise (error.__cause__ or error) from None
+        if done:
+            return done[0]
 
 
 def _collect(reference: Any) -> list[PartitionResult]:
@@ -188,7 +200,11 @@ def _open_slots(bundle: Bundle, machine: MachineSettings, cluster: ClusterSettin
     setup = Setup(ray.put(bundle), settings, checked_versions())
     slots = [_Slot(actor.remote(), setup) for _ in range(min(most, count_slots(cluster)))]
     try:
-        ray.get([slot.actor.open.remote(setup) for slot in slots])
+        opening = [slot.actor.open.remote(setup) for slot in slots]
+        while opening:
+            reference = _wait_for_one(opening)
+            opening.remove(reference)
+            ray.get(reference)
     except RayError as error:
         for slot in slots:
             ray.kill(slot.actor, no_restart=True)

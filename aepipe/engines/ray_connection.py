@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +33,8 @@ def connected(cluster: ClusterSettings) -> Iterator[None]:
     if place.is_address:
         _refuse_unreachable(place)
     try:
-        ray.init(address=place.name, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        with _own_handler():
+            ray.init(address=place.name, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises bare ones too, such as for a node that does not start in time
         raise _not_connected(place, error) from error
     try:
@@ -56,6 +59,17 @@ def count_slots(cluster: ClusterSettings) -> int:
             f"got at most {most['CPU']:g} and {most['GPU']:g}. Change num_cpus or num_gpus under [run.ray]."
         )
     return slots
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Keep the handler of SIGTERM of this process: that of Ray ends it with another code, and without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Place(NamedTuple):

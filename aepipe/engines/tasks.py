@@ -11,6 +11,7 @@ from typing import TypeVar
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings
 from aepipe.engines import local
 from aepipe.engines.engine import import_engine
+from aepipe.engines.processes import end_pool
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class TaskWorkers(AbstractContextManager["TaskWorkers"]):
         self._cluster = ExitStack()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._end_pool(is_waiting=kind is None)
+        self._end_pool(at_once=kind is not None)
         self._cluster.close()
 
     def run(
@@ -102,10 +103,10 @@ class TaskWorkers(AbstractContextManager["TaskWorkers"]):
             except BrokenProcessPool:
                 lost.append(index)
         if lost:
-            self._end_pool(is_waiting=True)
+            self._end_pool()
         return lost
 
-    def _end_pool(self, *, is_waiting: bool) -> None:
+    def _end_pool(self, *, at_once: bool = False) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=is_waiting, cancel_futures=not is_waiting)
+            end_pool(self._pool, at_once=at_once)()
         self._pool = None

@@ -16,6 +16,7 @@ from aepipe.engines.local import MachineSettings, PartitionResult, ScoreSettings
 from aepipe.errors import Busy
 from aepipe.storage import Outputs
 from aepipe.tables.partitions import Partition
+from tests.support.committed_outputs import manifests_without_times
 from tests.support.linear_bundle import make_bundle, numbers
 
 
@@ -69,6 +70,7 @@ def test_processes_write_the_same_bytes_as_threads(tmp_path: Path, bundle: Bundl
     for partition in partitions:
         files = [tmp_path / name / "scores" / partition.name / "part-0.parquet" for name in ("threads", "processes")]
         assert files[0].read_bytes() == files[1].read_bytes()
+    assert manifests_without_times(tmp_path / "threads") == manifests_without_times(tmp_path / "processes")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from aepipe.engines.local import MachineSettings, ScoreSettings
 from aepipe.storage import Outputs, PartitionResult
 from aepipe.tables.partitions import Partition
 from tests.engines.test_processes import write
+from tests.support.committed_outputs import manifests_without_times
 from tests.support.linear_bundle import make_bundle, numbers
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -66,6 +67,7 @@ def test_a_cluster_writes_the_same_bytes_as_threads(tmp_path: Path, bundle: Bund
     for partition in partitions:
         files = [tmp_path / name / "scores" / partition.name / "part-0.parquet" for name in ("threads", "ray")]
         assert files[0].read_bytes() == files[1].read_bytes()
+    assert manifests_without_times(tmp_path / "threads") == manifests_without_times(tmp_path / "ray")
 
 
 class NotingScorer(Scorer):

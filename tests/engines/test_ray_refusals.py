@@ -8,16 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from aepipe import versions
 from aepipe.batch.score_settings import ClusterSettings, MachineSettings
-from aepipe.bundles.registry import Registry
 from aepipe.engines.tasks import TaskWorkers
 from aepipe.errors import ClusterUnavailable
 from tests.engines.test_ray_connection import service
-from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.linear_job import make_job
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
@@ -43,15 +41,8 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
-    version = make_bundle(folder, numbers(500), data={"keys": ["id"]}).path
-    Registry(version.parent).set_alias("champion", version.name, who="test", why="the first")
-    for day in (1, 2):
-        path = folder / "rows" / f"dt=2026-01-0{day}" / "part-0.parquet"
-        path.parent.mkdir(parents=True)
-        pq.write_table(numbers(50, seed=day), path)
-    job = folder / "job.toml"
-    job.write_text('name = "linear"\n[data]\npath = "rows"\nkeys = ["id"]\n[run]\nengine = "ray"\ndevice = "cpu"\n')
+    job = make_job(tmp_path_factory.mktemp("job"), nights=2)
+    job.write_text(f'{job.read_text()}engine = "ray"\n')
     return job
 
 

@@ -26,3 +26,10 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, int, int]]:
     """Return the content of every file except the locks."""
     stats = {path: path.stat() for path in root.rglob("*") if path.is_file() and "locks" not in path.parts}
     return {str(path): (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for path, stat in stats.items()}
+
+
+def manifests_without_times(root: Path) -> list[dict[str, Any]]:
+    """Return the manifests of scored partitions without what differs between two runs."""
+    times = {"seconds", "over_io", "wall_s", "rows_per_s"}
+    found = Outputs(root).manifests(SCORE)
+    return [manifest.model_dump(exclude={"created_at": True, "digest": True, "details": times}) for manifest in found]
