@@ -55,7 +55,7 @@ def rank_series_baselines(scored: ScoredPartitions, labelled: LabelledScores, st
     for name, fit in {"moving variance": _moving_variance, "PCA": _pca, "isolation forest": _forest}.items():
         try:
             fitted[name] = fit(windows)
-        except (AepipeError, np.linalg.LinAlgError, ValueError) as error:
+        except (AepipeError, ImportError, np.linalg.LinAlgError, ValueError) as error:
             absent.append(f"the baseline '{name}' is left out: {error}")
     generator = np.random.default_rng(0)
     thresholds = _thresholds(learning, fitted, alpha=bundle.calibration.alpha, generator=generator)
