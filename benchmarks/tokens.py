@@ -4,6 +4,7 @@ Options were chosen on lines of the tutorial's forms in docs/text.md.
 
 python -m benchmarks.tokens
 python -m benchmarks.tokens --sets "log lines" --no-page
+python -m benchmarks.tokens --arithmetic             # shifts of lines along an attribute; nothing else
 """
 
 import os
@@ -11,10 +12,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import ast
-import importlib.util
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -41,10 +39,9 @@ from benchmarks.store import machine
 from benchmarks.text import Trigrams, count_tokens, lines, rebuilt, train_recurrent
 
 _LENGTH = 32
-_PACKAGES = ("numpy", "scipy", "sklearn")
-_LEARNED, _HELD = 2_000, 1_000
-"""Docstrings that are used."""
 _DRAWN = 2_048
+_ATTRIBUTES = (("cache hit", "cache miss"), ("started", "finished"), ("queue sync", "queue mail"), ("by ana", "by bo"))
+"""Words that lines have before a shift, and should have after it."""
 
 
 class Texts(NamedTuple):
@@ -90,35 +87,9 @@ def long_lines() -> Texts:
     return Texts(*parts)
 
 
-def docstrings() -> Texts:
-    """Read the first sentences of docstrings of installed packages, of at most 32 words: real English."""
-    found: dict[str, None] = {}
-    for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        for path in sorted(Path(spec.origin).parent.rglob("*.py")):
-            if "tests" not in path.parts:
-                found |= dict.fromkeys(_sentences(path))
-    texts = list(found)
-    order = np.random.default_rng(0).permutation(len(texts))
-    mixed = [texts[at] for at in order]
-    return Texts(mixed[:_LEARNED], mixed[_LEARNED : _LEARNED + _HELD])
-
-
-def _sentences(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            first = (ast.get_docstring(node) or "").split("\n\n")[0].lower()
-            words = re.findall(r"[a-z]+|[.,;]", first)
-            if 4 <= len(words) <= _LENGTH:
-                yield " ".join(words)
-
-
 SETS: Mapping[str, Callable[[], Texts]] = {
     "log lines": log_lines,
     "long log lines": long_lines,
-    "docstrings": docstrings,
 }
 
 
@@ -127,10 +98,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tokens", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="these sets")
     parser.add_argument("--no-page", action="store_true", help="print the tables only")
+    parser.add_argument("--arithmetic", action="store_true", help="print shifts of log lines along attributes alone")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
 
+    if asked.arithmetic:
+        print("\n".join(arithmetic()))
+        return
     found = []
     for name in chosen(SETS, asked.sets):
         found.append(figures(name, SETS[name]()))
@@ -172,6 +147,35 @@ def figures(name: str, texts: Texts) -> Figures:
         _speed(exported["sampler"], len(network.latent.names)),
         spent,
     )
+
+
+def arithmetic() -> Iterator[str]:
+    """Yield how many held-out log lines say what they should after a shift along each attribute, by `ae`."""
+    texts = log_lines()
+    encoding, learned, held = _encoded(texts)
+    network = _trained("ae", encoding, learned, held)
+    for lacked, wanted in _ATTRIBUTES:
+        having, lacking = ([at for at, text in enumerate(texts.learned) if word in text] for word in (wanted, lacked))
+        begin = [at for at, text in enumerate(texts.held) if lacked in text]
+        z = _latents(network, learned)
+        vector = z[having].mean(0) - z[lacking].mean(0)
+        for amount in (0, 1):
+            drawn = _likeliest(encoding, network, _latents(network, held)[begin] + amount * vector)
+            share = float(np.mean([wanted in text for text in drawn]))
+            yield f"{lacked} -> {wanted}, amount {amount}: {share:.2f} of {len(begin)}; {drawn[0]!r}"
+
+
+@torch.no_grad()
+def _latents(network: Model, arrays: Arrays) -> torch.Tensor:
+    row = network.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return network.posterior(row).mean
+
+
+@torch.no_grad()
+def _likeliest(encoding: Encoding, network: Model, z: torch.Tensor) -> list[str]:
+    (codes,) = network.likelihood.expected(network.decode(z, z[:, :0]))
+    texts: list[str] = encoding.decode({"cat": codes.numpy().astype(np.int32)}).column("message").to_pylist()
+    return texts
 
 
 def _encoded(texts: Texts) -> tuple[Encoding, Arrays, Arrays]:
@@ -227,9 +231,9 @@ def _section(found: list[Figures]) -> Iterator[str]:
     )
     yield (
         f"Made by `python -m benchmarks.tokens`, {datetime.now(UTC).date()}, {machine()}, one thread. `vae` with its "
-        f"defaults, texts of up to {_LENGTH} words ({sizes}). Log lines are generated, long ones join three; "
-        f"docstrings are the first sentences in {', '.join(_PACKAGES)}. Options were chosen on lines of other "
-        "forms. Perplexity per token of held-out texts: of `vae` by its bound of 64 draws; the recurrent model has "
+        f"defaults, texts of up to {_LENGTH} words ({sizes}). Log lines are generated, long ones join three. "
+        "Options were chosen on lines of other forms. Perplexity per token of held-out texts: of `vae` by "
+        "its bound of 64 draws; the recurrent model has "
         "its size and no latents, and is stopped early. Active latents: the mean varies between rows; information: "
         "mutual information of held-out texts and latents, at most 6.9 nats. Right: tokens at the same position, and "
         "whole texts, of the likeliest text given the latents. Differing: share of 512 texts with a token "

@@ -78,6 +78,6 @@ FAMILY = Family(
     bottleneck_faults,
     formula="−log p(x|f(x)) + λ ‖∂f(x)/∂x‖² + δ ‖f(x)‖²",
     advice="Prefer it for features that noise in the numbers should not move: noise moved them less than with `ae` in "
-    "all 4 tables, by 6 to 17 %. Not for categories, which have no small changes, and not where noise can be drawn: "
-    "`denoising_ae` costs less per step.",
+    "all 4 tables, by 6 to 17 %. Not for categories, which have no small changes, not for images, where nothing was "
+    "gained (.279 against .277 on Fashion-MNIST), and not where noise can be drawn: `denoising_ae` costs less.",
 )
