@@ -41,6 +41,8 @@ _LEAST_DISTINCT = 3
 _MOST_ERRORS = 0.1
 """Maximum share of errors, relative to the errors of a guess, of a relation that is derived in every row."""
 _ROWS_PER_KEY = 5
+_MOST_NEW = 0.01
+"""Maximum estimated share of new rows with a combination that no training row has: samples leave such rows out."""
 _UNITS = {"us": 1.0, "s": 1e6, "min": 6e7, "h": 3.6e9, "d": 8.64e10}
 
 
@@ -387,8 +389,11 @@ def column_maps(table: pa.Table, keys: Keys, width: int) -> Iterator[Relation]:
         whole = keys.codes[sources[0]].copy()
         for name in sources[1:]:
             whole = whole * keys.sizes[name] + keys.codes[name]
-        distinct = len(np.unique(whole))
+        counts = np.unique(whole, return_counts=True)[1]
+        distinct, once = len(counts), np.count_nonzero(counts == 1)
         if distinct > MOST_KEYS or len(whole) < _ROWS_PER_KEY * distinct:
+            continue
+        if width > 1 and once > _MOST_NEW * len(whole):  # the share of singletons estimates it (Good 1953)
             continue
         enough = (len(whole) - distinct) * chances >= LEAST_ROWS
         possible = _least_errors(whole[:_GLANCE], first) <= (1 - EXACT) * glance

@@ -129,6 +129,19 @@ def test_number_that_follows_from_two_columns_is_looked_up_and_unknown_combinati
         assert miles[row["origin"], row["dest"]] == row["distance"]
 
 
+@pytest.mark.parametrize(("share", "is_derived"), [(0.002, True), (0.03, False)])
+def test_two_columns_whose_combinations_are_often_new_derive_no_third(share: float, is_derived: bool) -> None:
+    first, second = numbers().integers(0, 10, (2, ROWS))
+    for at in range(int(share * ROWS)):  # a combination of its own
+        first[at], second[at] = 10 + at % 20, 10 + at // 20
+    columns = {"first": first, "second": second, "third": (first * second) % 5}
+    table = pa.table({name: [f"v{code}" for code in values] for name, values in columns.items()})
+
+    found = [each.target for each in column_maps(table, Keys(table), 2)]
+
+    assert found == (["third"] if is_derived else [])
+
+
 def test_times_and_clock_integers_add_up() -> None:
     generator = numbers()
     start = np.datetime64("2026-01-01T00:00:00", "s") + generator.integers(0, 10_000_000, ROWS)
