@@ -23,8 +23,8 @@ _TOLERANCE = 1e-3
 class Knots(FrozenModel):
     """Quantile functions of all bins, one after the other.
 
-    A bin of often repeated values, such as prices, is a step function and yields these values only. Other bins are
-    linear between knots. The curve is level for half a training row at the outer end of the first and the last bin, and
+    A bin of often repeated values, such as prices, and each bin of a column of few values, such as grades, is a step
+    function and yields these values only. Other bins are linear between knots. The curve is level for half a training row at the outer end of the first and the last bin, and
     at each end of a bin of rounded values, so that a column's bins keep the mean of the training rows (Hazen 1914).
     """
 
@@ -45,7 +45,14 @@ class _Curve(NamedTuple):
     values: np.ndarray
 
 
-def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *, is_rounded: bool) -> Knots | None:
+def fit_knots(
+    distinct: np.ndarray,
+    counts: np.ndarray,
+    begins: Sequence[int],
+    *,
+    is_rounded: bool,
+    is_discrete: bool = False,
+) -> Knots | None:
     """Fit the quantile function of each bin to the training values; None if their range overflows float64.
 
     Args:
@@ -54,6 +61,7 @@ def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *
         begins: Index of the first value of each bin.
         is_rounded: Values are integers, have few decimals or repeat; then the curve is level at the ends of every bin,
             for an inner end would otherwise be drawn half as often as it should. Others are not to be repeated.
+        is_discrete: The column has few values, which repeat: no value between two of them is drawn, however rare they are.
     """
     if not len(distinct) or not np.isfinite(float(distinct[-1]) - float(distinct[0])):
         return None
@@ -61,7 +69,7 @@ def fit_knots(distinct: np.ndarray, counts: np.ndarray, begins: Sequence[int], *
     curves = []
     for index, (begin, end) in enumerate(pairwise((*begins, len(distinct)))):
         values, rows = distinct[begin:end], counts[begin:end]
-        if len(values) <= MOST_REPEATED and rows.sum() >= LEAST_REPEATS * len(values):
+        if is_discrete or (len(values) <= MOST_REPEATED and rows.sum() >= LEAST_REPEATS * len(values)):
             ends = np.cumsum(rows) / rows.sum()  # level at each value, for the share of rows that have it
             positions = np.stack([np.append(0.0, ends[:-1]), ends], axis=1).ravel()
             curves.append(_Curve(positions, np.repeat(values, 2)))

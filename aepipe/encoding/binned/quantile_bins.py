@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from aepipe.encoding.binned.bin_knots import Knots, fit_knots
+from aepipe.encoding.binned.bin_knots import LEAST_REPEATS, Knots, fit_knots
 from aepipe.frozen import FrozenModel
 from aepipe.layout import FIRST_VALUE, UNSEEN
 
@@ -259,6 +259,7 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
         np.array_equal(cut.lows, cut.highs),
         not is_float or decimals is not None or 2 * len(distinct) < counts.sum(),
     )
+    is_discrete = len(distinct) <= min(MOST_ATOMS, counts.sum() // LEAST_REPEATS)
     step = 1
     if not is_float and len(distinct) > 1:
         step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
@@ -269,7 +270,9 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
         highs=tuple(cut.highs.tolist()),
         step=step,
         decimals=decimals,
-        knots=None if is_exact else fit_knots(others, rows, cut.begins.tolist(), is_rounded=is_rounded),
+        knots=None
+        if is_exact
+        else fit_knots(others, rows, cut.begins.tolist(), is_rounded=is_rounded, is_discrete=is_discrete),
     )
     if len(distinct) == 0:
         return bins

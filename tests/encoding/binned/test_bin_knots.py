@@ -97,3 +97,18 @@ def test_later_quantiles_are_never_smaller() -> None:
     for code in range(FIRST_VALUE, bins.size):
         drawn = bins.values(np.full(len(uniform), code, np.int32), uniform)
         assert (np.diff(drawn) >= 0).all()
+
+
+@pytest.mark.parametrize(("rows_per_rare_value", "is_drawn_between"), [(60, False), (1, True)])
+def test_of_a_column_with_few_values_no_value_between_them_is_drawn(
+    rows_per_rare_value: int, is_drawn_between: bool
+) -> None:
+    rare = np.array([0.13, 0.29, 0.31, 0.87])  # one row each
+    values = np.append(np.repeat([0.0, 0.5], 2 * rows_per_rare_value), rare)
+    bins = fit_bins(values, decimals=2)
+
+    drawn = bins.values(bins.codes(np.repeat(rare, 2_000)), np.random.default_rng(0).random(8_000))
+
+    shares = np.array([(drawn == value).mean() for value in rare])
+    assert (shares.sum() < 0.9) == is_drawn_between
+    assert is_drawn_between or shares == pytest.approx(0.25, abs=0.03)
