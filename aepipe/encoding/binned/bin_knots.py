@@ -23,9 +23,10 @@ _TOLERANCE = 1e-3
 class Knots(FrozenModel):
     """Quantile functions of all bins, one after the other.
 
-    A bin of often repeated values, such as prices, and each bin of a column of few values, such as grades, is a step
-    function and yields these values only. Other bins are linear between knots. The curve is level for half a training row at the outer end of the first and the last bin, and
-    at each end of a bin of rounded values, so that a column's bins keep the mean of the training rows (Hazen 1914).
+    A bin of often repeated values, such as prices, and each bin of a column of few values, such as grades, is a
+    step function and yields these values only. Other bins are linear between knots. The curve is level for half a
+    training row at the outer end of the first and the last bin, and at each end of a bin of rounded values, so that
+    a column's bins keep the mean of the training rows (Hazen 1914).
     """
 
     counts: tuple[int, ...] = Field(description="knots of each bin, at least two")
@@ -61,7 +62,7 @@ def fit_knots(
         begins: Index of the first value of each bin.
         is_rounded: Values are integers, have few decimals or repeat; then the curve is level at the ends of every bin,
             for an inner end would otherwise be drawn half as often as it should. Others are not to be repeated.
-        is_discrete: The column has few values, which repeat: no value between two of them is drawn, however rare they are.
+        is_discrete: The column has few values, which repeat: no value between two of them is drawn.
     """
     if not len(distinct) or not np.isfinite(float(distinct[-1]) - float(distinct[0])):
         return None
