@@ -1,6 +1,7 @@
 """Entities of rows: the values of `[data] entity` as text, such as a device or an account."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -76,7 +77,9 @@ def value_text(value: str | None) -> str:
     >>> value_text(None), value_text("null"), value_text("")
     ('null', '"null"', '')
     """
-    return str(entity_texts([pa.array([value], pa.string())])[0])
+    if value is None:
+        return NO_ENTITY
+    return _quoted(value) if re.fullmatch(_NULL_TEXT, value) else value
 
 
 def join_parts(parts: Sequence[str], separator: str = _SEPARATOR) -> str:
@@ -90,9 +93,7 @@ def join_parts(parts: Sequence[str], separator: str = _SEPARATOR) -> str:
     """
     if len(parts) == 1 or not any(_SEPARATOR in part for part in parts):
         return separator.join(parts)
-    return separator.join(
-        '"' + part.replace('"', '""') + '"' if _SEPARATOR in part or part.startswith('"') else part for part in parts
-    )
+    return separator.join(_quoted(part) if _SEPARATOR in part or part.startswith('"') else part for part in parts)
 
 
 def quoted_as_needed(text: str, parts: int) -> str:
@@ -112,6 +113,10 @@ def join_columns(columns: Sequence[pa.Array]) -> pa.Array:
     if len(columns) == 1:
         return columns[0]
     return _joined(columns, [pc.match_substring(column, _SEPARATOR) for column in columns])
+
+
+def _quoted(part: str) -> str:
+    return '"' + part.replace('"', '""') + '"'
 
 
 def _joined(columns: Sequence[pa.Array], is_quoted: Sequence[pa.Array]) -> pa.Array:
