@@ -24,7 +24,7 @@ from benchmarks import command, detection_baselines, detection_ours, detection_p
 from benchmarks.detection_detectors import Detector, measured, warm_up
 from benchmarks.detection_figures import SPEED, Measured
 from benchmarks.detection_report import section
-from benchmarks.detection_tables import PATH_VARIABLE, PROTOCOLS, at_most, data_path, load, names
+from benchmarks.detection_tables import PATH_VARIABLE, PROTOCOLS, Table, at_most, data_path, load, names
 from benchmarks.page import put_into
 from benchmarks.store import Result, Store, Values, key_of
 
@@ -100,18 +100,30 @@ def key(case: Case, scale: Scale) -> str:
     """What a result of it is kept under."""
     if case.protocol == SPEED:
         return key_of({"case": case, "rows": scale.speed_rows, **detection_speed.CONFIGURATION})
-    return key_of({"case": case, "rows": scale.most_rows, **detectors()[case.detector].configurations[case.protocol]})
+    detector = detectors()[case.detector]
+    return key_of({"case": case, "rows": _rows_of(detector, scale), **detector.configurations[case.protocol]})
 
 
 def perform(task: Task) -> Values:
     """Fit, score and measure, in this process."""
     torch.set_num_threads(1)
-    protocol, detector, name = task.case
-    table = load(task.data, name)
+    protocol, name, table = task.case
     if protocol == SPEED:
-        return detection_speed.measured(at_most(table, task.scale.speed_rows, seed=task.seed).rows, task.seed)
-    some = at_most(table, task.scale.most_rows, seed=task.seed)
-    return measured(_warm(detector), PROTOCOLS[protocol](some, task.seed), task.seed)
+        return detection_speed.measured(_some(task.data, table, task.scale.speed_rows, task.seed).rows, task.seed)
+    detector = _warm(name)
+    some = _some(task.data, table, _rows_of(detector, task.scale), task.seed)
+    return measured(detector, PROTOCOLS[protocol](some, task.seed), task.seed)
+
+
+def _rows_of(detector: Detector, scale: Scale) -> int:
+    """Return how many rows of a table a detector is measured on at most."""
+    return scale.most_rows if detector.most_rows is None else min(scale.most_rows, detector.most_rows)
+
+
+@functools.cache
+def _some(data: Path, name: str, most: int, seed: int) -> Table:
+    """Read some rows of a table, once in a process: a table of 600,000 rows takes longer to read than to score."""
+    return at_most(load(data, name), most, seed=seed)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Baselines of a few lines without a network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from aepipe.heads.scores.robust_mahalanobis import concentrate
 from aepipe.heads.whitening import mahalanobis_squared
-from benchmarks.detection_detectors import Clock, Detector, Score
+from benchmarks.detection_detectors import Clock, Detector, Scored
 from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
 
 NEIGHBOURS = 5
@@ -18,17 +18,26 @@ VARIANCE = 0.9
 
 _IQR_OF_NORMAL = 1.349
 
+_Score = Callable[[Split, int, Clock], Doubles]
+
 
 def detectors() -> list[Detector]:
     """All of them."""
-    made: dict[str, tuple[Score, Mapping[str, object]]] = {
+    made: dict[str, tuple[_Score, Mapping[str, object]]] = {
         "random": (_random, {}),
         "pca-error": (_pca_error, {"variance": VARIANCE}),
         "knn-distance": (partial(_knn_distance, NEIGHBOURS), {"neighbours": NEIGHBOURS}),
         "nearest-row": (partial(_knn_distance, 1), {"neighbours": 1}),
         "robust-mahalanobis": (_robust_mahalanobis, {}),
     }
-    return [Detector(name, run, dict.fromkeys(PROTOCOLS, options)) for name, (run, options) in made.items()]
+    return [
+        Detector(name, partial(_scored, score), dict.fromkeys(PROTOCOLS, options))
+        for name, (score, options) in made.items()
+    ]
+
+
+def _scored(score: _Score, split: Split, seed: int, clock: Clock) -> Scored:
+    return Scored(score(split, seed, clock))
 
 
 def _random(split: Split, seed: int, clock: Clock) -> Doubles:

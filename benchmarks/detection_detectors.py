@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.detection_tables import Doubles, Split
+from benchmarks.detection_alarms import conformal_rates, own_rates
+from benchmarks.detection_tables import Doubles, Flags, Split
 
 
 class Clock:
@@ -33,27 +35,40 @@ class Clock:
         self.score_cpu_s += time.process_time() - begun
 
 
-Score = Callable[[Split, int, Clock], Doubles]
-"""(rows, seed, clock) -> anomaly score of each test row, higher is more anomalous"""
+class Scored(NamedTuple):
+    """Anomaly scores of the test rows, higher is more anomalous, and the flags of a detector that has thresholds."""
+
+    scores: Doubles
+    flags: Mapping[float, Flags] = MappingProxyType({})
+    """by each alpha of the benchmark that its calibration rows support"""
+
+
+Run = Callable[[Split, int, Clock], Scored]
+"""(rows, seed, clock) -> scores"""
 
 
 class Detector(NamedTuple):
     """One line of the tables."""
 
     name: str
-    run: Score
+    run: Run
     configurations: Mapping[str, Mapping[str, object]]
     """protocol -> whatever changes its numbers, for the key of its results"""
     lacks: str | None = None
     """what keeps it from running, or nothing"""
+    most_rows: int | None = None
+    """of a table, for a slow detector; None: no limit of its own"""
 
 
 def measured(detector: Detector, split: Split, seed: int) -> dict[str, float]:
     """How well a detector tells the anomalies of a split, and what it took."""
     clock = Clock()
-    scores = detector.run(split, seed, clock)
+    scored = detector.run(split, seed, clock)
+    scores = filled(scored.scores)
     return {
-        **quality(scores, split),
+        **quality(scored.scores, split),
+        **conformal_rates(scores, split, seed),
+        **own_rates(scored.flags, split),
         "fit_cpu_s": clock.fit_cpu_s,
         "score_cpu_s": clock.score_cpu_s,
         "train_rows": len(split.train),
@@ -64,13 +79,17 @@ def measured(detector: Detector, split: Split, seed: int) -> dict[str, float]:
 
 def quality(scores: Doubles, split: Split) -> dict[str, float]:
     """AUROC and average precision; a row that has no finite score counts as more anomalous than any that has one."""
-    finite = np.isfinite(scores)
-    filled = np.where(finite, scores, np.max(scores, where=finite, initial=0.0) + 1.0)
     return {
-        "auroc": float(roc_auc_score(split.is_anomaly, filled)),
-        "ap": float(average_precision_score(split.is_anomaly, filled)),
-        "not_scored": float((~finite).sum()),
+        "auroc": float(roc_auc_score(split.is_anomaly, filled(scores))),
+        "ap": float(average_precision_score(split.is_anomaly, filled(scores))),
+        "not_scored": float((~np.isfinite(scores)).sum()),
     }
+
+
+def filled(scores: Doubles) -> Doubles:
+    """Return the scores with one above all others for rows that have no finite score."""
+    finite = np.isfinite(scores)
+    return np.asarray(np.where(finite, scores, np.max(scores, where=finite, initial=0.0) + 1.0))
 
 
 def warm_up(detector: Detector) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.detection_ours import OUR_RECIPE
+from benchmarks.detection_ours import OUR_RECIPE, RECIPES
 from benchmarks.detection_tables import Doubles
 
 SPEED = "speed"
@@ -40,11 +40,32 @@ GOALS: Sequence[Goal] = (
     Goal("clean", "auroc", "pyod-knn", 0.01),
     Goal("clean", "ap", "pyod-ae", 0.0),
     Goal("clean", "ap", "pyod-knn", 0.0),
+    Goal("clean", "auroc", "nearest-row", 0.0),
+    Goal("clean", "ap", "nearest-row", 0.0),
     Goal("polluted", "auroc", "pyod-ae", 0.05),
     Goal("polluted", "auroc", "pyod-iforest", 0.03),
     Goal("polluted", "ap", "pyod-ae", 0.0),
     Goal("polluted", "ap", "pyod-iforest", 0.0),
 )
+
+
+class Level(NamedTuple):
+    """Required mean of our recipe over tables."""
+
+    protocol: str
+    measure: str
+    least: float
+
+
+LEVELS: Sequence[Level] = (
+    Level("clean", "auroc", 0.915),
+    Level("clean", "ap", 0.75),
+    Level("polluted", "auroc", 0.85),
+    Level("polluted", "ap", 0.495),
+)
+
+MOST_BEHIND = 0.08
+"""How far the AUROC of our recipe may be below the best other detector of a table."""
 
 LEAST_SPEED_RATIO = 10.0
 
@@ -71,6 +92,20 @@ class Band(NamedTuple):
     tables: int
 
 
+class Best(NamedTuple):
+    """Ours and the best other detector on one table, by AUROC."""
+
+    table: str
+    own: float
+    other: float
+    detector: str
+
+    @property
+    def difference(self) -> float:
+        """How far ours is above."""
+        return self.own - self.other
+
+
 def by_table(numbers: Numbers, protocol: str, detector: str, measure: str) -> dict[str, float]:
     """The mean over seeds for each table."""
     found: dict[str, list[float]] = {}
@@ -84,6 +119,24 @@ def versus(numbers: Numbers, goal: Goal) -> Versus | None:
     """Means over the tables that both have; None where there are none."""
     own, rival = _paired(numbers, goal.protocol, goal.rival, goal.measure)
     return Versus(float(own.mean()), float(rival.mean()), len(own)) if len(own) else None
+
+
+def bests(numbers: Numbers, protocol: str) -> list[Best]:
+    """Return ours and the best of all others for each table that ours was measured on."""
+    names = {case.detector for case in numbers if case.protocol == protocol}
+    others = {name: by_table(numbers, protocol, name, "auroc") for name in sorted(names) if not is_ours(name)}
+    found = []
+    for table, own in by_table(numbers, protocol, OUR_RECIPE, "auroc").items():
+        known = {name: values[table] for name, values in others.items() if table in values}
+        if known:
+            best = max(known, key=known.__getitem__)
+            found.append(Best(table, own, known[best], best))
+    return found
+
+
+def is_ours(detector: str) -> bool:
+    """Whether it is one of our recipes."""
+    return detector in RECIPES
 
 
 def band(numbers: Numbers, protocol: str, rival: str, measure: str) -> Band | None:

@@ -14,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aepipe.calibration.conformal import Calibration, rows_needed
 from aepipe.config.job import parse_job
+from aepipe.inference.output_schema import Predictions
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.train.train import train_job
-from benchmarks.detection_detectors import Clock, Detector
-from benchmarks.detection_tables import Doubles, Split
+from benchmarks.detection_alarms import ALPHAS
+from benchmarks.detection_detectors import Clock, Detector, Scored
+from benchmarks.detection_tables import Doubles, Flags, Split
 
 Sections = Mapping[str, Mapping[str, object]]
 """Of a job file: section -> key -> value; what is not named is the default."""
@@ -42,7 +45,8 @@ RECIPES: Mapping[str, Mapping[str, Sections]] = {
 OUR_RECIPE = "ours"
 
 _ALPHA = 0.2
-"""Of the calibration, which no score hangs on: the smallest table has too few rows for the default."""
+"""Of the calibration, which no score hangs on: the smallest table has too few rows for the default. Flags are at the
+alphas of the benchmark, from the same calibration rows."""
 
 _FILE = "rows.parquet"
 
@@ -52,14 +56,26 @@ def detectors() -> list[Detector]:
     return [Detector(name, functools.partial(_run, recipe), recipe) for name, recipe in RECIPES.items()]
 
 
-def _run(recipe: Mapping[str, Sections], split: Split, seed: int, clock: Clock) -> Doubles:
+def _run(recipe: Mapping[str, Sections], split: Split, seed: int, clock: Clock) -> Scored:
     sections = recipe["polluted" if split.scores_own_rows else "clean"]
     with trained(sections, split.train, seed, clock) as model:
         rows = arrow(split.test)
         with clock.scoring():
-            answers = model.score(rows)
-    scores: Doubles = answers["score"].to_numpy().astype(np.float64)
-    return scores
+            predictions = model.predict(rows)
+            answers = model.scores_of(predictions)
+        calibration = model.bundle.calibration
+    alphas = [alpha for alpha in ALPHAS if calibration.n >= rows_needed(alpha)]
+    flags = {alpha: flags_at(calibration, predictions, alpha) for alpha in alphas}
+    return Scored(answers["score"].to_numpy().astype(np.float64), flags)
+
+
+def flags_at(calibration: Calibration, predictions: Predictions, alpha: float) -> Flags:
+    """Return `is_anomaly` of each row as it would be at this alpha, by its score or its most unusual cell, (B,)."""
+    of_row, of_cell = calibration.levels_at(alpha)
+    flagged = predictions.p_value <= of_row
+    if predictions.cells is not None:
+        flagged |= predictions.cells.p_value <= of_cell
+    return np.asarray(flagged & (predictions.invalid == 0))
 
 
 def job_sections(sections: Sections, *, seed: int) -> dict[str, Any]:

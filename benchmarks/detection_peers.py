@@ -9,8 +9,8 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.detection_detectors import Clock, Detector
-from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
+from benchmarks.detection_detectors import Clock, Detector, Scored
+from benchmarks.detection_tables import PROTOCOLS, Split, standardised
 
 MISSING = 'PyOD is not installed, its rows are left out: pip install "aepipe[benchmarks]" (or pip install pyod)'
 
@@ -27,6 +27,8 @@ class Peer(NamedTuple):
     """whether it measures distances in the columns as they are: it is given standardised ones"""
 
 
+SLOW_ROWS = 1_000
+
 PEERS: Mapping[str, Peer] = {
     "pyod-knn": Peer("knn", "KNN", {}, takes_standardised=True),
     "pyod-lof": Peer("lof", "LOF", {}, takes_standardised=True),
@@ -35,15 +37,23 @@ PEERS: Mapping[str, Peer] = {
     "pyod-pca": Peer("pca", "PCA", {}, is_random=True),
     "pyod-ae": Peer("auto_encoder", "AutoEncoder", {"verbose": 0, "device": "cpu"}, is_random=True),
     "pyod-vae": Peer("vae", "VAE", {"verbose": 0, "device": "cpu"}, is_random=True),
+    "pyod-inne": Peer("inne", "INNE", {}, is_random=True, takes_standardised=True),
+    "pyod-dif": Peer("dif", "DIF", {"device": "cpu"}, is_random=True),
+    "pyod-lunar": Peer("lunar", "LUNAR", {}, is_random=True),
 }
-"""AutoEncoder, VAE and PCA standardise the columns themselves; IForest and ECOD look at one column at a time."""
+"""AutoEncoder, VAE, PCA, DIF and LUNAR scale the columns themselves; IForest and ECOD look at one column at a time."""
+
+MOST_ROWS: Mapping[str, int] = {"pyod-dif": SLOW_ROWS, "pyod-lunar": SLOW_ROWS}
+"""Detectors that take minutes for a table of 10,000 rows."""
 
 
 def detectors() -> list[Detector]:
     """All of them, by the names of `PEERS`."""
     lacks = None if importlib.util.find_spec("pyod") else MISSING
     return [
-        Detector(name, functools.partial(_run, peer), dict.fromkeys(PROTOCOLS, peer._asdict()), lacks)
+        Detector(
+            name, functools.partial(_run, peer), dict.fromkeys(PROTOCOLS, peer._asdict()), lacks, MOST_ROWS.get(name)
+        )
         for name, peer in PEERS.items()
     ]
 
@@ -55,12 +65,15 @@ def make(peer: Peer, seed: int, **options: object) -> Any:
     return kind(**peer.options, **seeded, **options)
 
 
-def _run(peer: Peer, split: Split, seed: int, clock: Clock) -> Doubles:
-    """The scores of test rows; of training rows those that PyOD's fit leaves, in which no row is its own neighbour."""
+def _run(peer: Peer, split: Split, seed: int, clock: Clock) -> Scored:
+    """The scores of test rows; of training rows those that PyOD's fit leaves, in which no row is its own neighbour.
+
+    LUNAR is the exception: there most training rows are their own first neighbours.
+    """
     model = make(peer, seed)
     train, test = standardised(split.train, split.test) if peer.takes_standardised else (split.train, split.test)
     with clock.fitting():
         model.fit(train)
     with clock.scoring():
-        scores: Doubles = model.decision_function(test)
-    return model.decision_scores_ if split.scores_own_rows else scores
+        scores = model.decision_function(test)
+    return Scored(model.decision_scores_ if split.scores_own_rows else scores)

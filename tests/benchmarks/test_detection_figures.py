@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from benchmarks.detection_figures import GOALS, Goal, Measured, band, by_table, resampled_means, versus
+from benchmarks.detection_figures import GOALS, LEVELS, Goal, Measured, band, bests, by_table, resampled_means, versus
 from benchmarks.detection_ours import OUR_RECIPE
 
 RIVAL = "pyod-ae"
@@ -81,5 +81,21 @@ def test_goals_are_said_of_measures_and_rivals_that_there_are() -> None:
     known = detectors()
 
     assert {goal.rival for goal in GOALS} | {*LISTED} <= known.keys()
-    assert {goal.protocol for goal in GOALS} <= PROTOCOLS.keys()
-    assert {goal.measure for goal in GOALS} <= MEASURES.keys()
+    assert {goal.protocol for goal in (*GOALS, *LEVELS)} <= PROTOCOLS.keys()
+    assert {goal.measure for goal in (*GOALS, *LEVELS)} <= MEASURES.keys()
+
+
+def test_the_best_other_is_found_for_each_table_and_is_none_of_ours() -> None:
+    found = numbers(
+        (OUR_RECIPE, "a", 0, 0.7),
+        (OUR_RECIPE, "a", 1, 0.9),
+        ("ours-reconstruction", "a", 0, 0.99),
+        ("x", "a", 0, 0.5),
+        ("y", "a", 0, 0.85),
+        ("x", "b", 0, 0.5),
+    )
+
+    (best,) = bests(found, "clean")
+
+    assert (best.table, best.detector) == ("a", "y")
+    assert best.difference == pytest.approx(-0.05)
