@@ -36,6 +36,8 @@ RANKER = "ranker"
 """Name of the graph that ranks the items that a row does not have."""
 FREE = -1
 """Marks a code that is drawn, not forced."""
+INFORMATION = "mutual_information"
+"""Metric of models of texts: mutual information of rows and latents, in nats."""
 
 
 class Port(NamedTuple):

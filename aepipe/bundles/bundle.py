@@ -20,7 +20,7 @@ from aepipe.calibration.open_set import OpenSet
 from aepipe.encoding import Encoding
 from aepipe.errors import BundleCorrupt, BundleNotFound, BundleTooNew, OptionInvalid
 from aepipe.frozen import FrozenModel
-from aepipe.layout import LatentSpace, Port
+from aepipe.layout import INFORMATION, LatentSpace, Port
 from aepipe.series import memory as series_memory
 from aepipe.series.memory import SeriesMemory
 from aepipe.series.stage import FILE as STAGE
@@ -69,8 +69,6 @@ class FileEntry(FrozenModel):
     bytes: int = Field(ge=0)
 
 
-INFORMATION = "mutual_information"
-"""Metric of models of texts: mutual information of rows and latents, in nats."""
 COLLAPSED_NATS = 0.1
 """A model with less information has collapsed (posterior collapse, Bowman et al. 2016)."""
 

@@ -14,7 +14,7 @@ from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
-from aepipe.storage.paths import manifests_folder
+from aepipe.storage.paths import PartitionPaths
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition, natural_order
@@ -81,7 +81,7 @@ class ScoredPartitions:
         last = natural_order(self.manifests[-1].partition)
         later = [name for name in self.outputs.unread(SCORE, every) if natural_order(name) > last]
         if later:
-            path = manifests_folder(self.outputs.root, SCORE) / f"{later[-1]}.json"
+            path = PartitionPaths(self.outputs.root, later[-1], SCORE).manifest
             raise DataUnreadable(
                 f"{path} cannot be read, so that the latest partitions are unknown. Run: aepipe score {self.job.source}"
             )

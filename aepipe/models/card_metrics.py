@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from aepipe.layout import INFORMATION
 from aepipe.models.base import Batch, Model, Posterior
 from aepipe.models.encoder_decoder import GaussianEncoderDecoder
 from aepipe.models.latent_space import draw_from
@@ -51,7 +52,7 @@ def gaussian_metrics(model: GaussianEncoderDecoder, batch: Batch, generator: tor
     names = model.latent.names if len(by_latent) == len(model.latent.names) else ()
     informed = {}
     if model.layout.kind == "text" and posterior.log_var is not None:
-        informed["mutual_information"] = mutual_information(posterior.mean, posterior.log_var, generator)
+        informed[INFORMATION] = mutual_information(posterior.mean, posterior.log_var, generator)
     return {
         **reconstruction_metrics(model, batch),
         "elbo": -(nll + kl),

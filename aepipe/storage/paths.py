@@ -97,6 +97,11 @@ def manifests_folder(root: Path, kind: RunKind[Any]) -> Path:
     return root / HIDDEN / "manifests" / kind.name
 
 
+def drift_folder(root: Path, model_version: str) -> Path:
+    """Return the folder of the drift records of a version, such as `name/version`."""
+    return root / HIDDEN / DRIFT / model_version.rpartition("/")[2]
+
+
 def quarantine_folder(root: Path) -> Path:
     """Return the folder of the notes about quarantined partitions."""
     return root / HIDDEN / "quarantine"

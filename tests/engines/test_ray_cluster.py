@@ -19,18 +19,14 @@ from aepipe.tables.partitions import Partition
 from tests.engines.test_processes import write
 from tests.support.committed_outputs import manifests_without_times
 from tests.support.linear_bundle import make_bundle, numbers
+from tests.support.ray_marks import ON_RAY
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 from aepipe.engines import ray_cluster  # noqa: E402
 from aepipe.engines.ray_worker import Scorer, Setup  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 
 @pytest.fixture(scope="module")

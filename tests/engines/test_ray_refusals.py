@@ -16,15 +16,11 @@ from aepipe.engines.tasks import TaskWorkers
 from aepipe.errors import ClusterUnavailable
 from tests.engines.test_ray_connection import service
 from tests.support.linear_job import make_job
+from tests.support.ray_marks import ON_RAY
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-]
+pytestmark = ON_RAY
 
 OTHER_ONNXRUNTIME = "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 9.9\n"
 

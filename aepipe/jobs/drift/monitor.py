@@ -31,9 +31,9 @@ from aepipe.jobs.results import Result
 from aepipe.metrics.drift import LASTING_RUN, evidence, next_martingale
 from aepipe.progress import Progress, no_progress
 from aepipe.series.stage import SeriesRows, SeriesStage
-from aepipe.storage import HIDDEN, SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
+from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails, put_json, read_parquet
 from aepipe.storage.listing import files_below
-from aepipe.storage.paths import DRIFT
+from aepipe.storage.paths import drift_folder
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 from aepipe.tables.partitions import natural_order
@@ -220,7 +220,7 @@ class _Monitor:
         if known is not None and known.key == manifest.key:
             return known
         record = self._compare(manifest)
-        path = self._job.out_path / HIDDEN / DRIFT / self._bundle.path.name / f"{manifest.partition}.json"
+        path = drift_folder(self._job.out_path, self._bundle.version) / f"{manifest.partition}.json"
         put_json(path, record.model_dump(mode="json") | {"counts": record.counts})
         self._records[record.partition] = record
         return record
@@ -428,9 +428,8 @@ def _points(stage: SeriesStage, manifest: Manifest[ScoreDetails], step: int) -> 
 
 def read_drift(out: Path, model_version: str) -> tuple[PartitionDrift, ...]:
     """Return the records of a model version in the order of the partitions; unreadable records count as absent."""
-    folder = out / HIDDEN / DRIFT / model_version.rpartition("/")[2]
     found = []
-    for path in files_below(folder, "*.json"):
+    for path in files_below(drift_folder(out, model_version), "*.json"):
         try:
             found.append(PartitionDrift.model_validate(json.loads(path.read_bytes())))
         except (ValueError, ValidationError):

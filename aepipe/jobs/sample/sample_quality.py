@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.bundles.bundle import INFORMATION, Bundle
+from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.row_images import drawn_images, pooled_pixels, top_of
+from aepipe.layout import INFORMATION
 from aepipe.quality.alignment import joined
 from aepipe.quality.checks import CheckReport, information_check, run_checks
 from aepipe.quality.image_features import image_features

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aepipe.bundles.bundle import COLLAPSED_NATS, INFORMATION
+from aepipe.bundles.bundle import COLLAPSED_NATS
 from aepipe.config.job import Job
 from aepipe.encoding import Encoding
 from aepipe.heads.scorer import Scorer, fit_scorer
@@ -16,7 +16,7 @@ from aepipe.jobs.train.classification import FoundClasses, find_classes
 from aepipe.jobs.train.column_warnings import token_warnings
 from aepipe.jobs.train.head_selection import choose_head_by_labels
 from aepipe.jobs.train.training_data import TrainingData, rows_of
-from aepipe.layout import Layout
+from aepipe.layout import INFORMATION, Layout
 from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.label_sampler import fit_label_sampler
