@@ -243,8 +243,9 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
     yield ""
     yield (
         f"At least {100 * GOAL:.0f} % of the faults are flagged in {reached} of {len(found)} tables; the false alarms "
-        f"are within their band in {in_band}. Tables with fewer than {2 / ALPHA - 1:.0f} calibration rows have no "
-        "alarm for cells. The settings of the alarm were chosen on these tables, and other "
+        f"are within their band in {in_band}. Tables that hold out fewer than {2 / ALPHA - 1:.0f} rows are calibrated "
+        "on training rows of a few folds too; a table that has too few even so has no alarm for cells. The settings of "
+        "the alarm were chosen on these tables, and other "
         "tables may differ. In a trial with an earlier version, the alarm for cells flagged 60 % of such faults in "
         "musk, which is left out here for its cost; mnist was not tried."
     )
