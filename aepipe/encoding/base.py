@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +77,14 @@ class Codec(FrozenModel, ABC):
     def is_shared(self) -> bool:
         """A code may stand for several values; decoding selects one by `uniform`."""
         return False
+
+    def with_values(self, values: pa.ChunkedArray) -> Self:
+        """Return an encoder with the same codes that decodes them to values of these rows where a code has several.
+
+        Args:
+            values: of the training rows and of others, in the source's plain type (float64 for decimals).
+        """
+        return self
 
     @abstractmethod
     def encode(self, array: pa.Array) -> Features:

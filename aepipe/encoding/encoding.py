@@ -240,6 +240,20 @@ class Encoding(FrozenModel):
         types = [field.with_type(column.type) for column, field in zip(restored_columns, fields, strict=True)]
         return pa.RecordBatch.from_arrays(restored_columns, schema=pa.schema(types))
 
+    def with_values(self, tables: Iterable[pa.RecordBatch]) -> "Encoding":
+        """Return an encoding with the same codes that decodes them to values of these rows where a code has several.
+
+        Args:
+            tables: the training rows that the encoding was fitted to, and others.
+        """
+        batches = [self._schema_check.checked(batch) for batch in tables]
+        columns = {column.name: column for column in self.schema_.columns}
+        codecs, labels = (
+            tuple(each.with_values(_values(columns[each.name], self.schema_, batches)) for each in group)
+            for group in (self.codecs, self.labels)
+        )
+        return self.model_copy(update={"codecs": codecs, "labels": labels})
+
     def encode_given(self, batch: pa.RecordBatch) -> Arrays:
         """Encode the conditions of a batch that holds their columns."""
         found = self._given.encode(batch)

@@ -82,7 +82,7 @@ def _faults_of_value(
         return
     if sign != "=" or not isinstance(codec, NumberCodes) or not codec.bins.is_exact:
         return
-    known = np.unique(np.array([*codec.bins.atoms, *codec.bins.lows]))  # a column of few values has no others
+    known = np.unique(np.array(codec.bins.known))  # a column of few values has no others
     if isinstance(literal.value, int | float):
         value = float(literal.value)
         if not np.isclose(known.astype(np.float64), value, rtol=1e-6, atol=0).any():
@@ -105,7 +105,7 @@ def _range(codec: Codec, kind: pa.DataType) -> pa.Array | None:
     """Return the least and the greatest training value in the column's type; None if they are not known."""
     match codec:
         case NumberCodes(bins=bins) if not bins.is_empty:
-            ends = [min((*bins.atoms, *bins.lows)), max((*bins.atoms, *bins.highs))]
+            ends = [min(bins.known), max(bins.known)]
         case NumberCodec(least=least, greatest=greatest) if least is not None and greatest is not None:
             ends = [least, greatest]
         case DatetimeCodes() if not codec.bins[0].is_empty:

@@ -18,6 +18,8 @@ LEAST_REPEATS = 5
 """Minimum number of training rows per distinct value of such a bin."""
 _TOLERANCE = 1e-3
 """Largest error of the curve, as a share of the bin's range; knots are added until the curve is as close."""
+_MOST_LOST = 0.01
+"""Share of a column's variance that a line across one gap between two values may lose; wider gaps are jumped."""
 
 
 class Knots(FrozenModel):
@@ -26,7 +28,8 @@ class Knots(FrozenModel):
     A bin of often repeated values, such as prices, and each bin of a column of few values, such as grades, is a
     step function and yields these values only. Other bins are linear between knots. The curve is level for half a
     training row at the outer end of the first and the last bin, and at each end of a bin of rounded values, so that
-    a column's bins keep the mean of the training rows (Hazen 1914).
+    a column's bins keep the mean of the training rows (Hazen 1914). Next to a gap that makes a large part of the
+    variance, such as that to a single outlier, it is level for whole rows, so that bins keep the variance too.
     """
 
     counts: tuple[int, ...] = Field(description="knots of each bin, at least two")
@@ -53,6 +56,7 @@ def fit_knots(
     *,
     is_rounded: bool,
     is_discrete: bool = False,
+    variance: float = np.inf,
 ) -> Knots | None:
     """Fit the quantile function of each bin to the training values; None if their range overflows float64.
 
@@ -63,6 +67,7 @@ def fit_knots(
         is_rounded: Values are integers, have few decimals or repeat; then the curve is level at the ends of every bin,
             for an inner end would otherwise be drawn half as often as it should. Others are not to be repeated.
         is_discrete: The column has few values, which repeat: no value between two of them is drawn.
+        variance: Sum over all rows of the squared distance of the column's values from their mean.
     """
     if not len(distinct) or not np.isfinite(float(distinct[-1]) - float(distinct[0])):
         return None
@@ -75,7 +80,8 @@ def fit_knots(
             positions = np.stack([np.append(0.0, ends[:-1]), ends], axis=1).ravel()
             curves.append(_Curve(positions, np.repeat(values, 2)))
             continue
-        curve = _line(values, rows, is_level=(is_rounded or index == 0, is_rounded or index == last))
+        jumps = _gaps(values, rows, most=_MOST_LOST * variance)
+        curve = _line(values, rows, jumps, is_level=(is_rounded or index == 0, is_rounded or index == last))
         curves.append(_thinned(curve, *(OUTER if index in (0, last) else INNER)))
     return Knots(
         counts=tuple(len(curve.values) for curve in curves),
@@ -84,11 +90,27 @@ def fit_knots(
     )
 
 
-def _line(values: np.ndarray, rows: np.ndarray, *, is_level: tuple[bool, bool]) -> _Curve:
-    """Return a curve through each value at the middle of its rows; ends that are not level are stretched to 0 and 1."""
-    middles = (np.cumsum(rows) - rows / 2).astype(np.float64)
+def _gaps(values: np.ndarray, rows: np.ndarray, *, most: float) -> np.ndarray:
+    """Return the index of each value after which a line to the next one would lose more than `most` of the variance.
+
+    A line spreads the rows between two values, which takes a sixth of the squared distance from each of them.
+    """
+    gaps = np.diff(values.astype(np.float64))
+    return np.flatnonzero(gaps > np.sqrt(12 * most / (rows[:-1] + rows[1:])))
+
+
+def _line(values: np.ndarray, rows: np.ndarray, jumps: np.ndarray, *, is_level: tuple[bool, bool]) -> _Curve:
+    """Return a curve through each value at the middle of its rows; ends that are not level are stretched to 0 and 1.
+
+    After the values in `jumps`, the curve is level to the end of their rows and jumps to the next value.
+    """
+    ends = np.cumsum(rows)
+    middles = (ends - rows / 2).astype(np.float64)
     low = 0.0 if is_level[0] else middles[0]
     high = float(rows.sum()) if is_level[1] else middles[-1]
+    both = np.repeat(jumps + 1, 2)
+    middles = np.insert(middles, both, np.repeat(ends[jumps], 2))
+    values = np.insert(values, both, np.stack([values[jumps], values[jumps + 1]], axis=1).ravel())
     positions = (middles - low) / (high - low) if high > low else np.zeros(len(values))
     lead, trail = (positions[0] > 0 or len(values) == 1), (positions[-1] < 1 or len(values) == 1)
     return _Curve(
@@ -98,9 +120,11 @@ def _line(values: np.ndarray, rows: np.ndarray, *, is_level: tuple[bool, bool]) 
 
 
 def _thinned(curve: _Curve, even: int, most: int) -> _Curve:
-    """Keep `even` knots at even quantiles, then the one furthest from the curve through those kept, and so on."""
+    """Keep jumps and `even` knots at even quantiles, then the one furthest from the curve through those kept, etc."""
     values = curve.values.astype(np.float64) - float(curve.values[0])
-    chosen = np.unique(np.append(np.searchsorted(curve.positions, np.linspace(0, 1, even)), len(values) - 1))
+    jumps = np.flatnonzero((np.diff(curve.positions) == 0) & (np.diff(values) > 0))
+    evenly = np.searchsorted(curve.positions, np.linspace(0, 1, even))
+    chosen = np.unique(np.concatenate([evenly, jumps, jumps + 1, [len(values) - 1]]))
     tolerance = _TOLERANCE * values[-1]
     while len(chosen) < most:
         errors = np.abs(np.interp(curve.positions, curve.positions[chosen], values[chosen]) - values)

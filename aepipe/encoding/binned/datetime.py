@@ -50,6 +50,18 @@ class DatetimeCodes(Codec):
     def is_shared(self) -> bool:
         return True
 
+    def with_values(self, values: pa.ChunkedArray) -> "DatetimeCodes":
+        known, _ = known_values(values.chunks)
+        ticks = known.astype(np.int64)
+        ticks = ticks[~np.isin(ticks, self.moments)]
+        parts = _calendar(ticks, self.day, self.shift) if len(self.bins) > 1 else (ticks,)
+        is_near = self.bins[0].is_near(parts[0])
+        if not is_near.any():
+            return self
+        bins = tuple(each.with_values(part[is_near]) for each, part in zip(self.bins, parts, strict=False))
+        least, greatest = int(ticks[is_near].min()), int(ticks[is_near].max())
+        return self.model_copy(update={"bins": bins, "least": least, "greatest": greatest})
+
     def encode(self, array: pa.Array) -> Features:
         array = plain_values(array)
         ticks, nulls = _in_days_of(self.day, array), nulls_of(array)

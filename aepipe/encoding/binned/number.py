@@ -34,6 +34,11 @@ class NumberCodes(Codec):
     def is_shared(self) -> bool:
         return True
 
+    def with_values(self, values: pa.ChunkedArray) -> "NumberCodes":
+        known, _ = known_values([numeric(chunk, self.unit) for chunk in values.chunks])
+        places = decimals(known, resolution(values.type))
+        return self.model_copy(update={"bins": self.bins.with_values(known, decimals=places)})
+
     def encode(self, array: pa.Array) -> Features:
         array = numeric(array, self.unit)
         return coded(self.bins, values_of(array), nulls_of(array), may_be_missing=self.may_be_missing)

@@ -4,6 +4,7 @@ Integers stay integers and floats float64, so that keys above 2**53 and nanoseco
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -44,7 +45,9 @@ class Bins(FrozenModel):
     decimals: int | None = Field(None, description="decimals that floats were rounded to")
     typical: int = Field(0, ge=0, description="index of the code of the median, used for codes without a value")
     knots: Knots | None = Field(
-        None, description="quantile function inside the bins; none: uniform, as in encodings without knots"
+        None,
+        description="quantile function inside the bins, which may reach beyond the training values of a bin; none: "
+        "uniform, as in encodings without knots",
     )
 
     @property
@@ -61,6 +64,43 @@ class Bins(FrozenModel):
     def is_exact(self) -> bool:
         """Every training value has a code of its own."""
         return self.lows == self.highs
+
+    @property
+    def known(self) -> tuple[int | float, ...]:
+        """Atoms and the values that bins are known by: the only values of a column that has few."""
+        return (*self.atoms, *self.lows, *self.highs, *(() if self.knots is None else self.knots.values))
+
+    def with_values(self, values: np.ndarray, *, decimals: int | None = None) -> "Bins":
+        """Return bins with the same codes, which decode to values of these rows: quantiles, range, step and decimals.
+
+        Args:
+            values: (n,), finite, of the training rows and of others; those that are not `is_near` are left out.
+            decimals: as for `fit_bins`.
+        """
+        if not self.lows:
+            return self
+        host = _host(values)
+        distinct, counts = np.unique(host[self.is_near(host)], return_counts=True)
+        return _with_knots(self, distinct, counts, decimals=decimals)
+
+    def is_near(self, values: np.ndarray) -> np.ndarray:
+        """Tell which values (n,) of the training rows and of others codes can stand for, bool (n,).
+
+        Values beyond the training values join the first or the last bin. If they are more than half of its rows, the
+        column has shifted, and they are not near.
+        """
+        host = _host(values)
+        is_atom = np.isin(host, np.array(self.atoms, host.dtype))
+        if not self.lows:
+            return is_atom
+        below, above = ~is_atom & (host < self.lows[0]), ~is_atom & (host > self.highs[-1])
+        of_first = ~is_atom & ~below & (host <= self.highs[0])
+        of_last = ~is_atom & ~above & (host >= self.lows[-1])
+        far = np.zeros(len(host), np.bool_)
+        for beyond, own in ((below, of_first), (above, of_last)):
+            if 2 * np.count_nonzero(beyond) > np.count_nonzero(own):
+                far |= beyond
+        return ~far
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Encode values (B,) of any numeric dtype to int32 (B,); the code of NaN is undefined."""
@@ -93,6 +133,9 @@ class _Coder:
         self.least, self.greatest = _EDGES.get(bins.dtype, (0, 0))
         self.low = np.array([*bins.atoms, *bins.lows] or [0], self.host)
         self.high = np.array([*bins.atoms, *bins.highs] or [0], self.host)
+        self.least_drawn, self.most_drawn = (
+            np.array([*bins.atoms, *ends] or [0], self.host) for ends in self._ends_of_draws()
+        )
         self.place_of_atom = {atom: place for place, atom in enumerate(bins.atoms)}
         self.knots = None if bins.knots is None else _KnotCurve(bins.knots, len(bins.atoms), self.is_whole)
         self.following = np.array(self._after_atoms() if bins.lows else [], self.host)
@@ -127,7 +170,7 @@ class _Coder:
         """Decode codes, see `Bins.values`."""
         places = codes.astype(np.int64) - FIRST_VALUE
         places[(places < 0) | (places >= len(self.low))] = self.bins.typical
-        low, high = self.low[places], self.high[places]
+        low, high = self.least_drawn[places], self.most_drawn[places]
         curve = None if self.knots is None else self.knots.at(places, uniform)
         draw = self._whole if self.is_whole else self._rounded
         drawn = draw(low, high, uniform, curve)
@@ -137,7 +180,15 @@ class _Coder:
         # A bin's value that equals an atom becomes the next value that is not an atom; each bin ends with one.
         at = np.minimum(np.searchsorted(self.low[:atoms], drawn), atoms - 1)
         met = (self.low[at] == drawn) & (places >= atoms)
-        return np.where(met, np.minimum(self.following[at], self.high[places]), drawn)
+        return np.where(met, np.minimum(self.following[at], high), drawn)
+
+    def _ends_of_draws(self) -> tuple[Sequence[int | float], Sequence[int | float]]:
+        """Return the minimum and the maximum that each bin decodes to."""
+        knots = self.bins.knots
+        if knots is None:
+            return self.bins.lows, self.bins.highs
+        ends = np.cumsum(knots.counts).tolist()
+        return [knots.values[at] for at in (0, *ends[:-1])], [knots.values[at - 1] for at in ends]
 
     def _whole(self, low: np.ndarray, high: np.ndarray, uniform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
         # In unsigned arithmetic, which wraps around to the right answer: a range may be wider than int64.
@@ -163,7 +214,7 @@ class _Coder:
 
     def _after_atoms(self) -> list[int | float]:
         """Return the next possible value after each atom that is not an atom, at most the greatest value."""
-        greatest, following = max(self.bins.highs), list[int | float]()
+        greatest, following = max(self.most_drawn.tolist()), list[int | float]()
         for atom in reversed(self.bins.atoms):
             after = self._after(atom)
             following.append(following[-1] if after in self.place_of_atom and after < greatest else after)
@@ -248,36 +299,57 @@ def fit_bins(values: np.ndarray, *, decimals: int | None = None) -> Bins:
         decimals: decimals that floats were rounded to, as returned by `number_statistics.decimals`; None for unrounded.
     """
     is_float = values.dtype.kind == "f"
-    dtype = str(values.dtype) if is_float else "uint64" if values.dtype == np.uint64 else "int64"
-    host = values.astype(np.float64) + 0.0 if is_float else values.astype(dtype)  # -0.0 + 0.0 is 0.0
-    distinct, counts = np.unique(host, return_counts=True)
+    distinct, counts = np.unique(_host(values), return_counts=True)
     least = LEAST_COUNT if len(counts) <= MOST_ATOMS else max(LEAST_COUNT, counts.sum() / (4 * MOST_BINS))
     is_atom = counts >= least
-    others, rows = distinct[~is_atom], counts[~is_atom]
-    atoms, cut = distinct[is_atom], _cut(others, rows)
-    is_exact, is_rounded = (
-        np.array_equal(cut.lows, cut.highs),
-        not is_float or decimals is not None or 2 * len(distinct) < counts.sum(),
-    )
-    is_discrete = len(distinct) <= min(MOST_ATOMS, counts.sum() // LEAST_REPEATS)
-    step = 1
-    if not is_float and len(distinct) > 1:
-        step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
+    cut = _cut(distinct[~is_atom], counts[~is_atom])
     bins = Bins(
-        dtype=dtype,
-        atoms=tuple(atoms.tolist()),
+        dtype=str(values.dtype) if is_float else "uint64" if values.dtype == np.uint64 else "int64",
+        atoms=tuple(distinct[is_atom].tolist()),
         lows=tuple(cut.lows.tolist()),
         highs=tuple(cut.highs.tolist()),
-        step=step,
-        decimals=decimals,
-        knots=None
-        if is_exact
-        else fit_knots(others, rows, cut.begins.tolist(), is_rounded=is_rounded, is_discrete=is_discrete),
     )
+    bins = _with_knots(bins, distinct, counts, decimals=decimals)
     if len(distinct) == 0:
         return bins
     median = distinct[np.searchsorted(np.cumsum(counts), counts.sum() / 2)]
     return bins.model_copy(update={"typical": int(bins.codes(np.atleast_1d(median))[0]) - FIRST_VALUE})
+
+
+def _host(values: np.ndarray) -> np.ndarray:
+    """Return values as the integers or float64 that codes are found with."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float64) + 0.0  # -0.0 + 0.0 is 0.0
+    return values.astype(np.uint64 if values.dtype == np.uint64 else np.int64)
+
+
+def _with_knots(bins: Bins, distinct: np.ndarray, counts: np.ndarray, *, decimals: int | None) -> Bins:
+    """Return bins that decode to these values (n,), ascending, which rows (n,) have; each bin has one at least."""
+    is_float, rows = bins.dtype not in _EDGES, counts.sum()
+    is_other = ~np.isin(distinct, np.array(bins.atoms, distinct.dtype))
+    others, lows = distinct[is_other], np.array(bins.lows, distinct.dtype)
+    knots, step = None, 1
+    if len(others) > len(lows):
+        places = np.maximum(np.searchsorted(lows, others, side="right") - 1, 0)
+        knots = fit_knots(
+            others,
+            counts[is_other],
+            np.searchsorted(places, np.arange(len(lows))).tolist(),
+            is_rounded=not is_float or decimals is not None or 2 * len(distinct) < rows,
+            is_discrete=len(distinct) <= min(MOST_ATOMS, rows // LEAST_REPEATS),
+            variance=_variance(distinct, counts),
+        )
+    if not is_float and len(distinct) > 1:
+        step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
+    return bins.model_copy(update={"knots": knots, "step": step, "decimals": decimals})
+
+
+def _variance(distinct: np.ndarray, counts: np.ndarray) -> float:
+    """Return the sum over all rows of the squared distance from their mean; infinite if float64 does not hold it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = distinct.astype(np.float64) - float(distinct[0])
+        variance = float((counts * (values - np.average(values, weights=counts)) ** 2).sum())
+    return variance if np.isfinite(variance) else np.inf
 
 
 def _cut(distinct: np.ndarray, counts: np.ndarray) -> _Cut:

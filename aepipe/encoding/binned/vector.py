@@ -39,6 +39,15 @@ class VectorCodes(Codec):
     def is_shared(self) -> bool:
         return True
 
+    def with_values(self, values: pa.ChunkedArray) -> "VectorCodes":
+        grid, inner = _grid(values, len(self.elements)), values.type.value_type
+        found = [_known(column, inner) for column in grid.T]
+        bins = [
+            each.with_values(known, decimals=decimals(known, resolution(inner)))
+            for each, known in zip(self.bins, found, strict=True)
+        ]
+        return self.model_copy(update={"bins": tuple(bins)})
+
     def encode(self, array: pa.Array) -> Features:
         grid, wrong = grid_of(array, len(self.elements))
         codes = [bins.codes(grid[:, at]) for at, bins in enumerate(self.bins)]
@@ -62,15 +71,9 @@ class VectorCodes(Codec):
 
 def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> VectorCodes:
     """Fit an encoder to training lists; lists of another length than the schema's are skipped."""
-    length = (column.shape or (0,))[0]
-    grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
-    grid = np.concatenate([*grids, np.zeros((0, length))])
-    inner = values.type.value_type
-    bins: list[Bins] = []
-    for column_values in grid.T:
-        known = column_values[np.isfinite(column_values)]
-        known = known if pt.is_decimal(inner) else known.astype(dtype_of(inner))
-        bins.append(fit_bins(known, decimals=decimals(known, resolution(inner))))
+    grid, inner = _grid(values, (column.shape or (0,))[0]), values.type.value_type
+    found = [_known(each, inner) for each in grid.T]
+    bins = [fit_bins(known, decimals=decimals(known, resolution(inner))) for known in found]
     missing = tuple(np.isnan(grid).any(axis=0).tolist())
     elements = tuple(
         Category(
@@ -82,3 +85,15 @@ def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> Vec
         for at, each in enumerate(bins)
     )
     return VectorCodes(name=column.name, elements=elements, bins=tuple(bins), may_be_missing=missing)
+
+
+def _grid(values: pa.ChunkedArray, length: int) -> np.ndarray:
+    """Return the lists of this length as rows, float64 (n, length)."""
+    grids = [grid[~wrong] for grid, wrong in (grid_of(chunk, length) for chunk in values.chunks)]
+    return np.concatenate([*grids, np.zeros((0, length))])
+
+
+def _known(values: np.ndarray, inner: pa.DataType) -> np.ndarray:
+    """Return the finite values of an element in the type of the lists."""
+    known: np.ndarray = values[np.isfinite(values)]
+    return known if pt.is_decimal(inner) else known.astype(dtype_of(inner))

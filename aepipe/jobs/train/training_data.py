@@ -84,12 +84,19 @@ def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes:
 def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> TrainingData:
     """Fit the encoding on the training part and encode all parts.
 
+    Which code a value has is fitted on the training part alone, so that calibration rows are encoded as new rows are.
+    What a code is decoded to in synthetic rows is learned column by column from all parts, or the outliers of
+    every third row would never be drawn.
+
     Args:
         job: The job.
         rows: Source rows of the parts.
         as_codes: Encode numbers as codes too, for a family that `takes_codes`; see `encoding.fit`.
     """
     encoding = fit(rows.schema, rows.train.to_batches(), as_codes=as_codes, with_labels=job.samples.labels)
+    if as_codes:
+        parts = (rows.train, rows.dev, rows.calibration)
+        encoding = encoding.with_values(batch for part in parts for batch in part.to_batches())
     of_train, of_calibration = (None, None) if rows.origins is None else rows.origins
     train, learned, of_train = _encode_part(encoding, rows.train, of_train)
     dev, dev_rows, _ = _encode_part(encoding, rows.dev)

@@ -116,6 +116,31 @@ def test_an_encoding_of_codes_survives_json_and_a_column_of_nulls(kind: str, dat
     assert (decoded.type, decoded.null_count) == (array.type, 4)
 
 
+@pytest.mark.parametrize(("kind", "name"), crossed(TABULAR))
+@few
+@given(data=st.data())
+def test_values_of_other_rows_change_what_codes_decode_to_and_no_code(
+    kind: str, name: str, data: st.DataObject
+) -> None:
+    array = repeated(data, data.draw(GENERATORS[kind][name]))
+    other = data.draw(GENERATORS[kind][name].filter(lambda each: each.type == array.type))
+    encoding, rows = coded(array, kind), [batch_of(array), batch_of(other)]
+
+    known = encoding.with_values(rows)
+    codes = encoding.encode(rows[0]).arrays["cat"]
+    decoded = known.decode({"cat": codes}, anywhere(encoding, len(codes), data.draw(st.integers(0, 99)))).column(0)
+
+    for each in rows:
+        np.testing.assert_array_equal(known.encode(each).arrays["cat"], encoding.encode(each).arrays["cat"])
+    assert encoding.with_values(rows[:1]) == encoding
+    assert Encoding.model_validate_json(known.model_dump_json(by_alias=True)) == known
+    decoded.validate(full=True)
+    if kind in ("number", "datetime"):
+        seen = [value for each in (array, other) for value in comparable(each) if value is not None and value == value]
+        drawn = [value for value in comparable(decoded) if value is not None and value == value]
+        assert not drawn or min(seen) <= min(drawn) <= max(drawn) <= max(seen)
+
+
 def brute_force(bins: Any, value: float) -> int:
     """The code of a value by its definition."""
     if value in bins.atoms:
@@ -147,6 +172,12 @@ def test_frequent_values_are_atoms_and_the_others_fill_bins_evenly() -> None:
     counts = np.bincount(bins.codes(values[5000:]))[FIRST_VALUE + 1 :]
     assert len(counts) == MOST_BINS
     assert counts.min() > 0.9 * counts.max()
+
+
+def test_a_code_without_a_value_decodes_to_the_median() -> None:
+    bins = fit_bins(np.repeat(np.arange(5), [10, 1, 10, 30, 10]))
+
+    assert bins.values(np.array([UNSEEN]), np.array([0.5])).tolist() == [3]
 
 
 def test_of_a_column_with_many_values_only_spikes_are_atoms() -> None:
