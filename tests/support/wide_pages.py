@@ -304,13 +304,15 @@ def _anomalies(columns: list[str], keys: tuple[str, ...] = ("event time", "id"))
     source = pa.table(
         {name: rng.normal(1e6, 1e5, rows) for name in columns[:-1]} | {columns[-1]: [NAMES[4] * 3] * rows}
     )
+    expected = pa.table({name: rng.normal(1e6, 1e5, rows) for name in columns[:-1]} | {columns[-1]: [NAMES[3]] * rows})
     return TopAnomalies(
         scores=table,
         keys=keys,
         partitions=[NIGHTS[at % 5] for at in range(rows)],
         rows=[1_204 + at for at in range(rows)],
         source=source,
-        reconstruction=source,
+        reconstruction=expected,
+        words=[dict.fromkeys(columns, f"higher than expected for {NAMES[0]} = {NAMES[1]}")] * rows,
     )
 
 

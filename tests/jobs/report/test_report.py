@@ -63,7 +63,7 @@ def test_a_partition_whose_outputs_were_removed_is_one_notice_and_the_others_are
     page = report(scored_cells).path.read_text()
 
     assert "the outputs of dt=2026-01-05 were removed" in page
-    assert "what is unusual" in page
+    assert '<tr class="why">' in page
     assert "given the other columns" in page
     assert "dt=2026-01-06" in page
 
