@@ -119,19 +119,26 @@ def write_job(folder: Path, data: Path) -> None:
 
 
 def run(step: str, *, folder: Path, checkout: Path) -> Step:
-    """Run a step in a process of its own, with the code of a checkout.
+    """Run a step as `run_code` does."""
+    return run_code(_CODE[step], folder=folder, checkout=checkout)
+
+
+def run_code(code: str, *, folder: Path, checkout: Path) -> Step:
+    """Run code in a process of its own, with the modules of a checkout.
+
+    Code that prints `SECONDS`, CPU and wall seconds names what counts; else the whole process does.
 
     Raises:
-        SystemExit: the step failed.
+        SystemExit: the code failed.
     """
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", _CODE[step]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
     if done.returncode:
-        raise SystemExit(f"{step} failed with the code of {checkout.name}: {done.stderr[-2_000:]}")
+        raise SystemExit(f"{code} failed with the code of {checkout.name}: {done.stderr[-2_000:]}")
     for line in done.stdout.splitlines():
         if line.startswith("SECONDS"):
             cpu, seconds = line.split()[1:]
