@@ -23,7 +23,7 @@ An error at any point ends the scoring and the commit; earlier outputs stay as t
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -31,7 +31,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from aepipe.batch.adaptive_stream import AdaptiveStream, stream_before
-from aepipe.batch.block_scorer import BlockScorer, Buffers, ScoredBlock
+from aepipe.batch.block_scorer import Buffers, ScoredBlock, prepared_scorer
 from aepipe.batch.input_files import InputFiles
 from aepipe.batch.ordered_queue import OrderedQueue
 from aepipe.batch.run_stats import RunStats, score_details
@@ -43,7 +43,9 @@ from aepipe.errors import DataUnreadable, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.memory_budget import block_rows, default_memory_mb, read_limits
 from aepipe.inference.session import Session
-from aepipe.storage import SCORE, Commit, Outputs, PartitionResult, ScoreDetails, digest_of
+from aepipe.storage import SCORE, Commit, CommitGroup, Manifest, Outputs, PartitionResult, ScoreDetails, digest_of
+from aepipe.storage.partition_result import Written
+from aepipe.stores import StorePath
 from aepipe.tables.parquet_reader import GroupRange, slices
 from aepipe.tables.partitions import Partition
 
@@ -51,10 +53,16 @@ log = logging.getLogger(__name__)
 
 CONTRACT = "score/2"
 """Part of every key; increased when the same rows and model would give other outputs."""
+MOST_GROUPED_ROWS = 16_384
+"""Rows of the largest partition whose commit may wait for others: scoring more takes longer than syncing."""
 
 
 class ScoringSlot(Protocol):
     """Place of one partition in a run."""
+
+    @property
+    def group(self) -> CommitGroup | None:
+        """Group that takes the commit of a small partition, to publish it later; None: it is published at once."""
 
     def try_acquire(self) -> bool:
         """Take the right to read the partition if it is free."""
@@ -71,9 +79,14 @@ class ScoringSlot(Protocol):
     def check(self) -> None:
         """Raise the error that stopped the run, if any; called while files are digested."""
 
+    def give_way(self) -> None:
+        """Publish what this thread holds back, and `check`; called while another process writes the partition."""
+
 
 class UnlimitedSlot:
     """Slot of a partition that is scored alone: never waits, never stops."""
+
+    group = None
 
     def try_acquire(self) -> bool:
         """Return True."""
@@ -90,6 +103,9 @@ class UnlimitedSlot:
 
     def check(self) -> None:
         """Do nothing."""
+
+    def give_way(self) -> None:
+        """Do nothing: no commit is held back."""
 
 
 def score_partition(
@@ -120,16 +136,10 @@ def score_partition(
     if bundle.series is not None:
         return score_series(bundle, bundle.series, partition, settings, runner, slot=slot)
     stats, files, outputs = RunStats(), InputFiles(partition.files), Outputs(settings.out)
-    # where flags adapt, no other process may score a partition between the previous one and this one
-    order_lock = outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
-    with begin(outputs, partition, settings, slot) as commit, order_lock:
-
-        def take_key() -> dict[str, str]:
-            with stats.timed("digest"):
-                inputs = files.digest(check=slot.check, known=settings.known)
-            commit.take_key(partition_key(bundle, list(inputs.values()), settings))
-            return inputs
-
+    with ExitStack() as held:
+        commit = held.enter_context(begin(outputs, partition, settings, slot))
+        held.enter_context(_order_lock(outputs, settings, slot))
+        take_key = partial(_take_key, commit, bundle, files, settings, stats, slot)
         inputs = None
         if not (commit.is_first and slot.try_acquire()):
             inputs = take_key()
@@ -150,8 +160,37 @@ def score_partition(
         files.refuse_changed()
         wall_s = perf_counter() - began
         details = score_details(bundle, stats, runner, scoring.plan, settings, inputs, wall_s=wall_s, stream=stream)
-        manifest = commit.publish(model_version=bundle.version, details=details)
-        return PartitionResult.of_manifest(manifest, settings.out, "written")
+        if slot.group is not None and stats.rows <= MOST_GROUPED_ROWS and _can_wait(settings):
+            manifest = commit.stage(model_version=bundle.version, details=details)
+            slot.group.add(commit, held.pop_all())
+        else:
+            manifest = commit.publish(model_version=bundle.version, details=details)
+        return PartitionResult.of_manifest(manifest, settings.out, "written", written=scoring.written(manifest))
+
+
+def _take_key(
+    commit: Commit[ScoreDetails],
+    bundle: Bundle,
+    files: InputFiles,
+    settings: ScoreSettings,
+    stats: RunStats,
+    slot: ScoringSlot,
+) -> dict[str, str]:
+    """Digest the files for the key of the commit, and return their digests by path."""
+    with stats.timed("digest"):
+        inputs = files.digest(check=slot.check, known=settings.known)
+    commit.take_key(partition_key(bundle, list(inputs.values()), settings))
+    return inputs
+
+
+def _order_lock(outputs: Outputs, settings: ScoreSettings, slot: ScoringSlot) -> AbstractContextManager[object]:
+    """Keep other processes, where flags adapt, from scoring a partition between the previous one and this one."""
+    return outputs.in_turn(wait_s=settings.wait_s, check=slot.check) if settings.adaptive else nullcontext()
+
+
+def _can_wait(settings: ScoreSettings) -> bool:
+    """Return False if the next partition needs this one, or if other machines see a lease on it meanwhile."""
+    return not settings.adaptive and not isinstance(settings.out, StorePath)
 
 
 def begin(
@@ -160,7 +199,7 @@ def begin(
     """Begin the commit of a partition. Raises DataUnreadable if it is misplaced."""
     if partition.misplaced:
         raise DataUnreadable(partition.misplaced)
-    return outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.check)
+    return outputs.commit(SCORE, partition.name, force=settings.force, wait_s=settings.wait_s, check=slot.give_way)
 
 
 def refuse_invalid(partition: Partition, stats: RunStats, settings: ScoreSettings) -> None:
@@ -244,7 +283,7 @@ class PartitionScoring:
             else [(self.plan.files[part.file], part.groups) for part in piece.ranges]
         )
         self._rows = self.plan.rows if piece is None else piece.rows
-        self._scorer = BlockScorer(bundle, self.plan.passthrough, features=settings.features)
+        self._scorer = prepared_scorer(bundle, self.plan.passthrough, features=settings.features)
         self._sinks = {name: open_sink(name, table.schema) for name, table in self._scorer.tables.items()}
         memory_mb = memory_mb or default_memory_mb(workers)
         self._limits = read_limits(memory_mb=memory_mb, workers=workers, open_bytes=self.plan.open_bytes)
@@ -256,10 +295,14 @@ class PartitionScoring:
         )
         self._queue: OrderedQueue[Block, Buffers, ScoredBlock] = OrderedQueue(
             self._read_blocks(),
-            make_buffer=partial(self._scorer.buffers, self._block_rows),
+            make_buffer=partial(self._scorer.buffers, min(self._block_rows, max(1, self._rows))),
             buffers=workers + 1,
             deliver=self._write,
         )
+
+    def written(self, manifest: Manifest[ScoreDetails]) -> Written:
+        """Return what is known of the outputs with this manifest."""
+        return Written(manifest, self.plan.facts, self._scorer.fields, self._stats.lowest_p)
 
     @property
     def has_work(self) -> bool:

@@ -1,5 +1,6 @@
 """Counts and timings of one scored partition."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,8 @@ class RunStats:
     """Values that training never saw, by column."""
     cut: Counter[str] = field(default_factory=Counter)
     """Texts and lists that are longer than the model reads, by column."""
+    lowest_p: float = math.inf
+    """Least p-value of a row or cell with a score."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     def add(self, other: "RunStats") -> None:
@@ -49,6 +52,7 @@ class RunStats:
         self.invalid.update(other.invalid)
         self.unseen.update(other.unseen)
         self.cut.update(other.cut)
+        self.lowest_p = min(self.lowest_p, other.lowest_p)
         for stage, seconds in other.seconds.items():
             self.seconds[stage] += seconds
 

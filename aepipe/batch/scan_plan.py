@@ -8,10 +8,12 @@ import pyarrow as pa
 
 from aepipe.encoding import Encoding
 from aepipe.errors import SchemaMismatch
+from aepipe.tables.last_schema import OfLastSchema, Same
 from aepipe.tables.open_files import ParsedFooter
 from aepipe.tables.parquet_reader import READ_ROWS, Footer, read_footer, slices
 from aepipe.tables.schema import Schema
 from aepipe.tables.schema_check import extra_columns, faults
+from aepipe.tables.source_facts import SourceFacts, small_facts
 from aepipe.tables.struct_fields import struct_of_field
 from aepipe.tables.unification import cast_exactly, unify_with_faults
 
@@ -46,6 +48,8 @@ class ScanPlan(NamedTuple):
     extra_columns: tuple[str, ...]
     has_checksums: bool
     """Pages of every file have checksums."""
+    facts: SourceFacts | None
+    """What the footer says about the rows, if the partition is one small file."""
 
 
 def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
@@ -56,7 +60,8 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
         SchemaMismatch: files do not fit the encoding; names every fault of every file.
     """
     footers = [read_footer(path, encoding.columns_read, keep=len(paths) == 1) for path in paths]
-    found = [(footer.path, fault) for footer in footers for fault in faults(encoding.schema, footer.schema)]
+    columns = [_columns_of(footer.schema, Same(encoding)) for footer in footers]
+    found = [(footer.path, fault) for footer, each in zip(footers, columns, strict=True) for fault in each.faults]
     fields = [_passthrough_field(name, encoding.schema, footers) for name in encoding.schema.carried]
     found += [(footers[0].path, fault) for fault in fields if isinstance(fault, str)]
     if found:
@@ -64,14 +69,47 @@ def plan_scan(paths: Sequence[Path], encoding: Encoding) -> ScanPlan:
         first = found[0][0]
         raise SchemaMismatch(str(first), [fault if path == first else f"{path} {fault}" for path, fault in found])
     return ScanPlan(
-        files=tuple(_plan_file(footer, encoding) for footer in footers),
+        files=tuple(
+            FileScan(footer.path, each.read, each.as_codes, footer.parsed)
+            for footer, each in zip(footers, columns, strict=True)
+        ),
         rows=sum(footer.rows for footer in footers),
         row_bytes=max(footer.row_bytes for footer in footers),
         open_bytes=max(footer.open_bytes for footer in footers),
         passthrough=tuple(field for field in fields if isinstance(field, pa.Field)),
-        extra_columns=tuple(sorted({n for footer in footers for n in extra_columns(encoding.schema, footer.schema)})),
+        extra_columns=tuple(sorted({name for each in columns for name in each.extra})),
         has_checksums=all(footer.has_checksums for footer in footers),
+        facts=small_facts(footers[0]) if len(footers) == 1 else None,
     )
+
+
+class _Columns(NamedTuple):
+    """Columns of a file, as far as its schema tells."""
+
+    read: tuple[str, ...]
+    as_codes: tuple[str, ...]
+    extra: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def _find_columns(schema: pa.Schema, same: Same[Encoding]) -> _Columns:
+    encoding, names = same.value, set(schema.names)
+    if found := faults(encoding.schema, schema):
+        return _Columns((), (), (), tuple(found))
+    categories = {category.name for category in encoding.layout.categories}
+    fields = struct_of_field(schema)  # Arrow reads dictionaries at the top level only
+    read = tuple(name for name in encoding.columns_read if name in names)
+    return _Columns(
+        read=read,
+        as_codes=tuple(
+            name for name in read if name in categories and name not in fields and schema.field(name).type in _TEXT
+        ),
+        extra=tuple(extra_columns(encoding.schema, schema)),
+        faults=(),
+    )
+
+
+_columns_of = OfLastSchema(_find_columns)
 
 
 def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> dict[str, pa.Array]:
@@ -81,18 +119,6 @@ def passthrough_columns(batch: pa.RecordBatch, fields: Sequence[pa.Field]) -> di
         SchemaMismatch: a value would change in the type of its field.
     """
     return {field.name: cast_exactly(batch, field) for field in fields}
-
-
-def _plan_file(footer: Footer, encoding: Encoding) -> FileScan:
-    columns = tuple(name for name in encoding.columns_read if name in footer.schema.names)
-    categories = {category.name for category in encoding.layout.categories}
-    fields = struct_of_field(footer.schema)  # Arrow reads dictionaries at the top level only
-    as_codes = tuple(
-        name
-        for name in columns
-        if name in categories and name not in fields and footer.schema.field(name).type in _TEXT
-    )
-    return FileScan(footer.path, columns, as_codes, footer.parsed)
 
 
 def _passthrough_field(column: str, schema: Schema, footers: Sequence[Footer]) -> pa.Field | str | None:

@@ -5,8 +5,10 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Literal
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from aepipe.inference.golden_check import check_golden
 from aepipe.inference.memory_budget import batch_rows, default_memory_mb, partitions_at_once
 from aepipe.inference.session import Session, usable_device
 from aepipe.progress import Progress
-from aepipe.storage import Outputs, PartitionResult
+from aepipe.storage import CommitGroup, Outputs, PartitionResult
 from aepipe.tables.arrow_memory import keep_freed_memory
 from aepipe.tables.parquet_reader import open_bytes
 from aepipe.tables.partitions import Partition
@@ -32,6 +34,10 @@ __all__ = ["MachineSettings", "PartitionResult", "Progress", "ScoreSettings", "r
 log = logging.getLogger(__name__)
 
 _SESSIONS_PER_GPU = 2
+_MOST_HELD = 32
+"""Commits of small partitions that a worker publishes together."""
+_MOST_HELD_S = 1.0
+"""Seconds after which it publishes fewer."""
 
 
 def run(
@@ -167,49 +173,94 @@ def _work(
     worker: int,
 ) -> None:
     """Score partitions, and help with others, until nothing is left."""
-    try:
-        runner = pool.runner(worker)
-        while (task := scheduler.take()) is not None:
-            if isinstance(task, PartitionScoring):
-                task.work_on(runner)
-            else:
-                _score(pool, scheduler, PartitionSlot(scheduler, task, runner), partitions[task], settings)
-    except BaseException as error:
-        scheduler.stop(error)
-        raise
+    _Worker(pool, scheduler, partitions, settings).work(worker)
 
 
-def _score(
-    pool: LocalEngine,
-    scheduler: PartitionScheduler,
-    slot: PartitionSlot,
-    partition: Partition,
-    settings: ScoreSettings,
-) -> None:
-    """Score one partition and report its result to the scheduler."""
-    name = partition.name
-    try:
-        result = score_task(
-            pool.bundle,
-            partition,
-            settings,
-            slot.runner,
-            workers=pool.workers,
-            memory_mb=pool.memory_mb,
-            slot=slot,
-        )
-    except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
-        Outputs(settings.out).quarantine(name, str(error), partition.files)
-        result = PartitionResult(partition=name, status="quarantined", reason=str(error))
-    except (pa.ArrowException, UnicodeError) as error:  # values that Arrow reads but cannot convert
-        reason = f"partition {name} has values that cannot be decoded: {error}. Write its files again."
-        Outputs(settings.out).quarantine(name, reason, partition.files)
-        result = PartitionResult(partition=name, status="quarantined", reason=reason)
-    except PartitionInvalid as error:  # a note cannot have such a name
-        log.warning("%s", error)
-        result = PartitionResult(partition=name, status="quarantined", reason=str(error))
-    except Busy as error:
-        scheduler.fail(slot.index, error)
-        return
-    log.info("%s is %s", name, result.status)
-    scheduler.complete(slot.index, result)
+class _Worker:
+    """Thread that scores partitions; it holds small ones back to publish several together."""
+
+    def __init__(
+        self,
+        pool: LocalEngine,
+        scheduler: PartitionScheduler,
+        partitions: Sequence[Partition],
+        settings: ScoreSettings,
+    ) -> None:
+        self._pool = pool
+        self._scheduler = scheduler
+        self._partitions = partitions
+        self._settings = settings
+        self._group = CommitGroup()
+        self._results: list[tuple[int, PartitionResult]] = []
+        self._published_at = monotonic()
+
+    def work(self, number: int) -> None:
+        """Score partitions, and help with others, until nothing is left."""
+        try:
+            runner = self._pool.runner(number)
+            while (task := self._next_task()) is not None:
+                if isinstance(task, PartitionScoring):
+                    task.work_on(runner)
+                else:
+                    self._score(task, runner)
+        except BaseException as error:
+            self._scheduler.stop(error)
+            with suppress(OSError):  # the first error is raised
+                self._publish()
+            raise
+
+    def _next_task(self) -> int | PartitionScoring | None:
+        """Return what to do next; before waiting for it, publish what is held back."""
+        if self._results:
+            task = self._scheduler.take(may_wait=False)
+            if task is not None:
+                return task
+            self._publish()
+        return self._scheduler.take()
+
+    def _publish(self) -> None:
+        """Publish the commits that are held back, and report their results to the scheduler."""
+        results, self._results = self._results, []
+        self._group.publish()
+        self._published_at = monotonic()
+        for index, result in results:
+            log.info("%s is %s", result.partition, result.status)
+            self._scheduler.complete(index, result)
+
+    def _score(self, index: int, runner: Runner[Session]) -> None:
+        """Score one partition, and report its result unless it is held back."""
+        try:
+            result = self._result(index, runner)
+        except Busy as error:
+            self._scheduler.fail(index, error)
+            return
+        self._results.append((index, result))
+        held = len(self._group)
+        if held in (0, _MOST_HELD) or monotonic() - self._published_at > _MOST_HELD_S:
+            self._publish()
+
+    def _result(self, index: int, runner: Runner[Session]) -> PartitionResult:
+        """Score one partition; quarantine it if that is not possible. Raises Busy."""
+        pool, settings, partition = self._pool, self._settings, self._partitions[index]
+        name = partition.name
+        slot = PartitionSlot(self._scheduler, index, runner, self._group)
+        try:
+            return score_task(
+                pool.bundle,
+                partition,
+                settings,
+                runner,
+                workers=pool.workers,
+                memory_mb=pool.memory_mb,
+                slot=slot,
+            )
+        except (DataUnreadable, SchemaMismatch, TooManyInvalid) as error:
+            Outputs(settings.out).quarantine(name, str(error), partition.files)
+            return PartitionResult(partition=name, status="quarantined", reason=str(error))
+        except (pa.ArrowException, UnicodeError) as error:  # values that Arrow reads but cannot convert
+            reason = f"partition {name} has values that cannot be decoded: {error}. Write its files again."
+            Outputs(settings.out).quarantine(name, reason, partition.files)
+            return PartitionResult(partition=name, status="quarantined", reason=reason)
+        except PartitionInvalid as error:  # a note cannot have such a name
+            log.warning("%s", error)
+            return PartitionResult(partition=name, status="quarantined", reason=str(error))

@@ -8,7 +8,7 @@ from aepipe.batch.partition_scorer import PartitionScoring
 from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
 from aepipe.progress import Progress, count_rows
-from aepipe.storage import PartitionResult
+from aepipe.storage import CommitGroup, PartitionResult
 
 
 class PartitionScheduler:
@@ -44,14 +44,20 @@ class PartitionScheduler:
         self._changed = threading.Condition()
         self._reporting = threading.Lock()
 
-    def take(self) -> int | PartitionScoring | None:
-        """Return the index of a partition to start, or a scoring to join; wait for one. None: all is done."""
+    def take(self, *, may_wait: bool = True) -> int | PartitionScoring | None:
+        """Return the index of a partition to start, or a scoring to join; wait for one. None: all is done.
+
+        may_wait: False for a thread that holds results back, which others may wait for: return a partition to start, or
+            None if there is none.
+        """
         with self._changed:
             while self._error is None:
                 may_start = not self._in_turn or all(self._results[: self._started])
                 if self._started < len(self._names) and may_start:
                     self._started += 1
                     return self._started - 1
+                if not may_wait:
+                    return None
                 scoring = next(iter(self._being_read), None)
                 if scoring is not None or all(self._results):
                     return scoring
@@ -147,6 +153,8 @@ class PartitionSlot:
     scheduler: PartitionScheduler
     index: int
     runner: Runner[Session]
+    group: CommitGroup
+    """Commits that the owner holds back."""
 
     def try_acquire(self) -> bool:
         """Take the right to read the partition if it is free."""
@@ -154,6 +162,9 @@ class PartitionSlot:
 
     def acquire(self) -> None:
         """Work on other partitions until this one may be read."""
+        if self.try_acquire():
+            return
+        self.group.publish()
         while (other := self.scheduler.acquire_slot(self.index)) is not None:
             other.work_on(self.runner)
 
@@ -168,3 +179,8 @@ class PartitionSlot:
     def check(self) -> None:
         """Raise the error that stopped the run, if any."""
         self.scheduler.check()
+
+    def give_way(self) -> None:
+        """Publish the commits that the owner holds back: the other process may wait for one of them."""
+        self.group.publish()
+        self.check()

@@ -88,6 +88,13 @@ class PostProcessor:
         p_value = calibration.cells.p_values(scores[:, 0])
         return CellPredictions(column, scores[:, 0], p_value, calibration.is_cell_anomaly(p_value))
 
+    @staticmethod
+    def lowest_p(predictions: Predictions) -> float:
+        """Return the least p-value of a row or cell with a score; infinity without any."""
+        valid, cells = predictions.invalid == 0, predictions.cells
+        lowest = predictions.p_value.min(initial=np.inf, where=valid)
+        return float(lowest if cells is None else cells.p_value.min(initial=lowest, where=valid))
+
     def count_reasons(self, predictions: Predictions) -> dict[str, int]:
         """Count the flagged rows, by first reason; empty for a model without reasons."""
         if not (predictions.reason.shape[1] and predictions.is_anomaly.any()):

@@ -75,6 +75,8 @@ def _rank(alarm: Alarm) -> tuple[float, float]:
 
 def _lowest_p(night: PartitionResult) -> float:
     """Return a lower bound of the p-values of a partition, by the statistics of its scores; 0 if there is none."""
+    if night.written is not None:
+        return night.written.lowest_p
     assert night.scores is not None
     names = [name for name in ("p_value", CELL_P_VALUE) if name in read_footer(night.scores).schema.names]
     lowest = [low for low, _ in column_ranges([night.scores], names).values()]

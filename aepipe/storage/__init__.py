@@ -13,6 +13,7 @@ from aepipe.storage.atomic_files import (
     replace,
 )
 from aepipe.storage.commit import Commit
+from aepipe.storage.commit_group import CommitGroup
 from aepipe.storage.digests import digest_bytes, digest_file, digest_of, sha256_bytes, source_digest
 from aepipe.storage.locks import lock
 from aepipe.storage.manifest import FileRecord, Manifest
@@ -48,6 +49,7 @@ __all__ = [
     "SCORE",
     "TRAVERSE",
     "Commit",
+    "CommitGroup",
     "FileRecord",
     "ImputeDetails",
     "Manifest",

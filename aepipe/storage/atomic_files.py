@@ -6,7 +6,8 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from aepipe.storage.object_writes import delete_object, put_object, upload
 from aepipe.stores import StorePath
 
 _APPEND_WAIT_S = 30.0
+_SYNC_THREADS = 4  # a journal writes what several threads wait for at once: a third of the time for 48 files on ext4
+_SYNCED_BY_THREADS = 8
 
 
 def put_bytes(path: Path, data: bytes) -> None:
@@ -191,29 +194,39 @@ def replace(source: Path, target: Path) -> None:
 
     A local file that becomes an object is uploaded, then deleted.
     """
-    if isinstance(target, StorePath):
-        if isinstance(source, StorePath):
-            put_object(target, source.read_bytes())
-            delete_object(source)
-        else:
-            upload(source, target)
-            source.unlink()
-        return
     make_folder(target.parent)
-    source.replace(target)
+    rename(source, target)
     sync(target.parent)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename `source` to `target` as `replace` does; the caller makes the folder of `target` before, and syncs it."""
+    if not isinstance(target, StorePath):
+        source.replace(target)
+    elif isinstance(source, StorePath):
+        put_object(target, source.read_bytes())
+        delete_object(source)
+    else:
+        upload(source, target)
+        source.unlink()
 
 
 def remove(path: Path) -> None:
     """Remove a file, if it exists, and sync its folder."""
+    if unlink(path):
+        sync(path.parent)
+
+
+def unlink(path: Path) -> bool:
+    """Remove a file, and return whether there was one; the caller syncs its folder."""
     if isinstance(path, StorePath):
         delete_object(path)
-        return
+        return True
     try:
         path.unlink()
     except FileNotFoundError:
-        return
-    sync(path.parent)
+        return False
+    return True
 
 
 def refuse_unwritable(folder: Path) -> None:
@@ -227,11 +240,35 @@ def refuse_unwritable(folder: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, and sync them; an object store needs none."""
+    make_folders([folder])
+
+
+def make_folders(folders: Iterable[Path]) -> None:
+    """Make folders and their parents, and sync each folder that got a new one once; an object store needs none."""
+    changed: dict[Path, None] = {}
+    for folder in dict.fromkeys(folders):
+        _make_folder(folder, changed)
+    sync_all(changed)
+
+
+def _make_folder(folder: Path, changed: dict[Path, None]) -> None:
     if isinstance(folder, StorePath) or folder.is_dir():
         return
-    make_folder(folder.parent)
+    _make_folder(folder.parent, changed)
     folder.mkdir(exist_ok=True)
-    sync(folder.parent)
+    changed[folder.parent] = None
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Flush files or folders to disk, each once; many at a time, as their waits overlap."""
+    different = list(dict.fromkeys(paths))
+    if len(different) < _SYNCED_BY_THREADS:
+        for path in different:
+            sync(path)
+        return
+    with ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="aepipe-sync") as threads:
+        for _ in threads.map(sync, different):
+            pass
 
 
 def make_private_folder(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 The order lets a process that is killed at any step leave complete files, and enough to finish or to discard the commit:
 staged files synced -> staged manifest synced -> every output but the last replaced -> the last one replaced, which
-is the commit -> the staged manifest becomes the manifest.
+is the commit -> the staged manifest becomes the manifest. Several commits take each step together, so that a folder
+that they share is synced once; each is acknowledged when all are on disk.
 
 In an object store the staged files lie on this machine, and to replace an output is to upload it; the staged manifest
 lies in the store, so that another machine finishes or discards a commit that broke off.
@@ -13,14 +14,25 @@ footer and for the pages, and fails if a commit falls between; `pyarrow.parquet.
 
 import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 import pyarrow as pa
 
-from aepipe.storage.atomic_files import make_folder, make_private_folder, put_bytes, put_json, remove, replace
+from aepipe.storage.atomic_files import (
+    make_folders,
+    make_private_folder,
+    naming,
+    put_bytes,
+    remove,
+    rename,
+    replace,
+    sync,
+    sync_all,
+    unlink,
+)
 from aepipe.storage.manifest import D, FileRecord, Manifest
 from aepipe.storage.parquet_writer import ParquetSink, StagedFile
 from aepipe.storage.paths import FILE, HIDDEN, PartitionPaths, local_staging
@@ -31,6 +43,45 @@ from aepipe.stores import StorePath
 _log = logging.getLogger(__name__)
 
 REASON = "reason.txt"
+
+
+class Staged(NamedTuple):
+    """Files of a commit that are complete, and its manifest, which is not written yet."""
+
+    paths: PartitionPaths
+    manifest: Manifest[Any]
+    content: bytes
+    """Content of the manifest's file."""
+
+    def write_manifest(self) -> None:
+        """Write the staged manifest; in an object store, it is durable at once."""
+        if isinstance(self.paths.staged_manifest, StorePath):
+            put_bytes(self.paths.staged_manifest, self.content)
+            return
+        # not by a rename: one that is not complete cannot be parsed, and `recover` discards the commit
+        with naming(self.paths.staged_manifest):
+            self.paths.staged_manifest.write_bytes(self.content)
+
+    def refuse_other_file_system(self) -> None:
+        """Raise OSError if the staged files cannot be renamed to the outputs."""
+        if isinstance(self.paths.root, StorePath):
+            return  # an upload may come from any file system
+        device = self.paths.staging.stat().st_dev
+        for folder in self.output_folders:
+            if folder.stat().st_dev != device:
+                raise OSError(errno.EXDEV, f"is on another file system than {self.paths.root / HIDDEN}", str(folder))
+
+    @property
+    def output_folders(self) -> tuple[Path, ...]:
+        """Folders that must be there before an output is replaced."""
+        return tuple(self.paths.final(output).parent for output in self.manifest.files)
+
+    @property
+    def local_files(self) -> Iterator[Path]:
+        """Yield the staged files that must be on disk before an output is replaced."""
+        if not isinstance(self.paths.root, StorePath):
+            yield from (self.paths.staged(output) for output in self.manifest.files)
+            yield self.paths.staged_manifest
 
 
 class Commit(Generic[D]):
@@ -58,6 +109,7 @@ class Commit(Generic[D]):
         self._kind = kind
         self._paths = paths
         self._sinks: dict[str, ParquetSink] = {}
+        self._staged: Staged | None = None
         self._publishing = False
         self._over = False
 
@@ -82,12 +134,24 @@ class Commit(Generic[D]):
             raise ValueError(f"{output!r} of partition {self._paths.partition!r} is open already")
         if isinstance(self._paths.root, StorePath):
             make_private_folder(local_staging(str(self._paths.root)).parent)
-        sink = ParquetSink(self._paths.staged(output), schema, compression=compression)
+        make_folders([self._paths.staging.parent])
+        self._paths.staging.mkdir(exist_ok=True)  # `roll_forward` syncs it
+        sink = ParquetSink(self._paths.staged(output), schema, compression=compression, is_synced=False)
         self._sinks[output] = sink
         return sink
 
     def publish(self, *, model_version: str, details: D) -> Manifest[D]:
         """Replace the outputs and return their manifest; outputs that were not opened are removed.
+
+        Raises:
+            ValueError: outputs differ in rows, the last output of the run was not opened, or the key is not set.
+        """
+        manifest = self.stage(model_version=model_version, details=details)
+        publish([self])
+        return manifest
+
+    def stage(self, *, model_version: str, details: D) -> Manifest[D]:
+        """Complete the staged files and return the manifest that `publish` of this module writes with them.
 
         Raises:
             ValueError: outputs differ in rows, the last output of the run was not opened, or the key is not set.
@@ -103,7 +167,7 @@ class Commit(Generic[D]):
             output: FileRecord(path=self._paths.relative(output), rows=file.rows, bytes=file.bytes, digest=file.digest)
             for output, file in staged.items()
         }
-        manifest = self._kind.manifest_type(
+        manifest, content = self._kind.manifest_type(
             partition=self._paths.partition,
             key=self.key,
             kind_of_run=self._kind.name,
@@ -112,19 +176,24 @@ class Commit(Generic[D]):
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             details=details,
         ).sealed()
-        self._confirm_lock()
-        put_json(self._paths.staged_manifest, manifest.model_dump(mode="json"))
-        for output in manifest.files:
-            folder = self._paths.final(output).parent
-            make_folder(folder)
-            if isinstance(folder, StorePath):
-                continue  # an upload may come from any file system
-            if folder.stat().st_dev != self._paths.staging.stat().st_dev:
-                raise OSError(errno.EXDEV, f"is on another file system than {self._paths.root / HIDDEN}", str(folder))
-        self._publishing = True
-        roll_forward(self._paths, manifest)
-        self._over = True
+        self._sinks.clear()  # with their buffers: the commit may wait for others
+        self._staged = Staged(self._paths, manifest, content)
         return manifest
+
+    def confirm_staged(self) -> "Staged":
+        """Return what was staged, unless the lock was lost. Raises Busy, or ValueError if nothing was staged."""
+        if self._staged is None or self._publishing or self._over:
+            raise ValueError(f"partition {self._paths.partition!r} is not staged, or is published. Call stage first.")
+        self._confirm_lock()
+        return self._staged
+
+    def begin_publishing(self) -> None:
+        """Leave the staged files to the next commit if publishing breaks off from now on."""
+        self._publishing = True
+
+    def complete(self) -> None:
+        """Record that the outputs are published."""
+        self._over = True
 
     def quarantine(self, reason: str, *, attachments: Mapping[str, bytes]) -> Path:
         """Move the staged rows to quarantine with the reason and attached files; publish nothing.
@@ -143,6 +212,7 @@ class Commit(Generic[D]):
         for name, content in attachments.items():
             put_bytes(folder / name, content)
         put_bytes(folder / REASON, f"{reason}\n".encode())
+        sync(staged.path)
         replace(staged.path, path)
         for sink in self._sinks.values():
             sink.abort()
@@ -161,11 +231,11 @@ class Commit(Generic[D]):
         for sink in self._sinks.values():
             sink.abort()
         discard(self._paths)
-        if self._sinks and not failed:
+        if (self._sinks or self._staged is not None) and not failed:
             _log.warning("%s was written but not published: discarded", self._paths.partition)
 
     def _refuse_if_over(self) -> None:
-        if self.done is not None or self._publishing or self._over:
+        if self.done is not None or self._staged is not None or self._over:
             raise ValueError(
                 f"partition {self._paths.partition!r} is closed under key {self.key!r}: no rows can be added"
             )
@@ -195,7 +265,9 @@ def recover(paths: PartitionPaths) -> None:
     manifest = paths.kind.read_manifest(paths.staged_manifest)
     if manifest is not None and _is_complete(paths, manifest):
         _log.warning("%s: finishing the commit of a process that was killed", paths.partition)
-        roll_forward(paths, manifest)
+        staged = Staged(paths, manifest, b"")
+        make_folders(staged.output_folders)
+        roll_forward([staged])
         return
     _log.warning("%s: discarding what a killed process left", paths.partition)
     published = paths.kind.read_manifest(paths.manifest)
@@ -210,16 +282,56 @@ def _is_complete(paths: PartitionPaths, manifest: Manifest[Any]) -> bool:
     return all(record.describes(found[output]) for output, record in manifest.files.items())
 
 
-def roll_forward(paths: PartitionPaths, manifest: Manifest[Any]) -> None:
-    """Replace the outputs by the staged ones; can be repeated after a kill at any step."""
-    for output in paths.outputs:
-        if output not in manifest.files:
-            remove(paths.final(output))
-        elif paths.staged(output).exists():
-            replace(paths.staged(output), paths.final(output))
-    replace(paths.staged_manifest, paths.manifest)
-    discard(paths)
-    release(paths)
+def publish(commits: Sequence[Commit[Any]]) -> None:
+    """Replace the outputs of staged commits, all at each step before any at the next.
+
+    Raises:
+        Busy: a lock was lost.
+        OSError: a file cannot be written; commits whose publishing broke off are finished by their next run.
+    """
+    staged = [commit.confirm_staged() for commit in commits]
+    for each in staged:
+        each.write_manifest()
+    make_folders(folder for each in staged for folder in each.output_folders)
+    for each in staged:
+        each.refuse_other_file_system()
+    for commit in commits:
+        commit.begin_publishing()
+    roll_forward(staged)
+    for commit in commits:
+        commit.complete()
+
+
+def roll_forward(staged: Sequence[Staged]) -> None:
+    """Replace outputs by staged ones, whose folders are there; can be repeated after a kill at any step."""
+    # before any rename: a commit that is finished after a kill must not lose its files in a power cut
+    sync_all(path for each in staged for path in each.local_files if path.exists())
+    for folder in [each.paths.staging for each in staged if not isinstance(each.paths.root, StorePath)]:
+        sync(folder)  # after its files it takes 0.1 ms: threads would cost more
+    sync_all(each.paths.staging.parent for each in staged if not isinstance(each.paths.root, StorePath))
+    for output in dict.fromkeys(output for each in staged for output in each.paths.outputs):
+        changed = [path for each in staged if (path := _replace_output(each, output)) is not None]
+        sync_all(changed)
+    make_folders(each.paths.manifest.parent for each in staged)
+    for each in staged:
+        rename(each.paths.staged_manifest, each.paths.manifest)
+    sync_all(each.paths.manifest.parent for each in staged)
+    for each in staged:
+        discard(each.paths)
+        release(each.paths)
+
+
+def _replace_output(staged: Staged, output: str) -> Path | None:
+    """Replace or remove one output, and return the folder to sync; None if nothing was changed."""
+    paths = staged.paths
+    final = paths.final(output)
+    if output in staged.manifest.files:
+        source = paths.staged(output)
+        if not source.exists():
+            return None
+        rename(source, final)
+        return final.parent
+    return final.parent if unlink(final) else None
 
 
 def discard(paths: PartitionPaths) -> None:

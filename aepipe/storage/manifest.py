@@ -58,10 +58,11 @@ class Manifest(FrozenModel, Generic[D]):
     def _without_absent_digest(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {name: value for name, value in serialize(self).items() if name != "digest" or value is not None}
 
-    def sealed(self) -> Self:
-        """Return the manifest with the digest of its other fields."""
+    def sealed(self) -> tuple[Self, bytes]:
+        """Return the manifest with the digest of its other fields, and the content of its file."""
         document = self.model_dump(mode="json", exclude={"digest"})
-        return self.model_copy(update={"digest": digest_bytes(json_bytes(document))})
+        digest = digest_bytes(json_bytes(document))
+        return self.model_copy(update={"digest": digest}), json_bytes({**document, "digest": digest})
 
 
 def was_changed(document: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ _PAGE_BYTES = 1 << 20
 
 
 class StagedFile(NamedTuple):
-    """A complete, synced Parquet file."""
+    """A complete Parquet file."""
 
     path: Path
     rows: int
@@ -62,7 +62,7 @@ def _read(path: Path, columns: Sequence[str] | None) -> pa.Table:
 def put_parquet(path: Path, table: pa.Table | pa.RecordBatch, *, compression: str = "snappy") -> StagedFile:
     """Write a table to `path`: readers see the old file or the new one, and the new one survives a power cut."""
     with replacing(path) as temp:
-        sink = ParquetSink(temp, table.schema, compression=compression)
+        sink = ParquetSink(temp, table.schema, compression=compression, is_synced=False)
         try:
             sink.write(table)
             staged = sink.close()
@@ -77,10 +77,17 @@ class ParquetSink:
 
     Batches of fewer than 16,384 rows are copied and collected into larger row groups. The caller may overwrite the
     memory of a batch once `write` returns.
+
+    Args:
+        path: the file.
+        schema: its columns.
+        compression: codec of the pages.
+        is_synced: flush the file to disk when it is closed; False: the caller does, together with other files.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, compression: str = "snappy") -> None:
+    def __init__(self, path: Path, schema: pa.Schema, *, compression: str = "snappy", is_synced: bool = True) -> None:
         make_folder(path.parent)
+        self._is_synced = is_synced
         self.path = path
         self.schema = schema
         self._rows = 0
@@ -127,7 +134,7 @@ class ParquetSink:
             self._write_collected()
 
     def close(self) -> StagedFile:
-        """Complete and sync the file; return the same value when called again."""
+        """Complete the file; return the same value when called again."""
         if self._staged is None:
             self._staged = self._finish()
         return self._staged
@@ -162,7 +169,8 @@ class ParquetSink:
         self._write_collected()
         self._writer.close()
         self._stream.flush()
-        self._file.sync()
+        if self._is_synced:
+            self._file.sync()
         self._stream.close()
         with naming(self.path):
             found = pq.read_metadata(self.path).num_rows

@@ -1,16 +1,31 @@
 """Result of scoring one partition, the one shape that jobs, flows, the command line and the report show."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import model_serializer
+from pydantic import SkipValidation, model_serializer
 
 from aepipe.frozen import FrozenModel
 from aepipe.storage.manifest import Manifest
 from aepipe.storage.run_details import ScoreDetails
+from aepipe.tables.source_facts import Fields, SourceFacts
 
 Status = Literal["written", "already done", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Facts about a partition from the run that has just written it, so that no file is read again to find out."""
+
+    manifest: Manifest[ScoreDetails]
+    source: SourceFacts | None
+    """None: the source is large, or more than one file."""
+    fields: Mapping[str, Fields]
+    """Columns of each output."""
+    lowest_p: float
+    """Lower bound of the p-values of its alarms."""
 
 
 class PartitionResult(FrozenModel):
@@ -29,9 +44,13 @@ class PartitionResult(FrozenModel):
     reason: str = ""
     created_at: str = ""
     """Time of the commit, ISO 8601; empty if the partition is quarantined."""
+    written: SkipValidation[Written | None] = None
+    """None if this run did not write it, or does not know more than its files."""
 
     @classmethod
-    def of_manifest(cls, manifest: Manifest[ScoreDetails], root: Path, status: Status) -> "PartitionResult":
+    def of_manifest(
+        cls, manifest: Manifest[ScoreDetails], root: Path, status: Status, *, written: Written | None = None
+    ) -> "PartitionResult":
         """Return the result of a committed partition; root: the folder of the outputs."""
         shown = ("scores", "features", "events")
         paths = {output: root / record.path for output, record in manifest.files.items() if output in shown}
@@ -40,6 +59,7 @@ class PartitionResult(FrozenModel):
             status=status,
             details=manifest.details,
             created_at=manifest.created_at,
+            written=written,
             **paths,
         )
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ DRIFT = "drift"
 _LONGEST = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PartitionPaths:
     """Paths of one kind of run of one partition."""
 
@@ -42,7 +43,7 @@ class PartitionPaths:
     def outputs(self) -> tuple[str, ...]:
         return self.kind.outputs
 
-    @property
+    @cached_property
     def staging(self) -> Path:
         """Folder of the files before their commit, on this machine if the outputs are in an object store."""
         below = Path(HIDDEN, "staging", self.kind.name, _flat(self.partition))
@@ -50,37 +51,37 @@ class PartitionPaths:
             return local_staging(str(self.root)) / below
         return self.root / below
 
-    @property
+    @cached_property
     def staged_manifest(self) -> Path:
         """Manifest of a commit that is not finished; in an object store, every machine sees it there."""
         if isinstance(self.root, StorePath):
             return self.root / HIDDEN / "staging" / self.kind.name / f"{_flat(self.partition)}.json"
         return self.staging / "manifest.json"
 
-    @property
+    @cached_property
     def pieces(self) -> Path:
         """Folder of scored pieces that are not joined yet."""
         return self.root / HIDDEN / "pieces" / self.kind.name / _flat(self.partition)
 
-    @property
+    @cached_property
     def manifest(self) -> Path:
         return manifests_folder(self.root, self.kind) / f"{self.partition}.json"
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         return self.root / HIDDEN / "locks" / self.kind.name / f"{_flat(self.partition)}.lock"
 
-    @property
+    @cached_property
     def quarantine(self) -> Path:
         """Note that the partition cannot be scored."""
         return quarantine_folder(self.root) / f"{self.partition}.json"
 
-    @property
+    @cached_property
     def forgotten(self) -> Path:
         """Note that the partition is being or was removed on request."""
         return forgotten_folder(self.root) / f"{self.partition}.json"
 
-    @property
+    @cached_property
     def quarantined_rows(self) -> Path:
         """Folder of rows that were written and quarantined; starts with _, as no partition does."""
         return quarantine_folder(self.root) / f"_{self.outputs[-1]}" / self.partition

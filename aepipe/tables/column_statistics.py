@@ -43,7 +43,7 @@ def null_counts(footers: Sequence[Footer]) -> dict[str, int]:
     found = dict.fromkeys(names, 0)
     unknown: set[str] = set()
     for footer in footers:
-        groups = row_groups_of(footer.path, None)
+        groups = footer.all_groups
         stated: dict[str, list[int]] = {name: [] for name in footer.schema.names}
         for chunk in (chunk for group in groups for chunk in group.chunks):
             if chunk.nulls is not None and chunk.path in stated:

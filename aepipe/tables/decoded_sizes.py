@@ -62,14 +62,16 @@ def large_open_bytes(path: Path, groups: Sequence[RowGroup]) -> int:
     Raises:
         OSError: the file cannot be read.
     """
+    large = [RowGroup(rows, tuple(chunk for chunk in chunks if not _opens_little(chunk))) for rows, chunks in groups]
+    if not any(group.chunks for group in large):
+        return 0
     with path.open("rb") as file:
-        return max((_large_bytes(file, group) for group in groups), default=0)
+        return max(_large_bytes(file, group) for group in large)
 
 
 def _large_bytes(file: BinaryIO, group: RowGroup) -> int:
-    found = (chunk for chunk in group.chunks if not _opens_little(chunk))
-    sizes = (_ChunkPages(0, group.rows, chunk, tuple(read_pages(file, chunk))).open_bytes for chunk in found)
-    return sum(size for size in sizes if size > _ORDINARY_BYTES)
+    pages = (_ChunkPages(0, group.rows, chunk, tuple(read_pages(file, chunk))) for chunk in group.chunks)
+    return sum(each.open_bytes for each in pages if each.open_bytes > _ORDINARY_BYTES)
 
 
 class _ChunkPages(NamedTuple):
@@ -284,11 +286,13 @@ def _columns(schema: pq.ParquetSchema, columns: Sequence[str] | None, as_codes: 
     for index in range(len(schema)):
         column = schema.column(index)
         path = column.path
-        if wanted is None or any(
-            name in wanted for name in accumulate(path.split("."), lambda path, part: f"{path}.{part}")
+        if (
+            wanted is None
+            or path in wanted
+            or any(name in wanted for name in accumulate(path.split("."), lambda path, part: f"{path}.{part}"))
         ):
-            fixed = column.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else None
-            width = _WIDTHS.get(column.physical_type, fixed)
+            kind = column.physical_type
+            width = column.length if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDTHS.get(kind)
             found[path] = _Column(path, width, column.max_repetition_level, path in as_codes)
     return found
 

@@ -22,6 +22,7 @@ from aepipe.stores.connection import is_from_store, retried, unavailable
 from aepipe.tables.arrow_arrays import schema_without_views, without_views
 from aepipe.tables.arrow_memory import return_freed_memory
 from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_bytes
+from aepipe.tables.last_schema import OfLastSchema
 from aepipe.tables.open_files import FooterContent, ParsedFooter, Stamp, is_kept_open, of_file, stamp_of
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_pages, read_row_groups
 from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
@@ -74,7 +75,7 @@ class Footer:
     rows: int
     _fields: tuple[pa.Field, ...]
     """Columns to count in the sizes."""
-    _bytes: int
+    _footer_bytes: int
     _stamp: Stamp
     _metadata: pq.FileMetaData | None = field(repr=False, compare=False)
 
@@ -102,7 +103,7 @@ class Footer:
     @cached_property
     def open_bytes(self) -> int:
         """Estimated memory of footer, dictionaries and pages while rows are read. Raises DataUnreadable."""
-        return _open_bytes(self.path, self._groups, self._bytes)
+        return _open_bytes(self.path, self._groups, self._footer_bytes)
 
     @property
     def parsed(self) -> ParsedFooter | None:
@@ -114,9 +115,19 @@ class Footer:
         content = FooterContent(self._metadata, self._groups if is_complete and is_small else None)
         return ParsedFooter(self.path, self._stamp, content)
 
+    @property
+    def bytes(self) -> int | None:
+        """Size of the file; None for an object in a store."""
+        return None if self._stamp is None else self._stamp[1]
+
+    @cached_property
+    def all_groups(self) -> tuple[RowGroup, ...]:
+        """Row groups with the chunks of all columns. Raises DataUnreadable."""
+        return row_groups_of(self.path, None)
+
     @cached_property
     def _groups(self) -> tuple[RowGroup, ...]:
-        return row_groups_of(self.path, {field.name for field in self._fields})
+        return _chunks_of(self.all_groups, {field.name for field in self._fields})
 
     @property
     def _nested_groups(self) -> tuple[RowGroup, ...]:
@@ -139,12 +150,21 @@ def read_footer(path: Path, columns: Sequence[str] | None = None, *, keep: bool 
     with _opening(path):
         stamp = stamp_of(path)
     with _open(path) as file:
-        schema, metadata = with_struct_fields(schema_without_views(file.schema_arrow)), file.metadata
-        tops = struct_of_field(file.schema_arrow)
-        stored = None if columns is None else {tops.get(name, name) for name in columns}
-        wanted = tuple(field for field in file.schema_arrow if stored is None or field.name in stored)
+        schema, wanted = _described(file.schema_arrow, None if columns is None else tuple(columns))
+        metadata = file.metadata
         size = metadata.serialized_size
         return Footer(path, schema, metadata.num_rows, wanted, size, stamp, metadata if keep else None)
+
+
+def _describe(stored: pa.Schema, columns: tuple[str, ...] | None) -> tuple[pa.Schema, tuple[pa.Field, ...]]:
+    """Return the columns of a file, with the fields of structs, and those to count in its sizes."""
+    tops = struct_of_field(stored)
+    counted = None if columns is None else {tops.get(name, name) for name in columns}
+    fields = tuple(field for field in stored if counted is None or field.name in counted)
+    return with_struct_fields(schema_without_views(stored)), fields
+
+
+_described = OfLastSchema(_describe)
 
 
 def open_bytes(path: Path, columns: Sequence[str]) -> int:
@@ -172,8 +192,10 @@ def row_groups_of(path: Path, columns: Collection[str] | None) -> tuple[RowGroup
         if is_from_store(error):
             raise unavailable(str(path), error) from None
         raise _incomplete(path, error) from None
-    if columns is None:
-        return groups
+    return groups if columns is None else _chunks_of(groups, columns)
+
+
+def _chunks_of(groups: Sequence[RowGroup], columns: Collection[str]) -> tuple[RowGroup, ...]:
     return tuple(RowGroup(rows, tuple(c for c in chunks if c.column in columns)) for rows, chunks in groups)
 
 
@@ -228,7 +250,8 @@ def slices(
         with _opening(path):
             known = FooterContent() if parsed is None else parsed.take()
         with _open(path, as_codes, known.metadata) as file:
-            names = with_struct_fields(file.schema_arrow).names
+            stored = file.schema_arrow
+            names = with_struct_fields(stored).names
             known_names = set(names)
             if schema is None:
                 absent = [name for name in columns or () if name not in known_names]
@@ -240,7 +263,7 @@ def slices(
                 wanted = common_names if columns is None else [name for name in columns if name in common_names]
                 common = schema_without_views(pa.schema([schema.field(name) for name in wanted]))
                 present = [name for name in wanted if name in known_names]
-            has_fields = len(names) > len(file.schema_arrow.names)
+            has_fields = len(names) > len(stored)
             sizes = DecodedSizes(path, file, present, as_codes=as_codes, limits=limits, groups=known.groups)
             for batch in _batches(path, file, present, rows, groups, sizes=sizes):
                 if common is not None:
@@ -302,6 +325,8 @@ def _batches(
         rows = _fitting_rows(path, sizes, groups, most_rows)
         for batch in _read_batches(path, file, groups, columns, rows, done=done):
             done += batch.num_rows
+            if done > promised:
+                break
             yield batch
     if done != promised:
         raise DataUnreadable(f"{path} is incomplete: expected {promised:,} rows, got {done:,}. Write the file again.")

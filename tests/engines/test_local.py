@@ -84,6 +84,41 @@ def test_every_partition_is_scored_with_any_number_of_workers(
         np.testing.assert_allclose(nights.scores(index), nights.truth(index), rtol=1e-5)
 
 
+def test_commits_that_are_held_back_are_published_before_a_worker_waits_for_a_lock(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    """Otherwise two processes that hold what the other waits for would wait until one gives up."""
+    nights, results = Nights(tmp_path, (50, 60, 70)), list[PartitionResult]()
+    outputs, names = Outputs(nights.out), [partition.name for partition in nights.partitions]
+    scoring = threading.Thread(target=lambda: results.extend(nights.run(bundle, workers=1)))
+
+    with outputs.commit(SCORE, names[1]):  # as another process would hold it
+        scoring.start()
+        deadline = time.monotonic() + 60
+        while outputs.manifest(SCORE, names[0]) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        published = outputs.partitions(SCORE)
+    scoring.join()
+
+    assert published == (names[0],)
+    assert statuses(results) == ["written"] * 3
+
+
+def test_small_partitions_are_published_together_and_results_are_told_after_it(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_MOST_HELD_S", 1e9)
+    nights = Nights(tmp_path, (50, 60, 70, 80))
+    seen: list[tuple[str, int]] = []
+
+    def note(name: str, _: float) -> None:
+        seen.append((name, len(Outputs(nights.out).partitions(SCORE))))
+
+    nights.run(bundle, workers=1, progress=note)
+
+    assert {count for _, count in seen} == {0, 4}
+
+
 def test_an_engine_opens_one_session_per_worker_for_all_its_runs(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,17 @@ def scored(root: Path) -> None:
         shorten(root, night)
 
 
+def use_one_worker(root: Path) -> None:
+    """Let one worker score all nights, which publishes them together."""
+    with (root / "job.toml").open("a") as file:
+        file.write("\n[run]\nworkers = 1\n")
+
+
+def scored_by_one_worker(root: Path) -> None:
+    scored(root)
+    use_one_worker(root)
+
+
 def recalibrated(root: Path) -> None:
     score(make_job(root))
     edit(root / "job.toml", "alpha = 0.05", "alpha = 0.2")
@@ -103,6 +114,7 @@ class Command(NamedTuple):
 
 COMMANDS: Mapping[str, Command] = {
     "score": Command(scored, ("score",)),
+    "score by one worker": Command(scored_by_one_worker, ("score",)),
     "calibrate": Command(recalibrated, ("calibrate",)),
     "sample": Command(sampled, ("sample", "--partition", NIGHT, "--seed", "2")),
     "impute": Command(imputed, ("impute", NIGHT, "--seed", "2")),

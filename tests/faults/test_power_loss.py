@@ -105,6 +105,7 @@ def faults_of(
 def record_all(interposed: Interposed, root: Path, folder: Path) -> list[Recording]:
     """Run all steps and return what each one did."""
     commands.make_job(root)
+    commands.use_one_worker(root)
     recordings = []
     for step, arguments in enumerate(STEPS):
         prepare(root, step)
@@ -153,6 +154,7 @@ def test_no_power_cut_loses_an_acknowledged_commit(interposed: Interposed, root:
 def test_power_cuts_lose_commits_that_were_not_synced(interposed: Interposed, root: Path, tmp_path: Path) -> None:
     """The proof would notice a missing fsync of a file or of a folder."""
     commands.make_job(root)
+    commands.use_one_worker(root)
     shutil.copytree(root, tmp_path / "before")
     assert interposed.run(root, *words(root, 0), kinds=CHANGES, log=tmp_path / "log").status == 0
     changes = list(read_log(tmp_path / "log"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +14,7 @@ from aepipe.jobs.top_alarms import MOST_ALARMS, top_alarms
 from aepipe.storage import PartitionResult
 from aepipe.storage.run_details import ScoreDetails
 from aepipe.tables.parquet_reader import slices
+from tests.support.two_models import write_job
 
 
 def night(folder: Path, name: str, seed: int, *, status: str = "written", rows: int = 400) -> PartitionResult:
@@ -67,6 +69,17 @@ def test_partitions_without_a_lower_p_value_are_not_read(tmp_path: Path, monkeyp
 
     assert top_alarms(nights, ["id"]) == expected
     assert 0 < len(read) < 10
+
+
+def test_alarms_are_those_of_the_files_whether_the_run_knows_its_lowest_p_values_or_not(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "")
+    nights = score(job).nights
+    found = top_alarms(nights, ["id"])
+    lowest = [pc.min(pq.ParquetFile(night.scores).read(["p_value"])["p_value"]).as_py() for night in nights]
+
+    assert [night.written.lowest_p for night in nights if night.written is not None] == lowest
+    assert found
+    assert found == top_alarms([night.model_copy(update={"written": None}) for night in nights], ["id"])
 
 
 def test_only_new_partitions_count_unless_there_are_none(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from aepipe.errors import Busy
-from aepipe.storage import RUN_KINDS, Outputs, SampleDetails, ScoreDetails
+from aepipe.storage import RUN_KINDS, Commit, CommitGroup, Outputs, SampleDetails, ScoreDetails
 
 WRITTEN, DONE, BUSY, DISK_FULL, FAILED = 0, 10, 11, 12, 13
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
@@ -41,11 +43,13 @@ class Steps:
         self.out = out
         self.kill_at = kill_at
         self.names: list[tuple[str, ...]] = []
+        self.turn = threading.RLock()  # several threads sync files
 
     def take(self, *name: str) -> None:
-        self.names.append(name)
-        if len(self.names) == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self.turn:
+            self.names.append(name)
+            if len(self.names) == self.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
@@ -67,7 +71,7 @@ def carry_out(order: dict[str, Any]) -> int:
     if "largest_file" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"],) * 2)
     try:
-        return commit(order, steps)
+        return commit_group(order, steps) if "partitions" in order else commit(order, steps)
     except Busy:
         return BUSY
     except OSError:
@@ -86,13 +90,33 @@ def commit(order: dict[str, Any], steps: Steps) -> int:
             hold(Path(order["hold_until"]))
         if begun.done is not None:
             return DONE
-        for output in order["outputs"]:
-            sink = begun.open(output, next(batches_of(generation)).schema)
-            for batch in batches_of(generation):
-                sink.write(batch)
-                steps.take("rows", output)
+        write(begun, order, steps)
         begun.publish(model_version=f"m/{generation}", details=DETAILS[order["run"]])
     return WRITTEN
+
+
+def commit_group(order: dict[str, Any], steps: Steps) -> int:
+    """Commit several partitions together, those that are not done."""
+    outputs, group, key = Outputs(Path(order["out"])), CommitGroup(), f"key {order['generation']}"
+    for partition in order["partitions"]:
+        with ExitStack() as held:
+            begun = held.enter_context(outputs.commit(KINDS[order["run"]], partition, key))
+            if begun.done is None:
+                write(begun, order, steps)
+                begun.stage(model_version=f"m/{order['generation']}", details=DETAILS[order["run"]])
+                group.add(begun, held.pop_all())
+    status = WRITTEN if len(group) else DONE
+    group.publish()
+    return status
+
+
+def write(begun: Commit[Any], order: dict[str, Any], steps: Steps) -> None:
+    generation = order["generation"]
+    for output in order["outputs"]:
+        sink = begun.open(output, next(batches_of(generation)).schema)
+        for batch in batches_of(generation):
+            sink.write(batch)
+            steps.take("rows", output)
 
 
 def hold(until: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,20 @@ class Committer:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator["Committer"]:
+        """Start the process, and end it at the end of the block."""
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("committing.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(root)},
+        ) as process:
+            yield cls(process)
+
     def begin(self, out: Path, generation: int, scenario: Scenario, **order: Any) -> None:
         order |= {"out": str(out), "generation": generation, "outputs": scenario.after, "run": scenario.kind.name}
         assert self.process.stdin is not None
@@ -72,16 +87,8 @@ class Committer:
 
 @pytest.fixture(scope="module")
 def committer() -> Iterator[Committer]:
-    script = Path(__file__).with_name("committing.py")
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    ) as process:
-        yield Committer(process)
+    with Committer.started() as started:
+        yield started
 
 
 def rows_of(generation: int) -> int:

@@ -110,7 +110,7 @@ def test_a_commit_that_broke_off_is_finished_or_discarded(
     outputs: Outputs, uploaded: int, same_machine: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     put(outputs)
-    real, calls = commits.replace, []
+    real, calls = commits.rename, []
 
     def dying(source: Path, target: Path) -> None:
         calls.append(target)
@@ -118,10 +118,10 @@ def test_a_commit_that_broke_off_is_finished_or_discarded(
             raise SystemExit
         real(source, target)
 
-    monkeypatch.setattr(commits, "replace", dying)
+    monkeypatch.setattr(commits, "rename", dying)
     with pytest.raises(SystemExit):
         put(outputs, "other", rows=OTHER)
-    monkeypatch.setattr(commits, "replace", real)
+    monkeypatch.setattr(commits, "rename", real)
     assert outputs.done(SCORE, "dt=1", "key") is None
     assert "interrupted commit" in outputs.verify()[0]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,24 +25,28 @@ from aepipe.jobs.lineage.events import (
     Event,
     RunId,
     aborted_run,
-    dataset,
+    dataset_at,
     event_time,
     facet,
+    facts_of,
     failed_run,
+    fields_of_file,
     finished_run,
     new_run,
     output_dataset,
+    place_of,
     run_event,
     source_dataset,
     written_bundle,
 )
 from aepipe.storage import HIDDEN, SAMPLE, SCORE, Outputs, PartitionResult, RunKind, append_lines, lock
 from aepipe.storage.listing import entries
-from aepipe.storage.manifest import D
+from aepipe.storage.manifest import D, Manifest
 from aepipe.storage.paths import manifests_folder
 from aepipe.storage.run_details import ScoreDetails
 from aepipe.stores import StorePath, as_path
 from aepipe.tables.partitions import Partition
+from aepipe.tables.source_facts import Fields, SourceFacts
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +68,16 @@ def emit_scores(job: Job, results: Sequence[PartitionResult]) -> None:
     """
     if _is_disabled():
         return
-    outputs, events = Outputs(job.out_path), list[Event]()
+    commits, events = CommitEvents(job), list[Event]()
     lost = _lost_runs(job, [result for result in results if result.status == "already done"])
     for result in results:
         if result.status == "written" or result.partition in lost:
             facets = {} if result.partition in lost else _parent_facet()
-            events += _of_commit(job, outputs, SCORE, result.partition, facets)
+            events += commits.of_result(result, facets)
         elif result.status == "quarantined":
             facets = {**_parent_facet(), OWN: facet(OWN, partition=result.partition)}
             run = new_run(job, "score", _namespace())
-            source = source_dataset(job.data_path, ())
+            source = source_dataset(place_of(job.data_path), None)
             events += failed_run(run, ended=_now(), message=result.reason, facets=facets, inputs=[source])
     emit(job, events)
 
@@ -80,7 +85,7 @@ def emit_scores(job: Job, results: Sequence[PartitionResult]) -> None:
 def emit_samples(job: Job, partition: str) -> None:
     """Emit the run that wrote a set of synthetic rows."""
     if not _is_disabled():
-        emit(job, _of_commit(job, Outputs(job.out_path), SAMPLE, partition, _parent_facet()))
+        emit(job, CommitEvents(job).of_commit(SAMPLE, partition, _parent_facet()))
 
 
 def begin_lineage(job: Job) -> None:
@@ -141,7 +146,7 @@ def emit_training(
     about = facet(OWN, model_version=f"{job.name}/{bundle.name}", rows=sum(rows.values()))
     facets = {**_parent_facet(), OWN: about}
     files = [file for partition in partitions for file in partition.files]
-    inputs, written = [source_dataset(job.data_path, files)], [written_bundle(bundle)]
+    inputs, written = [source_dataset(place_of(job.data_path), facts_of(files))], [written_bundle(bundle)]
     elapsed_s = sum(seconds.values())
     emit(job, finished_run(run, ended=_now(), seconds=elapsed_s, facets=facets, inputs=inputs, outputs=written))
 
@@ -266,30 +271,69 @@ def _post(url: str, event: Event) -> None:
         pass
 
 
-def _of_commit(
-    job: Job, outputs: Outputs, kind: RunKind[D], partition: str, facets: Mapping[str, Event]
-) -> tuple[Event, ...]:
-    """Return the events of the run that committed a partition, from its manifest; facets: further ones of the run."""
-    manifest = outputs.manifest(kind, partition)
-    if manifest is None:
-        return ()
-    details = manifest.details
-    run = new_run(job, kind.name, _namespace(), of=f"{partition}/{manifest.key}/{manifest.created_at}")
-    counts: dict[str, object] = {"partition": partition, "model_version": manifest.model_version}
-    inputs, seconds = [dataset(job.exported_path / manifest.model_version)], 0.0
-    if isinstance(details, ScoreDetails):
-        counts |= {
-            "rows": details.rows,
-            "flagged": details.flagged,
-            "invalid": sum(details.invalid.values()),
-            "alpha": details.alpha,
-        }
-        inputs = [source_dataset(job.data_path, [as_path(path) for path in details.inputs]), *inputs]
-        seconds = details.wall_s or 0.0
-    written = [output_dataset(outputs.root, output, record) for output, record in manifest.files.items()]
-    ended = datetime.fromisoformat(manifest.created_at)
-    about = {**facets, OWN: facet(OWN, **counts)}
-    return finished_run(run, ended=ended, seconds=seconds, facets=about, inputs=inputs, outputs=written)
+class CommitEvents:
+    """Events of the runs that committed partitions of a job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._outputs = Outputs(job.out_path)
+        self._places = cache(place_of)  # asks for each folder above the path
+
+    def of_result(self, result: PartitionResult, facets: Mapping[str, Event]) -> tuple[Event, ...]:
+        """Return the events of the run that scored a partition; facets: further ones of the run."""
+        if result.written is None:
+            return self.of_commit(SCORE, result.partition, facets)
+        written = result.written
+        return self._events(written.manifest, facets, source=written.source, fields=written.fields)
+
+    def of_commit(self, kind: RunKind[D], partition: str, facets: Mapping[str, Event]) -> tuple[Event, ...]:
+        """Return the events of the run that committed a partition, from its files; facets: further ones of the run."""
+        manifest = self._outputs.manifest(kind, partition)
+        return () if manifest is None else self._events(manifest, facets)
+
+    def _events(
+        self,
+        manifest: Manifest[D],
+        facets: Mapping[str, Event],
+        *,
+        source: SourceFacts | None = None,
+        fields: Mapping[str, Fields] | None = None,
+    ) -> tuple[Event, ...]:
+        """Return the events of a run.
+
+        Args:
+            manifest: what it committed.
+            facets: further facets of the run.
+            source: what its source files held; None: they are read.
+            fields: columns of its outputs; None: the outputs are read.
+        """
+        job, details, partition = self._job, manifest.details, manifest.partition
+        of = f"{partition}/{manifest.key}/{manifest.created_at}"
+        run = new_run(job, manifest.kind_of_run, _namespace(), of=of)
+        counts: dict[str, object] = {"partition": partition, "model_version": manifest.model_version}
+        inputs, seconds = [dataset_at(self._places(job.exported_path / manifest.model_version))], 0.0
+        if isinstance(details, ScoreDetails):
+            counts |= {
+                "rows": details.rows,
+                "flagged": details.flagged,
+                "invalid": sum(details.invalid.values()),
+                "alpha": details.alpha,
+            }
+            source = source or facts_of([as_path(path) for path in details.inputs])
+            inputs = [source_dataset(self._places(job.data_path), source), *inputs]
+            seconds = details.wall_s or 0.0
+        root = self._outputs.root
+        written = [
+            output_dataset(
+                self._places(root / output),
+                record,
+                fields_of_file(root / record.path) if fields is None else fields[output],
+            )
+            for output, record in sorted(manifest.files.items())
+        ]
+        ended = datetime.fromisoformat(manifest.created_at)
+        about = {**facets, OWN: facet(OWN, **counts)}
+        return finished_run(run, ended=ended, seconds=seconds, facets=about, inputs=inputs, outputs=written)
 
 
 def _parent_facet() -> dict[str, Event]:

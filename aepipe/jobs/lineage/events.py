@@ -6,13 +6,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import pyarrow as pa
-
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.storage import FileRecord
-from aepipe.tables.column_statistics import null_counts
 from aepipe.tables.parquet_reader import Footer, read_footer
+from aepipe.tables.source_facts import Fields, SourceFacts, fields_of, source_facts
 from aepipe.versions import version
 
 Event = dict[str, Any]
@@ -138,32 +136,36 @@ def new_run(job: Job, action: str, namespace: str, *, of: str | None = None) -> 
     return RunId(str(made), namespace, name)
 
 
-def source_dataset(folder: Path, files: Sequence[Path]) -> Event:
-    """Return the source table, with the schema and the quality metrics of the files that were read.
-
-    Files that are gone or damaged are left out.
-    """
+def facts_of(files: Sequence[Path]) -> SourceFacts | None:
+    """Return what the footers of source files say; files that are gone or damaged are left out. None: all are."""
     footers = [footer for path in files if (footer := _footer(path)) is not None]
-    found = dataset(folder, schema=footers[-1].schema if footers else None)
-    if footers:
-        columns = {name: {"nullCount": count} for name, count in null_counts(footers).items()}
-        metrics = facet(
-            "dataQualityMetrics",
-            rowCount=sum(footer.rows for footer in footers),
-            bytes=sum(footer.path.stat().st_size for footer in footers),
-            fileCount=len(footers),
-            columnMetrics=columns,
-        )
-        found["inputFacets"] = {"dataQualityMetrics": metrics}
-    return found
+    return source_facts(footers, [footer.path.stat().st_size for footer in footers]) if footers else None
 
 
-def output_dataset(root: Path, output: str, record: FileRecord) -> Event:
-    """Return an output table, such as scores, with the schema and the size of the file that was written."""
-    footer = _footer(root / record.path)
-    found = dataset(root / output, schema=None if footer is None else footer.schema)
+def source_dataset(place: str, facts: SourceFacts | None) -> Event:
+    """Return the source table at a place, with the schema and the quality metrics of the files that were read."""
+    if facts is None:
+        return dataset_at(place)
+    metrics = facet(
+        "dataQualityMetrics",
+        rowCount=facts.rows,
+        bytes=facts.bytes,
+        fileCount=facts.files,
+        columnMetrics={name: {"nullCount": count} for name, count in facts.nulls.items()},
+    )
+    return {**dataset_at(place, fields=facts.fields), "inputFacets": {"dataQualityMetrics": metrics}}
+
+
+def fields_of_file(path: Path) -> Fields:
+    """Return the columns of a Parquet file; none if it is gone or damaged."""
+    footer = _footer(path)
+    return () if footer is None else fields_of(footer.schema)
+
+
+def output_dataset(place: str, record: FileRecord, fields: Fields) -> Event:
+    """Return an output table at a place, with the columns and the size of the file that was written."""
     written = facet("outputStatistics", rowCount=record.rows, size=record.bytes, fileCount=1)
-    return {**found, "outputFacets": {"outputStatistics": written}}
+    return {**dataset_at(place, fields=fields), "outputFacets": {"outputStatistics": written}}
 
 
 def written_bundle(folder: Path) -> Event:
@@ -174,17 +176,27 @@ def written_bundle(folder: Path) -> Event:
     return {**dataset(folder), "outputFacets": {"outputStatistics": written}}
 
 
-def dataset(path: Path, *, schema: pa.Schema | None = None) -> Event:
+def dataset(path: Path) -> Event:
     """Return a folder as a dataset, by the naming conventions of OpenLineage for files and object stores.
 
     >>> dataset(Path("/data/rows"))["name"], dataset(Path("/data/rows"))["namespace"]
     ('/data/rows', 'file')
     """
-    scheme, is_remote, place = str(path.resolve()).partition("://")
-    bucket, _, inside = place.partition("/")
+    return dataset_at(place_of(path))
+
+
+def place_of(path: Path) -> str:
+    """Return a path without links, or the address of a place in a store."""
+    return str(path.resolve())
+
+
+def dataset_at(place: str, *, fields: Fields = ()) -> Event:
+    """Return what is at a place, `place_of` its path, as a dataset with these columns."""
+    scheme, is_remote, rest = place.partition("://")
+    bucket, _, inside = rest.partition("/")
     named = (f"{scheme}://{bucket}", inside) if is_remote else ("file", scheme)
-    fields = [{"name": field.name, "type": str(field.type)} for field in schema] if schema is not None else []
-    facets = {"schema": facet("schema", fields=fields)} if fields else {}
+    described = [{"name": name, "type": kind} for name, kind in fields]
+    facets = {"schema": facet("schema", fields=described)} if fields else {}
     return {"namespace": named[0], "name": named[1], "facets": facets}
 
 

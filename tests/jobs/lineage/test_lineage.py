@@ -10,7 +10,7 @@ import pytest
 
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import read_job
-from aepipe.jobs.lineage.emit import emit, emit_training, parent_run
+from aepipe.jobs.lineage.emit import CommitEvents, emit, emit_training, parent_run
 from aepipe.jobs.lineage.events import Event, dataset, event_time
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
@@ -68,6 +68,15 @@ def test_each_written_partition_is_a_run_with_its_inputs_and_outputs(job: Path) 
         fields = outputs["scores"]["facets"]["schema"]["fields"]
         assert [field["name"] for field in fields] == table.column_names
         assert outputs["scores"]["outputFacets"]["outputStatistics"]["rowCount"] == 200
+
+
+def test_events_of_a_run_are_those_that_its_files_tell(job: Path) -> None:
+    result = score(job)
+
+    from_files = CommitEvents(read_job(job))
+    told = [event for night in result.nights for event in from_files.of_commit(SCORE, night.partition, {})]
+    assert all(night.written is not None and night.written.source is not None for night in result.nights)
+    assert events_of(job) == json.loads(json.dumps(told))
 
 
 def test_datasets_of_object_stores_are_named_by_bucket_and_key(tmp_path: Path) -> None:
