@@ -79,10 +79,11 @@ def _may_go_alone(node: fx.Node, table: Decompositions) -> bool:
 def _is_made_of_others(node: fx.Node, table: Decompositions) -> bool:
     """Return whether an operator is in the table, or is a composite that returns a view."""
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload):
-        return False
-    if target in table:
-        return True
+    return isinstance(target, torch._ops.OpOverload) and (target in table or is_composite_view(target))
+
+
+def is_composite_view(target: torch._ops.OpOverload) -> bool:
+    """Return whether an operator is made of others and returns a view."""
     views = any(answer.alias_info for answer in target._schema.returns)
     name = target.name()  # type: ignore[no-untyped-call]
     return views and torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")

@@ -1,12 +1,13 @@
 """Export of torch modules to checked ONNX files; writes no files and knows no families.
 
-All parts are exported in one call and split afterwards, since most of the time of a call goes into its setup.
+Parts are recorded as they run; those that cannot be recorded, or differ from torch then, are traced by torch. All are
+exported in one call and split afterwards, since most of the time of a call goes into its setup.
 """
 
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,15 +23,13 @@ from aepipe.bundles.bundle import PartInfo
 from aepipe.bundles.graph_check import graph_faults
 from aepipe.errors import ExportFailed
 from aepipe.export.decomposition import lowerable
-from aepipe.export.faster_exporter import faster_exporter
+from aepipe.export.faster_exporter import OPSET, faster_exporter
 from aepipe.export.graph_split import extract_part, finalize_model, tensor_names
 from aepipe.export.parity import ROWS, Array, check_parity, torch_outputs
 from aepipe.heads.scorer import Scorer
 from aepipe.models.base import Model, Part
 
 log = logging.getLogger(__name__)
-
-OPSET = 20
 
 _TRACED_ROWS = 3
 _NOISE_SEED = 0
@@ -74,27 +73,38 @@ def export_parts(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         ExportFailed: With all faults of all parts.
     """
     cases = _build_cases(parts, sample_arrays)
-    files = _convert(cases)
-    exported: list[Exported] = []
-    faults: list[str] = []
-    for (part, inputs), file in zip(cases, files, strict=True):
-        names = ([port.name for port in part.inputs], [port.name for port in part.outputs])
-        faults += [f"{part.name} {fault}" for fault in graph_faults(file, inputs=names[0], outputs=names[1])]
-        parity = check_parity(part, file, inputs)
-        faults += parity.faults
-        info = PartInfo(
-            inputs=part.inputs,
-            outputs=part.outputs,
-            rtol=part.rtol,
-            atol=part.atol,
-            parity=parity.differences,
-        )
-        exported.append(Exported(part.name, file, info))
+    checked = _recorded(cases)
+    others = [case for case in cases if case.part.name not in checked]
+    if others:
+        checked |= {case.part.name: _check(case, file) for case, file in zip(others, _convert(others), strict=True)}
+    faults = [fault for case in cases for fault in checked[case.part.name].faults]
     if faults:
         raise ExportFailed(
             f"the exported graph differs from torch: {'; '.join(faults)}. Nothing was published. Report it."
         )
-    return exported
+    return [checked[case.part.name].exported for case in cases]
+
+
+class _Checked(NamedTuple):
+    """Exported part, and a sentence for each difference from its module."""
+
+    exported: Exported
+    faults: list[str]
+
+
+def _check(case: ExportCase, file: bytes) -> _Checked:
+    part = case.part
+    names = ([port.name for port in part.inputs], [port.name for port in part.outputs])
+    faults = [f"{part.name} {fault}" for fault in graph_faults(file, inputs=names[0], outputs=names[1])]
+    parity = check_parity(part, file, case.inputs)
+    info = PartInfo(
+        inputs=part.inputs,
+        outputs=part.outputs,
+        rtol=part.rtol,
+        atol=part.atol,
+        parity=parity.differences,
+    )
+    return _Checked(Exported(part.name, file, info), [*faults, *parity.faults])
 
 
 def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> list[ExportCase]:
@@ -125,6 +135,58 @@ def _build_cases(parts: Sequence[Part], sample_arrays: Mapping[str, Array]) -> l
         cases.append(ExportCase(ready, tuple(inputs)))
         known = torch_outputs(ready, inputs) | known
     return cases
+
+
+def _recorded(cases: Sequence[ExportCase]) -> dict[str, _Checked]:
+    """Export the parts that can be recorded and do not differ from torch, by name."""
+    candidates = {case.part.name: case for case in cases if case.part.write is None}
+    try:
+        files = _recorded_files(candidates.values())
+    except Exception as error:  # private parts of torch may change; its own tracing always works
+        log.debug("all parts are traced by torch, which takes longer: %s", _first_line(error))
+        return {}
+    checked = {name: _check(candidates[name], file) for name, file in files.items()}
+    for name, part in checked.items():
+        if part.faults:
+            log.warning("%s is traced by torch, because its recording differs: %s", name, "; ".join(part.faults))
+    return {name: part for name, part in checked.items() if not part.faults}
+
+
+def _recorded_files(cases: Iterable[ExportCase]) -> dict[str, bytes]:
+    """Return the ONNX bytes of the parts that can be recorded, by name."""
+    from aepipe.export.recorded_program import Recorded, combine  # these two need private parts of torch
+    from aepipe.export.recording import RUNS, NotRecordable, record
+
+    parts: list[Part] = []
+    recorded: list[Recorded] = []
+    for part, arrays in cases:
+        with _traced_if_it_fails(part), _quiet():
+            runs = record(part.module, [torch.from_numpy(array[: max(RUNS)]) for array in arrays])
+            parts.append(part)
+            recorded.append(Recorded(runs, part.inputs))
+    together = _SideBySide(parts)
+    names = {id(tensor): name for name, tensor in (*together.named_parameters(), *together.named_buffers())}
+    files: dict[str, bytes] = {}
+    with _quiet(), faster_exporter(), torch.no_grad():
+        program, found = combine(recorded, names)
+        inputs = [f"in/{at}" for at in range(len(program.graph_signature.user_inputs))]
+        outputs = [f"out/{at}" for at in range(len(program.graph_signature.user_outputs))]
+        graph = _translated(program, inputs, outputs) if outputs else onnx.ModelProto()
+    for part, places in zip(parts, found, strict=True):
+        with _traced_if_it_fails(part):
+            if isinstance(places, NotRecordable):
+                raise places
+            ends = [inputs[at] for at in places.inputs], [outputs[at] for at in places.outputs]
+            files[part.name] = extract_part(graph, part, *ends)
+    return files
+
+
+@contextmanager
+def _traced_if_it_fails(part: Part) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s is traced by torch, which takes longer: %s", part.name, _first_line(error))
 
 
 def _convert(cases: Sequence[ExportCase]) -> list[bytes]:
@@ -196,19 +258,25 @@ def _trace(cases: Sequence[ExportCase]) -> onnx.ModelProto:
             strict=False,
         )
         try:
-            return _translated(lowerable(captured()), parts)
+            return _translated(lowerable(captured()), *_names(parts))
         except Exception as error:  # private parts of torch may change; its own decomposition always works
             log.debug("operators are lowered by torch, which takes longer: %s", _first_line(error))
-            return _translated(captured(), parts)
+            return _translated(captured(), *_names(parts))
 
 
-def _translated(program: ExportedProgram, parts: Sequence[Part]) -> onnx.ModelProto:
+def _names(parts: Sequence[Part]) -> tuple[list[str], list[str]]:
+    """Return the names of all inputs and outputs in the combined graph."""
+    inputs = [name for part in parts for name in tensor_names(part.name, "in", part.inputs)]
+    return inputs, [name for part in parts for name in tensor_names(part.name, "out", part.outputs)]
+
+
+def _translated(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
     translated = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=OPSET,
-        input_names=[name for part in parts for name in tensor_names(part.name, "in", part.inputs)],
-        output_names=[name for part in parts for name in tensor_names(part.name, "out", part.outputs)],
+        input_names=inputs,
+        output_names=outputs,
         verbose=False,
     )
     assert translated is not None
@@ -231,4 +299,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _split(combined: onnx.ModelProto, cases: Sequence[ExportCase]) -> list[bytes]:
-    return [extract_part(combined, case.part) for case in cases]
+    parts = [case.part for case in cases]
+    return [extract_part(combined, part, *_names([part])) for part in parts]

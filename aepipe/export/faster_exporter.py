@@ -5,10 +5,16 @@ They are private to torch and onnxscript: what another version lacks stays as it
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from torch import fx
+
+OPSET = 20
+
+_REGISTRATION = "torch.onnx._internal.exporter._registration"
 
 
 @contextmanager
@@ -17,16 +23,54 @@ def faster_exporter() -> Iterator[None]:
 
     With a free number of rows, a hit or a miss of the cache of fake tensors compares and rebuilds symbolic sizes, which
     costs more than the operator. The pass that inserts type conversions runs the whole program again, though the type
-    of every node is known. The rewriter tries every rule on every node, and one rule on every pair of nodes.
+    of every node is known. The rewriter tries every rule on every node, and one rule on every pair of nodes. Each
+    export collects the functions that write nodes, and the operators that they lack. To record the line that made
+    a size, which is not used, torch loads its compiler.
     """
     with ExitStack() as settings:
         for module, path, change in (
             ("torch._dynamo.config", "fake_tensor_cache_enabled", lambda _: False),
             ("torch.onnx._internal.fx.passes.type_promotion", "_TypePromotionInterpreter.run_node", _known_value_first),
             ("onnxscript.rewriter", "_DEFAULT_REWRITE_RULES", lambda rules: tuple(map(RuleOfOperator, rules))),
+            (_REGISTRATION, "ONNXRegistry.from_torchlib", _collects_once),
+            ("torch.onnx._internal.exporter._decomp", "create_onnx_friendly_decomposition_table", _selects_once),
+            ("torch.fx.experimental.symbolic_shapes", "uninteresting_files", lambda _: frozenset),
         ):
             settings.enter_context(_replaced(module, path, change))
         yield
+
+
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return the decompositions of operators for which torch has no function that writes nodes."""
+    from torch.onnx._internal.exporter import _decomp, _registration
+
+    with faster_exporter():
+        supported = _decomp.get_onnx_implemented_overloads(_registration.ONNXRegistry().from_torchlib(OPSET))
+        return _decomp.create_onnx_friendly_decomposition_table(set(supported))
+
+
+def _selects_once(select: Callable[[Any], Any]) -> Any:
+    return lambda supported: _selected(select, frozenset(supported))
+
+
+@cache
+def _selected(select: Callable[[Any], Any], supported: frozenset[Any]) -> Any:
+    return select(supported)
+
+
+def _collects_once(collect: Callable[[int], Any]) -> Any:
+    def once(opset_version: int) -> Any:
+        return _collected(collect, opset_version)
+
+    return staticmethod(once)
+
+
+@cache
+def _collected(collect: Callable[[int], Any], opset: int) -> Any:
+    """Collect the functions once per process, without parsing the source of each for an unused domain."""
+    no_source = property(lambda _: SimpleNamespace(domain=""))
+    with _replaced("onnxscript._internal.values", "TracedOnnxFunction.function_ir", lambda _: no_source):
+        return collect(opset)
 
 
 @contextmanager

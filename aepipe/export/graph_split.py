@@ -17,15 +17,23 @@ def tensor_names(part: str, side: str, ports: Sequence[Port]) -> list[str]:
     return [f"{part}/{side}/{port.name}" for port in ports]
 
 
-def extract_part(combined: onnx.ModelProto, part: Part) -> bytes:
-    """Extract the ONNX file of a part, with its port names and a dynamic batch axis."""
-    inputs, outputs = (tensor_names(part.name, *side) for side in (("in", part.inputs), ("out", part.outputs)))
+def extract_part(combined: onnx.ModelProto, part: Part, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Extract the ONNX file of a part, with its port names and a dynamic batch axis.
+
+    Args:
+        combined: Graph of all parts.
+        part: Part with its ports.
+        inputs: Tensors of the graph that are its inputs.
+        outputs: Tensors of the graph that are its outputs.
+    """
     model = onnx.ModelProto(ir_version=combined.ir_version, opset_import=combined.opset_import)
     model.graph.CopyFrom(extract_subgraph(combined.graph, inputs, outputs))
     for value in (*model.graph.input, *model.graph.output):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise ValueError(f"'{value.name}' has a fixed batch axis: expected a symbolic one.")
-    _rename(model.graph, dict(zip(inputs + outputs, [port.name for port in part.inputs + part.outputs], strict=True)))
+    _rename(
+        model.graph, dict(zip((*inputs, *outputs), [port.name for port in part.inputs + part.outputs], strict=True))
+    )
     for values, ports in ((model.graph.input, part.inputs), (model.graph.output, part.outputs)):
         del values[:]
         for port in ports:

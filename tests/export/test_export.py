@@ -4,7 +4,8 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from torch.export import ExportedProgram
 
 from aepipe.errors import ExportFailed
 from aepipe.export.decomposition import Lowerable
-from aepipe.export.export import OPSET, Exported, export_model, export_parts
+from aepipe.export.export import Exported, export_model, export_parts
+from aepipe.export.faster_exporter import OPSET
 from aepipe.export.graph_split import BATCH_AXIS, DOMAINS
 from aepipe.heads import scores as heads
 from aepipe.heads.base import Head, HeadStats, ScoringInputs
@@ -51,6 +53,7 @@ class Case(NamedTuple):
     rows: Rows
     exported: dict[str, Exported]
     said: tuple[str, ...]
+    traced: tuple[str, ...]
 
 
 _places: list[Path] = []
@@ -73,24 +76,35 @@ def _case(family: str) -> Case:
     with lock(_places[0] / f"exported-{family}.lock", wait_s=300):
         if not kept.exists():
             put_bytes(kept, pickle.dumps(_exported(model, scorer, priors, dev)))
-    exported, said = pickle.loads(kept.read_bytes())
     parts = (*model.parts(), scorer.part(), *priors)
-    return Case(scorer, parts, rows, exported, said)
+    return Case(scorer, parts, rows, *pickle.loads(kept.read_bytes()))
 
 
 def _exported(
     model: Model, scorer: Scorer, priors: Sequence[Part], dev: Rows
-) -> tuple[dict[str, Exported], tuple[str, ...]]:
-    """The files by the names of their parts, and what torch said meanwhile."""
-    said: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("torch.onnx").addHandler(handler)
-    with warnings.catch_warnings():
+) -> tuple[dict[str, Exported], tuple[str, ...], tuple[str, ...]]:
+    """The files by the names of their parts, and what torch and aepipe said meanwhile."""
+    with (
+        _messages("torch.onnx", logging.NOTSET) as said,
+        _messages("aepipe.export", logging.DEBUG) as traced,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("error")
         exported = export_model(model, scorer, priors, dev)
-    logging.getLogger("torch.onnx").removeHandler(handler)
-    return {part.part: part for part in exported}, tuple(said)
+    return {part.part: part for part in exported}, tuple(said), tuple(traced)
+
+
+@contextmanager
+def _messages(name: str, level: int) -> Iterator[list[str]]:
+    said: list[str] = []
+    logger, handler = logging.getLogger(name), logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    yield said
+    logger.setLevel(before)
+    logger.removeHandler(handler)
 
 
 def _session(file: bytes) -> ort.InferenceSession:
@@ -146,6 +160,21 @@ def test_a_file_is_whole_and_plain(family: str) -> None:
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
         assert not model.functions
         assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_parts_are_recorded_unless_they_loop(family: str) -> None:
+    case = _case(family)
+
+    loops = [name for name, part in case.exported.items() if "Scan" in _operators(part.onnx)]
+    written = {part.name for part in case.parts if part.write is not None}
+    reason = "is traced by torch, which takes longer: a loop over steps becomes a Scan"
+    assert [message for message in case.traced if "which takes longer" in message] == [
+        f"{name} {reason}" for name in loops if name not in written
+    ]
+
+
+def _operators(file: bytes) -> set[str]:
+    return {node.op_type for node in onnx.load_from_string(file).graph.node}
 
 
 def test_a_file_says_nothing_of_the_machine_that_made_it(family: str) -> None:
@@ -327,9 +356,10 @@ def test_a_part_with_an_unknown_input_is_named() -> None:
 
 
 def test_where_operators_cannot_be_lowered_one_by_one_torch_lowers_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def another_torch(program: object) -> object:
+    def another_torch(*_: object) -> object:
         raise AttributeError("what is private may change")
 
+    monkeypatch.setattr("aepipe.export.recording.record", another_torch)
     monkeypatch.setattr("aepipe.export.export.lowerable", another_torch)
 
     (found,) = export_parts([_tiny("fine", Fine())], ROWS)
@@ -356,7 +386,11 @@ def test_pinned_torch_takes_the_fast_decomposition(
         decomposed.append(lowered is program)
         return lowered
 
+    def unavailable(*_: object) -> None:
+        raise AttributeError("what is private may change")
+
     monkeypatch.setattr(Lowerable, "run_decompositions", recorded)
+    monkeypatch.setattr("aepipe.export.recording.record", unavailable)
 
     with caplog.at_level(logging.DEBUG, logger="aepipe.export"):
         export_parts([_tiny("composed", Decomposable())], ROWS)
@@ -364,7 +398,8 @@ def test_pinned_torch_takes_the_fast_decomposition(
     # `lowered is program` holds on the fast path only, and a debug record marks either fallback.
     assert decomposed
     assert all(decomposed)
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("aepipe.export")] == []
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("aepipe.export")]
+    assert messages == ["composed is traced by torch, which takes longer: what is private may change"]
 
 
 def test_inputs_may_bear_the_names_that_the_exporter_gives_to_its_own_tensors() -> None:

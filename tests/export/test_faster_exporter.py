@@ -7,10 +7,13 @@ import onnxscript.rewriter
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import symbolic_shapes
+from torch.onnx._internal.exporter import _decomp
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 from torch.onnx._internal.fx.passes.type_promotion import _TypePromotionInterpreter
 
 from aepipe.export.export import export_parts
-from aepipe.export.faster_exporter import RuleOfOperator, faster_exporter
+from aepipe.export.faster_exporter import OPSET, RuleOfOperator, faster_exporter
 from aepipe.layout import Port
 from aepipe.models.base import Part
 
@@ -32,10 +35,19 @@ PART = Part("mixed", Mixed(), (Port("x", "float32", (4,)),), (Port("y", "float32
 def settings() -> tuple[object, ...]:
     config = torch._dynamo.config
     rules = onnxscript.rewriter._DEFAULT_REWRITE_RULES
-    return config.fake_tensor_cache_enabled, _TypePromotionInterpreter.run_node, rules
+    collect, select = ONNXRegistry.from_torchlib, _decomp.create_onnx_friendly_decomposition_table
+    names = symbolic_shapes.uninteresting_files
+    return config.fake_tensor_cache_enabled, _TypePromotionInterpreter.run_node, rules, collect, select, names
 
 
-def test_the_graph_is_the_one_that_torch_makes_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_the_graph_is_the_one_that_torch_makes_on_its_own(is_recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: object) -> None:
+        raise AttributeError("what is private may change")
+
+    if not is_recorded:
+        monkeypatch.setattr("aepipe.export.recording.record", unavailable)
+
     (faster,) = export_parts([PART], ROWS)
 
     monkeypatch.setattr("aepipe.export.export.faster_exporter", nullcontext)
@@ -48,14 +60,29 @@ def test_all_settings_apply_to_the_pinned_versions_and_end() -> None:
     before = settings()
 
     with pytest.raises(RuntimeError, match="stopped"), faster_exporter():
-        has_cache, run_node, rules = settings()
+        has_cache, run_node, rules, *others = settings()
         raise RuntimeError("stopped")
 
     assert not has_cache
     assert run_node is not before[1]
     assert isinstance(rules, tuple)
     assert all(isinstance(rule, RuleOfOperator) for rule in rules)
+    assert all(now != then for now, then in zip(others, before[3:], strict=True))
     assert settings() == before
+
+
+def test_functions_that_write_nodes_are_those_of_torch_and_collected_once() -> None:
+    collected = ONNXRegistry.from_torchlib(opset_version=OPSET)
+
+    with faster_exporter():
+        once, again = (ONNXRegistry().from_torchlib(opset_version=OPSET) for _ in range(2))
+
+    assert once is again
+    assert _functions(once) == _functions(collected)
+
+
+def _functions(registry: ONNXRegistry) -> dict[object, list[object]]:
+    return {target: [each.onnx_function for each in found] for target, found in registry.functions.items()}
 
 
 def test_a_version_without_what_is_private_keeps_the_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Loops over steps: a Python loop in training, a single Scan node in an exported graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch._dynamo
@@ -9,7 +11,22 @@ from torch._higher_order_ops.scan import scan
 
 State = tuple[Tensor, ...]
 _MOST_LOOPS = 1_000
+_refused: ContextVar[bool] = ContextVar("refused", default=False)
 Step = Callable[[State, tuple[Tensor, ...]], tuple[State, tuple[Tensor, ...]]]
+
+
+class LoopFound(Exception):
+    """A loop over steps was met where only straight sequences of operators are understood."""
+
+
+@contextmanager
+def refuse_loops() -> Iterator[None]:
+    """Let `unroll` raise `LoopFound` instead of making a Scan."""
+    token = _refused.set(True)
+    try:
+        yield
+    finally:
+        _refused.reset(token)
 
 
 def unroll(step: Step, state: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
@@ -23,10 +40,15 @@ def unroll(step: Step, state: State, inputs: tuple[Tensor, ...]) -> tuple[State,
 
     Returns:
         The last state, and the outputs of all steps, (T, ...) each.
+
+    Raises:
+        LoopFound: Inside of `refuse_loops`, in an export.
     """
     # An unrolled loop costs nodes and export time in proportion to T: 28 steps of a small cell took 996 nodes instead
     # of the 24 of a Scan.
     if torch.compiler.is_exporting():
+        if _refused.get():
+            raise LoopFound("a loop over steps becomes a Scan")
         # All loops of an export share one compiled function of torch, which after a few would make all widths dynamic.
         with torch._dynamo.config.patch(automatic_dynamic_shapes=False, recompile_limit=_MOST_LOOPS):
             last, outputs = scan(step, state, inputs)
