@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from aepipe.frozen import FrozenModel
-from aepipe.series.nearest import Bools, Distances, Floats, Segment, deviation
+from aepipe.series.nearest import Bools, Distances, Floats, Segment, deviation, shift_to
 
 FILE = "memory.json"
 STEPS_FILE = "memory.npy"
@@ -293,11 +293,10 @@ class SeriesMemory:
         at = max(number for number, segment in enumerate(segments) if segment.first <= first)
         target = segments[at].since(first - segments[at].first)
         target = Segment(first, target.values[:, : self.window])
-        is_aligned = self._index.is_aligned or is_training
         _, admitted = self._to_memory(entity, segments[: at + 1], is_training=is_training)
+        known, is_aligned = self._known_to(segments[at], entity, is_training=is_training)
         candidates = [
-            (self._distances.of_window(target, segment, is_aligned=is_aligned), segment, False)
-            for segment in self._known(entity)
+            (self._distances.of_window(target, segment, is_aligned=is_aligned), segment, False) for segment in known
         ]
         for segment, is_admitted in zip(segments, admitted, strict=False):
             distance = self._distances.of_window(target, segment)
@@ -320,9 +319,9 @@ class SeriesMemory:
 
         Windows so far before `first` that all later ones have waited for them are not compared: infinite, and False.
         """
-        is_aligned, memory = self._index.is_aligned or is_training, self._known(entity)
         distances = []
         for segment in segments:
+            memory, is_aligned = self._known_to(segment, entity, is_training=is_training)
             asked = 0 if first is None else first - WAIT_WINDOWS * self.window - segment.first
             known = segment.since(min(max(asked, 0), segment.steps))
             found = np.full(segment.windows(self.window), np.inf)
@@ -331,6 +330,20 @@ class SeriesMemory:
             )
             distances.append(found)
         return distances, [_soft(distance) <= self.scales(entity).usual for distance in distances]
+
+    def _known_to(self, segment: Segment, entity: str, *, is_training: bool) -> tuple[Sequence[Segment], bool]:
+        """Return the training steps of an entity, and whether their numbers are those of a segment.
+
+        Numbers that count rows differ from run to run. The steps that a segment shares with the memory tell by how
+        much, so that a training window is not compared with itself.
+        """
+        memory = self._known(entity)
+        if self._index.is_aligned or is_training:
+            return memory, True
+        shift = shift_to(segment, memory, window=self.window) if entity in self._index.entities else None
+        if shift is None:
+            return memory, False
+        return [other._replace(first=other.first - shift) for other in memory], True
 
     def _known(self, entity: str) -> tuple[Segment, ...]:
         """Return the training steps that windows of an entity are compared with."""

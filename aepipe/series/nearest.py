@@ -173,6 +173,34 @@ class Distances(NamedTuple):
             np.minimum(best[begin:end], found, out=best[begin:end])
 
 
+def shift_to(segment: Segment, memory: Sequence[Segment], *, window: int) -> int | None:
+    """Return by how much the numbers of a memory exceed those of a segment that is part of it; None for another one.
+
+    The segment may begin before the memory or end after it: it is part of it if all steps that both have are equal, at
+    least a window of them, and no other shift has such a window.
+    """
+    for probe in range(0, segment.windows(window), window):
+        target = segment.values[:, probe : probe + window]
+        found = []
+        for other in memory:
+            ours = other.values[:, : other.windows(window)]
+            for at in np.flatnonzero((ours == target[:, :1]).all(axis=0)).tolist():
+                if np.array_equal(other.values[:, at : at + window], target):
+                    found.append((other, other.first + at - segment.first - probe))
+        if len(found) == 1 and _is_equal(segment, *found[0]):
+            return found[0][1]
+    return None
+
+
+def _is_equal(segment: Segment, other: Segment, shift: int) -> bool:
+    """Tell whether all steps are equal that two segments share when the other one is `shift` ahead."""
+    first = max(segment.first, other.first - shift)
+    last = min(segment.first + segment.steps, other.first - shift + other.steps)
+    mine = segment.values[:, first - segment.first : last - segment.first]
+    theirs = other.values[:, first + shift - other.first : last + shift - other.first]
+    return bool(np.array_equal(mine, theirs))
+
+
 def deviation(segment: Segment, window: int) -> Floats:
     """Return the standard deviation of each window, root mean square over channels, (W,)."""
     values = segment.values

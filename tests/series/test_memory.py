@@ -64,6 +64,36 @@ def test_a_training_window_is_compared_with_others_only() -> None:
     assert scores[97:103].min() > 2 * np.median(scores)
 
 
+@pytest.mark.parametrize(("begin", "new"), [(0, 0), (110, 0), (110, 40)])
+def test_a_training_window_is_not_compared_with_itself_where_numbers_count_rows(begin: int, new: int) -> None:
+    """A night of the training, whose rows are numbered from 1, also with later steps behind it."""
+    values = _wave(240 + new, seed=5).astype(np.float32)  # as the stage gives them
+    values[120:124] = 9
+    training = [Segment.of(1, values[:240])]
+    memory = SeriesMemory.fit({"a": training}, {"a": _model(training)}, window=WINDOW, day=None, is_aligned=False)
+    numbered, counted = ([Segment.of(first, values[begin:])] for first in (1 + begin, 1))
+
+    (expected,) = memory.score("a", numbered, _model(numbered), is_training=True)
+    (found,) = memory.score("a", counted, _model(counted))
+
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    match = memory.nearest("a", counted, 121 - begin)
+    assert match is not None
+    assert match.distance > 0.1
+
+
+def test_constant_steps_and_steps_that_changed_are_compared_with_all_windows() -> None:
+    for values, changed in ((np.ones((100, 1)), np.ones((100, 1))), (_wave(100), _wave(100) + 1e-3)):
+        training = [Segment.of(1, values)]
+        memory = SeriesMemory.fit({"a": training}, {"a": _model(training)}, window=WINDOW, day=None, is_aligned=False)
+        later = [Segment.of(1, changed)]
+
+        match = memory.nearest("a", later, 30)
+
+        assert match is not None
+        assert match.distance < 0.01
+
+
 def test_an_unseen_entity_is_compared_with_all_entities() -> None:
     memory = _memory(a=_wave(240), b=_wave(240, seed=1) + 3)
 

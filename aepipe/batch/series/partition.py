@@ -221,13 +221,14 @@ class _SeriesScoring:
             codes = reason_codes(stage, rows, scored)
             predictions, alarms = self._predict(scored, rows, is_own, codes, runner)
         self._count(predictions)
-        duplicates = int(is_own.sum() - (codes[is_own] > 0).sum() - len(np.unique(scored.grid.row_step[is_own])))
+        on_grid = scored.grid.row_step[is_own & (scored.grid.row_step >= 0)]
+        duplicates = len(on_grid) - len(np.unique(on_grid))
         times = None if mine.time is None else mine.time
         values = mine.values[mine.reasons == 0]
         is_absent = np.isnan(values).all(axis=0) & (len(values) > 0)
         absent = tuple(channel for channel, none in zip(stage.source.channels, is_absent, strict=True) if none)
         dead = self._dead(mine, absent)
-        return _Points(predictions, alarms, rows.names, passthrough, times, max(0, duplicates), absent, dead)
+        return _Points(predictions, alarms, rows.names, passthrough, times, duplicates, absent, dead)
 
     def _dead(self, mine: SeriesRows, absent: Sequence[str]) -> tuple[DeadChannel, ...]:
         """Return the dead channels of single entities in the units of the source."""
