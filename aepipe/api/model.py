@@ -133,7 +133,10 @@ class Model:
         one_of("prior", prior, ("mixture", "normal"))
         one_of("format", format, FORMATS)
         condition = None if where is None else text("where", where, such_as=_WHERE)
-        tokens, model = TokenChoice(temperature, top_k, top_p), self._of_rows("sample")
+        tokens, model = (
+            TokenChoice(temperature, top_k, top_p),
+            self._of_rows("sample", remedy="Use aepipe sample, which draws series of its entities"),
+        )
         return in_format(model.sample(rows, seed=seed, prior=prior, where=condition, tokens=tokens), format)
 
     def fill(self, rows: Frame, *, seed: int = 0) -> Frame:
@@ -242,9 +245,9 @@ class Model:
         cells = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in lines)
         return f"<table><tbody>{cells}</tbody></table>"
 
-    def _of_rows(self, method: str) -> TableModel:
+    def _of_rows(self, method: str, *, remedy: str = "Use score or explain") -> TableModel:
         """Return the model for a method that the points of a series job do not have."""
-        self.bundle.refuse_points(method)
+        self.bundle.refuse_points(method, remedy=remedy)
         return self._tables
 
     def _read(self, rows: object) -> pa.Table:

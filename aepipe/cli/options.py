@@ -34,6 +34,27 @@ Shares = Annotated[
         help="Share of rows with a value, such as income=>50K:0.5, or 'income is null:0.1'; repeatable.",
     ),
 ]
+Entity = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--entity",
+        metavar="NAME",
+        help="Series job: entity to draw, a,b for several columns; repeatable; default: all that are long enough.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Series job: time of the first step; default: the first one after training."),
+]
+Length = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS", help="Series job: steps of each series, or a duration such as 7d; default: by --rows."
+    ),
+]
+Windows = Annotated[
+    int | None, typer.Option(min=1, help="Series job: number of single windows to draw in place of whole series.")
+]
 Temperature = Annotated[
     float | None, typer.Option(help="Divisor of the logits of the tokens of texts; default: the job's, else 1.")
 ]

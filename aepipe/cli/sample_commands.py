@@ -20,6 +20,10 @@ def sample(
     prior: options.Prior = None,
     where: options.Where = None,
     share: options.Shares = None,
+    entity: options.Entity = None,
+    start: options.Start = None,
+    length: options.Length = None,
+    windows: options.Windows = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -38,17 +42,16 @@ def sample(
     steps: options.OldSteps = None,
     how: options.OldHow = None,
 ) -> None:
-    """Write synthetic rows with the source's columns and types.
+    """Write synthetic rows with the source's columns and types; of a series job, series of its entities.
 
     Rows that miss a quality threshold are quarantined (exit code 1).
     Example: [bold]aepipe sample data/digits/job.toml --rows 10000 --seed 7[/bold]
     Example: [bold]aepipe sample data/shoes/job.toml --where "kind = 'boot'"[/bold]
     Example: [bold]aepipe sample data/logs/job.toml --temperature 0.8 --top-p 0.95[/bold]
+    Example: [bold]aepipe sample data/machines/job.toml --entity m1 --start 2026-02-01 --length 7d[/bold]
     """
-    from aepipe.cli.sample_output import parse_shares, show_sample_set
+    from aepipe.cli.sample_output import SeriesOptions, run_sample, run_series
     from aepipe.cli.traverse_output import WalkRequest
-    from aepipe.config.text import TokenChoice
-    from aepipe.jobs.sample.sample import sample as draw
 
     request = WalkRequest(interpolate, shift, traverse, tuple(key or ()), amount, dimensions, steps, how)
     given: dict[str, object] = {"rows": rows, "seed": seed, "prior": prior, "where": where, "share": share}
@@ -56,22 +59,9 @@ def sample(
     given |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if _run_former_options(job, request, fill, given, model=model, json=json):
         return
-    with progress_bar(quiet=json) as progress:
-        result = draw(
-            job,
-            rows=rows,
-            seed=seed,
-            prior=prior,
-            where=where,
-            shares=parse_shares(share),
-            partition=partition,
-            name=name,
-            model=model,
-            tokens=TokenChoice(temperature, top_k, top_p),
-            png=png,
-            progress=progress,
-        )
-    show_sample_set(result, json=json)
+    series = SeriesOptions(tuple(entity or ()), start, length, windows)
+    if not run_series(job, series, given, model=model, json=json):
+        run_sample(job, given, model=model, json=json)
 
 
 def impute(

@@ -1,8 +1,8 @@
 """Parse the shares of `aepipe sample`; print results of `aepipe sample`, `impute`, `recommend` and `augment`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -13,6 +13,10 @@ from aepipe.jobs.sample.sample import SampleResult
 
 if TYPE_CHECKING:  # its page needs jinja2
     from aepipe.jobs.sample.augment import AugmentResult
+
+
+_OF_SERIES = ("rows", "seed", "partition", "name")
+_MOST_NAMES = 20
 
 
 def parse_shares(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | None:
@@ -29,6 +33,74 @@ def parse_shares(typed: Sequence[str] | None) -> dict[str, dict[str, float]] | N
             raise ArgumentInvalid("share", [str(error)]) from None
         found.setdefault(column, {})[value] = share
     return found or None
+
+
+class SeriesOptions(NamedTuple):
+    """Options of `aepipe sample` that only a series job has."""
+
+    entities: tuple[str, ...] = ()
+    start: str | None = None
+    length: str | None = None
+    windows: int | None = None
+
+    @property
+    def named(self) -> list[str]:
+        """Names of the options that are given."""
+        values = {"entity": self.entities or None, **dict(zip(self._fields[1:], self[1:], strict=True))}
+        return [name for name, value in values.items() if value is not None]
+
+
+def run_series(job: Path, options: SeriesOptions, given: Mapping[str, object], *, model: str, json: bool) -> bool:
+    """Draw the series of a series job and print where they are; return False for a job of rows.
+
+    Raises:
+        ArgumentInvalid: An option does not fit the job.
+    """
+    from aepipe.config.job import read_job
+
+    if read_job(job).series is None:
+        if options.named:
+            raise ArgumentInvalid(options.named[0], ["is an option of series jobs: leave it out, or use where"])
+        return False
+    unfit = [name for name, value in given.items() if value is not None and name not in _OF_SERIES]
+    if unfit:
+        names = "entity, start, length, windows, rows and seed"
+        raise ArgumentInvalid(unfit[0], [f"does not fit the series of a series job: expected {names}. Leave it out"])
+    from aepipe.jobs.sample.series_set import sample_series
+
+    chosen: dict[str, Any] = options._asdict() | {name: given[name] for name in _OF_SERIES}
+    with progress_bar(quiet=json) as progress:
+        result = sample_series(job, **chosen, model=model, progress=progress)
+    if json:
+        print_json(result)
+        return True
+    print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
+    print_text(f"{len(result.entities):,} entities, calendar: {result.calendar}")
+    if result.left_out:
+        print_text(f"too short to be drawn: {', '.join(result.left_out[:_MOST_NAMES])}")
+    if result.report is not None:
+        print_text(f"stylised facts: {result.report}")
+    return True
+
+
+def run_sample(job: Path, given: Mapping[str, Any], *, model: str, json: bool) -> None:
+    """Draw the rows of a job of rows with the options given by name, and print where they are."""
+    from aepipe.config.text import TokenChoice
+    from aepipe.jobs.sample.sample import sample
+
+    names = ("rows", "seed", "prior", "where", "partition", "name")
+    tokens = TokenChoice(given["temperature"], given["top_k"], given["top_p"])
+    with progress_bar(quiet=json) as progress:
+        result = sample(
+            job,
+            **{name: given[name] for name in names},
+            shares=parse_shares(given["share"]),
+            model=model,
+            tokens=tokens,
+            png=None if given["png"] is None else Path(given["png"]),
+            progress=progress,
+        )
+    show_sample_set(result, json=json)
 
 
 def run_impute(job: Path, partition: str, *, seed: int | None, model: str, json: bool, **options: Any) -> None:

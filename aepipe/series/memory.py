@@ -332,7 +332,7 @@ class SeriesMemory:
         return distances, [_soft(distance) <= self.scales(entity).usual for distance in distances]
 
     def _known_to(self, segment: Segment, entity: str, *, is_training: bool) -> tuple[Sequence[Segment], bool]:
-        """Return the training steps of an entity, and whether their numbers are those of a segment.
+        """Return the training steps of an entity, and whether a segment has the same numbers.
 
         Numbers that count rows differ from run to run. The steps that a segment shares with the memory tell by how
         much, so that a training window is not compared with itself.

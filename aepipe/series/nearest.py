@@ -174,7 +174,7 @@ class Distances(NamedTuple):
 
 
 def shift_to(segment: Segment, memory: Sequence[Segment], *, window: int) -> int | None:
-    """Return by how much the numbers of a memory exceed those of a segment that is part of it; None for another one.
+    """Return the difference of the numbers of a memory and of a segment that is part of it; None for another one.
 
     The segment may begin before the memory or end after it: it is part of it if all steps that both have are equal, at
     least a window of them, and no other shift has such a window.

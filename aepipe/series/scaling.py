@@ -66,6 +66,11 @@ class Scaling(FrozenModel):
             }
         return cls(mean=tuple(pooled_mean.tolist()), deviation=tuple(pooled.tolist()), entities=own)
 
+    def of(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and deviation of the channels of an entity, (F,) each; of all entities if it is unknown."""
+        mean, deviation = self.entities.get(name, (self.mean, self.deviation))
+        return np.array(mean), np.array(deviation)
+
     def apply(
         self, names: Sequence[str], entity: NDArray[np.int64], values: NDArray[np.floating]
     ) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -138,6 +139,26 @@ class SeriesStage(FrozenModel):
         if self.step is None:
             return None
         return round((number + self.phases.get(entity, self.phase)) * self.step)
+
+    def times_of_steps(self, entity: str, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the times of steps of an entity by their numbers; the numbers if the order of steps is not time."""
+        if self.step is None:
+            return numbers
+        return numbers * self.step + round(self.phases.get(entity, self.phase) * self.step)
+
+    def local_moments(self, entity: str, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the times of steps as a clock on the wall shows them, in microseconds; their numbers without a clock.
+
+        Times with a zone are in its local time, so that hours and weekdays are as on the wall.
+        """
+        if self.step is None or not self.has_clock:
+            return numbers
+        times = self.times_of_steps(entity, numbers)
+        kind = self.source.time_field.type
+        if not pa.types.is_timestamp(kind) or kind.tz is None:
+            return times
+        local = pc.local_timestamp(pa.array(times, pa.timestamp("us", kind.tz)))
+        return values_of(local.cast(pa.int64()))
 
     def grid(self, rows: SeriesRows) -> Grid:
         """Place rows on a grid of scaled steps."""

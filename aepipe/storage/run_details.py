@@ -113,6 +113,10 @@ class SampleDetails(RunDetails):
     tokens: Mapping[str, float] = Field(default_factory=dict, description="temperature, top_k and top_p, if set")
     quality: Mapping[str, float | None] = Field(default_factory=dict, description="measured; empty: not measured")
     rejected: Mapping[str, int] = Field(default_factory=dict, description="rows drawn and rejected, by constraint")
+    entities: tuple[str, ...] = Field((), description="series job: entities that were drawn")
+    left_out: tuple[str, ...] = Field((), description="series job: entities with too few training steps")
+    calendar: str = Field("", description="series job: cycles that the series follow")
+    windows: int = Field(0, description="series job: number of single windows; 0: whole series")
 
 
 class ImputeDetails(RunDetails):

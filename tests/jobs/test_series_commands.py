@@ -62,7 +62,7 @@ CALLS = {
     "drift": ["drift", "{job}"],
     "export": ["export", "{job}", "--triton", "{folder}/models"],
 }
-POINTS_REFUSED = {"sample", "impute", "recommend", "traverse", "augment", "export"}
+POINTS_REFUSED = {"impute", "recommend", "traverse", "augment", "export"}
 OF_ANY_MODEL = {"promote", "rollback", "deploy", "sign"}
 """They need a second model, a server or a key; the first two have a test of their own."""
 

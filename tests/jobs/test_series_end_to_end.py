@@ -11,6 +11,7 @@ import pytest
 from aepipe.jobs.evaluate.evaluate import evaluate
 from aepipe.jobs.explain import explain
 from aepipe.jobs.report.report import report
+from aepipe.jobs.sample.series_set import sample_series
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.train.train import train
 from tests.support.machines import night
@@ -191,3 +192,15 @@ def test_scores_are_the_same_if_the_table_is_one_file(tmp_path: Path, field: tup
     np.testing.assert_allclose(
         nights["score"].to_numpy().astype(float), one["score"].to_numpy().astype(float), atol=1e-6, rtol=1e-6
     )
+
+
+@pytest.mark.slow
+def test_machines_of_the_field_can_be_drawn(field: tuple[Path, ScoreResult]) -> None:
+    job, _ = field
+
+    result = sample_series(job, length=200, seed=1, name="drawn")
+
+    rows = pq.ParquetFile(result.path).read().to_pylist()
+    assert set(result.entities) >= {"plain", "gaps", "twice", "constant", "holes", "repeats", "away"}
+    assert {row["load"] for row in rows if row["machine"] == "constant"} == {1.0}
+    assert all(np.isfinite(row["load"]) for row in rows)

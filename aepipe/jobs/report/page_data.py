@@ -233,7 +233,7 @@ def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Sam
         rows=latest.files["samples"].rows,
         seed=latest.details.seed,
         prior=latest.details.prior,
-        check_page=samples_page_of(latest.partition) if latest.details.quality else None,
+        check_page=samples_page_of(latest.partition) if latest.details.quality or latest.details.calendar else None,
     )
     layout = model.bundle.encoding.layout
     if not layout.has_cells:

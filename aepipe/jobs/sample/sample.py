@@ -212,9 +212,9 @@ def sample(
         DataUnreadable, EvaluationInvalid: The reference rows of the checks are gone, or do not support one.
     """
     began, job = time.perf_counter(), read_rows_job(job_path, "sample")
-    outputs, place, bundle = Outputs(job.out_path), _place(partition, name), open_bundle(job, model)
+    outputs, place, bundle = Outputs(job.out_path), place_of(partition, name), open_bundle(job, model)
     request = SampleRequest(
-        rows=_validated_rows(job, rows),
+        rows=check_rows(job, rows),
         seed=partition_seed(job.samples.seed, place) if seed is None else seed,
         prior=cast(Prior, prior or job.samples.prior),
         where=where or job.samples.where,
@@ -272,7 +272,7 @@ def _is_nightly(job: Job, partition: str, details: SampleDetails) -> bool:
     )
 
 
-def _place(partition: str | None, name: str | None) -> str:
+def place_of(partition: str | None, name: str | None) -> str:
     """Return the folder of a set within samples/."""
     if name is None:
         return partition or today()
@@ -283,7 +283,7 @@ def _place(partition: str | None, name: str | None) -> str:
     return name
 
 
-def _validated_rows(job: Job, rows: int | None) -> int:
+def check_rows(job: Job, rows: int | None) -> int:
     """Return the number of rows to draw. Raises ArgumentInvalid."""
     if rows is None:
         if job.samples.rows < 1:

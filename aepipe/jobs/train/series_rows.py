@@ -108,7 +108,7 @@ def read_series(job: Job, partitions: tuple[Partition, ...]) -> SeriesTraining:
         DataUnreadable: There are too few rows, or no series is as long as a window.
     """
     settings = job.series or Series()
-    partitions, rows_left_out = _newest(job, partitions)
+    partitions, rows_left_out = newest(job, partitions)
     footers = read_footers(partitions)
     schema = source_schema(job, partitions, footers)
     refuse_reserved(schema)
@@ -177,7 +177,7 @@ def of_partitions(rows: SeriesRows, partition: NDArray[np.int64]) -> SeriesRows:
     return replace(rows, names=tuple(rows.names[pair % len(rows.names)] for pair in pairs), entity=entity)
 
 
-def _newest(job: Job, partitions: tuple[Partition, ...]) -> tuple[tuple[Partition, ...], list[str]]:
+def newest(job: Job, partitions: tuple[Partition, ...]) -> tuple[tuple[Partition, ...], list[str]]:
     """Return the newest partitions with at most `[train] max_rows` rows together, and a sentence about the others."""
     counts = [sum(footer.rows for footer in read_footers([partition])) for partition in partitions]
     newest_first = np.cumsum(counts[::-1])
@@ -196,10 +196,9 @@ def _read(
     """Return the source, its rows, and the number of each row's partition, (R,)."""
     batches, numbers = [], []
     numbered = {partition.name: number for number, partition in enumerate(partitions)}
-    for partition, batch in training_batches(job, schema, partitions):
-        kept = batch if job.train.condition is None else batch.filter(job.train.condition.mask(batch))
-        batches.append(kept)
-        numbers.append(np.full(kept.num_rows, numbered[partition.name], np.int64))
+    for partition, batch in chosen_batches(job, schema, partitions):
+        batches.append(batch)
+        numbers.append(np.full(batch.num_rows, numbered[partition.name], np.int64))
     total = sum(batch.num_rows for batch in batches)
     if total < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
@@ -216,6 +215,14 @@ def _read(
         encoding=encoding.model_copy(update={"codecs": may_be_missing}), entity=settings.entity, time=schema.event_time
     )
     return source, source.read(batches), np.concatenate(numbers)
+
+
+def chosen_batches(
+    job: Job, schema: Schema, partitions: Sequence[Partition]
+) -> Iterator[tuple[Partition, pa.RecordBatch]]:
+    """Yield the rows that `[train]` selects, with their partition."""
+    for partition, batch in training_batches(job, schema, partitions):
+        yield partition, batch if job.train.condition is None else batch.filter(job.train.condition.mask(batch))
 
 
 def _split(rows: SeriesRows) -> NDArray[np.int64]:
