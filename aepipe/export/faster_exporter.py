@@ -24,8 +24,8 @@ def faster_exporter() -> Iterator[None]:
     With a free number of rows, a hit or a miss of the cache of fake tensors compares and rebuilds symbolic sizes, which
     costs more than the operator. The pass that inserts type conversions runs the whole program again, though the type
     of every node is known. The rewriter tries every rule on every node, and one rule on every pair of nodes. Each
-    export collects the functions that write nodes, and the operators that they lack. To record the line that made
-    a size, which is not used, torch loads its compiler.
+    export collects the functions that write nodes, and the operators that they lack, and each node converts the schema
+    of its operator. To record the line that made a size, which is not used, torch loads its compiler.
     """
     with ExitStack() as settings:
         for module, path, change in (
@@ -35,6 +35,7 @@ def faster_exporter() -> Iterator[None]:
             (_REGISTRATION, "ONNXRegistry.from_torchlib", _collects_once),
             ("torch.onnx._internal.exporter._decomp", "create_onnx_friendly_decomposition_table", _selects_once),
             ("torch.fx.experimental.symbolic_shapes", "uninteresting_files", lambda _: frozenset),
+            ("onnx_ir.schemas", "OpSignature.from_op_schema", _converts_once),
         ):
             settings.enter_context(_replaced(module, path, change))
         yield
@@ -47,6 +48,18 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     with faster_exporter():
         supported = _decomp.get_onnx_implemented_overloads(_registration.ONNXRegistry().from_torchlib(OPSET))
         return _decomp.create_onnx_friendly_decomposition_table(set(supported))
+
+
+def _converts_once(convert: Callable[[Any], Any]) -> Any:
+    known: dict[tuple[str, str, int], Any] = {}
+
+    def once(schema: Any) -> Any:
+        key = (schema.domain, schema.name, schema.since_version)
+        if key not in known:
+            known[key] = convert(schema)
+        return known[key]
+
+    return staticmethod(once)
 
 
 def _selects_once(select: Callable[[Any], Any]) -> Any:

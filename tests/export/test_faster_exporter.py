@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 import numpy as np
+import onnx_ir.schemas
 import onnxscript.rewriter
 import pytest
 import torch
@@ -36,8 +37,8 @@ def settings() -> tuple[object, ...]:
     config = torch._dynamo.config
     rules = onnxscript.rewriter._DEFAULT_REWRITE_RULES
     collect, select = ONNXRegistry.from_torchlib, _decomp.create_onnx_friendly_decomposition_table
-    names = symbolic_shapes.uninteresting_files
-    return config.fake_tensor_cache_enabled, _TypePromotionInterpreter.run_node, rules, collect, select, names
+    names, convert = symbolic_shapes.uninteresting_files, onnx_ir.schemas.OpSignature.from_op_schema
+    return config.fake_tensor_cache_enabled, _TypePromotionInterpreter.run_node, rules, collect, select, names, convert
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
