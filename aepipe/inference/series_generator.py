@@ -6,7 +6,7 @@ model decodes from latents that follow each other, and the noise that the model 
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -86,19 +86,23 @@ class SeriesGenerator:
     """Generator of the series of a model, fitted to its training rows."""
 
     def __init__(self, codec: WindowCodec, stage: SeriesStage, rows: SeriesRows) -> None:
-        """Fit the parts of each entity that is long enough."""
+        """Fit the latents of all entities that are long enough; the other parts of each are fitted when it is drawn."""
         self._codec, self.stage = codec, stage
         self.hop, self._stride = hop_of(codec.steps)
         self._lag = self.hop // self._stride
         self._week = hours_of_week(stage.step if stage.has_clock else None)
-        grid = stage.grid(rows)
+        self._grid = grid = stage.grid(rows)
+        self._known = grid.values.astype(np.float64)
+        self._models = dict[str, EntityModel]()
         self.steps = dict.fromkeys(rows.names, 0)
         """Training steps of each entity"""
         segments = dict[str, list[int]]()
         for segment, entity in enumerate(grid.segment_entity.tolist()):
             segments.setdefault(rows.names[entity], []).append(segment)
             self.steps[rows.names[entity]] += int(grid.segment_lengths[segment])
-        self._fit(grid, segments)
+        self._segments = {name: of for name, of in segments.items() if self._has_windows(name, of)}
+        """Segments of each entity that can be drawn"""
+        self._fit()
 
     @property
     def fewest_steps(self) -> int:
@@ -116,7 +120,7 @@ class SeriesGenerator:
             steps: Steps of each series.
             seed: Random seed.
         """
-        mine, length = self.models[entity], self._codec.steps
+        mine, length = self.model(entity), self._codec.steps
         lead = length - self.hop
         count = (steps + lead) // self.hop + 1
         offsets = np.arange(count) * self.hop - lead
@@ -137,12 +141,12 @@ class SeriesGenerator:
 
     def calendars(self, entities: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the cycles that channels of entities follow, the most frequent first."""
-        counts = Counter(each.cycle.name for name in entities for each in self.models[name].profile.channels)
+        counts = Counter(each.cycle.name for name in entities for each in self._profiles[name].channels)
         return tuple(name for name, _ in counts.most_common())
 
     def is_open(self, entity: str, numbers: Ints) -> NDArray[np.bool_]:
         """Return whether steps lie in hours of the week in which the entity has rows, (S,)."""
-        closed = self.models[entity].closed
+        closed = self.model(entity).closed
         if closed is None or self._week is None:
             return np.ones(len(numbers), np.bool_)
         return ~closed[self._week.cells_of(self._moments(entity, numbers))]
@@ -150,48 +154,36 @@ class SeriesGenerator:
     def _moments(self, entity: str, numbers: Ints) -> Ints:
         return self.stage.local_moments(entity, numbers)
 
-    def _fit(self, grid: Grid, segments: Mapping[str, Sequence[int]]) -> None:
-        values = filled(grid, longest_gap=self.stage.longest_gap)
-        known = grid.values.astype(np.float64)
+    def _fit(self) -> None:
+        values = filled(self._grid, longest_gap=self.stage.longest_gap)
         self._channels = values.shape[1]
-        long_enough = {name: of for name, of in segments.items() if self._has_windows(grid, name, of)}
-        self.histories = {name: self._history(grid, known, name, of) for name, of in long_enough.items()}
+        self.histories = {name: self._history(name) for name in self._segments}
         """Scaled training steps of each entity that can be drawn"""
-        self._cycles = cycles(self.stage.step if self.stage.has_clock else None, period=find_period(grid))
-        profiles = {name: Profile.fit(history, self._cycles) for name, history in self.histories.items()}
-        windows = {name: self._windows(grid, values, name, profiles[name], of) for name, of in long_enough.items()}
-        self.models = dict[str, EntityModel]()
-        if not windows:
-            return
-        everything = [self._centred(each) for each in windows.values()]
-        pooled = VectorAutoregression.fit(*(np.concatenate(side) for side in zip(*everything, strict=True)))
-        for name, mine in windows.items():
-            path = VectorAutoregression.fit(*self._centred(mine), towards=pooled, weight=_PAIRS_OF_ALL)
-            self.models[name] = self._entity(
-                grid, known, profiles[name], mine, path, name=name, segments=segments[name]
-            )
+        candidates = cycles(self.stage.step if self.stage.has_clock else None, period=find_period(self._grid))
+        self._profiles = {name: Profile.fit(history, candidates) for name, history in self.histories.items()}
+        self._windows = {name: self._encoded(values, name) for name in self._segments}
+        if self._windows:
+            pairs = [self._centred(each) for each in self._windows.values()]
+            self._pooled = VectorAutoregression.fit(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
 
-    def _has_windows(self, grid: Grid, name: str, segments: Sequence[int]) -> bool:
+    def _has_windows(self, name: str, segments: Sequence[int]) -> bool:
         """Tell whether an entity has enough steps, and a segment with two windows that follow each other."""
-        longest = max(int(grid.segment_lengths[segment]) for segment in segments)
+        longest = max(int(self._grid.segment_lengths[segment]) for segment in segments)
         return self.steps[name] >= self.fewest_steps and longest >= self._codec.steps + self.hop
 
-    def _history(self, grid: Grid, known: Floats, name: str, segments: Sequence[int]) -> History:
-        numbers = np.concatenate([_numbers(grid, segment) for segment in segments])
-        steps = np.concatenate([_steps(grid, segment) for segment in segments])
-        return History(self._moments(name, numbers), known[steps])
+    def _history(self, name: str) -> History:
+        return History(self._moments(name, self._numbers(name)), self._known[self._steps(name)])
 
-    def _windows(
-        self, grid: Grid, values: NDArray[np.float32], name: str, profile: Profile, segments: Sequence[int]
-    ) -> _Windows:
+    def _encoded(self, values: NDArray[np.float32], name: str) -> _Windows:
         """Encode the windows of an entity, and its profile at the same moments."""
+        grid, profile = self._grid, self._profiles[name]
         starts, owner, of_profile = [], [], []
-        for segment in segments:
+        for segment in self._segments[name]:
             begin, length = int(grid.segment_starts[segment]), int(grid.segment_lengths[segment])
             local = np.arange(0, length - self._codec.steps + 1, self._stride)
             if not len(local):
                 continue
-            usual = profile.at(self._moments(name, _numbers(grid, segment)))
+            usual = profile.at(self._moments(name, _numbers_of(grid, segment)))
             of_profile.append(self._codec.encode(usual, local))
             starts.append(begin + local)
             owner.append(np.full(len(local), segment))
@@ -204,24 +196,22 @@ class SeriesGenerator:
         centred = windows.deviations - windows.deviations.mean(axis=0)
         return centred[first], centred[second]
 
-    def _entity(
-        self,
-        grid: Grid,
-        known: Floats,
-        profile: Profile,
-        windows: _Windows,
-        path: VectorAutoregression,
-        *,
-        name: str,
-        segments: Sequence[int],
-    ) -> EntityModel:
+    def model(self, name: str) -> EntityModel:
+        """Return the parts of an entity, fitted when first asked for."""
+        if name not in self._models:
+            self._models[name] = self._fitted(name)
+        return self._models[name]
+
+    def _fitted(self, name: str) -> EntityModel:
         """Fit what remains beyond the profile: its part that the model decodes, and the noise."""
+        grid, known, profile, windows = self._grid, self._known, self._profiles[name], self._windows[name]
+        segments = self._segments[name]
         mean = windows.deviations.mean(axis=0)
         beyond, rest = [], []
         for segment in segments:
             begin, length = int(grid.segment_starts[segment]), int(grid.segment_lengths[segment])
             mine = np.flatnonzero(windows.segment == segment)[:: self._lag]
-            usual = profile.at(self._moments(name, _numbers(grid, segment)))
+            usual = profile.at(self._moments(name, _numbers_of(grid, segment)))
             rest.append(known[begin : begin + length] - usual)
             if not len(mine):
                 beyond.append(np.full_like(rest[-1], np.nan))
@@ -232,7 +222,7 @@ class SeriesGenerator:
             beyond.append(np.where(weight[:, None] >= _LEAST_WEIGHT, found[0], np.nan))
         level, slope = _regression(np.concatenate(beyond), np.concatenate(rest))
         noise = Noise.fit([of - level - by @ slope for of, by in zip(rest, beyond, strict=True)])
-        own = known[np.concatenate([_steps(grid, segment) for segment in segments])]
+        own = known[self._steps(name)]
         low, high = (
             np.nanmin(np.nan_to_num(own, nan=np.inf), axis=0),
             np.nanmax(np.nan_to_num(own, nan=-np.inf), axis=0),
@@ -243,7 +233,7 @@ class SeriesGenerator:
         return EntityModel(
             profile=profile,
             mean=mean,
-            path=path,
+            path=VectorAutoregression.fit(*self._centred(windows), towards=self._pooled, weight=_PAIRS_OF_ALL),
             level=level,
             slope=slope,
             noise=noise,
@@ -251,29 +241,33 @@ class SeriesGenerator:
             high=np.where(is_known, high, 0.0),
             starts=grid.segment_number[windows.segment] + place,
             end=int(max(numbers[segment] for segment in segments)),
-            closed=self._closed(grid, known, name, segments),
+            closed=self._closed(name),
         )
 
-    def _closed(self, grid: Grid, known: Floats, name: str, segments: Sequence[int]) -> NDArray[np.bool_] | None:
+    def _closed(self, name: str) -> NDArray[np.bool_] | None:
         """Return the hours of the week without rows; None if steps are no time, or lie far apart."""
-        numbers = np.concatenate([_numbers(grid, segment) for segment in segments])
+        numbers = self._numbers(name)
         whole = np.arange(numbers.min(), numbers.max() + 1)
         if self._week is None or len(whole) > _MOST_STEPS:
             return None
-        steps = np.concatenate([_steps(grid, segment) for segment in segments])
         has_row = np.zeros(len(whole), np.bool_)
-        has_row[numbers[np.isfinite(known[steps]).any(axis=1)] - whole[0]] = True
+        has_row[numbers[np.isfinite(self.histories[name].values).any(axis=1)] - whole[0]] = True
         return closed_cells(self._week, self._moments(name, whole), has_row)
 
+    def _numbers(self, name: str) -> Ints:
+        """Return the numbers of the steps of an entity within its series."""
+        return np.concatenate([_numbers_of(self._grid, segment) for segment in self._segments[name]])
 
-def _numbers(grid: Grid, segment: int) -> Ints:
+    def _steps(self, name: str) -> Ints:
+        """Return the steps of an entity on the grid."""
+        grid = self._grid
+        starts, lengths = grid.segment_starts, grid.segment_lengths
+        return np.concatenate([int(starts[at]) + np.arange(int(lengths[at])) for at in self._segments[name]])
+
+
+def _numbers_of(grid: Grid, segment: int) -> Ints:
     """Return the numbers of the steps of a segment within its series."""
     return int(grid.segment_number[segment]) + np.arange(int(grid.segment_lengths[segment]))
-
-
-def _steps(grid: Grid, segment: int) -> Ints:
-    """Return the steps of a segment on the grid."""
-    return int(grid.segment_starts[segment]) + np.arange(int(grid.segment_lengths[segment]))
 
 
 def _regression(cause: Floats, effect: Floats) -> tuple[Floats, Floats]:

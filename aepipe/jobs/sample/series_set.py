@@ -14,7 +14,7 @@ from pydantic import Field
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job, Samples, read_job
 from aepipe.config.series import parse_duration
 from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid, OptionInvalid, did_you_mean
 from aepipe.inference.series_generator import SeriesGenerator
@@ -143,7 +143,7 @@ class SeriesSource:
         Raises:
             ArgumentInvalid: An entity is unknown or too short, or all are.
         """
-        known, drawable = self.generator.steps, self.generator.models
+        known, drawable = self.generator.steps, self.generator.histories
         for name in asked:
             if name not in known:
                 hint = did_you_mean(name, sorted(known), listed=20)
@@ -194,10 +194,7 @@ def sample_series(
         DataUnreadable: Training rows are gone.
     """
     began, job = time.perf_counter(), read_job(job_path)
-    if job.series is None:
-        raise JobInvalid(
-            str(job.source), ["is a job of rows, which has no series to draw: expected a section [series]"]
-        )
+    _refuse_settings(job)
     outputs, place, bundle = Outputs(job.out_path), place_of(partition, name), open_bundle(job, model)
     refuse_family(bundle)
     chosen = partition_seed(job.samples.seed, place) if seed is None else seed
@@ -218,6 +215,19 @@ def sample_series(
             manifest = _publish(job, commit, source, plan or plan_series(source, request), request, tell, place)
             emit_samples(job, place)
     return SeriesSetResult.of(outputs, manifest, page=page, created=created, began=began)
+
+
+def _refuse_settings(job: Job) -> None:
+    """Raise JobInvalid for a job of rows, and for settings of samples that series do not have."""
+    if job.series is None:
+        raise JobInvalid(
+            str(job.source), ["is a job of rows, which has no series to draw: expected a section [series]"]
+        )
+    usual, names = Samples(), ("where", "shares", "constraints", "quality")
+    unfit = [name for name in names if getattr(job.samples, name) != getattr(usual, name)]
+    if unfit:
+        fault = f"[samples] {' and '.join(unfit)} cannot apply to series, which have no conditions and no checks"
+        raise JobInvalid(str(job.source), [f"{fault}: leave it out"])
 
 
 def read_source(job: Job, bundle: Bundle) -> SeriesSource:
@@ -271,13 +281,13 @@ def plan_series(source: SeriesSource, request: SeriesRequest) -> list[Series]:
     names = source.chosen(request.entities)
     if not request.windows:
         steps = request.steps(source.stage, entities=len(names))
-        starts = [source.clock.start(name, request.start, source.generator.models[name].end) for name in names]
+        starts = [source.clock.start(name, request.start, source.generator.model(name).end) for name in names]
         return [Series(name, start, steps) for name, start in zip(names, starts, strict=True)]
     generator = np.random.default_rng([request.seed, request.windows])
     owner = np.sort(generator.integers(len(names), size=request.windows))
     found, number = [], 0
     for at, name in enumerate(names):
-        known = source.generator.models[name].starts
+        known = source.generator.model(name).starts
         firsts = known[generator.integers(len(known), size=int((owner == at).sum()))]
         for begin in range(0, len(firsts), _WINDOWS_AT_ONCE):
             part = firsts[begin : begin + _WINDOWS_AT_ONCE]

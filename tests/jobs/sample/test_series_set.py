@@ -204,6 +204,16 @@ def test_arguments_that_cannot_be_met_are_refused_in_one_sentence(
     assert Outputs(job.parent / "out" / "sites").manifest(SAMPLE, "refused") is None
 
 
+@pytest.mark.parametrize("setting", ['where = "load > 3"', "[samples.quality]\ntrees = 0.6"])
+def test_settings_of_rows_are_refused(tmp_path: Path, setting: str) -> None:
+    path = write_sites(tmp_path, days=1, options=f"[samples]\n{setting}")
+
+    with pytest.raises(
+        JobInvalid, match="cannot apply to series, which have no conditions and no checks: leave it out"
+    ):
+        sample_series(path)
+
+
 @SLOW
 def test_the_command_draws_and_refuses_options_of_rows(job: Path) -> None:
     def run(*options: str) -> tuple[int, str]:
