@@ -1,7 +1,9 @@
-"""Where the thresholds of a partition continue from."""
+"""Where the thresholds of a partition continue from, and scores of the partitions that a model was trained on."""
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from aepipe.batch.series.thresholds import thresholds_before
@@ -14,18 +16,37 @@ from aepipe.storage import Outputs
 from tests.support.machines import night, write_machines
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("step", "first"), [("auto", night(4)), ("row", None)])
-def test_thresholds_continue_from_training_nights_unless_steps_follow_the_order(
-    tmp_path: Path, step: str, first: str | None
-) -> None:
-    path = write_machines(tmp_path, days=7, machines=2, fault_on=-1, learned=5)
-    path.write_text(path.read_text().replace("[series]", f'[series]\nstep = "{step}"'))
+@pytest.fixture(scope="module", params=["auto", "row"])
+def scored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The setting `step`, and a job that learned from five nights and scored seven."""
+    path = write_machines(tmp_path_factory.mktemp("machines"), days=7, machines=2, fault_on=-1, learned=5)
+    path.write_text(path.read_text().replace("[series]", f'[series]\nstep = "{request.param}"'))
     train(path)
     score(path)
+    return request.param, path
+
+
+@pytest.mark.slow
+def test_thresholds_continue_from_training_nights_unless_steps_follow_the_order(scored: tuple[str, Path]) -> None:
+    step, path = scored
     job = read_job(path)
     bundle, outputs = Bundle.open(Registry(job.bundle_path).resolve()), Outputs(job.out_path)
 
     after = [thresholds_before(outputs, night(day), bundle, window=24).after for day in (1, 5, 6)]
 
-    assert after == [None if first is None else night(0), first, night(5)]
+    first = {"auto": (night(0), night(4)), "row": (None, None)}[step]
+    assert after == [*first, night(5)]
+
+
+@pytest.mark.slow
+def test_nights_of_the_training_score_like_later_ones(scored: tuple[str, Path]) -> None:
+    """Whatever numbers their steps have, their windows are not compared with themselves."""
+    _, path = scored
+    scores = read_job(path).out_path / "scores"
+
+    medians = [
+        float(np.median(pq.ParquetFile(scores / night(day) / "part-0.parquet").read(["score"])["score"]))
+        for day in range(7)
+    ]
+
+    assert np.median(medians[1:5]) == pytest.approx(np.median(medians[5:]), rel=0.2)
