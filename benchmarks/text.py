@@ -173,8 +173,8 @@ class RecurrentModel(nn.Module):
 
     def __init__(self, layout: Layout, state: int) -> None:
         super().__init__()
-        self.context = nn.Parameter(torch.zeros(1, state))
         self.decoder = TokenDecoder(layout.texts[0], layout.categories[0], state)
+        self.context = nn.Parameter(torch.zeros(1, self.decoder.width))
 
     def losses(self, tokens: Tensor) -> Tensor:
         """Return -log p of each line, (B,) in nats."""

@@ -12,9 +12,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ import numpy as np
 import onnxruntime
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train, parse_job
@@ -40,8 +42,17 @@ from benchmarks.text import Trigrams, count_tokens, lines, rebuilt, train_recurr
 
 _LENGTH = 32
 _DRAWN = 2_048
+_BOUND_ROWS = 4_096
+"""Rows that the bound of `measure` is the mean of, at most."""
+MODELS: Mapping[str, Mapping[str, object]] = {
+    "vae": {"family": "vae"},
+    "vae, trunk transformer": {"family": "vae", "trunk": "transformer"},
+    "ae": {"family": "ae"},
+}
 _ATTRIBUTES = (("cache hit", "cache miss"), ("started", "finished"), ("queue sync", "queue mail"), ("by ana", "by bo"))
 """Words that lines have before a shift, and should have after it."""
+_SHIFTED: Mapping[str, tuple[str, bool]] = {"ae": ("ae", False), "ae with load": ("ae", True), "vae": ("vae", False)}
+"""Models whose latents are shifted, and whether the table has the number `load` as well."""
 
 
 class Texts(NamedTuple):
@@ -51,24 +62,36 @@ class Texts(NamedTuple):
     held: list[str]
 
 
+class Parts(NamedTuple):
+    """Encoded texts to learn from and held-out ones."""
+
+    encoding: Encoding
+    learned: Arrays
+    held: Arrays
+
+
+class Trained(NamedTuple):
+    """A trained network, what it learned from, and the CPU seconds that it took."""
+
+    network: Model
+    parts: Parts
+    cpu_s: float
+
+
 class Figures(NamedTuple):
-    """Figures of one set of texts."""
+    """Figures of one model of one set of texts; NaN or empty where a model has none."""
 
     name: str
-    texts: Texts
-    vocabulary: int
-    perplexities: tuple[float, float, float]
-    """of the VAE by its bound, of the recurrent model and of trigrams"""
-    active: int
-    latents: int
-    information: float
-    right: tuple[float, float]
-    """tokens and whole texts that the VAE's reconstruction has right"""
-    right_of_ae: tuple[float, float]
-    differing: float
+    model: str
+    perplexity: float = np.nan
+    active: str = ""
+    information: float = np.nan
+    right: tuple[float, float] = (np.nan, np.nan)
+    """tokens and whole texts that the reconstruction has right"""
+    differing: float = np.nan
     """greatest share of rows with a token that differs between a graph and torch"""
-    tokens_per_s: float
-    cpu_s: float
+    tokens_per_s: float = np.nan
+    cpu_s: float = np.nan
 
 
 def log_lines() -> Texts:
@@ -97,6 +120,7 @@ def main() -> None:
     """Measure the asked sets, print the tables and write them into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tokens", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="these sets")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="these models; default: all")
     parser.add_argument("--no-page", action="store_true", help="print the tables only")
     parser.add_argument("--arithmetic", action="store_true", help="print shifts of log lines along attributes alone")
     asked = parser.parse_args()
@@ -104,65 +128,105 @@ def main() -> None:
     torch.set_num_threads(1)
 
     if asked.arithmetic:
-        print("\n".join(arithmetic()))
+        print("\n".join(_shifts()))
         return
-    found = []
-    for name in chosen(SETS, asked.sets):
-        found.append(figures(name, SETS[name]()))
-        print(found[-1]._replace(texts=Texts([], [])), flush=True)
-    text = "\n".join(_section(found))
+    names = [name for name in SETS if name in chosen(SETS, asked.sets)]
+    models = [model for model in MODELS if model in chosen(MODELS, asked.models)]
+    found = [each for name in names for each in figures(name, models)]
+    text = "\n".join((*_section(names, found), "", *_shifts()))
     print(text)
     if not asked.no_page:
         put_into(PAGE, text + "\n", name="tokens")
 
 
-def figures(name: str, texts: Texts) -> Figures:
-    """Train the VAE, the autoencoder and the models to compare with, and measure them on held-out texts."""
-    encoding, learned, held = _encoded(texts)
-    layout, codes = encoding.layout, held["cat"]
+def figures(name: str, models: Sequence[str]) -> Iterator[Figures]:
+    """Yield the figures of the models, of a recurrent model of the size of the first one and of trigrams."""
+    for model in models:
+        yield _printed(_figures_of(name, model, trained(name, model)))
+    network, (encoding, learned, held), _ = trained(name, models[0])
+    codes = held["cat"]
     began = time.process_time()
-    network = _trained("vae", encoding, learned, held)
+    recurrent = train_recurrent(encoding.layout, learned, held, network)
     spent = time.process_time() - began
-    metrics = measure(network, held, seed=0)
-    recurrent = train_recurrent(layout, learned, held, network)
     with torch.no_grad():
-        of_recurrent = float(recurrent.losses(torch.from_numpy(codes).long()).sum())
-    losses = (
-        -metrics["log_likelihood"] * min(len(codes), 4_096),
-        of_recurrent,
-        float(Trigrams(learned["cat"], layout.texts[0].size).losses(codes).sum()),
-    )
-    exported = {each.part: each for each in export_parts(network.parts(), held)}
-    return Figures(
+        losses = float(recurrent.losses(torch.from_numpy(codes).long()).sum())
+    yield _printed(Figures(name, "recurrent model", _perplexity(losses, codes), cpu_s=spent))
+    losses = float(Trigrams(learned["cat"], encoding.layout.texts[0].size).losses(codes).sum())
+    yield _printed(Figures(name, "trigrams", _perplexity(losses, codes)))
+
+
+def _figures_of(name: str, model: str, made: Trained) -> Figures:
+    network, parts, spent = made
+    codes, latents = parts.held["cat"], len(network.latent.names)
+    metrics = measure(network, parts.held, seed=0)
+    exported = {each.part: each for each in export_parts(network.parts(), parts.held)}
+    figures = Figures(
         name,
-        texts,
-        layout.texts[0].size,
-        tuple(float(np.exp(loss / count_tokens(codes))) for loss in losses),  # type: ignore[arg-type]
-        int(metrics["active_latents"]),
-        len(network.latent.names),
-        metrics["mutual_information"],
-        rebuilt(network, held),
-        rebuilt(_trained("ae", encoding, learned, held), held),
-        max(map(differing, exported.values())),
-        _speed(exported["sampler"], len(network.latent.names)),
-        spent,
+        model,
+        right=rebuilt(network, parts.held),
+        differing=max(map(differing, exported.values())),
+        tokens_per_s=_speed(exported["sampler"], latents),
+        cpu_s=spent,
+    )
+    if "log_likelihood" not in metrics:
+        return figures
+    return figures._replace(
+        perplexity=_perplexity(-metrics["log_likelihood"] * min(len(codes), _BOUND_ROWS), codes[:_BOUND_ROWS]),
+        active=f"{metrics['active_latents']:.0f} of {latents}",
+        information=metrics["mutual_information"],
     )
 
 
-def arithmetic() -> Iterator[str]:
-    """Yield how many held-out log lines say what they should after a shift along each attribute, by `ae`."""
+def _printed(figures: Figures) -> Figures:
+    print(figures, flush=True)
+    return figures
+
+
+def _perplexity(nats: float, codes: NDArray[np.integer]) -> float:
+    return float(np.exp(nats / count_tokens(codes)))
+
+
+def _shifts() -> Iterator[str]:
+    """Yield a table of how many held-out log lines have the wanted words after a shift along each attribute."""
+    held = log_lines().held
+    shares = {name: arithmetic(model, with_load=with_load) for name, (model, with_load) in _SHIFTED.items()}
+    rows = []
+    for lacked, wanted in _ATTRIBUTES:
+        of_models = (f"{rebuilt:.2f}, {moved:.2f}" for rebuilt, moved in (of[wanted] for of in shares.values()))
+        rows.append((lacked, wanted, str(sum(lacked in text for text in held)), *of_models))
+    yield from table(("from", "to", "lines", *(f"{name}: rebuilt, shifted" for name in shares)), rows)
+
+
+def arithmetic(model: str, *, with_load: bool) -> dict[str, tuple[float, float]]:
+    """Return by wanted words the shares of held-out log lines that have them when rebuilt, and when shifted to them.
+
+    Args:
+        model: name of the model.
+        with_load: whether the table also has a number that has nothing to do with the lines.
+    """
     texts = log_lines()
-    encoding, learned, held = _encoded(texts)
-    network = _trained("ae", encoding, learned, held)
+    network, parts, _ = trained("log lines", model, with_load=with_load)
+    known, begun = _latents(network, parts.learned), _latents(network, parts.held)
+    found = {}
     for lacked, wanted in _ATTRIBUTES:
         having, lacking = ([at for at, text in enumerate(texts.learned) if word in text] for word in (wanted, lacked))
-        begin = [at for at, text in enumerate(texts.held) if lacked in text]
-        z = _latents(network, learned)
-        vector = z[having].mean(0) - z[lacking].mean(0)
-        for amount in (0, 1):
-            drawn = _likeliest(encoding, network, _latents(network, held)[begin] + amount * vector)
-            share = float(np.mean([wanted in text for text in drawn]))
-            yield f"{lacked} -> {wanted}, amount {amount}: {share:.2f} of {len(begin)}; {drawn[0]!r}"
+        vector = known[having].mean(0) - known[lacking].mean(0)
+        z = begun[[at for at, text in enumerate(texts.held) if lacked in text]]
+        drawn = (_likeliest(parts.encoding, network, each) for each in (z, z + vector))
+        shares = [float(np.mean([wanted in text for text in each])) for each in drawn]
+        found[wanted] = shares[0], shares[1]
+    return found
+
+
+@functools.cache
+def trained(name: str, model: str, *, with_load: bool = False) -> Trained:
+    """Train a model on a set, once."""
+    parts = _encoded(SETS[name](), with_load=with_load)
+    began = time.process_time()
+    network = families.build(parts.encoding.layout, Section.model_validate(MODELS[model]), 0)
+    dev = {name: rows[: len(rows) // 4] for name, rows in parts.held.items()}
+    fit(network, parts.learned, dev, Train())
+    return Trained(network.eval(), parts, time.process_time() - began)
 
 
 @torch.no_grad()
@@ -173,25 +237,23 @@ def _latents(network: Model, arrays: Arrays) -> torch.Tensor:
 
 @torch.no_grad()
 def _likeliest(encoding: Encoding, network: Model, z: torch.Tensor) -> list[str]:
-    (codes,) = network.likelihood.expected(network.decode(z, z[:, :0]))
-    texts: list[str] = encoding.decode({"cat": codes.numpy().astype(np.int32)}).column("message").to_pylist()
+    expected = network.likelihood.expected(network.decode(z, z[:, :0]))
+    names = ("num", "cat") if encoding.layout.numbers else ("cat",)
+    arrays = {name: each.numpy() for name, each in zip(names, expected, strict=True)}
+    arrays["cat"] = arrays["cat"].astype(np.int32)
+    texts: list[str] = encoding.decode(arrays).column("message").to_pylist()
     return texts
 
 
-def _encoded(texts: Texts) -> tuple[Encoding, Arrays, Arrays]:
+def _encoded(texts: Texts, *, with_load: bool = False) -> Parts:
     column = {"message": {"kind": "text", "length": _LENGTH + 1}}
     job = parse_job({"name": "tokens", "data": {"path": "rows"}, "columns": column}, source=Path("/job.toml"))
     learned, held = (pa.table({"message": part}) for part in texts)
+    if with_load:
+        rng = np.random.default_rng(0)
+        learned, held = (each.append_column("load", pa.array(rng.normal(size=len(each)))) for each in (learned, held))
     encoding = fit_encoding(infer(learned.schema, job, learned), learned.to_batches())
-    arrays = (encoding.encode_table(part, rows=4_096).arrays for part in (learned, held))
-    return encoding, *arrays  # type: ignore[return-value]
-
-
-def _trained(family: str, encoding: Encoding, learned: Arrays, held: Arrays) -> Model:
-    network = families.build(encoding.layout, Section.model_validate({"family": family}), 0)
-    dev = {name: rows[: len(rows) // 4] for name, rows in held.items()}
-    fit(network, learned, dev, Train())
-    return network.eval()
+    return Parts(encoding, *(encoding.encode_table(part, rows=4_096).arrays for part in (learned, held)))
 
 
 def differing(exported: Exported) -> float:
@@ -221,50 +283,50 @@ def _speed(sampler: Exported, latents: int) -> float:
     return count_tokens(codes) / (time.process_time() - began)
 
 
-def _section(found: list[Figures]) -> Iterator[str]:
+def _section(names: Sequence[str], found: Sequence[Figures]) -> Iterator[str]:
     yield "## Sequences of tokens"
     yield ""
+    sets = ((name, SETS[name]()) for name in names)
     sizes = "; ".join(
-        f"{each.name}: {len(each.texts.learned):,} to learn from, {len(each.texts.held):,} held out, "
-        f"{each.vocabulary:,} tokens known"
-        for each in found
+        f"{name}: {len(each.learned):,} to learn from, {len(each.held):,} held out" for name, each in sets
     )
     yield (
-        f"Made by `python -m benchmarks.tokens`, {datetime.now(UTC).date()}, {machine()}, one thread. `vae` with its "
-        f"defaults, texts of up to {_LENGTH} words ({sizes}). Log lines are generated, long ones join three. "
+        f"Made by `python -m benchmarks.tokens`, {datetime.now(UTC).date()}, {machine()}, one thread. Families with "
+        f"their defaults, texts of up to {_LENGTH} words ({sizes}). Log lines are generated, long ones join three. "
         "Options were chosen on lines of other forms. Perplexity per token of held-out texts: of `vae` by "
-        "its bound of 64 draws; the recurrent model has "
-        "its size and no latents, and is stopped early. Active latents: the mean varies between rows; information: "
+        "its bound of 64 draws; autoencoders have none, as they see the text; the recurrent model has the size of "
+        "`vae` and no latents, and is stopped early. Active latents: the mean varies between rows; information: "
         "mutual information of held-out texts and latents, at most 6.9 nats. Right: tokens at the same position, and "
         "whole texts, of the likeliest text given the latents. Differing: share of 512 texts with a token "
         "other than torch's, the greatest over the exported graphs. Tokens per second are drawn by the exported graph "
-        "on one core."
+        "on one core. The last table: held-out log lines with the words `from`; the share whose reconstruction has the "
+        "words `to`, and the share after the attribute was added to the latents; `load` is a number that has nothing "
+        "to do with the lines."
     )
     yield ""
-    header = ("set", "vae", "recurrent model", "trigrams", "active latents", "information, nats")
+    header = (
+        "set", "model", "perplexity", "active latents", "information, nats", "tokens, texts right", "differing",
+        "tokens per s", "CPU seconds",
+    )  # fmt: skip
     rows = [
         (
             each.name,
-            *(f"{value:.2f}" for value in each.perplexities),
-            f"{each.active} of {each.latents}",
-            f"{each.information:.1f}",
+            each.model,
+            _or_none(each.perplexity, ".2f"),
+            each.active,
+            _or_none(each.information, ".1f"),
+            ", ".join(filter(None, (_or_none(share, ".2f") for share in each.right))),
+            _or_none(each.differing, ".3f"),
+            _or_none(each.tokens_per_s, ",.0f"),
+            _or_none(each.cpu_s, ".0f"),
         )
         for each in found
     ]
     yield from table(header, rows)
-    yield ""
-    header = ("set", "vae: tokens, texts right", "ae: tokens, texts right", "differing", "tokens per s", "CPU seconds")
-    rows = [
-        (
-            each.name,
-            *(f"{tokens:.2f}, {texts:.2f}" for tokens, texts in (each.right, each.right_of_ae)),
-            f"{each.differing:.3f}",
-            f"{each.tokens_per_s:,.0f}",
-            f"{each.cpu_s:.0f}",
-        )
-        for each in found
-    ]
-    yield from table(header, rows)
+
+
+def _or_none(value: float, form: str) -> str:
+    return "" if np.isnan(value) else format(value, form)
 
 
 if __name__ == "__main__":

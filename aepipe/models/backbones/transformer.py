@@ -69,14 +69,13 @@ class TableDecoder(nn.Module):
 
     def __init__(self, inputs: int, options: Options, likelihood: Likelihood) -> None:
         super().__init__()
-        table, contexts = likelihood, 0
+        table, contexts = likelihood, tuple[int, ...]()
         if isinstance(likelihood, TextLikelihood):
-            table, contexts = likelihood.rest, len(likelihood.decoders)
-            self.context = nn.Linear(options.width, likelihood.context)
+            table, contexts = likelihood.rest, likelihood.contexts
         assert isinstance(table, TableLikelihood)
-        self.has_texts = contexts > 0
+        self.contexts = nn.ModuleList(nn.Linear(options.width, width) for width in contexts)
         self.columns = table.numbers + len(table.categories.sizes)
-        self.queries = _Queries(self.columns + contexts, inputs, options)
+        self.queries = _Queries(self.columns + len(contexts), inputs, options)
         if self.columns:
             self.heads = ColumnHeads(
                 options.width, numbers=table.numbers, flags=table.flags, categories=table.categories
@@ -85,8 +84,7 @@ class TableDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         tokens = self.queries(z)
         parts = [self.heads(tokens[:, : self.columns])] if self.columns else []
-        if self.has_texts:
-            parts.append(self.context(tokens[:, self.columns :]).flatten(1))
+        parts += [context(tokens[:, self.columns + at]) for at, context in enumerate(self.contexts)]
         return torch.cat(parts, 1)
 
 

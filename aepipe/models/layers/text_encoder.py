@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aepipe.layout import Layout
+from aepipe.layout import Layout, Text
 from aepipe.models.layers.gru import Gru
 from aepipe.models.layers.input_projection import InputProjection
 from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.sequence import last_of, mean_of
-from aepipe.models.layers.token_decoder import EMBEDDED
+from aepipe.models.layers.token_decoder import EMBEDDED, PLACED
 from aepipe.models.layers.tokens import rest_codes, rest_of, tokens_of, within
 
 
@@ -21,7 +21,7 @@ class TextEncoder(nn.Module):
         self.layout = layout
         hidden = 2 * state
         self.rest = InputProjection(rest_of(layout), hidden)
-        self.readers = nn.ModuleList(_Reader(text.size, state, hidden) for text in layout.texts)
+        self.readers = nn.ModuleList(_Reader(text, state, hidden) for text in layout.texts)
         self.head = nn.Linear(hidden, outputs)
 
     def forward(self, row: Row) -> Tensor:
@@ -45,18 +45,25 @@ class TextRowDecoder(nn.Module):
 
 
 class _Reader(nn.Module):
-    """Summary of the tokens (B, T) of a text, (B, width): the last state and the mean of all states."""
+    """Summary of the tokens (B, T) of a text, (B, width), from the last state, the mean of all states, and each place.
 
-    def __init__(self, codes: int, state: int, width: int) -> None:
+    The states have to carry a token over all later ones; numbers of the token reach the summary from its own place.
+    """
+
+    def __init__(self, text: Text, state: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(codes, EMBEDDED) * EMBEDDED**-0.5)
+        self.table = nn.Parameter(torch.randn(text.size, EMBEDDED) * EMBEDDED**-0.5)
         self.gru = Gru(EMBEDDED, state)
         self.head = nn.Linear(2 * state, width, bias=False)
+        self.placed = nn.Linear(EMBEDDED, PLACED, bias=False)
+        self.places = nn.Linear(PLACED * text.length, width, bias=False)
         self.state = state
 
     def forward(self, tokens: Tensor) -> Tensor:
         steps = F.embedding(tokens.T, self.table)
         valid = within(tokens).T.unsqueeze(2).to(steps.dtype)
         states = self.gru(steps, steps.new_zeros((steps.shape[1], self.state)))
-        summary: Tensor = self.head(torch.cat([last_of(states, valid), mean_of(states, valid)], 1))
+        placed = (self.placed(steps) * valid).transpose(0, 1).flatten(1)
+        of_states = self.head(torch.cat([last_of(states, valid), mean_of(states, valid)], 1))
+        summary: Tensor = of_states + self.places(placed)
         return summary

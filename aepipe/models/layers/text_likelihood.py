@@ -27,12 +27,11 @@ class TextLikelihood(Likelihood):
         self.word_dropout = WORD_DROPOUT if options.word_dropout is None else options.word_dropout
         self.rest = TableLikelihood(rest_of(layout), options)
         self.sigma = self.rest.sigma
-        self.context = state or STATE
-        self.decoders = nn.ModuleList(
-            TokenDecoder(text, layout.categories[text.first], self.context) for text in layout.texts
-        )
+        decoders = [TokenDecoder(text, layout.categories[text.first], state or STATE) for text in layout.texts]
+        self.decoders = nn.ModuleList(decoders)
+        self.contexts = tuple(decoder.width for decoder in decoders)
         self.linear = self.rest.linear
-        self.width = self.rest.width + self.context * len(layout.texts)
+        self.width = self.rest.width + sum(self.contexts)
         uniforms = sum(text.length for text in layout.texts)
         self.noise = (*self.rest.noise, Port("u_token", "float32", (uniforms,), "uniform"))
 
@@ -97,13 +96,13 @@ class TextLikelihood(Likelihood):
         return row._replace(codes=rest_codes(self.layout, row.codes)), losses
 
     def _texts(self, params: Tensor) -> Iterator[tuple[Text, TokenDecoder, Tensor]]:
-        """Yield each text with its decoder and context (B, S)."""
+        """Yield each text with its decoder and context (B, width of the decoder)."""
         begin = self.rest.width
         for text, decoder in zip(self.layout.texts, self.decoders, strict=True):
             assert isinstance(decoder, TokenDecoder)
-            context = params[:, begin : begin + self.context]
+            context = params[:, begin : begin + decoder.width]
             yield text, decoder, context.to(self.rest.may_be_missing.dtype)  # autocast ends here
-            begin += self.context
+            begin += decoder.width
 
     def _joined(self, rest: Tensor, texts: list[Tensor]) -> Tensor:
         numbers = len(self.layout.numbers)

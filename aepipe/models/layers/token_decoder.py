@@ -16,12 +16,18 @@ from aepipe.models.losses import categorical_nll
 
 EMBEDDED = 64
 """Width of the embedding of a token."""
+PLACED = 16
+"""Numbers of a token that are read or written at its own position."""
 STATE = 128
 """Default width of the recurrent state."""
 
 
 class TokenDecoder(nn.Module):
-    """Gated recurrent units over the tokens; the context (B, S) starts the state and is an input of every step."""
+    """Gated recurrent units over the tokens.
+
+    Of the context (B, width), S numbers start the state and are an input of every step, and each position has numbers
+    of its own: without these the state alone has to find the place in a long text.
+    """
 
     drawable: Tensor
 
@@ -31,13 +37,15 @@ class TokenDecoder(nn.Module):
         Args:
             text: the text.
             first: category of its first position.
-            state: width S of the state and of the context.
+            state: width S of the state.
         """
         super().__init__()
         self.text = text
+        self.state = state
+        self.width = state + PLACED * text.length
         self.table = nn.Parameter(torch.randn(text.size, EMBEDDED) * EMBEDDED**-0.5)
         self.start = nn.Linear(state, state)
-        self.gru = Gru(EMBEDDED + state, state)
+        self.gru = Gru(EMBEDDED + PLACED + state, state)
         self.head = nn.Linear(state, text.size)
         drawable = torch.zeros(text.length, text.size)
         drawable[:, [UNSEEN, *first.absent]] = IMPOSSIBLE
@@ -48,14 +56,16 @@ class TokenDecoder(nn.Module):
         """Return -log p of each token, (B, T) in nats, unmasked.
 
         Args:
-            context: (B, S).
+            context: (B, width).
             tokens: codes (B, T) to predict.
             given: codes (B, T) that stand for the earlier tokens; the tokens themselves but for word dropout.
         """
         begin = torch.full_like(tokens[:, :1], END)
         before = F.embedding(torch.cat([begin, given[:, :-1]], 1).T, self.table)
-        repeated = context.unsqueeze(0).expand(len(before), -1, -1)
-        states = self.gru(torch.cat([before, repeated.to(before.dtype)], 2), torch.tanh(self.start(context)))
+        of_text, of_places = self._split(context)
+        repeated = of_text.unsqueeze(0).expand(len(before), -1, -1)
+        inputs = torch.cat([before, of_places.to(before.dtype), repeated.to(before.dtype)], 2)
+        states = self.gru(inputs, torch.tanh(self.start(of_text)))
         logits = self.head(states).to(context.dtype)
         return categorical_nll(logits.log_softmax(2), tokens.T).T
 
@@ -65,27 +75,28 @@ class TokenDecoder(nn.Module):
         All codes after END, and after a missing text, are END.
 
         Args:
-            context: (B, S).
+            context: (B, width).
             uniform: noise; None: the likeliest tokens.
             truncation: temperature and truncation of the distribution; None: as it is.
         """
         of_inputs, of_state, bias_of_inputs, bias_of_state = self.gru.cells.all_weights[0]
         table, weight, bias = self.table, self.head.weight, self.head.bias
+        of_text, of_places = self._split(context)
         # carried, not captured: a captured tensor would fix the number of rows of the exported graph
-        of_context = F.linear(context, of_inputs[:, EMBEDDED:], bias_of_inputs)
-        of_token = of_inputs[:, :EMBEDDED]
+        of_context = F.linear(of_text, of_inputs[:, EMBEDDED + PLACED :], bias_of_inputs)
+        of_step = of_inputs[:, : EMBEDDED + PLACED]
 
         def step(carried: State, inputs: tuple[Tensor, ...]) -> tuple[State, tuple[Tensor, ...]]:
             state, before, running, of_context, *limits = carried
-            gates = F.linear(before, of_token) + of_context
+            gates = F.linear(torch.cat([before, inputs[1]], 1), of_step) + of_context
             after = gated(gates, F.linear(state, of_state, bias_of_state), state)
             logits = F.linear(after, weight, bias) + inputs[0]
             if uniform is None:
                 chosen = logits.argmax(1)
             elif truncation is None:
-                chosen = inverse_cdf(logits.softmax(1), inputs[1])
+                chosen = inverse_cdf(logits.softmax(1), inputs[2])
             else:
-                chosen = draw_truncated(logits, inputs[1], Truncation(*limits))
+                chosen = draw_truncated(logits, inputs[2], Truncation(*limits))
             code = torch.where(running[:, 0] > 0, chosen, torch.full_like(chosen, END))
             goes_on = ((code != END) & (code != MISSING)).to(running.dtype).unsqueeze(1) * running
             unchanged = (each.clone() for each in (of_context, *limits))
@@ -93,7 +104,14 @@ class TokenDecoder(nn.Module):
 
         begin = F.embedding(torch.full_like(context[:, 0], END, dtype=torch.int64), table)
         running = torch.ones_like(context[:, :1])
-        initial = (torch.tanh(self.start(context)), begin, running, of_context, *(truncation or ()))
-        steps: tuple[Tensor, ...] = (self.drawable,) if uniform is None else (self.drawable, uniform.T.contiguous())
+        initial = (torch.tanh(self.start(of_text)), begin, running, of_context, *(truncation or ()))
+        steps: tuple[Tensor, ...] = (self.drawable, of_places.contiguous())
+        if uniform is not None:
+            steps = (*steps, uniform.T.contiguous())
         _, (codes,) = unroll(step, initial, steps)
         return codes.T
+
+    def _split(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Split a context (B, width) into numbers of the text (B, S) and of its positions (T, B, PLACED)."""
+        of_places = context[:, self.state :].reshape(-1, self.text.length, PLACED)
+        return context[:, : self.state], of_places.transpose(0, 1)

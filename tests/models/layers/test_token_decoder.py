@@ -8,8 +8,9 @@ from aepipe.layout import END, MISSING, RARE, UNSEEN, Category, Layout, Text
 from aepipe.models.families import build
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.text_encoder import TextEncoder
 from aepipe.models.layers.text_likelihood import TextLikelihood
-from aepipe.models.layers.token_decoder import TokenDecoder
+from aepipe.models.layers.token_decoder import PLACED, TokenDecoder
 from aepipe.models.layers.tokens import in_layout_order, present, rest_codes, within
 from tests.support.layouts import LAYOUTS, random_rows
 
@@ -20,15 +21,17 @@ LAYOUT = Layout(
     categories=tuple(FIRST.model_copy(update={"name": f"line[{at}]"}) for at in range(4)),
     texts=(TEXT,),
 )
+STATE = 5
+WIDTH = STATE + 4 * PLACED
 
 
 def decoder_of(seed: int = 0) -> TokenDecoder:
     torch.manual_seed(seed)
-    return TokenDecoder(TEXT, FIRST, 5).double()
+    return TokenDecoder(TEXT, FIRST, STATE).double()
 
 
 def test_the_loss_of_a_token_depends_on_the_earlier_ones_alone_and_its_probabilities_add_up() -> None:
-    decoder, context = decoder_of(), torch.randn(1, 5, dtype=torch.float64)
+    decoder, context = decoder_of(), torch.randn(1, WIDTH, dtype=torch.float64)
     every = torch.arange(7)
     rows = torch.stack([torch.full((7,), 4), torch.full((7,), 5), every, torch.full((7,), 6)], 1)
 
@@ -41,7 +44,7 @@ def test_the_loss_of_a_token_depends_on_the_earlier_ones_alone_and_its_probabili
 
 def test_drawn_tokens_follow_the_distribution_that_losses_state() -> None:
     decoder, rows = decoder_of(), 20_000
-    context = torch.randn(1, 5, dtype=torch.float64).expand(rows, -1)
+    context = torch.randn(1, WIDTH, dtype=torch.float64).expand(rows, -1)
     uniform = torch.rand(rows, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     with torch.no_grad():
@@ -54,12 +57,37 @@ def test_drawn_tokens_follow_the_distribution_that_losses_state() -> None:
     np.testing.assert_allclose(shares, stated / stated.sum(), atol=0.015)
 
 
+def test_the_numbers_of_a_position_change_its_token_and_later_ones_alone() -> None:
+    decoder, tokens = decoder_of(), torch.tensor([[4, 5, 6, 4]])
+    context = torch.randn(1, WIDTH, dtype=torch.float64)
+    moved = context.clone()
+    moved[:, STATE + 2 * PLACED : STATE + 3 * PLACED] += 1.0
+
+    before, after = (decoder.nll(each, tokens, tokens) for each in (context, moved))
+
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.isclose(before[:, 2:], after[:, 2:]).any()
+
+
+def test_an_encoder_reads_each_token_at_its_place_without_the_states() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder(LAYOUT, STATE, 3)
+    with torch.no_grad():
+        encoder.readers[0].head.weight.zero_()  # type: ignore[union-attr,operator]
+    tokens, nothing = torch.tensor([[4, 5, END, END], [5, 4, END, END], [4, 5, END, 6]]), torch.zeros(3, 0)
+
+    first, swapped, beyond = encoder(Row(nothing, nothing, tokens, nothing))
+
+    assert not torch.isclose(first, swapped).all()
+    assert torch.equal(first, beyond)
+
+
 def test_nothing_follows_the_end_or_a_missing_text() -> None:
     decoder = decoder_of()
     uniform = torch.rand(500, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
     with torch.no_grad():
-        drawn = decoder.draw(torch.zeros(500, 5, dtype=torch.float64), uniform).tolist()
+        drawn = decoder.draw(torch.zeros(500, WIDTH, dtype=torch.float64), uniform).tolist()
 
     for codes in drawn:
         ends = [at for at, code in enumerate(codes) if code in (END, MISSING)]
@@ -69,7 +97,7 @@ def test_nothing_follows_the_end_or_a_missing_text() -> None:
 
 
 def test_the_likeliest_text_is_that_of_greedy_losses() -> None:
-    decoder, context = decoder_of(3), torch.randn(8, 5, dtype=torch.float64)
+    decoder, context = decoder_of(3), torch.randn(8, WIDTH, dtype=torch.float64)
 
     with torch.no_grad():
         guessed = decoder.draw(context, None)
