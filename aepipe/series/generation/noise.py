@@ -98,7 +98,9 @@ def yule_walker(stretches: Sequence[Floats]) -> tuple[Floats, float]:
     most = min(MOST_LAGS, known // 10)
     covariance = np.zeros(most + 1)
     for lag in range(most + 1):
-        sums, pairs = (sum(float(part[lag:] @ part[: len(part) - lag]) for part in side) for side in (filled, masks))
+        sums, pairs = (
+            sum(float(part[lag:] @ part[: max(len(part) - lag, 0)]) for part in side) for side in (filled, masks)
+        )
         covariance[lag] = sums / pairs if pairs else 0.0
     variance, coefficients = float(covariance[0]), np.zeros(0)
     if variance <= 1e-18:

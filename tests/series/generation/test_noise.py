@@ -56,6 +56,18 @@ def test_steps_that_are_missing_every_weekend_do_not_hide_the_memory() -> None:
         assert _correlation(drawn, lag) == pytest.approx(0.6**lag, abs=0.06)
 
 
+def test_stretches_shorter_than_the_lags_count_too() -> None:
+    values = _process([0.7], 6_000)
+    lengths = np.random.default_rng(0).integers(1, 30, 300)
+    ends = np.cumsum(lengths)
+
+    noise = Noise.fit([values[end - length : end, None] for length, end in zip(lengths, ends, strict=True)])
+
+    drawn = noise.draw(1, 20_000, np.random.default_rng(1))[0, :, 0]
+    assert drawn.std() == pytest.approx(values[: ends[-1]].std(), rel=0.1)
+    assert _correlation(drawn, 1) == pytest.approx(0.7, abs=0.06)
+
+
 def test_innovations_of_channels_stay_together() -> None:
     rng = np.random.default_rng(0)
     shared = rng.normal(size=5_000)
