@@ -24,6 +24,10 @@ Without it, such a row would score the rounding error of float32, which depends 
 
 _OWN = 1.001 * SOFTENING  # distance of a row of the bank to itself, with rounding
 
+_GROUPED_ROWS = 1_000
+_GROUP_SIZES = (25, 24, 26, 23, 27, 22, 28, 21, 29, 20, 30)
+"""Rows per group by preference. onnxruntime selects two of 2,500 values in 1.4 instead of 3.4 us."""
+
 
 class NearestNeighbours(Head):
     """Mean root-mean-square distance to the nearest rows of a bank.
@@ -34,6 +38,7 @@ class NearestNeighbours(Head):
 
     bank: Tensor
     bias: Tensor
+    offsets: Tensor
 
     def __init__(self, scaling: Scaling, bank: Matrix, fields: Fields = MODEL, *, neighbours: int = NEIGHBOURS) -> None:
         super().__init__()
@@ -41,6 +46,9 @@ class NearestNeighbours(Head):
         self.neighbours = min(neighbours, len(bank))
         self.register_buffer("bank", torch.tensor(bank, dtype=torch.float32))
         self.register_buffer("bias", torch.tensor(-(bank**2).sum(axis=1) / 2, dtype=torch.float32))
+        size = next((size for size in _GROUP_SIZES if len(bank) >= _GROUPED_ROWS and len(bank) % size == 0), 1)
+        self.groups = len(bank) // size
+        self.register_buffer("offsets", self.groups * torch.arange(size), persistent=False)
 
     def forward(self, inputs: ScoringInputs) -> Tensor:
         score: Tensor = self._distances(inputs, self.neighbours).mean(1)
@@ -57,10 +65,24 @@ class NearestNeighbours(Head):
         """Return the distances to the nearest rows, (B, neighbours), nearest first."""
         points = self.space(inputs)
         closeness = F.linear(points, self.bank, self.bias)
-        nearest = F.embedding(closeness.topk(neighbours, dim=1).indices, self.bank)
+        nearest = F.embedding(self._greatest(closeness, neighbours), self.bank)
         squares = (points.unsqueeze(1) - nearest).square().mean(2)
         distances: Tensor = (squares + SOFTENING**2).sqrt()
         return distances
+
+    def _greatest(self, closeness: Tensor, count: int) -> Tensor:
+        """Return the columns of the greatest values of each row, (B, count), greatest first.
+
+        They lie in the groups with the greatest maxima, one group per value at most: any other group has a maximum that
+        `count` values exceed or equal.
+        """
+        if self.groups == len(self.bank):
+            return closeness.topk(count, dim=1).indices
+        # column j is in group j % groups, so that maxima are taken over whole vectors
+        maxima = closeness.reshape(-1, len(self.offsets), self.groups).amax(1)
+        columns = (maxima.topk(count, dim=1).indices.unsqueeze(2) + self.offsets).flatten(1)
+        found: Tensor = columns.gather(1, closeness.gather(1, columns).topk(count, dim=1).indices)
+        return found
 
 
 def sample_bank(stats: HeadStats, most: int = BANK_ROWS) -> ScoringInputs:

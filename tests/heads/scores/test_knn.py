@@ -4,8 +4,9 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
-from aepipe.heads.distance_space import coordinates, standard_scaling
+from aepipe.heads.distance_space import Scaling, coordinates, standard_scaling
 from aepipe.heads.scores.knn import BANK_ROWS, HEAD, NEIGHBOURS, SOFTENING, nearest_neighbours
+from aepipe.heads.scores.knn import NearestNeighbours as HeadOfBank
 from tests.support.head_models import evidence
 
 
@@ -51,6 +52,25 @@ def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
     found = HEAD.fit(HeadStats(repeated, evidence(100, seed=1)))(repeated)
 
     np.testing.assert_allclose(found.numpy(), SOFTENING, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [999, 1_000, 1_001, 2_500])
+@pytest.mark.parametrize("has_ties", [False, True])
+def test_neighbours_found_by_groups_are_those_of_a_sort(rows: int, has_ties: bool) -> None:
+    generator = np.random.default_rng(rows)
+    bank = generator.normal(size=(rows, 3))
+    if has_ties:
+        bank = bank.round()
+    head = HeadOfBank(Scaling(np.zeros(3), np.ones(3)), bank)
+    closeness = torch.from_numpy(generator.normal(size=(40, rows)).astype(np.float32))
+    closeness = closeness.round() if has_ties else closeness
+
+    for count in (1, 2, 3):
+        found = head._greatest(closeness, count)
+
+        assert torch.equal(closeness.gather(1, found), closeness.sort(dim=1, descending=True).values[:, :count])
+        assert all(len(set(row)) == count for row in found.tolist())
+    assert (head.groups < rows) == (rows in (1_000, 2_500))
 
 
 def test_the_bank_holds_so_many_rows_at_most_chosen_by_the_seed() -> None:
