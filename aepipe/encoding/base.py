@@ -86,6 +86,13 @@ class Codec(FrozenModel, ABC):
         """
         return self
 
+    def widened(self) -> Self:
+        """Return an encoder that gives a value beyond the training values the code that decodes to it, if there is one.
+
+        For counting how often a code is to be drawn: scores need `encode`, to which such values may be unseen.
+        """
+        return self
+
     @abstractmethod
     def encode(self, array: pa.Array) -> Features:
         """Encode a column of any type that `arrow_types.carries` accepts for the source's type."""

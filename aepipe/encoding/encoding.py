@@ -254,6 +254,10 @@ class Encoding(FrozenModel):
         )
         return self.model_copy(update={"codecs": codecs, "labels": labels})
 
+    def widened(self) -> "Encoding":
+        """Return an encoding that gives values beyond the training values the codes that decode to them."""
+        return self.model_copy(update={"codecs": tuple(each.widened() for each in self.codecs)})
+
     def encode_given(self, batch: pa.RecordBatch) -> Arrays:
         """Encode the conditions of a batch that holds their columns."""
         found = self._given.encode(batch)

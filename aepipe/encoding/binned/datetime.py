@@ -62,6 +62,9 @@ class DatetimeCodes(Codec):
         least, greatest = int(ticks[is_near].min()), int(ticks[is_near].max())
         return self.model_copy(update={"bins": bins, "least": least, "greatest": greatest})
 
+    def widened(self) -> "DatetimeCodes":
+        return self.model_copy(update={"bins": tuple(each.widened() for each in self.bins)})
+
     def encode(self, array: pa.Array) -> Features:
         array = plain_values(array)
         ticks, nulls = _in_days_of(self.day, array), nulls_of(array)

@@ -39,6 +39,9 @@ class NumberCodes(Codec):
         places = decimals(known, resolution(values.type))
         return self.model_copy(update={"bins": self.bins.with_values(known, decimals=places)})
 
+    def widened(self) -> "NumberCodes":
+        return self.model_copy(update={"bins": self.bins.widened()})
+
     def encode(self, array: pa.Array) -> Features:
         array = numeric(array, self.unit)
         return coded(self.bins, values_of(array), nulls_of(array), may_be_missing=self.may_be_missing)

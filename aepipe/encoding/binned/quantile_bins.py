@@ -25,6 +25,8 @@ ROWS_PER_BIN = 10
 _BEYOND = 20
 """A value is unseen if it lies outside the training range by more than 1/20 of the range."""
 
+_BEYOND_BY_CHANCE = 4
+"""Of rows that are split by chance, the five greatest are all among the other 30 % in 0.3**5 = 0.2 % of the splits."""
 _LONGEST_TABLE = 2**17
 _EDGES = {"int64": (-(2**63), 2**63 - 1), "uint64": (0, 2**64 - 1)}
 
@@ -83,11 +85,19 @@ class Bins(FrozenModel):
         distinct, counts = np.unique(host[self.is_near(host)], return_counts=True)
         return _with_knots(self, distinct, counts, decimals=decimals)
 
+    def widened(self) -> "Bins":
+        """Return bins in which the values that the first and the last bin decode to have the code of this bin."""
+        if self.knots is None:
+            return self
+        values = self.knots.values
+        lows, highs = (values[0], *self.lows[1:]), (*self.highs[:-1], values[-1])
+        return self.model_copy(update={"lows": lows, "highs": highs})
+
     def is_near(self, values: np.ndarray) -> np.ndarray:
         """Tell which values (n,) of the training rows and of others codes can stand for, bool (n,).
 
-        Values beyond the training values join the first or the last bin. If they are more than half of its rows, the
-        column has shifted, and they are not near.
+        Values beyond the training values join the first or the last bin. If they are more than chance explains and
+        more than half of its rows, the column has shifted, and they are not near.
         """
         host = _host(values)
         is_atom = np.isin(host, np.array(self.atoms, host.dtype))
@@ -98,7 +108,7 @@ class Bins(FrozenModel):
         of_last = ~is_atom & ~above & (host >= self.lows[-1])
         far = np.zeros(len(host), np.bool_)
         for beyond, own in ((below, of_first), (above, of_last)):
-            if 2 * np.count_nonzero(beyond) > np.count_nonzero(own):
+            if np.count_nonzero(beyond) > max(_BEYOND_BY_CHANCE, np.count_nonzero(own) / 2):
                 far |= beyond
         return ~far
 

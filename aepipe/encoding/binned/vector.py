@@ -48,6 +48,9 @@ class VectorCodes(Codec):
         ]
         return self.model_copy(update={"bins": tuple(bins)})
 
+    def widened(self) -> "VectorCodes":
+        return self.model_copy(update={"bins": tuple(each.widened() for each in self.bins)})
+
     def encode(self, array: pa.Array) -> Features:
         grid, wrong = grid_of(array, len(self.elements))
         codes = [bins.codes(grid[:, at]) for at, bins in enumerate(self.bins)]

@@ -102,7 +102,7 @@ def fit_bundle_scorer(
     if priors:
         prior = priors[0].module
         assert isinstance(prior, Prior)
-        model.match_shares(prior, (data.train, data.dev, data.calibration), seed)
+        model.match_shares(prior, data.counted, seed)
     mixture = mixture_of(priors) if job.score.clusters else None
     found = find_classes(job, data, model, plan.class_names)
     scorer = fit_scorer(

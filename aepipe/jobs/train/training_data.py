@@ -1,6 +1,7 @@
 """Training data: the rows of the three parts, encoded by the statistics of the training part."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,8 @@ class TrainingData:
     """Labels that are modelled for samples; None if the job does not ask for them."""
     origins: Origins | None = None
     """Partitions of the encoded rows; None if the rows do not come from partitions."""
+    counted: tuple[Arrays, ...] = ()
+    """Rows of the three parts, by the codes that synthetic rows have their values from; empty without codes."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -117,7 +120,16 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         rows_read=rows.total,
         label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
         origins=None if of_train is None or of_calibration is None else Origins(of_train, of_calibration),
+        counted=(train, *_counted(encoding, rows)) if as_codes else (),
     )
+
+
+def _counted(encoding: Encoding, rows: TrainingRows) -> Iterator[Arrays]:
+    """Encode dev and calibration rows so that values beyond the training values have codes that decode to them."""
+    widened = encoding.widened()
+    for part in (rows.dev, rows.calibration):
+        encoded = widened.encode_table(part, rows=READ_ROWS)
+        yield {name: array[encoded.invalid == 0] for name, array in encoded.arrays.items()}
 
 
 def _encode_part(

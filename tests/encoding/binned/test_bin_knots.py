@@ -93,6 +93,9 @@ def test_other_rows_change_no_code_and_draws_stay_between_the_neighbouring_codes
     assert np.array_equal(found[found != UNSEEN], codes[found != UNSEEN])
     assert every.min() <= drawn.min() and drawn.max() <= every.max()
     assert bins.with_values(np.array(learned)) == bins
+    wide, usual = known.widened().codes(every), known.codes(every)
+    assert np.array_equal(wide[usual != UNSEEN], usual[usual != UNSEEN])
+    assert (wide[known.is_near(every)] != UNSEEN).all() or not bins.lows
 
 
 @pytest.mark.parametrize(("late_rows", "are_taken"), [(20, True), (400, False)])
@@ -108,6 +111,17 @@ def test_a_bin_stands_for_a_few_values_beyond_it_but_not_for_a_column_that_has_s
     assert (drawn.max() > 299) == are_taken
     assert (drawn.max() <= 100) == (not are_taken)
     assert (drawn > 100).mean() == pytest.approx(late_rows / (late_rows + 100) if are_taken else 0, abs=0.02)
+
+
+def test_an_outlier_joins_a_bin_of_a_single_row() -> None:
+    bins = fit_bins(np.append(np.zeros(500), 5.0))
+
+    known = bins.with_values(np.append(np.zeros(700), [5.0, 9.0]))
+    drawn = known.values(np.full(4, bins.size - 1, np.int32), np.array([0.0, 0.4, 0.6, 0.9]))
+
+    assert drawn.tolist() == [5, 5, 9, 9]
+    assert known.codes(np.array([0.0, 5.0, 9.0, 20.0]))[2:].tolist() == [UNSEEN, UNSEEN]
+    assert known.widened().codes(np.array([5.0, 9.0, 20.0])).tolist() == [bins.size - 1, bins.size - 1, UNSEEN]
 
 
 def test_an_outlier_of_one_row_is_drawn_as_often_as_it_occurs_and_nothing_between() -> None:

@@ -42,6 +42,15 @@ def test_an_outlier_among_the_calibration_rows_is_as_unknown_to_the_network_as_a
     assert (codes[:-1] != UNSEEN).all()
 
 
+def test_an_outlier_among_the_calibration_rows_counts_for_the_last_bin(data: TrainingData) -> None:
+    last = [category.size - 1 for category in data.encoding.layout.categories]
+
+    counted = data.counted[2]["cat"]
+
+    assert counted[-1].tolist() == last
+    assert np.array_equal(counted[:-1], data.calibration["cat"][:-1])
+
+
 def test_an_outlier_among_the_calibration_rows_is_drawn_from_the_last_bin(data: TrainingData) -> None:
     last = data.encoding.layout.categories[0].size - 1
     uniform = np.linspace(0, 1, 1_000, endpoint=False)[:, None].repeat(2, axis=1)
