@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aepipe.cli.console import print_table
+from aepipe.bundles.registry import Registry
+from aepipe.cli.console import print_table, progress_bar
 from aepipe.config.job import read_job
 from aepipe.errors import AepipeError
 from aepipe.jobs.alarm_warnings import far_above_alpha
@@ -17,8 +18,9 @@ from aepipe.jobs.scored_partitions import open_model
 from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
 from aepipe.tables.entities import value_text
+from flows.early_server import server_starting
 from flows.engine import Unfinished
-from flows.examples import EXAMPLES, ROOT, Example, write_missing
+from flows.examples import EXAMPLES, ROOT, write_missing
 from flows.nightly import NightlyResult, NightOptions, nightly
 
 MOST_UNUSUAL = 3
@@ -43,7 +45,11 @@ def main() -> None:
     """Write missing tables, run the nightly flow on each and print the results."""
     began = time.perf_counter()
     try:
-        found = [_run(name, example) for name, example in EXAMPLES.items()]
+        for name, example in EXAMPLES.items():
+            write_missing(example, ROOT / "data" / name)
+        with server_starting():  # 10 to 15 s of CPU time in another process: the first training hides it
+            _train_first(next(iter(EXAMPLES)))
+        found = [_run(name) for name in EXAMPLES]
     except (AepipeError, Unfinished) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, AepipeError) else 1)
@@ -51,11 +57,21 @@ def main() -> None:
     print(f"\ntotal time: {time.perf_counter() - began:.0f} s")
 
 
-def _run(name: str, example: Example) -> Found:
-    folder = ROOT / "data" / name
-    write_missing(example, folder)
+def _train_first(name: str) -> None:
+    """Train the model of an example, as its nightly flow would, unless it has one."""
+    job = ROOT / "data" / name / "job.toml"
+    if Registry(read_job(job).bundle_path).has_champion:
+        return
+    from aepipe.jobs.train.train import train  # imports torch, which a second run does not need
+
+    print(f"== {name}: training, while Prefect starts", flush=True)
+    with progress_bar(quiet=False) as progress:
+        train(job, progress=progress)
+
+
+def _run(name: str) -> Found:
     print(f"== {name}: the nightly flow", flush=True)
-    job = folder / "job.toml"
+    job = ROOT / "data" / name / "job.toml"
     night = nightly(NightOptions(job=job))
     known = None if night.report is None else night.report.compared
     return Found(job, night, known or compare(job))  # the report has compared the model with the baselines
