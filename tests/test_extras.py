@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aepipe.versions import EXTRAS
+from tests.conftest import UNJUDGED
 
 ROOT = Path(__file__).parent.parent
 MAIN = "from aepipe.cli.main import main; main()"
@@ -73,6 +74,21 @@ def test_a_missing_extra_is_one_sentence_with_the_command(
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].endswith(f'Run: pip install "aepipe[{extra}]".'), done.stderr
+
+
+@pytest.mark.slow
+def test_sampling_on_a_scoring_machine_names_both_remedies(cells: Path) -> None:
+    text = cells.read_text()
+    assert UNJUDGED in text
+    cells.write_text(text.replace(UNJUDGED, ""))
+
+    done = command("sample", cells, "--rows", "5")
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: the check of synthetic rows, which [samples] quality = { check = false } leaves out, needs the module "
+        'sklearn, which is not installed. Run: pip install "aepipe[train]".'
+    )
 
 
 CALLS: dict[str, tuple[str, list[str]]] = {

@@ -1,5 +1,6 @@
 """Quality gate of a sample set: run the checks before publication and render the page that shows them."""
 
+import importlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from aepipe.jobs.sample.sample_facts import facts_of_set
 from aepipe.jobs.sample.sample_quality import ReferenceKind, check_quality
 from aepipe.progress import Progress
 from aepipe.quality.measure import Sides
+from aepipe.versions import named_extras
 
 MOST_ROWS = 100_000
 """Rows that are checked: the first ones, since rows are drawn independently."""
@@ -30,8 +32,15 @@ class GateResult(NamedTuple):
     page: bytes = b""
 
 
+_SUBJECT = "the check of synthetic rows, which [samples] quality = { check = false } leaves out,"
+
+
 class QualityGate:
-    """Collector of the rows of a set, which runs the quality checks at the end."""
+    """Collector of the rows of a set, which runs the quality checks at the end.
+
+    Raises:
+        ExtraMissing: The packages of the checks are not installed.
+    """
 
     def __init__(
         self,
@@ -42,6 +51,8 @@ class QualityGate:
         where: Condition | None,
         shares: Mapping[str, Mapping[str, float]],
     ) -> None:
+        with named_extras(_SUBJECT):
+            importlib.import_module("sklearn")  # of the extra that also brings the page
         self._job = job
         self._bundle = bundle
         self._reference = reference
