@@ -175,7 +175,7 @@ def test_the_report_draws_the_most_unusual_windows_with_their_nearest_known_ones
     window, known = found.point.windows[found.point.highest], found.point.known
     assert f"{window.first} to {window.last}" in first
     assert f"Nearest known window: {known.first} to {known.last}, training rows" in first
-    assert first.index("load,") < first.index("heat,")
+    assert first.index("<bdi>load</bdi>,") < first.index("<bdi>heat</bdi>,")
     assert first.count("<path") == 4
 
     (machines.parent / "rows" / LAST / "part-0.parquet").unlink()
