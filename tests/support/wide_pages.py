@@ -109,12 +109,14 @@ def month_page(*, rows_without_keys: bool = True) -> ReportPage:
     """Return a page of 31 nights of a narrow table; rows without keys are named by partition and position."""
     rng = np.random.default_rng(1)
     page, nights = wide_page(), NIGHTS[:31]
+    drawn = pa.table({f"departure_delay_{at}": rng.normal(1e6, 1e5, 50) for at in range(8)})
     return replace(
         page,
         header=Header("payments", "payments/20260131-1a2b", WHEN, "champion", 0.01, 20_000),
         partitions=_partitions(rng)[:31],
         anomalies=_anomalies(["amount", "country", "channel"], keys=() if rows_without_keys else ("id",)),
         reasons={"amount": 20, "country": 5, "channel": 2},
+        samples=Samples(rows=1_000, seed=1, prior="mixture", table=drawn, real=drawn),
         files=page.files[: len(nights)],
     )
 
