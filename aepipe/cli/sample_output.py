@@ -75,7 +75,7 @@ def run_series(job: Path, options: SeriesOptions, given: Mapping[str, object], *
         print_json(result)
         return True
     print_text(f"{'wrote' if result.created else 'already there:'} {result.rows:,} rows in {result.path}")
-    print_text(f"{len(result.entities):,} entities, calendar: {result.calendar}")
+    print_text(f"entities: {len(result.entities):,}; calendar: {result.calendar}")
     if result.left_out:
         print_text(f"too short to be drawn: {', '.join(result.left_out[:_MOST_NAMES])}")
     if result.report is not None:
