@@ -234,6 +234,8 @@ class _Worker:
         except Busy as error:
             self._scheduler.fail(index, error)
             return
+        finally:  # a partition that failed before its first row has its slot still
+            self._scheduler.release_slot(index)
         self._results.append((index, result))
         held = len(self._group)
         if held in (0, _MOST_HELD) or monotonic() - self._published_at > _MOST_HELD_S:

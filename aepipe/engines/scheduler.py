@@ -90,6 +90,12 @@ class PartitionScheduler:
     def _being_read(self) -> list[PartitionScoring]:
         return [scoring for scoring in self._running if scoring.has_work]
 
+    def release_slot(self, index: int) -> None:
+        """Free the slot of a partition that is no longer read, if it has one; its result may follow later."""
+        with self._changed:
+            self._slots.discard(index)
+            self._changed.notify_all()
+
     def register(self, index: int, scoring: PartitionScoring) -> None:
         """Let other workers join the scoring of this partition."""
         with self._changed:
@@ -116,7 +122,6 @@ class PartitionScheduler:
         count_rows(self._progress, self._names[index], result.rows)
         self.report_progress(index, 1.0)
         with self._changed:
-            self._slots.discard(index)
             self._results[index] = result
             self._changed.notify_all()
 

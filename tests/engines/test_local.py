@@ -104,6 +104,34 @@ def test_commits_that_are_held_back_are_published_before_a_worker_waits_for_a_lo
     assert statuses(results) == ["written"] * 3
 
 
+@pytest.mark.parametrize("damaged", [(1,), (1, 2), (0, 1, 3), (2, 4), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_quarantined_partitions_stop_no_worker_that_holds_commits_back(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, damaged: tuple[int, ...], is_readable: bool
+) -> None:
+    """Nobody could wake the only worker, so it must never wait for a slot."""
+
+    def refuse_to_wait(_: PartitionScheduler, index: int) -> None:
+        raise AssertionError(f"the worker waits for a slot for partition {index}")
+
+    monkeypatch.setattr(PartitionScheduler, "acquire_slot", refuse_to_wait)
+    monkeypatch.setattr(local, "_MOST_HELD_S", 1e9)
+    nights = Nights(tmp_path, (50, 60, 70, 80, 90))
+    for index in damaged:
+        (file,) = nights.partitions[index].files
+        if is_readable:
+            pq.write_table(numbers(50).drop_columns(["a"]), file)
+        else:
+            file.write_bytes(file.read_bytes()[:-1])
+
+    results = nights.run(bundle, workers=1)
+
+    assert statuses(results) == ["quarantined" if index in damaged else "written" for index in range(5)]
+    assert set(Outputs(nights.out).partitions(SCORE)) == {
+        partition.name for index, partition in enumerate(nights.partitions) if index not in damaged
+    }
+
+
 def test_small_partitions_are_published_together_and_results_are_told_after_it(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ def test_worker_without_a_slot_joins_a_running_scoring() -> None:
     assert scheduler.acquire_slot(1) is None
 
 
-def test_worker_without_a_slot_waits_for_one_to_open_or_complete() -> None:
+def test_worker_without_a_slot_waits_for_one_to_open_or_to_be_freed() -> None:
     scheduler = PartitionScheduler(["a", "b", "c"], max_concurrent=1)
     first = cast(PartitionScoring, SimpleNamespace(has_work=True))
     assert scheduler.acquire_slot(0) is None
@@ -53,7 +53,7 @@ def test_worker_without_a_slot_waits_for_one_to_open_or_complete() -> None:
         first.has_work = False  # type: ignore[misc]
         assert scheduler.acquire_slot(1) is None
         waiting = threads.submit(scheduler.acquire_slot, 2)
-        scheduler.complete(1, PartitionResult(partition="b", status="quarantined"))
+        scheduler.release_slot(1)
         assert waiting.result(timeout=30) is None
 
 
