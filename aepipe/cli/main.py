@@ -137,7 +137,11 @@ def calibrate(
         typer.Option(help="Partition to calibrate on; repeatable; default: the bundle's calibration rows."),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Column with the labels, for the costs; default: \\[evaluate] anomaly.")
+        str | None,
+        typer.Option(
+            help="Column with the labels, for the costs and to leave anomalies out; default: \\[evaluate] anomaly and "
+            "the feedback."
+        ),
     ] = None,
     positive: Annotated[
         str | None, typer.Option(help="Label value of an anomaly; default: 1, or the rarer value.")
@@ -168,6 +172,8 @@ def calibrate(
         return
     if result.sentence:
         print_text(result.sentence)
+    if result.left_out:
+        print_text(f"rows left out because their labels mark anomalies: {result.left_out:,}")
     if result.created:
         print_text(
             f"{result.model_version}: alpha {result.alpha_before:.4g} -> {result.alpha:.4g}, threshold "

@@ -46,6 +46,8 @@ class CalibrateResult(Result):
     created: bool
     digest: str
     rows: int
+    left_out: int = 0
+    """rows of the partitions that do not calibrate because their labels mark anomalies"""
     alpha: float
     threshold: float
     alpha_before: float
@@ -80,6 +82,11 @@ class _Rows:
         )
 
     @property
+    def known_anomalies(self) -> NDArray[np.bool_]:
+        """Return whether each row would calibrate if its label did not mark an anomaly, (B,)."""
+        return self.calibrates & self.known & self.is_anomaly
+
+    @property
     def found_entities(self) -> Entities | None:
         return None if self.entities is None else Entities.of_texts(self.entities)
 
@@ -110,10 +117,14 @@ def calibrate(
     The calibration is stored with the outputs and applies to all later scores of the version. Partitions scored under
     another calibration are due again. The bundle is not changed.
 
+    Rows of the partitions that labels or verdicts mark as anomalies do not calibrate: they would only raise the
+    threshold.
+
     Args:
         job_path: Job file.
         partitions: Partitions to calibrate on; None: the bundle's calibration rows.
-        label: Label column for the costs; None: `[evaluate] anomaly` marks the anomalies.
+        label: Label column for the costs and for the anomalies of the partitions; None: `[evaluate] anomaly` and
+            verdicts mark the anomalies.
         positive: Value of the label column that marks an anomaly.
         model: Version or alias of the bundle.
         device: Device to score on; None: the job's.
@@ -121,7 +132,7 @@ def calibrate(
 
     Raises:
         CalibrationInvalid: The rows cannot be used for a calibration.
-        ArgumentInvalid: Labels were named, but the job has no costs.
+        ArgumentInvalid: Labels were named, but neither costs nor partitions that they could mark.
     """
     job = read_job(job_path)
     bundle = open_bundle(job, model)
@@ -129,7 +140,9 @@ def calibrate(
     _refuse_other_entities(job, bundle)
     chosen = chosen_partitions(job, partitions) if partitions else ()
     files = [file for partition in chosen for file in partition.files] or _files_of(job, nights)
-    truth = _truth(job, files, label, positive)
+    labels_of_rows = bool(partitions) and bundle.series is None
+    truth = _truth(job, files, label, positive, labels_of_rows=labels_of_rows)
+    left_out = 0
     if partitions and bundle.series is not None:
         scores = _point_scores(bundle, bundle.series, chosen, discover(job), progress or no_progress)
         evidence = Evidence(_rows_a_night(job, nights, None, 0))
@@ -137,14 +150,14 @@ def calibrate(
     elif partitions:
         rows = _read(job, TableModel(bundle, device=device or job.run.device), chosen, truth, progress or no_progress)
         evidence = _evidence(job, bundle, nights, truth, rows=rows, partitions=len(partitions))
-        held_out = rows.of(rows.calibrates)
+        held_out, left_out = rows.of(rows.calibrates & ~rows.known_anomalies), int(rows.known_anomalies.sum())
         found = threshold.calibrate(
             job, held_out.scores, evidence, entities=held_out.found_entities, cell_scores=held_out.cells
         )
     else:
         _refuse_other_grouping(job, bundle)
         found = threshold.choose(job, bundle.calibration, _evidence(job, bundle, nights, truth))
-    return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]))
+    return _put(job, bundle, found, " ".join(partitions or ["the bundle's own rows"]), left_out=left_out)
 
 
 def _point_scores(
@@ -198,7 +211,7 @@ def _refuse_other_grouping(job: Job, bundle: Bundle) -> None:
         )
 
 
-def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateResult:
+def _put(job: Job, bundle: Bundle, found: Calibration, why: str, *, left_out: int) -> CalibrateResult:
     before = with_active_calibration(job.out_path, bundle).calibration
     created = found != before
     path = None
@@ -209,6 +222,7 @@ def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateRes
         created=created,
         digest=found.digest,
         rows=found.n,
+        left_out=left_out,
         alpha=found.alpha,
         threshold=found.threshold,
         alpha_before=before.alpha,
@@ -218,16 +232,22 @@ def _put(job: Job, bundle: Bundle, found: Calibration, why: str) -> CalibrateRes
     )
 
 
-def _truth(job: Job, files: Sequence[Path], label: str | None, positive: str | None) -> LabelRule | None:
-    """Return the rule that marks anomalies; None if the job has no costs or no labels."""
+def _truth(
+    job: Job, files: Sequence[Path], label: str | None, positive: str | None, *, labels_of_rows: bool
+) -> LabelRule | None:
+    """Return the rule that marks anomalies; None without labels, or if they have no use.
+
+    labels_of_rows: whether rows are read that labels can leave out of the calibration.
+    """
     named = label is not None or positive is not None
-    if job.calibration.costs is None:
+    if job.calibration.costs is None and not labels_of_rows:
         if named:
             raise ArgumentInvalid(
                 "label" if label is not None else "positive",
                 [
-                    f"{job.source} has no costs, by which labels select a threshold. Add false_alarm_cost, miss_cost "
-                    "and base_rate under [calibration], or omit the label."
+                    f"{job.source} has no costs, by which labels select a threshold, and no partition is named whose "
+                    "anomalies labels leave out. Add false_alarm_cost, miss_cost and base_rate under [calibration], "
+                    "name partitions of rows, or omit the label."
                 ],
             )
         return None
@@ -277,7 +297,8 @@ def _score_rows(
     calibrates = np.ones(len(scores), np.bool_)
     if job.train.condition is not None:
         calibrates = job.train.condition.mask(table).to_numpy(zero_copy_only=False)
-    labels = Labels.nothing(len(scores)) if truth is None else truth.of(table)
+    is_labelled = truth is not None and truth.columns <= set(table.column_names)
+    labels = truth.of(table) if truth is not None and is_labelled else Labels.nothing(len(scores))
     entities = None if job.calibration.per is None else model.entities(table).texts
     cells = None if predictions.cells is None else predictions.cells.score.astype(np.float64)
     return _Rows(scores, calibrates, labels.known, labels.is_anomaly, entities, cells)

@@ -19,6 +19,7 @@ from aepipe.cli.main import app
 from aepipe.errors import AepipeError, ArgumentInvalid, CalibrationInvalid, JobInvalid, OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.jobs.calibrate import CalibrateResult, calibrate
+from aepipe.jobs.feedback.feedback import give_feedback
 from aepipe.jobs.report.report import report
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
@@ -170,6 +171,57 @@ def test_rows_of_given_partitions_are_calibrated_on_as_the_job_chooses_them(mill
     assert result.rows == 2 * ROWS * 19 // 20
     judged = aepipe.load(mill.parent / "exported" / "mill", outputs=mill.parent / "out")
     assert judged.bundle.calibration == found
+
+
+def fitted_on(mill: Path, rows: pa.Table) -> Calibration:
+    columns = rows.drop_columns(["id", "fault"])
+    scores = aepipe.load(mill.parent / "exported" / "mill").score(columns)["score"].to_numpy()
+    return Calibration.fit(scores, alpha=0.05)
+
+
+@pytest.mark.parametrize("label", [None, "fault"])
+def test_rows_whose_label_marks_an_anomaly_do_not_calibrate(mill: Path, label: str | None) -> None:
+    edit(mill, 'where = "fault = false"\n', "")
+    if label is not None:
+        edit(mill, 'anomaly = "fault = true"\n', "")
+    table = night(3)
+    fault = table["fault"].to_numpy().copy()
+    known = np.arange(ROWS) >= ROWS // 2
+    table = table.set_column(4, "fault", pa.array(fault, mask=~known))
+    write(mill.parent, NIGHTS[2], table)
+
+    result = calibrate(mill, partitions=[NIGHTS[2]], label=label)
+
+    assert result.path is not None
+    found = Calibration.model_validate_json(result.path.read_bytes())
+    np.testing.assert_allclose(found.scores, fitted_on(mill, table.filter(~(known & fault))).scores, rtol=1e-5)
+    assert (result.rows, result.left_out) == (ROWS - ROWS // 40, ROWS // 40)
+
+
+def test_rows_with_the_verdict_anomaly_do_not_calibrate(mill: Path) -> None:
+    edit(mill, 'where = "fault = false"\n', "")
+    edit(mill, 'anomaly = "fault = true"\n', "")
+    table = night(3)
+    keys = table["id"].to_pylist()
+    give_feedback(mill, [str(keys[0])], verdict="anomaly")
+    give_feedback(mill, [str(keys[20])], verdict="unsure")
+    give_feedback(mill, [str(keys[40])], verdict="expected")
+
+    told = CliRunner().invoke(app, ["calibrate", str(mill), "--partition", NIGHTS[2]])
+
+    assert "rows left out because their labels mark anomalies: 1" in told.output
+    found = aepipe.load(mill.parent / "exported" / "mill", outputs=mill.parent / "out").bundle.calibration
+    np.testing.assert_allclose(found.scores, fitted_on(mill, table.slice(1)).scores, rtol=1e-5)
+
+
+def test_partitions_without_the_label_calibrate_with_all_rows(mill: Path) -> None:
+    edit(mill, 'where = "fault = false"\n', "")
+    table = night(3).drop_columns("fault")
+    write(mill.parent, NIGHTS[2], table)
+
+    result = calibrate(mill, partitions=[NIGHTS[2]])
+
+    assert (result.rows, result.left_out) == (ROWS, 0)
 
 
 def test_a_shift_that_calibration_has_seen_is_flagged_no_more(mill: Path) -> None:
