@@ -14,6 +14,7 @@ from aepipe.errors import AepipeError
 from aepipe.jobs.alarm_warnings import far_above_alpha
 from aepipe.jobs.evaluate.compare import Comparison, compare
 from aepipe.jobs.explain import explain
+from aepipe.jobs.report.report import ReportResult
 from aepipe.jobs.scored_partitions import open_model
 from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
@@ -73,7 +74,7 @@ def _run(name: str) -> Found:
     print(f"== {name}: the nightly flow", flush=True)
     job = ROOT / "data" / name / "job.toml"
     night = nightly(NightOptions(job=job))
-    known = None if night.report is None else night.report.compared
+    known = night.report.compared if isinstance(night.report, ReportResult) else None  # else the page was current
     return Found(job, night, known or compare(job))  # the report has compared the model with the baselines
 
 

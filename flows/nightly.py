@@ -29,7 +29,7 @@ from flows.train import fit, show_training
 
 if TYPE_CHECKING:
     from aepipe.jobs.report.compare import CompareResult
-    from aepipe.jobs.report.report import ReportResult
+    from aepipe.jobs.report.current_page import WrittenPage
     from aepipe.jobs.train.train import TrainResult
 
 
@@ -45,7 +45,7 @@ class NightlyResult(NamedTuple):
     train: "TrainResult | None"
     nights: tuple[PartitionResult, ...]
     sample: SampleResult | None
-    report: "ReportResult | None"
+    report: "WrittenPage | None"
     drift: DriftResult | None = None
     challenger: "TrainResult | None" = None
     comparison: "CompareResult | None" = None
@@ -148,15 +148,15 @@ def publish_tables(job: Path) -> PublishResult:
 
 
 @step
-def write_report(job: Path, model: str) -> "ReportResult":
-    """Write one HTML page about the model and the partitions scored with it."""
-    from aepipe.jobs.report.report import report as report_job  # imports torch, for the baselines
+def write_report(job: Path, model: str) -> "WrittenPage":
+    """Write one HTML page about the model and the partitions scored with it, unless nothing on it has changed."""
+    from aepipe.jobs.report.current_page import report_if_changed
 
     with progress_bar(quiet=False) as progress:
-        return report_job(job, model=model, progress=progress)
+        return report_if_changed(job, model=model, progress=progress)
 
 
-def _report(options: NightOptions, name: str, scored: ScoreOutcome) -> "ReportResult | None":
+def _report(options: NightOptions, name: str, scored: ScoreOutcome) -> "WrittenPage | None":
     """Write and publish the report; None if nothing was scored, or if a partition failed and the report fails too."""
     if not scored.nights:
         return None

@@ -32,10 +32,15 @@ def with_active_calibration(out: Path, bundle: Bundle) -> Bundle:
 
     Raises CalibrationInvalid if the calibration file is missing or was changed.
     """
-    digest = dict(_entries(out)).get(bundle.version)
+    digest = active_digest(out, bundle.version)
     if digest is None or digest == bundle.calibration.digest:
         return bundle
     return dataclasses.replace(bundle, calibration=_read(_file(out, digest), digest))
+
+
+def active_digest(out: Path, version: str) -> str | None:
+    """Return the digest of the latest calibration in `out` for a version; None if the bundle's own is active."""
+    return dict(_entries(out)).get(version)
 
 
 def activate_calibration(out: Path, version: str, calibration: Calibration, *, who: str, why: str) -> Path:

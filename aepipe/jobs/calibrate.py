@@ -26,7 +26,7 @@ from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule, resolve_label_rule
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import chosen_partitions
-from aepipe.jobs.scored_partitions import latest_nights
+from aepipe.jobs.scored_manifests import latest_nights
 from aepipe.jobs.threshold_selection import Evidence, Labelled
 from aepipe.progress import Progress, no_progress
 from aepipe.series.stage import SeriesStage

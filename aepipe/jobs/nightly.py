@@ -10,11 +10,11 @@ from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import ForgetResult, forget_expired
 from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish_job
-from aepipe.jobs.report.report import ReportResult, report
+from aepipe.jobs.report.current_page import WrittenPage, report_if_changed
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.sample import SampleResult, sample_nightly
 from aepipe.jobs.score import ScoreResult, score
-from aepipe.jobs.scored_partitions import latest_nights
+from aepipe.jobs.scored_manifests import has_scores
 from aepipe.jobs.train.train import TrainResult, train
 from aepipe.progress import Progress, of_stage
 from aepipe.storage import Outputs
@@ -31,7 +31,7 @@ class NightResult(Result):
     train: TrainResult | None
     score: ScoreResult
     sample: SampleResult | None
-    report: ReportResult | None
+    report: WrittenPage | None
     faults: tuple[str, ...] = ()
     """Steps that could not be done, one sentence each."""
     removed: ForgetResult | None = None
@@ -105,8 +105,8 @@ def _night(job_path: str | Path, *, device: Device | None, force: bool, progress
             drawn = sample_nightly(job_path, progress=progress)
         except DataUnreadable as error:  # training rows are gone or damaged
             faults.append(str(error))
-    has_scores = bool(latest_nights(Outputs(job.out_path), scored.model_version))
-    page = report(job_path, progress=progress) if has_scores else None
+    is_scored = has_scores(Outputs(job.out_path), scored.model_version)
+    page = report_if_changed(job_path, progress=progress) if is_scored else None
     published = publish_job(job, progress=of_stage(progress, "publish")) if job.publish else None
     notice = alert_night(job, scored.model_version, scored.nights)
     challenger = None

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,34 +13,13 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable
 from aepipe.inference.table_model import TableModel
+from aepipe.jobs.scored_manifests import LATEST, Manifests, scored_by
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
 from aepipe.storage.paths import PartitionPaths
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition, natural_order
 from aepipe.tables.source_files import printable
-
-LATEST = 31
-"""Number of latest partitions that a report or a threshold reads."""
-
-
-def latest_nights(outputs: Outputs, version: str) -> tuple[Manifest[ScoreDetails], ...]:
-    """Return the manifests of the latest partitions that this version has scored, in order."""
-    complete, _ = _scored_by(outputs, version, outputs.manifests(SCORE))
-    return complete[-LATEST:]
-
-
-_Manifests: TypeAlias = tuple[Manifest[ScoreDetails], ...]
-
-
-def _scored_by(outputs: Outputs, version: str, every: _Manifests) -> tuple[_Manifests, _Manifests]:
-    """Return the manifests of this version: those with all outputs, and those whose outputs were removed by hand."""
-    complete: list[Manifest[ScoreDetails]] = []
-    removed: list[Manifest[ScoreDetails]] = []
-    for manifest in every:
-        if manifest.model_version == version:
-            (complete if manifest.has_all_files(outputs.root) else removed).append(manifest)
-    return tuple(complete), tuple(removed)
 
 
 def open_model(job: Job, name: str) -> TableModel:
@@ -68,7 +47,7 @@ class ScoredPartitions:
         self.model = model
         self.outputs = Outputs(job.out_path)
         every = self.outputs.manifests(SCORE)
-        found, removed = _scored_by(self.outputs, model.version, every)
+        found, removed = scored_by(self.outputs, model.version, every)
         self.removed = tuple(manifest.partition for manifest in removed)
         self.manifests = found[-LATEST:] if names is None else tuple(m for m in found if m.partition in names)
         if not found:
@@ -76,7 +55,7 @@ class ScoredPartitions:
         if names is None:
             self._refuse_unread_latest(every)
 
-    def _refuse_unread_latest(self, every: _Manifests) -> None:
+    def _refuse_unread_latest(self, every: Manifests) -> None:
         """Raise DataUnreadable if a manifest of a later partition cannot be read: the latest ones are unknown."""
         last = natural_order(self.manifests[-1].partition)
         later = [name for name in self.outputs.unread(SCORE, every) if natural_order(name) > last]

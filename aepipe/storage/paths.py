@@ -103,6 +103,11 @@ def drift_folder(root: Path, model_version: str) -> Path:
     return root / HIDDEN / DRIFT / model_version.rpartition("/")[2]
 
 
+def page_record(root: Path, model: str) -> Path:
+    """Return the record of the last report page of a model; model: alias or version."""
+    return root / HIDDEN / "reports" / f"{model}.json"
+
+
 def quarantine_folder(root: Path) -> Path:
     """Return the folder of the notes about quarantined partitions."""
     return root / HIDDEN / "quarantine"

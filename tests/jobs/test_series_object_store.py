@@ -6,10 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from aepipe.config.job import read_job
 from aepipe.jobs.evaluate.evaluate import evaluate
+from aepipe.jobs.report.current_page import report_if_changed
+from aepipe.jobs.report.page_state import is_current, page_state
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.storage import SCORE, Outputs
+from aepipe.stores import StorePath
 from aepipe.tables.parquet_reader import slices
 from tests.support.machines import JOB, STEPS, day_of, night
 from tests.support.object_store import Store
@@ -84,3 +88,24 @@ def test_lineage_names_the_objects_of_a_run(store: Store, tmp_path: Path) -> Non
     assert runs[0]["inputs"][0]["name"] == "rows"
     assert runs[-1]["inputs"][0]["inputFacets"]["dataQualityMetrics"]["rowCount"] == 2 * STEPS
     assert {dataset["name"] for dataset in runs[-1]["outputs"]} >= {"out/scores"}
+
+
+def test_a_page_in_a_store_is_made_again_only_after_a_change(store: Store, tmp_path: Path) -> None:
+    for number in range(DAYS):
+        store.put_table(f"rows/{night(number)}/p.parquet", day(number))
+    job = tmp_path / "job.toml"
+    job.write_text(job_at(str(store.bucket)).replace('[evaluate]\nanomaly = "fault"\n', ""))
+    train(job)
+    score(job)
+    page = report_if_changed(job).path
+    assert isinstance(page, StorePath)
+    state = page_state(read_job(job), "champion")
+
+    assert state is not None
+    assert is_current(read_job(job), "champion", state)
+    page.file_system.delete_file(page.in_store)
+    assert not is_current(read_job(job), "champion", state)
+    report_if_changed(job)
+    assert is_current(read_job(job), "champion", state)
+    store.put_table(f"rows/{night(DAYS)}/p.parquet", day(DAYS))  # windows may reach into it
+    assert page_state(read_job(job), "champion") != state

@@ -28,7 +28,7 @@ from aepipe.jobs.feedback.verdicts import (
     utc_today,
 )
 from aepipe.jobs.results import Result
-from aepipe.jobs.scored_partitions import LATEST
+from aepipe.jobs.scored_manifests import LATEST
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails
 from aepipe.tables.entities import quoted_as_needed
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices

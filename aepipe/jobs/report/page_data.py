@@ -21,10 +21,11 @@ from aepipe.inference.table_model import TableModel
 from aepipe.inference.unlikely_tokens import describe_rows
 from aepipe.jobs.evaluate.compare import Comparison
 from aepipe.jobs.evaluate.evaluate import Contender, Measured
+from aepipe.jobs.report.page_state import latest_samples
 from aepipe.jobs.row_images import drawn_images, top_of
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
-from aepipe.storage import SAMPLE, Manifest, PartitionResult, ScoreDetails, samples_page_of
+from aepipe.storage import Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.stores.store_path import as_path, is_url
 from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
@@ -221,10 +222,9 @@ def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.La
 
 def build_samples(scored: ScoredPartitions, model: TableModel) -> page_model.Samples | None:
     """Return the latest samples of this model with real training rows; None if there are none."""
-    found = [m for m in scored.outputs.manifests(SAMPLE) if m.model_version == model.version]
-    if not found:
+    latest = latest_samples(scored.outputs, model.version)
+    if latest is None:
         return None
-    latest = max(found, key=lambda manifest: manifest.created_at)
     drawn, real = (
         scored.read("samples", latest).slice(0, REAL_ROWS),
         _real_rows(scored.job, model.bundle.source.schema),

@@ -10,26 +10,27 @@ from aepipe.inference.table_model import TableModel
 from aepipe.jobs.alarm_warnings import alarm_warnings
 from aepipe.jobs.evaluate.compare import Comparison, compare_scored
 from aepipe.jobs.report import page_data
+from aepipe.jobs.report.current_page import WrittenPage
 from aepipe.jobs.report.drift_data import build_drift
 from aepipe.jobs.report.entity_data import build_entities
 from aepipe.jobs.report.muted_data import list_muted
+from aepipe.jobs.report.page_state import page_state, record_page
 from aepipe.jobs.report.series_data import build_series
 from aepipe.jobs.report.traversal_data import build_traversals
 from aepipe.jobs.report.what_if_data import build_what_if
-from aepipe.jobs.results import Result
 from aepipe.jobs.role_warnings import modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.progress import Progress
 from aepipe.report.page_model import ReportPage
 from aepipe.report.render import render
 from aepipe.storage import SAMPLE, page_of, put_if_changed
+from aepipe.stores import as_path
 from aepipe.tables.open_files import files_opened_once
 
 
-class ReportResult(Result):
-    """Path of the page."""
+class ReportResult(WrittenPage):
+    """Path of the page, and the comparison on it."""
 
-    path: Path
     compared: Comparison | None = Field(None, exclude=True)
     """the comparison with baselines on the page, for a caller that shows it too; None without labels"""
 
@@ -48,6 +49,7 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
         DataUnreadable: the model has not scored any partition.
     """
     job = read_job(job_path)
+    state = page_state(job, model)  # before anything is read: a later change gives another key
     opened = open_model(job, model)
     scored = ScoredPartitions(job, opened)
     compared: Comparison | str = "the job does not set [evaluate] anomaly"
@@ -58,8 +60,17 @@ def report(job_path: str | Path, *, model: str = "champion", progress: Progress 
             compared = str(error)
     page = _build_page(scored, opened, model, compared)
     path = job.out_path / "reports" / page_of(scored.manifests[-1].partition)
-    put_if_changed(path, render(page).encode())
+    content = render(page).encode()
+    put_if_changed(path, content)
+    if state is not None and state.path == path and _is_certain(scored):
+        record_page(job, model, state, content)
     return ReportResult(path=path, compared=None if isinstance(compared, str) else compared)
+
+
+def _is_certain(scored: ScoredPartitions) -> bool:
+    """Return False if a source could not be matched although it is there: the next run may be able to read it."""
+    changed = [manifest for manifest in scored.manifests if manifest.partition not in scored.unchanged]
+    return all(any(not as_path(path).exists() for path in each.details.inputs) for each in changed)
 
 
 def _build_page(scored: ScoredPartitions, model: TableModel, alias: str, compared: Comparison | str) -> ReportPage:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from aepipe.inference.table_model import TableModel
+from aepipe.jobs.report.page_state import latest_traversals
 from aepipe.jobs.sample.traversal_changes import changes, split_paths
 from aepipe.report import page_model
-from aepipe.storage import TRAVERSE, Manifest, Outputs, TraversalDetails, read_parquet
+from aepipe.storage import Manifest, Outputs, TraversalDetails, read_parquet
 
 _UNITS = {
     "interpolation": "share of the second row",
@@ -17,8 +18,7 @@ _LINES = 12
 
 def build_traversals(outputs: Outputs, model: TableModel) -> tuple[page_model.Traversal, ...]:
     """Return the latest traversal of each kind made with this model version."""
-    found = [manifest for manifest in outputs.manifests(TRAVERSE) if manifest.model_version == model.version]
-    latest = {m.details.kind: m for m in sorted(found, key=lambda manifest: manifest.created_at)}
+    latest = {manifest.details.kind: manifest for manifest in latest_traversals(outputs, model.version)}
     return tuple(_build_traversal(outputs, model, latest[kind]) for kind in _UNITS if kind in latest)
 
 
