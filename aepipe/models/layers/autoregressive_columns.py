@@ -23,6 +23,8 @@ _MOST_OF_ONE_LEVEL = 24
 _LEAST_COUNT = 0.5  # of a code that no training row has
 _CORRECTION_STEPS = 5
 _MOST_CORRECTION = 0.7  # a factor of two
+_MOST_OF_RARE = 4.6  # a factor of 100: the network saw such codes too seldom to know how often they occur
+_RARE_SHARE = 0.01  # of all rows
 _HALF_WAVES = 6  # most of an initial embedding over the codes of a column
 _SPREAD = 0.1  # standard deviation of the initial embeddings
 
@@ -269,14 +271,16 @@ class AutoregressiveColumns(nn.Module):
             grid = grid * (self.drawable[at, :groups, :places] > IMPOSSIBLE / 2)
             column = self.column(at)
             refined = column.refined(state)
-            self.tilt[at, :groups] += _correction(_group_logits(column, refined), grid.sum(1) / grid.sum())
+            shares = grid / grid.sum()
+            of_groups = shares.sum(1)
+            self.tilt[at, :groups] += _correction(_group_logits(column, refined), of_groups, _limits(of_groups))
             column = self.column(at)
             group = _inverse_cdf(_group_logits(column, refined), _even_uniforms(rows, generator))
             code = group
             if places > 1:
                 logits = _place_logits(column, refined, group)
-                shares = grid / grid.sum(1, keepdim=True).clamp(min=1)
-                self.drawable[at, :groups, :places] += _correction(logits, shares, group)
+                within = grid / grid.sum(1, keepdim=True).clamp(min=1)
+                self.drawable[at, :groups, :places] += _correction(logits, within, _limits(shares), group)
                 logits = _place_logits(self.column(at), refined, group)
                 code = group * places + _inverse_cdf(logits, _even_uniforms(rows, generator))
             state = state + F.embedding(code.clamp(max=size - 1), column.embedding)
@@ -374,7 +378,12 @@ def _waves(size: int, width: int) -> Tensor:
     return math.sqrt(2) * torch.cos(at * frequency + phase)
 
 
-def _correction(logits: Tensor, shares: Tensor, group: Tensor | None = None) -> Tensor:
+def _limits(shares: Tensor) -> Tensor:
+    """Return the largest correction of codes, or groups, that have these shares of all rows."""
+    return torch.where(shares <= _RARE_SHARE, _MOST_OF_RARE, _MOST_CORRECTION)
+
+
+def _correction(logits: Tensor, shares: Tensor, limits: Tensor, group: Tensor | None = None) -> Tensor:
     """Return what to add to logits (B, n), by group (B,) if given, to draw codes in these shares (n,) or (G, n).
 
     A code whose probability is 0 or 1 by the earlier columns stays as it is drawn, so that corrections are limited.
@@ -389,7 +398,7 @@ def _correction(logits: Tensor, shares: Tensor, group: Tensor | None = None) -> 
             drawn = drawn / total.clamp(min=1).unsqueeze(1)
         is_known = (shares > 0) & (drawn > 0)
         steps = torch.where(is_known, (shares / drawn.clamp(min=1e-12)).clamp(min=1e-12).log(), 0.0)
-        found = (found + steps).clamp(-_MOST_CORRECTION, _MOST_CORRECTION)
+        found = torch.minimum(torch.maximum(found + steps, -limits), limits)
     return found
 
 

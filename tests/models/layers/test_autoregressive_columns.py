@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, MISSING, UNSEEN, Port
-from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns
+from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns, levels_of
 from aepipe.models.layers.autoregressive_columns_onnx import ColumnGraph
 
 SIZES, ORDER = (5, 40, 7, 300), (2, 1, 3, 0)
@@ -213,6 +213,26 @@ def test_matched_shares_of_draws_are_those_of_training_rows_and_the_likelihood_s
     assert torch.equal(chain.nll(start[:9_000], codes), before)
     for worst, matched in zip(*apart, strict=True):
         assert matched < min(0.05, worst / 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [6, 60])
+def test_codes_of_one_row_are_drawn_in_their_share_though_the_network_hardly_expects_them(size: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    codes = torch.full((900, 2), FIRST_VALUE)
+    codes[:, 1] = torch.randint(FIRST_VALUE, 5, (900,), generator=generator)
+    codes[5, 0], codes[6, 0] = size - 2, size - 1
+    chain, start = make((size, 5), (1, 0), scale=1.5), starts(90_000)
+    chain.init_from_counts(codes)
+    chain.group_bias[0, (size - 2) // levels_of(size).places :] -= (
+        4  # as after training on rows that rarely have these codes
+    )
+
+    chain.match_shares(start, codes, generator)
+
+    drawn = chain.draw(start, torch.rand(90_000, chain.uniforms, generator=generator, dtype=torch.float64))
+    for code in (size - 2, size - 1):
+        assert int((drawn[:, 0] == code).sum()) == pytest.approx(100, abs=35)
 
 
 def shares_apart(chain: AutoregressiveColumns, start: Tensor, codes: Tensor) -> list[float]:
