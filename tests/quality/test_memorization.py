@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.coverage import coverage, expected_neighbourhoods, neighbourhoods
 from aepipe.quality.distance_to_closest import closeness, exchange_deviation
-from aepipe.quality.exact_copies import copies, row_codes
+from aepipe.quality.exact_copies import RowSet, copies, row_codes
 from aepipe.quality.frechet import frechet_distance
 from aepipe.quality.nearest_neighbours import nearest, scaled
 
@@ -38,6 +38,36 @@ def test_rows_have_equal_codes_if_all_values_are_equal(first: list[tuple], secon
     both = first + second
     for one, other in combinations(range(len(both)), 2):
         assert (codes[one] == codes[other]) == (both[one] == both[other])
+
+
+@given(st.lists(VALUES, max_size=8), st.lists(VALUES, max_size=8))
+def test_a_set_of_rows_contains_the_rows_that_are_equal_in_all_values(known: list[tuple], asked: list[tuple]) -> None:
+    assert RowSet(table(known)).contains(table(asked)).tolist() == [row in known for row in asked]
+
+
+def test_a_set_of_rows_compares_times_booleans_and_text_of_batches_by_value() -> None:
+    rng = np.random.default_rng(0)
+
+    def mixed_types(rows: int) -> pa.Table:
+        nulls = rng.random(rows) < 0.2
+        return pa.table(
+            {
+                "at": pa.array(rng.integers(0, 4, rows), pa.timestamp("us"), mask=nulls),
+                "day": pa.array(rng.integers(0, 3, rows).astype(np.int32), pa.date32()),
+                "took": pa.array(rng.integers(0, 2, rows), pa.duration("s")),
+                "paid": pa.array(rng.random(rows) < 0.5, mask=nulls[::-1]),
+                "town": rng.choice(["a", "b"], rows),
+                "price": pa.array(rng.integers(0, 2, rows).astype(np.float64)).cast(pa.decimal128(10, 2)),
+            }
+        )
+
+    known, asked = mixed_types(60), mixed_types(300)
+    first, second = row_codes([known, asked])
+
+    found = RowSet(known).contains(asked)
+
+    assert np.array_equal(found, np.isin(second, first))
+    assert 0.1 < found.mean() < 0.9
 
 
 def test_copies_may_be_as_frequent_as_among_held_out_rows() -> None:

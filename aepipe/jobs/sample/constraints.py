@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aepipe.config.sample_requirements import Constraint
 from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.jobs.sample.copy_limit import CopyLimit
 from aepipe.jobs.sample.output_rows import has_new_keys
 from aepipe.quality.exact_copies import row_codes
 from aepipe.tables.arrow_arrays import plain_values
@@ -36,18 +37,26 @@ def validate_constraints(constraints: Sequence[Constraint], encoding: Encoding) 
 class ConstraintFilter:
     """Filter by the constraints of one set of rows; it remembers the unique values seen so far."""
 
-    def __init__(self, constraints: Sequence[Constraint], schema: Schema, train: pa.Table | None) -> None:
+    def __init__(
+        self,
+        constraints: Sequence[Constraint],
+        schema: Schema,
+        train: pa.Table | None,
+        copies: CopyLimit | None = None,
+    ) -> None:
         """Create a filter.
 
         Args:
             constraints: Constraints of the job.
             schema: Schema of the model.
             train: Rows whose combinations of values are allowed; None if no constraint needs them.
+            copies: Limit of copies of training rows; None: no limit.
         """
         drawn = [each for each in constraints if not set(each.unique) & set(schema.keys)]  # keys are unique anyway
         ordered = sorted(drawn, key=lambda each: bool(each.unique))  # only rows that are kept take a value
-        self._rules = {each.title: _rule(each, train) for each in ordered}
-        self._of_one_row = [each.title for each in ordered if not each.unique]
+        own: dict[str, _Rule] = {} if copies is None else {copies.title: copies.holds}
+        self._rules = own | {each.title: _rule(each, train) for each in ordered}
+        self._of_one_row = [*own, *(each.title for each in ordered if not each.unique)]
         self.rejected = dict.fromkeys(self._rules, 0)
         self.seen = 0
 

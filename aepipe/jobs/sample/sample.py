@@ -23,11 +23,12 @@ from aepipe.errors import ArgumentInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import supports_conditioning
-from aepipe.inference.sampler import refuse_tokens, refuse_where
+from aepipe.inference.sampler import draw, refuse_tokens, refuse_where
 from aepipe.jobs.lineage.emit import emit_samples
 from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
+from aepipe.jobs.sample.copy_limit import PILOT_ROWS, CopyLimit, fit_copy_limit
 from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.png_files import refuse_png, write_png_files
 from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
@@ -151,6 +152,11 @@ class _SampleRun:
     @property
     def is_checked(self) -> bool:
         return self.job.samples.quality.check and self.request.rows > 0
+
+    @property
+    def source(self) -> Source:
+        request = self.request
+        return Source(self.bundle, request.seed, request.prior, self.job.run.device, request.tokens)
 
     @property
     def page_path(self) -> Path:
@@ -314,7 +320,8 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
     train, where = None if reference is None else reference.train, request.condition
     if train is not None and where is not None and not where.mask(train).true_count:
         log.warning("no training row satisfies %s: what the model makes of it is a guess", where)
-    constraints = ConstraintFilter(run.job.samples.constraints, run.bundle.encoding.schema, train)
+    copies = None if reference is None else _copy_limit(run, reference)
+    constraints = ConstraintFilter(run.job.samples.constraints, run.bundle.encoding.schema, train, copies)
     gate = None
     if reference is not None and run.is_checked:
         gate = QualityGate(run.job, run.bundle, reference, where=request.condition, shares=request.shares)
@@ -335,6 +342,16 @@ def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _Sample
     return _published_set(run, manifest)
 
 
+def _copy_limit(run: _SampleRun, reference: Reference) -> CopyLimit | None:
+    """Return the limit of copies of training rows; None if copies are not checked or the draws need none."""
+    request, bundle = run.request, run.bundle
+    is_limited = run.is_checked and run.job.samples.quality.copies and supports_conditioning(bundle)
+    if not is_limited or request.is_sequential(run.job, bundle):
+        return None
+    batches = draw(bundle, PILOT_ROWS, seed=request.seed, prior=request.prior, device=run.job.run.device)
+    return fit_copy_limit(reference, pa.Table.from_batches(batches), seed=request.seed)
+
+
 def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _SampleSet:
     details = manifest.details
     quality = {name: value for name, value in details.quality.items() if value is not None}
@@ -345,7 +362,7 @@ def _published_set(run: _SampleRun, manifest: Manifest[SampleDetails]) -> _Sampl
 def _drawn(run: _SampleRun, constraints: ConstraintFilter, reference: Reference | None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a set: sequences of entities where the data have them, else independent rows."""
     request = run.request
-    source = Source(run.bundle, request.seed, request.prior, run.job.run.device, request.tokens)
+    source = run.source
     if reference is not None and reference.order is not None and request.is_sequential(run.job, run.bundle):
         sampler = fit_sampler(source, reference.train, reference.order)
         if sampler is not None:
