@@ -15,7 +15,7 @@ from aepipe.jobs.drift.monitor import DriftResult, measure_if_possible
 from aepipe.jobs.forget import forget_expired
 from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish
-from aepipe.jobs.sample.sample import SampleResult, nightly_partition
+from aepipe.jobs.sample.nightly_set import SampleResult, nightly_partition
 from aepipe.jobs.top_alarms import top_alarms
 from aepipe.storage import PartitionResult
 from flows.artifacts import publish_report, publish_summary

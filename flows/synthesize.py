@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from aepipe.config.text import TokenChoice
-from aepipe.jobs.sample.sample import SampleResult
+from aepipe.jobs.sample.nightly_set import SampleResult
 from aepipe.jobs.sample.sample import sample as sample_job
 from flows.engine import Unfinished, pipeline, run_log, step
 from flows.options import Options

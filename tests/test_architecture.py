@@ -69,6 +69,13 @@ def test_scoring_and_reports_import_nothing_heavy(module: str) -> None:
     assert json.loads(_run(code)) == []
 
 
+def test_scoring_starts_without_what_only_some_runs_need() -> None:
+    later = ("http.client", "numpy.random", "onnxruntime", "smtplib", "statistics", "urllib.request")
+    code = f"import json, sys, aepipe.jobs.score; print(json.dumps([name for name in {later} if name in sys.modules]))"
+
+    assert json.loads(_run(code)) == []
+
+
 def test_a_whole_scoring_run_imports_nothing_heavy(cells: Path) -> None:
     """pyarrow imports pandas behind one's back, so imports at the top of modules are not the whole truth."""
     code = f"""

@@ -1,7 +1,7 @@
 """One model version as a folder of verified files, written once. Independent of torch and onnxruntime."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,11 +134,12 @@ class Bundle:
     """Known steps that the windows of a series job are compared with."""
 
     @classmethod
-    def open(cls, path: str | Path, *, public_key: Path | None = None) -> Self:
+    def open(cls, path: str | Path, *, public_key: Path | None = None, checks_graphs: bool = True) -> Self:
         """Open the bundle at exported/<name>/<version>, exported/<name> (the champion) or exported/<name>@<alias>.
 
         The files are read only if they are regular files of the sizes in the manifest, and the graphs are checked
-        before onnxruntime sees them. With `public_key`, a PEM file, the version must have a signature by that key.
+        before onnxruntime sees them: here, or by `part` if `checks_graphs` is False. With `public_key`, a PEM file, the
+        version must have a signature by that key.
 
         Raises BundleNotFound, BundleTooNew, SignatureInvalid, or BundleCorrupt with the file that differs from the
         exported one.
@@ -149,8 +150,8 @@ class Bundle:
             check_signature(folder, data, public_key)
         manifest = _parsed_manifest(folder, data)
         files = _read_checked(folder, manifest)
-        for fault in _graph_faults(manifest, files):
-            raise BundleCorrupt(f"{folder}/{one_line(fault)}. Do not use this bundle; restore it, or train again.")
+        for name in sorted(manifest.parts) if checks_graphs else ():
+            _refuse_graph(folder, manifest, name, files[f"{name}.onnx"])
         return cls._of_files(folder, manifest, files)
 
     @classmethod
@@ -197,13 +198,18 @@ class Bundle:
         return next((port.row_shape[0] for port in self.manifest.parts["scorer"].outputs if port.name == "reason"), 0)
 
     def part(self, name: str) -> tuple[bytes, PartInfo]:
-        """Return the ONNX bytes and the description of a part. Raises BundleNotFound if the family has no such part."""
+        """Return the ONNX bytes, checked, and the description of a part.
+
+        Raises BundleNotFound if the family has no such part, and BundleCorrupt if its graph must not be opened.
+        """
         if name not in self.manifest.parts:
             known = ", ".join(sorted(self.manifest.parts))
             raise BundleNotFound(
                 f"{self.path} has no part '{name}': the parts of a {self.manifest.family} are {known}."
             )
-        return self.files[f"{name}.onnx"], self.manifest.parts[name]
+        onnx = self.files[f"{name}.onnx"]
+        _refuse_graph(self.path, self.manifest, name, onnx)
+        return onnx, self.manifest.parts[name]
 
 
 def verify_bundle(path: str | Path) -> Path:
@@ -379,11 +385,13 @@ def _unreadable(path: Path, error: Exception) -> BundleCorrupt:
     return BundleCorrupt(f"{path} is intact, but this version of aepipe cannot read it: {one_line(what)}. Train again.")
 
 
-def _graph_faults(manifest: BundleManifest, files: Mapping[str, bytes]) -> Iterator[str]:
-    for name, part in sorted(manifest.parts.items()):
-        inputs, outputs = ([port.name for port in ports] for ports in (part.inputs, part.outputs))
-        for fault in graph_faults(files[f"{name}.onnx"], inputs=inputs, outputs=outputs):
-            yield f"{name}.onnx {fault}"
+def _refuse_graph(folder: Path, manifest: BundleManifest, name: str, onnx: bytes) -> None:
+    """Raise BundleCorrupt if a graph must not be opened; one that was checked before costs its digest."""
+    part = manifest.parts[name]
+    inputs, outputs = ([port.name for port in ports] for ports in (part.inputs, part.outputs))
+    for fault in graph_faults(onnx, inputs=inputs, outputs=outputs):
+        what = one_line(f"{name}.onnx {fault}")
+        raise BundleCorrupt(f"{folder}/{what}. Do not use this bundle; restore it, or train again.")
 
 
 def one_line(text: str) -> str:

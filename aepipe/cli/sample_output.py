@@ -9,7 +9,7 @@ import typer
 from aepipe.cli.console import print_json, print_table, print_text, progress_bar
 from aepipe.config.sample_requirements import parse_share
 from aepipe.errors import ArgumentInvalid
-from aepipe.jobs.sample.sample import SampleResult
+from aepipe.jobs.sample.nightly_set import SampleResult
 
 if TYPE_CHECKING:  # its page needs jinja2
     from aepipe.jobs.sample.augment import AugmentResult

@@ -24,7 +24,7 @@ from aepipe.inference.golden_check import check_golden
 from aepipe.inference.memory_budget import batch_rows, default_memory_mb, partitions_at_once
 from aepipe.inference.session import Session, usable_device
 from aepipe.progress import Progress
-from aepipe.storage import CommitGroup, Outputs, PartitionResult
+from aepipe.storage import SCORE, CommitGroup, Outputs, PartitionResult
 from aepipe.tables.arrow_memory import keep_freed_memory
 from aepipe.tables.parquet_reader import open_bytes
 from aepipe.tables.partitions import Partition
@@ -51,13 +51,25 @@ def run(
     """Score the partitions in threads of this process; see `Engine`."""
     if not partitions:
         return []
-    return LocalEngine(bundle, machine or MachineSettings()).run(partitions, settings, progress=progress)
+    committed = frozenset(Outputs(settings.out).partitions(SCORE))
+    may_be_done = all(partition.name in committed for partition in partitions)
+    engine = LocalEngine(bundle, machine or MachineSettings(), checks_later=may_be_done)
+    return engine.run(partitions, settings, progress=progress)
 
 
 class LocalEngine:
-    """A checked bundle, and one session per worker that has work, or two sessions for all workers on a GPU."""
+    """A checked bundle, and one session per worker that has work, or two sessions for all workers on a GPU.
 
-    def __init__(self, bundle: Bundle, machine: MachineSettings) -> None:
+    Args:
+        bundle: the bundle.
+        machine: device, threads and memory.
+        checks_later: on a CPU, compare the golden rows when the first session is opened: a run without work opens none.
+
+    Raises:
+        BundleCorrupt: the bundle does not reproduce its golden rows.
+    """
+
+    def __init__(self, bundle: Bundle, machine: MachineSettings, *, checks_later: bool = False) -> None:
         keep_freed_memory()
         self.bundle = bundle
         self.workers = machine.workers or count_cores()
@@ -65,10 +77,12 @@ class LocalEngine:
         self._device, _ = usable_device(machine.device)
         self._batch_rows = batch_rows(bundle.encoding.layout, asked=machine.batch_rows, device=self._device)
         self._gpu_memory_mb = machine.gpu_memory_mb
-        self._runners = [self._make_runner()]
-        self._opening = threading.Lock()
+        self._opening, self._checking = threading.Lock(), threading.Lock()
+        self._is_checked = not (checks_later and self._device == "cpu")
+        self._runners = [self._make_runner(is_lazy=not self._is_checked)]
         self._shared = self._open_shared(sessions_to_share(self._device, workers=self.workers))
-        check_golden(bundle, self._runners[0])
+        if self._is_checked:
+            check_golden(bundle, self._runners[0])
 
     def run(
         self, partitions: Sequence[Partition], settings: ScoreSettings, *, progress: Progress | None = None
@@ -120,9 +134,17 @@ class LocalEngine:
         return shared
 
     def _make_runner(self, *, is_lazy: bool = False) -> Runner[Session]:
+        return Runner(self._open, batch_rows=self._batch_rows, padded=self._device == "cuda", is_lazy=is_lazy)
+
+    def _open(self) -> Session:
+        """Open a session; the first one must reproduce the golden rows."""
         onnx, _ = self.bundle.part("scorer")
-        make = partial(Session, onnx, device=self._device, gpu_memory_mb=self._gpu_memory_mb)
-        return Runner(make, batch_rows=self._batch_rows, padded=self._device == "cuda", is_lazy=is_lazy)
+        session = Session(onnx, device=self._device, gpu_memory_mb=self._gpu_memory_mb)
+        with self._checking:
+            if not self._is_checked:
+                check_golden(self.bundle, session)
+                self._is_checked = True
+        return session
 
 
 def sessions_to_share(device: Literal["cpu", "cuda"], *, workers: int) -> int:

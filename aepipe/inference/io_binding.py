@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from aepipe.inference.pinned_memory import pinned
 from aepipe.layout import Port
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
@@ -19,19 +21,21 @@ class BoundSession:
 
     def __init__(
         self,
-        session: ort.InferenceSession,
+        session: "ort.InferenceSession",
         inputs: Sequence[Port],
         outputs: Sequence[Port],
         *,
         rows: int,
         device: Literal["cpu", "cuda"],
     ) -> None:
+        from onnxruntime import OrtValue
+
         self._session = session
         self._binding = session.io_binding()
         self._staged = {port.name: _host_buffer(port, rows, device) for port in inputs}
-        self._inputs = dict[str, ort.OrtValue]()
+        self._inputs = dict[str, OrtValue]()
         for name, host in self._staged.items():
-            buffer = ort.OrtValue.ortvalue_from_shape_and_type(list(host.shape), host.dtype.type, device, 0)
+            buffer = OrtValue.ortvalue_from_shape_and_type(list(host.shape), host.dtype.type, device, 0)
             self._binding.bind_ortvalue_input(name, buffer)
             self._inputs[name] = buffer
         self._outputs = {port.name: _host_buffer(port, rows, device) for port in outputs}

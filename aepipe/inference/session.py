@@ -1,22 +1,26 @@
-"""Run one ONNX graph on one device. Nothing here knows torch, Arrow or bundles."""
+"""Run one ONNX graph on one device. Nothing here knows torch, Arrow or bundles.
+
+onnxruntime is imported with the first graph: a run without work opens none.
+"""
 
 import contextlib
 import ctypes
 import functools
 import io
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from aepipe.config.job import Device
 from aepipe.errors import BundleCorrupt, DeviceUnavailable
 from aepipe.inference.io_binding import BoundSession
 from aepipe.inference.io_binding import Tensors as Tensors
 from aepipe.layout import Port
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +130,13 @@ def usable_device(wanted: Device) -> tuple[Literal["cpu", "cuda"], str]:
 @functools.cache
 def _cuda_fault() -> str | None:
     """Return the reason why onnxruntime cannot use CUDA; None if it opened a graph there."""
-    if CUDA not in ort.get_available_providers():
-        return "this onnxruntime is built without CUDA: aepipe[gpu] brings onnxruntime-gpu, which replaces it"
     fault = _driver_fault()
     if fault is not None:
         return fault
+    import onnxruntime as ort
+
+    if CUDA not in ort.get_available_providers():
+        return "this onnxruntime is built without CUDA: aepipe[gpu] brings onnxruntime-gpu, which replaces it"
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         ort.preload_dlls(directory="")
     try:
@@ -154,7 +160,15 @@ def _driver_fault() -> str | None:
 
 def _open(
     onnx: bytes, device: Literal["cpu", "cuda"], threads: int, *, gpu_memory_mb: int | None = None
-) -> ort.InferenceSession:
+) -> "ort.InferenceSession":
+    import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    # errors about a graph, on every device; the last one is of names that are not text
+    refusals = (
+        *(errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NotImplemented),
+        UnicodeDecodeError,
+    )
     providers = [(CUDA, cuda_options(gpu_memory_mb)), CPU] if device == "cuda" else [CPU]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -164,9 +178,9 @@ def _open(
     try:
         # The fallback is for GPUs; on a CPU it would print to standard output and try the same again.
         session = ort.InferenceSession(onnx, options, providers=providers, enable_fallback=int(device == "cuda"))
-    except _REFUSALS as error:
+    except refusals as error:
         said = " ".join(str(error).split())
-        if device == "cuda" and isinstance(error, ort_errors.Fail):  # of the driver or its libraries
+        if device == "cuda" and isinstance(error, errors.Fail):  # of the driver or its libraries
             raise DeviceUnavailable(f"CUDA could not open a graph: {said}. Check the driver.") from None
         text = f"a part of {len(onnx):,} bytes is not an ONNX graph: {said}. Restore the bundle."
         raise BundleCorrupt(text) from None
@@ -174,17 +188,6 @@ def _open(
     if device == "cuda" and session.get_providers()[0] != CUDA:
         raise DeviceUnavailable(f"onnxruntime {ort.__version__} could not start CUDA. Install its nvidia-* packages.")
     return session
-
-
-_REFUSALS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NotImplemented,
-    UnicodeDecodeError,  # names that are not text
-)
-"""Errors of onnxruntime about a graph, on every device."""
 
 
 def cuda_options(memory_mb: int | None) -> dict[str, str]:
@@ -196,7 +199,7 @@ def cuda_options(memory_mb: int | None) -> dict[str, str]:
     return _CUDA_OPTIONS if memory_mb is None else _CUDA_OPTIONS | {"gpu_mem_limit": str(memory_mb << 20)}
 
 
-def _port(node: ort.NodeArg) -> Port:
+def _port(node: "ort.NodeArg") -> Port:
     """Describe a tensor of the graph; BundleCorrupt if an axis other than the first is dynamic."""
     axes = node.shape[1:]
     if not all(isinstance(axis, int) for axis in axes) or node.type not in _DTYPES:

@@ -12,7 +12,7 @@ from aepipe.jobs.lineage.emit import parent_run
 from aepipe.jobs.publish.publish import PublishResult, publish_job
 from aepipe.jobs.report.current_page import WrittenPage, report_if_changed
 from aepipe.jobs.results import Result
-from aepipe.jobs.sample.sample import SampleResult, sample_nightly
+from aepipe.jobs.sample.nightly_set import SampleResult, sample_nightly
 from aepipe.jobs.score import ScoreResult, score
 from aepipe.jobs.scored_manifests import has_scores
 from aepipe.jobs.train.train import TrainResult, train

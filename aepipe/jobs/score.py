@@ -127,7 +127,7 @@ def score(
     """
     began, job = time.perf_counter(), read_job(job_path)
     usable_device(device := device or job.run.device)
-    bundle = with_active_calibration(job.out_path, open_bundle(job, model))
+    bundle = with_active_calibration(job.out_path, open_bundle(job, model, checks_graphs=False))
     outputs = Outputs(job.out_path)
     outputs.claim(job.name)
     outputs.finish_forgetting(wait_s=_WAIT_S)

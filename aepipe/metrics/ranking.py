@@ -43,7 +43,7 @@ class Ranking:
             np.bincount(self.positives, minlength=self.places), np.bincount(self.negatives, minlength=self.places)
         )
 
-    def resampled(self, generator: np.random.Generator) -> Self:
+    def resampled(self, generator: "np.random.Generator") -> Self:
         """Draw rows with replacement within each class, keeping the size of both classes."""
         return replace(
             self,
@@ -64,7 +64,7 @@ class RankCounts(NamedTuple):
         starts = np.flatnonzero(is_positive | np.concatenate([[True], is_positive[:-1]]))
         return type(self)(np.add.reduceat(self.positives, starts), np.add.reduceat(self.negatives, starts))
 
-    def resampled(self, generator: np.random.Generator, rounds: int) -> Self:
+    def resampled(self, generator: "np.random.Generator", rounds: int) -> Self:
         """Draw rows with replacement within each class, `rounds` times: (rounds, R) each."""
         return type(self)(*(_drawn(counts, generator, rounds) for counts in self))
 
@@ -83,7 +83,7 @@ class RankCounts(NamedTuple):
         return np.asarray((self.positives * precision).sum(axis=-1) / self.positives.sum(axis=-1), np.float64)
 
 
-def _drawn(counts: NDArray[np.int64], generator: np.random.Generator, rounds: int) -> NDArray[np.int64]:
+def _drawn(counts: NDArray[np.int64], generator: "np.random.Generator", rounds: int) -> NDArray[np.int64]:
     """Draw as many rows as were counted, in proportion to the counts: (rounds, R)."""
     total, ranks = int(counts.sum()), len(counts)
     if _RANKS_PER_ROW * ranks < total:

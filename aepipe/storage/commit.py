@@ -103,7 +103,8 @@ class Commit(Generic[D]):
     ) -> None:
         self.done: Manifest[D] | None = None
         self.key: str | None = None
-        self.is_first = kind.read_manifest(paths.manifest) is None
+        self._before = kind.read_manifest(paths.manifest)  # the lock is held: nothing replaces it meanwhile
+        self.is_first = self._before is None
         self._force = force
         self._confirm_lock = confirm_lock
         self._kind = kind
@@ -120,7 +121,7 @@ class Commit(Generic[D]):
                 f"partition {self._paths.partition!r} has a key already: expected {self.key!r}, got {key!r}"
             )
         self.key = key
-        self.done = None if self._force else find_done(self._paths, self._kind, key)
+        self.done = None if self._force else _done(self._paths, self._before, key)
         if self.done is not None:
             release(self._paths)
 
@@ -252,7 +253,10 @@ class Commit(Generic[D]):
 
 def find_done(paths: PartitionPaths, kind: RunKind[D], key: str) -> Manifest[D] | None:
     """Return the manifest with this key if its files have their sizes and no interrupted commit is left."""
-    manifest = kind.read_manifest(paths.manifest)
+    return _done(paths, kind.read_manifest(paths.manifest), key)
+
+
+def _done(paths: PartitionPaths, manifest: Manifest[D] | None, key: str) -> Manifest[D] | None:
     if manifest is None or manifest.key != key or paths.staged_manifest.exists():
         return None
     return manifest if manifest.has_all_files(paths.root) else None

@@ -1,6 +1,7 @@
 """Digests: xxh3 for data, where speed matters, and sha256 for bundles."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aepipe.stores import StorePath
 from aepipe.tables.source_files import printable, refuse_irregular
 
 _CHUNK = 1 << 20
+_LEAST = 1 << 16
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -70,14 +72,19 @@ def sha256_file(path: Path, *, check: Callable[[], None] = lambda: None) -> str:
 def _chunks(path: Path) -> Iterator[memoryview]:
     """Yield the bytes of a file, each time in the same buffer."""
     # not memory-mapped: a file that another process truncates would end this one with SIGBUS
-    buffer = memoryview(bytearray(_CHUNK))
     try:
         refuse_irregular(path)
         with path.open("rb", buffering=0) as file:
+            buffer = memoryview(bytearray(_CHUNK if isinstance(path, StorePath) else _buffer_size(file.fileno())))
             while count := file.readinto(buffer):
                 yield buffer[:count]
     except OSError as error:
         raise DataUnreadable(f"{printable(path)} cannot be read: {error.strerror}. {_remedy(error)}") from None
+
+
+def _buffer_size(descriptor: int) -> int:
+    """Return the size of a buffer that holds a small file and shows its end: clearing 1 MiB takes 50 us."""
+    return min(_CHUNK, max(_LEAST, os.fstat(descriptor).st_size + 1))
 
 
 def _remedy(error: OSError) -> str:

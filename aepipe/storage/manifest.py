@@ -1,5 +1,6 @@
 """Manifest of a committed partition: its files and the details of the run that wrote them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -10,6 +11,7 @@ from aepipe.frozen import FrozenModel
 from aepipe.storage.atomic_files import json_bytes
 from aepipe.storage.digests import digest_bytes, digest_file
 from aepipe.storage.run_details import RunDetails, RunName
+from aepipe.stores import StorePath
 
 CONTRACT = 1
 
@@ -50,7 +52,13 @@ class Manifest(FrozenModel, Generic[D]):
 
     def has_all_files(self, root: Path) -> bool:
         """Return True if every output is a file of its recorded size; root: the folder of the outputs."""
-        return all(record.has_size(root / record.path) for record in self.files.values())
+        if isinstance(root, StorePath):
+            return all(record.has_size(root / record.path) for record in self.files.values())
+        try:  # a path per file costs more than the question
+            sizes = {name: os.stat(f"{root}/{record.path}").st_size for name, record in self.files.items()}  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return all(record.bytes == sizes[name] for name, record in self.files.items())
 
     digest: str | None = Field(None, description="of all other fields; None in manifests of version 0.1.0")
 

@@ -16,6 +16,7 @@ HIDDEN = ".aepipe"
 FILE = "part-0.parquet"
 DRIFT = "drift"
 """Folder of drift records, one folder per model version, in HIDDEN."""
+_QUARANTINE, _FORGOTTEN = "quarantine", "forgotten"
 _LONGEST = 200
 
 
@@ -61,25 +62,25 @@ class PartitionPaths:
     @cached_property
     def pieces(self) -> Path:
         """Folder of scored pieces that are not joined yet."""
-        return self.root / HIDDEN / "pieces" / self.kind.name / _flat(self.partition)
+        return self.root.joinpath(HIDDEN, "pieces", self.kind.name, _flat(self.partition))
 
     @cached_property
     def manifest(self) -> Path:
-        return manifests_folder(self.root, self.kind) / f"{self.partition}.json"
+        return self.root.joinpath(*_manifests(self.kind), f"{self.partition}.json")
 
     @cached_property
     def lock(self) -> Path:
-        return self.root / HIDDEN / "locks" / self.kind.name / f"{_flat(self.partition)}.lock"
+        return self.root.joinpath(HIDDEN, "locks", self.kind.name, f"{_flat(self.partition)}.lock")
 
     @cached_property
     def quarantine(self) -> Path:
         """Note that the partition cannot be scored."""
-        return quarantine_folder(self.root) / f"{self.partition}.json"
+        return self.root.joinpath(HIDDEN, _QUARANTINE, f"{self.partition}.json")
 
     @cached_property
     def forgotten(self) -> Path:
         """Note that the partition is being or was removed on request."""
-        return forgotten_folder(self.root) / f"{self.partition}.json"
+        return self.root.joinpath(HIDDEN, _FORGOTTEN, f"{self.partition}.json")
 
     @cached_property
     def quarantined_rows(self) -> Path:
@@ -95,7 +96,11 @@ def local_staging(root: str) -> Path:
 
 def manifests_folder(root: Path, kind: RunKind[Any]) -> Path:
     """Return the folder of the manifests of a kind of run."""
-    return root / HIDDEN / "manifests" / kind.name
+    return root.joinpath(*_manifests(kind))
+
+
+def _manifests(kind: RunKind[Any]) -> tuple[str, str, str]:
+    return HIDDEN, "manifests", kind.name
 
 
 def drift_folder(root: Path, model_version: str) -> Path:
@@ -110,12 +115,12 @@ def page_record(root: Path, model: str) -> Path:
 
 def quarantine_folder(root: Path) -> Path:
     """Return the folder of the notes about quarantined partitions."""
-    return root / HIDDEN / "quarantine"
+    return root / HIDDEN / _QUARANTINE
 
 
 def forgotten_folder(root: Path) -> Path:
     """Return the folder of the notes about removed partitions."""
-    return root / HIDDEN / "forgotten"
+    return root / HIDDEN / _FORGOTTEN
 
 
 def page_of(partition: str) -> str:

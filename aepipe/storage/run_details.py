@@ -146,14 +146,19 @@ class TraversalDetails(RunDetails):
     dimensions: tuple[str, ...] | None = Field(None, description="of a traversal: the latents; None: all")
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+"""Types of values that stay as they are."""
+
+
 def to_json_types(value: object) -> object:
     """Convert numpy scalars, tuples and mappings to the types of JSON; NaN and infinities become None.
 
     >>> to_json_types({"rows": np.int64(3), "mean": math.nan})
     {'rows': 3, 'mean': None}
     """
-    if isinstance(value, Mapping):
-        return {str(key): to_json_types(item) for key, item in value.items()}
+    if isinstance(value, dict | Mapping):
+        # a nightly run converts the manifests of all nights: calls for plain values would take most of the time
+        return {str(key): item if type(item) in _PLAIN else to_json_types(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json_types(item) for item in value]
     if isinstance(value, np.generic):

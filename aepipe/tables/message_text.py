@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -36,7 +36,7 @@ def find_messages(texts: pa.Array | pa.ChunkedArray) -> Messages | None:
     distinct = set(known)
     if len(known) < _LEAST_TEXTS or len(distinct) < max(_LEAST_DISTINCT, len(known) / 10):
         return None
-    words = median(len(text.split()) for text in known)
+    words = float(np.median([len(text.split()) for text in known]))
     if words < _LEAST_WORDS:
         return None
     split = [_WORD.findall(text) for text in known]

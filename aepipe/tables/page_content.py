@@ -1,6 +1,7 @@
 """Lengths of the rows and texts in pages of a Parquet column chunk, read without Arrow and without the values."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from struct import Struct
 from typing import BinaryIO, NamedTuple
@@ -112,7 +113,7 @@ def _rows(levels: bytes, bits: int, count: int, open_row: int) -> Iterator[tuple
 def _packed_rows(packed: Sequence[bytes], bits: int, open_row: int, padding: int) -> tuple[int, int, int]:
     data = b"".join(packed)
     if len(data) == 1 and bits == 1 and padding == 0:
-        begun, first, gap, last = _BYTES[data[0]]
+        begun, first, gap, last = _of_byte(data[0])
         return (begun, max(open_row + first, gap), last) if begun else (0, 0, open_row + 8)
     unpacked = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     levels = unpacked[: len(unpacked) // bits * bits].reshape(-1, bits)
@@ -123,14 +124,12 @@ def _packed_rows(packed: Sequence[bytes], bits: int, open_row: int, padding: int
     return len(places), longest, len(levels) - padding - int(places[-1])
 
 
+@cache
 def _of_byte(value: int) -> tuple[int, int, int, int]:
     """Return of eight levels: rows that start, levels before the first, the longest that ends, length of the last."""
     places = [bit for bit in range(8) if not value >> bit & 1]
     gaps = [after - before for before, after in pairwise(places)]
     return (len(places), places[0], max(gaps, default=0), 8 - places[-1]) if places else (0, 8, 0, 0)
-
-
-_BYTES = tuple(_of_byte(value) for value in range(256))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime  # noqa: F401  its import reads files that are no part of a bundle
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import AepipeError

@@ -357,6 +357,20 @@ def test_bundle_that_fails_its_golden_rows_scores_nothing(tmp_path: Path) -> Non
     assert not nights.out.exists()
 
 
+def test_bundle_that_fails_its_golden_rows_leaves_earlier_scores(tmp_path: Path, bundle: Bundle) -> None:
+    wrong = make_bundle(tmp_path / "wrong", numbers(60), data={"keys": ["id"]}, shift=1.0)
+    nights = Nights(tmp_path)
+    nights.run(bundle)
+    before = {path: path.read_bytes() for path in nights.out.rglob("*.parquet")}
+
+    with pytest.raises(BundleCorrupt, match="golden row"):
+        nights.run(wrong)
+
+    assert {path: path.read_bytes() for path in nights.out.rglob("*.parquet")} == before
+    assert Outputs(nights.out).verify() == []
+    assert Outputs(nights.out).quarantine_notes() == ()
+
+
 def test_locked_partition_raises_busy_after_the_others(tmp_path: Path, bundle: Bundle) -> None:
     nights = Nights(tmp_path)
 

@@ -11,7 +11,6 @@ from pydantic import Field
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
-from aepipe.jobs.alerts.channels import channel_faults, channels_of
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
@@ -94,6 +93,8 @@ def alert_night(job: Job, model_version: str, nights: Sequence[PartitionResult])
 
 def deliver(job: Job, model_version: str, nights: Sequence[PartitionResult], *, dry_run: bool = False) -> AlertResult:
     """Build the message about partitions and send it; a channel that took it once is not asked again."""
+    from aepipe.jobs.alerts.channels import channel_faults, channels_of  # mail and HTTP
+
     message = build_message(job, model_version, nights)
     if not message.is_due(job.alerts.when):
         return AlertResult(message=None)

@@ -7,16 +7,12 @@ import json
 import logging
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aepipe.config.job import Job
 from aepipe.errors import Busy, StoreUnavailable, describe_failure
@@ -51,8 +47,6 @@ from aepipe.tables.source_facts import Fields, SourceFacts
 log = logging.getLogger(__name__)
 
 FOLDER = "lineage"
-TIMEOUT_S = 5.0
-ENDPOINT = "api/v1/lineage"
 _NEVER = "9999"
 _EVENT_TIME = re.compile(rb'"eventTime": "([^"]+)"')
 _COMPLETE = re.compile(rb'\{"eventType": "COMPLETE", "eventTime": "([^"]+)"')
@@ -235,40 +229,14 @@ def emit(job: Job, events: Sequence[Event]) -> None:
         log.warning("lineage is not written to %s: %s", path, describe_failure(error))
     url = os.environ.get("OPENLINEAGE_URL")
     if url:
-        _post_all(url, events)
+        from aepipe.jobs.lineage.post import post_all  # HTTP
+
+        post_all(url, events)
 
 
 def _is_disabled() -> bool:
     """Return whether OPENLINEAGE_DISABLED switches lineage off."""
     return os.environ.get("OPENLINEAGE_DISABLED", "").lower() in ("true", "1")
-
-
-def _post_all(url: str, events: Sequence[Event]) -> None:
-    """Post events until one is refused."""
-    for event in events:
-        try:
-            _post(url, event)
-        except urllib.error.HTTPError as error:
-            log.warning("lineage is not delivered: OPENLINEAGE_URL answered %d %s", error.code, error.reason)
-            return
-        except (OSError, ValueError, HTTPException) as error:
-            log.warning("lineage is not delivered to OPENLINEAGE_URL: %s", describe_failure(error))
-            return
-
-
-def _post(url: str, event: Event) -> None:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError("expected an address that starts with http:// or https://")
-    endpoint = os.environ.get("OPENLINEAGE_ENDPOINT", ENDPOINT)
-    headers = {"Content-Type": "application/json"}
-    key = os.environ.get("OPENLINEAGE_API_KEY")
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    address = f"{url.rstrip('/')}/{endpoint.lstrip('/')}"
-    data = json.dumps(event).encode()
-    request = urllib.request.Request(address, data=data, headers=headers, method="POST")  # noqa: S310  http or https
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
-        pass
 
 
 class CommitEvents:

@@ -16,9 +16,9 @@ from aepipe.expressions.condition import Condition
 from aepipe.inference.imputation import MOST_DRAWS, ImputedRows, Imputer
 from aepipe.jobs.inspect import refuse_faults
 from aepipe.jobs.results import Result
+from aepipe.jobs.sample.nightly_set import partition_seed
 from aepipe.jobs.sample.output_rows import model_version_column
 from aepipe.jobs.sample.reference_data import learned_rows
-from aepipe.jobs.sample.sample import partition_seed
 from aepipe.jobs.score import chosen_partitions
 from aepipe.jobs.series_support import read_rows_job
 from aepipe.progress import Progress, count_rows, no_progress

@@ -6,17 +6,15 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.bundles.job_bundle import open_bundle
-from aepipe.config.job import Job, read_job
+from aepipe.config.job import Job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.errors import ArgumentInvalid
@@ -25,10 +23,10 @@ from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import supports_conditioning
 from aepipe.inference.sampler import draw, refuse_tokens, refuse_where
 from aepipe.jobs.lineage.emit import emit_samples
-from aepipe.jobs.results import Result
 from aepipe.jobs.sample.class_shares import Group, build_groups
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
 from aepipe.jobs.sample.copy_limit import PILOT_ROWS, CopyLimit, fit_copy_limit
+from aepipe.jobs.sample.nightly_set import Prior, SampleResult, partition_seed, today
 from aepipe.jobs.sample.output_rows import to_source_rows
 from aepipe.jobs.sample.png_files import refuse_png, write_png_files
 from aepipe.jobs.sample.quality_gate import GateResult, QualityGate
@@ -52,41 +50,9 @@ from aepipe.storage import (
 
 log = logging.getLogger(__name__)
 
-Prior = Literal["mixture", "normal"]
-
 CONTRACT = "sample/2"
 PAGE = "report.html"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class SampleResult(Result):
-    """Path of a sample set, quarantined if `missed` (one sentence per failed check) is not empty."""
-
-    path: Path
-    rows: int
-    seed: int
-    prior: Prior
-    where: str | None
-    model_version: str
-    created: bool
-    seconds: float
-    missed: tuple[str, ...] = ()
-    quality: dict[str, float] = Field({}, description="measured values, by quality threshold")
-    rejected: dict[str, int] = Field({}, description="rows rejected and drawn again, by constraint")
-    report: Path | None = None
-    png: Path | None = Field(None, description="folder of the images of the set, if asked for")
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows drawn, checked and written per second; 0 if they existed already."""
-        return self.rows / self.seconds if self.created else 0.0
-
-    @property
-    def fault(self) -> str:
-        """One sentence about the failed checks; empty if none failed."""
-        if not self.missed:
-            return ""
-        return f"{self.rows:,} synthetic rows are quarantined in {self.path.parent}: {'; '.join(self.missed)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,41 +209,6 @@ def sample(
     )
 
 
-def sample_nightly(job_path: str | Path, *, progress: Progress | None = None) -> SampleResult | None:
-    """Write the set of a night to dt=<today>, or to nightly-<today> if dt=<today> holds a set made on request.
-
-    Returns None if the champion has written the set of today before.
-    """
-    job = read_job(job_path)
-    place, champion = nightly_partition(job), open_bundle(job)
-    manifest = Outputs(job.out_path).manifest(SAMPLE, place)
-    if manifest is not None and manifest.model_version == champion.version:
-        return None
-    return sample(job_path, partition=place, progress=progress)
-
-
-def nightly_partition(job: Job) -> str:
-    """Return the partition of the nightly set: dt=<today>, or nightly-<today> if a set made on request is there."""
-    partition = today()
-    manifest = Outputs(job.out_path).manifest(SAMPLE, partition)
-    if manifest is None or _is_nightly(job, partition, manifest.details):
-        return partition
-    return f"nightly-{partition.removeprefix('dt=')}"
-
-
-def _is_nightly(job: Job, partition: str, details: SampleDetails) -> bool:
-    """Tell whether a set was drawn with the settings of the job, not with other ones on request."""
-    settings = job.samples
-    return (
-        details.rows == settings.rows
-        and details.seed == partition_seed(settings.seed, partition)
-        and details.prior == settings.prior
-        and details.where == settings.where
-        and dict(details.tokens) == settings.token_choice.named
-        and dict(details.shares) == settings.shares
-    )
-
-
 def place_of(partition: str | None, name: str | None) -> str:
     """Return the folder of a set within samples/."""
     if name is None:
@@ -423,17 +354,3 @@ def new_keys(kind: pa.DataType, rows: np.ndarray, *, seed: int, total: int) -> p
     if pa.types.is_int32(kind):
         return pa.array(-1 - (number % max(1, 2**31 - total) + rows)).cast(kind)
     return pa.nulls(len(rows), kind)
-
-
-def today() -> str:
-    """Return the default partition of samples, dt=<today> in UTC."""
-    return f"dt={datetime.now(UTC):%Y-%m-%d}"
-
-
-def partition_seed(job_seed: int, partition: str) -> int:
-    """Derive a partition's seed: other rows for each partition, the same rows when a run is repeated.
-
-    >>> partition_seed(0, "dt=2026-01-08") == partition_seed(0, "dt=2026-01-08") != partition_seed(0, "dt=2026-01-15")
-    True
-    """
-    return zlib.crc32(partition.encode(), job_seed & 0xFFFFFFFF)

@@ -21,8 +21,9 @@ from aepipe.inference.series_generator import SeriesGenerator
 from aepipe.inference.window_codec import WindowCodec, refuse_family
 from aepipe.jobs.lineage.emit import emit_samples
 from aepipe.jobs.results import Result
+from aepipe.jobs.sample.nightly_set import partition_seed
 from aepipe.jobs.sample.output_rows import model_version_column
-from aepipe.jobs.sample.sample import check_rows, partition_seed, place_of
+from aepipe.jobs.sample.sample import check_rows, place_of
 from aepipe.jobs.sample.series_clock import SeriesClock, Start
 from aepipe.jobs.train.series_rows import chosen_batches, newest, of_partitions
 from aepipe.jobs.training_provenance import as_trained

@@ -15,7 +15,8 @@ from aepipe.encoding import Encoding
 from aepipe.errors import JobInvalid
 from aepipe.jobs.sample.class_shares import largest_remainders
 from aepipe.jobs.sample.constraints import ConstraintFilter, validate_constraints
-from aepipe.jobs.sample.sample import SampleResult, sample
+from aepipe.jobs.sample.nightly_set import SampleResult
+from aepipe.jobs.sample.sample import sample
 from aepipe.tables.schema import Column, Schema
 from tests.support.bundles import encoding
 from tests.support.shop import shop_job

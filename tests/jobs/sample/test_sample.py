@@ -10,7 +10,8 @@ import pytest
 
 import aepipe
 from aepipe.errors import ArgumentInvalid, JobInvalid
-from aepipe.jobs.sample.sample import new_keys, partition_seed, sample, sample_nightly, today
+from aepipe.jobs.sample.nightly_set import partition_seed, sample_nightly, today
+from aepipe.jobs.sample.sample import new_keys, sample
 
 PLACE = "dt=2026-02-01"
 
