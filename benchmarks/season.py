@@ -132,7 +132,7 @@ def airports(begin: str, split: str, end: str) -> World:
 def moved(rows: pa.Table, *, quiet: int, days: int) -> pa.Table:
     """The rows of one weekday, with the place and time of the row that many days later at the same hour, if any."""
     frame = rows.to_pandas()
-    source = frame[frame[TIME].dt.weekday == quiet].copy()
+    source = frame[frame[TIME].dt.day_of_week == quiet].copy()
     source[TIME] += pd.Timedelta(days=days)
     there = source.merge(frame[[TIME, "place"]], on=[TIME, "place"])
     return pa.Table.from_pandas(there, preserve_index=False).select(rows.column_names).cast(rows.schema)
@@ -151,7 +151,7 @@ def measured(world: World, sections: Mapping[str, Mapping[str, object]], *, seed
         cpu_s = time.process_time() - begun
         model = TableModel.open(bundle, device="cpu")
         planted, later = (_flags(model, rows) for rows in (world.planted, world.later))
-    weekday = world.later.to_pandas()[TIME].dt.weekday.to_numpy()
+    weekday = world.later.to_pandas()[TIME].dt.day_of_week.to_numpy()
     worst = max(float(later[weekday == day].mean()) for day in range(7))
     return Found(float(planted.mean()), float(later.mean()), worst, cpu_s)
 
