@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.errors import EvaluationInvalid, SchemaMismatch
@@ -125,14 +126,32 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
 
 
 def sources(scored: ScoredPartitions, labelled: LabelledScores) -> Iterator[pa.Table]:
-    """Yield the labelled rows of the source, in order, in bounded batches."""
+    """Yield the labelled rows of the source, in order, in bounded tables; small nights of one schema together."""
+    held: list[pa.RecordBatch] = []
+    for batch in _labelled_batches(scored, labelled):
+        if held and not _fits(batch, held):
+            yield pa.Table.from_batches(held)
+            held = []
+        held.append(batch)
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _fits(batch: pa.RecordBatch, held: Sequence[pa.RecordBatch]) -> bool:
+    """Return whether a batch may join others: few enough rows of one schema, without dictionaries, which may differ."""
+    is_plain = not any(pt.is_dictionary(kind) for kind in batch.schema.types)
+    rows = sum(each.num_rows for each in held) + batch.num_rows
+    return rows <= READ_ROWS and is_plain and batch.schema.equals(held[0].schema, check_metadata=True)
+
+
+def _labelled_batches(scored: ScoredPartitions, labelled: LabelledScores) -> Iterator[pa.RecordBatch]:
     for night in labelled.nights:
         begin = 0
         for batch in scored.sources(night.manifest):
             inside = night.rows[(night.rows >= begin) & (night.rows < begin + batch.num_rows)] - begin
             begin += batch.num_rows
             if len(inside):
-                yield pa.Table.from_batches([batch.take(pa.array(inside))])
+                yield batch.take(pa.array(inside))
 
 
 def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails]) -> str | None:

@@ -18,7 +18,7 @@ from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, Evaluati
 from aepipe.inference.table_model import TableModel
 from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.evaluate.evaluate import evaluate
-from aepipe.jobs.evaluate.labelled_scores import join_labels
+from aepipe.jobs.evaluate.labelled_scores import join_labels, sources
 from aepipe.jobs.ground_truth import resolve_label_rule
 from aepipe.jobs.score import score
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
@@ -276,3 +276,19 @@ def test_joining_labels_opens_every_source_and_every_scores_file_once(
 
     outputs = Outputs(job.out_path)
     assert sorted(opened) == sorted(map(str, [*files, *(outputs.path("scores", name) for name in NIGHTS)]))
+
+
+def test_labelled_rows_of_small_nights_come_together_unless_their_schemas_differ(scored_cells: Path) -> None:
+    nights = ScoredPartitions(read_job(scored_cells), open_model(read_job(scored_cells), "champion"))
+    rule = resolve_label_rule(nights.job, [source(scored_cells, name) for name in NIGHTS], label=None)
+    expected = [read(source(scored_cells, name)) for name in NIGHTS]
+
+    (together,) = sources(nights, join_labels(nights, rule))
+
+    assert together.equals(pa.concat_tables(expected))
+    other = expected[1].append_column("code", pa.array(["a"] * len(expected[1])).dictionary_encode())
+    put_parquet(source(scored_cells, NIGHTS[1]), other)
+    score(scored_cells)
+    nights = ScoredPartitions(nights.job, nights.model)
+    apart = list(sources(nights, join_labels(nights, rule)))
+    assert [table.schema.names for table in apart] == [each.schema.names for each in (expected[0], other, expected[2])]
