@@ -14,7 +14,6 @@ from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.lineage.emit import emit_training
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import known_digests
-from aepipe.jobs.train.last_partition import last_partition_warning
 from aepipe.progress import Progress, no_progress
 from aepipe.storage import digest_of, lock, source_digest
 from aepipe.tables.open_files import files_opened_once
@@ -115,6 +114,7 @@ def _train(
     progress: Progress | None,
 ) -> TrainResult:
     from aepipe.jobs.train.build_bundle import make_bundle  # torch: not for the answer that there is nothing to do
+    from aepipe.jobs.train.last_partition import last_partition_warning
 
     found, progress = None, progress or no_progress
     if job.train.search is not None:
