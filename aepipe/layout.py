@@ -97,6 +97,12 @@ class Category(FrozenModel):
     column: int = Field(ge=0)
     size: int = Field(ge=FIRST_VALUE, description="number of codes, including the three reserved ones")
     absent: tuple[int, ...] = Field((), description="reserved codes that training rows never had: never drawn")
+    bins: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda value: not value,
+        description="number of codes, the last ones, that are ranges of a number in ascending order",
+    )
 
 
 def absent_codes(*, missing: bool, rare: bool) -> tuple[int, ...]:

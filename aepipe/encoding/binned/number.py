@@ -63,7 +63,7 @@ def fit_number_codes(column: Column, index: int, values: pa.ChunkedArray) -> Num
     known, missing = known_values([numeric(chunk, unit) for chunk in values.chunks])
     bins = fit_bins(known, decimals=decimals(known, resolution(values.type)))
     absent = absent_codes(missing=missing, rare=False)
-    category = Category(name=column.name, column=index, size=bins.size, absent=absent)
+    category = Category(name=column.name, column=index, size=bins.size, absent=absent, bins=len(bins.lows))
     return NumberCodes(name=column.name, category=category, bins=bins, unit=unit, may_be_missing=missing)
 
 

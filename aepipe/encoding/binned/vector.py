@@ -84,6 +84,7 @@ def fit_vector_codes(column: Column, index: int, values: pa.ChunkedArray) -> Vec
             column=index,
             size=each.size,
             absent=absent_codes(missing=missing[at], rare=False),
+            bins=len(each.lows),
         )
         for at, each in enumerate(bins)
     )

@@ -90,6 +90,7 @@ class TabularVae(Model):
             order_of(layout, options.first),
             hidden=options.column_units,
             dropout=options.dropout,
+            bins=[category.bins for category in categories],
         )
 
     @property

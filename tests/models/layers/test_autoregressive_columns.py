@@ -200,6 +200,62 @@ def test_the_hidden_layer_learns_what_two_columns_say_only_together() -> None:
 
 
 @torch.no_grad()
+def test_a_training_step_sees_bins_near_the_own_one_and_other_codes_as_they_are() -> None:
+    chain = AutoregressiveColumns((40, 5), 8, (0, 1), bins=(30, 0))
+    generator = torch.Generator().manual_seed(3)
+    codes = torch.stack([torch.randint(FIRST_VALUE, size, (300,), generator=generator) for size in (40, 5)], 1)
+    chain.init_from_counts(codes)
+    in_bins = int((codes[:, 0] >= 10).sum())
+
+    seen = chain._blurred(codes.repeat(100, 1), generator)
+
+    moves = (seen - codes.repeat(100, 1))[:, 0].reshape(100, 300).T
+    assert torch.equal(seen[:, 1], codes.repeat(100, 1)[:, 1])
+    assert not moves[codes[:, 0] < 10].any()
+    inner = moves[(codes[:, 0] > 15) & (codes[:, 0] < 35)].double()
+    expected = (10 * 30 / in_bins) ** 2 + 1 / 12  # rounding adds the variance of a uniform
+    assert float(inner.mean()) == pytest.approx(0, abs=0.02)
+    assert float(inner.var()) == pytest.approx(expected, rel=0.05)
+    assert int(seen[:, 0][codes[:, 0].repeat(100) >= 10].min()) == 10
+    assert int(seen[:, 0].max()) == 39
+
+
+@torch.no_grad()
+def test_bins_of_many_rows_are_not_blurred() -> None:
+    chain = AutoregressiveColumns((67, 5), 8, (0, 1), bins=(64, 0))
+    codes = torch.randint(FIRST_VALUE, 5, (64_000, 2))
+    codes[:, 0] = torch.arange(64_000) % 64 + FIRST_VALUE
+    chain.init_from_counts(codes)
+
+    assert chain._blurred(codes, torch.Generator()) is codes
+
+
+@pytest.mark.slow
+def test_bins_of_few_rows_learn_from_their_neighbours() -> None:
+    losses = []
+    for bins in ((), (30, 30)):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(5)
+        first = torch.rand(4_200, generator=generator)
+        second = (first + 0.1 * torch.randn(4_200, generator=generator)).clamp(0, 1)
+        codes = FIRST_VALUE + torch.stack([(30 * each).long().clamp(max=29) for each in (first, second)], 1)
+        learned, held_out = codes[:200], codes[200:]
+        chain = AutoregressiveColumns((33, 33), 16, range(2), hidden=16, dropout=0.2, bins=bins)
+        chain.init_from_counts(learned)
+        optimizer, least = torch.optim.Adam(chain.parameters(), lr=0.003), []
+        for _ in range(400):
+            loss = chain.nll(torch.zeros(200, 16), learned, generator).sum(1).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                least.append(float(chain.nll(torch.zeros(4_000, 16), held_out)[:, 1].mean()))
+        losses.append(min(least))  # as early stopping chooses
+
+    assert losses[1] < losses[0] - 0.05
+
+
+@torch.no_grad()
 def test_matched_shares_of_draws_are_those_of_training_rows_and_the_likelihood_stays() -> None:
     chain, start, generator = make(scale=1.5), starts(40_000), torch.Generator().manual_seed(3)
     codes = torch.stack([(FIRST_VALUE + (size - FIRST_VALUE) * torch.rand(9_000) ** 1.2).long() for size in SIZES], 1)
