@@ -118,6 +118,26 @@ def test_a_change_of_what_a_page_shows_changes_its_key(job: Path, change: str) -
     assert key(job) != before
 
 
+def test_earlier_partitions_count_if_their_outputs_or_manifests_are_lost(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATEST", 1)
+    keys = [key(job)]
+    touch(job.parent / "rows" / DAYS[0] / "part-0.parquet")
+    assert key(job) == keys[0]
+
+    outputs(job).path("scores", DAYS[0]).unlink()
+    keys.append(key(job))
+    manifest = manifests_folder(outputs(job).root, SCORE) / f"{DAYS[1]}.json"
+    manifest.write_text("{")
+    keys.append(key(job))
+    manifest.unlink()
+    keys.append(key(job))
+
+    assert len({*keys[:3]}) == 3
+    assert keys[3] == keys[1]
+
+
 def test_a_changed_drift_record_changes_the_key(job: Path) -> None:
     measure_drift(job)
     before = key(job)
