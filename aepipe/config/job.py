@@ -133,16 +133,20 @@ class Train(FrozenModel):
         ge=1,
         le=100_000,
         description="maximum epochs; early stopping usually ends sooner; default: depends on the family, 200 for most; "
-        "an epoch of a VAE has at most 65,536 rows then, drawn at random",
+        "an epoch of a large table has at most 65,536 rows then, drawn at random",
     )
-    batch_rows: int = Field(
-        256, ge=1, description="maximum rows per optimisation step; small training sets use smaller batches"
+    batch_rows: int | None = Field(
+        None,
+        ge=1,
+        description="maximum rows per optimisation step; small training sets use smaller batches; default: 256, or "
+        "1,024 for a table with more than 32,768 training rows",
     )
     learning_rate: float | None = Field(
         None,
         gt=0,
         le=10,
-        description="initial AdamW learning rate, halved on plateaus; default: depends on the network",
+        description="highest AdamW learning rate, halved on plateaus or lowered by a schedule; default: depends on the "
+        "network",
     )
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
     patience: int = Field(20, ge=1, description="epochs without a lower dev loss before training stops")

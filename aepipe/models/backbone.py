@@ -29,6 +29,11 @@ def no_start(encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, row
     """Keep the random weights, for a backbone without a closed-form initialisation."""
 
 
+def no_output_layer(decoder: nn.Module) -> tuple[nn.Parameter, ...]:
+    """Name no output layer, for a backbone whose layers all learn at one rate."""
+    return ()
+
+
 def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
     """Report no faults, for a family or backbone whose options fit every layout."""
     return ()
@@ -50,6 +55,8 @@ class Backbone(NamedTuple):
     """default learning rate of AdamW for a layout"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
     """(encoder, decoder, likelihood, training rows, their targets): initialise both networks in closed form"""
+    output_layer: Callable[[nn.Module], tuple[nn.Parameter, ...]] = no_output_layer
+    """decoder -> parameters of its last layer, which learn faster where a table is large"""
     grid: Callable[[Layout, BaseModel, int, Likelihood], GridNets] | None = None
     """(layout, options, D, likelihood): networks that keep spatial positions; None if the backbone has none"""
     faults: Callable[[Layout, BaseModel], Sequence[str]] = no_faults

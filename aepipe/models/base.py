@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from aepipe.layout import LatentSpace, Layout, Port
-from aepipe.models.backbone import GridNets, no_faults, no_start
+from aepipe.models.backbone import GridNets, no_faults, no_output_layer, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
 from aepipe.models.layers.preprocessing import Preprocessing, Row
@@ -84,6 +84,15 @@ class Objective(NamedTuple):
     """Whether the learning rate follows a half cosine to 0 instead of being halved on plateaus."""
     averaged: float = 0.0
     """Decay of the weight average that is evaluated on dev rows and kept; 0 for no averaging."""
+    output_layer: tuple[nn.Parameter, ...] = ()
+    """Parameters of the decoder's last layer. If there are any, large tables are trained by the schedule of
+    `for_large_table` in aepipe/training/schedule.py."""
+    output_rate: float = 1.0
+    """Factor of the learning rate for the output layer."""
+    batch_rows: int = 256
+    """Default batch size."""
+    epoch_rows: int | None = None
+    """Maximum rows of an epoch, drawn at random; None for the rule of the training loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +247,8 @@ class BackbonePlan:
     """of AdamW"""
     start: Callable[[nn.Module, nn.Module, Likelihood, Row, Row], None] = no_start
     """(encoder, decoder, likelihood, training rows, their targets): initialises the networks in closed form"""
+    output_layer: Callable[[nn.Module], tuple[nn.Parameter, ...]] = no_output_layer
+    """decoder -> parameters of its last layer; none if the backbone has no rate for them"""
     grid: Callable[[Layout, int, Likelihood], GridNets] | None = None
     """(layout, D, likelihood) -> networks between rows and a grid of vectors; None if the backbone has no grid"""
     options: BaseModel | None = None

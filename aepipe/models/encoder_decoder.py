@@ -59,6 +59,11 @@ class EncoderDecoder(Model, ABC):
     def latent(self) -> LatentSpace:
         return self.space
 
+    @property
+    def output_layer(self) -> tuple[torch.nn.Parameter, ...]:
+        """Parameters of the decoder's last layer for tables; none otherwise."""
+        return self.backbone.output_layer(self.decoder) if self.layout.kind == "table" else ()
+
     def prepare(self, batch: Batch) -> None:
         self.backbone.start(self.encoder, self.decoder, self.likelihood, batch.input, batch.target)
 
@@ -85,7 +90,16 @@ class DeterministicEncoderDecoder(EncoderDecoder, ABC):
     def objectives(self) -> tuple[Objective, ...]:
         rate = self.backbone.learning_rate
         epochs = default_epochs(self.layout)
-        return (Objective("autoencoder", tuple(self.parameters()), self.loss, learning_rate=rate, epochs=epochs),)
+        return (
+            Objective(
+                "autoencoder",
+                tuple(self.parameters()),
+                self.loss,
+                learning_rate=rate,
+                epochs=epochs,
+                output_layer=self.output_layer,
+            ),
+        )
 
     def posterior(self, row: Row) -> Posterior:
         return deterministic_posterior(self.encoder(row).to(row.dense.dtype))

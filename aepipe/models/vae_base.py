@@ -80,7 +80,14 @@ class VaeBase(GaussianEncoderDecoder):
         epochs = default_epochs(self.layout)
         return (
             Objective(
-                "vae", parameters, self._loss, learning_rate=rate, warms_up=warms_up, epochs=epochs, averaged=0.999
+                "vae",
+                parameters,
+                self._loss,
+                learning_rate=rate,
+                warms_up=warms_up,
+                epochs=epochs,
+                averaged=0.999,
+                output_layer=self.output_layer,
             ),
         )
 

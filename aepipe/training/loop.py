@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from aepipe.progress import Progress, no_progress
 from aepipe.training.checkpoint import Checkpointer
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
-from aepipe.training.schedule import epochs_of, learning_rate_of
+from aepipe.training.schedule import epochs_of, for_large_table, learning_rate_of
 from aepipe.training.state import TrainingState
 from aepipe.training.threads import SMALL_STEP, single_threaded
 from aepipe.training.weight_average import Average, in_place
@@ -102,12 +102,12 @@ def _setup(model: Model, train: Arrays, dev: Arrays, options: Train, device: tor
     rows, held_out = DeviceDataset(model.preprocessing, train, device), DeviceDataset(model.preprocessing, dev, device)
     model.training_rows = rows.rows
     objectives = model.objectives()
+    if len(objectives) == 1:
+        objectives = (for_large_table(objectives[0], options, rows.rows),)
     generator = torch.Generator(device)
     generator.manual_seed(options.seed)
     optimizers = {
-        objective.name: AdamW(
-            objective.parameters, betas=objective.betas, weight_decay=options.weight_decay, fused=True
-        )
+        objective.name: AdamW(_groups(objective), betas=objective.betas, weight_decay=options.weight_decay, fused=True)
         for objective in objectives
     }
     averages = {
@@ -118,6 +118,20 @@ def _setup(model: Model, train: Arrays, dev: Arrays, options: Train, device: tor
     return TrainingContext(
         model, objectives, optimizers, averages, rows, held_out if held_out.rows else rows, options, generator
     )
+
+
+def _groups(objective: Objective) -> list[dict[str, Any]]:
+    """Return the parameters in groups of one learning rate each, in the order of `_rate_factors`."""
+    if objective.output_rate == 1.0:
+        return [{"params": objective.parameters}]
+    outputs = set(map(id, objective.output_layer))
+    others = [parameter for parameter in objective.parameters if id(parameter) not in outputs]
+    return [{"params": others}, {"params": objective.output_layer}]
+
+
+def _rate_factors(objective: Objective) -> tuple[float, ...]:
+    """Return the factor of the learning rate of each group of parameters."""
+    return (1.0,) if objective.output_rate == 1.0 else (1.0, objective.output_rate)
 
 
 @torch.no_grad()
@@ -132,7 +146,7 @@ def _prepare(context: TrainingContext) -> None:
 
 def _multiplications(context: TrainingContext) -> int:
     """Estimate the multiplications of a forward step; convolutions take some thousands per pixel."""
-    rows = -(-context.rows.rows // _steps(context.rows.rows, context.options.batch_rows))
+    rows = -(-context.rows.rows // _steps(context.rows.rows, _batch_rows(context, context.objectives[0])))
     if context.model.layout.image is not None:
         return rows * context.model.layout.image.pixels * 2_500
     steps = 1 if context.model.layout.series is None else context.model.layout.series.steps
@@ -203,7 +217,7 @@ def _run_epoch(
     begun = time.perf_counter()
     generator = context.generator
     kept = _kept_rows(context, context.rows, training_state, among=_rows_of_epoch(context, objectives[0]))
-    steps = _steps(len(kept), context.options.batch_rows)
+    steps = _steps(len(kept), _batch_rows(context, objectives[0]))
     shuffled = [kept[torch.randperm(len(kept), generator=generator, device=generator.device)] for _ in objectives]
     orders = [rows.tensor_split(steps) for rows in shuffled]  # batches of nearly equal size
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -211,8 +225,10 @@ def _run_epoch(
     for step in range(steps):
         step_context = StepContext((training_state.epoch + step / steps) / epochs, context.generator)
         for objective, order in zip(objectives, orders, strict=True):
-            for group in context.optimizers[objective.name].param_groups:
-                group["lr"] = _learning_rate(context, objective, training_state, step_context.progress)
+            rate = _learning_rate(context, objective, training_state, step_context.progress)
+            groups = context.optimizers[objective.name].param_groups
+            for group, factor in zip(groups, _rate_factors(objective), strict=True):
+                group["lr"] = factor * rate
             loss = optimizer_step(
                 context.model,
                 objective,
@@ -308,18 +324,23 @@ def _steps(rows: int, batch_rows: int) -> int:
     return -(-rows // size)
 
 
-def _rows_of_epoch(context: TrainingContext, objective: Objective) -> Tensor:
-    """Return the index of the rows of an epoch: all, or `_EPOCH_ROWS` of them drawn at random.
+def _batch_rows(context: TrainingContext, objective: Objective) -> int:
+    return context.options.batch_rows or objective.batch_rows
 
-    All are used if the job sets the number of epochs, if a schedule rather than patience ends the phase, and without
-    averaged weights, which lose more by fewer steps than they gain.
+
+def _rows_of_epoch(context: TrainingContext, objective: Objective) -> Tensor:
+    """Return the index of the rows of an epoch: all, or a number of them drawn at random.
+
+    Unless the objective sets the number, all are used if the job sets the number of epochs, if a schedule rather than
+    patience ends the phase, and without averaged weights, which lose more by fewer steps than they gain.
     """
     every = context.rows.everything
     is_whole = context.options.epochs is not None or objective.anneals or not objective.averaged
-    if is_whole or len(every) <= _EPOCH_ROWS:
+    most = objective.epoch_rows or (len(every) if is_whole else _EPOCH_ROWS)
+    if len(every) <= most:
         return every
     drawn = torch.randperm(len(every), generator=context.generator, device=context.generator.device)
-    return drawn[:_EPOCH_ROWS].sort().values
+    return drawn[:most].sort().values
 
 
 def _dev_rows(held_out: DeviceDataset) -> Tensor:

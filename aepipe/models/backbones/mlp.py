@@ -74,6 +74,15 @@ class MlpDecoder(nn.Module):
         return output if self.shortcut is None else output + self.shortcut(z)
 
 
+def output_layer(decoder: nn.Module) -> tuple[nn.Parameter, ...]:
+    """Return the parameters of the last layer and of the shortcut, whose sum is the output."""
+    assert isinstance(decoder, MlpDecoder)
+    if len(decoder.layers) == 0:
+        return tuple(decoder.input_projection.parameters())
+    shortcut = () if decoder.shortcut is None else tuple(decoder.shortcut.parameters())
+    return (*decoder.layers[-1].parameters(), *shortcut)
+
+
 def _has_shortcut(layout: Layout, hidden: Sequence[int], options: Options) -> bool:
     return options.shortcut and bool(hidden) and not layout.texts  # principal components of a catalogue cost too much
 
@@ -141,5 +150,6 @@ BACKBONE = Backbone(
     _decoder,
     _rate,
     _start,
+    output_layer,
     advice="Prefer it for tables: it starts from the principal components and is the fastest to train and to score.",
 )

@@ -246,7 +246,16 @@ def _backbone_plan(name: str, layout: Layout, options: BaseModel | None) -> Back
         return make_grid(layout, options, width, likelihood)
 
     rate = backbone.learning_rate(layout)
-    return BackbonePlan(name, encoder, decoder, rate, backbone.start, None if make_grid is None else grid, options)
+    return BackbonePlan(
+        name,
+        encoder,
+        decoder,
+        rate,
+        backbone.start,
+        backbone.output_layer,
+        None if make_grid is None else grid,
+        options,
+    )
 
 
 def _no_network(*_: object) -> nn.Module:
