@@ -22,6 +22,7 @@ from aepipe.tables.partitions import Partition, discover, select, well_placed
 log = logging.getLogger(__name__)
 
 CONTRACT = "train/1"
+_FORMER_BATCH_ROWS = 256
 CHOOSES_ALPHA = {"alpha", "false_alarm_cost", "miss_cost", "base_rate", "capacity", "per"}
 
 
@@ -141,7 +142,10 @@ def _train(
 
 def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     """Return the digest of a bundle's inputs: the job's sections that shape it, and every byte of training data."""
-    shaping = job.model_dump_json(
+    asked = job.train.batch_rows
+    # no number has the key of 256, which was the default for all tables: bundles from then stay valid
+    as_before = job.train.model_copy(update={"batch_rows": asked or _FORMER_BATCH_ROWS})
+    shaping = job.model_copy(update={"train": as_before}).model_dump_json(
         include={
             "name": True,
             "data": {"keys", "labels", "event_time", "entity", "context"},
@@ -157,7 +161,8 @@ def training_key(job: Job, partitions: tuple[Partition, ...]) -> str:
     inputs = [f"{partition.name}:{source_digest(file)}" for partition in partitions for file in partition.files]
     labels = job.evaluate.anomaly if job.uses_labels and job.evaluate.anomaly else ""
     feedback = feedback_digest(job) if job.uses_labels else None
-    return digest_of(CONTRACT, shaping, labels if feedback is None else f"{labels}\n{feedback}", *inputs)
+    fixed = (f"batch_rows = {asked}",) if asked == _FORMER_BATCH_ROWS else ()
+    return digest_of(CONTRACT, shaping, labels if feedback is None else f"{labels}\n{feedback}", *inputs, *fixed)
 
 
 def _is_promoted(job: Job, path: Path) -> bool:

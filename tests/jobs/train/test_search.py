@@ -112,6 +112,14 @@ def test_jobs_without_a_search_keep_their_training_key() -> None:
     assert training_key(job, ()) != training_key(searched, ())  # type: ignore[arg-type]
 
 
+def test_each_number_of_batch_rows_has_a_training_key_of_its_own() -> None:
+    """Also the one that had been the default for all tables."""
+    sections: list[dict[str, int]] = [{}, {"batch_rows": 128}, {"batch_rows": 256}, {"batch_rows": 1_024}]
+    jobs = [parse_job({"name": "t", "data": DATA, "train": each}, source=Path("/j/job.toml")) for each in sections]
+
+    assert len({training_key(job, ()) for job in jobs}) == len(sections)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "processes", "ray"])
 def test_training_uses_the_best_trial_and_its_card_lists_all(cells: Path, engine: str) -> None:
