@@ -13,7 +13,7 @@ from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.init_choice import AS_PROPOSED, Choice, Draft
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
 from aepipe.jobs.results import Result
-from aepipe.jobs.role_warnings import kind_warnings
+from aepipe.jobs.role_warnings import constant_note, kind_warnings
 from aepipe.jobs.series_proposal import SeriesProposal, propose_series
 from aepipe.storage import put_bytes
 from aepipe.stores import StorePath
@@ -106,11 +106,10 @@ def init(
 
 
 def _column_notes(groups: SampledGroups, proposals: Sequence[Proposal]) -> Iterator[str]:
-    """Yield a sentence about each column without a role that moves on, or that has one value."""
+    """Yield a sentence about each column without a role that moves on, and one about those with a single value."""
     proposed = {proposal.column for proposal in proposals}
     yield from (f"column '{found.column}' {found.sentence}" for found in groups.drift() if found.column not in proposed)
-    constant = (name for name in groups.constants() if name not in proposed)
-    yield from (f"column '{name}' has one value in all sampled rows" for name in constant)
+    yield from constant_note(name for name in groups.constants() if name not in proposed)
 
 
 class InitResult(Result):

@@ -11,7 +11,7 @@ from aepipe.errors import ArgumentInvalid, DataUnreadable, SchemaMismatch
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.contract.check import choose_table, contract_faults, read_contract
 from aepipe.jobs.results import Result
-from aepipe.jobs.role_warnings import kind_warnings
+from aepipe.jobs.role_warnings import constant_note, kind_warnings
 from aepipe.stores.table_url import TableUrl, source_path
 from aepipe.tables.column_statistics import null_counts
 from aepipe.tables.kind_inference import IGNORE
@@ -89,11 +89,8 @@ def inspect(path: str | Path, *, contract: Path | None = None, table: str | None
         for drift in groups.drift()
         if of_kind[drift.column] not in ("key", "label", "ignore")
     ]
-    notes += [
-        f"column '{name}' has one value in all sampled rows"
-        for name in groups.constants()
-        if of_kind[name] not in ("key", "label", "ignore")
-    ]
+    constant = (name for name in groups.constants() if of_kind[name] not in ("key", "label", "ignore"))
+    notes += constant_note(constant)
     seen = tuple(
         PartitionSeen(
             partition=partition.name,

@@ -14,6 +14,7 @@ from aepipe.tables.schema import Schema
 MOST_ROWS_COMPARED = 200_000
 _FEWEST_ROWS = 30
 _MOST_CLASSES = 1_000
+_MOST_NAMED = 5
 
 
 def modelled_label_warnings(
@@ -56,6 +57,17 @@ def passthrough_warnings(job: Job, schema: Schema, *, version: str) -> Iterator[
                 f"{version} does not copy column '{name}' of [data] {role} to its outputs, since it was trained before "
                 f"the job named it. Train again: aepipe train {job.source}"
             )
+
+
+def constant_note(names: Iterable[str]) -> Iterator[str]:
+    """Yield one sentence about the columns with a single value, if there are any; it names at most five."""
+    quoted = [f"'{name}'" for name in names]
+    if len(quoted) == 1:
+        yield f"column {quoted[0]} has one value in all sampled rows"
+    elif quoted:
+        rest = len(quoted) - _MOST_NAMED
+        named = quoted[:_MOST_NAMED] + ([f"{rest:,} more"] if rest > 0 else [])
+        yield f"columns {', '.join(named[:-1])} and {named[-1]} have one value each in all sampled rows"
 
 
 def label_copy_warnings(schema: Schema, table: pa.Table, *, labels: Iterable[str]) -> Iterator[str]:

@@ -53,6 +53,22 @@ def test_job_names_key_event_time_label_and_ignored_column_with_reasons(tmp_path
     assert any(line.startswith("key        order_id: 600 distinct") for line in written.lines())
 
 
+@pytest.mark.parametrize(
+    ("constant", "note"),
+    [
+        (2, "columns 'c0' and 'c1' have one value each in all sampled rows"),
+        (5, "columns 'c0', 'c1', 'c2', 'c3' and 'c4' have one value each in all sampled rows"),
+        (90, "columns 'c0', 'c1', 'c2', 'c3', 'c4' and 85 more have one value each in all sampled rows"),
+    ],
+)
+def test_constant_columns_share_one_note(tmp_path: Path, constant: int, note: str) -> None:
+    columns = {f"c{index}": np.zeros(ROWS) for index in range(constant)}
+    pq.write_table(pa.table({"x": np.random.default_rng(0).normal(size=ROWS), **columns}), tmp_path / "rows.parquet")
+
+    assert init(tmp_path / "rows.parquet", name=None, job_path=tmp_path / "job.toml").notes == (note,)
+    assert inspect(tmp_path / "rows.parquet").notes == (note,)
+
+
 def test_a_path_that_does_not_exist_is_named_and_no_job_is_written(tmp_path: Path) -> None:
     with pytest.raises(DataUnreadable, match=r"absent does not exist\. Name a folder of Parquet files, or one file\."):
         init(tmp_path / "absent", name=None, job_path=tmp_path / "job.toml")
