@@ -18,14 +18,14 @@ def data_path() -> Path:
 
 
 def read(path: Path) -> pa.Table:
-    """The table, without the spaces that follow its commas."""
+    """Read the table, without the spaces that follow its commas."""
     found = pa_csv.read_csv(path)
     columns = [pc.utf8_trim_whitespace(column) if pt.is_string(column.type) else column for column in found.columns]
     return pa.table(columns, names=[name.strip() for name in found.column_names])
 
 
 def as_dictionaries(rows: pa.Table) -> pa.Table:
-    """The rows in one piece, text as dictionaries, as our reader hands it over."""
+    """Return the rows in one chunk with texts as dictionaries, as aepipe's reader yields them."""
     return pa.table(
         {
             name: column.dictionary_encode() if pt.is_string(column.type) else column

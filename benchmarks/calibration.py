@@ -25,7 +25,7 @@ SEEDS = 20
 MOST_ROWS = 10_000
 GOAL = 0.97
 SHARES = {TRAIN: 0.7, CALIBRATION: 0.2}
-"""Of the rows that are learned from; the rest is for development and plays no part here."""
+"""Share of the rows to learn from that train; the others are the dev split."""
 
 
 class Case(NamedTuple):
@@ -42,13 +42,13 @@ class Case(NamedTuple):
 
     @property
     def is_inside(self) -> bool:
-        """Whether the count lies within the central 99 % of its law."""
+        """Return True if the count lies within the central 99 % of its distribution."""
         low, high = band(self.calibration, self.fresh, ALPHA)
         return low <= self.flagged <= high
 
 
 def band(calibration: int, fresh: int, alpha: float) -> tuple[int, int]:
-    """The central 99 % of how many of `fresh` rows are flagged.
+    """Return the central 99 % interval of the number of flagged rows among `fresh` rows.
 
     A threshold that k of n + 1 exchangeable rows exceed lets through a share that is Beta(k, n + 1 - k) (Vovk 2012).
     """
@@ -58,7 +58,7 @@ def band(calibration: int, fresh: int, alpha: float) -> tuple[int, int]:
 
 
 def measure(name: str, normal: Floats, seed: int) -> Case:
-    """Half of the normal rows are learned from, the rest is fresh."""
+    """Learn from half of the normal rows and count the alarms in the other half."""
     rows = np.random.default_rng(seed).permutation(normal)[:MOST_ROWS]
     learned, fresh = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     at = int(SHARES[TRAIN] * len(learned))
@@ -78,7 +78,7 @@ def measure(name: str, normal: Floats, seed: int) -> Case:
 
 
 def mahalanobis(train: Floats) -> Callable[[Floats], Floats]:
-    """The distance from the mean of these rows in units of their spread, along the directions that have any."""
+    """Return a function that computes the Mahalanobis distance from the mean of these rows, in directions that vary."""
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
     _, spread, directions = np.linalg.svd((train - mean) / scale, full_matrices=False)
@@ -88,7 +88,7 @@ def mahalanobis(train: Floats) -> Callable[[Floats], Floats]:
 
 
 def tables(folder: Path) -> Iterator[tuple[str, Floats]]:
-    """Name and normal rows of each table that leaves rows enough for alpha to be calibrated."""
+    """Yield the name and the normal rows of each table that has enough rows to calibrate alpha."""
     for name in names(folder):
         found = load(folder, name)
         normal = found.rows[~found.is_anomaly]
@@ -97,7 +97,7 @@ def tables(folder: Path) -> Iterator[tuple[str, Floats]]:
 
 
 def section(cases: Sequence[Case]) -> str:
-    """The table of all cases."""
+    """Return the table of all cases."""
     names = list(dict.fromkeys(case.table for case in cases))
     groups = [[case for case in cases if case.table == name] for name in names]
     inside = np.mean([case.is_inside for case in cases])

@@ -78,7 +78,7 @@ class Found(NamedTuple):
 
     @property
     def is_in_band(self) -> bool:
-        """Whether at most as many rows without a fault are flagged as alpha and the calibration rows explain."""
+        """Return True if alpha and the number of calibration rows explain this many flagged rows without a fault."""
         kept = int(ALPHA * (self.calibration_rows + 1))
         return bool(self.false_alarms <= betabinom(self.clean_rows, kept, self.calibration_rows + 1 - kept).ppf(0.975))
 

@@ -80,7 +80,7 @@ class Parts(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a family has ahead of its plain counterpart, and how to measure it."""
+    """Advantage of a family over its plain counterpart, and its measure."""
 
     family: str
     plain: str
@@ -92,7 +92,7 @@ class Claim(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Family and figure."""
+        """Return family and figure."""
         return f"{self.family}: {self.figure}"
 
 
@@ -265,7 +265,7 @@ class Found(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """Mean over seeds of how much better the family is; negative if worse."""
+        """Return how much better the family is, as a mean over seeds; negative if worse."""
         return float(self._gains.mean())
 
     @property
@@ -274,7 +274,7 @@ class Found(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Better or worse by more than two standard errors of the paired differences, or neither."""
+        """Return "better" or "worse" if the paired differences exceed two standard errors, else "="."""
         gain = self._gains
         error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
         if abs(gain.mean()) <= 2 * error or not gain.any():

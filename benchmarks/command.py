@@ -24,18 +24,18 @@ def data_path(variable: str, name: str) -> Path:
 
 
 class Task(Protocol):
-    """What can be sent to a process."""
+    """Task that can be sent to a process."""
 
     @property
     def title(self) -> str:
-        """What a person reads of it."""
+        """Return the title for the console."""
 
 
 T = TypeVar("T", bound=Task)
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     made.add_argument("--results", type=Path, default=RESULTS, help="folder of what was measured")
     made.add_argument("--only", nargs="+", metavar="NAME", help="these; * stands for anything")
@@ -50,7 +50,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def chosen(known: Iterable[str], only: Sequence[str] | None) -> set[str]:
-    """The names that are meant, all of them where nothing is said. Exits where a pattern means none."""
+    """Return the names that match the patterns, or all without patterns; exit if a pattern matches none."""
     names = list(known)
     if only is None:
         return set(names)
@@ -63,7 +63,7 @@ def chosen(known: Iterable[str], only: Sequence[str] | None) -> set[str]:
 def in_processes(
     perform: Callable[[T], Values], tasks: Sequence[T], note: Callable[[T, Values], object], *, workers: int
 ) -> int:
-    """Every task in a process of its own pool; what came out is noted here, and printed. How many failed."""
+    """Run tasks in worker processes, note and print each result, and return the number of failures."""
     if not tasks:
         return 0
     failed = 0
@@ -91,6 +91,6 @@ def _noted(future: Future[Values], task: T, note: Callable[[T, Values], object],
 
 
 def _place(error: BaseException) -> str:
-    """Where another process raised it: the last line of code that its traceback names."""
+    """Return the last line of code in the traceback of an error that another process raised."""
     lines = [line.strip() for line in str(error.__cause__ or "").splitlines()]
     return next((line for line in reversed(lines) if line.startswith("File ")), "no traceback")

@@ -36,10 +36,10 @@ KINDS = ("local", "global", "cluster", "dependency", "few columns")
 SHARES = (0.02, 0.05, 0.10)
 ROWS, FRESH = 3_000, 6_000
 REVIEWED = 0.03
-"""Share of the rows of a partition with the highest scores that are looked at, and as many with the highest cells."""
+"""Share of the rows of a partition that are reviewed for their scores, and the same share for their cells."""
 
 FIRST_SEED = 12
-"""Worlds before it were used while the review was tried."""
+"""First seed of the measured tables; the review was developed on earlier ones."""
 
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -179,7 +179,7 @@ def _as_trained(model: TableModel, rows: Rows, label: str) -> Iterator[tuple[str
 
 
 def _reviews(model: TableModel, rows: Rows) -> Mapping[str, Flags]:
-    """Which rows of a partition a person has labelled."""
+    """Return the rows of a partition that a person has labelled."""
     cells = model.predict(_arrow(rows)).cells
     assert cells is not None, "the job has an alarm for cells"
     highest = _highest(_score(model, rows), REVIEWED) | _highest(cells.score.astype(np.float64), REVIEWED)

@@ -32,11 +32,11 @@ NAME = "detection"
 
 
 class Scale(NamedTuple):
-    """How much is measured."""
+    """Size of a run."""
 
     name: str
     most_rows: int
-    """of a table"""
+    """rows per table"""
     speed_rows: int
     tables: int | None
     """number of the smallest tables; None for all"""
@@ -55,12 +55,12 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the results and --only name it."""
+        """Return the name used in results and by --only."""
         return "/".join(self)
 
 
 class Task(NamedTuple):
-    """A case with one seed, as it travels to a process."""
+    """A case with one seed, as it is sent to a process."""
 
     case: Case
     seed: int
@@ -91,13 +91,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def detectors() -> dict[str, Detector]:
-    """All of them by name, in the order in which they run: what is quick comes first, ours last."""
+    """Return all detectors by name in the order in which they run: fast ones first, aepipe last."""
     made = [*detection_baselines.detectors(), *detection_peers.detectors(), *detection_ours.detectors()]
     return {each.name: each for each in made}
 
 
 def key(case: Case, scale: Scale) -> str:
-    """What a result of it is kept under."""
+    """Return the key of a result in the store."""
     if case.protocol == SPEED:
         return key_of({"case": case, "rows": scale.speed_rows, **detection_speed.CONFIGURATION})
     detector = detectors()[case.detector]
@@ -128,7 +128,7 @@ def _some(data: Path, name: str, most: int, seed: int) -> Table:
 
 @functools.cache
 def _warm(name: str) -> Detector:
-    """The detector of that name, warmed up once in a process."""
+    """Return the detector of that name, warmed up once per process."""
     detector = detectors()[name]
     warm_up(detector)
     return detector
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cases(scale: Scale, data: Path) -> Iterator[Case]:
-    """Everything that there is to measure, in the order in which it runs."""
+    """Yield all cases in the order in which they run."""
     known = names(data)
     by_size = sorted(known, key=lambda name: (data / f"{name}.npz").stat().st_size)
     tables = known if scale.tables is None else by_size[: scale.tables]
@@ -154,7 +154,7 @@ def _cases(scale: Scale, data: Path) -> Iterator[Case]:
 
 
 def _tasks(cases: Sequence[Case], scale: Scale, asked: argparse.Namespace, store: Store) -> Iterator[Task]:
-    """What has no result yet, seed after seed. Detectors that lack something are named and left out."""
+    """Yield the tasks without a result, seed by seed; skip detectors whose packages are missing and print them."""
     done = set() if asked.fresh else set(store.read())
     meant = command.chosen([*{case.detector: 0 for case in cases}, *(case.name for case in cases)], asked.only)
     lacking = {name: detector.lacks for name, detector in detectors().items() if detector.lacks is not None}
@@ -170,7 +170,7 @@ def _tasks(cases: Sequence[Case], scale: Scale, asked: argparse.Namespace, store
 
 
 def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
-    """All tasks, those that measure speed after the others and one by one; how many failed."""
+    """Run all tasks, those that measure speed last and one by one; return the number of failures."""
 
     def note(task: Task, values: Values) -> None:
         store.add(task.case.name, task.seed, key(task.case, task.scale), values)
@@ -182,7 +182,7 @@ def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
 
 
 def _found(cases: Sequence[Case], scale: Scale, store: Store) -> dict[Measured, Result]:
-    """Results of the cases as they are configured now."""
+    """Return the stored results of the cases as they are configured now."""
     known = {key(case, scale): case for case in cases}
     results = [result for result in store.read().values() if result.key in known]
     return {Measured(*known[result.key], result.seed): result for result in results}

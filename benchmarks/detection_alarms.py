@@ -12,7 +12,7 @@ ALPHAS = (0.01, 0.05)
 RATES = ("recall", "precision", "false_alarms")
 
 _HALVES_STREAM = 2
-"""Mixed with the seed, so that the halves are independent of the split of the table."""
+"""Combined with the seed, so that the halves are independent of the split of the table."""
 
 
 def rate_name(rate: str, alpha: float) -> str:

@@ -14,7 +14,7 @@ from benchmarks.detection_tables import PROTOCOLS, Doubles, Split, standardised
 
 NEIGHBOURS = 5
 VARIANCE = 0.9
-"""Share of it that the principal components hold; one direction at least is left to err in."""
+"""Share of the variance that the principal components explain; at least one direction is left for the error."""
 
 _IQR_OF_NORMAL = 1.349
 
@@ -22,7 +22,7 @@ _Score = Callable[[Split, int, Clock], Doubles]
 
 
 def detectors() -> list[Detector]:
-    """All of them."""
+    """Return all baselines."""
     made: dict[str, tuple[_Score, Mapping[str, object]]] = {
         "random": (_random, {}),
         "pca-error": (_pca_error, {"variance": VARIANCE}),
@@ -45,7 +45,7 @@ def _random(split: Split, seed: int, clock: Clock) -> Doubles:
 
 
 def _pca_error(split: Split, seed: int, clock: Clock) -> Doubles:
-    """Squared distance of a standardised row from the space of the first principal components."""
+    """Score rows by their squared distance from the first principal components, after standardisation."""
     train, test = standardised(split.train, split.test)
     with clock.fitting():
         pca = PCA(svd_solver="full").fit(train)
@@ -56,7 +56,7 @@ def _pca_error(split: Split, seed: int, clock: Clock) -> Doubles:
 
 
 def _knn_distance(count: int, split: Split, seed: int, clock: Clock) -> Doubles:
-    """Mean distance of a standardised row to its nearest training rows, itself not counted."""
+    """Score rows by their mean distance to the nearest training rows, themselves excluded, after standardisation."""
     train, test = standardised(split.train, split.test)
     with clock.fitting():
         neighbours = NearestNeighbors(n_neighbors=count, n_jobs=1).fit(train)
@@ -67,7 +67,7 @@ def _knn_distance(count: int, split: Split, seed: int, clock: Clock) -> Doubles:
 
 
 def _robust_mahalanobis(split: Split, seed: int, clock: Clock) -> Doubles:
-    """Squared Mahalanobis distance from the bulk of the training rows, by the arithmetic of our head of that name."""
+    """Score rows by the squared Mahalanobis distance from the bulk of training rows, as aepipe's head computes it."""
     with clock.fitting():
         center, scale = np.median(split.train, axis=0), _robust_spread(split.train)
         mean, covariance = concentrate((split.train - center) / scale)
@@ -76,7 +76,7 @@ def _robust_mahalanobis(split: Split, seed: int, clock: Clock) -> Doubles:
 
 
 def _robust_spread(rows: Doubles) -> Doubles:
-    """Interquartile ranges as standard deviations; where most rows are alike, the standard deviation, or 1."""
+    """Return interquartile ranges as standard deviations; if they are 0, the standard deviation, or 1."""
     low, high = np.quantile(rows, [0.25, 0.75], axis=0)
     spread = (high - low) / _IQR_OF_NORMAL
     spread = np.where(spread > 0, spread, rows.std(axis=0))

@@ -14,7 +14,7 @@ from benchmarks.detection_tables import Doubles, Flags, Split
 
 
 class Clock:
-    """CPU seconds of fitting and of scoring, as they are taken."""
+    """CPU seconds of fitting and of scoring."""
 
     def __init__(self) -> None:
         self.fit_cpu_s = 0.0
@@ -22,25 +22,25 @@ class Clock:
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """What happens within is fitting."""
+        """Count the time of the block as fitting."""
         begun = time.process_time()
         yield
         self.fit_cpu_s += time.process_time() - begun
 
     @contextmanager
     def scoring(self) -> Iterator[None]:
-        """What happens within is scoring."""
+        """Count the time of the block as scoring."""
         begun = time.process_time()
         yield
         self.score_cpu_s += time.process_time() - begun
 
 
 class Scored(NamedTuple):
-    """Anomaly scores of the test rows, higher is more anomalous, and the flags of a detector that has thresholds."""
+    """Anomaly scores of the test rows, the higher the more anomalous, and flags if the detector has thresholds."""
 
     scores: Doubles
     flags: Mapping[float, Flags] = MappingProxyType({})
-    """by each alpha of the benchmark that its calibration rows support"""
+    """flags by each alpha of the benchmark that the calibration rows support"""
 
 
 Run = Callable[[Split, int, Clock], Scored]
@@ -48,20 +48,20 @@ Run = Callable[[Split, int, Clock], Scored]
 
 
 class Detector(NamedTuple):
-    """One line of the tables."""
+    """A detector: a row of the tables."""
 
     name: str
     run: Run
     configurations: Mapping[str, Mapping[str, object]]
-    """protocol -> whatever changes its numbers, for the key of its results"""
+    """protocol -> settings that change its numbers, for the key of its results"""
     lacks: str | None = None
-    """what keeps it from running, or nothing"""
+    """packages that are missing, or nothing"""
     most_rows: int | None = None
-    """of a table, for a slow detector; None: no limit of its own"""
+    """largest number of rows per table for a slow detector; None: no limit of its own"""
 
 
 def measured(detector: Detector, split: Split, seed: int) -> dict[str, float]:
-    """How well a detector tells the anomalies of a split, and what it took."""
+    """Measure how well a detector finds the anomalies of a split, and its cost."""
     clock = Clock()
     scored = detector.run(split, seed, clock)
     scores = filled(scored.scores)
@@ -78,7 +78,7 @@ def measured(detector: Detector, split: Split, seed: int) -> dict[str, float]:
 
 
 def quality(scores: Doubles, split: Split) -> dict[str, float]:
-    """AUROC and average precision; a row that has no finite score counts as more anomalous than any that has one."""
+    """Return AUROC and average precision; a row without a finite score counts as the most anomalous."""
     return {
         "auroc": float(roc_auc_score(split.is_anomaly, filled(scores))),
         "ap": float(average_precision_score(split.is_anomaly, filled(scores))),

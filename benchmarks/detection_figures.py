@@ -9,13 +9,13 @@ from benchmarks.detection_ours import OUR_RECIPE, RECIPES
 from benchmarks.detection_tables import Doubles
 
 SPEED = "speed"
-"""The protocol, and the detector, of results that are about seconds alone."""
+"""Protocol and detector of results that have only seconds."""
 
 RESAMPLES = 1_000
 
 
 class Measured(NamedTuple):
-    """Which case and seed some numbers are of."""
+    """Case and seed of some numbers."""
 
     protocol: str
     detector: str
@@ -27,7 +27,7 @@ Numbers = Mapping[Measured, Mapping[str, float]]
 
 
 class Goal(NamedTuple):
-    """Required difference between our recipe's mean over tables and a rival's."""
+    """Required difference between the recipe's mean over tables and a peer's."""
 
     protocol: str
     measure: str
@@ -50,7 +50,7 @@ GOALS: Sequence[Goal] = (
 
 
 class Level(NamedTuple):
-    """Required mean of our recipe over tables."""
+    """Required mean of the recipe over tables."""
 
     protocol: str
     measure: str
@@ -65,16 +65,16 @@ LEVELS: Sequence[Level] = (
 )
 
 LEVEL_SEEDS = 3
-"""Seeds of each table that show that a level is reached: one seed of 21 tables is off by half a point and more."""
+"""Seeds needed to show that a level is reached: with one seed, the mean of 21 tables is off by half a point or more."""
 
 MOST_BEHIND = 0.08
-"""How far the AUROC of our recipe may be below the best other detector of a table."""
+"""Largest accepted difference in AUROC by which the recipe is below the best other detector of a table."""
 
 LEAST_SPEED_RATIO = 10.0
 
 
 class Versus(NamedTuple):
-    """Ours and a rival on the tables that both were measured on."""
+    """The recipe and a peer on the tables on which both were measured."""
 
     own: float
     rival: float
@@ -82,12 +82,12 @@ class Versus(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """How far ours is above."""
+        """Return aepipe's value minus the peer's."""
         return self.own - self.rival
 
 
 class Band(NamedTuple):
-    """Where a mean difference lies when other tables might have been chosen."""
+    """Interval of a mean difference over resampled tables."""
 
     mean: float
     low: float
@@ -96,7 +96,7 @@ class Band(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Ours and the best other detector on one table, by AUROC."""
+    """The recipe and the best other detector on one table, by AUROC."""
 
     table: str
     own: float
@@ -105,12 +105,12 @@ class Best(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """How far ours is above."""
+        """Return aepipe's value minus the peer's."""
         return self.own - self.other
 
 
 def by_table(numbers: Numbers, protocol: str, detector: str, measure: str) -> dict[str, float]:
-    """The mean over seeds for each table."""
+    """Return the mean over seeds for each table."""
     found: dict[str, list[float]] = {}
     for case, values in numbers.items():
         if (case.protocol, case.detector) == (protocol, detector) and measure in values:
@@ -119,7 +119,7 @@ def by_table(numbers: Numbers, protocol: str, detector: str, measure: str) -> di
 
 
 def versus(numbers: Numbers, goal: Goal) -> Versus | None:
-    """Means over the tables that both have; None where there are none."""
+    """Return the means over the tables that both have, or None without such tables."""
     own, rival = _paired(numbers, goal.protocol, goal.rival, goal.measure)
     return Versus(float(own.mean()), float(rival.mean()), len(own)) if len(own) else None
 
@@ -138,12 +138,12 @@ def bests(numbers: Numbers, protocol: str) -> list[Best]:
 
 
 def is_ours(detector: str) -> bool:
-    """Whether it is one of our recipes."""
+    """Return True for a recipe of aepipe."""
     return detector in RECIPES
 
 
 def band(numbers: Numbers, protocol: str, rival: str, measure: str) -> Band | None:
-    """The mean difference to a rival over resampled tables, and where 90 % of such means lie."""
+    """Return the mean difference from a peer over resampled tables, with its central 90 % interval."""
     own, other = _paired(numbers, protocol, rival, measure)
     if not len(own):
         return None
@@ -153,13 +153,13 @@ def band(numbers: Numbers, protocol: str, rival: str, measure: str) -> Band | No
 
 
 def resampled_means(values: Doubles, *, resamples: int, seed: int) -> Doubles:
-    """Means of as many values, drawn with replacement, (resamples,). Efron 1979."""
+    """Return means of bootstrap samples of the values, (resamples,). Efron 1979."""
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
     return np.asarray(values[drawn].mean(axis=1))
 
 
 def _paired(numbers: Numbers, protocol: str, rival: str, measure: str) -> tuple[Doubles, Doubles]:
-    """Ours and the rival's, table by table, by the seeds that both have."""
+    """Return aepipe's and the peer's values by table, over the seeds that both have."""
     both = {
         case for case in numbers if {case._replace(detector=name) for name in (OUR_RECIPE, rival)} <= numbers.keys()
     }

@@ -1,4 +1,4 @@
-"""aepipe as a night's job would use it: a job and its Parquet file, a bundle, and what the exported scorer says.
+"""aepipe as a nightly job uses it: a job and its Parquet file, a bundle, and the output of the exported scorer.
 
 Everything happens in a temporary folder and nothing is kept: the numbers are what is left.
 """
@@ -24,7 +24,7 @@ from benchmarks.detection_detectors import Clock, Detector, Scored
 from benchmarks.detection_tables import Doubles, Flags, Split
 
 Sections = Mapping[str, Mapping[str, object]]
-"""Of a job file: section -> key -> value; what is not named is the default."""
+"""Sections of a job file: section -> key -> value; keys that are not named have their defaults."""
 
 RECIPES: Mapping[str, Mapping[str, Sections]] = {
     "ours": {
@@ -40,7 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Sections]] = {
         "polluted": {"model": {"family": "vae"}, "train": {"data": "polluted"}, "score": {"head": "elbo"}},
     },
 }
-"""Recipe -> protocol -> sections of the job. `ours` is the one that is compared."""
+"""Recipe -> protocol -> sections of the job. `ours` is compared with the peers."""
 
 OUR_RECIPE = "ours"
 
@@ -52,7 +52,7 @@ _FILE = "rows.parquet"
 
 
 def detectors() -> list[Detector]:
-    """One a recipe."""
+    """Return a detector for each recipe."""
     return [Detector(name, functools.partial(_run, recipe), recipe) for name, recipe in RECIPES.items()]
 
 
@@ -79,7 +79,7 @@ def flags_at(calibration: Calibration, predictions: Predictions, alpha: float) -
 
 
 def job_sections(sections: Sections, *, seed: int) -> dict[str, Any]:
-    """A job file as it is parsed: these sections, and what every job of the benchmark has."""
+    """Return the parsed job file of these sections, with the sections that every job of the benchmark has."""
     common: Sections = {"data": {"path": _FILE}, "train": {"seed": seed}, "calibration": {"alpha": _ALPHA}}
     merged = {name: {**common.get(name, {}), **sections.get(name, {})} for name in {*common, *sections}}
     return {"name": "detection", **merged}
@@ -87,7 +87,7 @@ def job_sections(sections: Sections, *, seed: int) -> dict[str, Any]:
 
 @contextmanager
 def trained(sections: Sections, rows: Doubles, seed: int, clock: Clock) -> Iterator[TableModel]:
-    """The bundle of a job with these sections on these rows, opened; gone afterwards."""
+    """Train a bundle on these rows in a temporary folder and yield its model."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pq.write_table(arrow(rows), folder / _FILE)
@@ -98,5 +98,5 @@ def trained(sections: Sections, rows: Doubles, seed: int, clock: Clock) -> Itera
 
 
 def arrow(rows: Doubles) -> pa.Table:
-    """Columns c0, c1 ... of float64."""
+    """Return a table with columns c0, c1 ... of float64."""
     return pa.table({f"c{column}": np.ascontiguousarray(values) for column, values in enumerate(rows.T)})

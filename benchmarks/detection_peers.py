@@ -16,15 +16,15 @@ MISSING = 'PyOD is not installed, its rows are left out: pip install "aepipe[ben
 
 
 class Peer(NamedTuple):
-    """A class of PyOD's."""
+    """A class of PyOD."""
 
     module: str
     kind: str
     options: Mapping[str, object]
-    """that change no number"""
+    """options that change no number"""
     is_random: bool = False
     takes_standardised: bool = False
-    """whether it measures distances in the columns as they are: it is given standardised ones"""
+    """whether it uses distances in unscaled columns; it then gets standardised ones"""
 
 
 SLOW_ROWS = 1_000
@@ -48,7 +48,7 @@ MOST_ROWS: Mapping[str, int] = {"pyod-dif": SLOW_ROWS, "pyod-lunar": SLOW_ROWS}
 
 
 def detectors() -> list[Detector]:
-    """All of them, by the names of `PEERS`."""
+    """Return all peers by the names of `PEERS`."""
     lacks = None if importlib.util.find_spec("pyod") else MISSING
     return [
         Detector(
@@ -59,14 +59,14 @@ def detectors() -> list[Detector]:
 
 
 def make(peer: Peer, seed: int, **options: object) -> Any:
-    """The detector, unfitted."""
+    """Return the detector, not fitted."""
     kind = getattr(importlib.import_module(f"pyod.models.{peer.module}"), peer.kind)
     seeded = {"random_state": seed} if peer.is_random else {}
     return kind(**peer.options, **seeded, **options)
 
 
 def _run(peer: Peer, split: Split, seed: int, clock: Clock) -> Scored:
-    """The scores of test rows; of training rows those that PyOD's fit leaves, in which no row is its own neighbour.
+    """Score test rows; for training rows return the scores of PyOD's fit, in which no row is its own neighbour.
 
     LUNAR is the exception: there most training rows are their own first neighbours.
     """

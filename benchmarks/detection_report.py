@@ -33,14 +33,14 @@ from benchmarks.store import Result
 MEASURES: Mapping[str, str] = {"auroc": "AUROC", "ap": "AP"}
 
 LISTED = (OUR_RECIPE, "pyod-ae", "pyod-knn", "pyod-iforest")
-"""Whose AUROC is written down table by table."""
+"""Detectors whose AUROC is listed table by table."""
 
 _MEANS = ("auroc", "ap", "fit_cpu_s", "score_cpu_s", "not_scored", "test_rows")
 _NOT_MEASURED = "not measured"
 
 
 def section(found: Mapping[Measured, Result], *, most_rows: int) -> str:
-    """All tables of these results."""
+    """Return all tables of these results."""
     numbers = {case: result.values for case, result in found.items()}
     lines = ["## Anomaly scores", "", *_origin(numbers, list(found.values()), most_rows), "", *_goals(numbers)]
     for protocol in PROTOCOLS:

@@ -1,4 +1,4 @@
-"""Rows scored in a CPU second: the exported scorer of a reconstruction, and PyOD's AutoEncoder, in turns."""
+"""Rows scored per CPU second by the exported scorer of a reconstruction and by PyOD's AutoEncoder, interleaved."""
 
 import functools
 import statistics
@@ -17,10 +17,10 @@ from benchmarks.detection_peers import PEERS, make
 from benchmarks.detection_tables import Doubles
 
 TABLES = ("16_http", "32_shuttle")
-"""Of many rows, and of 3 and 9 columns."""
+"""Tables of many rows, with 3 and 9 columns."""
 
 BATCHES = (32, 256, 1_024, 4_096, 16_384, 65_536)
-"""Rows of a call of PyOD's that are tried; the best one counts."""
+"""Batch sizes that are tried for PyOD; the fastest counts."""
 
 RUNS = 3
 
@@ -29,7 +29,7 @@ _RECIPE: Sections = {
     "train": {"data": "clean", "epochs": 2},
     "score": {"head": "reconstruction"},
 }
-"""Two epochs, as how well a network fits changes nothing of how fast it is."""
+"""Two epochs: the speed of a network does not depend on its fit."""
 
 _TRAIN_ROWS = 5_000
 
@@ -37,7 +37,7 @@ CONFIGURATION: Mapping[str, object] = {"recipe": _RECIPE, "batches": BATCHES, "r
 
 
 def measured(rows: Doubles, seed: int) -> dict[str, float]:
-    """Medians of `RUNS` runs that take turns, in rows per CPU second.
+    """Return medians of `RUNS` interleaved runs, in rows per CPU second.
 
     Ours is measured from an Arrow table to scores, p-values and reasons, and as the graph alone on encoded rows.
     """
@@ -61,7 +61,7 @@ def measured(rows: Doubles, seed: int) -> dict[str, float]:
 
 
 def _graph_alone(model: TableModel, table: Any) -> Callable[[], object]:
-    """The exported scorer over encoded rows, a batch at a time."""
+    """Return a function that runs the exported scorer on encoded rows in batches."""
     onnx, _ = model.bundle.part("scorer")
     encoded = model.arrays(table)
     runner = Runner(lambda: Session(onnx, device="cpu"))
@@ -70,7 +70,7 @@ def _graph_alone(model: TableModel, table: Any) -> Callable[[], object]:
 
 
 def _best_batch(peer: Any, rows: Doubles) -> int:
-    """The size at which PyOD scores rows soonest."""
+    """Return the batch size with which PyOD scores rows fastest."""
     some = rows[: max(BATCHES)]
     return min(BATCHES, key=lambda size: _cpu_s(functools.partial(peer.decision_function, some, batch_size=size)))
 

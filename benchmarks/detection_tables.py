@@ -16,7 +16,7 @@ Places = NDArray[np.int64]
 PATH_VARIABLE = "AEPIPE_ADBENCH_DATA"
 
 _ROWS_STREAM, _HALVES_STREAM = 0, 1
-"""What a seed is mixed with, so that the choice of rows and that of halves know nothing of each other."""
+"""Combined with the seed, so that the choice of rows and the choice of halves are independent."""
 
 
 class Table(NamedTuple):
@@ -26,7 +26,7 @@ class Table(NamedTuple):
     is_anomaly: Flags
 
     def at(self, places: Places) -> "Table":
-        """These rows, in this order."""
+        """Return the rows at these positions, in this order."""
         return Table(self.rows[places], self.is_anomaly[places])
 
 
@@ -36,18 +36,18 @@ class Split(NamedTuple):
     train: Doubles
     test: Doubles
     is_anomaly: Flags
-    """of the test rows"""
+    """labels of the test rows"""
     scores_own_rows: bool
     """whether the test rows are the training rows"""
 
 
 def data_path() -> Path:
-    """The folder of the tables."""
+    """Return the folder of the tables."""
     return command.data_path(PATH_VARIABLE, "adbench")
 
 
 def names(folder: Path) -> list[str]:
-    """The tables of a folder, in the order of their numbers. Exits where there are none."""
+    """Return the tables of a folder in the order of their numbers; exit if there are none."""
     found = sorted(folder.glob("*.npz"), key=_number)
     if not found:
         raise SystemExit(
@@ -57,13 +57,13 @@ def names(folder: Path) -> list[str]:
 
 
 def load(folder: Path, name: str) -> Table:
-    """The table of `<name>.npz`: X, and y with 1 for an anomaly."""
+    """Read the table of `<name>.npz`: X, and y with 1 for an anomaly."""
     with np.load(folder / f"{name}.npz") as arrays:
         return Table(arrays["X"].astype(np.float64), arrays["y"].astype(np.int64) == 1)
 
 
 def at_most(table: Table, most: int, *, seed: int) -> Table:
-    """The table, or `most` of its rows by chance with as many anomalies among them as in all, one at least."""
+    """Return the table, or `most` random rows of it with the same share of anomalies, at least one."""
     if len(table.rows) <= most:
         return table
     generator = np.random.default_rng([seed, _ROWS_STREAM])
@@ -74,7 +74,7 @@ def at_most(table: Table, most: int, *, seed: int) -> Table:
 
 
 def clean(table: Table, seed: int) -> Split:
-    """Half of the normal rows, by chance, to learn from; the other half and all anomalies to be tested on."""
+    """Split a table: train on a random half of the normal rows, test on the other half and all anomalies."""
     normal = np.random.default_rng([seed, _HALVES_STREAM]).permutation(np.flatnonzero(~table.is_anomaly))
     half = len(normal) // 2
     learned = np.sort(normal[:half])
@@ -83,7 +83,7 @@ def clean(table: Table, seed: int) -> Split:
 
 
 def polluted(table: Table, seed: int) -> Split:
-    """All rows, anomalies and all, to learn from and to be tested on."""
+    """Split a table: train and test on all rows, anomalies included."""
     return Split(table.rows, table.rows, table.is_anomaly, scores_own_rows=True)
 
 
@@ -91,7 +91,7 @@ PROTOCOLS: Mapping[str, Callable[[Table, int], Split]] = {"clean": clean, "pollu
 
 
 def standardised(train: Doubles, test: Doubles) -> tuple[Doubles, Doubles]:
-    """Both by the training rows' means and standard deviations; a column that never changes there is only centred."""
+    """Standardise both by the training rows' means and standard deviations; only centre constant columns."""
     mean, spread = train.mean(axis=0), train.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     return (train - mean) / spread, (test - mean) / spread

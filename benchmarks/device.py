@@ -38,7 +38,7 @@ _SECONDS = 5.0
 
 
 class Figure(NamedTuple):
-    """What was found, and what an H200 is to reach."""
+    """A measured figure, and its goal on an H200."""
 
     title: str
     value: float
@@ -50,7 +50,7 @@ class Figure(NamedTuple):
 
 
 def scored(night: Night, device: str) -> float:
-    """Rows a second of the night's scorer, inputs and answers on the device."""
+    """Return rows per second of the night's scorer, with inputs and outputs on the device."""
     bundle = Bundle.open(night.bundle)
     size = min(BATCH_IMAGES if night.kind.name == "images" else BATCH_ROWS, night.rows)
     rows = next(pq.ParquetFile(night.files[0]).iter_batches(size))
@@ -72,7 +72,7 @@ def scored(night: Night, device: str) -> float:
 
 
 def calls_a_second(call: Callable[[], object]) -> float:
-    """Of a call that was made twice before, for some seconds."""
+    """Return calls per second, measured for some seconds after two warm-up calls."""
     call()
     call()
     begun, made = time.perf_counter(), 0
@@ -83,7 +83,7 @@ def calls_a_second(call: Callable[[], object]) -> float:
 
 
 def learned(rows: int, device: str) -> float:
-    """Training rows per second of an autoencoder 64-128-64-16, all of them on the device."""
+    """Return training rows per second of an autoencoder 64-128-64-16 whose rows are all on the device."""
     names = tuple(f"c{column}" for column in range(COLUMNS))
     layout = Layout(columns=names, numbers=tuple(Number(name=name, column=at) for at, name in enumerate(names)))
     model = families.build(layout, Section.model_validate({"family": "ae", "hidden": (128, 64), "latent": 16}), 0)
@@ -100,7 +100,7 @@ def over_parquet(night: Night) -> float:
 
 
 def figures(folder: Path, device: str, share: int) -> Iterator[Figure]:
-    """What is measured, one after another."""
+    """Yield all figures, measured one after the other."""
     nights = {name: Night(KINDS[name], PARTS, KINDS[name].rows // share, folder) for name in NIGHTS}
     for night in nights.values():
         ready(night)
@@ -111,7 +111,7 @@ def figures(folder: Path, device: str, share: int) -> Iterator[Figure]:
 
 
 def section(found: Sequence[Figure], device: str) -> str:
-    """The table of what was measured."""
+    """Return the table of the figures."""
     lines = [
         "## On a device",
         "",

@@ -37,7 +37,7 @@ NIGHT_DEVIATION = 0.2
 LASTING_SHIFT = 0.4
 """Shift of the means of small nights, twice their standard deviation."""
 MONTHS = range(3, 12)
-"""Months that a flights reference is made of; the next month of each is compared with it."""
+"""Months that make a reference of flights; each is compared with the month after it."""
 UNCOMPARED = ("flight_id", "scheduled", "status")
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Replay(NamedTuple):
 
 
 def reference(seed: int, *, columns: int = COLUMNS, rows: int = TRAINING_ROWS) -> DriftReference:
-    """Standard normal columns, as a training set of this many rows has them."""
+    """Return the reference of standard normal columns for a training set of this many rows."""
     drawn = np.random.default_rng(seed).standard_normal((columns, rows))
     return DriftReference(
         streams=tuple(ReferenceStream.fit(f"c{index}", "column", values) for index, values in enumerate(drawn))
@@ -154,7 +154,7 @@ def flights(month: int, *, with_spread: bool = True, months: int = 1) -> dict[st
 
 
 def _shares(stream: ReferenceStream, shift: float) -> NDArray[np.float64]:
-    """Exact probabilities of the bins for a normal distribution with this mean; nothing is missing."""
+    """Return exact probabilities of the bins for a normal distribution with this mean; nothing is missing."""
     below = norm.cdf(np.asarray(stream.edges) - shift)
     return np.diff(np.concatenate([[0.0, 0.0], below, [1.0]]))
 

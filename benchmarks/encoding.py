@@ -29,9 +29,9 @@ PEERS: Mapping[str, Sequence[tuple[str, str]]] = {
     NUMBERS: (("FloatFormatter", "HyperTransformer"), ("ClusterBasedNormalizer", "CTGAN and TVAE")),
     CATEGORIES: (("UniformEncoder", "HyperTransformer"), ("OneHotEncoder", "CTGAN and TVAE"), ("LabelEncoder", "")),
 }
-"""rdt's transformers of each kind of column, and what chooses them by default."""
+"""Transformers of rdt for each kind of column, and those that it chooses by default."""
 LIKE: Mapping[str, str] = {"FloatFormatter": "tensors"}
-"""What ours makes of a column as that transformer does; codes, where nothing is said."""
+"""The encoding of aepipe that corresponds to a transformer; default: codes."""
 SETS: Mapping[str, tuple[str, str]] = {
     "HyperTransformer's defaults": ("FloatFormatter", "UniformEncoder"),
     "the transformers of CTGAN and TVAE": ("ClusterBasedNormalizer", "OneHotEncoder"),
@@ -46,11 +46,11 @@ class Speed(NamedTuple):
     what: str
     rows: float
     compared_with: str = ""
-    """of a peer's: which of ours does the same"""
+    """for a peer: the corresponding encoding of aepipe"""
 
 
 def names(source: pa.Table, kind: str) -> list[str]:
-    """The columns of a kind."""
+    """Return the columns of a kind."""
     of_text = [field.name for field in source.schema if pa.types.is_dictionary(field.type)]
     if kind == ALL:
         return list(source.column_names)
@@ -58,7 +58,7 @@ def names(source: pa.Table, kind: str) -> list[str]:
 
 
 def ours(source: pa.Table) -> Iterator[Speed]:
-    """Our encodings, fitted once: of numbers and codes as most families take them, and of codes alone."""
+    """Measure aepipe's encodings, fitted once: numbers and codes as most families take them, and codes alone."""
     for kind in (NUMBERS, CATEGORIES, ALL):
         chosen = source.select(names(source, kind))
         forms = {"codes": (chosen, True)} | ({} if kind == CATEGORIES else {"tensors": (chosen, False)})
@@ -71,7 +71,7 @@ def ours(source: pa.Table) -> Iterator[Speed]:
 
 
 def fitted(source: pa.Table, *, as_codes: bool) -> Encoding:
-    """The encoding of all rows."""
+    """Return the encoding, fitted on all rows."""
     job = parse_job({"name": "adult", "data": {"path": "rows"}}, source=Path("job.toml"))
     return fit(infer(source.schema, job, source), source.to_batches(), as_codes=as_codes)
 
@@ -94,7 +94,7 @@ def peers(source: pa.Table) -> Iterator[Speed]:
 
 
 def _of_column(transformer: Any, frame: Any) -> float:
-    """CPU seconds of one transform."""
+    """Return the CPU seconds of one transform."""
     transformer.fit(frame, frame.columns[0])
     return len(frame) / rows_per_second(partial(transformer.transform, frame), len(frame))
 
@@ -108,7 +108,7 @@ def _of_table(transformers: Mapping[str, Any], numeric: set[str], frame: Any) ->
 
 
 def rows_per_second(call: Callable[[], object], rows: int) -> float:
-    """Rows a CPU second of all threads, the median of seven calls after one that is not counted; of three, if slow."""
+    """Return rows per CPU second of all threads: the median of seven calls, three if slow, after a warm-up."""
     first = _seconds(call)
     seconds = [_seconds(call) for _ in range(REPEATS if first < SLOW_S else FEWER)]
     return rows / float(np.median(seconds))
@@ -127,7 +127,7 @@ def _as_text(source: pa.Table) -> pa.Table:
 
 
 def section(speeds: Sequence[Speed], rows: int) -> str:
-    """The table of all speeds, and how many times a peer's ours is that does the same."""
+    """Return the table of all speeds, with the ratio of aepipe's to that of each comparable peer."""
     ratios = [ratio for speed in speeds if (ratio := times(speed, speeds)) is not None]
     verdict = ""
     if ratios:
@@ -157,7 +157,7 @@ def section(speeds: Sequence[Speed], rows: int) -> str:
 
 
 def times(speed: Speed, speeds: Sequence[Speed]) -> float | None:
-    """How many times a peer's rows ours are; None for ours."""
+    """Return aepipe's rows per second over a peer's; None for aepipe."""
     own = (each.rows for each in speeds if (each.columns, each.what) == (speed.columns, speed.compared_with))
     return next(own, 0.0) / speed.rows if speed.compared_with else None
 

@@ -29,35 +29,35 @@ _SPLIT_SEED = 0
 
 
 class Pictures(NamedTuple):
-    """Rows of one part, and what they show."""
+    """Images of one part, and their classes."""
 
     images: Images
     labels: Labels
 
     def part(self, begin: int, end: int) -> "Pictures":
-        """Rows begin ... end - 1."""
+        """Return rows begin ... end - 1."""
         return Pictures(self.images[begin:end], self.labels[begin:end])
 
 
 class Fashion(NamedTuple):
-    """Five parts that share no row. Models see `train`, and `dev` to know when to stop; the rest evaluates them."""
+    """Five disjoint parts. Models learn from `train` and stop by `dev`; the other parts evaluate them."""
 
     train: Pictures
     dev: Pictures
     held_out: Pictures
     for_classifier: Pictures
-    """what the classifier learns from"""
+    """rows that the classifier learns from"""
     reference: Pictures
-    """the set's own test rows, which samples are compared with"""
+    """the test rows of the set, with which samples are compared"""
 
 
 def data_path() -> Path:
-    """Where the npz is."""
+    """Return the path of the npz file."""
     return command.data_path(PATH_VARIABLE, "fashion_mnist.npz")
 
 
 def load(path: Path, *, train_rows: int, held_out_rows: int, classifier_rows: int) -> Fashion:
-    """The parts, shuffled with one seed for all runs: the file is sorted by class."""
+    """Read the parts, shuffled with one seed for all runs, since the file is sorted by class."""
     if not path.exists():
         raise SystemExit(f"there is no {path}: name the npz of Fashion-MNIST with --data or {PATH_VARIABLE}")
     with np.load(path) as arrays:
@@ -71,12 +71,12 @@ def load(path: Path, *, train_rows: int, held_out_rows: int, classifier_rows: in
 
 
 def digest(path: Path) -> str:
-    """Which file it is: the first 12 of its sha256."""
+    """Return the first 12 digits of the file's sha256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def shares(images: Images) -> Floats:
-    """Pixels in [0, 1], (B, 784)."""
+    """Return pixels scaled to [0, 1], (B, 784)."""
     pixels: Floats = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     return pixels
 
@@ -103,17 +103,17 @@ class ImageClassifier(nn.Module):
 
     @torch.no_grad()
     def features(self, pixels: Floats) -> Floats:
-        """(B, 64) of pixels in [0, 1], (B, 784)."""
+        """Return features (B, 64) of pixels in [0, 1], (B, 784)."""
         return np.concatenate([self.body(part).numpy() for part in _parts(pixels)])
 
     @torch.no_grad()
     def labels(self, pixels: Floats) -> Labels:
-        """The likeliest class of pixels in [0, 1], (B, 784)."""
+        """Return the likeliest class of pixels in [0, 1], (B, 784)."""
         return np.concatenate([self(part).argmax(1).numpy() for part in _parts(pixels)])
 
 
 def classifier(pictures: Pictures, folder: Path, key: str) -> ImageClassifier:
-    """The classifier of these pictures, trained once and kept in `folder` under `key`."""
+    """Return the classifier of these images, trained once and kept in `folder` under `key`."""
     made = ImageClassifier().eval()
     path = folder / f"judge-{key}.pt"
     if path.exists():

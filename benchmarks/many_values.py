@@ -25,7 +25,7 @@ MOST_GIB = 2.0
 
 
 class Cost(NamedTuple):
-    """Of one column of many values among others, and of none."""
+    """Cost of a table with a column of many values, or without it."""
 
     codes: int
     outputs: int
@@ -54,12 +54,12 @@ def rows(values: int, *, seed: int = 0) -> pa.Table:
 
 
 def regions(values: int) -> np.ndarray:
-    """Where each shop lies; its name says nothing of it."""
+    """Return the region of each shop, which its name does not tell."""
     return np.random.default_rng(1).integers(0, REGIONS, values)
 
 
 def measure(values: int) -> Cost:
-    """In a process of its own, whose peak memory is that of this table alone."""
+    """Measure in a process of its own, so that the peak memory is that of this table alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (values,))
 

@@ -23,7 +23,7 @@ WRONG = 7
 
 
 class Step(NamedTuple):
-    """A step with its seconds: by the clock, and of all its processes."""
+    """A step with its wall seconds, and the CPU seconds of all its processes."""
 
     name: str
     wall_s: float

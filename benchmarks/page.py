@@ -25,7 +25,7 @@ def put_into(page: Path, text: str, *, name: str) -> None:
 
 
 def origin(results: Sequence[Result]) -> str:
-    """When, on what and with what these were measured, as one sentence or two."""
+    """Return one or two sentences on when, on what machine and with which versions these were measured."""
     dates = sorted({result.date for result in results}) or ["never"]
     machines = sorted({result.machine for result in results})
     versions = sorted({f"{name} {number}" for result in results for name, number in result.versions.items()})
@@ -34,7 +34,7 @@ def origin(results: Sequence[Result]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(header)} |"
     yield "|" + "---|" * len(header)
     for row in rows:
@@ -42,7 +42,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[s
 
 
 def measured() -> str:
-    """When and on what, as a sentence."""
+    """Return a sentence on when and on what machine this was measured."""
     return (
         f"Measured {datetime.date.today().isoformat()} on {os.cpu_count()} cores, Python {platform.python_version()}."
     )

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def measure(normal: pa.Table, family: str, *, trials: int) -> Found:
-    """One table and family: learn from 60 % of the normal rows, plant faults in the others."""
+    """Learn from 60 % of the normal rows with a family, and plant faults in the others."""
     learned, others = _split(normal)
     planted = plant(learned, others, trials=trials, seed=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -129,7 +129,7 @@ def normal_rows(table: Table, *, most: int = MOST_ROWS) -> pa.Table:
 
 
 def plant(learned: pa.Table, others: pa.Table, *, trials: int, seed: int) -> Planted:
-    """Rows drawn from `others`, each with a fault in a column drawn from those that can have one."""
+    """Draw rows from `others`, and plant a fault in a random suitable column of each."""
     generator = np.random.default_rng(seed)
     faults = {name: fault for name in learned.column_names if (fault := _fault(learned[name])) is not None}
     struck = generator.choice(sorted(faults), trials)
@@ -146,7 +146,7 @@ def plant(learned: pa.Table, others: pa.Table, *, trials: int, seed: int) -> Pla
 
 
 def _fault(column: pa.ChunkedArray) -> float | str | None:
-    """How far a number is off, or the rarest category; None where a column has no such fault."""
+    """Return the offset of a faulty number, or the rarest category; None if the column can have no such fault."""
     if pa.types.is_floating(column.type):
         low, high = np.quantile(column.to_numpy(), [0.25, 0.75])
         return FAULT * float(high - low) / _IQR_OF_NORMAL or None
@@ -185,7 +185,7 @@ def _reasons(scorer: Scorer, rows: Mapping[str, NDArray[np.generic]]) -> NDArray
 
 
 def section(found: Mapping[str, Mapping[str, Found]], *, trials: int) -> str:
-    """The part of the page, in Markdown."""
+    """Return the section of the page, in Markdown."""
     return "\n".join(_lines(found, trials=trials))
 
 

@@ -33,7 +33,7 @@ _LEARNED, _OTHERS = 2_000, 500
 _HIDDEN = 0.2
 _NEIGHBOURS = 100
 _RANK, _RIDGE = 20, 200.0
-"""Of the singular value decomposition and of EASE, chosen with seed 1."""
+"""Options of the singular value decomposition and of EASE, chosen with seed 1."""
 
 
 class World(NamedTuple):

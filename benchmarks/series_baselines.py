@@ -19,17 +19,17 @@ def random(series: LabelledSeries, seed: int) -> Floats:
 
 
 def max_abs_z(series: LabelledSeries, seed: int) -> Floats:
-    """Largest deviation of a channel from its mean, in standard deviations."""
+    """Score by the largest deviation of a channel from its mean, in standard deviations."""
     return np.asarray(np.abs(_scaled(series)).max(axis=1))
 
 
 def moving_variance(series: LabelledSeries, seed: int) -> Floats:
-    """Standard deviation in the window, mean over channels."""
+    """Score by the standard deviation within the window, as a mean over channels."""
     return over_windows(_windows(series).std(axis=1).mean(axis=1), len(series.values))
 
 
 def prefix_pca(series: LabelledSeries, seed: int) -> Floats:
-    """Distance of the window from the principal components of the windows at the beginning."""
+    """Score by the distance of the window from the principal components of the first windows."""
     windows, learned = _flat(series)
     mean = windows[:learned].mean(axis=0)
     _, _, directions = np.linalg.svd(windows[:learned] - mean, full_matrices=False)
@@ -39,7 +39,7 @@ def prefix_pca(series: LabelledSeries, seed: int) -> Floats:
 
 
 def isolation_forest(series: LabelledSeries, seed: int) -> Floats:
-    """Isolation forest on windows."""
+    """Score windows by an isolation forest."""
     from sklearn.ensemble import IsolationForest
 
     windows, learned = _flat(series)

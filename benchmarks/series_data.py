@@ -37,7 +37,7 @@ class LabelledSeries(NamedTuple):
 
     @property
     def weeks(self) -> float:
-        """Duration of the measured part."""
+        """Return the duration of the measured part."""
         return float((self.times[-1] - self.times[self.learned]) / np.timedelta64(7 * 86_400, "s"))
 
 

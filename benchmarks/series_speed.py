@@ -39,7 +39,7 @@ workers = 1
 
 
 class Usage(NamedTuple):
-    """What a command used: CPU seconds of all its processes, and the most memory of one of them in MB."""
+    """CPU seconds of all processes of a command, and the peak memory of the largest one in MB."""
 
     cpu_s: float
     peak_mb: float

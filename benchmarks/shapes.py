@@ -21,7 +21,7 @@ class Shapes(NamedTuple):
 
 
 def render() -> Shapes:
-    """All of them, in the order of their factors."""
+    """Draw all images, in the order of their factors."""
     sizes = (SHAPES, SCALES, PLACES, PLACES)
     factors = np.stack([axis.ravel() for axis in np.meshgrid(*map(np.arange, sizes), indexing="ij")], axis=1)
     images = np.stack([_image(*row) for row in factors])[:, None]
@@ -29,7 +29,7 @@ def render() -> Shapes:
 
 
 def _image(shape: int, scale: int, x: int, y: int) -> NDArray[np.uint8]:
-    """One shape, (28, 28); the largest one stays inside at the outermost places."""
+    """Draw one shape, (28, 28); the largest one stays inside at the outermost positions."""
     radius = _RADII[scale]
     first, step = _RADII[-1] + 1, (SIDE - 2 * (_RADII[-1] + 1)) / (PLACES - 1)
     grid = (np.arange(SIDE * _SAMPLES) + 0.5) / _SAMPLES
@@ -41,7 +41,7 @@ def _image(shape: int, scale: int, x: int, y: int) -> NDArray[np.uint8]:
 
 
 def _inside(shape: int, right: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where a shape of radius 1 around the origin is: a square, a disc, or a triangle."""
+    """Return a mask of a square, a disc or a triangle of radius 1 around the origin."""
     if shape == 0:
         return np.maximum(np.abs(right), np.abs(down)) <= 0.85
     if shape == 1:

@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
     @property
     def is_in_band(self) -> bool:
-        """Whether at most as many normal rows are flagged as alpha and the calibration rows explain."""
+        """Return True if alpha and the number of calibration rows explain this many flagged normal rows."""
         kept = int(ALPHA * (self.calibration_rows + 1) + 1e-9)
         law = betabinom(self.normal_rows, kept, self.calibration_rows + 1 - kept)
         return bool(self.false_alarms <= law.ppf(0.975))

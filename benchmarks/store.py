@@ -1,4 +1,4 @@
-"""What was measured, one line of JSON for each run of an experiment, so that a benchmark can be taken up again."""
+"""Results as JSON lines, one per run of an experiment, so that an interrupted benchmark can continue."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class Result(NamedTuple):
 
 
 def key_of(configuration: Mapping[str, object]) -> str:
-    """The first 16 of the sha256 of a configuration.
+    """Return the first 16 digits of the sha256 of a configuration.
 
     >>> key_of({"a": 1, "b": (2,)}) == key_of({"b": [2], "a": 1})
     True
@@ -54,14 +54,14 @@ def key_of(configuration: Mapping[str, object]) -> str:
 
 
 class Store:
-    """Results of one benchmark, in `<name>.jsonl` of a folder; of one key the last line counts. One process writes."""
+    """Results of one benchmark in `<name>.jsonl` of a folder. The last line of a key counts. One process writes."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         self.path = folder / f"{name}.jsonl"
 
     def read(self) -> dict[str, Result]:
-        """Results by key and seed, `key/seed`; a line that a crash cut short is passed over."""
+        """Read results by `key/seed`; skip a line that a crash cut short."""
         return {f"{result.key}/{result.seed}": result for result in self._lines()}
 
     def add(self, experiment: str, seed: int, key: str, values: Values) -> Result:
@@ -87,7 +87,7 @@ class Store:
 
 
 def machine() -> str:
-    """Cores and the processor's name; nothing that tells one such machine from another."""
+    """Return the number of cores and the processor's name, without anything that identifies the machine."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -97,5 +97,5 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what is measured."""
+    """Return the versions of Python and of the measured packages."""
     return {"python": platform.python_version(), **installed.versions(PACKAGES)}

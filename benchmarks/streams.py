@@ -27,7 +27,7 @@ PATH_VARIABLE = "AEPIPE_NAB_DATA"
 ALPHA = 0.01
 WINDOW, COMPONENTS = 16, 3
 LEARNED = 0.15
-"""The share of a series, its beginning, that score and calibration learn from, as in the benchmark's own rules."""
+"""Share at the beginning of a series that training and calibration use, as the rules of the benchmark say."""
 
 
 class Series(NamedTuple):
@@ -40,7 +40,7 @@ class Series(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What a series' nights after the beginning came to, by adaptive alpha and by the fixed threshold."""
+    """Results on the nights after the beginning of a series, with adaptive alpha and with the fixed threshold."""
 
     name: str
     nights: int
@@ -55,7 +55,7 @@ class Replay(NamedTuple):
 
 
 def all_series(folder: Path) -> Iterator[Series]:
-    """Every series of the folder, by name."""
+    """Yield all series of the folder by name."""
     windows = json.loads((folder / "combined_windows.json").read_text())
     for path in sorted(folder.glob("*/*.csv")):
         name = path.relative_to(folder).as_posix()
@@ -67,7 +67,7 @@ def all_series(folder: Path) -> Iterator[Series]:
 
 
 def windowed_pca(values: Floats, learned: int) -> Floats:
-    """The distance of each window of the latest 16 values from the plane of the beginning's, (T,); causal.
+    """Return the distance of each window of the latest 16 values from the plane of the first windows, (T,); causal.
 
     NaN for the first values, which no window ends at.
     """
@@ -82,7 +82,7 @@ def windowed_pca(values: Floats, learned: int) -> Floats:
 
 
 def replay(series: Series) -> Replay:
-    """A day is a night. What one night leaves goes to the next as it would through a manifest."""
+    """Replay a series with one day per night, and pass on the state of each night as a manifest would."""
     learned = max(int(LEARNED * len(series.values)), 4 * WINDOW)
     scores = windowed_pca(series.values, learned)
     calibration = calibrated(scores[WINDOW - 1 : learned])
@@ -112,13 +112,13 @@ def calibrated(scores: Floats) -> Calibration:
 
 
 def by_day(scores: Floats, times: Times) -> list[Floats]:
-    """The scores of each run of points of one day, in the order in which they came."""
+    """Return the scores of each run of points of one day, in order of arrival."""
     days = times.astype("datetime64[D]").astype(np.int64)
     return np.split(scores, np.flatnonzero(np.diff(days)) + 1)
 
 
 def adapt(nights: Sequence[Floats], calibration: Calibration) -> Bools:
-    """Flags of night after night, each with nothing but the state that the one before left."""
+    """Return the flags of successive nights, each with only the state that the previous night left."""
     state, flags = State.of(calibration), []
     for night in nights:
         adaptive = Adaptive(calibration.alpha, State.model_validate_json(state.model_dump_json()))
@@ -128,7 +128,7 @@ def adapt(nights: Sequence[Floats], calibration: Calibration) -> Bools:
 
 
 def section(replays: Sequence[Replay]) -> str:
-    """The table of all series, and whether the goals are met."""
+    """Return the table of all series, with the goals and whether they are met."""
     rates = np.array([found.false_alarms for found in replays])
     hits, windows = np.sum([found.hits for found in replays], axis=0), sum(found.windows for found in replays)
     chance = sum(found.by_chance for found in replays)

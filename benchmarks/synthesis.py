@@ -35,7 +35,7 @@ CLASS = Class("relationship", "Wife")
 
 
 class Measure(NamedTuple):
-    """A column of the page: its title, and how its numbers are written."""
+    """A column of the page: its title, and the format of its numbers."""
 
     title: str
     shown: str
@@ -83,12 +83,12 @@ class Task(NamedTuple):
 
     @property
     def experiment(self) -> str:
-        """What results of it are called."""
+        """Return the name of its results."""
         return f"{self.path.stem}/{self.rows}/{self.maker}"
 
     @property
     def key(self) -> str:
-        """What a result of it is kept under."""
+        """Return the key of a result in the store."""
         asked = {"maker": self.maker, "table": self.path.stem, "target": self.target, "rows": self.rows}
         return key_of(asked | {"class": self.of_class, "most": self.most, "contract": 3})
 
@@ -136,7 +136,7 @@ def split(rows: pa.Table, train_rows: int, *, most: float, seed: int) -> tuple[p
 
 
 def section(results: Sequence[Result]) -> str:
-    """The tables of each maker on each table, means over the seeds."""
+    """Return the tables of each maker on each table, as means over the seeds."""
     lines = [
         "## Synthetic tables",
         "",

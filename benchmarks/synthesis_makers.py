@@ -32,16 +32,16 @@ class Class(NamedTuple):
 
     @property
     def where(self) -> str:
-        """As a condition of aepipe's."""
+        """Return the condition in aepipe's syntax."""
         return f"\"{self.column}\" = '{self.value}'"
 
     def of(self, table: pa.Table) -> pa.Table:
-        """The rows of the class."""
+        """Return the rows of the class."""
         return table.filter(pc.equal(table[self.column], self.value))
 
 
 class Asked(NamedTuple):
-    """What is asked of a maker besides rows: rows of a class, and rows in which one number is at most another."""
+    """Request to a maker beyond plain rows: rows of a class, and rows in which one number is at most another."""
 
     of_class: Class | None
     order: Order | None
@@ -60,15 +60,15 @@ class Made:
     ordered: pa.Table | None = None
     train_cpu_s: float | None = None
     rows_a_cpu_s: float | None = None
-    """as what each gives: ours writes Parquet, the peers make a table"""
+    """format: aepipe writes Parquet, the peers return a table"""
 
 
 Maker = Callable[[pa.Table, Asked, int], Made]
-"""(training rows, what is asked, seed)"""
+"""(training rows, request, seed)"""
 
 
 def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """Job file, `aepipe train` with its defaults and `aepipe sample`, each as a person would call it."""
+    """Write a job file, then run `aepipe train` with its defaults and `aepipe sample`, as a user would."""
     from aepipe.jobs.sample.sample import sample
     from aepipe.jobs.train.train import train as train_job
 
@@ -102,14 +102,14 @@ def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
 
 
 def copula(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """The Gaussian copula of `synthesis_copula`."""
+    """Draw from the Gaussian copula of `synthesis_copula`."""
     model, train_cpu_s = _timed(lambda: GaussianCopula(train, seed=seed))
     seeds = iter(range(seed + 1, seed + 4))
     return _by_rejection(lambda rows: model.sample(rows, seed=next(seeds)), train, asked, train_cpu_s)
 
 
 def tvae(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """SDV's TVAE at its defaults, on the CPU; it takes no missing values."""
+    """Draw from SDV's TVAE at its defaults, on the CPU; it takes no missing values."""
     import torch
     from ctgan import TVAE
 
@@ -123,7 +123,7 @@ def tvae(train: pa.Table, asked: Asked, seed: int) -> Made:
 
 
 def tabular_argn(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """mostlyai's TabularARGN at its defaults, on the CPU."""
+    """Draw from mostlyai's TabularARGN at its defaults, on the CPU."""
     from mostlyai.engine import TabularARGN
 
     model = TabularARGN(device="cpu", random_state=seed)
@@ -132,7 +132,7 @@ def tabular_argn(train: pa.Table, asked: Asked, seed: int) -> Made:
 
 
 def real_rows(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """The training rows themselves: how good rows can be."""
+    """Return the training rows themselves, the best rows that a maker could draw."""
     return Made(train, train, None if asked.of_class is None else asked.of_class.of(train))
 
 

@@ -1,4 +1,4 @@
-"""Quality of synthetic rows in numbers: the measures of the quality gate, and what shapes and trends do not see."""
+"""Measures of synthetic rows: the measures of the quality gate, and more that shapes and pair trends do not cover."""
 
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ def measured(train: pa.Table, held_out: pa.Table, made: pa.Table, many: pa.Table
 
 
 def of_class(held_out: pa.Table, made: pa.Table, *, seed: int) -> Values:
-    """How well trees tell rows of one class that were asked for from held-out ones of it."""
+    """Measure how well trees tell drawn rows of one class from held-out ones."""
     columns, (kept, drawn) = align([held_out, made])
     return {"class_trees": two_sample(columns, kept, drawn, seed=seed).trees.value}
 

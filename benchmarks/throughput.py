@@ -1,4 +1,4 @@
-"""A night's rows from Parquet to Parquet: aepipe, what people write today, and what the machine needs at least.
+"""Score a night from Parquet to Parquet: aepipe, common scripts, and lower bounds of the machine.
 
 python -m benchmarks.throughput [--quick]; `pip install "ray[data]<2.64" pyod` too, or their rows are left
 out. Tables of some GB are made once, in --folder.
@@ -36,7 +36,7 @@ _LIMIT_S = 600
 
 
 class Task(NamedTuple):
-    """One process."""
+    """Work of one process."""
 
     who: str
     night: Night
@@ -47,13 +47,17 @@ class Task(NamedTuple):
 
 
 def contenders(kind: str) -> list[str]:
-    """Who can score it, as far as installed."""
+    """Return the installed contenders that can score this kind of table."""
     known = [*FLOORS, *on(kind), *COSTS]
     return [who for who in known if importlib.util.find_spec(NEEDS.get(who, "aepipe")) is not None]
 
 
 def perform(task: Task) -> dict[str, float]:
-    """What one process says of one run. Raises RuntimeError with its last words where it fails."""
+    """Run a task in a process of its own and return what it measured.
+
+    Raises:
+        RuntimeError: The process failed; the message has its last output.
+    """
     night = task.night
     # A peer keeps Arrow's default allocator.
     words = [task.who, night.kind.name, night.layout, str(night.rows), str(night.folder)]
@@ -73,7 +77,7 @@ def perform(task: Task) -> dict[str, float]:
 
 
 def starts(folder: Path) -> dict[str, float]:
-    """CPU seconds of `aepipe --help`, and of `aepipe score` on a partition of 1,000 rows; medians of five."""
+    """Return CPU seconds of `aepipe --help` and of `aepipe score` on a partition of 1,000 rows; medians of five."""
     aepipe = str(Path(sys.executable).with_name("aepipe"))
     night = Night(KINDS[NUMBERS], PLAIN, 1_000, folder)
     ready(night)
@@ -86,7 +90,7 @@ def starts(folder: Path) -> dict[str, float]:
 
 
 def _cpu_s(words: Sequence[str]) -> float:
-    """Of a command that succeeds, in a process of its own."""
+    """Return the CPU seconds of a command that runs in a process of its own and must succeed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(words, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -94,7 +98,7 @@ def _cpu_s(words: Sequence[str]) -> float:
 
 
 def tasks(asked: argparse.Namespace) -> Iterator[Task]:
-    """All of one round, who takes turns one after another."""
+    """Yield all tasks of one round, interleaved."""
     meant = command.chosen([*FLOORS, *CONTENDERS, *COSTS], asked.only)
     for kind in command.chosen(KINDS, asked.kinds):
         for layout in LAYOUTS if kind == NUMBERS else (PARTS,):
@@ -103,14 +107,14 @@ def tasks(asked: argparse.Namespace) -> Iterator[Task]:
 
 
 def memory_tasks(asked: argparse.Namespace) -> list[Task]:
-    """aepipe alone, on few and on many rows."""
+    """Return tasks that measure the memory of aepipe on few and on many rows."""
     sizes = [rows // _share(asked) for rows in MEMORY_ROWS]
     nights = [Night(KINDS[NUMBERS], layout, rows, asked.folder) for layout in (PARTS, PLAIN) for rows in sizes]
     return [Task(OURS, night) for night in nights]
 
 
 def measure(asked: argparse.Namespace, store: Store) -> None:
-    """Every contender on every night, in turns, as often as asked; then memory and start."""
+    """Run all contenders on all nights, interleaved, as often as asked, then measure memory and start."""
     # What is added is measured by medians of its own.
     known, done = list(tasks(asked)), store.read()
     rounds = [(0, [task for task in known if task.who in COSTS])]

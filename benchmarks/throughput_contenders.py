@@ -29,15 +29,15 @@ Scorer = Callable[[Arrays], Arrays]
 OURS, TORCH, RAY, PYOD = "aepipe", "pandas + torch", "Ray Data + onnxruntime", "PyOD"
 WHOLE = "pandas + onnxruntime, one call per file"
 ONLY_ON = {WHOLE: ("numbers", "mixed"), TORCH: ("numbers", "images"), RAY: ("numbers",), PYOD: ("numbers",)}
-"""Kinds of tables: a script in torch for categories would be another network, or most of a library."""
+"""Kinds of tables for scripts in torch: with categories, a script would need another network."""
 
 BATCHES = (1_024, 2_048, 4_096, 16_384, 65_536)
-"""Rows of a call that are tried for a peer; the fastest counts."""
+"""Batch sizes that are tried for a peer; the fastest counts."""
 _TRIED_ROWS = 65_536
 
 
 def ours(night: Night) -> Work:
-    """`aepipe score`, everything on."""
+    """Return a function that runs `aepipe score` with all of its features."""
     from aepipe.jobs.score import score
 
     def work() -> Mapping[str, float]:
@@ -54,7 +54,7 @@ def ours(night: Night) -> Work:
 
 
 class _Frames:
-    """What a script in pandas does around a network."""
+    """Steps of a pandas script before and after the network."""
 
     def __init__(self, night: Night) -> None:
         self.bundle = Bundle.open(night.bundle)
@@ -65,7 +65,7 @@ class _Frames:
         self.reasons = list(self.bundle.manifest.reason_names)
 
     def encoded(self, frame: Any) -> Arrays:
-        """The arrays that the network takes."""
+        """Return the arrays that the network takes."""
         import pandas as pd
 
         if not self.numbers:
@@ -78,7 +78,7 @@ class _Frames:
         return arrays
 
     def write(self, frame: Any, found: Arrays, name: str) -> None:
-        """Scores and features, as Parquet."""
+        """Write scores and features as Parquet."""
         import pandas as pd
 
         scores = self.scores(found, lambda codes: pd.Categorical.from_codes(codes, pd.Index(self.reasons)))
@@ -88,7 +88,7 @@ class _Frames:
             written.to_parquet(self.out / f"{sheet}-{name}.parquet", index=False)
 
     def scores(self, found: Arrays, named: Callable[[Any], Any]) -> dict[str, Any]:
-        """Columns of scores, p-values, alarms and reasons. named: codes of reasons to their names."""
+        """Return columns of scores, p-values, alarms and reasons; `named` maps codes of reasons to their names."""
         calibration = self.bundle.calibration
         ordered, n = np.asarray(calibration.scores), calibration.n
         p_values = (1 + n - np.searchsorted(ordered, found["score"])) / (n + 1)
@@ -100,7 +100,7 @@ class _Frames:
 
 
 def latents(found: Arrays) -> dict[str, Any]:
-    """A column for each latent."""
+    """Return a column for each latent."""
     return {f"z_{at:03d}": values for at, values in enumerate(found["z"].T)}
 
 
@@ -111,7 +111,7 @@ def _in_batches(scorer: Scorer, arrays: Arrays, rows: int) -> Arrays:
 
 
 def _some(night: Night) -> Any:
-    """As many rows as batch sizes are tried on."""
+    """Return the rows on which batch sizes are tried."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -125,7 +125,7 @@ def _best_batch(scorer: Scorer, arrays: Arrays) -> int:
 
 
 def _fastest(scores: Callable[[int], object]) -> int:
-    """The batch size at which a call takes the least time."""
+    """Return the batch size with which a call takes the least time."""
 
     def seconds(rows: int) -> float:
         began = time.perf_counter()
@@ -136,7 +136,7 @@ def _fastest(scores: Callable[[int], object]) -> int:
 
 
 def _with_pandas(night: Night, make: Callable[[Bundle], Scorer], *, in_batches: bool = True) -> Work:
-    """`read_parquet`, a network, `to_parquet`, a file at a time."""
+    """Return a function that scores file by file with `read_parquet`, a network and `to_parquet`."""
     import pandas as pd
 
     frames = _Frames(night)
@@ -165,7 +165,7 @@ def _onnxruntime(bundle: Bundle, *, threads: int = 0) -> Scorer:
 
 
 def _torch(bundle: Bundle) -> Scorer:
-    """A network of the same widths in torch, its squared errors and the greatest three of them."""
+    """Return a torch network of the same widths, its squared errors and their three largest."""
     import torch
     from torch import nn
 
@@ -197,7 +197,7 @@ def _table_network(nn: Any, width: int) -> Any:
 
 
 def _images_network(nn: Any) -> Any:
-    """The layers of the trunk `conv` for images of 28 x 28."""
+    """Return the layers of the backbone `conv` for images of 28 x 28."""
     encoder = [nn.Conv2d(1, 32, 3, 2, 1), nn.SiLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.SiLU()]
     grown = [nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.SiLU()]
     decoder = [nn.Linear(16, 64 * 49), nn.SiLU(), nn.Unflatten(1, (64, 7, 7)), *grown, nn.Conv2d(16, 1, 3, 1, 1)]
@@ -205,7 +205,7 @@ def _images_network(nn: Any) -> Any:
 
 
 def ray(night: Night) -> Work:
-    """Ray Data: `read_parquet`, an actor a core with the exported scorer, `write_parquet`."""
+    """Return a function that scores with Ray Data, with one actor per core that runs the exported scorer."""
     ray = importlib.import_module("ray")
     importlib.import_module("ray.data")
     cores = os.cpu_count() or 1
@@ -233,7 +233,7 @@ def ray(night: Night) -> Work:
 
 
 def pyod(night: Night) -> Work:
-    """PyOD's AutoEncoder of the same widths: `read_parquet`, `decision_function`, `to_parquet` of the score."""
+    """Return a function that scores with PyOD's AutoEncoder of the same widths and writes Parquet."""
     import pandas as pd
     from pyod.models.auto_encoder import AutoEncoder
 
@@ -256,7 +256,7 @@ def pyod(night: Night) -> Work:
 
 
 def on(kind: str) -> list[str]:
-    """Who scores tables of this kind."""
+    """Return the contenders that score tables of this kind."""
     return [who for who in CONTENDERS if kind in ONLY_ON.get(who, (kind,))]
 
 

@@ -17,7 +17,7 @@ _REPEATS = 3
 
 
 def costs(night: Night) -> Work:
-    """CPU seconds of each, for all rows of the night: medians of three differences or calls."""
+    """Return a function that measures the CPU seconds of each step for all rows of the night, medians of three."""
 
     def work() -> Mapping[str, float]:
         written = outputs(night)
@@ -52,7 +52,7 @@ def _median(call: Callable[[], object]) -> float:
 
 
 def _difference(more: Callable[[], object], less: Callable[[], object]) -> float:
-    """Of calls that take turns."""
+    """Return the difference in CPU seconds of two calls that are interleaved."""
     taken = [(_cpu_s(more), _cpu_s(less)) for _ in range(_REPEATS)]
     return float(np.median([first for first, _ in taken]) - np.median([second for _, second in taken]))
 
@@ -62,7 +62,7 @@ def _without(tables: list[pa.Table], prefix: str) -> list[pa.Table]:
 
 
 def _infer(night: Night, *, reasons: bool) -> Callable[[], object]:
-    """The scorer as it is, or the part of its graph that answers latents and scores."""
+    """Return a function that runs the whole scorer, or the part that returns latents and scores."""
     bundle = Bundle.open(night.bundle)
     onnx, info = bundle.part("scorer")
     kept = [port.name for port in info.outputs if reasons or not port.name.startswith("reason")]
@@ -70,7 +70,7 @@ def _infer(night: Night, *, reasons: bool) -> Callable[[], object]:
 
 
 def _pruned(onnx: bytes, outputs: list[str]) -> bytes:
-    """The graph with these outputs and what they need alone."""
+    """Return the graph reduced to these outputs and what they need."""
     import onnx as graphs
 
     from aepipe.export.graph_split import extract_subgraph
@@ -93,7 +93,7 @@ def _p_values(night: Night, tables: list[pa.Table]) -> Callable[[], object]:
 
 
 def _fsync(night: Night) -> float:
-    """Seconds on the clock, for outputs of this size that were just written."""
+    """Return the wall seconds of fsync for newly written outputs of this size."""
     waited = 0.0
     for path in output_files(night):
         copy = night.folder / "cost.parquet"

@@ -1,4 +1,4 @@
-"""What a night costs at least: reading its columns alone, running the graph alone on resident rows, writing alone."""
+"""Lower bounds of the cost of a night: only reading, only running the graph on rows in memory, only writing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ from benchmarks.throughput_tables import Night
 
 BLOCK = 32_768
 _RESIDENT = 32
-"""Batches that the graph runs over again and again; they stay out of the nearest caches, as rows that were read do."""
+"""Batches that the graph runs on in turn: enough to exceed the nearest caches, as rows from a file do."""
 
 Work = Callable[[], Mapping[str, float] | None]
 
 
 def read(night: Night, *, checked: bool = False) -> Work:
-    """Arrow's batches of every file, without checksums unless they are asked for."""
+    """Return a function that reads Arrow batches of all files, by default without checksums."""
     columns = list(Bundle.open(night.bundle).encoding.columns_read)
 
     def work() -> None:
@@ -36,13 +36,13 @@ def read(night: Night, *, checked: bool = False) -> Work:
 
 
 def infer(night: Night) -> Work:
-    """The scorer graph on one thread, as many rows as the night has, encoded and in memory."""
+    """Return a function that runs the scorer on one thread for the rows of the night, encoded and in memory."""
     bundle = Bundle.open(night.bundle)
     return over_resident(night, bundle, bundle.part("scorer")[0])
 
 
 def over_resident(night: Night, bundle: Bundle, onnx: bytes) -> Callable[[], None]:
-    """A graph over and over the night's first rows, as many rows as the night has."""
+    """Return a function that runs a graph on the first rows of the night as often as all rows would need."""
     size = batch_rows(bundle.encoding.layout, asked=BATCH_ROWS, device="cpu")
     session = Session(onnx, device="cpu")
     rows = next(pq.ParquetFile(night.files[0]).iter_batches(_RESIDENT * size))
@@ -60,12 +60,12 @@ def over_resident(night: Night, bundle: Bundle, onnx: bytes) -> Callable[[], Non
 
 
 def write(night: Night) -> Work:
-    """The night's own outputs from memory into files, without checksums, digests or waiting for the disk."""
+    """Return a function that writes the outputs of the night from memory, without checksums, digests or fsync."""
     return writing(night, outputs(night))
 
 
 def writing(night: Night, tables: Sequence[pa.Table], *, checked: bool = False) -> Callable[[], None]:
-    """These tables into files of the night's folder, as aepipe encodes them."""
+    """Return a function that writes these tables to files in the folder of the night, encoded as by aepipe."""
 
     def work() -> None:
         for at, table in enumerate(tables):
@@ -79,7 +79,7 @@ def writing(night: Night, tables: Sequence[pa.Table], *, checked: bool = False) 
 
 
 def outputs(night: Night) -> list[pa.Table]:
-    """What aepipe writes of the night, which it has scored when this returns."""
+    """Score the night and return what aepipe wrote."""
     from aepipe.jobs.score import score
 
     score(night.job_path)
@@ -87,7 +87,7 @@ def outputs(night: Night) -> list[pa.Table]:
 
 
 def output_files(night: Night) -> list[Path]:
-    """What aepipe has written of the night."""
+    """Return the files that aepipe wrote for the night."""
     return [path for path in sorted(night.out.rglob("part-*.parquet")) if ".aepipe" not in path.parts]
 
 

@@ -20,7 +20,7 @@ _ROUNDS = 5
 
 
 class _NoHash:
-    """Hasher that takes nothing in."""
+    """Hasher that ignores its input."""
 
     def update(self, data: object) -> None:
         """Do nothing."""
@@ -51,7 +51,7 @@ def unprotected() -> Iterator[None]:
 
 
 def protection(night: Night) -> Mapping[str, float]:
-    """Wall seconds with and without: medians of runs that take turns."""
+    """Return wall seconds with and without checks, as medians of interleaved runs."""
     from aepipe.jobs.score import score
 
     taken: dict[str, list[float]] = {WITH: [], WITHOUT: []}

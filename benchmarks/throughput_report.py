@@ -19,7 +19,7 @@ _STAGES = ("digest", "read", "encode", "infer", "write", "commit")
 
 
 class Ran(NamedTuple):
-    """Who scored what."""
+    """Contender, table and layout of a run."""
 
     kind: str
     layout: str
@@ -36,7 +36,7 @@ class Ran(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What a figure must reach."""
+    """Bound that a figure must reach."""
 
     title: str
     value: float
@@ -52,7 +52,7 @@ Medians = Mapping[str, float]
 
 
 def medians(results: Sequence[Result]) -> dict[str, Medians]:
-    """Of every experiment's runs."""
+    """Return the median of the runs of each experiment."""
     runs: dict[str, list[Mapping[str, float]]] = {}
     for result in results:
         runs.setdefault(result.experiment, []).append(result.values)
@@ -65,7 +65,7 @@ def medians(results: Sequence[Result]) -> dict[str, Medians]:
 
 
 def section(results: Sequence[Result], *, share: int = 1) -> str:
-    """Everything that was measured of throughput."""
+    """Return all results on throughput."""
     found = medians(results)
     lines = [
         "## Throughput",
@@ -101,7 +101,7 @@ def section(results: Sequence[Result], *, share: int = 1) -> str:
 
 
 def goals(of_night: Mapping[str, Medians]) -> Iterator[Goal]:
-    """Return the goals for a night, relative to the other contenders."""
+    """Yield the goals for a night, relative to the other contenders."""
     ours = of_night[OURS]
     yield Goal("wall seconds over the ideal", ours["wall_s"] / ideal_s(of_night), 1.25, at_most=True)
     for who in (each for each in of_night if each.startswith("pandas")):
@@ -117,17 +117,17 @@ def goals(of_night: Mapping[str, Medians]) -> Iterator[Goal]:
 
 
 def ideal_s(of_night: Mapping[str, Medians]) -> float:
-    """CPU seconds of the floors over the cores."""
+    """Return the CPU seconds of the lower bounds divided by the cores."""
     return sum(of_night[floor]["cpu_s"] for floor in FLOORS) / (os.cpu_count() or 1)
 
 
 def added_s(of_night: Mapping[str, Medians]) -> float:
-    """CPU seconds of checksums, digests, reasons and p-values."""
+    """Return the CPU seconds of checksums, digests, reasons and p-values."""
     return sum(max(0.0, value) for name, value in of_night[_COSTS].items() if name.endswith("_s") and _is_added(name))
 
 
 def protection_share(added: Mapping[str, float]) -> float:
-    """Percent of the wall seconds of scoring that its checks take."""
+    """Return the percentage of the wall time of scoring that its checks take."""
     return 100 * (added[WITH] - added[WITHOUT]) / added[WITH]
 
 

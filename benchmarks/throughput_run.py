@@ -22,7 +22,7 @@ _KB_A_MB = 1 << 10
 
 
 def run(name: str, night: Night) -> dict[str, float]:
-    """wall_s and cpu_s of the work, peak_mb of the process, and what else a contender says."""
+    """Return wall_s and cpu_s of the work, peak_mb of the process, and further figures of a contender."""
     work = {**CONTENDERS, **FLOORS, **COSTS}[name](night)
     shutil.rmtree(night.out, ignore_errors=True)
     os.sync()
@@ -35,13 +35,13 @@ def run(name: str, night: Night) -> dict[str, float]:
 
 
 def _busy_s() -> float:
-    """Seconds that the machine's cores have worked since it started."""
+    """Return the seconds for which the machine's cores have been busy since it started."""
     values = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return (sum(values) - values[3] - values[4] - values[7]) / _TICKS
 
 
 def _peak_mb() -> float:
-    """Of this process alone: what getrusage says begins with the memory of the process that started it."""
+    """Return the peak memory of this process alone; that of getrusage starts with the parent's memory."""
     status = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line for line in status if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / _KB_A_MB

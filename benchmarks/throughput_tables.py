@@ -1,4 +1,4 @@
-"""The tables that nights are scored of, and the bundles that score them: made once, kept in a folder."""
+"""Tables of the nights and the bundles that score them: generated once and kept in a folder."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ Sections = Mapping[str, Mapping[str, object]]
 
 
 class Kind(NamedTuple):
-    """A sort of table."""
+    """A kind of table."""
 
     name: str
     title: str
@@ -34,13 +34,13 @@ class Kind(NamedTuple):
     make: Callable[[np.random.Generator, int, int], pa.Table]
     """generator, id of the first row, rows -> the table"""
     sections: Sections
-    """of the job"""
+    """sections of the job"""
     epochs: int = 3
-    """How well a network fits changes nothing of how fast it is."""
+    """The speed of a network does not depend on its fit."""
 
 
 def _numbers(generator: np.random.Generator, begin: int, rows: int, *, columns: int = COLUMNS) -> pa.Table:
-    """Columns that hang together by a few factors, each with noise of its own."""
+    """Generate columns that depend on a few factors, each with noise of its own."""
     mixing = np.random.default_rng(1).standard_normal((FACTORS, columns), dtype=np.float32)
     factors = generator.standard_normal((rows, FACTORS), dtype=np.float32)
     values = factors @ mixing + 0.5 * generator.standard_normal((rows, columns), dtype=np.float32)
@@ -53,7 +53,7 @@ def _numbers(generator: np.random.Generator, begin: int, rows: int, *, columns: 
 
 
 def _mixed(generator: np.random.Generator, begin: int, rows: int) -> pa.Table:
-    """As many columns, ten of them text of 4 to 40 values, which follow the numbers."""
+    """Generate the same number of columns, ten of them texts of 4 to 40 values that depend on the numbers."""
     table = _numbers(generator, begin, rows, columns=COLUMNS - CATEGORIES)
     for at in range(CATEGORIES):
         sizes = 4 * (at + 1)
@@ -65,7 +65,7 @@ def _mixed(generator: np.random.Generator, begin: int, rows: int) -> pa.Table:
 
 
 def _images(generator: np.random.Generator, begin: int, rows: int) -> pa.Table:
-    """A bright blob on a dark ground with some noise, in raw bytes."""
+    """Generate bright blobs on a dark noisy background, as raw bytes."""
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     images = np.empty((rows, SIDE, SIDE), np.uint8)
     for at in range(0, rows, 10_000):
@@ -125,13 +125,13 @@ class Night(NamedTuple):
 
     @property
     def bundle(self) -> Path:
-        """The folder of the kind's only version."""
+        """Return the folder of the kind's only version."""
         (version,) = (path for path in (self.folder / "exported" / self.kind.name).iterdir() if path.is_dir())
         return version
 
 
 def ready(night: Night) -> None:
-    """The night's files, its job and its bundle are there."""
+    """Write the files, the job and the bundle of the night, unless they exist."""
     if not night.data.exists():
         staged = night.data.with_suffix(".tmp")
         shutil.rmtree(staged, ignore_errors=True)
@@ -142,7 +142,7 @@ def ready(night: Night) -> None:
 
 
 def learn(night: Night) -> None:
-    """The kind's bundle, by a job that learns from rows of its own."""
+    """Train the bundle of the kind, by a job with training rows of its own."""
     from aepipe.jobs.train.train import train_job  # loads torch, whose memory would count as that of whoever scores
 
     path = night.folder / f"{night.kind.name}-learned" / "rows.parquet"
@@ -190,7 +190,7 @@ def _sections(night: Night, data: Path) -> dict[str, Any]:
 
 
 def _job_file(night: Night) -> str:
-    """TOML of the job: text, numbers, truth and lists of these are written as JSON writes them."""
+    """Return the job as TOML; strings, numbers, booleans and lists are written as in JSON."""
     lines: list[str] = []
     for name, section in _sections(night, night.data).items():
         if name == "name":

@@ -1,4 +1,4 @@
-"""Rows that training takes in a second: aepipe's loop, pythae's trainer, PyOD's AutoEncoder and a plain loop in torch.
+"""Training rows per second: aepipe's loop, pythae's trainer, PyOD's AutoEncoder and a plain loop in torch.
 
 python -m benchmarks.training [--no-page], with pythae and pyod installed, or their rows are left out.
 """
@@ -42,14 +42,14 @@ Floats = NDArray[np.float32]
 
 
 class Run(NamedTuple):
-    """One training: rows per second, and the loss of every epoch where it is the VAE's, in nats per row."""
+    """One training: rows per second, and for a VAE the loss of each epoch, in nats per row."""
 
     rows_per_s: float
     losses: tuple[float, ...] = ()
 
 
 def rows_of(seed: int) -> Floats:
-    """Columns of a few factors with noise, standardised."""
+    """Generate standardised columns of a few factors with noise."""
     generator = np.random.default_rng(seed)
     mixing = generator.standard_normal((FACTORS, COLUMNS))
     rows = generator.standard_normal((ROWS, FACTORS)) @ mixing + generator.standard_normal((ROWS, COLUMNS))
@@ -57,7 +57,7 @@ def rows_of(seed: int) -> Floats:
 
 
 def ours(rows: Floats, seed: int) -> Run:
-    """The family `vae` with sigma 1, whose loss is then half the squared error and the KL, as pythae's."""
+    """Train the family `vae` with sigma 1, whose loss is then half the squared error plus the KL, as in pythae."""
     names = tuple(f"c{column}" for column in range(COLUMNS))
     layout = Layout(columns=names, numbers=tuple(Number(name=name, column=at) for at, name in enumerate(names)))
     section = {"family": "vae", "trunk": "mlp", "hidden": (HIDDEN,), "latent": LATENTS, "sigma": 1.0}
@@ -71,7 +71,7 @@ def ours(rows: Floats, seed: int) -> Run:
 
 
 def pythae(rows: Floats, seed: int) -> Run:
-    """Its own trainer, Adam at .001, of a VAE with the same layers."""
+    """Train a VAE with the same layers by pythae's own trainer, with Adam at .001."""
     with zoo_peers.no_progress():
         trainer = zoo_peers.table_trainer(rows, latent=LATENTS, hidden=HIDDEN, batch_rows=BATCH_ROWS, seed=seed)
         for group in trainer.optimizer.param_groups:
@@ -83,7 +83,7 @@ def pythae(rows: Floats, seed: int) -> Run:
 
 
 def plain(rows: Floats, seed: int) -> Run:
-    """What people write: batches of a DataLoader, Adam at .001."""
+    """Train with a plain loop over a DataLoader, with Adam at .001."""
     torch.manual_seed(seed)
     encode = zoo_peers.WithShortcut(COLUMNS, (HIDDEN,), 2 * LATENTS)
     decode = zoo_peers.WithShortcut(LATENTS, (HIDDEN,), COLUMNS)
@@ -111,7 +111,7 @@ def _negative_elbo(answer: Tensor, decode: Callable[[Tensor], Tensor], x: Tensor
 
 
 def pyod(rows: Floats, seed: int) -> Run:
-    """An autoencoder of these widths, in the same batches; its `fit` scores the rows too."""
+    """Train an autoencoder of these widths with the same batches; its `fit` also scores the rows."""
     from pyod.models.auto_encoder import AutoEncoder
 
     model = AutoEncoder(
@@ -132,12 +132,12 @@ TRAINERS: Mapping[str, tuple[str, Callable[[Floats, int], Run]]] = {
 
 
 def medians(runs: Mapping[str, Sequence[Run]]) -> dict[str, Run]:
-    """Of each trainer the run in the middle."""
+    """Return the median run of each trainer."""
     return {name: sorted(each)[len(each) // 2] for name, each in runs.items()}
 
 
 def section(found: Mapping[str, Run]) -> str:
-    """The table of what was measured, and the curves."""
+    """Return the table of the figures, and the curves."""
     verdict = ""
     if PYTHAE in found:
         ratio = found[OURS].rows_per_s / found[PYTHAE].rows_per_s

@@ -1,4 +1,4 @@
-"""CPU and wall seconds of what people wait for: training, export, reports, small nights, graphs, runs without work.
+"""CPU and wall seconds of the steps that users wait for: training, export, reports, small nights, runs without work.
 
 python -m benchmarks.waiting [--before CHECKOUT] [--nights N] [--folder FOLDER] [--only STEP ...] [--no-page]
 

@@ -29,7 +29,7 @@ NAME = "zoo"
 
 
 class Task(NamedTuple):
-    """One experiment with one seed, as it travels to a process."""
+    """One experiment with one seed, as it is sent to a process."""
 
     experiment: str
     seed: int
@@ -67,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def key(experiment: Experiment, scale: Scale) -> str:
-    """What a result of it is kept under."""
+    """Return the key of a result in the store."""
     return key_of({"name": experiment.name, **experiment.configuration, "scale": scale._asdict()})
 
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tasks(chosen: Iterable[Experiment], scale: Scale, asked: argparse.Namespace) -> Iterator[Task]:
-    """What has no result yet. Experiments that lack something are named and left out."""
+    """Yield the tasks without a result; skip experiments whose packages are missing and print them."""
     found = {} if asked.fresh else Store(asked.results, NAME).read()
     done = {name for name, result in found.items() if not result.values.get(FAILED_LOOKS)}
     for experiment in chosen:
@@ -100,7 +100,7 @@ def _tasks(chosen: Iterable[Experiment], scale: Scale, asked: argparse.Namespace
 
 
 def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
-    """All tasks; how many failed."""
+    """Run all tasks and return the number of failures."""
     if not tasks:
         return 0
     known = experiments()
@@ -113,7 +113,7 @@ def _run(tasks: Sequence[Task], store: Store, *, workers: int) -> int:
 
 
 def _results(known: Mapping[str, Experiment], scale: Scale, store: Store) -> list[Result]:
-    """Those of the experiments as they are configured now, in their order."""
+    """Return the stored results of the experiments as they are configured now, in their order."""
     done = store.read()
     keys = {key(experiment, scale): place for place, experiment in enumerate(known.values())}
     mine = [result for result in done.values() if result.key in keys]

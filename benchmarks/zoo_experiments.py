@@ -1,4 +1,4 @@
-"""The experiments: which model is trained, for how long, and what is looked at in it."""
+"""The experiments: the model that each trains, its epochs and its measurements."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -20,7 +20,7 @@ BERNOULLI: Mapping[str, object] = {**MLP, "pixels": "bernoulli"}
 NOISY: Mapping[str, object] = {"corruption": "gaussian", "corruption_amount": NOISE}
 TC_WEIGHT, CRITIC_WEIGHT = 6.0, 10.0
 TC_WEIGHT_AS_BLURRED = 12.0
-"""With it our pictures are as blurred as pythae's at 6, so that total correlations are compared at the same MSE."""
+"""With this weight aepipe's MSE equals that of pythae with 6, so that total correlations are compared at equal MSE."""
 
 OURS: Mapping[str, Mapping[str, object]] = {
     "pca": {"family": "pca", "latent": 16},
@@ -63,7 +63,7 @@ OURS: Mapping[str, Mapping[str, object]] = {
     },
     "binary_ae": {"family": "binary_ae", **MLP, "latent": 64},
 }
-"""[model] of every experiment: the one place to edit when a family's options change their names."""
+"""Section [model] of every experiment."""
 
 PEERS: Mapping[str, tuple[str, int, Mapping[str, object]]] = {
     "pythae-vae": ("VAE", 16, {"reconstruction_loss": "bce"}),
@@ -72,7 +72,7 @@ PEERS: Mapping[str, tuple[str, int, Mapping[str, object]]] = {
     "pythae-vq_vae": ("VQVAE", 32, {"num_embeddings": CODES, "use_ema": True}),
     "pythae-adversarial_ae": ("Adversarial_AE", 8, {}),
 }
-"""Class, latents (numbers of a code) and options of pythae's models; what is not named is its default."""
+"""Class, number of latents and options of pythae's models; other options have their defaults."""
 
 EPOCHS: Mapping[str, int] = {
     "ae-10s": 3,
@@ -87,7 +87,7 @@ EPOCHS: Mapping[str, int] = {
     "vrnn-without-z": 14,
     "pca": 1,
 }
-"""At most, where it is not 40; an experiment has no more than its peer."""
+"""Most epochs if not 40; an experiment has no more than its peer."""
 
 BATCHES: Mapping[str, int] = {
     "vq_vae": 64,
@@ -97,7 +97,7 @@ BATCHES: Mapping[str, int] = {
     "vrnn": 128,
     "vrnn-without-z": 128,
 }
-"""Rows of a step, where they are not 256: few epochs of costly rows learn more from more steps."""
+"""Batch size if not 256: with few epochs of expensive rows, more steps learn more."""
 
 OTHERWISE_EPOCHS, BATCH_ROWS, SHAPES_EPOCHS, SHAPES_SEEDS = 40, 256, 300, 5
 
@@ -162,7 +162,7 @@ LOOKS_ADDED: Mapping[str, tuple[Look, ...]] = {
     "vq_vae-fsq": (looks.codebook,),
     "vq_vae-residual": (looks.codebook,),
 }
-"""Looks that no key of a result names: results without them stay valid and lack their figures."""
+"""Measurements that are not part of the key of a result: results without them stay valid and lack their figures."""
 
 SECOND: tuple[str, ...] = (
     "anchors",
@@ -186,28 +186,28 @@ SECOND: tuple[str, ...] = (
     "vq_vae-fsq",
     "vq_vae-residual",
 )
-"""Families and options that were added later, and what they are compared with."""
+"""Families and options that were added later, and their counterparts."""
 
 _SHAPES = ("vae", "beta_tcvae", "factor_vae")
 _SHAPES_LATENTS, _INFORMATION_DRAWS = 10, 8
 
 
 class Experiment(NamedTuple):
-    """One run a seed, on its own."""
+    """An experiment, run once per seed."""
 
     name: str
     run: Callable[[World, int], Mapping[str, float]]
     configuration: Mapping[str, object]
-    """whatever changes its numbers, for the key of its results"""
+    """settings that change its numbers, for the key of its results"""
     family: str | None = None
-    """of aepipe, that must be there"""
+    """families of aepipe that it needs"""
     of_peer: bool = False
     seeds: int | None = None
     """number, if it differs from the number requested"""
 
     @property
     def lacks(self) -> str | None:
-        """What keeps it from running, or nothing."""
+        """Return what keeps it from running, or nothing."""
         if self.of_peer and not zoo_peers.there():
             return zoo_peers.MISSING
         if self.family is not None and not zoo_models.there(self.family):
@@ -216,7 +216,7 @@ class Experiment(NamedTuple):
 
 
 def experiments() -> dict[str, Experiment]:
-    """All of them by name, in the order in which they run."""
+    """Return all experiments by name, in the order in which they run."""
     made = [Experiment("anchors", _anchors, {"looks": "frechet"}, seeds=1)]
     made += [_ours(name) for name in OURS]
     made += [_peer(name) for name in PEERS]
@@ -269,7 +269,7 @@ def _peer(name: str) -> Experiment:
 
 
 def _looked_at(name: str, world: World, subject: zoo_models.Subject, seed: int) -> dict[str, float]:
-    """The numbers of every look. One that fails costs its own numbers only, not the minutes of training before it."""
+    """Return the numbers of all measurements; a failing one loses its own numbers only."""
     values: dict[str, float] = {FAILED_LOOKS: 0}
     for look in (*LOOKS[name], *LOOKS_ADDED.get(name, ())):
         if look is looks.determinism and world.scale.name == "small":
@@ -292,7 +292,7 @@ def _configuration(name: str, options: Mapping[str, object], epochs: int) -> dic
 
 
 def _anchors(world: World, seed: int) -> Mapping[str, float]:
-    """The ends of the Frechet scale: real rows against real rows, noise against real rows."""
+    """Return the ends of the Frechet scale: real rows against real rows, and noise against real rows."""
     noise = np.random.default_rng(seed).random((world.scale.samples, 784)).astype(np.float32)
     reference, held_out = world.fashion.reference, world.fashion.held_out
     real = world.classifier.labels(shares(reference.images)) == reference.labels

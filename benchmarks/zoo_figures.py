@@ -10,22 +10,22 @@ Numbers = Mapping[str, Mapping[int, Mapping[str, float]]]
 
 
 class Figure(NamedTuple):
-    """One line of the table."""
+    """A row of the table."""
 
     label: str
     experiment: str
     number: str
     low: float | None = None
     high: float | None = None
-    """bounds of the mean: of the number itself, or of `how` it stands against another one"""
+    """bounds of the mean of the number, or of its comparison `how` with another one"""
     against: tuple[str, str] | None = None
     """experiment and number"""
     how: Literal["value", "ratio", "gap"] = "value"
-    """gap: by how many pooled standard deviations the number is above the other one"""
+    """gap: difference from the other number in pooled standard deviations"""
 
 
 class Reached(NamedTuple):
-    """A measured figure: its numbers by seed, the numbers it is compared with, and the number that is bounded."""
+    """A measured figure: its numbers by seed, the numbers that it is compared with, and the bounded number."""
 
     own: tuple[float, ...]
     other: tuple[float, ...]
@@ -41,7 +41,7 @@ class Reached(NamedTuple):
 
 
 def reached(figure: Figure, numbers: Numbers) -> Reached | None:
-    """The figure of these numbers; None where something that it needs was not measured."""
+    """Return the figure of these numbers; None if a number that it needs was not measured."""
     own = _of_seeds(numbers, figure.experiment, figure.number)
     other = () if figure.against is None else _of_seeds(numbers, *figure.against)
     if not own or (figure.against is not None and not other):
@@ -63,7 +63,7 @@ def _compared(figure: Figure, own: Sequence[float], other: Sequence[float]) -> f
 
 
 def pooled_gap(own: Sequence[float], other: Sequence[float]) -> float:
-    """Mean difference in pooled standard deviations: the root of the mean of the two sample variances.
+    """Return the mean difference in pooled standard deviations: the root of the mean of the two sample variances.
 
     >>> round(pooled_gap([3.0, 5.0], [1.0, 3.0]), 6)
     1.414214
@@ -86,7 +86,7 @@ def _share(label: str, experiment: str, number: str, against: tuple[str, str], h
 
 
 def _better(label: str, experiment: str, number: str, against: tuple[str, str]) -> Figure:
-    """Less than the other by what is not a rounding."""
+    """Return a figure whose goal is to be less than the other number by more than rounding."""
     return _share(label, experiment, number, against, 0.999)
 
 
@@ -174,7 +174,7 @@ FIGURES: tuple[Figure, ...] = (
     _shown("binary_ae, 64 bits: MSE", "binary_ae", "mse"),
     _shown("binary_ae: share of bits in use", "binary_ae", "bits_in_use"),
 )
-"""What is asked of aepipe alone."""
+"""Goals for aepipe alone."""
 
 
 AGAINST_PEERS: tuple[Figure, ...] = (
@@ -217,7 +217,7 @@ AGAINST_PEERS: tuple[Figure, ...] = (
         against=("pythae-vae", "feature_difference"),
     ),
 )
-"""The same measure of aepipe and of pythae; ratios are aepipe's over pythae's."""
+"""The same measures of aepipe and of pythae; ratios are aepipe's value over pythae's."""
 
 
 _BOUND, _VAE = "negative_elbo", "vae-bernoulli"
@@ -289,4 +289,4 @@ SECOND_FIGURES: tuple[Figure, ...] = (
         how="ratio",
     ),
 )
-"""What is asked of families and options that were added later."""
+"""Goals for families and options that were added later."""

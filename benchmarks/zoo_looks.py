@@ -29,7 +29,7 @@ Look = Callable[[World, Subject, int], Mapping[str, float]]
 
 CODES = 256
 NOISE = 0.3
-"""Standard deviation of what held-out pictures are disturbed by, in shares of the greatest pixel."""
+"""Standard deviation of the noise on held-out images, as a share of the greatest pixel value."""
 
 _PRIOR_FACT, _CRITIC_FACT = "prior_nats_per_code", "critic_accuracy"
 """Facts of aepipe's model card that need a network only the family knows."""
@@ -38,13 +38,13 @@ _ENCODED_ROWS = 520
 
 
 def rebuilding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Mean squared error on held-out pictures, and what training took."""
+    """Measure the mean squared error on held-out images, and the cost of training."""
     held_out = world.fashion.held_out
     return {"mse": mean_squared_error(shares(held_out.images), subject.rebuilt(held_out)), **subject.cost._asdict()}
 
 
 def components(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """The error of as many principal components by plain numpy, as they are and cut to pixels that there are."""
+    """Measure the error of the same number of principal components in numpy, both as they are and clipped to [0, 1]."""
     train, held_out = (shares(part.images) for part in (world.fashion.train, world.fashion.held_out))
     rebuilt = through_principal_components(train, held_out, subject.latents)
     return {
@@ -54,36 +54,36 @@ def components(world: World, subject: Subject, seed: int) -> Mapping[str, float]
 
 
 def restoring(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Mean squared error against clean held-out pictures when the model sees them disturbed."""
+    """Measure the mean squared error against clean held-out images when the model sees noisy ones."""
     clean, seen = shares(world.fashion.held_out.images), _disturbed(world.fashion.held_out, seed)
     return {"restored_mse": mean_squared_error(clean, subject.rebuilt(Pictures(seen, world.fashion.held_out.labels)))}
 
 
 def bound(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """-ELBO of held-out pictures, in nats."""
+    """Measure -ELBO of held-out images, in nats."""
     return {"negative_elbo": subject.negative_elbo(world.fashion.held_out, seed)}
 
 
 def dependence(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Total correlation of the aggregated posterior of all training pictures, and latents in use."""
+    """Measure the total correlation of the aggregated posterior of all training images, and the active latents."""
     posteriors = subject.posterior(world.fashion.train)
     correlation = total_correlation(posteriors, draws=world.scale.draws, seed=seed)
     return {"total_correlation": correlation, "active_units": active_units(posteriors)}
 
 
 def from_normal(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Frechet distance of pictures of N(0, I)."""
+    """Measure the Frechet distance of images decoded from N(0, I)."""
     return {"frechet_normal": distance(world, subject.from_normal(world.scale.samples, seed))}
 
 
 def from_mixture(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Frechet distance of pictures of the mixture fitted on training latents."""
+    """Measure the Frechet distance of images from the mixture fitted on training latents."""
     pictures = _ours(subject).from_mixture(world.fashion.train, world.scale.samples, seed)
     return {"frechet_mixture": distance(world, pictures)}
 
 
 def from_flow(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Frechet distance of pictures of the flow and of the mixture, both fitted on the same training latents."""
+    """Measure the Frechet distances of images from the flow and the mixture, fitted on the same training latents."""
     ours = _ours(subject)
     begun = time.process_time()
     pictures = ours.from_mixture(world.fashion.train, world.scale.samples, seed)
@@ -99,7 +99,7 @@ def from_flow(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def sensitivity(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """How far noise on held-out pictures moves their latents, as a share of the distance of two pictures' latents."""
+    """Measure how far noise on held-out images moves their latents, relative to the distance between two images."""
     held_out = world.fashion.held_out
     z = subject.posterior(held_out).mean
     moved = subject.posterior(Pictures(_disturbed(held_out, seed), held_out.labels)).mean - z
@@ -108,7 +108,7 @@ def sensitivity(world: World, subject: Subject, seed: int) -> Mapping[str, float
 
 
 def likelihood(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """-log p of held-out pictures by 64 importance-weighted draws, in nats."""
+    """Measure -log p of held-out images by 64 importance-weighted draws, in nats."""
     return {"negative_log_likelihood": -_ours(subject).facts(world.fashion.held_out, seed)["log_likelihood"]}
 
 
@@ -123,12 +123,12 @@ def obedience(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def codebook(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """How many codes held-out pictures use."""
+    """Count the codes that held-out images use."""
     return {"perplexity": perplexity(subject.codes(world.fashion.held_out), CODES)}
 
 
 def codes_prior(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """The prior over codes against one that knows how often each code is used, and where."""
+    """Compare the prior over codes with one that knows how often each code is used at each position."""
     ours, samples = _ours(subject), world.scale.samples
     train, held_out = ours.codes(world.fashion.train), ours.codes(world.fashion.held_out)
     drawn = from_position_marginals(train, samples, seed=seed)
@@ -141,7 +141,7 @@ def codes_prior(world: World, subject: Subject, seed: int) -> Mapping[str, float
 
 
 def match(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """How close the codes of held-out pictures are to N(0, I), in moments and to a critic of the model."""
+    """Measure how close the codes of held-out images are to N(0, I), in moments and by a critic of the model."""
     held_out = world.fashion.held_out
     codes = subject.posterior(held_out).draw(np.random.default_rng(seed))
     if isinstance(subject, Peer):
@@ -153,7 +153,7 @@ def match(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def levels(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """KL of each level of latents, in nats: facts named `kl.<level>`, or `kl.<level>_<number>` summed up."""
+    """Return the KL of each level of latents, in nats: facts named `kl.<level>`, or sums of `kl.<level>_<number>`."""
     sums: defaultdict[str, float] = defaultdict(float)
     for name, nats in _ours(subject).facts(world.fashion.held_out, seed).items():
         if name.startswith("kl."):
@@ -167,13 +167,13 @@ def sparsity(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def bits(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """Bits that are neither always on nor always off, of all."""
+    """Return the share of bits that are neither always on nor always off."""
     on = (subject.posterior(world.fashion.held_out).mean > 0.5).mean(axis=0)
     return {"bits_in_use": float(((on > 0.01) & (on < 0.99)).mean())}
 
 
 def determinism(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """How far features of the exported encoder differ when asked again, and in other batches; 1 is what is allowed."""
+    """Measure how far features of the exported encoder differ between calls and batches, over what is allowed."""
     some = world.fashion.held_out.part(0, _ENCODED_ROWS)
     encode = ExportedEncoder(_ours(subject), some)
 
@@ -184,7 +184,7 @@ def determinism(world: World, subject: Subject, seed: int) -> Mapping[str, float
 
 
 def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
-    """The same of a peer's own call for features."""
+    """Measure the same with a peer's own call for features."""
     assert isinstance(subject, Peer)
     some = world.fashion.held_out.part(0, _ENCODED_ROWS)
 
@@ -195,7 +195,7 @@ def embedding(world: World, subject: Subject, seed: int) -> Mapping[str, float]:
 
 
 def _disturbed(pictures: Pictures, seed: int) -> Images:
-    """Pictures with Gaussian noise on every pixel."""
+    """Add Gaussian noise to each pixel of the images."""
     clean = shares(pictures.images)
     noise = NOISE * np.random.default_rng(seed).standard_normal(clean.shape)
     seen: Images = np.round(255 * np.clip(clean + noise, 0, 1)).astype(np.uint8).reshape(pictures.images.shape)
@@ -203,7 +203,7 @@ def _disturbed(pictures: Pictures, seed: int) -> Images:
 
 
 def distance(world: World, pictures: Floats) -> float:
-    """Frechet distance of pictures, (B, 784) in [0, 1], from the set's test rows, in the classifier's features."""
+    """Return the Frechet distance of images, (B, 784) in [0, 1], from the test rows, in the classifier's features."""
     real = world.classifier.features(shares(world.fashion.reference.images))
     return frechet_distance(real, world.classifier.features(pictures))
 

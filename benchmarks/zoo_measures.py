@@ -1,4 +1,4 @@
-"""What is measured of a model, as arithmetic on arrays. Nothing here knows a library of models.
+"""Measures of a model as arithmetic on arrays, independent of any model library.
 
 B rows, Z latents, N training rows, K codes; everything in nats.
 """
@@ -19,26 +19,26 @@ _CELLS = 4_000_000  # of one chunk of pairs: 32 MB in float64
 
 
 class Gaussians(NamedTuple):
-    """A diagonal Gaussian a row: (B, Z) each; no `log_var` where the encoder is deterministic."""
+    """A diagonal Gaussian per row, (B, Z) each; `log_var` is None if the encoder is deterministic."""
 
     mean: Doubles
     log_var: Doubles | None
 
     def draw(self, generator: np.random.Generator) -> Doubles:
-        """One draw a row, (B, Z); the mean where there is nothing to draw from."""
+        """Draw once per row, (B, Z); the mean if the posterior is deterministic."""
         if self.log_var is None:
             return self.mean
         return self.mean + generator.standard_normal(self.mean.shape) * np.exp(0.5 * self.log_var)
 
     def kl(self) -> Doubles:
-        """KL to N(0, 1) of each row and dimension, (B, Z). Kingma & Welling 2013, appendix B."""
+        """Return the KL to N(0, 1) of each row and dimension, (B, Z). Kingma & Welling 2013, appendix B."""
         if self.log_var is None:
             return np.zeros_like(self.mean)
         return 0.5 * (np.square(self.mean) + np.exp(self.log_var) - 1 - self.log_var)
 
 
 def mean_squared_error(pixels: Floats, rebuilt: Floats) -> float:
-    """Mean over rows and pixels (B, F), both in [0, 1].
+    """Return the mean over rows and pixels (B, F), both in [0, 1].
 
     >>> mean_squared_error(np.zeros((2, 2)), np.asarray([[1.0, 0.0], [0.0, 0.0]]))
     0.25
@@ -47,7 +47,7 @@ def mean_squared_error(pixels: Floats, rebuilt: Floats) -> float:
 
 
 def bernoulli_nll(pixels: Floats, shares: Floats) -> Doubles:
-    """-log p of grey pixels (B, F) taken as shares of ink under Bernoulli means (B, F), summed: (B,).
+    """Return -log p of grey pixels (B, F), taken as shares of ink, under Bernoulli means (B, F), summed: (B,).
 
     Means are kept 1e-7 away from 0 and 1, what a float32 sigmoid can tell from them.
     """
@@ -66,7 +66,7 @@ def through_principal_components(train: Floats, test: Floats, latents: int) -> D
 
 
 def total_correlation(posteriors: Gaussians, *, draws: int, seed: int) -> float:
-    """TC of the aggregated posterior, KL(q(z) || prod_j q(z_j)), in nats.
+    """Estimate the total correlation of the aggregated posterior, KL(q(z) || prod_j q(z_j)), in nats.
 
     q(z) is the mixture of the posteriors of all N rows, so its density, and that of each latent, is exact; only the
     mean over q(z) is estimated, from `draws` draws. Chen et al. 2018, eq. 2, with no minibatch in place of q.
@@ -106,7 +106,7 @@ def _log_sum(logs: Doubles) -> Doubles:
 
 
 def mutual_information_gap(posteriors: Gaussians, factors: Integers, *, draws: int, seed: int) -> float:
-    """MIG: how much more the best latent knows of a factor than the second best, as a share of its entropy; the mean.
+    """Compute the MIG, the mean gap in information between the two best latents of a factor, over its entropy.
 
     factors: (N, V) values of the V factors of each row; the rows are all combinations, once each. Densities are
     exact, the mean is over `draws` draws per row. Chen et al. 2018, eq. 6 and appendix.
@@ -122,7 +122,7 @@ def mutual_information_gap(posteriors: Gaussians, factors: Integers, *, draws: i
 
 
 def _mutual_information(posteriors: Gaussians, factors: Integers, *, draws: int, seed: int) -> Doubles:
-    """I(z_j; v) for each factor and latent, (V, Z), in nats: the mean of log q(z_j | v) - log q(z_j)."""
+    """Estimate I(z_j; v) for each factor and latent, (V, Z), in nats: the mean of log q(z_j | v) - log q(z_j)."""
     generator = np.random.default_rng(seed)
     rows = len(posteriors.mean)
     own = np.repeat(np.arange(rows), draws)
@@ -150,12 +150,12 @@ def _given_value(pairs: Doubles, own: Integers, values: Integers) -> Doubles:
 
 
 def active_units(posteriors: Gaussians, *, least: float = 0.01) -> int:
-    """Latents whose posterior mean varies by more than `least` over the rows. Burda, Grosse & Salakhutdinov 2016."""
+    """Count latents whose posterior mean has a variance above `least` over the rows. Burda et al. 2016."""
     return int((posteriors.mean.var(axis=0) > least).sum())
 
 
 def perplexity(codes: Integers, size: int) -> float:
-    """exp of the entropy of how often each of `size` codes is used: `size` where all are used alike.
+    """Return exp of the entropy of the use of `size` codes: `size` if all are used equally often.
 
     >>> round(perplexity(np.asarray([0, 1, 2, 3]), 8), 6)
     4.0
@@ -166,19 +166,19 @@ def perplexity(codes: Integers, size: int) -> float:
 
 
 def unigram_nats(train: Integers, test: Integers, size: int) -> float:
-    """Nats a code of test codes, coded by how often each appears in training, one added to each count."""
+    """Return nats per test code, coded by training frequencies with one added to each count."""
     shares = (np.bincount(train.ravel(), minlength=size) + 1) / (train.size + size)
     return float(-np.log(shares[test.ravel()]).mean())
 
 
 def from_position_marginals(codes: Integers, rows: int, *, seed: int) -> Integers:
-    """New rows (rows, P) whose every position is drawn, by itself, from that position of training codes (B, P)."""
+    """Draw rows (rows, P) whose positions are drawn independently from that position of training codes (B, P)."""
     chosen = np.random.default_rng(seed).integers(len(codes), size=(rows, codes.shape[1]))
     return np.take_along_axis(codes, chosen, axis=0)
 
 
 class Moments(NamedTuple):
-    """How far codes are from N(0, I), by the worst dimension or pair."""
+    """Distance of codes from N(0, I), by the worst dimension or pair."""
 
     greatest_mean: float
     least_std: float
@@ -187,7 +187,7 @@ class Moments(NamedTuple):
 
 
 def code_moments(codes: Floats) -> Moments:
-    """The worst |mean|, standard deviations and |correlation| of codes (B, Z)."""
+    """Return the largest |mean|, the standard deviations and the largest |correlation| of codes (B, Z)."""
     stds = codes.std(axis=0, dtype=np.float64)
     correlation = np.corrcoef(codes, rowvar=False) - np.eye(codes.shape[1])
     means = np.abs(codes.mean(axis=0, dtype=np.float64))
@@ -201,7 +201,7 @@ def near_zero_share(codes: Floats, *, below: float = 0.05) -> float:
 
 
 def greatest_difference(encode: Callable[[int, int], Floats], rows: int, sizes: Sequence[int]) -> float:
-    """How far features differ when rows are encoded again, and in batches of these sizes.
+    """Return how far features differ when rows are encoded again, and in batches of these sizes.
 
     encode: features of rows begin ... end - 1. In units of what is allowed, 1e-6 + 1e-5 |feature|: at most 1 passes.
     """
@@ -215,7 +215,7 @@ def greatest_difference(encode: Callable[[int, int], Floats], rows: int, sizes: 
 
 
 def correlated(rows: int, covariance: Floats, *, seed: int) -> Doubles:
-    """Draws of N(0, covariance), (rows, Z)."""
+    """Draw from N(0, covariance), (rows, Z)."""
     factor = cholesky(np.asarray(covariance, dtype=np.float64), lower=True)
     drawn: Doubles = np.random.default_rng(seed).standard_normal((rows, len(factor))) @ factor.T
     return drawn

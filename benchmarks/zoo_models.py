@@ -28,10 +28,10 @@ from benchmarks.fashion import CLASSES, Labels, Pictures
 from benchmarks.zoo_measures import Doubles, Floats, Gaussians, Integers
 
 CPU_LIMIT_S = 300.0
-"""of training, for each model"""
+"""limit of training per model"""
 
 MIXTURE_COMPONENTS = 20
-"""What a job takes where it says nothing."""
+"""Defaults of a job."""
 
 _ROWS_A_CALL = 1_000
 _PLAIN = Layout(columns=("image",), image=Image(channels=1, height=28, width=28))
@@ -50,53 +50,53 @@ class OverBudget(RuntimeError):
 
 
 class Cost(NamedTuple):
-    """What training took."""
+    """Cost of training."""
 
     cpu_s: float
     wall_s: float
     epochs: int
     model_cpu_s: float
-    """without what is trained after the autoencoder: a prior over codes"""
+    """CPU seconds without what is trained after the autoencoder, such as a prior over codes"""
 
 
 class Subject(ABC):
-    """A trained model. Pictures go in as they are and come out as shares of ink, (B, 784)."""
+    """A trained model. It takes images and returns pixels in [0, 1], (B, 784)."""
 
     cost: Cost
 
     @abstractmethod
     def posterior(self, pictures: Pictures) -> Gaussians:
-        """Latents, (B, Z)."""
+        """Return latents, (B, Z)."""
 
     @abstractmethod
     def rebuilt(self, pictures: Pictures) -> Floats:
-        """Pictures through the model and back, without noise."""
+        """Reconstruct images without noise."""
 
     @abstractmethod
     def decoded(self, z: Doubles) -> Floats:
-        """Pictures of latents (B, Z)."""
+        """Decode latents (B, Z) to images."""
 
     @abstractmethod
     def negative_elbo(self, pictures: Pictures, seed: int) -> float:
-        """Mean over pictures of -log p(x | a drawn z) + KL, in nats."""
+        """Return the mean over images of -log p(x | a drawn z) + KL, in nats."""
 
     @abstractmethod
     def codes(self, pictures: Pictures) -> Integers:
-        """(B, P) of a model whose latents are codes."""
+        """Return (B, P) codes of a model whose latents are codes."""
 
     def from_normal(self, rows: int, seed: int) -> Floats:
-        """Pictures of draws of N(0, I)."""
+        """Decode draws of N(0, I) to images."""
         latents = self.latents
         return self.decoded(np.random.default_rng(seed).standard_normal((rows, latents)))
 
     @property
     @abstractmethod
     def latents(self) -> int:
-        """How many numbers a latent has."""
+        """Return the number of numbers in a latent."""
 
 
 class Ours(Subject):
-    """A model of aepipe on pictures, with or without their labels given."""
+    """A model of aepipe on images, with or without their labels as conditions."""
 
     def __init__(self, model: Model, curve: Curve, cost: Cost) -> None:
         self.model = model.eval()
@@ -127,7 +127,7 @@ class Ours(Subject):
 
     @torch.no_grad()
     def decoded_given(self, z: Doubles | Integers, labels: Labels | None) -> Floats:
-        """Pictures of latents, of these classes where the model is given them."""
+        """Decode latents to images, of these classes if the model takes conditions."""
         whole = np.issubdtype(z.dtype, np.integer)
         latents = torch.from_numpy(z).long() if whole else torch.from_numpy(z).float()
         given = self._given(labels, len(latents))
@@ -140,14 +140,14 @@ class Ours(Subject):
 
     @torch.no_grad()
     def from_prior(self, rows: int, seed: int) -> Floats:
-        """Pictures of draws of the prior that training left: N(0, I), or one over codes."""
+        """Draw images from the prior of the bundle: N(0, I), or one over codes."""
         prior = self.model.prior()
         if prior is None:
             raise ValueError(f"{type(self.model).__name__} has no prior")
         return self.decoded(_drawn(prior, prior.noise, rows, seed))
 
     def from_mixture(self, train: Pictures, rows: int, seed: int) -> Floats:
-        """Pictures of draws of the mixture of Gaussians fitted on the latents of training pictures."""
+        """Draw images from the mixture of Gaussians fitted on the latents of training images."""
         part = fit_priors(self.model, self.arrays(train), components=MIXTURE_COMPONENTS, seed=seed)[0]
         return self.decoded(_drawn(part.module, part.inputs, rows, seed))
 
@@ -156,12 +156,12 @@ class Ours(Subject):
 
     @torch.no_grad()
     def facts(self, pictures: Pictures, seed: int) -> Mapping[str, float]:
-        """What the model card would say, measured on these pictures."""
+        """Return what the model card would state, measured on these images."""
         row = self._row(pictures)
         return self.model.card_metrics(Batch(row, row), torch.Generator().manual_seed(seed))
 
     def arrays(self, pictures: Pictures) -> Arrays:
-        """The row tensors that this model takes, by name."""
+        """Return the row tensors that this model takes, by name."""
         return _arrays(pictures, self.model.layout)
 
     def _rows(self, pictures: Pictures) -> list[Row]:
@@ -194,7 +194,7 @@ def train_ours(
     seed: int,
     patience: int = 20,
 ) -> Ours:
-    """[model] of a job on these pictures, with their labels where the family takes conditions. Raises OverBudget."""
+    """Train [model] of a job on these images, with their labels if the family takes conditions. Raises OverBudget."""
     asked = Section.model_validate(dict(section))
     layout = _GIVEN if families.find(asked.family).takes_conditions else _PLAIN
     model = families.build(layout, asked, seed)
@@ -240,7 +240,7 @@ class _FromGrid(nn.Module):
 
 
 def grid_networks(section: Mapping[str, object], seed: int) -> tuple[nn.Module, nn.Module]:
-    """Encoder and decoder of our vq_vae, untrained, for a peer that is to have the same: pixels to a grid and back."""
+    """Return encoder and decoder of aepipe's vq_vae, untrained, for a peer with the same networks."""
     model = families.build(_PLAIN, Section.model_validate(dict(section)), seed)
     encoder, decoder = model.encoder, model.decoder
     grid: Any = model.grid
@@ -259,12 +259,12 @@ class ExportedEncoder:
         self._session = Session(export_parts([encoder], subject.arrays(pictures.part(0, 8)))[0].onnx, device="cpu")
 
     def __call__(self, pictures: Pictures) -> Doubles:
-        """Features of pictures, (B, Z)."""
+        """Return features of images, (B, Z)."""
         return self._session.run(self._subject.arrays(pictures))[self._output].astype(np.float64)
 
 
 def there(family: str) -> bool:
-    """Whether aepipe has this family, or a preset of that name."""
+    """Return True if aepipe has this family, or a preset of that name."""
     return family in families.names() or family in families.PRESETS
 
 
@@ -280,7 +280,7 @@ def _codes(labels: Labels) -> NDArray[np.int32]:
 
 
 def _drawn(prior: nn.Module, ports: tuple[Port, ...], rows: int, seed: int) -> Doubles | Integers:
-    """Latents of a prior that takes noise; a block at a time, as codes are drawn one after another."""
+    """Draw latents of a prior that takes noise, in blocks, since codes are drawn one after the other."""
     generator = np.random.default_rng(seed)
     blocks = []
     with torch.no_grad():

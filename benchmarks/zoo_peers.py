@@ -1,4 +1,4 @@
-"""pythae's models with our networks, trained by its own trainers on the same rows and seen through the same window.
+"""pythae's models with aepipe's networks, trained by pythae's trainers on the same rows, with the same interface.
 
 pythae is Apache-2.0: Chadebec, Vincent & Allassonniere 2022. `pip install "aepipe[benchmarks]"` brings it.
 """
@@ -30,13 +30,13 @@ _ROWS_A_CALL = 1_000
 
 
 def there() -> bool:
-    """Whether pythae can be imported."""
+    """Return True if pythae can be imported."""
     return importlib.util.find_spec("pythae") is not None
 
 
 @contextlib.contextmanager
 def no_progress() -> Iterator[None]:
-    """Without what pythae says on the console: progress bars, loggers with handlers of their own."""
+    """Silence pythae's progress bars and loggers."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -47,7 +47,7 @@ def no_progress() -> Iterator[None]:
 
 
 class Peer(Subject):
-    """A model of pythae, trained."""
+    """A trained model of pythae."""
 
     def __init__(self, model: Any, latents: int, cost: Cost) -> None:
         self.model = model.eval()
@@ -91,12 +91,12 @@ class Peer(Subject):
 
     @torch.no_grad()
     def embedded(self, pictures: Pictures) -> Floats:
-        """Features by pythae's own call for them."""
+        """Return features by pythae's own call for them."""
         return torch.cat([self.model.embed(part) for part in _parts(pictures)]).flatten(1).numpy()
 
     @torch.no_grad()
     def critic_accuracy(self, codes: Doubles, seed: int) -> float:
-        """Of the trained discriminator, on these codes and as many draws of N(0, I)."""
+        """Return the accuracy of the trained discriminator on these codes and an equal number of draws of N(0, I)."""
         drawn = np.random.default_rng(seed).standard_normal(codes.shape)
         of_prior, of_codes = (self._is_prior(latents) for latents in (drawn, codes))
         return float((of_prior.mean() + (1 - of_codes).mean()) / 2)
@@ -124,7 +124,7 @@ def train_peer(
     seed: int,
     networks: Networks | None = None,
 ) -> Peer:
-    """The pythae model of that class on these pictures: its best weights on `dev`, as its own trainers keep them.
+    """Train the pythae model of that class on these images and keep its best weights on `dev`, as its trainers do.
 
     networks: encoder and decoder; None: the networks of aepipe's mlp backbone.
     """
@@ -149,7 +149,7 @@ def _make(kind: str, latent: int, options: Mapping[str, object], networks: Netwo
 
 
 def _trained(model: Any, train: Pictures, dev: Pictures, *, epochs: int, batch_rows: int, seed: int) -> tuple[Any, int]:
-    """The best model on dev rows, and the epochs done, by pythae's own trainer; what it saves is thrown away."""
+    """Train with pythae's own trainer, discard its files, and return the best model on dev rows and the epochs done."""
     from pythae.data.datasets import BaseDataset
     from pythae.trainers import AdversarialTrainer, AdversarialTrainerConfig, BaseTrainer, BaseTrainerConfig
 
@@ -176,7 +176,7 @@ def _trained(model: Any, train: Pictures, dev: Pictures, *, epochs: int, batch_r
 
 
 def _watch() -> Any:
-    """A callback of pythae's that counts epochs, and stops at the limit of CPU seconds."""
+    """Return a pythae callback that counts epochs and stops at the limit of CPU seconds."""
     from pythae.trainers.training_callbacks import TrainingCallback
 
     class Watch(TrainingCallback):  # type: ignore[misc]
@@ -222,7 +222,7 @@ class WithShortcut(nn.Module):
 def _coders(
     encode: nn.Module, decode: nn.Module, shape: tuple[int, ...], *, has_variance: bool, is_bernoulli: bool
 ) -> tuple[Any, Any]:
-    """The two in pythae's clothes; shape: of a row."""
+    """Wrap encoder and decoder in pythae's classes; `shape` is that of a row."""
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
 
@@ -252,7 +252,7 @@ def _coders(
 
 
 def table_trainer(rows: Floats, *, latent: int, hidden: int, batch_rows: int, seed: int) -> Any:
-    """pythae's trainer of a small VAE on a table (B, F), ready for `train_step`."""
+    """Return pythae's trainer of a small VAE on a table (B, F), ready for `train_step`."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.trainers import BaseTrainer, BaseTrainerConfig

@@ -1,4 +1,4 @@
-"""The tables of the zoo as Markdown, made of results alone."""
+"""Render the tables of the zoo as Markdown from stored results."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _NOT_RUN = "not measured"
 
 
 def section(results: Sequence[Result], scale: Scale) -> str:
-    """All tables of these results."""
+    """Return all tables of these results."""
     numbers: dict[str, dict[int, dict[str, float]]] = {}
     for result in results:
         numbers.setdefault(result.experiment, {})[result.seed] = dict(result.values)
@@ -39,7 +39,7 @@ def section(results: Sequence[Result], scale: Scale) -> str:
 
 
 def second_section(results: Sequence[Result], scale: Scale) -> str:
-    """The tables of families and options that were added later."""
+    """Return the tables of families and options that were added later."""
     numbers: dict[str, dict[int, dict[str, float]]] = {}
     for result in results:
         numbers.setdefault(result.experiment, {})[result.seed] = dict(result.values)
@@ -129,7 +129,7 @@ def _verdict(figure: Figure, found: Reached) -> str:
 
 
 def _number(value: float) -> str:
-    """Three figures; more where a number has more before its point.
+    """Format with three digits, or all digits before the point if there are more.
 
     >>> _number(0.014203), _number(251.87), _number(298123.0), _number(0.0)
     ('0.0142', '251.9', '298,123', '0')

@@ -12,35 +12,35 @@ from benchmarks.store import key_of
 
 
 class Scale(NamedTuple):
-    """How much is learned from and measured on."""
+    """Number of rows for training and for measurements."""
 
     name: str
     train_rows: int
     held_out_rows: int
     classifier_rows: int
     samples: int
-    """pictures a Frechet distance is taken of"""
+    """images per Frechet distance"""
     draws: int
-    """of a total correlation"""
+    """draws per total correlation"""
     epochs: float
     """share of the epochs that an experiment asks for"""
 
 
 FULL = Scale("full", 10_000, 2_000, 20_000, 5_000, 2_000, 1.0)
 SMALL = Scale("small", 3_000, 2_000, 8_000, 2_000, 1_000, 0.6)
-"""Seconds a model: enough to compare families that were trained alike, not to compare with the full scale."""
+"""CPU seconds per model: enough to compare families with each other, but not with the full scale."""
 QUICK = Scale("quick", 2_000, 500, 4_000, 1_000, 300, 0.06)
 
 
 class World(NamedTuple):
-    """Rows and classifier of a scale."""
+    """Images and classifier of a scale."""
 
     scale: Scale
     fashion: Fashion
     classifier: ImageClassifier
 
     def epochs(self, asked: int) -> int:
-        """As many as the scale allows of these, two at least."""
+        """Return the share of these epochs that the scale allows, at least two."""
         return max(2, round(asked * self.scale.epochs))
 
 

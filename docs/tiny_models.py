@@ -41,7 +41,7 @@ def _numbers(rows: Floats) -> Layout:
 
 
 def _curve() -> Table:
-    """Rows with y = x² and a little noise; the group is the sign of x."""
+    """Generate rows with y = x² and a little noise; the group is the sign of x."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1.5, 1.5, 300)
     rows = np.stack([x, x**2 + rng.normal(0, 0.05, len(x))], axis=1)
@@ -56,13 +56,13 @@ def _clouds() -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _groups() -> Table:
-    """Rows of three groups."""
+    """Generate rows of three groups."""
     rows, group = _clouds()
     return Table(_numbers(rows), {"num": rows.astype(np.float32)}, group)
 
 
 def _given_groups() -> Table:
-    """Rows of three groups, which is a condition."""
+    """Generate rows of three groups, with the group as a condition."""
     rows, group = _clouds()
     given = Category(name="group", column=0, size=FIRST_VALUE + 3)
     layout = _numbers(rows).model_copy(update={"conditions": ("group",), "given_categories": (given,)})
@@ -71,7 +71,7 @@ def _given_groups() -> Table:
 
 
 def _factors() -> Table:
-    """Six columns that mix two independent, uniform factors; the group is the tercile of the first factor."""
+    """Generate six columns that mix two independent, uniform factors; the group is the tercile of the first factor."""
     rng = np.random.default_rng(0)
     factors = rng.uniform(-1, 1, (400, 2))
     rows = factors @ rng.normal(size=(2, 6)) + rng.normal(0, 0.05, (400, 6))
@@ -79,7 +79,7 @@ def _factors() -> Table:
 
 
 def _cells() -> Table:
-    """The rows of the curve as two columns of codes."""
+    """Return the rows of the curve as two columns of codes."""
     rows, group = _curve().arrays["num"], _curve().group
     low, high = rows.min(axis=0), rows.max(axis=0)
     codes = FIRST_VALUE + np.clip(((rows - low) / (high - low) * BINS).astype(np.int32), 0, BINS - 1)
@@ -89,7 +89,7 @@ def _cells() -> Table:
 
 
 def _baskets() -> Table:
-    """Lists of four to six items: each of three kinds of users prefers a third of the catalogue."""
+    """Generate lists of four to six items: each of three kinds of users prefers a third of the catalogue."""
     rng = np.random.default_rng(0)
     group, longest = np.arange(300) % 3, 6
     codes = np.full((len(group), longest), END, np.int32)
@@ -111,7 +111,7 @@ def _baskets() -> Table:
 
 
 def _windows() -> Table:
-    """Windows of a wave with noise; the last one stands still for a third of its steps."""
+    """Generate windows of a wave with noise; the last one stands still for a third of its steps."""
     rng = np.random.default_rng(0)
     phase = rng.uniform(0, 2 * np.pi, 60)
     steps = np.sin(phase[:, None] + np.arange(STEPS) * 2 * np.pi / 12) + rng.normal(0, 0.1, (len(phase), STEPS))

@@ -12,7 +12,7 @@ from tests.support.code_metrics import (
 # Lower a bound whenever the measure falls. The goal of the share of private functions is 12.
 MOST_BANNED_WORDS = 0
 MOST_CLAUSES = 0
-LEAST_VERB_SHARE = 0.9
+LEAST_VERB_SHARE = 0.93  # properties are named by what they are
 MOST_PRIVATE_PER_1000_LINES = 12.0
 MOST_LINES_AT_THE_MEDIAN = 7
 

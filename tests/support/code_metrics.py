@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 CODE = ("aepipe", "flows")
+DOCUMENTED = (*CODE, "benchmarks", "docs")
 PROSE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "benchmarks")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -60,12 +61,12 @@ class Finding(NamedTuple):
 
 
 def python_files(*folders: str) -> list[Path]:
-    """Every module below these folders of the repository."""
+    """Return every module below these folders of the repository."""
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
 def banned_words() -> list[Finding]:
-    """Every use of a banned word in code, docs and templates, names of variables included."""
+    """Find every use of a banned word in code, docs and templates, names of variables included."""
     patterns = {
         what: re.compile(rf"(?<![A-Za-z])(?:{words})(?![a-z])", re.IGNORECASE if what == "a house word" else 0)
         for what, words in BANNED.items()
@@ -95,15 +96,15 @@ def parsed(path: Path) -> ast.Module:
 
 
 def docstrings() -> Iterator[tuple[Path, Function, str]]:
-    """Module, function and text of every docstring of a function."""
-    for path in python_files(*CODE):
+    """Yield module, function and text of every docstring of a function."""
+    for path in python_files(*DOCUMENTED):
         for node in ast.walk(parsed(path)):
             if isinstance(node, Function) and (text := ast.get_docstring(node)):
                 yield path, node, text
 
 
 def docstrings_without_a_verb() -> list[Finding]:
-    """Docstrings of functions that do not begin with a verb in the imperative."""
+    """Find docstrings of functions that do not begin with a verb in the imperative."""
     return [
         Finding(str(path.relative_to(ROOT)), node.lineno, "no verb first", text.splitlines()[0])
         for path, node, text in docstrings()
@@ -121,9 +122,9 @@ def starts_with_a_verb(docstring: str) -> bool:
 
 
 def docstrings_that_are_clauses() -> list[Finding]:
-    """Docstrings, of modules and classes too, that begin with a clause used as a noun."""
+    """Find docstrings, of modules and classes too, that begin with a clause used as a noun."""
     found = []
-    for path in python_files(*CODE):
+    for path in python_files(*DOCUMENTED):
         for node in ast.walk(parsed(path)):
             if isinstance(node, Function | ast.ClassDef | ast.Module):
                 text = ast.get_docstring(node) or ""
@@ -134,13 +135,13 @@ def docstrings_that_are_clauses() -> list[Finding]:
 
 
 def function_lengths() -> list[int]:
-    """Lines of every function, docstring included."""
+    """Return the number of lines of every function, docstring included."""
     nodes = (node for path in python_files(*CODE) for node in ast.walk(parsed(path)))
     return [node.end_lineno - node.lineno + 1 for node in nodes if isinstance(node, Function) and node.end_lineno]
 
 
 def private_functions_with_one_caller() -> list[Finding]:
-    """Private functions that their module names once outside their definition."""
+    """Find private functions that their module names once outside their definition."""
     found = []
     for path in python_files(*CODE):
         tree = parsed(path)
@@ -159,29 +160,29 @@ def private_functions_with_one_caller() -> list[Finding]:
 
 
 def lines_of_code() -> int:
-    """Lines of every module, blank ones included."""
+    """Count the lines of all modules, blank ones included."""
     return sum(len(path.read_text().splitlines()) for path in python_files(*CODE))
 
 
 def loose_modules() -> list[str]:
-    """Modules at the top of aepipe, outside every package."""
+    """List the modules at the top of aepipe, outside every package."""
     return sorted(path.stem for path in (ROOT / "aepipe").glob("*.py"))
 
 
 def packages() -> list[str]:
-    """Packages at the top of aepipe."""
+    """List the packages at the top of aepipe."""
     return sorted(path.parent.name for path in (ROOT / "aepipe").glob("*/__init__.py"))
 
 
 def layers() -> int:
-    """Layers that import-linter holds."""
+    """Count the layers that import-linter checks."""
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter")
     return len(contracts["importlinter:contract:layers"]["layers"].strip().splitlines())
 
 
 def verb_share() -> float:
-    """Share of function docstrings that begin with a verb."""
+    """Return the share of function docstrings that begin with a verb."""
     total = sum(1 for _ in docstrings())
     return 1 - len(docstrings_without_a_verb()) / total
 
